@@ -1,0 +1,51 @@
+import { z } from 'zod';
+
+/** What logic asks of, or tells, every gateway on the command subject (JSON). Unknown commands are ignored. */
+export const Command = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('disconnect_user'), user: z.string(), reason: z.string() }),
+  z.object({ type: z.literal('disconnect_room'), room: z.string(), reason: z.string() }),
+  /** Questions are answered on `reply` with the same `ask`. */
+  z.object({ type: z.literal('rooms'), reply: z.string(), ask: z.string(), limit: z.number().int() }),
+  z.object({ type: z.literal('room'), reply: z.string(), ask: z.string(), room: z.string() }),
+  z.object({ type: z.literal('user'), reply: z.string(), ask: z.string(), user: z.string() }),
+  z.object({ type: z.literal('stats'), reply: z.string(), ask: z.string() }),
+]);
+export type Command = z.infer<typeof Command>;
+export type Question = Extract<Command, { ask: string }>;
+
+/** Totals of one gateway since its start. */
+export const GatewayStats = z.object({
+  gateway: z.string(),
+  connections: z.number(),
+  rooms: z.number(),
+  shards: z.number(),
+  messagesDelivered: z.number(),
+  framesSent: z.number(),
+  bytesSent: z.number(),
+  messagesDropped: z.number(),
+  draining: z.boolean(),
+  /** Milliseconds since the epoch. */
+  startedAt: z.number(),
+});
+export type GatewayStats = z.infer<typeof GatewayStats>;
+
+/** A gateway's report, every STAT_INTERVAL_MS on its stat subject, and with `leaving` as its last word. */
+export const Stat = GatewayStats.extend({ leaving: z.boolean().default(false) });
+export type Stat = z.infer<typeof Stat>;
+
+export const STAT_INTERVAL_MS = 2_000;
+/** A gateway not heard for this long is not counted among those asked. */
+export const STAT_STALE_MS = 7_000;
+
+export const RoomCount = z.object({ room: z.string(), connections: z.number() });
+export type RoomCount = z.infer<typeof RoomCount>;
+
+/** A gateway's answer to a question. */
+export const Answer = z.discriminatedUnion('type', [
+  /** The fullest rooms on this gateway, at most the `limit` asked for. */
+  z.object({ type: z.literal('rooms'), ask: z.string(), gateway: z.string(), rooms: z.array(RoomCount) }),
+  z.object({ type: z.literal('room'), ask: z.string(), gateway: z.string(), connections: z.number() }),
+  z.object({ type: z.literal('user'), ask: z.string(), gateway: z.string(), connections: z.number() }),
+  z.object({ type: z.literal('stats'), ask: z.string(), gateway: z.string(), stats: GatewayStats }),
+]);
+export type Answer = z.infer<typeof Answer>;

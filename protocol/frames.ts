@@ -1,0 +1,109 @@
+import { nameProblem } from './names.ts';
+
+/** The subprotocols of `GET /connect`; none at all is go-push's. */
+export const Subprotocol = { v1: 'pushcluster.v1', deflate: 'pushcluster.v1.deflate' } as const;
+
+/** The wire forms of one frame: each is encoded at most once per batch. Bits of a mask. */
+export const Form = {
+  /** go-push compatible: text, no ids. */
+  plain: 1,
+  /** `pushcluster.v1`: text, with ids. */
+  v1: 2,
+  /** `pushcluster.v1.deflate`: as v1, raw DEFLATE in a binary frame above DEFLATE_MIN_BYTES. */
+  deflate: 4,
+} as const;
+export type Form = (typeof Form)[keyof typeof Form];
+export const FORMS = [Form.plain, Form.v1, Form.deflate] as const;
+
+/** Frames below this many bytes stay text in the deflate form: compressing them saves nothing. */
+export const DEFLATE_MIN_BYTES = 256;
+
+/** Why a connection missed items. */
+export type LagReason = 'slow' | 'bus_gap' | 'overload';
+
+/** A run of items: publisher, counter of its first item, how many. */
+export type IdRun = [publisher: string, first: number, length: number];
+
+export type ErrorCode = 'bad_frame' | 'bad_room' | 'room_limit' | 'room_forbidden' | 'unauthorized' | 'unavailable';
+
+export type FrameId = number | string;
+
+/** What a client may say, parsed. */
+export type ClientFrame =
+  | { type: 'PING'; id?: FrameId }
+  | { type: 'JOIN'; id?: FrameId; room: string }
+  | { type: 'LEAVE'; id?: FrameId; room: string }
+  | { type: 'AUTH'; id?: FrameId; token: string }
+  /** Understood as JSON but unknown or lacking: ignored and counted, or answered by ERROR where it has an id. */
+  | { type: 'unknown' }
+  | { type: 'bad'; id?: FrameId; code: ErrorCode; message: string }
+  /** Not JSON: closed with 1008. */
+  | { type: 'malformed' };
+
+/** Parses a text frame of a client. Never throws. By hand: it is the gateway's inbound hot path. */
+export function parseClientFrame(text: string): ClientFrame {
+  let frame: unknown;
+  try {
+    frame = JSON.parse(text);
+  } catch {
+    return { type: 'malformed' };
+  }
+  if (!isObject(frame) || typeof frame.type !== 'string') return { type: 'unknown' };
+  const id = typeof frame.id === 'number' || typeof frame.id === 'string' ? { id: frame.id } : {};
+  const data = isObject(frame.data) ? frame.data : {};
+  switch (frame.type) {
+    case 'PING':
+      return { type: 'PING', ...id };
+    case 'JOIN':
+    case 'LEAVE': {
+      const problem = nameProblem(data.room);
+      if (problem) return { type: 'bad', ...id, code: 'bad_room', message: `data.room ${problem}` };
+      return { type: frame.type, ...id, room: data.room as string };
+    }
+    case 'AUTH':
+      if (typeof data.token !== 'string')
+        return { type: 'bad', ...id, code: 'bad_frame', message: 'data.token must be a string' };
+      return { type: 'AUTH', ...id, token: data.token };
+    default:
+      return { type: 'unknown' };
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+export const PONG = '{"type":"PONG","data":{}}';
+
+export function okFrame(id: FrameId, room?: string): string {
+  return JSON.stringify({ type: 'OK', id, data: room === undefined ? {} : { room } });
+}
+
+export function errorFrame(id: FrameId, code: ErrorCode, message: string): string {
+  return JSON.stringify({ type: 'ERROR', id, data: { code, message } });
+}
+
+/** v1 only. `room` is absent for items pushed to all or to a user. */
+export function laggedFrame(room: string | undefined, dropped: number, reason: LagReason): string {
+  return JSON.stringify({ type: 'LAGGED', data: { ...(room === undefined ? {} : { room }), dropped, reason } });
+}
+
+/** v1 only. */
+export function reconnectFrame(withinMs: number): string {
+  return JSON.stringify({ type: 'RECONNECT', data: { withinMs } });
+}
+
+/** v1 only: the API took this connection out of a room. */
+export function leaveFrame(room: string, reason: string): string {
+  return JSON.stringify({ type: 'LEAVE', data: { room, reason } });
+}
+
+/** What a gateway says, as the SDK reads it. */
+export type ServerFrame =
+  | { type: 'PUSH'; data: { room?: string; seq?: number; epoch?: string; ids?: IdRun[]; items: unknown[] } }
+  | { type: 'PONG'; data: object }
+  | { type: 'OK'; id: FrameId; data: { room?: string } }
+  | { type: 'ERROR'; id: FrameId; data: { code: ErrorCode; message: string } }
+  | { type: 'LAGGED'; data: { room?: string; dropped: number; reason: LagReason } }
+  | { type: 'RECONNECT'; data: { withinMs: number } }
+  | { type: 'LEAVE'; data: { room: string; reason: string } };

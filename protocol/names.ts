@@ -1,0 +1,14 @@
+/** Longest name of a room or user, in bytes of UTF-8. */
+export const MAX_NAME_BYTES = 128;
+
+const encoder = new TextEncoder();
+
+/** Why `name` can't be a room or a user; undefined where it can: any UTF-8 of 1 to 128 bytes. */
+export function nameProblem(name: unknown): string | undefined {
+  if (typeof name !== 'string') return 'must be a string';
+  if (name.length === 0) return 'must not be empty';
+  if (!name.isWellFormed()) return 'must be well-formed Unicode';
+  if (name.length > MAX_NAME_BYTES || encoder.encode(name).length > MAX_NAME_BYTES)
+    return `must be at most ${MAX_NAME_BYTES} bytes of UTF-8`;
+  return undefined;
+}

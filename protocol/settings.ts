@@ -1,0 +1,269 @@
+import { z } from 'zod';
+import { duration, size } from './units.ts';
+
+/**
+ * The settings file of gateway and logic: one schema, YAML or JSON. Every key has a default, so that `{}` is a whole
+ * file; unknown keys are refused. Names are those of the PushCluster resource where both have them.
+ */
+
+const port = z.number().int().min(0).max(65_535);
+const count = z.number().int().min(0);
+const pattern = z.string().min(1).max(128);
+
+/** How a room's messages are merged to frames. */
+const batching = {
+  /** Longest wait of an item for its frame; 0: a frame at once for every message. */
+  maxDelay: duration({ min: 0, max: 10_000 }),
+  /** Items in a frame at most. */
+  maxItems: z.number().int().min(1).max(10_000),
+  /** Bytes of items in a frame at most; one larger item goes alone. */
+  maxBytes: size({ min: 1_024, max: 1_048_576 }),
+};
+
+export const Batching = z
+  .strictObject({
+    maxDelay: batching.maxDelay.default(1_000),
+    maxItems: batching.maxItems.default(1_000),
+    maxBytes: batching.maxBytes.default(262_144),
+    /** Whether `pushcluster.v1.deflate` is offered. */
+    compression: z.boolean().default(true),
+    /** Pushes with `urgent` that flush a room's window, a second and room; more are merged as usual. 0: none. */
+    urgentRate: count.default(10),
+  })
+  .prefault({});
+
+/** What a room does with more items than `maxRate` a second: keep a random sample, the newest, or the oldest. */
+export const Overload = z.strictObject({
+  maxRate: z.number().positive().max(1_000_000),
+  policy: z.enum(['sample', 'dropOldest', 'dropNewest']).default('sample'),
+});
+
+/** Settings of the rooms whose name matches; the first match counts. */
+export const RoomPolicy = z.strictObject({
+  match: pattern,
+  batching: z
+    .strictObject({
+      maxDelay: batching.maxDelay.optional(),
+      maxItems: batching.maxItems.optional(),
+      maxBytes: batching.maxBytes.optional(),
+    })
+    .optional(),
+  overload: Overload.optional(),
+});
+
+export const GatewaySettings = z
+  .strictObject({
+    host: z.string().default('0.0.0.0'),
+    port: port.default(7777),
+    /** Processes with an engine each; auto: one less than the cores, at least one. */
+    shards: z.union([z.literal('auto'), z.number().int().min(1).max(256)]).default('auto'),
+    connections: z
+      .strictObject({
+        /** Connections at most; 0: as many as descriptors allow. */
+        max: count.default(0),
+        /** Handshakes a second at most; 0: no limit. */
+        acceptRate: count.default(0),
+        /** Connections of one address at most; 0: no limit (many people share an address behind a NAT). */
+        perIp: count.default(0),
+        /** One session per user: an older one is closed with 4004. */
+        onePerUser: z.boolean().default(false),
+      })
+      .prefault({}),
+    rooms: z.strictObject({ maxPerConnection: z.number().int().min(1).max(10_000).default(100) }).prefault({}),
+    inbound: z
+      .strictObject({
+        /** Largest frame that a client may send; over it: 1009. */
+        maxFrame: size({ min: 256, max: 65_536 }).default(4_096),
+        /** Frames a second of one client, with a burst of twice that; over it: 1008. */
+        frameRate: z.number().int().min(1).max(10_000).default(50),
+      })
+      .prefault({}),
+    /** Silent for this long (no frame, no PONG to our pings): cut. The engine pings in time. */
+    idleTimeout: duration({ min: 8_000, max: 960_000 }).default(120_000),
+    batching: Batching,
+    slowConsumer: z
+      .strictObject({
+        /** Bytes queued for one socket beyond the kernel's buffer. At least two full frames. */
+        maxBuffer: size({ min: 16_384, max: 67_108_864 }).default(1_048_576),
+        /** skip: mark, skip, tell by LAGGED once drained. close: end with 4003. */
+        policy: z.enum(['skip', 'close']).default('skip'),
+      })
+      .prefault({}),
+    drain: z
+      .strictObject({
+        /** Connections asked to move (or closed) a second; rises as needed to be done in time. */
+        rate: z.number().int().min(1).default(200),
+        /** How long a leaving gateway still accepts. */
+        settle: duration({ min: 0, max: 300_000 }).default(5_000),
+        /** From the end of settle to the end of the process. */
+        timeout: duration({ min: 1_000, max: 3_600_000 }).default(300_000),
+      })
+      .prefault({}),
+    shardWatch: z
+      .strictObject({
+        /** A shard silent for this long is killed and replaced. */
+        hangTimeout: duration({ min: 1_000, max: 120_000 }).default(10_000),
+        /** Bytes of frames on their way to one shard; over it frames are dropped, counted and told. */
+        maxInFlight: size({ min: 1_048_576, max: 1_073_741_824 }).default(67_108_864),
+      })
+      .prefault({}),
+    tls: z.strictObject({ certFile: z.string(), keyFile: z.string() }).optional(),
+    /** Take the client's address from a PROXY protocol v2 header. Only behind a balancer that always sends it. */
+    proxyProtocol: z.boolean().default(false),
+    /** Take the client's address from the last X-Forwarded-For entry. Only behind a proxy that always sets it. */
+    forwardedHeaders: z.boolean().default(false),
+    /** Serve the test console at `/`, and the diagnostic echo at `/ws`. */
+    console: z.boolean().default(false),
+    echo: z.boolean().default(false),
+    /** Where the console pushes to, as the browser sees it. */
+    consolePushUrl: z.string().default(''),
+  })
+  .prefault({})
+  .superRefine((gateway, context) => {
+    // Envelope and ids come on top of the items: a quarter more covers them.
+    if (gateway.slowConsumer.maxBuffer < 2 * gateway.batching.maxBytes)
+      context.addIssue({
+        code: 'custom',
+        path: ['slowConsumer', 'maxBuffer'],
+        message: `must hold two full frames: at least ${2 * gateway.batching.maxBytes} bytes with batching.maxBytes ${gateway.batching.maxBytes}`,
+      });
+  });
+
+export const ApiKey = z.strictObject({
+  /** Shown in logs and metrics' place; never the key itself. */
+  name: z.string().min(1).max(64),
+  /** File with one key a line; two lines are two valid keys, for rotation. Read again when it changes. */
+  file: z.string(),
+  /** What it may do; all of it where absent. */
+  scope: z
+    .strictObject({
+      all: z.boolean().default(false),
+      rooms: z.array(pattern).default([]),
+      users: z.array(pattern).default([]),
+      /** Disconnect users and rooms that its patterns match. */
+      disconnect: z.boolean().default(false),
+      /** Rooms, users and stats. */
+      read: z.boolean().default(false),
+    })
+    .optional(),
+});
+
+export const LogicSettings = z
+  .strictObject({
+    host: z.string().default('0.0.0.0'),
+    port: port.default(7799),
+    /** None: only loopback is served. */
+    apiKeys: z.array(ApiKey).default([]),
+    /** Origins of pages that may push from a browser. */
+    allowedOrigins: z.array(z.string()).default([]),
+    limits: z
+      .strictObject({
+        body: size({ min: 1_024, max: 67_108_864 }).default(1_048_576),
+        items: z.number().int().min(1).max(100_000).default(1_000),
+        item: size({ min: 1, max: 1_048_576 }).default(32_768),
+      })
+      .prefault({}),
+    /** Pushes with `urgent` a second over all rooms; more get 429. */
+    urgentRate: count.default(100),
+    /** How long a push waits for the bus before 503. */
+    publishTimeout: duration({ min: 100, max: 30_000 }).default(2_000),
+    /** How long gateways may take to answer a question. */
+    askTimeout: duration({ min: 50, max: 10_000 }).default(500),
+    drain: z
+      .strictObject({
+        settle: duration({ min: 0, max: 300_000 }).default(5_000),
+        timeout: duration({ min: 1_000 }).default(30_000),
+      })
+      .prefault({}),
+  })
+  .prefault({});
+
+export const AuthSettings = z
+  .strictObject({
+    jwt: z
+      .strictObject({
+        /** HS256: a file with the secret. Read again when it changes. */
+        secretFile: z.string().optional(),
+        /** RS256 and ES256: a JWKS by URL or file. */
+        jwksUrl: z.url().optional(),
+        jwksFile: z.string().optional(),
+        audience: z.string().optional(),
+        issuer: z.string().optional(),
+      })
+      .refine(
+        (jwt) => [jwt.secretFile, jwt.jwksUrl, jwt.jwksFile].filter((source) => source !== undefined).length === 1,
+        {
+          message: 'needs exactly one of secretFile, jwksUrl and jwksFile',
+        },
+      )
+      .optional(),
+    /** Whether connections without a token are allowed. Absent: only where no jwt is set. */
+    anonymous: z.boolean().optional(),
+    /** Origins whose pages may connect, with `*` for any run of characters. Empty: any. */
+    allowedOrigins: z.array(z.string().min(1)).default([]),
+  })
+  .prefault({});
+
+export const NatsSettings = z.strictObject({
+  /** `nats://host:port` or `tls://host:port`; several are one cluster. */
+  servers: z.array(z.string().min(1)).min(1),
+  user: z.string().optional(),
+  passwordFile: z.string().optional(),
+  tokenFile: z.string().optional(),
+  /** An NKey seed. */
+  nkeyFile: z.string().optional(),
+  /** A .creds file (JWT and NKey). */
+  credsFile: z.string().optional(),
+  tls: z
+    .strictObject({ caFile: z.string().optional(), certFile: z.string().optional(), keyFile: z.string().optional() })
+    .optional(),
+  /** A cut network is noticed after two to three of these. */
+  pingInterval: duration({ min: 200, max: 60_000 }).default(2_000),
+});
+
+export const Settings = z.strictObject({
+  /** Set by who renders the file; shown as a metric. Absent: counts the reloads. */
+  generation: z.number().int().min(0).optional(),
+  gateway: GatewaySettings,
+  logic: LogicSettings,
+  rooms: z.array(RoomPolicy).default([]),
+  auth: AuthSettings,
+  bus: z
+    .strictObject({
+      /** First tokens of all subjects: clusters that share a NATS differ in it. */
+      prefix: z
+        .string()
+        .regex(
+          /^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/,
+          'must be NATS tokens of letters, digits, "_" and "-", joined by dots',
+        )
+        .max(64)
+        .default('pushcluster'),
+      /** Absent: the in-process bus, which serves one process. */
+      nats: NatsSettings.optional(),
+    })
+    .prefault({}),
+  admin: z.strictObject({ host: z.string().default('0.0.0.0'), port: port.default(9090) }).prefault({}),
+  log: z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }).prefault({}),
+});
+export type Settings = z.infer<typeof Settings>;
+
+/** Keys (as dotted paths, with everything below them) that take effect only at a start. All others change live. */
+export const STATIC_KEYS = [
+  'gateway.host',
+  'gateway.port',
+  'gateway.shards',
+  'gateway.tls',
+  'gateway.proxyProtocol',
+  'gateway.idleTimeout',
+  'gateway.slowConsumer.maxBuffer',
+  'gateway.batching.compression',
+  'gateway.console',
+  'gateway.echo',
+  'logic.host',
+  'logic.port',
+  'logic.limits.body',
+  'logic.allowedOrigins',
+  'bus',
+  'admin',
+] as const;

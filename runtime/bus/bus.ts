@@ -1,0 +1,44 @@
+/** What happens to a bus connection. `connected` comes at the first connection too. */
+export type BusEvent = { type: 'connected'; reconnects: number } | { type: 'disconnected'; reason: string };
+
+/** Called with one message. It must not throw; `bytes` stay valid and unchanged afterwards. */
+export type Handler = (bytes: Uint8Array, subject: string) => void;
+
+export type Subscription = {
+  /** Resolves when the server knows of the subscription: what is published from then on arrives. Resolves late, after a reconnect, where there is no connection now. */
+  readonly ready: Promise<void>;
+  unsubscribe(): void;
+};
+
+/** Nothing was sent: it will not be delivered later. */
+export class BusUnavailable extends Error {
+  override name = 'BusUnavailable';
+}
+
+/** It was sent, but no receipt came before the connection was lost: delivered or not, nobody here can know. */
+export class BusUnconfirmed extends Error {
+  override name = 'BusUnconfirmed';
+}
+
+/**
+ * Publish and subscribe by subject; order is kept per publisher and subject. At most once: what is published while a
+ * subscriber is away is gone for it. Two kinds, held to the same tests: NATS, and in-process.
+ */
+export interface Bus {
+  readonly connected: boolean;
+  /** Largest message in bytes. */
+  readonly maxPayload: number;
+  /** Sends now, or throws BusUnavailable while disconnected. Never buffers for later. Throws RangeError over maxPayload. */
+  publish(subject: string, bytes: Uint8Array): void;
+  /**
+   * Resolves when the server has all that was published before: one receipt is shared by all who wait.
+   * Rejects with BusUnconfirmed where the connection is lost, or no receipt came within the receipt timeout.
+   */
+  flush(): Promise<void>;
+  /** Subscribes from now until `unsubscribe()`, across reconnects. `*` matches one token. */
+  subscribe(subject: string, handler: Handler): Subscription;
+  /** Calls `listener` at each change of connection, until the returned function is called. */
+  onEvent(listener: (event: BusEvent) => void): () => void;
+  /** Sends what is published, then closes. Later calls of publish throw BusUnavailable. */
+  close(): Promise<void>;
+}
