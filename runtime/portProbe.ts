@@ -1,0 +1,43 @@
+import { createServer } from 'node:net';
+
+/**
+ * Resolves where `port` can be bound by this process alone. The engine listens with SO_REUSEPORT, which would share a
+ * port silently with another process of the same user. Port 0 (any) is always free.
+ * @param what who wants it, such as `WebSocket`
+ * @param remedy what to do where it is taken, such as `set PORT to another`
+ * @throws Error with a sentence that says what is wrong and what to do
+ */
+export async function assertPortFree(
+  host: string,
+  port: number,
+  what: string,
+  remedy = 'set another port',
+): Promise<void> {
+  if (port === 0) return;
+  const server = createServer();
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ host, port, exclusive: true }, resolve);
+    });
+  } catch (error) {
+    throw new Error(listenProblem(error, host, port, what, remedy), { cause: error });
+  }
+  await new Promise<void>((resolve) => server.close(() => resolve()));
+}
+
+/** What it means that listening on `port` failed with `error`, as a sentence for a person. */
+export function listenProblem(error: unknown, host: string, port: number, what: string, remedy: string): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  switch (code) {
+    case 'EADDRINUSE':
+      return `${what}: port ${port} is taken by another process on ${host}: stop that one, or ${remedy}`;
+    case 'EACCES':
+      return `${what}: this user may not listen on port ${port}: ${remedy} (1024 or above)`;
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND':
+      return `${what}: ${host} is not an address of this machine`;
+    default:
+      return `${what}: cannot listen on ${host} port ${port}: ${error instanceof Error ? error.message : String(error)}`;
+  }
+}

@@ -1,0 +1,121 @@
+import { z } from 'zod';
+
+/** What zod found wrong, as sentences that begin with the dotted path of the key. */
+export function settingsProblems(schema: z.ZodType, issues: readonly z.core.$ZodIssue[]): string[] {
+  return issues.flatMap((issue) => {
+    const path = issue.path.map(String);
+    if (issue.code === 'unrecognized_keys') {
+      const known = keysAt(schema, path);
+      return issue.keys.map((key) => `${[...path, key].join('.')}: unknown key${suggestion(key, known)}`);
+    }
+    return [`${path.join('.') || 'the file'}: ${sentence(issue)}`];
+  });
+}
+
+function sentence(issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case 'invalid_type':
+      return issue.input === undefined
+        ? `is missing: must be ${typeName(issue.expected)}`
+        : `must be ${typeName(issue.expected)}, is ${shown(issue.input)}`;
+    case 'too_small':
+      if (issue.minimum === 1 && (issue.origin === 'string' || issue.origin === 'array')) return 'must not be empty';
+      return issue.origin === 'string' || issue.origin === 'array'
+        ? `must have at least ${issue.minimum} ${issue.origin === 'string' ? 'characters' : 'entries'}`
+        : `must be ${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}`;
+    case 'too_big':
+      return issue.origin === 'string' || issue.origin === 'array'
+        ? `must have at most ${issue.maximum} ${issue.origin === 'string' ? 'characters' : 'entries'}`
+        : `must be ${issue.inclusive === false ? 'less than' : 'at most'} ${issue.maximum}`;
+    case 'invalid_value':
+      return `must be ${issue.values.map((value) => JSON.stringify(value)).join(' or ')}, is ${shown(issue.input)}`;
+    case 'invalid_format':
+      return issue.format === 'url' ? `must be a URL, is ${shown(issue.input)}` : issue.message;
+    case 'invalid_union': {
+      if (issue.message !== 'Invalid input') return `${issue.message}, is ${shown(issue.input)}`;
+      const options = issue.errors.flatMap((errors) => errors.slice(0, 1).map((error) => alternative(error)));
+      return `must be ${options.join(' or ')}, is ${shown(issue.input)}`;
+    }
+    default:
+      return issue.message;
+  }
+}
+
+function alternative(issue: z.core.$ZodIssue): string {
+  return sentence(issue)
+    .replace(/^must be /, '')
+    .replace(/, is .*$/, '');
+}
+
+function typeName(expected: string): string {
+  switch (expected) {
+    case 'int':
+      return 'a whole number';
+    case 'array':
+      return 'a list';
+    case 'object':
+    case 'record':
+      return 'a map of keys';
+    case 'boolean':
+      return 'true or false';
+    default:
+      return `a ${expected}`;
+  }
+}
+
+function shown(input: unknown): string {
+  if (Array.isArray(input)) return 'a list';
+  if (typeof input === 'object' && input !== null) return 'a map of keys';
+  const text = JSON.stringify(input) ?? 'nothing';
+  return text.length <= 60 ? text : `${text.slice(0, 57)}...`;
+}
+
+/** The keys that `schema` has at `path`. */
+function keysAt(schema: z.core.$ZodType, path: readonly string[]): string[] {
+  let place = bare(schema);
+  for (const key of path) {
+    if (place instanceof z.ZodObject) place = bare(place.shape[key]);
+    else if (place instanceof z.ZodArray) place = bare(place.element);
+    else return [];
+  }
+  return place instanceof z.ZodObject ? Object.keys(place.shape) : [];
+}
+
+function bare(schema: z.core.$ZodType | undefined): z.core.$ZodType | undefined {
+  while (schema instanceof z.ZodPrefault || schema instanceof z.ZodDefault || schema instanceof z.ZodOptional)
+    schema = schema.unwrap();
+  return schema;
+}
+
+function suggestion(key: string, known: readonly string[]): string {
+  let best: string | undefined;
+  // With more than 0.4 of its letters wrong it is another word, not a slip.
+  let bestDistance = Math.max(1, Math.round(key.length * 0.4)) + 1;
+  for (const name of known) {
+    const distance = editDistance(key.toLowerCase(), name.toLowerCase());
+    if (distance < bestDistance) {
+      best = name;
+      bestDistance = distance;
+    }
+  }
+  return best === undefined ? `; known here: ${known.join(', ')}` : `, did you mean "${best}"?`;
+}
+
+/** Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b` (optimal string alignment). */
+export function editDistance(a: string, b: string): number {
+  let beforeLast: number[] = [];
+  let last = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const same = a[i - 1] === b[j - 1];
+      let cost = Math.min(row[j - 1]! + 1, last[j]! + 1, last[j - 1]! + (same ? 0 : 1));
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1])
+        cost = Math.min(cost, beforeLast[j - 2]! + 1);
+      row.push(cost);
+    }
+    beforeLast = last;
+    last = row;
+  }
+  return last[b.length]!;
+}
