@@ -1,0 +1,113 @@
+import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { fromSeed } from '@nats-io/nkeys';
+import type { NatsSettings } from '@pushcluster/protocol/settings.ts';
+import {
+  type Authenticator,
+  credsAuthenticator,
+  nkeyAuthenticator,
+  type TlsOptions,
+  tokenAuthenticator,
+  usernamePasswordAuthenticator,
+} from 'nats';
+import type { z } from 'zod';
+
+type Settings = z.infer<typeof NatsSettings>;
+
+/** What a connection shows to the server, and what it asks of it. */
+export type Credentials = { authenticator: Authenticator[]; tls?: TlsOptions };
+
+/** Reads the files that `settings` name: afresh for every connection, so that they may rotate. Throws where one can't be read or used. */
+export async function readCredentials(settings: Settings): Promise<Credentials> {
+  const files = new Map<string, Buffer>();
+  for (const [key, path] of credentialFiles(settings)) {
+    try {
+      files.set(key, await readFile(path));
+    } catch (error) {
+      throw unreadable(key, path, error);
+    }
+  }
+  return build(settings, files);
+}
+
+/** Throws what `readCredentials` would: for the start, before anything waits on a connection. */
+export function checkCredentials(settings: Settings): void {
+  if (settings.passwordFile !== undefined && settings.user === undefined)
+    throw new Error('bus.nats.passwordFile needs bus.nats.user: set the name that the password belongs to');
+  const files = new Map<string, Buffer>();
+  for (const [key, path] of credentialFiles(settings)) {
+    try {
+      files.set(key, readFileSync(path));
+    } catch (error) {
+      throw unreadable(key, path, error);
+    }
+  }
+  build(settings, files);
+}
+
+/** Says which credentials `settings` name, without their contents. */
+export function describeCredentials(settings: Settings): string {
+  const parts = [
+    settings.user === undefined ? undefined : `user ${settings.user}`,
+    ...(['passwordFile', 'tokenFile', 'nkeyFile', 'credsFile'] as const).map((key) =>
+      settings[key] === undefined ? undefined : `${key} ${settings[key]}`,
+    ),
+    settings.tls?.certFile === undefined ? undefined : `tls.certFile ${settings.tls.certFile}`,
+  ].filter((part) => part !== undefined);
+  return parts.length > 0 ? parts.join(', ') : 'none are set';
+}
+
+function credentialFiles(settings: Settings): [key: string, path: string][] {
+  const { passwordFile, tokenFile, nkeyFile, credsFile, tls } = settings;
+  const named = { passwordFile, tokenFile, nkeyFile, credsFile };
+  const ofTls = { 'tls.caFile': tls?.caFile, 'tls.certFile': tls?.certFile, 'tls.keyFile': tls?.keyFile };
+  return Object.entries({ ...named, ...ofTls }).flatMap(([key, path]) => (path === undefined ? [] : [[key, path]]));
+}
+
+function build(settings: Settings, files: ReadonlyMap<string, Buffer>): Credentials {
+  const authenticator: Authenticator[] = [];
+  const text = (key: string) => {
+    const bytes = files.get(key);
+    if (bytes === undefined) return undefined;
+    const trimmed = bytes.toString('utf8').trim();
+    if (trimmed === '') throw new Error(`bus.nats.${key} is an empty file: put the secret in it`);
+    return trimmed;
+  };
+  if (settings.user !== undefined)
+    authenticator.push(usernamePasswordAuthenticator(settings.user, text('passwordFile')));
+  const token = text('tokenFile');
+  if (token !== undefined) authenticator.push(tokenAuthenticator(token));
+  const seed = text('nkeyFile');
+  if (seed !== undefined) {
+    usable('nkeyFile', 'an NKey seed (it begins with SU)', () => fromSeed(Buffer.from(seed)));
+    authenticator.push(nkeyAuthenticator(Buffer.from(seed)));
+  }
+  const creds = text('credsFile');
+  if (creds !== undefined) {
+    // nats.js wants the line break after the last dashes.
+    const authenticate = credsAuthenticator(Buffer.from(`${creds}\n`));
+    usable('credsFile', 'a .creds file (a user JWT and its NKey seed)', () => authenticate('nonce'));
+    authenticator.push(authenticate);
+  }
+  if (settings.tls === undefined) return { authenticator };
+  const tls: TlsOptions = {};
+  const [ca, cert, key] = [text('tls.caFile'), text('tls.certFile'), text('tls.keyFile')];
+  if ((cert === undefined) !== (key === undefined))
+    throw new Error('bus.nats.tls needs both certFile and keyFile, or neither');
+  if (ca !== undefined) tls.ca = ca;
+  if (cert !== undefined) tls.cert = cert;
+  if (key !== undefined) tls.key = key;
+  return { authenticator, tls };
+}
+
+function usable(key: string, what: string, parse: () => unknown): void {
+  try {
+    parse();
+  } catch {
+    throw new Error(`bus.nats.${key} is not ${what}`);
+  }
+}
+
+function unreadable(key: string, path: string, error: unknown): Error {
+  return new Error(`bus.nats.${key}: cannot read ${path}: ${error instanceof Error ? error.message : String(error)}`);
+}

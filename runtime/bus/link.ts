@@ -1,0 +1,169 @@
+import { PermissionViolationError, type Status } from 'nats';
+import { BusUnavailable, type Handler } from './bus.ts';
+import type { Line } from './dial.ts';
+import { Receipts } from './receipts.ts';
+
+/** What nats-server sends until it says otherwise. */
+export const DEFAULT_MAX_PAYLOAD = 1_048_576;
+
+/**
+ * Bytes sent but not confirmed, at most: beyond, the server no longer reads, and each further message would only grow
+ * our own memory. Some 20 ms of a full 10 Gbit/s link.
+ */
+const MAX_UNCONFIRMED_BYTES = 32 * 1_048_576;
+/** A receipt is asked for after this many bytes, where nobody waits for one. */
+const CONFIRM_EVERY_BYTES = 1_048_576;
+
+/** What the server says of itself, and of what it refuses. */
+export type LinkNotice =
+  | { type: 'refused'; operation: 'publish' | 'subscription'; subject: string; message: string }
+  | { type: 'error'; message: string }
+  | { type: 'leaving' };
+
+/** One NATS connection from its success to its loss. It is never mended: after its loss another is made. */
+export class Link {
+  /** Resolves with the reason of the loss. */
+  readonly lost: Promise<string>;
+  readonly receipts: Receipts;
+  readonly #line: Line;
+  readonly #onNotice: (notice: LinkNotice) => void;
+  readonly #lose: (reason: string) => void;
+  #alive = true;
+  #lastError = '';
+  /** Published in this turn of the loop: handed over together, so that they leave in one write. */
+  #batch: { subject: string; bytes: Uint8Array }[] = [];
+  #scheduled = false;
+  #published = 0;
+  #confirmed = 0;
+  #confirming = 0;
+
+  /** @param receiptTimeout milliseconds */
+  constructor(line: Line, receiptTimeout: number, onNotice: (notice: LinkNotice) => void) {
+    this.#line = line;
+    this.#onNotice = onNotice;
+    const { promise, resolve } = Promise.withResolvers<string>();
+    this.lost = promise;
+    this.#lose = resolve;
+    this.receipts = new Receipts(
+      () => this.#ping(),
+      receiptTimeout,
+      () => this.end(`no receipt from the server within ${receiptTimeout} ms`),
+    );
+    void this.#watch(line.connection.status());
+    void line.connection.closed().then(() => this.end(this.#lastError || 'the connection was closed by the server'));
+  }
+
+  get maxPayload(): number {
+    return this.#line.connection.info?.max_payload ?? DEFAULT_MAX_PAYLOAD;
+  }
+
+  get server(): string {
+    return this.#line.connection.getServer();
+  }
+
+  publish(subject: string, bytes: Uint8Array): void {
+    if (!this.#alive) throw new BusUnavailable('the connection to NATS is lost');
+    const maxPayload = this.maxPayload;
+    if (bytes.length > maxPayload)
+      throw new RangeError(`a message of ${bytes.length} bytes is over the server's max_payload of ${maxPayload}`);
+    if (this.#published - this.#confirmed > MAX_UNCONFIRMED_BYTES)
+      throw new BusUnavailable(`the NATS server ${this.server} does not keep up: it has yet to confirm what was sent`);
+    if (subject === '' || /\s/.test(subject)) throw new TypeError(`"${subject}" is not a subject`);
+    this.#batch.push({ subject, bytes });
+    this.#published += bytes.length;
+    if (this.#published - this.#confirming > CONFIRM_EVERY_BYTES) this.receipts.whenAnswered(() => {});
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.#handOver();
+    });
+  }
+
+  /**
+   * @param onRefused called where the server does not permit it
+   * @returns ends the subscription
+   */
+  subscribe(subject: string, wild: boolean, handler: Handler, onRefused: () => void): () => void {
+    if (!this.#alive) return () => {};
+    // What was published before is not for this subscription.
+    this.#handOver();
+    const subscription = this.#line.connection.subscribe(subject, {
+      callback: (error, message) => {
+        if (error) onRefused();
+        // Without a wildcard the subject is known, and need not be decoded from each message.
+        else handler(message.data, wild ? message.subject : subject);
+      },
+    });
+    return () => {
+      if (this.#alive) subscription.unsubscribe();
+    };
+  }
+
+  /** Ends the connection. What it still holds is not sent. */
+  end(reason: string): void {
+    if (!this.#alive) return;
+    this.#alive = false;
+    this.#batch = [];
+    this.#line.cut();
+    // Stops its timers; it waits for nothing, since the socket is gone.
+    void this.#line.connection.close();
+    this.receipts.end(`the connection to NATS was lost: ${reason}`);
+    this.#lose(reason);
+  }
+
+  #handOver(): void {
+    if (this.#batch.length === 0 || !this.#alive) return;
+    const batch = this.#batch;
+    this.#batch = [];
+    const { connection } = this.#line;
+    for (const { subject, bytes } of batch) {
+      try {
+        connection.publish(subject, bytes);
+      } catch (error) {
+        // Its limit shrank since, or it closed in this very turn.
+        const message = error instanceof Error ? error.message : String(error);
+        this.receipts.refuse(`a message on ${subject} was not sent: ${message}`);
+        this.#onNotice({ type: 'error', message: `a message on ${subject} was not sent: ${message}` });
+      }
+    }
+  }
+
+  async #ping(): Promise<void> {
+    this.#handOver();
+    const upTo = this.#published;
+    this.#confirming = upTo;
+    await this.#line.connection.flush();
+    this.#confirmed = upTo;
+  }
+
+  async #watch(statuses: AsyncIterable<Status>): Promise<void> {
+    for await (const status of statuses) {
+      switch (status.type) {
+        case 'error':
+          this.#onError(status.error);
+          break;
+        case 'ldm':
+          this.#onNotice({ type: 'leaving' });
+          break;
+        case 'staleConnection':
+          this.end(this.#lastError || 'the server did not answer pings');
+          break;
+        case 'disconnect':
+          this.end(this.#lastError || 'the connection broke');
+          break;
+      }
+    }
+  }
+
+  #onError(error: Error): void {
+    if (error instanceof PermissionViolationError) {
+      const { operation, subject, message } = error;
+      if (operation === 'publish') this.receipts.refuse(`the NATS server refuses a publish on ${subject}: ${message}`);
+      this.#onNotice({ type: 'refused', operation, subject, message });
+      return;
+    }
+    this.#lastError = error.message;
+    this.#onNotice({ type: 'error', message: error.message });
+  }
+}

@@ -1,0 +1,104 @@
+import { type Bus, type BusEvent, BusUnavailable, BusUnconfirmed, type Handler, type Subscription } from './bus.ts';
+import { type Complain, guarded, Listeners } from './listeners.ts';
+
+/** Largest message, as nats-server has it by default: what works in one process works on NATS. */
+const MAX_PAYLOAD = 1_048_576;
+
+type Message = { number: number; subject: string; bytes: Uint8Array };
+type Subscriber = { since: number; tokens: readonly string[] | undefined; handler: Handler; active: boolean };
+
+/** The in-process bus: serves publishers and subscribers of one process. Delivers in the next turn of the loop. */
+export class LocalBus implements Bus {
+  readonly maxPayload = MAX_PAYLOAD;
+  readonly #listeners: Listeners<BusEvent>;
+  readonly #log: Complain;
+  /** By subject. Arrays are replaced and never changed, so that a handler may subscribe and unsubscribe. */
+  readonly #exact = new Map<string, readonly Subscriber[]>();
+  #wild: readonly Subscriber[] = [];
+  #queue: Message[] = [];
+  #published = 0;
+  #delivery: Promise<void> | undefined;
+  #open = true;
+
+  /** @param log where a handler's error goes; the console where absent */
+  constructor(log: Complain = console) {
+    this.#log = log;
+    this.#listeners = new Listeners(log);
+  }
+
+  get connected(): boolean {
+    return this.#open;
+  }
+
+  publish(subject: string, bytes: Uint8Array): void {
+    if (!this.#open) throw new BusUnavailable('the bus is closed');
+    if (bytes.length > MAX_PAYLOAD)
+      throw new RangeError(`a message of ${bytes.length} bytes is over the bus's limit of ${MAX_PAYLOAD}`);
+    this.#queue.push({ number: ++this.#published, subject, bytes });
+    this.#delivery ??= new Promise((resolve) => setImmediate(() => resolve(this.#deliver())));
+  }
+
+  /** Resolves when the handlers have been called with all that was published before. */
+  flush(): Promise<void> {
+    if (!this.#open) return Promise.reject(new BusUnconfirmed('the bus is closed'));
+    return this.#delivery ?? Promise.resolve();
+  }
+
+  subscribe(subject: string, handler: Handler): Subscription {
+    if (!this.#open) return { ready: Promise.resolve(), unsubscribe() {} };
+    const wild = subject.split('.').includes('*');
+    const subscriber: Subscriber = {
+      since: this.#published,
+      tokens: wild ? subject.split('.') : undefined,
+      handler: guarded(handler, this.#log),
+      active: true,
+    };
+    if (wild) this.#wild = [...this.#wild, subscriber];
+    else this.#exact.set(subject, [...(this.#exact.get(subject) ?? []), subscriber]);
+    return { ready: Promise.resolve(), unsubscribe: () => this.#remove(subject, subscriber) };
+  }
+
+  onEvent(listener: (event: BusEvent) => void): () => void {
+    return this.#listeners.add(listener);
+  }
+
+  async close(): Promise<void> {
+    if (!this.#open) return;
+    const delivered = this.flush();
+    this.#open = false;
+    await delivered;
+    this.#exact.clear();
+    this.#wild = [];
+    this.#listeners.emit({ type: 'disconnected', reason: 'closed' });
+  }
+
+  #deliver(): void {
+    const queue = this.#queue;
+    this.#queue = [];
+    this.#delivery = undefined;
+    for (const message of queue) {
+      for (const subscriber of this.#exact.get(message.subject) ?? [])
+        if (subscriber.active && message.number > subscriber.since) subscriber.handler(message.bytes, message.subject);
+      if (this.#wild.length === 0) continue;
+      const tokens = message.subject.split('.');
+      for (const subscriber of this.#wild)
+        if (subscriber.active && message.number > subscriber.since && fits(subscriber.tokens ?? [], tokens))
+          subscriber.handler(message.bytes, message.subject);
+    }
+  }
+
+  #remove(subject: string, subscriber: Subscriber): void {
+    subscriber.active = false;
+    if (subscriber.tokens) {
+      this.#wild = this.#wild.filter((other) => other !== subscriber);
+      return;
+    }
+    const left = (this.#exact.get(subject) ?? []).filter((other) => other !== subscriber);
+    if (left.length > 0) this.#exact.set(subject, left);
+    else this.#exact.delete(subject);
+  }
+}
+
+function fits(pattern: readonly string[], tokens: readonly string[]): boolean {
+  return pattern.length === tokens.length && pattern.every((token, i) => token === '*' || token === tokens[i]);
+}
