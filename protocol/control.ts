@@ -13,6 +13,15 @@ export const Command = z.discriminatedUnion('type', [
 export type Command = z.infer<typeof Command>;
 export type Question = Extract<Command, { ask: string }>;
 
+/** A gateway to the others, where one session per user is set: close this user's sessions opened until `at`. */
+export const SessionWord = z.object({
+  gateway: z.string(),
+  user: z.string(),
+  /** Milliseconds since the epoch. */
+  at: z.number(),
+});
+export type SessionWord = z.infer<typeof SessionWord>;
+
 /** Totals of one gateway since its start. */
 export const GatewayStats = z.object({
   gateway: z.string(),

@@ -100,7 +100,11 @@ export function leaveFrame(room: string, reason: string): string {
 
 /** What a gateway says, as the SDK reads it. */
 export type ServerFrame =
-  | { type: 'PUSH'; data: { room?: string; seq?: number; epoch?: string; ids?: IdRun[]; items: unknown[] } }
+  /** `user` (v1 only): pushed to this user. A publisher counts `all` and users apart, so that ids alone would mix them up. */
+  | {
+      type: 'PUSH';
+      data: { room?: string; user?: true; seq?: number; epoch?: string; ids?: IdRun[]; items: unknown[] };
+    }
   | { type: 'PONG'; data: object }
   | { type: 'OK'; id: FrameId; data: { room?: string } }
   | { type: 'ERROR'; id: FrameId; data: { code: ErrorCode; message: string } }

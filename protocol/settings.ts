@@ -69,7 +69,13 @@ export const GatewaySettings = z
         onePerUser: z.boolean().default(false),
       })
       .prefault({}),
-    rooms: z.strictObject({ maxPerConnection: z.number().int().min(1).max(10_000).default(100) }).prefault({}),
+    rooms: z
+      .strictObject({
+        maxPerConnection: z.number().int().min(1).max(10_000).default(100),
+        /** Rooms with a member on one shard at most. */
+        max: z.number().int().min(1).default(200_000),
+      })
+      .prefault({}),
     inbound: z
       .strictObject({
         /** Largest frame that a client may send; over it: 1009. */

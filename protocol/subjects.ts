@@ -11,6 +11,8 @@ export class Subjects {
   readonly command: string;
   /** Pattern of all gateways' reports. */
   readonly everyStat: string;
+  /** Gateways to each other: sessions opened, where one per user is set. */
+  readonly session: string;
   readonly #prefix: string;
 
   /** @param prefix one or more NATS tokens, such as `pushcluster` or `tenant.live` */
@@ -20,6 +22,7 @@ export class Subjects {
     this.user = `${prefix}.out.user`;
     this.command = `${prefix}.ctl.cmd`;
     this.everyStat = `${prefix}.ctl.stat.*`;
+    this.session = `${prefix}.ctl.session`;
   }
 
   /** Pushes to one room. */

@@ -1,0 +1,17 @@
+/** Where a push goes, as one string between hub and shards: `a` for all, `r` + room, `u` + user. */
+export type ChannelKey = string & { readonly channel: unique symbol };
+
+export const ALL = 'a' as ChannelKey;
+
+export function roomKey(room: string): ChannelKey {
+  return `r${room}` as ChannelKey;
+}
+
+export function userKey(user: string): ChannelKey {
+  return `u${user}` as ChannelKey;
+}
+
+/** The room of a key; undefined for all and for users. */
+export function roomOf(key: ChannelKey): string | undefined {
+  return key[0] === 'r' ? key.slice(1) : undefined;
+}

@@ -1,0 +1,79 @@
+import type { Settings } from '@pushcluster/protocol/settings.ts';
+import { matches } from '@pushcluster/protocol/pattern.ts';
+import type { PushHeader, Items } from '@pushcluster/protocol/push.ts';
+import type { Subscription } from '@pushcluster/runtime/bus/bus.ts';
+import { type ChannelKey, roomOf } from '../channelKey.ts';
+import { Publishers } from './publishers.ts';
+import { type Batch, type Rules, sliceChunk, Window } from './window.ts';
+
+/** One room, user, or all, as the hub orders it: who published what, and the window in which it is merged. */
+export class HubChannel {
+  readonly key: ChannelKey;
+  readonly room: string | undefined;
+  readonly window: Window;
+  /** Forms that have a listener, by shard. */
+  readonly masks: number[] = [];
+  rules: Rules;
+  /** Rooms have one of their own; all and users share the hub's. */
+  subscription: Subscription | undefined;
+  subscribed = false;
+  publishers: Publishers | undefined;
+  /** Calls off the timer of the window. */
+  cancelTimer: (() => void) | undefined;
+  timerAt = 0;
+  /** Calls off the end of an empty room. */
+  cancelEnd: (() => void) | undefined;
+  // Urgent flushes: how many in the second that began at `urgentSince`.
+  #urgentSince = Number.NEGATIVE_INFINITY;
+  #urgent = 0;
+
+  constructor(key: ChannelKey, settings: Settings) {
+    this.key = key;
+    this.room = roomOf(key);
+    this.rules = rulesFor(this.room, settings);
+    this.window = new Window(this.rules);
+  }
+
+  configure(settings: Settings): void {
+    this.rules = rulesFor(this.room, settings);
+    this.window.rules = this.rules;
+  }
+
+  /** Forms that have a listener anywhere. */
+  get mask(): number {
+    let mask = 0;
+    for (const part of this.masks) mask |= part ?? 0;
+    return mask;
+  }
+
+  /** Takes items in; answers the batches that leave now. `repeats` items at the front came before. */
+  offer(header: PushHeader, items: Items, repeats: number, urgent: boolean, now: number): Batch[] {
+    const chunk = { publisher: header.publisher, first: header.counter, at: header.at, items };
+    return this.window.offer(
+      repeats === 0 ? chunk : sliceChunk(chunk, repeats, items.lengths.length),
+      now,
+      urgent,
+    );
+  }
+
+  /** Whether one more urgent flush is allowed: at most `rate` a second. */
+  mayHurry(rate: number, now: number): boolean {
+    if (now - this.#urgentSince >= 1_000) {
+      this.#urgentSince = now;
+      this.#urgent = 0;
+    }
+    return ++this.#urgent <= rate;
+  }
+}
+
+/** How a channel's messages are merged: the first room policy that matches, over the gateway's own. */
+export function rulesFor(room: string | undefined, settings: Settings): Rules {
+  const policy = room === undefined ? undefined : settings.rooms.find(({ match }) => matches(match, room));
+  const { maxDelay, maxItems, maxBytes } = settings.gateway.batching;
+  return {
+    maxDelay: policy?.batching?.maxDelay ?? maxDelay,
+    maxItems: policy?.batching?.maxItems ?? maxItems,
+    maxBytes: policy?.batching?.maxBytes ?? maxBytes,
+    overload: policy?.overload,
+  };
+}

@@ -1,0 +1,56 @@
+import { deflateRawSync } from 'node:zlib';
+import { DEFLATE_MIN_BYTES, Form, type IdRun } from '@pushcluster/protocol/frames.ts';
+import type { Chunk } from './window.ts';
+
+/** One batch in one wire form, ready for the socket. */
+export type Frame = { form: Form; binary: boolean; bytes: Buffer };
+
+const CLOSE = Buffer.from(']}}');
+
+/**
+ * The frames of one batch, for each form in `mask`: encoded once for all sockets, the items copied and never parsed.
+ * `room` is absent for all and for users.
+ */
+export function encodeFrames(room: string | undefined, chunks: readonly Chunk[], mask: number): Frame[] {
+  const frames: Frame[] = [];
+  const place = room === undefined ? '' : `"room":${JSON.stringify(room)},`;
+  if (mask & Form.plain)
+    frames.push({ form: Form.plain, binary: false, bytes: join(`{"type":"PUSH","data":{${place}"items":[`, chunks) });
+  if (mask & (Form.v1 | Form.deflate)) {
+    const ids = JSON.stringify(idRuns(chunks));
+    const text = join(`{"type":"PUSH","data":{${place}"ids":${ids},"items":[`, chunks);
+    if (mask & Form.v1) frames.push({ form: Form.v1, binary: false, bytes: text });
+    if (mask & Form.deflate) {
+      const binary = text.length >= DEFLATE_MIN_BYTES;
+      frames.push({ form: Form.deflate, binary, bytes: binary ? deflateRawSync(text) : text });
+    }
+  }
+  return frames;
+}
+
+/** Runs of items by publisher: neighbours that follow each other are one run. */
+export function idRuns(chunks: readonly Chunk[]): IdRun[] {
+  const runs: IdRun[] = [];
+  for (const chunk of chunks) {
+    const count = chunk.items.lengths.length;
+    const last = runs.at(-1);
+    if (last && last[0] === chunk.publisher && last[1] + last[2] === chunk.first) last[2] += count;
+    else runs.push([chunk.publisher, chunk.first, count]);
+  }
+  return runs;
+}
+
+function join(open: string, chunks: readonly Chunk[]): Buffer {
+  const head = Buffer.from(open);
+  let size = head.length + CLOSE.length + Math.max(0, chunks.length - 1);
+  for (const chunk of chunks) size += chunk.items.bytes.length;
+  const bytes = Buffer.allocUnsafeSlow(size);
+  let at = head.copy(bytes);
+  for (const [i, chunk] of chunks.entries()) {
+    if (i > 0) bytes[at++] = 0x2c;
+    bytes.set(chunk.items.bytes, at);
+    at += chunk.items.bytes.length;
+  }
+  CLOSE.copy(bytes, at);
+  return bytes;
+}

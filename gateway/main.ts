@@ -1,0 +1,40 @@
+import { startAdmin } from '@pushcluster/runtime/admin.ts';
+import { registerBusMetrics } from '@pushcluster/runtime/bus/metrics.ts';
+import { openBus } from '@pushcluster/runtime/bus/open.ts';
+import { parseCommandLine } from '@pushcluster/runtime/cli.ts';
+import { createLog } from '@pushcluster/runtime/log.ts';
+import { SettingsFile } from '@pushcluster/runtime/settings.ts';
+import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
+import { Registry } from 'prom-client';
+import { Gateway } from './gateway.ts';
+
+const { config } = parseCommandLine(process.argv.slice(2), 'gateway');
+try {
+  const settings = SettingsFile.open(config);
+  const log = createLog('gateway', settings.current.log.level);
+  settings.onChange(({ log: { level } }) => {
+    log.level = level;
+  });
+  const registry = new Registry();
+  const bus = openBus(settings.current.bus, { log, name: 'pushcluster-gateway' });
+  registerBusMetrics(registry, bus);
+  const gateway = await Gateway.start({ settings, bus, log, registry });
+  const admin = await startAdmin({
+    ...settings.current.admin,
+    registry,
+    health: () => gateway.health(),
+    ready: () => gateway.ready(),
+  });
+  log.info({ port: settings.current.gateway.port, admin: admin.port, gateway: gateway.name }, 'gateway is up');
+  onShutdown(
+    log,
+    async () => {
+      await gateway.leave();
+      await bus.close();
+    },
+    { deadline: () => gateway.leavesWithin },
+  );
+} catch (error) {
+  process.stderr.write(`gateway: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exit(1);
+}

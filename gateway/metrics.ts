@@ -1,0 +1,196 @@
+import type { GatewayStats } from '@pushcluster/protocol/control.ts';
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import { LATENCY_BUCKETS, type ShardCounts } from './shard/counts.ts';
+
+const PREFIX = 'pushcluster_gateway_';
+
+/** What the gateway reads at a scrape. */
+export type GatewayView = {
+  gateway: string;
+  startedAt: number;
+  shards(): readonly (ShardCounts | undefined)[];
+  rooms(): number;
+  draining(): boolean;
+  generation(): number;
+};
+
+/** The gateway's metrics. Shards count, the hub adds up: what a dead shard had counted stays. */
+export class GatewayMetrics {
+  readonly batchItems: Histogram;
+  readonly batchWindow: Histogram;
+  /** Items lost on the bus, as counters show. */
+  readonly gaps: Counter;
+  readonly undecodable: Counter;
+  /** Retries by id that were dropped as known. */
+  readonly repeats: Counter;
+  readonly idempotencyForgotten: Counter;
+  readonly shardRestarts: Counter;
+  readonly settingsRefused: Counter;
+  /** Items that a shard could not take in time. */
+  readonly shardOverrun: Counter;
+  readonly #view: GatewayView;
+  readonly #registry: Registry;
+  readonly #plain: ReadonlyMap<CountedKey, Counter>;
+  readonly #labelled: ReadonlyMap<LabelledKey, Counter>;
+  readonly #latency: DeliveryLatency;
+  readonly #totals = { messagesDelivered: 0, framesSent: 0, bytesSent: 0, messagesDropped: 0 };
+
+  constructor(registry: Registry, view: GatewayView) {
+    this.#view = view;
+    this.#registry = registry;
+    const counter = (name: string, help: string) => new Counter({ name: PREFIX + name, help, registers: [registry] });
+    this.batchItems = new Histogram({
+      name: `${PREFIX}batch_items`,
+      help: 'Items in a frame.',
+      buckets: [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 10_000],
+      registers: [registry],
+    });
+    this.batchWindow = new Histogram({
+      name: `${PREFIX}batch_window_seconds`,
+      help: "From a frame's first item to the frame.",
+      buckets: [0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.05, 1.25, 2, 5, 10],
+      registers: [registry],
+    });
+    this.gaps = counter('gaps_total', 'Items lost between logic and this gateway, as publisher counters show.');
+    this.undecodable = counter('bus_messages_ignored_total', 'Bus messages that this version could not read.');
+    this.repeats = counter('push_retries_dropped_total', 'Pushes dropped since their id was seen in the last two minutes.');
+    this.idempotencyForgotten = counter('push_ids_forgotten_total', 'Push ids forgotten before their two minutes: a retry of them would repeat.');
+    this.shardRestarts = counter('shard_restarts_total', 'Shards that died or hung and were replaced.');
+    this.settingsRefused = counter('config_refused_total', 'Changes of the settings file that were refused as wrong.');
+    this.shardOverrun = counter('shard_overrun_items_total', 'Items of frames dropped before a shard that fell behind; its members are told.');
+    this.#plain = new Map<CountedKey, Counter>([
+      ['opened', counter('connections_opened_total', 'Connections opened.')],
+      ['framesSent', counter('frames_sent_total', 'Frames of pushes written to sockets.')],
+      ['messagesDelivered', counter('messages_delivered_total', 'Items written to sockets: one for each item and connection.')],
+      ['bytesSent', counter('bytes_sent_total', 'Bytes of push frames written to sockets, without TLS and TCP.')],
+      ['inboundFrames', counter('frames_received_total', 'Frames that clients sent.')],
+    ]);
+    const labelled = (name: string, help: string, label: string) =>
+      new Counter({ name: PREFIX + name, help, labelNames: [label], registers: [registry] });
+    this.#labelled = new Map<LabelledKey, Counter>([
+      ['closed', labelled('connections_closed_total', 'Connections closed, by close code; codes that are not known share "other".', 'code')],
+      ['refused', labelled('refused_total', 'Handshakes refused.', 'reason')],
+      ['ignored', labelled('frames_ignored_total', 'Frames of clients that had no effect.', 'reason')],
+      ['dropped', labelled('messages_dropped_total', 'Items that did not reach a connection: slow reader, overload policy or shard, lost on the bus.', 'reason')],
+    ]);
+    for (const reason of ['slow', 'overload', 'bus_gap']) this.#labelled.get('dropped')?.inc({ reason }, 0);
+    this.#latency = new DeliveryLatency(registry);
+    this.#gauges();
+  }
+
+  /** A shard reports: adds what is new since its last report (undefined: since its start). */
+  add(counts: ShardCounts, before: ShardCounts | undefined): void {
+    for (const [key, counter] of this.#plain) counter.inc(counts[key] - (before?.[key] ?? 0));
+    for (const [key, counter] of this.#labelled) {
+      const label = LABELS[key];
+      const now: Record<string, number> = counts[key];
+      const then: Record<string, number> = before?.[key] ?? {};
+      for (const [value, count] of Object.entries(now)) {
+        const more = count - (then[value] ?? 0);
+        if (more > 0) counter.inc({ [label]: value }, more);
+        if (key === 'dropped') this.#totals.messagesDropped += more;
+      }
+    }
+    this.#totals.messagesDelivered += counts.messagesDelivered - (before?.messagesDelivered ?? 0);
+    this.#totals.framesSent += counts.framesSent - (before?.framesSent ?? 0);
+    this.#totals.bytesSent += counts.bytesSent - (before?.bytesSent ?? 0);
+    this.#latency.add(counts, before);
+  }
+
+  stats(): GatewayStats {
+    const view = this.#view;
+    return {
+      gateway: view.gateway,
+      connections: total(view.shards(), 'connections'),
+      rooms: view.rooms(),
+      shards: view.shards().filter((counts) => counts !== undefined).length,
+      ...this.#totals,
+      draining: view.draining(),
+      startedAt: view.startedAt,
+    };
+  }
+
+  #gauges() {
+    const view = this.#view;
+    const gauge = (name: string, help: string, read: () => number) =>
+      new Gauge({
+        name: PREFIX + name,
+        help,
+        registers: [this.#registry],
+        collect() {
+          this.set(read());
+        },
+      });
+    gauge('connections', 'Connections now.', () => total(view.shards(), 'connections'));
+    gauge('rooms', 'Rooms with a member on this gateway.', () => view.rooms());
+    gauge('draining', '1 while the gateway is leaving.', () => (view.draining() ? 1 : 0));
+    gauge('config_generation', 'Generation of the settings in force.', () => view.generation());
+    gauge('fd_limit', 'Descriptors that the shards may open, together.', () => total(view.shards(), 'fdLimit'));
+    this.#shardGauge('shard_loop_lag_seconds', 'Worst lateness of a timer in half a second.', (counts) => counts.loopLag);
+    this.#shardGauge('shard_connections', 'Connections of one shard.', (counts) => counts.connections);
+    this.#shardGauge('shard_resident_memory_bytes', "Resident memory of one shard's process.", (counts) => counts.rss);
+    this.#shardGauge('shard_cpu_seconds', "CPU time of one shard's process since its start.", (counts) => counts.cpuSeconds);
+  }
+
+  #shardGauge(name: string, help: string, read: (counts: ShardCounts) => number) {
+    const view = this.#view;
+    new Gauge({
+      name: PREFIX + name,
+      help,
+      labelNames: ['shard'],
+      registers: [this.#registry],
+      collect() {
+        this.reset();
+        for (const [shard, counts] of view.shards().entries()) if (counts) this.set({ shard }, read(counts));
+      },
+    });
+  }
+}
+
+type CountedKey = 'opened' | 'framesSent' | 'messagesDelivered' | 'bytesSent' | 'inboundFrames';
+type LabelledKey = 'closed' | 'refused' | 'ignored' | 'dropped';
+const LABELS = { closed: 'code', refused: 'reason', ignored: 'reason', dropped: 'reason' } as const;
+
+function total(shards: readonly (ShardCounts | undefined)[], key: 'connections' | 'fdLimit'): number {
+  let sum = 0;
+  for (const counts of shards) sum += counts?.[key] ?? 0;
+  return sum;
+}
+
+/** A histogram that shards filled: prom-client's own takes one observation at a time, a broadcast makes ten thousand. */
+class DeliveryLatency extends Histogram {
+  readonly #buckets = new Array<number>(LATENCY_BUCKETS.length + 1).fill(0);
+  #sum = 0;
+
+  constructor(registry: Registry) {
+    super({
+      name: `${PREFIX}delivery_latency_seconds`,
+      help: 'From accepted by logic to written to the socket, each item and connection.',
+      buckets: [...LATENCY_BUCKETS],
+      registers: [registry],
+    });
+  }
+
+  add(counts: ShardCounts, before: ShardCounts | undefined): void {
+    for (const [i, count] of counts.latency.entries()) this.#buckets[i]! += count - (before?.latency[i] ?? 0);
+    this.#sum += counts.latencySum - (before?.latencySum ?? 0);
+  }
+
+  override async get() {
+    const metric = await super.get();
+    const name = `${PREFIX}delivery_latency_seconds`;
+    let cumulative = 0;
+    const values = this.#buckets.map((count, i) => {
+      cumulative += count;
+      return { value: cumulative, labels: { le: LATENCY_BUCKETS[i] ?? '+Inf' }, metricName: `${name}_bucket` };
+    });
+    return {
+      ...metric,
+      values: [
+        ...values,
+        { value: this.#sum, labels: {}, metricName: `${name}_sum` },
+        { value: cumulative, labels: {}, metricName: `${name}_count` },
+      ],
+    };
+  }
+}

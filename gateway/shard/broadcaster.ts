@@ -1,0 +1,125 @@
+import type { Channel, Group } from './channel.ts';
+import { type ShardCounts, observeLatency } from './counts.ts';
+import type { Job, Wave } from './job.ts';
+import type { Session } from './session.ts';
+
+/** A slice of a broadcast, milliseconds: between two slices the loop serves reads, joins and other rooms. */
+const SLICE_MS = 8;
+/** Sends between two looks at the clock. */
+const STRIDE = 64;
+const DROPPED = 2;
+
+export type BroadcasterHooks = {
+  /** `size` bytes of a frame are done with. */
+  done(size: number): void;
+  /** The session's first drop: it is marked already. Don't close it here: the group is being walked. */
+  dropped(session: Session): void;
+  /** The channel has no more jobs. */
+  idle(channel: Channel): void;
+};
+
+/** Sends jobs to the members of their channels: one at a time for a channel, in slices, channels in turn. */
+export class Broadcaster {
+  readonly #counts: ShardCounts;
+  readonly #hooks: BroadcasterHooks;
+  #turn: Channel[] = [];
+  #scheduled = false;
+
+  constructor(counts: ShardCounts, hooks: BroadcasterHooks) {
+    this.#counts = counts;
+    this.#hooks = hooks;
+  }
+
+  push(channel: Channel, job: Job): void {
+    channel.jobs.push(job);
+    if (channel.jobs.length === 1 && !channel.active) this.#turn.push(channel);
+    this.#schedule();
+  }
+
+  #schedule() {
+    if (this.#scheduled || this.#turn.length === 0) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.#run(performance.now() + SLICE_MS);
+      this.#schedule();
+    });
+  }
+
+  /** Runs until `deadline`; every channel in turn gets at least one stride. */
+  #run(deadline: number) {
+    const round = this.#turn;
+    this.#turn = [];
+    for (const [i, channel] of round.entries()) {
+      const more = this.#advance(channel, deadline);
+      if (more) this.#turn.push(channel);
+      else this.#hooks.idle(channel);
+      if (performance.now() >= deadline) {
+        this.#turn = round.slice(i + 1).concat(this.#turn);
+        return;
+      }
+    }
+  }
+
+  /** Goes on with a channel's jobs; false where none is left. */
+  #advance(channel: Channel, deadline: number): boolean {
+    for (;;) {
+      const job = channel.active ?? channel.begin();
+      if (!job) return false;
+      for (; channel.activeGroup < 3; channel.activeGroup++) {
+        const group = channel.groups[channel.activeGroup]!;
+        const wave = job.waves[channel.activeGroup];
+        if (!wave) group.cursor = group.end;
+        else if (!this.#send(group, wave, job, deadline)) return true;
+      }
+      channel.finish();
+      if (job.size > 0) this.#hooks.done(job.size);
+    }
+  }
+
+  /** Sends one wave on; false where the slice is over before the group is through. */
+  #send(group: Group, wave: Wave, job: Job, deadline: number): boolean {
+    const { members } = group;
+    const { bytes, binary } = wave;
+    let sent = 0;
+    let skipped = 0;
+    let through = true;
+    while (group.cursor < group.end) {
+      const stop = Math.min(group.end, group.cursor + STRIDE);
+      for (; group.cursor < stop; group.cursor++) {
+        const session = members[group.cursor]!.session;
+        if (session.lagging) {
+          skipped++;
+        } else if (session.ws.send(bytes, binary, false) === DROPPED) {
+          skipped++;
+          session.lag();
+          this.#hooks.dropped(session);
+        } else {
+          sent++;
+        }
+      }
+      if (group.cursor < group.end && performance.now() >= deadline) {
+        through = false;
+        break;
+      }
+    }
+    this.#count(job, bytes.length, sent, skipped);
+    return through;
+  }
+
+  #count(job: Job, bytes: number, sent: number, skipped: number) {
+    const counts = this.#counts;
+    counts.framesSent += sent;
+    counts.bytesSent += sent * (bytes + headerBytes(bytes));
+    if (job.missed) return;
+    counts.messagesDelivered += sent * job.items;
+    counts.dropped.slow += skipped * job.items;
+    const now = performance.timeOrigin + performance.now();
+    if (sent > 0) for (const [at, items] of job.ages) observeLatency(counts, (now - at) / 1_000, items * sent);
+  }
+}
+
+/** Bytes of a WebSocket frame's header (RFC 6455, 5.2; a server does not mask). */
+function headerBytes(payload: number): number {
+  return payload < 126 ? 2 : payload < 65_536 ? 4 : 10;
+}

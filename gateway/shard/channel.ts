@@ -1,0 +1,119 @@
+import { Form } from '@pushcluster/protocol/frames.ts';
+import type { ChannelKey } from '../channelKey.ts';
+import type { Job } from './job.ts';
+import type { Session } from './session.ts';
+
+/** A session's place in a channel. Small: there is one for each connection and room. */
+export class Member {
+  /** Set by its maker at once; a session is its own membership in `all`. */
+  session!: Session;
+  readonly channel: Channel;
+  /** Where it stands in its group. */
+  index = 0;
+  /** The channel's position when the session's first drop was seen; -1 while it keeps up. */
+  noted = -1;
+
+  constructor(channel: Channel) {
+    this.channel = channel;
+  }
+}
+
+/**
+ * The members of a channel that get the same bytes. While a job is under way, `[0, cursor)` has got it, `[cursor, end)`
+ * has not, and `[end, length)` joined after it began and does not get it: add and remove keep the three apart.
+ */
+export class Group {
+  readonly members: Member[] = [];
+  cursor = 0;
+  end = 0;
+
+  add(member: Member): void {
+    member.index = this.members.length;
+    this.members.push(member);
+  }
+
+  remove(member: Member): void {
+    const { members } = this;
+    let hole = member.index;
+    if (hole < this.cursor) hole = this.#fill(hole, --this.cursor);
+    if (hole < this.end) hole = this.#fill(hole, --this.end);
+    this.#fill(hole, members.length - 1);
+    members.pop();
+  }
+
+  /** Moves the member at `from` into the hole; the hole is then there. */
+  #fill(hole: number, from: number): number {
+    const moved = this.members[from]!;
+    this.members[hole] = moved;
+    moved.index = hole;
+    return from;
+  }
+}
+
+/** One room, user, or all, as this shard has it: its members by wire form, and the jobs on their way to them. */
+export class Channel {
+  readonly key: ChannelKey;
+  /** For the plain, v1 and deflate forms. */
+  readonly groups: readonly [Group, Group, Group] = [new Group(), new Group(), new Group()];
+  /** Items of all jobs that are done. */
+  position = 0;
+  jobs: Job[] = [];
+  /** The job under way, and which group it has come to. */
+  active: Job | undefined;
+  activeGroup = 0;
+  /** Forms that the hub has confirmed. */
+  opened = 0;
+  /** Called when a form that they wait for is confirmed. */
+  waiting: { form: Form; then: () => void }[] = [];
+
+  constructor(key: ChannelKey) {
+    this.key = key;
+  }
+
+  group(form: Form): Group {
+    return this.groups[form === Form.plain ? 0 : form === Form.v1 ? 1 : 2];
+  }
+
+  /** Forms that have a member. */
+  get mask(): number {
+    const [plain, v1, deflate] = this.groups;
+    return (
+      (plain.members.length > 0 ? Form.plain : 0) |
+      (v1.members.length > 0 ? Form.v1 : 0) |
+      (deflate.members.length > 0 ? Form.deflate : 0)
+    );
+  }
+
+  get size(): number {
+    return this.groups[0].members.length + this.groups[1].members.length + this.groups[2].members.length;
+  }
+
+  /** Items of this channel that have been offered to `member` or passed it by. */
+  positionOf(member: Member): number {
+    if (!this.active) return this.position;
+    const group = this.group(member.session.form);
+    const passed = member.index < group.cursor || member.index >= group.end;
+    return passed ? this.position + this.active.items : this.position;
+  }
+
+  /** Takes the next job, for everyone who is a member now. */
+  begin(): Job | undefined {
+    this.active = this.jobs.shift();
+    this.activeGroup = 0;
+    for (const group of this.groups) {
+      group.cursor = 0;
+      group.end = this.active ? group.members.length : 0;
+    }
+    return this.active;
+  }
+
+  /** The job under way has reached everyone. */
+  finish(): void {
+    this.position += this.active?.items ?? 0;
+    this.active = undefined;
+    for (const group of this.groups) {
+      group.cursor = 0;
+      group.end = 0;
+    }
+  }
+}

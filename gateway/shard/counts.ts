@@ -1,0 +1,66 @@
+/** Upper bounds of the latency histogram, seconds: around the merge window of 1 s, and fine below it. */
+export const LATENCY_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 5, 10] as const;
+
+/** Why items did not reach a connection. */
+export type DropReason = 'slow' | 'overload' | 'bus_gap';
+
+/** What a shard has counted since its start: sent to the hub as it stands, which takes the differences. */
+export type ShardCounts = {
+  // Now.
+  connections: number;
+  rooms: number;
+  /** Seconds that a timer was late, the worst since the last report. */
+  loopLag: number;
+  /** Bytes of resident memory of the shard's process. */
+  rss: number;
+  fdLimit: number;
+  // Since the start.
+  opened: number;
+  framesSent: number;
+  messagesDelivered: number;
+  bytesSent: number;
+  inboundFrames: number;
+  cpuSeconds: number;
+  closed: Record<string, number>;
+  refused: Record<string, number>;
+  ignored: Record<string, number>;
+  dropped: Record<DropReason, number>;
+  /** Messages delivered by latency: one count for each of LATENCY_BUCKETS and one beyond, not cumulative. */
+  latency: number[];
+  latencySum: number;
+};
+
+export function newCounts(): ShardCounts {
+  return {
+    connections: 0,
+    rooms: 0,
+    loopLag: 0,
+    rss: 0,
+    fdLimit: 0,
+    opened: 0,
+    framesSent: 0,
+    messagesDelivered: 0,
+    bytesSent: 0,
+    inboundFrames: 0,
+    cpuSeconds: 0,
+    closed: {},
+    refused: {},
+    ignored: {},
+    dropped: { slow: 0, overload: 0, bus_gap: 0 },
+    latency: new Array<number>(LATENCY_BUCKETS.length + 1).fill(0),
+    latencySum: 0,
+  };
+}
+
+/** Notes that `messages` were written `seconds` after logic accepted them. */
+export function observeLatency(counts: ShardCounts, seconds: number, messages: number): void {
+  const late = Math.max(0, seconds);
+  let bucket = 0;
+  while (bucket < LATENCY_BUCKETS.length && late > LATENCY_BUCKETS[bucket]!) bucket++;
+  counts.latency[bucket]! += messages;
+  counts.latencySum += late * messages;
+}
+
+export function increment(counter: Record<string, number>, label: string): void {
+  counter[label] = (counter[label] ?? 0) + 1;
+}

@@ -1,0 +1,58 @@
+import { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
+import type { Socket } from './session.ts';
+
+/** Messages that may wait for a slow peer of the echo (contract, section 2). */
+const MAX_QUEUED = 1_000;
+const HEARTBEAT_MS = 1_000;
+
+export type EchoSession = { queued: number; ws?: Socket };
+
+type EchoSocket = Socket & { send(message: ArrayBuffer | string, isBinary?: boolean, compress?: boolean): number };
+
+/** The diagnostic echo at `/ws`: a heartbeat every second, and every message sent back as it came. */
+export class Echo {
+  /** Bytes that may wait for one peer: whichever of this and MAX_QUEUED comes first makes it slow. */
+  readonly maxBuffer = 67_108_864;
+  readonly #sessions = new Set<EchoSession>();
+  #timer: NodeJS.Timeout | undefined;
+
+  opened(session: EchoSession, ws: EchoSocket): void {
+    session.ws = ws;
+    this.#sessions.add(session);
+    this.#timer ??= setInterval(() => this.#beat(), HEARTBEAT_MS);
+  }
+
+  closed(session: EchoSession): void {
+    this.#sessions.delete(session);
+    delete session.ws;
+    if (this.#sessions.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  received(session: EchoSession, ws: EchoSocket, message: ArrayBuffer, isBinary: boolean): void {
+    this.#sent(session, ws, ws.send(message, isBinary, false));
+  }
+
+  drained(session: EchoSession, ws: EchoSocket): void {
+    if (ws.getBufferedAmount() === 0) session.queued = 0;
+  }
+
+  #beat() {
+    for (const session of this.#sessions) {
+      const { ws } = session;
+      if (ws) this.#sent(session, ws, ws.send('heartbeat', false, false));
+    }
+  }
+
+  /** `verdict` is the engine's: 1 sent, 0 queued, 2 dropped. */
+  #sent(session: EchoSession, ws: EchoSocket, verdict: number) {
+    if (verdict === 1) session.queued = 0;
+    else session.queued++;
+    if (verdict === 2 || session.queued > MAX_QUEUED) setImmediate(() => this.#cut(session, ws));
+  }
+
+  #cut(session: EchoSession, ws: EchoSocket) {
+    if (session.ws) ws.end(CloseCode.slowConsumer, 'reads too slowly');
+  }
+}

@@ -1,0 +1,277 @@
+import { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
+import { Form, Subprotocol } from '@pushcluster/protocol/frames.ts';
+import type { Logger } from '@pushcluster/runtime/log.ts';
+import uWS from 'uWebSockets.js';
+import type { Asset } from '../console/assets.ts';
+import { AcceptRate, addressGroup, chooseSubprotocol, originAllowed, type Refusal, retryAfter } from './admission.ts';
+import { increment } from './counts.ts';
+import { Echo, type EchoSession } from './echo.ts';
+import type { Identity, Session } from './session.ts';
+import type { Shard } from './shard.ts';
+import { InvalidToken } from './token.ts';
+
+/** The engine reserves memory for announced fragment lengths: our own limit is below, and this is the end. */
+const ENGINE_MAX_PAYLOAD = 65_536;
+const ECHO_MAX_PAYLOAD = 1_048_576;
+
+const decoder = new TextDecoder();
+
+/** What the engine keeps with a socket. `open` is let go once called: what it closes over must not live as long. */
+type UserData = {
+  session: Session | undefined;
+  open: ((ws: uWS.WebSocket<UserData>, data: UserData) => void) | undefined;
+};
+
+export type ListenOptions = {
+  shard: Shard;
+  log: Logger;
+  /** Whether one more connection may be held. */
+  hasRoom: () => boolean;
+  /** Asks the hub whether one more connection of this address is allowed. */
+  admit: (address: string) => Promise<boolean>;
+  /** Share of the gateway's accept rate. */
+  shards: () => number;
+  /** The console, by path; empty where it is off. */
+  assets: ReadonlyMap<string, Asset>;
+};
+
+/** One engine app on the gateway's port: the only file that knows uWebSockets.js. */
+export class Listener {
+  readonly #options: ListenOptions;
+  readonly #rate = new AcceptRate();
+  readonly #echo = new Echo();
+  #socket: uWS.us_listen_socket | false = false;
+
+  constructor(options: ListenOptions) {
+    this.#options = options;
+  }
+
+  /** Listens, or listens anew with the certificate files as they are now: connections stay. Throws Error where it can't. */
+  async listen(): Promise<void> {
+    const { gateway } = this.#options.shard.settings;
+    const app = gateway.tls
+      ? uWS.SSLApp({ cert_file_name: gateway.tls.certFile, key_file_name: gateway.tls.keyFile })
+      : uWS.App();
+    this.#connect(app);
+    if (gateway.echo) this.#serveEcho(app);
+    this.#serveHttp(app);
+    const socket = await new Promise<uWS.us_listen_socket | false>((resolve) => {
+      app.listen(gateway.host, gateway.port, resolve);
+    });
+    if (!socket) throw new Error(`can't listen on ${gateway.host} port ${gateway.port}`);
+    const former = this.#socket;
+    this.#socket = socket;
+    if (former) uWS.us_listen_socket_close(former);
+  }
+
+  stop(): void {
+    if (this.#socket) uWS.us_listen_socket_close(this.#socket);
+    this.#socket = false;
+  }
+
+  #connect(app: uWS.TemplatedApp) {
+    const { shard } = this.#options;
+    const { gateway } = shard.settings;
+    app.ws<UserData>('/connect', {
+      maxPayloadLength: ENGINE_MAX_PAYLOAD,
+      maxBackpressure: gateway.slowConsumer.maxBuffer,
+      idleTimeout: Math.ceil(gateway.idleTimeout / 1_000),
+      sendPingsAutomatically: true,
+      compression: uWS.DISABLED,
+      upgrade: (res, req, context) => this.#upgrade(res, req, context),
+      open: (ws) => {
+        const data = ws.getUserData();
+        data.open?.(ws, data);
+        data.open = undefined;
+      },
+      message: (ws, message, isBinary) => {
+        const { session } = ws.getUserData();
+        if (!session || session.closed) return;
+        const text = isBinary ? undefined : decoder.decode(message);
+        shard.received(session, text, message.byteLength, Math.floor(performance.now() / 1_000));
+      },
+      drain: (ws) => {
+        const { session } = ws.getUserData();
+        if (session) shard.drained(session);
+      },
+      close: (ws, code) => {
+        const { session } = ws.getUserData();
+        if (session) shard.closed(session, code);
+      },
+    });
+  }
+
+  #upgrade(res: uWS.HttpResponse, req: uWS.HttpRequest, context: uWS.us_socket_context_t) {
+    const { shard } = this.#options;
+    const { gateway, auth } = shard.settings;
+    const key = req.getHeader('sec-websocket-key');
+    const extensions = req.getHeader('sec-websocket-extensions');
+    const offered = req.getHeader('sec-websocket-protocol');
+    const served = gateway.batching.compression ? [Subprotocol.v1, Subprotocol.deflate] : [Subprotocol.v1];
+    const protocol = chooseSubprotocol(offered, served);
+    const form = protocol === Subprotocol.v1 ? Form.v1 : protocol === Subprotocol.deflate ? Form.deflate : Form.plain;
+    const origin = req.getHeader('origin');
+    const token = bearer(req.getHeader('authorization')) ?? req.getQuery('token') ?? '';
+    const address = this.#address(res, req);
+
+    const upgrade = (open: NonNullable<UserData['open']>) => {
+      res.cork(() => res.upgrade<UserData>({ session: undefined, open }, key, protocol ?? '', extensions, context));
+    };
+    /** For v1 the upgrade is completed and closed with a code, since a browser can't see an HTTP status. */
+    const refuse = (refusal: Refusal, closeCode?: CloseCode) => {
+      increment(shard.counts.refused, refusal.code);
+      this.#options.log.info({ address, origin, reason: refusal.detail, code: refusal.code }, 'handshake refused');
+      if (closeCode !== undefined && form !== Form.plain) upgrade((ws) => ws.end(closeCode, refusal.detail));
+      else refuseHttp(res, refusal);
+    };
+    const accept = (identity: Identity | undefined, counted: string | undefined) => {
+      upgrade((ws, data) => {
+        data.session = shard.open(ws, form, identity, counted);
+      });
+    };
+
+    if (!originAllowed(origin, auth.allowedOrigins)) {
+      refuse({ status: 403, code: 'origin', detail: `origin ${origin} is not allowed` }, CloseCode.forbidden);
+      return;
+    }
+    if (!this.#options.hasRoom()) {
+      refuse({ status: 503, code: 'full', detail: 'this gateway holds as many connections as it may' });
+      return;
+    }
+    if (!this.#rate.take(gateway.connections.acceptRate / this.#options.shards(), performance.now())) {
+      refuse({ status: 429, code: 'rate', detail: 'too many handshakes a second' });
+      return;
+    }
+    if (token !== '' && !shard.verifier) {
+      // Without a key source a token can't be checked, and pretending would be worse.
+      if (!anonymousAllowed(shard)) {
+        refuse({ status: 401, code: 'token', detail: 'this gateway takes no tokens' }, CloseCode.unauthorized);
+        return;
+      }
+    }
+    const needsToken = token !== '' && shard.verifier !== undefined;
+    const counted = gateway.connections.perIp > 0 ? addressGroup(address) : undefined;
+    if (!needsToken && counted === undefined) {
+      accept(anonymousAllowed(shard) ? { expires: 0 } : undefined, undefined);
+      return;
+    }
+    let aborted = false;
+    res.onAborted(() => {
+      aborted = true;
+    });
+    const proceed = async () => {
+      let identity: Identity | undefined = anonymousAllowed(shard) ? { expires: 0 } : undefined;
+      if (needsToken && shard.verifier) {
+        try {
+          identity = await shard.verifier.verify(token);
+        } catch (error) {
+          if (aborted) return;
+          if (error instanceof InvalidToken)
+            refuse({ status: 401, code: 'token', detail: error.message }, CloseCode.unauthorized);
+          else refuse({ status: 503, code: 'token_unchecked', detail: 'the token could not be checked now' });
+          return;
+        }
+      }
+      if (counted !== undefined && !(await this.#options.admit(counted))) {
+        if (!aborted) refuse({ status: 429, code: 'per_ip', detail: 'too many connections of this address' });
+        return;
+      }
+      if (!aborted) accept(identity, counted);
+      else if (counted !== undefined) shard.release(counted);
+    };
+    void proceed();
+  }
+
+  #address(res: uWS.HttpResponse, req: uWS.HttpRequest): string {
+    const { gateway } = this.#options.shard.settings;
+    if (gateway.forwardedHeaders) {
+      const forwarded = req.getHeader('x-forwarded-for').split(',').at(-1)?.trim();
+      if (forwarded) return forwarded;
+    }
+    if (gateway.proxyProtocol) {
+      const proxied = decoder.decode(res.getProxiedRemoteAddressAsText());
+      if (proxied) return proxied;
+    }
+    return decoder.decode(res.getRemoteAddressAsText());
+  }
+
+  #serveEcho(app: uWS.TemplatedApp) {
+    app.ws<EchoSession>('/ws', {
+      maxPayloadLength: ECHO_MAX_PAYLOAD,
+      maxBackpressure: this.#echo.maxBuffer,
+      idleTimeout: 120,
+      sendPingsAutomatically: true,
+      compression: uWS.DISABLED,
+      upgrade: (res, req, context) => {
+        const { auth } = this.#options.shard.settings;
+        const origin = req.getHeader('origin');
+        if (!originAllowed(origin, auth.allowedOrigins)) {
+          refuseHttp(res, { status: 403, code: 'origin', detail: `origin ${origin} is not allowed` });
+          return;
+        }
+        res.upgrade<EchoSession>(
+          { queued: 0 },
+          req.getHeader('sec-websocket-key'),
+          '',
+          req.getHeader('sec-websocket-extensions'),
+          context,
+        );
+      },
+      open: (ws) => this.#echo.opened(ws.getUserData(), ws),
+      message: (ws, message, isBinary) => this.#echo.received(ws.getUserData(), ws, message, isBinary),
+      drain: (ws) => this.#echo.drained(ws.getUserData(), ws),
+      close: (ws) => this.#echo.closed(ws.getUserData()),
+    });
+  }
+
+  #serveHttp(app: uWS.TemplatedApp) {
+    const { assets } = this.#options;
+    app.any('/*', (res, req) => {
+      const method = req.getMethod();
+      const path = req.getUrl();
+      const asset = method === 'get' || method === 'head' ? assets.get(path) : undefined;
+      if (path === '/connect') {
+        refuseHttp(res, { status: 400, code: 'not_websocket', detail: 'this is a WebSocket endpoint: upgrade is missing' });
+        return;
+      }
+      if (!asset) {
+        refuseHttp(res, { status: 404, code: 'not_found', detail: `nothing at ${path}` });
+        return;
+      }
+      res.cork(() => {
+        res.writeHeader('Content-Type', asset.type);
+        for (const [name, value] of Object.entries(asset.headers)) res.writeHeader(name, value);
+        if (method === 'head') res.endWithoutBody(asset.body.length);
+        else res.end(asset.body);
+      });
+    });
+  }
+}
+
+const TITLES = {
+  400: 'Bad Request',
+  401: 'Unauthorized',
+  403: 'Forbidden',
+  404: 'Not Found',
+  429: 'Too Many Requests',
+  503: 'Service Unavailable',
+} as const;
+
+function refuseHttp(res: uWS.HttpResponse, { status, code, detail }: Refusal) {
+  res.cork(() => {
+    res.writeStatus(`${status} ${TITLES[status]}`);
+    res.writeHeader('Content-Type', 'application/problem+json');
+    if (status === 429 || status === 503) res.writeHeader('Retry-After', String(retryAfter()));
+    if (status === 401) res.writeHeader('WWW-Authenticate', 'Bearer');
+    res.end(JSON.stringify({ type: 'about:blank', title: TITLES[status], status, code, detail }));
+  });
+}
+
+function bearer(header: string): string | undefined {
+  return /^Bearer +(\S+)$/i.exec(header)?.[1];
+}
+
+function anonymousAllowed(shard: Shard): boolean {
+  const { anonymous, jwt } = shard.settings.auth;
+  return anonymous ?? jwt === undefined;
+}

@@ -1,0 +1,173 @@
+import { readFileSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { createLog } from '@pushcluster/runtime/log.ts';
+import { SecretFile } from '@pushcluster/runtime/secretFile.ts';
+import { loadConsole } from '../console/assets.ts';
+import { type HubMessage, type ShardMessage, Wire } from '../wire.ts';
+import { Listener } from './listen.ts';
+import { Shard } from './shard.ts';
+import { TokenVerifier } from './token.ts';
+
+/** How often counts go to the hub: also the sign of life. */
+const REPORT_MS = 500;
+/** Descriptors that are not connections: the hub's socket, listeners, the loop, files. */
+const RESERVED_FDS = 64;
+
+/**
+ * A shard's process: one engine app, and one socket to the hub on descriptor 3. It lives and dies by the hub: signals
+ * meant for the process group are the hub's to answer, and when the hub is gone so is the shard.
+ */
+const log = createLog('gateway-shard', 'info');
+const hub = new Socket({ fd: 3, readable: true, writable: true });
+const fdLimit = descriptorLimit();
+const admissions = new Map<number, (allowed: boolean) => void>();
+let shard: Shard | undefined;
+let listener: Listener | undefined;
+let allowance = 0;
+let lastAsk = 0;
+let lag = 0;
+
+process.on('SIGTERM', () => {});
+process.on('SIGINT', () => {});
+hub.on('close', () => process.exit(0));
+hub.on('error', () => process.exit(1));
+
+const wire = new Wire<ShardMessage, HubMessage>(
+  hub,
+  (message) => obey(message),
+  (frame) => shard?.frame(frame),
+);
+
+function obey(message: HubMessage): void {
+  if (message.type === 'settings') {
+    void configure(message);
+    return;
+  }
+  if (!shard) return;
+  switch (message.type) {
+    case 'opened':
+      shard.opened(message.key, message.mask);
+      return;
+    case 'missed':
+      shard.missed(message.key, message.items, message.reason);
+      return;
+    case 'admitted':
+      admissions.get(message.ask)?.(!message.refused);
+      admissions.delete(message.ask);
+      return;
+    case 'allowance':
+      allowance = message.connections;
+      return;
+    case 'disconnectUser':
+      shard.disconnectUser(message.user, message.reason);
+      return;
+    case 'disconnectRoom':
+      shard.disconnectRoom(message.room, message.reason);
+      return;
+    case 'replaced':
+      shard.replace(message.user, message.at);
+      return;
+    case 'ask': {
+      const answer = shard.answer(message.question);
+      if (answer) wire.send({ type: 'answer', answer });
+      return;
+    }
+    case 'stopListening':
+      listener?.stop();
+      return;
+    case 'move':
+      shard.move(message.count, message.withinMs);
+      return;
+    case 'exit':
+      shard.endAll();
+      // The close frames leave in this turn; what the peers' kernels have by then, they have.
+      setTimeout(() => process.exit(0), 100);
+      return;
+  }
+}
+
+async function configure(message: Extract<HubMessage, { type: 'settings' }>): Promise<void> {
+  const { settings } = message;
+  log.level = settings.log.level;
+  try {
+    const former = shard?.verifier;
+    const verifier = settings.auth.jwt ? new TokenVerifier(settings.auth.jwt) : undefined;
+    if (!shard) await start(message, verifier);
+    else {
+      shard.settings = settings;
+      shard.verifier = verifier;
+      former?.close();
+    }
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    log.error({ reason }, 'settings could not be applied');
+    if (!listener) wire.send({ type: 'failed', message: reason });
+  }
+}
+
+async function start(message: Extract<HubMessage, { type: 'settings' }>, verifier: TokenVerifier | undefined) {
+  const { settings } = message;
+  const started = new Shard(settings, log, (reply) => wire.send(reply));
+  started.verifier = verifier;
+  started.counts.fdLimit = fdLimit;
+  shard = started;
+  allowance = fdLimit - RESERVED_FDS;
+  listener = new Listener({
+    shard: started,
+    log,
+    hasRoom: () => started.connections < Math.min(allowance, fdLimit - RESERVED_FDS),
+    admit: (ip) =>
+      new Promise((resolve) => {
+        admissions.set(++lastAsk, resolve);
+        wire.send({ type: 'admit', ask: lastAsk, ip });
+      }),
+    shards: () => message.shards,
+    assets: settings.gateway.console ? loadConsole({ pushUrl: settings.gateway.consolePushUrl }) : new Map(),
+  });
+  await listener.listen();
+  if (settings.gateway.tls) followCertificate(settings.gateway.tls);
+  wire.send({ type: 'listening' });
+  setInterval(() => report(started), REPORT_MS);
+  watchLoop();
+  setInterval(() => started.expire(Math.floor(Date.now() / 1_000)), 1_000);
+}
+
+function followCertificate(tls: { certFile: string; keyFile: string }) {
+  const relisten = () => {
+    listener?.listen().then(
+      () => log.info('certificate reloaded'),
+      (error: unknown) => log.error({ error }, 'the new certificate could not be used; the former stays'),
+    );
+  };
+  // Each file alone may not fit the other yet: then the former pair stays, and the other's change comes next.
+  SecretFile.open(tls.certFile).onChange(relisten);
+  SecretFile.open(tls.keyFile).onChange(relisten);
+}
+
+function report(started: Shard) {
+  const { counts } = started;
+  const cpu = process.cpuUsage();
+  counts.connections = started.connections;
+  counts.rooms = started.rooms;
+  counts.loopLag = lag;
+  counts.rss = process.memoryUsage.rss();
+  counts.cpuSeconds = (cpu.user + cpu.system) / 1e6;
+  lag = 0;
+  wire.send({ type: 'counts', counts });
+}
+
+/** The worst lateness of a timer since the last report, seconds. */
+function watchLoop() {
+  const every = 50;
+  let due = performance.now() + every;
+  setInterval(() => {
+    const now = performance.now();
+    lag = Math.max(lag, (now - due) / 1_000, 0);
+    due = now + every;
+  }, every);
+}
+
+function descriptorLimit(): number {
+  const soft = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
+  return soft === undefined ? 1_024 : Number(soft);
+}

@@ -1,0 +1,94 @@
+import { Form, laggedFrame } from '@pushcluster/protocol/frames.ts';
+import { roomOf } from '../channelKey.ts';
+import { type Channel, Member } from './channel.ts';
+
+/** What the engine's socket can do for us. `send` answers 1 sent, 0 queued, 2 dropped. */
+export interface Socket {
+  send(message: string | Uint8Array, isBinary?: boolean, compress?: boolean): number;
+  end(code?: number, reason?: string): void;
+  close(): void;
+  getBufferedAmount(): number;
+}
+
+const DROPPED = 2;
+
+/** Who a connection is and what it may do, from its token or from being anonymous. */
+export type Identity = {
+  user?: string | undefined;
+  /** Room patterns that it may join; undefined: any. */
+  rooms?: readonly string[] | undefined;
+  /** Seconds since the epoch; 0: never. */
+  expires: number;
+};
+
+/** One connection. It is its own membership in `all`, so that a million of them stay small. */
+export class Session extends Member {
+  readonly id: number;
+  ws: Socket;
+  readonly form: Form;
+  readonly address: string | undefined;
+  user: string | undefined = undefined;
+  patterns: readonly string[] | undefined = undefined;
+  expires = 0;
+  /** False between open and the first valid AUTH. */
+  authorized = false;
+  /** Its memberships besides `all`: rooms, and its user. */
+  members: Member[] = [];
+  /** Skipped until its buffer has drained. */
+  lagging = false;
+  closed = false;
+  /** It was asked to move, or is being closed: not asked again. */
+  moving = false;
+  /** Milliseconds since the epoch; kept only where one session per user is set. */
+  openedAt = 0;
+  // The inbound rate: frames counted in the present second, and which second that is.
+  second = 0;
+  frames = 0;
+
+  constructor(id: number, ws: Socket, form: Form, all: Channel, address: string | undefined) {
+    super(all);
+    this.session = this;
+    this.id = id;
+    this.ws = ws;
+    this.form = form;
+    this.address = address;
+  }
+
+  /** Whether it understands LAGGED, RECONNECT and LEAVE. */
+  get v1(): boolean {
+    return this.form !== Form.plain;
+  }
+
+  /** Its membership in a room, as a linear search: connections are in few rooms. */
+  memberOf(channel: Channel): Member | undefined {
+    for (const member of this.members) if (member.channel === channel) return member;
+    return undefined;
+  }
+
+  /** Says a control text; false where the socket's buffer was over its limit and it was dropped. */
+  say(text: string): boolean {
+    return this.ws.send(text, false, false) !== DROPPED;
+  }
+
+  /** The first drop was seen: from here it is skipped, with each channel's position noted. */
+  lag(): void {
+    if (this.lagging) return;
+    this.lagging = true;
+    this.noted = this.channel.positionOf(this);
+    for (const member of this.members) member.noted = member.channel.positionOf(member);
+  }
+
+  /** The buffer has drained: tells exactly what was missed and takes part again. */
+  recover(): void {
+    if (!this.lagging) return;
+    this.lagging = false;
+    this.#tell(this);
+    for (const member of this.members) this.#tell(member);
+  }
+
+  #tell(member: Member) {
+    const missed = member.channel.positionOf(member) - member.noted;
+    member.noted = -1;
+    if (missed > 0 && this.v1) this.say(laggedFrame(roomOf(member.channel.key), missed, 'slow'));
+  }
+}

@@ -1,0 +1,434 @@
+import type { Logger } from '@pushcluster/runtime/log.ts';
+import { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
+import type { Question } from '@pushcluster/protocol/control.ts';
+import {
+  type ClientFrame,
+  type ErrorCode,
+  errorFrame,
+  Form,
+  type FrameId,
+  laggedFrame,
+  leaveFrame,
+  okFrame,
+  parseClientFrame,
+  PONG,
+  reconnectFrame,
+} from '@pushcluster/protocol/frames.ts';
+import { matches } from '@pushcluster/protocol/pattern.ts';
+import type { Settings } from '@pushcluster/protocol/settings.ts';
+import { ALL, type ChannelKey, roomKey, roomOf, userKey } from '../channelKey.ts';
+import type { FrameMessage, ShardAnswer, ShardMessage } from '../wire.ts';
+import { Broadcaster } from './broadcaster.ts';
+import { Channel, Member } from './channel.ts';
+import { increment, newCounts } from './counts.ts';
+import { Expiries } from './expiries.ts';
+import type { Job, Wave } from './job.ts';
+import { type Identity, Session } from './session.ts';
+import { InvalidToken, type TokenVerifier } from './token.ts';
+
+/** How long a connection without a token may take to send its first AUTH, milliseconds (contract, section 2). */
+const AUTH_WITHIN = 5_000;
+
+/**
+ * The connections of one shard and what they joined. It knows the engine only as `Socket`: listen.ts brings the
+ * events, the hub's messages come from main.ts, and `tell` goes back to the hub.
+ */
+export class Shard {
+  readonly counts = newCounts();
+  settings: Settings;
+  verifier: TokenVerifier | undefined;
+  readonly #log: Logger;
+  readonly #tell: (message: ShardMessage) => void;
+  readonly #all = new Channel(ALL);
+  readonly #channels = new Map<ChannelKey, Channel>([[ALL, this.#all]]);
+  readonly #broadcaster: Broadcaster;
+  readonly #expiries = new Expiries();
+  #lastId = 0;
+
+  constructor(settings: Settings, log: Logger, tell: (message: ShardMessage) => void) {
+    this.settings = settings;
+    this.#log = log;
+    this.#tell = tell;
+    this.#broadcaster = new Broadcaster(this.counts, {
+      done: (size) => tell({ type: 'done', bytes: size }),
+      dropped: (session) => this.#dropped(session),
+      idle: (channel) => this.#forgetIfEmpty(channel),
+    });
+  }
+
+  get connections(): number {
+    return this.#all.size;
+  }
+
+  get rooms(): number {
+    let rooms = 0;
+    for (const channel of this.#channels.values()) if (channel.key[0] === 'r') rooms++;
+    return rooms;
+  }
+
+  // ── connections ──
+
+  /** A connection was opened. Without an identity it must send AUTH within 5 s. */
+  open(ws: Session['ws'], form: Form, identity: Identity | undefined, address: string | undefined): Session {
+    const session = new Session(++this.#lastId, ws, form, this.#all, address);
+    this.counts.opened++;
+    this.#add(session);
+    if (identity) {
+      this.#identify(session, identity);
+    } else {
+      setTimeout(() => {
+        if (!session.authorized && !session.closed)
+          this.end(session, CloseCode.unauthorized, `no token within ${AUTH_WITHIN / 1_000} s`);
+      }, AUTH_WITHIN);
+    }
+    return session;
+  }
+
+  /** The engine says that a connection is gone. */
+  closed(session: Session, code: number): void {
+    session.closed = true;
+    increment(this.counts.closed, closeLabel(code));
+    if (session.expires > 0) this.#expiries.delete(session.expires, session);
+    for (const member of session.members) this.#remove(member);
+    session.members = [];
+    this.#remove(session);
+    if (session.address !== undefined) this.release(session.address);
+  }
+
+  /** A connection that the hub admitted for this address is gone, or never came to be. */
+  release(address: string): void {
+    this.#tell({ type: 'left', ip: address });
+  }
+
+  /** Ends a connection with a code that says why. */
+  end(session: Session, code: number, reason: string): void {
+    if (session.closed) return;
+    session.moving = true;
+    const level = code === CloseCode.goingAway ? 'debug' : 'info';
+    this.#log[level]({ session: session.id, user: session.user, address: session.address, code, reason }, 'closing');
+    session.ws.end(code, reason);
+  }
+
+  /** The socket's buffer went down. */
+  drained(session: Session): void {
+    if (session.lagging && session.ws.getBufferedAmount() === 0) session.recover();
+  }
+
+  // ── what a client says ──
+
+  /** A message arrived: `text` is undefined for a binary one. */
+  received(session: Session, text: string | undefined, bytes: number, nowSecond: number): void {
+    this.counts.inboundFrames++;
+    const { maxFrame, frameRate } = this.settings.gateway.inbound;
+    if (bytes > maxFrame) {
+      this.end(session, CloseCode.tooBig, `frame of ${bytes} bytes, at most ${maxFrame}`);
+      return;
+    }
+    if (this.#tooFast(session, nowSecond, frameRate)) {
+      this.end(session, CloseCode.policy, `more than ${frameRate} frames a second`);
+      return;
+    }
+    if (text === undefined) {
+      increment(this.counts.ignored, 'binary');
+      return;
+    }
+    this.#obey(session, parseClientFrame(text));
+  }
+
+  #tooFast(session: Session, second: number, rate: number): boolean {
+    if (second !== session.second) {
+      session.frames = Math.max(0, session.frames - rate * (second - session.second));
+      session.second = second;
+    }
+    return ++session.frames > 2 * rate;
+  }
+
+  #obey(session: Session, frame: ClientFrame) {
+    switch (frame.type) {
+      case 'PING':
+        session.say(PONG);
+        return;
+      case 'AUTH':
+        void this.#authenticate(session, frame.token, frame.id);
+        return;
+      case 'JOIN':
+        this.#join(session, frame.room, frame.id);
+        return;
+      case 'LEAVE': {
+        const channel = this.#channels.get(roomKey(frame.room));
+        const member = channel && session.memberOf(channel);
+        if (member) this.#leave(session, member);
+        if (frame.id !== undefined) session.say(okFrame(frame.id, frame.room));
+        return;
+      }
+      case 'malformed':
+        this.end(session, CloseCode.policy, 'frame is not JSON');
+        return;
+      case 'bad':
+        this.#refuse(session, frame.id, frame.code, frame.message);
+        return;
+      case 'unknown':
+        increment(this.counts.ignored, 'unknown');
+        return;
+    }
+  }
+
+  #refuse(session: Session, id: FrameId | undefined, code: ErrorCode, message: string) {
+    increment(this.counts.ignored, code);
+    this.#log.debug({ session: session.id, user: session.user, code, message }, 'frame refused');
+    if (id !== undefined) session.say(errorFrame(id, code, message));
+  }
+
+  async #authenticate(session: Session, token: string, id: FrameId | undefined): Promise<void> {
+    try {
+      if (!this.verifier) throw new InvalidToken('this gateway takes no tokens');
+      const identity = await this.verifier.verify(token);
+      if (session.closed) return;
+      if (session.authorized && identity.user !== session.user) throw new InvalidToken('the token is for another user');
+      this.#identify(session, identity);
+      if (id !== undefined) session.say(okFrame(id));
+    } catch (error) {
+      if (session.closed) return;
+      const message = error instanceof InvalidToken ? error.message : 'the token could not be checked';
+      this.#log.info({ session: session.id, user: session.user, reason: message }, 'AUTH refused');
+      if (id !== undefined) session.say(errorFrame(id, 'unauthorized', message));
+      if (!session.authorized) this.end(session, CloseCode.unauthorized, message);
+    }
+  }
+
+  /** Takes on who it is: at the open, and again at each AUTH. Rooms that the new token lacks are left. */
+  #identify(session: Session, identity: Identity) {
+    if (session.expires > 0) this.#expiries.delete(session.expires, session);
+    session.expires = identity.expires;
+    if (session.expires > 0) this.#expiries.add(session.expires, session);
+    session.patterns = identity.rooms;
+    for (const member of [...session.members]) {
+      const room = roomOf(member.channel.key);
+      if (room === undefined || mayJoin(session, room)) continue;
+      this.#leave(session, member);
+      if (session.v1) session.say(leaveFrame(room, 'the new token does not allow this room'));
+    }
+    if (session.authorized) return;
+    session.authorized = true;
+    session.user = identity.user;
+    if (session.user === undefined) return;
+    this.#add(this.#enter(session, this.#channel(userKey(session.user))));
+    if (this.settings.gateway.connections.onePerUser) {
+      session.openedAt = Date.now();
+      this.replace(session.user, session.openedAt, session.id);
+      this.#tell({ type: 'session', user: session.user, at: session.openedAt });
+    }
+  }
+
+  #join(session: Session, room: string, id: FrameId | undefined) {
+    if (!session.authorized) {
+      this.#refuse(session, id, 'unauthorized', 'AUTH comes first');
+      return;
+    }
+    if (!mayJoin(session, room)) {
+      this.#refuse(session, id, 'room_forbidden', `the token does not allow the room ${JSON.stringify(room)}`);
+      return;
+    }
+    const existing = this.#channels.get(roomKey(room));
+    if (!existing || !session.memberOf(existing)) {
+      const { maxPerConnection, max } = this.settings.gateway.rooms;
+      const joined = session.members.length - (session.user === undefined ? 0 : 1);
+      if (joined >= maxPerConnection) {
+        this.#refuse(session, id, 'room_limit', `at most ${maxPerConnection} rooms on a connection`);
+        return;
+      }
+      if (!existing && this.#channels.size > max) {
+        this.#refuse(session, id, 'room_limit', `at most ${max} rooms on a gateway`);
+        return;
+      }
+      this.#add(this.#enter(session, existing ?? this.#channel(roomKey(room))));
+    }
+    if (id === undefined) return;
+    const channel = this.#channel(roomKey(room));
+    const answer = () => {
+      if (!session.closed && session.memberOf(channel)) session.say(okFrame(id, room));
+    };
+    if (channel.opened & session.form) answer();
+    else channel.waiting.push({ form: session.form, then: answer });
+  }
+
+  #leave(session: Session, member: Member) {
+    session.members.splice(session.members.indexOf(member), 1);
+    this.#remove(member);
+  }
+
+  // ── members and channels ──
+
+  #enter(session: Session, channel: Channel): Member {
+    const member = new Member(channel);
+    member.session = session;
+    session.members.push(member);
+    return member;
+  }
+
+  #channel(key: ChannelKey): Channel {
+    let channel = this.#channels.get(key);
+    if (!channel) {
+      channel = new Channel(key);
+      this.#channels.set(key, channel);
+    }
+    return channel;
+  }
+
+  #add(member: Member) {
+    const { channel, session } = member;
+    const before = channel.mask;
+    channel.group(session.form).add(member);
+    if (session.lagging) member.noted = channel.positionOf(member);
+    if (channel.mask !== before) this.#tell({ type: 'forms', key: channel.key, mask: channel.mask });
+  }
+
+  #remove(member: Member) {
+    const { channel, session } = member;
+    channel.group(session.form).remove(member);
+    const { mask } = channel;
+    if (channel.group(session.form).members.length > 0) return;
+    channel.opened &= mask;
+    this.#tell({ type: 'forms', key: channel.key, mask });
+    this.#forgetIfEmpty(channel);
+  }
+
+  #forgetIfEmpty(channel: Channel) {
+    if (channel === this.#all || channel.mask !== 0 || channel.active || channel.jobs.length > 0) return;
+    this.#channels.delete(channel.key);
+  }
+
+  #dropped(session: Session) {
+    if (this.settings.gateway.slowConsumer.policy !== 'close') return;
+    // Closing changes the group that is being walked.
+    setImmediate(() => this.end(session, CloseCode.slowConsumer, 'reads too slowly'));
+  }
+
+  // ── what the hub says ──
+
+  opened(key: ChannelKey, mask: number): void {
+    const channel = this.#channels.get(key);
+    if (!channel) return;
+    channel.opened = mask & channel.mask;
+    const { waiting } = channel;
+    channel.waiting = waiting.filter(({ form }) => (form & channel.opened) === 0);
+    for (const { form, then } of waiting) if (form & channel.opened) then();
+  }
+
+  frame(message: FrameMessage): void {
+    const channel = this.#channels.get(message.key);
+    if (!channel) {
+      this.#tell({ type: 'done', bytes: message.size });
+      return;
+    }
+    const wave = (form: Form): Wave | undefined => message.frames.find((frame) => frame.form === form);
+    this.#broadcaster.push(channel, {
+      items: message.items,
+      waves: [wave(Form.plain), wave(Form.v1), wave(Form.deflate)],
+      ages: message.ages,
+      size: message.size,
+    });
+  }
+
+  missed(key: ChannelKey, items: number, reason: NonNullable<Job['missed']>): void {
+    const channel = this.#channels.get(key);
+    if (!channel) return;
+    const wave: Wave = { bytes: Buffer.from(laggedFrame(roomOf(key), items, reason)), binary: false };
+    this.counts.dropped[reason] += items * channel.size;
+    this.#broadcaster.push(channel, { items, waves: [undefined, wave, wave], ages: [], missed: reason, size: 0 });
+  }
+
+  disconnectUser(user: string, reason: string): void {
+    for (const session of this.#sessionsOf(user)) this.end(session, CloseCode.disconnected, reason);
+  }
+
+  disconnectRoom(room: string, reason: string): void {
+    const channel = this.#channels.get(roomKey(room));
+    if (!channel) return;
+    for (const group of channel.groups) {
+      for (const member of [...group.members]) {
+        this.#leave(member.session, member);
+        if (member.session.v1) member.session.say(leaveFrame(room, reason));
+      }
+    }
+  }
+
+  /** Closes the user's sessions opened until `at` (milliseconds since the epoch), but not the session `keep`. */
+  replace(user: string, at: number, keep?: number): void {
+    for (const session of this.#sessionsOf(user))
+      if (session.id !== keep && session.openedAt <= at)
+        this.end(session, CloseCode.replaced, 'the user opened a newer connection');
+  }
+
+  answer(question: Question): ShardAnswer | undefined {
+    const { ask } = question;
+    switch (question.type) {
+      case 'rooms':
+        return { type: 'rooms', ask, rooms: this.#fullestRooms(question.limit) };
+      case 'room':
+        return { type: 'room', ask, connections: this.#channels.get(roomKey(question.room))?.size ?? 0 };
+      case 'user':
+        return { type: 'user', ask, connections: this.#channels.get(userKey(question.user))?.size ?? 0 };
+      case 'stats':
+        return undefined;
+    }
+  }
+
+  /** Asks or makes up to `count` connections that were not asked yet to leave: v1 by RECONNECT, others by 1012. */
+  move(count: number, withinMs: number): void {
+    let left = count;
+    for (const group of this.#all.groups) {
+      for (const member of [...group.members]) {
+        if (left === 0) return;
+        const { session } = member;
+        if (session.moving) continue;
+        left--;
+        if (!session.v1) {
+          this.end(session, CloseCode.goingAway, 'this gateway is leaving');
+          continue;
+        }
+        session.moving = true;
+        session.say(reconnectFrame(withinMs));
+        setTimeout(() => this.end(session, CloseCode.goingAway, 'this gateway is leaving'), withinMs);
+      }
+    }
+  }
+
+  /** The last moment: whoever is left goes with 1012. */
+  endAll(): void {
+    for (const group of this.#all.groups)
+      for (const member of [...group.members])
+        this.end(member.session, CloseCode.goingAway, 'this gateway is leaving');
+  }
+
+  /** Closes those whose token has expired. Call about once a second. */
+  expire(nowSecond: number): void {
+    for (const session of this.#expiries.due(nowSecond))
+      if (session.expires <= nowSecond) this.end(session, CloseCode.tokenExpired, 'the token has expired');
+  }
+
+  #sessionsOf(user: string): Session[] {
+    const channel = this.#channels.get(userKey(user));
+    return channel ? channel.groups.flatMap((group) => group.members.map((member) => member.session)) : [];
+  }
+
+  #fullestRooms(limit: number) {
+    const rooms: { room: string; connections: number }[] = [];
+    for (const channel of this.#channels.values()) {
+      const room = roomOf(channel.key);
+      if (room !== undefined && channel.size > 0) rooms.push({ room, connections: channel.size });
+    }
+    return rooms.sort((a, b) => b.connections - a.connections || (a.room < b.room ? -1 : 1)).slice(0, limit);
+  }
+}
+
+function mayJoin(session: Session, room: string): boolean {
+  return session.patterns === undefined || session.patterns.some((pattern) => matches(pattern, room));
+}
+
+const KNOWN_CODES = new Set<number>([1000, 1001, 1005, 1006, 1007, 1011, ...Object.values(CloseCode)]);
+
+/** Strangers choose close codes: those that we know have a label, others share one. */
+function closeLabel(code: number): string {
+  return KNOWN_CODES.has(code) ? String(code) : 'other';
+}

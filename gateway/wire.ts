@@ -1,0 +1,186 @@
+import type { Socket } from 'node:net';
+import type { Answer, Question } from '@pushcluster/protocol/control.ts';
+import { Form, type LagReason } from '@pushcluster/protocol/frames.ts';
+import type { Settings } from '@pushcluster/protocol/settings.ts';
+import type { ChannelKey } from './channelKey.ts';
+import type { Frame } from './hub/frame.ts';
+import type { ShardCounts } from './shard/counts.ts';
+
+/**
+ * What hub and shard say to each other, over one socket pair: `u32 length · u8 kind · payload`. Frames are binary, all
+ * else is JSON. Both ends are of the same build and trust each other; order is kept, and rules rely on it.
+ */
+
+export type HubMessage =
+  /** The first message, and again at each live change. */
+  | { type: 'settings'; shard: number; settings: Settings; shards: number }
+  /** The hub now encodes these forms for the channel, and its subscription is known to the bus. */
+  | { type: 'opened'; key: ChannelKey; mask: number }
+  /** Items that will not come, in order with the frames. */
+  | { type: 'missed'; key: ChannelKey; items: number; reason: LagReason }
+  | { type: 'admitted'; ask: number; refused: boolean }
+  /** Connections this shard may hold. */
+  | { type: 'allowance'; connections: number }
+  | { type: 'disconnectUser'; user: string; reason: string }
+  | { type: 'disconnectRoom'; room: string; reason: string }
+  /** Another session of the user was opened elsewhere at `at`: close the older ones. */
+  | { type: 'replaced'; user: string; at: number }
+  | { type: 'ask'; question: Question }
+  | { type: 'stopListening' }
+  /** Ask or make `count` connections to leave. */
+  | { type: 'move'; count: number; withinMs: number }
+  | { type: 'exit' };
+
+export type ShardMessage =
+  | { type: 'listening' }
+  | { type: 'failed'; message: string }
+  /** Which wire forms have a listener on the channel; 0: none any more. */
+  | { type: 'forms'; key: ChannelKey; mask: number }
+  /** Bytes of frames that are done with. */
+  | { type: 'done'; bytes: number }
+  | { type: 'counts'; counts: ShardCounts }
+  | { type: 'answer'; answer: ShardAnswer }
+  | { type: 'admit'; ask: number; ip: string }
+  | { type: 'left'; ip: string }
+  /** A session of this user was opened (only where one per user is set). */
+  | { type: 'session'; user: string; at: number };
+
+export type ShardAnswer = Omit<Extract<Answer, { type: 'rooms' }>, 'gateway'> | Omit<Extract<Answer, { type: 'room' | 'user' }>, 'gateway'>;
+
+/** A frame as the shard gets it: one batch in the forms that it has listeners for. */
+export type FrameMessage = {
+  key: ChannelKey;
+  items: number;
+  frames: Frame[];
+  /** When logic accepted the items: time (milliseconds since the epoch), how many. */
+  ages: [at: number, items: number][];
+  /** Bytes to report as done. */
+  size: number;
+};
+
+const JSON_KIND = 0;
+const FRAME_KIND = 1;
+const HEADER = 5;
+
+/** One end of the pair. */
+export class Wire<Out, In> {
+  readonly #socket: Socket;
+  readonly #onMessage: (message: In) => void;
+  readonly #onFrame: (frame: FrameMessage) => void;
+  #chunks: Buffer[] = [];
+  #buffered = 0;
+  #needed = HEADER;
+  #corked = false;
+
+  constructor(socket: Socket, onMessage: (message: In) => void, onFrame: (frame: FrameMessage) => void) {
+    this.#socket = socket;
+    this.#onMessage = onMessage;
+    this.#onFrame = onFrame;
+    socket.on('data', (chunk: Buffer) => this.#receive(chunk));
+  }
+
+  send(message: Out): void {
+    this.#write(JSON_KIND, [Buffer.from(JSON.stringify(message))]);
+  }
+
+  /** Sends the frames of a batch; returns their size as `done` will report it. */
+  sendFrame(head: Buffer, frames: readonly Frame[]): number {
+    return this.#write(FRAME_KIND, [head, ...frames.map((frame) => frame.bytes)]);
+  }
+
+  #write(kind: number, parts: Buffer[]): number {
+    let size = 0;
+    for (const part of parts) size += part.length;
+    const header = Buffer.allocUnsafe(HEADER);
+    header.writeUInt32LE(size, 0);
+    header[4] = kind;
+    if (!this.#corked) {
+      // What is sent in one turn of the loop goes in one system call.
+      this.#corked = true;
+      this.#socket.cork();
+      process.nextTick(() => {
+        this.#corked = false;
+        this.#socket.uncork();
+      });
+    }
+    this.#socket.write(header);
+    for (const part of parts) this.#socket.write(part);
+    return size;
+  }
+
+  #receive(chunk: Buffer) {
+    this.#chunks.push(chunk);
+    this.#buffered += chunk.length;
+    if (this.#buffered < this.#needed) return;
+    const data = this.#chunks.length === 1 ? chunk : Buffer.concat(this.#chunks, this.#buffered);
+    let at = 0;
+    this.#needed = HEADER;
+    while (data.length - at >= HEADER) {
+      const size = data.readUInt32LE(at);
+      if (data.length - at < HEADER + size) {
+        this.#needed = HEADER + size;
+        break;
+      }
+      this.#dispatch(data[at + 4]!, data.subarray(at + HEADER, at + HEADER + size));
+      at += HEADER + size;
+    }
+    this.#chunks = at < data.length ? [data.subarray(at)] : [];
+    this.#buffered = data.length - at;
+  }
+
+  #dispatch(kind: number, payload: Buffer) {
+    if (kind === JSON_KIND) this.#onMessage(JSON.parse(payload.toString()) as In);
+    else this.#onFrame(decodeFrameMessage(payload));
+  }
+}
+
+/** The part of a frame message before the frames' bytes. */
+export function encodeFrameHead(
+  key: ChannelKey,
+  items: number,
+  ages: readonly [number, number][],
+  frames: readonly Frame[],
+): Buffer {
+  const name = Buffer.from(key);
+  const head = Buffer.allocUnsafe(2 + name.length + 4 + 2 + ages.length * 12 + 1 + frames.length * 6);
+  let at = head.writeUInt16LE(name.length, 0);
+  at += name.copy(head, at);
+  at = head.writeUInt32LE(items, at);
+  at = head.writeUInt16LE(ages.length, at);
+  for (const [time, count] of ages) {
+    at = head.writeDoubleLE(time, at);
+    at = head.writeUInt32LE(count, at);
+  }
+  at = head.writeUInt8(frames.length, at);
+  for (const frame of frames) {
+    at = head.writeUInt8(frame.form, at);
+    at = head.writeUInt8(frame.binary ? 1 : 0, at);
+    at = head.writeUInt32LE(frame.bytes.length, at);
+  }
+  return head;
+}
+
+function decodeFrameMessage(bytes: Buffer): FrameMessage {
+  const nameLength = bytes.readUInt16LE(0);
+  const key = bytes.toString('utf8', 2, 2 + nameLength) as ChannelKey;
+  let at = 2 + nameLength;
+  const items = bytes.readUInt32LE(at);
+  at += 4;
+  const ages: [number, number][] = [];
+  let left = bytes.readUInt16LE(at);
+  at += 2;
+  for (; left > 0; left--, at += 12) ages.push([bytes.readDoubleLE(at), bytes.readUInt32LE(at + 8)]);
+  const count = bytes[at++]!;
+  let data = at + count * 6;
+  const frames: Frame[] = [];
+  for (let i = 0; i < count; i++, at += 6) {
+    const size = bytes.readUInt32LE(at + 2);
+    frames.push({ form: formOf(bytes[at]!), binary: bytes[at + 1] === 1, bytes: bytes.subarray(data, data + size) });
+    data += size;
+  }
+  return { key, items, frames, ages, size: bytes.length };
+}
+
+function formOf(bit: number): Form {
+  return bit === Form.plain ? Form.plain : bit === Form.v1 ? Form.v1 : Form.deflate;
+}
