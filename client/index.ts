@@ -1,0 +1,10 @@
+/** What the published package exports. */
+export { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
+export type { Backoff } from './backoff.ts';
+export type { Clock } from './clock.ts';
+export type { Socket, SocketConstructor, WireFrame } from './connection.ts';
+export type { Closed, LinkState } from './link.ts';
+export { type Left, PushClient, type PushEvents, type PushOptions } from './pushClient.ts';
+export { PushError, type PushErrorCode } from './pushError.ts';
+export type { Gap, Lagged, Room, Stream, StreamEvents } from './stream.ts';
+export type { TokenSource } from './token.ts';
