@@ -98,20 +98,20 @@ class End {
   onGone = () => {};
   gone = false;
   held: Buffer[] | undefined;
-  readonly #socket: Socket;
+  readonly socket: Socket;
   #finished = false;
   #broken = false;
 
   constructor(socket: Socket) {
-    this.#socket = socket;
+    this.socket = socket;
     socket.setNoDelay(true);
     socket.on('data', (bytes) => {
       if (this.held) this.held.push(bytes);
-      else this.peer?.#socket.write(bytes);
+      else this.peer?.socket.write(bytes);
     });
     socket.on('end', () => {
       this.#finished = true;
-      if (!this.held) this.peer?.#socket.end();
+      if (!this.held) this.peer?.socket.end();
     });
     socket.on('error', () => {
       this.#broken = true;
@@ -127,19 +127,19 @@ class End {
     const held = this.held ?? [];
     this.held = undefined;
     // A sender that broke off sends nothing again: what was on its way is lost.
-    if (!this.#broken) for (const bytes of held) this.peer?.#socket.write(bytes);
-    if (this.#finished && !this.#broken) this.peer?.#socket.end();
+    if (!this.#broken) for (const bytes of held) this.peer?.socket.write(bytes);
+    if (this.#finished && !this.#broken) this.peer?.socket.end();
     if (this.gone) this.#tellEnd();
   }
 
   reset(): void {
     this.held = undefined;
     this.#broken = true;
-    if (!this.#socket.destroyed) this.#socket.resetAndDestroy();
+    if (!this.socket.destroyed) this.socket.resetAndDestroy();
   }
 
   #tellEnd(): void {
     if (this.#broken) this.peer?.reset();
-    else this.peer?.#socket.end();
+    else this.peer?.socket.end();
   }
 }
