@@ -84,15 +84,15 @@ export class Receipts {
 
   /** One timer at a time, never cleared by a receipt in time: it looks again at the oldest one's deadline. */
   #watch(deadline: number): NodeJS.Timeout {
-    return setTimeout(
-      () => {
-        this.#timer = undefined;
-        if (!this.#underWay) return;
-        if (this.#underWay.deadline <= performance.now()) this.#onTimeout();
-        else this.#timer = this.#watch(this.#underWay.deadline);
-      },
-      Math.max(1, Math.ceil(deadline - performance.now())),
-    ).unref();
+    const look = () => {
+      this.#timer = undefined;
+      if (!this.#underWay || this.#ended !== undefined) return;
+      if (this.#underWay.deadline <= performance.now()) this.#onTimeout();
+      else this.#timer = this.#watch(this.#underWay.deadline);
+    };
+    // After a pause of our own process timers come first: the PONG that has long been here is read before we judge.
+    const wait = Math.max(1, Math.ceil(deadline - performance.now()));
+    return setTimeout(() => setImmediate(() => setImmediate(look)), wait).unref();
   }
 }
 
