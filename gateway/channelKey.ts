@@ -15,3 +15,7 @@ export function userKey(user: string): ChannelKey {
 export function roomOf(key: ChannelKey): string | undefined {
   return key[0] === 'r' ? key.slice(1) : undefined;
 }
+
+export function isUser(key: ChannelKey): boolean {
+  return key[0] === 'u';
+}

@@ -1,5 +1,6 @@
 import { deflateRawSync } from 'node:zlib';
 import { DEFLATE_MIN_BYTES, Form, type IdRun } from '@pushcluster/protocol/frames.ts';
+import { type ChannelKey, isUser, roomOf } from '../channelKey.ts';
 import type { Chunk } from './window.ts';
 
 /** One batch in one wire form, ready for the socket. */
@@ -9,16 +10,18 @@ const CLOSE = Buffer.from(']}}');
 
 /**
  * The frames of one batch, for each form in `mask`: encoded once for all sockets, the items copied and never parsed.
- * `room` is absent for all and for users.
+ * v1 marks what goes to a user: a publisher counts users' items and those of all apart, so that ids would be mixed up.
  */
-export function encodeFrames(room: string | undefined, chunks: readonly Chunk[], mask: number): Frame[] {
+export function encodeFrames(key: ChannelKey, chunks: readonly Chunk[], mask: number): Frame[] {
   const frames: Frame[] = [];
+  const room = roomOf(key);
   const place = room === undefined ? '' : `"room":${JSON.stringify(room)},`;
   if (mask & Form.plain)
     frames.push({ form: Form.plain, binary: false, bytes: join(`{"type":"PUSH","data":{${place}"items":[`, chunks) });
   if (mask & (Form.v1 | Form.deflate)) {
     const ids = JSON.stringify(idRuns(chunks));
-    const text = join(`{"type":"PUSH","data":{${place}"ids":${ids},"items":[`, chunks);
+    const user = isUser(key) ? '"user":true,' : '';
+    const text = join(`{"type":"PUSH","data":{${place}${user}"ids":${ids},"items":[`, chunks);
     if (mask & Form.v1) frames.push({ form: Form.v1, binary: false, bytes: text });
     if (mask & Form.deflate) {
       const binary = text.length >= DEFLATE_MIN_BYTES;

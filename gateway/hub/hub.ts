@@ -1,5 +1,5 @@
 import { type Answer, Command, type Question, SessionWord } from '@pushcluster/protocol/control.ts';
-import { decodePush, decodeUserPush, type Push, type PushHeader, type Items } from '@pushcluster/protocol/push.ts';
+import { decodePush, decodeUserPush, type Items, type Push, type PushHeader } from '@pushcluster/protocol/push.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { type Bus, BusUnavailable } from '@pushcluster/runtime/bus/bus.ts';
@@ -253,7 +253,7 @@ export class Hub {
     }
     const { mask } = channel;
     if (mask === 0) return;
-    const frames = batch.items > 0 ? encodeFrames(channel.room, batch.chunks, mask) : [];
+    const frames = batch.items > 0 ? encodeFrames(channel.key, batch.chunks, mask) : [];
     const ages = agesOf(batch);
     for (const link of this.#links) {
       const wanted = channel.masks[link.index] ?? 0;
@@ -342,7 +342,10 @@ function agesOf(batch: Batch): [number, number][] {
 function sum(question: Exclude<Question, { type: 'stats' }>, answers: readonly ShardAnswer[]): ShardAnswer {
   const { ask } = question;
   if (question.type !== 'rooms') {
-    const connections = answers.reduce((total, answer) => total + (answer.type === 'rooms' ? 0 : answer.connections), 0);
+    const connections = answers.reduce(
+      (total, answer) => total + (answer.type === 'rooms' ? 0 : answer.connections),
+      0,
+    );
     return { type: question.type, ask, connections };
   }
   const rooms = new Map<string, number>();
@@ -354,7 +357,10 @@ function sum(question: Exclude<Question, { type: 'stats' }>, answers: readonly S
   return { type: 'rooms', ask, rooms: list.slice(0, question.limit) };
 }
 
-function parseJson<T>(bytes: Uint8Array, schema: { safeParse(value: unknown): { success: true; data: T } | { success: false } }): T | undefined {
+function parseJson<T>(
+  bytes: Uint8Array,
+  schema: { safeParse(value: unknown): { success: true; data: T } | { success: false } },
+): T | undefined {
   try {
     const parsed = schema.safeParse(JSON.parse(Buffer.from(bytes).toString()));
     return parsed.success ? parsed.data : undefined;
