@@ -65,7 +65,9 @@ export const PushRequest = z
     urgent: z
       .boolean()
       .default(false)
-      .describe('Send now, with all that is queued before it, rather than at the end of the merge window. Rate-limited.'),
+      .describe(
+        'Send now, with all that is queued before it, rather than at the end of the merge window. Rate-limited.',
+      ),
     id: z
       .string()
       .min(1)
@@ -73,7 +75,9 @@ export const PushRequest = z
         message: `must be well-formed Unicode of at most ${MAX_ID_BYTES} bytes of UTF-8`,
       })
       .optional()
-      .describe('Makes a retry harmless for two minutes, through any logic process: repeat the request with the same id.'),
+      .describe(
+        'Makes a retry harmless for two minutes, through any logic process: repeat the request with the same id.',
+      ),
   })
   .meta({ examples: [{ to: { room: 'live-42' }, items: [{ user: 'alice', text: 'hi' }], id: 'comment-1017' }] });
 export type PushRequest = z.output<typeof PushRequest>;

@@ -1,0 +1,170 @@
+import { isUtf8 } from 'node:buffer';
+import { type Complaint, Problem } from './problems.ts';
+
+/**
+ * Items as the publisher wrote them: byte ranges of the request. JSON.parse decides whether the text is JSON and which
+ * of two equal keys counts (the last); the scanners here only find where values begin and end in text known to be JSON.
+ */
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const COMMA = 0x2c;
+const COLON = 0x3a;
+const OPEN_ARRAY = 0x5b;
+const CLOSE_ARRAY = 0x5d;
+const OPEN_OBJECT = 0x7b;
+const CLOSE_OBJECT = 0x7d;
+
+/** Parses `bytes` as strict UTF-8 and JSON. Throws Problem malformed_body that says where; `what` is its subject, such as `The body`. */
+export function parseJson(bytes: Uint8Array, what: string): unknown {
+  if (!isUtf8(bytes)) throw new Problem('malformed_body', `${what} is not valid UTF-8 (byte ${firstBadByte(bytes)}).`);
+  try {
+    return JSON.parse(textOf(bytes));
+  } catch (error) {
+    throw new Problem('malformed_body', `${what} is not JSON: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+/** The elements of a JSON array, sharing `bytes`. `bytes` must be JSON whose value is an array. */
+export function arrayItems(bytes: Uint8Array): Uint8Array[] {
+  return elements(bytes, skipSpace(bytes, 0));
+}
+
+/**
+ * The elements of the array under `key` of a JSON object, sharing `bytes`; of the last, where the key is repeated.
+ * `bytes` must be JSON whose value is an object with an array under `key`, which JSON.parse has shown.
+ */
+export function memberItems(bytes: Uint8Array, key: string): Uint8Array[] {
+  let found = -1;
+  let at = skipSpace(bytes, skipSpace(bytes, 0) + 1);
+  while (bytes[at] === QUOTE) {
+    const end = stringEnd(bytes, at);
+    const isKey = keyIs(bytes, at, end, key);
+    // Past the key: the colon, then the value.
+    at = skipSpace(bytes, skipSpace(bytes, end) + 1);
+    if (isKey) found = at;
+    at = skipSpace(bytes, valueEnd(bytes, at));
+    if (bytes[at] === COMMA) at = skipSpace(bytes, at + 1);
+  }
+  if (bytes[found] !== OPEN_ARRAY) throw new TypeError(`no array under ${key}`);
+  return elements(bytes, found);
+}
+
+/** Throws a Problem that names the item where `items` are too many, too few, or one is too large. */
+export function checkItems(items: readonly Uint8Array[], limits: { items: number; item: number }): void {
+  if (items.length === 0)
+    throw new Problem('invalid_request', 'items must hold at least one item.', {
+      errors: [{ pointer: '#/items', detail: 'must hold at least one item' }],
+    });
+  if (items.length > limits.items)
+    throw new Problem(
+      'too_many_items',
+      `items holds ${items.length} items; at most ${limits.items} are allowed. Split the push.`,
+      { errors: [{ pointer: '#/items', detail: `holds ${items.length} items; at most ${limits.items} are allowed` }] },
+    );
+  for (let i = 0; i < items.length; i++) if (items[i]!.length > limits.item) throw itemTooLarge(items, limits.item);
+}
+
+/** The Problem that names every item over `limit` bytes, up to ten of them. */
+export function itemTooLarge(items: readonly Uint8Array[], limit: number): Problem {
+  const errors: Complaint[] = [];
+  let first = '';
+  for (let i = 0; i < items.length && errors.length < 10; i++) {
+    if (items[i]!.length <= limit) continue;
+    const detail = `has ${items[i]!.length} bytes; at most ${limit} are allowed`;
+    first ||= `items[${i}] ${detail}.`;
+    errors.push({ pointer: `#/items/${i}`, detail });
+  }
+  return new Problem('item_too_large', first, { errors });
+}
+
+function elements(bytes: Uint8Array, open: number): Uint8Array[] {
+  const items: Uint8Array[] = [];
+  let at = skipSpace(bytes, open + 1);
+  while (bytes[at] !== CLOSE_ARRAY) {
+    const end = valueEnd(bytes, at);
+    items.push(bytes.subarray(at, end));
+    at = skipSpace(bytes, end);
+    if (bytes[at] !== COMMA) break;
+    at = skipSpace(bytes, at + 1);
+  }
+  return items;
+}
+
+function keyIs(bytes: Uint8Array, start: number, end: number, key: string): boolean {
+  const text = textOf(bytes.subarray(start, end));
+  // A key may be spelt with escapes: "\u0069tems" is "items".
+  return text.includes('\\') ? JSON.parse(text) === key : text.slice(1, -1) === key;
+}
+
+/** The index behind the value that begins at `start`. */
+function valueEnd(bytes: Uint8Array, start: number): number {
+  const first = bytes[start];
+  if (first === QUOTE) return stringEnd(bytes, start);
+  if (first === OPEN_OBJECT || first === OPEN_ARRAY) return nestedEnd(bytes, start);
+  let at = start;
+  while (at < bytes.length && !endsScalar(bytes[at]!)) at++;
+  return at;
+}
+
+function nestedEnd(bytes: Uint8Array, start: number): number {
+  let depth = 0;
+  let at = start;
+  while (at < bytes.length) {
+    const byte = bytes[at]!;
+    if (byte === QUOTE) {
+      at = stringEnd(bytes, at);
+      continue;
+    }
+    at++;
+    if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) depth++;
+    else if ((byte === CLOSE_OBJECT || byte === CLOSE_ARRAY) && --depth === 0) break;
+  }
+  return at;
+}
+
+function stringEnd(bytes: Uint8Array, start: number): number {
+  let at = start + 1;
+  while (at < bytes.length && bytes[at] !== QUOTE) at += bytes[at] === BACKSLASH ? 2 : 1;
+  return at + 1;
+}
+
+function endsScalar(byte: number): boolean {
+  return byte === COMMA || byte === CLOSE_ARRAY || byte === CLOSE_OBJECT || byte === COLON || isSpace(byte);
+}
+
+function skipSpace(bytes: Uint8Array, start: number): number {
+  let at = start;
+  while (at < bytes.length && isSpace(bytes[at]!)) at++;
+  return at;
+}
+
+function isSpace(byte: number): boolean {
+  return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
+}
+
+function textOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
+}
+
+/** The longest prefix that is UTF-8 ends at it, or up to three bytes before it. */
+function firstBadByte(bytes: Uint8Array): number {
+  let good = 0;
+  let bad = bytes.length;
+  while (bad - good > 1) {
+    const middle = (good + bad) >> 1;
+    if (isPrefix(bytes.subarray(0, middle))) good = middle;
+    else bad = middle;
+  }
+  return good;
+}
+
+/** Whether `bytes` can be the beginning of UTF-8: a last character may be cut. */
+function isPrefix(bytes: Uint8Array): boolean {
+  try {
+    new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream: true });
+    return true;
+  } catch {
+    return false;
+  }
+}

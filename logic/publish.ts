@@ -1,0 +1,284 @@
+import { randomBytes } from 'node:crypto';
+import type { Target } from '@pushcluster/protocol/api.ts';
+import {
+  encodePush,
+  encodeUserPush,
+  type Items,
+  itemsSize,
+  joinItems,
+  sliceItems,
+  type UserEntry,
+  userEntrySize,
+} from '@pushcluster/protocol/push.ts';
+import type { Subjects } from '@pushcluster/protocol/subjects.ts';
+import { type Bus, BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
+import { itemTooLarge } from './items.ts';
+import { Problem, type ProblemCode, retryAfter } from './problems.ts';
+
+/** Room for a header in every message: the most that protocol/push.ts writes, and as much again for later versions. */
+const HEADER_BYTES = 1_024;
+/** User pushes of so many milliseconds travel in one message: every gateway reads each of them. */
+const USER_WINDOW_MS = 2;
+/** Rooms counted before a new publisher id: about 100 MB of names and counters at their longest. */
+const MAX_SUBJECTS = 1_000_000;
+/** Bytes given to the bus and not yet confirmed; over it pushes are refused. */
+const MAX_IN_FLIGHT = 67_108_864;
+
+export type PublishOptions = { urgent: boolean; id: string };
+export type RoomFailure = { room: string; code: ProblemCode };
+
+/**
+ * Numbers, splits and publishes pushes. What it resolves has been confirmed by the bus. What it rejects with
+ * BusUnavailable or Problem was not sent and won't be; with BusUnconfirmed it may have been.
+ */
+export class Publisher {
+  readonly #bus: Bus;
+  readonly #subjects: Subjects;
+  readonly #now: () => number;
+  readonly #maxSubjects: number;
+  readonly #maxInFlight: number;
+  #id = newId();
+  #counted = new Map<string, { next: number; begun: number }>();
+  #batch: UserBatch | undefined;
+  #inFlight = 0;
+
+  constructor(
+    bus: Bus,
+    subjects: Subjects,
+    options: { now?: () => number; maxSubjects?: number; maxInFlight?: number } = {},
+  ) {
+    this.#bus = bus;
+    this.#subjects = subjects;
+    this.#now = options.now ?? Date.now;
+    this.#maxSubjects = options.maxSubjects ?? MAX_SUBJECTS;
+    this.#maxInFlight = options.maxInFlight ?? MAX_IN_FLIGHT;
+  }
+
+  /** The identity that messages carry now. */
+  get id(): string {
+    return this.#id;
+  }
+
+  /** Bytes given to the bus and not yet confirmed. */
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  /**
+   * Publishes `items` (JSON texts) to `target`. Resolves with the rooms that failed where others did not.
+   * Rejects with BusUnavailable, BusUnconfirmed, or a Problem: an item over the bus's own limit, or overload.
+   */
+  async publish(target: Target, items: readonly Uint8Array[], options: PublishOptions): Promise<RoomFailure[]> {
+    if (!this.#bus.connected) throw new BusUnavailable('the bus is not connected');
+    if (this.#inFlight >= this.#maxInFlight)
+      throw new Problem('overloaded', 'Too much is on its way to the bus. Try again.', { headers: retryAfter(1) });
+    switch (target.type) {
+      case 'all':
+        await this.#toSubject(this.#subjects.all, this.#split(items, 0), options);
+        return [];
+      case 'room':
+        await this.#toSubject(this.#subjects.room(target.room), this.#split(items, 0), options);
+        return [];
+      case 'rooms':
+        return this.#toRooms(target.rooms, this.#split(items, 0), options);
+      case 'user':
+        await this.#toUsers([target.user], items, options);
+        return [];
+      case 'users':
+        await this.#toUsers(target.users, items, options);
+        return [];
+    }
+  }
+
+  async #toSubject(subject: string, parts: Items[], options: PublishOptions): Promise<void> {
+    await this.#confirm(this.#send(subject, parts, options));
+  }
+
+  async #toRooms(rooms: string[], parts: Items[], options: PublishOptions): Promise<RoomFailure[]> {
+    const outcomes = await Promise.allSettled(
+      rooms.map((room) => this.#toSubject(this.#subjects.room(room), parts, options)),
+    );
+    const failures: RoomFailure[] = [];
+    let unconfirmed: unknown;
+    let unavailable: unknown;
+    for (const [i, outcome] of outcomes.entries()) {
+      if (outcome.status === 'fulfilled') continue;
+      const isUnavailable = outcome.reason instanceof BusUnavailable;
+      if (!isUnavailable && !(outcome.reason instanceof BusUnconfirmed)) throw outcome.reason;
+      if (isUnavailable) unavailable = outcome.reason;
+      else unconfirmed = outcome.reason;
+      failures.push({ room: rooms[i]!, code: isUnavailable ? 'bus_unavailable' : 'bus_unconfirmed' });
+    }
+    // Where nothing arrived for sure, one of them that may have arrived makes the whole unconfirmed.
+    if (failures.length === rooms.length) throw unconfirmed ?? unavailable;
+    return failures;
+  }
+
+  /** Publishes `parts` in one turn, so that no other push comes between. Returns the bytes sent. */
+  #send(subject: string, parts: Items[], options: PublishOptions): number {
+    let sent = 0;
+    for (const [part, items] of parts.entries()) {
+      const { counter, begun } = this.#count(subject);
+      const bytes = encodePush({
+        publisher: this.#id,
+        counter,
+        at: this.#now(),
+        begun,
+        urgent: options.urgent,
+        id: partId(options.id, part),
+        items,
+      });
+      this.#publish(subject, bytes, sent > 0);
+      this.#counted.get(subject)!.next += items.lengths.length;
+      sent += bytes.length;
+    }
+    return sent;
+  }
+
+  /** @param begun whether a part of the same push is already out */
+  #publish(subject: string, bytes: Uint8Array, begun: boolean) {
+    try {
+      this.#bus.publish(subject, bytes);
+    } catch (error) {
+      if (begun && error instanceof BusUnavailable) throw new BusUnconfirmed(error.message);
+      throw error;
+    }
+  }
+
+  async #confirm(bytes: number): Promise<void> {
+    this.#inFlight += bytes;
+    try {
+      await this.#bus.flush();
+    } finally {
+      this.#inFlight -= bytes;
+    }
+  }
+
+  async #toUsers(users: string[], items: readonly Uint8Array[], options: PublishOptions): Promise<void> {
+    const entries: UserEntry[] = [];
+    for (const some of this.#splitUsers(users)) {
+      const overhead = userEntrySize({ users: some, id: partId(options.id, 999_999), urgent: false, items: NO_ITEMS });
+      for (const part of this.#split(items, overhead))
+        entries.push({ users: some, id: partId(options.id, entries.length), urgent: options.urgent, items: part });
+    }
+    const outcomes = await Promise.allSettled(entries.map((entry) => this.#enqueue(entry)));
+    const errors = outcomes.filter((outcome) => outcome.status === 'rejected').map((outcome) => outcome.reason);
+    if (errors.length === 0) return;
+    const notSent = errors.filter((error) => error instanceof BusUnavailable).length;
+    if (notSent > 0 && notSent < entries.length) throw new BusUnconfirmed('the bus went away in the middle of a push');
+    throw errors[0];
+  }
+
+  /** Puts `entry` in the message of these milliseconds. Resolves when the bus has confirmed it. */
+  #enqueue(entry: UserEntry): Promise<void> {
+    const size = userEntrySize(entry);
+    if (this.#batch && this.#batch.size + size > this.#budget) this.#sendBatch(this.#batch);
+    if (!this.#batch) {
+      const batch: UserBatch = { entries: [], size: 4, ...Promise.withResolvers<void>() };
+      setTimeout(() => this.#sendBatch(batch), USER_WINDOW_MS);
+      this.#batch = batch;
+    }
+    this.#batch.entries.push(entry);
+    this.#batch.size += size;
+    return this.#batch.promise;
+  }
+
+  #sendBatch(batch: UserBatch) {
+    if (this.#batch !== batch) return;
+    this.#batch = undefined;
+    const subject = this.#subjects.user;
+    try {
+      const { counter, begun } = this.#count(subject);
+      const bytes = encodeUserPush({
+        publisher: this.#id,
+        counter,
+        at: this.#now(),
+        begun,
+        urgent: batch.entries.some((entry) => entry.urgent),
+        id: '',
+        entries: batch.entries,
+      });
+      this.#bus.publish(subject, bytes);
+      const counted = this.#counted.get(subject)!;
+      for (const entry of batch.entries) counted.next += entry.items.lengths.length;
+      this.#confirm(bytes.length).then(batch.resolve, batch.reject);
+    } catch (error) {
+      batch.reject(error);
+    }
+  }
+
+  /** The counter of the next item on `subject`. It moves on only when the item is out: a refused push leaves no gap. */
+  #count(subject: string): { counter: number; begun: number } {
+    let counted = this.#counted.get(subject);
+    if (!counted) {
+      if (this.#counted.size >= this.#maxSubjects) {
+        // Forgotten rooms would count from 1 again, which downstream reads as repeats: become another publisher.
+        this.#id = newId();
+        this.#counted = new Map();
+      }
+      counted = { next: 1, begun: this.#now() };
+      this.#counted.set(subject, counted);
+    }
+    return { counter: counted.next, begun: counted.begun };
+  }
+
+  get #budget(): number {
+    return this.#bus.maxPayload - HEADER_BYTES;
+  }
+
+  /** Cuts `items` to messages, always at the same places. @param overhead bytes beside them in each message */
+  #split(items: readonly Uint8Array[], overhead: number): Items[] {
+    const budget = this.#budget - overhead;
+    const all = joinItems(items);
+    if (itemsSize(all) <= budget) return [all];
+    // An item alone takes its count, its length and itself.
+    const limit = Math.max(0, budget - 8);
+    const parts: Items[] = [];
+    let from = 0;
+    let size = 4;
+    for (let i = 0; i < items.length; i++) {
+      const length = items[i]!.length;
+      if (length > limit) throw itemTooLarge(items, limit);
+      if (i > from && size + length + 5 > budget) {
+        parts.push(sliceItems(all, from, i));
+        from = i;
+        size = 4;
+      }
+      size += length + 5;
+    }
+    parts.push(sliceItems(all, from, items.length));
+    return parts;
+  }
+
+  /** Cuts `users` to runs whose names take at most a quarter of a message, always at the same places. */
+  #splitUsers(users: string[]): string[][] {
+    const runs: string[][] = [];
+    let run: string[] = [];
+    let size = 0;
+    for (const user of users) {
+      const bytes = Buffer.byteLength(user) + 1;
+      if (run.length > 0 && size + bytes > this.#budget / 4) {
+        runs.push(run);
+        run = [];
+        size = 0;
+      }
+      run.push(user);
+      size += bytes;
+    }
+    runs.push(run);
+    return runs;
+  }
+}
+
+type UserBatch = { entries: UserEntry[]; size: number } & PromiseWithResolvers<void>;
+
+const NO_ITEMS: Items = { lengths: new Uint32Array(0), bytes: new Uint8Array(0) };
+
+/** Every part has its own id, so that a retry is recognised part by part. */
+function partId(id: string, part: number): string {
+  return id === '' ? '' : `${id}/${part}`;
+}
+
+function newId(): string {
+  return randomBytes(6).toString('base64url');
+}

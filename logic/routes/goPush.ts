@@ -1,0 +1,106 @@
+import { GoPushStats, ProblemDocument, RoomName } from '@pushcluster/protocol/api.ts';
+import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
+import { z } from 'zod';
+import { type ApiKeys, authorize } from '../auth.ts';
+import { formItems, takeForms } from '../bodies.ts';
+import type { Metrics } from '../metrics.ts';
+import type { Pushes } from '../push.ts';
+import { requireKey } from '../server.ts';
+
+export type GoPushOptions = { keys: ApiKeys; pushes: Pushes; metrics: Metrics };
+
+const Items = z.string().meta({ description: 'A JSON array.', examples: ['[{"msg":"hi"},{"msg":"bye"}]'] });
+const problem = (description: string) => ({
+  description,
+  content: { 'application/problem+json': { schema: ProblemDocument } },
+});
+const REFUSALS = {
+  400: problem('The form is malformed, lacks a field, or `items` is not a JSON array. (go-push itself answers 200.)'),
+  401: problem('No valid API key.'),
+  403: problem("The key's scope lacks this, or the request comes from where it may not."),
+  413: problem('The body, the number of items or an item (named) is over its limit.'),
+  415: problem('The body is not application/x-www-form-urlencoded.'),
+  503: problem('The bus is away (`bus_unavailable`) or did not confirm (`bus_unconfirmed`).'),
+};
+const PUSHED = { 200: z.undefined().describe('Published; the body is empty, as in go-push.'), ...REFUSALS };
+const consumes = ['application/x-www-form-urlencoded'];
+const tags = ['go-push'];
+const security = [{ key: [] }];
+
+/** The API of go-push, for backends that speak it. Unknown form fields are ignored, as there. */
+export const goPushRoutes: FastifyPluginAsyncZod<GoPushOptions> = async (app, { keys, pushes, metrics }) => {
+  requireKey(app, keys);
+  takeForms(app);
+
+  app.route({
+    method: 'POST',
+    url: '/push/all',
+    schema: {
+      operationId: 'goPushAll',
+      summary: 'Push to everyone, as in go-push',
+      consumes,
+      tags,
+      security,
+      body: z.object({ items: Items }),
+      response: PUSHED,
+    },
+    onRequest: (request, _reply, done) => {
+      request.target = 'all';
+      done();
+    },
+    onResponse: (request, reply, done) => {
+      metrics.answered(request.target, reply.statusCode);
+      done();
+    },
+    handler: async (request, reply) => {
+      const target = { type: 'all' as const };
+      authorize(request.caller, target);
+      await pushes.push(target, formItems(request.rawJson), { urgent: false, id: '' });
+      return reply.code(200).send();
+    },
+  });
+
+  app.route({
+    method: 'POST',
+    url: '/push/room',
+    schema: {
+      operationId: 'goPushRoom',
+      summary: 'Push to a room, as in go-push',
+      consumes,
+      tags,
+      security,
+      body: z.object({ room: RoomName, items: Items }),
+      response: PUSHED,
+    },
+    onRequest: (request, _reply, done) => {
+      request.target = 'room';
+      done();
+    },
+    onResponse: (request, reply, done) => {
+      metrics.answered(request.target, reply.statusCode);
+      done();
+    },
+    handler: async (request, reply) => {
+      const target = { type: 'room' as const, room: request.body.room };
+      authorize(request.caller, target);
+      await pushes.push(target, formItems(request.rawJson), { urgent: false, id: '' });
+      return reply.code(200).send();
+    },
+  });
+
+  app.route({
+    method: 'GET',
+    url: '/stats',
+    schema: {
+      operationId: 'goPushStats',
+      summary: "Counters of this logic process, under go-push's names",
+      tags,
+      security,
+      response: { 200: GoPushStats, 401: REFUSALS[401], 403: REFUSALS[403] },
+    },
+    handler: async (request) => {
+      authorize(request.caller, { type: 'read' });
+      return metrics.goPush;
+    },
+  });
+};

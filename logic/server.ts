@@ -1,0 +1,204 @@
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import swagger from '@fastify/swagger';
+import { type FastifyReply, type FastifyRequest, fastify } from 'fastify';
+import { type FastifyPluginAsyncZod, jsonSchemaTransform, type ZodTypeProvider } from 'fastify-type-provider-zod';
+import type { ApiKeys, Caller } from './auth.ts';
+import { clipped, validatorCompiler } from './bodies.ts';
+import type { TargetLabel } from './metrics.ts';
+import { admitOrigin, requireLoopback } from './origin.ts';
+import { Problem, problemOf } from './problems.ts';
+import type { Refusals } from './refusals.ts';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The JSON text that items are cut from: the body, or the field `items` of a form. */
+    rawJson: Buffer | null;
+    /** Who asks; null on routes that are open to everyone who may come in. */
+    caller: Caller | null;
+    /** For the metrics. */
+    target: TargetLabel;
+  }
+}
+
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE'] as const;
+/** A name of 128 bytes, each percent-encoded. */
+const MAX_PARAM_LENGTH = 3 * 128;
+/** Connections of backends; more are closed at once. */
+const MAX_CONNECTIONS = 10_000;
+/** A request arrives whole within this time, or is answered 408. */
+const REQUEST_TIMEOUT_MS = 30_000;
+/** Above what balancers usually keep idle connections for, so that they close first. */
+const KEEP_ALIVE_MS = 75_000;
+
+export type ServerOptions = {
+  keys: ApiKeys;
+  allowedOrigins: () => readonly string[];
+  refusals: Refusals;
+  /** Largest body in bytes. */
+  bodyLimit: number;
+  /** Whether connections are to end with their next answer. */
+  leaving: () => boolean;
+};
+
+/** fastify's instance, of a scope as well as of the whole. */
+export type App = Parameters<FastifyPluginAsyncZod>[0];
+
+/** The HTTP server without its routes: who may come in, how bodies are read, how errors are answered. */
+export async function createServer(options: ServerOptions): Promise<App> {
+  const app = fastify({
+    logger: false,
+    bodyLimit: options.bodyLimit,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    return503OnClosing: false,
+    forceCloseConnections: 'idle',
+    routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
+    frameworkErrors: (error, request, reply) => refuse(options.refusals, error, request, reply),
+    clientErrorHandler: refuseConnection,
+  }).withTypeProvider<ZodTypeProvider>();
+  app.server.maxConnections = MAX_CONNECTIONS;
+
+  app.decorateRequest('rawJson', null);
+  app.decorateRequest('caller', null);
+  app.decorateRequest('target', 'unknown');
+  app.setValidatorCompiler(validatorCompiler);
+  // Types check what is sent; checking it again at run time would cost more than the rest of a push.
+  app.setSerializerCompiler(() => (data) => JSON.stringify(data));
+  app.removeAllContentTypeParsers();
+  app.setErrorHandler((error, request, reply) => refuse(options.refusals, error, request, reply));
+  app.setNotFoundHandler((request) => {
+    throw new Problem(
+      'not_found',
+      `There is no ${request.method} ${pathOf(request.url)} here; /docs lists what there is.`,
+    );
+  });
+  app.addHook('onRequest', (request, reply, done) => {
+    try {
+      if (options.leaving()) reply.header('connection', 'close');
+      if (admit(options, request, reply)) done();
+    } catch (error) {
+      done(error instanceof Error ? error : new Error(String(error)));
+    }
+  });
+  await app.register(swagger, { openapi: openapiInfo, transform: jsonSchemaTransform });
+  return app;
+}
+
+/** Takes `Authorization` on every route that `app` (a scope) gets after this. */
+export function requireKey(app: App, keys: ApiKeys) {
+  app.addHook('onRequest', (request, _reply, done) => {
+    try {
+      request.caller = keys.required ? keys.identify(request.headers.authorization) : LOOPBACK;
+      done();
+    } catch (error) {
+      done(error instanceof Error ? error : new Error(String(error)));
+    }
+  });
+}
+
+/** Answers 405 for the methods that the routes seen by `routes` lack. Called when all are there. */
+export function refuseOtherMethods(app: App, routes: ReadonlyMap<string, ReadonlySet<string>>) {
+  for (const [url, methods] of routes) {
+    const allow = [...methods, 'OPTIONS'].join(', ');
+    app.route({
+      method: METHODS.filter((method) => !methods.has(method)),
+      url,
+      schema: { hide: true },
+      // Before a body is read, which nobody would look at.
+      onRequest: (request, reply, done) => {
+        if (request.method === 'OPTIONS') {
+          reply.code(204).header('allow', allow).send();
+          return;
+        }
+        done(new Problem('method_not_allowed', `${pathOf(request.url)} has ${allow}.`, { headers: { allow } }));
+      },
+      handler: () => undefined,
+    });
+  }
+}
+
+const LOOPBACK: Caller = { name: 'loopback', scope: undefined };
+
+const openapiInfo = {
+  openapi: '3.1.0',
+  info: {
+    title: 'PushCluster push API',
+    version: '1',
+    description: 'Push JSON items to rooms, users or everyone, and see who is online. Errors are RFC 9457 problems.',
+  },
+  components: {
+    securitySchemes: {
+      key: {
+        type: 'http',
+        scheme: 'bearer',
+        description: 'An API key. Not needed on loopback where none is configured.',
+      },
+    },
+  },
+} as const;
+
+/** Whether the request goes on. Throws a Problem where it may not; answers preflights itself. */
+function admit(options: ServerOptions, request: FastifyRequest, reply: FastifyReply): boolean {
+  const { headers, method } = request;
+  const approach = { method, peer: request.socket.remoteAddress, headers };
+  if (!options.keys.required) requireLoopback(approach);
+  const origin = admitOrigin(approach, options.allowedOrigins());
+  if (headers['content-encoding'] !== undefined && headers['content-encoding'] !== 'identity')
+    throw new Problem('unsupported_media_type', 'Send the body without Content-Encoding.');
+  if (origin === undefined) return true;
+  reply.header('access-control-allow-origin', origin).header('vary', 'Origin');
+  if (method !== 'OPTIONS' || headers['access-control-request-method'] === undefined) {
+    reply.header('access-control-expose-headers', 'retry-after');
+    return true;
+  }
+  reply
+    .header('access-control-allow-methods', 'GET, POST')
+    .header('access-control-allow-headers', 'authorization, content-type')
+    .header('access-control-max-age', '600');
+  // A page on another network than ours, such as a public one against loopback, asks for this too.
+  if (headers['access-control-request-private-network'] === 'true')
+    reply.header('access-control-allow-private-network', 'true');
+  reply.code(204).send();
+  return false;
+}
+
+function refuse(refusals: Refusals, error: unknown, request: FastifyRequest, reply: FastifyReply) {
+  const problem = problemOf(error);
+  const { status, code } = problem;
+  const fields = {
+    code,
+    status,
+    method: request.method,
+    path: pathOf(request.url),
+    peer: request.ip,
+    ...(request.caller ? { caller: request.caller.name } : {}),
+  };
+  if (code === 'internal') refusals.add('error', { ...fields, err: error }, 'request failed');
+  else
+    refusals.add(
+      status < 500 && status !== 401 && status !== 403 && status !== 429 ? 'info' : 'warn',
+      { ...fields, detail: problem.message },
+      'request refused',
+    );
+  reply.code(status).headers(problem.headers).header('content-type', 'application/problem+json').send(Buffer.from(problem.toJson()));
+}
+
+/** Answers what isn't HTTP, or arrives too slowly, on the bare socket. */
+function refuseConnection(error: Error & { code?: string }, socket: Socket) {
+  if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) return;
+  const problem =
+    error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+      ? new Problem('request_timeout', `The request did not arrive within ${REQUEST_TIMEOUT_MS / 1_000} s.`)
+      : error.code === 'HPE_HEADER_OVERFLOW'
+        ? new Problem('headers_too_large', 'The headers are over 16 KiB.')
+        : new Problem('bad_request', 'This is not a valid HTTP/1.1 request.');
+  const body = problem.toJson();
+  socket.end(
+    `HTTP/1.1 ${problem.status} \r\nContent-Type: application/problem+json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  );
+}
+
+function pathOf(url: IncomingMessage['url']): string {
+  return clipped((url ?? '').split('?', 1)[0]!, 200);
+}
