@@ -5,7 +5,11 @@ export type BusEvent = { type: 'connected'; reconnects: number } | { type: 'disc
 export type Handler = (bytes: Uint8Array, subject: string) => void;
 
 export type Subscription = {
-  /** Resolves when the server knows of the subscription: what is published from then on arrives. Resolves late, after a reconnect, where there is no connection now. */
+  /**
+   * Resolves when the server knows of the subscription: what is published from then on arrives. Resolves late, after a
+   * reconnect, where there is no connection now, or where the server doesn't permit the subject yet. Also resolves with
+   * `unsubscribe()` and `close()`: then there is nothing more to wait for. Never rejects.
+   */
   readonly ready: Promise<void>;
   unsubscribe(): void;
 };
@@ -15,7 +19,7 @@ export class BusUnavailable extends Error {
   override name = 'BusUnavailable';
 }
 
-/** It was sent, but no receipt came before the connection was lost: delivered or not, nobody here can know. */
+/** It may have been sent, but there is no receipt for it: delivered or not, nobody here can know. */
 export class BusUnconfirmed extends Error {
   override name = 'BusUnconfirmed';
 }
@@ -31,8 +35,10 @@ export interface Bus {
   /** Sends now, or throws BusUnavailable while disconnected. Never buffers for later. Throws RangeError over maxPayload. */
   publish(subject: string, bytes: Uint8Array): void;
   /**
-   * Resolves when the server has all that was published before: one receipt is shared by all who wait.
-   * Rejects with BusUnconfirmed where the connection is lost, or no receipt came within the receipt timeout.
+   * Resolves when the server has all that was published before: one receipt is shared by all who wait. It is about the
+   * present connection: call it in the same turn as publish.
+   * Rejects with BusUnconfirmed where the connection is lost or away, no receipt came within the receipt timeout, or
+   * the server refused a message.
    */
   flush(): Promise<void>;
   /** Subscribes from now until `unsubscribe()`, across reconnects. `*` matches one token. */

@@ -73,6 +73,7 @@ export async function dial(
   options: { name: string; signal: AbortSignal },
 ): Promise<Line> {
   const { authenticator, tls } = await readCredentials(settings);
+  options.signal.throwIfAborted();
   const connectionOptions: ConnectionOptions = {
     servers: [server.url.replace(/^tls:/, 'nats:')],
     name: options.name,

@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -83,9 +83,15 @@ export class NatsServer {
     await reloaded;
   }
 
-  /** Stops it in its tracks (SIGSTOP): connections stay open, nothing is answered. */
-  pause(): void {
+  /** Stops it in its tracks (SIGSTOP) and waits until it stands: connections stay open, nothing is answered. */
+  async pause(): Promise<void> {
     process.kill(this.pid, 'SIGSTOP');
+    const stands = async () => {
+      const threads = await readdir(`/proc/${this.pid}/task`);
+      const stats = await Promise.all(threads.map((id) => readFile(`/proc/${this.pid}/task/${id}/stat`, 'utf8')));
+      return stats.every((stat) => stat.includes(') T '));
+    };
+    while (!(await stands())) await setTimeout(1);
   }
 
   resume(): void {

@@ -1,9 +1,12 @@
 import { once } from 'node:events';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
 
 /** A loopback TCP proxy between a client and a server: the network that a test may cut. */
 export class TcpProxy {
   readonly port: number;
+  /** Called for each connection that a client makes. */
+  onConnection: () => void = () => {};
   readonly #server: Server;
   readonly #wires = new Set<Wire>();
   #cut = false;
@@ -12,6 +15,7 @@ export class TcpProxy {
     this.#server = server;
     this.port = port;
     server.on('connection', (client) => {
+      this.onConnection();
       const wire = new Wire(client, targetPort, this.#cut);
       this.#wires.add(wire);
       wire.onEnd = () => this.#wires.delete(wire);
@@ -30,9 +34,16 @@ export class TcpProxy {
 
   /**
    * Carries again. What a connection held back is carried on where its sender is still there, as TCP would send it
-   * again; the ends that happened meanwhile are told.
+   * again; the ends that happened meanwhile are told. Waits first until all that was said during the cut is seen here,
+   * so that a sender who gave up before the heal counts as gone.
    */
-  heal(): void {
+  async heal(): Promise<void> {
+    for (let quiet = 0, seen = this.#seen(); quiet < 5; quiet++) {
+      await setImmediate();
+      if (this.#seen() === seen) continue;
+      seen = this.#seen();
+      quiet = 0;
+    }
     this.#cut = false;
     for (const wire of this.#wires) wire.heal();
   }
@@ -45,6 +56,13 @@ export class TcpProxy {
   async close(): Promise<void> {
     this.reset();
     await once(this.#server.close(), 'close');
+  }
+
+  /** Events of all connections until now. */
+  #seen(): number {
+    let seen = 0;
+    for (const wire of this.#wires) seen += wire.seen;
+    return seen;
   }
 }
 
@@ -76,6 +94,11 @@ class Wire {
     }
   }
 
+  /** Events at both ends until now. */
+  get seen(): number {
+    return this.#client.seen + this.#target.seen;
+  }
+
   cut(): void {
     this.#client.held ??= [];
     this.#target.held ??= [];
@@ -97,6 +120,7 @@ class End {
   peer: End | undefined;
   onGone = () => {};
   gone = false;
+  seen = 0;
   held: Buffer[] | undefined;
   readonly socket: Socket;
   #finished = false;
@@ -105,6 +129,7 @@ class End {
   constructor(socket: Socket) {
     this.socket = socket;
     socket.setNoDelay(true);
+    for (const event of ['data', 'end', 'error', 'close']) socket.on(event, () => this.seen++);
     socket.on('data', (bytes) => {
       if (this.held) this.held.push(bytes);
       else this.peer?.socket.write(bytes);

@@ -1,0 +1,43 @@
+import { createAccount, createOperator, createUser, type KeyPair } from '@nats-io/nkeys';
+
+const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+const base64url = (value: string | Uint8Array) => Buffer.from(value).toString('base64url');
+
+/** A nats-server configuration in operator mode with one account, and a user's .creds file for it: what `nsc` makes. */
+export function createOperatorMode(): { config: string; creds(): string } {
+  const [operator, account] = [createOperator(), createAccount()];
+  const operatorJwt = sign(operator, operator.getPublicKey(), 'operator', {});
+  const limits = { subs: -1, data: -1, payload: -1, conn: -1, leaf: -1, imports: -1, exports: -1, wildcards: true };
+  const accountJwt = sign(operator, account.getPublicKey(), 'account', { limits });
+  return {
+    config: `operator: ${operatorJwt}\nresolver: MEMORY\nresolver_preload: { ${account.getPublicKey()}: ${accountJwt} }\n`,
+    creds() {
+      const user = createUser();
+      const jwt = sign(account, user.getPublicKey(), 'user', { subs: -1, data: -1, payload: -1 });
+      const seed = text(user.getSeed());
+      return `-----BEGIN NATS USER JWT-----\n${jwt}\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n${seed}\n------END USER NKEY SEED------\n`;
+    },
+  };
+}
+
+/** An NKey user: the public key for the server's configuration, the seed for the client. */
+export function createNkey(): { publicKey: string; seed: string } {
+  const user = createUser();
+  return { publicKey: user.getPublicKey(), seed: text(user.getSeed()) };
+}
+
+function sign(issuer: KeyPair, subject: string, type: 'operator' | 'account' | 'user', claims: object): string {
+  const header = base64url(JSON.stringify({ typ: 'JWT', alg: 'ed25519-nkey' }));
+  const body = base64url(
+    JSON.stringify({
+      jti: subject,
+      iat: Math.floor(Date.now() / 1000),
+      iss: issuer.getPublicKey(),
+      name: type,
+      sub: subject,
+      nats: { ...claims, type, version: 2 },
+    }),
+  );
+  const signature = issuer.sign(new TextEncoder().encode(`${header}.${body}`));
+  return `${header}.${body}.${base64url(signature)}`;
+}
