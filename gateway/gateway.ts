@@ -131,7 +131,10 @@ export class Gateway {
     while (this.#connections > 0 && performance.now() < pace.end) {
       const { count, withinMs } = pace.step(performance.now(), unasked);
       if (count > 0) {
-        const parts = share(count, this.#links.map((link) => link.counts?.connections ?? 0));
+        const parts = share(
+          count,
+          this.#links.map((link) => link.counts?.connections ?? 0),
+        );
         for (const [i, part] of parts.entries())
           if (part > 0) this.#links[i]?.send({ type: 'move', count: part, withinMs });
         unasked -= count;
@@ -193,7 +196,10 @@ export class Gateway {
   #allow() {
     const { max } = this.#options.settings.current.gateway.connections;
     const free = Math.max(0, max - this.#connections);
-    const parts = share(free, this.#links.map((link) => (link.listening ? 1 : 0)));
+    const parts = share(
+      free,
+      this.#links.map((link) => (link.listening ? 1 : 0)),
+    );
     for (const [i, link] of this.#links.entries()) {
       const connections = max === 0 ? Number.MAX_SAFE_INTEGER : (link.counts?.connections ?? 0) + (parts[i] ?? 0);
       if (link.listening) link.send({ type: 'allowance', connections });

@@ -53,25 +53,51 @@ export class GatewayMetrics {
     });
     this.gaps = counter('gaps_total', 'Items lost between logic and this gateway, as publisher counters show.');
     this.undecodable = counter('bus_messages_ignored_total', 'Bus messages that this version could not read.');
-    this.repeats = counter('push_retries_dropped_total', 'Pushes dropped since their id was seen in the last two minutes.');
-    this.idempotencyForgotten = counter('push_ids_forgotten_total', 'Push ids forgotten before their two minutes: a retry of them would repeat.');
+    this.repeats = counter(
+      'push_retries_dropped_total',
+      'Pushes dropped since their id was seen in the last two minutes.',
+    );
+    this.idempotencyForgotten = counter(
+      'push_ids_forgotten_total',
+      'Push ids forgotten before their two minutes: a retry of them would repeat.',
+    );
     this.shardRestarts = counter('shard_restarts_total', 'Shards that died or hung and were replaced.');
     this.settingsRefused = counter('config_refused_total', 'Changes of the settings file that were refused as wrong.');
-    this.shardOverrun = counter('shard_overrun_items_total', 'Items of frames dropped before a shard that fell behind; its members are told.');
+    this.shardOverrun = counter(
+      'shard_overrun_items_total',
+      'Items of frames dropped before a shard that fell behind; its members are told.',
+    );
     this.#plain = new Map<CountedKey, Counter>([
       ['opened', counter('connections_opened_total', 'Connections opened.')],
       ['framesSent', counter('frames_sent_total', 'Frames of pushes written to sockets.')],
-      ['messagesDelivered', counter('messages_delivered_total', 'Items written to sockets: one for each item and connection.')],
+      [
+        'messagesDelivered',
+        counter('messages_delivered_total', 'Items written to sockets: one for each item and connection.'),
+      ],
       ['bytesSent', counter('bytes_sent_total', 'Bytes of push frames written to sockets, without TLS and TCP.')],
       ['inboundFrames', counter('frames_received_total', 'Frames that clients sent.')],
     ]);
     const labelled = (name: string, help: string, label: string) =>
       new Counter({ name: PREFIX + name, help, labelNames: [label], registers: [registry] });
     this.#labelled = new Map<LabelledKey, Counter>([
-      ['closed', labelled('connections_closed_total', 'Connections closed, by close code; codes that are not known share "other".', 'code')],
+      [
+        'closed',
+        labelled(
+          'connections_closed_total',
+          'Connections closed, by close code; codes that are not known share "other".',
+          'code',
+        ),
+      ],
       ['refused', labelled('refused_total', 'Handshakes refused.', 'reason')],
       ['ignored', labelled('frames_ignored_total', 'Frames of clients that had no effect.', 'reason')],
-      ['dropped', labelled('messages_dropped_total', 'Items that did not reach a connection: slow reader, overload policy or shard, lost on the bus.', 'reason')],
+      [
+        'dropped',
+        labelled(
+          'messages_dropped_total',
+          'Items that did not reach a connection: slow reader, overload policy or shard, lost on the bus.',
+          'reason',
+        ),
+      ],
     ]);
     for (const reason of ['slow', 'overload', 'bus_gap']) this.#labelled.get('dropped')?.inc({ reason }, 0);
     this.#latency = new DeliveryLatency(registry);
@@ -126,10 +152,18 @@ export class GatewayMetrics {
     gauge('draining', '1 while the gateway is leaving.', () => (view.draining() ? 1 : 0));
     gauge('config_generation', 'Generation of the settings in force.', () => view.generation());
     gauge('fd_limit', 'Descriptors that the shards may open, together.', () => total(view.shards(), 'fdLimit'));
-    this.#shardGauge('shard_loop_lag_seconds', 'Worst lateness of a timer in half a second.', (counts) => counts.loopLag);
+    this.#shardGauge(
+      'shard_loop_lag_seconds',
+      'Worst lateness of a timer in half a second.',
+      (counts) => counts.loopLag,
+    );
     this.#shardGauge('shard_connections', 'Connections of one shard.', (counts) => counts.connections);
     this.#shardGauge('shard_resident_memory_bytes', "Resident memory of one shard's process.", (counts) => counts.rss);
-    this.#shardGauge('shard_cpu_seconds', "CPU time of one shard's process since its start.", (counts) => counts.cpuSeconds);
+    this.#shardGauge(
+      'shard_cpu_seconds',
+      "CPU time of one shard's process since its start.",
+      (counts) => counts.cpuSeconds,
+    );
   }
 
   #shardGauge(name: string, help: string, read: (counts: ShardCounts) => number) {

@@ -45,7 +45,9 @@ export type ShardMessage =
   /** A session of this user was opened (only where one per user is set). */
   | { type: 'session'; user: string; at: number };
 
-export type ShardAnswer = Omit<Extract<Answer, { type: 'rooms' }>, 'gateway'> | Omit<Extract<Answer, { type: 'room' | 'user' }>, 'gateway'>;
+export type ShardAnswer =
+  | Omit<Extract<Answer, { type: 'rooms' }>, 'gateway'>
+  | Omit<Extract<Answer, { type: 'room' | 'user' }>, 'gateway'>;
 
 /** A frame as the shard gets it: one batch in the forms that it has listeners for. */
 export type FrameMessage = {

@@ -83,7 +83,9 @@ function onThisMachine(settings: Settings): Settings {
       allowedOrigins: [...settings.logic.allowedOrigins, page, page.replace(LOOPBACK, 'localhost')],
       drain: { ...settings.logic.drain, settle: 0 },
     },
-    bus: natsUrl ? { ...settings.bus, nats: { pingInterval: 2_000, ...settings.bus.nats, servers: [natsUrl] } } : settings.bus,
+    bus: natsUrl
+      ? { ...settings.bus, nats: { pingInterval: 2_000, ...settings.bus.nats, servers: [natsUrl] } }
+      : settings.bus,
     admin: { host: LOOPBACK, port: portFrom('ADMIN_PORT', settings.admin.port) },
     log: { level: settings.log.level === 'info' ? 'warn' : settings.log.level },
   };

@@ -1,5 +1,5 @@
-import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { matches } from '@pushcluster/protocol/pattern.ts';
+import type { Settings } from '@pushcluster/protocol/settings.ts';
 
 /** Why a handshake is refused: an HTTP status, a stable code and a sentence. */
 export type Refusal = {

@@ -1,5 +1,5 @@
 import type { Channel, Group } from './channel.ts';
-import { type ShardCounts, observeLatency } from './counts.ts';
+import { observeLatency, type ShardCounts } from './counts.ts';
 import type { Job, Wave } from './job.ts';
 import type { Session } from './session.ts';
 

@@ -1,5 +1,7 @@
 /** Upper bounds of the latency histogram, seconds: around the merge window of 1 s, and fine below it. */
-export const LATENCY_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 5, 10] as const;
+export const LATENCY_BUCKETS = [
+  0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 5, 10,
+] as const;
 
 /** Why items did not reach a connection. */
 export type DropReason = 'slow' | 'overload' | 'bus_gap';

@@ -7,8 +7,6 @@ const HEARTBEAT_MS = 1_000;
 
 export type EchoSession = { queued: number; ws?: Socket };
 
-type EchoSocket = Socket & { send(message: ArrayBuffer | string, isBinary?: boolean, compress?: boolean): number };
-
 /** The diagnostic echo at `/ws`: a heartbeat every second, and every message sent back as it came. */
 export class Echo {
   /** Bytes that may wait for one peer: whichever of this and MAX_QUEUED comes first makes it slow. */
@@ -16,7 +14,7 @@ export class Echo {
   readonly #sessions = new Set<EchoSession>();
   #timer: NodeJS.Timeout | undefined;
 
-  opened(session: EchoSession, ws: EchoSocket): void {
+  opened(session: EchoSession, ws: Socket): void {
     session.ws = ws;
     this.#sessions.add(session);
     this.#timer ??= setInterval(() => this.#beat(), HEARTBEAT_MS);
@@ -30,11 +28,11 @@ export class Echo {
     this.#timer = undefined;
   }
 
-  received(session: EchoSession, ws: EchoSocket, message: ArrayBuffer, isBinary: boolean): void {
+  received(session: EchoSession, ws: Socket, message: ArrayBuffer, isBinary: boolean): void {
     this.#sent(session, ws, ws.send(message, isBinary, false));
   }
 
-  drained(session: EchoSession, ws: EchoSocket): void {
+  drained(session: EchoSession, ws: Socket): void {
     if (ws.getBufferedAmount() === 0) session.queued = 0;
   }
 
@@ -46,13 +44,13 @@ export class Echo {
   }
 
   /** `verdict` is the engine's: 1 sent, 0 queued, 2 dropped. */
-  #sent(session: EchoSession, ws: EchoSocket, verdict: number) {
+  #sent(session: EchoSession, ws: Socket, verdict: number) {
     if (verdict === 1) session.queued = 0;
     else session.queued++;
     if (verdict === 2 || session.queued > MAX_QUEUED) setImmediate(() => this.#cut(session, ws));
   }
 
-  #cut(session: EchoSession, ws: EchoSocket) {
+  #cut(session: EchoSession, ws: Socket) {
     if (session.ws) ws.end(CloseCode.slowConsumer, 'reads too slowly');
   }
 }

@@ -1,7 +1,7 @@
+import uWS from 'uWebSockets.js';
 import { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
 import { Form, Subprotocol } from '@pushcluster/protocol/frames.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
-import uWS from 'uWebSockets.js';
 import type { Asset } from '../console/assets.ts';
 import { AcceptRate, addressGroup, chooseSubprotocol, originAllowed, type Refusal, retryAfter } from './admission.ts';
 import { increment } from './counts.ts';
@@ -231,7 +231,11 @@ export class Listener {
       const path = req.getUrl();
       const asset = method === 'get' || method === 'head' ? assets.get(path) : undefined;
       if (path === '/connect') {
-        refuseHttp(res, { status: 400, code: 'not_websocket', detail: 'this is a WebSocket endpoint: upgrade is missing' });
+        refuseHttp(res, {
+          status: 400,
+          code: 'not_websocket',
+          detail: 'this is a WebSocket endpoint: upgrade is missing',
+        });
         return;
       }
       if (!asset) {

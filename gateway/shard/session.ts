@@ -4,7 +4,7 @@ import { type Channel, Member } from './channel.ts';
 
 /** What the engine's socket can do for us. `send` answers 1 sent, 0 queued, 2 dropped. */
 export interface Socket {
-  send(message: string | Uint8Array, isBinary?: boolean, compress?: boolean): number;
+  send(message: string | Uint8Array | ArrayBuffer, isBinary?: boolean, compress?: boolean): number;
   end(code?: number, reason?: string): void;
   close(): void;
   getBufferedAmount(): number;

@@ -1,4 +1,3 @@
-import type { Logger } from '@pushcluster/runtime/log.ts';
 import { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
 import type { Question } from '@pushcluster/protocol/control.ts';
 import {
@@ -10,12 +9,13 @@ import {
   laggedFrame,
   leaveFrame,
   okFrame,
-  parseClientFrame,
   PONG,
+  parseClientFrame,
   reconnectFrame,
 } from '@pushcluster/protocol/frames.ts';
 import { matches } from '@pushcluster/protocol/pattern.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
+import type { Logger } from '@pushcluster/runtime/log.ts';
 import { ALL, type ChannelKey, roomKey, roomOf, userKey } from '../channelKey.ts';
 import type { FrameMessage, ShardAnswer, ShardMessage } from '../wire.ts';
 import { Broadcaster } from './broadcaster.ts';
@@ -397,8 +397,7 @@ export class Shard {
   /** The last moment: whoever is left goes with 1012. */
   endAll(): void {
     for (const group of this.#all.groups)
-      for (const member of [...group.members])
-        this.end(member.session, CloseCode.goingAway, 'this gateway is leaving');
+      for (const member of [...group.members]) this.end(member.session, CloseCode.goingAway, 'this gateway is leaving');
   }
 
   /** Closes those whose token has expired. Call about once a second. */
