@@ -64,7 +64,7 @@ export class Channel {
   /** Forms that the hub has confirmed. */
   opened = 0;
   /** Called when a form that they wait for is confirmed. */
-  waiting: { form: Form; then: () => void }[] = [];
+  waiting: { form: Form; answer: () => void }[] = [];
 
   constructor(key: ChannelKey) {
     this.key = key;

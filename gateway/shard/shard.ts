@@ -249,7 +249,7 @@ export class Shard {
       if (!session.closed && session.memberOf(channel)) session.say(okFrame(id, room));
     };
     if (channel.opened & session.form) answer();
-    else channel.waiting.push({ form: session.form, then: answer });
+    else channel.waiting.push({ form: session.form, answer });
   }
 
   #leave(session: Session, member: Member) {
@@ -312,7 +312,7 @@ export class Shard {
     channel.opened = mask & channel.mask;
     const { waiting } = channel;
     channel.waiting = waiting.filter(({ form }) => (form & channel.opened) === 0);
-    for (const { form, then } of waiting) if (form & channel.opened) then();
+    for (const { form, answer } of waiting) if (form & channel.opened) answer();
   }
 
   frame(message: FrameMessage): void {
