@@ -19,5 +19,8 @@ for (const file of await readdir(join(dist, 'types'), { recursive: true, withFil
   const path = join(file.parentPath, file.name);
   const text = await readFile(path, 'utf8');
   // What is published has no sources and no workspaces beside it.
-  await writeFile(path, text.replace(/'@pushcluster\/protocol\//g, "'../protocol/").replace(/(from '\.[^']*)\.ts'/g, "$1.js'"));
+  await writeFile(
+    path,
+    text.replace(/'@pushcluster\/protocol\//g, "'../protocol/").replace(/(from '\.[^']*)\.ts'/g, "$1.js'"),
+  );
 }

@@ -37,14 +37,25 @@ export interface LinkOwner {
   wire(): ((frame: WireFrame) => void) | undefined;
 }
 
-/** How much of a move's time the old connection is still listened to: its gateway may hold items in its merge window. */
+/**
+ * How much of a move's time the old connection is still listened to, in all and at least once the new one has joined:
+ * the old gateway may hold items in its merge window that were published before.
+ */
 const LINGER = 0.75;
+const OVERLAP = 0.25;
 /** Clients that are asked to move together spread over this time, at most, in milliseconds. */
 const MOVE_JITTER = 250;
 /** Items kept of a new connection during a move. Beyond: what the old one delivered goes, then the oldest. */
 const MAX_HELD = 10_000;
 
-type Move = { until: number; lingerUntil: number; failures: number };
+type Move = {
+  until: number;
+  lingerUntil: number;
+  overlap: number;
+  /** Since when the new connection is in all rooms. */
+  readyAt: number | undefined;
+  failures: number;
+};
 
 /** One lasting link made of connections that come and go: reconnects by close code, and makes before it breaks. */
 export class Link implements ConnectionOwner {
@@ -78,6 +89,7 @@ export class Link implements ConnectionOwner {
 
   join(room: RoomFeed): void {
     for (const connection of this.#open()) this.#join(connection, room);
+    this.#step();
   }
 
   leave(name: string): void {
@@ -185,10 +197,11 @@ export class Link implements ConnectionOwner {
     this.#move = {
       until: Math.min(until, begun?.until ?? until),
       lingerUntil: Math.min(lingerUntil, begun?.lingerUntil ?? lingerUntil),
+      overlap: withinMs * OVERLAP,
+      readyAt: begun?.readyAt,
       failures: begun?.failures ?? 0,
     };
-    this.#afterInMove(this.#move.lingerUntil - this.#now(), () => this.#step());
-    if (begun) return;
+    if (begun) return this.#step();
     this.#become('moving');
     this.#afterInMove(this.#config.random() * MOVE_JITTER, () => this.#openNext());
   }
@@ -202,6 +215,7 @@ export class Link implements ConnectionOwner {
   #nextClosed(code: number) {
     this.#next = undefined;
     const move = this.#move!;
+    move.readyAt = undefined;
     const delay = retryDelay(move.failures++, code, this.#config.backoff, this.#config.random());
     const pointless = comebackAfter(code) === 'stop' || this.#now() + delay >= move.until;
     if (!pointless) return this.#afterInMove(delay, () => this.#openNext());
@@ -210,11 +224,18 @@ export class Link implements ConnectionOwner {
     this.#become('open');
   }
 
-  /** Ends the move where everything is ready for it. */
+  /** Looks how far the move is, and ends it when it is time. */
   #step() {
-    const next = this.#next;
-    if (!this.#move || next?.openedAt === undefined || next.joining.size > 0) return;
-    if (this.#now() >= this.#move.lingerUntil) this.#promote();
+    const move = this.#move;
+    if (!move) return;
+    if (this.#next?.openedAt === undefined || this.#next.joining.size > 0) {
+      move.readyAt = undefined;
+      return;
+    }
+    move.readyAt ??= this.#now();
+    const wait = Math.max(move.lingerUntil, move.readyAt + move.overlap) - this.#now();
+    if (wait <= 0) this.#promote();
+    else this.#afterInMove(wait, () => this.#step());
   }
 
   /** The next connection takes over. `code` and `reason` where the old one has ended by itself. */

@@ -56,6 +56,13 @@ export type PushEvents = {
 const V1: typeof Subprotocol.v1 = 'pushcluster.v1';
 const DEFLATE: typeof Subprotocol.deflate = 'pushcluster.v1.deflate';
 
+/** What a browser's page has: other platforms lack an address, or tell nothing of the network. */
+const page = globalThis as {
+  location?: { href?: string };
+  addEventListener?(type: 'online', listener: () => void): void;
+  removeEventListener?(type: 'online', listener: () => void): void;
+};
+
 /** A lasting connection to a PushCluster: it connects at once, and comes back by itself until `close()`. */
 export class PushClient {
   /** Items pushed to everyone. */
@@ -78,7 +85,7 @@ export class PushClient {
   constructor(url: string | URL, options: PushOptions = {}) {
     const WebSocket = options.WebSocket ?? globalThis.WebSocket;
     if (!WebSocket) throw new Error('This platform has no WebSocket: pass one by the option WebSocket.');
-    const address = new URL(url, pageAddress());
+    const address = new URL(url, page.location?.href);
     address.protocol = address.protocol.replace('http', 'ws');
     address.hash = '';
     this.#queueLimit = options.queueLimit ?? 1000;
@@ -103,8 +110,7 @@ export class PushClient {
       },
       this.#owner,
     );
-    // Browsers only: elsewhere nothing tells of the network.
-    globalThis.addEventListener?.('online', this.#hurry);
+    page.addEventListener?.('online', this.#hurry);
     if (onAbort(options.signal, () => this.close())) this.#link.connect();
   }
 
@@ -153,7 +159,7 @@ export class PushClient {
   }
 
   #end(error?: PushError) {
-    globalThis.removeEventListener?.('online', this.#hurry);
+    page.removeEventListener?.('online', this.#hurry);
     for (const room of this.#rooms.values())
       room.end(error, error ?? new PushError('closed', 'The client was closed.'));
     this.#rooms.clear();
@@ -205,12 +211,6 @@ export class PushClient {
       gap: (event: Gap) => emit('gap', event),
     };
   }
-}
-
-/** Where a page is, a relative address counts from there. */
-function pageAddress(): string | undefined {
-  const { location } = globalThis as { location?: { href?: string } };
-  return location?.href;
 }
 
 function canInflate(): boolean {

@@ -1,0 +1,336 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Closed } from './link.ts';
+import { PushClient, type PushOptions } from './pushClient.ts';
+import { pushFrame, SimulatedClock, SimulatedNetwork, turn } from './simulation.ts';
+
+function client(options: PushOptions = {}) {
+  const network = new SimulatedNetwork();
+  const clock = new SimulatedClock();
+  const push = new PushClient('ws://gateway/connect', {
+    WebSocket: network.WebSocket,
+    clock,
+    random: () => 1,
+    ...options,
+  });
+  const closes: Closed[] = [];
+  push.on('close', (event) => closes.push(event));
+  const events: string[] = [];
+  for (const name of ['open', 'close', 'moved'] as const) push.on(name, () => events.push(name));
+  const room = push.join<{ p: string; n: number }>('r');
+  const seen: string[] = [];
+  room.on('item', ({ p, n }) => seen.push(`${p}${n}`));
+  room.on('gap', ({ publisher, missed }) => seen.push(`gap ${publisher} ${missed}`));
+  return { push, network, clock, closes, events, room, seen };
+}
+
+for (const code of [1000, 1001, 1006, 1011, 1012, 1013, 4003])
+  test(`after ${code} the client comes back`, async () => {
+    const { push, network, clock, closes } = client();
+    network.last.accept();
+    network.last.end(code, 'why');
+    assert.equal(push.state, 'waiting');
+    const [closed] = closes;
+    assert.ok(closed?.willRetry && closed.code === code && closed.reason === 'why');
+    await clock.advance(closed.retryIn! - 1);
+    assert.equal(network.sockets.length, 1);
+    await clock.advance(1);
+    assert.equal(network.sockets.length, 2);
+    assert.equal(push.state, 'connecting');
+    network.last.accept();
+    assert.equal(push.state, 'open');
+    push.close();
+  });
+
+for (const code of [1008, 1009, 4002, 4004, 4403])
+  test(`after ${code} the client stays away`, async () => {
+    const { push, network, clock, closes } = client();
+    network.last.accept();
+    network.last.end(code, 'why');
+    assert.deepEqual(closes, [{ code, reason: 'why', willRetry: false }]);
+    await clock.advance(600_000);
+    assert.equal(network.sockets.length, 1);
+    assert.equal(push.state, 'closed');
+  });
+
+for (const code of [4001, 4401])
+  test(`after ${code} the client comes back with a fresh token, and stays away where it has no source of one`, async () => {
+    let tokens = 0;
+    const fresh = client({ token: () => `t${++tokens}` });
+    await turn();
+    fresh.network.last.accept();
+    fresh.network.last.end(code);
+    await fresh.clock.advance(500);
+    assert.equal(fresh.network.last.url.searchParams.get('token'), 't2');
+    fresh.push.close();
+    const fixed = client({ token: 'the same again' });
+    fixed.network.last.accept();
+    fixed.network.last.end(code);
+    assert.equal(fixed.push.state, 'closed');
+  });
+
+test('refused handshakes make the pauses grow, and a stable connection makes them small again', async () => {
+  const { push, network, clock, closes } = client();
+  for (let i = 0; i < 8; i++) {
+    network.last.end(1006);
+    await clock.advance(closes.at(-1)!.retryIn!);
+  }
+  assert.deepEqual(
+    closes.map(({ retryIn }) => retryIn),
+    [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000],
+  );
+  network.last.accept();
+  await clock.advance(9_000);
+  network.last.end(1006);
+  assert.equal(closes.at(-1)?.retryIn, 30_000, 'nine seconds are not stable');
+  await clock.advance(30_000);
+  network.last.accept();
+  await clock.advance(11_000);
+  network.last.end(1006);
+  assert.equal(closes.at(-1)?.retryIn, 500);
+  push.close();
+});
+
+test('a handshake that hangs counts as failed', async () => {
+  const { push, network, clock, closes } = client();
+  await clock.advance(10_000);
+  assert.equal(closes.length, 1);
+  assert.equal(network.last.closedWith, 1000);
+  push.close();
+});
+
+test('a silent connection is asked for a sign of life, and given up where none comes', async () => {
+  const { push, network, clock, closes } = client();
+  network.last.accept();
+  network.last.ok();
+  await clock.advance(39_000);
+  network.last.say(pushFrame('r', 'a', 1, 1));
+  await clock.advance(39_000);
+  assert.deepEqual(network.last.sent, [], 'something came in time');
+  await clock.advance(2_000);
+  assert.deepEqual(network.last.sent, [{ type: 'PING', data: {} }]);
+  network.last.say({ type: 'PONG', data: {} });
+  await clock.advance(20_000);
+  assert.equal(push.state, 'open');
+  await clock.advance(20_000 + 10_000);
+  assert.deepEqual(
+    closes.map(({ code }) => code),
+    [1006],
+  );
+  push.close();
+});
+
+test('100 rooms are joined at a pace that the gateway allows', async () => {
+  const { push, network, clock } = client();
+  for (let i = 0; i < 99; i++) push.join(`room ${i}`);
+  network.last.accept();
+  assert.equal(network.last.sent.length, 60);
+  await clock.advance(500);
+  assert.ok(network.last.sent.length <= 60 + 20);
+  await clock.advance(500);
+  assert.equal(network.last.sent.length, 100);
+  push.close();
+});
+
+// ── moves: make before break ──
+
+/** A client that is open and in its room, and was told to move within 8 s. */
+async function moving(options: PushOptions = {}) {
+  const made = client({ random: () => 0, ...options });
+  const old = made.network.last;
+  old.accept();
+  old.ok();
+  old.say(pushFrame('r', 'a', 1, 2));
+  old.say({ type: 'RECONNECT', data: { withinMs: 8_000 } });
+  await made.clock.advance(0);
+  return { ...made, old, next: made.network.last };
+}
+
+test('a move opens the new connection first, lingers on the old, then drops repeats and goes on', async () => {
+  const { push, clock, old, next, seen, events } = await moving();
+  assert.notEqual(old, next);
+  assert.equal(push.state, 'moving');
+  next.accept();
+  next.ok();
+  next.say(pushFrame('r', 'a', 3, 6));
+  old.say(pushFrame('r', 'a', 3, 4));
+  assert.deepEqual(seen, ['a1', 'a2', 'a3', 'a4'], 'the new one waits');
+  await clock.advance(5_900);
+  assert.equal(old.closedWith, undefined);
+  await clock.advance(200);
+  assert.equal(old.closedWith, 1000);
+  assert.deepEqual(seen, ['a1', 'a2', 'a3', 'a4', 'a5', 'a6']);
+  next.say(pushFrame('r', 'a', 6, 7));
+  assert.deepEqual(seen.at(-1), 'a7');
+  assert.deepEqual(events, ['open', 'moved']);
+  assert.equal(push.state, 'open');
+  push.close();
+});
+
+test('where the old connection ends early, the new one takes over at once', async () => {
+  const { push, old, next, seen, events } = await moving();
+  next.accept();
+  next.ok();
+  next.say(pushFrame('r', 'a', 2, 3));
+  old.end(1012);
+  await turn();
+  assert.deepEqual(seen, ['a1', 'a2', 'a3']);
+  assert.deepEqual(events, ['open', 'moved']);
+  push.close();
+});
+
+test('where the old connection ends before the new one is open, that one is waited for', async () => {
+  const { push, old, next, seen, events, network } = await moving();
+  old.end(1012);
+  await turn();
+  assert.equal(push.state, 'connecting');
+  next.accept();
+  next.say(pushFrame('r', 'a', 5, 5));
+  assert.deepEqual(seen, ['a1', 'a2', 'gap a 2', 'a5']);
+  assert.deepEqual(events, ['open', 'close', 'open']);
+  assert.equal(network.sockets.length, 2);
+  push.close();
+});
+
+test('a new connection that fails is tried again, while the old one serves on', async () => {
+  const { push, clock, old, next, network, seen } = await moving();
+  next.end(1006);
+  assert.equal(push.state, 'moving');
+  await clock.advance(0);
+  assert.equal(network.sockets.length, 3);
+  old.say(pushFrame('r', 'a', 3, 3));
+  network.last.accept();
+  network.last.ok();
+  await clock.advance(6_000);
+  assert.equal(old.closedWith, 1000);
+  assert.deepEqual(seen, ['a1', 'a2', 'a3']);
+  push.close();
+});
+
+test('where no new connection can be had, the old one serves to its end, and then the client reconnects as usual', async () => {
+  const { push, clock, old, network, closes, seen } = await moving({ random: () => 1 });
+  for (let i = 0; i < 8; i++) {
+    await clock.advance(1_000);
+    if (network.last !== old) network.last.end(1006);
+  }
+  assert.equal(push.state, 'open');
+  old.say(pushFrame('r', 'a', 3, 3));
+  old.end(1012);
+  assert.equal(push.state, 'waiting');
+  assert.deepEqual(
+    closes.map(({ code }) => code),
+    [1012],
+  );
+  await clock.advance(2_000);
+  network.last.accept();
+  assert.equal(push.state, 'open');
+  assert.deepEqual(seen, ['a1', 'a2', 'a3']);
+  push.close();
+});
+
+test('a second RECONNECT during a move changes nothing but the deadline', async () => {
+  const { push, clock, old, next, network } = await moving();
+  next.accept();
+  next.ok();
+  await clock.advance(1_000);
+  old.say({ type: 'RECONNECT', data: { withinMs: 2_000 } });
+  await clock.advance(1_600);
+  assert.equal(old.closedWith, 1000);
+  assert.equal(network.sockets.length, 2);
+  assert.equal(push.state, 'open');
+  push.close();
+});
+
+test('where the new gateway leaves as well, the client moves on as soon as it has arrived', async () => {
+  const { push, clock, next, network, seen } = await moving();
+  next.accept();
+  next.ok();
+  await clock.advance(1_000);
+  next.say({ type: 'RECONNECT', data: { withinMs: 20_000 } });
+  await clock.advance(5_000);
+  assert.equal(network.sockets.length, 3);
+  assert.equal(push.state, 'moving');
+  network.last.accept();
+  network.last.ok();
+  next.say(pushFrame('r', 'a', 3, 3));
+  network.last.say(pushFrame('r', 'a', 3, 4));
+  await clock.advance(12_000);
+  assert.equal(next.closedWith, 1000);
+  assert.deepEqual(seen, ['a1', 'a2', 'a3', 'a4']);
+  push.close();
+});
+
+test('where a user may have one session, 4004 on the old connection is part of the move', async () => {
+  const { push, old, next } = await moving();
+  next.accept();
+  old.end(4004);
+  assert.equal(push.state, 'open');
+  push.close();
+});
+
+test('a backend that disconnects the user during a move ends both connections', async () => {
+  const { push, old, next } = await moving();
+  next.accept();
+  old.end(4002);
+  assert.equal(push.state, 'closed');
+  assert.equal(next.closedWith, 1000);
+});
+
+test('rooms that are joined and left during a move are so on both connections', async () => {
+  const { push, clock, old, next, room } = await moving();
+  next.accept();
+  next.ok();
+  const late = push.join('late');
+  room.leave();
+  assert.deepEqual(
+    [old, next].map(({ sent }) => sent.map(({ type, data }) => `${type} ${data.room}`)),
+    [
+      ['JOIN late', 'LEAVE r'],
+      ['JOIN late', 'LEAVE r'],
+    ],
+  );
+  old.ok();
+  await late.joined;
+  await clock.advance(6_500);
+  assert.equal(old.closedWith, undefined, 'the new connection is not in every room yet');
+  next.ok();
+  await clock.advance(2_000);
+  assert.equal(old.closedWith, 1000);
+  push.close();
+});
+
+test('what is kept of the new connection is bounded: what the old one delivered goes first', async () => {
+  const { push, clock, old, next, seen } = await moving();
+  next.accept();
+  next.ok();
+  for (let n = 3; n <= 30_000; n += 1_000) {
+    next.say(pushFrame('r', 'a', n, n + 999));
+    old.say(pushFrame('r', 'a', n, n + 999));
+  }
+  old.end(1012);
+  await clock.advance(0);
+  next.say(pushFrame('r', 'a', 30_003, 30_003));
+  assert.equal(seen.length, 30_003);
+  assert.ok(seen.every((item, i) => item === `a${i + 1}`));
+  push.close();
+});
+
+test('where the old connection stands still, what overflows is told as a gap', async () => {
+  const { push, clock, old, next, seen } = await moving();
+  next.accept();
+  next.ok();
+  for (let n = 3; n <= 12_000; n += 1_000) next.say(pushFrame('r', 'a', n, n + 999));
+  old.end(1012);
+  await clock.advance(0);
+  assert.equal(seen[2], 'gap a 2000');
+  assert.equal(seen.at(-1), 'a12002');
+  push.close();
+});
+
+test('close() during a move closes both connections and leaves no timer', async () => {
+  const { push, clock, old, next } = await moving();
+  next.accept();
+  push.close();
+  assert.deepEqual([old.closedWith, next.closedWith], [1000, 1000]);
+  assert.equal(clock.pending, 0);
+});
