@@ -1,4 +1,7 @@
-/** What happens to a bus connection. `connected` comes at the first connection too. */
+/**
+ * What happens to a bus connection. `connected` comes at the first connection too, once the server knows of all
+ * subscriptions: a message may arrive a moment before it.
+ */
 export type BusEvent = { type: 'connected'; reconnects: number } | { type: 'disconnected'; reason: string };
 
 /** Called with one message. It must not throw; `bytes` stay valid and unchanged afterwards. */
@@ -47,4 +50,9 @@ export interface Bus {
   onEvent(listener: (event: BusEvent) => void): () => void;
   /** Sends what is published, then closes. Later calls of publish throw BusUnavailable. */
   close(): Promise<void>;
+}
+
+/** Throws TypeError where `subject` is none: tokens joined by dots, without white space. */
+export function checkSubject(subject: string): void {
+  if (subject === '' || /\s/.test(subject)) throw new TypeError(`"${subject}" is not a bus subject`);
 }

@@ -1,4 +1,12 @@
-import { type Bus, type BusEvent, BusUnavailable, BusUnconfirmed, type Handler, type Subscription } from './bus.ts';
+import {
+  type Bus,
+  type BusEvent,
+  BusUnavailable,
+  BusUnconfirmed,
+  checkSubject,
+  type Handler,
+  type Subscription,
+} from './bus.ts';
 import { type Complain, guarded, Listeners } from './listeners.ts';
 
 /** Largest message, as nats-server has it by default: what works in one process works on NATS. */
@@ -34,6 +42,7 @@ export class LocalBus implements Bus {
     if (!this.#open) throw new BusUnavailable('the bus is closed');
     if (bytes.length > MAX_PAYLOAD)
       throw new RangeError(`a message of ${bytes.length} bytes is over the bus's limit of ${MAX_PAYLOAD}`);
+    checkSubject(subject);
     this.#queue.push({ number: ++this.#published, subject, bytes });
     this.#delivery ??= new Promise((resolve) => setImmediate(() => resolve(this.#deliver())));
   }
@@ -45,6 +54,7 @@ export class LocalBus implements Bus {
   }
 
   subscribe(subject: string, handler: Handler): Subscription {
+    checkSubject(subject);
     if (!this.#open) return { ready: Promise.resolve(), unsubscribe() {} };
     const wild = subject.split('.').includes('*');
     const subscriber: Subscriber = {

@@ -3,7 +3,15 @@ import type { NatsSettings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
 import { fullJitter } from './backoff.ts';
-import { type Bus, type BusEvent, BusUnavailable, BusUnconfirmed, type Handler, type Subscription } from './bus.ts';
+import {
+  type Bus,
+  type BusEvent,
+  BusUnavailable,
+  BusUnconfirmed,
+  checkSubject,
+  type Handler,
+  type Subscription,
+} from './bus.ts';
 import { checkCredentials } from './credentials.ts';
 import { dial, type Line, parseServer, type Server } from './dial.ts';
 import { DEFAULT_MAX_PAYLOAD, Link, type LinkNotice } from './link.ts';
@@ -75,6 +83,7 @@ export class NatsBus implements Bus {
   }
 
   subscribe(subject: string, handler: Handler): Subscription {
+    checkSubject(subject);
     const subscription = new NatsSubscription(subject, guarded(handler, this.#log), this.#subscriptions);
     if (this.#closing.signal.aborted) {
       subscription.settle();

@@ -133,6 +133,13 @@ for (const [kind, open] of Object.entries(kinds)) {
       assert.deepEqual(got.map(textOf), ['small']);
     });
 
+    test('refuses what is no subject', async ({ publisher }) => {
+      for (const subject of ['', 'a b', 'a\r\nPUB b 0']) {
+        assert.throws(() => publisher.publish(subject, bytesOf('x')), TypeError);
+        assert.throws(() => publisher.subscribe(subject, () => {}), TypeError);
+      }
+    });
+
     test('gives a receipt for each flush, many at once and one after another', async ({ publisher, subscriber }) => {
       let got = 0;
       await subscriber.subscribe('receipt', () => got++).ready;

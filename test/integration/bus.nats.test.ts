@@ -328,6 +328,22 @@ describe('a NATS bus whose server hangs', () => {
     await bus.flush();
   });
 
+  it('keeps publishing where nobody asks for receipts', async (t) => {
+    const server = await startNatsServer();
+    t.after(() => server.stop());
+    const { bus } = openBus(t, [server.url]);
+    const { bus: other } = openBus(t, [server.url]);
+    await Promise.all([connected(bus), connected(other)]);
+    let got = 0;
+    await other.subscribe('push', () => got++).ready;
+    // Several times what may be unconfirmed.
+    const message = new Uint8Array(100_000);
+    for (let i = 0; i < 1_000; i++) {
+      bus.publish('push', message);
+      if (i % 50 === 49) await until('these arrived', () => got === i + 1);
+    }
+  });
+
   it('takes no more than it can hold', async (t) => {
     const server = await startNatsServer();
     t.after(() => server.stop());
