@@ -14,8 +14,8 @@ import type { ShardCounts } from './shard/counts.ts';
 export type HubMessage =
   /** The first message, and again at each live change. */
   | { type: 'settings'; shard: number; settings: Settings; shards: number }
-  /** The hub now encodes these forms for the channel, and its subscription is known to the bus. */
-  | { type: 'opened'; key: ChannelKey; mask: number }
+  /** Answers `forms`: the hub now encodes these for the channel, and its subscription is known to the bus. */
+  | { type: 'opened'; key: ChannelKey; mask: number; turn: number }
   /** Items that will not come, in order with the frames. */
   | { type: 'missed'; key: ChannelKey; items: number; reason: LagReason }
   | { type: 'admitted'; ask: number; refused: boolean }
@@ -35,7 +35,7 @@ export type ShardMessage =
   | { type: 'listening' }
   | { type: 'failed'; message: string }
   /** Which wire forms have a listener on the channel; 0: none any more. */
-  | { type: 'forms'; key: ChannelKey; mask: number }
+  | { type: 'forms'; key: ChannelKey; mask: number; turn: number }
   /** Bytes of frames that are done with. */
   | { type: 'done'; bytes: number }
   | { type: 'counts'; counts: ShardCounts }

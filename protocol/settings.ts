@@ -208,6 +208,10 @@ export const AuthSettings = z
     /** Origins whose pages may connect, with `*` for any run of characters. Empty: any. */
     allowedOrigins: z.array(z.string().min(1)).default([]),
   })
+  .refine((auth) => auth.anonymous !== false || auth.jwt !== undefined, {
+    path: ['anonymous'],
+    message: 'is false but there is no auth.jwt: nobody could connect',
+  })
   .prefault({});
 
 export const NatsSettings = z.strictObject({

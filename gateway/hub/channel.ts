@@ -13,6 +13,8 @@ export class HubChannel {
   readonly window: Window;
   /** Forms that have a listener, by shard. */
   readonly masks: number[] = [];
+  /** Of the shards' last words on forms. */
+  readonly turns: number[] = [];
   rules: Rules;
   /** Rooms have one of their own; all and users share the hub's. */
   subscription: Subscription | undefined;

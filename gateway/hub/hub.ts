@@ -36,7 +36,7 @@ export class Hub {
   readonly #subjects: Subjects;
   readonly #channels = new Map<ChannelKey, HubChannel>();
   readonly #recent = new Recent();
-  readonly #users = new Publishers(Date.now());
+  readonly #users = new Publishers();
   readonly #questions: Questions;
   #links: ShardLink[] = [];
   #settings: Settings;
@@ -50,7 +50,10 @@ export class Hub {
     const all = new HubChannel(ALL, options.settings);
     this.#channels.set(ALL, all);
     this.#follow(all, this.#subjects.all);
-    options.bus.subscribe(this.#subjects.user, (bytes) => this.#userPush(bytes));
+    const users = options.bus.subscribe(this.#subjects.user, (bytes) => this.#userPush(bytes));
+    users.ready.then(() => {
+      this.#users.since = Date.now();
+    });
     options.bus.subscribe(this.#subjects.command, (bytes) => this.#command(bytes));
     options.bus.subscribe(this.#subjects.session, (bytes) => this.#session(bytes));
     all.subscription?.ready.then(() => {
@@ -88,7 +91,7 @@ export class Hub {
   heard(link: ShardLink, message: ShardMessage): void {
     switch (message.type) {
       case 'forms':
-        this.#forms(link, message.key, message.mask);
+        this.#forms(link, message.key, message.mask, message.turn);
         return;
       case 'answer':
         this.#questions.answered(message.answer);
@@ -110,7 +113,7 @@ export class Hub {
     link.masks.clear();
   }
 
-  #forms(link: ShardLink, key: ChannelKey, mask: number) {
+  #forms(link: ShardLink, key: ChannelKey, mask: number, turn: number) {
     if (mask === 0) link.masks.delete(key);
     else link.masks.set(key, mask);
     let channel = this.#channels.get(key);
@@ -122,25 +125,28 @@ export class Hub {
       else channel.subscribed = true;
     }
     channel.masks[link.index] = mask;
+    channel.turns[link.index] = turn;
     if (mask === 0) {
       this.#endIfEmpty(channel);
       return;
     }
     channel.cancelEnd?.();
     channel.cancelEnd = undefined;
-    if (channel.subscribed) link.send({ type: 'opened', key, mask });
+    if (channel.subscribed) link.send({ type: 'opened', key, mask, turn });
   }
 
   #follow(channel: HubChannel, subject: string) {
     const subscription = this.#options.bus.subscribe(subject, (bytes) => this.#push(channel, bytes));
     channel.subscription = subscription;
-    // Counted from before it is sent: a publisher that begins while it is on its way may be missed in part.
-    channel.publishers = new Publishers(Date.now());
+    const publishers = new Publishers();
+    channel.publishers = publishers;
     subscription.ready.then(() => {
+      publishers.since = Date.now();
       channel.subscribed = true;
       for (const link of this.#links) {
         const mask = link.masks.get(channel.key);
-        if (mask) link.send({ type: 'opened', key: channel.key, mask });
+        const turn = channel.turns[link.index] ?? 0;
+        if (mask) link.send({ type: 'opened', key: channel.key, mask, turn });
       }
     });
   }

@@ -13,14 +13,10 @@ export type Verdict = {
 
 /** The publishers of one subject and the counter that each should send next: finds gaps and repeats. */
 export class Publishers {
-  readonly #since: number;
+  /** From when on every message was for us, milliseconds since the epoch: the subscription was known to the server. */
+  since = Number.POSITIVE_INFINITY;
   readonly #next = new Map<string, number>();
   #forgot = false;
-
-  /** @param since when the subscription was known to the server, milliseconds since the epoch */
-  constructor(since: number) {
-    this.#since = since;
-  }
 
   /** Judges a message of `count` items and remembers it. */
   accept(header: PushHeader, count: number): Verdict {
@@ -31,7 +27,7 @@ export class Publishers {
     if (expected === undefined) {
       if (this.#next.size > MAX_PUBLISHERS) this.#forgetOldest();
       // A publisher that began after we subscribed: what it counted before this message was for us too.
-      const all = header.begun > this.#since && !this.#forgot;
+      const all = header.begun > this.since && !this.#forgot;
       return { gap: all ? header.counter - 1 : 0, repeats: 0 };
     }
     if (header.counter >= expected) return { gap: header.counter - expected, repeats: 0 };

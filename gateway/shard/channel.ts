@@ -1,4 +1,4 @@
-import { Form } from '@pushcluster/protocol/frames.ts';
+import { Form, type FrameId } from '@pushcluster/protocol/frames.ts';
 import type { ChannelKey } from '../channelKey.ts';
 import type { Job } from './job.ts';
 import type { Session } from './session.ts';
@@ -63,8 +63,10 @@ export class Channel {
   activeGroup = 0;
   /** Forms that the hub has confirmed. */
   opened = 0;
-  /** Called when a form that they wait for is confirmed. */
-  waiting: { form: Form; answer: () => void }[] = [];
+  /** Members whose JOIN is answered once their form is confirmed: at most one of each. */
+  readonly waiting = new Map<Member, FrameId>();
+  /** Of the last word to the hub on forms; only the answer to that one counts. */
+  turn = 0;
 
   constructor(key: ChannelKey) {
     this.key = key;

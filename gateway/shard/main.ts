@@ -46,7 +46,7 @@ function obey(message: HubMessage): void {
   if (!shard) return;
   switch (message.type) {
     case 'opened':
-      shard.opened(message.key, message.mask);
+      shard.opened(message.key, message.mask, message.turn);
       return;
     case 'missed':
       shard.missed(message.key, message.items, message.reason);
@@ -111,7 +111,8 @@ async function start(message: Extract<HubMessage, { type: 'settings' }>, verifie
   started.verifier = verifier;
   started.counts.fdLimit = fdLimit;
   shard = started;
-  allowance = fdLimit - RESERVED_FDS;
+  const { max } = settings.gateway.connections;
+  allowance = max === 0 ? fdLimit : Math.floor(max / message.shards);
   listener = new Listener({
     shard: started,
     log,

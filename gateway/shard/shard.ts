@@ -43,7 +43,11 @@ export class Shard {
   readonly #channels = new Map<ChannelKey, Channel>([[ALL, this.#all]]);
   readonly #broadcaster: Broadcaster;
   readonly #expiries = new Expiries();
+  /** Opened, and still to send their first AUTH: nothing goes to them. */
+  readonly #unauthorized = new Set<Session>();
+  #connections = 0;
   #lastId = 0;
+  #lastTurn = 0;
 
   constructor(settings: Settings, log: Logger, tell: (message: ShardMessage) => void) {
     this.settings = settings;
@@ -57,7 +61,7 @@ export class Shard {
   }
 
   get connections(): number {
-    return this.#all.size;
+    return this.#connections;
   }
 
   get rooms(): number {
@@ -72,12 +76,13 @@ export class Shard {
   open(ws: Session['ws'], form: Form, identity: Identity | undefined, address: string | undefined): Session {
     const session = new Session(++this.#lastId, ws, form, this.#all, address);
     this.counts.opened++;
-    this.#add(session);
+    this.#connections++;
     if (identity) {
       this.#identify(session, identity);
     } else {
+      this.#unauthorized.add(session);
       setTimeout(() => {
-        if (!session.authorized && !session.closed)
+        if (this.#unauthorized.has(session))
           this.end(session, CloseCode.unauthorized, `no token within ${AUTH_WITHIN / 1_000} s`);
       }, AUTH_WITHIN);
     }
@@ -91,7 +96,8 @@ export class Shard {
     if (session.expires > 0) this.#expiries.delete(session.expires, session);
     for (const member of session.members) this.#remove(member);
     session.members = [];
-    this.#remove(session);
+    this.#connections--;
+    if (!this.#unauthorized.delete(session)) this.#remove(session);
     if (session.address !== undefined) this.release(session.address);
   }
 
@@ -210,6 +216,8 @@ export class Shard {
     }
     if (session.authorized) return;
     session.authorized = true;
+    this.#unauthorized.delete(session);
+    this.#add(session);
     session.user = identity.user;
     if (session.user === undefined) return;
     this.#add(this.#enter(session, this.#channel(userKey(session.user))));
@@ -245,11 +253,16 @@ export class Shard {
     }
     if (id === undefined) return;
     const channel = this.#channel(roomKey(room));
-    const answer = () => {
-      if (!session.closed && session.memberOf(channel)) session.say(okFrame(id, room));
-    };
-    if (channel.opened & session.form) answer();
-    else channel.waiting.push({ form: session.form, answer });
+    if (channel.opened & session.form) {
+      session.say(okFrame(id, room));
+      return;
+    }
+    const member = session.memberOf(channel);
+    if (!member || channel.waiting.has(member)) {
+      this.#refuse(session, id, 'unavailable', 'a JOIN of this room is still to be answered');
+      return;
+    }
+    channel.waiting.set(member, id);
   }
 
   #leave(session: Session, member: Member) {
@@ -280,17 +293,22 @@ export class Shard {
     const before = channel.mask;
     channel.group(session.form).add(member);
     if (session.lagging) member.noted = channel.positionOf(member);
-    if (channel.mask !== before) this.#tell({ type: 'forms', key: channel.key, mask: channel.mask });
+    if (channel.mask !== before) this.#tellForms(channel);
   }
 
   #remove(member: Member) {
     const { channel, session } = member;
     channel.group(session.form).remove(member);
-    const { mask } = channel;
+    channel.waiting.delete(member);
     if (channel.group(session.form).members.length > 0) return;
-    channel.opened &= mask;
-    this.#tell({ type: 'forms', key: channel.key, mask });
+    channel.opened &= channel.mask;
+    this.#tellForms(channel);
     this.#forgetIfEmpty(channel);
+  }
+
+  #tellForms(channel: Channel) {
+    channel.turn = ++this.#lastTurn;
+    this.#tell({ type: 'forms', key: channel.key, mask: channel.mask, turn: channel.turn });
   }
 
   #forgetIfEmpty(channel: Channel) {
@@ -306,13 +324,17 @@ export class Shard {
 
   // ── what the hub says ──
 
-  opened(key: ChannelKey, mask: number): void {
+  opened(key: ChannelKey, mask: number, turn: number): void {
     const channel = this.#channels.get(key);
-    if (!channel) return;
+    // The answer to an earlier turn: the hub has yet to read that the forms changed since.
+    if (!channel || channel.turn !== turn) return;
     channel.opened = mask & channel.mask;
-    const { waiting } = channel;
-    channel.waiting = waiting.filter(({ form }) => (form & channel.opened) === 0);
-    for (const { form, answer } of waiting) if (form & channel.opened) answer();
+    for (const [{ session }, id] of channel.waiting) {
+      if ((session.form & channel.opened) === 0) continue;
+      session.say(okFrame(id, roomOf(key)));
+    }
+    for (const member of [...channel.waiting.keys()])
+      if (member.session.form & channel.opened) channel.waiting.delete(member);
   }
 
   frame(message: FrameMessage): void {
@@ -398,6 +420,7 @@ export class Shard {
   endAll(): void {
     for (const group of this.#all.groups)
       for (const member of [...group.members]) this.end(member.session, CloseCode.goingAway, 'this gateway is leaving');
+    for (const session of [...this.#unauthorized]) this.end(session, CloseCode.goingAway, 'this gateway is leaving');
   }
 
   /** Closes those whose token has expired. Call about once a second. */
