@@ -167,6 +167,18 @@ test('a move opens the new connection first, lingers on the old, then drops repe
   push.close();
 });
 
+test('a new connection that is late overlaps with the old one all the same', async () => {
+  const { push, clock, old, next } = await moving();
+  await clock.advance(7_000);
+  next.accept();
+  next.ok();
+  await clock.advance(1_900);
+  assert.equal(old.closedWith, undefined);
+  await clock.advance(200);
+  assert.equal(old.closedWith, 1000);
+  push.close();
+});
+
 test('where the old connection ends early, the new one takes over at once', async () => {
   const { push, old, next, seen, events } = await moving();
   next.accept();
