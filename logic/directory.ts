@@ -108,7 +108,8 @@ export class Directory {
       throw new Problem('overloaded', 'Too many questions to the gateways are under way. Try again.', {
         headers: retryAfter(1),
       });
-    const ask = String(++this.#asks);
+    // Gateways tell questions apart by this alone, and there are other askers.
+    const ask = `${this.#id}.${++this.#asks}`;
     const known = this.gateways;
     const { promise, resolve } = Promise.withResolvers<void>();
     const open: Open = {

@@ -91,10 +91,12 @@ function elements(bytes: Uint8Array, open: number): Uint8Array[] {
   return items;
 }
 
+/** Whether the string from `start` to `end`, quotes included, is `key`. */
 function keyIs(bytes: Uint8Array, start: number, end: number, key: string): boolean {
-  const text = textOf(bytes.subarray(start, end));
+  const inner = bytes.subarray(start + 1, end - 1);
   // A key may be spelt with escapes: "\u0069tems" is "items".
-  return text.includes('\\') ? JSON.parse(text) === key : text.slice(1, -1) === key;
+  if (inner.includes(BACKSLASH)) return JSON.parse(textOf(bytes.subarray(start, end))) === key;
+  return inner.length === Buffer.byteLength(key) && textOf(inner) === key;
 }
 
 /** The index behind the value that begins at `start`. */

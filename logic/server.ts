@@ -181,7 +181,11 @@ function refuse(refusals: Refusals, error: unknown, request: FastifyRequest, rep
       { ...fields, detail: problem.message },
       'request refused',
     );
-  reply.code(status).headers(problem.headers).header('content-type', 'application/problem+json').send(Buffer.from(problem.toJson()));
+  reply
+    .code(status)
+    .headers(problem.headers)
+    .header('content-type', 'application/problem+json')
+    .send(Buffer.from(problem.toJson()));
 }
 
 /** Answers what isn't HTTP, or arrives too slowly, on the bare socket. */

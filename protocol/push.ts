@@ -52,9 +52,13 @@ export function itemsSize(items: Items): number {
 
 /** Joins JSON texts to Items. */
 export function joinItems(parts: readonly Uint8Array[]): Items {
-  const lengths = Uint32Array.from(parts, (part) => part.length);
+  // Not Uint32Array.from: its mapping costs more than all the rest of a small push.
+  const lengths = new Uint32Array(parts.length);
   let size = Math.max(0, parts.length - 1);
-  for (const part of parts) size += part.length;
+  for (let i = 0; i < parts.length; i++) {
+    lengths[i] = parts[i]!.length;
+    size += parts[i]!.length;
+  }
   const bytes = new Uint8Array(size);
   let at = 0;
   for (const part of parts) {

@@ -1,0 +1,46 @@
+import { startAdmin } from '@pushcluster/runtime/admin.ts';
+import { registerBusMetrics } from '@pushcluster/runtime/bus/metrics.ts';
+import { openBus } from '@pushcluster/runtime/bus/open.ts';
+import { parseCommandLine } from '@pushcluster/runtime/cli.ts';
+import { createLog } from '@pushcluster/runtime/log.ts';
+import { SettingsFile } from '@pushcluster/runtime/settings.ts';
+import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
+import { Registry } from 'prom-client';
+import { startLogic } from './logic.ts';
+
+/** Beyond what logic gives itself to leave: for the bus to send what it has. */
+const LEAVE_MARGIN_MS = 2_000;
+
+const { config } = parseCommandLine(process.argv.slice(2), 'logic');
+try {
+  const settings = SettingsFile.open(config);
+  const log = createLog('logic', settings.current.log.level);
+  settings.onRefused(({ problems }) => log.error({ problems }, 'the changed settings are wrong and were refused'));
+  settings.onPending((keys) => log.warn({ keys }, 'changed settings that take effect at the next start'));
+  const registry = new Registry();
+  const bus = openBus(settings.current.bus, {
+    log,
+    name: 'pushcluster-logic',
+    receiptTimeout: settings.current.logic.publishTimeout,
+  });
+  registerBusMetrics(registry, bus);
+  const logic = await startLogic({ settings, bus, log, registry });
+  const admin = await startAdmin({
+    ...settings.current.admin,
+    registry,
+    health: () => [],
+    ready: () => logic.ready(),
+  });
+  log.info({ port: logic.port, admin: admin.port }, 'logic is up');
+  onShutdown(
+    log,
+    async () => {
+      await logic.leave();
+      await bus.close();
+    },
+    { deadline: () => settings.current.logic.drain.settle + settings.current.logic.drain.timeout + LEAVE_MARGIN_MS },
+  );
+} catch (error) {
+  process.stderr.write(`logic: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exit(1);
+}
