@@ -1,0 +1,269 @@
+import type { IncomingMessage } from 'node:http';
+import { createConnection, type NetConnectOpts, type Socket } from 'node:net';
+import { inflateRawSync } from 'node:zlib';
+import type { LagReason, ServerFrame } from '@pushcluster/protocol/frames.ts';
+import { type ClientOptions, WebSocket } from 'ws';
+import { itemsOf, markOf } from './items.ts';
+import { until } from './until.ts';
+
+export type WireForm = 'plain' | 'v1' | 'deflate';
+export const WIRE_FORMS = ['plain', 'v1', 'deflate'] as const satisfies WireForm[];
+const SUBPROTOCOLS: Record<WireForm, string[]> = {
+  plain: [],
+  v1: ['pushcluster.v1'],
+  deflate: ['pushcluster.v1.deflate'],
+};
+/** Frames whose items are kept cut: the same frame comes to many connections. */
+const KEPT_FRAMES = 64;
+
+export type ConnectOptions = {
+  port: number;
+  form?: WireForm;
+  token?: string;
+  headers?: Record<string, string>;
+  /** Local address to connect from, such as 127.0.0.2. */
+  from?: string;
+  /** Certificate authority (PEM) to trust: connects by TLS. */
+  ca?: string | Buffer;
+  /** Bytes sent ahead of the handshake, such as a PROXY header. */
+  ahead?: Uint8Array;
+  /** Keep the text of each item, for tests that look at bytes. */
+  keepItems?: boolean;
+};
+
+/** A handshake that was answered by HTTP. */
+export class Refused extends Error {
+  override name = 'Refused';
+  readonly status: number;
+  readonly headers: IncomingMessage['headers'];
+  readonly body: string;
+
+  constructor(status: number, headers: IncomingMessage['headers'], body: string) {
+    super(`refused with ${status}: ${body}`);
+    this.status = status;
+    this.headers = headers;
+    this.body = body;
+  }
+}
+
+/** What a connection got of one writer in one place: the numbers of its items in the order that they came. */
+export type Tally = { writer: string; room: string | undefined; numbers: number[] };
+export type Lag = { room: string | undefined; dropped: number; reason: LagReason };
+export type Closing = { code: number; reason: string; at: number };
+export type Reply = Extract<ServerFrame, { type: 'OK' | 'ERROR' }>;
+
+/** A WebSocket client that records what it gets. */
+export class Connection {
+  readonly form: WireForm;
+  readonly port: number;
+  /** Rooms that it was told to be in. */
+  readonly rooms = new Set<string>();
+  readonly user: string | undefined;
+  /** Marked items by writer and room. */
+  readonly tallies = new Map<string, Tally>();
+  readonly lags: Lag[] = [];
+  readonly left: { room: string; reason: string }[] = [];
+  /** When RECONNECT came, milliseconds of performance.now(). */
+  reconnectAt: number | undefined;
+  reconnectWithin: number | undefined;
+  /** Texts of items, by keepItems. */
+  readonly items: { room: string | undefined; text: string }[] = [];
+  received = 0;
+  frames = 0;
+  binaryFrames = 0;
+  bytes = 0;
+  closing: Closing | undefined;
+  /** Called when RECONNECT comes. */
+  onReconnect: () => void = () => {};
+  readonly #socket: WebSocket;
+  readonly #keepItems: boolean;
+  readonly #replies = new Map<number, (reply: Reply) => void>();
+  #asked = 0;
+  #pongs = 0;
+
+  /** Resolves when the handshake is through. Rejects with Refused where it was answered by HTTP. */
+  static open(options: ConnectOptions & { user?: string }): Promise<Connection> {
+    const { port, form = 'plain', headers, from, ca, ahead, token } = options;
+    const query = token === undefined ? '' : `?token=${token}`;
+    const url = `${ca === undefined ? 'ws' : 'wss'}://127.0.0.1:${port}/connect${query}`;
+    const client: ClientOptions = { perMessageDeflate: false, handshakeTimeout: 15_000 };
+    if (headers) client.headers = headers;
+    if (from !== undefined) client.localAddress = from;
+    if (ca !== undefined) client.ca = ca;
+    if (ahead)
+      client.createConnection = ((target: NetConnectOpts) => dialWith(target, ahead)) as typeof createConnection;
+    const socket = new WebSocket(url, SUBPROTOCOLS[form], client);
+    const connection = new Connection(socket, options);
+    return new Promise((resolve, reject) => {
+      socket.once('open', () => resolve(connection));
+      socket.on('error', reject);
+      socket.once('unexpected-response', (_request, response) => {
+        const parts: Buffer[] = [];
+        response.on('data', (part: Buffer) => parts.push(part));
+        response.on('end', () =>
+          reject(new Refused(response.statusCode ?? 0, response.headers, Buffer.concat(parts).toString())),
+        );
+      });
+    });
+  }
+
+  private constructor(socket: WebSocket, options: ConnectOptions & { user?: string }) {
+    this.#socket = socket;
+    this.form = options.form ?? 'plain';
+    this.port = options.port;
+    this.user = options.user;
+    this.#keepItems = options.keepItems ?? false;
+    socket.on('message', (data: Buffer, isBinary) => this.#receive(data, isBinary));
+    socket.on('close', (code, reason) => {
+      this.closing = { code, reason: reason.toString(), at: performance.now() };
+    });
+  }
+
+  /** The code that it was closed with; undefined while it is open. */
+  get closed(): number | undefined {
+    return this.closing?.code;
+  }
+
+  /** Items that it was told to have missed. */
+  told(reason?: LagReason): number {
+    return this.lags.reduce((sum, lag) => sum + (reason === undefined || lag.reason === reason ? lag.dropped : 0), 0);
+  }
+
+  /** Joins a room; resolves when the gateway says that it is in. Throws where it refuses. */
+  async join(room: string): Promise<void> {
+    const reply = await this.ask('JOIN', { room });
+    if (reply.type === 'ERROR') throw new Error(`JOIN of ${room} was refused: ${reply.data.code}`);
+    this.rooms.add(room);
+  }
+
+  /** Leaves a room; resolves when the gateway says so. */
+  async leave(room: string): Promise<void> {
+    await this.ask('LEAVE', { room });
+    this.rooms.delete(room);
+  }
+
+  /** Sends a frame with an id; resolves with its answer. */
+  ask(type: 'JOIN' | 'LEAVE' | 'AUTH', data: object): Promise<Reply> {
+    const id = ++this.#asked;
+    this.send({ type, id, data });
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(
+        () => reject(new Error(`no answer to ${type} ${JSON.stringify(data)} within 15 s`)),
+        15_000,
+      );
+      this.#replies.set(id, (reply) => {
+        clearTimeout(timer);
+        resolve(reply);
+      });
+    });
+  }
+
+  /** Sends PING; resolves with its PONG: what was sent before has been obeyed by then. */
+  async ping(): Promise<void> {
+    const before = this.#pongs;
+    this.send({ type: 'PING', data: {} });
+    await until('PONG comes', () => this.#pongs > before);
+  }
+
+  send(frame: object | string): void {
+    this.#socket.send(typeof frame === 'string' ? frame : JSON.stringify(frame));
+  }
+
+  /** Stops reading the socket: what comes fills the kernel's buffers, then the gateway's. */
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  /** Waits until it is closed; returns how. */
+  async ended(deadline = 10_000): Promise<Closing> {
+    await until('the connection is closed', () => this.closing !== undefined, deadline);
+    return this.closing!;
+  }
+
+  close(code = 1000): void {
+    this.#socket.close(code);
+  }
+
+  /** Cuts it without a close frame. */
+  cut(): void {
+    this.#socket.terminate();
+  }
+
+  #receive(data: Buffer, isBinary: boolean) {
+    this.bytes += data.length;
+    if (isBinary) this.binaryFrames++;
+    const text = (isBinary ? inflateRawSync(data) : data).toString();
+    if (text.startsWith('{"type":"PUSH"')) this.#push(text);
+    else this.#control(JSON.parse(text));
+  }
+
+  #push(text: string) {
+    this.frames++;
+    const { room, items } = cut(text);
+    this.received += items.length;
+    for (const item of items) {
+      if (this.#keepItems) this.items.push({ room, text: item });
+      const mark = markOf(item);
+      if (!mark) continue;
+      const key = `${mark.writer}\n${room ?? ''}`;
+      const tally = this.tallies.get(key);
+      if (tally) tally.numbers.push(mark.n);
+      else this.tallies.set(key, { writer: mark.writer, room, numbers: [mark.n] });
+    }
+  }
+
+  #control(frame: ServerFrame) {
+    switch (frame.type) {
+      case 'OK':
+      case 'ERROR':
+        this.#replies.get(Number(frame.id))?.(frame);
+        this.#replies.delete(Number(frame.id));
+        return;
+      case 'LAGGED':
+        this.lags.push({ room: frame.data.room, dropped: frame.data.dropped, reason: frame.data.reason });
+        return;
+      case 'RECONNECT':
+        this.reconnectAt = performance.now();
+        this.reconnectWithin = frame.data.withinMs;
+        this.onReconnect();
+        return;
+      case 'LEAVE':
+        this.left.push(frame.data);
+        return;
+      case 'PONG':
+        this.#pongs++;
+        return;
+      case 'PUSH':
+        throw new Error('a PUSH frame that does not begin like one');
+    }
+  }
+}
+
+/** Cuts all connections of a test. */
+export function cutAll(connections: Iterable<Connection>): void {
+  for (const connection of connections) connection.cut();
+}
+
+type Cut = { room: string | undefined; items: string[] };
+const kept = new Map<string, Cut>();
+
+function cut(frame: string): Cut {
+  const known = kept.get(frame);
+  if (known) return known;
+  const head = frame.slice(0, frame.indexOf('"items":['));
+  const [, name] = /^\{"type":"PUSH","data":\{"room":("(?:[^"\\]|\\.)*"),/.exec(head) ?? [];
+  const result: Cut = { room: name === undefined ? undefined : (JSON.parse(name) as string), items: itemsOf(frame) };
+  if (kept.size >= KEPT_FRAMES) kept.clear();
+  kept.set(frame, result);
+  return result;
+}
+
+function dialWith(target: NetConnectOpts, ahead: Uint8Array): Socket {
+  const socket = createConnection(target);
+  socket.write(ahead);
+  return socket;
+}

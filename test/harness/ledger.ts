@@ -1,0 +1,180 @@
+import assert from 'node:assert/strict';
+import type { TestContext } from 'node:test';
+import type { Connection } from './connection.ts';
+import { markedItem } from './items.ts';
+import type { LogicProcess, PushAnswer } from './processes.ts';
+import { until } from './until.ts';
+
+/** `to` of a v1 push. */
+export type Target =
+  | { all: true }
+  | { room: string }
+  | { rooms: readonly string[] }
+  | { user: string }
+  | { users: readonly string[] };
+/** Where a writer writes to: one place, so that each connection's part of it is clear. */
+export type Place = Extract<Target, { all: true } | { room: string } | { user: string }>;
+
+/** One writer: pushes marked items to one place through one logic process, one push after the other. */
+export class Writer {
+  readonly name: string;
+  readonly place: Place;
+  readonly logic: LogicProcess;
+  /** Items that were answered by 202. */
+  accepted = 0;
+  /** Items answered by bus_unconfirmed: delivered or not, nobody knows. They are counted by the publisher. */
+  unconfirmed = 0;
+  /** Numbers of the items that were refused: they must never come. */
+  readonly refused = new Set<number>();
+  readonly answers: PushAnswer[] = [];
+  /** The number of the next item. */
+  next = 1;
+
+  constructor(name: string, place: Place, logic: LogicProcess) {
+    this.name = name;
+    this.place = place;
+    this.logic = logic;
+  }
+
+  /** Pushes `count` more items of about `size` bytes. */
+  async push(count: number, size = 0): Promise<PushAnswer> {
+    const first = this.next;
+    this.next += count;
+    const filling = 'x'.repeat(size);
+    const items = Array.from({ length: count }, (_, i) => markedItem(this.name, first + i, filling));
+    const answer = await this.logic.push(this.place, items);
+    this.answers.push(answer);
+    if (answer.status === 202) this.accepted += count;
+    else if (answer.code === 'bus_unconfirmed') this.unconfirmed += count;
+    else if (answer.code === 'bus_unavailable') for (let i = 0; i < count; i++) this.refused.add(first + i);
+    else throw new Error(`${this.name}: unexpected answer ${answer.status} ${JSON.stringify(answer.body)}`);
+    return answer;
+  }
+
+  get room(): string | undefined {
+    return 'room' in this.place ? this.place.room : undefined;
+  }
+
+  /** Whether what it writes is for `connection`. */
+  reaches({ rooms, user }: Connection): boolean {
+    if ('room' in this.place) return rooms.has(this.place.room);
+    return 'all' in this.place || this.place.user === user;
+  }
+}
+
+/** One connection's part of one room, or of what goes to all and to its user (room undefined). */
+export type Account = {
+  connection: Connection;
+  room: string | undefined;
+  published: number;
+  received: number;
+  told: number;
+};
+
+export type SettleOptions = {
+  /** Something was lost on the way: plain connections, which nobody tells, may then lack items. */
+  lossy?: boolean;
+  /** Milliseconds until the books must balance. */
+  deadline?: number;
+};
+
+/** What was published, and who got it. */
+export class Ledger {
+  readonly writers: Writer[] = [];
+
+  writer(name: string, place: Place, logic: LogicProcess): Writer {
+    const writer = new Writer(name, place, logic);
+    this.writers.push(writer);
+    return writer;
+  }
+
+  /** The accounts of a connection: one for each room, and one for what goes to all and to its user. */
+  accounts(connection: Connection): Account[] {
+    const accounts = new Map<string | undefined, Account>();
+    const of = (room: string | undefined) => {
+      const account = accounts.get(room) ?? { connection, room, published: 0, received: 0, told: 0 };
+      accounts.set(room, account);
+      return account;
+    };
+    for (const writer of this.writers)
+      if (writer.reaches(connection)) of(writer.room).published += writer.accepted + writer.unconfirmed;
+    for (const { room, numbers } of connection.tallies.values()) of(room).received += numbers.length;
+    for (const { room, dropped } of connection.lags) of(room).told += dropped;
+    return [...accounts.values()];
+  }
+
+  /**
+   * Pushes one last item by each writer, so that what was lost before it shows, waits until the books balance, and
+   * asserts for each connection: published = received + told lost, each item once, in its writer's order, where it belongs,
+   * and none that was refused. Prints the three numbers.
+   */
+  async settle(t: TestContext, connections: readonly Connection[], options: SettleOptions = {}): Promise<void> {
+    const { lossy = false, deadline = 20_000 } = options;
+    for (const writer of this.writers) {
+      const answer = await writer.push(1);
+      assert.equal(answer.status, 202, `the last push of ${writer.name}`);
+    }
+    const accounts = () => connections.flatMap((connection) => this.accounts(connection));
+    const open = () => accounts().filter((account) => !balances(account, lossy));
+    await until('the books balance', () => open().length === 0, deadline).catch(() => {});
+    print(t, accounts());
+    this.#printWriters(t);
+    for (const connection of connections) this.#checkOrder(connection);
+    const wrong = open().map(sentence);
+    assert.deepEqual(wrong.slice(0, 20), [], `${wrong.length} accounts don't balance`);
+  }
+
+  #printWriters(t: TestContext) {
+    const sum = (count: (writer: Writer) => number) => this.writers.reduce((total, writer) => total + count(writer), 0);
+    const accepted = sum((writer) => writer.accepted);
+    const unconfirmed = sum((writer) => writer.unconfirmed);
+    const refused = sum((writer) => writer.refused.size);
+    t.diagnostic(
+      `${this.writers.length} writers: ${accepted} items accepted, ${unconfirmed} unconfirmed, ${refused} refused`,
+    );
+  }
+
+  #checkOrder(connection: Connection) {
+    const writers = new Map(this.writers.map((writer) => [writer.name, writer]));
+    for (const { writer: name, room, numbers } of connection.tallies.values()) {
+      const writer = writers.get(name);
+      assert.ok(writer, `an item of ${name}, who is no writer of this ledger`);
+      assert.ok(writer.reaches(connection), `an item of ${name} came to a connection that it is not for`);
+      assert.equal(room, writer.room, `an item of ${name} in the wrong room`);
+      assert.ok(ascends(numbers), `items of ${name} came twice or out of order: ${numbers.join(' ')}`);
+      const refused = numbers.filter((n) => writer.refused.has(n));
+      assert.deepEqual(refused, [], `items of ${name} were refused with bus_unavailable and came all the same`);
+    }
+  }
+}
+
+export function ascends(numbers: readonly number[]): boolean {
+  return numbers.every((n, i) => i === 0 || n > numbers[i - 1]!);
+}
+
+function balances({ connection, published, received, told }: Account, lossy: boolean): boolean {
+  if (lossy && connection.form === 'plain') return received <= published;
+  return published === received + told;
+}
+
+function sentence({ connection, room, published, received, told }: Account): string {
+  const place = room === undefined ? 'all and user' : `room ${room}`;
+  return `${connection.form} on port ${connection.port}, ${place}: published ${published}, received ${received}, told lost ${told}`;
+}
+
+function print(t: TestContext, accounts: readonly Account[]) {
+  const groups = new Map<string, { connections: Set<Connection>; published: number; received: number; told: number }>();
+  for (const { connection, published, received, told } of accounts) {
+    const name = `${connection.form} on port ${connection.port}`;
+    const group = groups.get(name) ?? { connections: new Set(), published: 0, received: 0, told: 0 };
+    groups.set(name, group);
+    group.connections.add(connection);
+    group.published += published;
+    group.received += received;
+    group.told += told;
+  }
+  for (const [name, { connections, published, received, told }] of [...groups].sort())
+    t.diagnostic(
+      `${name}, ${connections.size} connections: published ${published}, received ${received}, told lost ${told}`,
+    );
+}

@@ -1,0 +1,272 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Target } from './ledger.ts';
+import { Metrics } from './metrics.ts';
+import { freePorts } from './ports.ts';
+import { merged, SettingsFolder, type SettingsInput } from './settingsFolder.ts';
+import { until } from './until.ts';
+
+const ROOT = new URL('../../', import.meta.url).pathname;
+const START_DEADLINE_MS = 30_000;
+const STOP_DEADLINE_MS = 30_000;
+
+export type Exit = { code: number | null; signal: NodeJS.Signals | null; at: number };
+export type ProcessOptions = {
+  /** Over the settings that the harness sets: loopback, free ports, a short drain. */
+  settings?: SettingsInput;
+  /** URLs of nats-servers; without any, the in-process bus. */
+  nats?: readonly string[];
+};
+export type PushAnswer = { status: number; code: string | undefined; ms: number; body: unknown };
+
+/** A gateway or logic as its own process, with its settings file in a folder of its own. Stop it at the end of the test. */
+class ServerProcess {
+  readonly port: number;
+  readonly adminPort: number;
+  readonly folder: SettingsFolder;
+  settings: SettingsInput;
+  #name: string;
+  #entry: string;
+  #child: ChildProcess | undefined;
+  #exit: Promise<Exit> | undefined;
+  #output = '';
+  #generation = 1;
+
+  constructor(entry: string, port: number, adminPort: number, settings: SettingsInput) {
+    this.#entry = entry;
+    this.#name = `${entry} on ${port}`;
+    this.port = port;
+    this.adminPort = adminPort;
+    this.settings = { ...settings, generation: 1 };
+    this.folder = new SettingsFolder(JSON.stringify(this.settings));
+  }
+
+  get pid(): number {
+    const pid = this.#child?.pid;
+    if (pid === undefined) throw new Error(`${this.#name} does not run`);
+    return pid;
+  }
+
+  /** What it and its shards have logged since its last start: JSON lines. */
+  get output(): string {
+    return this.#output;
+  }
+
+  /** Resolves when the process has ended. */
+  get exit(): Promise<Exit> {
+    if (!this.#exit) throw new Error(`${this.#name} was never started`);
+    return this.#exit;
+  }
+
+  /** Starts the process, again after its end, and waits until it is ready. */
+  async start(): Promise<void> {
+    this.launch();
+    await this.ready();
+  }
+
+  /** Starts the process and waits for nothing. */
+  launch(): void {
+    this.#output = '';
+    const child = spawn(process.execPath, [this.#entry, '--config', this.folder.file], {
+      cwd: ROOT,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, NODE_COMPILE_CACHE: join(tmpdir(), 'pushcluster-compile-cache') },
+    });
+    running.add(child);
+    this.#child = child;
+    this.#exit = new Promise((resolve) => {
+      child.once('exit', (code, signal) => {
+        running.delete(child);
+        resolve({ code, signal, at: performance.now() });
+      });
+    });
+    for (const stream of [child.stdout, child.stderr])
+      stream?.setEncoding('utf8').on('data', (text: string) => {
+        this.#output += text;
+      });
+  }
+
+  /** Waits until /readyz says so. Throws with what was logged where it ends before or takes too long. */
+  async ready(): Promise<void> {
+    const child = this.#child;
+    try {
+      await until(
+        `${this.#name} is ready`,
+        async () => {
+          if (child?.exitCode !== null || child.signalCode !== null)
+            throw new Error(`${this.#name} ended at its start`);
+          return (await this.probe('/readyz')) === 200;
+        },
+        START_DEADLINE_MS,
+      );
+    } catch (error) {
+      child?.kill('SIGKILL');
+      throw new Error(`${error instanceof Error ? error.message : String(error)}; it logged:\n${this.#output}`);
+    }
+  }
+
+  /** Status of a path of the admin server; undefined where nothing answers. */
+  async probe(path: '/readyz' | '/healthz'): Promise<number | undefined> {
+    try {
+      const response = await fetch(`http://127.0.0.1:${this.adminPort}${path}`);
+      await response.arrayBuffer();
+      return response.status;
+    } catch {
+      return undefined;
+    }
+  }
+
+  async metrics(): Promise<Metrics> {
+    const response = await fetch(`http://127.0.0.1:${this.adminPort}/metrics`);
+    return new Metrics(await response.text());
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#child?.kill(signal);
+  }
+
+  /** Ends it in its own time, and its folder with it. */
+  async stop(): Promise<Exit> {
+    this.signal('SIGTERM');
+    const timer = setTimeout(() => this.signal('SIGKILL'), STOP_DEADLINE_MS);
+    const exit = await this.exit;
+    clearTimeout(timer);
+    this.folder.remove();
+    return exit;
+  }
+
+  /** Ends it at once; `start` brings it back. */
+  async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<Exit> {
+    this.signal(signal);
+    return this.exit;
+  }
+
+  /** Changes settings live and waits until they count. Returns the milliseconds that it took. */
+  async configure(change: SettingsInput, how: 'swap' | 'rewrite' = 'swap'): Promise<number> {
+    const began = performance.now();
+    this.settings = merged(this.settings, { ...change, generation: ++this.#generation });
+    this.folder[how](JSON.stringify(this.settings));
+    const generation = this.#generation;
+    await until(
+      `generation ${generation} counts on ${this.#name}`,
+      async () => (await this.generation()) === generation,
+    );
+    return performance.now() - began;
+  }
+
+  async generation(): Promise<number> {
+    const name = this.#entry.startsWith('gateway') ? 'gateway' : 'logic';
+    return (await this.metrics()).sum(`pushcluster_${name}_config_generation`);
+  }
+}
+
+export class GatewayProcess extends ServerProcess {
+  /** Its children, which are its shards. */
+  get shardPids(): number[] {
+    return childrenOf(this.pid);
+  }
+
+  /** Connections that it counts: as old as its shards' last report. */
+  async connections(): Promise<number> {
+    return (await this.metrics()).sum('pushcluster_gateway_connections');
+  }
+
+  /** Waits until it counts `connections`. */
+  async holds(connections: number): Promise<void> {
+    await until(`${connections} connections are counted`, async () => (await this.connections()) === connections);
+  }
+}
+
+export class LogicProcess extends ServerProcess {
+  /** Makes a v1 push. `items` are JSON texts, or the whole list as JSON text. */
+  push(
+    to: Target,
+    items: readonly string[] | string,
+    more: { id?: string; urgent?: boolean } = {},
+  ): Promise<PushAnswer> {
+    const list = typeof items === 'string' ? items : `[${items.join(',')}]`;
+    const rest = Object.entries(more).map(([key, value]) => `,${JSON.stringify(key)}:${JSON.stringify(value)}`);
+    return this.post('/v1/push', `{"to":${JSON.stringify(to)},"items":${list}${rest.join('')}}`);
+  }
+
+  /** Tells gateways to close a user's connections, or to empty a room. */
+  disconnect(whom: { user: string } | { room: string }, reason: string): Promise<PushAnswer> {
+    return this.post('/v1/disconnect', JSON.stringify({ ...whom, reason }));
+  }
+
+  async post(path: string, body: string): Promise<PushAnswer> {
+    const began = performance.now();
+    const response = await fetch(`http://127.0.0.1:${this.port}${path}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body,
+    });
+    const answer: unknown = await response.json();
+    const { code } = typeof answer === 'object' && answer !== null && 'code' in answer ? answer : { code: undefined };
+    return {
+      status: response.status,
+      code: typeof code === 'string' ? code : undefined,
+      ms: performance.now() - began,
+      body: answer,
+    };
+  }
+}
+
+/** Starts a gateway and waits until it is ready. */
+export async function startGateway(options: ProcessOptions = {}): Promise<GatewayProcess> {
+  const [port = 0, adminPort = 0] = await freePorts(2);
+  const gateway = new GatewayProcess(
+    'gateway/main.ts',
+    port,
+    adminPort,
+    settingsOf(options, 'gateway', port, adminPort),
+  );
+  await gateway.start();
+  return gateway;
+}
+
+/** Starts a logic process and waits until it is ready. */
+export async function startLogic(options: ProcessOptions = {}): Promise<LogicProcess> {
+  const [port = 0, adminPort = 0] = await freePorts(2);
+  const logic = new LogicProcess('logic/main.ts', port, adminPort, settingsOf(options, 'logic', port, adminPort));
+  await logic.start();
+  return logic;
+}
+
+/** Whether a process runs. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    // A zombie is dead, and only waits to be collected.
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
+
+function childrenOf(pid: number): number[] {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
+  return children === '' ? [] : children.split(' ').map(Number);
+}
+
+function settingsOf(
+  { settings = {}, nats }: ProcessOptions,
+  process: 'gateway' | 'logic',
+  port: number,
+  adminPort: number,
+): SettingsInput {
+  const defaults: SettingsInput = {
+    [process]: { host: '127.0.0.1', port, drain: { settle: 0, timeout: 2_000 } },
+    admin: { host: '127.0.0.1', port: adminPort },
+    ...(nats ? { bus: { nats: { servers: [...nats] } } } : {}),
+  };
+  return merged(defaults, settings);
+}
+
+/** None outlives the test's process, however that ends. Shards end with their gateway. */
+const running = new Set<ChildProcess>();
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
