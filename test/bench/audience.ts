@@ -1,0 +1,146 @@
+import { z } from 'zod';
+import { Actor } from './actor.ts';
+import { compiled } from './compile.ts';
+import { CLIENT_CORE } from './machine.ts';
+
+const Counts = z.record(z.string(), z.number());
+
+const Opened = z.object({
+  open: z.number(),
+  joined: z.number(),
+  failed: z.number(),
+  seconds: z.number(),
+  /** Microseconds from connect() to the answer. */
+  handshake: z.object({ p50: z.number(), p99: z.number(), max: z.number() }),
+  /** Failed handshakes by HTTP status; 0: no answer. */
+  refused: Counts,
+});
+export type Opened = z.infer<typeof Opened>;
+
+const Stat = z.object({
+  seconds: z.number(),
+  open: z.number(),
+  joined: z.number(),
+  reading: z.number(),
+  frames: z.number(),
+  bytes: z.number(),
+  items: z.number(),
+  slowItems: z.number(),
+  /** Items that did not come, by their marks. */
+  gaps: z.number(),
+  /** Frames whose marks did not go on from the last. */
+  disorder: z.number(),
+  lagged: z.object({ frames: z.number(), items: z.number() }),
+  reconnects: z.number(),
+  errors: z.number(),
+  other: z.number(),
+  broken: z.number(),
+  pings: z.number(),
+  leastMark: z.number(),
+  mostMark: z.number(),
+  quietMs: z.number(),
+  /** Microseconds. */
+  latency: z.object({ count: z.number(), p50: z.number(), p99: z.number(), max: z.number() }),
+  cpu: z.object({ user: z.number(), system: z.number() }),
+  closes: Counts,
+  closingSeconds: z.number(),
+  closesBySecond: z.array(z.number()),
+  reconnectsBySecond: z.array(z.number()),
+});
+export type Stat = z.infer<typeof Stat>;
+
+export type AudienceOptions = {
+  port: number;
+  path?: string;
+  subprotocol?: string;
+  /** '': joins none. */
+  room?: string;
+  /** A file with a token a line, for the connections in turn. */
+  tokens?: string;
+  /** Handshakes a second at most; 0: as fast as they are answered. */
+  rate?: number;
+  /** Text frames to send after the upgrade in place of JOIN, parted by newlines. */
+  hello?: string;
+  /** What the text frame contains that says that the connection has joined; '': joined by the upgrade. */
+  ready?: string;
+  /** Index of the first connection, for tokens and source addresses. */
+  first?: number;
+};
+
+/** The connections of one client process (client.c). */
+export class Audience {
+  readonly actor: Actor;
+
+  constructor(options: AudienceOptions) {
+    const args: string[] = [];
+    for (const [name, value] of Object.entries(options)) args.push(`--${name}`, String(value));
+    this.actor = new Actor('client', CLIENT_CORE, compiled('client'), args);
+  }
+
+  /** Opens `count` more connections and waits until each has joined or failed. */
+  async tryOpen(count: number): Promise<Opened> {
+    this.actor.send(`more ${count}`);
+    return Opened.parse(await this.actor.next('opened', 180_000));
+  }
+
+  /** Opens `count` more connections. Throws Error where one is refused. */
+  async open(count: number): Promise<Opened> {
+    const opened = await this.tryOpen(count);
+    if (opened.failed > 0)
+      throw new Error(
+        `${opened.failed} of ${count} connections failed, by HTTP status: ${JSON.stringify(opened.refused)}`,
+      );
+    return opened;
+  }
+
+  /** Forgets the counts: a measurement begins. */
+  start(): Promise<Stat> {
+    return this.#ask('start');
+  }
+
+  stat(): Promise<Stat> {
+    return this.#ask('stat');
+  }
+
+  /** Stops reading on the first `percent` of the connections; 0: reads on all again. */
+  slow(percent: number): Promise<Stat> {
+    return this.#ask(`slow ${percent}`, 'slow');
+  }
+
+  close(): Promise<Stat> {
+    return this.#ask('close');
+  }
+
+  /**
+   * Waits until the reading connections all have the item `mark`, or nothing has come for `patience` milliseconds.
+   * Answers the counts of that moment.
+   */
+  async drained(mark: number, patience = 4_000): Promise<Stat> {
+    const since = performance.now();
+    for (;;) {
+      const stat = await this.stat();
+      if (stat.leastMark >= mark) return stat;
+      const quiet = stat.quietMs < 0 ? performance.now() - since : stat.quietMs;
+      if (quiet > patience) return stat;
+      await pause(20);
+    }
+  }
+
+  /** Waits until nothing has come for `ms` milliseconds. */
+  async quiet(ms: number): Promise<void> {
+    for (;;) {
+      const stat = await this.stat();
+      if (stat.quietMs < 0 || stat.quietMs >= ms) return;
+      await pause(5);
+    }
+  }
+
+  async #ask(command: string, event = command): Promise<Stat> {
+    this.actor.send(command);
+    return Stat.parse(await this.actor.next(event, 120_000));
+  }
+}
+
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

@@ -1,0 +1,126 @@
+/**
+ * The performance suite: `make bench` runs all cases, `make bench CASE=merged` one (or several, parted by commas),
+ * `QUICK=1` is a smoke run whose figures mean nothing, `PEERS=1` adds other servers. docs/performance.md says more.
+ */
+import { stopActors } from './actor.ts';
+import { deflate } from './cases/deflate.ts';
+import { drain } from './cases/drain.ts';
+import { handshakes } from './cases/handshakes.ts';
+import { held } from './cases/held.ts';
+import { latency } from './cases/latency.ts';
+import { logicRate } from './cases/logicRate.ts';
+import { memory } from './cases/memory.ts';
+import { merged } from './cases/merged.ts';
+import { peers } from './cases/peers.ts';
+import { saturation } from './cases/saturation.ts';
+import { slowReaders } from './cases/slowReaders.ts';
+import { describeMachine } from './machine.ts';
+import { type Outcome, type Row, save, table } from './report.ts';
+import { Stack } from './stack.ts';
+
+/** How large a run is. */
+export type Scale = {
+  quick: boolean;
+  connections: number;
+  /** Interleaved pairs of ours and what it is measured against; the median counts. */
+  pairs: number;
+  /** Seconds of one measurement. */
+  seconds: number;
+  /** Says on standard error what happens. */
+  progress: (text: string) => void;
+};
+
+const CASES: Record<string, (scale: Scale) => Promise<Outcome>> = {
+  merged,
+  saturation,
+  latency,
+  deflate,
+  slow: slowReaders,
+  memory,
+  handshakes,
+  held,
+  drain,
+  logic: logicRate,
+};
+
+const quick = process.env.QUICK === '1';
+const started = performance.now();
+const scale: Scale = {
+  quick,
+  connections: quick ? 500 : 10_000,
+  pairs: quick ? 1 : 5,
+  seconds: quick ? 2 : 6,
+  progress: (text) => process.stderr.write(`[${Math.round((performance.now() - started) / 1_000)} s] ${text}\n`),
+};
+
+const all = [...Object.keys(CASES), ...(process.env.PEERS === '1' ? ['peers'] : [])];
+const chosen = process.env.CASE ? process.env.CASE.split(',') : all;
+const unknown = chosen.filter((name) => !(name in CASES) && name !== 'peers');
+if (unknown.length > 0) {
+  process.stderr.write(
+    `bench: there is no case ${unknown.join(', ')}; there are: ${[...Object.keys(CASES), 'peers'].join(', ')}\n`,
+  );
+  process.exit(2);
+}
+
+const startedAt = new Date().toISOString();
+const machine = describeMachine();
+const settings = await shippedSettings();
+process.stdout.write(
+  `${Object.entries(machine)
+    .map(([key, value]) => `${key}: ${value}`)
+    .join('\n')}\n\n`,
+);
+process.stdout.write(
+  `The gateway's settings as shipped, with this run's addresses:\n\n${settings.replace(/^/gm, '    ')}\n\n`,
+);
+if (quick) process.stdout.write('QUICK: a check that the bench works. Its figures mean nothing.\n\n');
+
+const rows: Row[] = [];
+const notes: string[] = [];
+const data: Record<string, unknown> = {};
+const failures: string[] = [];
+for (const name of chosen) {
+  scale.progress(`case ${name}`);
+  try {
+    const outcome = await (name === 'peers' ? peers : CASES[name]!)(scale);
+    rows.push(...outcome.rows);
+    notes.push(...(outcome.notes ?? []));
+    data[name] = outcome.data;
+    process.stdout.write(`${table(outcome.rows)}\n\n`);
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    failures.push(`${name}: ${text}`);
+    scale.progress(`case ${name} failed: ${text}`);
+    if (error instanceof Error && process.env.DEBUG) process.stderr.write(`${error.stack}\n`);
+  } finally {
+    await stopActors();
+  }
+}
+
+if (chosen.length > 1) process.stdout.write(`${table(rows)}\n\n`);
+for (const note of notes) process.stdout.write(`- ${note}\n`);
+for (const failure of failures) process.stdout.write(`FAILED ${failure}\n`);
+const file = save({
+  startedAt,
+  quick,
+  machine,
+  settings,
+  minutes: (performance.now() - started) / 60_000,
+  rows,
+  notes,
+  failures,
+  data,
+});
+process.stdout.write(`\nAll measurements: ${file}\n`);
+process.exit(failures.length > 0 ? 1 : 0);
+
+async function shippedSettings(): Promise<string> {
+  const stack = await Stack.start();
+  try {
+    const gateway = await stack.gateway();
+    return gateway.printConfig().trim();
+  } finally {
+    await stack.stop();
+  }
+}

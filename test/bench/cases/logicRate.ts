@@ -1,0 +1,105 @@
+import { join } from 'node:path';
+import { z } from 'zod';
+import { Actor } from '../actor.ts';
+import type { Scale } from '../bench.ts';
+import { ItemMaker, stampNow } from '../items.ts';
+import { CLIENT_CORE, cpuBetween, cpuOf, SERVER_CORE } from '../machine.ts';
+import { medianOf } from '../measure.ts';
+import { type Outcome, round } from '../report.ts';
+import { Stack } from '../stack.ts';
+
+const CONNECTIONS = 64;
+
+const Answer = z.object({
+  '2xx': z.number(),
+  non2xx: z.number(),
+  errors: z.number(),
+  duration: z.number(),
+  latency: z.object({ p50: z.number(), p99: z.number() }),
+});
+
+type Run = { rate: number; cpuUs: number; serverShare: number; clientShare: number; p50: number; p99: number };
+
+/** Single-item pushes over HTTP: logic with its checks and the bus, beside a bare fastify route that answers 202. */
+export async function logicRate({ pairs, seconds, progress }: Scale): Promise<Outcome> {
+  const stack = await Stack.start();
+  const bare = new Actor('bare route', SERVER_CORE, process.execPath, [join(import.meta.dirname, '../bareRoute.ts')]);
+  try {
+    const { port } = z.object({ port: z.number() }).parse(await bare.next('listening'));
+    const logic = await stack.logic(SERVER_CORE);
+    const runs: { ours: Run; bare: Run }[] = [];
+    await load(logic.port, logic.actor.pid, 2);
+    await load(port, bare.pid, 2);
+    for (let pair = 1; pair <= pairs; pair++) {
+      const run = {
+        ours: await load(logic.port, logic.actor.pid, Math.min(5, seconds)),
+        bare: await load(port, bare.pid, Math.min(5, seconds)),
+      };
+      runs.push(run);
+      progress(`pair ${pair}: ${round(run.ours.rate)} requests a second, bare route ${round(run.bare.rate)}`);
+    }
+    const ratio = medianOf(runs, (run) => run.ours.rate / run.bare.rate);
+    const busy = (key: 'ours' | 'bare') =>
+      `server ${Math.round(100 * medianOf(runs, (run) => run[key].serverShare))} %, client ${Math.round(100 * medianOf(runs, (run) => run[key].clientShare))} % busy`;
+    return {
+      rows: [
+        {
+          case: 'logic',
+          figure: 'POST /v1/push of one item, requests a second on one core',
+          ours: round(medianOf(runs, (run) => run.ours.rate)),
+          reference: `bare fastify route ${round(medianOf(runs, (run) => run.bare.rate))}`,
+          ratio,
+          target: '≥ 0.5 ×',
+          met: ratio >= 0.5,
+        },
+        {
+          case: 'logic',
+          figure: `CPU a request, µs (${busy('ours')})`,
+          ours: round(medianOf(runs, (run) => run.ours.cpuUs)),
+          reference: `${round(medianOf(runs, (run) => run.bare.cpuUs))} (${busy('bare')})`,
+          ratio: medianOf(runs, (run) => run.bare.cpuUs / run.ours.cpuUs),
+        },
+      ],
+      notes: [
+        `logic: autocannon with ${CONNECTIONS} connections on the client's core, beside nats-server. A client that is 100 % busy flatters the slower server.`,
+      ],
+      data: runs,
+    };
+  } finally {
+    await bare.stop();
+    await stack.stop();
+  }
+}
+
+async function load(port: number, server: number, seconds: number): Promise<Run> {
+  const item = new ItemMaker('plain').next(stampNow());
+  const request = {
+    url: `http://127.0.0.1:${port}/v1/push`,
+    method: 'POST',
+    connections: CONNECTIONS,
+    duration: seconds,
+    headers: { 'content-type': 'application/json' },
+    body: `{"to":{"room":"live"},"items":[${item}]}`,
+  };
+  const script = join(import.meta.dirname, '../requests.ts');
+  const client = new Actor('autocannon', CLIENT_CORE, process.execPath, [script, JSON.stringify(request)]);
+  await client.next('started');
+  const before = cpuOf(server);
+  const clientBefore = cpuOf(client.pid);
+  const began = performance.now();
+  const answer = Answer.parse(await client.next('done', seconds * 1_000 + 30_000));
+  const elapsed = (performance.now() - began) / 1_000;
+  const cpu = cpuBetween(before, cpuOf(server));
+  const clientCpu = cpuBetween(clientBefore, cpuOf(client.pid));
+  await client.stop();
+  if (answer.non2xx > 0 || answer.errors > 0)
+    throw new Error(`logic: ${answer.non2xx} answers were not 2xx, ${answer.errors} requests failed`);
+  return {
+    rate: answer['2xx'] / answer.duration,
+    cpuUs: ((cpu.user + cpu.system) * 1e6) / answer['2xx'],
+    serverShare: (cpu.user + cpu.system) / elapsed,
+    clientShare: (clientCpu.user + clientCpu.system) / elapsed,
+    p50: answer.latency.p50,
+    p99: answer.latency.p99,
+  };
+}

@@ -1,0 +1,105 @@
+import { Subprotocol } from '@pushcluster/protocol/frames.ts';
+import { Audience, pause } from '../audience.ts';
+import type { Scale } from '../bench.ts';
+import { type Measured, measured, median } from '../measure.ts';
+import { type Outcome, round } from '../report.ts';
+import { Stack } from '../stack.ts';
+
+/** Messages a second: 400 KB a second and connection, so that a stopped reader's buffers are full within seconds. */
+const RATE = 4_000;
+const PERCENT = 10;
+const FULL_WITHIN_MS = 60_000;
+
+/**
+ * A tenth of the readers stops: what the others notice. Fewer connections than elsewhere, for the buffers of a stopped
+ * reader (the kernel's 4 MiB and the gateway's) are to be full, and the gateway far from saturated.
+ */
+export async function slowReaders({ connections, pairs, seconds, progress }: Scale): Promise<Outcome> {
+  const stack = await Stack.start();
+  try {
+    const gateway = await stack.gateway();
+    const publisher = await stack.publisher();
+    const count = connections / 5;
+    const audience = new Audience({ port: gateway.port, rate: 4_000, subprotocol: Subprotocol.v1 });
+    await audience.open(count);
+    const push = (duration: number) =>
+      publisher.push({ room: 'live', via: 'bus', rate: RATE, messages: Math.round(RATE * duration) });
+    const dropped = () => gateway.metric('pushcluster_gateway_messages_dropped_total', 'slow');
+
+    const runs: { without: Measured; beside: Measured; missed: number; told: number }[] = [];
+    await measured(gateway.actor.pid, audience, () => push(2));
+    for (let pair = 1; pair <= pairs; pair++) {
+      const without = await measured(gateway.actor.pid, audience, () => push(seconds));
+
+      await audience.slow(PERCENT);
+      await audience.start();
+      await fillUntilDrops(push, dropped);
+      const beside = await measured(gateway.actor.pid, audience, () => push(seconds));
+      await audience.slow(0);
+      const told = await allTold(audience);
+      // One more frame for all: its first mark shows what each stopped reader has missed.
+      const { lastMark } = await push(0.01);
+      const missed = (await audience.drained(lastMark)).gaps;
+      runs.push({ without, beside, missed, told });
+      progress(
+        `pair ${pair}: p99 of the others ${ms(beside.stat.latency.p99)} ms, without ${ms(without.stat.latency.p99)}; missed ${missed}, told ${told}`,
+      );
+    }
+    const ratio = median(runs.map((run) => run.beside.stat.latency.p99 / run.without.stat.latency.p99));
+    const lossless = runs.every((run) => run.beside.stat.gaps === 0 && run.without.stat.gaps === 0);
+    const missed = runs.reduce((sum, run) => sum + run.missed, 0);
+    const told = runs.reduce((sum, run) => sum + run.told, 0);
+    const times = (key: 'without' | 'beside') =>
+      (['p50', 'p99', 'max'] as const).map((p) => ms(median(runs.map((run) => run[key].stat.latency[p])))).join(' / ');
+    return {
+      rows: [
+        {
+          case: 'slow',
+          figure: `${PERCENT} % of ${count.toLocaleString('en')} readers stopped, R ${RATE.toLocaleString('en')}: the others' ms (p50 / p99 / max)`,
+          ours: times('beside'),
+          reference: `none stopped ${times('without')}`,
+          ratio,
+          target: 'p99 ≤ 1.1 ×, no loss',
+          met: ratio <= 1.1 && lossless,
+        },
+        {
+          case: 'slow',
+          figure: 'items that the stopped ones missed after their return, and were told of by LAGGED',
+          ours: `${missed.toLocaleString('en')} missed`,
+          reference: `${told.toLocaleString('en')} told`,
+          ratio: missed === 0 ? 1 : told / missed,
+          target: 'equal',
+          met: missed === told && missed > 0,
+        },
+      ],
+      data: runs,
+    };
+  } finally {
+    await stack.stop();
+  }
+}
+
+/** Pushes until the gateway drops for slow readers. */
+async function fillUntilDrops(push: (seconds: number) => Promise<unknown>, dropped: () => Promise<number>) {
+  const before = await dropped();
+  const deadline = performance.now() + FULL_WITHIN_MS;
+  while ((await dropped()) === before) {
+    if (performance.now() > deadline)
+      throw new Error('slow: the buffers of the stopped readers did not fill up in 60 s');
+    await push(1);
+  }
+}
+
+/** Items that LAGGED frames tell of, once no more come. */
+async function allTold(audience: Audience): Promise<number> {
+  for (let last = -1; ; ) {
+    await pause(1_000);
+    const { lagged, quietMs } = await audience.stat();
+    if (lagged.items === last && quietMs > 1_000) return last;
+    last = lagged.items;
+  }
+}
+
+function ms(us: number): string {
+  return round(us / 1_000);
+}

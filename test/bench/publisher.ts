@@ -1,0 +1,137 @@
+/**
+ * A backend in a process of its own: pushes items into a room at a rate, through logic's HTTP API, or, where the rate
+ * is more than one logic process takes, as logic itself would: with the bus codec straight to NATS.
+ * Commands on standard input, one JSON line each (Command below); each is answered by a `done` line.
+ * Usage: publisher.ts SETTINGS (JSON: Where below)
+ */
+import { randomBytes } from 'node:crypto';
+import { Agent, request } from 'node:http';
+import { createInterface } from 'node:readline';
+import { encodePush, joinItems } from '@pushcluster/protocol/push.ts';
+import { NatsSettings } from '@pushcluster/protocol/settings.ts';
+import { Subjects } from '@pushcluster/protocol/subjects.ts';
+import { NatsBus } from '@pushcluster/runtime/bus/nats.ts';
+import { createLog } from '@pushcluster/runtime/log.ts';
+import { z } from 'zod';
+import { ItemMaker, stampNow } from './items.ts';
+
+const Where = z.object({
+  nats: z.string(),
+  prefix: z.string(),
+  logicPort: z.number().int(),
+  url: z.string().optional(),
+});
+
+const Command = z.object({
+  room: z.string(),
+  kind: z.enum(['plain', 'comment']),
+  via: z.enum(['logic', 'bus', 'peer']),
+  /** Messages a second. */
+  rate: z.number().positive(),
+  messages: z.number().int().positive(),
+});
+type Command = z.infer<typeof Command>;
+
+const where = Where.parse(JSON.parse(process.argv[2] ?? '{}'));
+const subjects = new Subjects(where.prefix);
+const publisher = randomBytes(8).toString('hex');
+const begun = Date.now();
+const encoder = new TextEncoder();
+const agent = new Agent({ keepAlive: true, maxSockets: 4 });
+/** One line of marks for a room and kind: they go on over the commands. */
+const makers = new Map<string, ItemMaker>();
+/** Items that went to the bus from here, by room. */
+const counters = new Map<string, number>();
+
+const bus = where.nats
+  ? new NatsBus(NatsSettings.parse({ servers: [where.nats] }), { log: createLog('publisher', 'error'), name: 'bench' })
+  : undefined;
+bus?.onEvent((event) => {
+  if (event.type === 'connected') say({ event: 'ready' });
+});
+if (!bus) say({ event: 'ready' });
+
+createInterface(process.stdin)
+  .on('line', (line) => void run(Command.parse(JSON.parse(line))))
+  .on('close', () => process.exit(0));
+
+async function run(command: Command) {
+  const key = `${command.kind} ${command.room}`;
+  const maker = makers.get(key) ?? new ItemMaker(command.kind);
+  makers.set(key, maker);
+  const push = { logic: throughLogic, bus: throughBus, peer: throughPeer }[command.via];
+  const total = command.messages;
+  const started = performance.now();
+  const answers = new Set<Promise<void>>();
+  let failed = 0;
+  let lateMs = 0;
+  for (let sent = 0; sent < total; ) {
+    const now = performance.now();
+    const due = Math.min(total, Math.floor(((now - started) * command.rate) / 1_000) + 1);
+    lateMs = Math.max(lateMs, now - started - (sent * 1_000) / command.rate);
+    for (; sent < due; sent++) {
+      const answer = push(command.room, maker)
+        .catch(() => {
+          failed++;
+        })
+        .then(() => {
+          answers.delete(answer);
+        });
+      answers.add(answer);
+    }
+    const wait = started + (sent * 1_000) / command.rate - performance.now();
+    if (sent < total) await new Promise((resolve) => setTimeout(resolve, Math.max(1, wait)));
+  }
+  await Promise.all(answers);
+  if (command.via === 'bus') await bus?.flush();
+  const { user, system } = process.cpuUsage();
+  say({
+    event: 'done',
+    published: total,
+    failed,
+    lastMark: maker.mark,
+    seconds: (performance.now() - started) / 1_000,
+    lateMs,
+    cpu: (user + system) / 1e6,
+  });
+}
+
+async function throughBus(room: string, maker: ItemMaker) {
+  if (!bus) throw new Error('no NATS given');
+  const items = joinItems([encoder.encode(maker.next(stampNow()))]);
+  const counter = (counters.get(room) ?? 0) + 1;
+  counters.set(room, counter);
+  const header = { publisher, counter, at: Date.now(), begun, urgent: false, id: '' };
+  bus.publish(subjects.room(room), encodePush({ ...header, items }));
+}
+
+function throughLogic(room: string, maker: ItemMaker): Promise<void> {
+  const item = maker.next(stampNow());
+  return post(
+    `http://127.0.0.1:${where.logicPort}/v1/push`,
+    `{"to":{"room":${JSON.stringify(room)}},"items":[${item}]}`,
+    202,
+  );
+}
+
+/** Another server's own way in: the item as the body. */
+function throughPeer(room: string, maker: ItemMaker): Promise<void> {
+  return post(`${where.url}?room=${encodeURIComponent(room)}`, maker.next(stampNow()), 200);
+}
+
+function post(url: string, body: string, expected: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
+    const sent = request(url, { method: 'POST', agent, headers }, (response) => {
+      response.resume();
+      if (response.statusCode === expected) resolve();
+      else reject(new Error(`${url} answered ${response.statusCode}`));
+    });
+    sent.on('error', reject);
+    sent.end(body);
+  });
+}
+
+function say(message: object) {
+  process.stdout.write(`${JSON.stringify(message)}\n`);
+}
