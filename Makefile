@@ -1,0 +1,44 @@
+# Everything starts here: `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Finds (or sets up, once) a Node that loads the gateway's engine, and installs what package-lock.json says, if it changed.
+# PORT, PUSH_PORT, ADMIN_PORT and NATS_URL reach the process from make's command line and from the environment alike.
+READY = node_bin=$$(scripts/node.sh) && export PATH="$$node_bin:$$PATH" NODE_COMPILE_CACHE="$$PWD/.build/compile-cache" && scripts/install.sh
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## Start gateway and logic in one process (PORT, PUSH_PORT, ADMIN_PORT, NATS_URL; ARGS="--config FILE")
+	@$(READY) && exec node standalone/main.ts $(ARGS)
+
+.PHONY: test
+test: ## Type check, lint, unit and integration tests; stops at the first that fails
+	@$(READY) && exec node scripts/test.ts
+
+.PHONY: check
+check: ## Type check, lint and the direction of imports only
+	@$(READY) && exec node scripts/test.ts types lint imports
+
+.PHONY: test-unit
+test-unit: ## Unit tests (FILES="runtime/*.test.ts" for some)
+	@$(READY) && exec node scripts/test.ts unit $(FILES)
+
+.PHONY: test-integration
+test-integration: ## Integration tests against real servers (FILES="test/integration/X.test.ts" for some)
+	@$(READY) && exec node scripts/test.ts integration $(FILES)
+
+.PHONY: bench
+bench: ## Performance suite (CASE=merged for one, QUICK=1, PEERS=1): a table here, JSON in bench-results/
+	@$(READY) && exec node test/bench/bench.ts $(ARGS)
+
+.PHONY: format
+format: ## Format and lint the sources, fixing what can be fixed
+	@$(READY) && exec node_modules/.bin/biome check --write .
+
+.PHONY: clean
+clean: ## Remove what was installed and built in this checkout
+	@rm -rf node_modules .build bench-results

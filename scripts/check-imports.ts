@@ -1,0 +1,130 @@
+import { globSync, readFileSync } from 'node:fs';
+import { isBuiltin } from 'node:module';
+import { dirname, join, normalize } from 'node:path';
+
+/** `node scripts/check-imports.ts`: imports point down the layers and go through package names, or it says where not. */
+
+/** The workspaces, and those below each that it may import. */
+const LAYERS: Record<string, readonly string[]> = {
+  protocol: [],
+  runtime: ['protocol'],
+  client: ['protocol'],
+  gateway: ['protocol', 'runtime', 'client'],
+  logic: ['protocol', 'runtime'],
+  operator: ['protocol', 'runtime'],
+  standalone: ['protocol', 'runtime', 'gateway', 'logic'],
+  test: ['protocol', 'runtime', 'client', 'gateway', 'logic', 'operator', 'standalone'],
+};
+
+/** Packages that one file or folder alone may import, so that their traps are in one place. The tests' own clients may use them too. */
+const SOLE_IMPORTERS: Record<string, string> = {
+  'uWebSockets.js': 'gateway/shard/listen.ts',
+  nats: 'runtime/bus/',
+  '@nats-io/nkeys': 'runtime/bus/',
+};
+
+/** What the SDK, which runs in browsers without dependencies, takes from the protocol: files that import no package. */
+const CLIENT_MAY_IMPORT = ['closeCodes.ts', 'names.ts', 'frames.ts'];
+
+/** What makes the SDK's bundle; nothing of the SDK. */
+const CLIENT_TOOLS = ['client/build.ts', 'client/bundle.ts'];
+
+/** Packages for tests beside the sources, from the root's or the tests' own dependencies. */
+const FOR_TESTS = ['fast-check', 'ws'];
+
+const SCOPE = '@pushcluster/';
+
+type Workspace = { dependencies: readonly string[] };
+
+if (import.meta.main) {
+  const files = new Map<string, string>();
+  for (const path of globSync(`{${Object.keys(LAYERS).join(',')}}/**/*.ts`, {
+    exclude: (name) => name === 'node_modules' || name === 'dist',
+  }))
+    files.set(path, readFileSync(path, 'utf8'));
+  const workspaces = new Map<string, Workspace>();
+  for (const path of globSync('*/package.json')) {
+    const manifest = JSON.parse(readFileSync(path, 'utf8')) as Record<string, Record<string, string> | undefined>;
+    workspaces.set(dirname(path), {
+      dependencies: Object.keys({ ...manifest.dependencies, ...manifest.devDependencies }),
+    });
+  }
+  const problems = importProblems(files, workspaces);
+  for (const problem of problems) console.log(`  ${problem}`);
+  process.exitCode = problems.length === 0 ? 0 : 1;
+}
+
+/**
+ * What is wrong with the imports of `files` (path from the root → source), a sentence each.
+ * @param workspaces the workspaces' declared dependencies, by folder
+ */
+export function importProblems(
+  files: ReadonlyMap<string, string>,
+  workspaces: ReadonlyMap<string, Workspace>,
+): string[] {
+  const problems: string[] = [];
+  for (const [path, source] of files) {
+    for (const { specifier, line } of importsOf(source)) {
+      const problem = importProblem(path, specifier, files, workspaces);
+      if (problem !== undefined) problems.push(`${path}:${line}: ${specifier}: ${problem}`);
+    }
+  }
+  return problems;
+}
+
+function importProblem(
+  path: string,
+  specifier: string,
+  files: ReadonlyMap<string, string>,
+  workspaces: ReadonlyMap<string, Workspace>,
+): string | undefined {
+  const layer = path.split('/', 1)[0]!;
+  const isTest = layer === 'test' || path.endsWith('.test.ts');
+  const isSdk = layer === 'client' && !isTest && !CLIENT_TOOLS.includes(path);
+  if (isBuiltin(specifier)) {
+    if (!specifier.startsWith('node:')) return `write node:${specifier}`;
+    return isSdk ? 'the SDK runs in browsers: no module of Node' : undefined;
+  }
+  if (specifier.startsWith('.')) {
+    const target = normalize(join(dirname(path), specifier));
+    if (target.split('/', 1)[0] !== layer) return `leaves the workspace: import it as ${SCOPE}${target}`;
+    if (isSdk && CLIENT_TOOLS.includes(target)) return 'is a tool that makes the bundle, no part of the SDK';
+    return target.endsWith('.ts') && !files.has(target) ? 'there is no such file' : undefined;
+  }
+  if (specifier.startsWith(SCOPE)) {
+    const target = specifier.slice(SCOPE.length);
+    const [below, ...rest] = target.split('/');
+    if (below === layer) return 'inside a workspace imports are relative';
+    const allowed = isTest ? [...(LAYERS[layer] ?? []), 'test'] : (LAYERS[layer] ?? []);
+    if (!allowed.includes(below!))
+      return `${layer} may import ${allowed.join(', ') || 'no other workspace'}, not ${below}: layers only point down`;
+    if (isSdk && !CLIENT_MAY_IMPORT.includes(rest.join('/')))
+      return `the SDK takes only ${CLIENT_MAY_IMPORT.join(', ')} from the protocol`;
+    return undefined;
+  }
+  const name = specifier.split('/', specifier.startsWith('@') ? 2 : 1).join('/');
+  if (isSdk) return 'the SDK has no dependencies';
+  const sole = SOLE_IMPORTERS[name];
+  if (sole !== undefined && !path.startsWith(sole) && layer !== 'test') return `only ${sole} may import it`;
+  if (isTest && FOR_TESTS.includes(name)) return undefined;
+  // Tests and the bench hold the parts against the packages that these are made of.
+  const declared = layer === 'test' ? [...workspaces.values()] : [workspaces.get(layer)];
+  if (!declared.some((workspace) => workspace?.dependencies.includes(name)))
+    return `is no dependency in ${layer}/package.json`;
+  return undefined;
+}
+
+/** The specifiers that a formatted source imports, statically and not, types included. */
+export function importsOf(source: string): { specifier: string; line: number }[] {
+  const found: { specifier: string; line: number }[] = [];
+  const code = source.replace(/\/\*[\s\S]*?\*\//g, (comment) => comment.replace(/[^\n]/g, ' '));
+  const patterns = [
+    /^(?:import|export)\b[^'"`;]*?\bfrom\s*['"]([^'"]+)['"]/gm,
+    /^import\s*['"]([^'"]+)['"]/gm,
+    /(?<!\/\/.*)\b(?:import|require|require\.resolve)\(\s*['"]([^'"]+)['"]/g,
+  ];
+  for (const pattern of patterns)
+    for (const match of code.matchAll(pattern))
+      found.push({ specifier: match[1]!, line: code.slice(0, match.index).split('\n').length });
+  return found.sort((a, b) => a.line - b.line);
+}
