@@ -9,7 +9,7 @@ import { existsSync, globSync } from 'node:fs';
 type Outcome = { passed: number; failed: number; skipped: number };
 type Stage = { name: string; title: string; run: (files: readonly string[]) => Promise<Outcome> };
 
-const UNIT = '{protocol,runtime,gateway,logic,client,standalone,scripts}/**/*.test.ts';
+const UNIT = '{protocol,runtime,gateway,logic,operator,client,standalone,scripts}/**/*.test.ts';
 const INTEGRATION = 'test/integration/**/*.test.ts';
 
 const STAGES: readonly Stage[] = [
