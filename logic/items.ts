@@ -17,7 +17,7 @@ const CLOSE_OBJECT = 0x7d;
 
 /** Parses `bytes` as strict UTF-8 and JSON. Throws Problem malformed_body that says where; `what` is its subject, such as `The body`. */
 export function parseJson(bytes: Uint8Array, what: string): unknown {
-  if (!isUtf8(bytes)) throw new Problem('malformed_body', `${what} is not valid UTF-8 (byte ${firstBadByte(bytes)}).`);
+  if (!isUtf8(bytes)) throw new Problem('malformed_body', `${what} is not valid UTF-8: ${utf8Flaw(bytes)}.`);
   try {
     return JSON.parse(textOf(bytes));
   } catch (error) {
@@ -149,8 +149,9 @@ function textOf(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
 }
 
-/** The longest prefix that is UTF-8 ends at it, or up to three bytes before it. */
-function firstBadByte(bytes: Uint8Array): number {
+/** Why `bytes` is not UTF-8: counted from 0, the byte that can't stand where it does. */
+function utf8Flaw(bytes: Uint8Array): string {
+  if (isPrefix(bytes)) return 'it ends in the middle of a character';
   let good = 0;
   let bad = bytes.length;
   while (bad - good > 1) {
@@ -158,7 +159,7 @@ function firstBadByte(bytes: Uint8Array): number {
     if (isPrefix(bytes.subarray(0, middle))) good = middle;
     else bad = middle;
   }
-  return good;
+  return `byte ${good} is wrong`;
 }
 
 /** Whether `bytes` can be the beginning of UTF-8: a last character may be cut. */

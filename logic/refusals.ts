@@ -1,4 +1,3 @@
-import type { Logger } from '@pushcluster/runtime/log.ts';
 import { TokenBucket } from './tokenBucket.ts';
 
 /** Lines a second: enough to see who and why, few enough that a broken backend doesn't fill the disk. */
@@ -6,13 +5,19 @@ const LINES_PER_SECOND = 10;
 
 export type RefusalLevel = 'info' | 'warn' | 'error';
 
+/** What it needs of a log. */
+export type RefusalLog = { isLevelEnabled(level: RefusalLevel): boolean } & Record<
+  RefusalLevel,
+  (fields: object, message: string) => void
+>;
+
 /** The log of what was refused, thinned out: a line says how many before it were left out. */
 export class Refusals {
-  readonly #log: Logger;
+  readonly #log: RefusalLog;
   readonly #lines: TokenBucket;
   #leftOut = 0;
 
-  constructor(log: Logger, now?: () => number) {
+  constructor(log: RefusalLog, now?: () => number) {
     this.#log = log;
     this.#lines = new TokenBucket(LINES_PER_SECOND, now);
   }

@@ -2,7 +2,8 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import swagger from '@fastify/swagger';
 import { type FastifyReply, type FastifyRequest, fastify } from 'fastify';
-import { type FastifyPluginAsyncZod, jsonSchemaTransform, type ZodTypeProvider } from 'fastify-type-provider-zod';
+import { createJsonSchemaTransform, type FastifyPluginAsyncZod, type ZodTypeProvider } from 'fastify-type-provider-zod';
+import { z } from 'zod';
 import type { ApiKeys, Caller } from './auth.ts';
 import { clipped, validatorCompiler } from './bodies.ts';
 import type { TargetLabel } from './metrics.ts';
@@ -81,7 +82,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
       done(error instanceof Error ? error : new Error(String(error)));
     }
   });
-  await app.register(swagger, { openapi: openapiInfo, transform: jsonSchemaTransform });
+  await app.register(swagger, { openapi: openapiInfo, transform: schemaTransform });
   return app;
 }
 
@@ -119,6 +120,16 @@ export function refuseOtherMethods(app: App, routes: ReadonlyMap<string, Readonl
 }
 
 const LOOPBACK: Caller = { name: 'loopback', scope: undefined };
+
+const schemaTransform = createJsonSchemaTransform({
+  zodToJsonConfig: {
+    // zod drops the examples of a schema that transforms, since they may be of what comes out; ours are of what comes in.
+    override: ({ zodSchema, jsonSchema }) => {
+      const examples = z.globalRegistry.get(zodSchema)?.examples;
+      if (Array.isArray(examples)) jsonSchema.examples = examples;
+    },
+  },
+});
 
 const openapiInfo = {
   openapi: '3.1.0',

@@ -50,6 +50,9 @@ function policyOf(page: string): string {
 
 function codeRows(): string {
   return Object.entries(CATALOGUE)
-    .map(([code, { status, title }]) => `<tr id="${code}"><td><code>${code}</code><td>${status}<td>${title}`)
+    .map(
+      ([code, { status, title }]) =>
+        `<tr id="${code}"><td><code>${code}</code></td><td>${status}</td><td>${title}</td></tr>`,
+    )
     .join('\n');
 }

@@ -22,7 +22,7 @@ const REFUSALS = {
   415: problem('The body is not application/x-www-form-urlencoded.'),
   503: problem('The bus is away (`bus_unavailable`) or did not confirm (`bus_unconfirmed`).'),
 };
-const PUSHED = { 200: z.undefined().describe('Published; the body is empty, as in go-push.'), ...REFUSALS };
+const PUSHED = { 200: z.null().describe('Published; the body is empty, as in go-push.'), ...REFUSALS };
 const consumes = ['application/x-www-form-urlencoded'];
 const tags = ['go-push'];
 const security = [{ key: [] }];
@@ -56,7 +56,7 @@ export const goPushRoutes: FastifyPluginAsyncZod<GoPushOptions> = async (app, { 
       const target = { type: 'all' as const };
       authorize(request.caller, target);
       await pushes.push(target, formItems(request.rawJson), { urgent: false, id: '' });
-      return reply.code(200).send();
+      return reply.code(200).send(null);
     },
   });
 
@@ -84,7 +84,7 @@ export const goPushRoutes: FastifyPluginAsyncZod<GoPushOptions> = async (app, { 
       const target = { type: 'room' as const, room: request.body.room };
       authorize(request.caller, target);
       await pushes.push(target, formItems(request.rawJson), { urgent: false, id: '' });
-      return reply.code(200).send();
+      return reply.code(200).send(null);
     },
   });
 

@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { createLog } from '@pushcluster/runtime/log.ts';
+import { type Act, ApiKeys, authorize, type Caller } from './auth.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'pushcluster-keys-'));
+after(() => rmSync(folder, { recursive: true }));
+const log = createLog('test', 'error');
+log.level = 'silent';
+
+function keyFile(name: string, text: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+test('both lines of a file are valid keys, others are not', () => {
+  const keys = new ApiKeys([{ name: 'backend', file: keyFile('two', 'old-key\r\nnew-key\n\n') }], log);
+  assert.equal(keys.required, true);
+  assert.equal(keys.identify('Bearer old-key').name, 'backend');
+  assert.equal(keys.identify('bearer  new-key').name, 'backend');
+  for (const header of [
+    undefined,
+    '',
+    'Bearer',
+    'Bearer ',
+    'Basic old-key',
+    'Bearer old',
+    'Bearer old-key new-key',
+    'Bearer old-key\n',
+    'old-key',
+  ])
+    assert.throws(() => keys.identify(header), { code: 'unauthorized' }, String(header));
+  keys.close();
+});
+
+test('a refusal says how to authenticate', () => {
+  const keys = new ApiKeys([{ name: 'backend', file: keyFile('one', 'key\n') }], log);
+  assert.throws(() => keys.identify(undefined), { headers: { 'www-authenticate': 'Bearer realm="pushcluster"' } });
+  assert.throws(() => keys.identify('Bearer no'), {
+    headers: { 'www-authenticate': 'Bearer realm="pushcluster", error="invalid_token"' },
+  });
+  keys.close();
+});
+
+test('a key file that is missing or empty is refused at a start', () => {
+  assert.throws(() => new ApiKeys([{ name: 'a', file: join(folder, 'none') }], log));
+  assert.throws(() => new ApiKeys([{ name: 'a', file: keyFile('empty', '\n') }], log));
+});
+
+test('a reload that names a missing file lets nobody in by it, and never everybody', () => {
+  const keys = new ApiKeys([{ name: 'a', file: keyFile('a', 'key-a') }], log);
+  keys.update([
+    { name: 'gone', file: join(folder, 'none') },
+    { name: 'b', file: keyFile('b', 'key-b') },
+  ]);
+  assert.throws(() => keys.identify('Bearer key-a'), { code: 'unauthorized' });
+  assert.equal(keys.identify('Bearer key-b').name, 'b');
+  keys.update([{ name: 'gone', file: join(folder, 'none') }]);
+  assert.equal(keys.required, true);
+  assert.throws(() => keys.identify('Bearer key-b'), { code: 'unauthorized' });
+  keys.update([]);
+  assert.equal(keys.required, false);
+  keys.close();
+});
+
+test('a scope allows what it names and the refusal says what it lacks', () => {
+  const caller: Caller = {
+    name: 'comments',
+    scope: { all: false, rooms: ['live-*', 'lobby'], users: ['guest-*'], disconnect: false, read: true },
+  };
+  const allowed: Act[] = [
+    { type: 'room', room: 'live-1' },
+    { type: 'rooms', rooms: ['live-1', 'lobby'] },
+    { type: 'user', user: 'guest-7' },
+    { type: 'users', users: ['guest-7', 'guest-8'] },
+    { type: 'read' },
+  ];
+  for (const act of allowed) authorize(caller, act);
+  const refused: [Act, RegExp][] = [
+    [{ type: 'all' }, /lacks all/],
+    [{ type: 'room', room: 'admin' }, /under rooms of its scope matches "admin"/],
+    [{ type: 'rooms', rooms: ['live-1', 'admin'] }, /matches "admin"/],
+    [{ type: 'user', user: 'alice' }, /under users of its scope matches "alice"/],
+    [{ type: 'users', users: ['guest-1', 'alice'] }, /matches "alice"/],
+    [{ type: 'disconnect_user', user: 'guest-7' }, /lacks disconnect/],
+    [{ type: 'disconnect_room', room: 'live-1' }, /lacks disconnect/],
+  ];
+  for (const [act, message] of refused) assert.throws(() => authorize(caller, act), { code: 'forbidden', message });
+});
+
+test('disconnecting needs both the right and a pattern', () => {
+  const caller: Caller = {
+    name: 'mod',
+    scope: { all: false, rooms: ['live-*'], users: [], disconnect: true, read: false },
+  };
+  authorize(caller, { type: 'disconnect_room', room: 'live-1' });
+  assert.throws(() => authorize(caller, { type: 'disconnect_room', room: 'x' }), { code: 'forbidden' });
+  assert.throws(() => authorize(caller, { type: 'disconnect_user', user: 'alice' }), { code: 'forbidden' });
+  assert.throws(() => authorize(caller, { type: 'read' }), { code: 'forbidden', message: /lacks read/ });
+});
+
+test('a key without a scope may do everything, nobody may do nothing', () => {
+  authorize({ name: 'root', scope: undefined }, { type: 'all' });
+  assert.throws(() => authorize(null, { type: 'read' }), { code: 'unauthorized' });
+});

@@ -1,0 +1,230 @@
+import assert from 'node:assert/strict';
+import { beforeEach, describe, test } from 'node:test';
+import { type Answer, Command, STAT_INTERVAL_MS, STAT_STALE_MS, type Stat } from '@pushcluster/protocol/control.ts';
+import { Subjects } from '@pushcluster/protocol/subjects.ts';
+import { BusUnavailable } from '@pushcluster/runtime/bus/bus.ts';
+import { LocalBus } from '@pushcluster/runtime/bus/local.ts';
+import { Directory } from './directory.ts';
+
+const subjects = new Subjects('test');
+
+describe('a directory', () => {
+  let bus: LocalBus;
+  let now: number;
+  let ignored: string[];
+  let commands: Command[];
+
+  beforeEach(() => {
+    bus = new LocalBus();
+    now = 0;
+    ignored = [];
+    commands = [];
+    bus.subscribe(subjects.command, (bytes) => commands.push(Command.parse(JSON.parse(Buffer.from(bytes).toString()))));
+  });
+
+  /** A directory that has run long enough to know everyone. */
+  function open(options: { askTimeout?: number; maxQuestions?: number; maxGateways?: number } = {}): Directory {
+    const directory = new Directory(bus, subjects, {
+      ...options,
+      askTimeout: () => options.askTimeout ?? 10_000,
+      onIgnored: (kind) => ignored.push(kind),
+      now: () => now,
+    });
+    now += 2 * STAT_INTERVAL_MS;
+    return directory;
+  }
+
+  async function report(gateway: string, more: Partial<Stat> = {}) {
+    say(subjects.stat(gateway), { ...statsOf(gateway), leaving: false, ...more });
+    await bus.flush();
+  }
+
+  function say(subject: string, value: unknown) {
+    bus.publish(subject, Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)));
+  }
+
+  /** Answers the last question as `gateway`. */
+  async function answer(gateway: string, part: Record<string, unknown>) {
+    await bus.flush();
+    const question = commands.at(-1);
+    assert.ok(question && 'ask' in question);
+    say(question.reply, { type: question.type, ask: question.ask, gateway, ...part } as Answer);
+    await bus.flush();
+  }
+
+  test('sums the answers of all gateways and says how many there were', async () => {
+    const directory = open();
+    await report('g1');
+    await report('g2');
+    const asking = directory.ask('room', { room: 'r' });
+    await answer('g1', { connections: 3 });
+    await answer('g2', { connections: 4 });
+    const { answers, gateways } = await asking;
+    assert.deepEqual(gateways, { asked: 2, answered: 2 });
+    assert.equal(
+      answers.reduce((sum, { connections }) => sum + connections, 0),
+      7,
+    );
+    assert.equal(directory.questions, 0);
+  });
+
+  test('answers with what there is when a gateway is silent', async () => {
+    const directory = open({ askTimeout: 50 });
+    await report('g1');
+    await report('g2');
+    const asking = directory.ask('room', { room: 'r' });
+    await answer('g2', { connections: 4 });
+    assert.deepEqual((await asking).gateways, { asked: 2, answered: 1 });
+  });
+
+  test('does not wait for a gateway that says it is leaving', async () => {
+    const directory = open();
+    await report('g1');
+    await report('g2');
+    const asking = directory.ask('user', { user: 'u' });
+    await answer('g1', { connections: 1 });
+    await report('g2', { leaving: true });
+    assert.deepEqual((await asking).gateways, { asked: 2, answered: 1 });
+    assert.deepEqual(directory.gateways, ['g1']);
+  });
+
+  test('forgets a gateway that has not been heard for a while', async () => {
+    const directory = open();
+    await report('g1');
+    now += STAT_STALE_MS - 1;
+    await report('g2');
+    assert.deepEqual(directory.gateways, ['g1', 'g2']);
+    now += 2;
+    assert.deepEqual(directory.gateways, ['g2']);
+  });
+
+  test('counts a gateway that it had not heard of among those asked', async () => {
+    const directory = open();
+    await report('g1');
+    const asking = directory.ask('room', { room: 'r' });
+    await answer('new', { connections: 1 });
+    await answer('g1', { connections: 1 });
+    assert.deepEqual((await asking).gateways, { asked: 2, answered: 2 });
+  });
+
+  test('waits the whole time while it may not know everyone yet', async () => {
+    const directory = open({ askTimeout: 50 });
+    const nobody = directory.ask('room', { room: 'r' });
+    await answer('g1', { connections: 5 });
+    assert.deepEqual((await nobody).gateways, { asked: 1, answered: 1 });
+
+    now = 0;
+    const young = new Directory(bus, subjects, { askTimeout: () => 50, onIgnored: () => {}, now: () => now });
+    await report('g1');
+    const asking = young.ask('room', { room: 'r' });
+    await answer('g1', { connections: 1 });
+    await answer('g2', { connections: 1 });
+    assert.deepEqual((await asking).gateways, { asked: 2, answered: 2 });
+  });
+
+  test('merges the fullest rooms and asks each gateway for more than it shows', async () => {
+    const directory = open();
+    await report('g1');
+    await report('g2');
+    const asking = directory.rooms(2);
+    const rooms = (...counts: [string, number][]) => ({
+      rooms: counts.map(([room, connections]) => ({ room, connections })),
+    });
+    await answer('g1', rooms(['a', 5], ['b', 4], ['c', 3]));
+    await answer('g2', rooms(['c', 3], ['b', 1], ['d', 1]));
+    assert.deepEqual(await asking, {
+      rooms: [
+        { room: 'c', connections: 6 },
+        { room: 'a', connections: 5 },
+      ],
+      gateways: { asked: 2, answered: 2 },
+    });
+    assert.deepEqual(
+      commands.map((command) => command.type === 'rooms' && command.limit),
+      [8],
+    );
+  });
+
+  test('ignores and counts garbage, answers of the wrong kind and second answers', async () => {
+    const directory = open();
+    await report('g1');
+    await report('g2');
+    say(subjects.stat('g3'), 'not json');
+    say(subjects.stat('g3'), { gateway: 3 });
+    const asking = directory.ask('room', { room: 'r' });
+    await answer('g1', { connections: 'many' });
+    await answer('g1', { type: 'user', connections: 1 });
+    await answer('g1', { connections: 1 });
+    await answer('g1', { connections: 1 });
+    await answer('g2', { connections: 1 });
+    assert.deepEqual((await asking).gateways, { asked: 2, answered: 2 });
+    assert.deepEqual(ignored, ['stat', 'stat', 'answer', 'answer', 'answer']);
+  });
+
+  test('does not mix up questions that are under way together', async () => {
+    const directory = open();
+    await report('g1');
+    const asking = [directory.ask('room', { room: 'a' }), directory.ask('room', { room: 'b' })];
+    await bus.flush();
+    const asked = commands.filter((command) => command.type === 'room');
+    for (const { room, ask, reply } of asked.toReversed())
+      say(reply, { type: 'room', ask, gateway: 'g1', connections: room === 'a' ? 1 : 2 });
+    const counts = (await Promise.all(asking)).map(({ answers }) => answers[0]?.connections);
+    assert.deepEqual(counts, [1, 2]);
+  });
+
+  test('has ask ids that no other asker has', async () => {
+    const [one, two] = [open({ askTimeout: 10 }), open({ askTimeout: 10 })];
+    await Promise.all([one.ask('stats', {}), two.ask('stats', {})]);
+    const ids = commands.map((command) => 'ask' in command && command.ask);
+    assert.equal(new Set(ids).size, 2);
+  });
+
+  test('refuses questions beyond those it keeps under way', async () => {
+    const directory = open({ askTimeout: 20, maxQuestions: 1 });
+    const first = directory.ask('stats', {});
+    await assert.rejects(directory.ask('stats', {}), { code: 'overloaded' });
+    await first;
+    await directory.ask('stats', {});
+  });
+
+  test('remembers no more gateways than it may', async () => {
+    const directory = open({ maxGateways: 2 });
+    for (const gateway of ['g1', 'g2', 'g3', 'g1']) await report(gateway);
+    assert.deepEqual(directory.gateways, ['g1', 'g2']);
+    assert.deepEqual(ignored, ['stat']);
+    now += STAT_STALE_MS + 1;
+    await report('g3');
+    assert.deepEqual(directory.gateways, ['g3']);
+  });
+
+  test('tells commands, and says how many gateways it knows', async () => {
+    const directory = open();
+    await report('g1');
+    assert.equal(await directory.tell({ type: 'disconnect_user', user: 'u', reason: 'x' }), 1);
+    assert.deepEqual(commands, [{ type: 'disconnect_user', user: 'u', reason: 'x' }]);
+  });
+
+  test('neither asks nor tells while the bus is away', async () => {
+    const directory = open();
+    await bus.close();
+    await assert.rejects(directory.ask('stats', {}), BusUnavailable);
+    await assert.rejects(directory.tell({ type: 'disconnect_user', user: 'u', reason: 'x' }), BusUnavailable);
+    assert.equal(directory.questions, 0);
+  });
+});
+
+function statsOf(gateway: string) {
+  return {
+    gateway,
+    connections: 1,
+    rooms: 1,
+    shards: 1,
+    messagesDelivered: 0,
+    framesSent: 0,
+    bytesSent: 0,
+    messagesDropped: 0,
+    draining: false,
+    startedAt: 0,
+  };
+}

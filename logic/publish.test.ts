@@ -1,0 +1,312 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { decodePush, decodeUserPush, type Push, type UserPush } from '@pushcluster/protocol/push.ts';
+import { Subjects } from '@pushcluster/protocol/subjects.ts';
+import { type Bus, BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
+import { Publisher } from './publish.ts';
+
+const subjects = new Subjects('test');
+const json = (...values: unknown[]) => values.map((value) => Buffer.from(JSON.stringify(value)));
+const NO_OPTIONS = { urgent: false, id: '' };
+
+/** A bus whose failures a test decides. */
+class FakeBus implements Bus {
+  connected = true;
+  maxPayload = 1_048_576;
+  sent: [subject: string, bytes: Uint8Array][] = [];
+  flushes = 0;
+  /** Messages that go out before publish throws BusUnavailable. */
+  sendsLeft = Number.POSITIVE_INFINITY;
+  receipt: () => Promise<void> = () => Promise.resolve();
+
+  publish(subject: string, bytes: Uint8Array) {
+    if (this.sendsLeft-- <= 0) throw new BusUnavailable('gone');
+    if (bytes.length > this.maxPayload) throw new RangeError('too large');
+    this.sent.push([subject, bytes]);
+  }
+
+  flush() {
+    this.flushes++;
+    return this.receipt();
+  }
+
+  subscribe(): never {
+    throw new Error('not here');
+  }
+
+  onEvent = () => () => {};
+
+  close = async () => {};
+
+  pushes(subject: string): Push[] {
+    return this.sent.filter(([to]) => to === subject).map(([, bytes]) => decodePush(bytes));
+  }
+
+  userPushes(): UserPush[] {
+    return this.sent.filter(([to]) => to === subjects.user).map(([, bytes]) => decodeUserPush(bytes));
+  }
+}
+
+const textOf = (push: { items: { bytes: Uint8Array } }) => Buffer.from(push.items.bytes).toString();
+
+describe('a publisher', () => {
+  test('counts items per subject from 1 and says since when', async () => {
+    const bus = new FakeBus();
+    let now = 1_000;
+    const publisher = new Publisher(bus, subjects, { now: () => now });
+    await publisher.publish({ type: 'room', room: 'a' }, json(1, 2, 3), NO_OPTIONS);
+    now = 2_000;
+    await publisher.publish({ type: 'room', room: 'a' }, json(4), { urgent: true, id: 'k' });
+    await publisher.publish({ type: 'room', room: 'b' }, json(5), NO_OPTIONS);
+    await publisher.publish({ type: 'all' }, json(6), NO_OPTIONS);
+    const [first, second] = bus.pushes(subjects.room('a'));
+    assert.deepEqual(
+      [first!, second!].map(({ counter, begun, at, urgent, id }) => ({ counter, begun, at, urgent, id })),
+      [
+        { counter: 1, begun: 1_000, at: 1_000, urgent: false, id: '' },
+        { counter: 4, begun: 1_000, at: 2_000, urgent: true, id: 'k/0' },
+      ],
+    );
+    assert.equal(bus.pushes(subjects.room('b'))[0]!.counter, 1);
+    assert.equal(bus.pushes(subjects.room('b'))[0]!.begun, 2_000);
+    assert.equal(bus.pushes(subjects.all)[0]!.counter, 1);
+    assert.match(first!.publisher, /^[A-Za-z0-9_-]{8}$/);
+  });
+
+  test('becomes another publisher rather than count a forgotten room from 1', async () => {
+    const bus = new FakeBus();
+    const publisher = new Publisher(bus, subjects, { maxSubjects: 2 });
+    for (const room of ['a', 'b', 'a', 'c', 'a'])
+      await publisher.publish({ type: 'room', room }, json(room), NO_OPTIONS);
+    const of = (room: string) => bus.pushes(subjects.room(room));
+    assert.deepEqual(
+      of('a').map(({ counter }) => counter),
+      [1, 2, 1],
+    );
+    assert.equal(of('a')[0]!.publisher, of('a')[1]!.publisher);
+    assert.notEqual(of('a')[1]!.publisher, of('a')[2]!.publisher);
+    assert.equal(of('a')[2]!.publisher, of('c')[0]!.publisher);
+  });
+
+  test('resolves only after the receipt', async () => {
+    const bus = new FakeBus();
+    const receipt = Promise.withResolvers<void>();
+    bus.receipt = () => receipt.promise;
+    const publisher = new Publisher(bus, subjects);
+    let done = false;
+    const push = publisher.publish({ type: 'all' }, json(1), NO_OPTIONS).then(() => {
+      done = true;
+    });
+    await new Promise(setImmediate);
+    assert.equal(done, false);
+    assert.ok(publisher.inFlight > 0);
+    receipt.resolve();
+    await push;
+    assert.equal(publisher.inFlight, 0);
+  });
+
+  test('splits what is over the bus’s limit, always at the same places, with an id for each part', async () => {
+    const bus = new FakeBus();
+    bus.maxPayload = 4_096;
+    const publisher = new Publisher(bus, subjects);
+    const items = json(...Array.from({ length: 40 }, (_, i) => `${i}-${'x'.repeat(i * 20)}`));
+    const target = { type: 'room' as const, room: 'a' };
+    await publisher.publish(target, items, { urgent: false, id: 'k' });
+    const once = bus.pushes(subjects.room('a'));
+    assert.ok(once.length > 3);
+    assert.deepEqual(
+      once.map(({ id }) => id),
+      once.map((_, part) => `k/${part}`),
+    );
+    assert.equal(once.map(textOf).join(), items.join());
+    let counter = 1;
+    for (const push of once) {
+      assert.equal(push.counter, counter);
+      counter += push.items.lengths.length;
+    }
+    for (const [, bytes] of bus.sent) assert.ok(bytes.length <= bus.maxPayload);
+    bus.sent = [];
+    await new Publisher(bus, subjects).publish(target, items, { urgent: false, id: 'k' });
+    assert.deepEqual(
+      bus.pushes(subjects.room('a')).map(({ id, items: { bytes } }) => [id, Buffer.from(bytes).toString()]),
+      once.map((push) => [push.id, textOf(push)]),
+    );
+  });
+
+  test('names the item that is over the bus’s limit and sends nothing of the push', async () => {
+    const bus = new FakeBus();
+    bus.maxPayload = 4_096;
+    const publisher = new Publisher(bus, subjects);
+    for (const target of [{ type: 'all' as const }, { type: 'user' as const, user: 'u' }])
+      await assert.rejects(publisher.publish(target, json(1, 'x'.repeat(4_000)), NO_OPTIONS), {
+        code: 'item_too_large',
+        message: /^items\[1\] has 4002 bytes/,
+      });
+    assert.deepEqual(bus.sent, []);
+  });
+
+  test('an item of just the bus’s limit passes', async () => {
+    const bus = new FakeBus();
+    bus.maxPayload = 4_096;
+    const publisher = new Publisher(bus, subjects);
+    await publisher.publish({ type: 'all' }, json('x'.repeat(4_096 - 1_024 - 8 - 2)), NO_OPTIONS);
+    await publisher.publish({ type: 'all' }, json(1, 'x'.repeat(4_096 - 1_024 - 8 - 2), 2), NO_OPTIONS);
+    assert.equal(bus.sent.length, 4);
+  });
+
+  test('while disconnected refuses at once and leaves no gap in the counters', async () => {
+    const bus = new FakeBus();
+    const publisher = new Publisher(bus, subjects);
+    bus.connected = false;
+    for (const target of [
+      { type: 'all' as const },
+      { type: 'user' as const, user: 'u' },
+      { type: 'rooms' as const, rooms: ['a', 'b'] },
+    ])
+      await assert.rejects(publisher.publish(target, json(1), NO_OPTIONS), BusUnavailable);
+    bus.connected = true;
+    bus.sendsLeft = 0;
+    await assert.rejects(publisher.publish({ type: 'all' }, json(1), NO_OPTIONS), BusUnavailable);
+    bus.sendsLeft = Number.POSITIVE_INFINITY;
+    await publisher.publish({ type: 'all' }, json(2), NO_OPTIONS);
+    assert.deepEqual(
+      bus.pushes(subjects.all).map(({ counter }) => counter),
+      [1],
+    );
+  });
+
+  test('a push that broke off after its first part is unconfirmed', async () => {
+    const bus = new FakeBus();
+    bus.maxPayload = 4_096;
+    bus.sendsLeft = 1;
+    const items = json('x'.repeat(2_000), 'y'.repeat(2_000));
+    await assert.rejects(new Publisher(bus, subjects).publish({ type: 'all' }, items, NO_OPTIONS), BusUnconfirmed);
+    assert.equal(bus.sent.length, 1);
+  });
+
+  test('refuses while too much is on its way', async () => {
+    const bus = new FakeBus();
+    const receipt = Promise.withResolvers<void>();
+    bus.receipt = () => receipt.promise;
+    const publisher = new Publisher(bus, subjects, { maxInFlight: 1_000 });
+    const first = publisher.publish({ type: 'all' }, json('x'.repeat(2_000)), NO_OPTIONS);
+    await assert.rejects(publisher.publish({ type: 'all' }, json(1), NO_OPTIONS), { code: 'overloaded' });
+    receipt.resolve();
+    await first;
+    await publisher.publish({ type: 'all' }, json(1), NO_OPTIONS);
+  });
+});
+
+describe('a push to several rooms', () => {
+  test('reaches each', async () => {
+    const bus = new FakeBus();
+    const failed = await new Publisher(bus, subjects).publish({ type: 'rooms', rooms: ['a', 'b'] }, json(1), {
+      urgent: false,
+      id: 'k',
+    });
+    assert.deepEqual(failed, []);
+    assert.deepEqual(
+      bus.sent.map(([subject]) => subject),
+      [subjects.room('a'), subjects.room('b')],
+    );
+  });
+
+  test('says which failed where others did not', async () => {
+    const bus = new FakeBus();
+    bus.sendsLeft = 2;
+    const failed = await new Publisher(bus, subjects).publish(
+      { type: 'rooms', rooms: ['a', 'b', 'c'] },
+      json(1),
+      NO_OPTIONS,
+    );
+    assert.deepEqual(failed, [{ room: 'c', code: 'bus_unavailable' }]);
+  });
+
+  test('that reached none for sure is unconfirmed as a whole', async () => {
+    const bus = new FakeBus();
+    bus.sendsLeft = 1;
+    bus.receipt = () => Promise.reject(new BusUnconfirmed('cut'));
+    await assert.rejects(
+      new Publisher(bus, subjects).publish({ type: 'rooms', rooms: ['a', 'b'] }, json(1), NO_OPTIONS),
+      BusUnconfirmed,
+    );
+  });
+
+  test('none of which was sent is unavailable', async () => {
+    const bus = new FakeBus();
+    bus.sendsLeft = 0;
+    await assert.rejects(
+      new Publisher(bus, subjects).publish({ type: 'rooms', rooms: ['a', 'b'] }, json(1), NO_OPTIONS),
+      BusUnavailable,
+    );
+  });
+});
+
+describe('pushes to users', () => {
+  test('of the same milliseconds travel in one message, counted item by item', async () => {
+    const bus = new FakeBus();
+    const publisher = new Publisher(bus, subjects);
+    await Promise.all([
+      publisher.publish({ type: 'user', user: 'a' }, json(1, 2), { urgent: false, id: 'k' }),
+      publisher.publish({ type: 'users', users: ['b', 'c'] }, json(3), { urgent: true, id: '' }),
+    ]);
+    await publisher.publish({ type: 'user', user: 'd' }, json(4), NO_OPTIONS);
+    const [both, last] = bus.userPushes();
+    assert.deepEqual(
+      both!.entries.map(({ users, id, urgent, items }) => ({
+        users,
+        id,
+        urgent,
+        text: Buffer.from(items.bytes).toString(),
+      })),
+      [
+        { users: ['a'], id: 'k/0', urgent: false, text: '1,2' },
+        { users: ['b', 'c'], id: '', urgent: true, text: '3' },
+      ],
+    );
+    assert.deepEqual([both!.counter, last!.counter, bus.sent.length], [1, 4, 2]);
+  });
+
+  test('are cut to the bus’s limit: by items and by users, each part with its own id', async () => {
+    const bus = new FakeBus();
+    bus.maxPayload = 8_192;
+    const users = Array.from({ length: 60 }, (_, i) => `user-${i}-${'x'.repeat(80)}`);
+    const items = json(...Array.from({ length: 20 }, (_, i) => `${i}${'y'.repeat(900)}`));
+    await new Publisher(bus, subjects).publish({ type: 'users', users }, items, { urgent: false, id: 'k' });
+    for (const [, bytes] of bus.sent) assert.ok(bytes.length <= bus.maxPayload);
+    const entries = bus.userPushes().flatMap((push) => push.entries);
+    assert.deepEqual(
+      entries.map(({ id }) => id),
+      entries.map((_, i) => `k/${i}`),
+    );
+    for (const user of users) {
+      const theirs = entries.filter((entry) => entry.users.includes(user)).map(textOf);
+      assert.equal(theirs.join(), items.join());
+    }
+    let counter = 1;
+    for (const push of bus.userPushes()) {
+      assert.equal(push.counter, counter);
+      for (const entry of push.entries) counter += entry.items.lengths.length;
+    }
+  });
+
+  test('that find the bus gone when their milliseconds are over were not sent', async () => {
+    const bus = new FakeBus();
+    bus.sendsLeft = 0;
+    await assert.rejects(
+      new Publisher(bus, subjects).publish({ type: 'user', user: 'a' }, json(1), NO_OPTIONS),
+      BusUnavailable,
+    );
+  });
+
+  test('of which one part went and another did not are unconfirmed', async () => {
+    const bus = new FakeBus();
+    bus.maxPayload = 4_096;
+    bus.sendsLeft = 1;
+    const items = json('x'.repeat(2_000), 'y'.repeat(2_000));
+    await assert.rejects(
+      new Publisher(bus, subjects).publish({ type: 'user', user: 'a' }, items, NO_OPTIONS),
+      BusUnconfirmed,
+    );
+  });
+});
