@@ -1,6 +1,7 @@
 /**
  * The performance suite: `make bench` runs all cases, `make bench CASE=merged` one (or several, parted by commas),
- * `QUICK=1` is a smoke run whose figures mean nothing, `PEERS=1` adds other servers. docs/performance.md says more.
+ * `QUICK=1` is a smoke run whose figures mean nothing, `PAIRS=1` measures each figure once, `PEERS=1` adds other servers.
+ * docs/performance.md says more.
  */
 import { stopActors } from './actor.ts';
 import { deflate } from './cases/deflate.ts';
@@ -48,7 +49,7 @@ const started = performance.now();
 const scale: Scale = {
   quick,
   connections: quick ? 500 : 10_000,
-  pairs: quick ? 1 : 5,
+  pairs: Number(process.env.PAIRS ?? (quick ? 1 : 5)),
   seconds: quick ? 2 : 6,
   progress: (text) => process.stderr.write(`[${Math.round((performance.now() - started) / 1_000)} s] ${text}\n`),
 };

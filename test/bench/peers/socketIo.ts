@@ -1,0 +1,33 @@
+/** The peer socket.io (npm), as its guide shows it: join, emit to the room. Usage: socketIo.ts FOLDER (where it is installed) */
+import { createServer } from 'node:http';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+
+type Server = {
+  on(event: 'connection', listener: (socket: { join(room: string): void }) => void): void;
+  to(room: string): { emit(event: string, item: unknown): void };
+};
+type Library = { Server: new (http: ReturnType<typeof createServer>, options: object) => Server };
+
+const { Server }: Library = createRequire(join(process.argv[2] ?? '.', 'package.json'))('socket.io');
+
+const http = createServer((request, response) => {
+  const url = new URL(request.url ?? '/', 'http://localhost');
+  if (url.pathname !== '/push') return;
+  const chunks: Buffer[] = [];
+  request.on('data', (chunk: Buffer) => chunks.push(chunk));
+  request.on('end', () => {
+    io.to(url.searchParams.get('room') ?? '').emit('push', JSON.parse(Buffer.concat(chunks).toString()));
+    response.end();
+  });
+});
+// Its pings are messages of its own protocol: the client here answers none, so that they wait until after the run.
+const io = new Server(http, { transports: ['websocket'], pingInterval: 3_600_000, pingTimeout: 3_600_000 });
+io.on('connection', (socket) => socket.join('live'));
+
+http.listen(0, '127.0.0.1', () => {
+  const address = http.address();
+  if (address === null || typeof address === 'string') throw new Error('the peer has no port');
+  process.stdout.write(`${JSON.stringify({ event: 'listening', port: address.port })}\n`);
+});
+process.stdin.on('close', () => process.exit(0)).resume();
