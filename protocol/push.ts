@@ -61,10 +61,10 @@ export function joinItems(parts: readonly Uint8Array[]): Items {
   }
   const bytes = new Uint8Array(size);
   let at = 0;
-  for (const part of parts) {
-    if (at > 0) bytes[at++] = 0x2c;
-    bytes.set(part, at);
-    at += part.length;
+  for (let i = 0; i < parts.length; i++) {
+    if (i > 0) bytes[at++] = 0x2c;
+    bytes.set(parts[i]!, at);
+    at += parts[i]!.length;
   }
   return { lengths, bytes };
 }
@@ -228,6 +228,7 @@ class Reader {
     const begun = version >= 2 ? this.f64() : 0;
     if (this.#at > end) throw new RangeError('bus message header is shorter than its fields');
     if (!Number.isSafeInteger(counter) || counter < 1) throw new TypeError('bus message counter is not a count');
+    if (!Number.isFinite(at) || !Number.isFinite(begun)) throw new TypeError('bus message time is not a time');
     this.#at = end;
     return { publisher, counter, at, begun, urgent, id };
   }

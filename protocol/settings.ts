@@ -231,31 +231,43 @@ export const NatsSettings = z.strictObject({
   pingInterval: duration({ min: 200, max: 60_000 }).default(2_000),
 });
 
-export const Settings = z.strictObject({
-  /** Set by who renders the file; shown as a metric. Absent: counts the reloads. */
-  generation: z.number().int().min(0).optional(),
-  gateway: GatewaySettings,
-  logic: LogicSettings,
-  rooms: z.array(RoomPolicy).default([]),
-  auth: AuthSettings,
-  bus: z
-    .strictObject({
-      /** First tokens of all subjects: clusters that share a NATS differ in it. */
-      prefix: z
-        .string()
-        .regex(
-          /^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/,
-          'must be NATS tokens of letters, digits, "_" and "-", joined by dots',
-        )
-        .max(64)
-        .default('pushcluster'),
-      /** Absent: the in-process bus, which serves one process. */
-      nats: NatsSettings.optional(),
-    })
-    .prefault({}),
-  admin: z.strictObject({ host: z.string().default('0.0.0.0'), port: port.default(9090) }).prefault({}),
-  log: z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }).prefault({}),
-});
+export const Settings = z
+  .strictObject({
+    /** Set by who renders the file; shown as a metric. Absent: counts the reloads. */
+    generation: z.number().int().min(0).optional(),
+    gateway: GatewaySettings,
+    logic: LogicSettings,
+    rooms: z.array(RoomPolicy).default([]),
+    auth: AuthSettings,
+    bus: z
+      .strictObject({
+        /** First tokens of all subjects: clusters that share a NATS differ in it. */
+        prefix: z
+          .string()
+          .regex(
+            /^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/,
+            'must be NATS tokens of letters, digits, "_" and "-", joined by dots',
+          )
+          .max(64)
+          .default('pushcluster'),
+        /** Absent: the in-process bus, which serves one process. */
+        nats: NatsSettings.optional(),
+      })
+      .prefault({}),
+    admin: z.strictObject({ host: z.string().default('0.0.0.0'), port: port.default(9090) }).prefault({}),
+    log: z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }).prefault({}),
+  })
+  .superRefine(({ gateway, rooms }, context) => {
+    rooms.forEach(({ match, batching }, index) => {
+      const maxBytes = batching?.maxBytes;
+      if (maxBytes !== undefined && gateway.slowConsumer.maxBuffer < 2 * maxBytes)
+        context.addIssue({
+          code: 'custom',
+          path: ['rooms', index, 'batching', 'maxBytes'],
+          message: `must be at most ${Math.floor(gateway.slowConsumer.maxBuffer / 2)} bytes for "${match}": gateway.slowConsumer.maxBuffer must hold two full frames`,
+        });
+    });
+  });
 export type Settings = z.infer<typeof Settings>;
 
 /** Keys (as dotted paths, with everything below them) that take effect only at a start. All others change live. */

@@ -1,5 +1,5 @@
 const encoder = new TextEncoder();
-const decoder = new TextDecoder('utf-8', { fatal: true });
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** The bus subjects under one prefix. `out` is pushes (logic says), `ctl` is control. */
 export class Subjects {
@@ -57,6 +57,7 @@ export function roomOfToken(token: string): string {
   const bytes: number[] = [];
   for (let i = 0; i < token.length; i++) {
     if (token[i] !== '=') {
+      if (!/[A-Za-z0-9_-]/.test(token[i]!)) throw new TypeError(`not a room token: ${token}`);
       bytes.push(token.charCodeAt(i));
       continue;
     }

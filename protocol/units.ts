@@ -23,9 +23,10 @@ export function duration(range: { min?: number; max?: number } = {}) {
   return quantity(range, parseDuration, 'must be a time such as "500ms", "1s" or "2m"', (ms) => `${ms}ms`);
 }
 
-/** A number of bytes: a number, or text with a unit. Parsed to bytes. */
+/** A number of bytes: a number, or text with a unit. Parsed to whole bytes. */
 export function size(range: { min?: number; max?: number } = {}) {
-  return quantity(range, parseSize, 'must be a size such as 4096, "256KiB" or "1MiB"', (bytes) => `${bytes} bytes`);
+  const complaint = 'must be a size such as 4096, "256KiB" or "1MiB"';
+  return quantity(range, parseSize, complaint, (bytes) => `${bytes} bytes`).transform(Math.round);
 }
 
 function quantity(

@@ -33,5 +33,5 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 echo "installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
-apt-get -q update >&2
-$line -q >&2
+apt-get -qq update >&2
+$line -qq -o Dpkg::Use-Pty=0 >&2

@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import { CloseCode, comebackAfter } from './closeCodes.ts';
+import { errorFrame, laggedFrame, leaveFrame, okFrame, PONG, parseClientFrame, reconnectFrame } from './frames.ts';
+
+const parse = (frame: unknown) => parseClientFrame(JSON.stringify(frame));
+
+describe('what a client says', () => {
+  test('the frames of the contract are understood, with and without an id', () => {
+    assert.deepEqual(parse({ type: 'PING', data: {} }), { type: 'PING' });
+    assert.deepEqual(parse({ type: 'JOIN', data: { room: 'r' } }), { type: 'JOIN', room: 'r' });
+    assert.deepEqual(parse({ type: 'JOIN', id: 7, data: { room: 'r' } }), { type: 'JOIN', id: 7, room: 'r' });
+    assert.deepEqual(parse({ type: 'LEAVE', id: 'x', data: { room: 'r' } }), { type: 'LEAVE', id: 'x', room: 'r' });
+    assert.deepEqual(parse({ type: 'AUTH', id: 0, data: { token: 't' } }), { type: 'AUTH', id: 0, token: 't' });
+    assert.deepEqual(parseClientFrame('{"type":"PING"}'), { type: 'PING' });
+  });
+
+  test('unknown types and fields are ignored, and an id that is none', () => {
+    for (const frame of [{ type: 'DANCE' }, { type: 5 }, {}, [], 5, 'PING', null, true, [{ type: 'PING' }]])
+      assert.deepEqual(parse(frame), { type: 'unknown' });
+    assert.deepEqual(parse({ type: 'JOIN', id: {}, more: 1, data: { room: 'r', since: {} } }), {
+      type: 'JOIN',
+      room: 'r',
+    });
+  });
+
+  test('a bad room is answered by its name', () => {
+    for (const data of [undefined, null, [], 'r', {}, { room: 5 }, { room: '' }, { room: 'x'.repeat(129) }]) {
+      const frame = parse({ type: 'JOIN', id: 7, data });
+      assert.ok(frame.type === 'bad' && frame.code === 'bad_room' && frame.id === 7, JSON.stringify(data));
+      assert.match(frame.message, /^data\.room must /);
+    }
+    assert.deepEqual(parseClientFrame('{"type":"JOIN","data":{"room":"\\ud800"}}').type, 'bad');
+  });
+
+  test('AUTH without a token is bad', () => {
+    assert.deepEqual(parse({ type: 'AUTH', id: 1, data: { token: 5 } }), {
+      type: 'bad',
+      id: 1,
+      code: 'bad_frame',
+      message: 'data.token must be a string',
+    });
+  });
+
+  test('what is no JSON is malformed', () => {
+    for (const text of ['', '{', 'PING', '{"type":"PING"}}', '\uFEFF{}', "{'type':'PING'}", '\0'])
+      assert.deepEqual(parseClientFrame(text), { type: 'malformed' });
+  });
+
+  test('no text makes it throw, pollute or invent', () => {
+    const known = ['PING', 'JOIN', 'LEAVE', 'AUTH', 'unknown', 'bad', 'malformed'];
+    const frame = fc.record(
+      {
+        type: fc.oneof(fc.constantFrom('PING', 'JOIN', 'LEAVE', 'AUTH', '__proto__', 'constructor'), fc.jsonValue()),
+        id: fc.jsonValue(),
+        data: fc.oneof(
+          fc.jsonValue(),
+          fc.record({ room: fc.jsonValue(), token: fc.jsonValue() }, { requiredKeys: [] }),
+          fc.constant(JSON.parse('{"__proto__":{"room":"r"}}')),
+        ),
+      },
+      { requiredKeys: [] },
+    );
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          fc.string({ unit: 'binary' }),
+          fc.json(),
+          frame.map((each) => JSON.stringify(each)),
+        ),
+        (text) => {
+          assert.ok(known.includes(parseClientFrame(text).type));
+        },
+      ),
+      { numRuns: 3_000 },
+    );
+    assert.equal(parseClientFrame('['.repeat(60_000)).type, 'malformed');
+    assert.equal(parseClientFrame('['.repeat(30_000) + ']'.repeat(30_000)).type, 'unknown');
+    assert.equal(({} as Record<string, unknown>).room, undefined);
+  });
+});
+
+describe('what a gateway says', () => {
+  test('frames are those of the contract', () => {
+    assert.equal(PONG, '{"type":"PONG","data":{}}');
+    assert.equal(okFrame(7, 'r'), '{"type":"OK","id":7,"data":{"room":"r"}}');
+    assert.equal(okFrame('a'), '{"type":"OK","id":"a","data":{}}');
+    assert.equal(
+      errorFrame(7, 'room_limit', 'too many'),
+      '{"type":"ERROR","id":7,"data":{"code":"room_limit","message":"too many"}}',
+    );
+    assert.equal(laggedFrame('r', 12, 'slow'), '{"type":"LAGGED","data":{"room":"r","dropped":12,"reason":"slow"}}');
+    assert.equal(laggedFrame(undefined, 1, 'bus_gap'), '{"type":"LAGGED","data":{"dropped":1,"reason":"bus_gap"}}');
+    assert.equal(reconnectFrame(8_000), '{"type":"RECONNECT","data":{"withinMs":8000}}');
+    assert.equal(leaveFrame('r', 'why'), '{"type":"LEAVE","data":{"room":"r","reason":"why"}}');
+  });
+
+  test('whatever a client calls its frame comes back as valid UTF-8 and JSON', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), (id) => {
+        const frame = okFrame(id, id);
+        assert.ok(frame.isWellFormed());
+        assert.deepEqual(JSON.parse(frame), { type: 'OK', id, data: { room: id } });
+      }),
+    );
+    assert.ok(okFrame('\ud800').isWellFormed());
+  });
+});
+
+describe('close codes', () => {
+  test('each is valid in a close frame and of its own', () => {
+    const codes = Object.values(CloseCode);
+    assert.equal(new Set(codes).size, codes.length);
+    // RFC 6455, 7.4: 1005, 1006 and 1015 can't be sent, below 3000 only registered codes, above 4999 none.
+    for (const code of codes) assert.ok([1008, 1009, 1012, 1013].includes(code) || (code >= 4_000 && code <= 4_999));
+  });
+
+  test('the code decides whether a client comes back', () => {
+    for (const code of [1000, 1001, 1006, 1011, CloseCode.goingAway, CloseCode.overloaded, CloseCode.slowConsumer])
+      assert.equal(comebackAfter(code), 'retry', String(code));
+    for (const code of [CloseCode.tokenExpired, CloseCode.unauthorized])
+      assert.equal(comebackAfter(code), 'refresh', String(code));
+    for (const code of [
+      CloseCode.policy,
+      CloseCode.tooBig,
+      CloseCode.disconnected,
+      CloseCode.replaced,
+      CloseCode.forbidden,
+    ])
+      assert.equal(comebackAfter(code), 'stop', String(code));
+  });
+});

@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { matches } from './pattern.ts';
+
+/** The same by a regular expression, which is slow on purpose-made patterns. */
+function matchesByRegExp(pattern: string, text: string): boolean {
+  const literal = pattern.split('*').map((part) => part.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&'));
+  return new RegExp(`^${literal.join('.*')}$`, 's').test(text);
+}
+
+test('`*` stands for any run of characters, all else for itself', () => {
+  const few = fc.string({ unit: fc.constantFrom('a', 'b', '*'), maxLength: 8 });
+  const any = fc.string({ unit: 'grapheme', maxLength: 8 });
+  fc.assert(
+    fc.property(few, fc.string({ unit: fc.constantFrom('a', 'b'), maxLength: 12 }), (pattern, text) => {
+      assert.equal(matches(pattern, text), matchesByRegExp(pattern, text));
+    }),
+    { numRuns: 3_000 },
+  );
+  fc.assert(
+    fc.property(any, any, any, (a, b, text) => {
+      const pattern = `${a}*${b}`;
+      assert.equal(matches(pattern, `${a}${text}${b}`), true);
+      assert.equal(matches(pattern, text), matchesByRegExp(pattern, text));
+    }),
+  );
+});
+
+test('characters that mean something elsewhere mean nothing here', () => {
+  assert.equal(matches('a.c', 'abc'), false);
+  assert.equal(matches('[a-z]', 'a'), false);
+  assert.equal(matches('?', 'a'), false);
+  assert.equal(matches('https://*.example.org', 'https://live.example.org'), true);
+  assert.equal(matches('https://*.example.org', 'https://example.org'), false);
+  assert.equal(matches('', ''), true);
+  assert.equal(matches('', 'a'), false);
+  assert.equal(matches('*', ''), true);
+});
+
+test('a pattern made to be slow is not', () => {
+  const began = performance.now();
+  assert.equal(matches(`${'*a'.repeat(60)}b`, 'a'.repeat(8_192)), false);
+  assert.ok(performance.now() - began < 1_000);
+});

@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Settings, STATIC_KEYS } from './settings.ts';
+
+test('an empty file is a whole one', () => {
+  const settings = Settings.parse({});
+  assert.equal(settings.gateway.batching.maxDelay, 1_000);
+  assert.equal(settings.gateway.batching.maxItems, 1_000);
+  assert.equal(settings.gateway.batching.maxBytes, 262_144);
+  assert.equal(settings.gateway.port, 7_777);
+  assert.equal(settings.logic.port, 7_799);
+  assert.equal(settings.admin.port, 9_090);
+  assert.deepEqual(settings.rooms, []);
+  assert.equal(settings.gateway.connections.perIp, 0);
+  assert.equal(settings.gateway.console, false);
+  assert.equal(settings.gateway.echo, false);
+});
+
+test('settings that were read once read the same again', () => {
+  const once = Settings.parse({
+    gateway: { batching: { maxDelay: '250ms', maxBytes: '64KiB' }, tls: { certFile: 'c', keyFile: 'k' } },
+    rooms: [{ match: 'live-*', batching: { maxDelay: '2s' }, overload: { maxRate: 50 } }],
+    auth: { jwt: { secretFile: 's' } },
+    bus: { nats: { servers: ['nats://a:4222'], pingInterval: '1s' } },
+  });
+  assert.deepEqual(Settings.parse(once), once);
+});
+
+test('unknown keys are refused at every depth', () => {
+  for (const wrong of [
+    { gatway: {} },
+    { gateway: { batchng: {} } },
+    { gateway: { batching: { maxdelay: 1 } } },
+    { rooms: [{ match: '*', history: {} }] },
+    { bus: { nats: { servers: ['a'], url: 'b' } } },
+  ])
+    assert.equal(Settings.safeParse(wrong).error?.issues[0]?.code, 'unrecognized_keys', JSON.stringify(wrong));
+});
+
+test('a slow consumer can be owed two full frames, of every room', () => {
+  const problems = (input: unknown): string[] =>
+    (Settings.safeParse(input).error?.issues ?? []).map((issue) => `${issue.path.join('.')}: ${issue.message}`);
+  assert.match(
+    problems({ gateway: { batching: { maxBytes: '1MiB' } } })[0]!,
+    /^gateway\.slowConsumer\.maxBuffer: must hold two full frames: at least 2097152 bytes/,
+  );
+  assert.match(
+    problems({ rooms: [{ match: 'a' }, { match: 'big-*', batching: { maxBytes: '1MiB' } }] })[0]!,
+    /^rooms\.1\.batching\.maxBytes: must be at most 524288 bytes for "big-\*"/,
+  );
+  assert.deepEqual(problems({ rooms: [{ match: '*', batching: { maxBytes: '512KiB' } }] }), []);
+});
+
+test('a token needs exactly one source of keys', () => {
+  assert.equal(Settings.safeParse({ auth: { jwt: {} } }).success, false);
+  assert.equal(Settings.safeParse({ auth: { jwt: { secretFile: 'a', jwksFile: 'b' } } }).success, false);
+  assert.equal(Settings.safeParse({ auth: { jwt: { jwksUrl: 'https://id.example.org/keys' } } }).success, true);
+  assert.equal(Settings.safeParse({ auth: { jwt: { jwksUrl: 'keys' } } }).success, false);
+});
+
+test('a bus prefix is made of NATS tokens', () => {
+  for (const prefix of ['', '.', 'a.', '.a', 'a..b', 'a.*', 'a.>', 'a b', 'x'.repeat(65)])
+    assert.equal(Settings.safeParse({ bus: { prefix } }).success, false, prefix);
+  assert.equal(Settings.safeParse({ bus: { prefix: 'tenant-1.live_2' } }).success, true);
+});
+
+test('every static key is a key of the settings', () => {
+  const settings = Settings.parse({ gateway: { tls: { certFile: 'c', keyFile: 'k' } } });
+  for (const key of STATIC_KEYS) {
+    let value: unknown = settings;
+    for (const part of key.split('.')) value = (value as Record<string, unknown> | undefined)?.[part];
+    assert.notEqual(value, undefined, key);
+  }
+});
