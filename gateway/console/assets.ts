@@ -1,7 +1,67 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { extname, join } from 'node:path';
+
 /** A file of the console as it is served. */
 export type Asset = { body: Buffer; type: string; headers: Record<string, string> };
 
-/** The console's files, by path. */
-export function loadConsole(_options: { pushUrl: string }): Map<string, Asset> {
-  return new Map();
+const TYPES: Record<string, string> = {
+  '.html': 'text/html; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.svg': 'image/svg+xml',
+};
+
+/**
+ * The console's files, by path, read once. Throws Error where the SDK's bundle was not built.
+ *
+ * @param options.pushUrl of the push API as the browser sees it: where the page's form pushes to; '' for none
+ */
+export function loadConsole({ pushUrl }: { pushUrl: string }): Map<string, Asset> {
+  const { resolve } = createRequire(import.meta.url);
+  const headers = {
+    'Content-Security-Policy': policy(pushUrl),
+    'X-Content-Type-Options': 'nosniff',
+    'Referrer-Policy': 'no-referrer',
+    'Cross-Origin-Opener-Policy': 'same-origin',
+    'Cache-Control': 'no-cache',
+  };
+  const assets = new Map<string, Asset>();
+  const add = (path: string, body: Buffer) => {
+    assets.set(path, { body, type: TYPES[extname(path)] ?? 'application/json', headers });
+  };
+  const page = join(import.meta.dirname, 'page');
+  for (const file of readdirSync(page)) if (extname(file) in TYPES) add(`/${file}`, readFileSync(join(page, file)));
+  assets.set('/', assets.get('/index.html')!);
+  add('/sdk.js', readBundle(resolve('@pushcluster/client/package.json')));
+  add('/danmaku.js', readFileSync(resolve('danmaku/dist/esm/danmaku.dom.min.js')));
+  add('/console.json', Buffer.from(JSON.stringify({ pushUrl })));
+  return assets;
+}
+
+/** Nothing but the page's own files; connections to any gateway, and to the one push API; no markup from text. */
+function policy(pushUrl: string): string {
+  const push = URL.canParse(pushUrl) ? ` ${new URL(pushUrl).origin}` : '';
+  return [
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self' data:",
+    `connect-src 'self' ws: wss:${push}`,
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+    "require-trusted-types-for 'script'",
+  ].join('; ');
+}
+
+function readBundle(manifest: string): Buffer {
+  try {
+    return readFileSync(join(manifest, '..', 'dist', 'pushcluster.js'));
+  } catch (cause) {
+    throw new Error(
+      'the console needs the SDK, which is not built: run `npm run build -w @pushcluster/client`, or turn gateway.console off',
+      { cause },
+    );
+  }
 }

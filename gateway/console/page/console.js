@@ -1,0 +1,13 @@
+import { serveEchoTab } from './echoTab.js';
+import { find } from './find.js';
+import { serveRoomTab } from './roomTab.js';
+import { serveTabs } from './tabs.js';
+
+const settings = await (await fetch('/console.json')).json();
+serveRoomTab(settings);
+serveEchoTab();
+const status = find('status', HTMLElement);
+serveTabs(find('tab-room', HTMLElement).parentElement ?? document.body, (id) => {
+  // It is of the room's connection.
+  status.hidden = id !== 'tab-room';
+});

@@ -1,0 +1,101 @@
+import Danmaku from './danmaku.js';
+import { find, make } from './find.js';
+
+/** Comments that start to fly in a second at most, and lines of the calm list. Nobody reads more: they are counted. */
+const PER_SECOND = 24;
+const CALM_LINES = 8;
+/** The library keeps what has flown by: it is made anew after so many, when the sky is empty, or at the latest after the second. */
+const RENEW = 500;
+const RENEW_AT_LAST = 10_000;
+
+/** Where comments fly: or, for who prefers reduced motion, where they are listed. */
+export class Stage {
+  #sky = find('sky', HTMLElement);
+  #calm = find('calm', HTMLElement);
+  #hint = find('hint', HTMLElement);
+  #more = find('more', HTMLElement);
+  #still = matchMedia('(prefers-reduced-motion: reduce)');
+  #flown = 0;
+  #second = 0;
+  #budget = PER_SECOND;
+  #skipped = 0;
+  /** @type {Danmaku} */
+  #danmaku;
+
+  constructor() {
+    this.#danmaku = this.#launch();
+    new ResizeObserver(() => this.#danmaku.resize()).observe(this.#sky);
+    this.#still.addEventListener('change', () => this.#arrange());
+    this.#arrange();
+  }
+
+  /** @param {{ text: string, color: string | undefined }} comment */
+  show({ text, color }) {
+    // A hidden page draws nothing: it would all fly at once when it is seen again.
+    if (document.hidden) return;
+    this.#hint.hidden = true;
+    const second = Math.floor(performance.now() / 1_000);
+    if (second !== this.#second) {
+      this.#tellSkipped();
+      this.#second = second;
+      this.#budget = PER_SECOND;
+    }
+    if (this.#budget-- <= 0) {
+      this.#skipped++;
+      return;
+    }
+    const safe = color !== undefined && CSS.supports('color', color) ? color : '#ffffff';
+    if (this.#still.matches) this.#list(text, safe);
+    else this.#fly(text, safe);
+  }
+
+  /** @param {string} hint what to do so that something flies */
+  clear(hint) {
+    this.#hint.textContent = hint;
+    this.#hint.hidden = false;
+    this.#more.hidden = true;
+    this.#danmaku.clear();
+    this.#calm.replaceChildren();
+  }
+
+  /**
+   * @param {string} text
+   * @param {string} color
+   */
+  #fly(text, color) {
+    if (this.#flown >= RENEW_AT_LAST || (this.#flown >= RENEW && this.#sky.querySelector('div > div') === null)) {
+      this.#danmaku.destroy();
+      this.#danmaku = this.#launch();
+      this.#flown = 0;
+    }
+    this.#flown++;
+    this.#danmaku.emit({ text, style: { color } });
+  }
+
+  /**
+   * @param {string} text
+   * @param {string} color
+   */
+  #list(text, color) {
+    const line = make('li', '', text);
+    line.style.color = color;
+    this.#calm.append(line);
+    while (this.#calm.childElementCount > CALM_LINES) this.#calm.firstElementChild?.remove();
+  }
+
+  #launch() {
+    return new Danmaku({ container: this.#sky, engine: 'dom', speed: 120 });
+  }
+
+  #arrange() {
+    this.#sky.hidden = this.#still.matches;
+    this.#calm.hidden = !this.#still.matches;
+    if (!this.#still.matches) this.#danmaku.resize();
+  }
+
+  #tellSkipped() {
+    this.#more.hidden = this.#skipped === 0;
+    this.#more.textContent = `${this.#skipped} more a second`;
+    this.#skipped = 0;
+  }
+}
