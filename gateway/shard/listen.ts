@@ -115,7 +115,9 @@ export class Listener {
     const address = this.#address(res, req);
 
     const upgrade = (open: NonNullable<UserData['open']>) => {
-      res.cork(() => res.upgrade<UserData>({ session: undefined, open }, key, protocol ?? '', extensions, context));
+      // Never corked here: after an upgrade that came late (a token had to be checked) the engine's cork takes the new
+      // WebSocket's memory for the response's and, now and then, closes the socket.
+      res.upgrade<UserData>({ session: undefined, open }, key, protocol ?? '', extensions, context);
     };
     /** For v1 the upgrade is completed and closed with a code, since a browser can't see an HTTP status. */
     const refuse = (refusal: Refusal, closeCode?: CloseCode) => {
