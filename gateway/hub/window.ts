@@ -46,7 +46,7 @@ export class Window {
   #cut = 0;
   #lastFlush = Number.NEGATIVE_INFINITY;
   #firstAt = 0;
-  // Overload: items that left in the present span, and items seen since the last batch.
+  // Overload: items of the present span that left, less those still pending from before it, and items seen since the last batch.
   #spanStart = Number.NEGATIVE_INFINITY;
   #spent = 0;
   #seen = 0;
@@ -147,7 +147,8 @@ export class Window {
     const span = Math.max(maxDelay, BUDGET_SPAN);
     if (now - this.#spanStart >= span) {
       this.#spanStart = now;
-      this.#spent = 0;
+      // What is still pending was let in by the span before: it must not be charged to this one when it leaves.
+      this.#spent = -this.#items;
     }
     const budget = Math.max(1, Math.round((overload.maxRate * span) / 1_000));
     const count = chunk.items.lengths.length;
