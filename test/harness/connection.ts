@@ -3,7 +3,7 @@ import { createConnection, type NetConnectOpts, type Socket } from 'node:net';
 import { inflateRawSync } from 'node:zlib';
 import type { LagReason, ServerFrame } from '@pushcluster/protocol/frames.ts';
 import { type ClientOptions, WebSocket } from 'ws';
-import { itemsOf, markOf } from './items.ts';
+import { itemsOf, type Mark, markOf } from './items.ts';
 import { until } from './until.ts';
 
 export type WireForm = 'plain' | 'v1' | 'deflate';
@@ -205,9 +205,8 @@ export class Connection {
     this.frames++;
     const { room, items } = cut(text);
     this.received += items.length;
-    for (const item of items) {
+    for (const { text: item, mark } of items) {
       if (this.#keepItems) this.items.push({ room, text: item });
-      const mark = markOf(item);
       if (!mark) continue;
       const key = `${mark.writer}\n${room ?? ''}`;
       const tally = this.tallies.get(key);
@@ -248,7 +247,7 @@ export function cutAll(connections: Iterable<Connection>): void {
   for (const connection of connections) connection.cut();
 }
 
-type Cut = { room: string | undefined; items: string[] };
+type Cut = { room: string | undefined; items: { text: string; mark: Mark | undefined }[] };
 const kept = new Map<string, Cut>();
 
 function cut(frame: string): Cut {
@@ -256,7 +255,8 @@ function cut(frame: string): Cut {
   if (known) return known;
   const head = frame.slice(0, frame.indexOf('"items":['));
   const [, name] = /^\{"type":"PUSH","data":\{"room":("(?:[^"\\]|\\.)*"),/.exec(head) ?? [];
-  const result: Cut = { room: name === undefined ? undefined : (JSON.parse(name) as string), items: itemsOf(frame) };
+  const room: string | undefined = name === undefined ? undefined : JSON.parse(name);
+  const result: Cut = { room, items: itemsOf(frame).map((text) => ({ text, mark: markOf(text) })) };
   if (kept.size >= KEPT_FRAMES) kept.clear();
   kept.set(frame, result);
   return result;

@@ -1,10 +1,12 @@
-/** The item of a writer: its mark, and `size` bytes of filling. */
+/** The item of a writer: its mark, and some filling. */
 export function markedItem(writer: string, n: number, filling = ''): string {
   return `{"w":"${writer}","n":${n},"t":"${filling}"}`;
 }
 
+export type Mark = { writer: string; n: number };
+
 /** The mark of an item that `markedItem` made; undefined where it has none. */
-export function markOf(item: string): { writer: string; n: number } | undefined {
+export function markOf(item: string): Mark | undefined {
   const [, writer, n] = /^\{"w":"([^"]+)","n":(\d+)/.exec(item) ?? [];
   return writer === undefined ? undefined : { writer, n: Number(n) };
 }
