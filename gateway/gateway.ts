@@ -35,7 +35,7 @@ export class Gateway {
   readonly #hub: Hub;
   readonly #links: ShardLink[];
   readonly #addresses = new Addresses();
-  readonly #timers: NodeJS.Timeout[] = [];
+  readonly #timer: NodeJS.Timeout;
   #draining = false;
 
   /** Starts hub and shards; resolves when every shard listens. Throws Error with a sentence where it can't. */
@@ -70,14 +70,16 @@ export class Gateway {
     const count = shardCount(settings.current);
     this.#links = Array.from({ length: count }, (_, index) => this.#link(index, count));
     this.#hub.attach(this.#links);
-    settings.onChange((current) => this.#hub.configure(current));
+    settings.onChange((current) => {
+      this.#hub.configure(current);
+      this.#allow();
+    });
     settings.onRefused((error) => {
       this.#metrics.settingsRefused.inc();
       log.error({ problems: error.message.split('\n') }, 'the settings file was refused; the former settings stay');
     });
     settings.onPending((keys) => log.warn({ keys }, 'changed settings that take effect at the next start'));
-    this.#timers.push(setInterval(() => this.#report(false), STAT_INTERVAL_MS));
-    this.#timers.push(setInterval(() => this.#allow(), 250));
+    this.#timer = setInterval(() => this.#report(false), STAT_INTERVAL_MS);
   }
 
   /** Processes of the shards, for tests and tools. */
@@ -113,7 +115,7 @@ export class Gateway {
     await wait(settle);
     for (const link of this.#links) link.send({ type: 'stopListening' });
     await this.#moveAway(timeout);
-    for (const timer of this.#timers) clearInterval(timer);
+    clearInterval(this.#timer);
     await Promise.all(this.#links.map((link) => link.end()));
     this.#report(true);
     log.info('left');
@@ -160,7 +162,10 @@ export class Gateway {
     const { log, settings } = this.#options;
     return new ShardLink(index, count, settings.current, log, {
       message: (link, message) => this.#heard(link, message),
-      counted: (counts: ShardCounts, before) => this.#metrics.add(counts, before),
+      counted: (counts: ShardCounts, before) => {
+        this.#metrics.add(counts, before);
+        if (settings.current.gateway.connections.max > 0) this.#allow();
+      },
       died: (link) => {
         this.#metrics.shardRestarts.inc();
         this.#addresses.forget(link.index);

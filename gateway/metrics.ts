@@ -154,7 +154,7 @@ export class GatewayMetrics {
     gauge('fd_limit', 'Descriptors that the shards may open, together.', () => total(view.shards(), 'fdLimit'));
     this.#shardGauge(
       'shard_loop_lag_seconds',
-      'Worst lateness of a timer in half a second.',
+      'Worst delay of the event loop in the last second.',
       (counts) => counts.loopLag,
     );
     this.#shardGauge('shard_connections', 'Connections of one shard.', (counts) => counts.connections);

@@ -21,6 +21,12 @@ const EMPTY_ROOM_MS = 5_000;
 /** Pairs of (accepted at, items) that a frame carries for the latency histogram. */
 const MAX_AGES = 64;
 
+/** What the hub needs of a shard's link. */
+export type HubLink = Pick<
+  ShardLink,
+  'index' | 'masks' | 'listening' | 'configure' | 'send' | 'sendFrames' | 'sendMissed'
+>;
+
 export type HubOptions = {
   gateway: string;
   bus: Bus;
@@ -38,7 +44,7 @@ export class Hub {
   readonly #recent = new Recent();
   readonly #users = new Publishers();
   readonly #questions: Questions;
-  #links: ShardLink[] = [];
+  #links: readonly HubLink[] = [];
   #settings: Settings;
   #ready = false;
 
@@ -73,7 +79,7 @@ export class Hub {
     return rooms;
   }
 
-  attach(links: ShardLink[]): void {
+  attach(links: readonly HubLink[]): void {
     this.#links = links;
   }
 
@@ -88,7 +94,7 @@ export class Hub {
 
   // ── what shards say ──
 
-  heard(link: ShardLink, message: ShardMessage): void {
+  heard(link: HubLink, message: ShardMessage): void {
     switch (message.type) {
       case 'forms':
         this.#forms(link, message.key, message.mask, message.turn);
@@ -103,7 +109,7 @@ export class Hub {
   }
 
   /** A shard's connections are gone. */
-  lost(link: ShardLink): void {
+  lost(link: HubLink): void {
     for (const key of link.masks.keys()) {
       const channel = this.#channels.get(key);
       if (!channel) continue;
@@ -113,7 +119,7 @@ export class Hub {
     link.masks.clear();
   }
 
-  #forms(link: ShardLink, key: ChannelKey, mask: number, turn: number) {
+  #forms(link: HubLink, key: ChannelKey, mask: number, turn: number) {
     if (mask === 0) link.masks.delete(key);
     else link.masks.set(key, mask);
     let channel = this.#channels.get(key);
@@ -141,6 +147,8 @@ export class Hub {
     const publishers = new Publishers();
     channel.publishers = publishers;
     subscription.ready.then(() => {
+      // The room may have ended while the bus was away, and begun anew with a subscription of its own.
+      if (this.#channels.get(channel.key) !== channel) return;
       publishers.since = Date.now();
       channel.subscribed = true;
       for (const link of this.#links) {
@@ -315,7 +323,7 @@ export class Hub {
 
   // ── one session per user ──
 
-  #opened(link: ShardLink, user: string, at: number) {
+  #opened(link: HubLink, user: string, at: number) {
     for (const other of this.#links) if (other !== link) other.send({ type: 'replaced', user, at });
     const word = { gateway: this.#options.gateway, user, at } satisfies SessionWord;
     try {

@@ -10,7 +10,7 @@ import { encodeFrameHead, type HubMessage, type ShardMessage, Wire } from '../wi
 import type { Frame } from './frame.ts';
 
 const SHARD_MAIN = fileURLToPath(new URL('../shard/main.ts', import.meta.url));
-const WATCH_MS = 500;
+const WATCH_MS = 1_000;
 /** A shard that dies is replaced after this long, doubled at each early death up to the longest, milliseconds. */
 const RESPAWN_MS = 50;
 const RESPAWN_LONGEST_MS = 5_000;

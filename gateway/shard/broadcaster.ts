@@ -79,7 +79,7 @@ export class Broadcaster {
 
   /** Sends one wave on; false where the slice is over before the group is through. */
   #send(group: Group, wave: Wave, job: Job, deadline: number): boolean {
-    const { members } = group;
+    const { sockets } = group;
     const { bytes, binary } = wave;
     let sent = 0;
     let skipped = 0;
@@ -87,11 +87,12 @@ export class Broadcaster {
     while (group.cursor < group.end) {
       const stop = Math.min(group.end, group.cursor + STRIDE);
       for (; group.cursor < stop; group.cursor++) {
-        const session = members[group.cursor]!.session;
-        if (session.lagging) {
+        const socket = sockets[group.cursor];
+        if (socket === undefined) {
           skipped++;
-        } else if (session.ws.send(bytes, binary, false) === DROPPED) {
+        } else if (socket.send(bytes, binary, false) === DROPPED) {
           skipped++;
+          const { session } = group.members[group.cursor]!;
           session.lag();
           this.#hooks.dropped(session);
         } else {

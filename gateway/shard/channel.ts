@@ -1,7 +1,7 @@
 import { Form, type FrameId } from '@pushcluster/protocol/frames.ts';
 import type { ChannelKey } from '../channelKey.ts';
 import type { Job } from './job.ts';
-import type { Session } from './session.ts';
+import type { Session, Socket } from './session.ts';
 
 /** A session's place in a channel. Small: there is one for each connection and room. */
 export class Member {
@@ -24,12 +24,20 @@ export class Member {
  */
 export class Group {
   readonly members: Member[] = [];
+  /** The members' sockets, at the same places: what a broadcast walks. Undefined for those that lag. */
+  readonly sockets: (Socket | undefined)[] = [];
   cursor = 0;
   end = 0;
 
   add(member: Member): void {
     member.index = this.members.length;
     this.members.push(member);
+    this.sockets.push(member.session.lagging ? undefined : member.session.ws);
+  }
+
+  /** A broadcast skips the member, or reaches it again. */
+  mute(member: Member, muted: boolean): void {
+    this.sockets[member.index] = muted ? undefined : member.session.ws;
   }
 
   remove(member: Member): void {
@@ -39,12 +47,14 @@ export class Group {
     if (hole < this.end) hole = this.#fill(hole, --this.end);
     this.#fill(hole, members.length - 1);
     members.pop();
+    this.sockets.pop();
   }
 
   /** Moves the member at `from` into the hole; the hole is then there. */
   #fill(hole: number, from: number): number {
     const moved = this.members[from]!;
     this.members[hole] = moved;
+    this.sockets[hole] = this.sockets[from];
     moved.index = hole;
     return from;
   }

@@ -11,7 +11,7 @@ export type ShardCounts = {
   // Now.
   connections: number;
   rooms: number;
-  /** Seconds that a timer was late, the worst since the last report. */
+  /** Seconds that the event loop was late, the worst since the last report. */
   loopLag: number;
   /** Bytes of resident memory of the shard's process. */
   rss: number;

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Socket } from 'node:net';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { SecretFile } from '@pushcluster/runtime/secretFile.ts';
 import { loadConsole } from '../console/assets.ts';
@@ -8,8 +9,14 @@ import { Listener } from './listen.ts';
 import { Shard } from './shard.ts';
 import { TokenVerifier } from './token.ts';
 
-/** How often counts go to the hub: also the sign of life. */
-const REPORT_MS = 500;
+/** How often counts go to the hub: also the sign of life. Few wake-ups: an idle gateway should cost nothing. */
+const REPORT_MS = 1_000;
+/** The same while the gateway leaves. */
+const DRAIN_REPORT_MS = 100;
+/** Between two looks at resident memory, which reads /proc. */
+const RSS_MS = 10_000;
+/** The engine's own resolution of the loop's delay, milliseconds. */
+const LAG_RESOLUTION = 100;
 /** Descriptors that are not connections: the hub's socket, listeners, the loop, files. */
 const RESERVED_FDS = 64;
 
@@ -20,12 +27,13 @@ const RESERVED_FDS = 64;
 const log = createLog('gateway-shard', 'info');
 const hub = new Socket({ fd: 3, readable: true, writable: true });
 const fdLimit = descriptorLimit();
+const loopDelay = monitorEventLoopDelay({ resolution: LAG_RESOLUTION });
 const admissions = new Map<number, (allowed: boolean) => void>();
 let shard: Shard | undefined;
 let listener: Listener | undefined;
 let allowance = 0;
 let lastAsk = 0;
-let lag = 0;
+let rssAt = 0;
 
 process.on('SIGTERM', () => {});
 process.on('SIGINT', () => {});
@@ -74,6 +82,9 @@ function obey(message: HubMessage): void {
     }
     case 'stopListening':
       listener?.stop();
+      // The drain's pace goes by these counts.
+      report(shard);
+      setInterval(report, DRAIN_REPORT_MS, shard);
       return;
     case 'move':
       shard.move(message.count, message.withinMs);
@@ -128,9 +139,11 @@ async function start(message: Extract<HubMessage, { type: 'settings' }>, verifie
   await listener.listen();
   if (settings.gateway.tls) followCertificate(settings.gateway.tls);
   wire.send({ type: 'listening' });
-  setInterval(() => report(started), REPORT_MS);
-  watchLoop();
-  setInterval(() => started.expire(Math.floor(Date.now() / 1_000)), 1_000);
+  loopDelay.enable();
+  setInterval(() => {
+    report(started);
+    started.expire(Math.floor(Date.now() / 1_000));
+  }, REPORT_MS);
 }
 
 function followCertificate(tls: { certFile: string; keyFile: string }) {
@@ -150,22 +163,14 @@ function report(started: Shard) {
   const cpu = process.cpuUsage();
   counts.connections = started.connections;
   counts.rooms = started.rooms;
-  counts.loopLag = lag;
-  counts.rss = process.memoryUsage.rss();
+  counts.loopLag = Math.max(0, loopDelay.max / 1e6 - LAG_RESOLUTION) / 1_000;
+  loopDelay.reset();
   counts.cpuSeconds = (cpu.user + cpu.system) / 1e6;
-  lag = 0;
+  if (performance.now() - rssAt >= RSS_MS || counts.rss === 0) {
+    rssAt = performance.now();
+    counts.rss = process.memoryUsage.rss();
+  }
   wire.send({ type: 'counts', counts });
-}
-
-/** The worst lateness of a timer since the last report, seconds. */
-function watchLoop() {
-  const every = 50;
-  let due = performance.now() + every;
-  setInterval(() => {
-    const now = performance.now();
-    lag = Math.max(lag, (now - due) / 1_000, 0);
-    due = now + every;
-  }, every);
 }
 
 function descriptorLimit(): number {

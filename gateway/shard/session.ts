@@ -74,8 +74,8 @@ export class Session extends Member {
   lag(): void {
     if (this.lagging) return;
     this.lagging = true;
-    this.noted = this.channel.positionOf(this);
-    for (const member of this.members) member.noted = member.channel.positionOf(member);
+    this.#note(this);
+    for (const member of this.members) this.#note(member);
   }
 
   /** The buffer has drained: tells exactly what was missed and takes part again. */
@@ -86,9 +86,15 @@ export class Session extends Member {
     for (const member of this.members) this.#tell(member);
   }
 
+  #note(member: Member) {
+    member.noted = member.channel.positionOf(member);
+    member.channel.group(this.form).mute(member, true);
+  }
+
   #tell(member: Member) {
     const missed = member.channel.positionOf(member) - member.noted;
     member.noted = -1;
+    member.channel.group(this.form).mute(member, false);
     if (missed > 0 && this.v1) this.say(laggedFrame(roomOf(member.channel.key), missed, 'slow'));
   }
 }

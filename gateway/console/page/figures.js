@@ -6,7 +6,9 @@ const AVERAGED = 5;
 /** Latencies that the percentiles are of, at most. */
 const LATENCIES = 500;
 
-/** @typedef {{ items: number, frames: number, bytes: number, plain: number }} Second */
+/** @typedef {{ items: number, frames: number, bytes: number, plain: number, p50: number, p99: number }} Second */
+
+const NOTHING = { items: 0, frames: 0, bytes: 0, plain: 0, p50: 0, p99: 0 };
 
 /** @type {{ name: string, value: (figures: Figures) => string, note?: (figures: Figures) => string, line: (second: Second) => number }[]} */
 const RATES = [
@@ -15,7 +17,7 @@ const RATES = [
   {
     name: 'Bytes per second',
     value: (f) => bytes(f.rate('bytes')),
-    note: (f) => (f.saved > 0 ? ` −${Math.round(f.saved * 100)} %` : ''),
+    note: (f) => (f.saved > 0 ? ` ${Math.round(f.saved * 100)} % saved` : ''),
     line: (s) => s.bytes,
   },
   {
@@ -28,9 +30,9 @@ const RATES = [
 /** What comes in, second by second, as numbers and sparklines. */
 export class Figures {
   /** @type {Second[]} */
-  #seconds = [];
+  #seconds = Array.from({ length: SHOWN }, () => NOTHING);
   /** @type {Second} */
-  #now = { items: 0, frames: 0, bytes: 0, plain: 0 };
+  #now = { ...NOTHING };
   /** @type {number[]} */
   #latencies = [];
   /** @type {(() => void)[]} */
@@ -42,9 +44,16 @@ export class Figures {
       const tile = new Tile(list, name);
       this.#draws.push(() => tile.draw(value(this), note?.(this) ?? '', this.#seconds.map(line)));
     }
-    for (const percent of [50, 99]) {
+    for (const percent of /** @type {const} */ ([50, 99])) {
       const tile = new Tile(list, `Latency p${percent}`);
-      this.#draws.push(() => tile.draw(...milliseconds(this.percentile(percent)), this.#latencies.slice(-SHOWN)));
+      this.#draws.push(() => {
+        const [value, note] = milliseconds(this.percentile(percent));
+        tile.draw(
+          value,
+          note,
+          this.#seconds.map((second) => second[`p${percent}`]),
+        );
+      });
     }
     this.#draw();
     setInterval(() => this.#tick(), 1_000);
@@ -70,7 +79,7 @@ export class Figures {
    */
   rate(what) {
     const seconds = this.#seconds.slice(-AVERAGED);
-    return seconds.length === 0 ? 0 : seconds.reduce((sum, second) => sum + second[what], 0) / seconds.length;
+    return seconds.reduce((sum, second) => sum + second[what], 0) / seconds.length;
   }
 
   /** Part of the bytes that compression saved. */
@@ -89,9 +98,9 @@ export class Figures {
   }
 
   #tick() {
-    this.#seconds.push(this.#now);
-    if (this.#seconds.length > SHOWN) this.#seconds.shift();
-    this.#now = { items: 0, frames: 0, bytes: 0, plain: 0 };
+    this.#seconds.push({ ...this.#now, p50: this.percentile(50) ?? 0, p99: this.percentile(99) ?? 0 });
+    this.#seconds.shift();
+    this.#now = { ...NOTHING };
     if (!document.hidden) this.#draw();
   }
 
@@ -131,10 +140,9 @@ class Tile {
     this.#note.textContent = note;
     this.#value.replaceChildren(value, this.#note);
     const top = Math.max(...points, 1e-9);
-    const from = SHOWN - points.length;
-    const path = points.map((y, i) => `${from + i},${(96 - (y / top) * 84).toFixed(1)}`).join(' L');
-    this.#line.setAttribute('d', points.length > 1 ? `M${path}` : '');
-    this.#area.setAttribute('d', points.length > 1 ? `M${from},100 L${path} L${SHOWN - 1},100 Z` : '');
+    const path = points.map((y, x) => `${x},${(96 - (y / top) * 84).toFixed(1)}`).join(' L');
+    this.#line.setAttribute('d', `M${path}`);
+    this.#area.setAttribute('d', `M0,100 L${path} L${SHOWN - 1},100 Z`);
   }
 }
 
@@ -164,5 +172,5 @@ function bytes(value) {
  * @returns {[value: string, note: string]}
  */
 function milliseconds(value) {
-  return value === undefined ? ['–', ' push here to see'] : [`${amount(value)} ms`, ''];
+  return value === undefined ? ['–', ' push to see'] : [`${amount(value)} ms`, ''];
 }

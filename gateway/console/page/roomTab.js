@@ -25,6 +25,7 @@ export function serveRoomTab({ pushUrl }) {
   const url = find('url', HTMLInputElement);
   const token = find('token', HTMLInputElement);
   const protocol = find('protocol', HTMLSelectElement);
+  const connectionForm = find('connection', HTMLFormElement);
   const connectButton = find('connect', HTMLButtonElement);
   const roomInput = find('room', HTMLInputElement);
   const chips = find('chips', HTMLUListElement);
@@ -54,6 +55,7 @@ export function serveRoomTab({ pushUrl }) {
     const on = push !== undefined;
     connectButton.textContent = on ? 'Disconnect' : 'Connect';
     connectButton.classList.toggle('primary', !on);
+    connectionForm.toggleAttribute('data-on', on);
     for (const field of [url, token, protocol]) field.disabled = on;
   };
 
@@ -199,7 +201,7 @@ export function serveRoomTab({ pushUrl }) {
     for (const name of rooms) join(name);
   };
 
-  find('connection', HTMLFormElement).addEventListener('submit', (event) => {
+  connectionForm.addEventListener('submit', (event) => {
     event.preventDefault();
     if (push) {
       disconnect();

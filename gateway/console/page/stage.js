@@ -1,9 +1,11 @@
 import Danmaku from './danmaku.js';
 import { find, make } from './find.js';
 
-/** Comments that start to fly in a second at most, and lines of the calm list. Nobody reads more: they are counted. */
-const PER_SECOND = 24;
+/** Comments that start in a second at most, and lines of the calm list. Nobody reads more: they are counted. */
+const PER_SECOND = 15;
 const CALM_LINES = 8;
+/** The comments of one frame start one after the other, not as the block in which they came. */
+const APART_MS = 1_000 / PER_SECOND;
 /** The library keeps what has flown by: it is made anew after so many, when the sky is empty, or at the latest after the second. */
 const RENEW = 500;
 const RENEW_AT_LAST = 10_000;
@@ -16,9 +18,9 @@ export class Stage {
   #more = find('more', HTMLElement);
   #still = matchMedia('(prefers-reduced-motion: reduce)');
   #flown = 0;
-  #second = 0;
-  #budget = PER_SECOND;
   #skipped = 0;
+  /** @type {{ text: string, color: string }[]} */
+  #waiting = [];
   /** @type {Danmaku} */
   #danmaku;
 
@@ -27,6 +29,8 @@ export class Stage {
     new ResizeObserver(() => this.#danmaku.resize()).observe(this.#sky);
     this.#still.addEventListener('change', () => this.#arrange());
     this.#arrange();
+    setInterval(() => this.#start(), APART_MS);
+    setInterval(() => this.#tellSkipped(), 1_000);
   }
 
   /** @param {{ text: string, color: string | undefined }} comment */
@@ -34,28 +38,28 @@ export class Stage {
     // A hidden page draws nothing: it would all fly at once when it is seen again.
     if (document.hidden) return;
     this.#hint.hidden = true;
-    const second = Math.floor(performance.now() / 1_000);
-    if (second !== this.#second) {
-      this.#tellSkipped();
-      this.#second = second;
-      this.#budget = PER_SECOND;
-    }
-    if (this.#budget-- <= 0) {
+    if (this.#waiting.length >= PER_SECOND) {
       this.#skipped++;
       return;
     }
     const safe = color !== undefined && CSS.supports('color', color) ? color : '#ffffff';
-    if (this.#still.matches) this.#list(text, safe);
-    else this.#fly(text, safe);
+    this.#waiting.push({ text, color: safe });
   }
 
   /** @param {string} hint what to do so that something flies */
   clear(hint) {
     this.#hint.textContent = hint;
     this.#hint.hidden = false;
-    this.#more.hidden = true;
+    this.#waiting.length = 0;
     this.#danmaku.clear();
     this.#calm.replaceChildren();
+  }
+
+  #start() {
+    const next = this.#waiting.shift();
+    if (!next) return;
+    if (this.#still.matches) this.#list(next.text, next.color);
+    else this.#fly(next.text, next.color);
   }
 
   /**
@@ -84,7 +88,7 @@ export class Stage {
   }
 
   #launch() {
-    return new Danmaku({ container: this.#sky, engine: 'dom', speed: 120 });
+    return new Danmaku({ container: this.#sky, engine: 'dom', speed: 130 });
   }
 
   #arrange() {
