@@ -4,7 +4,7 @@ import { listenProblem } from './portProbe.ts';
 
 /** Longest time that a probe or a scrape waits for its answers, below the one second and ten that Kubernetes and Prometheus usually wait. */
 const PROBE_TIMEOUT_MS = 900;
-const COLLECT_TIMEOUT_MS = 3_000;
+const COLLECT_TIMEOUT_MS = 2_000;
 
 /** What the event loop's delay histogram wakes up for, instead of prom-client's 10 ms: an idle process stays idle. */
 const LOOP_PRECISION_MS = 100;
@@ -35,9 +35,9 @@ export async function startAdmin(options: AdminOptions): Promise<Admin> {
     collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: LOOP_PRECISION_MS });
   const server = createServer(
     {
-      headersTimeout: 5_000,
-      requestTimeout: 5_000,
-      connectionsCheckingInterval: 1_000,
+      headersTimeout: 3_000,
+      requestTimeout: 3_000,
+      connectionsCheckingInterval: 500,
       keepAliveTimeout: 65_000,
       maxHeaderSize: 8_192,
     },
@@ -50,8 +50,9 @@ export async function startAdmin(options: AdminOptions): Promise<Admin> {
   );
   server.maxConnections = 256;
   await new Promise<void>((resolve, reject) => {
+    const remedy = 'set admin.port (with make run: ADMIN_PORT) to another';
     const refuse = (error: Error): void =>
-      reject(new Error(listenProblem(error, host, port, 'admin', 'set ADMIN_PORT or admin.port'), { cause: error }));
+      reject(new Error(listenProblem(error, host, port, 'admin', remedy), { cause: error }));
     server.once('error', refuse);
     server.listen({ host, port, exclusive: true }, () => {
       server.off('error', refuse);

@@ -23,7 +23,7 @@ export class SettingsError extends Error {
  * @throws SettingsError with every problem found
  */
 export function parseSettings(text: string, name: string): Settings {
-  const document = parseDocument(text, { strict: true, uniqueKeys: true, prettyErrors: true });
+  const document = parseDocument(text, { strict: true, uniqueKeys: true, prettyErrors: true, logLevel: 'error' });
   // The first lines say what and where; the excerpt below them would break "one problem a line".
   const flaws = [...document.errors, ...document.warnings].map((flaw) => `${name}: ${firstLine(flaw.message)}`);
   if (flaws.length > 0) throw new SettingsError(flaws);
@@ -68,7 +68,7 @@ export class SettingsFile {
   private constructor(path: string | undefined, options: SettingsFileOptions) {
     this.#override = options.override ?? ((settings) => settings);
     if (path === undefined) {
-      this.#current = frozen(check(this.#override(check({}))));
+      this.#current = frozen(this.#overridden(check({})));
       return;
     }
     try {
@@ -103,7 +103,7 @@ export class SettingsFile {
     return this.#pending;
   }
 
-  /** Calls `listener` after each accepted reload, until the returned function is called. */
+  /** Calls `listener`, which must not throw, after each accepted reload, until the returned function is called. */
   onChange(listener: (current: Settings, previous: Settings) => void): () => void {
     return subscribe(this.#changes, listener);
   }
@@ -126,7 +126,17 @@ export class SettingsFile {
   }
 
   #read(file: WatchedFile): Settings {
-    return check(this.#override(parseSettings(file.bytes.toString('utf8'), file.path)));
+    return this.#overridden(parseSettings(file.bytes.toString('utf8'), file.path));
+  }
+
+  #overridden(settings: Settings): Settings {
+    let overridden: Settings;
+    try {
+      overridden = this.#override(settings);
+    } catch (error) {
+      throw new SettingsError([error instanceof Error ? error.message : String(error)]);
+    }
+    return check(overridden);
   }
 
   #changed(): void {

@@ -4,7 +4,7 @@ import { type BigIntStats, closeSync, fstatSync, openSync, readSync, statSync } 
 export const MAX_FILE_BYTES = 4 * 1024 * 1024;
 
 const POLL_MS = 1_000;
-/** A file that changes is read again after this long, and taken once it says the same twice: writers truncate first. */
+/** New content counts once the file has said the same for this long: writers truncate first and fill it after. */
 const SETTLE_MS = 100;
 /** File times are as coarse as the kernel's tick, so a file changed this recently is read whatever its times say. */
 const FRESH_MS = 2_000n;
@@ -53,32 +53,34 @@ export class WatchedFile {
     clearTimeout(this.#settling);
   }
 
-  #look(): void {
+  #look(settled = false): void {
     let next: Buffer;
     try {
-      if (this.#stamp !== undefined && this.#stamp === stampOf(statSync(this.path, { bigint: true }))) return;
+      const stats = statSync(this.path, { bigint: true });
+      if (!this.#candidate && this.#stamp !== undefined && this.#stamp === stampOf(stats)) return;
+      // Opening a pipe would hang the process until somebody writes.
+      if (!stats.isFile()) throw new Error(`${this.path} is no longer a regular file`);
       const file = read(this.path);
       this.#stamp = file.stamp;
       next = file.bytes;
     } catch (error) {
       this.#stamp = undefined;
       this.#candidate = undefined;
-      if (this.#readable) this.#options.unreadable(error instanceof Error ? error.message : String(error));
+      if (this.#readable) this.#options.unreadable(problemOf(this.path, error));
       this.#readable = false;
       return;
     }
     this.#readable = true;
     if (next.equals(this.#bytes)) {
       this.#candidate = undefined;
-    } else if (this.#candidate?.equals(next)) {
+    } else if (!this.#candidate?.equals(next)) {
+      this.#candidate = next;
+      clearTimeout(this.#settling);
+      this.#settling = setTimeout(() => this.#look(true), SETTLE_MS).unref();
+    } else if (settled) {
       this.#candidate = undefined;
       this.#bytes = next;
       this.#options.changed(next);
-    } else {
-      this.#candidate = next;
-      this.#stamp = undefined;
-      clearTimeout(this.#settling);
-      this.#settling = setTimeout(() => this.#look(), SETTLE_MS).unref();
     }
   }
 }
@@ -89,7 +91,7 @@ function read(path: string): { bytes: Buffer; regular: boolean; stamp: string | 
   try {
     fd = openSync(path, 'r');
   } catch (error) {
-    throw new Error(`${path} ${reason(error)}`, { cause: error });
+    throw new Error(problemOf(path, error), { cause: error });
   }
   try {
     const stats = fstatSync(fd, { bigint: true });
@@ -106,8 +108,7 @@ function read(path: string): { bytes: Buffer; regular: boolean; stamp: string | 
     const fresh = BigInt(Date.now()) - stats.mtimeMs < FRESH_MS;
     return { bytes: Buffer.concat(parts), regular: stats.isFile(), stamp: fresh ? undefined : stampOf(stats) };
   } catch (error) {
-    if (error instanceof Error && 'code' in error) throw new Error(`${path} ${reason(error)}`, { cause: error });
-    throw error;
+    throw new Error(problemOf(path, error), { cause: error });
   } finally {
     closeSync(fd);
   }
@@ -117,17 +118,18 @@ function stampOf(stats: BigIntStats): string {
   return `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeNs}:${stats.ctimeNs}`;
 }
 
-function reason(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  switch (code) {
+function problemOf(path: string, error: unknown): string {
+  if (!(error instanceof Error)) return `${path} could not be read: ${String(error)}`;
+  if (!('code' in error)) return error.message;
+  switch (error.code) {
     case 'ENOENT':
-      return 'does not exist';
+      return `${path} does not exist`;
     case 'EACCES':
     case 'EPERM':
-      return 'may not be read by this user';
+      return `${path} may not be read by this user`;
     case 'EISDIR':
-      return 'is a folder, not a file';
+      return `${path} is a folder, not a file`;
     default:
-      return `could not be read: ${error instanceof Error ? error.message : String(error)}`;
+      return `${path} could not be read: ${error.message}`;
   }
 }
