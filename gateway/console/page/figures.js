@@ -17,7 +17,7 @@ const RATES = [
   {
     name: 'Bytes per second',
     value: (f) => bytes(f.rate('bytes')),
-    note: (f) => (f.saved > 0 ? ` ${Math.round(f.saved * 100)} % saved` : ''),
+    note: (f) => (f.saved > 0 ? ` −${Math.round(f.saved * 100)} %` : ''),
     line: (s) => s.bytes,
   },
   {

@@ -1,11 +1,14 @@
 import Danmaku from './danmaku.js';
 import { find, make } from './find.js';
 
-/** Comments that start in a second at most, and lines of the calm list. Nobody reads more: they are counted. */
-const PER_SECOND = 15;
+/** Pixels a second, and how long a comment of usual length takes to enter whole: then its line is free for the next. */
+const SPEED = 180;
+const ENTRANCE_MS = 1_400;
+/** Height of a line, as the style sheet has it, in pixels. */
+const LINE = 36;
+/** Comments that wait for a line at most, and lines of the calm list. Nobody reads more: they are counted. */
+const MOST_WAITING = 12;
 const CALM_LINES = 8;
-/** The comments of one frame start one after the other, not as the block in which they came. */
-const APART_MS = 1_000 / PER_SECOND;
 /** The library keeps what has flown by: it is made anew after so many, when the sky is empty, or at the latest after the second. */
 const RENEW = 500;
 const RENEW_AT_LAST = 10_000;
@@ -27,9 +30,9 @@ export class Stage {
   constructor() {
     this.#danmaku = this.#launch();
     new ResizeObserver(() => this.#danmaku.resize()).observe(this.#sky);
+    this.#start();
     this.#still.addEventListener('change', () => this.#arrange());
     this.#arrange();
-    setInterval(() => this.#start(), APART_MS);
     setInterval(() => this.#tellSkipped(), 1_000);
   }
 
@@ -38,7 +41,7 @@ export class Stage {
     // A hidden page draws nothing: it would all fly at once when it is seen again.
     if (document.hidden) return;
     this.#hint.hidden = true;
-    if (this.#waiting.length >= PER_SECOND) {
+    if (this.#waiting.length >= MOST_WAITING) {
       this.#skipped++;
       return;
     }
@@ -55,11 +58,13 @@ export class Stage {
     this.#calm.replaceChildren();
   }
 
+  /** Starts what waits, one at a time: a frame's comments come as a block, and would fly as one. */
   #start() {
     const next = this.#waiting.shift();
-    if (!next) return;
-    if (this.#still.matches) this.#list(next.text, next.color);
-    else this.#fly(next.text, next.color);
+    if (next && this.#still.matches) this.#list(next.text, next.color);
+    else if (next) this.#fly(next.text, next.color);
+    const lines = Math.max(3, Math.floor(this.#sky.offsetHeight / LINE));
+    setTimeout(() => this.#start(), ENTRANCE_MS / lines);
   }
 
   /**
@@ -67,7 +72,10 @@ export class Stage {
    * @param {string} color
    */
   #fly(text, color) {
-    if (this.#flown >= RENEW_AT_LAST || (this.#flown >= RENEW && this.#sky.querySelector('div > div') === null)) {
+    if (
+      this.#flown >= RENEW_AT_LAST ||
+      (this.#flown >= RENEW && this.#sky.querySelector(':scope > div > div') === null)
+    ) {
       this.#danmaku.destroy();
       this.#danmaku = this.#launch();
       this.#flown = 0;
@@ -88,7 +96,7 @@ export class Stage {
   }
 
   #launch() {
-    return new Danmaku({ container: this.#sky, engine: 'dom', speed: 130 });
+    return new Danmaku({ container: this.#sky, engine: 'dom', speed: SPEED });
   }
 
   #arrange() {
