@@ -71,6 +71,8 @@ test('the SDK takes from the protocol only what needs no package, and nothing of
 
 test('a package that the workspace does not declare is found', () => {
   assert.match(problems('protocol/units.ts', 'pino')[0]!, /is no dependency in protocol\/package.json/);
+  assert.deepEqual(problems('protocol/units.test.ts', 'pino'), []);
+  assert.equal(problems('protocol/units.test.ts', 'left-pad').length, 1);
 });
 
 test('every form of import is seen, and comments are not', () => {

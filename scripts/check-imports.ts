@@ -29,9 +29,6 @@ const CLIENT_MAY_IMPORT = ['closeCodes.ts', 'names.ts', 'frames.ts'];
 /** What makes the SDK's bundle; nothing of the SDK. */
 const CLIENT_TOOLS = ['client/build.ts', 'client/bundle.ts'];
 
-/** Packages for tests beside the sources, from the root's or the tests' own dependencies. */
-const FOR_TESTS = ['fast-check', 'ws'];
-
 const SCOPE = '@pushcluster/';
 
 type Workspace = { dependencies: readonly string[] };
@@ -106,9 +103,8 @@ function importProblem(
   if (isSdk) return 'the SDK has no dependencies';
   const sole = SOLE_IMPORTERS[name];
   if (sole !== undefined && !path.startsWith(sole) && layer !== 'test') return `only ${sole} may import it`;
-  if (isTest && FOR_TESTS.includes(name)) return undefined;
   // Tests and the bench hold the parts against the packages that these are made of.
-  const declared = layer === 'test' ? [...workspaces.values()] : [workspaces.get(layer)];
+  const declared = isTest ? [...workspaces.values()] : [workspaces.get(layer)];
   if (!declared.some((workspace) => workspace?.dependencies.includes(name)))
     return `is no dependency in ${layer}/package.json`;
   return undefined;
