@@ -1,6 +1,7 @@
 /**
  * The performance suite: `make bench` runs all cases, `make bench CASE=merged` one (or several, parted by commas),
- * `QUICK=1` is a smoke run whose figures mean nothing, `PAIRS=1` measures each figure once, `PEERS=1` adds other servers.
+ * `QUICK=1` is a smoke run whose figures mean nothing, `PAIRS=1` measures each figure once, `CONNECTIONS=1000` with fewer,
+ * `PEERS=1` adds other servers.
  * docs/performance.md says more.
  */
 import { stopActors } from './actor.ts';
@@ -48,7 +49,7 @@ const quick = process.env.QUICK === '1';
 const started = performance.now();
 const scale: Scale = {
   quick,
-  connections: quick ? 500 : 10_000,
+  connections: Number(process.env.CONNECTIONS ?? (quick ? 500 : 10_000)),
   pairs: Number(process.env.PAIRS ?? (quick ? 1 : 5)),
   seconds: quick ? 2 : 6,
   progress: (text) => process.stderr.write(`[${Math.round((performance.now() - started) / 1_000)} s] ${text}\n`),
