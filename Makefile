@@ -11,12 +11,20 @@ READY = node_bin=$$(scripts/node.sh) && export PATH="$$node_bin:$$PATH" NODE_COM
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# The console's SDK, in one file: made anew where its sources are newer.
+SDK = client/dist/pushcluster.js
+$(SDK): $(filter-out %.test.ts,$(wildcard client/*.ts)) protocol/closeCodes.ts protocol/frames.ts package-lock.json
+	@$(READY) && npm run --silent build -w @pushcluster/client
+
+.PHONY: build
+build: $(SDK) ## Make the SDK's bundle and types in client/dist
+
 .PHONY: run
-run: ## Start gateway and logic in one process (PORT, PUSH_PORT, ADMIN_PORT, NATS_URL; ARGS="--config FILE")
+run: $(SDK) ## Start gateway and logic in one process (PORT, PUSH_PORT, ADMIN_PORT, NATS_URL; ARGS="--config FILE")
 	@$(READY) && exec node standalone/main.ts $(ARGS)
 
 .PHONY: test
-test: ## Type check, lint, unit and integration tests; stops at the first that fails
+test: $(SDK) ## Type check, lint, unit and integration tests; stops at the first that fails
 	@$(READY) && exec node scripts/test.ts
 
 .PHONY: check
@@ -24,11 +32,11 @@ check: ## Type check, lint and the direction of imports only
 	@$(READY) && exec node scripts/test.ts types lint imports
 
 .PHONY: test-unit
-test-unit: ## Unit tests (FILES="runtime/*.test.ts" for some)
+test-unit: $(SDK) ## Unit tests (FILES="runtime/*.test.ts" for some)
 	@$(READY) && exec node scripts/test.ts unit $(FILES)
 
 .PHONY: test-integration
-test-integration: ## Integration tests against real servers (FILES="test/integration/X.test.ts" for some)
+test-integration: $(SDK) ## Integration tests against real servers (FILES="test/integration/X.test.ts" for some)
 	@$(READY) && exec node scripts/test.ts integration $(FILES)
 
 .PHONY: bench
@@ -41,4 +49,4 @@ format: ## Format and lint the sources, fixing what can be fixed
 
 .PHONY: clean
 clean: ## Remove what was installed and built in this checkout
-	@rm -rf node_modules .build bench-results
+	@rm -rf node_modules client/dist .build bench-results

@@ -15,6 +15,11 @@ const INTEGRATION = 'test/integration/**/*.test.ts';
 const STAGES: readonly Stage[] = [
   { name: 'types', title: 'Types (tsc)', run: () => command('node_modules/.bin/tsc', '-p', '.') },
   {
+    name: 'types',
+    title: 'Types of what runs in browsers',
+    run: () => command('node_modules/.bin/tsc', '-p', 'gateway/console/page'),
+  },
+  {
     name: 'lint',
     title: 'Format and lint (biome)',
     run: () => command('node_modules/.bin/biome', 'check', '--error-on-warnings', '.'),
