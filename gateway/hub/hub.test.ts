@@ -1,0 +1,555 @@
+import assert from 'node:assert/strict';
+import { beforeEach, describe, it } from 'node:test';
+import { inflateRawSync } from 'node:zlib';
+import { type Answer, Answer as AnswerSchema, SessionWord } from '@pushcluster/protocol/control.ts';
+import { Form } from '@pushcluster/protocol/frames.ts';
+import { encodePush, encodeUserPush, joinItems, type UserEntry } from '@pushcluster/protocol/push.ts';
+import type { Settings } from '@pushcluster/protocol/settings.ts';
+import { Subjects } from '@pushcluster/protocol/subjects.ts';
+import type { Bus, Handler, Subscription } from '@pushcluster/runtime/bus/bus.ts';
+import { LocalBus } from '@pushcluster/runtime/bus/local.ts';
+import { type Logger, pino } from 'pino';
+import { Registry } from 'prom-client';
+import { ALL, type ChannelKey, roomKey, userKey } from '../channelKey.ts';
+import { GatewayMetrics } from '../metrics.ts';
+import { Hub } from './hub.ts';
+import { FakeClock, FakeLink, settingsWith } from './simulation.ts';
+
+const subjects = new Subjects('pushcluster');
+const ROOM = roomKey('r');
+/** A bus message of version 1: publisher "old", counter 5, id "k1", the items {"a":1} and "x". */
+const VERSION_1 =
+  '01180000036f6c6400000000000014400000c006450c7a42026b310200000007000000030000007b2261223a317d2c227822';
+
+/** The in-process bus, whose subscriptions are ready when the test says so. */
+class HeldBus {
+  readonly local: LocalBus;
+  readonly subscribed: string[] = [];
+  readonly unsubscribed: string[] = [];
+  held = false;
+  #waiting: (() => void)[] = [];
+
+  constructor(log: Logger) {
+    this.local = new LocalBus(log);
+  }
+
+  get bus(): Bus {
+    const { local } = this;
+    return {
+      connected: true,
+      maxPayload: local.maxPayload,
+      publish: (subject, bytes) => local.publish(subject, bytes),
+      flush: () => local.flush(),
+      onEvent: (listener) => local.onEvent(listener),
+      close: () => local.close(),
+      subscribe: (subject, handler) => this.#subscribe(subject, handler),
+    };
+  }
+
+  /** Lets the subscriptions that were held be ready. */
+  async release(): Promise<void> {
+    for (const ready of this.#waiting.splice(0)) ready();
+    await settled();
+  }
+
+  #subscribe(subject: string, handler: Handler): Subscription {
+    this.subscribed.push(subject);
+    const subscription = this.local.subscribe(subject, handler);
+    const ready = this.held ? new Promise<void>((resolve) => this.#waiting.push(resolve)) : subscription.ready;
+    return {
+      ready,
+      unsubscribe: () => {
+        this.unsubscribed.push(subject);
+        subscription.unsubscribe();
+      },
+    };
+  }
+}
+
+/** What the bus and its promises have under way is done after this. */
+const settled = () => new Promise<void>((resolve) => setImmediate(() => setImmediate(resolve)));
+
+let clock: FakeClock;
+let held: HeldBus;
+let metrics: GatewayMetrics;
+let registry: Registry;
+let links: FakeLink[];
+let hub: Hub;
+let counters: Map<string, number>;
+
+function start(settings: Settings = settingsWith(), shards = 2) {
+  const log = pino({ level: 'silent' });
+  clock = new FakeClock();
+  held = new HeldBus(log);
+  registry = new Registry();
+  metrics = new GatewayMetrics(registry, {
+    gateway: 'g1',
+    startedAt: 1,
+    shards: () => [],
+    rooms: () => hub.rooms,
+    draining: () => false,
+    generation: () => 1,
+  });
+  hub = new Hub({ gateway: 'g1', bus: held.bus, settings, clock, log, metrics });
+  links = Array.from({ length: shards }, (_, i) => new FakeLink(i));
+  hub.attach(links);
+  counters = new Map();
+}
+
+let turn = 0;
+function forms(link: FakeLink, key: ChannelKey, mask: number): number {
+  hub.heard(link, { type: 'forms', key, mask, turn: ++turn });
+  return turn;
+}
+
+type Publish = { publisher?: string; counter?: number; id?: string; urgent?: boolean; begun?: number };
+
+/** Publishes items (JSON texts) to a subject and waits until the hub has them. */
+async function publish(subject: string, texts: readonly string[], more: Publish = {}): Promise<void> {
+  const { publisher = 'p', id = '', urgent = false, begun = 0 } = more;
+  const place = `${publisher} ${subject}`;
+  const counter = more.counter ?? counters.get(place) ?? 1;
+  counters.set(place, counter + texts.length);
+  const items = joinItems(texts.map((text) => Buffer.from(text)));
+  held.local.publish(subject, encodePush({ publisher, counter, at: 5, begun, urgent, id, items }));
+  await settled();
+}
+
+async function publishToUsers(
+  entries: { users: string[]; texts: string[]; id?: string; urgent?: boolean }[],
+  counter: number,
+) {
+  const list: UserEntry[] = entries.map(({ users, texts, id = '', urgent = false }) => ({
+    users,
+    id,
+    urgent,
+    items: joinItems(texts.map((text) => Buffer.from(text))),
+  }));
+  const header = { publisher: 'p', counter, at: 5, begun: 0, urgent: false, id: '' };
+  held.local.publish(subjects.user, encodeUserPush({ ...header, entries: list }));
+  await settled();
+}
+
+/** The items of all plain frames that a link got for a channel. */
+function plainItems(link: FakeLink, key: ChannelKey): unknown[] {
+  return link.batches
+    .filter((batch) => batch.key === key)
+    .flatMap(({ frames }) => frames.filter(({ form }) => form === Form.plain))
+    .flatMap(({ bytes }) => (JSON.parse(bytes.toString()) as { data: { items: unknown[] } }).data.items);
+}
+
+async function counted(name: string): Promise<number> {
+  const metric = await registry.getSingleMetric(`pushcluster_gateway_${name}`)?.get();
+  assert.ok(metric, `no metric ${name}`);
+  return metric.values.reduce((sum, { value }) => sum + value, 0);
+}
+
+beforeEach(() => start());
+
+describe('a room', () => {
+  it('is opened for a shard only when the subscription is ready', async () => {
+    held.held = true;
+    const first = forms(links[0]!, ROOM, Form.plain);
+    await settled();
+    assert.deepEqual(held.subscribed.slice(-1), [subjects.room('r')]);
+    assert.deepEqual(links[0]!.told('opened'), []);
+    const second = forms(links[1]!, ROOM, Form.v1);
+    await held.release();
+    assert.deepEqual(links[0]!.told('opened'), [{ type: 'opened', key: ROOM, mask: Form.plain, turn: first }]);
+    assert.deepEqual(links[1]!.told('opened'), [{ type: 'opened', key: ROOM, mask: Form.v1, turn: second }]);
+    // One subscription serves all shards, and a further form is opened at once.
+    assert.equal(held.subscribed.filter((subject) => subject === subjects.room('r')).length, 1);
+    const third = forms(links[0]!, ROOM, Form.plain | Form.deflate);
+    assert.deepEqual(links[0]!.told('opened').at(-1), { type: 'opened', key: ROOM, mask: 5, turn: third });
+  });
+
+  it('is not opened for a shard that has left it meanwhile', async () => {
+    held.held = true;
+    forms(links[0]!, ROOM, Form.plain);
+    forms(links[0]!, ROOM, 0);
+    await held.release();
+    assert.deepEqual(links[0]!.told('opened'), []);
+  });
+
+  it('is not opened by the late answer to a subscription that it had before', async () => {
+    held.held = true;
+    forms(links[0]!, ROOM, Form.plain);
+    forms(links[0]!, ROOM, 0);
+    clock.advance(5_000);
+    const late = held;
+    await settled();
+    // The room begins anew while the first subscription is still to be answered; its own is never ready.
+    const before = late.subscribed.length;
+    const releaseFirst = late.release.bind(late);
+    const first = releaseFirst();
+    forms(links[0]!, ROOM, Form.plain);
+    await first;
+    assert.equal(late.subscribed.length, before + 1);
+    assert.deepEqual(links[0]!.told('opened'), []);
+    await late.release();
+    assert.equal(links[0]!.told('opened').length, 1);
+  });
+
+  it('keeps its subscription for 5 s when it is empty, and then ends', async () => {
+    forms(links[0]!, ROOM, Form.plain);
+    await settled();
+    assert.equal(hub.rooms, 1);
+    forms(links[0]!, ROOM, 0);
+    assert.equal(hub.rooms, 0);
+    clock.advance(4_999);
+    assert.deepEqual(held.unsubscribed, []);
+    clock.advance(1);
+    assert.deepEqual(held.unsubscribed, [subjects.room('r')]);
+    await publish(subjects.room('r'), ['1']);
+    assert.deepEqual(links[0]!.batches, []);
+    assert.equal(clock.timers, 0);
+  });
+
+  it('does not end where somebody came back in time, on whichever shard', async () => {
+    forms(links[0]!, ROOM, Form.plain);
+    await settled();
+    forms(links[0]!, ROOM, 0);
+    clock.advance(4_000);
+    forms(links[1]!, ROOM, Form.v1);
+    assert.equal(links[1]!.told('opened').length, 1, 'the subscription is there still');
+    clock.advance(60_000);
+    assert.deepEqual(held.unsubscribed, []);
+    await publish(subjects.room('r'), ['1']);
+    assert.equal(links[1]!.batches.length, 1);
+  });
+
+  it('does not end while another shard has a member', async () => {
+    forms(links[0]!, ROOM, Form.plain);
+    forms(links[1]!, ROOM, Form.plain);
+    forms(links[0]!, ROOM, 0);
+    clock.advance(60_000);
+    assert.deepEqual(held.unsubscribed, []);
+  });
+
+  it('ends when the shard with its members dies', async () => {
+    forms(links[0]!, ROOM, Form.plain);
+    await settled();
+    hub.lost(links[0]!);
+    assert.equal(links[0]!.masks.size, 0);
+    clock.advance(5_000);
+    assert.deepEqual(held.unsubscribed, [subjects.room('r')]);
+  });
+});
+
+describe('a push', () => {
+  it('reaches every shard as the same buffers, encoded once for each form that has a listener', async () => {
+    start(settingsWith(), 4);
+    const masks = [Form.plain | Form.v1, Form.plain, Form.v1 | Form.plain, 0];
+    for (const [i, mask] of masks.entries()) if (mask) forms(links[i]!, ROOM, mask);
+    await publish(subjects.room('r'), ['{"n":1}', 'not json, and not looked at']);
+    const [first, second, third, none] = links.map(({ batches }) => batches[0]);
+    assert.equal(none, undefined);
+    const bytes = (batch: typeof first, form: Form) => batch?.frames.find((frame) => frame.form === form)?.bytes;
+    const plain = bytes(first, Form.plain);
+    assert.ok(plain);
+    assert.equal(bytes(second, Form.plain), plain, 'another buffer');
+    assert.equal(bytes(third, Form.plain), plain, 'another buffer');
+    assert.equal(bytes(third, Form.v1), bytes(first, Form.v1), 'another buffer');
+    assert.deepEqual(
+      second?.frames.map(({ form }) => form),
+      [Form.plain],
+    );
+    assert.equal(first?.frames.length, 2, 'deflate has no listener');
+    assert.ok(plain.toString().endsWith('"items":[{"n":1},not json, and not looked at]}}'));
+  });
+
+  it('is deflated once for all shards', async () => {
+    for (const link of links) forms(link, ROOM, Form.deflate);
+    await publish(subjects.room('r'), [`"${'x'.repeat(500)}"`]);
+    const [first, second] = links.map(({ batches }) => batches[0]?.frames[0]);
+    assert.equal(first?.bytes, second?.bytes);
+    assert.equal(first?.binary, true);
+    assert.match(inflateRawSync(first.bytes).toString(), /^\{"type":"PUSH","data":\{"room":"r","ids":\[\["p",1,1\]\],/);
+  });
+
+  it('is merged with those that follow within maxDelay, in order', async () => {
+    forms(links[0]!, ROOM, Form.plain);
+    for (let i = 1; i <= 4; i++) {
+      await publish(subjects.room('r'), [`${i}`]);
+      clock.advance(100);
+    }
+    assert.equal(links[0]!.batches.length, 1, 'the first left at once, the others wait');
+    clock.advance(600);
+    assert.equal(links[0]!.batches.length, 2);
+    assert.deepEqual(plainItems(links[0]!, ROOM), [1, 2, 3, 4]);
+    assert.deepEqual(links[0]!.batches[1]?.ages, [[5, 3]]);
+    assert.equal(clock.timers, 0);
+  });
+
+  it('that is urgent flushes all before it, so many times a second, and is merged beyond', async () => {
+    start(settingsWith({ gateway: { batching: { urgentRate: 2 } } }));
+    forms(links[0]!, ROOM, Form.plain);
+    await publish(subjects.room('r'), ['1']);
+    await publish(subjects.room('r'), ['2']);
+    await publish(subjects.room('r'), ['3'], { urgent: true });
+    await publish(subjects.room('r'), ['4'], { urgent: true });
+    await publish(subjects.room('r'), ['5'], { urgent: true });
+    assert.deepEqual(
+      links[0]!.batches.map(({ items }) => items),
+      [1, 2, 1],
+    );
+    clock.advance(1_000);
+    assert.deepEqual(plainItems(links[0]!, ROOM), [1, 2, 3, 4, 5]);
+  });
+
+  it('in the window follows a changed maxDelay', async () => {
+    forms(links[0]!, ROOM, Form.plain);
+    await publish(subjects.room('r'), ['1']);
+    await publish(subjects.room('r'), ['2']);
+    clock.advance(100);
+    const settings = settingsWith({ rooms: [{ match: 'r', batching: { maxDelay: '150ms' } }] });
+    hub.configure(settings);
+    assert.deepEqual(links[0]!.configured, [settings]);
+    clock.advance(49);
+    assert.equal(links[0]!.batches.length, 1);
+    clock.advance(1);
+    assert.deepEqual(plainItems(links[0]!, ROOM), [1, 2]);
+  });
+
+  it('to all goes to every shard that holds anyone', async () => {
+    forms(links[1]!, ALL, Form.plain);
+    await publish(subjects.all, ['1']);
+    assert.deepEqual(links[0]!.batches, []);
+    assert.deepEqual(plainItems(links[1]!, ALL), [1]);
+  });
+
+  it('of the former message version is delivered', async () => {
+    forms(links[0]!, ROOM, Form.plain | Form.v1);
+    held.local.publish(subjects.room('r'), Buffer.from(VERSION_1, 'hex'));
+    await settled();
+    const text = links[0]!.batches[0]?.frames.find(({ form }) => form === Form.v1)?.bytes.toString();
+    assert.equal(text, '{"type":"PUSH","data":{"room":"r","ids":[["old",5,2]],"items":[{"a":1},"x"]}}');
+  });
+
+  it('is not encoded while nobody listens', async () => {
+    forms(links[0]!, ROOM, Form.plain);
+    forms(links[0]!, ROOM, 0);
+    await publish(subjects.room('r'), ['1']);
+    assert.deepEqual(links[0]!.batches, []);
+  });
+});
+
+describe('what was lost or repeated', () => {
+  it('is told where a publisher’s counter jumps, before what follows, to the shards that have the room', async () => {
+    forms(links[0]!, ROOM, Form.v1);
+    await publish(subjects.room('r'), ['1']);
+    await publish(subjects.room('r'), ['5'], { counter: 5 });
+    clock.advance(1_000);
+    assert.deepEqual(links[0]!.missed, [{ key: ROOM, items: 3, reason: 'bus_gap' }]);
+    assert.deepEqual(links[0]!.order, ['frames', 'missed', 'frames']);
+    assert.deepEqual(links[1]!.missed, []);
+    assert.equal(await counted('gaps_total'), 3);
+  });
+
+  it('is told of a publisher that began after the room was opened, from its first item on', async () => {
+    forms(links[0]!, ROOM, Form.v1);
+    await settled();
+    await publish(subjects.room('r'), ['4'], { counter: 4, begun: Date.now() + 1_000 });
+    assert.deepEqual(links[0]!.missed, [{ key: ROOM, items: 3, reason: 'bus_gap' }]);
+  });
+
+  it('is dropped where it comes again, whole or in part', async () => {
+    forms(links[0]!, ROOM, Form.plain | Form.v1);
+    await publish(subjects.room('r'), ['1', '2'], { counter: 1 });
+    await publish(subjects.room('r'), ['1', '2'], { counter: 1 });
+    await publish(subjects.room('r'), ['2', '3', '4'], { counter: 2 });
+    clock.advance(1_000);
+    assert.deepEqual(plainItems(links[0]!, ROOM), [1, 2, 3, 4]);
+    const last = links[0]!.batches.at(-1)?.frames.find(({ form }) => form === Form.v1);
+    assert.match(last?.bytes.toString() ?? '', /"ids":\[\["p",3,2\]\]/);
+    assert.deepEqual(links[0]!.missed, []);
+  });
+
+  it('is dropped where a retry with the same id comes from another publisher, for two minutes', async () => {
+    forms(links[0]!, ROOM, Form.plain);
+    await publish(subjects.room('r'), ['1'], { id: 'k' });
+    await publish(subjects.room('r'), ['1'], { id: 'k', publisher: 'q' });
+    clock.advance(119_999);
+    await publish(subjects.room('r'), ['1'], { id: 'k', publisher: 'q' });
+    assert.deepEqual(plainItems(links[0]!, ROOM), [1]);
+    assert.equal(await counted('push_retries_dropped_total'), 2);
+    clock.advance(1);
+    await publish(subjects.room('r'), ['1'], { id: 'k', publisher: 'q' });
+    assert.deepEqual(plainItems(links[0]!, ROOM), [1, 1]);
+    assert.deepEqual(links[0]!.missed, [], 'a retry that was dropped is no gap');
+  });
+
+  it('is known by its target too: the same id in another room is another push', async () => {
+    const other = roomKey('s');
+    forms(links[0]!, ROOM, Form.plain);
+    forms(links[0]!, other, Form.plain);
+    forms(links[0]!, ALL, Form.plain);
+    await publish(subjects.room('r'), ['1'], { id: 'k' });
+    await publish(subjects.room('s'), ['2'], { id: 'k' });
+    await publish(subjects.all, ['3'], { id: 'k' });
+    assert.deepEqual(
+      [plainItems(links[0]!, ROOM), plainItems(links[0]!, other), plainItems(links[0]!, ALL)],
+      [[1], [2], [3]],
+    );
+  });
+
+  it('by a room’s overload policy is told before the frame that it was cut from', async () => {
+    start(settingsWith({ rooms: [{ match: 'r', overload: { maxRate: 3, policy: 'dropNewest' } }] }));
+    forms(links[0]!, ROOM, Form.plain);
+    for (let i = 1; i <= 10; i++) await publish(subjects.room('r'), [`${i}`]);
+    clock.advance(1_000);
+    assert.deepEqual(plainItems(links[0]!, ROOM), [1, 2, 3]);
+    assert.deepEqual(links[0]!.missed, [{ key: ROOM, items: 7, reason: 'overload' }]);
+    assert.deepEqual(links[0]!.order, ['frames', 'missed', 'frames']);
+  });
+
+  it('as garbage on the bus is counted and harms nothing', async () => {
+    forms(links[0]!, ROOM, Form.plain);
+    const garbage = [Buffer.of(), Buffer.of(0), Buffer.from('hello'), Buffer.from(`${VERSION_1.slice(0, -2)}`, 'hex')];
+    for (const subject of [subjects.room('r'), subjects.all, subjects.user, subjects.command])
+      for (const bytes of garbage) held.local.publish(subject, bytes);
+    held.local.publish(subjects.session, Buffer.from('{"user":1}'));
+    await settled();
+    assert.equal(await counted('bus_messages_ignored_total'), 16);
+    await publish(subjects.room('r'), ['1']);
+    assert.deepEqual(plainItems(links[0]!, ROOM), [1]);
+  });
+});
+
+describe('a push to users', () => {
+  it('reaches those who are here and nobody else', async () => {
+    forms(links[0]!, userKey('ann'), Form.plain);
+    forms(links[1]!, userKey('bob'), Form.plain | Form.v1);
+    await publishToUsers(
+      [
+        { users: ['ann', 'nobody'], texts: ['1', '2'] },
+        { users: ['nobody'], texts: ['3'] },
+        { users: ['bob', 'ann'], texts: ['4'] },
+      ],
+      1,
+    );
+    clock.advance(1_000);
+    assert.deepEqual(plainItems(links[0]!, userKey('ann')), [1, 2, 4]);
+    assert.deepEqual(plainItems(links[1]!, userKey('bob')), [4]);
+    const v1 = links[1]!.batches[0]?.frames.find(({ form }) => form === Form.v1);
+    assert.equal(v1?.bytes.toString(), '{"type":"PUSH","data":{"user":true,"ids":[["p",4,1]],"items":[4]}}');
+  });
+
+  it('is opened at once: there is one subscription for all users', () => {
+    forms(links[0]!, userKey('ann'), Form.plain);
+    assert.equal(links[0]!.told('opened').length, 1);
+  });
+
+  it('drops repeats and retries by id, entry by entry', async () => {
+    forms(links[0]!, userKey('ann'), Form.plain);
+    const entries = [
+      { users: ['ann'], texts: ['1', '2'] },
+      { users: ['ann'], texts: ['3'], id: 'k' },
+    ];
+    await publishToUsers(entries, 1);
+    await publishToUsers(entries, 1);
+    // The last item of the first entry is new.
+    await publishToUsers([{ users: ['ann'], texts: ['3', '4'] }], 3);
+    await publishToUsers([{ users: ['ann'], texts: ['3'], id: 'k' }], 5);
+    clock.advance(1_000);
+    assert.deepEqual(plainItems(links[0]!, userKey('ann')), [1, 2, 3, 4]);
+  });
+
+  it('that is lost is counted, though nobody knows whose it was', async () => {
+    await publishToUsers([{ users: ['x'], texts: ['1'] }], 1);
+    await publishToUsers([{ users: ['x'], texts: ['9'] }], 9);
+    assert.equal(await counted('gaps_total'), 7);
+    assert.ok(links.every(({ missed }) => missed.length === 0));
+  });
+});
+
+describe('the hub', () => {
+  it('is ready once its subscriptions are', async () => {
+    start();
+    assert.equal(hub.ready, false);
+    await settled();
+    assert.equal(hub.ready, true);
+  });
+
+  it('passes disconnects on to every shard', async () => {
+    for (const command of [
+      { type: 'disconnect_user', user: 'u', reason: 'banned' },
+      { type: 'disconnect_room', room: 'r', reason: 'over' },
+    ])
+      held.local.publish(subjects.command, Buffer.from(JSON.stringify(command)));
+    await settled();
+    for (const link of links) {
+      assert.deepEqual(link.told('disconnectUser'), [{ type: 'disconnectUser', user: 'u', reason: 'banned' }]);
+      assert.deepEqual(link.told('disconnectRoom'), [{ type: 'disconnectRoom', room: 'r', reason: 'over' }]);
+    }
+  });
+
+  it('answers questions with the sum of its shards, asking those that listen', async () => {
+    start(settingsWith(), 3);
+    links[2]!.listening = false;
+    const answers: Answer[] = [];
+    held.local.subscribe('reply.1', (bytes) =>
+      answers.push(AnswerSchema.parse(JSON.parse(Buffer.from(bytes).toString()))),
+    );
+    const ask = async (question: object) => {
+      held.local.publish(subjects.command, Buffer.from(JSON.stringify({ ...question, reply: 'reply.1' })));
+      await settled();
+    };
+    await ask({ type: 'room', ask: '1', room: 'r' });
+    for (const link of links.slice(0, 2))
+      hub.heard(link, { type: 'answer', answer: { type: 'room', ask: '1', connections: 4 } });
+    await ask({ type: 'user', ask: '2', user: 'u' });
+    hub.heard(links[0]!, { type: 'answer', answer: { type: 'user', ask: '2', connections: 1 } });
+    clock.advance(300);
+    await ask({ type: 'rooms', ask: '3', limit: 2 });
+    const rooms = [
+      [
+        { room: 'a', connections: 5 },
+        { room: 'b', connections: 3 },
+      ],
+      [
+        { room: 'b', connections: 4 },
+        { room: 'c', connections: 1 },
+      ],
+    ];
+    for (const [i, list] of rooms.entries())
+      hub.heard(links[i]!, { type: 'answer', answer: { type: 'rooms', ask: '3', rooms: list } });
+    await ask({ type: 'stats', ask: '4' });
+    await settled();
+    const [room, user, fullest, stats] = answers;
+    assert.deepEqual(room, { type: 'room', ask: '1', gateway: 'g1', connections: 8 });
+    assert.deepEqual(user, { type: 'user', ask: '2', gateway: 'g1', connections: 1 });
+    assert.deepEqual(fullest, {
+      type: 'rooms',
+      ask: '3',
+      gateway: 'g1',
+      rooms: [
+        { room: 'b', connections: 7 },
+        { room: 'a', connections: 5 },
+      ],
+    });
+    assert.equal(stats?.type === 'stats' && stats.stats.gateway, 'g1');
+    assert.deepEqual(links[2]!.told('ask'), []);
+  });
+
+  it('lets a newer session of a user replace the older on other shards and gateways, and not its own', async () => {
+    const words: SessionWord[] = [];
+    held.local.subscribe(subjects.session, (bytes) =>
+      words.push(SessionWord.parse(JSON.parse(Buffer.from(bytes).toString()))),
+    );
+    hub.heard(links[0]!, { type: 'session', user: 'u', at: 7 });
+    await settled();
+    assert.deepEqual(words, [{ gateway: 'g1', user: 'u', at: 7 }]);
+    assert.deepEqual(links[0]!.told('replaced'), []);
+    assert.deepEqual(links[1]!.told('replaced'), [{ type: 'replaced', user: 'u', at: 7 }]);
+    held.local.publish(subjects.session, Buffer.from(JSON.stringify({ gateway: 'g2', user: 'u', at: 9 })));
+    await settled();
+    for (const link of links) assert.deepEqual(link.told('replaced').at(-1), { type: 'replaced', user: 'u', at: 9 });
+  });
+
+  it('goes on where the bus is closed under it', async () => {
+    await held.local.close();
+    hub.heard(links[0]!, { type: 'session', user: 'u', at: 7 });
+    assert.equal(links[1]!.told('replaced').length, 1);
+  });
+});
