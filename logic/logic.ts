@@ -15,7 +15,7 @@ import { Refusals } from './refusals.ts';
 import { docsRoutes } from './routes/docs.ts';
 import { goPushRoutes } from './routes/goPush.ts';
 import { v1Routes } from './routes/v1.ts';
-import { createServer, refuseOtherMethods } from './server.ts';
+import { createServer, refuseOtherMethods, silentConnections } from './server.ts';
 import { TokenBucket } from './tokenBucket.ts';
 
 export type LogicOptions = { settings: SettingsFile; bus: Bus; log: Logger; registry: Registry };
@@ -75,7 +75,9 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
       refusals: new Refusals(log),
       bodyLimit: logic().limits.body,
       leaving: () => leaving,
+      onConnectionRefused: () => metrics.connectionRefused(),
     });
+    const silent = silentConnections(app.server);
     const routes = new Map<string, Set<string>>();
     app.addHook('onRoute', ({ url, method }) => {
       const methods = routes.get(url) ?? new Set();
@@ -102,7 +104,10 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
         await sleep(logic().drain.settle);
         const cut = setTimeout(() => app.server.closeAllConnections(), logic().drain.timeout);
         // Those that were being served when close was called turn idle only later.
-        const idle = setInterval(() => app.server.closeIdleConnections(), 50);
+        const idle = setInterval(() => {
+          app.server.closeIdleConnections();
+          silent.close();
+        }, 50);
         await app.close();
         clearTimeout(cut);
         clearInterval(idle);

@@ -12,6 +12,7 @@ export class Metrics {
   readonly #messages = new Map<TargetLabel, number>();
   readonly #publish: Histogram;
   readonly #ignored: Counter<'kind'>;
+  readonly #refused: Counter;
 
   constructor(
     registry: Registry,
@@ -53,6 +54,11 @@ export class Metrics {
       labelNames: ['kind'],
       registers,
     });
+    this.#refused = new Counter({
+      name: 'pushcluster_logic_connections_refused_total',
+      help: 'Connections closed at once, since there were too many.',
+      registers,
+    });
     gauge(registry, 'logic_publish_in_flight_bytes', 'Bytes given to the bus and not yet confirmed.', read.inFlight);
     gauge(registry, 'logic_known_gateways', 'Gateways heard of lately.', read.gateways);
     gauge(registry, 'logic_questions_under_way', 'Questions to gateways under way.', read.questions);
@@ -72,6 +78,10 @@ export class Metrics {
   published(target: TargetLabel, messages: number, seconds: number) {
     this.#messages.set(target, (this.#messages.get(target) ?? 0) + messages);
     this.#publish.observe(seconds);
+  }
+
+  connectionRefused() {
+    this.#refused.inc();
   }
 
   ignored(kind: 'stat' | 'answer') {

@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import swagger from '@fastify/swagger';
 import { type FastifyReply, type FastifyRequest, fastify } from 'fastify';
@@ -40,6 +40,11 @@ export type ServerOptions = {
   bodyLimit: number;
   /** Whether connections are to end with their next answer. */
   leaving: () => boolean;
+  /** Called when a connection over the limit was closed. */
+  onConnectionRefused: () => void;
+  /** Milliseconds within which a request arrives whole; 30 s where absent. */
+  requestTimeout?: number;
+  maxConnections?: number;
 };
 
 /** fastify's instance, of a scope as well as of the whole. */
@@ -47,18 +52,21 @@ export type App = Parameters<FastifyPluginAsyncZod>[0];
 
 /** The HTTP server without its routes: who may come in, how bodies are read, how errors are answered. */
 export async function createServer(options: ServerOptions): Promise<App> {
+  const { requestTimeout = REQUEST_TIMEOUT_MS, maxConnections = MAX_CONNECTIONS } = options;
   const app = fastify({
     logger: false,
     bodyLimit: options.bodyLimit,
-    requestTimeout: REQUEST_TIMEOUT_MS,
+    requestTimeout,
+    http: { headersTimeout: requestTimeout, connectionsCheckingInterval: requestTimeout / 6 },
     keepAliveTimeout: KEEP_ALIVE_MS,
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     frameworkErrors: (error, request, reply) => refuse(options.refusals, error, request, reply),
-    clientErrorHandler: refuseConnection,
+    clientErrorHandler: (error, socket) => refuseConnection(error, socket, requestTimeout),
   }).withTypeProvider<ZodTypeProvider>();
-  app.server.maxConnections = MAX_CONNECTIONS;
+  app.server.maxConnections = maxConnections;
+  app.server.on('drop', options.onConnectionRefused);
 
   app.decorateRequest('rawJson', null);
   app.decorateRequest('caller', null);
@@ -96,6 +104,21 @@ export function requireKey(app: App, keys: ApiKeys) {
       done(error instanceof Error ? error : new Error(String(error)));
     }
   });
+}
+
+/** Follows the connections of `server` that have not said anything yet, which node counts neither as idle nor as busy. */
+export function silentConnections(server: Server): { close(): void } {
+  const silent = new Set<Socket>();
+  server.on('connection', (socket) => {
+    silent.add(socket);
+    socket.once('close', () => silent.delete(socket));
+  });
+  server.on('request', ({ socket }) => silent.delete(socket));
+  return {
+    close() {
+      for (const socket of silent) if (socket.bytesRead === 0) socket.destroy();
+    },
+  };
 }
 
 /** Answers 405 for the methods that the routes seen by `routes` lack. Called when all are there. */
@@ -200,11 +223,11 @@ function refuse(refusals: Refusals, error: unknown, request: FastifyRequest, rep
 }
 
 /** Answers what isn't HTTP, or arrives too slowly, on the bare socket. */
-function refuseConnection(error: Error & { code?: string }, socket: Socket) {
+function refuseConnection(error: Error & { code?: string }, socket: Socket, requestTimeout: number) {
   if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) return;
   const problem =
     error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-      ? new Problem('request_timeout', `The request did not arrive within ${REQUEST_TIMEOUT_MS / 1_000} s.`)
+      ? new Problem('request_timeout', `The request did not arrive within ${requestTimeout / 1_000} s.`)
       : error.code === 'HPE_HEADER_OVERFLOW'
         ? new Problem('headers_too_large', 'The headers are over 16 KiB.')
         : new Problem('bad_request', 'This is not a valid HTTP/1.1 request.');

@@ -33,7 +33,7 @@ export const docsRoutes: FastifyPluginAsyncZod = async (app) => {
 /** Only the page's own script and style, by their hashes, and requests to this origin. */
 function policyOf(page: string): string {
   const hashesOf = (tag: string) =>
-    [...page.matchAll(new RegExp(`<${tag}>([^]*?)</${tag}>`, 'g'))]
+    [...page.matchAll(new RegExp(`<${tag}>([\\s\\S]*?)</${tag}>`, 'g'))]
       .map(([, text]) => `'sha256-${createHash('sha256').update(text!).digest('base64')}'`)
       .join(' ');
   return [

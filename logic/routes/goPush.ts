@@ -22,7 +22,13 @@ const REFUSALS = {
   415: problem('The body is not application/x-www-form-urlencoded.'),
   503: problem('The bus is away (`bus_unavailable`) or did not confirm (`bus_unconfirmed`).'),
 };
-const PUSHED = { 200: z.null().describe('Published; the body is empty, as in go-push.'), ...REFUSALS };
+const PUSHED = {
+  200: {
+    description: 'Published; the body is empty, as in go-push.',
+    content: { 'text/plain': { schema: z.literal('') } },
+  },
+  ...REFUSALS,
+};
 const consumes = ['application/x-www-form-urlencoded'];
 const tags = ['go-push'];
 const security = [{ key: [] }];
@@ -56,7 +62,7 @@ export const goPushRoutes: FastifyPluginAsyncZod<GoPushOptions> = async (app, { 
       const target = { type: 'all' as const };
       authorize(request.caller, target);
       await pushes.push(target, formItems(request.rawJson), { urgent: false, id: '' });
-      return reply.code(200).send(null);
+      return reply.code(200).type('text/plain').send('');
     },
   });
 
@@ -84,7 +90,7 @@ export const goPushRoutes: FastifyPluginAsyncZod<GoPushOptions> = async (app, { 
       const target = { type: 'room' as const, room: request.body.room };
       authorize(request.caller, target);
       await pushes.push(target, formItems(request.rawJson), { urgent: false, id: '' });
-      return reply.code(200).send(null);
+      return reply.code(200).type('text/plain').send('');
     },
   });
 
@@ -96,7 +102,7 @@ export const goPushRoutes: FastifyPluginAsyncZod<GoPushOptions> = async (app, { 
       summary: "Counters of this logic process, under go-push's names",
       tags,
       security,
-      response: { 200: GoPushStats, 401: REFUSALS[401], 403: REFUSALS[403] },
+      response: { 200: GoPushStats.describe('The counters.'), 401: REFUSALS[401], 403: REFUSALS[403] },
     },
     handler: async (request) => {
       authorize(request.caller, { type: 'read' });

@@ -88,7 +88,7 @@ export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pu
       tags: ['who is online'],
       security,
       querystring: RoomsQuery,
-      response: { 200: Rooms, ...COMMON },
+      response: { 200: Rooms.describe('The fullest rooms.'), ...COMMON },
     },
     handler: async (request) => {
       authorize(request.caller, { type: 'read' });
@@ -105,7 +105,7 @@ export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pu
       tags: ['who is online'],
       security,
       params: RoomParams,
-      response: { 200: Room, ...COMMON },
+      response: { 200: Room.describe('Its connections.'), ...COMMON },
     },
     handler: async (request) => {
       authorize(request.caller, { type: 'read' });
@@ -124,7 +124,7 @@ export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pu
       tags: ['who is online'],
       security,
       params: UserParams,
-      response: { 200: User, ...COMMON },
+      response: { 200: User.describe('Their connections.'), ...COMMON },
     },
     handler: async (request) => {
       authorize(request.caller, { type: 'read' });
@@ -173,7 +173,7 @@ export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pu
       tags: ['who is online'],
       security,
       querystring: z.strictObject({}),
-      response: { 200: Stats, ...COMMON },
+      response: { 200: Stats.describe('The totals.'), ...COMMON },
     },
     handler: async (request) => {
       authorize(request.caller, { type: 'read' });
