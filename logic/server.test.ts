@@ -44,7 +44,10 @@ test('a request that does not arrive whole in time is answered 408 and cut', asy
     'GET /broken HTTP/1.1\r\nHost: local',
     'POST /body HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"to"',
   ])
-    assert.match(await everything(port, text), /^HTTP\/1\.1 408 [\s\S]*application\/problem\+json[\s\S]*"request_timeout"/);
+    assert.match(
+      await everything(port, text),
+      /^HTTP\/1\.1 408 [\s\S]*application\/problem\+json[\s\S]*"request_timeout"/,
+    );
 });
 
 test('a mistake of the server is a 500 whose reason is in the log alone', async (t) => {
