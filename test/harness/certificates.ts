@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -10,26 +11,44 @@ export type Certificate = { certFile: string; keyFile: string };
 export type Authority = {
   /** The authority's own certificate: what a client is to trust. */
   caFile: string;
-  /** Issues a certificate. @param names such as `DNS:localhost,IP:127.0.0.1` */
-  issue(names: string): Promise<Certificate>;
+  /** Its own key, for a program that issues certificates by itself. */
+  caKeyFile: string;
+  /**
+   * Issues a certificate.
+   * @param names such as `DNS:localhost,IP:127.0.0.1`; a client needs none
+   * @param subject such as `/O=system:masters/CN=admin`
+   */
+  issue(names: string, subject?: string): Promise<Certificate>;
   remove(): Promise<void>;
 };
 
+export type AuthorityOptions = {
+  /** How long all is valid: 2 by default. */
+  days?: number;
+  /** Where its files are, a folder for it alone; a new one where absent. */
+  folder?: string;
+};
+
 /** A certificate authority of a test, by Debian's openssl. Remove it at the end. */
-export async function createAuthority(name = 'test authority'): Promise<Authority> {
-  const folder = await mkdtemp(join(tmpdir(), 'pushcluster-ca-'));
+export async function createAuthority(name = 'test authority', options: AuthorityOptions = {}): Promise<Authority> {
+  const { days = 2, folder = await mkdtemp(join(tmpdir(), 'pushcluster-ca-')) } = options;
+  await mkdir(folder, { recursive: true });
+  const valid = ['-days', String(days)];
   const [caFile, caKey] = [join(folder, 'ca.pem'), join(folder, 'ca.key')];
   const ec = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-  await openssl('req', '-x509', ...ec, '-keyout', caKey, '-out', caFile, '-days', '2', '-subj', `/CN=${name}`);
+  await openssl('req', '-x509', ...ec, '-keyout', caKey, '-out', caFile, ...valid, '-subj', `/CN=${name}`);
   let issued = 0;
   return {
     caFile,
-    async issue(names) {
+    caKeyFile: caKey,
+    async issue(names, subject = '/CN=test') {
       const base = join(folder, `cert${issued++}`);
       const [certFile, keyFile, request, extensions] = [`${base}.pem`, `${base}.key`, `${base}.csr`, `${base}.ext`];
-      await writeFile(extensions, `subjectAltName=${names}\nextendedKeyUsage=serverAuth,clientAuth\n`);
-      await openssl('req', ...ec, '-keyout', keyFile, '-out', request, '-subj', '/CN=test');
-      const signing = ['-CA', caFile, '-CAkey', caKey, '-CAcreateserial', '-days', '2', '-extfile', extensions];
+      const alternatives = names === '' ? '' : `subjectAltName=${names}\n`;
+      await writeFile(extensions, `${alternatives}extendedKeyUsage=serverAuth,clientAuth\n`);
+      const serial = `0x01${randomBytes(15).toString('hex')}`;
+      await openssl('req', ...ec, '-keyout', keyFile, '-out', request, '-subj', subject);
+      const signing = ['-CA', caFile, '-CAkey', caKey, '-set_serial', serial, ...valid, '-extfile', extensions];
       await openssl('x509', '-req', '-in', request, '-out', certFile, ...signing);
       return { certFile, keyFile };
     },
