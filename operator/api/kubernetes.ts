@@ -1,0 +1,133 @@
+import { z } from 'zod';
+import { extended } from './fields.ts';
+
+/**
+ * Kubernetes' own types inside a PushCluster, as far as their form goes, so that a misspelt key is refused at once.
+ * What their values may be is the API server's to say when the objects made of them are applied.
+ */
+
+const int = z.number().int();
+const nameSchema = z.string().min(1).max(253);
+
+/** An amount such as `500m`, `2` or `1Gi`. */
+const Quantity = extended(z.union([z.number(), z.string()]), {
+  'x-kubernetes-int-or-string': true,
+  pattern:
+    '^(\\+|-)?(([0-9]+(\\.[0-9]*)?)|(\\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\\+|-)?(([0-9]+(\\.[0-9]*)?)|(\\.[0-9]+))))?$',
+});
+
+const amounts = extended(z.record(z.string(), Quantity), { maxProperties: 32 });
+
+export const Resources = z.object({
+  requests: amounts.optional().describe('What the scheduler sets aside.'),
+  limits: amounts.optional().describe('What the container gets at most. Requests that are left out are as limits.'),
+});
+
+export const LocalReference = z.object({ name: nameSchema.describe('Name of the object, in this namespace.') });
+
+const LabelSelector = z.object({
+  matchLabels: z.record(z.string(), z.string()).optional(),
+  matchExpressions: z
+    .array(z.object({ key: z.string(), operator: z.string(), values: z.array(z.string()).optional() }))
+    .optional(),
+});
+
+const Toleration = z.object({
+  key: z.string().optional(),
+  operator: z.string().optional(),
+  value: z.string().optional(),
+  effect: z.string().optional(),
+  tolerationSeconds: int.optional(),
+});
+
+const NodeRequirement = z.object({ key: z.string(), operator: z.string(), values: z.array(z.string()).optional() });
+
+const NodeSelectorTerm = z.object({
+  matchExpressions: z.array(NodeRequirement).optional(),
+  matchFields: z.array(NodeRequirement).optional(),
+});
+
+const PodAffinityTerm = z.object({
+  topologyKey: z.string(),
+  labelSelector: LabelSelector.optional(),
+  namespaces: z.array(z.string()).optional(),
+  namespaceSelector: LabelSelector.optional(),
+  matchLabelKeys: z.array(z.string()).optional(),
+  mismatchLabelKeys: z.array(z.string()).optional(),
+});
+
+const PodAffinity = z.object({
+  requiredDuringSchedulingIgnoredDuringExecution: z.array(PodAffinityTerm).optional(),
+  preferredDuringSchedulingIgnoredDuringExecution: z
+    .array(z.object({ weight: int.min(1).max(100), podAffinityTerm: PodAffinityTerm }))
+    .optional(),
+});
+
+const Affinity = z.object({
+  nodeAffinity: z
+    .object({
+      requiredDuringSchedulingIgnoredDuringExecution: z
+        .object({ nodeSelectorTerms: z.array(NodeSelectorTerm) })
+        .optional(),
+      preferredDuringSchedulingIgnoredDuringExecution: z
+        .array(z.object({ weight: int.min(1).max(100), preference: NodeSelectorTerm }))
+        .optional(),
+    })
+    .optional(),
+  podAffinity: PodAffinity.optional(),
+  podAntiAffinity: PodAffinity.optional(),
+});
+
+const TopologySpreadConstraint = z.object({
+  maxSkew: int.min(1),
+  topologyKey: z.string(),
+  whenUnsatisfiable: z.enum(['DoNotSchedule', 'ScheduleAnyway']),
+  labelSelector: LabelSelector.optional(),
+  matchLabelKeys: z.array(z.string()).optional(),
+  minDomains: int.min(1).optional(),
+  nodeAffinityPolicy: z.enum(['Honor', 'Ignore']).optional(),
+  nodeTaintsPolicy: z.enum(['Honor', 'Ignore']).optional(),
+});
+
+export const Placement = z.object({
+  nodeSelector: extended(z.record(z.string(), z.string()), { maxProperties: 64 })
+    .default({})
+    .describe('Labels that a node must have.'),
+  tolerations: z.array(Toleration).max(64).default([]).describe('Taints that pods may run beside.'),
+  affinity: Affinity.optional().describe('As in a pod.'),
+  topologySpreadConstraints: z
+    .array(TopologySpreadConstraint)
+    .max(16)
+    .optional()
+    .describe(
+      'As in a pod; a selector that is left out selects the pods of this role. Absent: spread over nodes and zones as well as can be.',
+    ),
+  priorityClassName: z.string().max(253).optional().describe('PriorityClass of the pods.'),
+});
+
+const ScalingRules = z.object({
+  stabilizationWindowSeconds: int.min(0).max(3_600).optional(),
+  selectPolicy: z.enum(['Max', 'Min', 'Disabled']).optional(),
+  tolerance: Quantity.optional(),
+  policies: z
+    .array(
+      z.object({
+        type: z.enum(['Pods', 'Percent']),
+        value: int.min(1),
+        periodSeconds: int.min(1).max(1_800),
+      }),
+    )
+    .max(16)
+    .optional(),
+});
+
+export const ScalingBehavior = z.object({ scaleUp: ScalingRules.optional(), scaleDown: ScalingRules.optional() });
+
+export const Condition = z.object({
+  type: z.string().max(316),
+  status: z.enum(['True', 'False', 'Unknown']),
+  reason: z.string().max(1_024),
+  message: z.string().max(32_768),
+  lastTransitionTime: extended(z.string(), { format: 'date-time' }),
+  observedGeneration: int.optional(),
+});
