@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { type Outcome, runTestFile } from './testFile.ts';
+
+describe('running a file of tests', () => {
+  let folder: string;
+  let output: string;
+
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'testfile-'));
+  });
+  after(() => rmSync(folder, { recursive: true }));
+
+  async function run(source: string, timeoutSeconds = 60): Promise<Outcome & { note: string }> {
+    const path = join(folder, 'some.test.ts');
+    writeFileSync(path, `import { test, describe } from 'node:test'; import assert from 'node:assert';\n${source}`);
+    output = '';
+    return await runTestFile(path, timeoutSeconds, (text) => {
+      output += text;
+    });
+  }
+
+  test('counts what passed, failed and was skipped, and says why', async () => {
+    const outcome = await run(`
+      test('passes', () => {});
+      describe('a suite', () => { test('is wrong', () => assert.equal('one', 'two')); test('is right', () => {}); });
+      test('is left out', { skip: 'no such thing here' }, () => {});
+      test('prints', () => process.stdout.write('12 of 12 received'));`);
+    assert.deepEqual(outcome, { passed: 3, failed: 1, skipped: 1, note: '' });
+    assert.match(output, /✖ is wrong \(.*some\.test\.ts:\d+\)/);
+    assert.match(output, /'one'/);
+    assert.match(output, /skipped: is left out no such thing here/);
+    assert.match(output, /12 of 12 received/);
+  });
+
+  test('an error outside every test is a failure', async () => {
+    const outcome = await run("test('passes', () => {}); process.nextTick(() => { throw new Error('boom'); });");
+    assert.deepEqual([outcome.passed, outcome.failed], [1, 1]);
+    assert.match(outcome.note, /broke outside its tests/);
+    assert.match(output, /boom/);
+  });
+
+  test('a file that can not be read as code is a failure', async () => {
+    const outcome = await run("import './none.ts';");
+    assert.deepEqual([outcome.passed, outcome.failed], [0, 1]);
+  });
+
+  test('a process that ends in the middle of its tests is a failure, whatever its code', async () => {
+    const outcome = await run("test('ends', () => process.exit(0)); test('never runs', () => {});");
+    assert.deepEqual([outcome.passed, outcome.failed], [0, 1]);
+    assert.match(outcome.note, /ended with 0 in the middle/);
+  });
+
+  test('a test that hangs is named', async () => {
+    const outcome = await run("test('waits for ever', () => new Promise(() => setInterval(() => {}, 1_000)));", 1);
+    assert.deepEqual([outcome.passed, outcome.failed], [0, 1]);
+    assert.match(outcome.note, /had not ended after 1 s/);
+    assert.match(output, /still running: waits for ever/);
+  });
+
+  test('a test that leaves something open is a failure', async () => {
+    const outcome = await run("test('leaks', () => { setInterval(() => {}, 1_000); });", 1);
+    assert.equal(outcome.failed, 1);
+    assert.match(output, /something stays open/);
+  });
+});

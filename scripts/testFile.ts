@@ -1,0 +1,73 @@
+import { spawn } from 'node:child_process';
+
+export type Outcome = { passed: number; failed: number; skipped: number };
+
+/**
+ * Runs a file of tests in a process of its own. A file that breaks outside its tests, ends in the middle of them or has
+ * not ended in time counts as one failure more, and `note` says which.
+ * @param show gets what it prints
+ */
+export async function runTestFile(
+  file: string,
+  timeoutSeconds: number,
+  show: (text: string) => void,
+): Promise<Outcome & { note: string }> {
+  let counts: Outcome | undefined;
+  const { code, late } = await runProgram(
+    process.execPath,
+    [`--test-reporter=${import.meta.dirname}/testReporter.ts`, file],
+    (line) => {
+      // A test may have left its last line without a newline.
+      const found = /^(.*)\{"passed":(\d+),"failed":(\d+),"skipped":(\d+)\}\n$/.exec(line);
+      if (found) counts = { passed: Number(found[2]), failed: Number(found[3]), skipped: Number(found[4]) };
+      show(found === null ? line : found[1]!);
+    },
+    timeoutSeconds,
+  );
+  const outcome = { ...(counts ?? { passed: 0, failed: 0, skipped: 0 }) };
+  let note = '';
+  if (late) note = `, killed: had not ended after ${timeoutSeconds} s (a test hangs, or leaves something open)`;
+  else if (counts === undefined) note = `, ended with ${code} in the middle of its tests`;
+  else if (code !== 0 && outcome.failed === 0) note = `, broke outside its tests (${code})`;
+  if (note !== '') outcome.failed++;
+  return { ...outcome, note };
+}
+
+/**
+ * Runs a program; its output comes line by line. Where it has not ended after `timeoutSeconds` it is asked to end, so
+ * that it can take its own children along, and 5 s later it is killed.
+ */
+export function runProgram(
+  program: string,
+  args: readonly string[],
+  line: (text: string) => void,
+  timeoutSeconds = 600,
+): Promise<{ code: number | NodeJS.Signals; late: boolean }> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    let late = false;
+    let killer: NodeJS.Timeout | undefined;
+    const timer = setTimeout(() => {
+      late = true;
+      child.kill('SIGTERM');
+      killer = setTimeout(() => child.kill('SIGKILL'), 5_000);
+    }, timeoutSeconds * 1_000);
+    let rest = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      const lines = (rest + text).split('\n');
+      rest = lines.pop()!;
+      for (const each of lines) line(`${each}\n`);
+    });
+    child.on('error', reject);
+    child.on('exit', () => {
+      clearTimeout(timer);
+      clearTimeout(killer);
+      // A process that it left behind may hold the pipe open for ever.
+      setTimeout(() => child.stdout.destroy(), 1_000).unref();
+    });
+    child.on('close', (code, signal) => {
+      if (rest !== '') line(`${rest}\n`);
+      resolve({ code: code ?? signal ?? 1, late });
+    });
+  });
+}
