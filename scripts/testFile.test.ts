@@ -46,12 +46,20 @@ describe('running a file of tests', () => {
   test('a file that can not be read as code is a failure', async () => {
     const outcome = await run("import './none.ts';");
     assert.deepEqual([outcome.passed, outcome.failed], [0, 1]);
+    assert.match(output, /Cannot find module .*none\.ts/);
   });
 
   test('a process that ends in the middle of its tests is a failure, whatever its code', async () => {
     const outcome = await run("test('ends', () => process.exit(0)); test('never runs', () => {});");
     assert.deepEqual([outcome.passed, outcome.failed], [0, 1]);
     assert.match(outcome.note, /ended with 0 in the middle/);
+  });
+
+  test('a process that a test leaves behind does not hold up the run', async () => {
+    const outcome = await run(`
+      import { spawn } from 'node:child_process';
+      test('leaves one', () => spawn('sleep', ['20'], { stdio: 'inherit', detached: true }).unref());`);
+    assert.deepEqual([outcome.passed, outcome.failed], [1, 0]);
   });
 
   test('a test that hangs is named', async () => {

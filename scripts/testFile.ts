@@ -34,7 +34,7 @@ export async function runTestFile(
 }
 
 /**
- * Runs a program; its output comes line by line. Where it has not ended after `timeoutSeconds` it is asked to end, so
+ * Runs a program; what it prints, errors too, comes line by line. Where it has not ended after `timeoutSeconds` it is asked to end, so
  * that it can take its own children along, and 5 s later it is killed.
  */
 export function runProgram(
@@ -44,7 +44,7 @@ export function runProgram(
   timeoutSeconds = 600,
 ): Promise<{ code: number | NodeJS.Signals; late: boolean }> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     let late = false;
     let killer: NodeJS.Timeout | undefined;
     const timer = setTimeout(() => {
@@ -52,21 +52,29 @@ export function runProgram(
       child.kill('SIGTERM');
       killer = setTimeout(() => child.kill('SIGKILL'), 5_000);
     }, timeoutSeconds * 1_000);
-    let rest = '';
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      const lines = (rest + text).split('\n');
-      rest = lines.pop()!;
-      for (const each of lines) line(`${each}\n`);
+    const ends = [child.stdout, child.stderr].map((stream) => {
+      let rest = '';
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        const lines = (rest + text).split('\n');
+        rest = lines.pop()!;
+        for (const each of lines) line(`${each}\n`);
+      });
+      return () => {
+        if (rest !== '') line(`${rest}\n`);
+      };
     });
     child.on('error', reject);
     child.on('exit', () => {
       clearTimeout(timer);
       clearTimeout(killer);
-      // A process that it left behind may hold the pipe open for ever.
-      setTimeout(() => child.stdout.destroy(), 1_000).unref();
+      // A process that it left behind may hold the pipes open for ever.
+      setTimeout(() => {
+        child.stdout.destroy();
+        child.stderr.destroy();
+      }, 1_000).unref();
     });
     child.on('close', (code, signal) => {
-      if (rest !== '') line(`${rest}\n`);
+      for (const end of ends) end();
       resolve({ code: code ?? signal ?? 1, late });
     });
   });
