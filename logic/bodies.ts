@@ -1,7 +1,8 @@
 import type { z } from 'zod';
+import { invalidRequest } from './complaints.ts';
 import { parseForm } from './form.ts';
 import { arrayItems, memberItems, parseJson } from './items.ts';
-import { type Complaint, Problem } from './problems.ts';
+import { Problem } from './problems.ts';
 import type { App } from './server.ts';
 
 /** JSON bodies on the routes of `app` (a scope). They are parsed with their schema, so that their bytes are at hand. */
@@ -50,7 +51,10 @@ export function validatorCompiler({ schema, httpPart }: { schema: z.ZodType; htt
     try {
       const input = httpPart === 'body' ? jsonOf(data) : data;
       const result = schema.safeParse(input);
-      return result.success ? { value: result.data } : { error: invalid(result.error.issues, httpPart === 'body') };
+      if (result.success) return { value: result.data };
+      // Once more, now that it is known to be wrong: issues with their input read better, and cost more.
+      const { error } = schema.safeParse(input, { reportInput: true });
+      return { error: invalidRequest((error ?? result.error).issues, httpPart === 'body') };
     } catch (error) {
       return { error: error instanceof Error ? error : new Error(String(error)) };
     }
@@ -60,23 +64,4 @@ export function validatorCompiler({ schema, httpPart }: { schema: z.ZodType; htt
 function jsonOf(body: unknown): unknown {
   if (body === undefined || body === null) throw new Problem('malformed_body', 'This route needs a body.');
   return body instanceof Uint8Array ? parseJson(body, 'The body') : body;
-}
-
-/** What is wrong with a request by its schema: places and reasons, of bounded length however long the request was. */
-function invalid(issues: readonly z.core.$ZodIssue[], inBody: boolean): Problem {
-  const errors = issues.slice(0, 10).map((issue): Complaint => {
-    const detail = clipped(issue.message, 300);
-    const path = issue.path.map(String);
-    if (!inBody) return { parameter: path.join('.'), detail };
-    return { pointer: clipped(`#${path.map((key) => `/${encodeURIComponent(key)}`).join('')}`, 300), detail };
-  });
-  const [first] = issues;
-  const place = clipped((first?.path ?? []).map(String).join('.'), 300);
-  const reason = errors[0]?.detail ?? 'it does not fit the schema';
-  return new Problem('invalid_request', `${place === '' ? '' : `${place}: `}${reason}.`, { errors });
-}
-
-/** `text`, cut to `length` characters: what strangers send ends up in answers and logs. */
-export function clipped(text: string, length: number): string {
-  return text.length <= length ? text : `${text.slice(0, length).toWellFormed()}…`;
 }

@@ -241,25 +241,26 @@ describe('POST /v1/push', () => {
       ['{"to":', 'malformed_body', /not JSON/],
       ['\ufeff{}', 'malformed_body', /not JSON/],
       [Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]), 'malformed_body', /not valid UTF-8: byte 2/],
-      [[], 'invalid_request', /expected object/],
-      ['null', 'invalid_request', /expected object/],
-      [{ items: [1] }, 'invalid_request', /^to: /],
+      [[], 'invalid_request', /^must be an object/],
+      ['null', 'invalid_request', /^must be an object/],
+      [{ items: [1] }, 'invalid_request', /^to: is missing/],
       [{ to: {}, items: [1] }, 'invalid_request', /^to: needs exactly one of/],
       [{ to: { all: true, room: 'r' }, items: [1] }, 'invalid_request', /^to: needs exactly one of/],
-      [{ to: { all: false }, items: [1] }, 'invalid_request', /^to\.all: /],
+      [{ to: { all: false }, items: [1] }, 'invalid_request', /^to\.all: must be true/],
       [{ to: { rom: 'r' }, items: [1] }, 'invalid_request', /^to: .*"rom"/],
       [{ to: { room: '' }, items: [1] }, 'invalid_request', /^to\.room: must not be empty/],
       [{ to: { room: 'x'.repeat(129) }, items: [1] }, 'invalid_request', /^to\.room: must be at most 128 bytes/],
       ['{"to":{"room":"\\ud800"},"items":[1]}', 'invalid_request', /^to\.room: must be well-formed/],
       [{ to: { rooms: [] }, items: [1] }, 'invalid_request', /^to\.rooms: /],
-      [{ to: { users: ['u', 7] }, items: [1] }, 'invalid_request', /^to\.users\.1: /],
-      [{ to: { room: 'r' } }, 'invalid_request', /^items: /],
-      [{ to: { room: 'r' }, items: [] }, 'invalid_request', /^items: /],
+      [{ to: { users: ['u', 7] }, items: [1] }, 'invalid_request', /^to\.users\.1: must be a string/],
+      [{ to: { room: 'r' } }, 'invalid_request', /^items: is missing/],
+      [{ to: { room: 'r' }, itmes: [1] }, 'invalid_request', /^unknown "itmes"; items: is missing\.$/],
+      [{ to: { room: 'r' }, items: [] }, 'invalid_request', /^items: must not be empty/],
       [{ to: { room: 'r' }, items: { 0: 1 } }, 'invalid_request', /^items: /],
       [{ ...PUSH, urgnt: true }, 'invalid_request', /"urgnt"/],
       ['{"to":{"room":"r"},"items":[1],"__proto__":{}}', 'invalid_request', /"__proto__"/],
-      [{ ...PUSH, urgent: 'yes' }, 'invalid_request', /^urgent: /],
-      [{ ...PUSH, id: '' }, 'invalid_request', /^id: /],
+      [{ ...PUSH, urgent: 'yes' }, 'invalid_request', /^urgent: must be true or false/],
+      [{ ...PUSH, id: '' }, 'invalid_request', /^id: must not be empty/],
       [{ ...PUSH, id: 'é'.repeat(101) }, 'invalid_request', /^id: must be well-formed Unicode of at most 200 bytes/],
     ];
     for (const [body, code, detail] of cases)
@@ -479,8 +480,8 @@ describe('HTTP', () => {
     assertProblem(await api.request(`/v1/rooms/${'x'.repeat(129)}`), 400, 'invalid_request');
     for (const path of ['%ff', '%zz', 'x'.repeat(400)])
       assertProblem(await api.request(`/v1/rooms/${path}`), 400, 'bad_request');
-    assertProblem(await api.request('/v1/rooms?limit=0'), 400, 'invalid_request', /^limit: /);
-    assertProblem(await api.request('/v1/rooms?limit=many'), 400, 'invalid_request', /^limit: /);
+    assertProblem(await api.request('/v1/rooms?limit=0'), 400, 'invalid_request', /^limit: must be at least 1/);
+    assertProblem(await api.request('/v1/rooms?limit=many'), 400, 'invalid_request', /^limit: must be a number/);
     assertProblem(await api.request('/v1/rooms?lmit=5'), 400, 'invalid_request', /"lmit"/);
   });
 
