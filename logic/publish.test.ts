@@ -124,14 +124,22 @@ describe('a publisher', () => {
       assert.equal(push.counter, counter);
       counter += push.items.lengths.length;
     }
-    // The rest is kept for the header, of later versions too.
-    for (const { items: part } of once) assert.ok(itemsSize(part) <= bus.maxPayload - 1_024);
     bus.sent = [];
     await new Publisher(bus, subjects).publish(target, items, { urgent: false, id: 'k' });
     assert.deepEqual(
       bus.pushes(subjects.room('a')).map(({ id, items: { bytes } }) => [id, Buffer.from(bytes).toString()]),
       once.map((push) => [push.id, textOf(push)]),
     );
+  });
+
+  test('keeps a kilobyte of every message for the header, of later versions too', async () => {
+    const items = json(...Array.from({ length: 40 }, (_, i) => 'x'.repeat(i * 20)));
+    for (let maxPayload = 4_096; maxPayload < 4_200; maxPayload++) {
+      const bus = new FakeBus();
+      bus.maxPayload = maxPayload;
+      await new Publisher(bus, subjects).publish({ type: 'all' }, items, NO_OPTIONS);
+      for (const part of bus.pushes(subjects.all)) assert.ok(itemsSize(part.items) <= maxPayload - 1_024);
+    }
   });
 
   test('names the item that is over the bus’s limit and sends nothing of the push', async () => {
