@@ -7,7 +7,10 @@ import { Queue } from './queue.ts';
 /** Items that did not come. `queue`: a `for await` here was too slow; the other reasons are the gateway's. */
 export type Lagged = { room: string | undefined; dropped: number; reason: LagReason | 'queue' };
 
-/** Items of one publisher that are missing before the next item, for whatever reason, reconnects included. */
+/**
+ * Counters of one publisher that were skipped before the next item: lost (while connected or between two connections),
+ * cut by the room's policy, or the repeat of a push that the gateway dropped.
+ */
 export type Gap = { room: string | undefined; publisher: string; missed: number };
 
 export type StreamEvents<Item> = { item: Item; lagged: Lagged; gap: Gap };

@@ -184,7 +184,7 @@ export function serveRoomTab({ pushUrl }) {
     client.on('lagged', ({ room, dropped, reason }) =>
       news(`Missed ${dropped} items${in_(room)}: ${reason}.`, 'news bad'),
     );
-    client.on('gap', ({ room, missed }) => news(`${missed} items${in_(room)} never came.`, 'news bad'));
+    client.on('gap', ({ room, missed }) => news(`${missed} counters${in_(room)} were skipped: lost, cut, or repeats.`));
     client.on('left', ({ room, reason }) => {
       news(`Taken out of ${room}: ${reason}`, 'news bad');
       forget(room);

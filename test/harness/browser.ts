@@ -1,0 +1,31 @@
+import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+
+const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
+
+/** A real Chromium without a window: Debian's, or the one that CHROMIUM names. Close it at the end of the test. */
+export function startChromium(): Promise<Browser> {
+  // Its sandbox needs privileges that root in a container lacks; the only pages that it sees are ours.
+  return chromium.launch({ executablePath: EXECUTABLE, chromiumSandbox: false });
+}
+
+/** A page and all that it complained of: violations of its security policy, errors, failed requests. */
+export type WatchedPage = { page: Page; complaints: string[] };
+
+/** Opens `url` in a context of its own. */
+export async function open(browser: Browser, url: string, options: BrowserContextOptions = {}): Promise<WatchedPage> {
+  const context = await browser.newContext({ viewport: { width: 1360, height: 900 }, ...options });
+  const page = await context.newPage();
+  const complaints: string[] = [];
+  page.on('pageerror', (error) => complaints.push(error.message));
+  page.on('console', (message) => {
+    if (message.type() === 'error' || message.type() === 'warning') complaints.push(message.text());
+  });
+  page.on('requestfailed', (request) => complaints.push(`${request.url()} ${request.failure()?.errorText}`));
+  await page.exposeFunction('complain', (text: string) => complaints.push(text));
+  await page.addInitScript(`
+    addEventListener('securitypolicyviolation', ({ violatedDirective, blockedURI }) =>
+      complain(violatedDirective + ' ' + blockedURI));
+  `);
+  await page.goto(url);
+  return { page, complaints };
+}

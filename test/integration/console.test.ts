@@ -1,0 +1,224 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { after, before, describe, it } from 'node:test';
+import { promisify } from 'node:util';
+import type { Browser, Page } from 'playwright-core';
+import { open, startChromium, type WatchedPage } from '../harness/browser.ts';
+import { type Standalone, startStandalone } from '../harness/standalone.ts';
+import { until } from '../harness/until.ts';
+
+const PHONE = { viewport: { width: 360, height: 760 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 };
+
+/** Comments that fly, or have been listed, now. */
+const FLYING = '#sky > div > div';
+
+describe('the console in Chromium', () => {
+  let standalone: Standalone;
+  let browser: Browser;
+
+  before(async () => {
+    [standalone, browser] = await Promise.all([startStandalone(), startChromium()]);
+  });
+  after(async () => {
+    await browser?.close();
+    await standalone?.stop();
+  });
+
+  /** A page in a room of its own. */
+  async function inRoom(room: string, options: Parameters<typeof open>[2] = {}): Promise<WatchedPage> {
+    const watched = await open(browser, `${standalone.page}/`, options);
+    await watched.page.fill('#room', room);
+    await watched.page.click('#join button');
+    await watched.page.waitForSelector(`#chips li[data-room="${room}"][data-state=joined]`);
+    return watched;
+  }
+
+  async function leaveClean({ page, complaints }: WatchedPage): Promise<void> {
+    await page.context().close();
+    assert.deepEqual(complaints, []);
+  }
+
+  it("shows a comment that the page's own curl line pushes, flying, whatever characters it has", async () => {
+    const watched = await inRoom('curl');
+    const { page } = watched;
+    const text = `it's "50 %" of $HOME \\ & <b>bold</b> 弹幕 🎉`;
+    await page.fill('#comment', text);
+    await page.check('input[name=color][value="#ff8787"]', { force: true });
+    const line = (await page.textContent('#curl'))!;
+    assert.match(line, /^curl http:\/\/127\.0\.0\.1:\d+\/v1\/push /);
+    await promisify(execFile)('sh', ['-c', `${line} --fail --silent --show-error`]);
+    const comment = page.locator(FLYING);
+    await comment.waitFor({ state: 'attached' });
+    assert.equal(await comment.textContent(), text);
+    assert.match((await comment.getAttribute('style'))!, /color: rgb\(255, 135, 135\)/);
+    const x = async () => (await comment.boundingBox())!.x;
+    const from = await x();
+    await until('the comment has flown on', async () => (await x()) < from - 20);
+    assert.equal(await page.textContent('#items .what >> nth=0'), text);
+    assert.match((await page.textContent('#frames .what >> nth=0'))!, /"type":"PUSH","data":\{"room":"curl","ids":/);
+    await leaveClean(watched);
+  });
+
+  it('shows markup in an item as text, wherever it comes from', async () => {
+    const watched = await inRoom('markup');
+    const { page } = watched;
+    const markup = '<img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script>';
+    const items = [markup, { text: markup, color: 'red;background:url(//x)' }, { unknown: markup }];
+    assert.equal(await standalone.push({ room: 'markup' }, items), 202);
+    await until('all of them are listed', async () => (await page.locator('#items .tag').count()) === 3);
+    await until('comments fly', async () => (await page.locator(FLYING).count()) === 2);
+    const shown = await page.locator(FLYING).allTextContents();
+    assert.ok(shown.every((text) => markup.startsWith(text.replace('…', ''))));
+    for (const list of ['#sky', '#items', '#frames', '#calm'])
+      assert.equal(await page.locator(`${list} :is(img, script, b)`).count(), 0);
+    assert.equal(await page.title(), 'PushCluster console');
+    await leaveClean(watched);
+  });
+
+  it('pushes by its form to a room, and shows rates and latency of what comes back', async () => {
+    const watched = await inRoom('form');
+    const { page } = watched;
+    await page.fill('#comment', 'from the form');
+    await page.press('#comment', 'Enter');
+    await page.waitForSelector('#result[data-outcome=good]');
+    assert.match((await page.textContent('#result'))!, /^202 /);
+    const figure = (name: string) => page.textContent(`#figures div:has(dt:text-is("${name}")) dd`);
+    await until('the latency is known', async () => /^[\d.]+ ms/.test((await figure('Latency p50')) ?? ''));
+    await until('items were counted', async () => Number.parseFloat((await figure('Items per second')) ?? '') > 0);
+    assert.ok(Number.parseFloat((await figure('Items per frame'))!) > 0);
+    await leaveClean(watched);
+  });
+
+  it('says what the push API refuses', async () => {
+    const watched = await inRoom('refused');
+    const { page } = watched;
+    await page.fill('#target-name', 'é'.repeat(100));
+    await page.click('#push-one');
+    await page.waitForSelector('#result[data-outcome=bad]');
+    assert.match((await page.textContent('#result'))!, /^400 /);
+    await page.context().close();
+  });
+
+  it('leaves a room, joins it again from the address after a reload, and works without a subprotocol', async () => {
+    const watched = await inRoom('first');
+    const { page } = watched;
+    await page.fill('#room', 'second');
+    await page.click('#join button');
+    await page.waitForSelector('#chips li[data-room=second][data-state=joined]');
+    await page.click('button[aria-label="Leave first"]');
+    assert.equal(await page.locator('#chips li').count(), 1);
+    await page.reload();
+    await page.waitForSelector('#chips li[data-room=second][data-state=joined]');
+    await page.click('#connect');
+    assert.equal(await page.textContent('#status'), 'Not connected');
+    await page.click('#connection summary');
+    await page.selectOption('#protocol', 'none');
+    await page.click('#connect');
+    await page.waitForSelector('#chips li[data-room=second][data-state=joined]');
+    await standalone.push({ room: 'first' }, ['not for us']);
+    await standalone.push({ room: 'second' }, ['for us']);
+    await page.waitForSelector('#items .what:text-is("for us")');
+    assert.equal(await page.locator('#items .what:text-is("not for us")').count(), 0);
+    await leaveClean(watched);
+  });
+
+  it('lists comments in place of flying them for who prefers reduced motion', async () => {
+    const watched = await inRoom('calm', { reducedMotion: 'reduce' });
+    await standalone.push({ room: 'calm' }, ['quietly']);
+    await watched.page.waitForSelector('#calm li:text-is("quietly")');
+    assert.equal(await watched.page.locator(FLYING).count(), 0);
+    await leaveClean(watched);
+  });
+
+  it('logs the echo: CONNECTED, SENT, RESPONSE, ERROR and DISCONNECTED, as text', async () => {
+    const watched = await open(browser, `${standalone.page}/`);
+    const { page } = watched;
+    await page.click('#tab-echo');
+    await page.click('#echo-connect');
+    const line = (kind: string, text: string) =>
+      page.waitForSelector(`#echo-log li[data-kind=${kind}]:has-text(${JSON.stringify(text)})`);
+    await line('CONNECTED', `${standalone.socket}/ws`);
+    await line('RESPONSE', 'heartbeat');
+    const markup = '<img src=x onerror=alert(1)> & text';
+    await page.fill('#echo-text', markup);
+    await page.click('#echo-submit');
+    await line('SENT', markup);
+    await line('RESPONSE', markup);
+    assert.equal(await page.locator('#echo-log img').count(), 0);
+    await page.click('#echo-close');
+    await line('DISCONNECTED', '1000');
+    assert.ok(await page.isDisabled('#echo-submit'));
+    assert.deepEqual(watched.complaints, []);
+    await page.fill('#echo-url', 'ws://127.0.0.1:1/ws');
+    await page.click('#echo-connect');
+    await line('ERROR', 'no connection');
+    await line('DISCONNECTED', '1006');
+    await page.context().close();
+  });
+
+  it('is worked by keyboard: tabs by arrows, chips and lists by Tab', async () => {
+    const watched = await open(browser, `${standalone.page}/`);
+    const { page } = watched;
+    await page.focus('#tab-room');
+    await page.keyboard.press('ArrowRight');
+    assert.ok(await page.isVisible('#panel-echo'));
+    assert.ok(!(await page.isVisible('#panel-room')));
+    assert.equal(await page.getAttribute('#tab-echo', 'aria-selected'), 'true');
+    await page.keyboard.press('Home');
+    assert.ok(await page.isVisible('#panel-room'));
+    assert.equal(await page.evaluate('document.activeElement.id'), 'tab-room');
+    assert.deepEqual(await unnamedControls(page), []);
+    await leaveClean(watched);
+  });
+
+  it('fits a phone: no horizontal scroll, and targets that a finger hits', async () => {
+    const watched = await inRoom(`${'long'.repeat(30)}`, PHONE);
+    const { page } = watched;
+    await standalone.push({ room: 'long'.repeat(30) }, ['W'.repeat(2_000), { unbroken: 'x'.repeat(2_000) }]);
+    await until('both are listed', async () => (await page.locator('#items .tag').count()) === 2);
+    const overflow = () => page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
+    assert.equal(await overflow(), 0);
+    const small = await page.evaluate(`
+      [...document.querySelectorAll('#panel-room button, #panel-room input[type=text], #panel-room select, [role=tab]')]
+        .filter((control) => control.checkVisibility() && control.getBoundingClientRect().height < 36)
+        .map((control) => control.id)`);
+    assert.deepEqual(small, []);
+    await page.click('#tab-echo');
+    assert.equal(await overflow(), 0);
+    await leaveClean(watched);
+  });
+
+  it('is under a policy that allows nothing inline, and the test would notice a violation', async () => {
+    const watched = await open(browser, `${standalone.page}/`);
+    const { page, complaints } = watched;
+    assert.equal(complaints.length, 0);
+    await page.evaluate(`
+      const style = document.createElement('style');
+      style.textContent = 'body { color: red }';
+      document.head.append(style);`);
+    await until('the violation is told', () => complaints.some((text) => text.startsWith('style-src')));
+    const { headers } = await page.request
+      .get(`${standalone.page}/`)
+      .then((response) => ({ headers: response.headers() }));
+    assert.match(headers['content-security-policy']!, /^default-src 'none'; script-src 'self'; style-src 'self';/);
+    await page.context().close();
+  });
+
+  it('loads nothing from anywhere else', async () => {
+    const watched = await open(browser, 'about:blank');
+    const origins = new Set<string>();
+    watched.page.on('request', (request) => origins.add(new URL(request.url()).origin));
+    await watched.page.goto(`${standalone.page}/`);
+    await watched.page.waitForSelector('#figures dd');
+    assert.deepEqual([...origins], [standalone.page]);
+    await watched.page.context().close();
+  });
+});
+
+/** Controls without a name that a screen reader could say. */
+function unnamedControls(page: Page): Promise<unknown> {
+  return page.evaluate(`
+    [...document.querySelectorAll('button, input, select, textarea')]
+      .filter((control) => !control.getAttribute('aria-label') && !control.textContent.trim() && !control.labels?.length)
+      .map((control) => control.id)`);
+}
