@@ -3,6 +3,8 @@ export type Step = { count: number; withinMs: number };
 
 /** A v1 client gets this long to move, milliseconds: time to join elsewhere, and for the last window to reach it here. */
 const MOVE_WITHIN = 8_000;
+/** Longest time between two steps that counts, milliseconds: a loop that stood still makes up for it by no burst. */
+const LONGEST_STEP = 200;
 /** Kept free at the end for what is still under way (contract: done by timeout − 5 s), milliseconds. */
 const SPARE = 5_000;
 
@@ -40,7 +42,7 @@ export class DrainPace {
   step(now: number, unasked: number): Step {
     const left = Math.max(1, this.#end - this.#within - now);
     const rate = Math.max(this.#rate(), (unasked / left) * 1_000);
-    this.#owed += ((now - this.#last) / 1_000) * rate;
+    this.#owed += (Math.min(LONGEST_STEP, now - this.#last) / 1_000) * rate;
     this.#last = now;
     const count = Math.min(unasked, Math.floor(this.#owed));
     this.#owed -= count;

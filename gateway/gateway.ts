@@ -9,6 +9,7 @@ import { assertPortFree } from '@pushcluster/runtime/portProbe.ts';
 import type { SettingsFile } from '@pushcluster/runtime/settings.ts';
 import type { Registry } from 'prom-client';
 import { Addresses } from './addresses.ts';
+import { Allowances } from './allowances.ts';
 import { DrainPace, share } from './drain.ts';
 import { systemClock } from './hub/clock.ts';
 import { Hub } from './hub/hub.ts';
@@ -35,6 +36,7 @@ export class Gateway {
   readonly #hub: Hub;
   readonly #links: ShardLink[];
   readonly #addresses = new Addresses();
+  readonly #allowances: Allowances;
   readonly #timer: NodeJS.Timeout;
   #draining = false;
 
@@ -68,6 +70,7 @@ export class Gateway {
       metrics: this.#metrics,
     });
     const count = shardCount(settings.current);
+    this.#allowances = new Allowances(count);
     this.#links = Array.from({ length: count }, (_, index) => this.#link(index, count));
     this.#hub.attach(this.#links);
     settings.onChange((current) => {
@@ -128,19 +131,16 @@ export class Gateway {
     const pace = new DrainPace(() => settings.current.gateway.drain.rate, began, timeout, maxDelay);
     // Counts are as old as the shards' last report: begin with one that is newer than the closed listeners.
     await this.#freshCounts();
-    let unasked = this.#connections;
-    log.info({ connections: unasked }, 'leaving: moving connections away');
+    log.info({ connections: this.#connections }, 'leaving: moving connections away');
     while (this.#connections > 0 && performance.now() < pace.end) {
-      const { count, withinMs } = pace.step(performance.now(), unasked);
-      if (count > 0) {
-        const parts = share(
-          count,
-          this.#links.map((link) => link.counts?.connections ?? 0),
-        );
-        for (const [i, part] of parts.entries())
-          if (part > 0) this.#links[i]?.send({ type: 'move', count: part, withinMs });
-        unasked -= count;
-      }
+      // By what each shard says, and not by what was asked of it: some of those asked may have left by themselves.
+      const unasked = this.#links.map((link) => link.counts?.unasked ?? 0);
+      const { count, withinMs } = pace.step(
+        performance.now(),
+        unasked.reduce((sum, part) => sum + part, 0),
+      );
+      for (const [i, part] of share(count, unasked).entries())
+        if (part > 0) this.#links[i]?.send({ type: 'move', count: part, withinMs });
       await wait(PACE_MS);
     }
   }
@@ -164,11 +164,13 @@ export class Gateway {
       message: (link, message) => this.#heard(link, message),
       counted: (counts: ShardCounts, before) => {
         this.#metrics.add(counts, before);
-        if (settings.current.gateway.connections.max > 0) this.#allow();
+        this.#allowances.reported(index, counts.connections, counts.allowanceTurn);
+        this.#allow();
       },
       died: (link) => {
         this.#metrics.shardRestarts.inc();
         this.#addresses.forget(link.index);
+        this.#allowances.died(link.index);
         this.#hub.lost(link);
       },
       overrun: (items) => this.#metrics.shardOverrun.inc(items),
@@ -181,6 +183,7 @@ export class Gateway {
         this.#options.log.info({ shard: link.index, pid: link.pid }, 'shard listens');
         // A shard that starts while the gateway leaves must not take anyone in.
         if (this.#draining) link.send({ type: 'stopListening' });
+        this.#allowances.started(link.index);
         this.#allow();
         return;
       case 'admit': {
@@ -197,18 +200,11 @@ export class Gateway {
     }
   }
 
-  /** Shares what is free of connections.max among the shards. */
+  /** Shares connections.max among the shards. */
   #allow() {
     const { max } = this.#options.settings.current.gateway.connections;
-    const free = Math.max(0, max - this.#connections);
-    const parts = share(
-      free,
-      this.#links.map((link) => (link.listening ? 1 : 0)),
-    );
-    for (const [i, link] of this.#links.entries()) {
-      const connections = max === 0 ? Number.MAX_SAFE_INTEGER : (link.counts?.connections ?? 0) + (parts[i] ?? 0);
-      if (link.listening) link.send({ type: 'allowance', connections });
-    }
+    for (const [i, allowance] of this.#allowances.share(max).entries())
+      if (allowance) this.#links[i]?.send({ type: 'allowance', ...allowance });
   }
 
   #report(leaving: boolean) {

@@ -61,6 +61,7 @@ export class GatewayMetrics {
       'push_ids_forgotten_total',
       'Push ids forgotten before their two minutes: a retry of them would repeat.',
     );
+    counter('recovered_messages_total', 'Items that came from history after a resume; 0 while no room has history.');
     this.shardRestarts = counter('shard_restarts_total', 'Shards that died or hung and were replaced.');
     this.settingsRefused = counter('config_refused_total', 'Changes of the settings file that were refused as wrong.');
     this.shardOverrun = counter(

@@ -19,8 +19,8 @@ export type HubMessage =
   /** Items that will not come, in order with the frames. */
   | { type: 'missed'; key: ChannelKey; items: number; reason: LagReason }
   | { type: 'admitted'; ask: number; refused: boolean }
-  /** Connections this shard may hold. */
-  | { type: 'allowance'; connections: number }
+  /** Connections this shard may hold; its counts say which turn it goes by. */
+  | { type: 'allowance'; connections: number; turn: number }
   | { type: 'disconnectUser'; user: string; reason: string }
   | { type: 'disconnectRoom'; room: string; reason: string }
   /** Another session of the user was opened elsewhere at `at`: close the older ones. */

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { MAX_REASON_BYTES } from './closeCodes.ts';
 import { GatewayStats } from './control.ts';
 import { nameProblem } from './names.ts';
 
@@ -11,8 +12,6 @@ import { nameProblem } from './names.ts';
 export const MAX_TARGETS = 1_000;
 /** Longest `id`, in bytes of UTF-8: with the number of the part it stays within a bus message's 255. */
 export const MAX_ID_BYTES = 200;
-/** Longest `reason`, in bytes of UTF-8: what a WebSocket close frame holds (RFC 6455, 5.5). */
-export const MAX_REASON_BYTES = 123;
 
 const Name = z.string().superRefine((name, context) => {
   const problem = nameProblem(name);

@@ -23,6 +23,19 @@ export const CloseCode = {
 
 export type CloseCode = (typeof CloseCode)[keyof typeof CloseCode];
 
+/** Longest reason of a close frame, in bytes of UTF-8 (RFC 6455, 5.5). */
+export const MAX_REASON_BYTES = 123;
+
+/** `reason` as a close frame can hold it: cut between two characters where it is too long. */
+export function closeReason(reason: string): string {
+  const bytes = new TextEncoder().encode(reason);
+  if (bytes.length <= MAX_REASON_BYTES) return reason;
+  let end = MAX_REASON_BYTES;
+  // 10xxxxxx goes on with a character that began before.
+  while ((bytes[end]! & 0xc0) === 0x80) end--;
+  return new TextDecoder().decode(bytes.subarray(0, end));
+}
+
 /** What a client does after a close: come back (growing back-off), come back with a fresh token, or stay away. */
 export type Comeback = 'retry' | 'refresh' | 'stop';
 

@@ -14,6 +14,8 @@ const WATCH_MS = 1_000;
 /** A shard that dies is replaced after this long, doubled at each early death up to the longest, milliseconds. */
 const RESPAWN_MS = 50;
 const RESPAWN_LONGEST_MS = 5_000;
+/** A shard that does not listen yet is given this long, milliseconds: a new process on a busy machine takes its time. */
+const START_MS = 20_000;
 /** A shard that lived this long was well. */
 const WELL_MS = 30_000;
 
@@ -135,12 +137,15 @@ export class ShardLink {
     socket.on('error', () => {});
     this.#wire = new Wire<HubMessage, ShardMessage>(
       socket,
-      (message) => this.#receive(message),
+      (message) => {
+        if (child === this.#process) this.#receive(message);
+      },
       () => {},
     );
     this.configure(this.#settings);
     child.once('error', (error) => this.#gone(child, error.message));
-    child.once('exit', (code, signal) => this.#gone(child, signal ?? `exit code ${code}`));
+    // Not `exit`: what the shard said last may still be in the socket then.
+    child.once('close', (code, signal) => this.#gone(child, signal ?? `exit code ${code}`));
   }
 
   #receive(message: ShardMessage) {
@@ -209,7 +214,8 @@ export class ShardLink {
       looked = now;
       if (stoodStill) this.#heard = now;
       const silent = now - this.#heard;
-      if (!this.#process || silent <= this.#settings.gateway.shardWatch.hangTimeout) return;
+      const { hangTimeout } = this.#settings.gateway.shardWatch;
+      if (!this.#process || silent <= (this.listening ? hangTimeout : Math.max(hangTimeout, START_MS))) return;
       this.#log.error({ shard: this.index, silentMs: Math.round(silent) }, 'shard hangs: killing it');
       this.#process.kill('SIGKILL');
     }, WATCH_MS);

@@ -3,7 +3,7 @@ import type { Settings } from '@pushcluster/protocol/settings.ts';
 
 /** Why a handshake is refused: an HTTP status, a stable code and a sentence. */
 export type Refusal = {
-  status: 400 | 401 | 403 | 404 | 429 | 503;
+  status: 400 | 401 | 403 | 404 | 426 | 429 | 503;
   code: string;
   detail: string;
 };

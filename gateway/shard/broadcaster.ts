@@ -22,12 +22,15 @@ export type BroadcasterHooks = {
 export class Broadcaster {
   readonly #counts: ShardCounts;
   readonly #hooks: BroadcasterHooks;
+  readonly #now: () => number;
   #turn: Channel[] = [];
   #scheduled = false;
 
-  constructor(counts: ShardCounts, hooks: BroadcasterHooks) {
+  /** @param now milliseconds */
+  constructor(counts: ShardCounts, hooks: BroadcasterHooks, now: () => number = () => performance.now()) {
     this.#counts = counts;
     this.#hooks = hooks;
+    this.#now = now;
   }
 
   push(channel: Channel, job: Job): void {
@@ -41,7 +44,7 @@ export class Broadcaster {
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
-      this.#run(performance.now() + SLICE_MS);
+      this.#run(this.#now() + SLICE_MS);
       this.#schedule();
     });
   }
@@ -54,7 +57,7 @@ export class Broadcaster {
       const more = this.#advance(channel, deadline);
       if (more) this.#turn.push(channel);
       else this.#hooks.idle(channel);
-      if (performance.now() >= deadline) {
+      if (this.#now() >= deadline) {
         this.#turn = round.slice(i + 1).concat(this.#turn);
         return;
       }
@@ -74,6 +77,7 @@ export class Broadcaster {
       }
       channel.finish();
       if (job.size > 0) this.#hooks.done(job.size);
+      if (channel.jobs.length > 0 && this.#now() >= deadline) return true;
     }
   }
 
@@ -99,7 +103,7 @@ export class Broadcaster {
           sent++;
         }
       }
-      if (group.cursor < group.end && performance.now() >= deadline) {
+      if (group.cursor < group.end && this.#now() >= deadline) {
         through = false;
         break;
       }

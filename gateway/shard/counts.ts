@@ -10,6 +10,10 @@ export type DropReason = 'slow' | 'overload' | 'bus_gap';
 export type ShardCounts = {
   // Now.
   connections: number;
+  /** Connections that were not asked to leave. */
+  unasked: number;
+  /** The last allowance that was read. */
+  allowanceTurn: number;
   rooms: number;
   /** Seconds that the event loop was late, the worst since the last report. */
   loopLag: number;
@@ -35,6 +39,8 @@ export type ShardCounts = {
 export function newCounts(): ShardCounts {
   return {
     connections: 0,
+    unasked: 0,
+    allowanceTurn: 0,
     rooms: 0,
     loopLag: 0,
     rss: 0,

@@ -4,6 +4,8 @@ import type { Socket } from './session.ts';
 /** Messages that may wait for a slow peer of the echo (contract, section 2). */
 const MAX_QUEUED = 1_000;
 const HEARTBEAT_MS = 1_000;
+/** Peers at most: it is for diagnosis, and they count in no limit of the gateway's. */
+const MAX_PEERS = 256;
 
 export type EchoSession = { queued: number; ws?: Socket };
 
@@ -14,10 +16,20 @@ export class Echo {
   readonly #sessions = new Set<EchoSession>();
   #timer: NodeJS.Timeout | undefined;
 
+  /** Whether one more peer is served. */
+  get hasRoom(): boolean {
+    return this.#sessions.size < MAX_PEERS;
+  }
+
   opened(session: EchoSession, ws: Socket): void {
     session.ws = ws;
     this.#sessions.add(session);
     this.#timer ??= setInterval(() => this.#beat(), HEARTBEAT_MS);
+  }
+
+  /** The gateway leaves. */
+  endAll(): void {
+    for (const { ws } of [...this.#sessions]) ws?.end(CloseCode.goingAway, 'this gateway is leaving');
   }
 
   closed(session: EchoSession): void {

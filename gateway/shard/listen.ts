@@ -1,5 +1,5 @@
 import uWS from 'uWebSockets.js';
-import { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
+import { CloseCode, closeReason } from '@pushcluster/protocol/closeCodes.ts';
 import { Form, Subprotocol } from '@pushcluster/protocol/frames.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import type { Asset } from '../console/assets.ts';
@@ -14,7 +14,17 @@ import { InvalidToken } from './token.ts';
 const ENGINE_MAX_PAYLOAD = 65_536;
 const ECHO_MAX_PAYLOAD = 1_048_576;
 
+/** The only one there is (RFC 6455, 4.1). */
+const WEBSOCKET_VERSION = '13';
+
 const decoder = new TextDecoder();
+
+const WRONG_VERSION: Refusal = {
+  status: 426,
+  code: 'version',
+  detail: `this is WebSocket version ${WEBSOCKET_VERSION} only`,
+};
+const FULL: Refusal = { status: 503, code: 'full', detail: 'this gateway holds as many connections as it may' };
 
 /** What the engine keeps with a socket. `open` is let go once called: what it closes over must not live as long. */
 type UserData = {
@@ -41,6 +51,7 @@ export class Listener {
   readonly #rate = new AcceptRate();
   readonly #echo = new Echo();
   #socket: uWS.us_listen_socket | false = false;
+  #stopped = false;
 
   constructor(options: ListenOptions) {
     this.#options = options;
@@ -48,6 +59,7 @@ export class Listener {
 
   /** Listens, or listens anew with the certificate files as they are now: connections stay. Throws Error where it can't. */
   async listen(): Promise<void> {
+    if (this.#stopped) return;
     const { gateway } = this.#options.shard.settings;
     const app = gateway.tls
       ? uWS.SSLApp({ cert_file_name: gateway.tls.certFile, key_file_name: gateway.tls.keyFile })
@@ -64,9 +76,16 @@ export class Listener {
     if (former) uWS.us_listen_socket_close(former);
   }
 
+  /** Listens no more, not for a new certificate either. */
   stop(): void {
+    this.#stopped = true;
     if (this.#socket) uWS.us_listen_socket_close(this.#socket);
     this.#socket = false;
+  }
+
+  /** Closes what `endAll` of the shard doesn't know. */
+  endEcho(): void {
+    this.#echo.endAll();
   }
 
   #connect(app: uWS.TemplatedApp) {
@@ -123,7 +142,8 @@ export class Listener {
     const refuse = (refusal: Refusal, closeCode?: CloseCode) => {
       increment(shard.counts.refused, refusal.code);
       this.#options.log.info({ address, origin, reason: refusal.detail, code: refusal.code }, 'handshake refused');
-      if (closeCode !== undefined && form !== Form.plain) upgrade((ws) => ws.end(closeCode, refusal.detail));
+      if (closeCode !== undefined && form !== Form.plain)
+        upgrade((ws) => ws.end(closeCode, closeReason(refusal.detail)));
       else refuseHttp(res, refusal);
     };
     const accept = (identity: Identity | undefined, counted: string | undefined) => {
@@ -132,12 +152,16 @@ export class Listener {
       });
     };
 
+    if (req.getHeader('sec-websocket-version') !== WEBSOCKET_VERSION) {
+      refuse(WRONG_VERSION);
+      return;
+    }
     if (!originAllowed(origin, auth.allowedOrigins)) {
       refuse({ status: 403, code: 'origin', detail: `origin ${origin} is not allowed` }, CloseCode.forbidden);
       return;
     }
     if (!this.#options.hasRoom()) {
-      refuse({ status: 503, code: 'full', detail: 'this gateway holds as many connections as it may' });
+      refuse(FULL);
       return;
     }
     if (!this.#rate.take(gateway.connections.acceptRate / this.#options.shards(), performance.now())) {
@@ -174,6 +198,11 @@ export class Listener {
           return;
         }
       }
+      // Others may have come while the token was checked.
+      if (!aborted && !this.#options.hasRoom()) {
+        refuse(FULL);
+        return;
+      }
       if (counted !== undefined && !(await this.#options.admit(counted))) {
         if (!aborted) refuse({ status: 429, code: 'per_ip', detail: 'too many connections of this address' });
         return;
@@ -207,6 +236,14 @@ export class Listener {
       upgrade: (res, req, context) => {
         const { auth } = this.#options.shard.settings;
         const origin = req.getHeader('origin');
+        if (req.getHeader('sec-websocket-version') !== WEBSOCKET_VERSION) {
+          refuseHttp(res, WRONG_VERSION);
+          return;
+        }
+        if (!this.#echo.hasRoom) {
+          refuseHttp(res, { status: 503, code: 'full', detail: 'the echo has as many peers as it may' });
+          return;
+        }
         if (!originAllowed(origin, auth.allowedOrigins)) {
           refuseHttp(res, { status: 403, code: 'origin', detail: `origin ${origin} is not allowed` });
           return;
@@ -259,6 +296,7 @@ const TITLES = {
   401: 'Unauthorized',
   403: 'Forbidden',
   404: 'Not Found',
+  426: 'Upgrade Required',
   429: 'Too Many Requests',
   503: 'Service Unavailable',
 } as const;
@@ -268,6 +306,7 @@ function refuseHttp(res: uWS.HttpResponse, { status, code, detail }: Refusal) {
     res.writeStatus(`${status} ${TITLES[status]}`);
     res.writeHeader('Content-Type', 'application/problem+json');
     if (status === 429 || status === 503) res.writeHeader('Retry-After', String(retryAfter()));
+    if (status === 426) res.writeHeader('Sec-WebSocket-Version', WEBSOCKET_VERSION);
     if (status === 401) res.writeHeader('WWW-Authenticate', 'Bearer');
     res.end(JSON.stringify({ type: 'about:blank', title: TITLES[status], status, code, detail }));
   });

@@ -31,6 +31,8 @@ const loopDelay = monitorEventLoopDelay({ resolution: LAG_RESOLUTION });
 const admissions = new Map<number, (allowed: boolean) => void>();
 let shard: Shard | undefined;
 let listener: Listener | undefined;
+let listening = false;
+/** Nothing before the hub's first word, which follows on `listening`. */
 let allowance = 0;
 let lastAsk = 0;
 let rssAt = 0;
@@ -65,6 +67,7 @@ function obey(message: HubMessage): void {
       return;
     case 'allowance':
       allowance = message.connections;
+      shard.counts.allowanceTurn = message.turn;
       return;
     case 'disconnectUser':
       shard.disconnectUser(message.user, message.reason);
@@ -91,6 +94,7 @@ function obey(message: HubMessage): void {
       return;
     case 'exit':
       shard.endAll();
+      listener?.endEcho();
       // The close frames leave in this turn; what the peers' kernels have by then, they have.
       setTimeout(() => process.exit(0), 100);
       return;
@@ -112,7 +116,7 @@ async function configure(message: Extract<HubMessage, { type: 'settings' }>): Pr
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     log.error({ reason }, 'settings could not be applied');
-    if (!listener) wire.send({ type: 'failed', message: reason });
+    if (!listening) wire.send({ type: 'failed', message: reason });
   }
 }
 
@@ -122,8 +126,6 @@ async function start(message: Extract<HubMessage, { type: 'settings' }>, verifie
   started.verifier = verifier;
   started.counts.fdLimit = fdLimit;
   shard = started;
-  const { max } = settings.gateway.connections;
-  allowance = max === 0 ? fdLimit : Math.floor(max / message.shards);
   listener = new Listener({
     shard: started,
     log,
@@ -137,6 +139,7 @@ async function start(message: Extract<HubMessage, { type: 'settings' }>, verifie
     assets: settings.gateway.console ? loadConsole({ pushUrl: settings.gateway.consolePushUrl }) : new Map(),
   });
   await listener.listen();
+  listening = true;
   if (settings.gateway.tls) followCertificate(settings.gateway.tls);
   wire.send({ type: 'listening' });
   loopDelay.enable();
@@ -162,6 +165,7 @@ function report(started: Shard) {
   const { counts } = started;
   const cpu = process.cpuUsage();
   counts.connections = started.connections;
+  counts.unasked = started.unasked;
   counts.rooms = started.rooms;
   counts.loopLag = Math.max(0, loopDelay.max / 1e6 - LAG_RESOLUTION) / 1_000;
   loopDelay.reset();

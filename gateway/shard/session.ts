@@ -78,12 +78,16 @@ export class Session extends Member {
     for (const member of this.members) this.#note(member);
   }
 
-  /** The buffer has drained: tells exactly what was missed and takes part again. */
+  /** The buffer has drained: tells exactly what was missed and takes part again. If it fills up anew, the rest is told next time. */
   recover(): void {
     if (!this.lagging) return;
+    const memberships: Member[] = [this, ...this.members];
+    for (const member of memberships) if (!this.#tell(member)) return;
     this.lagging = false;
-    this.#tell(this);
-    for (const member of this.members) this.#tell(member);
+    for (const member of memberships) {
+      member.noted = -1;
+      member.channel.group(this.form).mute(member, false);
+    }
   }
 
   #note(member: Member) {
@@ -91,10 +95,12 @@ export class Session extends Member {
     member.channel.group(this.form).mute(member, true);
   }
 
-  #tell(member: Member) {
-    const missed = member.channel.positionOf(member) - member.noted;
-    member.noted = -1;
-    member.channel.group(this.form).mute(member, false);
-    if (missed > 0 && this.v1) this.say(laggedFrame(roomOf(member.channel.key), missed, 'slow'));
+  /** Tells what was missed up to now; false where even that was dropped. */
+  #tell(member: Member): boolean {
+    const position = member.channel.positionOf(member);
+    const missed = position - member.noted;
+    if (missed > 0 && this.v1 && !this.say(laggedFrame(roomOf(member.channel.key), missed, 'slow'))) return false;
+    member.noted = position;
+    return true;
   }
 }

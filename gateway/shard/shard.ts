@@ -1,4 +1,4 @@
-import { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
+import { CloseCode, closeReason } from '@pushcluster/protocol/closeCodes.ts';
 import type { Question } from '@pushcluster/protocol/control.ts';
 import {
   type ClientFrame,
@@ -46,6 +46,9 @@ export class Shard {
   /** Opened, and still to send their first AUTH: nothing goes to them. */
   readonly #unauthorized = new Set<Session>();
   #connections = 0;
+  /** Connections that were asked to leave, or are being closed. */
+  #moving = 0;
+  #rooms = 0;
   #lastId = 0;
   #lastTurn = 0;
 
@@ -64,10 +67,13 @@ export class Shard {
     return this.#connections;
   }
 
+  /** Connections that `move` would still have to ask. */
+  get unasked(): number {
+    return this.#connections - this.#moving;
+  }
+
   get rooms(): number {
-    let rooms = 0;
-    for (const channel of this.#channels.values()) if (channel.key[0] === 'r') rooms++;
-    return rooms;
+    return this.#rooms;
   }
 
   // ── connections ──
@@ -97,6 +103,7 @@ export class Shard {
     for (const member of session.members) this.#remove(member);
     session.members = [];
     this.#connections--;
+    if (session.moving) this.#moving--;
     if (!this.#unauthorized.delete(session)) this.#remove(session);
     if (session.address !== undefined) this.release(session.address);
   }
@@ -109,10 +116,16 @@ export class Shard {
   /** Ends a connection with a code that says why. */
   end(session: Session, code: number, reason: string): void {
     if (session.closed) return;
-    session.moving = true;
+    this.#leaving(session);
     const level = code === CloseCode.goingAway ? 'debug' : 'info';
     this.#log[level]({ session: session.id, user: session.user, address: session.address, code, reason }, 'closing');
-    session.ws.end(code, reason);
+    session.ws.end(code, closeReason(reason));
+  }
+
+  /** It is not asked again. */
+  #leaving(session: Session) {
+    if (!session.moving) this.#moving++;
+    session.moving = true;
   }
 
   /** The socket's buffer went down. */
@@ -245,8 +258,8 @@ export class Shard {
         this.#refuse(session, id, 'room_limit', `at most ${maxPerConnection} rooms on a connection`);
         return;
       }
-      if (!existing && this.#channels.size > max) {
-        this.#refuse(session, id, 'room_limit', `at most ${max} rooms on a gateway`);
+      if (!existing && this.#rooms >= max) {
+        this.#refuse(session, id, 'room_limit', `there are ${max} rooms already`);
         return;
       }
       this.#add(this.#enter(session, existing ?? this.#channel(roomKey(room))));
@@ -284,6 +297,7 @@ export class Shard {
     if (!channel) {
       channel = new Channel(key);
       this.#channels.set(key, channel);
+      if (roomOf(key) !== undefined) this.#rooms++;
     }
     return channel;
   }
@@ -313,7 +327,7 @@ export class Shard {
 
   #forgetIfEmpty(channel: Channel) {
     if (channel === this.#all || channel.mask !== 0 || channel.active || channel.jobs.length > 0) return;
-    this.#channels.delete(channel.key);
+    if (this.#channels.delete(channel.key) && roomOf(channel.key) !== undefined) this.#rooms--;
   }
 
   #dropped(session: Session) {
@@ -375,10 +389,13 @@ export class Shard {
     }
   }
 
-  /** Closes the user's sessions opened until `at` (milliseconds since the epoch), but not the session `keep`. */
+  /**
+   * Closes the user's sessions opened before `at` (milliseconds since the epoch). With `keep`, the session that was just
+   * opened here, also the others of the same moment; without, those stay: elsewhere theirs would be closed for ours.
+   */
   replace(user: string, at: number, keep?: number): void {
     for (const session of this.#sessionsOf(user))
-      if (session.id !== keep && session.openedAt <= at)
+      if (session.id !== keep && (session.openedAt < at || (keep !== undefined && session.openedAt === at)))
         this.end(session, CloseCode.replaced, 'the user opened a newer connection');
   }
 
@@ -399,6 +416,11 @@ export class Shard {
   /** Asks or makes up to `count` connections that were not asked yet to leave: v1 by RECONNECT, others by 1012. */
   move(count: number, withinMs: number): void {
     let left = count;
+    for (const session of [...this.#unauthorized]) {
+      if (left === 0) return;
+      left--;
+      this.end(session, CloseCode.goingAway, 'this gateway is leaving');
+    }
     for (const group of this.#all.groups) {
       for (const member of [...group.members]) {
         if (left === 0) return;
@@ -409,7 +431,7 @@ export class Shard {
           this.end(session, CloseCode.goingAway, 'this gateway is leaving');
           continue;
         }
-        session.moving = true;
+        this.#leaving(session);
         session.say(reconnectFrame(withinMs));
         setTimeout(() => this.end(session, CloseCode.goingAway, 'this gateway is leaving'), withinMs);
       }
