@@ -127,7 +127,7 @@ describe('id runs', () => {
         skip: fc.constantFrom(0, 0, 1, 5),
         count: fc.integer({ min: 1, max: 4 }),
       }),
-      { maxLength: 30 },
+      { maxLength: 30, size: 'max' },
     );
     fc.assert(
       fc.property(chunks, (parts) => {

@@ -63,7 +63,7 @@ describe('the publishers of a subject', () => {
       fate: fc.constantFrom('comes', 'comes', 'comes', 'lost', 'twice'),
     });
     fc.assert(
-      fc.property(fc.array(message, { maxLength: 60 }), (messages) => {
+      fc.property(fc.array(message, { maxLength: 60, size: 'max' }), (messages) => {
         const publishers = subscribed();
         const published = new Map<string, number>();
         const seen = new Map<string, number>();

@@ -114,7 +114,7 @@ const advance = fc.record({ type: fc.constant('advance' as const), ms: fc.consta
 const change = fc.record({ type: fc.constant('rules' as const), rules });
 const steps = fc.array(
   fc.oneof({ weight: 5, arbitrary: offer }, { weight: 4, arbitrary: advance }, { weight: 1, arbitrary: change }),
-  { maxLength: 60 },
+  { maxLength: 60, size: 'max' },
 );
 
 function play(player: Player, script: readonly Step[], after: (step: Step) => void = () => {}) {
@@ -298,7 +298,7 @@ describe('an overloaded window', () => {
       changes,
       fc.tuple(changes, overload).map(([change, overload]) => ({ ...change, rules: { ...change.rules, overload } })),
     );
-    const script = fc.array(fc.oneof(offer, advance, either), { maxLength: 60 });
+    const script = fc.array(fc.oneof(offer, advance, either), { maxLength: 60, size: 'max' });
     fc.assert(
       fc.property(rules, overload, script, (base, overload, script) => {
         const player = new Player({ ...base, overload });
