@@ -34,7 +34,7 @@ typedef enum { CONNECTING, HANDSHAKE, OPEN, CLOSED } Phase;
 typedef struct {
   int fd;
   uint8_t phase, joined, slow, carried;
-  uint8_t carry[CARRY];  // the start of a frame that came in pieces; while shaking hands: the end of what came
+  uint8_t carry[CARRY];  // the start of a frame that came in pieces; while shaking hands: the last four that came
   Frame *frame;          // the frame that it is in the middle of
   uint64_t offset;
   uint64_t mark;  // of the last item; 0: none since `start`
@@ -355,13 +355,24 @@ static void feed(Connection *c, const uint8_t *p, size_t n, uint64_t now) {
   }
 }
 
-// The answer's status line and headers; what follows them are frames already.
-static void read_handshake(Connection *c, uint8_t *p, size_t n, uint64_t now) {
-  // The answers are far smaller than a read, and come in one piece from all servers here: a cut one is a failure.
-  uint8_t *end_of_headers = memmem(p, n, "\r\n\r\n", 4);
-  int status = 0;
-  if (n > 12 && !memcmp(p, "HTTP/1.1 ", 9)) status = atoi((char *)p + 9);
-  if (status != 101 || !end_of_headers) {
+// The answer's status line and headers, which may come in pieces; what follows them are frames already. Meanwhile
+// `mark` counts bytes, `offset` is the status, and `carry` holds the last four bytes.
+static void read_handshake(Connection *c, const uint8_t *p, size_t n, uint64_t now) {
+  size_t rest = 0;
+  int whole = 0;
+  while (rest < n && !whole) {
+    uint64_t at = c->mark++;
+    uint8_t byte = p[rest++];
+    // "HTTP/1.1 101": the status is at 9 to 11.
+    if (at >= 9 && at <= 11) c->offset = c->offset * 10 + (uint64_t)(byte - '0');
+    memmove(c->carry, c->carry + 1, 3);
+    c->carry[3] = byte;
+    whole = !memcmp(c->carry, "\r\n\r\n", 4);
+  }
+  if (!whole) return;
+  int status = (int)c->offset;
+  c->offset = c->mark = 0;
+  if (status != 101) {
     end(c, status);
     return;
   }
@@ -370,8 +381,7 @@ static void read_handshake(Connection *c, uint8_t *p, size_t n, uint64_t now) {
   opened++;
   histogram_add(&handshakes, now - c->began);
   greet(c);
-  uint8_t *rest = end_of_headers + 4;
-  feed(c, rest, n - (size_t)(rest - p), now);
+  feed(c, p + rest, n - rest, now);
 }
 
 static void on_event(Connection *c, uint32_t events) {
@@ -448,7 +458,7 @@ static void clear(void) {
   getrusage(RUSAGE_SELF, &count.usage);
   // A stopped reader's mark stays: what it misses meanwhile shows when it reads on.
   for (int i = 0; i < started; i++)
-    if (!connections[i].slow) connections[i].mark = 0;
+    if (connections[i].phase == OPEN && !connections[i].slow) connections[i].mark = 0;
 }
 
 static void set_slow(int percent) {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { Socket } from 'node:net';
+import { createServer, Socket } from 'node:net';
 import { after, test } from 'node:test';
 import { constants, deflateRawSync } from 'node:zlib';
 import { type WebSocket, WebSocketServer } from 'ws';
@@ -116,6 +116,32 @@ test('frames in any pieces are put together, and pings between them are answered
     while (pongs.length < 5) await once(socket!, 'pong');
     assert.deepEqual(pongs, ['ping 1', 'ping 2', 'ping 5', 'ping 700', 'ping 1']);
   });
+});
+
+test('an answer to the handshake may come in pieces, a refusal too, and frames may follow in the same packet', async () => {
+  const accepted = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n';
+  const refused = 'HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n';
+  let connection = 0;
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    socket.once('data', async () => {
+      const answer = [accepted, refused][connection++ % 2]!;
+      for (const byte of answer.slice(0, -1)) await new Promise((resolve) => socket.write(byte, resolve));
+      socket.write(Buffer.concat([Buffer.from(answer.slice(-1)), frameOf(0x81, Buffer.from('{"@":1,"t":1}'))]));
+    });
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('the server has no port');
+  const audience = new Audience({ port: address.port, path: '/', room: '', ready: '' });
+  const opened = await audience.tryOpen(6);
+  assert.deepEqual(
+    { joined: opened.joined, failed: opened.failed, refused: opened.refused },
+    { joined: 3, failed: 3, refused: { 429: 3 } },
+  );
+  assert.equal((await arrived(audience, 3)).items, 3);
+  await audience.actor.stop();
+  server.close();
 });
 
 test('closes are counted by their codes', async () => {
