@@ -160,7 +160,9 @@ class End {
   reset(): void {
     this.held = undefined;
     this.#broken = true;
-    if (!this.socket.destroyed) this.socket.resetAndDestroy();
+    // While its FIN is on the way a socket can't be reset: Node would keep its handle, and spin at the process's end.
+    if (this.socket.writableEnded && !this.socket.writableFinished) this.socket.destroy();
+    else if (!this.socket.destroyed) this.socket.resetAndDestroy();
   }
 
   #tellEnd(): void {
