@@ -40,8 +40,12 @@ test-integration: $(SDK) ## Integration tests against real servers (FILES="test/
 	@$(READY) && exec node scripts/test.ts integration $(FILES)
 
 .PHONY: bench
-bench: ## Performance suite (CASE=merged for one, QUICK=1, PEERS=1): a table here, JSON in bench-results/
-	@$(READY) && exec node test/bench/bench.ts $(ARGS)
+bench: ## Performance suite: a table here, JSON in bench-results/ (CASE="merged,latency" for some, QUICK=1, PAIRS=1, PEERS=1)
+	@$(READY) && exec node test/bench/bench.ts
+
+.PHONY: screenshot
+screenshot: $(SDK) ## Make docs/images/console.png in a real Chromium
+	@$(READY) && exec node test/screenshot.ts
 
 .PHONY: format
 format: ## Format and lint the sources, fixing what can be fixed
