@@ -9,6 +9,21 @@ const SLICE_MS = 8;
 const STRIDE = 64;
 const DROPPED = 2;
 
+/** The event loop as a shard's rules see it: tests put in their own. */
+export type Loop = {
+  /** Milliseconds; only differences count. */
+  now(): number;
+  /** Calls `run` in the loop's next turn. */
+  soon(run: () => void): void;
+};
+
+export const systemLoop: Loop = {
+  now: () => performance.now(),
+  soon: (run) => {
+    setImmediate(run);
+  },
+};
+
 export type BroadcasterHooks = {
   /** `size` bytes of a frame are done with. */
   done(size: number): void;
@@ -22,15 +37,14 @@ export type BroadcasterHooks = {
 export class Broadcaster {
   readonly #counts: ShardCounts;
   readonly #hooks: BroadcasterHooks;
-  readonly #now: () => number;
+  readonly #loop: Loop;
   #turn: Channel[] = [];
   #scheduled = false;
 
-  /** @param now milliseconds */
-  constructor(counts: ShardCounts, hooks: BroadcasterHooks, now: () => number = () => performance.now()) {
+  constructor(counts: ShardCounts, hooks: BroadcasterHooks, loop: Loop) {
     this.#counts = counts;
     this.#hooks = hooks;
-    this.#now = now;
+    this.#loop = loop;
   }
 
   push(channel: Channel, job: Job): void {
@@ -42,9 +56,9 @@ export class Broadcaster {
   #schedule() {
     if (this.#scheduled || this.#turn.length === 0) return;
     this.#scheduled = true;
-    setImmediate(() => {
+    this.#loop.soon(() => {
       this.#scheduled = false;
-      this.#run(this.#now() + SLICE_MS);
+      this.#run(this.#loop.now() + SLICE_MS);
       this.#schedule();
     });
   }
@@ -57,7 +71,7 @@ export class Broadcaster {
       const more = this.#advance(channel, deadline);
       if (more) this.#turn.push(channel);
       else this.#hooks.idle(channel);
-      if (this.#now() >= deadline) {
+      if (this.#loop.now() >= deadline) {
         this.#turn = round.slice(i + 1).concat(this.#turn);
         return;
       }
@@ -77,7 +91,7 @@ export class Broadcaster {
       }
       channel.finish();
       if (job.size > 0) this.#hooks.done(job.size);
-      if (channel.jobs.length > 0 && this.#now() >= deadline) return true;
+      if (channel.jobs.length > 0 && this.#loop.now() >= deadline) return true;
     }
   }
 
@@ -103,7 +117,7 @@ export class Broadcaster {
           sent++;
         }
       }
-      if (group.cursor < group.end && this.#now() >= deadline) {
+      if (group.cursor < group.end && this.#loop.now() >= deadline) {
         through = false;
         break;
       }

@@ -52,6 +52,8 @@ export class Group {
 
   /** Moves the member at `from` into the hole; the hole is then there. */
   #fill(hole: number, from: number): number {
+    // The hole still holds a member that was moved out of it: it must not be given this place again.
+    if (hole === from) return from;
     const moved = this.members[from]!;
     this.members[hole] = moved;
     this.sockets[hole] = this.sockets[from];

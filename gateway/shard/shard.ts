@@ -18,7 +18,7 @@ import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { ALL, type ChannelKey, roomKey, roomOf, userKey } from '../channelKey.ts';
 import type { FrameMessage, ShardAnswer, ShardMessage } from '../wire.ts';
-import { Broadcaster } from './broadcaster.ts';
+import { Broadcaster, type BroadcasterHooks, type Loop, systemLoop } from './broadcaster.ts';
 import { Channel, Member } from './channel.ts';
 import { increment, newCounts } from './counts.ts';
 import { Expiries } from './expiries.ts';
@@ -39,6 +39,7 @@ export class Shard {
   verifier: TokenVerifier | undefined;
   readonly #log: Logger;
   readonly #tell: (message: ShardMessage) => void;
+  readonly #loop: Loop;
   readonly #all = new Channel(ALL);
   readonly #channels = new Map<ChannelKey, Channel>([[ALL, this.#all]]);
   readonly #broadcaster: Broadcaster;
@@ -52,15 +53,17 @@ export class Shard {
   #lastId = 0;
   #lastTurn = 0;
 
-  constructor(settings: Settings, log: Logger, tell: (message: ShardMessage) => void) {
+  constructor(settings: Settings, log: Logger, tell: (message: ShardMessage) => void, loop: Loop = systemLoop) {
     this.settings = settings;
     this.#log = log;
     this.#tell = tell;
-    this.#broadcaster = new Broadcaster(this.counts, {
+    this.#loop = loop;
+    const hooks: BroadcasterHooks = {
       done: (size) => tell({ type: 'done', bytes: size }),
       dropped: (session) => this.#dropped(session),
       idle: (channel) => this.#forgetIfEmpty(channel),
-    });
+    };
+    this.#broadcaster = new Broadcaster(this.counts, hooks, loop);
   }
 
   get connections(): number {
@@ -333,7 +336,7 @@ export class Shard {
   #dropped(session: Session) {
     if (this.settings.gateway.slowConsumer.policy !== 'close') return;
     // Closing changes the group that is being walked.
-    setImmediate(() => this.end(session, CloseCode.slowConsumer, 'reads too slowly'));
+    this.#loop.soon(() => this.end(session, CloseCode.slowConsumer, 'reads too slowly'));
   }
 
   // ── what the hub says ──

@@ -1,0 +1,145 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { Form } from '@pushcluster/protocol/frames.ts';
+import fc from 'fast-check';
+import { ALL, roomKey } from '../channelKey.ts';
+import { Channel, Group, Member } from './channel.ts';
+import type { Job } from './job.ts';
+import { Session } from './session.ts';
+import { FakeSocket } from './simulation.ts';
+
+const all = new Channel(ALL);
+let lastId = 0;
+
+function session(form: Form = Form.v1): Session {
+  return new Session(++lastId, new FakeSocket(), form, all, undefined);
+}
+
+function memberOf(channel: Channel, of = session()): Member {
+  const member = new Member(channel);
+  member.session = of;
+  of.members.push(member);
+  return member;
+}
+
+function job(items: number): Job {
+  return { items, waves: [undefined, undefined, undefined], ages: [], size: 0 };
+}
+
+const step = fc.oneof(
+  { weight: 4, arbitrary: fc.record({ what: fc.constant('add' as const), n: fc.constant(0) }) },
+  { weight: 3, arbitrary: fc.record({ what: fc.constant('remove' as const), n: fc.nat({ max: 1_000 }) }) },
+  { weight: 1, arbitrary: fc.record({ what: fc.constant('begin' as const), n: fc.constant(0) }) },
+  { weight: 3, arbitrary: fc.record({ what: fc.constant('advance' as const), n: fc.integer({ min: 1, max: 4 }) }) },
+);
+
+describe('a group', () => {
+  it('gives a job to each member that was there when it began and stayed, once, and to no newcomer', () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 200, size: 'max' }), (steps) => {
+        const channel = new Channel(roomKey('r'));
+        const group = new Group();
+        let present: Member[] = [];
+        let running: { due: Set<Member>; got: Set<Member> } | undefined;
+        const finishIfThrough = () => {
+          if (!running || group.cursor < group.end) return;
+          const stayed = [...running.due].filter((member) => present.includes(member));
+          for (const member of stayed) assert.ok(running.got.has(member), 'a member was passed over');
+          running = undefined;
+          group.cursor = 0;
+          group.end = 0;
+        };
+        for (const { what, n } of steps) {
+          if (what === 'add') {
+            const member = memberOf(channel);
+            group.add(member);
+            present.push(member);
+          } else if (what === 'remove') {
+            const member = present[n % Math.max(1, present.length)];
+            if (!member) continue;
+            group.remove(member);
+            present = present.filter((other) => other !== member);
+          } else if (what === 'begin') {
+            if (running) continue;
+            running = { due: new Set(present), got: new Set() };
+            group.cursor = 0;
+            group.end = group.members.length;
+          } else if (running) {
+            for (let i = 0; i < n && group.cursor < group.end; i++) {
+              const member = group.members[group.cursor++]!;
+              assert.ok(running.due.has(member), 'a newcomer got it');
+              assert.ok(!running.got.has(member), 'a member got it twice');
+              assert.ok(present.includes(member), 'one that left got it');
+              running.got.add(member);
+            }
+          }
+          finishIfThrough();
+          assert.equal(group.members.length, present.length);
+          assert.deepEqual(new Set(group.members), new Set(present));
+          for (const [i, member] of group.members.entries()) {
+            assert.equal(member.index, i);
+            assert.equal(group.sockets[i], member.session.ws, 'a socket at the place of another member');
+          }
+          assert.equal(group.sockets.length, group.members.length);
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('keeps no socket of a member that is muted, or that joins while it lags', () => {
+    const channel = new Channel(roomKey('r'));
+    const group = channel.group(Form.v1);
+    const first = memberOf(channel);
+    const slow = memberOf(channel);
+    slow.session.lagging = true;
+    group.add(first);
+    group.add(slow);
+    assert.deepEqual(group.sockets, [first.session.ws, undefined]);
+    group.mute(first, true);
+    group.mute(slow, false);
+    assert.deepEqual(group.sockets, [undefined, slow.session.ws]);
+    group.remove(first);
+    assert.deepEqual(group.sockets, [slow.session.ws]);
+  });
+});
+
+describe('a channel', () => {
+  it('knows the forms of its members', () => {
+    const channel = new Channel(roomKey('r'));
+    assert.equal(channel.mask, 0);
+    const member = memberOf(channel, session(Form.deflate));
+    channel.group(Form.deflate).add(member);
+    channel.group(Form.plain).add(memberOf(channel, session(Form.plain)));
+    assert.equal(channel.mask, Form.deflate | Form.plain);
+    assert.equal(channel.size, 2);
+    channel.group(Form.deflate).remove(member);
+    assert.equal(channel.mask, Form.plain);
+  });
+
+  it('says of each member how many items have passed it, also in the middle of a job', () => {
+    const channel = new Channel(roomKey('r'));
+    const group = channel.group(Form.v1);
+    const [first, second] = [memberOf(channel), memberOf(channel)];
+    group.add(first);
+    group.add(second);
+    channel.jobs.push(job(3), job(4));
+    channel.begin();
+    group.cursor = 1;
+    const late = memberOf(channel);
+    group.add(late);
+    const plain = memberOf(channel, session(Form.plain));
+    channel.group(Form.plain).add(plain);
+    assert.deepEqual(
+      [first, second, late, plain].map((member) => channel.positionOf(member)),
+      [3, 0, 3, 3],
+    );
+    channel.finish();
+    assert.equal(channel.positionOf(second), 3);
+    channel.begin();
+    assert.equal(channel.positionOf(late), 3, 'the second job is for it too');
+    channel.finish();
+    assert.equal(channel.position, 7);
+    assert.equal(channel.begin(), undefined);
+  });
+});
