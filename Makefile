@@ -40,7 +40,7 @@ test-integration: $(SDK) ## Integration tests against real servers (FILES="test/
 	@$(READY) && exec node scripts/test.ts integration $(FILES)
 
 .PHONY: bench
-bench: ## Performance suite: a table here, JSON in bench-results/ (CASE="merged,latency" for some, QUICK=1, PAIRS=1, PEERS=1)
+bench: ## Performance suite (CASE=merged for one, QUICK=1, PAIRS=1, PEERS=1): a table here, JSON in bench-results/
 	@$(READY) && exec node test/bench/bench.ts
 
 .PHONY: screenshot
