@@ -67,6 +67,27 @@ test('a reload that names a missing file lets nobody in by it, and never everybo
   keys.close();
 });
 
+test('a key whose file arrives after the settings that name it counts then', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const keys = new ApiKeys([], log);
+  keys.update([{ name: 'late', file: join(folder, 'late') }]);
+  t.mock.timers.tick(2_000);
+  assert.throws(() => keys.identify('Bearer key-late'), { code: 'unauthorized' });
+  keyFile('late', 'key-late');
+  t.mock.timers.tick(2_000);
+  assert.equal(keys.identify('Bearer key-late').name, 'late');
+  keys.close();
+});
+
+test('a key that stays keeps its last value though its file is gone when the settings change', () => {
+  const file = keyFile('stays', 'key-stays');
+  const keys = new ApiKeys([{ name: 'before', file }], log);
+  rmSync(file);
+  keys.update([{ name: 'after', file }]);
+  assert.equal(keys.identify('Bearer key-stays').name, 'after');
+  keys.close();
+});
+
 test('a scope allows what it names and the refusal says what it lacks', () => {
   const caller: Caller = {
     name: 'comments',

@@ -20,6 +20,9 @@ export type Act =
   | { type: 'disconnect_room'; room: string }
   | { type: 'read' };
 
+/** Between looks for a key's file that isn't there. */
+const RETRY_MS = 2_000;
+
 type Entry = { caller: Caller; file: SecretFile; digests: Buffer[] };
 
 /** The configured API keys. The files are read again when they change; the list follows the settings by `update`. */
@@ -27,6 +30,7 @@ export class ApiKeys {
   readonly #log: Logger;
   #entries: Entry[] = [];
   #configured = 0;
+  #retry: NodeJS.Timeout | undefined;
 
   /** @throws Error with a sentence where a key's file can't be read or holds nothing */
   constructor(keys: readonly ApiKey[], log: Logger) {
@@ -45,19 +49,26 @@ export class ApiKeys {
     return this.#configured > 0;
   }
 
-  /** Takes another list of keys. One whose file is useless lets nobody in, and is logged; the others count. */
+  /**
+   * Takes another list of keys; a file that stays is not opened again. One whose file is useless lets nobody in until
+   * it is there (a Secret may arrive after the settings that name it), and is logged; the others count.
+   */
   update(keys: readonly ApiKey[]) {
+    clearTimeout(this.#retry);
     const old = this.#entries;
     this.#entries = [];
     this.#configured = keys.length;
+    const useless: ApiKey[] = [];
     for (const key of keys) {
-      try {
-        this.#entries.push(this.#open(key));
-      } catch (error) {
-        this.#log.error({ key: key.name, err: error }, 'this API key lets nobody in: its file is useless');
-      }
+      const kept = old.findIndex((entry) => entry.file.path === key.file);
+      const [entry] = kept < 0 ? [] : old.splice(kept, 1);
+      if (entry) {
+        entry.caller = { name: key.name, scope: key.scope };
+        this.#entries.push(entry);
+      } else if (!this.#add(key)) useless.push(key);
     }
     for (const entry of old) entry.file.close();
+    this.#retryLater(useless);
   }
 
   /**
@@ -76,8 +87,24 @@ export class ApiKeys {
   }
 
   close() {
+    clearTimeout(this.#retry);
     for (const entry of this.#entries) entry.file.close();
     this.#entries = [];
+  }
+
+  #add(key: ApiKey): boolean {
+    try {
+      this.#entries.push(this.#open(key));
+      return true;
+    } catch (error) {
+      this.#log.error({ key: key.name, err: error }, 'this API key lets nobody in: its file is useless');
+      return false;
+    }
+  }
+
+  #retryLater(useless: readonly ApiKey[]) {
+    if (useless.length === 0) return;
+    this.#retry = setTimeout(() => this.#retryLater(useless.filter((key) => !this.#add(key))), RETRY_MS).unref();
   }
 
   #open(key: ApiKey): Entry {
