@@ -62,6 +62,7 @@ export class Standalone {
   }
 }
 
-export async function startStandalone(): Promise<Standalone> {
-  return new Standalone(await freePorts(3)).ready();
+/** @param ports of gateway, push API and admin; free ones where absent */
+export async function startStandalone(ports?: readonly number[]): Promise<Standalone> {
+  return new Standalone(ports ?? (await freePorts(3))).ready();
 }

@@ -2,12 +2,12 @@ import Danmaku from './danmaku.js';
 import { find, make } from './find.js';
 
 /** Pixels a second, and how long a comment of usual length takes to enter whole: then its line is free for the next. */
-const SPEED = 180;
-const ENTRANCE_MS = 1_400;
+const SPEED = 200;
+const ENTRANCE_MS = 2_000;
 /** Height of a line, as the style sheet has it, in pixels. */
 const LINE = 36;
 /** Comments that wait for a line at most, and lines of the calm list. Nobody reads more: they are counted. */
-const MOST_WAITING = 12;
+const MOST_WAITING = 10;
 const CALM_LINES = 8;
 /** The library keeps what has flown by: it is made anew after so many, when the sky is empty, or at the latest after the second. */
 const RENEW = 500;
