@@ -280,6 +280,9 @@ export const STATIC_KEYS = [
   'gateway.idleTimeout',
   'gateway.slowConsumer.maxBuffer',
   'gateway.batching.compression',
+  // A process is given its time to leave when it is started.
+  'gateway.drain.settle',
+  'gateway.drain.timeout',
   'gateway.console',
   'gateway.echo',
   'logic.host',

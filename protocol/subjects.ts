@@ -25,6 +25,15 @@ export class Subjects {
     this.session = `${prefix}.ctl.session`;
   }
 
+  /** What each role says and hears, as NATS permissions: a gateway can't publish a push. */
+  get permissions() {
+    const [pushes, stats, replies] = [`${this.#prefix}.out.>`, this.everyStat, `${this.#prefix}.ctl.reply.*`];
+    return {
+      gateway: { publish: [stats, replies, this.session], subscribe: [pushes, this.command, this.session] },
+      logic: { publish: [pushes, this.command], subscribe: [stats, replies] },
+    };
+  }
+
   /** Pushes to one room. */
   room(room: string): string {
     return `${this.#prefix}.out.room.${roomToken(room)}`;

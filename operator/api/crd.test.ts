@@ -79,8 +79,8 @@ describe('the CRD', () => {
     });
   });
 
-  it('is found by kubectl as pc, and scaled by its gateways', () => {
-    assert.deepEqual(crd().spec.names.shortNames, ['pc']);
+  it('is found by kubectl under short names, and scaled by its gateways', () => {
+    assert.deepEqual(crd().spec.names.shortNames, ['pc', 'push']);
     for (const path of Object.values(version.subresources.scale)) {
       let schema: Schema | undefined = root;
       for (const key of path.slice(1).split('.')) schema = schema?.properties?.[key];

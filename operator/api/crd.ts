@@ -58,7 +58,14 @@ export function crd() {
     spec: {
       group: GROUP,
       scope: 'Namespaced',
-      names: { kind: KIND, listKind: `${KIND}List`, plural: PLURAL, singular: KIND.toLowerCase(), shortNames: ['pc'] },
+      // kubectl takes `pc` for the built-in PriorityClass, whatever we say: hence a second one.
+      names: {
+        kind: KIND,
+        listKind: `${KIND}List`,
+        plural: PLURAL,
+        singular: KIND.toLowerCase(),
+        shortNames: ['pc', 'push'],
+      },
       versions: [
         {
           name: VERSION,

@@ -19,48 +19,54 @@ const Quantity = extended(z.union([z.number(), z.string()]), {
 const amounts = extended(z.record(z.string(), Quantity), { maxProperties: 32 });
 
 export const Resources = z.object({
-  requests: amounts.optional().describe('What the scheduler sets aside.'),
-  limits: amounts.optional().describe('What the container gets at most. Requests that are left out are as limits.'),
+  requests: amounts.exactOptional().describe('What the scheduler sets aside.'),
+  limits: amounts
+    .exactOptional()
+    .describe('What the container gets at most. Requests that are left out are as limits.'),
 });
 
 export const LocalReference = z.object({ name: nameSchema.describe('Name of the object, in this namespace.') });
 
 const LabelSelector = z.object({
-  matchLabels: z.record(z.string(), z.string()).optional(),
+  matchLabels: z.record(z.string(), z.string()).exactOptional(),
   matchExpressions: z
-    .array(z.object({ key: z.string(), operator: z.string(), values: z.array(z.string()).optional() }))
-    .optional(),
+    .array(z.object({ key: z.string(), operator: z.string(), values: z.array(z.string()).exactOptional() }))
+    .exactOptional(),
 });
 
 const Toleration = z.object({
-  key: z.string().optional(),
-  operator: z.string().optional(),
-  value: z.string().optional(),
-  effect: z.string().optional(),
-  tolerationSeconds: int.optional(),
+  key: z.string().exactOptional(),
+  operator: z.string().exactOptional(),
+  value: z.string().exactOptional(),
+  effect: z.string().exactOptional(),
+  tolerationSeconds: int.exactOptional(),
 });
 
-const NodeRequirement = z.object({ key: z.string(), operator: z.string(), values: z.array(z.string()).optional() });
+const NodeRequirement = z.object({
+  key: z.string(),
+  operator: z.string(),
+  values: z.array(z.string()).exactOptional(),
+});
 
 const NodeSelectorTerm = z.object({
-  matchExpressions: z.array(NodeRequirement).optional(),
-  matchFields: z.array(NodeRequirement).optional(),
+  matchExpressions: z.array(NodeRequirement).exactOptional(),
+  matchFields: z.array(NodeRequirement).exactOptional(),
 });
 
 const PodAffinityTerm = z.object({
   topologyKey: z.string(),
-  labelSelector: LabelSelector.optional(),
-  namespaces: z.array(z.string()).optional(),
-  namespaceSelector: LabelSelector.optional(),
-  matchLabelKeys: z.array(z.string()).optional(),
-  mismatchLabelKeys: z.array(z.string()).optional(),
+  labelSelector: LabelSelector.exactOptional(),
+  namespaces: z.array(z.string()).exactOptional(),
+  namespaceSelector: LabelSelector.exactOptional(),
+  matchLabelKeys: z.array(z.string()).exactOptional(),
+  mismatchLabelKeys: z.array(z.string()).exactOptional(),
 });
 
 const PodAffinity = z.object({
-  requiredDuringSchedulingIgnoredDuringExecution: z.array(PodAffinityTerm).optional(),
+  requiredDuringSchedulingIgnoredDuringExecution: z.array(PodAffinityTerm).exactOptional(),
   preferredDuringSchedulingIgnoredDuringExecution: z
     .array(z.object({ weight: int.min(1).max(100), podAffinityTerm: PodAffinityTerm }))
-    .optional(),
+    .exactOptional(),
 });
 
 const Affinity = z.object({
@@ -68,25 +74,25 @@ const Affinity = z.object({
     .object({
       requiredDuringSchedulingIgnoredDuringExecution: z
         .object({ nodeSelectorTerms: z.array(NodeSelectorTerm) })
-        .optional(),
+        .exactOptional(),
       preferredDuringSchedulingIgnoredDuringExecution: z
         .array(z.object({ weight: int.min(1).max(100), preference: NodeSelectorTerm }))
-        .optional(),
+        .exactOptional(),
     })
-    .optional(),
-  podAffinity: PodAffinity.optional(),
-  podAntiAffinity: PodAffinity.optional(),
+    .exactOptional(),
+  podAffinity: PodAffinity.exactOptional(),
+  podAntiAffinity: PodAffinity.exactOptional(),
 });
 
 const TopologySpreadConstraint = z.object({
   maxSkew: int.min(1),
   topologyKey: z.string(),
   whenUnsatisfiable: z.enum(['DoNotSchedule', 'ScheduleAnyway']),
-  labelSelector: LabelSelector.optional(),
-  matchLabelKeys: z.array(z.string()).optional(),
-  minDomains: int.min(1).optional(),
-  nodeAffinityPolicy: z.enum(['Honor', 'Ignore']).optional(),
-  nodeTaintsPolicy: z.enum(['Honor', 'Ignore']).optional(),
+  labelSelector: LabelSelector.exactOptional(),
+  matchLabelKeys: z.array(z.string()).exactOptional(),
+  minDomains: int.min(1).exactOptional(),
+  nodeAffinityPolicy: z.enum(['Honor', 'Ignore']).exactOptional(),
+  nodeTaintsPolicy: z.enum(['Honor', 'Ignore']).exactOptional(),
 });
 
 export const Placement = z.object({
@@ -94,21 +100,20 @@ export const Placement = z.object({
     .default({})
     .describe('Labels that a node must have.'),
   tolerations: z.array(Toleration).max(64).default([]).describe('Taints that pods may run beside.'),
-  affinity: Affinity.optional().describe('As in a pod.'),
+  affinity: Affinity.exactOptional().describe('As in a pod.'),
   topologySpreadConstraints: z
     .array(TopologySpreadConstraint)
     .max(16)
-    .optional()
+    .exactOptional()
     .describe(
       'As in a pod; a selector that is left out selects the pods of this role. Absent: spread over nodes and zones as well as can be.',
     ),
-  priorityClassName: z.string().max(253).optional().describe('PriorityClass of the pods.'),
+  priorityClassName: z.string().max(253).exactOptional().describe('PriorityClass of the pods.'),
 });
 
 const ScalingRules = z.object({
-  stabilizationWindowSeconds: int.min(0).max(3_600).optional(),
-  selectPolicy: z.enum(['Max', 'Min', 'Disabled']).optional(),
-  tolerance: Quantity.optional(),
+  stabilizationWindowSeconds: int.min(0).max(3_600).exactOptional(),
+  selectPolicy: z.enum(['Max', 'Min', 'Disabled']).exactOptional(),
   policies: z
     .array(
       z.object({
@@ -118,10 +123,13 @@ const ScalingRules = z.object({
       }),
     )
     .max(16)
-    .optional(),
+    .exactOptional(),
 });
 
-export const ScalingBehavior = z.object({ scaleUp: ScalingRules.optional(), scaleDown: ScalingRules.optional() });
+export const ScalingBehavior = z.object({
+  scaleUp: ScalingRules.exactOptional(),
+  scaleDown: ScalingRules.exactOptional(),
+});
 
 export const Condition = z.object({
   type: z.string().max(316),
@@ -129,5 +137,5 @@ export const Condition = z.object({
   reason: z.string().max(1_024),
   message: z.string().max(32_768),
   lastTransitionTime: extended(z.string(), { format: 'date-time' }),
-  observedGeneration: int.optional(),
+  observedGeneration: int.exactOptional(),
 });

@@ -17,50 +17,50 @@ export const MAX_NAME_LENGTH = 36;
 const count = z.number().int().min(0);
 
 export const Status = z.object({
-  observedGeneration: count.optional().describe('The generation that this status is about.'),
-  version: z.string().optional().describe("Tag or digest of the gateways' image."),
+  observedGeneration: count.exactOptional().describe('The generation that this status is about.'),
+  version: z.string().exactOptional().describe("Tag or digest of the gateways' image."),
   conditions: extended(z.array(Condition), {
     'x-kubernetes-list-type': 'map',
     'x-kubernetes-list-map-keys': ['type'],
   })
-    .optional()
+    .exactOptional()
     .describe('Ready, Available, Progressing, Degraded.'),
   gateway: z
     .object({
-      replicas: count.optional().describe('Gateways that are not draining.'),
-      readyReplicas: count.optional().describe('Of them, those that are ready.'),
-      draining: count.optional().describe('Gateways that are draining.'),
-      connections: count.optional().describe('Open connections, coarsely: every 30 s, when it changed by 5 %.'),
-      selector: z.string().optional().describe('Selects the gateway pods, for the scale subresource.'),
+      replicas: count.exactOptional().describe('Gateways that are not draining.'),
+      readyReplicas: count.exactOptional().describe('Of them, those that are ready.'),
+      draining: count.exactOptional().describe('Gateways that are draining.'),
+      connections: count.exactOptional().describe('Open connections, coarsely: every 30 s, when it changed by 5 %.'),
+      selector: z.string().exactOptional().describe('Selects the gateway pods, for the scale subresource.'),
     })
-    .optional()
+    .exactOptional()
     .describe('The gateways.'),
   logic: z
     .object({
-      replicas: count.optional().describe('Logic pods.'),
-      readyReplicas: count.optional().describe('Ready ones.'),
+      replicas: count.exactOptional().describe('Logic pods.'),
+      readyReplicas: count.exactOptional().describe('Ready ones.'),
     })
-    .optional()
+    .exactOptional()
     .describe('Logic.'),
   nats: z
     .object({
-      url: z.string().optional().describe('Where the pods find it.'),
-      replicas: count.optional().describe('Servers, where they are managed.'),
-      readyReplicas: count.optional().describe('Ready ones, where they are managed.'),
+      url: z.string().exactOptional().describe('Where the pods find it.'),
+      replicas: count.exactOptional().describe('Servers, where they are managed.'),
+      readyReplicas: count.exactOptional().describe('Ready ones, where they are managed.'),
     })
-    .optional()
+    .exactOptional()
     .describe('NATS.'),
   endpoints: z
     .object({
-      gateway: z.string().optional().describe('Where clients connect inside the cluster.'),
+      gateway: z.string().exactOptional().describe('Where clients connect inside the cluster.'),
       external: z
         .array(z.string())
-        .optional()
+        .exactOptional()
         .describe('Where clients connect from outside, as the load balancer says.'),
-      logic: z.string().optional().describe('The push API, inside the cluster.'),
-      apiKeySecret: z.string().optional().describe('The Secret of the generated API key, under `key`.'),
+      logic: z.string().exactOptional().describe('The push API, inside the cluster.'),
+      apiKeySecret: z.string().exactOptional().describe('The Secret of the generated API key, under `key`.'),
     })
-    .optional()
+    .exactOptional()
     .describe('Addresses.'),
 });
 export type Status = z.infer<typeof Status>;
@@ -74,13 +74,13 @@ export const PushCluster = z.object({
     namespace: z.string(),
     uid: z.string(),
     generation: z.number().int().default(1),
-    resourceVersion: z.string().optional(),
-    deletionTimestamp: z.union([z.string(), z.date()]).optional(),
-    labels: z.record(z.string(), z.string()).optional(),
-    annotations: z.record(z.string(), z.string()).optional(),
+    resourceVersion: z.string().exactOptional(),
+    deletionTimestamp: z.union([z.string(), z.date()]).exactOptional(),
+    labels: z.record(z.string(), z.string()).exactOptional(),
+    annotations: z.record(z.string(), z.string()).exactOptional(),
   }),
   spec: Spec.prefault({}),
-  status: Status.optional(),
+  status: Status.exactOptional(),
 });
 export type PushCluster = z.infer<typeof PushCluster>;
 

@@ -21,9 +21,7 @@ export const SAFE_SYSCTLS = [
 
 /** Labels and annotations that the operator lives by, not to be set by others. */
 const RESERVED = "k.startsWith('app.kubernetes.io/') || k.startsWith('pushcluster.dev/') || k == 'pod-template-hash'";
-const QUALIFIED_NAME =
-  "size(k) <= 317 && k.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$')";
-const LABEL_VALUE = "self[k].matches('^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$')";
+const QUALIFIED_NAME = '!format.qualifiedName().validate(k).hasValue()';
 
 const count = z.number().int().min(0).max(2_147_483_647);
 const secretKey = z
@@ -32,6 +30,11 @@ const secretKey = z
   .max(253)
   .regex(/^[-._a-zA-Z0-9]+$/);
 const pattern = z.string().min(1).max(128);
+
+const labelValue = z
+  .string()
+  .max(63)
+  .regex(/^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$/);
 
 function secretRef(key: string) {
   return z.object({
@@ -60,8 +63,13 @@ const batching = (field: string) => ({
 });
 
 const Image = z.object({
-  gateway: z.string().min(1).max(500).optional().describe("Image of the gateways. Absent: the operator's own version."),
-  logic: z.string().min(1).max(500).optional().describe("Image of logic. Absent: the operator's own version."),
+  gateway: z
+    .string()
+    .min(1)
+    .max(500)
+    .exactOptional()
+    .describe("Image of the gateways. Absent: the operator's own version."),
+  logic: z.string().min(1).max(500).exactOptional().describe("Image of logic. Absent: the operator's own version."),
   pullPolicy: z.enum(['Always', 'IfNotPresent', 'Never']).default('IfNotPresent').describe('As in a pod.'),
 });
 
@@ -69,16 +77,16 @@ const GatewayAutoscaling = ruled(
   z.object({
     minReplicas: z.number().int().min(1).max(1_000).default(2).describe('Gateways at least.'),
     maxReplicas: z.number().int().min(1).max(1_000).describe('Gateways at most.'),
-    targetConnections: count.min(1).optional().describe('Connections of a gateway, on average.'),
-    targetBytesPerSecond: count.min(1).optional().describe('Bytes a second that a gateway sends, on average.'),
+    targetConnections: count.min(1).exactOptional().describe('Connections of a gateway, on average.'),
+    targetBytesPerSecond: count.min(1).exactOptional().describe('Bytes a second that a gateway sends, on average.'),
     targetCPUUtilization: z
       .number()
       .int()
       .min(1)
       .max(1_000)
-      .optional()
+      .exactOptional()
       .describe('Per cent of the CPU request, on average.'),
-    behavior: ScalingBehavior.optional().describe(
+    behavior: ScalingBehavior.exactOptional().describe(
       'As in a HorizontalPodAutoscaler. Absent: up fast; down one by one, no sooner than a drain takes.',
     ),
   }),
@@ -113,7 +121,7 @@ const GatewayService = z.object({
     .object({
       secretName: z.string().min(1).max(253).describe('A Secret of type kubernetes.io/tls, in this namespace.'),
     })
-    .optional()
+    .exactOptional()
     .describe('Gateways speak TLS with this certificate. A renewed one is taken up live.'),
 });
 
@@ -202,23 +210,22 @@ const Gateway = ruled(
       })
       .prefault({})
       .describe('How a gateway leaves.'),
-    autoscaling: GatewayAutoscaling.optional().describe('Makes a HorizontalPodAutoscaler for `replicas`.'),
+    autoscaling: GatewayAutoscaling.exactOptional().describe('Makes a HorizontalPodAutoscaler for `replicas`.'),
     service: GatewayService.prefault({}).describe('How clients reach the gateways.'),
     resources: resources('256Mi'),
     placement,
     podTemplate: z
       .object({
         labels: ruled(
-          extended(z.record(z.string(), z.string()), { maxProperties: 64 }),
+          extended(z.record(z.string(), labelValue), { maxProperties: 64 }),
           {
             rule: `self.all(k, !(${RESERVED}))`,
             message:
               'gateway.podTemplate.labels must leave app.kubernetes.io/, pushcluster.dev/ and pod-template-hash to the operator',
           },
           {
-            rule: `self.all(k, ${QUALIFIED_NAME} && size(self[k]) <= 63 && ${LABEL_VALUE})`,
-            message:
-              'gateway.podTemplate.labels must be labels: names and values of up to 63 letters, digits, "-", "_" and "."',
+            rule: `self.all(k, ${QUALIFIED_NAME})`,
+            message: 'gateway.podTemplate.labels must have names of up to 63 letters, digits, "-", "_" and "."',
           },
         )
           .default({})
@@ -251,12 +258,13 @@ const Gateway = ruled(
       .describe('Pods use the network of their node: one a node, with a spare node for rollouts.'),
   }),
   {
-    rule: `${bytesIn('self.slowConsumer.maxBuffer')}.compareTo(${bytesIn('self.batching.maxBytes')}.add(${bytesIn('self.batching.maxBytes')})) >= 0`,
+    // The API server holds the default {} against the rules before it fills in what is below: hence has().
+    rule: `!has(self.slowConsumer) || !has(self.batching) || ${bytesIn('self.slowConsumer.maxBuffer')}.compareTo(${bytesIn('self.batching.maxBytes')}.add(${bytesIn('self.batching.maxBytes')})) >= 0`,
     message: 'gateway.slowConsumer.maxBuffer must hold two full frames: at least twice gateway.batching.maxBytes',
     fieldPath: '.slowConsumer.maxBuffer',
   },
   {
-    rule: '!self.hostNetwork || size(self.sysctls) == 0',
+    rule: '!has(self.hostNetwork) || !self.hostNetwork || size(self.sysctls) == 0',
     message: "gateway.sysctls must be empty with gateway.hostNetwork: they would be the node's",
     fieldPath: '.sysctls',
   },
@@ -278,7 +286,7 @@ const ApiKey = z.object({
       disconnect: z.boolean().default(false).describe('Disconnect users and rooms that match.'),
       read: z.boolean().default(false).describe('Read rooms, users and stats.'),
     })
-    .optional()
+    .exactOptional()
     .describe('What it may do. Absent: everything.'),
 });
 
@@ -293,7 +301,7 @@ const LogicAutoscaling = ruled(
       .max(1_000)
       .default(80)
       .describe('Per cent of the CPU request, on average.'),
-    behavior: ScalingBehavior.optional().describe('As in a HorizontalPodAutoscaler.'),
+    behavior: ScalingBehavior.exactOptional().describe('As in a HorizontalPodAutoscaler.'),
   }),
   {
     rule: 'self.minReplicas <= self.maxReplicas',
@@ -304,7 +312,7 @@ const LogicAutoscaling = ruled(
 
 const Logic = z.object({
   replicas: z.number().int().min(0).max(1_000).default(2).describe('Logic pods. Without meaning beside `autoscaling`.'),
-  autoscaling: LogicAutoscaling.optional().describe('Makes a HorizontalPodAutoscaler for the logic Deployment.'),
+  autoscaling: LogicAutoscaling.exactOptional().describe('Makes a HorizontalPodAutoscaler for the logic Deployment.'),
   apiKeys: extended(z.array(ApiKey).max(64), {
     'x-kubernetes-list-type': 'map',
     'x-kubernetes-list-map-keys': ['name'],
@@ -333,11 +341,11 @@ const RoomPolicy = z.object({
   match: pattern.describe('Names of rooms, with `*` for any run of characters.'),
   batching: z
     .object({
-      maxDelay: batching('rooms[].batching').maxDelay.optional(),
-      maxItems: batching('rooms[].batching').maxItems.optional(),
-      maxBytes: batching('rooms[].batching').maxBytes.optional(),
+      maxDelay: batching('rooms[].batching').maxDelay.exactOptional(),
+      maxItems: batching('rooms[].batching').maxItems.exactOptional(),
+      maxBytes: batching('rooms[].batching').maxBytes.exactOptional(),
     })
-    .optional()
+    .exactOptional()
     .describe('In place of `gateway.batching`.'),
   overload: z
     .object({
@@ -347,7 +355,7 @@ const RoomPolicy = z.object({
         .default('sample')
         .describe('Which items stay: a random sample, the newest, or the oldest.'),
     })
-    .optional()
+    .exactOptional()
     .describe('What the room does with more items than people can read.'),
 });
 
@@ -355,26 +363,26 @@ const Auth = ruled(
   z.object({
     jwt: ruled(
       z.object({
-        secretRef: secretRef('secret').optional().describe('HS256: where the secret is.'),
+        secretRef: secretRef('secret').exactOptional().describe('HS256: where the secret is.'),
         jwksUrl: ruled(z.string().max(2_048), {
           rule: "isURL(self) && url(self).getScheme() in ['http', 'https']",
           message: 'auth.jwt.jwksUrl must be a URL such as https://id.example.com/.well-known/jwks.json',
         })
-          .optional()
+          .exactOptional()
           .describe('RS256 and ES256: where the JWKS is.'),
-        audience: z.string().min(1).max(512).optional().describe('Tokens must be for it.'),
-        issuer: z.string().min(1).max(512).optional().describe('Tokens must be by it.'),
+        audience: z.string().min(1).max(512).exactOptional().describe('Tokens must be for it.'),
+        issuer: z.string().min(1).max(512).exactOptional().describe('Tokens must be by it.'),
       }),
       {
         rule: 'has(self.secretRef) != has(self.jwksUrl)',
         message: 'auth.jwt needs exactly one of secretRef and jwksUrl',
       },
     )
-      .optional()
+      .exactOptional()
       .describe('Tokens of connections: `sub` is the user, `rooms` the room patterns that it may join.'),
     anonymous: z
       .boolean()
-      .optional()
+      .exactOptional()
       .describe('Whether connections without a token are allowed. Absent: only where no `jwt` is set.'),
     allowedOrigins: z
       .array(z.string().min(1).max(512))
@@ -398,7 +406,7 @@ const credential = (role: string) =>
         .enum(NATS_CREDENTIALS)
         .default('creds')
         .describe('What the Secret holds: a password, a token, an NKey seed, or a .creds file.'),
-      user: z.string().min(1).max(253).optional().describe('Whose password it is.'),
+      user: z.string().min(1).max(253).exactOptional().describe('Whose password it is.'),
       secretRef: secretRef('creds').describe('Where it is.'),
     }),
     {
@@ -407,6 +415,15 @@ const credential = (role: string) =>
       fieldPath: '.user',
     },
   );
+
+/** CEL for the volumes of managed servers, as one text: comparing objects costs more than the API server allows. */
+function volumesOf(nats: string): string {
+  const { storage, className } = {
+    storage: `${nats}.managed.storage`,
+    className: `${nats}.managed.storage.storageClassName`,
+  };
+  return `(has(${nats}.managed) && has(${storage}) ? ${storage}.size + ' ' + (has(${className}) ? ${className} : '') : '')`;
+}
 
 export const ManagedNats = z.object({
   replicas: extended(z.literal([1, 3, 5]), { type: 'integer' })
@@ -417,15 +434,15 @@ export const ManagedNats = z.object({
       size: size('nats.managed.storage.size', { min: '64MiB', max: '16384GiB' })
         .default('1Gi')
         .describe('Of each server.'),
-      storageClassName: z.string().min(1).max(253).optional().describe("Absent: the cluster's default class."),
+      storageClassName: z.string().min(1).max(253).exactOptional().describe("Absent: the cluster's default class."),
     })
-    .optional()
+    .exactOptional()
     .describe('Turns JetStream on, on volumes of their own. Pushes need none: without it nothing is stored.'),
   image: z
     .string()
     .min(1)
     .max(500)
-    .optional()
+    .exactOptional()
     .describe("Image of the servers. Absent: what this operator's version was tested with."),
   resources: resources('128Mi'),
 });
@@ -436,26 +453,28 @@ const Nats = ruled(
       .string()
       .max(64)
       .regex(/^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/)
-      .optional()
+      .exactOptional()
       .describe('First tokens of all subjects. Needed beside `url`; otherwise `pushcluster`.'),
-    managed: ManagedNats.optional().describe(
+    managed: ManagedNats.exactOptional().describe(
       "NATS servers of this cluster's own: the default, where there is no `url`.",
     ),
     url: z
       .string()
       .max(2_048)
       .regex(/^(nats|tls):\/\/[^\s,@/]+(,(nats|tls):\/\/[^\s,@/]+)*$/)
-      .optional()
+      .exactOptional()
       .describe('Servers that are there already: `nats://` or `tls://`, several with commas between.'),
     credentials: z
       .object({
-        gateway: credential('gateway').optional().describe('Of gateways: they must not be able to publish pushes.'),
-        logic: credential('logic').optional().describe('Of logic.'),
+        gateway: credential('gateway')
+          .exactOptional()
+          .describe('Of gateways: they must not be able to publish pushes.'),
+        logic: credential('logic').exactOptional().describe('Of logic.'),
       })
-      .optional()
+      .exactOptional()
       .describe('How the pods show themselves to the servers of `url`.'),
     caSecretRef: secretRef('ca.crt')
-      .optional()
+      .exactOptional()
       .describe('Authority that signed the certificates of `url`. Absent: public ones.'),
   }),
   { rule: '!(has(self.url) && has(self.managed))', message: 'nats must have url or managed, not both' },
@@ -475,7 +494,7 @@ const Nats = ruled(
     fieldPath: '.caSecretRef',
   },
   {
-    rule: 'has(self.url) || has(oldSelf.url) || self.?managed.?storage == oldSelf.?managed.?storage',
+    rule: `has(self.url) || has(oldSelf.url) || ${volumesOf('self')} == ${volumesOf('oldSelf')}`,
     message: "nats.managed.storage can't be changed: volumes of a StatefulSet stay as they were made",
     fieldPath: '.managed',
   },

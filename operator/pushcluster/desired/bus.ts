@@ -1,0 +1,52 @@
+import type { Settings } from '@pushcluster/protocol/settings.ts';
+import type { z } from 'zod';
+import type { PushCluster, Spec } from '../../api/pushCluster.ts';
+import { ManagedNats } from '../../api/spec.ts';
+import { NATS_FOLDER, NATS_PORT, names } from './names.ts';
+
+type Credential = NonNullable<NonNullable<Spec['nats']['credentials']>['gateway']>;
+
+export const CREDENTIAL_FILE = `${NATS_FOLDER}/credential`;
+export const CA_FILE = `${NATS_FOLDER}/ca.crt`;
+
+/** The managed servers that the cluster is to have; undefined where it uses others by URL. */
+export function managedNats({ spec: { nats } }: PushCluster): z.infer<typeof ManagedNats> | undefined {
+  return nats.url === undefined ? (nats.managed ?? ManagedNats.parse({})) : undefined;
+}
+
+/** First tokens of the cluster's subjects. */
+export function busPrefix({ spec: { nats } }: PushCluster): string {
+  return nats.prefix ?? 'pushcluster';
+}
+
+/** Where pods find NATS. */
+export function natsServers(cluster: PushCluster): string[] {
+  const { url } = cluster.spec.nats;
+  if (url !== undefined) return url.split(',');
+  return [`nats://${names(cluster).nats}.${cluster.metadata.namespace}.svc:${NATS_PORT}`];
+}
+
+/** How a role shows itself to the servers: with a generated password, or as given for those of a URL. */
+export function natsCredential(cluster: PushCluster, role: 'gateway' | 'logic'): Credential | undefined {
+  if (cluster.spec.nats.url !== undefined) return cluster.spec.nats.credentials?.[role];
+  const { natsGateway, natsLogic } = names(cluster);
+  return {
+    type: 'password',
+    user: role,
+    secretRef: { name: role === 'gateway' ? natsGateway : natsLogic, key: 'password' },
+  };
+}
+
+/** `bus` of a role's settings file. */
+export function busSettings(cluster: PushCluster, role: 'gateway' | 'logic'): z.input<typeof Settings>['bus'] {
+  const credential = natsCredential(cluster, role);
+  return {
+    prefix: busPrefix(cluster),
+    nats: {
+      servers: natsServers(cluster),
+      ...(credential?.user === undefined ? {} : { user: credential.user }),
+      ...(credential === undefined ? {} : { [`${credential.type}File`]: CREDENTIAL_FILE }),
+      ...(cluster.spec.nats.caSecretRef === undefined ? {} : { tls: { caFile: CA_FILE } }),
+    },
+  };
+}

@@ -1,0 +1,50 @@
+import type { PushCluster } from '../../api/pushCluster.ts';
+import { autoscalers } from './autoscalers.ts';
+import { managedNats } from './bus.ts';
+import type { Context, DesiredObject } from './context.ts';
+import { disruptionBudgets } from './disruptionBudgets.ts';
+import { gatewayDeployment } from './gateway.ts';
+import { logicDeployment } from './logic.ts';
+import { natsStatefulSet } from './nats.ts';
+import { networkPolicies } from './networkPolicies.ts';
+import { generated, secrets } from './secrets.ts';
+import { serviceAccounts } from './serviceAccounts.ts';
+import { serviceMonitor } from './serviceMonitor.ts';
+import { services } from './services.ts';
+import { settingsConfigMap } from './settings.ts';
+
+/** All kinds that `desired` makes. What a cluster owns of them and is not desired any more is to be deleted. */
+export const MADE_KINDS = [
+  { apiVersion: 'v1', kind: 'ServiceAccount', plural: 'serviceaccounts' },
+  { apiVersion: 'v1', kind: 'Secret', plural: 'secrets' },
+  { apiVersion: 'v1', kind: 'ConfigMap', plural: 'configmaps' },
+  { apiVersion: 'v1', kind: 'Service', plural: 'services' },
+  { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', plural: 'networkpolicies' },
+  { apiVersion: 'policy/v1', kind: 'PodDisruptionBudget', plural: 'poddisruptionbudgets' },
+  { apiVersion: 'apps/v1', kind: 'StatefulSet', plural: 'statefulsets' },
+  { apiVersion: 'apps/v1', kind: 'Deployment', plural: 'deployments' },
+  { apiVersion: 'autoscaling/v2', kind: 'HorizontalPodAutoscaler', plural: 'horizontalpodautoscalers' },
+  { apiVersion: 'monitoring.coreos.com/v1', kind: 'ServiceMonitor', plural: 'servicemonitors' },
+] as const;
+
+/**
+ * All objects that a cluster is to have, in the order in which to apply them: what pods need comes before the pods.
+ * @throws UnusableSettings where the settings can't work together
+ */
+export function desired(cluster: PushCluster, context: Context): DesiredObject[] {
+  const values = generated(cluster, context);
+  const nats = managedNats(cluster);
+  return [
+    ...serviceAccounts(cluster),
+    ...secrets(cluster, values),
+    settingsConfigMap(cluster),
+    ...services(cluster),
+    ...networkPolicies(cluster),
+    ...disruptionBudgets(cluster),
+    ...(nats ? [natsStatefulSet(cluster, nats, values, context)] : []),
+    gatewayDeployment(cluster, context),
+    logicDeployment(cluster, context),
+    ...autoscalers(cluster),
+    ...(context.serviceMonitors && cluster.spec.monitoring.serviceMonitor ? [serviceMonitor(cluster)] : []),
+  ];
+}

@@ -1,0 +1,65 @@
+import type { V1Deployment } from '@kubernetes/client-node';
+import type { PushCluster } from '../../api/pushCluster.ts';
+import type { Context, DesiredObject } from './context.ts';
+import { metadataOf } from './metadata.ts';
+import { gatewayMounts } from './mounts.ts';
+import {
+  ADMIN_PORT,
+  GATEWAY_PORT,
+  names,
+  SERVING_LABEL,
+  SETTINGS_FILE,
+  STATIC_SETTINGS_ANNOTATION,
+  selectorLabels,
+} from './names.ts';
+import { podTemplate, probes } from './pods.ts';
+import { leavesWithin, staticHash } from './settings.ts';
+
+/** Seconds that a gateway has beyond its drain: to say its last word and to end. */
+const GRACE_MARGIN = 10;
+
+/**
+ * The Deployment of the gateways.
+ * @throws UnusableSettings
+ */
+export function gatewayDeployment(cluster: PushCluster, context: Context): V1Deployment & DesiredObject {
+  const { gateway, image } = cluster.spec;
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: metadataOf(cluster, names(cluster).gateway, 'gateway'),
+    spec: {
+      replicas: context.gatewayReplicas,
+      selector: { matchLabels: selectorLabels(cluster, 'gateway') },
+      // Never less capacity than before: an old gateway goes once a new one is ready.
+      strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: '25%', maxUnavailable: 0 } },
+      revisionHistoryLimit: 3,
+      template: podTemplate(cluster, {
+        role: 'gateway',
+        container: {
+          image: image.gateway ?? context.images.gateway,
+          imagePullPolicy: image.pullPolicy,
+          args: ['--config', SETTINGS_FILE],
+          ports: [port('websocket', GATEWAY_PORT), port('admin', ADMIN_PORT)],
+          ...probes(ADMIN_PORT, '/healthz', '/readyz'),
+        },
+        mounts: gatewayMounts(cluster),
+        placement: gateway.placement,
+        resources: gateway.resources,
+        serviceAccount: names(cluster).gateway,
+        gracePeriod: Math.ceil(leavesWithin(cluster, 'gateway') / 1_000) + GRACE_MARGIN,
+        labels: { ...gateway.podTemplate.labels, [SERVING_LABEL]: 'true' },
+        annotations: {
+          ...gateway.podTemplate.annotations,
+          [STATIC_SETTINGS_ANNOTATION]: staticHash(cluster, 'gateway'),
+        },
+        hostNetwork: gateway.hostNetwork,
+        sysctls: gateway.sysctls,
+      }),
+    },
+  };
+}
+
+function port(name: string, containerPort: number) {
+  return { name, containerPort, protocol: 'TCP' };
+}

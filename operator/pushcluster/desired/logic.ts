@@ -1,0 +1,49 @@
+import type { V1Deployment } from '@kubernetes/client-node';
+import type { PushCluster } from '../../api/pushCluster.ts';
+import type { Context, DesiredObject } from './context.ts';
+import { metadataOf } from './metadata.ts';
+import { logicMounts } from './mounts.ts';
+import { ADMIN_PORT, LOGIC_PORT, names, SETTINGS_FILE, STATIC_SETTINGS_ANNOTATION, selectorLabels } from './names.ts';
+import { podTemplate, probes } from './pods.ts';
+import { leavesWithin, staticHash } from './settings.ts';
+
+/** Seconds that logic has beyond its drain: for the bus to send what it has, and to end. */
+const GRACE_MARGIN = 10;
+
+/**
+ * The Deployment of logic.
+ * @throws UnusableSettings
+ */
+export function logicDeployment(cluster: PushCluster, context: Context): V1Deployment & DesiredObject {
+  const { logic, image } = cluster.spec;
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: metadataOf(cluster, names(cluster).logic, 'logic'),
+    spec: {
+      ...(context.logicReplicas === undefined ? {} : { replicas: context.logicReplicas }),
+      selector: { matchLabels: selectorLabels(cluster, 'logic') },
+      strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: '25%', maxUnavailable: 0 } },
+      revisionHistoryLimit: 3,
+      template: podTemplate(cluster, {
+        role: 'logic',
+        container: {
+          image: image.logic ?? context.images.logic,
+          imagePullPolicy: image.pullPolicy,
+          args: ['--config', SETTINGS_FILE],
+          ports: [
+            { name: 'http', containerPort: LOGIC_PORT, protocol: 'TCP' },
+            { name: 'admin', containerPort: ADMIN_PORT, protocol: 'TCP' },
+          ],
+          ...probes(ADMIN_PORT, '/healthz', '/readyz'),
+        },
+        mounts: logicMounts(cluster),
+        placement: logic.placement,
+        resources: logic.resources,
+        serviceAccount: names(cluster).logic,
+        gracePeriod: Math.ceil(leavesWithin(cluster, 'logic') / 1_000) + GRACE_MARGIN,
+        annotations: { [STATIC_SETTINGS_ANNOTATION]: staticHash(cluster, 'logic') },
+      }),
+    },
+  };
+}

@@ -1,0 +1,41 @@
+import type { PushCluster } from '../../api/pushCluster.ts';
+import { labels, type Role } from './names.ts';
+
+export type Metadata = {
+  name: string;
+  namespace: string;
+  labels: Record<string, string>;
+  annotations?: Record<string, string>;
+  ownerReferences: OwnerReference[];
+};
+
+type OwnerReference = {
+  apiVersion: string;
+  kind: string;
+  name: string;
+  uid: string;
+  controller: true;
+  blockOwnerDeletion: false;
+};
+
+/** Metadata of an object made for `cluster`; of the whole of it, where there is no role. */
+export function metadataOf(
+  cluster: PushCluster,
+  name: string,
+  role: Role | 'metrics' | undefined,
+  annotations: Record<string, string> = {},
+): Metadata {
+  return {
+    name,
+    namespace: cluster.metadata.namespace,
+    labels: labels(cluster, role),
+    ...(Object.keys(annotations).length > 0 ? { annotations } : {}),
+    ownerReferences: [ownerReference(cluster)],
+  };
+}
+
+/** The cluster as owner: the garbage collector removes with it what it owns. */
+function ownerReference({ apiVersion, kind, metadata }: PushCluster): OwnerReference {
+  const { name, uid } = metadata;
+  return { apiVersion, kind, name, uid, controller: true, blockOwnerDeletion: false };
+}

@@ -1,0 +1,99 @@
+import type { V1Volume, V1VolumeMount } from '@kubernetes/client-node';
+import type { PushCluster } from '../../api/pushCluster.ts';
+import { CA_FILE, CREDENTIAL_FILE, natsCredential } from './bus.ts';
+import {
+  DRAIN_ANNOTATION,
+  DRAIN_FILE,
+  JWT_FOLDER,
+  KEYS_FOLDER,
+  NATS_FOLDER,
+  names,
+  POD_FOLDER,
+  SETTINGS_FILE,
+  SETTINGS_FOLDER,
+  TLS_FOLDER,
+} from './names.ts';
+
+/** Files of a pod, under folders of their own: never by subPath, which would not follow a change. */
+export type Mounts = { volumes: V1Volume[]; volumeMounts: V1VolumeMount[] };
+
+export const JWT_SECRET_FILE = `${JWT_FOLDER}/secret`;
+export const TLS_FILES = { certFile: `${TLS_FOLDER}/tls.crt`, keyFile: `${TLS_FOLDER}/tls.key` };
+
+/** For the owner and the group of the pod, and nobody else. */
+const SECRET_MODE = 0o440;
+
+type SecretRef = { name: string; key: string };
+type SecretFile = { from: SecretRef; path: string };
+
+/** Settings, what the operator tells a pod, and the secrets that a gateway needs. */
+export function gatewayMounts(cluster: PushCluster): Mounts {
+  const { gateway, auth } = cluster.spec;
+  const { tls } = gateway.service;
+  const files: [string, string, V1Volume | undefined][] = [
+    ['settings', SETTINGS_FOLDER, settings(cluster, 'gateway.yaml')],
+    ['pod', POD_FOLDER, podFiles()],
+    ['nats', NATS_FOLDER, natsFiles(cluster, 'gateway')],
+    ['tls', TLS_FOLDER, tls && { name: 'tls', secret: { secretName: tls.secretName, defaultMode: SECRET_MODE } }],
+    ['jwt', JWT_FOLDER, auth.jwt?.secretRef && secretFiles('jwt', [fileOf(auth.jwt.secretRef, JWT_SECRET_FILE)])],
+  ];
+  return mounts(files);
+}
+
+/** Settings and the secrets that logic needs. */
+export function logicMounts(cluster: PushCluster): Mounts {
+  const keys = apiKeys(cluster).map(({ name, secretRef }) => fileOf(secretRef, `${KEYS_FOLDER}/${name}`));
+  return mounts([
+    ['settings', SETTINGS_FOLDER, settings(cluster, 'logic.yaml')],
+    ['nats', NATS_FOLDER, natsFiles(cluster, 'logic')],
+    ['keys', KEYS_FOLDER, secretFiles('keys', keys)],
+  ]);
+}
+
+/** The keys that logic takes: those given, else the generated one. */
+export function apiKeys(cluster: PushCluster): { name: string; secretRef: SecretRef }[] {
+  const given = cluster.spec.logic.apiKeys;
+  if (given.length > 0) return given.map(({ name, secretRef }) => ({ name, secretRef }));
+  return [{ name: 'generated', secretRef: { name: names(cluster).apiKey, key: 'key' } }];
+}
+
+function mounts(files: readonly [name: string, folder: string, volume: V1Volume | undefined][]): Mounts {
+  const used = files.filter(([, , volume]) => volume !== undefined);
+  return {
+    volumes: used.map(([, , volume]) => volume!),
+    volumeMounts: used.map(([name, mountPath]) => ({ name, mountPath, readOnly: true })),
+  };
+}
+
+function settings(cluster: PushCluster, key: string): V1Volume {
+  const path = basename(SETTINGS_FILE);
+  return { name: 'settings', configMap: { name: names(cluster).settings, items: [{ key, path }] } };
+}
+
+function podFiles(): V1Volume {
+  const fieldRef = { fieldPath: `metadata.annotations['${DRAIN_ANNOTATION}']` };
+  return { name: 'pod', downwardAPI: { items: [{ path: basename(DRAIN_FILE), fieldRef }] } };
+}
+
+function natsFiles(cluster: PushCluster, role: 'gateway' | 'logic'): V1Volume | undefined {
+  const credential = natsCredential(cluster, role);
+  const { caSecretRef } = cluster.spec.nats;
+  return secretFiles('nats', [
+    ...(credential ? [fileOf(credential.secretRef, CREDENTIAL_FILE)] : []),
+    ...(caSecretRef ? [fileOf(caSecretRef, CA_FILE)] : []),
+  ]);
+}
+
+function secretFiles(name: string, files: readonly SecretFile[]): V1Volume | undefined {
+  if (files.length === 0) return undefined;
+  const sources = files.map(({ from, path }) => ({ secret: { name: from.name, items: [{ key: from.key, path }] } }));
+  return { name, projected: { sources, defaultMode: SECRET_MODE } };
+}
+
+function fileOf(from: SecretRef, path: string): SecretFile {
+  return { from: { name: from.name, key: from.key }, path: basename(path) };
+}
+
+function basename(path: string): string {
+  return path.slice(path.lastIndexOf('/') + 1);
+}

@@ -1,0 +1,102 @@
+import { createHash } from 'node:crypto';
+import type { V1StatefulSet } from '@kubernetes/client-node';
+import type { z } from 'zod';
+import { GROUP, type PushCluster } from '../../api/pushCluster.ts';
+import type { ManagedNats } from '../../api/spec.ts';
+import type { Context, DesiredObject } from './context.ts';
+import { metadataOf } from './metadata.ts';
+import { NATS_FOLDER, NATS_MONITOR_PORT, NATS_PORT, NATS_ROUTES_PORT, names, selectorLabels } from './names.ts';
+import { NATS_DATA_FOLDER, natsConfig } from './natsConfig.ts';
+import { podTemplate, probes } from './pods.ts';
+import type { Generated } from './secrets.ts';
+
+/** Pod template annotation: hash of the servers' configuration, which they read only at a start. */
+export const NATS_CONFIG_ANNOTATION = `${GROUP}/nats-config`;
+
+const GRACE_PERIOD = 30;
+
+/** Managed NATS: servers replaced one by one, each only after the one before is ready and clients had time to settle. */
+export function natsStatefulSet(
+  cluster: PushCluster,
+  nats: z.infer<typeof ManagedNats>,
+  values: Generated,
+  context: Context,
+): V1StatefulSet & DesiredObject {
+  const name = names(cluster);
+  const { storage } = nats;
+  const config = createHash('sha256')
+    .update(natsConfig(cluster, nats, values))
+    .digest('hex')
+    .slice(0, 16);
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'StatefulSet',
+    metadata: metadataOf(cluster, name.nats, 'nats'),
+    spec: {
+      replicas: nats.replicas,
+      serviceName: name.natsPeers,
+      // All at once at first: a server that waits for its peers must not keep them from being started.
+      podManagementPolicy: 'Parallel',
+      updateStrategy: { type: 'RollingUpdate' },
+      minReadySeconds: 5,
+      revisionHistoryLimit: 3,
+      selector: { matchLabels: selectorLabels(cluster, 'nats') },
+      template: podTemplate(cluster, {
+        role: 'nats',
+        container: {
+          image: nats.image ?? context.images.nats,
+          imagePullPolicy: cluster.spec.image.pullPolicy,
+          args: ['--config', `${NATS_FOLDER}/nats.conf`],
+          env: [{ name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } }],
+          ports: [
+            { name: 'client', containerPort: NATS_PORT, protocol: 'TCP' },
+            { name: 'routes', containerPort: NATS_ROUTES_PORT, protocol: 'TCP' },
+            { name: 'monitor', containerPort: NATS_MONITOR_PORT, protocol: 'TCP' },
+          ],
+          ...probes(NATS_MONITOR_PORT, '/healthz?js-server-only=true', '/healthz'),
+        },
+        mounts: {
+          volumes: [
+            {
+              name: 'config',
+              secret: {
+                secretName: name.natsServer,
+                items: [{ key: 'nats.conf', path: 'nats.conf' }],
+                defaultMode: 0o440,
+              },
+            },
+          ],
+          volumeMounts: [
+            { name: 'config', mountPath: NATS_FOLDER, readOnly: true },
+            ...(storage ? [{ name: 'data', mountPath: NATS_DATA_FOLDER }] : []),
+          ],
+        },
+        placement: undefined,
+        resources: nats.resources,
+        serviceAccount: name.nats,
+        gracePeriod: GRACE_PERIOD,
+        annotations: { [NATS_CONFIG_ANNOTATION]: config },
+      }),
+      ...(storage ? volumes(storage) : {}),
+    },
+  };
+}
+
+function volumes({ size, storageClassName }: NonNullable<z.infer<typeof ManagedNats>['storage']>) {
+  return {
+    persistentVolumeClaimRetentionPolicy: { whenDeleted: 'Delete', whenScaled: 'Retain' },
+    volumeClaimTemplates: [
+      {
+        apiVersion: 'v1',
+        kind: 'PersistentVolumeClaim',
+        metadata: { name: 'data' },
+        spec: {
+          accessModes: ['ReadWriteOnce'],
+          // Kubernetes knows Ki, not KiB.
+          resources: { requests: { storage: size.replace('B', '') } },
+          ...(storageClassName === undefined ? {} : { storageClassName }),
+        },
+      },
+    ],
+  };
+}

@@ -1,0 +1,116 @@
+import type { V1Container, V1PodTemplateSpec, V1TopologySpreadConstraint } from '@kubernetes/client-node';
+import type { PushCluster, Spec } from '../../api/pushCluster.ts';
+import type { Mounts } from './mounts.ts';
+import { labels, type Role, selectorLabels } from './names.ts';
+
+/** User and group of all processes: those of the images. */
+const USER = 65_532;
+
+export type PodOptions = {
+  role: Role;
+  container: Pick<V1Container, 'image' | 'imagePullPolicy' | 'args' | 'env' | 'ports'> & Probes;
+  mounts: Mounts;
+  placement: Spec['gateway']['placement'] | undefined;
+  resources: Spec['gateway']['resources'];
+  serviceAccount: string;
+  /** Seconds from SIGTERM to SIGKILL. */
+  gracePeriod: number;
+  labels?: Record<string, string>;
+  annotations: Record<string, string>;
+  hostNetwork?: boolean;
+  sysctls?: Record<string, string>;
+};
+
+type Probes = Required<Pick<V1Container, 'startupProbe' | 'readinessProbe' | 'livenessProbe'>>;
+
+/** Pods that the Pod Security level `restricted` admits: unprivileged, nothing to write to, no token of the API server. */
+export function podTemplate(cluster: PushCluster, options: PodOptions): V1PodTemplateSpec {
+  const { role, container, mounts, placement, resources, hostNetwork = false } = options;
+  const sysctls = Object.entries(options.sysctls ?? {}).map(([name, value]) => ({ name, value }));
+  return {
+    metadata: { labels: { ...options.labels, ...labels(cluster, role) }, annotations: options.annotations },
+    spec: {
+      serviceAccountName: options.serviceAccount,
+      automountServiceAccountToken: false,
+      enableServiceLinks: false,
+      terminationGracePeriodSeconds: options.gracePeriod,
+      securityContext: {
+        runAsNonRoot: true,
+        runAsUser: USER,
+        runAsGroup: USER,
+        fsGroup: USER,
+        fsGroupChangePolicy: 'OnRootMismatch',
+        seccompProfile: { type: 'RuntimeDefault' },
+        ...(sysctls.length > 0 ? { sysctls } : {}),
+      },
+      ...(hostNetwork ? { hostNetwork, dnsPolicy: 'ClusterFirstWithHostNet' } : {}),
+      ...(cluster.spec.imagePullSecrets.length > 0 ? { imagePullSecrets: cluster.spec.imagePullSecrets } : {}),
+      ...placementOf(cluster, role, placement),
+      containers: [
+        {
+          name: role,
+          ...container,
+          resources: resourcesOf(resources),
+          securityContext: {
+            allowPrivilegeEscalation: false,
+            readOnlyRootFilesystem: true,
+            capabilities: { drop: ['ALL'] },
+          },
+          terminationMessagePolicy: 'FallbackToLogsOnError',
+          volumeMounts: mounts.volumeMounts,
+        },
+      ],
+      volumes: mounts.volumes,
+    },
+  };
+}
+
+/**
+ * Probes over HTTP. A pod is looked at every second while it starts, so that it is Ready soon; it is restarted only
+ * after a minute without an answer, so that what heals itself may.
+ */
+export function probes(port: number, live: string, ready: string): Probes {
+  const get = (path: string) => ({ httpGet: { path, port }, timeoutSeconds: 2 });
+  return {
+    startupProbe: { ...get(live), periodSeconds: 1, failureThreshold: 120 },
+    readinessProbe: { ...get(ready), periodSeconds: 2, failureThreshold: 3 },
+    livenessProbe: { ...get(live), periodSeconds: 10, failureThreshold: 6 },
+  };
+}
+
+function placementOf(cluster: PushCluster, role: Role, placement: PodOptions['placement']) {
+  const { nodeSelector, tolerations, affinity, priorityClassName } = placement ?? {};
+  return {
+    ...(nodeSelector && Object.keys(nodeSelector).length > 0 ? { nodeSelector } : {}),
+    ...(tolerations && tolerations.length > 0 ? { tolerations } : {}),
+    ...(affinity ? { affinity } : {}),
+    ...(priorityClassName === undefined ? {} : { priorityClassName }),
+    topologySpreadConstraints: spread(cluster, role, placement?.topologySpreadConstraints),
+  };
+}
+
+function spread(
+  cluster: PushCluster,
+  role: Role,
+  given: Spec['gateway']['placement']['topologySpreadConstraints'],
+): V1TopologySpreadConstraint[] {
+  const labelSelector = { matchLabels: selectorLabels(cluster, role) };
+  if (given) return given.map((constraint) => ({ labelSelector, ...constraint }));
+  // The pods of a new template spread among themselves: in a rollout the old ones count for nothing. Servers of NATS,
+  // which are replaced one by one, all count.
+  const among = role === 'nats' ? {} : { matchLabelKeys: ['pod-template-hash'] };
+  return ['kubernetes.io/hostname', 'topology.kubernetes.io/zone'].map((topologyKey) => ({
+    maxSkew: 1,
+    topologyKey,
+    whenUnsatisfiable: 'ScheduleAnyway',
+    labelSelector,
+    ...among,
+  }));
+}
+
+/** Amounts as text, which is how the API server keeps them: 2 and "2" are one. */
+function resourcesOf({ requests, limits }: PodOptions['resources']) {
+  const text = (amounts: Record<string, number | string>) =>
+    Object.fromEntries(Object.entries(amounts).map(([name, amount]) => [name, String(amount)]));
+  return { ...(requests ? { requests: text(requests) } : {}), ...(limits ? { limits: text(limits) } : {}) };
+}

@@ -1,0 +1,17 @@
+import type { V1ServiceAccount } from '@kubernetes/client-node';
+import type { PushCluster } from '../../api/pushCluster.ts';
+import { managedNats } from './bus.ts';
+import type { DesiredObject } from './context.ts';
+import { metadataOf } from './metadata.ts';
+import { names, type Role } from './names.ts';
+
+/** One for each role, without a token: no pod of a cluster asks the API server for anything. */
+export function serviceAccounts(cluster: PushCluster): (V1ServiceAccount & DesiredObject)[] {
+  const roles: Role[] = managedNats(cluster) ? ['gateway', 'logic', 'nats'] : ['gateway', 'logic'];
+  return roles.map((role) => ({
+    apiVersion: 'v1',
+    kind: 'ServiceAccount',
+    metadata: metadataOf(cluster, names(cluster)[role], role),
+    automountServiceAccountToken: false,
+  }));
+}
