@@ -141,6 +141,17 @@ test('leaving ends the iteration, tells the gateway, and the room is not joined 
   push.close();
 });
 
+test('who leaves in the middle of a frame gets nothing more of it', () => {
+  const { push, network } = connected();
+  const room = push.join<{ n: number }>('r');
+  const items = collect(room);
+  room.on('item', ({ n }) => n === 2 && room.leave());
+  network.last.accept();
+  network.last.say(pushFrame('r', 'a', 1, 5));
+  assert.equal(items.length, 2);
+  push.close();
+});
+
 test('a refused join rejects, is told by an event, and is not repeated', async () => {
   const { push, network, clock } = connected();
   const errors: PushError[] = [];

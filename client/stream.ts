@@ -78,7 +78,8 @@ export class Feed<Item = unknown> implements Stream<Item> {
     let at = 0;
     let dropped = 0;
     const take = (to: number) => {
-      for (; at < to; at++) {
+      // A listener may leave in the middle of a frame.
+      for (; at < to && !this.#ended; at++) {
         const item = items[at]!;
         this.#emitter.emit('item', item);
         for (const queue of this.#queues) if (queue.push(item)) dropped++;
