@@ -246,6 +246,11 @@ export function isAlive(pid: number): boolean {
   }
 }
 
+/** Whether SIGSTOP has reached a process. */
+export function isStopped(pid: number): boolean {
+  return /^State:\s+T/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+}
+
 function childrenOf(pid: number): number[] {
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
   return children === '' ? [] : children.split(' ').map(Number);
