@@ -36,7 +36,7 @@ const AUTH_WITHIN = 5_000;
 export class Shard {
   readonly counts = newCounts();
   settings: Settings;
-  verifier: TokenVerifier | undefined;
+  verifier: Pick<TokenVerifier, 'verify' | 'close'> | undefined;
   readonly #log: Logger;
   readonly #tell: (message: ShardMessage) => void;
   readonly #loop: Loop;

@@ -75,9 +75,9 @@ export class FakeSocket implements Socket {
     return this.#queued;
   }
 
-  /** The peer reads all; from now on as `reading` says. The engine's drain event is the caller's to make. */
-  drain(): void {
-    this.#queued = 0;
+  /** The peer reads so many of the messages that are queued. The engine's drain event is the caller's to make. */
+  drain(messages = Number.POSITIVE_INFINITY): void {
+    this.#queued = Math.max(0, this.#queued - messages);
   }
 
   /** The texts that it was sent. */
