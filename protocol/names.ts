@@ -8,7 +8,9 @@ export function nameProblem(name: unknown): string | undefined {
   if (typeof name !== 'string') return 'must be a string';
   if (name.length === 0) return 'must not be empty';
   if (!name.isWellFormed()) return 'must be well-formed Unicode';
-  if (name.length > MAX_NAME_BYTES || encoder.encode(name).length > MAX_NAME_BYTES)
+  // A UTF-16 unit takes three bytes at most: short names, nearly all, need no encoding to be measured.
+  const mayBeTooLong = name.length * 3 > MAX_NAME_BYTES;
+  if (name.length > MAX_NAME_BYTES || (mayBeTooLong && encoder.encode(name).length > MAX_NAME_BYTES))
     return `must be at most ${MAX_NAME_BYTES} bytes of UTF-8`;
   return undefined;
 }
