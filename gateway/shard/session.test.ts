@@ -131,10 +131,9 @@ type Heard = { place: string; first: number; items: number } | { room: string | 
 
 function heard(client: Client, from = 0, to = client.socket.said.length): Heard[] {
   return client.socket.frames.slice(from, to).map(({ type, data }) => {
-    if (type === 'PUSH')
-      return { place: String(data['place']), first: Number(data['first']), items: Number(data['items']) };
+    if (type === 'PUSH') return { place: String(data.place), first: Number(data.first), items: Number(data.items) };
     assert.equal(type, 'LAGGED');
-    return { room: data['room'] === undefined ? undefined : String(data['room']), dropped: Number(data['dropped']) };
+    return { room: data.room === undefined ? undefined : String(data.room), dropped: Number(data.dropped) };
   });
 }
 

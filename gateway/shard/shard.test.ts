@@ -1,0 +1,642 @@
+import assert from 'node:assert/strict';
+import { beforeEach, describe, it, mock } from 'node:test';
+import { Form, PONG } from '@pushcluster/protocol/frames.ts';
+import { pino } from 'pino';
+import { ALL, type ChannelKey, roomKey, userKey } from '../channelKey.ts';
+import { settingsWith } from '../hub/simulation.ts';
+import type { ShardMessage } from '../wire.ts';
+import type { Identity, Session } from './session.ts';
+import { Shard } from './shard.ts';
+import { FakeLoop, FakeSocket } from './simulation.ts';
+import { InvalidToken } from './token.ts';
+
+const ANYONE: Identity = { expires: 0 };
+const ROOM = roomKey('r');
+
+let loop: FakeLoop;
+let shard: Shard;
+let told: ShardMessage[];
+let second: number;
+/** What the verifier knows, by token. */
+let identities: Map<string, Identity | Error>;
+
+type Peer = { session: Session; socket: FakeSocket };
+
+beforeEach(() => {
+  start();
+  mock.timers.reset();
+  mock.timers.enable({ apis: ['setTimeout'] });
+});
+
+function start(settings: object = {}) {
+  loop = new FakeLoop();
+  told = [];
+  second = 1;
+  identities = new Map();
+  shard = new Shard(settingsWith(settings), pino({ level: 'silent' }), (message) => told.push(message), loop);
+  shard.verifier = {
+    async verify(token) {
+      const identity = identities.get(token) ?? new InvalidToken('token refused: unknown');
+      if (identity instanceof Error) throw identity;
+      return identity;
+    },
+    close() {},
+  };
+}
+
+function open(form: Form = Form.v1, identity: Identity | undefined = ANYONE, capacity?: number): Peer {
+  return opened(form, identity, capacity);
+}
+
+function stranger(form: Form = Form.v1): Peer {
+  return opened(form, undefined);
+}
+
+function opened(form: Form, identity: Identity | undefined, capacity?: number): Peer {
+  const socket = new FakeSocket(capacity);
+  const session = shard.open(socket, form, identity, undefined);
+  // The engine calls back at once; a socket may be ended as soon as it is opened.
+  socket.onEnd = (code) => shard.closed(session, code);
+  return { session, socket };
+}
+
+function say({ session }: Peer, frame: object | string) {
+  const text = typeof frame === 'string' ? frame : JSON.stringify(frame);
+  shard.received(session, text, Buffer.byteLength(text), second++);
+}
+
+/** JOIN and LEAVE, with an `id` where one is given. */
+function join(peer: Peer, room: string, id?: number) {
+  say(peer, { type: 'JOIN', ...(id === undefined ? {} : { id }), data: { room } });
+}
+
+function leave(peer: Peer, room: string, id?: number) {
+  say(peer, { type: 'LEAVE', ...(id === undefined ? {} : { id }), data: { room } });
+}
+
+async function auth(peer: Peer, token: string, id?: number) {
+  say(peer, { type: 'AUTH', ...(id === undefined ? {} : { id }), data: { token } });
+  await new Promise(setImmediate);
+}
+
+function forms(key?: ChannelKey): Extract<ShardMessage, { type: 'forms' }>[] {
+  const all = told.filter((message) => message.type === 'forms');
+  return key === undefined ? all : all.filter((message) => message.key === key);
+}
+
+/** The hub's answer to the last word on a channel's forms. */
+function confirm(key: ChannelKey) {
+  const last = forms(key).at(-1);
+  assert.ok(last);
+  shard.opened(key, last.mask, last.turn);
+}
+
+/** A frame of `items` items to a channel, whose text says where it goes. */
+function push(key: ChannelKey, items = 1) {
+  const bytes = Buffer.from(JSON.stringify({ type: 'PUSH', data: { key } }));
+  const frames = [Form.plain, Form.v1, Form.deflate].map((form) => ({ form, binary: false, bytes }));
+  shard.frame({ key, items, frames, ages: [], size: 100 });
+  loop.idle();
+}
+
+const pushes = ({ socket }: Peer) =>
+  socket.frames.filter(({ type }) => type === 'PUSH').map(({ data }) => String(data.key));
+const last = ({ socket }: Peer) => socket.frames.at(-1);
+const closing = ({ socket }: Peer) => socket.ended?.code;
+
+describe('a connection', () => {
+  it('gets what goes to all from its opening on, and nothing more once it is closed', () => {
+    const peer = open();
+    assert.deepEqual(forms(ALL), [{ type: 'forms', key: ALL, mask: Form.v1, turn: forms(ALL)[0]?.turn }]);
+    push(ALL);
+    assert.deepEqual(pushes(peer), [ALL]);
+    assert.equal(shard.connections, 1);
+    shard.closed(peer.session, 1000);
+    assert.equal(forms(ALL).at(-1)?.mask, 0);
+    push(ALL);
+    assert.deepEqual(pushes(peer), [ALL]);
+    assert.equal(shard.connections, 0);
+    assert.deepEqual(shard.counts.closed, { '1000': 1 });
+  });
+
+  it('is answered PONG to PING', () => {
+    const peer = open(Form.plain);
+    say(peer, { type: 'PING', data: {} });
+    assert.deepEqual(peer.socket.texts, [PONG]);
+  });
+
+  it('is closed with 1008 for what is not JSON, and 1009 for a frame over the limit', () => {
+    start({ gateway: { inbound: { maxFrame: 256 } } });
+    const peers = [open(), open(), open()];
+    say(peers[0]!, '{"type":');
+    say(peers[1]!, { type: 'PING', data: { x: 'x'.repeat(300) } });
+    say(peers[2]!, `{"type":"PING","x":"${'é'.repeat(110)}"}`);
+    assert.deepEqual(peers.map(closing), [1008, 1009, undefined]);
+    assert.equal(shard.counts.inboundFrames, 3);
+  });
+
+  it('is not answered, and counted, for frames that can be understood but not followed', () => {
+    const peer = open();
+    for (const frame of ['1', 'null', '[]', '"x"', '{}', '{"type":7}', '{"type":"SUBSCRIBE"}']) say(peer, frame);
+    shard.received(peer.session, undefined, 10, second++);
+    say(peer, { type: 'JOIN', data: {} });
+    say(peer, { type: 'AUTH', data: {} });
+    assert.deepEqual(peer.socket.said, []);
+    assert.equal(closing(peer), undefined);
+    assert.deepEqual(shard.counts.ignored, { unknown: 7, binary: 1, bad_room: 1, bad_frame: 1 });
+  });
+
+  it('is told what is wrong with a frame that has an id', () => {
+    const peer = open();
+    for (const [id, room] of ['', 'x'.repeat(129), '\ud800', 5, 'é'.repeat(65)].entries())
+      say(peer, { type: 'JOIN', id, data: { room } });
+    say(peer, { type: 'AUTH', id: 'five', data: { token: 5 } });
+    assert.deepEqual(
+      peer.socket.frames.map(({ type, id, data }) => [type, id, data.code]),
+      [0, 1, 2, 3, 4].map((id) => ['ERROR', id, 'bad_room'] as unknown[]).concat([['ERROR', 'five', 'bad_frame']]),
+    );
+  });
+
+  it('may say so many frames a second with a burst of twice that, and is closed with 1008 beyond', () => {
+    start({ gateway: { inbound: { frameRate: 5 } } });
+    const peer = open(Form.plain);
+    const ping = (times: number, at: number) => {
+      for (let i = 0; i < times; i++) if (!peer.session.closed) shard.received(peer.session, '{"type":"PING"}', 15, at);
+    };
+    ping(10, 1);
+    ping(5, 2);
+    ping(5, 3);
+    assert.equal(closing(peer), undefined);
+    ping(1, 3);
+    assert.equal(closing(peer), 1008);
+    const other = open(Form.plain);
+    for (let at = 1; at < 50; at += 10) for (let i = 0; i < 10; i++) shard.received(other.session, '{}', 2, at);
+    assert.equal(closing(other), undefined);
+  });
+
+  it('is counted by close codes that are known; others share a label', () => {
+    for (const code of [1000, 1001, 1006, 1008, 4002, 3999, 4999, 1015]) shard.closed(open().session, code);
+    assert.deepEqual(shard.counts.closed, { '1000': 1, '1001': 1, '1006': 1, '1008': 1, '4002': 1, other: 3 });
+    assert.equal(shard.counts.opened, 8);
+  });
+
+  it('that the hub counted for its address is reported when it goes', () => {
+    const session = shard.open(new FakeSocket(), Form.v1, ANYONE, '10.0.0.1');
+    shard.closed(session, 1000);
+    assert.deepEqual(told.at(-1), { type: 'left', ip: '10.0.0.1' });
+  });
+
+  it('is closed with a reason that fits a close frame, cut between characters', () => {
+    const peer = open(Form.v1, { user: 'u', expires: 0 });
+    shard.disconnectUser('u', `${'x'.repeat(122)}é and more`);
+    assert.deepEqual(peer.socket.ended, { code: 4002, reason: 'x'.repeat(122) });
+  });
+});
+
+describe('a connection without a token', () => {
+  it('gets nothing and may do nothing before its AUTH, and is like any other after', async () => {
+    identities.set('good', { user: 'u', expires: 0 });
+    const peer = stranger();
+    push(ALL);
+    join(peer, 'r', 1);
+    assert.deepEqual(
+      peer.socket.frames.map(({ type, data }) => [type, data.code]),
+      [['ERROR', 'unauthorized']],
+    );
+    assert.deepEqual(forms(), []);
+    await auth(peer, 'good', 2);
+    assert.deepEqual(last(peer), { type: 'OK', id: 2, data: {} });
+    push(ALL);
+    push(userKey('u'));
+    assert.deepEqual(pushes(peer), [ALL, userKey('u')]);
+    mock.timers.tick(60_000);
+    assert.equal(closing(peer), undefined);
+  });
+
+  it('is closed with 4401 after five seconds', () => {
+    const peer = stranger();
+    assert.equal(shard.connections, 1);
+    mock.timers.tick(4_999);
+    assert.equal(closing(peer), undefined);
+    mock.timers.tick(1);
+    assert.equal(closing(peer), 4401);
+    assert.equal(shard.connections, 0);
+  });
+
+  it('is closed with 4401 at a bad one, after the ERROR', async () => {
+    const peer = stranger();
+    await auth(peer, 'bad', 1);
+    assert.deepEqual(last(peer)?.data, { code: 'unauthorized', message: 'token refused: unknown' });
+    assert.deepEqual(peer.socket.ended, { code: 4401, reason: 'token refused: unknown' });
+  });
+
+  it('that goes while its token is checked harms nothing', async () => {
+    identities.set('good', ANYONE);
+    const peer = stranger();
+    say(peer, { type: 'AUTH', id: 1, data: { token: 'good' } });
+    shard.closed(peer.session, 1006);
+    await new Promise(setImmediate);
+    assert.deepEqual(peer.socket.said, []);
+    assert.equal(shard.connections, 0);
+    assert.deepEqual(forms(), []);
+    mock.timers.tick(10_000);
+    assert.equal(closing(peer), undefined);
+  });
+});
+
+describe('JOIN and LEAVE', () => {
+  it('bring a room’s items and end them, without an answer where there is no id', () => {
+    const peer = open();
+    join(peer, 'r');
+    confirm(ROOM);
+    push(ROOM);
+    leave(peer, 'r');
+    push(ROOM);
+    assert.deepEqual(pushes(peer), [ROOM]);
+    assert.equal(peer.socket.said.length, 1);
+    assert.equal(shard.rooms, 0);
+  });
+
+  it('are answered OK: JOIN once the hub has opened the room, LEAVE at once, also of a room that it is not in', () => {
+    const peer = open();
+    join(peer, 'r', 1);
+    assert.deepEqual(peer.socket.said, []);
+    confirm(ROOM);
+    assert.deepEqual(last(peer), { type: 'OK', id: 1, data: { room: 'r' } });
+    join(peer, 'r', 2);
+    assert.deepEqual(last(peer), { type: 'OK', id: 2, data: { room: 'r' } });
+    leave(peer, 'r', 3);
+    assert.deepEqual(last(peer), { type: 'OK', id: 3, data: { room: 'r' } });
+    leave(peer, 'never', 4);
+    assert.deepEqual(last(peer), { type: 'OK', id: 4, data: { room: 'never' } });
+  });
+
+  it('answer a JOIN at once where the form is open already, and wait where it is not', () => {
+    const [first, second, third] = [open(), open(), open(Form.plain)];
+    join(first, 'r', 1);
+    confirm(ROOM);
+    join(second, 'r', 2);
+    assert.equal(second.socket.said.length, 1);
+    join(third, 'r', 3);
+    assert.equal(third.socket.said.length, 0);
+    confirm(ROOM);
+    assert.equal(third.socket.said.length, 1);
+  });
+
+  it('take no answer to an earlier word for one to the last', () => {
+    const peer = open();
+    join(peer, 'r');
+    const early = forms(ROOM).at(-1)!;
+    leave(peer, 'r');
+    join(peer, 'r', 7);
+    shard.opened(ROOM, early.mask, early.turn);
+    assert.deepEqual(peer.socket.said, [], 'the hub has yet to read that it is back');
+    confirm(ROOM);
+    assert.deepEqual(last(peer), { type: 'OK', id: 7, data: { room: 'r' } });
+  });
+
+  it('let one JOIN of a room wait at a time', () => {
+    const peer = open();
+    join(peer, 'r', 1);
+    join(peer, 'r', 2);
+    assert.deepEqual([last(peer)?.id, last(peer)?.data.code], [2, 'unavailable']);
+    leave(peer, 'r', 3);
+    confirm(ROOM);
+    assert.equal(last(peer)?.id, 3, 'one that left is not told that it is in');
+  });
+
+  it('bring no item twice where a room is joined twice', () => {
+    const peer = open();
+    join(peer, 'r');
+    join(peer, 'r');
+    push(ROOM);
+    assert.deepEqual(pushes(peer), [ROOM]);
+    leave(peer, 'r');
+    push(ROOM);
+    assert.deepEqual(pushes(peer), [ROOM]);
+  });
+
+  it('tell the hub which forms a room needs, when that changes', () => {
+    const [plain, v1, other] = [open(Form.plain), open(Form.v1), open(Form.v1)];
+    for (const peer of [plain, v1, other]) join(peer, 'r');
+    for (const peer of [other, plain, v1]) leave(peer, 'r');
+    assert.deepEqual(
+      forms(ROOM).map(({ mask }) => mask),
+      [Form.plain, Form.plain | Form.v1, Form.v1, 0],
+    );
+    const turns = forms().map(({ turn }) => turn);
+    assert.deepEqual(
+      turns,
+      [...turns].sort((a, b) => a - b),
+    );
+    assert.equal(new Set(turns).size, turns.length);
+  });
+
+  it('are limited for a connection: its user is no room', () => {
+    start({ gateway: { rooms: { maxPerConnection: 2 } } });
+    const peer = open(Form.v1, { user: 'u', expires: 0 });
+    for (const room of ['a', 'b']) join(peer, room);
+    join(peer, 'c', 1);
+    assert.deepEqual([last(peer)?.type, last(peer)?.data.code], ['ERROR', 'room_limit']);
+    join(peer, 'b', 2);
+    confirm(roomKey('b'));
+    assert.equal(last(peer)?.id, 2, 'a room that it is in is no further one');
+    leave(peer, 'a');
+    join(peer, 'c', 3);
+    confirm(roomKey('c'));
+    assert.deepEqual([last(peer)?.type, last(peer)?.id], ['OK', 3]);
+  });
+
+  it('are limited for a shard: users are no rooms, and a room that is there takes more members', () => {
+    start({ gateway: { rooms: { max: 2 } } });
+    const peers = ['u', 'v', 'w', 'x'].map((user) => open(Form.v1, { user, expires: 0 }));
+    join(peers[0]!, 'a');
+    join(peers[1]!, 'b');
+    join(peers[2]!, 'c', 1);
+    assert.equal(last(peers[2]!)?.data.code, 'room_limit');
+    join(peers[3]!, 'a', 2);
+    confirm(roomKey('a'));
+    assert.equal(last(peers[3]!)?.type, 'OK');
+    assert.equal(shard.rooms, 2);
+    leave(peers[1]!, 'b');
+    join(peers[2]!, 'c', 3);
+    confirm(roomKey('c'));
+    assert.equal(last(peers[2]!)?.type, 'OK');
+  });
+
+  it('are refused for a room that the token does not allow', () => {
+    const peer = open(Form.v1, { expires: 0, rooms: ['live-*', 'lobby'] });
+    for (const [id, room] of ['live-1', 'lobby', 'lobby2', 'x'].entries()) join(peer, room, id);
+    for (const { key } of forms()) if (key !== ALL) confirm(key);
+    assert.deepEqual(
+      peer.socket.frames.map(({ type, id }) => `${type} ${id}`),
+      ['ERROR 2', 'ERROR 3', 'OK 0', 'OK 1'],
+    );
+    assert.equal(peer.socket.frames[0]?.data.code, 'room_forbidden');
+  });
+
+  it('are undone when the connection closes, while a broadcast is under way too', () => {
+    const peers = Array.from({ length: 100 }, () => open());
+    for (const peer of peers) join(peer, 'r');
+    for (const { socket } of peers)
+      socket.onSend = () => {
+        loop.time += 1;
+      };
+    const bytes = Buffer.from('{"type":"PUSH","data":{"key":"rr"}}');
+    shard.frame({ key: ROOM, items: 1, frames: [{ form: Form.v1, binary: false, bytes }], ages: [], size: 50 });
+    loop.turn();
+    const reached = peers.filter((peer) => pushes(peer).length > 0).length;
+    assert.ok(reached > 0 && reached < 100, `${reached} were reached in the first slice`);
+    for (const { session } of peers) shard.closed(session, 1001);
+    assert.equal(shard.rooms, 1, 'a room with a job under way');
+    loop.idle();
+    assert.equal(shard.rooms, 0);
+    assert.deepEqual(told.at(-1), { type: 'done', bytes: 50 });
+  });
+});
+
+describe('AUTH on an open connection', () => {
+  const user = (rooms?: string[], expires = 0): Identity => ({ user: 'u', rooms, expires });
+
+  it('replaces what it may do: rooms that the new token lacks are left, which v1 is told', async () => {
+    const [v1, plain] = [open(Form.v1, user()), open(Form.plain, user())];
+    for (const peer of [v1, plain]) for (const room of ['a', 'b']) join(peer, room);
+    identities.set('only-b', user(['b']));
+    for (const peer of [v1, plain]) await auth(peer, 'only-b');
+    const left = { type: 'LEAVE', data: { room: 'a', reason: 'the new token does not allow this room' } };
+    assert.deepEqual(v1.socket.frames, [left]);
+    assert.deepEqual(plain.socket.frames, []);
+    push(roomKey('a'));
+    push(roomKey('b'));
+    push(userKey('u'));
+    assert.deepEqual(pushes(v1), [roomKey('b'), userKey('u')]);
+    join(v1, 'a', 1);
+    assert.equal(last(v1)?.data.code, 'room_forbidden');
+  });
+
+  it('is refused for another user, and the connection stays as it was', async () => {
+    const peer = open(Form.v1, user());
+    join(peer, 'a');
+    identities.set('other', { user: 'v', expires: 0 });
+    await auth(peer, 'other', 1);
+    assert.deepEqual(last(peer)?.data, { code: 'unauthorized', message: 'the token is for another user' });
+    await auth(peer, 'bad', 2);
+    assert.equal(last(peer)?.data.code, 'unauthorized');
+    assert.equal(closing(peer), undefined);
+    push(roomKey('a'));
+    assert.deepEqual(pushes(peer), [roomKey('a')]);
+  });
+
+  it('puts off the end of the token, which otherwise closes with 4001', async () => {
+    const [fresh, stale, forever] = [open(Form.v1, user([], 100)), open(Form.v1, user([], 100)), open()];
+    identities.set('longer', user([], 200));
+    await auth(fresh, 'longer');
+    shard.expire(99);
+    assert.deepEqual([fresh, stale, forever].map(closing), [undefined, undefined, undefined]);
+    shard.expire(100);
+    assert.deepEqual([fresh, stale, forever].map(closing), [undefined, 4001, undefined]);
+    shard.expire(250);
+    assert.deepEqual([fresh, forever].map(closing), [4001, undefined]);
+  });
+
+  it('closes soon with 4001 by a token whose end is past already, within the tolerance of clocks', () => {
+    shard.expire(500);
+    const peer = open(Form.v1, user([], 497));
+    shard.expire(501);
+    assert.equal(closing(peer), 4001);
+  });
+
+  it('that can’t be checked now is refused and changes nothing', async () => {
+    const peer = open(Form.v1, user());
+    identities.set('unchecked', new Error('connect ECONNREFUSED 10.1.2.3'));
+    await auth(peer, 'unchecked', 1);
+    assert.deepEqual(last(peer)?.data, { code: 'unauthorized', message: 'the token could not be checked' });
+    assert.equal(closing(peer), undefined);
+  });
+
+  it('is refused where the gateway takes no tokens', async () => {
+    shard.verifier = undefined;
+    const peer = open();
+    await auth(peer, 'x', 1);
+    assert.deepEqual(last(peer)?.data, { code: 'unauthorized', message: 'this gateway takes no tokens' });
+  });
+});
+
+describe('one session per user', () => {
+  beforeEach(() => start({ gateway: { connections: { onePerUser: true } } }));
+
+  it('closes the older ones here with 4004 and tells the hub', () => {
+    const first = open(Form.v1, { user: 'u', expires: 0 });
+    const other = open(Form.v1, { user: 'v', expires: 0 });
+    const second = open(Form.v1, { user: 'u', expires: 0 });
+    assert.deepEqual([first, other, second].map(closing), [4004, undefined, undefined]);
+    const words = told.filter((message) => message.type === 'session');
+    assert.deepEqual(
+      words.map(({ user }) => user),
+      ['u', 'v', 'u'],
+    );
+  });
+
+  it('closes those that are older than one opened elsewhere, and not one of the same moment', () => {
+    const peer = open(Form.v1, { user: 'u', expires: 0 });
+    const at = peer.session.openedAt;
+    shard.replace('u', at - 1);
+    shard.replace('u', at);
+    assert.equal(closing(peer), undefined);
+    shard.replace('u', at + 1);
+    assert.equal(closing(peer), 4004);
+  });
+
+  it('closes nobody where it is not set', () => {
+    start();
+    const first = open(Form.v1, { user: 'u', expires: 0 });
+    open(Form.v1, { user: 'u', expires: 0 });
+    assert.equal(closing(first), undefined);
+    assert.ok(told.every(({ type }) => type !== 'session'));
+  });
+});
+
+describe('a disconnect', () => {
+  it('of a user closes all of their connections with 4002 and the reason', () => {
+    const peers = [open(Form.v1, { user: 'u', expires: 0 }), open(Form.plain, { user: 'u', expires: 0 }), open()];
+    shard.disconnectUser('u', 'banned');
+    shard.disconnectUser('nobody', 'banned');
+    assert.deepEqual(peers.map(closing), [4002, 4002, undefined]);
+    assert.equal(peers[0]!.socket.ended?.reason, 'banned');
+    assert.equal(forms(userKey('u')).at(-1)?.mask, 0);
+  });
+
+  it('of a room takes everyone out of it; connections stay, and v1 is told', () => {
+    const peers = [open(Form.v1), open(Form.plain), open(Form.deflate)];
+    for (const peer of peers) for (const room of ['r', 's']) join(peer, room);
+    shard.disconnectRoom('r', 'over');
+    shard.disconnectRoom('nowhere', 'over');
+    const left = [{ type: 'LEAVE', data: { room: 'r', reason: 'over' } }];
+    assert.deepEqual(
+      peers.map(({ socket }) => socket.frames),
+      [left, [], left],
+    );
+    assert.equal(forms(ROOM).at(-1)?.mask, 0);
+    push(ROOM);
+    push(roomKey('s'));
+    for (const peer of peers) assert.deepEqual(pushes(peer), [roomKey('s')]);
+  });
+});
+
+describe('a slow reader', () => {
+  it('is closed with 4003, outside of the broadcast, where so set', () => {
+    start({ gateway: { slowConsumer: { policy: 'close' } } });
+    const peer = open(Form.v1, ANYONE, 1);
+    peer.socket.reading = false;
+    for (let i = 0; i < 3; i++) push(ALL);
+    assert.equal(closing(peer), 4003);
+    assert.equal(shard.connections, 0);
+  });
+
+  it('is not closed again where it went by itself meanwhile', () => {
+    start({ gateway: { slowConsumer: { policy: 'close' } } });
+    const peer = open(Form.v1, ANYONE, 0);
+    const bytes = Buffer.from('{}');
+    shard.frame({ key: ALL, items: 1, frames: [{ form: Form.v1, binary: false, bytes }], ages: [], size: 1 });
+    loop.turn();
+    shard.closed(peer.session, 1006);
+    loop.idle();
+    assert.equal(peer.socket.ended, undefined);
+  });
+});
+
+describe('what the hub says', () => {
+  it('of a channel that nobody is in any more is done with at once', () => {
+    push(roomKey('gone'));
+    shard.missed(roomKey('gone'), 3, 'bus_gap');
+    shard.opened(roomKey('gone'), 1, 1);
+    assert.deepEqual(told, [{ type: 'done', bytes: 100 }]);
+  });
+
+  it('of missed items reaches v1 members, in order with the frames, and is counted for everyone', () => {
+    const peers = [open(Form.plain), open(Form.v1), open(Form.deflate)];
+    for (const peer of peers) join(peer, 'r');
+    push(ROOM);
+    shard.missed(ROOM, 4, 'overload');
+    push(ROOM);
+    const lagged = { type: 'LAGGED', data: { room: 'r', dropped: 4, reason: 'overload' } };
+    assert.deepEqual(
+      peers.map(({ socket }) => socket.frames.map(({ type }) => type)),
+      [
+        ['PUSH', 'PUSH'],
+        ['PUSH', 'LAGGED', 'PUSH'],
+        ['PUSH', 'LAGGED', 'PUSH'],
+      ],
+    );
+    assert.deepEqual(peers[1]!.socket.frames[1], lagged);
+    assert.deepEqual(shard.counts.dropped, { slow: 0, overload: 12, bus_gap: 0 });
+    assert.equal(shard.counts.messagesDelivered, 6);
+  });
+
+  it('is answered where it is a question', () => {
+    for (const [room, size] of [
+      ['a', 1],
+      ['b', 3],
+      ['c', 3],
+      ['d', 2],
+    ] as const)
+      for (let i = 0; i < size; i++) join(open(Form.v1, { user: 'u', expires: 0 }), room);
+    const base = { reply: 'x', ask: '1' };
+    assert.deepEqual(shard.answer({ type: 'rooms', ...base, limit: 3 }), {
+      type: 'rooms',
+      ask: '1',
+      rooms: [
+        { room: 'b', connections: 3 },
+        { room: 'c', connections: 3 },
+        { room: 'd', connections: 2 },
+      ],
+    });
+    assert.deepEqual(shard.answer({ type: 'room', ...base, room: 'd' }), { type: 'room', ask: '1', connections: 2 });
+    assert.deepEqual(shard.answer({ type: 'room', ...base, room: 'z' }), { type: 'room', ask: '1', connections: 0 });
+    assert.deepEqual(shard.answer({ type: 'user', ...base, user: 'u' }), { type: 'user', ask: '1', connections: 9 });
+    assert.equal(shard.answer({ type: 'stats', ...base }), undefined);
+  });
+});
+
+describe('leaving', () => {
+  it('asks v1 to reconnect and closes them with 1012 in time, and others at once, as many as asked for', () => {
+    const plain = [open(Form.plain), open(Form.plain)];
+    const v1 = [open(Form.v1), open(Form.deflate)];
+    shard.move(1, 8_000);
+    assert.deepEqual([...plain, ...v1].map(closing), [1012, undefined, undefined, undefined]);
+    assert.equal(shard.unasked, 3);
+    shard.move(2, 8_000);
+    assert.deepEqual(plain.map(closing), [1012, 1012]);
+    const asked = v1.filter(({ socket }) => socket.said.length > 0);
+    assert.equal(asked.length, 1);
+    assert.deepEqual(asked[0]!.socket.frames, [{ type: 'RECONNECT', data: { withinMs: 8_000 } }]);
+    assert.equal(shard.unasked, 1);
+    shard.move(5, 8_000);
+    assert.ok(
+      v1.every(({ socket }) => socket.said.length === 1),
+      'nobody is asked twice',
+    );
+    assert.equal(shard.unasked, 0);
+    shard.closed(asked[0]!.session, 1000);
+    mock.timers.tick(8_000);
+    assert.deepEqual(v1.map(closing).sort(), [1012, undefined].sort());
+    assert.equal(shard.connections, 0);
+    assert.equal(shard.unasked, 0);
+  });
+
+  it('makes those go too that have yet to send their token', () => {
+    const peers = [stranger(), stranger(Form.plain)];
+    assert.equal(shard.unasked, 2);
+    shard.move(2, 8_000);
+    assert.deepEqual(peers.map(closing), [1012, 1012]);
+    assert.equal(shard.unasked, 0);
+  });
+
+  it('closes whoever is left with 1012 at the last moment', () => {
+    const peers = [open(Form.plain), open(Form.v1), stranger()];
+    shard.move(1, 8_000);
+    shard.endAll();
+    assert.deepEqual(peers.map(closing), [1012, 1012, 1012]);
+    assert.equal(shard.connections, 0);
+  });
+});
