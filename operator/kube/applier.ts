@@ -1,0 +1,107 @@
+import { createHash } from 'node:crypto';
+import type { Client } from './client.ts';
+import { KubeError } from './errors.ts';
+import { type KubeObject, keyOf, type Ref, titleOf } from './objects.ts';
+
+/** An object as the operator wants it: those fields that it owns, and an owner that deletes it in the end. */
+export type Desired = Ref & {
+  metadata: { ownerReferences?: readonly { kind: string; name: string; uid: string }[] | undefined };
+};
+
+export type Applied = {
+  object: KubeObject;
+  /** Whether the API server was asked at all. */
+  asked: boolean;
+  /** Whether it changed anything. */
+  changed: boolean;
+};
+
+/**
+ * Applies objects, and asks nothing of the API server where nothing is to do: what was applied last time is wanted
+ * again, and the object looks as it did then. Remembers two digests for each object of clusters that there are.
+ */
+export class Applier {
+  readonly #client: Client;
+  readonly #last = new Map<string, { desired: string; result: string; version: string | undefined }>();
+
+  constructor(client: Client) {
+    this.#client = client;
+  }
+
+  /**
+   * Makes the object be as wanted. Rejects with a KubeError: `conflict` where its name belongs to somebody else.
+   * @param observed how it looks, as a reflector has it: undefined where there is none
+   */
+  async apply(desired: Desired, observed: KubeObject | undefined): Promise<Applied> {
+    const id = idOf(desired);
+    const last = this.#last.get(id);
+    const wanted = digest(desired);
+    if (observed && last?.desired === wanted && last.result === digest(lasting(observed)))
+      return { object: observed, asked: false, changed: false };
+    // A reflector is late, and may select by labels that somebody else's object doesn't have.
+    const before = observed ?? (await this.#client.get(desired));
+    if (before) refuseForeign(before, desired);
+    const object = await this.#client.apply(desired);
+    this.#last.set(id, { desired: wanted, result: digest(lasting(object)), version: object.metadata.resourceVersion });
+    return { object, asked: true, changed: object.metadata.resourceVersion !== before?.metadata.resourceVersion };
+  }
+
+  /** Whether `observed` is older than what was applied last: the reflector has yet to see it. */
+  isBehind(observed: KubeObject | undefined, ref: Ref): boolean {
+    const last = this.#last.get(idOf(ref));
+    if (last?.version === undefined) return false;
+    const version = observed?.metadata.resourceVersion;
+    return version === undefined || BigInt(version) < BigInt(last.version);
+  }
+
+  /** The object is gone, or is somebody else's concern. */
+  forget(ref: Ref): void {
+    this.#last.delete(idOf(ref));
+  }
+
+  get size(): number {
+    return this.#last.size;
+  }
+}
+
+/** Taking over what belongs to somebody else would break it, and delete it together with the PushCluster. */
+function refuseForeign(found: KubeObject, desired: Desired): void {
+  const [owner] = desired.metadata.ownerReferences ?? [];
+  if (!owner) return;
+  const owners = found.metadata.ownerReferences ?? [];
+  if (owners.some(({ uid }) => uid === owner.uid)) return;
+  const whose =
+    owners.length === 0
+      ? `does not belong to ${owner.kind} ${owner.name}`
+      : `belongs to ${owners.map(({ kind, name }) => `${kind} ${name}`).join(', ')}`;
+  throw new KubeError(
+    'conflict',
+    `${titleOf(found)} is there already and ${whose}: delete or rename it, or choose another name for ${owner.kind} ${owner.name}`,
+    { code: 409 },
+  );
+}
+
+/** Everything but what changes without anybody wanting something else. */
+function lasting(object: KubeObject): object {
+  const { resourceVersion: _v, generation: _g, managedFields: _m, ...metadata } = object.metadata;
+  return { ...object, metadata, status: undefined };
+}
+
+function idOf(ref: Ref): string {
+  return `${ref.apiVersion}/${ref.kind}/${keyOf(ref)}`;
+}
+
+function digest(value: unknown): string {
+  return createHash('sha256')
+    .update(JSON.stringify(sorted(value)))
+    .digest('base64');
+}
+
+/** Keys in one order: the API server has its own. */
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== 'object' || value === null || value instanceof Date) return value;
+  const entries = Object.entries(value).filter(([, each]) => each !== undefined);
+  entries.sort(([a], [b]) => (a < b ? -1 : 1));
+  return Object.fromEntries(entries.map(([key, each]) => [key, sorted(each)]));
+}
