@@ -36,11 +36,11 @@ export class Writer {
     this.logic = logic;
   }
 
-  /** Pushes `count` more items of about `size` bytes. */
-  async push(count: number, size = 0): Promise<PushAnswer> {
+  /** Pushes `count` more items, with so many bytes of filling, or with this filling. */
+  async push(count: number, filler: number | string = ''): Promise<PushAnswer> {
     const first = this.next;
     this.next += count;
-    const filling = 'x'.repeat(size);
+    const filling = typeof filler === 'number' ? 'x'.repeat(filler) : filler;
     const items = Array.from({ length: count }, (_, i) => markedItem(this.name, first + i, filling));
     const answer = await this.logic.push(this.place, items);
     this.answers.push(answer);
