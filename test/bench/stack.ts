@@ -181,6 +181,20 @@ export class Publisher {
   }
 }
 
+/** As shipped: gateway.batching.maxItems. */
+export const FULL_FRAME = 1_000;
+/** Longer than gateway.batching.maxDelay as shipped: the room is quiet after that. */
+export const QUIET_MS = 1_150;
+
+/**
+ * Messages at a rate of more than FULL_FRAME a second, straight to the bus, so that the gateway makes `frames` full frames
+ * of them. Wait QUIET_MS before: a quiet room's first message leaves alone, and with one more than the frames hold the last
+ * frame is full and waits for nothing.
+ */
+export function fullFrames(rate: number, frames: number): Pushing {
+  return { room: 'live', via: 'bus', rate, messages: frames * FULL_FRAME + 1 };
+}
+
 /** Ports that were free just now. */
 export async function freePorts(count: number): Promise<number[]> {
   const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));

@@ -2,10 +2,7 @@ import { Audience, pause } from '../audience.ts';
 import type { Scale } from '../bench.ts';
 import { type Outcome, round } from '../report.ts';
 import { sendLoop } from '../rivals.ts';
-import { Stack } from '../stack.ts';
-
-/** Longer than the merge window: the room counts as quiet again, and the next message leaves at once. */
-const QUIET_MS = 1_150;
+import { QUIET_MS, Stack } from '../stack.ts';
 
 /** One message into a quiet room, through logic's API and NATS: how long until each connection has it. */
 export async function latency({ connections, quick, progress }: Scale): Promise<Outcome> {

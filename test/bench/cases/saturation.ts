@@ -3,13 +3,9 @@ import type { Scale } from '../bench.ts';
 import { type Measured, measured, medianOf } from '../measure.ts';
 import { type Outcome, round } from '../report.ts';
 import { engineLoop, type Rival } from '../rivals.ts';
-import { Stack } from '../stack.ts';
+import { FULL_FRAME, fullFrames, QUIET_MS, Stack } from '../stack.ts';
 import { clientRow } from './merged.ts';
 
-/** As shipped: gateway.batching.maxItems. */
-const MAX_ITEMS = 1_000;
-/** Longer than gateway.batching.maxDelay as shipped. */
-const QUIET_MS = 1_100;
 const FIRST_RATE = 1_500;
 const STEP = 1.25;
 const LAST_RATE = 20_000;
@@ -33,11 +29,8 @@ export async function saturation({ connections, pairs, seconds, quick, progress 
     await control.open(connections);
 
     const drive: Drive = async (rate, frames) => {
-      // A quiet room's first message leaves alone: with one more, the last frame is full and waits for nothing.
       await pause(QUIET_MS);
-      return measured(gateway.actor.pid, audience, () =>
-        publisher.push({ room: 'live', via: 'bus', rate, messages: frames * MAX_ITEMS + 1 }),
-      );
+      return measured(gateway.actor.pid, audience, () => publisher.push(fullFrames(rate, frames)));
     };
     const driveEngine = driveRival(engine, control);
     const limits = { first: FIRST_RATE, last: quick ? FIRST_RATE * STEP : LAST_RATE, seconds: Math.min(4, seconds) };
@@ -103,7 +96,7 @@ export async function saturation({ connections, pairs, seconds, quick, progress 
 function driveRival(rival: Rival, audience: Audience): Drive {
   return (rate, frames) =>
     measured(rival.actor.pid, audience, () =>
-      rival.send({ items: MAX_ITEMS, bytes: 0, rate: rate / MAX_ITEMS, seconds: (frames * MAX_ITEMS) / rate }),
+      rival.send({ items: FULL_FRAME, bytes: 0, rate: rate / FULL_FRAME, seconds: (frames * FULL_FRAME) / rate }),
     );
 }
 
@@ -135,14 +128,14 @@ async function climb(
 async function climbTo(rate: number, drive: Drive, seconds: number): Promise<Step> {
   const frames = framesIn(rate, seconds);
   const run = await drive(rate, frames);
-  const planned = (frames * MAX_ITEMS) / rate;
+  const planned = (frames * FULL_FRAME) / rate;
   const late = run.stat.seconds > planned * LATENESS.share + LATENESS.seconds;
   const lost = run.stat.gaps > 0 || run.stat.leastMark < run.stat.mostMark;
   return { rate, run, kept: !late && !lost };
 }
 
 function framesIn(rate: number, seconds: number): number {
-  return Math.max(1, Math.round((rate * seconds) / MAX_ITEMS));
+  return Math.max(1, Math.round((rate * seconds) / FULL_FRAME));
 }
 
 function fellBehind(steps: readonly Step[]): string {

@@ -3,10 +3,12 @@ import { Audience, pause } from '../audience.ts';
 import type { Scale } from '../bench.ts';
 import { type Measured, measured, median } from '../measure.ts';
 import { type Outcome, round } from '../report.ts';
-import { Stack } from '../stack.ts';
+import { FULL_FRAME, fullFrames, QUIET_MS, Stack } from '../stack.ts';
 
 /** Messages a second: 400 KB a second and connection, so that a stopped reader's buffers are full within seconds. */
 const RATE = 4_000;
+/** While the buffers fill, nothing is measured. */
+const FILL_RATE = 2 * RATE;
 const PERCENT = 10;
 const FULL_WITHIN_MS = 60_000;
 
@@ -22,8 +24,10 @@ export async function slowReaders({ connections, pairs, seconds, progress }: Sca
     const count = connections / 5;
     const audience = new Audience({ port: gateway.port, rate: 4_000, subprotocol: Subprotocol.v1 });
     await audience.open(count);
-    const push = (duration: number) =>
-      publisher.push({ room: 'live', via: 'bus', rate: RATE, messages: Math.round(RATE * duration) });
+    const push = async (duration: number, rate = RATE) => {
+      await pause(QUIET_MS);
+      return publisher.push(fullFrames(rate, Math.ceil((rate * duration) / FULL_FRAME)));
+    };
     const dropped = () => gateway.metric('pushcluster_gateway_messages_dropped_total', 'slow');
 
     const runs: { without: Measured; beside: Measured; missed: number; told: number }[] = [];
@@ -33,12 +37,12 @@ export async function slowReaders({ connections, pairs, seconds, progress }: Sca
 
       await audience.slow(PERCENT);
       await audience.start();
-      await fillUntilDrops(push, dropped);
+      await fillUntilDrops(() => push(3, FILL_RATE), dropped);
       const beside = await measured(gateway.actor.pid, audience, () => push(seconds));
       await audience.slow(0);
       const told = await allTold(audience);
       // One more frame for all: its first mark shows what each stopped reader has missed.
-      const { lastMark } = await push(0.01);
+      const { lastMark } = await push(0.25);
       const missed = (await audience.drained(lastMark)).gaps;
       runs.push({ without, beside, missed, told });
       progress(
@@ -80,13 +84,13 @@ export async function slowReaders({ connections, pairs, seconds, progress }: Sca
 }
 
 /** Pushes until the gateway drops for slow readers. */
-async function fillUntilDrops(push: (seconds: number) => Promise<unknown>, dropped: () => Promise<number>) {
+async function fillUntilDrops(push: () => Promise<unknown>, dropped: () => Promise<number>) {
   const before = await dropped();
   const deadline = performance.now() + FULL_WITHIN_MS;
   while ((await dropped()) === before) {
     if (performance.now() > deadline)
       throw new Error('slow: the buffers of the stopped readers did not fill up in 60 s');
-    await push(1);
+    await push();
   }
 }
 
