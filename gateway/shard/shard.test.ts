@@ -296,13 +296,16 @@ describe('JOIN and LEAVE', () => {
   });
 
   it('let one JOIN of a room wait at a time', () => {
-    const peer = open();
-    join(peer, 'r', 1);
+    const [peer, gone, other] = [open(), open(), open()];
+    for (const each of [peer, gone, other]) join(each, 'r', 1);
     join(peer, 'r', 2);
     assert.deepEqual([last(peer)?.id, last(peer)?.data.code], [2, 'unavailable']);
     leave(peer, 'r', 3);
+    shard.closed(gone.session, 1001);
     confirm(ROOM);
     assert.equal(last(peer)?.id, 3, 'one that left is not told that it is in');
+    assert.equal(gone.socket.said.length, 0, 'nothing is said to a connection that is gone');
+    assert.equal(last(other)?.type, 'OK');
   });
 
   it('bring no item twice where a room is joined twice', () => {
@@ -485,6 +488,13 @@ describe('one session per user', () => {
     assert.equal(closing(peer), undefined);
     shard.replace('u', at + 1);
     assert.equal(closing(peer), 4004);
+  });
+
+  it('leaves one that was asked to move: the newer connection is its move', () => {
+    const moving = open(Form.v1, { user: 'u', expires: 0 });
+    shard.move(1, 1_000);
+    open(Form.v1, { user: 'u', expires: 0 });
+    assert.equal(closing(moving), undefined);
   });
 
   it('closes nobody where it is not set', () => {

@@ -397,8 +397,9 @@ export class Shard {
    * opened here, also the others of the same moment; without, those stay: elsewhere theirs would be closed for ours.
    */
   replace(user: string, at: number, keep?: number): void {
+    const isOlder = ({ openedAt }: Session) => openedAt < at || (keep !== undefined && openedAt === at);
     for (const session of this.#sessionsOf(user))
-      if (session.id !== keep && (session.openedAt < at || (keep !== undefined && session.openedAt === at)))
+      if (session.id !== keep && !session.moving && isOlder(session))
         this.end(session, CloseCode.replaced, 'the user opened a newer connection');
   }
 
