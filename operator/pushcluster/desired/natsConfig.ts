@@ -10,7 +10,10 @@ export const NATS_DATA_FOLDER = '/data';
 
 type Passwords = { gateway: string; logic: string; routes: string };
 
-/** The configuration of managed servers. Each role may do its own work and nothing else: no gateway publishes a push. */
+/**
+ * The configuration of managed servers. Each role may do its own work and nothing else: no gateway publishes a
+ * push. Passwords count without blanks around them, as where they are read from files.
+ */
 export function natsConfig(cluster: PushCluster, nats: z.infer<typeof ManagedNats>, passwords: Passwords): string {
   const { gateway, logic } = new Subjects(busPrefix(cluster)).permissions;
   const lines = [
@@ -23,7 +26,7 @@ export function natsConfig(cluster: PushCluster, nats: z.infer<typeof ManagedNat
     ...[
       { user: 'gateway', password: passwords.gateway, permissions: gateway },
       { user: 'logic', password: passwords.logic, permissions: logic },
-    ].map((user) => `    ${JSON.stringify(user)}`),
+    ].map((user) => `    ${JSON.stringify({ ...user, password: user.password.trim() })}`),
     '  ]',
     '}',
   ];
@@ -32,7 +35,7 @@ export function natsConfig(cluster: PushCluster, nats: z.infer<typeof ManagedNat
       'cluster {',
       `  name: ${JSON.stringify(`${cluster.metadata.namespace}.${cluster.metadata.name}`)}`,
       `  port: ${NATS_ROUTES_PORT}`,
-      `  authorization { user: routes, password: ${JSON.stringify(passwords.routes)}, timeout: 5 }`,
+      `  authorization { user: routes, password: ${JSON.stringify(passwords.routes.trim())}, timeout: 5 }`,
       '  routes: [',
       ...Array.from({ length: nats.replicas }, (_, i) => `    ${JSON.stringify(route(cluster, i, passwords.routes))}`),
       '  ]',
@@ -45,5 +48,5 @@ export function natsConfig(cluster: PushCluster, nats: z.infer<typeof ManagedNat
 function route(cluster: PushCluster, index: number, password: string): string {
   const { nats, natsPeers } = names(cluster);
   const host = `${nats}-${index}.${natsPeers}.${cluster.metadata.namespace}.svc`;
-  return `nats://routes:${encodeURIComponent(password)}@${host}:${NATS_ROUTES_PORT}`;
+  return `nats://routes:${encodeURIComponent(password.trim())}@${host}:${NATS_ROUTES_PORT}`;
 }

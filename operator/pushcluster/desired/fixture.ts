@@ -1,0 +1,28 @@
+import type { z } from 'zod';
+import { PushCluster, type Spec } from '../../api/pushCluster.ts';
+import type { Context } from './context.ts';
+
+/** A cluster `live` in the namespace `shop`, for tests. */
+export function clusterOf(
+  spec: z.input<typeof Spec> = {},
+  metadata: Partial<PushCluster['metadata']> = {},
+): PushCluster {
+  return PushCluster.parse({
+    metadata: { name: 'live', namespace: 'shop', uid: 'uid-of-live', generation: 7, ...metadata },
+    spec,
+  });
+}
+
+/** What is observed of a cluster that is new, for tests. Random bytes count up: each secret is another. */
+export function contextOf(overrides: Partial<Context> = {}): Context {
+  let next = 0;
+  return {
+    images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
+    gatewayReplicas: 2,
+    logicReplicas: 2,
+    serviceMonitors: false,
+    secrets: new Map(),
+    random: (bytes) => new Uint8Array(bytes).fill(++next),
+    ...overrides,
+  };
+}

@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { z } from 'zod';
+import type { Spec } from '../../api/pushCluster.ts';
+import type { Context } from './context.ts';
+import { clusterOf, contextOf } from './fixture.ts';
+import { gatewayDeployment } from './gateway.ts';
+
+function deployment(gateway: z.input<typeof Spec>['gateway'] = {}, context: Partial<Context> = {}) {
+  return gatewayDeployment(clusterOf({ gateway }), contextOf(context)).spec!;
+}
+
+function pod(gateway: z.input<typeof Spec>['gateway'] = {}) {
+  return deployment(gateway).template.spec!;
+}
+
+describe('the gateway Deployment', () => {
+  it('runs as many gateways as it is told, whatever the spec says: the drain decides', () => {
+    assert.equal(deployment({ replicas: 3 }, { gatewayReplicas: 5 }).replicas, 5);
+  });
+
+  it('never has less capacity in a rollout than before', () => {
+    assert.deepEqual(deployment().strategy?.rollingUpdate, { maxSurge: '25%', maxUnavailable: 0 });
+  });
+
+  it('selects by labels that nobody else sets, and not by the one that a drain takes away', () => {
+    const { selector, template } = deployment({ podTemplate: { labels: { team: 'live' } } });
+    assert.deepEqual(selector.matchLabels, {
+      'pushcluster.dev/cluster': 'live',
+      'app.kubernetes.io/component': 'gateway',
+    });
+    const labels = template.metadata?.labels ?? {};
+    for (const [name, value] of Object.entries(selector.matchLabels ?? {})) assert.equal(labels[name], value);
+    assert.equal(labels['pushcluster.dev/serving'], 'true');
+    assert.equal(labels.team, 'live');
+  });
+
+  it('gives a gateway the time to drain and ten seconds', () => {
+    assert.equal(pod({ drain: { settle: '10s', timeout: '2m' } }).terminationGracePeriodSeconds, 140);
+    assert.equal(pod({ drain: { settle: '0s', timeout: '1.5s' } }).terminationGracePeriodSeconds, 12);
+  });
+
+  it('is admitted by the Pod Security level restricted', () => {
+    const { securityContext, containers } = pod();
+    assert.equal(securityContext?.runAsNonRoot, true);
+    assert.deepEqual(securityContext?.seccompProfile, { type: 'RuntimeDefault' });
+    assert.deepEqual(containers[0]?.securityContext, {
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ['ALL'] },
+    });
+  });
+
+  it('gives its pods no token of the API server, and no addresses of other Services', () => {
+    assert.equal(pod().automountServiceAccountToken, false);
+    assert.equal(pod().enableServiceLinks, false);
+  });
+
+  it('asks for health and readiness on the admin port', () => {
+    const { startupProbe, livenessProbe, readinessProbe } = pod().containers[0]!;
+    assert.deepEqual(startupProbe?.httpGet, { path: '/healthz', port: 9_090 });
+    assert.deepEqual(livenessProbe?.httpGet, { path: '/healthz', port: 9_090 });
+    assert.deepEqual(readinessProbe?.httpGet, { path: '/readyz', port: 9_090 });
+  });
+
+  it('lets a gateway replace a hung shard by itself before the kubelet restarts it all', () => {
+    const { periodSeconds = 0, failureThreshold = 0 } = pod().containers[0]?.livenessProbe ?? {};
+    assert.ok(periodSeconds * failureThreshold >= 60);
+  });
+
+  it('mounts no file by subPath, which would not follow a change', () => {
+    const { containers, volumes } = pod({ service: { tls: { secretName: 'cert' } } });
+    for (const mount of containers[0]?.volumeMounts ?? []) {
+      assert.equal(mount.subPath, undefined);
+      assert.ok(volumes?.some(({ name }) => name === mount.name));
+      assert.equal(mount.readOnly, true);
+    }
+  });
+
+  it('lets a gateway read the drain annotation of its own pod', () => {
+    const [item] = pod().volumes?.find(({ name }) => name === 'pod')?.downwardAPI?.items ?? [];
+    assert.deepEqual(item, { path: 'drain', fieldRef: { fieldPath: "metadata.annotations['pushcluster.dev/drain']" } });
+  });
+
+  it('spreads gateways over nodes and zones, those of one template among themselves', () => {
+    const constraints = pod().topologySpreadConstraints ?? [];
+    assert.deepEqual(
+      constraints.map(({ topologyKey }) => topologyKey),
+      ['kubernetes.io/hostname', 'topology.kubernetes.io/zone'],
+    );
+    for (const { whenUnsatisfiable, matchLabelKeys } of constraints) {
+      assert.equal(whenUnsatisfiable, 'ScheduleAnyway');
+      assert.deepEqual(matchLabelKeys, ['pod-template-hash']);
+    }
+  });
+
+  it('takes the spreading that is given, and gives it the selector that is left out', () => {
+    const given = { maxSkew: 2, topologyKey: 'rack', whenUnsatisfiable: 'DoNotSchedule' } as const;
+    const [constraint] = pod({ placement: { topologySpreadConstraints: [given] } }).topologySpreadConstraints ?? [];
+    assert.equal(constraint?.maxSkew, 2);
+    assert.equal(constraint?.labelSelector?.matchLabels?.['app.kubernetes.io/component'], 'gateway');
+  });
+
+  it('places pods as it is told', () => {
+    const placement = {
+      nodeSelector: { nic: '10gbe' },
+      tolerations: [{ key: 'dedicated', operator: 'Exists' }],
+      priorityClassName: 'live',
+      affinity: { podAntiAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [{ topologyKey: 'rack' }] } },
+    };
+    const { nodeSelector, tolerations, priorityClassName, affinity } = pod({ placement });
+    assert.deepEqual({ nodeSelector, tolerations, priorityClassName, affinity }, placement);
+  });
+
+  it('passes resources on as they are, so that equal requests and limits are the guaranteed QoS class', () => {
+    const { resources } = pod({ resources: { limits: { cpu: 4, memory: '4Gi' } } }).containers[0]!;
+    assert.deepEqual(resources, { limits: { cpu: '4', memory: '4Gi' } });
+  });
+
+  it('sets a sysctl only where it is told to', () => {
+    assert.equal(pod().securityContext?.sysctls, undefined);
+    const name = 'net.ipv4.tcp_wmem';
+    assert.deepEqual(pod({ sysctls: { [name]: '4096 16384 131072' } }).securityContext?.sysctls, [
+      { name, value: '4096 16384 131072' },
+    ]);
+  });
+
+  it("finds Services by name in its node's network, too", () => {
+    assert.equal(pod().hostNetwork, undefined);
+    const { hostNetwork, dnsPolicy } = pod({ hostNetwork: true });
+    assert.deepEqual({ hostNetwork, dnsPolicy }, { hostNetwork: true, dnsPolicy: 'ClusterFirstWithHostNet' });
+  });
+
+  it('pulls the image that is named, else that of the operator', () => {
+    const image = (image: z.input<typeof Spec>['image']) =>
+      gatewayDeployment(
+        clusterOf({ ...(image ? { image } : {}), imagePullSecrets: [{ name: 'registry' }] }),
+        contextOf(),
+      ).spec?.template.spec;
+    assert.equal(image(undefined)?.containers[0]?.image, 'gateway:1');
+    assert.equal(image({ gateway: 'mine/gateway@sha256:1' })?.containers[0]?.image, 'mine/gateway@sha256:1');
+    assert.deepEqual(image({})?.imagePullSecrets, [{ name: 'registry' }]);
+  });
+
+  it('keeps the labels and annotations that the operator lives by', () => {
+    const { metadata } = deployment({
+      podTemplate: {
+        labels: { 'app.kubernetes.io/component': 'logic' },
+        annotations: { 'pushcluster.dev/static-settings': 'mine', note: 'ours' },
+      },
+    }).template;
+    assert.equal(metadata?.labels?.['app.kubernetes.io/component'], 'gateway');
+    assert.match(metadata?.annotations?.['pushcluster.dev/static-settings'] ?? '', /^[0-9a-f]{16}$/);
+    assert.equal(metadata?.annotations?.note, 'ours');
+  });
+});

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { z } from 'zod';
+import type { Spec } from '../../api/pushCluster.ts';
+import { clusterOf, contextOf } from './fixture.ts';
+import { gatewayDeployment } from './gateway.ts';
+import { logicDeployment } from './logic.ts';
+import { networkPolicies } from './networkPolicies.ts';
+import { services } from './services.ts';
+
+function service(name: string, spec: z.input<typeof Spec> = {}) {
+  return services(clusterOf(spec)).find(({ metadata }) => metadata.name === name)?.spec;
+}
+
+function policy(name: string, spec: z.input<typeof Spec> = {}) {
+  return networkPolicies(clusterOf(spec)).find(({ metadata }) => metadata.name === name)?.spec;
+}
+
+describe('the gateway Service', () => {
+  it('sends clients only to gateways that serve', () => {
+    assert.equal(service('live-gateway')?.selector?.['pushcluster.dev/serving'], 'true');
+  });
+
+  it('is a load balancer that keeps the addresses of clients, unless told otherwise', () => {
+    const { type, externalTrafficPolicy } = service('live-gateway')!;
+    assert.deepEqual({ type, externalTrafficPolicy }, { type: 'LoadBalancer', externalTrafficPolicy: 'Local' });
+  });
+
+  it('says nothing of outside traffic where there is none: the API server would refuse it', () => {
+    const spec = service('live-gateway', { gateway: { service: { type: 'ClusterIP' } } });
+    assert.equal(spec?.externalTrafficPolicy, undefined);
+  });
+
+  it('listens on the port that is wanted, and reaches pods on theirs', () => {
+    const [port] = service('live-gateway', { gateway: { service: { port: 443 } } })?.ports ?? [];
+    assert.deepEqual([port?.port, port?.targetPort], [443, 'websocket']);
+  });
+});
+
+describe('Services', () => {
+  it('name ports that their pods have', () => {
+    const cluster = clusterOf();
+    const pods = [gatewayDeployment(cluster, contextOf()), logicDeployment(cluster, contextOf())];
+    for (const { metadata, spec } of services(cluster)) {
+      const selected = pods.filter(({ spec: deployment }) =>
+        Object.entries(spec?.selector ?? {}).every(([k, v]) => deployment?.template.metadata?.labels?.[k] === v),
+      );
+      if (metadata.name.includes('nats')) assert.equal(selected.length, 0);
+      else assert.equal(selected.length, metadata.name === 'live-metrics' ? 2 : 1, metadata.name);
+      for (const { spec: deployment } of selected)
+        for (const { targetPort } of spec?.ports ?? [])
+          assert.ok(deployment?.template.spec?.containers[0]?.ports?.some(({ name }) => name === targetPort));
+    }
+  });
+
+  it('show Prometheus pods that drain or are not ready, too', () => {
+    assert.equal(service('live-metrics')?.publishNotReadyAddresses, true);
+    assert.equal(service('live-metrics')?.selector?.['pushcluster.dev/serving'], undefined);
+  });
+
+  it('let servers of NATS find each other before they are ready, and clients only those that are', () => {
+    assert.equal(service('live-nats-peers')?.publishNotReadyAddresses, true);
+    assert.equal(service('live-nats')?.publishNotReadyAddresses, undefined);
+    assert.equal(service('live-nats', { nats: { url: 'nats://n', prefix: 'p' } }), undefined);
+  });
+});
+
+describe('NetworkPolicies', () => {
+  it('let only gateways and logic of the cluster speak to its NATS', () => {
+    const [clients, routes] = policy('live-nats')?.ingress ?? [];
+    assert.deepEqual(clients?.from, [
+      { podSelector: { matchLabels: { 'pushcluster.dev/cluster': 'live', 'app.kubernetes.io/name': 'pushcluster' } } },
+    ]);
+    assert.deepEqual(routes?.ports, [{ port: 6_222, protocol: 'TCP' }]);
+  });
+
+  it('let anyone reach what asks for tokens and keys itself, and nothing else', () => {
+    assert.deepEqual(policy('live-gateway')?.ingress, [
+      { ports: [7_777, 9_090].map((port) => ({ port, protocol: 'TCP' })) },
+    ]);
+  });
+
+  it('do not cut off gateways in the network of their node, which no policy can name', () => {
+    const [clients] = policy('live-nats', { gateway: { hostNetwork: true } })?.ingress ?? [];
+    assert.equal(clients?.from, undefined);
+  });
+});
