@@ -65,6 +65,9 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => void stopActors().finally(() => process.exit(130)));
+
 const startedAt = new Date().toISOString();
 const machine = describeMachine();
 const settings = await shippedSettings();

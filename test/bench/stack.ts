@@ -15,6 +15,11 @@ const ROOT = new URL('../..', import.meta.url).pathname;
 const PREFIX = 'bench';
 const START_MS = 20_000;
 
+const folders = new Set<string>();
+process.on('exit', () => {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+});
+
 /** What differs from the settings as shipped: the addresses, all on this machine. */
 function settingsOf(ports: { port: number; adminPort: number }, nats: string, changes: object): object {
   return {
@@ -41,6 +46,7 @@ export class Stack {
   private constructor(nats: NatsServer) {
     this.#nats = nats;
     this.folder = mkdtempSync(join(tmpdir(), 'pushcluster-bench-'));
+    folders.add(this.folder);
   }
 
   /** A gateway on the server's core, with the settings as shipped but for `changes`. */
@@ -62,6 +68,7 @@ export class Stack {
     await Promise.all(this.#actors.map((actor) => actor.stop()));
     await this.#nats.stop();
     rmSync(this.folder, { recursive: true, force: true });
+    folders.delete(this.folder);
   }
 
   async #server(kind: 'gateway' | 'logic', changes: object, core: number): Promise<Server> {
