@@ -3,13 +3,11 @@ import type { Session } from './session.ts';
 /** Sessions by the second at which their token expires. */
 export class Expiries {
   readonly #bySecond = new Map<number, Set<Session>>();
-  #checked = 0;
 
   add(second: number, session: Session): void {
-    const key = Math.max(second, this.#checked + 1);
-    const there = this.#bySecond.get(key);
+    const there = this.#bySecond.get(second);
     if (there) there.add(session);
-    else this.#bySecond.set(key, new Set([session]));
+    else this.#bySecond.set(second, new Set([session]));
   }
 
   delete(second: number, session: Session): void {
@@ -23,10 +21,9 @@ export class Expiries {
     const due: Session[] = [];
     for (const [at, sessions] of this.#bySecond) {
       if (at > second) continue;
-      due.push(...sessions);
+      for (const session of sessions) due.push(session);
       this.#bySecond.delete(at);
     }
-    this.#checked = Math.max(this.#checked, second);
     return due;
   }
 }

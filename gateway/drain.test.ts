@@ -1,0 +1,139 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { DrainPace, share } from './drain.ts';
+
+type Ask = { at: number; count: number };
+
+/** Drains so many connections with a step every so often. Returns what was asked for, and when. */
+function drain(options: {
+  connections: number;
+  rate: number;
+  timeout: number;
+  maxDelay?: number;
+  began?: number;
+  every: (step: number) => number;
+}): { asks: Ask[]; left: number; end: number; within: number } {
+  const { rate, timeout, maxDelay = 1_000, began = 5_000 } = options;
+  const pace = new DrainPace(() => rate, began, timeout, maxDelay);
+  const asks: Ask[] = [];
+  let left = options.connections;
+  let within = 0;
+  let now = began;
+  for (let step = 0; now < pace.end; step++) {
+    const asked = pace.step(now, left);
+    within = asked.withinMs;
+    left -= asked.count;
+    if (asked.count > 0) asks.push({ at: now, count: asked.count });
+    now += options.every(step);
+  }
+  return { asks, left, end: pace.end, within };
+}
+
+/** The most that was asked within any second. */
+function busiest(asks: readonly Ask[]): number {
+  let most = 0;
+  for (const [i, { at }] of asks.entries()) {
+    let sum = 0;
+    for (const ask of asks.slice(i)) if (ask.at < at + 1_000) sum += ask.count;
+    most = Math.max(most, sum);
+  }
+  return most;
+}
+
+describe('the pace of a drain', () => {
+  it('asks at the rate where there is time enough', () => {
+    const { asks, left } = drain({ connections: 1_000, rate: 200, timeout: 300_000, every: () => 100 });
+    assert.equal(left, 0);
+    assert.ok(asks.every(({ count }) => count <= 20));
+    const took = asks.at(-1)!.at - asks[0]!.at;
+    assert.ok(took >= 4_800 && took <= 5_200, `${took} ms`);
+  });
+
+  it('never asks more than 1.2 times the rate in a second where there is time, whatever the steps are late', () => {
+    const property = fc.property(
+      fc.integer({ min: 1, max: 2_000 }),
+      fc.array(fc.oneof(fc.integer({ min: 90, max: 130 }), fc.constantFrom(250, 1_000, 4_000)), {
+        minLength: 1,
+        maxLength: 40,
+        size: 'max',
+      }),
+      (rate, waits) => {
+        const every = (step: number) => waits[step % waits.length]!;
+        const { asks, left } = drain({ connections: rate * 5, rate, timeout: 3_600_000, every });
+        assert.equal(left, 0);
+        assert.ok(busiest(asks) <= Math.max(1.2 * rate, rate + 1), `${busiest(asks)} at a rate of ${rate}`);
+      },
+    );
+    fc.assert(property);
+  });
+
+  it('has asked everyone early enough for them to move, however many they are', () => {
+    const property = fc.property(
+      fc.integer({ min: 1, max: 50_000 }),
+      fc.integer({ min: 1, max: 500 }),
+      fc.integer({ min: 1_000, max: 300_000 }),
+      fc.constantFrom(0, 1_000, 10_000),
+      (connections, rate, timeout, maxDelay) => {
+        const { asks, left, end, within } = drain({ connections, rate, timeout, maxDelay, every: () => 100 });
+        assert.equal(left, 0);
+        const last = asks.at(-1)!.at;
+        assert.ok(last + within <= end + 200, `asked at ${last}, ${within} ms to move, the end is at ${end}`);
+      },
+    );
+    fc.assert(property);
+  });
+
+  it('rises evenly where time is short, and not in one burst at the end', () => {
+    const { asks, left } = drain({ connections: 6_000, rate: 10, timeout: 65_000, every: () => 100 });
+    assert.equal(left, 0);
+    // 60 s less 8 s to move: 116 a second.
+    assert.ok(busiest(asks) <= 1.2 * 116, `${busiest(asks)} in the busiest second`);
+  });
+
+  it('ends 5 s before the timeout, or half-way through a short one', () => {
+    const end = (timeout: number) => new DrainPace(() => 1, 0, timeout, 0).end;
+    assert.deepEqual([300_000, 10_000, 4_000].map(end), [295_000, 5_000, 2_000]);
+  });
+
+  it('gives 8 s to move, or three merge windows, or a quarter of a short timeout', () => {
+    const within = (timeout: number, maxDelay: number) =>
+      new DrainPace(() => 1, 0, timeout, maxDelay).step(0, 1).withinMs;
+    assert.equal(within(300_000, 1_000), 8_000);
+    assert.equal(within(300_000, 10_000), 30_000);
+    assert.equal(within(4_000, 1_000), 1_000);
+    assert.equal(within(100, 1_000), 200);
+  });
+
+  it('follows a rate that changes live', () => {
+    let rate = 10;
+    const pace = new DrainPace(() => rate, 0, 3_600_000, 0);
+    assert.equal(pace.step(100, 1_000).count, 1);
+    rate = 100;
+    assert.equal(pace.step(200, 1_000).count, 10);
+  });
+});
+
+describe('sharing', () => {
+  it('gives out exactly the count, and to each about its part', () => {
+    const property = fc.property(
+      fc.nat(100_000),
+      fc.array(fc.nat(50_000), { minLength: 1, maxLength: 20 }),
+      (count, sizes) => {
+        const parts = share(count, sizes);
+        const total = sizes.reduce((sum, size) => sum + size, 0);
+        assert.equal(parts.length, sizes.length);
+        assert.equal(
+          parts.reduce((sum, part) => sum + part, 0),
+          total === 0 ? 0 : count,
+        );
+        for (const [i, part] of parts.entries()) {
+          assert.ok(part >= 0);
+          if (total > 0) assert.ok(Math.abs(part - (count * sizes[i]!) / total) <= 1);
+          if (count <= total) assert.ok(part <= sizes[i]!, 'more than there are');
+        }
+      },
+    );
+    fc.assert(property);
+  });
+});

@@ -1,0 +1,36 @@
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import { Form } from '@pushcluster/protocol/frames.ts';
+import { ALL } from '../channelKey.ts';
+import { Channel } from './channel.ts';
+import { Expiries } from './expiries.ts';
+import { Session } from './session.ts';
+import { FakeSocket } from './simulation.ts';
+
+const all = new Channel(ALL);
+const session = (id: number) => new Session(id, new FakeSocket(), Form.v1, all, undefined);
+
+it('hands out each session once, at its second or at the next look after it', () => {
+  const expiries = new Expiries();
+  const [a, b, c, late] = [session(1), session(2), session(3), session(4)];
+  expiries.add(10, a);
+  expiries.add(10, b);
+  expiries.add(12, c);
+  assert.deepEqual(expiries.due(9), []);
+  assert.deepEqual(expiries.due(11), [a, b]);
+  assert.deepEqual(expiries.due(11), []);
+  expiries.add(5, late);
+  assert.deepEqual(new Set(expiries.due(13)), new Set([c, late]));
+});
+
+it('forgets a session that has a later end now, or is gone', () => {
+  const expiries = new Expiries();
+  const [a, b] = [session(1), session(2)];
+  expiries.add(10, a);
+  expiries.add(10, b);
+  expiries.delete(10, a);
+  expiries.delete(99, a);
+  expiries.add(20, a);
+  assert.deepEqual(expiries.due(10), [b]);
+  assert.deepEqual(expiries.due(20), [a]);
+});

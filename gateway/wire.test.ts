@@ -1,0 +1,186 @@
+import assert from 'node:assert/strict';
+import type { Socket } from 'node:net';
+import { Duplex } from 'node:stream';
+import { describe, it } from 'node:test';
+import { Form } from '@pushcluster/protocol/frames.ts';
+import fc from 'fast-check';
+import { ALL, type ChannelKey, roomKey, userKey } from './channelKey.ts';
+import type { Frame } from './hub/frame.ts';
+import { encodeFrameHead, type FrameMessage, type HubMessage, type ShardMessage, Wire } from './wire.ts';
+
+/** One end of a socket pair: keeps what is written, and is handed what arrives. */
+class FakeEnd extends Duplex {
+  readonly written: Buffer[] = [];
+  /** System calls: what was written together counts as one. */
+  calls = 0;
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void) {
+    this.calls++;
+    this.written.push(chunk);
+    done();
+  }
+
+  override _writev(chunks: { chunk: Buffer }[], done: () => void) {
+    this.calls++;
+    for (const { chunk } of chunks) this.written.push(chunk);
+    done();
+  }
+
+  override _read() {}
+}
+
+type Heard = { type: 'message'; message: HubMessage } | { type: 'frame'; frame: FrameMessage };
+
+function hubEnd(): { end: FakeEnd; wire: Wire<HubMessage, ShardMessage> } {
+  const end = new FakeEnd();
+  return {
+    end,
+    wire: new Wire(
+      end as unknown as Socket,
+      () => {},
+      () => {},
+    ),
+  };
+}
+
+function shardEnd(): { end: FakeEnd; heard: Heard[] } {
+  const end = new FakeEnd();
+  const heard: Heard[] = [];
+  new Wire<ShardMessage, HubMessage>(
+    end as unknown as Socket,
+    (message) => heard.push({ type: 'message', message }),
+    (frame) => heard.push({ type: 'frame', frame }),
+  );
+  return { end, heard };
+}
+
+/** Lets what was written in this turn go out. */
+const turn = () => new Promise(setImmediate);
+
+type FrameInput = { key: ChannelKey; items: number; ages: [number, number][]; frames: Frame[] };
+
+function sendFrame(wire: Wire<HubMessage, ShardMessage>, { key, items, ages, frames }: FrameInput): number {
+  return wire.sendFrame(encodeFrameHead(key, items, ages, frames), frames);
+}
+
+/** Hands `bytes` over in pieces of the lengths given, and the rest as one. */
+function arrive(end: FakeEnd, bytes: Buffer, lengths: readonly number[]) {
+  let at = 0;
+  for (const length of lengths) {
+    if (at >= bytes.length) break;
+    end.emit('data', bytes.subarray(at, at + length));
+    at += length;
+  }
+  if (at < bytes.length) end.emit('data', bytes.subarray(at));
+}
+
+/** Objects as JSON.parse makes them. */
+const record = <T>(model: { [K in keyof T]: fc.Arbitrary<T[K]> }) => fc.record(model, { noNullPrototype: true });
+const key = fc.oneof(
+  fc.constant(ALL),
+  fc.string({ unit: 'binary', minLength: 1, maxLength: 30 }).map(roomKey),
+  fc.string({ unit: 'grapheme', minLength: 1, maxLength: 30 }).map(userKey),
+);
+const frames = fc.subarray([Form.plain, Form.v1, Form.deflate]).chain((forms) =>
+  fc.tuple(
+    ...forms.map((form) =>
+      record({
+        form: fc.constant(form),
+        binary: fc.boolean(),
+        bytes: fc
+          .oneof(fc.constantFrom(0, 1, 5, 65_535, 65_536, 70_000), fc.nat(300))
+          .map((size) => Buffer.alloc(size, `${form}abc`)),
+      }),
+    ),
+  ),
+);
+const frameInput: fc.Arbitrary<FrameInput> = record({
+  key,
+  items: fc.nat(2 ** 32 - 1),
+  ages: fc.array(fc.tuple(fc.double({ min: 0, max: 2e12, noNaN: true }), fc.nat(2 ** 32 - 1)), { maxLength: 64 }),
+  frames,
+});
+const message: fc.Arbitrary<HubMessage> = fc.oneof(
+  record({ type: fc.constant('opened' as const), key, mask: fc.nat(7), turn: fc.nat() }),
+  record({
+    type: fc.constant('disconnectUser' as const),
+    user: fc.string({ unit: 'grapheme' }),
+    reason: fc.string(),
+  }),
+  record({ type: fc.constant('stopListening' as const) }),
+);
+const step = fc.oneof(
+  frameInput.map((frame) => ({ type: 'frame' as const, frame })),
+  message.map((message) => ({ type: 'message' as const, message })),
+);
+const pieces = fc.oneof(
+  fc.array(fc.integer({ min: 1, max: 12 }), { maxLength: 400, size: 'max' }),
+  fc.array(fc.integer({ min: 1, max: 100_000 }), { maxLength: 30 }),
+);
+
+describe('the wire between hub and shard', () => {
+  it('brings everything in order, however the bytes are cut on their way', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 15 }), pieces, async (steps, lengths) => {
+        const { end, wire } = hubEnd();
+        const sizes = steps.map((step) => {
+          if (step.type === 'frame') return sendFrame(wire, step.frame);
+          wire.send(step.message);
+          return 0;
+        });
+        await turn();
+        const far = shardEnd();
+        arrive(far.end, Buffer.concat(end.written), lengths);
+        assert.equal(far.heard.length, steps.length);
+        for (const [i, step] of steps.entries()) {
+          const heard = far.heard[i]!;
+          if (step.type === 'message') assert.deepEqual(heard, step);
+          else assert.deepEqual(heard, { type: 'frame', frame: { ...step.frame, size: sizes[i] } });
+        }
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  it('takes every cut through a frame and a message', async () => {
+    const { end, wire } = hubEnd();
+    const bytes = Buffer.from('{"type":"PUSH"}');
+    const frame: FrameInput = {
+      key: roomKey('r'),
+      items: 1,
+      ages: [[5, 1]],
+      frames: [{ form: 1, binary: false, bytes }],
+    };
+    sendFrame(wire, frame);
+    wire.send({ type: 'exit' });
+    sendFrame(wire, frame);
+    await turn();
+    const all = Buffer.concat(end.written);
+    for (let first = 1; first < all.length; first++) {
+      const { end: far, heard } = shardEnd();
+      arrive(far, all, [first]);
+      assert.deepEqual(
+        heard.map(({ type }) => type),
+        ['frame', 'message', 'frame'],
+        `cut after ${first} bytes`,
+      );
+    }
+    const { end: far, heard } = shardEnd();
+    arrive(far, all, new Array<number>(all.length).fill(1));
+    assert.equal(heard.length, 3);
+  });
+
+  it('sends the very buffers of the frames, without a copy, and what is sent in one turn as one call', async () => {
+    const { end, wire } = hubEnd();
+    const bytes = Buffer.alloc(100_000, 'x');
+    const frame: FrameInput = { key: ALL, items: 1, ages: [], frames: [{ form: 2, binary: false, bytes }] };
+    for (let i = 0; i < 3; i++) sendFrame(wire, frame);
+    wire.send({ type: 'stopListening' });
+    await turn();
+    assert.equal(end.written.filter((chunk) => chunk === bytes).length, 3);
+    assert.equal(end.calls, 1);
+    wire.send({ type: 'exit' });
+    await turn();
+    assert.equal(end.calls, 2);
+  });
+});
