@@ -106,7 +106,9 @@ async function configure(message: Extract<HubMessage, { type: 'settings' }>): Pr
   log.level = settings.log.level;
   try {
     const former = shard?.verifier;
-    const verifier = settings.auth.jwt ? new TokenVerifier(settings.auth.jwt) : undefined;
+    const verifier = settings.auth.jwt
+      ? new TokenVerifier(settings.auth.jwt, { onProblem: (problem) => log.error({ problem }, 'keys for tokens') })
+      : undefined;
     if (!shard) await start(message, verifier);
     else {
       shard.settings = settings;

@@ -24,21 +24,30 @@ const Claims = z.object({
 
 const Jwks = z.object({ keys: z.array(z.looseObject({ kty: z.string() })) });
 
+export type TokenVerifierOptions = {
+  /** Milliseconds between looks at a file of keys. */
+  pollInterval?: number;
+  /** Called with a sentence where a changed file can't be used: the keys of before stay. */
+  onProblem?: (problem: string) => void;
+};
+
 /** Checks tokens against the key source of `auth.jwt`: a secret (HS256), or a JWKS by file or URL (RS256, ES256). */
 export class TokenVerifier {
   readonly #options: JWTVerifyOptions;
   readonly #check: (token: string) => Promise<{ payload: JWTPayload }>;
   readonly #file: SecretFile | undefined;
 
-  /** Throws Error where the secret or JWKS file can't be read. */
-  constructor(jwt: NonNullable<Settings['auth']['jwt']>) {
+  /** Throws Error with a sentence where the secret or JWKS file can't be used. */
+  constructor(jwt: NonNullable<Settings['auth']['jwt']>, options: TokenVerifierOptions = {}) {
+    const { onProblem = () => {}, ...poll } = options;
     this.#options = {
       clockTolerance: CLOCK_TOLERANCE,
       ...(jwt.audience === undefined ? {} : { audience: jwt.audience }),
       ...(jwt.issuer === undefined ? {} : { issuer: jwt.issuer }),
     };
     if (jwt.secretFile !== undefined) {
-      const file = SecretFile.open(jwt.secretFile);
+      const file = SecretFile.open(jwt.secretFile, poll);
+      file.onProblem(onProblem);
       this.#file = file;
       this.#check = (token) =>
         jwtVerify(token, new TextEncoder().encode(file.text), { ...this.#options, algorithms: ['HS256'] });
@@ -46,11 +55,16 @@ export class TokenVerifier {
     }
     const algorithms = ['RS256', 'ES256'];
     if (jwt.jwksFile !== undefined) {
-      const file = SecretFile.open(jwt.jwksFile);
+      const file = SecretFile.open(jwt.jwksFile, poll);
+      file.onProblem(onProblem);
       this.#file = file;
-      let keys = localKeys(file.text);
+      let keys = localKeys(file);
       file.onChange(() => {
-        keys = localKeys(file.text);
+        try {
+          keys = localKeys(file);
+        } catch (error) {
+          onProblem(`${error instanceof Error ? error.message : String(error)}: the keys of before stay in use`);
+        }
       });
       this.#check = (token) => jwtVerify(token, keys, { ...this.#options, algorithms });
       return;
@@ -65,7 +79,7 @@ export class TokenVerifier {
     try {
       ({ payload } = await this.#check(token));
     } catch (error) {
-      if (error instanceof errors.JWKSTimeout || !(error instanceof errors.JOSEError)) throw error;
+      if (!(error instanceof errors.JOSEError) || isOfKeySource(error)) throw error;
       throw new InvalidToken(`token refused: ${error.message}`);
     }
     const claims = Claims.safeParse(payload);
@@ -78,11 +92,21 @@ export class TokenVerifier {
   }
 }
 
-/** The keys of a JWKS file; a file that is none refuses all tokens until it is mended. */
-function localKeys(text: string): ReturnType<typeof createLocalJWKSet> {
+/** Whether it was the JWKS that could not be had, and not the token that is wrong. */
+function isOfKeySource(error: errors.JOSEError): boolean {
+  return (
+    error instanceof errors.JWKSTimeout ||
+    error instanceof errors.JWKSInvalid ||
+    // What the fetch of a JWKS throws where the answer is not 200, or not JSON.
+    error.code === errors.JOSEError.code
+  );
+}
+
+/** The keys of a JWKS file. Throws Error with a sentence where it is none. */
+function localKeys(file: SecretFile): ReturnType<typeof createLocalJWKSet> {
   try {
-    return createLocalJWKSet(Jwks.parse(JSON.parse(text)));
-  } catch {
-    return createLocalJWKSet({ keys: [] });
+    return createLocalJWKSet(Jwks.parse(JSON.parse(file.text)));
+  } catch (error) {
+    throw new Error(`${file.path} is no JWKS: it should be JSON such as {"keys":[{"kty":"RSA",…}]}`, { cause: error });
   }
 }

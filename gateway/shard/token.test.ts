@@ -1,0 +1,199 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
+import { exportJWK, generateKeyPair, type JWTPayload, SignJWT, UnsecuredJWT } from 'jose';
+import { InvalidToken, TokenVerifier } from './token.ts';
+
+const SECRET = 'a secret that is long enough for HS256';
+const soon = () => Math.floor(Date.now() / 1_000) + 3_600;
+
+let folder: string;
+let files = 0;
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'pushcluster-token-'));
+});
+after(() => rm(folder, { recursive: true, force: true }));
+
+async function fileWith(text: string): Promise<string> {
+  const path = join(folder, `${files++}`);
+  await writeFile(path, text);
+  return path;
+}
+
+function hs256(claims: JWTPayload, secret = SECRET): Promise<string> {
+  return new SignJWT(claims).setProtectedHeader({ alg: 'HS256' }).sign(new TextEncoder().encode(secret));
+}
+
+async function keyPair(algorithm: 'RS256' | 'ES256', kid: string) {
+  const { privateKey, publicKey } = await generateKeyPair(algorithm);
+  return {
+    jwk: { ...(await exportJWK(publicKey)), kid, alg: algorithm },
+    sign: (claims: JWTPayload) => new SignJWT(claims).setProtectedHeader({ alg: algorithm, kid }).sign(privateKey),
+  };
+}
+
+async function bySecret(more: { audience?: string; issuer?: string } = {}): Promise<TokenVerifier> {
+  return new TokenVerifier({ secretFile: await fileWith(`${SECRET}\n`), ...more });
+}
+
+const refused = (verifier: TokenVerifier, token: string, why: RegExp) =>
+  assert.rejects(verifier.verify(token), (error) => error instanceof InvalidToken && why.test(error.message));
+
+describe('a token', () => {
+  it('says who its bearer is, which rooms are allowed, and until when', async () => {
+    const verifier = await bySecret();
+    const exp = soon();
+    const token = await hs256({ sub: 'ann', rooms: ['live-*'], exp });
+    assert.deepEqual(await verifier.verify(token), { user: 'ann', rooms: ['live-*'], expires: exp });
+    assert.deepEqual(await verifier.verify(await hs256({})), { user: undefined, rooms: undefined, expires: 0 });
+    verifier.close();
+  });
+
+  it('is refused where it is none, is signed by another, or not at all', async () => {
+    const verifier = await bySecret();
+    for (const text of ['', 'x', 'a.b.c', `${'x'.repeat(5_000)}.y.z`])
+      await refused(verifier, text, /^token refused: /);
+    await refused(verifier, await hs256({}, `${SECRET}!`), /signature/);
+    await refused(verifier, new UnsecuredJWT({}).encode(), /alg|Invalid/);
+    verifier.close();
+  });
+
+  it('is refused after its end and before its beginning, but for five seconds of difference between clocks', async () => {
+    const verifier = await bySecret();
+    const now = Math.floor(Date.now() / 1_000);
+    await refused(verifier, await hs256({ exp: now - 10 }), /exp/);
+    await refused(verifier, await hs256({ nbf: now + 60 }), /nbf/);
+    assert.equal((await verifier.verify(await hs256({ exp: now - 2 }))).expires, now - 2);
+    verifier.close();
+  });
+
+  it('is refused for another audience or issuer, where they are set', async () => {
+    const verifier = await bySecret({ audience: 'push', issuer: 'https://id.example' });
+    const right = { aud: ['other', 'push'], iss: 'https://id.example' };
+    await verifier.verify(await hs256(right));
+    await refused(verifier, await hs256({ ...right, aud: 'other' }), /aud/);
+    await refused(verifier, await hs256({ ...right, iss: 'https://evil.example' }), /iss/);
+    await refused(verifier, await hs256({ aud: 'push' }), /iss/);
+    verifier.close();
+  });
+
+  it('is refused where its claims are not what they should be', async () => {
+    const verifier = await bySecret();
+    for (const sub of ['', 'x'.repeat(129)]) await refused(verifier, await hs256({ sub }), /sub must be a name/);
+    await refused(verifier, await hs256({ rooms: 'live-*' }), /token refused/);
+    await refused(verifier, await hs256({ rooms: new Array(1_001).fill('x') }), /more than 1,000/);
+    verifier.close();
+  });
+});
+
+describe('keys', () => {
+  it('in a JWKS file check RS256 and ES256, and never a token signed with the public key as a secret', async () => {
+    const [rsa, ec, other] = await Promise.all([keyPair('RS256', 'r'), keyPair('ES256', 'e'), keyPair('ES256', 'o')]);
+    const text = JSON.stringify({ keys: [rsa.jwk, ec.jwk] });
+    const verifier = new TokenVerifier({ jwksFile: await fileWith(text) });
+    assert.equal((await verifier.verify(await rsa.sign({ sub: 'ann' }))).user, 'ann');
+    assert.equal((await verifier.verify(await ec.sign({ sub: 'bob' }))).user, 'bob');
+    await refused(verifier, await other.sign({}), /no applicable key/);
+    await refused(verifier, await hs256({}, text), /alg/);
+    verifier.close();
+  });
+
+  it('rotate with their file, and the keys of before stay where the new file is none', async () => {
+    const [old, fresh] = await Promise.all([keyPair('ES256', 'old'), keyPair('ES256', 'fresh')]);
+    const jwksFile = await fileWith(JSON.stringify({ keys: [old.jwk] }));
+    const problems: string[] = [];
+    const verifier = new TokenVerifier(
+      { jwksFile },
+      { pollInterval: 10, onProblem: (problem) => problems.push(problem) },
+    );
+    await refused(verifier, await fresh.sign({}), /no applicable key/);
+    await writeFile(jwksFile, '{"keys":');
+    await eventually(() => problems.length > 0);
+    assert.match(problems[0]!, /is no JWKS.*the keys of before stay in use/);
+    await verifier.verify(await old.sign({}));
+    await writeFile(jwksFile, JSON.stringify({ keys: [fresh.jwk] }));
+    const token = await fresh.sign({ sub: 'ann' });
+    await eventually(() =>
+      verifier.verify(token).then(
+        () => true,
+        () => false,
+      ),
+    );
+    await refused(verifier, await old.sign({}), /no applicable key/);
+    verifier.close();
+  });
+
+  it('that a file does not hold are no start', async () => {
+    const missing = join(folder, 'missing');
+    assert.throws(() => new TokenVerifier({ secretFile: missing }), /does not exist/);
+    const text = await fileWith('not a JWKS');
+    assert.throws(() => new TokenVerifier({ jwksFile: text }), /is no JWKS: it should be JSON such as/);
+  });
+
+  it('as a secret rotate with their file', async () => {
+    const secretFile = await fileWith(SECRET);
+    const verifier = new TokenVerifier({ secretFile }, { pollInterval: 10 });
+    const other = `another ${SECRET}`;
+    await writeFile(secretFile, other);
+    const token = await hs256({}, other);
+    await eventually(() =>
+      verifier.verify(token).then(
+        () => true,
+        () => false,
+      ),
+    );
+    await refused(verifier, await hs256({}), /signature/);
+    verifier.close();
+  });
+});
+
+describe('keys by URL', () => {
+  let server: Server;
+  let url: string;
+  let answer: { status: number; body: string };
+
+  before(async () => {
+    server = createServer((_request, response) => {
+      response.writeHead(answer.status, { 'content-type': 'application/json' }).end(answer.body);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const address = server.address();
+    assert.ok(address !== null && typeof address === 'object');
+    url = `http://127.0.0.1:${address.port}/jwks.json`;
+  });
+  after(() => new Promise((resolve) => server.close(resolve)));
+
+  it('are fetched when they are needed', async () => {
+    const { jwk, sign } = await keyPair('RS256', 'r');
+    answer = { status: 200, body: JSON.stringify({ keys: [jwk] }) };
+    const verifier = new TokenVerifier({ jwksUrl: url });
+    assert.equal((await verifier.verify(await sign({ sub: 'ann' }))).user, 'ann');
+    verifier.close();
+  });
+
+  it('that can’t be had make a token unchecked, and not invalid', async () => {
+    const { sign } = await keyPair('RS256', 'r');
+    const token = await sign({});
+    const unchecked = (verifier: TokenVerifier) =>
+      assert.rejects(verifier.verify(token), (error) => !(error instanceof InvalidToken));
+    for (answer of [
+      { status: 500, body: '{}' },
+      { status: 200, body: 'oops' },
+      { status: 200, body: '{"keys":5}' },
+    ])
+      await unchecked(new TokenVerifier({ jwksUrl: url }));
+    await unchecked(new TokenVerifier({ jwksUrl: 'http://127.0.0.1:1/jwks.json' }));
+  });
+});
+
+async function eventually(condition: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + 5_000;
+  while (!(await condition())) {
+    assert.ok(performance.now() < deadline, 'waited 5 s in vain');
+    await setTimeout(5);
+  }
+}
