@@ -11,6 +11,8 @@ export type Schema = {
   pattern?: string;
   enum?: unknown[];
   minimum?: number;
+  /** Kubernetes' older JSON Schema: a word about `minimum`, no bound of its own. */
+  exclusiveMinimum?: boolean;
   maximum?: number;
   minLength?: number;
   maxLength?: number;
@@ -128,6 +130,10 @@ type JsonSchema = z.core.JSONSchema.BaseSchema & Record<string, unknown>;
 function cleaned(json: JsonSchema): Schema {
   const schema: Schema = {};
   for (const key of KEYS) if (json[key] !== undefined) Object.assign(schema, { [key]: json[key] });
+  if (typeof json.exclusiveMinimum === 'number') {
+    schema.minimum = json.exclusiveMinimum;
+    schema.exclusiveMinimum = true;
+  }
   // zod bounds integers by what a double holds; the API server has its own bounds.
   if (json.maximum === Number.MAX_SAFE_INTEGER) delete schema.maximum;
   if (json.minimum === Number.MIN_SAFE_INTEGER) delete schema.minimum;

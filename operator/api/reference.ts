@@ -110,10 +110,9 @@ function fallback(schema: Schema, required: boolean): string {
   return required ? 'required' : '';
 }
 
-function range({ minimum, maximum }: Schema): string {
-  if (minimum !== undefined && maximum !== undefined && maximum < MAX_INT32)
-    return ` ${minimum} to ${maximum.toLocaleString('en')}.`;
-  return '';
+function range({ minimum, maximum, exclusiveMinimum }: Schema): string {
+  if (minimum === undefined || maximum === undefined || maximum >= MAX_INT32) return '';
+  return ` ${exclusiveMinimum ? `Above ${minimum}, up` : minimum} to ${maximum.toLocaleString('en')}.`;
 }
 
 function cell(text: string): string {

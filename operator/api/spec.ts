@@ -349,7 +349,7 @@ const RoomPolicy = z.object({
     .describe('In place of `gateway.batching`.'),
   overload: z
     .object({
-      maxRate: z.number().min(0.001).max(1_000_000).describe('Items a second.'),
+      maxRate: z.number().positive().max(1_000_000).describe('Items a second.'),
       policy: z
         .enum(['sample', 'dropOldest', 'dropNewest'])
         .default('sample')
