@@ -52,6 +52,7 @@ export function referenceText(): string {
       ...table(fields(section, name)),
       ...rules(section, name),
     );
+  lines.push(...rules({ ...spec, properties: {} }, 'spec'));
   lines.push('## The name', '', ...(schema['x-kubernetes-validations'] ?? []).map(({ message }) => `- ${message}`), '');
   lines.push('## status', '', status.description ?? '', '', ...table(fields(status, 'status')));
   return `${lines.join('\n').trimEnd()}\n`;

@@ -62,6 +62,11 @@ const batching = (field: string) => ({
   ),
 });
 
+/** CEL for twice a size. */
+function twice(field: string): string {
+  return `${bytesIn(field)}.add(${bytesIn(field)})`;
+}
+
 const Image = z.object({
   gateway: z
     .string()
@@ -259,7 +264,7 @@ const Gateway = ruled(
   }),
   {
     // The API server holds the default {} against the rules before it fills in what is below: hence has().
-    rule: `!has(self.slowConsumer) || !has(self.batching) || ${bytesIn('self.slowConsumer.maxBuffer')}.compareTo(${bytesIn('self.batching.maxBytes')}.add(${bytesIn('self.batching.maxBytes')})) >= 0`,
+    rule: `!has(self.slowConsumer) || !has(self.batching) || ${twice('self.batching.maxBytes')}.compareTo(${bytesIn('self.slowConsumer.maxBuffer')}) <= 0`,
     message: 'gateway.slowConsumer.maxBuffer must hold two full frames: at least twice gateway.batching.maxBytes',
     fieldPath: '.slowConsumer.maxBuffer',
   },
@@ -500,22 +505,34 @@ const Nats = ruled(
   },
 );
 
-export const Spec = z.object({
-  image: Image.prefault({}).describe('Images of the pods.'),
-  imagePullSecrets: z.array(LocalReference).max(16).default([]).describe('For registries that ask.'),
-  gateway: Gateway.prefault({}).describe('What holds the connections.'),
-  logic: Logic.prefault({}).describe('What takes pushes.'),
-  rooms: z.array(RoomPolicy).max(256).default([]).describe('Settings of rooms by name; the first that matches counts.'),
-  auth: Auth.prefault({}).describe('Who may connect.'),
-  nats: Nats.prefault({}).describe('What is between logic and gateways.'),
-  monitoring: z
-    .object({
-      serviceMonitor: z
-        .boolean()
-        .default(true)
-        .describe('Makes a ServiceMonitor, where the cluster knows that kind (Prometheus operator).'),
-    })
-    .prefault({})
-    .describe('How Prometheus finds the pods.'),
-});
+export const Spec = ruled(
+  z.object({
+    image: Image.prefault({}).describe('Images of the pods.'),
+    imagePullSecrets: z.array(LocalReference).max(16).default([]).describe('For registries that ask.'),
+    gateway: Gateway.prefault({}).describe('What holds the connections.'),
+    logic: Logic.prefault({}).describe('What takes pushes.'),
+    rooms: z
+      .array(RoomPolicy)
+      .max(256)
+      .default([])
+      .describe('Settings of rooms by name; the first that matches counts.'),
+    auth: Auth.prefault({}).describe('Who may connect.'),
+    nats: Nats.prefault({}).describe('What is between logic and gateways.'),
+    monitoring: z
+      .object({
+        serviceMonitor: z
+          .boolean()
+          .default(true)
+          .describe('Makes a ServiceMonitor, where the cluster knows that kind (Prometheus operator).'),
+      })
+      .prefault({})
+      .describe('How Prometheus finds the pods.'),
+  }),
+  {
+    rule: `!has(self.rooms) || !has(self.gateway) || !has(self.gateway.slowConsumer) || self.rooms.all(room, !has(room.batching) || !has(room.batching.maxBytes) || ${twice('room.batching.maxBytes')}.compareTo(${bytesIn('self.gateway.slowConsumer.maxBuffer')}) <= 0)`,
+    message:
+      'spec.rooms[].batching.maxBytes must be at most half of spec.gateway.slowConsumer.maxBuffer, which holds two full frames',
+    fieldPath: '.rooms',
+  },
+);
 export type Spec = z.infer<typeof Spec>;

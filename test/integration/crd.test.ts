@@ -197,6 +197,14 @@ describe('a PushCluster is refused with a message that names the field:', () => 
     ['rooms that match nothing', room({ match: '' }), /rooms\[0\]\.match/],
     ['a long window of a room', room({ batching: { maxDelay: '1m' } }), /rooms\[\]\.batching\.maxDelay must be from/],
     ['large frames of a room', room({ batching: { maxBytes: '2Mi' } }), /rooms\[\]\.batching\.maxBytes must be from/],
+    [
+      'frames of a room that do not fit twice',
+      {
+        rooms: [{ match: 'a', batching: { maxBytes: '32KiB' } }],
+        gateway: { slowConsumer: { maxBuffer: '63KiB' }, batching: { maxBytes: '1KiB' } },
+      },
+      /spec\.rooms\[\]\.batching\.maxBytes must be at most half of/,
+    ],
     ['a rate of nothing', room({ overload: { maxRate: 0 } }), /rooms\[0\]\.overload\.maxRate/],
     ['tokens that nothing checks', { auth: { jwt: {} } }, /auth\.jwt needs exactly one of secretRef and jwksUrl/],
     [

@@ -1,0 +1,306 @@
+import type { Spec } from '@pushcluster/operator/api/pushCluster.ts';
+import { SAFE_SYSCTLS } from '@pushcluster/operator/api/spec.ts';
+import { parseSize } from '@pushcluster/protocol/units.ts';
+import fc from 'fast-check';
+import type { z } from 'zod';
+
+type SpecInput = z.input<typeof Spec>;
+
+/** Any spec of a PushCluster that the API server accepts. */
+export function anySpec(): fc.Arbitrary<SpecInput> {
+  return fc
+    .record({ image, imagePullSecrets, gateway, logic, rooms, auth, nats, monitoring }, { requiredKeys: [] })
+    .map(withRoomForFrames);
+}
+
+/** With frames of rooms that fit twice into a connection's buffer. */
+function withRoomForFrames<T extends { gateway?: { slowConsumer: { maxBuffer: string } }; rooms?: Room[] }>(
+  spec: T,
+): T {
+  const buffer = parseSize(spec.gateway?.slowConsumer.maxBuffer ?? '1MiB') ?? 0;
+  for (const { batching } of spec.rooms ?? [])
+    if ((parseSize(batching?.maxBytes ?? '0') ?? 0) * 2 > buffer) delete batching?.maxBytes;
+  return spec;
+}
+
+type Room = { batching?: { maxBytes?: string } };
+
+const name = fc.stringMatching(/^[a-z]([-a-z0-9]{0,20}[a-z0-9])?$/);
+const reference = fc.stringMatching(/^[a-z]{1,10}(\.example\.com)?\/[a-z]{1,10}(:[0-9]{1,3})?$/);
+const secretRef = fc.record({ name, key: name }, { requiredKeys: ['name'] });
+const pattern = fc.string({ minLength: 1, maxLength: 40, unit: 'grapheme' }).filter((text) => text.isWellFormed());
+const count = fc.integer({ min: 0, max: 2_147_483_647 });
+const annotations = fc.dictionary(name, fc.string({ maxLength: 40 }), { maxKeys: 3 });
+const amount = fc.oneof(
+  fc.integer({ min: 1, max: 64 }),
+  fc.integer({ min: 1, max: 9_999 }).map((n) => `${n}m`),
+);
+const memory = fc
+  .tuple(fc.integer({ min: 1, max: 512 }), fc.constantFrom('Mi', 'Gi', 'M'))
+  .map(([n, unit]) => n + unit);
+
+function duration(min: number, max: number): fc.Arbitrary<string> {
+  return fc.oneof(
+    fc.integer({ min, max }).map((ms) => `${ms}ms`),
+    fc.integer({ min: Math.ceil(min / 1_000), max: Math.floor(max / 1_000) }).map((seconds) => `${seconds}s`),
+  );
+}
+
+function size(min: number, max: number): fc.Arbitrary<string> {
+  return fc.oneof(
+    fc.integer({ min, max }).map(String),
+    fc.integer({ min: Math.ceil(min / 1_024), max: Math.floor(max / 1_024) }).map((kib) => `${kib}KiB`),
+  );
+}
+
+const image = fc.record(
+  { gateway: reference, logic: reference, pullPolicy: fc.constantFrom('Always', 'IfNotPresent', 'Never') },
+  { requiredKeys: [] },
+);
+const imagePullSecrets = fc.array(fc.record({ name }), { maxLength: 3 });
+
+const resources = fc.oneof(
+  fc.record({ limits: fc.record({ cpu: amount, memory }) }),
+  fc.record({ requests: fc.record({ cpu: amount, memory }) }),
+  fc.constant({}),
+);
+
+const spread = fc.record(
+  {
+    maxSkew: fc.integer({ min: 1, max: 5 }),
+    topologyKey: name,
+    whenUnsatisfiable: fc.constantFrom('DoNotSchedule', 'ScheduleAnyway'),
+    nodeTaintsPolicy: fc.constantFrom('Honor', 'Ignore'),
+  },
+  { requiredKeys: ['maxSkew', 'topologyKey', 'whenUnsatisfiable'] },
+);
+
+const placement = fc.record(
+  {
+    nodeSelector: fc.dictionary(name, name, { maxKeys: 2 }),
+    tolerations: fc.array(
+      fc.record({ key: name, operator: fc.constant('Exists'), effect: fc.constantFrom('NoSchedule', 'NoExecute') }),
+      { maxLength: 2 },
+    ),
+    affinity: fc.record({
+      podAntiAffinity: fc.record({
+        preferredDuringSchedulingIgnoredDuringExecution: fc.array(
+          fc.record({
+            weight: fc.integer({ min: 1, max: 100 }),
+            podAffinityTerm: fc.record({
+              topologyKey: name,
+              labelSelector: fc.record({ matchLabels: fc.dictionary(name, name, { maxKeys: 2 }) }),
+            }),
+          }),
+          { maxLength: 2 },
+        ),
+      }),
+    }),
+    topologySpreadConstraints: fc.uniqueArray(spread, { maxLength: 2, selector: ({ topologyKey }) => topologyKey }),
+    priorityClassName: name,
+  },
+  { requiredKeys: [] },
+);
+
+/** Bounds of an autoscaler, in their order. */
+const bounds = fc
+  .tuple(fc.integer({ min: 1, max: 1_000 }), fc.integer({ min: 1, max: 1_000 }))
+  .map(([a, b]) => ({ minReplicas: Math.min(a, b), maxReplicas: Math.max(a, b) }));
+
+const behavior = fc.record({
+  scaleDown: fc.record({
+    stabilizationWindowSeconds: fc.integer({ min: 0, max: 3_600 }),
+    policies: fc.array(
+      fc.record({
+        type: fc.constantFrom('Pods', 'Percent'),
+        value: fc.integer({ min: 1, max: 100 }),
+        periodSeconds: fc.integer({ min: 1, max: 1_800 }),
+      }),
+      { minLength: 1, maxLength: 2 },
+    ),
+  }),
+});
+
+const percent = fc.integer({ min: 1, max: 1_000 });
+const gatewayAutoscaling = fc
+  .tuple(
+    bounds,
+    fc.integer({ min: 1, max: 1_000_000 }),
+    fc.record(
+      { targetBytesPerSecond: fc.integer({ min: 1 }), targetCPUUtilization: percent, behavior },
+      { requiredKeys: [] },
+    ),
+  )
+  .map(([range, targetConnections, rest]) => ({ ...range, targetConnections, ...rest }));
+const logicAutoscaling = fc
+  .tuple(bounds, fc.record({ targetCPUUtilization: percent, behavior }, { requiredKeys: [] }))
+  .map(([range, rest]) => ({ ...range, ...rest }));
+
+const roomBatching = fc.record(
+  {
+    maxDelay: duration(0, 10_000),
+    maxItems: fc.integer({ min: 1, max: 10_000 }),
+    maxBytes: size(1_024, 1_048_576),
+  },
+  { requiredKeys: [] },
+);
+
+/** Frames, and a buffer that holds two of them. */
+const frames = fc.integer({ min: 1_024, max: 1_048_576 }).chain((maxBytes) =>
+  fc.record({
+    batching: fc.record({
+      maxBytes: fc.constant(String(maxBytes)),
+      maxDelay: duration(0, 10_000),
+      compression: fc.boolean(),
+      urgentRate: count,
+    }),
+    slowConsumer: fc.record({
+      maxBuffer: size(Math.max(16_384, 2 * maxBytes), 67_108_864),
+      policy: fc.constantFrom('skip', 'close'),
+    }),
+  }),
+);
+
+/** Sysctls of the pods' own network, or the node's network. */
+const network = fc.oneof(
+  fc.record({ hostNetwork: fc.boolean() }),
+  fc.record({ sysctls: fc.dictionary(fc.constantFrom(...SAFE_SYSCTLS), fc.constant('1'), { maxKeys: 3 }) }),
+);
+
+const gateway = fc
+  .tuple(
+    frames,
+    network,
+    fc.record(
+      {
+        replicas: fc.integer({ min: 0, max: 1_000 }),
+        shards: fc.oneof(fc.constant('auto' as const), fc.integer({ min: 1, max: 256 })),
+        connections: fc.record(
+          { max: count, acceptRate: count, perIp: count, onePerUser: fc.boolean() },
+          { requiredKeys: [] },
+        ),
+        rooms: fc.record({ maxPerConnection: fc.integer({ min: 1, max: 10_000 }) }),
+        drain: fc.record(
+          {
+            rate: fc.integer({ min: 1, max: 1_000_000 }),
+            settle: duration(0, 300_000),
+            timeout: duration(1_000, 3_600_000),
+          },
+          { requiredKeys: [] },
+        ),
+        autoscaling: gatewayAutoscaling,
+        service: fc.record(
+          {
+            type: fc.constantFrom('LoadBalancer', 'NodePort', 'ClusterIP'),
+            port: fc.integer({ min: 1, max: 65_535 }),
+            annotations,
+            externalTrafficPolicy: fc.constantFrom('Local', 'Cluster'),
+            proxyProtocol: fc.boolean(),
+            tls: fc.record({ secretName: name }),
+          },
+          { requiredKeys: [] },
+        ),
+        resources,
+        placement,
+        podTemplate: fc.record(
+          { labels: fc.dictionary(name, name, { maxKeys: 3 }), annotations },
+          { requiredKeys: [] },
+        ),
+      },
+      { requiredKeys: [] },
+    ),
+  )
+  .map(([sizes, net, rest]) => ({ ...sizes, ...net, ...rest }));
+
+const logic = fc.record(
+  {
+    replicas: fc.integer({ min: 0, max: 1_000 }),
+    autoscaling: logicAutoscaling,
+    apiKeys: fc.uniqueArray(
+      fc.record(
+        {
+          name,
+          secretRef,
+          scope: fc.record(
+            { all: fc.boolean(), rooms: fc.array(pattern, { maxLength: 3 }), read: fc.boolean() },
+            { requiredKeys: [] },
+          ),
+        },
+        { requiredKeys: ['name', 'secretRef'] },
+      ),
+      { maxLength: 4, selector: (key) => key.name },
+    ),
+    service: fc.record(
+      {
+        type: fc.constantFrom('LoadBalancer', 'NodePort', 'ClusterIP'),
+        port: fc.integer({ min: 1, max: 65_535 }),
+        annotations,
+      },
+      { requiredKeys: [] },
+    ),
+    resources,
+    placement,
+  },
+  { requiredKeys: [] },
+);
+
+const rooms = fc.array(
+  fc.record(
+    {
+      match: pattern,
+      batching: roomBatching,
+      overload: fc.record(
+        {
+          maxRate: fc.integer({ min: 1, max: 1_000_000 }),
+          policy: fc.constantFrom('sample', 'dropOldest', 'dropNewest'),
+        },
+        { requiredKeys: ['maxRate'] },
+      ),
+    },
+    { requiredKeys: ['match'] },
+  ),
+  { maxLength: 4 },
+);
+
+const jwt = fc
+  .tuple(
+    fc.oneof(fc.record({ secretRef }), fc.constant({ jwksUrl: 'https://id.example.com/jwks.json' })),
+    fc.record({ audience: name, issuer: name }, { requiredKeys: [] }),
+  )
+  .map(([source, rest]) => ({ ...source, ...rest }));
+const auth = fc.oneof(
+  fc.record({ jwt, anonymous: fc.boolean() }, { requiredKeys: ['jwt'] }),
+  fc.record({ allowedOrigins: fc.array(fc.webUrl(), { maxLength: 3 }) }, { requiredKeys: [] }),
+);
+
+const credential = fc.oneof(
+  fc.record({ type: fc.constantFrom('creds', 'nkey', 'token'), secretRef }),
+  fc.record({ type: fc.constant('password' as const), user: name, secretRef }),
+);
+const nats = fc.oneof(
+  fc.record(
+    {
+      managed: fc.record(
+        {
+          replicas: fc.constantFrom(1, 3, 5),
+          storage: fc.record({ size: fc.constantFrom('64MiB', '2Gi'), storageClassName: name }, { requiredKeys: [] }),
+          image: reference,
+          resources,
+        },
+        { requiredKeys: [] },
+      ),
+      prefix: fc.stringMatching(/^[a-z]{1,8}(\.[A-Z0-9_-]{1,8})?$/),
+    },
+    { requiredKeys: [] },
+  ),
+  fc.record(
+    {
+      url: fc.constantFrom('nats://n:4222', 'tls://a.example.com,tls://b.example.com:4333'),
+      prefix: name,
+      credentials: fc.record({ gateway: credential, logic: credential }, { requiredKeys: [] }),
+      caSecretRef: secretRef,
+    },
+    { requiredKeys: ['url', 'prefix'] },
+  ),
+);
+const monitoring = fc.record({ serviceMonitor: fc.boolean() });

@@ -1,0 +1,123 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { after, before, describe, it } from 'node:test';
+import { crd } from '@pushcluster/operator/api/crd.ts';
+import { PushCluster } from '@pushcluster/operator/api/pushCluster.ts';
+import type { DesiredObject } from '@pushcluster/operator/pushcluster/desired/context.ts';
+import { desired } from '@pushcluster/operator/pushcluster/desired/desired.ts';
+import fc from 'fast-check';
+import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
+import { apply } from '../harness/cluster/kubectl.ts';
+import { anySpec } from '../harness/pushClusters.ts';
+
+/** Specs tried, each with all its objects. */
+const RUNS = 25;
+
+const namespace = 'restricted';
+
+let plane: ControlPlane;
+before(async () => {
+  plane = await startControlPlane();
+  const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
+  await apply(plane.kubectl, [crd(), { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace, labels } }]);
+  await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=30s']);
+});
+after(() => plane.stop());
+
+function clusterOf(spec: object): PushCluster {
+  return PushCluster.parse({ metadata: { name: 'live', namespace, uid: 'uid', generation: 1 }, spec });
+}
+
+function objectsOf(spec: object): DesiredObject[] {
+  return desired(clusterOf(spec), {
+    images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
+    gatewayReplicas: 2,
+    logicReplicas: 2,
+    serviceMonitors: false,
+    secrets: new Map(),
+    random: randomBytes,
+  });
+}
+
+/** Has the API server check objects without keeping them; throws with what it says. */
+async function dryRun(items: readonly object[]): Promise<void> {
+  const args = ['apply', '--server-side', '--dry-run=server', '--validate=strict', '-f', '-'];
+  await plane.kubectl(args, JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
+}
+
+/** The pods of Deployments and StatefulSets among `objects`. */
+function podsOf(objects: readonly DesiredObject[]): object[] {
+  return objects.flatMap((object) => {
+    if (object.kind !== 'Deployment' && object.kind !== 'StatefulSet') return [];
+    assert.ok('spec' in object && typeof object.spec === 'object' && object.spec !== null);
+    const template: unknown = Reflect.get(object.spec, 'template');
+    assert.ok(typeof template === 'object' && template !== null);
+    const metadata = { ...Reflect.get(template, 'metadata'), name: object.metadata.name, namespace };
+    return [{ apiVersion: 'v1', kind: 'Pod', metadata, spec: Reflect.get(template, 'spec') }];
+  });
+}
+
+describe('the objects of a PushCluster', () => {
+  it('are valid for any spec that is', async () => {
+    await fc.assert(
+      fc.asyncProperty(anySpec(), async (spec) => {
+        const { apiVersion, kind } = clusterOf(spec);
+        await dryRun([{ apiVersion, kind, metadata: { name: 'live', namespace }, spec }, ...objectsOf(spec)]);
+      }),
+      { numRuns: RUNS, endOnFailure: true },
+    );
+  });
+
+  it('are the same when they are made again from what they are', async () => {
+    await apply(
+      plane.kubectl,
+      objectsOf({}).filter(({ kind }) => kind !== 'Deployment' && kind !== 'StatefulSet'),
+    );
+    const versions = () =>
+      plane.kubectl([
+        'get',
+        'serviceaccounts,configmaps,services,networkpolicies',
+        '-n',
+        namespace,
+        '-o=jsonpath={..resourceVersion}',
+      ]);
+    const first = await versions();
+    await apply(
+      plane.kubectl,
+      objectsOf({}).filter(({ kind }) => kind !== 'Secret'),
+    );
+    assert.equal(await versions(), first);
+  });
+
+  it('have pods that a namespace of the level restricted admits', async () => {
+    const spec = {
+      gateway: { sysctls: { 'net.ipv4.tcp_keepalive_time': '60' }, service: { tls: { secretName: 'tls' } } },
+      auth: { jwt: { secretRef: { name: 'jwt' } } },
+      nats: { managed: { replicas: 3, storage: {} } },
+    };
+    for (const objects of [objectsOf({}), objectsOf(spec)]) {
+      await apply(
+        plane.kubectl,
+        objects.filter(({ kind }) => kind === 'ServiceAccount'),
+      );
+      await dryRun(podsOf(objects).map(withoutClaims));
+    }
+  });
+
+  it('have pods in the network of their node only where the namespace admits that', async () => {
+    await apply(
+      plane.kubectl,
+      objectsOf({}).filter(({ kind }) => kind === 'ServiceAccount'),
+    );
+    await assert.rejects(dryRun(podsOf(objectsOf({ gateway: { hostNetwork: true } }))), /host namespaces/);
+  });
+});
+
+/** Without mounts of volumes that a StatefulSet would make. */
+function withoutClaims(pod: object): object {
+  return JSON.parse(JSON.stringify(pod, (key, value) => (key === 'volumeMounts' ? value.filter(isNoData) : value)));
+}
+
+function isNoData(mount: { name: string }): boolean {
+  return mount.name !== 'data';
+}
