@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks that what the tests need beside npm's packages is there. What is missing is installed as root; otherwise the one
-# line that does it is printed.
+# line that does it is printed. With the word "cluster": also what a Kubernetes of our own and its images need.
 set -euo pipefail
 
 missing=()
@@ -17,8 +17,19 @@ need openssl has openssl
 # The bench's client.
 need gcc has cc
 need libc6-dev test -e /usr/include/stdio.h
-# nats-server, and another client that nobody here wrote.
+# nats-server, Kubernetes, and another client that nobody here wrote.
 need golang-go has go
+
+if [ "${1:-}" = cluster ]; then
+  # The network of nodes and pods.
+  need iproute2 has ip
+  need nftables has nft
+  need containernetworking-plugins test -x /usr/lib/cni/ptp
+  # Containers and their images.
+  need runc has runc
+  need buildah has buildah
+  need debootstrap has debootstrap
+fi
 
 [ "${#missing[@]}" -gt 0 ] || exit 0
 line="apt-get install -y --no-install-recommends ${missing[*]}"

@@ -98,6 +98,8 @@ export function controllerManagerCommand(plan: Plan): [string, ...string[]] {
     `--root-ca-file=${authority.caFile}`,
     `--cluster-signing-cert-file=${authority.caFile}`,
     `--cluster-signing-key-file=${authority.caKeyFile}`,
+    // Its own default is a folder of the system, which it makes.
+    `--flex-volume-plugin-dir=${join(folder, 'volume-plugins')}`,
     `--node-monitor-grace-period=${NODE_GRACE}`,
   ];
 }

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { until } from '../until.ts';
-import { DIES_WITH_PARENT, type Host } from './host.ts';
+import { DIES_WITH_PARENT, type Place } from './host.ts';
 
 const START_DEADLINE_MS = 60_000;
 /** An API server waits for long requests, watches among them, for up to a minute. */
@@ -16,7 +16,7 @@ export type DaemonOptions = {
   /** Answers whether it serves; asked again and again after a start. */
   ready: () => Promise<boolean>;
   /** Where it runs: on this machine itself where absent. */
-  host?: Host;
+  host?: Place;
   env?: Record<string, string>;
   /** It outlives this process, instead of ending with it, however that ends. */
   detached?: boolean;

@@ -1,4 +1,4 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { isAlive } from '../processes.ts';
@@ -12,23 +12,30 @@ export type HostOptions = {
   name: string;
   /** A program that collects orphans and ends on SIGTERM: the host's first process. */
   init: string;
+  /** The one folder below /var/lib that it shares with this machine. */
+  folder: string;
   detached: boolean;
+};
+
+/** Where programs can run. */
+export type Place = {
+  /** What runs `command` there. Programs and files are found by absolute paths. */
+  command(command: readonly string[]): string[];
 };
 
 /**
  * A machine of its own, as far as processes, mounts and the network go: namespaces whose first process is `init`. With it
  * all its processes end, and with these its mounts and its network. Needs root.
  */
-export class Host {
+export class Host implements Place {
   readonly name: string;
   /** The first process, as this machine sees it. */
   readonly pid: number;
-  readonly #child: ChildProcess;
 
-  static async start({ cluster, name, init, detached }: HostOptions): Promise<Host> {
+  static async start({ cluster, name, init, folder, detached }: HostOptions): Promise<Host> {
     const marker = markerOf(cluster, name);
     const namespaces = ['--net', '--mount', '--uts', '--pid', '--fork', '--mount-proc', '--kill-child'];
-    const command = ['unshare', ...namespaces, '--', 'bash', '-euc', FIRST_STEPS, 'bash', name, marker, init];
+    const command = ['unshare', ...namespaces, '--', 'bash', '-euc', FIRST_STEPS, 'bash', name, marker, init, folder];
     const [program, ...args] = detached ? command : [...DIES_WITH_PARENT, ...command];
     let said = '';
     const child = spawn(program!, args, { stdio: ['ignore', 'ignore', detached ? 'ignore' : 'pipe'], detached });
@@ -43,18 +50,23 @@ export class Host {
       pid = hostPids(cluster).get(name);
       return pid !== undefined;
     });
-    return new Host(name, pid!, child);
+    return new Host(name, pid!);
   }
 
-  private constructor(name: string, pid: number, child: ChildProcess) {
+  private constructor(name: string, pid: number) {
     this.name = name;
     this.pid = pid;
-    this.#child = child;
   }
 
-  /** What runs `command` there. Programs and files are found by absolute paths. */
   command(command: readonly string[]): string[] {
     return ['nsenter', '--target', String(this.pid), '--net', '--mount', '--uts', '--pid', '--', ...command];
+  }
+
+  /** The host's processes and mounts, but this machine's network. */
+  get onMachineNetwork(): Place {
+    return {
+      command: (command) => ['nsenter', '--target', String(this.pid), '--mount', '--uts', '--pid', '--', ...command],
+    };
   }
 
   /** Runs a command there to its end. Returns its standard output; throws with its standard error. */
@@ -67,7 +79,6 @@ export class Host {
   /** Ends everything on it. */
   async stop(): Promise<void> {
     await endHost(this.pid);
-    this.#child.removeAllListeners();
   }
 }
 
@@ -103,14 +114,19 @@ function commandLine(pid: string): string {
 }
 
 /**
- * Sockets, locks and logs that programs keep at fixed places are the host's own. The kubelet sets these kernel settings for
+ * Sockets, locks, logs and states that programs keep at fixed places are the host's own. The kubelet sets these kernel settings for
  * the whole machine unless they are so already: it finds them so, and the machine keeps its own.
  */
 const FIRST_STEPS = `
-name=$1 marker=$2 init=$3
+name=$1 marker=$2 init=$3 folder=$4
 hostname "$name"
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs -o mode=755 tmpfs /var/log
+mkdir /run/folder
+mount --bind "$folder" /run/folder
+mount -t tmpfs -o mode=755 tmpfs /var/lib
+mkdir -p "$folder"
+mount --move /run/folder "$folder"
 mkdir /run/settings
 for setting in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/panic_on_oops=1 \
   kernel/keys/root_maxkeys=1000000 kernel/keys/root_maxbytes=25000000; do

@@ -1,0 +1,238 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { after, before, describe, it } from 'node:test';
+import { cgroupsOf } from '../harness/cluster/cgroups.ts';
+import { type Cluster, folderOf, startCluster, stopCluster } from '../harness/cluster/cluster.ts';
+import { hostPids } from '../harness/cluster/host.ts';
+import { clusterPackages } from '../harness/cluster/images.ts';
+import { apply } from '../harness/cluster/kubectl.ts';
+import { until } from '../harness/until.ts';
+
+const MAIN = new URL('../harness/cluster/main.ts', import.meta.url).pathname;
+const GATEWAY = 'docker.io/pushcluster/gateway:0.1.0';
+/** The level `restricted` of Kubernetes' Pod Security Standards. */
+const RESTRICTED = {
+  allowPrivilegeEscalation: false,
+  readOnlyRootFilesystem: true,
+  runAsNonRoot: true,
+  capabilities: { drop: ['ALL'] },
+  seccompProfile: { type: 'RuntimeDefault' },
+};
+
+// This is about the cluster that we make: on somebody else's there is nothing of it to test.
+describe('a cluster of our own', { skip: process.env.KUBECONFIG ? 'KUBECONFIG names another one' : false }, () => {
+  let cluster: Cluster;
+  before(async () => {
+    await clusterPackages();
+    cluster = await startCluster({ name: 'e2e-own' });
+    await cluster.load(['gateway']);
+    await cluster.kubectl(['create', 'namespace', 'pushes']);
+    await cluster.kubectl(['label', 'namespace', 'pushes', 'pod-security.kubernetes.io/enforce=restricted']);
+    await until('the namespace has its service account', () =>
+      cluster.kubectl(['-n', 'pushes', 'get', 'serviceaccount', 'default']).then(
+        () => true,
+        () => false,
+      ),
+    );
+  });
+  after(() => cluster.stop());
+
+  const pushes = (...args: string[]) => cluster.kubectl(['-n', 'pushes', ...args]);
+
+  it('has two nodes that are Ready', async () => {
+    const ready = await cluster.kubectl([
+      'get',
+      'nodes',
+      '-o',
+      'jsonpath={range .items[*]}{.metadata.name}={.status.conditions[?(@.type=="Ready")].status} {end}',
+    ]);
+    assert.equal(ready.trim(), 'node1=True node2=True');
+  });
+
+  it('lets pods on both nodes reach each other by name, and by Service', async () => {
+    await apply(cluster.kubectl, [...echo('one', 'node1'), ...echo('two', 'node2')]);
+    await pushes('wait', 'pods', 'one', 'two', '--for=condition=Ready', '--timeout=60s');
+    for (const [from, name, to] of [
+      ['one', 'two', 'two'],
+      ['two', 'one', 'one'],
+      ['two', 'one.pushes.svc.cluster.local', 'one'],
+      // To itself, by way of its Service: its own short name would be an entry of its own file.
+      ['one', 'one.pushes.svc.cluster.local', 'one'],
+    ] as const) {
+      let answer = '';
+      // A node learns of a new endpoint a moment after the API server does.
+      await until(`${from} reaches ${name}`, async () => {
+        answer = await pushes('exec', from, '--', 'node', '-e', ask(name)).catch(String);
+        return answer === to;
+      }).catch((error: Error) => assert.fail(`${error.message}: ${answer}`));
+    }
+  });
+
+  it('lets clients outside of its nodes reach Services and pods', async () => {
+    const service = await pushes('get', 'service', 'two', '-o', 'jsonpath={.spec.clusterIP}');
+    const pod = await pushes('get', 'pod', 'two', '-o', 'jsonpath={.status.podIP}');
+    for (const address of [service, `${pod}:8080`])
+      assert.equal(await cluster.outside.run(process.execPath, '-e', ask(address)), 'two');
+  });
+
+  it('knows what its pods use', async () => {
+    let figures = '';
+    await until(
+      'there are figures',
+      async () => {
+        figures = await cluster.kubectl(['top', 'pods', '-n', 'kube-system', '--no-headers']).catch(String);
+        return /^coredns-\S+ +\d+m +\d+Mi/m.test(figures);
+      },
+      60_000,
+    ).catch((error: Error) => assert.fail(`${error.message}: ${figures}`));
+  });
+
+  it('goes on when its API server is killed and comes back', async () => {
+    await cluster.controlPlane.apiServer.kill();
+    await cluster.controlPlane.apiServer.start();
+    const answer = await pushes('exec', 'one', '--', 'node', '-e', ask('two'));
+    assert.equal(answer, 'two');
+  });
+
+  it("runs the gateway's image as nobody, on a file system that can't be written, and ends it well", async () => {
+    await apply(cluster.kubectl, [
+      pod('gateway', {
+        containers: [
+          {
+            name: 'gateway',
+            image: GATEWAY,
+            readinessProbe: { httpGet: { path: '/readyz', port: 9090 }, periodSeconds: 1 },
+            securityContext: RESTRICTED,
+          },
+        ],
+      }),
+    ]);
+    await pushes('wait', 'pod', 'gateway', '--for=condition=Ready', '--timeout=60s');
+    assert.equal(await pushes('exec', 'gateway', '--', 'id', '-u'), '65532\n');
+    await assert.rejects(pushes('exec', 'gateway', '--', 'touch', '/app/x'), /Read-only file system/);
+    const address = await pushes('get', 'pod', 'gateway', '-o', 'jsonpath={.status.podIP}');
+    const open = `new WebSocket('ws://${address}:7777/connect').onopen = () => { console.log('open'); process.exit(); }`;
+    assert.equal(await cluster.outside.run(process.execPath, '-e', open), 'open\n');
+    // Everything in it is the gateway's, so the processes that it leaves behind would be seen.
+    await pushes('exec', 'gateway', '--', 'node', '-e', 'process.kill(1, "SIGTERM")');
+    await pushes('wait', 'pod', 'gateway', '--for=jsonpath={.status.phase}=Succeeded', '--timeout=60s');
+    const state = '{.status.containerStatuses[0].state.terminated.exitCode}';
+    assert.equal(await pushes('get', 'pod', 'gateway', '-o', `jsonpath=${state}`), '0');
+  });
+
+  it('leaves nothing when it is stopped', async () => {
+    await cluster.stop();
+    assertGone('e2e-own');
+  });
+});
+
+describe('a cluster whose test was killed', { skip: process.env.KUBECONFIG ? 'KUBECONFIG is set' : false }, () => {
+  it('ends by itself, and its files are gone with the next one', async () => {
+    const text = `import { startCluster } from ${JSON.stringify(new URL('../harness/cluster/cluster.ts', import.meta.url).href)};
+      await startCluster({ name: 'e2e-crash', nodes: 1 }); console.log('up'); setInterval(() => {}, 1000);`;
+    const child = spawn(process.execPath, ['--input-type=module', '-e', text], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const up = new Promise<void>((resolve, reject) => {
+      child.stdout.once('data', () => resolve());
+      child.once('exit', () => reject(new Error('it ended before it was up')));
+    });
+    await up;
+    assert.ok(hostPids('e2e-crash').size > 0);
+    child.kill('SIGKILL');
+    await until('its processes are gone', () => processesOf('e2e-crash').length === 0, 30_000);
+    await stopCluster('e2e-crash');
+    assertGone('e2e-crash');
+  });
+});
+
+describe('make cluster', { skip: process.env.KUBECONFIG ? 'KUBECONFIG is set' : false }, () => {
+  it('leaves a cluster that runs, and make cluster-down ends it', async () => {
+    after(() => stopCluster('e2e-stays'));
+    const said = await main('up', 'e2e-stays');
+    const [, kubeconfig] = /export KUBECONFIG=(\S+)/.exec(said) ?? [];
+    const [, path] = /export PATH=([^:]+):/.exec(said) ?? [];
+    const answer = await run(`${path}/kubectl`, ['--kubeconfig', kubeconfig!, 'get', 'pods', '-A']);
+    assert.match(answer, /metrics-server-\S+ +1\/1 +Running/);
+    await main('down', 'e2e-stays');
+    assertGone('e2e-stays');
+  });
+});
+
+/** A pod that answers with its name, on a node, and its Service. */
+function echo(name: string, node: string): object[] {
+  const server = `http.createServer((_, response) => response.end(${JSON.stringify(name)})).listen(8080); process.on('SIGTERM', () => process.exit())`;
+  return [
+    pod(name, {
+      nodeName: node,
+      containers: [
+        {
+          name: 'echo',
+          image: GATEWAY,
+          command: ['node', '-e', server],
+          readinessProbe: { httpGet: { port: 8080 }, periodSeconds: 1 },
+          securityContext: RESTRICTED,
+        },
+      ],
+    }),
+    {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name, namespace: 'pushes' },
+      spec: { selector: { app: name }, ports: [{ port: 80, targetPort: 8080 }] },
+    },
+  ];
+}
+
+function pod(name: string, spec: object): object {
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name, namespace: 'pushes', labels: { app: name } },
+    spec: { restartPolicy: 'Never', automountServiceAccountToken: false, ...spec },
+  };
+}
+
+function ask(host: string): string {
+  return `fetch('http://${host}').then((answer) => answer.text()).then((text) => process.stdout.write(text))`;
+}
+
+function assertGone(name: string): void {
+  assert.deepEqual(processesOf(name), []);
+  assert.equal(readFileSync('/proc/self/mounts', 'utf8').includes(folderOf(name)), false);
+  assert.deepEqual(cgroupsOf(`pushcluster-${name}-`), []);
+  assert.equal(existsSync(folderOf(name)), false);
+}
+
+/** Command lines of processes that have to do with a cluster. */
+function processesOf(name: string): string[] {
+  return readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry))
+    .map((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+      } catch {
+        return '';
+      }
+    })
+    .filter((line) => line.includes(`${folderOf(name)}/`) || line.includes(`pushcluster-host:${name}:`));
+}
+
+function main(...args: string[]): Promise<string> {
+  return run(process.execPath, [MAIN, ...args]);
+}
+
+function run(program: string, args: readonly string[]): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    let said = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      said += text;
+    });
+    child.once('error', reject);
+    child.once('close', (code) =>
+      code === 0 ? resolve(said) : reject(new Error(`${program} ended with code ${code}`)),
+    );
+  });
+}

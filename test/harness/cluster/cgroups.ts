@@ -1,0 +1,77 @@
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { until } from '../until.ts';
+
+/** Makes a control group below which a node keeps its pods, in each hierarchy of this machine. Needs root. */
+export function makeCgroup(name: string): void {
+  for (const { root, version } of hierarchies()) {
+    const path = join(root, name);
+    mkdirSync(path, { recursive: true });
+    if (version === 1) {
+      // A new group has no processors and no memory node to run on.
+      for (const file of ['cpuset.cpus', 'cpuset.mems'])
+        if (existsSync(join(path, file))) copyFileSync(join(root, file), join(path, file));
+    } else {
+      const controllers = readFileSync(join(root, 'cgroup.controllers'), 'utf8').trim().split(/\s+/);
+      const wanted = controllers.map((controller) => `+${controller}`).join(' ');
+      writeFileSync(join(root, 'cgroup.subtree_control'), wanted);
+      writeFileSync(join(path, 'cgroup.subtree_control'), wanted);
+    }
+  }
+}
+
+/** Removes groups whose names begin so, and all below them, once their processes are gone. */
+export async function removeCgroups(prefix: string): Promise<void> {
+  await until(`the control groups ${prefix}… are gone`, () => {
+    for (const path of cgroupsOf(prefix)) removeTree(path);
+    return cgroupsOf(prefix).length === 0;
+  });
+}
+
+/** Paths of the groups whose names begin so, in all hierarchies. */
+export function cgroupsOf(prefix: string): string[] {
+  return [...mounted('cgroup'), ...mounted('cgroup2')].flatMap((root) =>
+    readdirSync(root)
+      .filter((name) => name.startsWith(prefix))
+      .map((name) => join(root, name)),
+  );
+}
+
+type Hierarchy = { root: string; version: 1 | 2 };
+
+/** Those with controllers: of version 1 where there are any (then version 2 has none, if it is there), else that of 2. */
+function hierarchies(): Hierarchy[] {
+  const first = mounted('cgroup');
+  if (first.length > 0) return first.map((root) => ({ root, version: 1 }));
+  return mounted('cgroup2').map((root) => ({ root, version: 2 }));
+}
+
+function mounted(type: 'cgroup' | 'cgroup2'): string[] {
+  return readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' '))
+    .filter(([, , kind]) => kind === type)
+    .map(([, root]) => root!);
+}
+
+function removeTree(path: string): void {
+  for (const entry of readdirSync(path)) {
+    const child = join(path, entry);
+    if (statSync(child, { throwIfNoEntry: false })?.isDirectory()) removeTree(child);
+  }
+  try {
+    rmdirSync(path);
+  } catch (error) {
+    // The kernel has not yet let go of a process that has just ended.
+    if (!(error instanceof Error && 'code' in error && error.code === 'EBUSY')) throw error;
+  }
+}

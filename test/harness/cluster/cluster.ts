@@ -1,0 +1,210 @@
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { until } from '../until.ts';
+import { removeCgroups } from './cgroups.ts';
+import { type ControlPlane, startControlPlane } from './controlPlane.ts';
+import { LOOPBACK, SERVICE_RANGE } from './controlPlaneCommands.ts';
+import { Daemon } from './daemon.ts';
+import { endHost, Host, hostPids } from './host.ts';
+import { buildImages } from './images.ts';
+import { apply, type Kubectl } from './kubectl.ts';
+import { joinNetwork, nodeAddress, OUTSIDE_ADDRESS, podRange } from './network.ts';
+import { ClusterNode } from './node.ts';
+import { kubeTools } from './tools.ts';
+
+const ADDONS = new URL('addons.yaml', import.meta.url);
+const RELAY = new URL('relay.ts', import.meta.url).pathname;
+/** On its kubeconfig's and everybody's certificates. */
+const DAYS = 30;
+const READY_DEADLINE_MS = 60_000;
+/** As addons.yaml has it. */
+const DNS_ADDRESS = '10.96.0.10';
+
+export type ClusterOptions = {
+  /** Clusters of different names live side by side. */
+  name?: string;
+  nodes?: number;
+  /** It outlives this process; `stopCluster` ends it. */
+  detached?: boolean;
+  /** Is told what is being done. */
+  progress?: (text: string) => void;
+};
+
+/** A real Kubernetes of several nodes on this machine. */
+export class Cluster {
+  readonly name: string;
+  readonly controlPlane: ControlPlane;
+  /** The network outside of the nodes: the control plane's, and that of clients. From there Services and pods can be reached. */
+  readonly outside: Host;
+  readonly nodes: readonly ClusterNode[];
+  readonly kubeconfig: string;
+  readonly kubectl: Kubectl;
+
+  constructor(name: string, controlPlane: ControlPlane, outside: Host, nodes: readonly ClusterNode[]) {
+    this.name = name;
+    this.controlPlane = controlPlane;
+    this.outside = outside;
+    this.nodes = nodes;
+    this.kubeconfig = controlPlane.kubeconfig;
+    this.kubectl = controlPlane.kubectl;
+  }
+
+  /** Brings images to every node: names that scripts/images.sh knows. */
+  async load(images: readonly string[], tag?: string): Promise<void> {
+    const archives = await buildImages(images, tag);
+    await Promise.all(this.nodes.map((node) => node.load(archives)));
+  }
+
+  /** Ends it: nothing of it is left. */
+  stop(): Promise<void> {
+    return stopCluster(this.name);
+  }
+}
+
+/**
+ * Brings up a control plane and nodes, with DNS and metrics, and waits until pods can run. Remains of a cluster of the same
+ * name that was not stopped are removed before. Needs root and the packages of `scripts/debian-packages.sh cluster`.
+ */
+export async function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
+  const { name = 'test', nodes: size = 2, detached = false, progress = () => {} } = options;
+  if (process.getuid?.() !== 0)
+    throw new Error('a cluster of our own needs root: its nodes are namespaces and control groups');
+  await stopCluster(name);
+  const program = await kubeTools('cluster');
+  const images = await buildImages(['pause', 'coredns', 'metrics-server']);
+  const folder = folderOf(name);
+  await mkdir(folder, { recursive: true });
+  try {
+    progress('network and control plane');
+    const hostNames = Array.from({ length: size }, (_, index) => `node${index + 1}`);
+    const startHost = (host: string) =>
+      Host.start({ cluster: name, name: host, init: program('pause'), folder, detached });
+    const [outside, ...hosts] = await Promise.all(['outside', ...hostNames].map(startHost));
+    await joinNetwork(outside!, hosts, SERVICE_RANGE);
+    const controlPlane = await startControlPlane({
+      on: { host: outside!, address: OUTSIDE_ADDRESS, expose: (port) => expose(outside!, folder, port, detached) },
+      folder: join(folder, 'control-plane'),
+      detached,
+      days: DAYS,
+    });
+    progress('nodes');
+    const nodes = await Promise.all(
+      hosts.map((host, index) => makeNode({ name, folder, host, index, controlPlane, program, detached })),
+    );
+    const cluster = new Cluster(name, controlPlane, outside!, nodes);
+    await Promise.all(nodes.map((node) => node.start(images)));
+    await nodesReady(cluster);
+    progress('DNS and metrics');
+    await apply(cluster.kubectl, await readFile(ADDONS, 'utf8'));
+    await addonsReady(cluster);
+    return cluster;
+  } catch (error) {
+    await stopCluster(name);
+    throw error;
+  }
+}
+
+/** Ends a cluster, or what is left of it after a crash: processes, and with them mounts and networks; control groups; files. */
+export async function stopCluster(name: string): Promise<void> {
+  await Promise.all([...hostPids(name).values()].map(endHost));
+  await removeCgroups(cgroupOf(name, ''));
+  await rm(folderOf(name), { recursive: true, force: true });
+}
+
+/** Whether anything of a cluster is there. */
+export function clusterExists(name: string): boolean {
+  return hostPids(name).size > 0 || existsSync(folderOf(name));
+}
+
+/** The files of a cluster: root's, and outside of any checkout. Short: paths of sockets are. */
+export function folderOf(name: string): string {
+  if (!/^[a-z][a-z0-9-]{0,19}$/.test(name))
+    throw new Error(`"${name}" cannot be the name of a cluster: letters, digits, -`);
+  return `/var/lib/pushcluster/${name}`;
+}
+
+function cgroupOf(name: string, node: string): string {
+  return `pushcluster-${name}-${node}`;
+}
+
+type NodePlan = {
+  name: string;
+  folder: string;
+  host: Host;
+  index: number;
+  controlPlane: ControlPlane;
+  program: (name: string) => string;
+  detached: boolean;
+};
+
+async function makeNode({
+  name,
+  folder,
+  host,
+  index,
+  controlPlane,
+  program,
+  detached,
+}: NodePlan): Promise<ClusterNode> {
+  const address = nodeAddress(index);
+  const server = `https://${OUTSIDE_ADDRESS}:${controlPlane.port}`;
+  const [serving, kubelet, kubeProxy] = await Promise.all([
+    controlPlane.authority.issue(`IP:${address},DNS:${host.name}`, `/CN=${host.name}`),
+    controlPlane.kubeconfigFor(`/O=system:nodes/CN=system:node:${host.name}`, server),
+    controlPlane.kubeconfigFor('/CN=system:kube-proxy', server),
+  ]);
+  return new ClusterNode({
+    ...{ host, program, address, serving, detached },
+    folder: join(folder, host.name),
+    cgroup: cgroupOf(name, host.name),
+    podRange: podRange(index),
+    caFile: controlPlane.authority.caFile,
+    kubeconfigs: { kubelet, kubeProxy },
+    dnsAddress: DNS_ADDRESS,
+  });
+}
+
+/** Makes a port of the outside host's loopback one of this machine's. */
+async function expose(outside: Host, folder: string, port: number, detached: boolean): Promise<void> {
+  const socket = join(folder, 'api.sock');
+  const relay = (from: string, to: string) => [process.execPath, RELAY, from, to] as [string, ...string[]];
+  const address = `${LOOPBACK}:${port}`;
+  const inner = new Daemon({
+    command: relay(socket, address),
+    host: outside,
+    logFile: join(folder, 'relay-inner.log'),
+    ready: async () => existsSync(socket),
+    detached,
+  });
+  const outer = new Daemon({
+    command: relay(address, socket),
+    host: outside.onMachineNetwork,
+    logFile: join(folder, 'relay-outer.log'),
+    ready: async () => true,
+    detached,
+  });
+  await inner.start();
+  await outer.start();
+}
+
+const TIMEOUT = `--timeout=${READY_DEADLINE_MS / 1_000}s`;
+
+async function nodesReady({ kubectl, nodes }: Cluster): Promise<void> {
+  await until('all nodes have registered', async () => {
+    const names = await kubectl(['get', 'nodes', '-o', 'name']);
+    return names.trim().split('\n').length === nodes.length;
+  });
+  await kubectl(['wait', 'nodes', '--all', '--for=condition=Ready', TIMEOUT]);
+}
+
+async function addonsReady({ kubectl }: Cluster): Promise<void> {
+  try {
+    await kubectl(['-n', 'kube-system', 'rollout', 'status', 'deployment/coredns', TIMEOUT]);
+    await kubectl(['-n', 'kube-system', 'rollout', 'status', 'deployment/metrics-server', TIMEOUT]);
+    await kubectl(['wait', 'apiservice', 'v1beta1.metrics.k8s.io', '--for=condition=Available', TIMEOUT]);
+  } catch (error) {
+    const pods = await kubectl(['describe', 'pods', '-n', 'kube-system']);
+    throw new Error(`${error instanceof Error ? error.message : String(error)}\n${pods}`);
+  }
+}
