@@ -122,6 +122,10 @@ const GatewayService = z.object({
     .boolean()
     .default(false)
     .describe("Take clients' addresses from PROXY protocol v2. Only behind a balancer that always sends it."),
+  forwardedHeaders: z
+    .boolean()
+    .default(false)
+    .describe("Take clients' addresses from the last X-Forwarded-For entry. Only behind a proxy that always sets it."),
   tls: z
     .object({
       secretName: z.string().min(1).max(253).describe('A Secret of type kubernetes.io/tls, in this namespace.'),
@@ -260,7 +264,9 @@ const Gateway = ruled(
     hostNetwork: z
       .boolean()
       .default(false)
-      .describe('Pods use the network of their node: one a node, with a spare node for rollouts.'),
+      .describe(
+        'Pods use the network of their node, whose ports 7777 and 9090 must be free: one a node, with a spare node for rollouts.',
+      ),
   }),
   {
     // The API server holds the default {} against the rules before it fills in what is below: hence has().

@@ -196,6 +196,7 @@ const gateway = fc
             annotations,
             externalTrafficPolicy: fc.constantFrom('Local', 'Cluster'),
             proxyProtocol: fc.boolean(),
+            forwardedHeaders: fc.boolean(),
             tls: fc.record({ secretName: name }),
           },
           { requiredKeys: [] },

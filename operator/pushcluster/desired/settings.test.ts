@@ -45,6 +45,7 @@ describe('the settings files', () => {
       'batching',
       'connections',
       'drain',
+      'forwardedHeaders',
       'proxyProtocol',
       'rooms',
       'shards',

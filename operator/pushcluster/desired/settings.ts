@@ -76,6 +76,7 @@ export function gatewaySettings(cluster: PushCluster): Input {
       slowConsumer: gateway.slowConsumer,
       drain: gateway.drain,
       proxyProtocol: gateway.service.proxyProtocol,
+      forwardedHeaders: gateway.service.forwardedHeaders,
       ...(gateway.service.tls === undefined ? {} : { tls: TLS_FILES }),
     },
     rooms: rooms.map(({ match, batching, overload }) => ({

@@ -1,0 +1,135 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { after, before, describe, it } from 'node:test';
+import { crd } from '@pushcluster/operator/api/crd.ts';
+import { PushCluster } from '@pushcluster/operator/api/pushCluster.ts';
+import { desired } from '@pushcluster/operator/pushcluster/desired/desired.ts';
+import { services } from '@pushcluster/operator/pushcluster/desired/services.ts';
+import { Subjects } from '@pushcluster/protocol/subjects.ts';
+import { parseAllDocuments } from 'yaml';
+import { z } from 'zod';
+import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
+import { apply } from '../harness/cluster/kubectl.ts';
+
+const folder = new URL('../../examples/', import.meta.url);
+
+const Example = z.looseObject({
+  apiVersion: z.string(),
+  kind: z.string(),
+  metadata: z.looseObject({ name: z.string() }),
+});
+type Example = z.infer<typeof Example>;
+
+/** Of the Gateway API, which is no part of Kubernetes: only what refers to us is checked. */
+const HttpRoute = z.object({
+  spec: z.object({
+    rules: z.array(z.object({ backendRefs: z.array(z.object({ name: z.string(), port: z.number() })) })),
+  }),
+});
+const Ingress = z.object({
+  spec: z.object({
+    rules: z.array(
+      z.object({
+        http: z.object({
+          paths: z.array(
+            z.object({
+              backend: z.object({ service: z.object({ name: z.string(), port: z.object({ name: z.string() }) }) }),
+            }),
+          ),
+        }),
+      }),
+    ),
+  }),
+});
+
+const files = readdirSync(folder).filter((name) => name.endsWith('.yaml'));
+const examples = new Map(
+  files.map((name) => [
+    name,
+    parseAllDocuments(readFileSync(new URL(name, folder), 'utf8')).map((document) => Example.parse(document.toJS())),
+  ]),
+);
+
+const ofGatewayApi = ({ apiVersion }: Example) => apiVersion.startsWith('gateway.networking.k8s.io/');
+
+function clusterIn(objects: readonly Example[]): PushCluster {
+  const found = objects.find(({ kind }) => kind === 'PushCluster');
+  return PushCluster.parse({ ...found, metadata: { ...found?.metadata, namespace: 'default', uid: 'uid' } });
+}
+
+describe('the examples', () => {
+  let plane: ControlPlane;
+  before(async () => {
+    plane = await startControlPlane();
+    await apply(plane.kubectl, [crd()]);
+    await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=30s']);
+  });
+  after(() => plane.stop());
+
+  const dryRun = (items: readonly object[]) =>
+    plane.kubectl(
+      ['apply', '--server-side', '--dry-run=server', '--validate=strict', '-f', '-'],
+      JSON.stringify({ apiVersion: 'v1', kind: 'List', items }),
+    );
+
+  it('are all there', () => {
+    assert.deepEqual(files.sort(), [
+      'external-nats.yaml',
+      'ingress-and-gateway-api.yaml',
+      'minimal.yaml',
+      'production-10gbe.yaml',
+      'rooms.yaml',
+    ]);
+  });
+
+  for (const [name, objects] of examples) {
+    it(`${name} is accepted as it is`, async () => {
+      await dryRun(objects.filter((object) => !ofGatewayApi(object)));
+    });
+
+    it(`${name} makes objects that are accepted`, async () => {
+      const cluster = clusterIn(objects);
+      await dryRun(
+        desired(cluster, {
+          images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
+          gatewayReplicas: cluster.spec.gateway.replicas,
+          logicReplicas: cluster.spec.logic.replicas,
+          serviceMonitors: false,
+          secrets: new Map(),
+          random: randomBytes,
+        }),
+      );
+    });
+
+    it(`${name} names Secrets that it brings, or says how to make`, () => {
+      const text = readFileSync(new URL(name, folder), 'utf8');
+      const { auth, logic, nats } = clusterIn(objects).spec;
+      const { gateway, logic: ofLogic } = nats.credentials ?? {};
+      const wanted = [auth.jwt, ...logic.apiKeys, gateway, ofLogic].map((holder) => holder?.secretRef?.name);
+      const brought = objects.filter(({ kind }) => kind === 'Secret').map(({ metadata }) => metadata.name);
+      for (const secret of [...wanted, nats.caSecretRef?.name])
+        if (secret !== undefined)
+          assert.ok(brought.includes(secret) || text.includes(`create secret generic ${secret}`), secret);
+    });
+  }
+
+  it('say the permissions that roles of a NATS need, as they are', () => {
+    const text = readFileSync(new URL('external-nats.yaml', folder), 'utf8');
+    const lines = text.split('\n').map((line) => line.replace(/^# *(gateway|logic)? */, ''));
+    for (const { publish, subscribe } of Object.values(new Subjects('P').permissions)) {
+      assert.ok(lines.includes(`publish    ${publish.join('  ')}`));
+      assert.ok(lines.includes(`subscribe  ${subscribe.join('  ')}`));
+    }
+  });
+
+  it('send what comes through an Ingress or a Gateway to a Service and a port that there are', () => {
+    const objects = examples.get('ingress-and-gateway-api.yaml') ?? [];
+    const [gateway] = services(clusterIn(objects));
+    const byKind = (kind: string) => objects.filter((object) => object.kind === kind);
+    const route = HttpRoute.parse(byKind('HTTPRoute')[0]).spec.rules[0]?.backendRefs[0];
+    assert.deepEqual(route, { name: gateway?.metadata.name, port: gateway?.spec?.ports?.[0]?.port });
+    const ingress = Ingress.parse(byKind('Ingress')[0]).spec.rules[0]?.http.paths[0]?.backend.service;
+    assert.deepEqual(ingress, { name: gateway?.metadata.name, port: { name: gateway?.spec?.ports?.[0]?.name } });
+  });
+});
