@@ -39,6 +39,14 @@ test-unit: $(SDK) ## Unit tests (FILES="runtime/*.test.ts" for some)
 test-integration: $(SDK) ## Integration tests against real servers (FILES="test/integration/X.test.ts" for some)
 	@$(READY) && exec node scripts/test.ts integration $(FILES)
 
+.PHONY: cluster
+cluster: ## Start a real two-node Kubernetes on this machine, as root, and leave it running
+	@$(READY) && exec node test/harness/cluster/main.ts up
+
+.PHONY: cluster-down
+cluster-down: ## End that cluster
+	@$(READY) && exec node test/harness/cluster/main.ts down
+
 .PHONY: bench
 bench: ## Performance suite (CASE=merged for one, QUICK=1, PAIRS=1, PEERS=1): a table here, JSON in bench-results/
 	@$(READY) && exec node test/bench/bench.ts

@@ -2,14 +2,23 @@ import { existsSync, globSync } from 'node:fs';
 import { type Outcome, runProgram, runTestFile } from './testFile.ts';
 
 /**
- * `node scripts/test.ts [STAGE ...] [FILE ...]`: runs the stages in their order (all of them where none is named) and stops
+ * `node scripts/test.ts [STAGE ...] [FILE ...]`: runs the stages in their order (all but e2e where none is named) and stops
  * at the first that fails. Files narrow the test stages. The last line is `N passed, N failed` over all that ran.
  */
 
-type Stage = { name: string; title: string; run: (files: readonly string[]) => Promise<Outcome> };
+type Stage = {
+  name: string;
+  title: string;
+  run: (files: readonly string[]) => Promise<Outcome>;
+  /** It runs only where it is named. */
+  apart?: true;
+};
 
 const UNIT = '{protocol,runtime,gateway,logic,operator,client,standalone,scripts}/**/*.test.ts';
 const INTEGRATION = 'test/integration/**/*.test.ts';
+const E2E = 'test/e2e/**/*.test.ts';
+/** Programs that are compiled here take minutes on a new machine, and more on a busy one. */
+const BUILD_SECONDS = 3_000;
 
 const STAGES: readonly Stage[] = [
   { name: 'types', title: 'Types (tsc)', run: () => command('node_modules/.bin/tsc', '-p', '.') },
@@ -34,6 +43,11 @@ const STAGES: readonly Stage[] = [
     run: () => command('scripts/debian-packages.sh'),
   },
   {
+    name: 'tools',
+    title: 'Programs of a Kubernetes control plane (built once)',
+    run: () => build('scripts/kube-tools.sh', 'control-plane'),
+  },
+  {
     name: 'unit',
     title: 'Unit tests',
     run: (files) => tests(chosen(UNIT, files), { concurrency: 2, timeoutSeconds: 120 }),
@@ -42,6 +56,24 @@ const STAGES: readonly Stage[] = [
     name: 'integration',
     title: 'Integration tests',
     run: (files) => tests(chosen(INTEGRATION, files), { concurrency: 1, timeoutSeconds: 600 }),
+  },
+  {
+    name: 'e2e',
+    title: 'Debian packages that a cluster needs',
+    run: () => command('scripts/debian-packages.sh', 'cluster'),
+    apart: true,
+  },
+  {
+    name: 'e2e',
+    title: 'Programs of a Kubernetes cluster (built once)',
+    run: () => build('scripts/kube-tools.sh', 'cluster'),
+    apart: true,
+  },
+  {
+    name: 'e2e',
+    title: 'End-to-end tests on a real Kubernetes',
+    run: (files) => tests(chosen(E2E, files), { concurrency: 1, timeoutSeconds: 900 }),
+    apart: true,
   },
 ];
 
@@ -57,7 +89,7 @@ async function main(args: readonly string[]): Promise<number> {
     return 2;
   }
   const total: Outcome = { passed: 0, failed: 0, skipped: 0 };
-  for (const stage of named.length > 0 ? named : STAGES) {
+  for (const stage of named.length > 0 ? named : STAGES.filter(({ apart }) => !apart)) {
     console.log(`== ${stage.title}`);
     const began = performance.now();
     const outcome = await stage.run(files);
@@ -76,6 +108,11 @@ async function main(args: readonly string[]): Promise<number> {
 /** A command that passes as one, or fails. */
 async function command(program: string, ...args: string[]): Promise<Outcome> {
   const { code } = await runProgram(program, args, (text) => process.stdout.write(text));
+  return code === 0 ? { passed: 1, failed: 0, skipped: 0 } : { passed: 0, failed: 1, skipped: 0 };
+}
+
+async function build(program: string, ...args: string[]): Promise<Outcome> {
+  const { code } = await runProgram(program, args, (text) => process.stdout.write(text), BUILD_SECONDS);
   return code === 0 ? { passed: 1, failed: 0, skipped: 0 } : { passed: 0, failed: 1, skipped: 0 };
 }
 

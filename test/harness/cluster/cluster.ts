@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { until } from '../until.ts';
 import { removeCgroups } from './cgroups.ts';
@@ -17,6 +17,7 @@ const ADDONS = new URL('addons.yaml', import.meta.url);
 const RELAY = new URL('relay.ts', import.meta.url).pathname;
 /** On its kubeconfig's and everybody's certificates. */
 const DAYS = 30;
+const FOLDERS = '/var/lib/pushcluster';
 const READY_DEADLINE_MS = 60_000;
 /** As addons.yaml has it. */
 const DNS_ADDRESS = '10.96.0.10';
@@ -110,6 +111,8 @@ export async function stopCluster(name: string): Promise<void> {
   await Promise.all([...hostPids(name).values()].map(endHost));
   await removeCgroups(cgroupOf(name, ''));
   await rm(folderOf(name), { recursive: true, force: true });
+  // Others may have theirs beside it.
+  await rmdir(FOLDERS).catch(() => {});
 }
 
 /** Whether anything of a cluster is there. */
@@ -121,7 +124,7 @@ export function clusterExists(name: string): boolean {
 export function folderOf(name: string): string {
   if (!/^[a-z][a-z0-9-]{0,19}$/.test(name))
     throw new Error(`"${name}" cannot be the name of a cluster: letters, digits, -`);
-  return `/var/lib/pushcluster/${name}`;
+  return `${FOLDERS}/${name}`;
 }
 
 function cgroupOf(name: string, node: string): string {
