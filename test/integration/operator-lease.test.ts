@@ -1,0 +1,173 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, fork } from 'node:child_process';
+import { after, before, describe, it } from 'node:test';
+import { Client } from '@pushcluster/operator/kube/client.ts';
+import { connect } from '@pushcluster/operator/kube/connection.ts';
+import { Elector } from '@pushcluster/operator/kube/elector.ts';
+import { LEASE_TIMES, type LeaseTimes } from '@pushcluster/operator/kube/lease.ts';
+import { KINDS } from '@pushcluster/operator/kube/objects.ts';
+import { Reflector } from '@pushcluster/operator/kube/reflector.ts';
+import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
+import type { LeaderMessage } from '../harness/leader.ts';
+import { until } from '../harness/until.ts';
+
+const PROGRAM = new URL('../harness/leader.ts', import.meta.url).pathname;
+/** As the operator's, five times as fast. */
+const FAST: LeaseTimes = { duration: 3_000, renewDeadline: 2_000, retryPeriod: 400 };
+const FAST_ROUNDS = 3;
+
+/** A process that wants a lease and writes while it has it. */
+class Candidate {
+  readonly user: string;
+  readonly messages: LeaderMessage[] = [];
+  readonly child: ChildProcess;
+  exited = false;
+
+  constructor(lease: string, user: string, kubeconfig: string, times: LeaseTimes) {
+    this.user = user;
+    this.child = fork(PROGRAM, [lease, user, JSON.stringify(times)], {
+      env: { ...process.env, KUBECONFIG: kubeconfig },
+    });
+    this.child.on('message', (message: LeaderMessage) => this.messages.push(message));
+    this.child.once('exit', () => {
+      this.exited = true;
+    });
+  }
+
+  get leads(): boolean {
+    return this.messages.includes('leading');
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.child.kill(signal);
+  }
+}
+
+describe('the lease of two operators', { concurrency: 3 }, () => {
+  let plane: ControlPlane;
+  let client: Client;
+  const candidates: Candidate[] = [];
+
+  before(async () => {
+    plane = await startControlPlane();
+    client = new Client(connect({ KUBECONFIG: plane.kubeconfig }));
+  });
+  after(async () => {
+    for (const each of candidates) each.signal('SIGKILL');
+    await plane.stop();
+  });
+
+  async function candidate(lease: string, name: string, times = LEASE_TIMES): Promise<Candidate> {
+    const user = `${lease}-${name}`;
+    const made = new Candidate(lease, user, await plane.kubeconfigFor(`/O=system:masters/CN=${user}`), times);
+    candidates.push(made);
+    return made;
+  }
+
+  /** The first leads and has written; the second waits. */
+  async function pair(lease: string, times = LEASE_TIMES) {
+    const first = await candidate(lease, 'first', times);
+    await until('the first leads', () => first.leads, 20_000);
+    const second = await candidate(lease, 'second', times);
+    await until(
+      'the second has asked for the lease',
+      async () => (await plane.audit.events()).some(({ user, verb }) => user === second.user && verb === 'get'),
+      20_000,
+    );
+    return { first, second };
+  }
+
+  /** What the first still asked to have written after the second had the lease. */
+  async function writesAfterHandOver(lease: string, first: Candidate, second: Candidate) {
+    const writes = (await plane.audit.writes()).filter(({ name }) => name.endsWith(lease));
+    const takeover = writes.find(
+      ({ user, resource, code }) => user === second.user && /leases$/.test(resource) && code < 300,
+    );
+    assert.ok(takeover, 'the second has written its lease');
+    assert.ok(writes.some(({ user, resource }) => user === first.user && resource === 'configmaps'));
+    return writes.filter(({ user, received }) => user === first.user && received > takeover.received);
+  }
+
+  it('goes over within 3 s when its holder ends in good order', async () => {
+    const { first, second } = await pair('orderly');
+    const began = performance.now();
+    first.signal('SIGTERM');
+    await until('the second leads', () => second.leads, 20_000);
+    const took = performance.now() - began;
+    console.log(`hand-over after a clean exit: ${Math.round(took)} ms`);
+    assert.ok(took <= 3_000, `${took} ms`);
+    await until('the first has ended', () => first.exited);
+    assert.deepEqual(first.messages, ['leading', 'released']);
+    assert.deepEqual(await writesAfterHandOver('orderly', first, second), []);
+    second.signal('SIGTERM');
+    await until('the second has ended', () => second.exited);
+    assert.equal(holderOf(await lease('orderly')), '');
+  });
+
+  it('goes over within 20 s when its holder is killed', async () => {
+    const { first, second } = await pair('killed');
+    const began = performance.now();
+    first.signal('SIGKILL');
+    await until('the second leads', () => second.leads, 30_000);
+    const took = performance.now() - began;
+    console.log(`hand-over after kill -9: ${Math.round(took)} ms`);
+    assert.ok(took <= 20_000, `${took} ms`);
+    second.signal('SIGKILL');
+  });
+
+  it('is lost by a holder that was stopped: when it goes on, it writes nothing any more and ends', async () => {
+    await stopAndGoOn('stopped', LEASE_TIMES);
+    for (let round = 1; round <= FAST_ROUNDS; round++) await stopAndGoOn(`stopped-${round}`, FAST);
+  });
+
+  async function stopAndGoOn(name: string, times: LeaseTimes): Promise<void> {
+    const { first, second } = await pair(name, times);
+    first.signal('SIGSTOP');
+    await until('the second leads', () => second.leads, times.duration + 10_000);
+    await until('the second writes', async () =>
+      (await plane.audit.writes()).some(({ user, resource }) => user === second.user && resource === 'configmaps'),
+    );
+    first.signal('SIGCONT');
+    await until('the first has ended', () => first.exited);
+    assert.deepEqual(first.messages, ['leading', 'lost']);
+    assert.deepEqual(await writesAfterHandOver(name, first, second), []);
+    second.signal('SIGKILL');
+  }
+
+  it('is all that is written, and its renewals all that is asked, while nothing happens', async () => {
+    const kubeconfig = await plane.kubeconfigFor('/O=system:masters/CN=idle');
+    const idle = new Client(connect({ KUBECONFIG: kubeconfig }));
+    const elector = new Elector({ client: idle, name: 'idle', namespace: 'default', identity: 'idle' });
+    const kinds = [KINDS.deployments, KINDS.services, KINDS.secrets, KINDS.pods, KINDS.statefulSets];
+    const reflectors = kinds.map((kind) => new Reflector({ client: idle, kind }));
+    elector.start();
+    for (const each of reflectors) each.start();
+    assert.equal(await elector.whenElected(), true);
+    await Promise.all(reflectors.map((each) => each.whenSynced()));
+    await until('all watch', () => reflectors.every(({ counts }) => counts.watches === 1));
+    const before = { ...idle.counts };
+    const began = performance.now();
+    await until('it has renewed its lease five times', () => idle.counts.writes - before.writes >= 5, 30_000);
+    const seconds = (performance.now() - began) / 1_000;
+    assert.deepEqual(
+      { reads: idle.counts.reads - before.reads, watches: idle.counts.watches - before.watches },
+      { reads: 0, watches: 0 },
+    );
+    const asked = (await plane.audit.writes()).filter(({ user }) => user === 'idle');
+    assert.ok(asked.every(({ resource }) => /leases$/.test(resource)));
+    console.log(
+      `idle leader with ${kinds.length} kinds: 5 writes of its lease in ${seconds.toFixed(1)} s, nothing else`,
+    );
+    await Promise.all(reflectors.map((each) => each.stop()));
+    await elector.stop();
+    assert.equal(await elector.whenEnded(), 'released');
+    assert.throws(elector.assertLeading, /idle is not the leader/);
+  });
+
+  const lease = (name: string) =>
+    client.get({ apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: { name, namespace: 'default' } });
+});
+
+function holderOf(lease: unknown): unknown {
+  return JSON.parse(JSON.stringify(lease)).spec.holderIdentity;
+}
