@@ -20,6 +20,11 @@ export function extended<T extends z.ZodType>(schema: T, keys: Record<string, un
   return schema.meta({ ...schema.meta(), ...keys });
 }
 
+/** A list whose entries differ in `keys`: the API server refuses two that don't, and merges by them. */
+export function mapOf<T extends z.ZodType>(list: T, ...keys: string[]): T {
+  return extended(list, { 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': keys });
+}
+
 type Range = {
   min: string;
   max: string;

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { extended } from './fields.ts';
+import { extended, mapOf } from './fields.ts';
 
 /**
  * Kubernetes' own types inside a PushCluster, as far as their form goes, so that a misspelt key is refused at once.
@@ -101,9 +101,7 @@ export const Placement = z.object({
     .describe('Labels that a node must have.'),
   tolerations: z.array(Toleration).max(64).default([]).describe('Taints that pods may run beside.'),
   affinity: Affinity.exactOptional().describe('As in a pod.'),
-  topologySpreadConstraints: z
-    .array(TopologySpreadConstraint)
-    .max(16)
+  topologySpreadConstraints: mapOf(z.array(TopologySpreadConstraint).max(16), 'topologyKey', 'whenUnsatisfiable')
     .exactOptional()
     .describe(
       'As in a pod; a selector that is left out selects the pods of this role. Absent: spread over nodes and zones as well as can be.',

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { extended, type Rule } from './fields.ts';
+import { mapOf, type Rule } from './fields.ts';
 import { Condition } from './kubernetes.ts';
 import { Spec } from './spec.ts';
 
@@ -19,12 +19,7 @@ const count = z.number().int().min(0);
 export const Status = z.object({
   observedGeneration: count.exactOptional().describe('The generation that this status is about.'),
   version: z.string().exactOptional().describe("Tag or digest of the gateways' image."),
-  conditions: extended(z.array(Condition), {
-    'x-kubernetes-list-type': 'map',
-    'x-kubernetes-list-map-keys': ['type'],
-  })
-    .exactOptional()
-    .describe('Ready, Available, Progressing, Degraded.'),
+  conditions: mapOf(z.array(Condition), 'type').exactOptional().describe('Ready, Available, Progressing, Degraded.'),
   gateway: z
     .object({
       replicas: count.exactOptional().describe('Gateways that are not draining.'),

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { bytesIn, duration, extended, ruled, size } from './fields.ts';
+import { bytesIn, duration, extended, mapOf, ruled, size } from './fields.ts';
 import { LocalReference, Placement, Resources, ScalingBehavior } from './kubernetes.ts';
 
 /**
@@ -324,10 +324,7 @@ const LogicAutoscaling = ruled(
 const Logic = z.object({
   replicas: z.number().int().min(0).max(1_000).default(2).describe('Logic pods. Without meaning beside `autoscaling`.'),
   autoscaling: LogicAutoscaling.exactOptional().describe('Makes a HorizontalPodAutoscaler for the logic Deployment.'),
-  apiKeys: extended(z.array(ApiKey).max(64), {
-    'x-kubernetes-list-type': 'map',
-    'x-kubernetes-list-map-keys': ['name'],
-  })
+  apiKeys: mapOf(z.array(ApiKey).max(64), 'name')
     .default([])
     .describe('Who may push. None: one key is generated, in the Secret that status.endpoints names.'),
   service: z
@@ -514,7 +511,7 @@ const Nats = ruled(
 export const Spec = ruled(
   z.object({
     image: Image.prefault({}).describe('Images of the pods.'),
-    imagePullSecrets: z.array(LocalReference).max(16).default([]).describe('For registries that ask.'),
+    imagePullSecrets: mapOf(z.array(LocalReference).max(16), 'name').default([]).describe('For registries that ask.'),
     gateway: Gateway.prefault({}).describe('What holds the connections.'),
     logic: Logic.prefault({}).describe('What takes pushes.'),
     rooms: z

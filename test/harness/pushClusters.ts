@@ -57,7 +57,7 @@ const image = fc.record(
   { gateway: reference, logic: reference, pullPolicy: fc.constantFrom('Always', 'IfNotPresent', 'Never') },
   { requiredKeys: [] },
 );
-const imagePullSecrets = fc.array(fc.record({ name }), { maxLength: 3 });
+const imagePullSecrets = fc.uniqueArray(fc.record({ name }), { maxLength: 3, selector: (secret) => secret.name });
 
 const resources = fc.oneof(
   fc.record({ limits: fc.record({ cpu: amount, memory }) }),

@@ -92,6 +92,7 @@ describe('a PushCluster is refused with a message that names the field:', () => 
   const nats = (nats: object) => ({ nats });
   const url = { url: 'nats://n:4222', prefix: 'p' };
   const secretRef = { name: 's' };
+  const zones = { topologyKey: 'zone', whenUnsatisfiable: 'ScheduleAnyway' };
   const room = (room: object) => ({ rooms: [{ match: 'a', ...room }] });
 
   const wrong: [what: string, spec: object, says: RegExp][] = [
@@ -178,6 +179,12 @@ describe('a PushCluster is refused with a message that names the field:', () => 
       'two API keys of one name',
       { logic: { apiKeys: [1, 2].map(() => ({ name: 'k', secretRef })) } },
       /logic\.apiKeys\[1\]: Duplicate value/,
+    ],
+    ['a pull secret twice', { imagePullSecrets: [secretRef, secretRef] }, /imagePullSecrets\[1\]: Duplicate value/],
+    [
+      'pods spread twice the same way',
+      gateway({ placement: { topologySpreadConstraints: [1, 2].map((maxSkew) => ({ ...zones, maxSkew })) } }),
+      /gateway\.placement\.topologySpreadConstraints\[1\]: Duplicate value/,
     ],
     [
       'an API key without a Secret',

@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { z } from 'zod';
+import type { Spec } from '../../api/pushCluster.ts';
+import { desired, MADE_KINDS } from './desired.ts';
+import { disruptionBudgets } from './disruptionBudgets.ts';
+import { clusterOf, contextOf } from './fixture.ts';
+import { serviceAccounts } from './serviceAccounts.ts';
+
+const everything: z.input<typeof Spec> = {
+  gateway: { autoscaling: { maxReplicas: 9, targetConnections: 20_000 } },
+  logic: { autoscaling: { maxReplicas: 9 } },
+  nats: { managed: { replicas: 3, storage: {} } },
+};
+const all = (spec: z.input<typeof Spec> = everything) => desired(clusterOf(spec), contextOf({ serviceMonitors: true }));
+
+describe('the objects of a cluster', () => {
+  it('are owned by it, so that they go with it, and never keep it from going', () => {
+    for (const { kind, metadata } of all())
+      assert.deepEqual(
+        metadata.ownerReferences,
+        [
+          {
+            apiVersion: 'pushcluster.dev/v1alpha1',
+            kind: 'PushCluster',
+            name: 'live',
+            uid: 'uid-of-live',
+            controller: true,
+            blockOwnerDeletion: false,
+          },
+        ],
+        `${kind} ${metadata.name}`,
+      );
+  });
+
+  it('are in its namespace, begin with its name and carry its label', () => {
+    for (const { metadata } of all()) {
+      assert.equal(metadata.namespace, 'shop');
+      assert.ok(metadata.name.startsWith('live-'), metadata.name);
+      assert.equal(metadata.labels['pushcluster.dev/cluster'], 'live');
+    }
+  });
+
+  it('are each of their own', () => {
+    const seen = all().map(({ kind, metadata }) => `${kind} ${metadata.name}`);
+    assert.equal(new Set(seen).size, seen.length);
+  });
+
+  it('are of the kinds that are watched, all of them', () => {
+    const made = new Set(all().map(({ apiVersion, kind }) => `${apiVersion} ${kind}`));
+    assert.deepEqual([...made].sort(), MADE_KINDS.map(({ apiVersion, kind }) => `${apiVersion} ${kind}`).sort());
+  });
+
+  it('come in an order in which pods find what they need', () => {
+    const kinds = all().map(({ kind }) => kind);
+    const first = Math.min(kinds.indexOf('Deployment'), kinds.indexOf('StatefulSet'));
+    for (const needed of ['ServiceAccount', 'Secret', 'ConfigMap', 'Service', 'NetworkPolicy'])
+      assert.ok(kinds.lastIndexOf(needed) < first, needed);
+  });
+
+  it('are the same each time, but for what is random', () => {
+    assert.deepEqual(all(), all());
+  });
+
+  it('have names of 63 characters at most, those of pods too, for the longest name that is allowed', () => {
+    const cluster = clusterOf(everything, { name: 'a'.repeat(36) });
+    for (const { kind, metadata } of desired(cluster, contextOf({ serviceMonitors: true }))) {
+      // A ReplicaSet adds two parts of up to ten and five characters, a StatefulSet a hash of ten in a label.
+      const added = kind === 'Deployment' ? '-1234567890-12345' : kind === 'StatefulSet' ? '-1234567890' : '';
+      assert.ok((metadata.name + added).length <= 63, `${kind} ${metadata.name}`);
+    }
+  });
+
+  it('have a ServiceMonitor only where that kind is known and it is wanted', () => {
+    const has = (serviceMonitors: boolean, serviceMonitor: boolean) =>
+      desired(clusterOf({ monitoring: { serviceMonitor } }), contextOf({ serviceMonitors })).some(
+        ({ kind }) => kind === 'ServiceMonitor',
+      );
+    assert.deepEqual([has(true, true), has(false, true), has(true, false)], [true, false, false]);
+  });
+
+  it('have nothing of NATS where it is given by URL', () => {
+    const names = all({ nats: { url: 'nats://n', prefix: 'p' } }).map(({ metadata }) => metadata.name);
+    assert.deepEqual(
+      names.filter((name) => name.includes('nats')),
+      [],
+    );
+  });
+});
+
+describe('ServiceAccounts', () => {
+  it('have no token: no pod of a cluster asks the API server for anything', () => {
+    for (const account of serviceAccounts(clusterOf())) assert.equal(account.automountServiceAccountToken, false);
+  });
+});
+
+describe('PodDisruptionBudgets', () => {
+  it('let one pod of a role go at a time, so that a single one, too, can be moved off its node', () => {
+    const budgets = disruptionBudgets(clusterOf());
+    assert.equal(budgets.length, 3);
+    for (const { spec } of budgets) {
+      assert.equal(spec?.maxUnavailable, 1);
+      assert.equal(spec?.minAvailable, undefined);
+    }
+  });
+
+  it('do not let a pod that never became ready hold up a node', () => {
+    for (const { spec } of disruptionBudgets(clusterOf()))
+      assert.equal(spec?.unhealthyPodEvictionPolicy, 'AlwaysAllow');
+  });
+});
