@@ -1,4 +1,4 @@
-# The images of PushCluster: docker build --target gateway|logic .
+# The images of PushCluster: docker build --target operator|gateway|logic .
 #
 # The sources come in as JavaScript: where Node strips the types itself, each process starts a third slower and keeps 30 MB
 # more for it. Nothing is bundled, and lines and columns are those of the sources.
@@ -34,7 +34,8 @@ COPY protocol protocol
 COPY runtime runtime
 COPY gateway gateway
 COPY logic logic
-RUN node --disable-warning=ExperimentalWarning strip.ts /out protocol runtime gateway logic
+COPY operator operator
+RUN node --disable-warning=ExperimentalWarning strip.ts /out protocol runtime gateway logic operator
 
 # The engine comes for every platform and Node: one of them is this one's.
 FROM manifests AS gateway-modules
@@ -46,6 +47,10 @@ RUN --mount=type=secret,id=npmrc,target=/root/.npmrc npm ci --omit=dev --workspa
 
 FROM manifests AS logic-modules
 RUN --mount=type=secret,id=npmrc,target=/root/.npmrc npm ci --omit=dev --workspace logic --no-audit --no-fund \
+ && find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' \) -delete
+
+FROM manifests AS operator-modules
+RUN --mount=type=secret,id=npmrc,target=/root/.npmrc npm ci --omit=dev --workspace operator --no-audit --no-fund \
  && find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' \) -delete
 
 # Node is the first process: it gets the signals itself, and all that it starts are its own children, which it collects.
@@ -63,6 +68,15 @@ COPY package.json ./
 COPY --from=javascript /out/protocol protocol
 COPY --from=javascript /out/runtime runtime
 USER ${USER_ID}:${USER_ID}
+
+FROM base AS operator
+LABEL org.opencontainers.image.title="PushCluster operator" \
+      org.opencontainers.image.description="Makes the Kubernetes objects of PushClusters and keeps them so"
+COPY --from=operator-modules /app/node_modules node_modules
+COPY --from=javascript /out/operator operator
+RUN node operator/main.js --help >/dev/null
+EXPOSE 9090
+ENTRYPOINT ["node", "operator/main.js"]
 
 FROM base AS gateway
 LABEL org.opencontainers.image.title="PushCluster gateway" \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds images without a registry and a daemon, and prints a line for each: its name and the OCI archive that has it.
-#   images.sh [--tag TAG] NAME...     gateway, logic (from the Dockerfile), pause, coredns, metrics-server, base
+#   images.sh [--tag TAG] NAME...     operator, gateway, logic (from the Dockerfile), pause, coredns, metrics-server, base
 # Archives are kept under ~/.cache/pushcluster by what they are made of: nothing is built twice. Needs root and Debian's
 # buildah and debootstrap.
 set -euo pipefail
@@ -75,7 +75,7 @@ build_program() {
 }
 
 build_product() {
-  local name=$1 reference=$2 npmrc="$work/npmrc" args=()
+  local name=$1 reference=$2 npmrc="$work/npmrc" args=() container
   # The registry and the authorities that this machine's npm trusts are needed while it builds, and are not in the image.
   {
     echo "registry=$(npm config get registry 2>/dev/null)"
@@ -83,8 +83,12 @@ build_product() {
   } >"$npmrc"
   [ ! -d /etc/ssl/certs ] || args+=(-v /etc/ssl/certs:/etc/ssl/certs:ro)
   buildah bud --layers --pull-never --isolation chroot --target "$name" --secret "id=npmrc,src=$npmrc" "${args[@]}" \
-    --build-arg VERSION="$tag" --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
     -t "$reference" . >"$work/$name.log" 2>&1 || { tail -n 40 "$work/$name.log" >&2; die "the image of $name could not be built"; }
+  # Not as arguments of the build: an older buildah takes layers from before although they have changed.
+  container=$(buildah from "$reference")
+  buildah config --label "org.opencontainers.image.version=$tag" \
+    --label "org.opencontainers.image.revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)" "$container"
+  buildah commit -q --rm "$container" "$reference" >/dev/null
   buildah push -q "$reference" "oci-archive:$work/$name.tar:$reference"
 }
 
@@ -113,15 +117,15 @@ for name in "$@"; do
       esac
       hash=$(cat <(declare -f build_program) <(echo "$reference") "$program" | hash_of)
       make=(build_program "$name" "$reference" "$program") ;;
-    gateway | logic)
+    operator | gateway | logic)
       reference=docker.io/pushcluster/$name:$tag
-      hash=$({ echo "$base_hash $reference"; cat Dockerfile .dockerignore; content package.json package-lock.json scripts/strip.ts protocol runtime gateway logic client */package.json \
+      hash=$({ echo "$base_hash $reference"; declare -f build_product; cat Dockerfile .dockerignore; content package.json package-lock.json scripts/strip.ts protocol runtime gateway logic operator client */package.json \
         -not -path '*/node_modules/*' -not -path '*/dist/*' -not -name '*.test.ts' -not -name '*.tmp.ts'; } | hash_of)
       make=(build_product "$name" "$reference") ;;
     *) die "there is no image \"$name\"" ;;
   esac
   if [ ! -e "$home/$name-$hash.tar" ]; then
-    case "$name" in gateway | logic) ensure_base ;; esac
+    case "$name" in operator | gateway | logic) ensure_base ;; esac
     say "building $reference"
     "${make[@]}"
     finished "$name" "$hash"
