@@ -76,6 +76,35 @@ describe('a cluster of our own', { skip: process.env.KUBECONFIG ? 'KUBECONFIG na
       assert.equal(await cluster.outside.run(process.execPath, '-e', ask(address)), 'two');
   });
 
+  it('balances connections from outside over the nodes that have a pod for them', async () => {
+    await apply(cluster.kubectl, [
+      {
+        apiVersion: 'v1',
+        kind: 'Service',
+        metadata: { name: 'echo', namespace: 'pushes' },
+        spec: {
+          type: 'LoadBalancer',
+          externalTrafficPolicy: 'Local',
+          selector: { role: 'echo' },
+          ports: [{ port: 80, targetPort: 8080 }],
+        },
+      },
+    ]);
+    let address = '';
+    await until('it has an address', async () => {
+      address = await pushes('get', 'service', 'echo', '-o', 'jsonpath={.status.loadBalancer.ingress[0].ip}');
+      return address !== '';
+    });
+    const answers = async () => {
+      const each = () => cluster.outside.run(process.execPath, '-e', ask(address, 1_000)).catch(() => 'none');
+      return [...new Set(await Promise.all(Array.from({ length: 4 }, each)))].sort();
+    };
+    await until('both answer', async () => (await answers()).join() === 'one,two', 30_000);
+    await pushes('label', 'pod', 'one', 'role-');
+    await until('only the other answers', async () => (await answers()).join() === 'two', 30_000);
+    await pushes('label', 'pod', 'one', 'role=echo');
+  });
+
   it('knows what its pods use', async () => {
     let figures = '';
     await until(
@@ -164,18 +193,22 @@ describe('make cluster', { skip: process.env.KUBECONFIG ? 'KUBECONFIG is set' : 
 function echo(name: string, node: string): object[] {
   const server = `http.createServer((_, response) => response.end(${JSON.stringify(name)})).listen(8080); process.on('SIGTERM', () => process.exit())`;
   return [
-    pod(name, {
-      nodeName: node,
-      containers: [
-        {
-          name: 'echo',
-          image: GATEWAY,
-          command: ['node', '-e', server],
-          readinessProbe: { httpGet: { port: 8080 }, periodSeconds: 1 },
-          securityContext: RESTRICTED,
-        },
-      ],
-    }),
+    pod(
+      name,
+      {
+        nodeName: node,
+        containers: [
+          {
+            name: 'echo',
+            image: GATEWAY,
+            command: ['node', '-e', server],
+            readinessProbe: { httpGet: { port: 8080 }, periodSeconds: 1 },
+            securityContext: RESTRICTED,
+          },
+        ],
+      },
+      { role: 'echo' },
+    ),
     {
       apiVersion: 'v1',
       kind: 'Service',
@@ -185,17 +218,17 @@ function echo(name: string, node: string): object[] {
   ];
 }
 
-function pod(name: string, spec: object): object {
+function pod(name: string, spec: object, labels: object = {}): object {
   return {
     apiVersion: 'v1',
     kind: 'Pod',
-    metadata: { name, namespace: 'pushes', labels: { app: name } },
+    metadata: { name, namespace: 'pushes', labels: { app: name, ...labels } },
     spec: { restartPolicy: 'Never', automountServiceAccountToken: false, ...spec },
   };
 }
 
-function ask(host: string): string {
-  return `fetch('http://${host}').then((answer) => answer.text()).then((text) => process.stdout.write(text))`;
+function ask(host: string, timeout = 10_000): string {
+  return `fetch('http://${host}', { signal: AbortSignal.timeout(${timeout}) }).then((answer) => answer.text()).then((text) => process.stdout.write(text))`;
 }
 
 function assertGone(name: string): void {

@@ -15,6 +15,7 @@ import { kubeTools } from './tools.ts';
 
 const ADDONS = new URL('addons.yaml', import.meta.url);
 const RELAY = new URL('relay.ts', import.meta.url).pathname;
+const LOAD_BALANCER = new URL('loadBalancer.ts', import.meta.url).pathname;
 /** On its kubeconfig's and everybody's certificates. */
 const DAYS = 30;
 const FOLDERS = '/var/lib/pushcluster';
@@ -26,6 +27,8 @@ export type ClusterOptions = {
   /** Clusters of different names live side by side. */
   name?: string;
   nodes?: number;
+  /** Services of type LoadBalancer get an address, and are served at it: true by default. */
+  loadBalancer?: boolean;
   /** It outlives this process; `stopCluster` ends it. */
   detached?: boolean;
   /** Is told what is being done. */
@@ -68,7 +71,7 @@ export class Cluster {
  * name that was not stopped are removed before. Needs root and the packages of `scripts/debian-packages.sh cluster`.
  */
 export async function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
-  const { name = 'test', nodes: size = 2, detached = false, progress = () => {} } = options;
+  const { name = 'test', nodes: size = 2, loadBalancer = true, detached = false, progress = () => {} } = options;
   if (process.getuid?.() !== 0)
     throw new Error('a cluster of our own needs root: its nodes are namespaces and control groups');
   await stopCluster(name);
@@ -89,6 +92,15 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
       detached,
       days: DAYS,
     });
+    if (loadBalancer) {
+      await new Daemon({
+        command: [process.execPath, LOAD_BALANCER, controlPlane.kubeconfig],
+        host: outside!,
+        logFile: join(folder, 'load-balancer.log'),
+        ready: async () => true,
+        detached,
+      }).start();
+    }
     progress('nodes');
     const nodes = await Promise.all(
       hosts.map((host, index) => makeNode({ name, folder, host, index, controlPlane, program, detached })),

@@ -9,6 +9,9 @@ const PODS = '10.89';
 export const POD_RANGE = `${PODS}.0.0/16`;
 export const OUTSIDE_ADDRESS = `${MACHINES}.1`;
 
+/** Addresses of Services of type LoadBalancer: loadBalancer.ts gives them. */
+const BALANCED_RANGE = '10.90.0.0/24';
+
 export const nodeAddress = (index: number) => `${MACHINES}.${11 + index}`;
 export const podRange = (index: number) => `${PODS}.${1 + index}.0/24`;
 
@@ -27,6 +30,7 @@ export async function joinNetwork(outside: Host, nodes: readonly Host[], service
     ]),
     ...nodes.map((_, index) => `route add ${podRange(index)} via ${nodeAddress(index)}`),
     `route add ${serviceRange} via ${nodeAddress(0)}`,
+    `route add ${BALANCED_RANGE} via ${nodeAddress(0)}`,
   ]);
   await Promise.all(
     nodes.map((node, index) =>
