@@ -1,6 +1,7 @@
 import uWS from 'uWebSockets.js';
 import { CloseCode, closeReason } from '@pushcluster/protocol/closeCodes.ts';
 import { Form, Subprotocol } from '@pushcluster/protocol/frames.ts';
+import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import type { Asset } from '../console/assets.ts';
 import { AcceptRate, addressGroup, chooseSubprotocol, originAllowed, type Refusal, retryAfter } from './admission.ts';
@@ -61,9 +62,7 @@ export class Listener {
   async listen(): Promise<void> {
     if (this.#stopped) return;
     const { gateway } = this.#options.shard.settings;
-    const app = gateway.tls
-      ? uWS.SSLApp({ cert_file_name: gateway.tls.certFile, key_file_name: gateway.tls.keyFile })
-      : uWS.App();
+    const app = gateway.tls ? tlsApp(gateway.tls) : uWS.App();
     this.#connect(app);
     if (gateway.echo) this.#serveEcho(app);
     this.#serveHttp(app);
@@ -288,6 +287,18 @@ export class Listener {
         else res.end(asset.body);
       });
     });
+  }
+}
+
+function tlsApp({ certFile, keyFile }: NonNullable<Settings['gateway']['tls']>): uWS.TemplatedApp {
+  try {
+    return uWS.SSLApp({ cert_file_name: certFile, key_file_name: keyFile });
+  } catch (error) {
+    // The engine does not say which of them it is.
+    throw new Error(
+      `gateway.tls: certFile ${certFile} and keyFile ${keyFile} can't be used: both must be readable PEM files, and the key that of the certificate`,
+      { cause: error },
+    );
   }
 }
 

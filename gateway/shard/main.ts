@@ -155,7 +155,7 @@ function followCertificate(tls: { certFile: string; keyFile: string }) {
   const relisten = () => {
     listener?.listen().then(
       () => log.info('certificate reloaded'),
-      (error: unknown) => log.error({ error }, 'the new certificate could not be used; the former stays'),
+      (error: unknown) => log.error({ err: error }, 'the new certificate could not be used; the former stays'),
     );
   };
   // Each file alone may not fit the other yet: then the former pair stays, and the other's change comes next.
