@@ -22,7 +22,7 @@ export type Applied = {
  */
 export class Applier {
   readonly #client: Client;
-  readonly #last = new Map<string, { desired: string; result: string; version: string | undefined }>();
+  readonly #last = new Map<string, { desired: string; result: string }>();
 
   constructor(client: Client) {
     this.#client = client;
@@ -42,16 +42,8 @@ export class Applier {
     const before = observed ?? (await this.#client.get(desired));
     if (before) refuseForeign(before, desired);
     const object = await this.#client.apply(desired);
-    this.#last.set(id, { desired: wanted, result: digest(lasting(object)), version: object.metadata.resourceVersion });
+    this.#last.set(id, { desired: wanted, result: digest(lasting(object)) });
     return { object, asked: true, changed: object.metadata.resourceVersion !== before?.metadata.resourceVersion };
-  }
-
-  /** Whether `observed` is older than what was applied last: the reflector has yet to see it. */
-  isBehind(observed: KubeObject | undefined, ref: Ref): boolean {
-    const last = this.#last.get(idOf(ref));
-    if (last?.version === undefined) return false;
-    const version = observed?.metadata.resourceVersion;
-    return version === undefined || BigInt(version) < BigInt(last.version);
   }
 
   /** The object is gone, or is somebody else's concern. */

@@ -38,12 +38,14 @@ export type ReflectorOptions = {
   /** Milliseconds of silence after which a watch counts as hung. */
   silence?: number;
   page?: number;
+  /** Keep who owns which field: half of an object's size. */
+  managedFields?: boolean;
 };
 
 /** What bookmarks have, and nothing more. */
 const Bookmark = z.object({ metadata: z.object({ resourceVersion: z.string() }) });
 
-/** A copy of a kind's objects, kept true by list and watch. It holds what the cluster holds, without managedFields. */
+/** A copy of a kind's objects, kept true by list and watch. It holds what the cluster holds. */
 export class Reflector {
   readonly kind: Kind;
   readonly counts = { lists: 0, watches: 0, expired: 0, silences: 0, failures: 0, events: 0, bookmarks: 0 };
@@ -225,7 +227,7 @@ export class Reflector {
   #put(key: string, object: KubeObject): void {
     const before = this.#store.get(key);
     if (before?.metadata.resourceVersion === object.metadata.resourceVersion && before) return;
-    const kept = withoutManagedFields(object);
+    const kept = this.#trimmed(object);
     this.#store.set(key, kept);
     if (!before) this.#options.onChange?.({ type: 'added', object: kept });
     else if (before.metadata.uid === kept.metadata.uid)
@@ -238,12 +240,12 @@ export class Reflector {
   }
 
   #remove(key: string, object: KubeObject): void {
-    if (this.#store.delete(key)) this.#options.onChange?.({ type: 'deleted', object: withoutManagedFields(object) });
+    if (this.#store.delete(key)) this.#options.onChange?.({ type: 'deleted', object: this.#trimmed(object) });
   }
-}
 
-/** Who owns which field is half of an object's size, and nobody here asks for it. */
-function withoutManagedFields(object: KubeObject): KubeObject {
-  const { managedFields: _, ...metadata } = object.metadata;
-  return { ...object, metadata };
+  #trimmed(object: KubeObject): KubeObject {
+    if (this.#options.managedFields) return object;
+    const { managedFields: _, ...metadata } = object.metadata;
+    return { ...object, metadata };
+  }
 }

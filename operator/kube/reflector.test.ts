@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { Client } from './client.ts';
+import type { Answer, Request, Transport } from './connection.ts';
+import { FakeClock } from './fakeClock.ts';
+import { KINDS } from './objects.ts';
+import { Reflector } from './reflector.ts';
+import { watchEvents } from './watchStream.ts';
+
+const configMap = (name: string, resourceVersion: string, uid = name) => ({
+  metadata: { name, namespace: 'shop', uid, resourceVersion, managedFields: [{}] },
+});
+const listOf = (resourceVersion: string, ...items: object[]) => ({ metadata: { resourceVersion }, items });
+const json = (status: number, body: object): Answer => ({
+  status,
+  headers: {},
+  text: async () => JSON.stringify(body),
+  stream: () => undefined,
+});
+
+/** An API server that answers lists and watches as a script says; what the script lacks is refused. */
+class Script implements Transport {
+  readonly namespace = 'shop';
+  readonly asked: { at: number; watch: string | undefined }[] = [];
+  readonly #clock: FakeClock;
+  readonly #lists: (() => Answer)[];
+  readonly #watches: ((signal: AbortSignal) => AsyncGenerator<Uint8Array>)[];
+
+  constructor(
+    clock: FakeClock,
+    lists: (() => Answer)[],
+    watches: ((signal: AbortSignal) => AsyncGenerator<Uint8Array>)[] = [],
+  ) {
+    this.#clock = clock;
+    this.#lists = lists;
+    this.#watches = watches;
+  }
+
+  async send({ path, signal }: Request): Promise<Answer> {
+    const query = new URL(path, 'http://api').searchParams;
+    const watch = query.has('watch') ? (query.get('resourceVersion') ?? '') : undefined;
+    this.asked.push({ at: this.#clock.now(), watch });
+    if (watch === undefined) {
+      const answer = this.#lists.shift();
+      if (!answer) throw new Error('connect ECONNREFUSED');
+      return answer();
+    }
+    const events = this.#watches.shift() ?? hanging;
+    return { ...json(200, {}), stream: () => events(signal) };
+  }
+}
+
+const bytes = (...events: object[]) => Buffer.from(events.map((event) => `${JSON.stringify(event)}\n`).join(''));
+
+async function* hanging(signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  await new Promise((_, reject) =>
+    signal.addEventListener('abort', () => reject(new Error('aborted')), { once: true }),
+  );
+}
+
+function fixture(...script: ConstructorParameters<typeof Script> extends [unknown, ...infer Rest] ? Rest : never) {
+  const clock = new FakeClock();
+  const api = new Script(clock, ...script);
+  const changes: string[] = [];
+  const reflector = new Reflector({
+    client: new Client(api),
+    kind: KINDS.configMaps,
+    clock,
+    random: () => 0.5,
+    onChange: ({ type, object }) => changes.push(`${type} ${object.metadata.uid}`),
+  });
+  reflector.start();
+  return { clock, api, reflector, changes };
+}
+
+describe('a reflector', () => {
+  it('asks an API server that is away after growing waits, of 10 s at most', async () => {
+    const { clock, api, reflector } = fixture([]);
+    await clock.pass(30_000, 25);
+    const waits = api.asked.slice(1).map(({ at }, index) => at - (api.asked[index]?.at ?? 0));
+    assert.deepEqual(waits.slice(1, 6), [250, 500, 1_000, 2_000, 4_000]);
+    assert.deepEqual([...new Set(waits.slice(6))], [5_000]);
+    assert.equal(reflector.isSynced, false);
+    await reflector.stop();
+  });
+
+  it('counts a watch as hung that was silent for 100 s, and goes on from where it was', async () => {
+    async function* oneEvent(signal: AbortSignal) {
+      yield bytes({ type: 'ADDED', object: configMap('a', '7') });
+      yield* hanging(signal);
+    }
+    const { clock, api, reflector, changes } = fixture([() => json(200, listOf('5'))], [oneEvent]);
+    await clock.pass(99_000, 1_000);
+    assert.equal(reflector.counts.silences, 0);
+    await clock.pass(3_000, 1_000);
+    assert.equal(reflector.counts.silences, 1);
+    assert.deepEqual(
+      api.asked.map(({ watch }) => watch),
+      [undefined, '5', '7'],
+    );
+    assert.deepEqual(changes, ['added a']);
+    await reflector.stop();
+  });
+
+  it('goes on from a bookmark', async () => {
+    async function* bookmarked() {
+      yield bytes({ type: 'BOOKMARK', object: { metadata: { resourceVersion: '90' } } });
+    }
+    const { clock, api, reflector } = fixture([() => json(200, listOf('5'))], [bookmarked]);
+    await clock.pass(10_000);
+    assert.equal(api.asked[2]?.watch, '90');
+    assert.equal(reflector.counts.lists, 1);
+    await reflector.stop();
+  });
+
+  it('lists anew when a watch says 410, tells of what is gone, and of what was made anew under its name', async () => {
+    async function* expired() {
+      yield bytes({ type: 'ERROR', object: { code: 410, message: 'too old resource version' } });
+    }
+    const { clock, reflector, changes } = fixture(
+      [
+        () => json(200, listOf('5', configMap('a', '1'), configMap('b', '2'), configMap('c', '3', 'c-old'))),
+        () => json(200, listOf('50', configMap('a', '1'), configMap('c', '40', 'c-new'))),
+      ],
+      [expired],
+    );
+    await clock.pass(1_000);
+    assert.deepEqual(changes, ['added a', 'added b', 'added c-old', 'deleted b', 'deleted c-old', 'added c-new']);
+    assert.equal(reflector.counts.expired, 1);
+    assert.equal(reflector.size, 2);
+    await reflector.stop();
+  });
+
+  it('does not ask in a tight loop where watches are ended as soon as they begin', async () => {
+    async function* ended() {}
+    const { clock, api, reflector } = fixture([() => json(200, listOf('5'))], Array(100).fill(ended));
+    await clock.pass(10_000, 25);
+    assert.ok(api.asked.length <= 9, `${api.asked.length} requests in 10 s`);
+    await reflector.stop();
+  });
+});
+
+describe("a watch's stream", () => {
+  const all = async (stream: unknown) => Array.fromAsync(watchEvents(stream, () => {}));
+
+  it('may be cut anywhere, also within a character', async () => {
+    const text = bytes({ type: 'ADDED', object: { name: '弾幕' } }, { type: 'DELETED', object: { name: '🎉' } });
+    for (let cut = 0; cut <= text.length; cut++) {
+      const events = await all(ReadableStream.from([text.subarray(0, cut), text.subarray(cut)]));
+      assert.deepEqual(
+        events.map(({ object }) => object),
+        [{ name: '弾幕' }, { name: '🎉' }],
+      );
+    }
+  });
+
+  it('is refused where it is no JSON, no event, or a line without end', async () => {
+    const of = (text: string) => all(ReadableStream.from([Buffer.from(text)]));
+    await assert.rejects(of('<html>\n'), /a watch was answered by something else than JSON/);
+    await assert.rejects(of('{"kind":"Status"}\n'), /in a form that is unknown/);
+    const part = Buffer.alloc(4 * 1024 * 1024, 'x');
+    await assert.rejects(all(ReadableStream.from(Array(5).fill(part))), /a line above 16777216 bytes/);
+  });
+});
