@@ -10,7 +10,11 @@ import { encodeFrameHead, type HubMessage, type ShardMessage, Wire } from '../wi
 import type { Frame } from './frame.ts';
 
 const SHARD_MAIN = fileURLToPath(new URL('../shard/main.ts', import.meta.url));
-const WATCH_MS = 1_000;
+/** Bytes of a request's headers that the engine takes: its own 4 KiB is less than a browser's cookies and a token may be. */
+const MAX_HEADERS = 16_384;
+/** Handshakes leave garbage behind; with the engine's 16 MiB semi-spaces it would stay for as long as the shard is idle. */
+const SMALL_YOUNG_GENERATION = ['--max-semi-space-size=4'];
+const WATCH_MS = 2_500;
 /** A shard that dies is replaced after this long, doubled at each early death up to the longest, milliseconds. */
 const RESPAWN_MS = 50;
 const RESPAWN_LONGEST_MS = 5_000;
@@ -124,8 +128,9 @@ export class ShardLink {
   }
 
   #spawn() {
-    const child = spawn(process.execPath, [...process.execArgv, SHARD_MAIN], {
+    const child = spawn(process.execPath, [...process.execArgv, ...SMALL_YOUNG_GENERATION, SHARD_MAIN], {
       stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
+      env: { ...process.env, UWS_HTTP_MAX_HEADERS_SIZE: String(MAX_HEADERS) },
     });
     const socket = child.stdio[3];
     if (!(socket instanceof Socket)) throw new Error('the shard has no socket to the hub');
