@@ -4,6 +4,7 @@ import { after, before, describe, it } from 'node:test';
 import { Applier } from '@pushcluster/operator/kube/applier.ts';
 import { Client } from '@pushcluster/operator/kube/client.ts';
 import { connect } from '@pushcluster/operator/kube/connection.ts';
+import { NotLeading } from '@pushcluster/operator/kube/elector.ts';
 import { isKubeError, type KubeErrorReason } from '@pushcluster/operator/kube/errors.ts';
 import { EventRecorder } from '@pushcluster/operator/kube/events.ts';
 import { KINDS } from '@pushcluster/operator/kube/objects.ts';
@@ -122,6 +123,19 @@ describe('the operator and a real API server', () => {
       assert.equal((await refusal(client.delete(configMap('short-lived'), wrong))).reason, 'conflict');
       assert.equal(await client.delete(configMap('short-lived')), true);
       assert.equal(await client.get(configMap('short-lived')), undefined);
+    });
+
+    it('does not send a write whose right ends while it is on its way', async () => {
+      let asked = 0;
+      // Asked by the client, then with the credentials at hand, then with a connection at hand.
+      const guarded = client.guarded(() => {
+        if (++asked < 3) return 1_000;
+        throw new NotLeading('too late');
+      });
+      await assert.rejects(guarded.apply(configMap('too-late')), NotLeading);
+      assert.equal(asked, 3);
+      assert.equal(await client.get(configMap('too-late')), undefined);
+      assert.ok((await plane.audit.writes()).every(({ name }) => name !== 'too-late'));
     });
 
     it('knows which kinds the API server has', async () => {

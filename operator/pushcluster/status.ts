@@ -1,0 +1,204 @@
+import type { z } from 'zod';
+import type { Condition as ConditionSchema } from '../api/kubernetes.ts';
+import type { Status } from '../api/pushCluster.ts';
+import type { KubeErrorReason } from '../kube/errors.ts';
+
+export type Condition = z.infer<typeof ConditionSchema>;
+
+/** Pods of one role: how many are wanted, and how they are. */
+export type Pods = {
+  wanted: number;
+  /** Ready, of whatever template. */
+  ready: number;
+  /** Of the newest template, and ready. */
+  current: number;
+};
+
+/** An object that could not be applied, and what the API server said. */
+export type Problem = { object: string; reason: KubeErrorReason; message: string };
+
+/** A pod that runs older settings than it should, since it refused them. */
+export type SettingsRefusal = { pod: string; message: string };
+
+export type Observed = {
+  /** Of the PushCluster whose objects were applied. */
+  generation: number;
+  version: string;
+  gateway: Pods & { draining: number; connections: number | undefined; selector: string };
+  logic: Pods;
+  /** `wanted` 0: an external one. */
+  nats: { url: string; wanted: number; ready: number };
+  problems: readonly Problem[];
+  refusals: readonly SettingsRefusal[];
+  /** Pods that may open fewer files than connections.max, and how many. */
+  fdLimits: readonly { pod: string; limit: number; wanted: number }[];
+  endpoints: NonNullable<Status['endpoints']>;
+};
+
+type Verdict = { isTrue: boolean; reason: string; message: string };
+
+/**
+ * The status of a cluster. A condition keeps the time of its last change.
+ * @param before the status until now
+ * @param now seconds as the API has them: `2026-01-02T03:04:05Z`
+ */
+export function statusOf(observed: Observed, before: Status | undefined, now: string): Status {
+  const { gateway, logic, nats, generation } = observed;
+  const available = availability(observed);
+  const degraded = degradation(observed);
+  const verdicts = {
+    Ready: readiness(observed, available, degraded),
+    Available: available,
+    Progressing: progress(observed),
+    Degraded: degraded,
+  };
+  return {
+    observedGeneration: generation,
+    version: observed.version,
+    conditions: Object.entries(verdicts).map(([type, verdict]) => condition(type, verdict, generation, before, now)),
+    gateway: {
+      replicas: gateway.wanted,
+      readyReplicas: gateway.ready,
+      draining: gateway.draining,
+      ...(gateway.connections === undefined ? {} : { connections: gateway.connections }),
+      selector: gateway.selector,
+    },
+    logic: { replicas: logic.wanted, readyReplicas: logic.ready },
+    nats: nats.wanted === 0 ? { url: nats.url } : { url: nats.url, replicas: nats.wanted, readyReplicas: nats.ready },
+    endpoints: observed.endpoints,
+  };
+}
+
+/** Conditions that are now other than before, for events: those that are new count where they say something bad. */
+export function transitions(before: Status | undefined, after: Status): Condition[] {
+  return (after.conditions ?? []).filter((each) => {
+    const was = before?.conditions?.find(({ type }) => type === each.type);
+    if (was) return was.status !== each.status || was.reason !== each.reason;
+    return each.type === 'Degraded' && each.status === 'True';
+  });
+}
+
+const COARSE_SHARE = 0.05;
+const COARSE_MS = 30_000;
+
+/**
+ * The number of connections to show: the one shown until now, unless it is 30 s old and 5 % off, or one of both is 0.
+ * @param shown what is shown, and since how many milliseconds
+ */
+export function coarseConnections(shown: { connections: number; age: number } | undefined, count: number): number {
+  if (!shown) return count;
+  if (shown.age < COARSE_MS) return shown.connections;
+  const isOff = Math.abs(count - shown.connections) > COARSE_SHARE * shown.connections;
+  return isOff || (count === 0) !== (shown.connections === 0) ? count : shown.connections;
+}
+
+/** Whether people get pushes. */
+function availability({ gateway, logic, nats }: Observed): Verdict {
+  if (nats.wanted > 0 && nats.ready <= nats.wanted / 2)
+    return no(
+      'NatsNotReady',
+      `${nats.ready} of ${nats.wanted} NATS servers are ready: pushes need more than half of them`,
+    );
+  if (gateway.ready === 0)
+    return no('NoGatewayReady', `none of ${some(gateway.wanted, 'gateway')} is ready: clients can't connect`);
+  if (logic.ready === 0)
+    return no('NoLogicReady', `none of ${some(logic.wanted, 'logic pod')} is ready: pushes can't be made`);
+  return yes('Serving', `${some(gateway.ready, 'gateway')} and ${some(logic.ready, 'logic pod')} are ready`);
+}
+
+/** Whether something is under way. What drains is told first: it takes the longest. */
+function progress({ gateway, logic, nats }: Observed): Verdict {
+  if (gateway.draining > 0) {
+    const left = gateway.connections === undefined ? '' : `; ${some(gateway.connections, 'connection')} in the cluster`;
+    return yes(
+      'Draining',
+      `${some(gateway.draining, 'gateway')} ${gateway.draining === 1 ? 'drains' : 'drain'}${left}`,
+    );
+  }
+  for (const [what, pods] of [
+    ['gateway', gateway],
+    ['logic pod', logic],
+  ] as const) {
+    if (pods.current >= pods.wanted) continue;
+    if (pods.ready > pods.current)
+      return yes('RollingOut', `${pods.current} of ${some(pods.wanted, what)} are of the newest version and ready`);
+    return yes('Starting', `${pods.ready} of ${some(pods.wanted, what)} are ready`);
+  }
+  if (nats.ready < nats.wanted)
+    return yes('Starting', `${nats.ready} of ${some(nats.wanted, 'NATS server')} are ready`);
+  return no('Stable', 'nothing is under way');
+}
+
+/** Whether something is wrong that does not go away by itself. */
+function degradation({ problems, refusals, fdLimits }: Observed): Verdict {
+  const [problem] = problems;
+  if (problem) {
+    const more = problems.length > 1 ? ` (and ${some(problems.length - 1, 'other problem')})` : '';
+    return yes(PROBLEM_REASONS[problem.reason], `${problem.object}: ${problem.message}${more}`);
+  }
+  const [refusal] = refusals;
+  if (refusal) {
+    const message = `${some(refusals.length, 'pod')} refused the settings and ${refusals.length === 1 ? 'runs' : 'run'} the former ones: ${refusal.pod}: ${refusal.message}`;
+    return yes('SettingsRefused', message);
+  }
+  const [fd] = fdLimits;
+  if (fd)
+    return yes(
+      'FileLimitTooLow',
+      `${fd.pod} may open ${fd.limit} files and is to hold ${fd.wanted} connections: raise the node's limit for containers, or lower gateway.connections.max`,
+    );
+  return no('AsWanted', 'everything is as wanted');
+}
+
+/** Whether all is as wanted: what drains beside that doesn't matter. */
+function readiness({ gateway, logic, nats }: Observed, available: Verdict, degraded: Verdict): Verdict {
+  if (!available.isTrue) return available;
+  if (degraded.isTrue) return { ...degraded, isTrue: false };
+  if (gateway.current < gateway.wanted)
+    return no('GatewaysNotReady', `${gateway.current} of ${some(gateway.wanted, 'gateway')} are up to date and ready`);
+  if (logic.current < logic.wanted)
+    return no('LogicNotReady', `${logic.current} of ${some(logic.wanted, 'logic pod')} are up to date and ready`);
+  if (nats.ready < nats.wanted)
+    return no('NatsNotReady', `${nats.ready} of ${some(nats.wanted, 'NATS server')} are ready`);
+  return yes('Ready', available.message);
+}
+
+const PROBLEM_REASONS: Record<KubeErrorReason, string> = {
+  conflict: 'NameTaken',
+  forbidden: 'Forbidden',
+  invalid: 'Invalid',
+  notFound: 'KindMissing',
+  expired: 'Unavailable',
+  unavailable: 'Unavailable',
+};
+
+function condition(
+  type: string,
+  verdict: Verdict,
+  generation: number,
+  before: Status | undefined,
+  now: string,
+): Condition {
+  const { isTrue, reason, message } = verdict;
+  const status = isTrue ? 'True' : 'False';
+  const was = before?.conditions?.find((each) => each.type === type);
+  const lastTransitionTime = was?.status === status ? was.lastTransitionTime : now;
+  return { type, status, reason, message: cut(message), observedGeneration: generation, lastTransitionTime };
+}
+
+/** The API's own limit is 32 KiB; nobody reads that. */
+function cut(message: string): string {
+  return message.length > 1_024 ? `${message.slice(0, 1_023)}…` : message;
+}
+
+function some(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`;
+}
+
+function yes(reason: string, message: string): Verdict {
+  return { isTrue: true, reason, message };
+}
+
+function no(reason: string, message: string): Verdict {
+  return { isTrue: false, reason, message };
+}
