@@ -99,6 +99,8 @@ function availability({ gateway, logic, nats }: Observed): Verdict {
       'NatsNotReady',
       `${nats.ready} of ${nats.wanted} NATS servers are ready: pushes need more than half of them`,
     );
+  if (gateway.wanted === 0) return no('ScaledToZero', "gateway.replicas is 0: clients can't connect");
+  if (logic.wanted === 0) return no('ScaledToZero', "logic.replicas is 0: pushes can't be made");
   if (gateway.ready === 0)
     return no('NoGatewayReady', `none of ${some(gateway.wanted, 'gateway')} is ready: clients can't connect`);
   if (logic.ready === 0)

@@ -1,0 +1,163 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { Status } from '../api/pushCluster.ts';
+import { coarseConnections, type Observed, type Pods, statusOf, transitions } from './status.ts';
+
+const NOW = '2026-01-02T03:04:05Z';
+const LATER = '2026-01-02T03:05:00Z';
+const pods = (wanted: number, ready = wanted, current = ready): Pods => ({ wanted, ready, current });
+
+function observed(change: Partial<Observed> = {}): Observed {
+  return {
+    generation: 7,
+    version: '1.2.0',
+    gateway: { ...pods(3), draining: 0, connections: 1_000, selector: 'pushcluster.dev/cluster=live' },
+    logic: pods(2),
+    nats: { url: 'nats://live-nats:4222', wanted: 1, ready: 1 },
+    problems: [],
+    refusals: [],
+    fdLimits: [],
+    endpoints: {},
+    ...change,
+  };
+}
+const gateway = (change: Partial<Observed['gateway']>) => ({ gateway: { ...observed().gateway, ...change } });
+
+/** `Ready=True/Ready`, and so on, of all conditions. */
+function conditions(change: Partial<Observed>): Record<string, string> {
+  const list = statusOf(observed(change), undefined, NOW).conditions ?? [];
+  return Object.fromEntries(list.map(({ type, status, reason }) => [type, `${status}/${reason}`]));
+}
+const message = (type: string, change: Partial<Observed>) =>
+  statusOf(observed(change), undefined, NOW).conditions?.find((each) => each.type === type)?.message;
+
+describe('the status of a cluster', () => {
+  it('is Ready where everything is as wanted', () => {
+    assert.deepEqual(conditions({}), {
+      Ready: 'True/Ready',
+      Available: 'True/Serving',
+      Progressing: 'False/Stable',
+      Degraded: 'False/AsWanted',
+    });
+    assert.equal(message('Ready', {}), '3 gateways and 2 logic pods are ready');
+  });
+
+  it('is what the CRD says that it is', () => {
+    const status = statusOf(observed(), undefined, NOW);
+    assert.deepEqual(Status.parse(status), status);
+    assert.equal(status.observedGeneration, 7);
+    assert.deepEqual(status.nats, { url: 'nats://live-nats:4222', replicas: 1, readyReplicas: 1 });
+    const external = statusOf(observed({ nats: { url: 'nats://x:4222', wanted: 0, ready: 0 } }), undefined, NOW);
+    assert.deepEqual(external.nats, { url: 'nats://x:4222' });
+    assert.equal(external.conditions?.[0]?.status, 'True');
+  });
+
+  it('is not available where people get no pushes, and says why', () => {
+    assert.match(conditions(gateway({ ready: 0, current: 0 })).Available ?? '', /^False\/NoGatewayReady/);
+    assert.match(conditions({ logic: pods(2, 0) }).Available ?? '', /^False\/NoLogicReady/);
+    assert.match(conditions(gateway({ wanted: 0, ready: 0, current: 0 })).Ready ?? '', /^False\/ScaledToZero/);
+    const nats = { url: 'nats://live-nats:4222', wanted: 3, ready: 1 };
+    assert.equal(message('Available', { nats }), '1 of 3 NATS servers are ready: pushes need more than half of them');
+    assert.match(conditions({ nats: { ...nats, ready: 2 } }).Available ?? '', /^True/);
+    assert.match(conditions({ nats: { ...nats, ready: 2 } }).Ready ?? '', /^False\/NatsNotReady/);
+  });
+
+  it('tells what is under way: draining, a rollout, a start', () => {
+    assert.equal(conditions(gateway({ draining: 1 })).Progressing, 'True/Draining');
+    assert.equal(message('Progressing', gateway({ draining: 1 })), '1 gateway drains; 1000 connections in the cluster');
+    assert.equal(conditions(gateway({ draining: 1 })).Ready, 'True/Ready');
+    assert.equal(conditions(gateway({ current: 1 })).Progressing, 'True/RollingOut');
+    assert.equal(conditions(gateway({ current: 1 })).Ready, 'False/GatewaysNotReady');
+    assert.equal(conditions({ logic: pods(4, 2) }).Progressing, 'True/Starting');
+    assert.equal(message('Progressing', { logic: pods(4, 2) }), '2 of 4 logic pods are ready');
+  });
+
+  it('is Degraded with the words of the API server where something could not be applied', () => {
+    const problems = [
+      { object: 'Deployment live-gateway', reason: 'forbidden', message: 'exceeded quota: small' },
+      { object: 'Service live-logic', reason: 'conflict', message: 'is there already' },
+    ] as const;
+    assert.equal(conditions({ problems }).Degraded, 'True/Forbidden');
+    assert.equal(conditions({ problems }).Ready, 'False/Forbidden');
+    assert.equal(conditions({ problems }).Available, 'True/Serving');
+    assert.equal(
+      message('Degraded', { problems }),
+      'Deployment live-gateway: exceeded quota: small (and 1 other problem)',
+    );
+    assert.equal(conditions({ problems: [problems[1]] }).Degraded, 'True/NameTaken');
+  });
+
+  it('is Degraded where pods refused their settings, or may open too few files', () => {
+    const refusals = [{ pod: 'live-gateway-x', message: 'rooms[0].batching.maxDelay must be at most 10s' }];
+    assert.equal(conditions({ refusals }).Degraded, 'True/SettingsRefused');
+    assert.equal(
+      message('Degraded', { refusals }),
+      '1 pod refused the settings and runs the former ones: live-gateway-x: rooms[0].batching.maxDelay must be at most 10s',
+    );
+    const fdLimits = [{ pod: 'live-gateway-x', limit: 1_024, wanted: 100_000 }];
+    assert.equal(conditions({ fdLimits }).Degraded, 'True/FileLimitTooLow');
+  });
+
+  it('keeps the time of a condition until its status changes', () => {
+    const first = statusOf(observed(), undefined, NOW);
+    const same = statusOf(observed(gateway({ draining: 1 })), first, LATER);
+    const times = (status: typeof first) =>
+      Object.fromEntries((status.conditions ?? []).map(({ type, lastTransitionTime }) => [type, lastTransitionTime]));
+    assert.deepEqual(times(same), { Ready: NOW, Available: NOW, Progressing: LATER, Degraded: NOW });
+    assert.deepEqual(statusOf(observed(), first, LATER), first);
+  });
+
+  it('tells of transitions only: nothing where nothing changed, nor of a good beginning', () => {
+    const first = statusOf(observed(), undefined, NOW);
+    assert.deepEqual(transitions(undefined, first), []);
+    assert.deepEqual(transitions(first, statusOf(observed(), first, LATER)), []);
+    const drains = statusOf(observed(gateway({ draining: 2 })), first, LATER);
+    assert.deepEqual(
+      transitions(first, drains).map(({ type, reason }) => `${type} ${reason}`),
+      ['Progressing Draining'],
+    );
+    const problems = [{ object: 'Service live', reason: 'invalid', message: 'no' }] as const;
+    const bad = statusOf(observed({ problems }), undefined, NOW);
+    assert.deepEqual(
+      transitions(undefined, bad).map(({ type }) => type),
+      ['Degraded'],
+    );
+  });
+
+  it('is never Ready without being Available, nor while it is Degraded', () => {
+    const count = fc.nat(4);
+    const role = fc.record({ wanted: count, ready: count, current: count });
+    fc.assert(
+      fc.property(
+        role,
+        role,
+        fc.record({ wanted: count, ready: count }),
+        fc.boolean(),
+        (gateways, logic, nats, isBad) => {
+          const found = conditions({
+            ...gateway({ ...gateways, current: Math.min(gateways.current, gateways.ready) }),
+            logic: { ...logic, current: Math.min(logic.current, logic.ready) },
+            nats: { url: 'nats://x', ...nats },
+            problems: isBad ? [{ object: 'Service live', reason: 'invalid', message: 'no' }] : [],
+          });
+          if (!found.Ready?.startsWith('True')) return;
+          assert.match(found.Available ?? '', /^True/);
+          assert.match(found.Degraded ?? '', /^False/);
+        },
+      ),
+    );
+  });
+});
+
+describe('the number of connections that is shown', () => {
+  it('follows after 30 s, by 5 % and more, and to and from nothing', () => {
+    const shown = { connections: 1_000, age: 30_000 };
+    assert.equal(coarseConnections(undefined, 5), 5);
+    assert.equal(coarseConnections(shown, 1_050), 1_000);
+    assert.equal(coarseConnections(shown, 1_051), 1_051);
+    assert.equal(coarseConnections({ ...shown, age: 29_999 }, 2_000), 1_000);
+    assert.equal(coarseConnections(shown, 0), 0);
+    assert.equal(coarseConnections({ ...shown, connections: 0 }, 1), 1);
+  });
+});
