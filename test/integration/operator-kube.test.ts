@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
+import { API_VERSION, KIND, PushCluster } from '@pushcluster/operator/api/pushCluster.ts';
 import { Applier } from '@pushcluster/operator/kube/applier.ts';
 import { Client } from '@pushcluster/operator/kube/client.ts';
 import { connect } from '@pushcluster/operator/kube/connection.ts';
@@ -9,12 +11,14 @@ import { isKubeError, type KubeErrorReason } from '@pushcluster/operator/kube/er
 import { EventRecorder } from '@pushcluster/operator/kube/events.ts';
 import { KINDS } from '@pushcluster/operator/kube/objects.ts';
 import { type Change, Reflector, type ReflectorOptions } from '@pushcluster/operator/kube/reflector.ts';
+import { desired } from '@pushcluster/operator/pushcluster/desired/desired.ts';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { startTcpProxy } from '../harness/tcpProxy.ts';
 import { until } from '../harness/until.ts';
 
 const ADMIN = '/O=system:masters/CN=';
 const NAMESPACE = 'default';
+const CRD_FILE = new URL('../../crds/pushclusters.pushcluster.dev.yaml', import.meta.url).pathname;
 
 const configMap = (name: string, data: Record<string, string> = {}) => ({
   apiVersion: 'v1',
@@ -178,6 +182,39 @@ describe('the operator and a real API server', () => {
       await client.delete(configMap('taken'));
       assert.equal((await new Applier(client).apply(owned, undefined)).changed, true);
       await client.delete(configMap('taken'));
+    });
+  });
+
+  describe('all that an empty PushCluster needs', () => {
+    it('is taken by the API server as it is, and is not asked for again', async () => {
+      await plane.kubectl(['apply', '--server-side', '-f', CRD_FILE]);
+      await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev']);
+      const empty = {
+        apiVersion: API_VERSION,
+        kind: KIND,
+        metadata: { name: 'empty', namespace: NAMESPACE },
+        spec: {},
+      };
+      const cluster = PushCluster.parse(await client.apply(empty));
+      const objects = desired(cluster, {
+        images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
+        gatewayReplicas: 2,
+        logicReplicas: 2,
+        serviceMonitors: false,
+        secrets: new Map(),
+        random: randomBytes,
+      });
+      const applier = new Applier(client);
+      const began = performance.now();
+      for (const object of objects) assert.equal((await applier.apply(object, undefined)).changed, true);
+      console.log(`${objects.length} objects applied in ${Math.round(performance.now() - began)} ms`);
+      // Controllers add what is theirs (a status, a revision) once, and then are done.
+      await until('nothing is asked any more', async () => {
+        let asked = 0;
+        for (const object of objects) asked += Number((await applier.apply(object, await client.get(object))).asked);
+        return asked === 0;
+      });
+      await client.delete(cluster);
     });
   });
 
