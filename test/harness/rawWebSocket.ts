@@ -136,6 +136,13 @@ export class RawWebSocket {
     return this.#received.length;
   }
 
+  /** Reads on and keeps nothing of it. */
+  discard(): void {
+    this.socket.removeAllListeners('data');
+    this.#received = Buffer.alloc(0);
+    this.socket.resume();
+  }
+
   send(...parts: (string | Uint8Array)[]): void {
     for (const part of parts) if (!this.socket.destroyed) this.socket.write(part);
   }
