@@ -108,7 +108,7 @@ export const GatewaySettings = z
     shardWatch: z
       .strictObject({
         /** A shard silent for this long is killed and replaced. */
-        hangTimeout: duration({ min: 1_000, max: 120_000 }).default(10_000),
+        hangTimeout: duration({ min: 3_000, max: 120_000 }).default(10_000),
         /** Bytes of frames on their way to one shard; over it frames are dropped, counted and told. */
         maxInFlight: size({ min: 1_048_576, max: 1_073_741_824 }).default(67_108_864),
       })

@@ -4,7 +4,7 @@ import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { type Bus, BusUnavailable } from '@pushcluster/runtime/bus/bus.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
-import { ALL, type ChannelKey, userKey } from '../channelKey.ts';
+import { ALL, type ChannelKey, isUser, userKey } from '../channelKey.ts';
 import type { GatewayMetrics } from '../metrics.ts';
 import type { ShardAnswer, ShardMessage } from '../wire.ts';
 import { HubChannel } from './channel.ts';
@@ -125,10 +125,14 @@ export class Hub {
     let channel = this.#channels.get(key);
     if (!channel) {
       if (mask === 0) return;
+      if (isUser(key)) {
+        // There may be one for each connection: a channel is made with the user's first push.
+        link.send({ type: 'opened', key, mask, turn });
+        return;
+      }
       channel = new HubChannel(key, this.#settings);
       this.#channels.set(key, channel);
       if (channel.room !== undefined) this.#follow(channel, this.#subjects.room(channel.room));
-      else channel.subscribed = true;
     }
     channel.masks[link.index] = mask;
     channel.turns[link.index] = turn;
@@ -207,10 +211,21 @@ export class Hub {
       before += count;
       if (skip === count || this.#repeated('u', entry.id)) continue;
       for (const user of entry.users) {
-        const channel = this.#channels.get(userKey(user));
+        const channel = this.#userChannel(userKey(user));
         if (channel && channel.mask !== 0) this.#take(channel, header, entry.items, skip, entry.urgent);
       }
     }
+  }
+
+  /** The channel of a user who is on this gateway. */
+  #userChannel(key: ChannelKey): HubChannel | undefined {
+    const existing = this.#channels.get(key);
+    if (existing || !this.#links.some((link) => link.masks.has(key))) return existing;
+    const channel = new HubChannel(key, this.#settings);
+    channel.subscribed = true;
+    for (const link of this.#links) channel.masks[link.index] = link.masks.get(key) ?? 0;
+    this.#channels.set(key, channel);
+    return channel;
   }
 
   #repeated(place: string, id: string): boolean {

@@ -211,13 +211,13 @@ export class ShardLink {
   }
 
   #watchOver(): NodeJS.Timeout {
+    const every = Math.min(WATCH_MS, this.#settings.gateway.shardWatch.hangTimeout / 4);
     let looked = performance.now();
     return setInterval(() => {
       const now = performance.now();
       // Where this process itself stood still, the shard's words are still waiting to be read.
-      const stoodStill = now - looked > 3 * WATCH_MS;
+      if (now - looked > 2 * every) this.#heard = now;
       looked = now;
-      if (stoodStill) this.#heard = now;
       const silent = now - this.#heard;
       const { hangTimeout } = this.#settings.gateway.shardWatch;
       if (!this.#process || silent <= (this.listening ? hangTimeout : Math.max(hangTimeout, START_MS))) return;

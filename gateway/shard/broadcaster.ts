@@ -84,8 +84,9 @@ export class Broadcaster {
       const job = channel.active ?? channel.begin();
       if (!job) return false;
       for (; channel.activeGroup < 3; channel.activeGroup++) {
-        const group = channel.groups[channel.activeGroup]!;
+        const group = channel.groups[channel.activeGroup];
         const wave = job.waves[channel.activeGroup];
+        if (!group) continue;
         if (!wave) group.cursor = group.end;
         else if (!this.#send(group, wave, job, deadline)) return true;
       }

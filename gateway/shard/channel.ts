@@ -65,8 +65,8 @@ export class Group {
 /** One room, user, or all, as this shard has it: its members by wire form, and the jobs on their way to them. */
 export class Channel {
   readonly key: ChannelKey;
-  /** For the plain, v1 and deflate forms. */
-  readonly groups: readonly [Group, Group, Group] = [new Group(), new Group(), new Group()];
+  /** For the plain, v1 and deflate forms; made when the first member comes: there is a channel for each user. */
+  readonly groups: (Group | undefined)[] = [undefined, undefined, undefined];
   /** Items of all jobs that are done. */
   position = 0;
   jobs: Job[] = [];
@@ -76,7 +76,7 @@ export class Channel {
   /** Forms that the hub has confirmed. */
   opened = 0;
   /** Members whose JOIN is answered once their form is confirmed: at most one of each. */
-  readonly waiting = new Map<Member, FrameId>();
+  waiting: Map<Member, FrameId> | undefined;
   /** Of the last word to the hub on forms; only the answer to that one counts. */
   turn = 0;
 
@@ -85,21 +85,31 @@ export class Channel {
   }
 
   group(form: Form): Group {
-    return this.groups[form === Form.plain ? 0 : form === Form.v1 ? 1 : 2];
+    const place = form === Form.plain ? 0 : form === Form.v1 ? 1 : 2;
+    const group = this.groups[place] ?? new Group();
+    this.groups[place] = group;
+    return group;
   }
 
   /** Forms that have a member. */
   get mask(): number {
     const [plain, v1, deflate] = this.groups;
     return (
-      (plain.members.length > 0 ? Form.plain : 0) |
-      (v1.members.length > 0 ? Form.v1 : 0) |
-      (deflate.members.length > 0 ? Form.deflate : 0)
+      (plain?.members.length ? Form.plain : 0) |
+      (v1?.members.length ? Form.v1 : 0) |
+      (deflate?.members.length ? Form.deflate : 0)
     );
   }
 
   get size(): number {
-    return this.groups[0].members.length + this.groups[1].members.length + this.groups[2].members.length;
+    let size = 0;
+    for (const group of this.groups) size += group?.members.length ?? 0;
+    return size;
+  }
+
+  /** Everyone now: a copy, since what is done to a member may remove it. */
+  get sessions(): Session[] {
+    return this.groups.flatMap((group) => group?.members.map((member) => member.session) ?? []);
   }
 
   /** Items of this channel that have been offered to `member` or passed it by. */
@@ -115,6 +125,7 @@ export class Channel {
     this.active = this.jobs.shift();
     this.activeGroup = 0;
     for (const group of this.groups) {
+      if (!group) continue;
       group.cursor = 0;
       group.end = this.active ? group.members.length : 0;
     }
@@ -126,6 +137,7 @@ export class Channel {
     this.position += this.active?.items ?? 0;
     this.active = undefined;
     for (const group of this.groups) {
+      if (!group) continue;
       group.cursor = 0;
       group.end = 0;
     }

@@ -274,10 +274,11 @@ export class Shard {
       return;
     }
     const member = session.memberOf(channel);
-    if (!member || channel.waiting.has(member)) {
+    if (!member || channel.waiting?.has(member)) {
       this.#refuse(session, id, 'unavailable', 'a JOIN of this room is still to be answered');
       return;
     }
+    channel.waiting ??= new Map();
     channel.waiting.set(member, id);
   }
 
@@ -316,7 +317,7 @@ export class Shard {
   #remove(member: Member) {
     const { channel, session } = member;
     channel.group(session.form).remove(member);
-    channel.waiting.delete(member);
+    channel.waiting?.delete(member);
     if (channel.group(session.form).members.length > 0) return;
     channel.opened &= channel.mask;
     this.#tellForms(channel);
@@ -346,12 +347,12 @@ export class Shard {
     // The answer to an earlier turn: the hub has yet to read that the forms changed since.
     if (!channel || channel.turn !== turn) return;
     channel.opened = mask & channel.mask;
-    for (const [{ session }, id] of channel.waiting) {
-      if ((session.form & channel.opened) === 0) continue;
-      session.say(okFrame(id, roomOf(key)));
+    for (const [member, id] of channel.waiting ?? []) {
+      if ((member.session.form & channel.opened) === 0) continue;
+      channel.waiting?.delete(member);
+      member.session.say(okFrame(id, roomOf(key)));
     }
-    for (const member of [...channel.waiting.keys()])
-      if (member.session.form & channel.opened) channel.waiting.delete(member);
+    if (channel.waiting?.size === 0) channel.waiting = undefined;
   }
 
   frame(message: FrameMessage): void {
@@ -384,11 +385,10 @@ export class Shard {
   disconnectRoom(room: string, reason: string): void {
     const channel = this.#channels.get(roomKey(room));
     if (!channel) return;
-    for (const group of channel.groups) {
-      for (const member of [...group.members]) {
-        this.#leave(member.session, member);
-        if (member.session.v1) member.session.say(leaveFrame(room, reason));
-      }
+    for (const session of channel.sessions) {
+      const member = session.memberOf(channel);
+      if (member) this.#leave(session, member);
+      if (session.v1) session.say(leaveFrame(room, reason));
     }
   }
 
@@ -425,27 +425,23 @@ export class Shard {
       left--;
       this.end(session, CloseCode.goingAway, 'this gateway is leaving');
     }
-    for (const group of this.#all.groups) {
-      for (const member of [...group.members]) {
-        if (left === 0) return;
-        const { session } = member;
-        if (session.moving) continue;
-        left--;
-        if (!session.v1) {
-          this.end(session, CloseCode.goingAway, 'this gateway is leaving');
-          continue;
-        }
-        this.#leaving(session);
-        session.say(reconnectFrame(withinMs));
-        setTimeout(() => this.end(session, CloseCode.goingAway, 'this gateway is leaving'), withinMs);
+    for (const session of this.#all.sessions) {
+      if (left === 0) return;
+      if (session.moving) continue;
+      left--;
+      if (!session.v1) {
+        this.end(session, CloseCode.goingAway, 'this gateway is leaving');
+        continue;
       }
+      this.#leaving(session);
+      session.say(reconnectFrame(withinMs));
+      setTimeout(() => this.end(session, CloseCode.goingAway, 'this gateway is leaving'), withinMs);
     }
   }
 
   /** The last moment: whoever is left goes with 1012. */
   endAll(): void {
-    for (const group of this.#all.groups)
-      for (const member of [...group.members]) this.end(member.session, CloseCode.goingAway, 'this gateway is leaving');
+    for (const session of this.#all.sessions) this.end(session, CloseCode.goingAway, 'this gateway is leaving');
     for (const session of [...this.#unauthorized]) this.end(session, CloseCode.goingAway, 'this gateway is leaving');
   }
 
@@ -456,8 +452,7 @@ export class Shard {
   }
 
   #sessionsOf(user: string): Session[] {
-    const channel = this.#channels.get(userKey(user));
-    return channel ? channel.groups.flatMap((group) => group.members.map((member) => member.session)) : [];
+    return this.#channels.get(userKey(user))?.sessions ?? [];
   }
 
   #fullestRooms(limit: number) {

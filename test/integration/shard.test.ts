@@ -14,7 +14,7 @@ import {
 import { until } from '../harness/until.ts';
 
 const PER_FORM = 20;
-const HANG_TIMEOUT_MS = 2_000;
+const HANG_TIMEOUT_MS = 3_000;
 /** The least that can be set. */
 const MAX_IN_FLIGHT = 1_048_576;
 
