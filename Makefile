@@ -39,6 +39,10 @@ test-unit: $(SDK) ## Unit tests (FILES="runtime/*.test.ts" for some)
 test-integration: $(SDK) ## Integration tests against real servers (FILES="test/integration/X.test.ts" for some)
 	@$(READY) && exec node scripts/test.ts integration $(FILES)
 
+.PHONY: e2e
+e2e: ## Tests on a real two-node Kubernetes that it starts as root, or on KUBECONFIG's (FILES="test/e2e/X.test.ts" for some)
+	@$(READY) && exec node scripts/test.ts e2e $(FILES)
+
 .PHONY: cluster
 cluster: ## Start a real two-node Kubernetes on this machine, as root, and leave it running
 	@$(READY) && exec node test/harness/cluster/main.ts up
