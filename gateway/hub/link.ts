@@ -223,6 +223,6 @@ export class ShardLink {
       if (!this.#process || silent <= (this.listening ? hangTimeout : Math.max(hangTimeout, START_MS))) return;
       this.#log.error({ shard: this.index, silentMs: Math.round(silent) }, 'shard hangs: killing it');
       this.#process.kill('SIGKILL');
-    }, WATCH_MS);
+    }, every);
   }
 }
