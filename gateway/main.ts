@@ -7,10 +7,11 @@ import { SettingsFile } from '@pushcluster/runtime/settings.ts';
 import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
 import { Registry } from 'prom-client';
 import { Gateway } from './gateway.ts';
+import { requireKeySource } from './keySource.ts';
 
 const { config } = parseCommandLine(process.argv.slice(2), 'gateway');
 try {
-  const settings = SettingsFile.open(config);
+  const settings = SettingsFile.open(config, { override: requireKeySource });
   const log = createLog('gateway', settings.current.log.level);
   settings.onChange(({ log: { level } }) => {
     log.level = level;

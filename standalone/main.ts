@@ -1,4 +1,5 @@
 import { Gateway } from '@pushcluster/gateway/gateway.ts';
+import { requireKeySource } from '@pushcluster/gateway/keySource.ts';
 import { startLogic } from '@pushcluster/logic/logic.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { startAdmin } from '@pushcluster/runtime/admin.ts';
@@ -25,7 +26,7 @@ const { config } = parseCommandLine(process.argv.slice(2), 'pushcluster', {
   environment: ENVIRONMENT,
 });
 try {
-  const settings = SettingsFile.open(config, { override: onThisMachine });
+  const settings = SettingsFile.open(config, { override: (input) => requireKeySource(onThisMachine(input)) });
   const { logic: logicSettings, admin: adminSettings } = settings.current;
   const log = createLog('pushcluster', settings.current.log.level);
   await assertPortFree(LOOPBACK, logicSettings.port, 'push API', 'set PUSH_PORT');

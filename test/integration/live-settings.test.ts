@@ -209,6 +209,10 @@ describe('settings that change under a thousand connections', () => {
     assert.match(gateway.output, /gateway\.rooms.*maxx/);
     gateway.folder.rewrite('gateway: [');
     await until('what is no YAML is refused', async () => (await refused()) === before + 2);
+    const keyless = { ...settings, generation: 999, auth: { jwt: { secretFile: '/no/such/secret' } } };
+    gateway.folder.rewrite(JSON.stringify(keyless));
+    await until('a secret that is not there is refused', async () => (await refused()) === before + 3);
+    assert.match(gateway.output, /auth\.jwt: \/no\/such\/secret does not exist/);
     assert.equal(await gateway.generation(), generation);
     const [member] = await enter('a');
     await member!.join('b');
@@ -218,8 +222,13 @@ describe('settings that change under a thousand connections', () => {
   });
 
   it('what counts only at a start stays, is logged, and holds up nothing else', async () => {
-    await change({ gateway: { port: 1, idleTimeout: '20s', rooms: { maxPerConnection: 1 } } });
-    await until('it is logged', () => /gateway\.port.*take effect at the next start/.test(gateway.output));
+    await change({
+      gateway: { port: 1, idleTimeout: '20s', consolePushUrl: 'http://a', rooms: { maxPerConnection: 1 } },
+    });
+    for (const key of ['port', 'idleTimeout', 'consolePushUrl'])
+      assert.match(gateway.output, new RegExp(`"gateway\\.${key}".*take effect at the next start`));
+    await logic.configure({ logic: { publishTimeout: '5s' } });
+    assert.match(logic.output, /"logic\.publishTimeout".*take effect at the next start/);
     const [member] = await enter('a');
     assert.equal((await member!.ask('JOIN', { room: 'b' })).type, 'ERROR', 'the rest counts');
   });

@@ -1,0 +1,17 @@
+import { type Settings, SettingsError } from '@pushcluster/runtime/settings.ts';
+import { TokenVerifier } from './shard/token.ts';
+
+/**
+ * `settings`, where the files that tokens are checked with can be used. Throws SettingsError where not: shards that find
+ * that out by themselves would stay with former settings, or not start again after a death.
+ */
+export function requireKeySource(settings: Settings): Settings {
+  const { jwt } = settings.auth;
+  if (jwt === undefined) return settings;
+  try {
+    new TokenVerifier(jwt).close();
+  } catch (error) {
+    throw new SettingsError([`auth.jwt: ${error instanceof Error ? error.message : String(error)}`]);
+  }
+  return settings;
+}
