@@ -79,7 +79,10 @@ describe('a gateway with certificate files', () => {
   it('does not start with a pair that does not fit', async () => {
     const [one, other] = [await authority.issue('IP:127.0.0.1'), await authority.issue('IP:127.0.0.1')];
     const tls = { certFile: one.certFile, keyFile: other.keyFile };
-    await assert.rejects(startGateway({ settings: { gateway: { tls } }, nats: [nats.url] }), /can.t be used: both must be readable PEM files/);
+    await assert.rejects(
+      startGateway({ settings: { gateway: { tls } }, nats: [nats.url] }),
+      /can.t be used: both must be readable PEM files/,
+    );
   });
 });
 
