@@ -110,10 +110,17 @@ async function fingerprints(): Promise<Set<string>> {
   return new Set(await Promise.all(Array.from({ length: 16 }, fingerprint)));
 }
 
+/** What one handshake sees. Where a shard is just changing listeners the kernel resets those that wait: they come again. */
 async function fingerprint(): Promise<string> {
-  const socket = connectTls({ port: gateway.port, host: '127.0.0.1', ca });
-  await once(socket, 'secureConnect');
-  const { fingerprint256 } = socket.getPeerCertificate();
-  socket.destroy();
-  return fingerprint256;
+  for (;;) {
+    const socket = connectTls({ port: gateway.port, host: '127.0.0.1', ca });
+    try {
+      await once(socket, 'secureConnect');
+      return socket.getPeerCertificate().fingerprint256;
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'ECONNRESET')) throw error;
+    } finally {
+      socket.destroy();
+    }
+  }
 }
