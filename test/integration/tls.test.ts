@@ -112,13 +112,14 @@ async function fingerprints(): Promise<Set<string>> {
 
 /** What one handshake sees. Where a shard is just changing listeners the kernel resets those that wait: they come again. */
 async function fingerprint(): Promise<string> {
-  for (;;) {
+  for (let tries = 1; ; tries++) {
     const socket = connectTls({ port: gateway.port, host: '127.0.0.1', ca });
     try {
       await once(socket, 'secureConnect');
       return socket.getPeerCertificate().fingerprint256;
     } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'ECONNRESET')) throw error;
+      const isReset = error instanceof Error && 'code' in error && error.code === 'ECONNRESET';
+      if (!isReset || tries === 20) throw error;
     } finally {
       socket.destroy();
     }
