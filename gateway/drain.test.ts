@@ -62,7 +62,8 @@ describe('the pace of a drain', () => {
         const every = (step: number) => waits[step % waits.length]!;
         const { asks, left } = drain({ connections: rate * 5, rate, timeout: 3_600_000, every });
         assert.equal(left, 0);
-        assert.ok(busiest(asks) <= Math.max(1.2 * rate, rate + 1), `${busiest(asks)} at a rate of ${rate}`);
+        // One more, since people are whole.
+        assert.ok(busiest(asks) <= 1.2 * rate + 1, `${busiest(asks)} at a rate of ${rate}`);
       },
     );
     fc.assert(property);
