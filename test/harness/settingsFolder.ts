@@ -17,6 +17,7 @@ export class SettingsFolder {
   #versions = 0;
 
   constructor(text: string) {
+    left.add(this);
     this.swap(text);
     symlinkSync('..data/settings.yaml', this.file);
   }
@@ -38,9 +39,16 @@ export class SettingsFolder {
   }
 
   remove(): void {
+    left.delete(this);
     rmSync(this.path, { recursive: true, force: true });
   }
 }
+
+/** None outlives the test's process. */
+const left = new Set<SettingsFolder>();
+process.on('exit', () => {
+  for (const folder of left) folder.remove();
+});
 
 /** `change` over `settings`, key by key; lists and values replace what was there. */
 export function merged(settings: SettingsInput, change: SettingsInput): SettingsInput {
