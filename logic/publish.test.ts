@@ -233,6 +233,29 @@ describe('a push to several rooms', () => {
     assert.deepEqual(failed, [{ room: 'c', code: 'bus_unavailable' }]);
   });
 
+  test('however large goes out in waves that the bus can hold', async () => {
+    const bus = new FakeBus();
+    const held = { most: 0, now: 0 };
+    const publish = bus.publish.bind(bus);
+    bus.publish = (subject, bytes) => {
+      publish(subject, bytes);
+      held.now += bytes.length;
+      held.most = Math.max(held.most, held.now);
+    };
+    bus.receipt = async () => {
+      await new Promise(setImmediate);
+      held.now = 0;
+    };
+    const rooms = Array.from({ length: 100 }, (_, i) => `r${i}`);
+    const items = Array.from({ length: 30 }, () => Buffer.from(JSON.stringify('x'.repeat(30_000))));
+    assert.deepEqual(await new Publisher(bus, subjects).publish({ type: 'rooms', rooms }, items, NO_OPTIONS), []);
+    assert.deepEqual(
+      bus.sent.map(([subject]) => subject),
+      rooms.map((room) => subjects.room(room)),
+    );
+    assert.ok(held.most <= 8_388_608, `${held.most} bytes were under way`);
+  });
+
   test('that reached none for sure is unconfirmed as a whole', async () => {
     const bus = new FakeBus();
     bus.sendsLeft = 1;

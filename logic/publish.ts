@@ -23,6 +23,8 @@ const USER_WINDOW_MS = 2;
 const MAX_SUBJECTS = 1_000_000;
 /** Bytes given to the bus and not yet confirmed; over it pushes are refused. */
 const MAX_IN_FLIGHT = 67_108_864;
+/** Bytes of one push to many rooms that go out before their receipt is waited for: far below what the bus refuses. */
+const WAVE_BYTES = 8_388_608;
 
 export type PublishOptions = { urgent: boolean; id: string };
 export type RoomFailure = { room: string; code: ProblemCode };
@@ -95,9 +97,14 @@ export class Publisher {
   }
 
   async #toRooms(rooms: string[], parts: Items[], options: PublishOptions): Promise<RoomFailure[]> {
-    const outcomes = await Promise.allSettled(
-      rooms.map((room) => this.#toSubject(this.#subjects.room(room), parts, options)),
-    );
+    const bytes = parts.reduce((sum, part) => sum + itemsSize(part) + HEADER_BYTES, 0);
+    const wave = Math.max(1, Math.floor(WAVE_BYTES / bytes));
+    const outcomes: PromiseSettledResult<void>[] = [];
+    for (let from = 0; from < rooms.length; from += wave) {
+      const some = rooms.slice(from, from + wave);
+      const sends = some.map((room) => this.#toSubject(this.#subjects.room(room), parts, options));
+      outcomes.push(...(await Promise.allSettled(sends)));
+    }
     const failures: RoomFailure[] = [];
     let unconfirmed: unknown;
     let unavailable: unknown;
