@@ -230,6 +230,14 @@ describe('a connection without a token', () => {
     assert.deepEqual(peer.socket.ended, { code: 4401, reason: 'token refused: unknown' });
   });
 
+  it('is closed with 1013 where its token can’t be checked now: it is to come back', async () => {
+    identities.set('unchecked', new Error('connect ECONNREFUSED 10.1.2.3'));
+    const peer = stranger();
+    await auth(peer, 'unchecked', 1);
+    assert.deepEqual(last(peer)?.data, { code: 'unauthorized', message: 'the token could not be checked' });
+    assert.deepEqual(peer.socket.ended, { code: 1013, reason: 'the token could not be checked' });
+  });
+
   it('that goes while its token is checked harms nothing', async () => {
     identities.set('good', ANYONE);
     const peer = stranger();

@@ -214,7 +214,9 @@ export class Shard {
       const message = error instanceof InvalidToken ? error.message : 'the token could not be checked';
       this.#log.info({ session: session.id, user: session.user, reason: message }, 'AUTH refused');
       if (id !== undefined) session.say(errorFrame(id, 'unauthorized', message));
-      if (!session.authorized) this.end(session, CloseCode.unauthorized, message);
+      if (session.authorized) return;
+      // Where the keys can't be had the token may well be good: the client is to come back, and not to stay away.
+      this.end(session, error instanceof InvalidToken ? CloseCode.unauthorized : CloseCode.overloaded, message);
     }
   }
 
