@@ -9,7 +9,7 @@ READY = node_bin=$$(scripts/node.sh) && export PATH="$$node_bin:$$PATH" NODE_COM
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The console's SDK, in one file: made anew where its sources are newer.
 SDK = client/dist/pushcluster.js
