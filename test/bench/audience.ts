@@ -120,7 +120,9 @@ export class Audience {
     for (;;) {
       const stat = await this.stat();
       if (stat.leastMark >= mark) return stat;
-      const quiet = stat.quietMs < 0 ? performance.now() - since : stat.quietMs;
+      // What came before this call is no sign of what is still on its way.
+      const waited = performance.now() - since;
+      const quiet = stat.quietMs < 0 ? waited : Math.min(waited, stat.quietMs);
       if (quiet > patience) return stat;
       await pause(20);
     }
