@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { Socket } from 'node:net';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { LagReason } from '@pushcluster/protocol/frames.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
@@ -14,6 +15,8 @@ const SHARD_MAIN = fileURLToPath(new URL('../shard/main.ts', import.meta.url));
 const MAX_HEADERS = 16_384;
 /** Handshakes leave garbage behind; with the engine's 16 MiB semi-spaces it would stay for as long as the shard is idle. */
 const SMALL_YOUNG_GENERATION = ['--max-semi-space-size=4'];
+/** The engine's at each handshake that waited for its token's check: it is not obeyed (shard/listen.ts), and not repeated. */
+const ENGINE_WARNING = 'Warning: uWS.HttpResponse writes must be made from within a corked callback.';
 const WATCH_MS = 2_500;
 /** A shard that dies is replaced after this long, doubled at each early death up to the longest, milliseconds. */
 const RESPAWN_MS = 50;
@@ -129,11 +132,15 @@ export class ShardLink {
 
   #spawn() {
     const child = spawn(process.execPath, [...process.execArgv, ...SMALL_YOUNG_GENERATION, SHARD_MAIN], {
-      stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
+      stdio: ['ignore', 'inherit', 'pipe', 'pipe'],
       env: { ...process.env, UWS_HTTP_MAX_HEADERS_SIZE: String(MAX_HEADERS) },
     });
     const socket = child.stdio[3];
     if (!(socket instanceof Socket)) throw new Error('the shard has no socket to the hub');
+    if (child.stderr)
+      createInterface({ input: child.stderr }).on('line', (line) => {
+        if (!line.startsWith(ENGINE_WARNING)) process.stderr.write(`${line}\n`);
+      });
     this.#process = child;
     this.#startedAt = performance.now();
     this.#heard = performance.now();

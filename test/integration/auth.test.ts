@@ -75,6 +75,15 @@ describe('tokens signed with a shared secret', () => {
     assert.ok(!signatures.some((end) => end.length > 3 && gateway.output.includes(end)), 'no token is logged');
   });
 
+  it('leave nothing in the log but its JSON lines', async () => {
+    const connection = await connect({ form: 'v1', token: token() });
+    await connection.join('r');
+    connection.cut();
+    assert.equal((await refusalOf({ token: 'bad' })).status, 401);
+    await until('the refusal is logged', () => gateway.output.includes('handshake refused'));
+    for (const line of gateway.output.trim().split('\n')) assert.ok(line.startsWith('{'), line);
+  });
+
   it('must come within 5 s; until then there is nothing to be had', async () => {
     const began = performance.now();
     const forms: WireForm[] = ['plain', 'v1'];
