@@ -79,9 +79,11 @@ describe('the gateway’s metrics', () => {
     assert.equal(await value('gateway_refused_total{reason="origin"}'), 3);
   });
 
-  it('have every reason of dropped messages from the start, so that an alert sees the first', async () => {
+  it('have every reason of dropped messages and refused handshakes from the start, so that an alert sees the first', async () => {
     for (const reason of ['slow', 'overload', 'bus_gap'])
       assert.equal(await value(`gateway_messages_dropped_total{reason="${reason}"}`), 0);
+    for (const reason of ['origin', 'full', 'token'])
+      assert.equal(await value(`gateway_refused_total{reason="${reason}"}`), 0);
     const first = counts({ dropped: { slow: 4, overload: 0, bus_gap: 1 } });
     metrics.add(first, undefined);
     metrics.add(counts({ dropped: { slow: 6, overload: 1, bus_gap: 1 } }), first);

@@ -1,5 +1,6 @@
 import type { GatewayStats } from '@pushcluster/protocol/control.ts';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import { REFUSED_HANDSHAKES } from './shard/admission.ts';
 import { LATENCY_BUCKETS, type ShardCounts } from './shard/counts.ts';
 
 const PREFIX = 'pushcluster_gateway_';
@@ -101,6 +102,7 @@ export class GatewayMetrics {
       ],
     ]);
     for (const reason of ['slow', 'overload', 'bus_gap']) this.#labelled.get('dropped')?.inc({ reason }, 0);
+    for (const reason of REFUSED_HANDSHAKES) this.#labelled.get('refused')?.inc({ reason }, 0);
     this.#latency = new DeliveryLatency(registry);
     this.#gauges();
   }

@@ -8,6 +8,9 @@ export type Refusal = {
   detail: string;
 };
 
+/** Codes of refused handshakes, as the metric has them. */
+export const REFUSED_HANDSHAKES = ['version', 'origin', 'full', 'rate', 'per_ip', 'token', 'token_unchecked'] as const;
+
 /** What is set for handshakes a second, for one shard: a token bucket of one second's worth. */
 export class AcceptRate {
   #tokens = 0;
