@@ -1,0 +1,98 @@
+import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+import { startAdmin } from '@pushcluster/runtime/admin.ts';
+import { createLog } from '@pushcluster/runtime/log.ts';
+import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
+import { Registry } from 'prom-client';
+import { Applier } from './kube/applier.ts';
+import { Client } from './kube/client.ts';
+import { connect } from './kube/connection.ts';
+import { Controller } from './kube/controller.ts';
+import { Elector } from './kube/elector.ts';
+import { EventRecorder } from './kube/events.ts';
+import { Metrics } from './kube/metrics.ts';
+import { KINDS } from './kube/objects.ts';
+import { WorkQueue } from './kube/queue.ts';
+import { operatorOptions } from './options.ts';
+import { View } from './pushcluster/observe.ts';
+import { Reconciler } from './pushcluster/reconcile.ts';
+
+/** Longer than a request to the API server may take. */
+const LEAVE_MS = 20_000;
+const LEASE = 'pushcluster-operator';
+
+const options = operatorOptions(process.argv.slice(2), process.env);
+try {
+  const log = createLog('operator', options.logLevel);
+  const client = new Client(connect());
+  const identity = `${hostname()}_${randomBytes(6).toString('hex')}`;
+  const elector = new Elector({
+    client,
+    name: LEASE,
+    namespace: options.leaseNamespace ?? client.namespace,
+    identity,
+    onTrouble: (error) => log.warn({ err: error }, 'the lease could not be asked for'),
+  });
+  const guarded = client.guarded(elector.assertLeading);
+  const applier = new Applier(guarded);
+  const recorder = new EventRecorder(guarded, hostname(), {
+    onTrouble: (error) => log.warn({ err: error }, 'an event could not be written'),
+  });
+  const queue = new WorkQueue();
+  const view = new View({
+    client,
+    ...(options.namespace === undefined ? {} : { namespace: options.namespace }),
+    serviceMonitors: await client.serves(KINDS.serviceMonitors),
+    onKey: (key) => queue.add(key),
+    onGone: (ref) => applier.forget(ref),
+    onTrouble: (error) => log.warn({ err: error }, 'the API server could not be watched'),
+  });
+  const reconciler = new Reconciler({ view, client: guarded, applier, recorder, images: options.images });
+  const registry = new Registry();
+  const metrics = new Metrics(registry, {
+    isLeading: () => elector.isLeading,
+    depth: () => queue.depth,
+    client,
+    reflectors: view.reflectors,
+  });
+  const controller = new Controller({
+    reconcile: reconciler.reconcile,
+    reflectors: view.reflectors,
+    queue,
+    onReconciled: (_key, outcome, seconds) => metrics.reconciled(outcome, seconds),
+    onError: (key, error, wait) => log.warn({ pushCluster: key, err: error, waitMs: wait }, 'a reconcile failed'),
+  });
+  const admin = await startAdmin({
+    ...options.admin,
+    registry,
+    health: () => [],
+    ready: () =>
+      view.reflectors.filter((each) => !each.isSynced).map(({ kind }) => `${kind.plural} are not listed yet`),
+  });
+  onShutdown(
+    log,
+    async () => {
+      await controller.stop();
+      await recorder.flush();
+      await elector.stop();
+      await view.stop();
+      await admin.close();
+    },
+    { deadline: () => LEAVE_MS },
+  );
+  void elector.whenEnded().then((how) => {
+    if (how !== 'lost') return;
+    log.error({ identity }, 'the lease is lost: another may lead by now');
+    process.exit(1);
+  });
+  view.start();
+  elector.start();
+  log.info({ identity, namespace: options.namespace ?? 'all', admin: admin.port }, 'operator is up');
+  if (await elector.whenElected()) {
+    log.info({ identity }, 'leading');
+    controller.start();
+  }
+} catch (error) {
+  process.stderr.write(`operator: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exit(1);
+}

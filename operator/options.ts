@@ -1,0 +1,107 @@
+import { parseArgs } from 'node:util';
+import type { LogLevel } from '@pushcluster/runtime/log.ts';
+import { z } from 'zod';
+import type { Images } from './pushcluster/desired/context.ts';
+
+export type OperatorOptions = {
+  /** Whose PushClusters it deals with; all namespaces where absent. */
+  namespace: string | undefined;
+  /** Its own where absent. */
+  leaseNamespace: string | undefined;
+  admin: { host: string; port: number };
+  logLevel: LogLevel;
+  images: Images;
+};
+
+const USAGE = `usage: operator --gateway-image IMAGE --logic-image IMAGE --nats-image IMAGE [options]
+
+Makes the Kubernetes objects of PushClusters and keeps them so. Talks to the API server as a pod of its cluster, or as
+KUBECONFIG says.
+
+  --gateway-image IMAGE   of PushClusters that name none                GATEWAY_IMAGE
+  --logic-image IMAGE     of PushClusters that name none                LOGIC_IMAGE
+  --nats-image IMAGE      of PushClusters that name none                NATS_IMAGE
+  --namespace NAME        PushClusters of this namespace only           WATCH_NAMESPACE
+  --lease-namespace NAME  where the leader's Lease is; default: its own LEASE_NAMESPACE
+  --admin-host ADDRESS    metrics and probes; default 0.0.0.0           ADMIN_HOST
+  --admin-port PORT       metrics and probes; default 9090              ADMIN_PORT
+  --log-level LEVEL       debug, info, warn, error; default info        LOG_LEVEL
+  --help                  prints this
+
+An option counts before the environment variable beside it.
+`;
+
+const image = z.string('is needed: which image PushClusters run that name none').min(1);
+const Values = z.object({
+  'gateway-image': image,
+  'logic-image': image,
+  'nats-image': image,
+  namespace: z.string().optional(),
+  'lease-namespace': z.string().optional(),
+  'admin-host': z.string().default('0.0.0.0'),
+  'admin-port': z.coerce.number().int().min(0).max(65_535).default(9_090),
+  'log-level': z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+});
+
+const VARIABLES = {
+  'gateway-image': 'GATEWAY_IMAGE',
+  'logic-image': 'LOGIC_IMAGE',
+  'nats-image': 'NATS_IMAGE',
+  namespace: 'WATCH_NAMESPACE',
+  'lease-namespace': 'LEASE_NAMESPACE',
+  'admin-host': 'ADMIN_HOST',
+  'admin-port': 'ADMIN_PORT',
+  'log-level': 'LOG_LEVEL',
+} as const;
+
+/** Options of the command line and the environment. Ends the process after --help (0), and where they are wrong (2). */
+export function operatorOptions(argv: readonly string[], environment: NodeJS.ProcessEnv): OperatorOptions {
+  try {
+    const text = { type: 'string' } as const;
+    const { values } = parseArgs({
+      args: [...argv],
+      options: {
+        'gateway-image': text,
+        'logic-image': text,
+        'nats-image': text,
+        namespace: text,
+        'lease-namespace': text,
+        'admin-host': text,
+        'admin-port': text,
+        'log-level': text,
+        help: { type: 'boolean', short: 'h' },
+      },
+    });
+    if (values.help) {
+      process.stdout.write(USAGE);
+      process.exit(0);
+    }
+    const given = Object.entries(VARIABLES).map(([name, variable]) => [
+      name,
+      Reflect.get(values, name) ?? (environment[variable] || undefined),
+    ]);
+    const found = Values.safeParse(Object.fromEntries(given));
+    if (!found.success)
+      throw new Error(
+        found.error.issues
+          .map(
+            ({ path, message }) =>
+              `--${path.join('.')} (or ${VARIABLES[path[0] as keyof typeof VARIABLES]}): ${message}`,
+          )
+          .join('; '),
+      );
+    const { data } = found;
+    return {
+      namespace: data.namespace,
+      leaseNamespace: data['lease-namespace'],
+      admin: { host: data['admin-host'], port: data['admin-port'] },
+      logLevel: data['log-level'],
+      images: { gateway: data['gateway-image'], logic: data['logic-image'], nats: data['nats-image'] },
+    };
+  } catch (error) {
+    process.stderr.write(
+      `operator: ${error instanceof Error ? error.message : String(error)}; --help shows what there is\n`,
+    );
+    process.exit(2);
+  }
+}

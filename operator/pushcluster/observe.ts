@@ -1,0 +1,221 @@
+import { z } from 'zod';
+import { KIND, PushCluster } from '../api/pushCluster.ts';
+import type { Client } from '../kube/client.ts';
+import { itself, ownersOfKind } from '../kube/controller.ts';
+import type { KubeError } from '../kube/errors.ts';
+import { KINDS, type Kind, type KubeObject, keyOf, kindOf, type Ref } from '../kube/objects.ts';
+import { type Change, Reflector } from '../kube/reflector.ts';
+import { managedNats, natsServers } from './desired/bus.ts';
+import type { Images } from './desired/context.ts';
+import { MADE_KINDS } from './desired/desired.ts';
+import { CLUSTER_LABEL, names, SERVING_LABEL, selectorLabels } from './desired/names.ts';
+import { secrets } from './desired/secrets.ts';
+import type { Observed, Pods, Problem } from './status.ts';
+
+const count = z.number().int().min(0);
+const Workload = z.object({
+  metadata: z.object({
+    generation: count.optional(),
+    managedFields: z
+      .array(
+        z.object({ manager: z.string().exactOptional(), fieldsV1: z.record(z.string(), z.unknown()).exactOptional() }),
+      )
+      .exactOptional(),
+  }),
+  spec: z.object({ replicas: count.exactOptional() }),
+  status: z
+    .object({
+      observedGeneration: count.default(0),
+      replicas: count.default(0),
+      updatedReplicas: count.default(0),
+      readyReplicas: count.default(0),
+      terminatingReplicas: count.default(0),
+    })
+    .prefault({}),
+});
+export type Workload = z.infer<typeof Workload>;
+const Service = z.object({
+  status: z.object({
+    loadBalancer: z.object({
+      ingress: z.array(z.object({ ip: z.string().optional(), hostname: z.string().optional() })).default([]),
+    }),
+  }),
+});
+const Secret = z.object({ data: z.record(z.string(), z.string()).default({}) });
+
+export type ViewOptions = {
+  client: Client;
+  /** All namespaces where absent. */
+  namespace?: string;
+  /** Whether the API server knows ServiceMonitors. */
+  serviceMonitors: boolean;
+  /** Called with the key of a PushCluster that is to be looked at. */
+  onKey: (key: string) => void;
+  /** Called when an object made for a PushCluster is gone. */
+  onGone: (ref: Ref) => void;
+  onTrouble?: (error: KubeError) => void;
+};
+
+/** What the cluster has of PushClusters, of what is made for them, and of their pods. */
+export class View {
+  readonly reflectors: readonly Reflector[];
+  readonly serviceMonitors: boolean;
+  readonly #client: Client;
+  readonly #clusters: Reflector;
+  readonly #pods: Reflector;
+  readonly #made: ReadonlyMap<string, Reflector>;
+
+  constructor({ client, namespace, serviceMonitors, onKey, onGone, onTrouble }: ViewOptions) {
+    const reflect = (kind: Kind, onChange: (change: Change) => void, more: { labelSelector?: string } = {}) =>
+      new Reflector({
+        client,
+        kind,
+        ...(namespace === undefined ? {} : { namespace }),
+        // Tells whose the number of logic pods is.
+        managedFields: kind === KINDS.deployments,
+        onChange,
+        ...(onTrouble ? { onTrouble } : {}),
+        ...more,
+      });
+    const owners = ownersOfKind(KIND);
+    const made = (change: Change) => {
+      if (change.type === 'deleted') onGone(change.object);
+      for (const key of owners(change)) onKey(key);
+    };
+    const ofPod = ({ object: { metadata } }: Change) => {
+      const cluster = metadata.labels?.[CLUSTER_LABEL];
+      if (cluster !== undefined) onKey(`${metadata.namespace}/${cluster}`);
+    };
+    const labelSelector = CLUSTER_LABEL;
+    this.#client = client;
+    this.serviceMonitors = serviceMonitors;
+    this.#clusters = reflect(KINDS.pushClusters, (change) => itself(change).forEach(onKey));
+    this.#pods = reflect(KINDS.pods, (change) => change.type === 'added' && ofPod(change), { labelSelector });
+    const kinds = MADE_KINDS.map(kindOf).filter((kind) => serviceMonitors || kind !== KINDS.serviceMonitors);
+    this.#made = new Map(kinds.map((kind) => [kind.kind, reflect(kind, made, { labelSelector })]));
+    this.reflectors = [this.#clusters, this.#pods, ...this.#made.values()];
+  }
+
+  start(): void {
+    for (const each of this.reflectors) each.start();
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.reflectors.map((each) => each.stop()));
+  }
+
+  /** Undefined where there is none (any more). Throws where it isn't what the CRD says. */
+  cluster(key: string): PushCluster | undefined {
+    const found = this.#clusters.get(key);
+    return found && PushCluster.parse(found);
+  }
+
+  /** An object made for a PushCluster, as it is. */
+  made(ref: Ref): KubeObject | undefined {
+    return this.#made.get(ref.kind)?.get(keyOf(ref));
+  }
+
+  /** All that belongs to a cluster of what is made for PushClusters. */
+  *belongings(cluster: PushCluster): Generator<KubeObject> {
+    for (const reflector of this.#made.values())
+      for (const object of reflector.objects(cluster.metadata.namespace)) if (belongs(object, cluster)) yield object;
+  }
+
+  /** Gateway or logic pods of a cluster. */
+  *pods(cluster: PushCluster, role: 'gateway' | 'logic'): Generator<KubeObject> {
+    const wanted = Object.entries(selectorLabels(cluster, role));
+    for (const pod of this.#pods.objects(cluster.metadata.namespace))
+      if (!pod.metadata.deletionTimestamp && wanted.every(([name, value]) => pod.metadata.labels?.[name] === value))
+        yield pod;
+  }
+
+  /** What a cluster's own Secrets hold, by name. One that isn't seen yet is asked for: what it holds must be kept. */
+  async secrets(cluster: PushCluster): Promise<Map<string, Record<string, string>>> {
+    const found = new Map<string, Record<string, string>>();
+    for (const ref of secrets(cluster, { apiKey: '', gateway: '', logic: '', routes: '' })) {
+      const secret = this.made(ref) ?? (await this.#client.get(ref));
+      if (secret && belongs(secret, cluster)) found.set(secret.metadata.name, Secret.parse(secret).data);
+    }
+    return found;
+  }
+
+  /** The Deployment or StatefulSet of a role. */
+  workload(cluster: PushCluster, role: 'gateway' | 'logic' | 'nats'): Workload | undefined {
+    const kind = kindOf({ apiVersion: 'apps/v1', kind: role === 'nats' ? 'StatefulSet' : 'Deployment' });
+    const found = this.made({
+      ...kind,
+      metadata: { name: names(cluster)[role], namespace: cluster.metadata.namespace },
+    });
+    return found && belongs(found, cluster) ? Workload.parse(found) : undefined;
+  }
+
+  /** All that the status tells of. */
+  observed(cluster: PushCluster, images: Images, problems: readonly Problem[]): Observed {
+    const { spec, metadata } = cluster;
+    const gateway = this.workload(cluster, 'gateway');
+    const logic = this.workload(cluster, 'logic');
+    const nats = managedNats(cluster)?.replicas ?? 0;
+    return {
+      generation: metadata.generation,
+      version: versionOf(spec.image.gateway ?? images.gateway),
+      gateway: {
+        ...podsOf(spec.gateway.replicas, gateway),
+        // A gateway that was told to end drains until it does.
+        draining: gateway?.status.terminatingReplicas ?? 0,
+        connections: undefined,
+        selector: Object.entries({ ...selectorLabels(cluster, 'gateway'), [SERVING_LABEL]: 'true' })
+          .map(([name, value]) => `${name}=${value}`)
+          .join(','),
+      },
+      logic: podsOf(spec.logic.autoscaling ? (logic?.spec.replicas ?? 1) : spec.logic.replicas, logic),
+      nats: {
+        url: natsServers(cluster).join(','),
+        wanted: nats,
+        ready: nats === 0 ? 0 : (this.workload(cluster, 'nats')?.status.readyReplicas ?? 0),
+      },
+      problems,
+      refusals: [],
+      fdLimits: [],
+      endpoints: this.#endpoints(cluster),
+    };
+  }
+
+  #endpoints(cluster: PushCluster): Observed['endpoints'] {
+    const { spec, metadata } = cluster;
+    const { gateway, logic, apiKey } = names(cluster);
+    const scheme = spec.gateway.service.tls ? 'wss' : 'ws';
+    const { port } = spec.gateway.service;
+    const service = Service.safeParse(
+      this.made({ apiVersion: 'v1', kind: 'Service', metadata: { name: gateway, namespace: metadata.namespace } }),
+    );
+    const external = (service.data?.status.loadBalancer.ingress ?? [])
+      .map(({ ip, hostname }) => hostname ?? (ip?.includes(':') ? `[${ip}]` : ip))
+      .filter((host) => host !== undefined)
+      .map((host) => `${scheme}://${host}:${port}/connect`);
+    return {
+      gateway: `${scheme}://${gateway}.${metadata.namespace}.svc:${port}/connect`,
+      ...(external.length > 0 ? { external } : {}),
+      logic: `http://${logic}.${metadata.namespace}.svc:${spec.logic.service.port}`,
+      ...(spec.logic.apiKeys.length === 0 ? { apiKeySecret: apiKey } : {}),
+    };
+  }
+}
+
+function belongs(object: KubeObject, { metadata: { uid } }: PushCluster): boolean {
+  return (object.metadata.ownerReferences ?? []).some((owner) => owner.uid === uid);
+}
+
+/** A Deployment doesn't say how many of its newest pods are ready: at least those that can't be older ones. */
+function podsOf(wanted: number, workload: Workload | undefined): Pods {
+  if (!workload) return { wanted, ready: 0, current: 0 };
+  const { observedGeneration, replicas, updatedReplicas, readyReplicas } = workload.status;
+  const isSeen = observedGeneration >= (workload.metadata.generation ?? 0);
+  const current = Math.max(0, Math.min(updatedReplicas, readyReplicas - (replicas - updatedReplicas)));
+  return { wanted, ready: readyReplicas, current: isSeen ? current : 0 };
+}
+
+/** Digest or tag of an image. */
+function versionOf(image: string): string {
+  const [name = '', digest] = image.split('@');
+  return digest ?? /:([^:/]+)$/.exec(name)?.[1] ?? 'latest';
+}

@@ -1,0 +1,29 @@
+import { GROUP, PLURAL } from './api/pushCluster.ts';
+import { kindOf } from './kube/objects.ts';
+import { MADE_KINDS } from './pushcluster/desired/desired.ts';
+
+export type PolicyRule = { apiGroups: string[]; resources: string[]; verbs: string[] };
+
+/** What the operator may do wherever it watches PushClusters, and no more than it does. */
+export const CLUSTER_RULES: readonly PolicyRule[] = [
+  rule(GROUP, PLURAL, ['get', 'list', 'watch']),
+  rule(GROUP, `${PLURAL}/status`, ['patch']),
+  ...MADE_KINDS.map((made) =>
+    rule(groupOf(made.apiVersion), kindOf(made).plural, ['get', 'list', 'watch', 'create', 'patch', 'delete']),
+  ),
+  // Brings changed settings to them at once.
+  rule('', 'pods', ['get', 'list', 'watch', 'patch']),
+  rule('events.k8s.io', 'events', ['create', 'patch']),
+];
+
+/** What it may do in its own namespace: be the leader. */
+export const OWN_RULES: readonly PolicyRule[] = [rule('coordination.k8s.io', 'leases', ['get', 'create', 'update'])];
+
+function rule(group: string, resource: string, verbs: string[]): PolicyRule {
+  return { apiGroups: [group], resources: [resource], verbs };
+}
+
+function groupOf(apiVersion: string): string {
+  const [group = '', version] = apiVersion.split('/');
+  return version === undefined ? '' : group;
+}

@@ -1,0 +1,261 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { after, before, describe, it } from 'node:test';
+import { crd } from '@pushcluster/operator/api/crd.ts';
+import { PushCluster, type Status } from '@pushcluster/operator/api/pushCluster.ts';
+import { CLUSTER_RULES, OWN_RULES } from '@pushcluster/operator/rbac.ts';
+import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
+import { apply } from '../harness/cluster/kubectl.ts';
+import { freePorts } from '../harness/ports.ts';
+import { until } from '../harness/until.ts';
+
+const PROGRAM = new URL('../../operator/main.ts', import.meta.url).pathname;
+const USER = 'the-operator';
+const IMAGES = { GATEWAY_IMAGE: 'gateway:1.2.3', LOGIC_IMAGE: 'logic:1.2.3', NATS_IMAGE: 'nats:2' };
+/** In which drift is to be repaired. */
+const REPAIR_MS = 5_000;
+/** All that an empty spec makes. */
+const MADE = [
+  'configmap/live-settings',
+  'deployment.apps/live-gateway',
+  'deployment.apps/live-logic',
+  'networkpolicy.networking.k8s.io/live-gateway',
+  'networkpolicy.networking.k8s.io/live-logic',
+  'networkpolicy.networking.k8s.io/live-nats',
+  'poddisruptionbudget.policy/live-gateway',
+  'poddisruptionbudget.policy/live-logic',
+  'poddisruptionbudget.policy/live-nats',
+  'secret/live-api-key',
+  'secret/live-nats-gateway',
+  'secret/live-nats-logic',
+  'secret/live-nats-server',
+  'service/live-gateway',
+  'service/live-logic',
+  'service/live-metrics',
+  'service/live-nats',
+  'service/live-nats-peers',
+  'serviceaccount/live-gateway',
+  'serviceaccount/live-logic',
+  'serviceaccount/live-nats',
+  'statefulset.apps/live-nats',
+];
+const KINDS =
+  'configmap,deployment,networkpolicy,poddisruptionbudget,secret,service,serviceaccount,statefulset,horizontalpodautoscaler';
+
+describe('the operator', () => {
+  let plane: ControlPlane;
+  let operator: ChildProcess;
+  let exit: Promise<number | null>;
+  let adminPort = 0;
+  let output = '';
+
+  before(async () => {
+    plane = await startControlPlane();
+    await apply(plane.kubectl, [crd(), ...rights()]);
+    await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=30s']);
+    [adminPort = 0] = await freePorts(1);
+    const KUBECONFIG = await plane.kubeconfigFor(`/CN=${USER}`);
+    const env = { ...process.env, ...IMAGES, KUBECONFIG, ADMIN_HOST: '127.0.0.1', ADMIN_PORT: String(adminPort) };
+    operator = spawn(process.execPath, [PROGRAM], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    for (const stream of [operator.stdout, operator.stderr])
+      stream?.setEncoding('utf8').on('data', (text: string) => {
+        output += text;
+      });
+    exit = new Promise((resolve) => operator.once('exit', resolve));
+    await until('the operator leads', () => output.includes('"leading"'), 20_000).catch((error: Error) => {
+      throw new Error(`${error.message}: ${output}`);
+    });
+  });
+  after(async () => {
+    operator?.kill('SIGKILL');
+    await plane?.stop();
+  });
+
+  async function namespace(name: string, labels: Record<string, string> = {}): Promise<void> {
+    await apply(plane.kubectl, [{ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } }]);
+  }
+  async function create(namespace: string, spec: object = {}): Promise<void> {
+    const { apiVersion, kind } = PushCluster.parse({ metadata: { name: 'live', namespace, uid: '' } });
+    await apply(plane.kubectl, [{ apiVersion, kind, metadata: { name: 'live', namespace }, spec }]);
+  }
+  async function cluster(namespace: string): Promise<PushCluster> {
+    return PushCluster.parse(
+      JSON.parse(await plane.kubectl(['get', 'pushcluster', 'live', '-n', namespace, '-o=json'])),
+    );
+  }
+  async function made(namespace: string): Promise<string[]> {
+    const args = ['get', KINDS, '-n', namespace, '-l', 'pushcluster.dev/cluster=live', '-o=name'];
+    return (await plane.kubectl(args))
+      .split('\n')
+      .filter((line) => line !== '')
+      .sort();
+  }
+  const path = (namespace: string, what: string, value: string) =>
+    plane.kubectl(['get', what, '-n', namespace, `-o=jsonpath={${value}}`]);
+
+  /** Waits until the status is about the newest generation and `holds`. */
+  async function status(namespace: string, holds: (status: Status) => boolean, deadline = 20_000): Promise<Status> {
+    let found: Status | undefined;
+    await until(
+      'the status is as expected',
+      async () => {
+        const { status, metadata } = await cluster(namespace);
+        found = status;
+        return status?.observedGeneration === metadata.generation && holds(status);
+      },
+      deadline,
+    ).catch((error: Error) => {
+      throw new Error(`${error.message}: ${JSON.stringify(found)}\n${output.slice(-3_000)}`);
+    });
+    assert.ok(found);
+    return found;
+  }
+  const condition = (status: Status, type: string) => status.conditions?.find((each) => each.type === type);
+  const writes = async () =>
+    (await plane.audit.writes()).filter(({ user, resource }) => user === USER && !resource.endsWith('/leases'));
+
+  /** Waits until the operator has written nothing for `ms`. */
+  async function quiet(ms: number): Promise<void> {
+    let count = -1;
+    let since = performance.now();
+    await until(
+      `nothing was written for ${ms} ms`,
+      async () => {
+        const now = (await writes()).length;
+        if (now !== count) since = performance.now();
+        count = now;
+        return performance.now() - since > ms;
+      },
+      30_000,
+    );
+  }
+
+  it('makes all objects of an empty spec, and says what is missing', async () => {
+    await namespace('shop');
+    await create('shop');
+    const found = await status('shop', (each) => condition(each, 'Progressing') !== undefined);
+    await until('all objects are there', async () => (await made('shop')).length >= MADE.length);
+    assert.deepEqual(await made('shop'), MADE);
+    assert.equal(condition(found, 'Available')?.status, 'False');
+    assert.equal(condition(found, 'Available')?.reason, 'NatsNotReady');
+    assert.equal(condition(found, 'Progressing')?.reason, 'Starting');
+    assert.equal(condition(found, 'Degraded')?.status, 'False');
+    assert.equal(found.version, '1.2.3');
+    assert.equal(found.gateway?.replicas, 2);
+    assert.equal(found.endpoints?.apiKeySecret, 'live-api-key');
+    assert.equal(found.endpoints?.gateway, 'ws://live-gateway.shop.svc:7777/connect');
+  });
+
+  it('writes nothing where nothing has changed, though it looks again', async () => {
+    await quiet(2_000);
+    const reconciles = await reconciled();
+    const before = (await writes()).length;
+    // A label of somebody else's makes it look, and is nobody's concern.
+    await plane.kubectl(['label', 'pushcluster', 'live', '-n', 'shop', 'team=a']);
+    await until('it has looked', async () => (await reconciled()) > reconciles);
+    await quiet(1_000);
+    assert.deepEqual((await writes()).slice(before), []);
+  });
+
+  it('repairs what others change or delete within 5 s, and keeps what it generated', async () => {
+    const key = await path('shop', 'secret/live-api-key', '.data.key');
+    await plane.kubectl(['scale', 'deployment/live-gateway', '-n', 'shop', '--replicas=7']);
+    await plane.kubectl(['delete', 'service/live-logic', '-n', 'shop']);
+    await until(
+      'both are as before',
+      async () =>
+        (await path('shop', 'deployment/live-gateway', '.spec.replicas')) === '2' &&
+        (await made('shop')).includes('service/live-logic'),
+      REPAIR_MS,
+    );
+    assert.equal(await path('shop', 'secret/live-api-key', '.data.key'), key);
+  });
+
+  it('follows kubectl scale, and deletes what is not wanted any more', async () => {
+    await plane.kubectl(['scale', 'pushcluster/live', '-n', 'shop', '--replicas=3']);
+    const patch = { spec: { nats: { url: 'nats://n:4222', prefix: 'shop' } } };
+    await plane.kubectl(['patch', 'pushcluster/live', '-n', 'shop', '--type=merge', '-p', JSON.stringify(patch)]);
+    await until('managed NATS is gone', async () => !(await made('shop')).some((each) => each.includes('nats')));
+    assert.equal(await path('shop', 'deployment/live-gateway', '.spec.replicas'), '3');
+    const found = await status('shop', () => true);
+    assert.deepEqual(found.nats, { url: 'nats://n:4222' });
+  });
+
+  it("leaves another owner's object alone, and says so until the name is free", async () => {
+    await namespace('taken');
+    await plane.kubectl(['create', 'configmap', 'live-settings', '-n', 'taken', '--from-literal=mine=yes']);
+    await create('taken');
+    const found = await status('taken', (each) => condition(each, 'Degraded')?.status === 'True');
+    const degraded = condition(found, 'Degraded');
+    assert.equal(degraded?.reason, 'NameTaken');
+    assert.match(
+      degraded?.message ?? '',
+      /ConfigMap live-settings is there already and does not belong to PushCluster live/,
+    );
+    assert.equal(await path('taken', 'configmap/live-settings', '.data.mine'), 'yes');
+    const events = await plane.kubectl([
+      'get',
+      'events',
+      '-n',
+      'taken',
+      '--field-selector=reason=NameTaken',
+      '-o=name',
+    ]);
+    assert.match(events, /event\/live\./);
+    await plane.kubectl(['delete', 'configmap', 'live-settings', '-n', 'taken']);
+    await status('taken', (each) => condition(each, 'Degraded')?.status === 'False', 30_000);
+  });
+
+  it('says what a quota refuses in the words of the API server', async () => {
+    await namespace('small');
+    const quota = { apiVersion: 'v1', kind: 'ResourceQuota', metadata: { name: 'q', namespace: 'small' } };
+    await apply(plane.kubectl, [{ ...quota, spec: { hard: { 'count/deployments.apps': '0' } } }]);
+    await until('the quota counts', async () => (await path('small', 'resourcequota/q', '.status.hard')) !== '');
+    await create('small');
+    const found = await status('small', (each) => condition(each, 'Degraded')?.status === 'True');
+    assert.equal(condition(found, 'Degraded')?.reason, 'Forbidden');
+    assert.match(condition(found, 'Degraded')?.message ?? '', /Deployment live-gateway: .*exceeded quota: q/);
+  });
+
+  it('goes on when the API server comes back', async () => {
+    await plane.apiServer.kill();
+    await plane.apiServer.start();
+    await plane.kubectl(['delete', 'service/live-logic', '-n', 'shop']);
+    await until('it is there again', async () => (await made('shop')).includes('service/live-logic'), 30_000);
+    assert.equal(operator.exitCode, null, output);
+  });
+
+  it('leaves nothing behind when a PushCluster is deleted', async () => {
+    await plane.kubectl(['delete', 'pushcluster/live', '-n', 'shop']);
+    await until('all is gone', async () => (await made('shop')).length === 0, 60_000);
+  });
+
+  it('ends with 0 at SIGTERM and gives its lease back', async () => {
+    operator.kill('SIGTERM');
+    assert.equal(await exit, 0, output);
+    assert.equal(await path('default', 'lease/pushcluster-operator', '.spec.holderIdentity'), '');
+  });
+
+  /** Reconciles that the metrics count. */
+  async function reconciled(): Promise<number> {
+    const text = await (await fetch(`http://127.0.0.1:${adminPort}/metrics`)).text();
+    return [...text.matchAll(/^pushcluster_operator_reconcile_total\{.*\} (\d+)$/gm)].reduce(
+      (sum, [, value]) => sum + Number(value),
+      0,
+    );
+  }
+});
+
+/** Exactly the rights that the operator says it needs. */
+function rights(): object[] {
+  const apiVersion = 'rbac.authorization.k8s.io/v1';
+  const subjects = [{ kind: 'User', name: USER, apiGroup: 'rbac.authorization.k8s.io' }];
+  const role = (kind: string) => ({ apiGroup: 'rbac.authorization.k8s.io', kind, name: USER });
+  const own = { name: USER, namespace: 'default' };
+  return [
+    { apiVersion, kind: 'ClusterRole', metadata: { name: USER }, rules: CLUSTER_RULES },
+    { apiVersion, kind: 'ClusterRoleBinding', metadata: { name: USER }, roleRef: role('ClusterRole'), subjects },
+    { apiVersion, kind: 'Role', metadata: own, rules: OWN_RULES },
+    { apiVersion, kind: 'RoleBinding', metadata: own, roleRef: role('Role'), subjects },
+  ];
+}
