@@ -87,7 +87,9 @@ function table(rows: Field[]): string[] {
 
 function rules(schema: Schema, path: string): string[] {
   const messages = [...new Set(messagesOf(schema))];
-  return messages.length === 0 ? [] : [`The API server refuses what is wrong in \`${path}\`, and says:`, '', ...messages.map((m) => `- ${m}`), ''];
+  return messages.length === 0
+    ? []
+    : [`The API server refuses what is wrong in \`${path}\`, and says:`, '', ...messages.map((m) => `- ${m}`), ''];
 }
 
 function messagesOf(schema: Schema): string[] {

@@ -30,6 +30,9 @@ const Workload = z.object({
       updatedReplicas: count.default(0),
       readyReplicas: count.default(0),
       terminatingReplicas: count.default(0),
+      conditions: z
+        .array(z.object({ type: z.string(), status: z.string(), message: z.string().default('') }))
+        .default([]),
     })
     .prefault({}),
 });
@@ -173,7 +176,7 @@ export class View {
         wanted: nats,
         ready: nats === 0 ? 0 : (this.workload(cluster, 'nats')?.status.readyReplicas ?? 0),
       },
-      problems,
+      problems: [...problems, ...refusedPods(cluster, { gateway, logic })],
       refusals: [],
       fdLimits: [],
       endpoints: this.#endpoints(cluster),
@@ -212,6 +215,16 @@ function podsOf(wanted: number, workload: Workload | undefined): Pods {
   const isSeen = observedGeneration >= (workload.metadata.generation ?? 0);
   const current = Math.max(0, Math.min(updatedReplicas, readyReplicas - (replicas - updatedReplicas)));
   return { wanted, ready: readyReplicas, current: isSeen ? current : 0 };
+}
+
+/** Pods that admission refuses: the Deployment itself was taken, and says so later, in the API server's words. */
+function refusedPods(cluster: PushCluster, workloads: Record<'gateway' | 'logic', Workload | undefined>): Problem[] {
+  return (['gateway', 'logic'] as const).flatMap((role) => {
+    const conditions = workloads[role]?.status.conditions ?? [];
+    const failure = conditions.find(({ type, status }) => type === 'ReplicaFailure' && status === 'True');
+    if (!failure) return [];
+    return [{ object: `Deployment ${names(cluster)[role]}`, reason: 'forbidden', message: failure.message }];
+  });
 }
 
 /** Digest or tag of an image. */

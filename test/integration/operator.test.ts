@@ -217,6 +217,17 @@ describe('the operator', () => {
     assert.match(condition(found, 'Degraded')?.message ?? '', /Deployment live-gateway: .*exceeded quota: q/);
   });
 
+  it('says which pods admission refuses, and why', async () => {
+    await namespace('restricted', { 'pod-security.kubernetes.io/enforce': 'restricted' });
+    await create('restricted', { gateway: { hostNetwork: true } });
+    const found = await status('restricted', (each) => condition(each, 'Degraded')?.status === 'True');
+    assert.equal(condition(found, 'Degraded')?.reason, 'Forbidden');
+    assert.match(
+      condition(found, 'Degraded')?.message ?? '',
+      /violates PodSecurity "restricted:latest": host namespaces/,
+    );
+  });
+
   it('goes on when the API server comes back', async () => {
     await plane.apiServer.kill();
     await plane.apiServer.start();
