@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { describe, it } from 'node:test';
+import { operatorOptions } from './options.ts';
+
+const IMAGES = { GATEWAY_IMAGE: 'gateway:1', LOGIC_IMAGE: 'logic:1', NATS_IMAGE: 'nats:1' };
+
+function run(args: readonly string[], environment: Record<string, string> = {}) {
+  const program = new URL('main.ts', import.meta.url).pathname;
+  const env = { PATH: process.env.PATH ?? '', ...environment };
+  const { status, stdout, stderr } = spawnSync(process.execPath, [program, ...args], { env, encoding: 'utf8' });
+  return { status, stdout, stderr };
+}
+
+describe("the operator's options", () => {
+  it('come from the environment, and from the command line before it', () => {
+    const environment = { ...IMAGES, ADMIN_PORT: '9', WATCH_NAMESPACE: '', LOG_LEVEL: 'warn' };
+    assert.deepEqual(operatorOptions(['--admin-port', '10', '--logic-image', 'logic:2'], environment), {
+      namespace: undefined,
+      leaseNamespace: undefined,
+      admin: { host: '0.0.0.0', port: 10 },
+      logLevel: 'warn',
+      images: { gateway: 'gateway:1', logic: 'logic:2', nats: 'nats:1' },
+    });
+  });
+
+  it('are told of by --help', () => {
+    const { status, stdout } = run(['--help']);
+    assert.equal(status, 0);
+    assert.match(stdout, /^usage: operator/);
+  });
+
+  it('are refused with a sentence where they are wrong', () => {
+    const missing = run([], { ...IMAGES, NATS_IMAGE: '' });
+    assert.equal(missing.status, 2);
+    assert.match(missing.stderr, /^operator: --nats-image \(or NATS_IMAGE\): is needed/);
+    assert.match(run(['--port', '1'], IMAGES).stderr, /Unknown option '--port'/);
+    assert.equal(run(['--admin-port', '70000'], IMAGES).status, 2);
+  });
+
+  it('are of no use without an API server to talk to', () => {
+    const { status, stderr } = run([], IMAGES);
+    assert.equal(status, 1);
+    assert.match(stderr, /^operator: there is no Kubernetes to talk to: run in a pod .* or set KUBECONFIG/);
+  });
+});
