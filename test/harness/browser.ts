@@ -20,7 +20,11 @@ export async function open(browser: Browser, url: string, options: BrowserContex
   page.on('console', (message) => {
     if (message.type() === 'error' || message.type() === 'warning') complaints.push(message.text());
   });
-  page.on('requestfailed', (request) => complaints.push(`${request.url()} ${request.failure()?.errorText}`));
+  page.on('requestfailed', (request) => {
+    const problem = request.failure()?.errorText;
+    // A reload calls off what the page before it was still fetching, such as its icon.
+    if (problem !== 'net::ERR_ABORTED') complaints.push(`${request.url()} ${problem}`);
+  });
   await page.exposeFunction('complain', (text: string) => complaints.push(text));
   await page.addInitScript(`
     addEventListener('securitypolicyviolation', ({ violatedDirective, blockedURI }) =>
