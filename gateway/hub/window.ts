@@ -30,9 +30,7 @@ export type Rules = {
   overload?: { maxRate: number; policy: 'sample' | 'dropOldest' | 'dropNewest' } | undefined;
 };
 
-/** An overload budget is counted over spans of at least this many items, so that whole items come near the rate ... */
-const BUDGET_ITEMS = 10;
-/** ... but over no more than a second for that, milliseconds. */
+/** The shortest span over which an overload budget is counted, milliseconds. */
 const BUDGET_SPAN = 1_000;
 
 /**
@@ -146,7 +144,7 @@ export class Window {
   #admit(chunk: Chunk, now: number, out: Batch[]) {
     const { maxDelay, overload } = this.#rules;
     if (!overload) return;
-    const span = Math.max(maxDelay, Math.min(BUDGET_SPAN, (BUDGET_ITEMS * 1_000) / overload.maxRate));
+    const span = Math.max(maxDelay, BUDGET_SPAN);
     if (now - this.#spanStart >= span) {
       this.#spanStart = now;
       // What is still pending was let in by the span before: it must not be charged to this one when it leaves.
