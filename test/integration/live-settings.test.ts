@@ -206,13 +206,13 @@ describe('settings that change under a thousand connections', () => {
     };
     gateway.folder.swap(JSON.stringify(wrong));
     await until('it is refused', async () => (await refused()) === before + 1);
-    assert.match(gateway.output, /gateway\.rooms.*maxx/);
+    await until('it is logged', () => /gateway\.rooms.*maxx/.test(gateway.output));
     gateway.folder.rewrite('gateway: [');
     await until('what is no YAML is refused', async () => (await refused()) === before + 2);
     const keyless = { ...settings, generation: 999, auth: { jwt: { secretFile: '/no/such/secret' } } };
     gateway.folder.rewrite(JSON.stringify(keyless));
     await until('a secret that is not there is refused', async () => (await refused()) === before + 3);
-    assert.match(gateway.output, /auth\.jwt: \/no\/such\/secret does not exist/);
+    await until('that is logged', () => /auth\.jwt: \/no\/such\/secret does not exist/.test(gateway.output));
     assert.equal(await gateway.generation(), generation);
     const [member] = await enter('a');
     await member!.join('b');
@@ -226,9 +226,13 @@ describe('settings that change under a thousand connections', () => {
       gateway: { port: 1, idleTimeout: '20s', consolePushUrl: 'http://a', rooms: { maxPerConnection: 1 } },
     });
     for (const key of ['port', 'idleTimeout', 'consolePushUrl'])
-      assert.match(gateway.output, new RegExp(`"gateway\\.${key}".*take effect at the next start`));
+      await until(`${key} is logged`, () =>
+        new RegExp(`"gateway\\.${key}".*take effect at the next start`).test(gateway.output),
+      );
     await logic.configure({ logic: { publishTimeout: '5s' } });
-    assert.match(logic.output, /"logic\.publishTimeout".*take effect at the next start/);
+    await until('publishTimeout is logged', () =>
+      /"logic\.publishTimeout".*take effect at the next start/.test(logic.output),
+    );
     const [member] = await enter('a');
     assert.equal((await member!.ask('JOIN', { room: 'b' })).type, 'ERROR', 'the rest counts');
   });
