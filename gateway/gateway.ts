@@ -3,13 +3,14 @@ import { availableParallelism, hostname } from 'node:os';
 import { STAT_INTERVAL_MS, type Stat } from '@pushcluster/protocol/control.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
-import { type Bus, BusUnavailable } from '@pushcluster/runtime/bus/bus.ts';
+import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { assertPortFree } from '@pushcluster/runtime/portProbe.ts';
 import type { SettingsFile } from '@pushcluster/runtime/settings.ts';
 import type { Registry } from 'prom-client';
 import { Addresses } from './addresses.ts';
 import { Allowances } from './allowances.ts';
+import { announce } from './announce.ts';
 import { DrainPace, share } from './drain.ts';
 import { systemClock } from './hub/clock.ts';
 import { Hub } from './hub/hub.ts';
@@ -209,11 +210,7 @@ export class Gateway {
 
   #report(leaving: boolean) {
     const stat = { ...this.#metrics.stats(), leaving } satisfies Stat;
-    try {
-      this.#options.bus.publish(this.#subjects.stat(this.name), Buffer.from(JSON.stringify(stat)));
-    } catch (error) {
-      if (!(error instanceof BusUnavailable)) throw error;
-    }
+    announce(this.#options.bus, this.#subjects.stat(this.name), stat);
   }
 }
 

@@ -2,8 +2,9 @@ import { type Answer, Command, type Question, SessionWord } from '@pushcluster/p
 import { decodePush, decodeUserPush, type Items, type Push, type PushHeader } from '@pushcluster/protocol/push.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
-import { type Bus, BusUnavailable } from '@pushcluster/runtime/bus/bus.ts';
+import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
+import { announce } from '../announce.ts';
 import { ALL, type ChannelKey, isUser, userKey } from '../channelKey.ts';
 import type { GatewayMetrics } from '../metrics.ts';
 import type { ShardAnswer, ShardMessage } from '../wire.ts';
@@ -317,14 +318,8 @@ export class Hub {
   }
 
   #answer(question: Question) {
-    const reply = (answer: Answer) => {
-      try {
-        this.#options.bus.publish(question.reply, Buffer.from(JSON.stringify(answer)));
-      } catch (error) {
-        // The asker goes on without: it says how many answered.
-        if (!(error instanceof BusUnavailable)) throw error;
-      }
-    };
+    // Where the bus is away the asker goes on without: it says how many answered.
+    const reply = (answer: Answer) => announce(this.#options.bus, question.reply, answer);
     const { gateway } = this.#options;
     if (question.type === 'stats') {
       const stats = this.#options.metrics.stats();
@@ -341,12 +336,8 @@ export class Hub {
   #opened(link: HubLink, user: string, at: number) {
     for (const other of this.#links) if (other !== link) other.send({ type: 'replaced', user, at });
     const word = { gateway: this.#options.gateway, user, at } satisfies SessionWord;
-    try {
-      this.#options.bus.publish(this.#subjects.session, Buffer.from(JSON.stringify(word)));
-    } catch (error) {
-      if (!(error instanceof BusUnavailable)) throw error;
+    if (!announce(this.#options.bus, this.#subjects.session, word))
       this.#options.log.warn({ user }, 'the bus is away: older sessions of the user on other gateways stay');
-    }
   }
 
   #session(bytes: Uint8Array) {
