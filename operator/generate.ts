@@ -1,16 +1,19 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { CRD_FILE, crdText } from './api/crd.ts';
+import { CHART_CRD_FILE, CRD_FILE, crdText } from './api/crd.ts';
 import { REFERENCE_FILE, referenceText } from './api/reference.ts';
 import { CHANGES_FILE, changesText } from './pushcluster/changes.ts';
+import { RULES_FILES } from './rbac.ts';
 
-/** `npm run crd -w @pushcluster/operator`: writes the CRD and the pages about it, all made of the schema. */
+/** `npm run crd -w @pushcluster/operator`: writes the CRD, the pages about it, and what the chart has of both and of rights. */
 
 const root = new URL('../', import.meta.url);
 for (const [file, text] of [
   [CRD_FILE, crdText()],
+  [CHART_CRD_FILE, crdText()],
   [REFERENCE_FILE, referenceText()],
   [CHANGES_FILE, changesText()],
+  ...RULES_FILES,
 ] as const) {
   const path = new URL(file, root).pathname;
   mkdirSync(dirname(path), { recursive: true });

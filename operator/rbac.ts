@@ -1,3 +1,4 @@
+import { stringify } from 'yaml';
 import { GROUP, PLURAL } from './api/pushCluster.ts';
 import { kindOf } from './kube/objects.ts';
 import { MADE_KINDS } from './pushcluster/desired/desired.ts';
@@ -18,6 +19,16 @@ export const CLUSTER_RULES: readonly PolicyRule[] = [
 
 /** What it may do in its own namespace: be the leader. */
 export const OWN_RULES: readonly PolicyRule[] = [rule('coordination.k8s.io', 'leases', ['get', 'create', 'update'])];
+
+/** The rules as the chart has them, by file from the root of the project. */
+export const RULES_FILES: readonly (readonly [file: string, text: string])[] = [
+  ['charts/pushcluster/files/watched-rules.yaml', rulesText(CLUSTER_RULES)],
+  ['charts/pushcluster/files/own-rules.yaml', rulesText(OWN_RULES)],
+];
+
+function rulesText(rules: readonly PolicyRule[]): string {
+  return `# Made by \`npm run crd -w @pushcluster/operator\` from operator/rbac.ts.\n${stringify(rules, { lineWidth: 120 })}`;
+}
 
 function rule(group: string, resource: string, verbs: string[]): PolicyRule {
   return { apiGroups: [group], resources: [resource], verbs };

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { z } from 'zod';
-import { CRD_FILE, crd, crdText, type Schema, structural } from './crd.ts';
+import { CHART_CRD_FILE, CRD_FILE, crd, crdText, type Schema, structural } from './crd.ts';
 import { PushCluster, Spec } from './pushCluster.ts';
 import { REFERENCE_FILE, referenceText } from './reference.ts';
 
@@ -33,6 +33,7 @@ describe('the CRD', () => {
 
   it('is checked in as the schema makes it: npm run crd -w @pushcluster/operator', () => {
     assert.equal(file(CRD_FILE), crdText());
+    assert.equal(file(CHART_CRD_FILE), crdText());
   });
 
   it('has a reference page as the schema makes it: npm run crd -w @pushcluster/operator', () => {

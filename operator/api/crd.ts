@@ -50,6 +50,8 @@ const KEYS = [
 
 /** Where the CRD is kept, from the root of the project. */
 export const CRD_FILE = `crds/${PLURAL}.${GROUP}.yaml`;
+/** The same inside the chart, which can't reach outside of itself. */
+export const CHART_CRD_FILE = 'charts/pushcluster/files/crd.yaml';
 
 /** The CustomResourceDefinition. */
 export function crd() {

@@ -1,0 +1,55 @@
+{{/* What all names begin with: the release's, and the chart's where the release's doesn't say it. */}}
+{{- define "pushcluster.fullname" -}}
+{{- $name := .Values.nameOverride | default .Chart.Name -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "pushcluster.operator" -}}
+{{ include "pushcluster.fullname" . }}-operator
+{{- end -}}
+
+{{- define "pushcluster.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{ .Values.serviceAccount.name | default (include "pushcluster.operator" .) }}
+{{- else -}}
+{{ .Values.serviceAccount.name | default "default" }}
+{{- end -}}
+{{- end -}}
+
+{{/* What tells the operator's pods from all others. */}}
+{{- define "pushcluster.selectorLabels" -}}
+app.kubernetes.io/name: pushcluster-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{/* Labels of all that the chart makes, but for what tells its parts apart: app.kubernetes.io/name and component. */}}
+{{- define "pushcluster.commonLabels" -}}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: pushcluster
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* Labels of what belongs to the operator. */}}
+{{- define "pushcluster.labels" -}}
+app.kubernetes.io/name: pushcluster-operator
+app.kubernetes.io/component: operator
+{{ include "pushcluster.commonLabels" . }}
+{{- end -}}
+
+{{/* The reference of an image: (dict "root" $ "image" .Values.images.NAME) */}}
+{{- define "pushcluster.image" -}}
+{{- $name := printf "%s/%s" .root.Values.images.registry .image.repository -}}
+{{- if .image.digest -}}
+{{ $name }}@{{ .image.digest }}
+{{- else -}}
+{{ $name }}:{{ .image.tag | default .root.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
