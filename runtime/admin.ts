@@ -7,7 +7,7 @@ const PROBE_TIMEOUT_MS = 900;
 const COLLECT_TIMEOUT_MS = 2_000;
 
 /** What the event loop's delay histogram wakes up for, instead of prom-client's 10 ms: an idle process stays idle. */
-const LOOP_PRECISION_MS = 100;
+const LOOP_PRECISION_MS = 500;
 
 export type AdminOptions = {
   host: string;
@@ -37,7 +37,7 @@ export async function startAdmin(options: AdminOptions): Promise<Admin> {
     {
       headersTimeout: 3_000,
       requestTimeout: 3_000,
-      connectionsCheckingInterval: 500,
+      connectionsCheckingInterval: 3_000,
       keepAliveTimeout: 65_000,
       maxHeaderSize: 8_192,
     },

@@ -15,8 +15,8 @@ const REPORT_MS = 1_000;
 const DRAIN_REPORT_MS = 100;
 /** Between two looks at resident memory, which reads /proc. */
 const RSS_MS = 10_000;
-/** The engine's own resolution of the loop's delay, milliseconds. */
-const LAG_RESOLUTION = 100;
+/** How often the loop's delay is sampled, milliseconds: each sample wakes an idle shard. */
+const LAG_RESOLUTION = 500;
 /** Descriptors that are not connections: the hub's socket, listeners, the loop, files. */
 const RESERVED_FDS = 64;
 
