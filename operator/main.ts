@@ -41,7 +41,7 @@ try {
   const queue = new WorkQueue();
   const view = new View({
     client,
-    ...(options.namespace === undefined ? {} : { namespace: options.namespace }),
+    namespaces: options.namespaces,
     serviceMonitors: await client.serves(KINDS.serviceMonitors),
     onKey: (key) => queue.add(key),
     onGone: (ref) => applier.forget(ref),
@@ -87,7 +87,7 @@ try {
   });
   view.start();
   elector.start();
-  log.info({ identity, namespace: options.namespace ?? 'all', admin: admin.port }, 'operator is up');
+  log.info({ identity, namespaces: options.namespaces, admin: admin.port }, 'operator is up');
   if (await elector.whenElected()) {
     log.info({ identity }, 'leading');
     controller.start();

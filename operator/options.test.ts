@@ -14,9 +14,9 @@ function run(args: readonly string[], environment: Record<string, string> = {}) 
 
 describe("the operator's options", () => {
   it('come from the environment, and from the command line before it', () => {
-    const environment = { ...IMAGES, ADMIN_PORT: '9', WATCH_NAMESPACE: '', LOG_LEVEL: 'warn' };
+    const environment = { ...IMAGES, ADMIN_PORT: '9', WATCH_NAMESPACES: 'a, b,a', LOG_LEVEL: 'warn' };
     assert.deepEqual(operatorOptions(['--admin-port', '10', '--logic-image', 'logic:2'], environment), {
-      namespace: undefined,
+      namespaces: ['a', 'b'],
       leaseNamespace: undefined,
       admin: { host: '0.0.0.0', port: 10 },
       logLevel: 'warn',

@@ -4,8 +4,8 @@ import { z } from 'zod';
 import type { Images } from './pushcluster/desired/context.ts';
 
 export type OperatorOptions = {
-  /** Whose PushClusters it deals with; all namespaces where absent. */
-  namespace: string | undefined;
+  /** Whose PushClusters it deals with; all where empty. */
+  namespaces: readonly string[];
   /** Its own where absent. */
   leaseNamespace: string | undefined;
   admin: { host: string; port: number };
@@ -21,7 +21,7 @@ KUBECONFIG says.
   --gateway-image IMAGE   of PushClusters that name none                GATEWAY_IMAGE
   --logic-image IMAGE     of PushClusters that name none                LOGIC_IMAGE
   --nats-image IMAGE      of PushClusters that name none                NATS_IMAGE
-  --namespace NAME        PushClusters of this namespace only           WATCH_NAMESPACE
+  --namespaces NAME,NAME  PushClusters of these only; default: all      WATCH_NAMESPACES
   --lease-namespace NAME  where the leader's Lease is; default: its own LEASE_NAMESPACE
   --admin-host ADDRESS    metrics and probes; default 0.0.0.0           ADMIN_HOST
   --admin-port PORT       metrics and probes; default 9090              ADMIN_PORT
@@ -36,7 +36,11 @@ const Values = z.object({
   'gateway-image': image,
   'logic-image': image,
   'nats-image': image,
-  namespace: z.string().optional(),
+  namespaces: z
+    .string()
+    .default('')
+    .transform((names) => names.split(',').map((name) => name.trim()))
+    .transform((names) => [...new Set(names.filter((name) => name !== ''))]),
   'lease-namespace': z.string().optional(),
   'admin-host': z.string().default('0.0.0.0'),
   'admin-port': z.coerce.number().int().min(0).max(65_535).default(9_090),
@@ -47,7 +51,7 @@ const VARIABLES = {
   'gateway-image': 'GATEWAY_IMAGE',
   'logic-image': 'LOGIC_IMAGE',
   'nats-image': 'NATS_IMAGE',
-  namespace: 'WATCH_NAMESPACE',
+  namespaces: 'WATCH_NAMESPACES',
   'lease-namespace': 'LEASE_NAMESPACE',
   'admin-host': 'ADMIN_HOST',
   'admin-port': 'ADMIN_PORT',
@@ -64,7 +68,7 @@ export function operatorOptions(argv: readonly string[], environment: NodeJS.Pro
         'gateway-image': text,
         'logic-image': text,
         'nats-image': text,
-        namespace: text,
+        namespaces: text,
         'lease-namespace': text,
         'admin-host': text,
         'admin-port': text,
@@ -92,7 +96,7 @@ export function operatorOptions(argv: readonly string[], environment: NodeJS.Pro
       );
     const { data } = found;
     return {
-      namespace: data.namespace,
+      namespaces: data.namespaces,
       leaseNamespace: data['lease-namespace'],
       admin: { host: data['admin-host'], port: data['admin-port'] },
       logLevel: data['log-level'],

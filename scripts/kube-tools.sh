@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prints the folder of the Kubernetes programs that the tests run. They are built once with Go under ~/.cache/pushcluster.
-#   kube-tools.sh control-plane   etcd, kube-apiserver, kube-controller-manager, kubectl (what `make test` needs)
-#   kube-tools.sh cluster         those, kubelet, kube-proxy, kube-scheduler, containerd, CoreDNS, metrics-server, helm
+#   kube-tools.sh control-plane   etcd, kube-apiserver, kube-controller-manager, kubectl, helm (what `make test` needs)
+#   kube-tools.sh cluster         those, kubelet, kube-proxy, kube-scheduler, containerd, CoreDNS, metrics-server
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,8 +16,8 @@ die() { say "$*"; exit 1; }
 
 sources=test/harness/kube/tools
 case "${1:-}" in
-  control-plane) wanted=(kube) ;;
-  cluster) wanted=(kube containerd coredns metrics-server helm pause) ;;
+  control-plane) wanted=(kube helm) ;;
+  cluster) wanted=(kube helm containerd coredns metrics-server pause) ;;
   *) die "usage: scripts/kube-tools.sh control-plane|cluster" ;;
 esac
 

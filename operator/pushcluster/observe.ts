@@ -4,7 +4,8 @@ import type { Client } from '../kube/client.ts';
 import { itself, ownersOfKind } from '../kube/controller.ts';
 import type { KubeError } from '../kube/errors.ts';
 import { KINDS, type Kind, type KubeObject, keyOf, kindOf, type Ref } from '../kube/objects.ts';
-import { type Change, Reflector } from '../kube/reflector.ts';
+import { Reflected } from '../kube/reflected.ts';
+import type { Change, Reflector } from '../kube/reflector.ts';
 import { managedNats, natsServers } from './desired/bus.ts';
 import type { Images } from './desired/context.ts';
 import { MADE_KINDS } from './desired/desired.ts';
@@ -48,8 +49,8 @@ const Secret = z.object({ data: z.record(z.string(), z.string()).default({}) });
 
 export type ViewOptions = {
   client: Client;
-  /** All namespaces where absent. */
-  namespace?: string;
+  /** All where empty. */
+  namespaces: readonly string[];
   /** Whether the API server knows ServiceMonitors. */
   serviceMonitors: boolean;
   /** Called with the key of a PushCluster that is to be looked at. */
@@ -64,16 +65,15 @@ export class View {
   readonly reflectors: readonly Reflector[];
   readonly serviceMonitors: boolean;
   readonly #client: Client;
-  readonly #clusters: Reflector;
-  readonly #pods: Reflector;
-  readonly #made: ReadonlyMap<string, Reflector>;
+  readonly #clusters: Reflected;
+  readonly #pods: Reflected;
+  readonly #made: ReadonlyMap<string, Reflected>;
 
-  constructor({ client, namespace, serviceMonitors, onKey, onGone, onTrouble }: ViewOptions) {
+  constructor({ client, namespaces, serviceMonitors, onKey, onGone, onTrouble }: ViewOptions) {
     const reflect = (kind: Kind, onChange: (change: Change) => void, more: { labelSelector?: string } = {}) =>
-      new Reflector({
+      new Reflected(namespaces, {
         client,
         kind,
-        ...(namespace === undefined ? {} : { namespace }),
         // Tells whose the number of logic pods is.
         managedFields: kind === KINDS.deployments,
         onChange,
@@ -96,7 +96,7 @@ export class View {
     this.#pods = reflect(KINDS.pods, (change) => change.type === 'added' && ofPod(change), { labelSelector });
     const kinds = MADE_KINDS.map(kindOf).filter((kind) => serviceMonitors || kind !== KINDS.serviceMonitors);
     this.#made = new Map(kinds.map((kind) => [kind.kind, reflect(kind, made, { labelSelector })]));
-    this.reflectors = [this.#clusters, this.#pods, ...this.#made.values()];
+    this.reflectors = [this.#clusters, this.#pods, ...this.#made.values()].flatMap(({ reflectors }) => reflectors);
   }
 
   start(): void {
