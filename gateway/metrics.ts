@@ -162,11 +162,16 @@ export class GatewayMetrics {
     );
     this.#shardGauge('shard_connections', 'Connections of one shard.', (counts) => counts.connections);
     this.#shardGauge('shard_resident_memory_bytes', "Resident memory of one shard's process.", (counts) => counts.rss);
-    this.#shardGauge(
-      'shard_cpu_seconds',
-      "CPU time of one shard's process since its start.",
-      (counts) => counts.cpuSeconds,
-    );
+    new Counter({
+      name: `${PREFIX}shard_cpu_seconds_total`,
+      help: "CPU time of one shard's process since its start; a new process begins at 0.",
+      labelNames: ['shard'],
+      registers: [this.#registry],
+      collect() {
+        this.reset();
+        for (const [shard, counts] of view.shards().entries()) if (counts) this.inc({ shard }, counts.cpuSeconds);
+      },
+    });
   }
 
   #shardGauge(name: string, help: string, read: (counts: ShardCounts) => number) {
