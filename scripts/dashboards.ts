@@ -1,0 +1,35 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Dashboard } from '@grafana/schema';
+import { gatewayDashboard } from './dashboards/gateway.ts';
+import { logicAndBus } from './dashboards/logicAndBus.ts';
+import { operatorDashboard } from './dashboards/operator.ts';
+import { overview } from './dashboards/overview.ts';
+
+/** `node scripts/dashboards.ts`: writes the chart's dashboards as Grafana reads them. */
+
+const FOLDER = join(import.meta.dirname, '..', 'charts', 'pushcluster', 'dashboards');
+
+/** By the name of their file. */
+export const DASHBOARDS: Readonly<Record<string, Dashboard>> = {
+  'overview.json': overview,
+  'gateway.json': gatewayDashboard,
+  'logic-and-bus.json': logicAndBus,
+  'operator.json': operatorDashboard,
+};
+
+if (import.meta.main) {
+  mkdirSync(FOLDER, { recursive: true });
+  for (const [name, dashboard] of Object.entries(DASHBOARDS))
+    writeFileSync(join(FOLDER, name), dashboardText(dashboard));
+}
+
+/** A dashboard's file. */
+export function dashboardText(dashboard: Dashboard): string {
+  return `${JSON.stringify(dashboard, null, 2)}\n`;
+}
+
+/** The text that is checked in. */
+export function checkedIn(name: string): string {
+  return readFileSync(join(FOLDER, name), 'utf8');
+}

@@ -1,0 +1,83 @@
+import type { VariableModel } from '@grafana/schema';
+import { choiceVariable, labelVariable } from './panels.ts';
+
+/**
+ * How dashboards choose series. The operator's ServiceMonitor gives targets these labels; docs/metrics.md has the scrape
+ * configuration that does the same without it.
+ */
+
+const CHOSEN = 'namespace=~"$namespace",pushcluster_dev_cluster=~"$cluster"';
+/** Of the operator's own series: there, `namespace` is the operator's. */
+const CHOSEN_CLUSTERS = 'cluster_namespace=~"$namespace",cluster_name=~"$cluster"';
+
+/** Labels that make one cluster, for `by (...)`. */
+export const PER_CLUSTER = 'namespace, pushcluster_dev_cluster';
+export const PER_POD = 'namespace, pod';
+export const CLUSTER_LEGEND = '{{namespace}}/{{pushcluster_dev_cluster}}';
+
+/**
+ * Bytes of Ethernet, IP and TCP (with timestamps) around each frame: 14 + 20 + 32. Large frames take several packets, and
+ * TLS adds some more: the figure is a little low there.
+ */
+const HEADER_BYTES = 66;
+
+/** Series of gateways and logic in the chosen clusters. @param more further matchers */
+export function chosen(metric: string, more = ''): string {
+  return `${metric}{${CHOSEN}${more === '' ? '' : `,${more}`}}`;
+}
+
+/** Series that the operator has of the chosen clusters. */
+export function clusters(metric: string, more = ''): string {
+  return `${metric}{${CHOSEN_CLUSTERS}${more === '' ? '' : `,${more}`}}`;
+}
+
+export function gateway(name: string, more = ''): string {
+  return chosen(`pushcluster_gateway_${name}`, more);
+}
+
+export function logic(name: string, more = ''): string {
+  return chosen(`pushcluster_logic_${name}`, more);
+}
+
+/** A counter's growth a second. */
+export function rate(counter: string): string {
+  return `rate(${counter}[$__rate_interval])`;
+}
+
+/** A quantile of a histogram. @param histogram its name without `_bucket`, as a function of the suffix */
+export function quantile(q: number, bucket: string, by = ''): string {
+  return `histogram_quantile(${q}, sum by (${by === '' ? 'le' : `${by}, le`}) (${rate(bucket)}))`;
+}
+
+/** CPU seconds a second of a gateway pod: its hub and its shards. */
+export const GATEWAY_CPU = `sum by (${PER_POD}) (${rate(gateway('shard_cpu_seconds_total'))}) + on (${PER_POD}) sum by (${PER_POD}) (${rate(chosen('process_cpu_seconds_total', 'app_kubernetes_io_component="gateway"'))})`;
+
+/** Resident bytes of a gateway pod: its hub and its shards. */
+export const GATEWAY_MEMORY = `sum by (${PER_POD}) (${gateway('shard_resident_memory_bytes')}) + on (${PER_POD}) sum by (${PER_POD}) (${chosen('process_resident_memory_bytes', 'app_kubernetes_io_component="gateway"')})`;
+
+/** Bytes a second that a gateway pod puts on the wire, headers included. */
+export const GATEWAY_WIRE = `sum by (${PER_POD}) (${rate(gateway('bytes_sent_total'))} + ${HEADER_BYTES} * ${rate(gateway('frames_sent_total'))})`;
+
+export const CLUSTER_VARIABLES: readonly VariableModel[] = [
+  labelVariable('namespace', 'Namespace', 'label_values(pushcluster_gateway_connections, namespace)'),
+  labelVariable(
+    'cluster',
+    'PushCluster',
+    'label_values(pushcluster_gateway_connections{namespace=~"$namespace"}, pushcluster_dev_cluster)',
+  ),
+];
+
+export const POD_VARIABLE: VariableModel = labelVariable(
+  'pod',
+  'Gateway',
+  'label_values(pushcluster_gateway_connections{namespace=~"$namespace",pushcluster_dev_cluster=~"$cluster"}, pod)',
+);
+
+/** No pod can know what the wire outside its node carries: a veth says 10 Gbit/s whatever the card does. */
+export const LINE_RATE_VARIABLE: VariableModel = choiceVariable('line_rate', 'Line rate of a node', {
+  '10 Gbit/s': '1.25e9',
+  '1 Gbit/s': '1.25e8',
+  '25 Gbit/s': '3.125e9',
+  '40 Gbit/s': '5e9',
+  '100 Gbit/s': '1.25e10',
+});
