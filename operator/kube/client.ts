@@ -40,6 +40,7 @@ export class Client {
   readonly #transport: Transport;
   readonly #guard: WriteGuard | undefined;
   readonly #timeout: number;
+  readonly #fieldManager: string;
   /** Requests sent: reads, writes and watches. */
   readonly counts: { reads: number; writes: number; watches: number };
 
@@ -48,12 +49,14 @@ export class Client {
     {
       guard,
       timeout = REQUEST_TIMEOUT_MS,
+      fieldManager = FIELD_MANAGER,
       counts = { reads: 0, writes: 0, watches: 0 },
-    }: { guard?: WriteGuard; timeout?: number; counts?: Client['counts'] } = {},
+    }: { guard?: WriteGuard; timeout?: number; fieldManager?: string; counts?: Client['counts'] } = {},
   ) {
     this.#transport = transport;
     this.#guard = guard;
     this.#timeout = timeout;
+    this.#fieldManager = fieldManager;
     this.counts = counts;
   }
 
@@ -64,7 +67,7 @@ export class Client {
 
   /** The same client, whose every write asks `guard` first, and once more when it is about to go out. */
   guarded(guard: WriteGuard, timeout = this.#timeout): Client {
-    return new Client(this.#transport, { guard, timeout, counts: this.counts });
+    return new Client(this.#transport, { guard, timeout, fieldManager: this.#fieldManager, counts: this.counts });
   }
 
   /** The object, or undefined where there is none. */
@@ -114,28 +117,33 @@ export class Client {
   /** Makes an object that must not be there yet. */
   async create(object: Ref): Promise<KubeObject> {
     const { name: _, ...place } = object.metadata;
-    const path = withQuery(pathOf(kindOf(object), place), { fieldManager: FIELD_MANAGER });
+    const path = withQuery(pathOf(kindOf(object), place), { fieldManager: this.#fieldManager });
     return objectOf(await this.#write('POST', path, object), kindOf(object));
   }
 
   /** Replaces an object as a whole; a conflict where it has changed since its resourceVersion. */
   async replace(object: Ref): Promise<KubeObject> {
-    const path = withQuery(pathOf(kindOf(object), object.metadata), { fieldManager: FIELD_MANAGER });
+    const path = withQuery(pathOf(kindOf(object), object.metadata), { fieldManager: this.#fieldManager });
     return objectOf(await this.#write('PUT', path, object), kindOf(object));
   }
 
   /** Changes single fields (JSON merge patch): for annotations of pods, which others own. */
   async patch(ref: Ref, change: object): Promise<KubeObject> {
-    const path = withQuery(pathOf(kindOf(ref), ref.metadata), { fieldManager: FIELD_MANAGER });
+    const path = withQuery(pathOf(kindOf(ref), ref.metadata), { fieldManager: this.#fieldManager });
     return objectOf(await this.#write('PATCH', path, change, 'application/merge-patch+json'), kindOf(ref));
   }
 
   /**
-   * Deletes an object, and what it owns in the background. False where there was none.
+   * Deletes an object, and what it owns. False where there was none.
    * @param preconditions a conflict where the object is another one by now
+   * @param propagationPolicy what it owns goes after it (Background), or before it (Foreground)
    */
-  async delete(ref: Ref, preconditions: { uid?: string; resourceVersion?: string } = {}): Promise<boolean> {
-    const options = { apiVersion: 'v1', kind: 'DeleteOptions', propagationPolicy: 'Background', preconditions };
+  async delete(
+    ref: Ref,
+    preconditions: { uid?: string; resourceVersion?: string } = {},
+    propagationPolicy: 'Background' | 'Foreground' = 'Background',
+  ): Promise<boolean> {
+    const options = { apiVersion: 'v1', kind: 'DeleteOptions', propagationPolicy, preconditions };
     try {
       await this.#write('DELETE', pathOf(kindOf(ref), ref.metadata), options);
       return true;
@@ -143,6 +151,13 @@ export class Client {
       if (isKubeError(error, 'notFound')) return false;
       throw error;
     }
+  }
+
+  /** Puts a question that is an object, such as a SubjectAccessReview, and returns it with its answer. It writes nothing. */
+  ask(path: string, question: object): Promise<unknown> {
+    this.counts.reads++;
+    const body = JSON.stringify(question);
+    return this.#json({ method: 'POST', path, body, signal: AbortSignal.timeout(this.#timeout) });
   }
 
   /** Whether the API has a kind: ServiceMonitors are there only where Prometheus' operator is. */
@@ -165,7 +180,7 @@ export class Client {
   }
 
   async #apply(object: Ref, path: string, dryRun: boolean): Promise<KubeObject> {
-    const query = { fieldManager: FIELD_MANAGER, force: true, dryRun: dryRun ? 'All' : undefined };
+    const query = { fieldManager: this.#fieldManager, force: true, dryRun: dryRun ? 'All' : undefined };
     // JSON is YAML too.
     const answer = await this.#write('PATCH', withQuery(path, query), object, 'application/apply-patch+yaml');
     return objectOf(answer, kindOf(object));

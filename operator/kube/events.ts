@@ -39,6 +39,7 @@ export class EventRecorder {
   readonly counts = { written: 0, repeated: 0, limited: 0, dropped: 0, failed: 0 };
   readonly #client: Client;
   readonly #instance: string;
+  readonly #controller: string;
   readonly #clock: Clock;
   readonly #onTrouble: (error: unknown) => void;
   readonly #series = new Map<string, Series>();
@@ -50,10 +51,15 @@ export class EventRecorder {
   constructor(
     client: Client,
     instance: string,
-    { clock = systemClock, onTrouble = () => {} }: { clock?: Clock; onTrouble?: (error: unknown) => void } = {},
+    {
+      clock = systemClock,
+      onTrouble = () => {},
+      controller = 'pushcluster.dev/operator',
+    }: { clock?: Clock; onTrouble?: (error: unknown) => void; controller?: string } = {},
   ) {
     this.#client = client;
     this.#instance = instance;
+    this.#controller = controller;
     this.#clock = clock;
     this.#onTrouble = onTrouble;
   }
@@ -117,7 +123,7 @@ export class EventRecorder {
       ...kindOfEvent,
       metadata: place,
       eventTime: microTime(this.#clock.wall()),
-      reportingController: 'pushcluster.dev/operator',
+      reportingController: this.#controller,
       reportingInstance: this.#instance.slice(0, 128),
       type,
       reason,

@@ -50,6 +50,7 @@ export const KINDS = {
   pushClusters: kind(API_VERSION, KIND, PLURAL),
   deployments: kind('apps/v1', 'Deployment', 'deployments'),
   replicaSets: kind('apps/v1', 'ReplicaSet', 'replicasets'),
+  daemonSets: kind('apps/v1', 'DaemonSet', 'daemonsets'),
   statefulSets: kind('apps/v1', 'StatefulSet', 'statefulsets'),
   pods: kind('v1', 'Pod', 'pods'),
   services: kind('v1', 'Service', 'services'),
@@ -66,6 +67,7 @@ export const KINDS = {
   horizontalPodAutoscalers: kind('autoscaling/v2', 'HorizontalPodAutoscaler', 'horizontalpodautoscalers'),
   leases: kind('coordination.k8s.io/v1', 'Lease', 'leases'),
   events: kind('events.k8s.io/v1', 'Event', 'events'),
+  apiServices: kind('apiregistration.k8s.io/v1', 'APIService', 'apiservices', false),
   serviceMonitors: kind('monitoring.coreos.com/v1', 'ServiceMonitor', 'servicemonitors'),
   prometheusRules: kind('monitoring.coreos.com/v1', 'PrometheusRule', 'prometheusrules'),
 } satisfies Record<string, Kind>;

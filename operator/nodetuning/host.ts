@@ -1,0 +1,157 @@
+import { execFile } from 'node:child_process';
+import { constants, readdir, readFile, realpath, writeFile } from 'node:fs/promises';
+import { totalmem } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { bitmap, hexOf } from './cpus.ts';
+
+/** What can't be set here, and why: it is said, and is no failure. */
+export class NotApplicable extends Error {
+  override readonly name = 'NotApplicable';
+}
+
+export type Direction = 'rx' | 'tx';
+export type Ring = { now: number; most: number };
+
+/**
+ * What can be set on a node, by name: a sysctl (`net.ipv4.tcp_wmem`), CPUs of a queue (`eth0 rx-0 rps_cpus`), a ring buffer
+ * (`eth0 rx ring`). Its files are found below a folder, so that tests can bring their own.
+ */
+export class Host {
+  readonly #root: string;
+  readonly #ethtool: string;
+  /** Bytes of memory. */
+  readonly memory: number;
+
+  constructor({
+    root = '/',
+    ethtool = 'ethtool',
+    memory = totalmem(),
+  }: { root?: string; ethtool?: string; memory?: number } = {}) {
+    this.#root = root;
+    this.#ethtool = ethtool;
+    this.memory = memory;
+  }
+
+  /** Throws NotApplicable where the node has no such thing. */
+  async read(name: string): Promise<string> {
+    const target = targetOf(name);
+    if (target.kind === 'ring') return String((await this.ring(target.device, target.direction)).now);
+    const text = await this.#text(target.path);
+    return target.kind === 'cpus' ? hexOf(bitmap(text)) : text.split(/\s+/).join(' ');
+  }
+
+  /** Throws NotApplicable where the node doesn't let it be set, and Error where the kernel refuses the value. */
+  async write(name: string, value: string): Promise<void> {
+    const target = targetOf(name);
+    if (target.kind === 'ring') {
+      await this.#run(target.device, '-G', target.device, target.direction, value);
+      return;
+    }
+    try {
+      // A file that is not there must not come to be.
+      await writeFile(join(this.#root, target.path), value, { flag: constants.O_WRONLY | constants.O_TRUNC });
+    } catch (error) {
+      const code = codeOf(error);
+      if (code === 'ENOENT') throw new NotApplicable('this kernel has no such setting for it');
+      if (code === 'EACCES' || code === 'EPERM')
+        throw new NotApplicable("it can only be read here: it is set in the machine's first network namespace");
+      throw new Error(`the kernel refuses ${value} (${code})`, { cause: error });
+    }
+  }
+
+  async ring(device: string, direction: Direction): Promise<Ring> {
+    const text = await this.#run(device, '-g', device);
+    const [most, now] = [...text.matchAll(new RegExp(`^${direction.toUpperCase()}:\\s+(\\d+)$`, 'gm'))].map((found) =>
+      Number(found[1]),
+    );
+    if (most === undefined || now === undefined) throw new NotApplicable(`${device} has no ${direction} ring to size`);
+    return { now, most };
+  }
+
+  /** Names of all network interfaces. */
+  async devices(): Promise<string[]> {
+    return (await this.#list('sys/class/net')).sort();
+  }
+
+  /** Whether there is a card behind it, as there is none behind a veth, a bridge or a tunnel. */
+  async isCard(device: string): Promise<boolean> {
+    const path = await realpath(join(this.#root, 'sys/class/net', device)).catch(() => '');
+    return path !== '' && !path.includes('/devices/virtual/');
+  }
+
+  /** `rx-0`, `rx-1`, … in their order. */
+  async queues(device: string, direction: Direction): Promise<string[]> {
+    const all = await this.#list(`sys/class/net/${device}/queues`);
+    return all
+      .filter((each) => each.startsWith(`${direction}-`))
+      .sort((one, other) => Number(one.slice(3)) - Number(other.slice(3)));
+  }
+
+  /** CPUs that run, as the kernel lists them: 0-7. */
+  cpus(): Promise<string> {
+    return this.#text('sys/devices/system/cpu/online');
+  }
+
+  /** CPUs whose memory the card is at; all that run where it doesn't say. */
+  async cpusNear(device: string): Promise<string> {
+    const near = await this.#text(`sys/class/net/${device}/device/local_cpulist`).catch(() => '');
+    return near || this.cpus();
+  }
+
+  /** Another one after each start of the machine, when the kernel has forgotten all that was set. */
+  bootId(): Promise<string> {
+    return this.#text('proc/sys/kernel/random/boot_id');
+  }
+
+  async #text(path: string): Promise<string> {
+    try {
+      return (await readFile(join(this.#root, path), 'utf8')).trim();
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT')
+        throw new NotApplicable('this kernel, or this network namespace, does not have it');
+      throw error;
+    }
+  }
+
+  async #list(path: string): Promise<string[]> {
+    try {
+      return await readdir(join(this.#root, path));
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return [];
+      throw error;
+    }
+  }
+
+  async #run(device: string, ...args: string[]): Promise<string> {
+    try {
+      return (await promisify(execFile)(this.#ethtool, args, { timeout: 10_000 })).stdout;
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') throw new NotApplicable('there is no ethtool here');
+      const said = error instanceof Error && 'stderr' in error ? String(error.stderr).trim() : '';
+      if (/not supported|no such device/i.test(said))
+        throw new NotApplicable(`${device} has no ring buffers that can be sized`);
+      throw new Error(`ethtool ${args.join(' ')}: ${said || String(error)}`, { cause: error });
+    }
+  }
+}
+
+type Target =
+  | { kind: 'sysctl'; path: string }
+  | { kind: 'cpus'; path: string }
+  | { kind: 'ring'; device: string; direction: Direction };
+
+/** Throws where the name is none of those above: names also come from a file on the node. */
+function targetOf(name: string): Target {
+  if (/^[a-z0-9_-]+(\.[a-z0-9_-]+)+$/.test(name))
+    return { kind: 'sysctl', path: `proc/sys/${name.replaceAll('.', '/')}` };
+  const [, device, what] =
+    /^((?!\.\.? )[\w.:-]{1,15}) (rx-\d+ rps_cpus|tx-\d+ xps_cpus|rx ring|tx ring)$/.exec(name) ?? [];
+  if (device === undefined || what === undefined) throw new Error(`"${name}" names nothing that can be set`);
+  if (what.endsWith('ring')) return { kind: 'ring', device, direction: what.startsWith('rx') ? 'rx' : 'tx' };
+  return { kind: 'cpus', path: `sys/class/net/${device}/queues/${what.replace(' ', '/')}` };
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : String(error);
+}

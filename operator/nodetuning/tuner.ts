@@ -1,0 +1,93 @@
+import { type Host, NotApplicable } from './host.ts';
+import type { Plan, Planned, Skipped } from './plan.ts';
+import type { Entry, NodeRecord } from './record.ts';
+
+export type Change = { name: string; from: string; to: string };
+
+/** What was done, what was not and why. Values that were as wanted already are in none of them. */
+export type Outcome = {
+  changed: Change[];
+  restored: Change[];
+  /** What the node doesn't have: no failure. */
+  skipped: Skipped[];
+  /** What somebody else has set since, and so stays as it is. */
+  left: Skipped[];
+  failed: Skipped[];
+};
+
+/** Sets what a plan says and puts back what it no longer does. One thing that fails keeps no other from being set. */
+export async function apply({ planned, skipped }: Plan, host: Host, record: NodeRecord): Promise<Outcome> {
+  const outcome: Outcome = { changed: [], restored: [], skipped: [...skipped], left: [], failed: [] };
+  const names = new Set(planned.map(({ name }) => name));
+  const unasked = record.entries.filter(({ name }) => !names.has(name));
+  for (const entry of unasked.reverse()) await putBack(entry, host, record, outcome);
+  for (const one of planned) await telling(outcome, one.name, () => set(one, host, record, outcome));
+  return outcome;
+}
+
+/** Puts back all that was set, the last first. */
+export async function restore(host: Host, record: NodeRecord): Promise<Outcome> {
+  const outcome: Outcome = { changed: [], restored: [], skipped: [], left: [], failed: [] };
+  for (const entry of [...record.entries].reverse()) await putBack(entry, host, record, outcome);
+  return outcome;
+}
+
+async function set({ name, wanted }: Planned, host: Host, record: NodeRecord, outcome: Outcome): Promise<void> {
+  const before = await host.read(name);
+  const former = record.get(name);
+  // What somebody else has set meanwhile is what the node has of itself by now.
+  const own = former !== undefined && before === former.to ? former.from : before;
+  const asked = wanted(own);
+  if (former !== undefined && before === former.to && asked === former.asked) return;
+  if (asked === own) {
+    if (former !== undefined) await putBack(former, host, record, outcome);
+    return;
+  }
+  await record.put({ name, from: own, asked, to: asked });
+  try {
+    await host.write(name, asked);
+  } catch (error) {
+    await record.drop(name);
+    // The kernel has refused the new value, and the former one is still there to be put back one day.
+    if (former !== undefined && before === former.to) await record.put(former);
+    throw error;
+  }
+  const to = await host.read(name);
+  if (to === own) {
+    await record.drop(name);
+    throw new Error(`the kernel keeps ${own} where ${asked} was set`);
+  }
+  // Some values are rounded by the kernel.
+  if (to !== asked) await record.put({ name, from: own, asked, to });
+  outcome.changed.push({ name, from: before, to });
+}
+
+async function putBack(entry: Entry, host: Host, record: NodeRecord, outcome: Outcome): Promise<void> {
+  const { name, from, asked, to } = entry;
+  await telling(outcome, name, async () => {
+    let now: string;
+    try {
+      now = await host.read(name);
+    } catch (error) {
+      // An interface that has gone took its settings along.
+      if (error instanceof NotApplicable) await record.drop(name);
+      throw error;
+    }
+    if (now === to || now === asked) {
+      await host.write(name, from);
+      outcome.restored.push({ name, from: now, to: await host.read(name) });
+    } else if (now !== from) {
+      outcome.left.push({ name, reason: `somebody else has set it to ${now} since: it stays so` });
+    }
+    await record.drop(name);
+  });
+}
+
+async function telling(outcome: Outcome, name: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    const list = error instanceof NotApplicable ? outcome.skipped : outcome.failed;
+    list.push({ name, reason: error instanceof Error ? error.message : String(error) });
+  }
+}
