@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds images without a registry and a daemon, and prints a line for each: its name and the OCI archive that has it.
-#   images.sh [--tag TAG] NAME...     operator, gateway, logic (from the Dockerfile), pause, coredns, metrics-server, base
+#   images.sh [--tag TAG] NAME...     operator, gateway, logic (from the Dockerfile), nats, pause, coredns, metrics-server, base
 # Archives are kept under ~/.cache/pushcluster by what they are made of: nothing is built twice. Needs root and Debian's
 # buildah and debootstrap.
 set -euo pipefail
@@ -12,6 +12,8 @@ NODE_VERSION=$(sed -n 's/^NODE_VERSION=//p' scripts/node.sh)
 NPM_VERSION=11.21.2
 COREDNS_VERSION=1.14.7
 METRICS_SERVER_VERSION=0.9.0
+# The tests' server under the name of the image that the chart names.
+NATS_VERSION=$(sed -n 's/^NATS_VERSION=//p' scripts/nats-server.sh)
 
 say() { printf 'pushcluster: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -66,10 +68,11 @@ build_base() {
 
 # An image of one program that needs nothing else.
 build_program() {
-  local name=$1 reference=$2 program=$3 container
+  local name=$1 reference=$2 program=$3 container file
+  file=$(basename "$program")
   container=$(buildah from scratch)
-  buildah copy -q "$container" "$program" "/$name" >/dev/null
-  buildah config --entrypoint "[\"/$name\"]" --cmd '' --user 65535:65535 "$container"
+  buildah copy -q "$container" "$program" "/$file" >/dev/null
+  buildah config --entrypoint "[\"/$file\"]" --cmd '' --user 65535:65535 "$container"
   buildah commit -q --rm "$container" "$reference" >/dev/null
   buildah push -q "$reference" "oci-archive:$work/$name.tar:$reference"
 }
@@ -108,9 +111,13 @@ for name in "$@"; do
       ensure_base
       echo "base $BASE"
       continue ;;
-    pause | coredns | metrics-server)
-      program="$(kube_tools)/$name"
+    nats | pause | coredns | metrics-server)
       case "$name" in
+        nats) program=$(scripts/nats-server.sh) ;;
+        *) program="$(kube_tools)/$name" ;;
+      esac
+      case "$name" in
+        nats) reference=docker.io/library/nats:$NATS_VERSION ;;
         pause) reference=localhost/pause:3 ;;
         coredns) reference=localhost/coredns:$COREDNS_VERSION ;;
         metrics-server) reference=localhost/metrics-server:$METRICS_SERVER_VERSION ;;

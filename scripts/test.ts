@@ -16,7 +16,11 @@ type Stage = {
 
 const UNIT = '{protocol,runtime,gateway,logic,operator,client,standalone,scripts}/**/*.test.ts';
 const INTEGRATION = 'test/integration/**/*.test.ts';
-const E2E = 'test/e2e/**/*.test.ts';
+/** What is about the cluster itself, and what runs on one that all of it shares. */
+const E2E_CLUSTER = 'test/e2e/*.test.ts';
+const E2E_PRODUCT = 'test/e2e/product/*.test.ts';
+const SHARED = 'e2e';
+const CLUSTER = 'test/harness/cluster/main.ts';
 /** Programs that are compiled here take minutes on a new machine, and more on a busy one. */
 const BUILD_SECONDS = 3_000;
 
@@ -72,7 +76,7 @@ const STAGES: readonly Stage[] = [
   {
     name: 'e2e',
     title: 'End-to-end tests on a real Kubernetes',
-    run: (files) => tests(chosen(E2E, files), { concurrency: 1, timeoutSeconds: 900 }),
+    run: e2e,
     apart: true,
   },
 ];
@@ -111,6 +115,29 @@ async function command(program: string, ...args: string[]): Promise<Outcome> {
   return code === 0 ? { passed: 1, failed: 0, skipped: 0 } : { passed: 0, failed: 1, skipped: 0 };
 }
 
+/** Where the cluster is our own, tests run on the network of its clients, who reach pods and Services. */
+async function e2e(files: readonly string[]): Promise<Outcome> {
+  const options = { concurrency: 1, timeoutSeconds: 900 };
+  const own = chosen(E2E_CLUSTER, files);
+  const product = chosen(E2E_PRODUCT, files);
+  if (process.env.KUBECONFIG) return tests([...own, ...product], options);
+  const total =
+    own.length > 0 || product.length === 0 ? await tests(own, options) : { passed: 0, failed: 0, skipped: 0 };
+  if (product.length === 0) return total;
+  try {
+    const shared = await build(process.execPath, CLUSTER, 'share', SHARED);
+    if (shared.failed > 0) return sum(total, { ...shared, passed: 0 });
+    const within = [process.execPath, CLUSTER, 'exec', SHARED];
+    return sum(total, await tests(product, { ...options, within }));
+  } finally {
+    await command(process.execPath, CLUSTER, 'down', SHARED);
+  }
+}
+
+function sum(a: Outcome, b: Outcome): Outcome {
+  return { passed: a.passed + b.passed, failed: a.failed + b.failed, skipped: a.skipped + b.skipped };
+}
+
 async function build(program: string, ...args: string[]): Promise<Outcome> {
   const { code } = await runProgram(program, args, (text) => process.stdout.write(text), BUILD_SECONDS);
   return code === 0 ? { passed: 1, failed: 0, skipped: 0 } : { passed: 0, failed: 1, skipped: 0 };
@@ -119,7 +146,7 @@ async function build(program: string, ...args: string[]): Promise<Outcome> {
 /** Each file in a process of its own, at most `concurrency` at a time. */
 async function tests(
   files: readonly string[],
-  { concurrency, timeoutSeconds }: { concurrency: number; timeoutSeconds: number },
+  { concurrency, timeoutSeconds, within = [] }: { concurrency: number; timeoutSeconds: number; within?: string[] },
 ): Promise<Outcome> {
   const total: Outcome = { passed: 0, failed: 0, skipped: 0 };
   if (files.length === 0) {
@@ -132,10 +159,11 @@ async function tests(
       const began = performance.now();
       // With one file at a time its output can be shown as it comes.
       let output = '';
-      const { note, ...outcome } = await runTestFile(file, timeoutSeconds, (text) => {
+      const show = (text: string) => {
         if (concurrency === 1) process.stdout.write(text);
         else output += text;
-      });
+      };
+      const { note, ...outcome } = await runTestFile(file, timeoutSeconds, show, within);
       process.stdout.write(output);
       const seconds = ((performance.now() - began) / 1_000).toFixed(1);
       const failures = outcome.failed === 0 ? '' : `, ${outcome.failed} FAILED`;

@@ -6,16 +6,20 @@ export type Outcome = { passed: number; failed: number; skipped: number };
  * Runs a file of tests in a process of its own. A file that breaks outside its tests, ends in the middle of them or has
  * not ended in time counts as one failure more, and `note` says which.
  * @param show gets what it prints
+ * @param within what runs the command that comes after it; nothing where empty
  */
 export async function runTestFile(
   file: string,
   timeoutSeconds: number,
   show: (text: string) => void,
+  within: readonly string[] = [],
 ): Promise<Outcome & { note: string }> {
   let counts: Outcome | undefined;
+  const node = [process.execPath, `--test-reporter=${import.meta.dirname}/testReporter.ts`, file];
+  const [program = '', ...args] = [...within, ...node];
   const { code, late } = await runProgram(
-    process.execPath,
-    [`--test-reporter=${import.meta.dirname}/testReporter.ts`, file],
+    program,
+    args,
     (line) => {
       // A test may have left its last line without a newline.
       const found = /^(.*)\{"passed":(\d+),"failed":(\d+),"skipped":(\d+)\}\n$/.exec(line);

@@ -177,13 +177,14 @@ describe('a cluster whose test was killed', { skip: process.env.KUBECONFIG ? 'KU
 });
 
 describe('make cluster', { skip: process.env.KUBECONFIG ? 'KUBECONFIG is set' : false }, () => {
-  it('leaves a cluster that runs, and make cluster-down ends it', async () => {
+  it('leaves a cluster with the chart and an example, and make cluster-down ends it', async () => {
     after(() => stopCluster('e2e-stays'));
     const said = await main('up', 'e2e-stays');
     const [, kubeconfig] = /export KUBECONFIG=(\S+)/.exec(said) ?? [];
     const [, path] = /export PATH=([^:]+):/.exec(said) ?? [];
-    const answer = await run(`${path}/kubectl`, ['--kubeconfig', kubeconfig!, 'get', 'pods', '-A']);
-    assert.match(answer, /metrics-server-\S+ +1\/1 +Running/);
+    const kubectl = (...args: string[]) => run(`${path}/kubectl`, ['--kubeconfig', kubeconfig!, ...args]);
+    assert.match(await kubectl('get', 'pods', '-A'), /metrics-server-\S+ +1\/1 +Running/);
+    assert.match(await kubectl('get', 'push', 'live'), /^live +True +2 /m);
     await main('down', 'e2e-stays');
     assertGone('e2e-stays');
   });

@@ -53,6 +53,13 @@ export class Host implements Place {
     return new Host(name, pid!);
   }
 
+  /** One that runs already. Throws where there is none. */
+  static find(cluster: string, name: string): Host {
+    const pid = hostPids(cluster).get(name);
+    if (pid === undefined) throw new Error(`cluster ${cluster} has no host ${name}: is it up?`);
+    return new Host(name, pid);
+  }
+
   private constructor(name: string, pid: number) {
     this.name = name;
     this.pid = pid;
@@ -67,6 +74,11 @@ export class Host implements Place {
     return {
       command: (command) => ['nsenter', '--target', String(this.pid), '--mount', '--uts', '--pid', '--', ...command],
     };
+  }
+
+  /** The host's network, but this machine's processes and files. */
+  get network(): Place {
+    return { command: (command) => ['nsenter', '--target', String(this.pid), '--net', '--', ...command] };
   }
 
   /** Runs a command there to its end. Returns its standard output; throws with its standard error. */

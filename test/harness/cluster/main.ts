@@ -1,17 +1,33 @@
+import { spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { startCluster, stopCluster } from './cluster.ts';
+import { type Cluster, startCluster, stopCluster } from './cluster.ts';
+import { helmWith } from './helm.ts';
+import { Host } from './host.ts';
 import { clusterPackages } from './images.ts';
+import { apply } from './kubectl.ts';
+import { IMAGES, installChart, OTHER_TAG, RELEASE } from './product.ts';
 import { kubeTools } from './tools.ts';
 
-/** `node main.ts up|down [NAME]`: a cluster that stays, and its end. Where KUBECONFIG is set there is nothing to do. */
-const USAGE = 'usage: node main.ts up|down [NAME]\n';
+const USAGE = `usage: node main.ts up|down [NAME]
+       node main.ts share NAME
+       node main.ts exec NAME COMMAND [ARGUMENT ...]
 
-const [command, name = 'local'] = process.argv.slice(2);
+up     a cluster that stays, with the chart and an example; where KUBECONFIG is set there is nothing to do
+down   its end
+share  one for tests: with images, and nothing installed
+exec   runs a command on its clients' network, and ends with its code
+`;
+const EXAMPLE = new URL('../../../examples/minimal.yaml', import.meta.url);
+
+const [command, name = 'local', ...rest] = process.argv.slice(2);
 const elsewhere = process.env.KUBECONFIG;
 try {
   if (command === 'up' && elsewhere) process.stdout.write(`KUBECONFIG is set: ${elsewhere} is the cluster\n`);
   else if (command === 'up') await up(name);
+  else if (command === 'share') await start(name);
   else if (command === 'down') await stopCluster(name);
+  else if (command === 'exec' && rest.length > 0) process.exitCode = await exec(name, rest);
   else {
     process.stderr.write(USAGE);
     process.exitCode = 2;
@@ -23,21 +39,61 @@ try {
 // The control plane's client would keep connections open.
 process.exit();
 
-async function up(name: string): Promise<void> {
+function say(text: string): void {
+  process.stderr.write(`cluster: ${text}\n`);
+}
+
+/** With the product's images, and those that pods run under a second tag. */
+async function start(name: string): Promise<Cluster> {
   await clusterPackages();
-  const progress = (text: string) => process.stderr.write(`cluster: ${text}\n`);
-  const cluster = await startCluster({ name, detached: true, progress });
+  const cluster = await startCluster({ name, detached: true, progress: say });
+  say('images');
+  await cluster.load(IMAGES);
+  const version = JSON.parse(await readFile(new URL('../../../package.json', import.meta.url), 'utf8')).version;
+  for (const image of ['gateway', 'logic', 'operator'].map((each) => `docker.io/pushcluster/${each}`))
+    for (const node of cluster.nodes) await node.ctr('images', 'tag', `${image}:${version}`, `${image}:${OTHER_TAG}`);
+  return cluster;
+}
+
+async function up(name: string): Promise<void> {
+  const cluster = await start(name);
+  const { kubectl, kubeconfig } = cluster;
   const program = await kubeTools('cluster');
+  say('chart and example');
+  await installChart(kubectl, helmWith(program('helm'), kubeconfig));
+  await apply(kubectl, await readFile(EXAMPLE, 'utf8'));
+  await kubectl(['wait', 'pushcluster/live', '--for=condition=Ready', '--timeout=120s']);
   process.stdout.write(
     [
-      await cluster.kubectl(['get', 'nodes', '-o', 'wide']),
-      'The cluster is up. To use it:',
+      await kubectl(['get', 'nodes', '-o', 'wide']),
+      await kubectl(['get', 'pushclusters', '-A']),
+      `The cluster is up, with the operator (in ${RELEASE.namespace}) and a PushCluster. To use them:`,
       '',
-      `  export KUBECONFIG=${cluster.kubeconfig}`,
+      `  export KUBECONFIG=${kubeconfig}`,
       `  export PATH=${dirname(program('kubectl'))}:$PATH    # kubectl and helm`,
+      '',
+      '  kubectl get push live && kubectl describe push live',
+      '  kubectl scale push/live --replicas=3',
+      '',
+      'Clients and backends reach it by ports that kubectl forwards:',
+      '',
+      '  kubectl port-forward service/live-gateway 7777 & kubectl port-forward service/live-logic 7799 &',
+      "  KEY=$(kubectl get secret live-api-key -o jsonpath='{.data.key}' | base64 -d)",
+      '  curl -H "Authorization: Bearer $KEY" -H \'content-type: application/json\' \\',
+      '    -d \'{"to":{"all":true},"items":["hello"]}\' http://127.0.0.1:7799/v1/push',
       '',
       '`make cluster-down` ends it.',
       '',
     ].join('\n'),
   );
+}
+
+async function exec(name: string, command: readonly string[]): Promise<number> {
+  const [program, ...args] = Host.find(name, 'outside').network.command(command);
+  const child = spawn(program!, args, { stdio: 'inherit', env: { ...process.env, E2E_CLUSTER: name } });
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal));
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code) => resolve(code ?? 1));
+  });
 }

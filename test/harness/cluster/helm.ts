@@ -1,0 +1,38 @@
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/** Runs helm. Returns its standard output; throws with its standard error. `input` is for `-f -`. */
+export type Helm = (args: readonly string[], input?: string) => Promise<string>;
+
+/** helm as the user of a kubeconfig, with no configuration of this machine's user; without a cluster where there is none. */
+export function helmWith(program: string, kubeconfig = '/dev/null'): Helm {
+  const home = mkdtempSync(join(tmpdir(), 'pushcluster-helm-'));
+  process.once('exit', () => rmSync(home, { recursive: true, force: true }));
+  const env = {
+    PATH: process.env.PATH,
+    KUBECONFIG: kubeconfig,
+    HELM_CACHE_HOME: join(home, 'cache'),
+    HELM_CONFIG_HOME: join(home, 'config'),
+    HELM_DATA_HOME: join(home, 'data'),
+  };
+  return (args, input) =>
+    new Promise((resolve, reject) => {
+      const child = spawn(program, args, { env });
+      let [said, complained] = ['', ''];
+      child.stdout.setEncoding('utf8').on('data', (text: string) => {
+        said += text;
+      });
+      child.stderr.setEncoding('utf8').on('data', (text: string) => {
+        complained += text;
+      });
+      child.once('error', reject);
+      child.once('close', (code) => {
+        if (code === 0) resolve(said);
+        else reject(new Error(`helm ${args.join(' ')} ended with code ${code}: ${complained.trim()}\n${said.trim()}`));
+      });
+      // It may end without having read all of it.
+      child.stdin.on('error', () => {}).end(input);
+    });
+}
