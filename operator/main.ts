@@ -14,6 +14,7 @@ import { Metrics } from './kube/metrics.ts';
 import { KINDS } from './kube/objects.ts';
 import { WorkQueue } from './kube/queue.ts';
 import { operatorOptions } from './options.ts';
+import { registerClusterMetrics } from './pushcluster/clusterMetrics.ts';
 import { View } from './pushcluster/observe.ts';
 import { Reconciler } from './pushcluster/reconcile.ts';
 
@@ -55,6 +56,7 @@ try {
     client,
     reflectors: view.reflectors,
   });
+  registerClusterMetrics(registry, () => view.clusters());
   const controller = new Controller({
     reconcile: reconciler.reconcile,
     reflectors: view.reflectors,

@@ -113,6 +113,11 @@ export class View {
     return found && PushCluster.parse(found);
   }
 
+  /** All PushClusters, as they are: unparsed, for what looks at many at a time. */
+  *clusters(): Generator<KubeObject> {
+    for (const reflector of this.#clusters.reflectors) yield* reflector.objects();
+  }
+
   /** An object made for a PushCluster, as it is. */
   made(ref: Ref): KubeObject | undefined {
     return this.#made.get(ref.kind)?.get(keyOf(ref));

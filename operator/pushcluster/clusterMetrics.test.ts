@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { beforeEach, describe, it } from 'node:test';
+import { Registry } from 'prom-client';
+import { NAMED_CLUSTERS, registerClusterMetrics } from './clusterMetrics.ts';
+
+let registry: Registry;
+let clusters: unknown[];
+
+beforeEach(() => {
+  registry = new Registry();
+  clusters = [];
+  registerClusterMetrics(registry, () => clusters);
+});
+
+const lines = async (name: string) =>
+  (await registry.metrics()).split('\n').filter((line) => line.startsWith(`pushcluster_operator_${name}`));
+
+describe('metrics of PushClusters', () => {
+  it('tell conditions and gateways of each', async () => {
+    clusters.push({
+      metadata: { name: 'live', namespace: 'shop' },
+      spec: { gateway: { replicas: 3 } },
+      status: {
+        conditions: [
+          { type: 'Ready', status: 'True' },
+          { type: 'Degraded', status: 'False' },
+          { type: 'SomebodyElses', status: 'True' },
+        ],
+        gateway: { readyReplicas: 2, draining: 1 },
+      },
+    });
+    const of = 'cluster_namespace="shop",cluster_name="live"';
+    assert.deepEqual(await lines('cluster_condition'), [
+      `pushcluster_operator_cluster_condition{${of},condition="Ready"} 1`,
+      `pushcluster_operator_cluster_condition{${of},condition="Degraded"} 0`,
+    ]);
+    assert.deepEqual(await lines('cluster_gateways'), [
+      `pushcluster_operator_cluster_gateways{${of},state="wanted"} 3`,
+      `pushcluster_operator_cluster_gateways{${of},state="ready"} 2`,
+      `pushcluster_operator_cluster_gateways{${of},state="draining"} 1`,
+    ]);
+  });
+
+  it('forget a cluster that is gone, and say nothing of what is not known yet', async () => {
+    clusters.push({ metadata: { name: 'new', namespace: 'shop' } });
+    assert.deepEqual(await lines('cluster_'), []);
+    assert.deepEqual(await lines('clusters '), ['pushcluster_operator_clusters 1']);
+    clusters.length = 0;
+    assert.deepEqual(await lines('clusters '), ['pushcluster_operator_clusters 0']);
+  });
+
+  it('are bounded, and say how many there are beyond', async () => {
+    for (let i = 0; i < NAMED_CLUSTERS + 50; i++)
+      clusters.push({ metadata: { name: `c${i}`, namespace: 'n' }, spec: { gateway: { replicas: 1 } } });
+    assert.equal((await lines('cluster_gateways')).length, NAMED_CLUSTERS);
+    assert.deepEqual(await lines('clusters '), [`pushcluster_operator_clusters ${NAMED_CLUSTERS + 50}`]);
+    assert.ok((await registry.metrics()).length < 1_000_000);
+  });
+});
