@@ -39,7 +39,8 @@ async function tune(options: Extract<NodeTuningOptions, { command: 'tune' }>): P
   const owner = `${namespace}/${daemonSet}`;
   const report = new NodeReport(client, recorder, { node, owner });
   const host = new Host({ root: options.root, ethtool: options.ethtool });
-  const record = await NodeRecord.open(options.record, { bootId: await host.bootId(), owner });
+  const now = { bootId: await host.bootId(), owner };
+  const opened = () => NodeRecord.open(options.record, now);
   let claimed = false;
   let leaving = false;
   let retry: NodeJS.Timeout | undefined;
@@ -54,6 +55,8 @@ async function tune(options: Extract<NodeTuningOptions, { command: 'tune' }>): P
     try {
       await report.claim();
       claimed = true;
+      // Not earlier: until then it may be another's, who still writes to it.
+      const record = await opened();
       const outcome = await apply(await plan(settings, host), host, record);
       await report.say(record.entries, outcome);
       await tell(outcome);
@@ -84,6 +87,7 @@ async function tune(options: Extract<NodeTuningOptions, { command: 'tune' }>): P
       leaving = true;
       clearTimeout(retry);
       await working;
+      const record = await opened();
       if (!claimed && !record.isOurs) return;
       const fate = await askFate(client, { namespace, daemonSet, node });
       log.info({ restore: fate.restore }, fate.why);

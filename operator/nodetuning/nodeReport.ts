@@ -12,7 +12,7 @@ export const CHANGED = `${PREFIX}/changed`;
 /** JSON: what the node doesn't have or keeps, and why, by name. */
 export const SKIPPED = `${PREFIX}/skipped`;
 
-/** Shares what one event says of a node with many queues. */
+/** So many things an event names of a node with many queues. */
 const MAX_NAMED = 12;
 
 /** The node is somebody else's to tune. */
@@ -58,8 +58,9 @@ export class NodeReport {
     await this.#annotate(wanted);
   }
 
-  /** Takes all of it off the node again. */
+  /** Takes all of it off the node again; nothing where another's mark is there. */
   async release(): Promise<void> {
+    if ((await this.#node()).metadata.annotations?.[OWNER] !== this.#owner) return;
     await this.#annotate({ [OWNER]: null, [CHANGED]: null, [SKIPPED]: null });
   }
 
