@@ -1,0 +1,244 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { promisify } from 'node:util';
+import { stringify } from 'yaml';
+import { alertRules, RULES_FILE } from '../harness/alertRules.ts';
+
+const run = promisify(execFile);
+const RUNBOOK = join(import.meta.dirname, '../../docs/runbook.md');
+const OF_POD = 'namespace="shop",pushcluster_dev_cluster="live",pod="live-gateway-1"';
+const OF_LOGIC = 'namespace="shop",pushcluster_dev_cluster="live",pod="live-logic-1"';
+const OF_CLUSTER = 'cluster_namespace="shop",cluster_name="live"';
+
+/** Series as promtool writes them: value, growth and count of samples, one a minute. */
+type Series = Record<string, string>;
+type Case = {
+  /** Series under which it fires. */
+  firing: Series;
+  /** The nearest to it that is all right. */
+  quiet: Series;
+  /** When it is looked at. */
+  at: string;
+  labels?: Record<string, string>;
+  summary: string;
+};
+
+const pod = { namespace: 'shop', pushcluster_dev_cluster: 'live', pod: 'live-gateway-1' };
+const live = { namespace: 'shop', pushcluster_dev_cluster: 'live' };
+const named = { cluster_namespace: 'shop', cluster_name: 'live' };
+const condition = (type: string) => `pushcluster_operator_cluster_condition{${OF_CLUSTER},condition="${type}"}`;
+const gateway = (name: string, more = '') => `pushcluster_gateway_${name}{${OF_POD}${more}}`;
+const requests = (code: number) => `pushcluster_logic_push_requests_total{${OF_LOGIC},target="room",code="${code}"}`;
+const reconciles = (outcome: string) => `pushcluster_operator_reconcile_total{pod="operator-1",outcome="${outcome}"}`;
+
+const CASES: Record<string, Case> = {
+  PushClusterUnavailable: {
+    firing: { [condition('Available')]: '1 0x10' },
+    // A moment without a gateway is not one to be woken up for; nor is one that isn't ready, but serves.
+    quiet: { [condition('Available')]: '1 0 1x10', [condition('Ready')]: '0x10' },
+    at: '4m',
+    labels: named,
+    summary: "PushCluster shop/live doesn't serve.",
+  },
+  PushClusterHandshakesRefused: {
+    firing: {
+      [gateway('refused_total', ',reason="full"')]: '0+10x20',
+      [gateway('refused_total', ',reason="memory"')]: '0+10x20',
+      [gateway('connections_opened_total')]: '0+60x20',
+    },
+    // Who comes with a bad token is turned away as often as they like.
+    quiet: {
+      [gateway('refused_total', ',reason="full"')]: '0+5x20',
+      [gateway('refused_total', ',reason="token"')]: '0+1000x20',
+      [gateway('connections_opened_total')]: '0+60x20',
+    },
+    at: '12m',
+    labels: live,
+    summary: 'shop/live turns away 25% of those who want to connect.',
+  },
+  PushClusterPushesFail: {
+    firing: { [requests(202)]: '0+90x20', [requests(503)]: '0+10x20' },
+    quiet: { [requests(202)]: '0+999x20', [requests(503)]: '0+1x20', [requests(403)]: '0+500x20' },
+    at: '12m',
+    labels: live,
+    summary: 'shop/live answers 10% of pushes with 5xx.',
+  },
+  PushClusterLatencyHigh: {
+    firing: {
+      [gateway('delivery_latency_seconds_bucket', ',le="3"')]: '0+950x30',
+      [gateway('delivery_latency_seconds_bucket', ',le="+Inf"')]: '0+1000x30',
+    },
+    quiet: {
+      [gateway('delivery_latency_seconds_bucket', ',le="3"')]: '0+995x30',
+      [gateway('delivery_latency_seconds_bucket', ',le="+Inf"')]: '0+1000x30',
+    },
+    at: '20m',
+    labels: live,
+    summary: 'shop/live delivers 5% of all items later than 3 s.',
+  },
+  PushClusterItemsDropped: {
+    firing: {
+      [gateway('messages_dropped_total', ',reason="slow"')]: '0+100x40',
+      [gateway('messages_delivered_total')]: '0+900x40',
+    },
+    // What a policy drops is as somebody wanted it.
+    quiet: {
+      [gateway('messages_dropped_total', ',reason="slow"')]: '0+10x40',
+      [gateway('messages_dropped_total', ',reason="overload"')]: '0+5000x40',
+      [gateway('messages_delivered_total')]: '0+900x40',
+    },
+    at: '30m',
+    labels: live,
+    summary: 'shop/live drops 10% of what it should deliver before slow connections.',
+  },
+  PushClusterItemsLostOnBus: {
+    firing: { [gateway('gaps_total')]: '0+60x20' },
+    // One restart of NATS: lost once, and no more.
+    quiet: { [gateway('gaps_total')]: '0 0 60x20' },
+    at: '12m',
+    labels: live,
+    summary: 'shop/live loses 1 items a second between logic and gateways.',
+  },
+  PushClusterBusAway: {
+    firing: {
+      [`pushcluster_bus_connected{${OF_POD}}`]: '1 0x10',
+      [`pushcluster_bus_connected{${OF_LOGIC}}`]: '1x11',
+    },
+    quiet: {
+      [`pushcluster_bus_connected{${OF_POD}}`]: '1 1 0 1x10',
+      [`pushcluster_bus_connected{${OF_LOGIC}}`]: '1x11',
+    },
+    at: '3m',
+    labels: live,
+    summary: 'In shop/live only 50% of gateways and logic pods have a connection to NATS.',
+  },
+  PushClusterGatewayNearlyFull: {
+    firing: {
+      [gateway('pressure', ',resource="memory"')]: '0.5 0.9x20',
+      [gateway('pressure', ',resource="fds"')]: '0.2x20',
+    },
+    quiet: { [gateway('pressure', ',resource="memory"')]: '0.8x20', [gateway('pressure', ',resource="loop"')]: '1x20' },
+    at: '8m',
+    labels: { ...pod, resource: 'memory' },
+    summary: 'Gateway shop/live-gateway-1 has used 90% of its memory.',
+  },
+  PushClusterGatewayLate: {
+    firing: {
+      [gateway('shard_loop_lag_seconds', ',shard="0"')]: '0.01x20',
+      [gateway('shard_loop_lag_seconds', ',shard="1"')]: '0.5x20',
+    },
+    quiet: { [gateway('shard_loop_lag_seconds', ',shard="0"')]: '0.01 0.2 2 0.2x20' },
+    at: '8m',
+    labels: pod,
+    summary: 'A shard of gateway shop/live-gateway-1 runs 500ms late.',
+  },
+  PushClusterWireNearlyFull: {
+    // 54e9 bytes and 1e9 frames of 66 bytes a minute: 2e9 bytes a second, and nearly 1e9.
+    firing: { [gateway('bytes_sent_total')]: '0+54e9x20', [gateway('frames_sent_total')]: '0+1e9x20' },
+    quiet: { [gateway('bytes_sent_total')]: '0+50e9x20', [gateway('frames_sent_total')]: '0+1e6x20' },
+    at: '12m',
+    labels: pod,
+    summary: 'Gateway shop/live-gateway-1 sends 2GB/s: more than 80 % of the line rate.',
+  },
+  PushClusterShardsDie: {
+    firing: { [gateway('shard_restarts_total')]: '0 0 0 1 2 3 3x30' },
+    quiet: { [gateway('shard_restarts_total')]: '0 0 0 1 1x35' },
+    at: '30m',
+    labels: pod,
+    summary: 'Gateway shop/live-gateway-1 had to replace shards 3 times in half an hour.',
+  },
+  PushClusterDrainHangs: {
+    firing: { [gateway('draining')]: '1x100' },
+    quiet: { [gateway('draining')]: '0x30 1x60' },
+    at: '80m',
+    labels: pod,
+    summary: 'Gateway shop/live-gateway-1 has been leaving for longer than any drain may take.',
+  },
+  PushClusterNotScraped: {
+    firing: { [`up{${OF_POD}}`]: '1 0x10' },
+    quiet: { [`up{${OF_POD}}`]: '1 0 0 1x10', 'up{job="somebody-else"}': '0x20' },
+    at: '7m',
+    labels: pod,
+    summary: 'shop/live-gateway-1 does not answer Prometheus.',
+  },
+  PushClusterDegraded: {
+    firing: { [condition('Degraded')]: '1x20' },
+    quiet: { [condition('Degraded')]: '1x5 0x15', [condition('Progressing')]: '1x20' },
+    at: '12m',
+    labels: named,
+    summary: "PushCluster shop/live is not as its spec says, and won't be by itself.",
+  },
+  PushClusterOperatorWithoutLeader: {
+    firing: { 'pushcluster_operator_leader{pod="a"}': '1 0x10', 'pushcluster_operator_leader{pod="b"}': '0x11' },
+    // A hand-over.
+    quiet: { 'pushcluster_operator_leader{pod="a"}': '1 0x10', 'pushcluster_operator_leader{pod="b"}': '0 0 1x11' },
+    at: '5m',
+    summary: 'No operator leads.',
+  },
+  PushClusterReconcilesFail: {
+    firing: { [reconciles('done')]: '0+5x40', [reconciles('error')]: '0+1x40' },
+    quiet: { [reconciles('done')]: '0+50x40', [reconciles('error')]: '0+1x40', [reconciles('conflict')]: '0+20x40' },
+    at: '30m',
+    summary: "More than a tenth of the operator's reconciles fail.",
+  },
+};
+
+describe('the alerts', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pushcluster-rules-'));
+  const alerts = alertRules();
+  after(() => rmSync(folder, { recursive: true }));
+
+  it('are what Prometheus takes', async () => {
+    const { stdout } = await run('promtool', ['check', 'rules', '--lint-fatal', RULES_FILE]);
+    assert.match(stdout, new RegExp(`SUCCESS: ${alerts.length} rules found`));
+  });
+
+  it('have a firing and a quiet case each', () => {
+    assert.deepEqual(alerts.map(({ alert }) => alert).sort(), Object.keys(CASES).sort());
+  });
+
+  for (const { alert, labels, annotations } of alerts) {
+    const { firing, quiet, at, summary, labels: more = {} } = CASES[alert] ?? assert.fail(`no case for ${alert}`);
+    const { description, runbook_url } = annotations;
+    const told = {
+      exp_labels: { ...labels, ...more },
+      exp_annotations: { summary, description, runbook_url },
+    };
+
+    it(`${alert} fires where it should, and says which`, async () => {
+      await promtool(`${alert}-firing`, firing, at, alert, [told]);
+    });
+
+    it(`${alert} stays quiet where all is well`, async () => {
+      await promtool(`${alert}-quiet`, quiet, at, alert, []);
+    });
+  }
+
+  it('have a section of the runbook each, and it has no other', () => {
+    const sections = [...readFileSync(RUNBOOK, 'utf8').matchAll(/^## (PushCluster\w+)$/gm)].map(([, name]) => name);
+    assert.deepEqual([...sections].sort(), alerts.map(({ alert }) => alert).sort());
+    for (const { alert, annotations } of alerts)
+      assert.equal(annotations.runbook_url, `docs/runbook.md#${alert.toLowerCase()}`);
+  });
+
+  async function promtool(name: string, series: Series, at: string, alertname: string, exp_alerts: object[]) {
+    const file = join(folder, `${name}.yaml`);
+    const test = {
+      rule_files: [RULES_FILE],
+      evaluation_interval: '1m',
+      tests: [
+        {
+          interval: '1m',
+          input_series: Object.entries(series).map(([name, values]) => ({ series: name, values })),
+          alert_rule_test: [{ eval_time: at, alertname, exp_alerts }],
+        },
+      ],
+    };
+    writeFileSync(file, stringify(test));
+    await run('promtool', ['test', 'rules', file]).catch(({ stdout, stderr }) => assert.fail(`${stdout}${stderr}`));
+  }
+});
