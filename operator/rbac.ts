@@ -1,9 +1,10 @@
 import { stringify } from 'yaml';
 import { GROUP, PLURAL } from './api/pushCluster.ts';
 import { kindOf } from './kube/objects.ts';
+import { API_SERVICE, METRICS_API_SECRET } from './metricsApi/api.ts';
 import { MADE_KINDS } from './pushcluster/desired/desired.ts';
 
-export type PolicyRule = { apiGroups: string[]; resources: string[]; verbs: string[] };
+export type PolicyRule = { apiGroups: string[]; resources: string[]; resourceNames?: string[]; verbs: string[] };
 
 /** What the operator may do wherever it watches PushClusters, and no more than it does. */
 export const CLUSTER_RULES: readonly PolicyRule[] = [
@@ -20,10 +21,25 @@ export const CLUSTER_RULES: readonly PolicyRule[] = [
 /** What it may do in its own namespace: be the leader. */
 export const OWN_RULES: readonly PolicyRule[] = [rule('coordination.k8s.io', 'leases', ['get', 'create', 'update'])];
 
+/** What the metrics API needs in the whole cluster, where it is on: its authority known. Besides it asks the API server who callers are. */
+export const METRICS_API_RULES: readonly PolicyRule[] = [
+  {
+    ...rule('apiregistration.k8s.io', 'apiservices', ['get', 'list', 'watch', 'patch']),
+    resourceNames: [API_SERVICE],
+  },
+];
+
+/** And in its own namespace: the certificates that all replicas serve with. */
+export const METRICS_API_OWN_RULES: readonly PolicyRule[] = [
+  { ...rule('', 'secrets', ['get', 'list', 'watch', 'create', 'patch']), resourceNames: [METRICS_API_SECRET] },
+];
+
 /** The rules as the chart has them, by file from the root of the project. */
 export const RULES_FILES: readonly (readonly [file: string, text: string])[] = [
   ['charts/pushcluster/files/watched-rules.yaml', rulesText(CLUSTER_RULES)],
   ['charts/pushcluster/files/own-rules.yaml', rulesText(OWN_RULES)],
+  ['charts/pushcluster/files/metrics-api-rules.yaml', rulesText(METRICS_API_RULES)],
+  ['charts/pushcluster/files/metrics-api-own-rules.yaml', rulesText(METRICS_API_OWN_RULES)],
 ];
 
 function rulesText(rules: readonly PolicyRule[]): string {

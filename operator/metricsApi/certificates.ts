@@ -83,6 +83,11 @@ export function certificatesOf(pem: string): string[] {
   return (pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map((each) => `${each}\n`);
 }
 
+/** When a certificate ends, in milliseconds since 1970. */
+export function endOf(certificate: string): number {
+  return new X509Certificate(certificate).validToDate.getTime();
+}
+
 function isDue(certificate: string, dnsNames: readonly string[], now: number): boolean {
   const names = dnsNames.map((name) => `DNS:${name}`).join(', ');
   return left(certificate, now) < SERVING_RENEWED_AT_MS || new X509Certificate(certificate).subjectAltName !== names;
@@ -90,7 +95,7 @@ function isDue(certificate: string, dnsNames: readonly string[], now: number): b
 
 /** Milliseconds until it ends; 0 where it has ended. */
 function left(certificate: string, now: number): number {
-  return Math.max(0, new X509Certificate(certificate).validToDate.getTime() - now);
+  return Math.max(0, endOf(certificate) - now);
 }
 
 function signedBy(certificate: string, authority: string): boolean {

@@ -53,6 +53,8 @@ export class ControlPlane {
   readonly kubectl: Kubectl;
   readonly audit: AuditLog;
   readonly authority: Authority;
+  /** Signs what the API server shows itself by to aggregated APIs. */
+  readonly frontProxyAuthority: Authority;
   readonly etcd: Daemon;
   /** Kill, pause, resume and start it at will: its port and its data stay. */
   readonly apiServer: Daemon;
@@ -63,7 +65,7 @@ export class ControlPlane {
 
   constructor(plan: Plan, place: { host?: Host; detached: boolean }) {
     const { folder, ports, credentials, program } = plan;
-    const { authority, admin, kubeconfigs } = credentials;
+    const { authority, frontProxyAuthority, admin, kubeconfigs } = credentials;
     const logFile = (name: string) => join(folder, `${name}.log`);
     this.#folder = folder;
     this.#agent = new Agent({
@@ -78,6 +80,7 @@ export class ControlPlane {
     this.kubectl = kubectlWith(program('kubectl'), kubeconfigs.admin);
     this.audit = new AuditLog(auditLogFile(folder));
     this.authority = authority;
+    this.frontProxyAuthority = frontProxyAuthority;
     this.etcd = new Daemon({
       ...place,
       command: etcdCommand(plan),

@@ -75,8 +75,9 @@ export function apiServerCommand({ program, folder, credentials, ports, nodesRea
     '--requestheader-extra-headers-prefix=X-Remote-Extra-',
     `--proxy-client-cert-file=${frontProxy.certFile}`,
     `--proxy-client-key-file=${frontProxy.keyFile}`,
-    // It is no part of the cluster's own network: it goes to the pods of an API and not to its Service.
-    '--enable-aggregator-routing',
+    // It is no part of the cluster's own network: it goes to the pods of an API and not to its Service. Where there is no
+    // such network, an API is a process on loopback: a Service of type ExternalName leads there.
+    ...(nodesReach ? ['--enable-aggregator-routing'] : []),
     '--kubelet-preferred-address-types=InternalIP',
     `--kubelet-certificate-authority=${authority.caFile}`,
     `--kubelet-client-certificate=${admin.certFile}`,

@@ -1,0 +1,145 @@
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import type { Client } from '../kube/client.ts';
+import { KINDS } from '../kube/objects.ts';
+import { Reflector } from '../kube/reflector.ts';
+import { METRICS_API_SECRET, METRICS_API_SERVICE } from './api.ts';
+import { CertificateKeeper } from './keeper.ts';
+import { Reviews } from './reviews.ts';
+import { MetricsServer, type Source } from './server.ts';
+import { AUTHENTICATION_CONFIG, type FrontProxy, frontProxyIn, NO_FRONT_PROXY } from './trust.ts';
+
+export type MetricsApiOptions = {
+  client: Client;
+  host: string;
+  port: number;
+  source: Source;
+  registry: Registry;
+  onTrouble: (what: string, error: unknown) => void;
+};
+
+/** The custom metrics API of one operator process: certificates, whom it believes, and the server itself. */
+export class MetricsApi {
+  readonly reflectors: readonly Reflector[];
+  readonly #options: MetricsApiOptions;
+  readonly #keeper: CertificateKeeper;
+  readonly #authentication: Reflector;
+  readonly #answers: Counter<'code'>;
+  readonly #seconds: Histogram;
+  #frontProxy: FrontProxy = NO_FRONT_PROXY;
+  #server: MetricsServer | undefined;
+  #port: number | undefined;
+  #listening: Promise<void> | undefined;
+  #problem: string | undefined;
+
+  constructor(options: MetricsApiOptions) {
+    this.#options = options;
+    const { client, registry, onTrouble } = options;
+    this.#keeper = new CertificateKeeper({
+      client,
+      namespace: client.namespace,
+      secret: METRICS_API_SECRET,
+      service: METRICS_API_SERVICE,
+      onCertificates: ({ serving }) => {
+        if (this.#server) this.#server.serveWith(serving);
+        else this.#listening ??= this.#listen();
+      },
+      onTrouble: (error) => onTrouble('the certificates of the metrics API', error),
+    });
+    this.#authentication = new Reflector({
+      client,
+      kind: KINDS.configMaps,
+      namespace: AUTHENTICATION_CONFIG.namespace,
+      fieldSelector: `metadata.name=${AUTHENTICATION_CONFIG.name}`,
+      onChange: (change) => this.#believe(change.type === 'deleted' ? undefined : change.object),
+      onTrouble: (error) => onTrouble('the ConfigMap extension-apiserver-authentication', error),
+    });
+    this.reflectors = [...this.#keeper.reflectors, this.#authentication];
+    this.#answers = new Counter({
+      name: 'pushcluster_operator_metrics_api_answers_total',
+      help: 'Answers of the custom metrics API, by class of their HTTP status.',
+      labelNames: ['code'],
+      registers: [registry],
+    });
+    for (const code of ['2xx', '4xx', '5xx']) this.#answers.inc({ code }, 0);
+    this.#seconds = new Histogram({
+      name: 'pushcluster_operator_metrics_api_seconds',
+      help: 'What an answer of the custom metrics API took.',
+      buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
+      registers: [registry],
+    });
+    const keeper = this.#keeper;
+    new Gauge({
+      name: 'pushcluster_operator_metrics_api_certificate_expiry_timestamp_seconds',
+      help: 'When the serving certificate of the custom metrics API ends; 0 where there is none.',
+      registers: [registry],
+      collect() {
+        this.set(keeper.servingEnds / 1_000);
+      },
+    });
+  }
+
+  /** The port that it listens on; undefined before it does. */
+  get port(): number | undefined {
+    return this.#port;
+  }
+
+  /** Why it can't answer yet, a sentence each. */
+  unready(): string[] {
+    const reasons: string[] = [];
+    if (this.#problem !== undefined) reasons.push(this.#problem);
+    else if (this.#port === undefined) reasons.push('the metrics API has no certificate yet, which the leader makes');
+    if (this.#frontProxy.authorities.length === 0)
+      reasons.push('the metrics API does not know yet what the API server shows itself by');
+    return reasons;
+  }
+
+  start(): void {
+    this.#keeper.start();
+    this.#authentication.start();
+  }
+
+  /** This process leads: it makes and renews what all serve with. @param writer guarded */
+  lead(writer: Client): Promise<void> {
+    return this.#keeper.lead(writer);
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([this.#keeper.stop(), this.#authentication.stop()]);
+    await this.#listening;
+    await this.#server?.close();
+  }
+
+  async #listen(): Promise<void> {
+    const { current } = this.#keeper;
+    if (!current) return;
+    const { host, port, source, client, onTrouble } = this.#options;
+    const server = new MetricsServer({
+      ...{ host, port, source, serving: current.serving },
+      reviews: new Reviews(client),
+      onAnswered: (code, seconds) => {
+        this.#answers.inc({ code: `${Math.floor(code / 100)}xx` });
+        this.#seconds.observe(seconds);
+      },
+      onTrouble: (error) => onTrouble('an answer of the metrics API', error),
+    });
+    server.believe(this.#frontProxy);
+    this.#server = server;
+    try {
+      this.#port = await server.listen();
+    } catch (error) {
+      this.#problem = `the metrics API can't listen: ${error instanceof Error ? error.message : String(error)}`;
+      onTrouble('the port of the metrics API', error);
+    }
+  }
+
+  #believe(configMap: unknown): void {
+    try {
+      this.#frontProxy = configMap === undefined ? NO_FRONT_PROXY : frontProxyIn(configMap);
+    } catch (error) {
+      // Nobody is believed who may be wrong.
+      this.#frontProxy = NO_FRONT_PROXY;
+      this.#options.onTrouble('the ConfigMap extension-apiserver-authentication', error);
+    }
+    this.#server?.believe(this.#frontProxy);
+  }
+}

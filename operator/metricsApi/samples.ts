@@ -1,0 +1,70 @@
+import { BYTES_METRIC, CONNECTIONS_METRIC, type MetricName } from './api.ts';
+
+/** What a gateway said of itself. */
+export type Sample = {
+  /** When, in milliseconds since 1970. */
+  at: number;
+  connections?: number | undefined;
+  bytesSentTotal?: number | undefined;
+};
+
+/** Older than this it is not told any more: a scaler must not act on what was. */
+export const MAX_AGE_MS = 20_000;
+/** A rate over less is mostly noise: gateways send in bursts. */
+const MIN_WINDOW_MS = 5_000;
+/** A rate over more is one of long ago. */
+const MAX_WINDOW_MS = 60_000;
+/** More than come within MIN_WINDOW_MS, where the most impatient asks every second. */
+const MAX_SAMPLES = 8;
+
+/** The newest samples of each pod, and earlier ones for rates. It holds what the pods are that are put in and not forgotten. */
+export class Samples {
+  /** Newest first; the last of several is the one that the rate begins at. */
+  readonly #known = new Map<string, readonly [Sample, ...Sample[]]>();
+
+  /** Takes a sample of a pod, by the pod's uid. */
+  put(uid: string, sample: Sample): void {
+    const known = this.#known.get(uid) ?? [];
+    if (known[0] && known[0].at >= sample.at) return;
+    const beginning = known.findIndex(({ at }) => sample.at - at >= MIN_WINDOW_MS);
+    const kept = known.slice(0, beginning === -1 ? MAX_SAMPLES : beginning + 1);
+    this.#known.set(uid, [sample, ...kept]);
+  }
+
+  /** The value of a metric; undefined where there is none that counts at `now` (milliseconds since 1970). */
+  value(
+    uid: string,
+    metric: MetricName,
+    now: number,
+  ): { value: number; at: number; windowSeconds?: number } | undefined {
+    const [last, ...earlier] = this.#known.get(uid) ?? [];
+    if (last === undefined || now - last.at > MAX_AGE_MS) return undefined;
+    switch (metric) {
+      case CONNECTIONS_METRIC:
+        return last.connections === undefined ? undefined : { value: last.connections, at: last.at };
+      case BYTES_METRIC:
+        return rateOf(last, earlier.at(-1));
+    }
+  }
+
+  /** Forgets all pods but those. */
+  retain(uids: ReadonlySet<string>): void {
+    for (const uid of this.#known.keys()) if (!uids.has(uid)) this.#known.delete(uid);
+  }
+
+  get size(): number {
+    return this.#known.size;
+  }
+}
+
+function rateOf(
+  last: Sample,
+  before: Sample | undefined,
+): { value: number; at: number; windowSeconds: number } | undefined {
+  const [to, from] = [last.bytesSentTotal, before?.bytesSentTotal];
+  // A total that has fallen is another process's: its first rate comes with its second sample.
+  if (before === undefined || to === undefined || from === undefined || to < from) return undefined;
+  const took = last.at - before.at;
+  if (took < MIN_WINDOW_MS || took > MAX_WINDOW_MS) return undefined;
+  return { value: (to - from) / (took / 1_000), at: last.at, windowSeconds: Math.round(took / 1_000) };
+}
