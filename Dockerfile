@@ -1,4 +1,4 @@
-# The images of PushCluster: docker build --target operator|gateway|logic .
+# The images of PushCluster: docker build --target operator|node-tuning|gateway|logic .
 #
 # The sources come in as JavaScript: where Node strips the types itself, each process starts a third slower and keeps 30 MB
 # more for it. Nothing is bundled, and lines and columns are those of the sources.
@@ -77,6 +77,16 @@ COPY --from=javascript /out/operator operator
 RUN node operator/main.js --help >/dev/null
 EXPOSE 9090
 ENTRYPOINT ["node", "operator/main.js"]
+
+# The operator's program beside the one tool that speaks to network cards. As root: kernel settings are root's.
+FROM operator AS node-tuning
+LABEL org.opencontainers.image.title="PushCluster node tuning" \
+      org.opencontainers.image.description="Sets kernel settings of nodes for PushCluster, says so on them, and puts them back"
+USER 0:0
+RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends ethtool >/dev/null \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* \
+ && ethtool --version && node operator/nodetuning/main.js --help >/dev/null
+ENTRYPOINT ["node", "operator/nodetuning/main.js"]
 
 FROM base AS gateway
 LABEL org.opencontainers.image.title="PushCluster gateway" \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds images without a registry and a daemon, and prints a line for each: its name and the OCI archive that has it.
-#   images.sh [--tag TAG] NAME...     operator, gateway, logic (from the Dockerfile), nats, pause, coredns, metrics-server, base
+#   images.sh [--tag TAG] NAME...     operator, node-tuning, gateway, logic (from the Dockerfile), nats, pause, coredns, metrics-server, base
 # Archives are kept under ~/.cache/pushcluster by what they are made of: nothing is built twice. Needs root and Debian's
 # buildah and debootstrap.
 set -euo pipefail
@@ -124,7 +124,7 @@ for name in "$@"; do
       esac
       hash=$(cat <(declare -f build_program) <(echo "$reference") "$program" | hash_of)
       make=(build_program "$name" "$reference" "$program") ;;
-    operator | gateway | logic)
+    operator | node-tuning | gateway | logic)
       reference=docker.io/pushcluster/$name:$tag
       hash=$({ echo "$base_hash $reference"; declare -f build_product; cat Dockerfile .dockerignore; content package.json package-lock.json scripts/strip.ts protocol runtime gateway logic operator client */package.json \
         -not -path '*/node_modules/*' -not -path '*/dist/*' -not -name '*.test.ts' -not -name '*.tmp.ts'; } | hash_of)
@@ -132,7 +132,7 @@ for name in "$@"; do
     *) die "there is no image \"$name\"" ;;
   esac
   if [ ! -e "$home/$name-$hash.tar" ]; then
-    case "$name" in operator | gateway | logic) ensure_base ;; esac
+    case "$name" in operator | node-tuning | gateway | logic) ensure_base ;; esac
     say "building $reference"
     "${make[@]}"
     finished "$name" "$hash"
