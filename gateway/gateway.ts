@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { availableParallelism, hostname } from 'node:os';
 import { STAT_INTERVAL_MS, type Stat } from '@pushcluster/protocol/control.ts';
+import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
+import { commonStatus } from '@pushcluster/runtime/podStatus.ts';
 import { assertPortFree } from '@pushcluster/runtime/portProbe.ts';
 import type { SettingsFile } from '@pushcluster/runtime/settings.ts';
 import type { Registry } from 'prom-client';
@@ -101,6 +103,23 @@ export class Gateway {
     const reasons = this.#links.every((link) => !link.listening) ? ['no shard listens'] : [];
     if (!this.#hub.ready) reasons.push('the bus was not reached yet');
     return reasons;
+  }
+
+  /** What the operator sees of it. */
+  status(): PodStatus {
+    const { settings, bus } = this.#options;
+    const { connections, bytesSent } = this.#metrics.stats();
+    const counts = this.#links.flatMap((link) => link.counts ?? []);
+    return {
+      ...commonStatus(settings, bus),
+      role: 'gateway',
+      name: this.name,
+      draining: this.#draining,
+      connections,
+      bytesSentTotal: bytesSent,
+      fds: { limit: counts.reduce((sum, { fdLimit }) => sum + fdLimit, 0), open: connections },
+      pressure: {},
+    };
   }
 
   /** Milliseconds that `leave` takes at most. */

@@ -25,6 +25,7 @@ try {
     registry,
     health: () => gateway.health(),
     ready: () => gateway.ready(),
+    status: () => gateway.status(),
   });
   log.info({ port: settings.current.gateway.port, admin: admin.port, gateway: gateway.name }, 'gateway is up');
   onShutdown(

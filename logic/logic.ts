@@ -25,6 +25,8 @@ export type Logic = {
   port: number;
   /** Why no traffic should come, a sentence each; empty: ready. */
   ready(): string[];
+  /** It was told to leave. */
+  readonly leaving: boolean;
   /** Not ready from now on; accepts for `logic.drain.settle` more, answers what is under way, and closes. The bus stays open. */
   leave(): Promise<void>;
 };
@@ -94,6 +96,9 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
 
     return {
       port,
+      get leaving() {
+        return leaving;
+      },
       ready() {
         if (leaving) return ['leaving'];
         return hasConnected ? [] : ['there has been no connection to the bus yet'];

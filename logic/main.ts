@@ -1,8 +1,10 @@
+import { hostname } from 'node:os';
 import { startAdmin } from '@pushcluster/runtime/admin.ts';
 import { registerBusMetrics } from '@pushcluster/runtime/bus/metrics.ts';
 import { openBus } from '@pushcluster/runtime/bus/open.ts';
 import { parseCommandLine } from '@pushcluster/runtime/cli.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
+import { commonStatus, ownDescriptors } from '@pushcluster/runtime/podStatus.ts';
 import { SettingsFile } from '@pushcluster/runtime/settings.ts';
 import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
 import { Registry } from 'prom-client';
@@ -30,6 +32,14 @@ try {
     registry,
     health: () => [],
     ready: () => logic.ready(),
+    status: () => ({
+      ...commonStatus(settings, bus),
+      role: 'logic',
+      name: hostname(),
+      draining: logic.leaving,
+      fds: ownDescriptors(),
+      pressure: {},
+    }),
   });
   log.info({ port: logic.port, admin: admin.port }, 'logic is up');
   onShutdown(

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { afterEach, describe, test } from 'node:test';
+import { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import { Gauge, Registry } from 'prom-client';
 import { type Admin, type AdminOptions, startAdmin } from './admin.ts';
+import { VERSION } from './version.ts';
 
 describe('the admin server', () => {
   let admin: Admin | undefined;
@@ -88,9 +90,30 @@ describe('the admin server', () => {
     assert.deepEqual([hung.status, await hung.text()], [503, 'the check took longer than 900 ms\n']);
   });
 
+  test('tells what the process is, as JSON that its schema takes', async () => {
+    const status: PodStatus = {
+      version: VERSION,
+      role: 'gateway',
+      name: 'g',
+      draining: false,
+      connections: 3,
+      bytesSentTotal: 4_000,
+      settings: { generation: 7, file: 'ab'.repeat(32) },
+      fds: { limit: 1_024, open: 30 },
+      pressure: {},
+      bus: { connected: true },
+    };
+    const url = await start({ status: () => status });
+    const response = await fetch(`${url}/status`);
+    assert.equal(response.headers.get('content-type'), 'application/json');
+    assert.deepEqual(PodStatus.parse(await response.json()), status);
+    assert.match(VERSION, /^\d+\.\d+\.\d+/);
+  });
+
   test('other paths and methods are refused', async () => {
     const url = await start();
     assert.equal((await fetch(`${url}/`)).status, 404);
+    assert.equal((await fetch(`${url}/status`)).status, 404, 'a process that has none');
     assert.equal((await fetch(`${url}/metrics/x`)).status, 404);
     const post = await fetch(`${url}/metrics`, { method: 'POST', body: 'x'.repeat(100_000) });
     assert.deepEqual([post.status, post.headers.get('allow')], [405, 'GET, HEAD']);

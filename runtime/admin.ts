@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import { collectDefaultMetrics, type Registry } from 'prom-client';
 import { listenProblem } from './portProbe.ts';
 
@@ -19,6 +20,8 @@ export type AdminOptions = {
   health: () => Promise<string[]> | string[];
   /** Why no traffic should come, a sentence each; empty: ready. */
   ready: () => Promise<string[]> | string[];
+  /** What `GET /status` answers; without it there is no such path. */
+  status?: () => PodStatus;
   /** Called with what went wrong inside a scrape. */
   onProblem?: (error: Error) => void;
 };
@@ -26,7 +29,7 @@ export type AdminOptions = {
 export type Admin = { port: number; close(): Promise<void> };
 
 /**
- * Serves GET /metrics, /healthz and /readyz; adds the process's default metrics to the registry.
+ * Serves GET /metrics, /healthz, /readyz and, where there is one, /status; adds the process's default metrics to the registry.
  * @throws Error with a sentence where the port can't be had
  */
 export async function startAdmin(options: AdminOptions): Promise<Admin> {
@@ -74,11 +77,14 @@ type Result = { status: number; body: string; type?: string; allow?: string };
 
 async function answer(options: AdminOptions, request: IncomingMessage): Promise<Result> {
   const path = (request.url ?? '/').split('?', 1)[0];
-  if (path !== '/metrics' && path !== '/healthz' && path !== '/readyz')
-    return { status: 404, body: 'here are /metrics, /healthz and /readyz\n' };
+  const { status } = options;
+  const paths = ['/metrics', '/healthz', '/readyz', ...(status ? ['/status'] : [])];
+  if (path === undefined || !paths.includes(path)) return { status: 404, body: `here are ${paths.join(', ')}\n` };
   if (request.method !== 'GET' && request.method !== 'HEAD')
     return { status: 405, body: 'GET only\n', allow: 'GET, HEAD' };
   if (path === '/metrics') return scrape(options);
+  if (path === '/status' && status)
+    return { status: 200, body: `${JSON.stringify(status())}\n`, type: 'application/json' };
   const problems = await probe(path === '/healthz' ? options.health : options.ready);
   return problems.length === 0 ? { status: 200, body: 'ok\n' } : { status: 503, body: `${problems.join('\n')}\n` };
 }

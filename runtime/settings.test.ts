@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -193,6 +194,28 @@ describe('a settings file', () => {
     await until('it is told', () => refusals.length > 0);
     assert.deepEqual(refusals, [`${path} does not exist: the settings stay as they are`]);
     assert.equal(settings.current.gateway.batching.maxDelay, 2_000);
+  });
+
+  test('tells which text counts, and why the present one does not, until it does', async () => {
+    const text = 'gateway: {batching: {maxDelay: 2s}}';
+    const digest = createHash('sha256').update(text).digest('hex');
+    const settings = open(text);
+    assert.deepEqual([settings.digest, settings.refused], [digest, undefined]);
+    rmSync(path);
+    await until('it is told', () => settings.refused !== undefined);
+    writeFileSync(path, text);
+    await until('the same text is back', () => settings.refused === undefined);
+    writeFileSync(path, 'wrong: 1');
+    await until('it is refused', () => settings.refused !== undefined);
+    assert.equal(settings.digest, digest);
+    const refusal = settings.refused;
+    rmSync(path);
+    await until('the loss is told', () => settings.refused !== refusal);
+    writeFileSync(path, 'wrong: 1');
+    await until('it is refused again', () => /unknown key/.test(settings.refused?.message ?? ''));
+    writeFileSync(path, text);
+    await until('it counts again', () => settings.refused === undefined);
+    assert.equal(settings.digest, digest);
   });
 
   test('changes what can change live, and tells what waits for the next start', async () => {

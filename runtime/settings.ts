@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { Settings, STATIC_KEYS } from '@pushcluster/protocol/settings.ts';
 import { parseDocument } from 'yaml';
@@ -56,6 +57,8 @@ export class SettingsFile {
   #current: Settings;
   #accepted = 1;
   #pending: string[] = [];
+  #digest: string;
+  #refused: SettingsError | undefined;
 
   /**
    * Opens the file at `path`; without a path all settings are defaults, and stay.
@@ -69,6 +72,7 @@ export class SettingsFile {
     this.#override = options.override ?? ((settings) => settings);
     if (path === undefined) {
       this.#current = frozen(this.#overridden(check({})));
+      this.#digest = digestOf('');
       return;
     }
     try {
@@ -76,12 +80,17 @@ export class SettingsFile {
         ...(options.pollInterval === undefined ? {} : { pollInterval: options.pollInterval }),
         changed: () => this.#changed(),
         unreadable: (problem) => this.#refuse(new SettingsError([`${problem}: the settings stay as they are`])),
+        readable: () => {
+          if (digestOf(this.#file!.bytes) === this.#digest) this.#refused = undefined;
+          else this.#changed();
+        },
       });
     } catch (error) {
       throw new SettingsError([error instanceof Error ? error.message : String(error)]);
     }
     try {
       this.#current = frozen(this.#read(this.#file));
+      this.#digest = digestOf(this.#file.bytes);
     } catch (error) {
       this.#file.close();
       throw error;
@@ -96,6 +105,16 @@ export class SettingsFile {
   /** The file's `generation`, else one more than the reloads that were accepted. */
   get generation(): number {
     return this.#current.generation ?? this.#accepted;
+  }
+
+  /** SHA-256, hex, of the file's bytes that count; of nothing where there is no file. */
+  get digest(): string {
+    return this.#digest;
+  }
+
+  /** Why the file as it is now was refused; undefined where it counts. */
+  get refused(): SettingsError | undefined {
+    return this.#refused;
   }
 
   /** The keys that the file has changed and that take effect only at the next start. */
@@ -152,6 +171,8 @@ export class SettingsFile {
     }
     const previous = this.#current;
     this.#current = frozen(next);
+    this.#digest = digestOf(this.#file!.bytes);
+    this.#refused = undefined;
     this.#accepted++;
     const pendingChanged = !isDeepStrictEqual(pending, this.#pending);
     this.#pending = pending;
@@ -160,6 +181,7 @@ export class SettingsFile {
   }
 
   #refuse(error: SettingsError): void {
+    this.#refused = error;
     for (const listener of this.#refusals) listener(error);
   }
 }
@@ -219,6 +241,10 @@ function frozen<T>(value: T): T {
 function subscribe<T>(listeners: Set<T>, listener: T): () => void {
   listeners.add(listener);
   return () => listeners.delete(listener);
+}
+
+function digestOf(bytes: string | Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex');
 }
 
 function firstLine(text: string): string {

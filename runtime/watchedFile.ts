@@ -16,6 +16,8 @@ export type WatchedFileOptions = {
   changed: (bytes: Buffer) => void;
   /** Called once when the file can no longer be read, with a sentence; the last bytes stay. */
   unreadable: (problem: string) => void;
+  /** Called once when the file can be read again, and says what it said last. */
+  readable?: () => void;
 };
 
 /**
@@ -70,9 +72,11 @@ export class WatchedFile {
       this.#readable = false;
       return;
     }
+    const again = !this.#readable;
     this.#readable = true;
     if (next.equals(this.#bytes)) {
       this.#candidate = undefined;
+      if (again) this.#options.readable?.();
     } else if (!this.#candidate?.equals(next)) {
       this.#candidate = next;
       clearTimeout(this.#settling);

@@ -45,6 +45,7 @@ try {
     registry,
     health: () => gateway.health(),
     ready: () => [...gateway.ready(), ...logic.ready()],
+    status: () => gateway.status(),
   });
   onShutdown(
     log,

@@ -1,0 +1,28 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
+import type { Bus } from './bus/bus.ts';
+import type { SettingsFile } from './settings.ts';
+import { VERSION } from './version.ts';
+
+/** Characters of a refusal at most: a file may be wrong in a thousand places. */
+const MAX_REFUSAL = 1_000;
+
+/** The part of the status that gateway and logic have alike. */
+export function commonStatus(settings: SettingsFile, bus: Bus): Pick<PodStatus, 'version' | 'settings' | 'bus'> {
+  const refused = settings.refused?.problems.join('; ').slice(0, MAX_REFUSAL);
+  return {
+    version: VERSION,
+    settings: {
+      generation: settings.generation,
+      file: settings.digest,
+      ...(refused === undefined ? {} : { refused }),
+    },
+    bus: { connected: bus.connected },
+  };
+}
+
+/** Descriptors of this process. */
+export function ownDescriptors(): PodStatus['fds'] {
+  const soft = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
+  return { limit: Number(soft ?? 0), open: readdirSync('/proc/self/fd').length };
+}
