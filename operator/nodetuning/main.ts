@@ -12,7 +12,7 @@ import { NodeRecord } from './record.ts';
 import { askFate, remove } from './removal.ts';
 import { apply, type Outcome, restore } from './tuner.ts';
 
-/** Less than the pod's grace period; asking the API server takes up to 10 s of it. */
+/** Less than the pod's grace period; asking the API server takes some seconds of it. */
 const LEAVE_MS = 45_000;
 
 try {

@@ -38,7 +38,7 @@ export function fateOf(daemonSet: KubeObject | undefined, node: KubeObject | und
 export async function askFate(
   client: Client,
   where: { namespace: string; daemonSet: string; node: string },
-  { patience = 10_000, pause = 500 }: { patience?: number; pause?: number } = {},
+  { patience = 5_000, pause = 500 }: { patience?: number; pause?: number } = {},
 ): Promise<Fate> {
   const began = performance.now();
   for (;;) {

@@ -1,6 +1,22 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
-import { parseSettings } from './settings.ts';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { NodeTuningSettings, parseSettings } from './settings.ts';
+
+const CHART = new URL('../../charts/pushcluster/', import.meta.url);
+const Values = z.object({ nodeTuning: z.object({ sysctls: z.unknown(), interfaces: z.unknown() }) });
+/** What a JSON schema takes, as far as keys go. */
+const Keys: z.ZodType<unknown> = z.lazy(() =>
+  z
+    .object({
+      properties: z.record(z.string(), Keys).optional(),
+      items: Keys.optional(),
+      additionalProperties: z.literal(false).optional(),
+    })
+    .transform((schema) => ((schema.items ?? schema.properties) ? { ...schema } : {})),
+);
 
 describe('settings of node tuning', () => {
   it('take what can be set, and leave out what is not said', () => {
@@ -21,4 +37,18 @@ describe('settings of node tuning', () => {
     ['what is not JSON', 'sysctls: {}', /not JSON/],
   ] as const)
     it(`refuse ${what}`, () => assert.throws(() => parseSettings(text), message));
+
+  it("are what the chart's values have, and their schema takes the same keys", () => {
+    const text = (file: string) => readFileSync(new URL(file, CHART), 'utf8');
+    const { sysctls, interfaces } = Values.parse(parse(text('values.yaml'))).nodeTuning;
+    assert.doesNotThrow(() => parseSettings(JSON.stringify({ sysctls, interfaces })));
+    const schema = z
+      .object({ properties: z.object({ nodeTuning: z.object({ properties: z.record(z.string(), Keys) }) }) })
+      .parse(JSON.parse(text('values.schema.json')));
+    const own = z
+      .object({ properties: z.record(z.string(), Keys) })
+      .parse(z.toJSONSchema(NodeTuningSettings, { io: 'input' }));
+    for (const key of ['sysctls', 'interfaces'])
+      assert.deepEqual(schema.properties.nodeTuning.properties[key], own.properties[key]);
+  });
 });

@@ -55,7 +55,7 @@ const Interface = z.strictObject({
 });
 export type InterfaceSettings = z.infer<typeof Interface>;
 
-const NodeTuningSettings = z.strictObject({
+export const NodeTuningSettings = z.strictObject({
   sysctls: Sysctls.prefault({}),
   interfaces: z.array(Interface).default([]),
 });
