@@ -2,6 +2,7 @@ import type { GatewayStats } from '@pushcluster/protocol/control.ts';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { REFUSED_HANDSHAKES } from './shard/admission.ts';
 import { LATENCY_BUCKETS, type ShardCounts } from './shard/counts.ts';
+import { CLOSE_LABELS, IGNORED_REASONS } from './shard/labels.ts';
 
 const PREFIX = 'pushcluster_gateway_';
 
@@ -102,6 +103,8 @@ export class GatewayMetrics {
       ],
     ]);
     for (const reason of ['slow', 'overload', 'bus_gap']) this.#labelled.get('dropped')?.inc({ reason }, 0);
+    for (const reason of IGNORED_REASONS) this.#labelled.get('ignored')?.inc({ reason }, 0);
+    for (const code of CLOSE_LABELS) this.#labelled.get('closed')?.inc({ code }, 0);
     for (const reason of REFUSED_HANDSHAKES) this.#labelled.get('refused')?.inc({ reason }, 0);
     this.#latency = new DeliveryLatency(registry);
     this.#gauges();

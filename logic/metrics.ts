@@ -4,6 +4,8 @@ import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 /** What a push was for; `unknown` where it was refused before that was clear. */
 export type TargetLabel = Target['type'] | 'unknown';
 
+const TARGETS = ['all', 'room', 'rooms', 'user', 'users'] as const satisfies TargetLabel[];
+
 /** logic's metrics. No label has a value that a caller chooses. */
 export class Metrics {
   /** What go-push's `GET /stats` shows, counted here since a counter of prom-client can't be read back at once. */
@@ -19,6 +21,12 @@ export class Metrics {
     read: { inFlight: () => number; gateways: () => number; generation: () => number; questions: () => number },
   ) {
     const registers = [registry];
+    // There from the start: of what first appears with a value, no rate knows that it increased.
+    this.#answered('unknown', 400, 0);
+    for (const target of TARGETS) {
+      for (const status of [202, 503]) this.#answered(target, status, 0);
+      this.#messages.set(target, 0);
+    }
     // Tallied by hand and handed over at a scrape: a labelled `inc` costs a twentieth of a whole push.
     const requests = this.#requests;
     new Counter({
@@ -54,6 +62,7 @@ export class Metrics {
       labelNames: ['kind'],
       registers,
     });
+    for (const kind of ['stat', 'answer']) this.#ignored.inc({ kind }, 0);
     this.#refused = new Counter({
       name: 'pushcluster_logic_connections_refused_total',
       help: 'Connections closed at once, since there were too many.',
@@ -66,12 +75,7 @@ export class Metrics {
   }
 
   answered(target: TargetLabel, status: number) {
-    let codes = this.#requests.get(target);
-    if (!codes) {
-      codes = new Map();
-      this.#requests.set(target, codes);
-    }
-    codes.set(status, (codes.get(status) ?? 0) + 1);
+    this.#answered(target, status, 1);
   }
 
   /** @param seconds from the accepted push to its receipt */
@@ -86,6 +90,15 @@ export class Metrics {
 
   ignored(kind: 'stat' | 'answer') {
     this.#ignored.inc({ kind });
+  }
+
+  #answered(target: TargetLabel, status: number, requests: number) {
+    let codes = this.#requests.get(target);
+    if (!codes) {
+      codes = new Map();
+      this.#requests.set(target, codes);
+    }
+    codes.set(status, (codes.get(status) ?? 0) + requests);
   }
 }
 

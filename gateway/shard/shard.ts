@@ -23,6 +23,7 @@ import { Channel, Member } from './channel.ts';
 import { increment, newCounts } from './counts.ts';
 import { Expiries } from './expiries.ts';
 import type { Job, Wave } from './job.ts';
+import { closeLabel } from './labels.ts';
 import { type Identity, Session } from './session.ts';
 import { InvalidToken, type TokenVerifier } from './token.ts';
 
@@ -469,11 +470,4 @@ export class Shard {
 
 function mayJoin(session: Session, room: string): boolean {
   return session.patterns === undefined || session.patterns.some((pattern) => matches(pattern, room));
-}
-
-const KNOWN_CODES = new Set<number>([1000, 1001, 1005, 1006, 1007, 1011, ...Object.values(CloseCode)]);
-
-/** Strangers choose close codes: those that we know have a label, others share one. */
-function closeLabel(code: number): string {
-  return KNOWN_CODES.has(code) ? String(code) : 'other';
 }
