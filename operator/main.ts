@@ -44,6 +44,7 @@ try {
     client,
     namespaces: options.namespaces,
     serviceMonitors: await client.serves(KINDS.serviceMonitors),
+    scaledObjects: await client.serves(KINDS.scaledObjects),
     onKey: (key) => queue.add(key),
     onGone: (ref) => applier.forget(ref),
     onTrouble: (error) => log.warn({ err: error }, 'the API server could not be watched'),

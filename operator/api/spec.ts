@@ -92,8 +92,17 @@ const GatewayAutoscaling = ruled(
       .exactOptional()
       .describe('Per cent of the CPU request, on average.'),
     behavior: ScalingBehavior.exactOptional().describe(
-      'As in a HorizontalPodAutoscaler. Absent: up fast; down one by one, no sooner than a drain takes.',
+      'As in a HorizontalPodAutoscaler. Absent: up fast; down in small steps, no sooner than a drain takes.',
     ),
+    keda: z
+      .object({
+        prometheus: ruled(z.string().max(2_048), {
+          rule: "isURL(self) && url(self).getScheme() in ['http', 'https']",
+          message: 'gateway.autoscaling.keda.prometheus must be a URL such as http://prometheus.monitoring.svc:9090',
+        }).describe('URL of the Prometheus that scrapes the gateways.'),
+      })
+      .exactOptional()
+      .describe('Makes a ScaledObject of KEDA in place of the HorizontalPodAutoscaler: KEDA must be installed.'),
   }),
   {
     rule: 'self.minReplicas <= self.maxReplicas',

@@ -68,6 +68,7 @@ export const KINDS = {
   leases: kind('coordination.k8s.io/v1', 'Lease', 'leases'),
   events: kind('events.k8s.io/v1', 'Event', 'events'),
   apiServices: kind('apiregistration.k8s.io/v1', 'APIService', 'apiservices', false),
+  scaledObjects: kind('keda.sh/v1alpha1', 'ScaledObject', 'scaledobjects'),
   serviceMonitors: kind('monitoring.coreos.com/v1', 'ServiceMonitor', 'servicemonitors'),
   prometheusRules: kind('monitoring.coreos.com/v1', 'PrometheusRule', 'prometheusrules'),
 } satisfies Record<string, Kind>;

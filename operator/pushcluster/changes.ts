@@ -91,6 +91,11 @@ export const CHANGES: readonly Change[] = [
     { autoscaling: { ...autoscaling, targetCPUUtilization: 9 } },
     { autoscaling },
   ),
+  gateway(
+    'autoscaling.keda.prometheus',
+    { autoscaling: { ...autoscaling, keda: { prometheus: 'http://other:9090' } } },
+    { autoscaling: { ...autoscaling, keda: { prometheus: 'http://prometheus:9090' } } },
+  ),
   gateway('autoscaling.behavior', { autoscaling: { ...autoscaling, behavior: {} } }, { autoscaling }),
   gateway('service.type', { service: { type: 'ClusterIP' } }),
   gateway('service.port', { service: { port: 443 } }),

@@ -44,7 +44,11 @@ export function effects(before: Objects, after: Objects): Effect[] {
     if (changed('StatefulSet', 'nats', 'spec', 'template')) found.push('nats');
   }
   if (changed('Service', 'gateway') || changed('Service', 'logic')) found.push('service');
-  if (changed('HorizontalPodAutoscaler', 'gateway') || changed('HorizontalPodAutoscaler', 'logic'))
+  if (
+    changed('HorizontalPodAutoscaler', 'gateway') ||
+    changed('HorizontalPodAutoscaler', 'logic') ||
+    changed('ScaledObject', 'gateway')
+  )
     found.push('autoscaler');
   if (changed('ServiceMonitor', 'metrics')) found.push('monitor');
   return found;

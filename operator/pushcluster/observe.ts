@@ -53,6 +53,8 @@ export type ViewOptions = {
   namespaces: readonly string[];
   /** Whether the API server knows ServiceMonitors. */
   serviceMonitors: boolean;
+  /** Whether it knows KEDA's ScaledObjects. */
+  scaledObjects: boolean;
   /** Called with the key of a PushCluster that is to be looked at. */
   onKey: (key: string) => void;
   /** Called when an object made for a PushCluster is gone. */
@@ -69,7 +71,7 @@ export class View {
   readonly #pods: Reflected;
   readonly #made: ReadonlyMap<string, Reflected>;
 
-  constructor({ client, namespaces, serviceMonitors, onKey, onGone, onTrouble }: ViewOptions) {
+  constructor({ client, namespaces, serviceMonitors, scaledObjects, onKey, onGone, onTrouble }: ViewOptions) {
     const reflect = (kind: Kind, onChange: (change: Change) => void, more: { labelSelector?: string } = {}) =>
       new Reflected(namespaces, {
         client,
@@ -94,7 +96,9 @@ export class View {
     this.serviceMonitors = serviceMonitors;
     this.#clusters = reflect(KINDS.pushClusters, (change) => itself(change).forEach(onKey));
     this.#pods = reflect(KINDS.pods, (change) => change.type === 'added' && ofPod(change), { labelSelector });
-    const kinds = MADE_KINDS.map(kindOf).filter((kind) => serviceMonitors || kind !== KINDS.serviceMonitors);
+    const kinds = MADE_KINDS.map(kindOf)
+      .filter((kind) => serviceMonitors || kind !== KINDS.serviceMonitors)
+      .filter((kind) => scaledObjects || kind !== KINDS.scaledObjects);
     this.#made = new Map(kinds.map((kind) => [kind.kind, reflect(kind, made, { labelSelector })]));
     this.reflectors = [this.#clusters, this.#pods, ...this.#made.values()].flatMap(({ reflectors }) => reflectors);
   }

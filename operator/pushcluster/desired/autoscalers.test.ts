@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { autoscalers } from './autoscalers.ts';
+import { type Autoscaler, autoscalers as made, type ScaledObject } from './autoscalers.ts';
 import { clusterOf } from './fixture.ts';
+
+type Made = ReturnType<typeof made>[number];
+const isScaledObject = (each: Made | undefined): each is ScaledObject => each?.kind === 'ScaledObject';
+const autoscalers = (...args: Parameters<typeof made>) =>
+  made(...args).filter((each): each is Autoscaler => !isScaledObject(each));
 
 describe('autoscalers', () => {
   it('are made only where they are asked for', () => {
@@ -26,7 +31,10 @@ describe('autoscalers', () => {
     const autoscaling = { maxReplicas: 9, targetCPUUtilization: 60 };
     const [hpa] = autoscalers(clusterOf({ gateway: { drain, autoscaling } }));
     assert.equal(hpa?.spec?.behavior?.scaleDown?.stabilizationWindowSeconds, 660);
-    assert.deepEqual(hpa?.spec?.behavior?.scaleDown?.policies, [{ type: 'Pods', value: 1, periodSeconds: 660 }]);
+    assert.deepEqual(hpa?.spec?.behavior?.scaleDown?.policies, [
+      { type: 'Pods', value: 1, periodSeconds: 660 },
+      { type: 'Percent', value: 10, periodSeconds: 660 },
+    ]);
   });
 
   it('never ask for longer windows than Kubernetes allows', () => {
@@ -35,6 +43,31 @@ describe('autoscalers', () => {
     const { scaleDown } = autoscalers(clusterOf({ gateway: { drain, autoscaling } }))[0]?.spec?.behavior ?? {};
     assert.equal(scaleDown?.stabilizationWindowSeconds, 3_600);
     assert.equal(scaleDown?.policies?.[0]?.periodSeconds, 1_800);
+  });
+
+  it('are a ScaledObject where KEDA is to scale, which counts all connections, also those of gateways that drain', () => {
+    const keda = { prometheus: 'http://prometheus:9090' };
+    const autoscaling = { maxReplicas: 9, targetConnections: 20_000, targetCPUUtilization: 60, keda };
+    const [scaled, ...others] = made(clusterOf({ gateway: { autoscaling } }));
+    assert.deepEqual(others, []);
+    assert.ok(isScaledObject(scaled));
+    assert.deepEqual(scaled.spec.scaleTargetRef.kind, 'PushCluster');
+    assert.deepEqual(scaled.spec.triggers, [
+      {
+        type: 'prometheus',
+        metricType: 'AverageValue',
+        metadata: {
+          serverAddress: 'http://prometheus:9090',
+          query: 'sum(pushcluster_gateway_connections{namespace="shop",pod=~"live-gateway-.+"})',
+          threshold: '20000',
+        },
+      },
+      { type: 'cpu', metricType: 'Utilization', metadata: { value: '60' } },
+    ]);
+    assert.equal(
+      scaled.spec.advanced.horizontalPodAutoscalerConfig.behavior?.scaleDown?.stabilizationWindowSeconds,
+      305,
+    );
   });
 
   it('scale logic by the CPU of its Deployment', () => {

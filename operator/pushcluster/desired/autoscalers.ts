@@ -1,22 +1,42 @@
 import type { V2HorizontalPodAutoscaler, V2MetricSpec } from '@kubernetes/client-node';
 import { parseDuration } from '@pushcluster/protocol/units.ts';
 import type { PushCluster } from '../../api/pushCluster.ts';
+import { BYTES_METRIC, CONNECTIONS_METRIC } from '../../metricsApi/api.ts';
 import type { DesiredObject } from './context.ts';
 import { metadataOf } from './metadata.ts';
 import { names } from './names.ts';
 
-type Autoscaler = V2HorizontalPodAutoscaler & DesiredObject;
+export type Autoscaler = V2HorizontalPodAutoscaler & DesiredObject;
+type Scaling = NonNullable<PushCluster['spec']['gateway']['autoscaling']>;
 
-/** Metrics of pods as an adapter of the custom metrics API offers them. */
-const CONNECTIONS_METRIC = 'pushcluster_gateway_connections';
-const BYTES_METRIC = 'pushcluster_gateway_bytes_sent_per_second';
+/** A ScaledObject of KEDA, as far as it is used here. */
+export type ScaledObject = DesiredObject & {
+  spec: {
+    scaleTargetRef: { apiVersion: string; kind: string; name: string };
+    minReplicaCount: number;
+    maxReplicaCount: number;
+    pollingInterval: number;
+    advanced: { horizontalPodAutoscalerConfig: { name: string; behavior: Scaling['behavior'] } };
+    triggers: { type: string; metricType: 'AverageValue' | 'Utilization'; metadata: Record<string, string> }[];
+  };
+};
 
 /** Longest window that Kubernetes allows, seconds. */
 const LONGEST_WINDOW = 3_600;
+/** Longest period of a policy that it allows, seconds. */
+const LONGEST_PERIOD = 1_800;
+/** Kubernetes' own default for scaling down, seconds. */
+const SHORTEST_PAUSE = 300;
+/** How often KEDA asks Prometheus, seconds: about as often as it scrapes. */
+const POLLING_SECONDS = 15;
 
 /** The autoscalers that a cluster asks for. */
-export function autoscalers(cluster: PushCluster): Autoscaler[] {
-  return [gatewayAutoscaler(cluster), logicAutoscaler(cluster)].filter((autoscaler) => autoscaler !== undefined);
+export function autoscalers(cluster: PushCluster): (Autoscaler | ScaledObject)[] {
+  const { autoscaling } = cluster.spec.gateway;
+  const gateways = autoscaling?.keda
+    ? scaledObject(cluster, autoscaling, autoscaling.keda.prometheus)
+    : gatewayAutoscaler(cluster);
+  return [gateways, logicAutoscaler(cluster)].filter((autoscaler) => autoscaler !== undefined);
 }
 
 /** Scales the PushCluster itself, whose operator drains before it removes. */
@@ -43,6 +63,42 @@ function gatewayAutoscaler(cluster: PushCluster): Autoscaler | undefined {
   };
 }
 
+/** KEDA makes an HPA of it, on the same target. */
+function scaledObject(cluster: PushCluster, autoscaling: Scaling, prometheus: string): ScaledObject {
+  const { name } = cluster.metadata;
+  const gateway = names(cluster).gateway;
+  const series = `{namespace="${cluster.metadata.namespace}",pod=~"${gateway}-.+"}`;
+  const triggers: ScaledObject['spec']['triggers'] = [];
+  const query = (text: string, threshold: number) =>
+    triggers.push({
+      type: 'prometheus',
+      metricType: 'AverageValue',
+      metadata: { serverAddress: prometheus, query: text, threshold: String(threshold) },
+    });
+  // Sums, of those that drain as well: their connections need room elsewhere. An HPA divides by the replicas that stay.
+  const { targetConnections, targetBytesPerSecond, targetCPUUtilization } = autoscaling;
+  if (targetConnections !== undefined) query(`sum(${CONNECTIONS_METRIC}${series})`, targetConnections);
+  if (targetBytesPerSecond !== undefined)
+    query(`sum(rate(pushcluster_gateway_bytes_sent_total${series}[1m]))`, targetBytesPerSecond);
+  if (targetCPUUtilization !== undefined)
+    triggers.push({ type: 'cpu', metricType: 'Utilization', metadata: { value: String(targetCPUUtilization) } });
+  return {
+    apiVersion: 'keda.sh/v1alpha1',
+    kind: 'ScaledObject',
+    metadata: metadataOf(cluster, gateway, 'gateway'),
+    spec: {
+      scaleTargetRef: { apiVersion: cluster.apiVersion, kind: cluster.kind, name },
+      minReplicaCount: autoscaling.minReplicas,
+      maxReplicaCount: autoscaling.maxReplicas,
+      pollingInterval: POLLING_SECONDS,
+      advanced: {
+        horizontalPodAutoscalerConfig: { name: gateway, behavior: autoscaling.behavior ?? gatewayBehavior(cluster) },
+      },
+      triggers,
+    },
+  };
+}
+
 function logicAutoscaler(cluster: PushCluster): Autoscaler | undefined {
   const { autoscaling } = cluster.spec.logic;
   if (autoscaling === undefined) return undefined;
@@ -61,17 +117,32 @@ function logicAutoscaler(cluster: PushCluster): Autoscaler | undefined {
   };
 }
 
-/** Up fast; down one by one, with a pause as long as a drain may take: people are moved each time. */
+/**
+ * Up fast, at most twofold or by four at a time, as Kubernetes does by default. Down by one or a tenth, with a pause as
+ * long as a drain may take: people are moved each time.
+ */
 function gatewayBehavior({ spec: { gateway } }: PushCluster) {
   const drain = (parseDuration(gateway.drain.settle) ?? 0) + (parseDuration(gateway.drain.timeout) ?? 0);
-  const pause = Math.min(LONGEST_WINDOW, Math.max(300, Math.ceil(drain / 1_000)));
+  const pause = Math.min(LONGEST_WINDOW, Math.max(SHORTEST_PAUSE, Math.ceil(drain / 1_000)));
+  const periodSeconds = Math.min(LONGEST_PERIOD, pause);
   return {
-    scaleUp: { stabilizationWindowSeconds: 0, policies: [{ type: 'Percent', value: 100, periodSeconds: 30 }] },
+    scaleUp: {
+      stabilizationWindowSeconds: 0,
+      policies: [
+        { type: 'Percent', value: 100, periodSeconds: 15 },
+        { type: 'Pods', value: 4, periodSeconds: 15 },
+      ],
+      selectPolicy: 'Max',
+    },
     scaleDown: {
       stabilizationWindowSeconds: pause,
-      policies: [{ type: 'Pods', value: 1, periodSeconds: Math.min(1_800, pause) }],
+      policies: [
+        { type: 'Pods', value: 1, periodSeconds },
+        { type: 'Percent', value: 10, periodSeconds },
+      ],
+      selectPolicy: 'Max',
     },
-  };
+  } satisfies Scaling['behavior'];
 }
 
 function podsMetric(name: string, average: number): V2MetricSpec {

@@ -47,7 +47,11 @@ describe('the objects of a cluster', () => {
   });
 
   it('are of the kinds that are watched, all of them', () => {
-    const made = new Set(all().map(({ apiVersion, kind }) => `${apiVersion} ${kind}`));
+    const keda = { prometheus: 'http://prometheus:9090' };
+    const autoscaling = { maxReplicas: 9, targetConnections: 20_000, keda };
+    const made = new Set(
+      [...all(), ...all({ gateway: { autoscaling } })].map(({ apiVersion, kind }) => `${apiVersion} ${kind}`),
+    );
     assert.deepEqual([...made].sort(), MADE_KINDS.map(({ apiVersion, kind }) => `${apiVersion} ${kind}`).sort());
   });
 
