@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict';
+import { createServer, type RequestListener, type Server } from 'node:http';
+import { afterEach, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
+import { FakeClock } from '../kube/fakeClock.ts';
+import type { KubeObject } from '../kube/objects.ts';
+import { Poller, type PollerOptions, STALE_MS } from './poller.ts';
+
+const status = (change: Partial<PodStatus> = {}): PodStatus => ({
+  version: '1.0.0',
+  role: 'gateway',
+  name: 'g',
+  draining: false,
+  connections: 5,
+  settings: { generation: 1, file: 'a'.repeat(64) },
+  fds: { limit: 1_000, open: 10 },
+  pressure: {},
+  bus: { connected: true },
+  ...change,
+});
+const pod = (uid: string, podIP: string, phase = 'Running'): KubeObject => ({
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name: `live-gateway-${uid}`, namespace: 'shop', uid },
+  ...{ status: { podIP, phase } },
+});
+
+/** One port on many addresses of this machine. */
+const ADDRESSES = '127.77.0.';
+const servers: Server[] = [];
+let port = 0;
+async function serve(last: number, answer: RequestListener): Promise<string> {
+  const server = createServer(answer);
+  servers.push(server);
+  const host = `${ADDRESSES}${last}`;
+  await new Promise<void>((resolve) => server.listen({ host, port }, resolve));
+  const address = server.address();
+  if (typeof address === 'object' && address) port = address.port;
+  return host;
+}
+async function until(what: string, holds: () => boolean): Promise<void> {
+  const end = performance.now() + 5_000;
+  while (!holds()) {
+    if (performance.now() > end) throw new Error(`${what}: not within 5 s`);
+    await sleep(5);
+  }
+}
+
+describe('what pods say of themselves', () => {
+  const clock = new FakeClock();
+  let poller: Poller | undefined;
+  afterEach(() => {
+    poller?.stop();
+    poller = undefined;
+    for (const server of servers.splice(0)) {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
+
+  function poll(pods: KubeObject[], more: Partial<PollerOptions> = {}): Poller {
+    poller = new Poller({ pods: () => pods, port, clock, ...more });
+    poller.start();
+    return poller;
+  }
+
+  it('is asked for at once, then every 10 s, and every 2 s where somebody waits for it', async () => {
+    let asked = 0;
+    const calm = await serve(1, (_, response) => response.end(JSON.stringify(status({ connections: ++asked }))));
+    let hurried = 0;
+    const urgent = await serve(2, (_, response) => response.end(JSON.stringify(status({ connections: ++hurried }))));
+    const found = poll([pod('calm', calm), pod('urgent', urgent)], {
+      isUrgent: ({ metadata }) => metadata.uid === 'urgent',
+    });
+    await until('both answer', () => found.counts.answered === 2);
+    for (let seconds = 2; seconds <= 10; seconds += 2) {
+      const before = found.counts.answered;
+      clock.advance(2_250);
+      await until('one answers', () => found.counts.answered > before);
+    }
+    await until('the calm one answers too', () => asked === 2);
+    assert.equal(hurried, 6);
+    assert.equal(found.reading('calm')?.status.connections, 2);
+    assert.equal(found.reading('calm')?.at, clock.wall());
+  });
+
+  it('tells nothing of now when it is older than 20 s, and is forgotten with its pod', async () => {
+    let isUp = true;
+    const host = await serve(1, (_, response) => {
+      if (isUp) response.end(JSON.stringify(status()));
+      else response.destroy();
+    });
+    const pods = [pod('a', host)];
+    const silent: string[] = [];
+    const found = poll(pods, { onSilence: ({ metadata }) => silent.push(metadata.name) });
+    await until('it answers', () => found.counts.answered === 1);
+    isUp = false;
+    clock.advance(10_250);
+    await until('it fails', () => found.counts.unanswered === 1);
+    assert.ok(found.freshReading('a'));
+    clock.advance(STALE_MS);
+    await until('it fails again', () => found.counts.unanswered > 1);
+    assert.equal(found.freshReading('a'), undefined);
+    assert.equal(found.reading('a')?.status.connections, 5);
+    assert.deepEqual(silent, ['live-gateway-a']);
+    assert.match(found.failure('a') ?? '', /socket hang up|ECONNRESET/);
+    pods.pop();
+    clock.advance(250);
+    assert.equal(found.reading('a'), undefined);
+  });
+
+  it('is refused where it is garbage, endless, late, an error or nothing at all', async () => {
+    const answers: [string, RequestListener, RegExp][] = [
+      ['garbage', (_, response) => response.end('<html>'), /its answer is no status: it: /],
+      ['old', (_, response) => response.writeHead(404).end(), /it answered GET \/status with 404/],
+      ['wrong', (_, response) => response.end('{"version":"1","role":"cook"}'), /its answer is no status: role: /],
+      ['endless', (_, response) => response.end('x'.repeat(1 << 20)), /longer than 16384 bytes/],
+      ['hangs', () => {}, /no answer within 2 s/],
+      [
+        'drips',
+        (_, response) => {
+          const drip = setInterval(() => response.write(' '), 50);
+          response.once('close', () => clearInterval(drip));
+        },
+        /no answer within 2 s/,
+      ],
+    ];
+    const pods: KubeObject[] = [];
+    for (const [index, [name, answer]] of answers.entries()) pods.push(pod(name, await serve(index + 1, answer)));
+    pods.push(pod('nobody', `${ADDRESSES}99`), pod('pending', `${ADDRESSES}98`, 'Pending'));
+    const found = poll(pods);
+    await until('all have failed', () => found.counts.unanswered === answers.length + 1);
+    for (const [name, , why] of answers) assert.match(found.failure(name) ?? '', why);
+    assert.match(found.failure('nobody') ?? '', /ECONNREFUSED/);
+    assert.equal(found.failure('pending'), undefined);
+    assert.equal(found.counts.answered, 0);
+  });
+
+  it('of others is had in time though more pods hang than are asked at once', async () => {
+    let open = 0;
+    let most = 0;
+    const hanging: RequestListener = (request) => {
+      most = Math.max(most, ++open);
+      request.once('close', () => open--);
+    };
+    const hosts = [];
+    for (let last = 1; last <= 40; last++) hosts.push(await serve(last, hanging));
+    const good = await serve(41, (_, response) => response.end(JSON.stringify(status())));
+    const found = poll([...hosts.map((host, index) => pod(`h${index}`, host)), pod('good', good)]);
+    await until('those asked first have failed', () => found.counts.unanswered >= 32);
+    clock.advance(250);
+    await until('the good one has answered', () => found.counts.answered === 1);
+    assert.ok(most <= 32, `${most} at once`);
+  });
+});
