@@ -13,10 +13,13 @@ const SUBPROTOCOLS: Record<WireForm, string[]> = {
   v1: ['pushcluster.v1'],
   deflate: ['pushcluster.v1.deflate'],
 };
+const LOOPBACK = '127.0.0.1';
 /** Frames whose items are kept cut: the same frame comes to many connections. */
 const KEPT_FRAMES = 64;
 
 export type ConnectOptions = {
+  /** Loopback where absent. */
+  host?: string;
   port: number;
   form?: WireForm;
   token?: string;
@@ -55,6 +58,8 @@ export type Reply = Extract<ServerFrame, { type: 'OK' | 'ERROR' }>;
 /** A WebSocket client that records what it gets. */
 export class Connection {
   readonly form: WireForm;
+  /** What it is connected to, for a person. */
+  readonly peer: string;
   readonly port: number;
   /** Rooms that it was told to be in. */
   readonly rooms = new Set<string>();
@@ -83,9 +88,9 @@ export class Connection {
 
   /** Resolves when the handshake is through. Rejects with Refused where it was answered by HTTP. */
   static open(options: ConnectOptions & { user?: string }): Promise<Connection> {
-    const { port, form = 'plain', headers, from, ca, ahead, token } = options;
+    const { host = LOOPBACK, port, form = 'plain', headers, from, ca, ahead, token } = options;
     const query = token === undefined ? '' : `?token=${token}`;
-    const url = `${ca === undefined ? 'ws' : 'wss'}://127.0.0.1:${port}/connect${query}`;
+    const url = `${ca === undefined ? 'ws' : 'wss'}://${host}:${port}/connect${query}`;
     const client: ClientOptions = { perMessageDeflate: false, handshakeTimeout: 15_000 };
     if (headers) client.headers = headers;
     if (from !== undefined) client.localAddress = from;
@@ -111,6 +116,7 @@ export class Connection {
     this.#socket = socket;
     this.form = options.form ?? 'plain';
     this.port = options.port;
+    this.peer = options.host === undefined ? `port ${options.port}` : options.host;
     this.user = options.user;
     this.#keepItems = options.keepItems ?? false;
     socket.on('message', (data: Buffer, isBinary) => this.#receive(data, isBinary));

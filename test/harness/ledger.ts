@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import type { Connection } from './connection.ts';
 import { markedItem } from './items.ts';
-import type { LogicProcess, PushAnswer } from './processes.ts';
+import type { PushAnswer } from './processes.ts';
 import { until } from './until.ts';
 
 /** `to` of a v1 push. */
@@ -15,11 +15,14 @@ export type Target =
 /** Where a writer writes to: one place, so that each connection's part of it is clear. */
 export type Place = Extract<Target, { all: true } | { room: string } | { user: string }>;
 
+/** Where a writer pushes to. */
+export type Pushes = { push(to: Target, items: readonly string[]): Promise<PushAnswer> };
+
 /** One writer: pushes marked items to one place through one logic process, one push after the other. */
 export class Writer {
   readonly name: string;
   readonly place: Place;
-  readonly logic: LogicProcess;
+  readonly logic: Pushes;
   /** Items that were answered by 202. */
   accepted = 0;
   /** Items answered by bus_unconfirmed: delivered or not, nobody knows. They are counted by the publisher. */
@@ -30,7 +33,7 @@ export class Writer {
   /** The number of the next item. */
   next = 1;
 
-  constructor(name: string, place: Place, logic: LogicProcess) {
+  constructor(name: string, place: Place, logic: Pushes) {
     this.name = name;
     this.place = place;
     this.logic = logic;
@@ -82,7 +85,7 @@ export type SettleOptions = {
 export class Ledger {
   readonly writers: Writer[] = [];
 
-  writer(name: string, place: Place, logic: LogicProcess): Writer {
+  writer(name: string, place: Place, logic: Pushes): Writer {
     const writer = new Writer(name, place, logic);
     this.writers.push(writer);
     return writer;
@@ -159,13 +162,13 @@ function balances({ connection, published, received, told }: Account, lossy: boo
 
 function sentence({ connection, room, published, received, told }: Account): string {
   const place = room === undefined ? 'all and user' : `room ${room}`;
-  return `${connection.form} on port ${connection.port}, ${place}: published ${published}, received ${received}, told lost ${told}`;
+  return `${connection.form} on ${connection.peer}, ${place}: published ${published}, received ${received}, told lost ${told}`;
 }
 
 function print(t: TestContext, accounts: readonly Account[]) {
   const groups = new Map<string, { connections: Set<Connection>; published: number; received: number; told: number }>();
   for (const { connection, published, received, told } of accounts) {
-    const name = `${connection.form} on port ${connection.port}`;
+    const name = `${connection.form} on ${connection.peer}`;
     const group = groups.get(name) ?? { connections: new Set(), published: 0, received: 0, told: 0 };
     groups.set(name, group);
     group.connections.add(connection);

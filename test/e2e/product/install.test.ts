@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { parseAllDocuments } from 'yaml';
+import { AuditLog } from '../../harness/cluster/audit.ts';
+import { folderOf } from '../../harness/cluster/cluster.ts';
+import { apply } from '../../harness/cluster/kubectl.ts';
+import { Live } from '../../harness/cluster/live.ts';
+import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
+import { installChart, RELEASE, restrictedNamespace } from '../../harness/cluster/product.ts';
+import { until } from '../../harness/until.ts';
+
+const EXAMPLES = new URL('../../../examples/', import.meta.url);
+const OPERATOR = `system:serviceaccount:${RELEASE.namespace}:${RELEASE.operator}`;
+/** What the operator itself may add between apply and Ready. */
+const OPERATORS_SHARE_MS = 1_000;
+
+describe('a PushCluster from nothing', () => {
+  let cluster: OpenCluster;
+  let live: Live;
+  before(async () => {
+    cluster = await openCluster();
+  });
+  after(async () => {
+    await live?.end();
+    await cluster.close();
+  });
+
+  it('begins with the chart: two operators, of which one leads', async (t) => {
+    const began = performance.now();
+    await installChart(cluster.kubectl, cluster.helm);
+    t.diagnostic(`chart installed, both operators ready: ${seconds(performance.now() - began)}`);
+    const args = ['-n', RELEASE.namespace, 'get', 'pods', '-l', 'app.kubernetes.io/name=pushcluster-operator'];
+    const nodes = await cluster.kubectl([...args, '-o', 'jsonpath={.items[*].spec.nodeName}']);
+    assert.equal(new Set(nodes.split(' ')).size, 2, nodes);
+    const holder = () =>
+      cluster.kubectl([
+        ...['-n', RELEASE.namespace, 'get', 'lease', 'pushcluster-operator'],
+        ...['-o', 'jsonpath={.spec.holderIdentity}'],
+      ]);
+    await until('one leads', async () => (await holder().catch(() => '')).startsWith(`${RELEASE.operator}-`));
+  });
+
+  it('is Ready within 20 s of `{}`, in a namespace that admits only restricted pods', async (t) => {
+    await apply(cluster.kubectl, [restrictedNamespace('install')]);
+    live = new Live(cluster.kubectl, 'install');
+    const began = Date.now();
+    await live.apply({});
+    await live.whenReady(20_000);
+    t.diagnostic(`apply to Ready: ${seconds(Date.now() - began)}`);
+    for (const role of ['gateway', 'logic', 'nats'] as const)
+      for (const pod of await live.pods(role)) assert.equal(pod.restarts, 0, `${pod.name} was restarted`);
+  });
+
+  it('gets there with less than a second by the operator itself', async (t) => {
+    if (!process.env.E2E_CLUSTER) return t.skip('there is no audit log to read');
+    const audit = new AuditLog(join(folderOf(process.env.E2E_CLUSTER), 'control-plane', 'audit.log'));
+    const writes = (await audit.writes()).filter(
+      ({ namespace, code }) => namespace === 'install' && code >= 200 && code < 300,
+    );
+    const first = writes.find(({ resource }) => resource === 'pushcluster.dev/pushclusters')!;
+    const statefulSet = writes.find(({ user, resource }) => user === OPERATOR && resource === 'apps/statefulsets')!;
+    const deployments = writes.filter(
+      ({ user, resource, answered }) =>
+        user === OPERATOR && resource === 'apps/deployments' && answered < first.answered + 5_000,
+    );
+    const told = writes.filter(
+      ({ user, resource }) => user === OPERATOR && resource === 'pushcluster.dev/pushclusters/status',
+    );
+    const ready = told.at(-1)!;
+    // What the last status is about: the controllers' own, of a Deployment or the StatefulSet.
+    const known = writes
+      .filter(
+        ({ resource, answered }) =>
+          /^apps\/(deployments|statefulsets)\/status$/.test(resource) && answered < ready.received,
+      )
+      .at(-1)!;
+    const made = Math.max(statefulSet.answered, ...deployments.map(({ answered }) => answered));
+    t.diagnostic(`applied to objects made: ${seconds(made - first.answered)} (operator)`);
+    t.diagnostic(`objects made to pods ready: ${seconds(known.answered - made)} (Kubernetes: schedule, start, probe)`);
+    t.diagnostic(`pods ready to status Ready: ${seconds(ready.answered - known.answered)} (operator)`);
+    const share = made - first.answered + ready.answered - known.answered;
+    assert.ok(share <= OPERATORS_SHARE_MS, `the operator's own share is ${share} ms`);
+  });
+
+  it('is readable by kubectl alone', async () => {
+    assert.match(await live.kubectl('get', 'push'), /^NAME +READY .*\nlive +True +2 /);
+    const described = await live.kubectl('describe', 'pushcluster', 'live');
+    assert.match(described, /Message: +2 gateways and 2 logic pods are ready/);
+  });
+
+  for (const name of readdirSync(EXAMPLES).filter((each) => each.endsWith('.yaml')))
+    it(`takes ${name} as it is`, async () => {
+      const text = readFileSync(new URL(name, EXAMPLES), 'utf8');
+      const objects = parseAllDocuments(text)
+        .map((document): unknown => document.toJS())
+        // Of the Gateway API, which is no part of Kubernetes.
+        .filter((object) => !JSON.stringify(object).includes('gateway.networking.k8s.io'));
+      const list = JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects });
+      const args = ['apply', '--server-side', '--force-conflicts', '--dry-run=server', '--validate=strict', '-f', '-'];
+      await cluster.kubectl(['-n', 'install', ...args], list);
+    });
+});
+
+function seconds(ms: number): string {
+  return `${(ms / 1_000).toFixed(2)} s`;
+}

@@ -1,0 +1,188 @@
+import assert from 'node:assert/strict';
+import { PushCluster } from '@pushcluster/operator/api/pushCluster.ts';
+import { z } from 'zod';
+import { Connection, type WireForm } from '../connection.ts';
+import type { Target } from '../ledger.ts';
+import type { PushAnswer } from '../processes.ts';
+import { until } from '../until.ts';
+import { apply, type Kubectl } from './kubectl.ts';
+import { restrictedNamespace } from './product.ts';
+
+/** With images at hand: apply to Ready. */
+const READY_MS = 20_000;
+const PUSH_TIMEOUT_MS = 10_000;
+
+const Pods = z.object({
+  items: z.array(
+    z.object({
+      metadata: z.object({
+        name: z.string(),
+        uid: z.string(),
+        labels: z.record(z.string(), z.string()),
+        annotations: z.record(z.string(), z.string()).default({}),
+        deletionTimestamp: z.string().optional(),
+      }),
+      spec: z.object({ nodeName: z.string().default(''), containers: z.array(z.object({ image: z.string() })) }),
+      status: z.object({
+        podIP: z.string().default(''),
+        conditions: z.array(z.object({ type: z.string(), status: z.string() })).default([]),
+        containerStatuses: z.array(z.object({ restartCount: z.number() })).default([]),
+      }),
+    }),
+  ),
+});
+
+export type Pod = {
+  name: string;
+  uid: string;
+  node: string;
+  ip: string;
+  image: string;
+  ready: boolean;
+  ending: boolean;
+  restarts: number;
+  labels: Record<string, string>;
+  annotations: Record<string, string>;
+};
+
+/** A PushCluster called `live` in a namespace of its own, as its users see it. For processes on its clients' network. */
+export class Live {
+  readonly namespace: string;
+  readonly #kubectl: Kubectl;
+  #key = '';
+
+  /** Makes the namespace, which admits only restricted pods, and the PushCluster; it is Ready then. */
+  static async start(kubectl: Kubectl, namespace: string, spec: object = {}): Promise<Live> {
+    await apply(kubectl, [restrictedNamespace(namespace)]);
+    const live = new Live(kubectl, namespace);
+    await live.apply(spec);
+    await live.whenReady();
+    return live;
+  }
+
+  constructor(kubectl: Kubectl, namespace: string) {
+    this.namespace = namespace;
+    this.#kubectl = kubectl;
+  }
+
+  /** In its namespace. */
+  kubectl(...args: string[]): Promise<string> {
+    return this.#kubectl(['-n', this.namespace, ...args]);
+  }
+
+  async apply(spec: object): Promise<void> {
+    const metadata = { name: 'live', namespace: this.namespace };
+    await apply(this.#kubectl, [{ apiVersion: 'pushcluster.dev/v1alpha1', kind: 'PushCluster', metadata, spec }]);
+  }
+
+  async patch(spec: object): Promise<void> {
+    await this.kubectl('patch', 'pushcluster', 'live', '--type=merge', '-p', JSON.stringify({ spec }));
+  }
+
+  async get(): Promise<PushCluster> {
+    return PushCluster.parse(JSON.parse(await this.kubectl('get', 'pushcluster', 'live', '-o', 'json')));
+  }
+
+  /** Waits until the newest spec is what runs. Throws with what kubectl says of it. */
+  async whenReady(deadline = READY_MS): Promise<void> {
+    await this.when('it is Ready', (cluster) => this.condition(cluster, 'Ready')?.status === 'True', deadline);
+  }
+
+  /** Waits until the status is of the newest spec and `holds`. */
+  async when(what: string, holds: (cluster: PushCluster) => boolean, deadline = READY_MS): Promise<void> {
+    await until(
+      what,
+      async () => {
+        const cluster = await this.get();
+        return cluster.status?.observedGeneration === cluster.metadata.generation && holds(cluster);
+      },
+      deadline,
+    ).catch(async (error: Error) => {
+      throw new Error(`${error.message}\n${await this.told()}`);
+    });
+  }
+
+  condition({ status }: PushCluster, type: string) {
+    return status?.conditions?.find((each) => each.type === type);
+  }
+
+  /** What a person would look at. */
+  async told(): Promise<string> {
+    const parts = [
+      ['get', 'pushcluster', 'live'],
+      ['describe', 'pushcluster', 'live'],
+      ['get', 'pods', '-o', 'wide'],
+      ['events'],
+    ].map((args) => this.kubectl(...args).catch(String));
+    return (await Promise.all(parts)).join('\n');
+  }
+
+  async pods(role: 'gateway' | 'logic' | 'nats'): Promise<Pod[]> {
+    const selector = `pushcluster.dev/cluster=live,app.kubernetes.io/component=${role}`;
+    const { items } = Pods.parse(JSON.parse(await this.kubectl('get', 'pods', '-l', selector, '-o', 'json')));
+    return items.map(({ metadata, spec, status }) => ({
+      ...{ name: metadata.name, uid: metadata.uid, labels: metadata.labels, annotations: metadata.annotations },
+      ...{ node: spec.nodeName, image: spec.containers[0]?.image ?? '', ip: status.podIP },
+      ready: status.conditions.some(({ type, status }) => type === 'Ready' && status === 'True'),
+      ending: metadata.deletionTimestamp !== undefined,
+      restarts: status.containerStatuses[0]?.restartCount ?? 0,
+    }));
+  }
+
+  /** `host:port` at which clients outside reach its gateways: of its load balancer. */
+  async address(): Promise<{ host: string; port: number }> {
+    let host = '';
+    await until('the Service has an address', async () => {
+      const path = '-o=jsonpath={.status.loadBalancer.ingress[0].ip}';
+      host = await this.kubectl('get', 'service', 'live-gateway', path);
+      return host !== '';
+    });
+    return { host, port: 7_777 };
+  }
+
+  /** Connects to one gateway pod. */
+  connect({ ip }: Pod, form: WireForm = 'v1'): Promise<Connection> {
+    return Connection.open({ host: ip, port: 7_777, form });
+  }
+
+  /** Pushes as a backend does: by the Service, with the key of the Secret. 503 and lost connections are answers. */
+  async push(to: Target, items: readonly string[]): Promise<PushAnswer> {
+    const response = await this.ask('/v1/push', `{"to":${JSON.stringify(to)},"items":[${items.join(',')}]}`);
+    return response;
+  }
+
+  /** Asks logic by its Service: POST where there is a body. */
+  async ask(path: string, body?: string): Promise<PushAnswer> {
+    const began = performance.now();
+    const response = await fetch(`http://${await this.#logic()}:7799${path}`, {
+      headers: { authorization: `Bearer ${await this.key()}`, 'content-type': 'application/json' },
+      ...(body === undefined ? {} : { method: 'POST', body }),
+      signal: AbortSignal.timeout(PUSH_TIMEOUT_MS),
+    });
+    const answer: unknown = await response.json();
+    const { code } = z.object({ code: z.string().optional() }).catch({ code: undefined }).parse(answer);
+    return { status: response.status, code, ms: performance.now() - began, body: answer };
+  }
+
+  /** The generated API key. */
+  async key(): Promise<string> {
+    if (this.#key === '') {
+      const data = await this.kubectl('get', 'secret', 'live-api-key', '-o', 'jsonpath={.data.key}');
+      this.#key = Buffer.from(data, 'base64').toString();
+      assert.ok(this.#key.length > 20);
+    }
+    return this.#key;
+  }
+
+  /** Ends it, and its namespace with it. */
+  async end(): Promise<void> {
+    await this.#kubectl(['delete', 'namespace', this.namespace, '--wait=false', '--ignore-not-found']);
+  }
+
+  #address = '';
+  async #logic(): Promise<string> {
+    if (this.#address === '')
+      this.#address = await this.kubectl('get', 'service', 'live-logic', '-o', 'jsonpath={.spec.clusterIP}');
+    return this.#address;
+  }
+}
