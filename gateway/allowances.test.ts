@@ -144,7 +144,7 @@ describe('the allowances of shards', () => {
     simulation.settle();
     for (const shard of simulation.shards) for (let n = 0; n < 20; n++) shard.connect();
     assert.equal(simulation.held, 10);
-    simulation.max = 0;
+    simulation.max = Number.POSITIVE_INFINITY;
     simulation.share();
     simulation.settle();
     for (const shard of simulation.shards) for (let n = 0; n < 20; n++) shard.connect();

@@ -52,9 +52,9 @@ export class Allowances {
     if (turn === state.turn) state.ceiling = Math.max(held, state.granted);
   }
 
-  /** New words, by shard; undefined for those whose word stays. @param max 0: no limit */
+  /** New words, by shard; undefined for those whose word stays. @param max Infinity: no limit */
   share(max: number): (Allowance | undefined)[] {
-    if (max === 0)
+    if (max === Number.POSITIVE_INFINITY)
       return this.#shards.map((state) => (state.listening ? this.#grant(state, Number.MAX_SAFE_INTEGER) : undefined));
     const sum = (of: (state: ShardState) => number) => this.#shards.reduce((total, state) => total + of(state), 0);
     const free = Math.max(0, max - sum(({ held }) => held));

@@ -17,7 +17,11 @@ import { DrainPace, share } from './drain.ts';
 import { systemClock } from './hub/clock.ts';
 import { Hub } from './hub/hub.ts';
 import { ShardLink } from './hub/link.ts';
+import { MemoryReader } from './memoryUse.ts';
 import { GatewayMetrics } from './metrics.ts';
+import { monotonicMs } from './monotonicClock.ts';
+import { registerPressureMetric } from './pressureMetric.ts';
+import { Protection } from './protection.ts';
 import type { ShardCounts } from './shard/counts.ts';
 import type { ShardMessage } from './wire.ts';
 
@@ -40,6 +44,7 @@ export class Gateway {
   readonly #links: ShardLink[];
   readonly #addresses = new Addresses();
   readonly #allowances: Allowances;
+  readonly #protection: Protection;
   readonly #timer: NodeJS.Timeout;
   #draining = false;
 
@@ -72,6 +77,18 @@ export class Gateway {
       log,
       metrics: this.#metrics,
     });
+    const memory = new MemoryReader();
+    this.#protection = new Protection({
+      settings: () => settings.current,
+      log,
+      memory: (resident) => memory.read(resident),
+      resident: () => process.memoryUsage.rss(),
+      now: monotonicMs,
+      changed: () => {
+        for (const link of this.#links) link.send({ type: 'short', resource: this.#protection.short });
+      },
+    });
+    registerPressureMetric(registry, () => this.#protection.pressure);
     const count = shardCount(settings.current);
     this.#allowances = new Allowances(count);
     this.#links = Array.from({ length: count }, (_, index) => this.#link(index, count));
@@ -117,8 +134,11 @@ export class Gateway {
       draining: this.#draining,
       connections,
       bytesSentTotal: bytesSent,
-      fds: { limit: counts.reduce((sum, { fdLimit }) => sum + fdLimit, 0), open: connections },
-      pressure: {},
+      fds: {
+        limit: counts.reduce((sum, { fdLimit }) => sum + fdLimit, 0),
+        open: counts.reduce((sum, { fds }) => sum + fds, 0),
+      },
+      pressure: this.#protection.pressure,
     };
   }
 
@@ -185,6 +205,10 @@ export class Gateway {
       counted: (counts: ShardCounts, before) => {
         this.#metrics.add(counts, before);
         this.#allowances.reported(index, counts.connections, counts.allowanceTurn);
+        this.#protection.heard(
+          counts.sentAt,
+          this.#links.map((link) => link.counts),
+        );
         this.#allow();
       },
       died: (link) => {
@@ -205,6 +229,7 @@ export class Gateway {
         if (this.#draining) link.send({ type: 'stopListening' });
         this.#allowances.started(link.index);
         this.#allow();
+        link.send({ type: 'short', resource: this.#protection.short });
         return;
       case 'admit': {
         const { perIp } = this.#options.settings.current.gateway.connections;
@@ -220,10 +245,11 @@ export class Gateway {
     }
   }
 
-  /** Shares connections.max among the shards. */
+  /** Shares connections.max among the shards, or what memory leaves of it. */
   #allow() {
     const { max } = this.#options.settings.current.gateway.connections;
-    for (const [i, allowance] of this.#allowances.share(max).entries())
+    const atMost = Math.min(max === 0 ? Number.POSITIVE_INFINITY : max, this.#protection.ceiling);
+    for (const [i, allowance] of this.#allowances.share(atMost).entries())
       if (allowance) this.#links[i]?.send({ type: 'allowance', ...allowance });
   }
 

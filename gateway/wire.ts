@@ -4,6 +4,7 @@ import { Form, type LagReason } from '@pushcluster/protocol/frames.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { ChannelKey } from './channelKey.ts';
 import type { Frame } from './hub/frame.ts';
+import type { Resource } from './pressure.ts';
 import type { ShardCounts } from './shard/counts.ts';
 
 /**
@@ -21,6 +22,8 @@ export type HubMessage =
   | { type: 'admitted'; ask: number; refused: boolean }
   /** Connections this shard may hold; its counts say which turn it goes by. */
   | { type: 'allowance'; connections: number; turn: number }
+  /** What the hub found short, when that changes: the loop's refuses everyone, memory is why an allowance is small. */
+  | { type: 'short'; resource: Resource | undefined }
   | { type: 'disconnectUser'; user: string; reason: string }
   | { type: 'disconnectRoom'; room: string; reason: string }
   /** Another session of the user was opened elsewhere at `at`: close the older ones. */

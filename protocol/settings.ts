@@ -105,6 +105,19 @@ export const GatewaySettings = z
         timeout: duration({ min: 1_000, max: 3_600_000 }).default(300_000),
       })
       .prefault({}),
+    /** From where on new connections are refused, before a resource gives out. Who is connected stays. */
+    protection: z
+      .strictObject({
+        /** Share of the memory limit (the cgroup's, or else what the host has available); 1: never. */
+        memory: z.number().min(0.1).max(1).default(0.9),
+        /** Share of the descriptors that a shard may open; 1: only the last few are kept free. */
+        fds: z.number().min(0.1).max(1).default(0.98),
+        /** How late a loop may serve, about, over the last seconds; 0: however late. */
+        loopLag: duration({ min: 0, max: 60_000 }).default(500),
+        /** Sockets of one shard that have yet to become a WebSocket: over it 503, over twice of it they are cut unread. */
+        handshakes: z.number().int().min(10).max(1_000_000).default(1_000),
+      })
+      .prefault({}),
     shardWatch: z
       .strictObject({
         /** A shard silent for this long is killed and replaced. */

@@ -9,7 +9,19 @@ export type Refusal = {
 };
 
 /** Codes of refused handshakes, as the metric has them. */
-export const REFUSED_HANDSHAKES = ['version', 'origin', 'full', 'rate', 'per_ip', 'token', 'token_unchecked'] as const;
+export const REFUSED_HANDSHAKES = [
+  'version',
+  'origin',
+  'full',
+  'rate',
+  'per_ip',
+  'token',
+  'token_unchecked',
+  'memory',
+  'fds',
+  'loop',
+  'handshakes',
+] as const;
 
 /** What is set for handshakes a second, for one shard: a token bucket of one second's worth. */
 export class AcceptRate {

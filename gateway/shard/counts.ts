@@ -19,7 +19,13 @@ export type ShardCounts = {
   loopLag: number;
   /** Bytes of resident memory of the shard's process. */
   rss: number;
+  /** Descriptors open, and how many may be. */
+  fds: number;
   fdLimit: number;
+  /** 0..1 of what is too late. */
+  loopPressure: number;
+  /** When it was sent, milliseconds of the machine's monotonic clock. */
+  sentAt: number;
   // Since the start.
   opened: number;
   framesSent: number;
@@ -44,7 +50,10 @@ export function newCounts(): ShardCounts {
     rooms: 0,
     loopLag: 0,
     rss: 0,
+    fds: 0,
     fdLimit: 0,
+    loopPressure: 0,
+    sentAt: 0,
     opened: 0,
     framesSent: 0,
     messagesDelivered: 0,

@@ -25,6 +25,10 @@ export class Echo {
     return this.#sessions.size < MAX_PEERS;
   }
 
+  get peers(): number {
+    return this.#sessions.size;
+  }
+
   opened(session: EchoSession, ws: Socket): void {
     session.ws = ws;
     this.#sessions.add(session);

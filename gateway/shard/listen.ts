@@ -7,6 +7,7 @@ import type { Asset } from '../console/assets.ts';
 import { AcceptRate, addressGroup, chooseSubprotocol, originAllowed, type Refusal, retryAfter } from './admission.ts';
 import { increment } from './counts.ts';
 import { Echo, type EchoSession } from './echo.ts';
+import type { ShardProtection } from './protection.ts';
 import type { Identity, Session } from './session.ts';
 import type { Shard } from './shard.ts';
 import { InvalidToken } from './token.ts';
@@ -25,7 +26,6 @@ const WRONG_VERSION: Refusal = {
   code: 'version',
   detail: `this is WebSocket version ${WEBSOCKET_VERSION} only`,
 };
-const FULL: Refusal = { status: 503, code: 'full', detail: 'this gateway holds as many connections as it may' };
 
 /** What the engine keeps with a socket. `open` is let go once called: what it closes over must not live as long. */
 type UserData = {
@@ -36,8 +36,8 @@ type UserData = {
 export type ListenOptions = {
   shard: Shard;
   log: Logger;
-  /** Whether one more connection may be held. */
-  hasRoom: () => boolean;
+  /** Whether one more handshake is taken on. */
+  protection: Pick<ShardProtection, 'opened' | 'ended' | 'refusal'>;
   /** Asks the hub whether one more connection of this address is allowed. */
   admit: (address: string) => Promise<boolean>;
   /** Share of the gateway's accept rate. */
@@ -63,6 +63,7 @@ export class Listener {
     if (this.#stopped) return;
     const { gateway } = this.#options.shard.settings;
     const app = gateway.tls ? tlsApp(gateway.tls) : uWS.App();
+    this.#watchHandshakes(app);
     this.#connect(app);
     if (gateway.echo) this.#serveEcho(app);
     this.#serveHttp(app);
@@ -87,6 +88,26 @@ export class Listener {
     this.#echo.endAll();
   }
 
+  /** Peers of the echo. */
+  get echoPeers(): number {
+    return this.#echo.peers;
+  }
+
+  /** The engine tells of each socket that opens, and of each that ends without an upgrade. */
+  #watchHandshakes(app: uWS.TemplatedApp) {
+    const { protection, shard } = this.#options;
+    const watch = (res: uWS.HttpResponse, change: number) => {
+      if (change < 0) {
+        protection.ended();
+        return;
+      }
+      if (protection.opened()) return;
+      increment(shard.counts.refused, 'handshakes');
+      res.close();
+    };
+    app.filter((res, change) => watch(res, Number(change)));
+  }
+
   #connect(app: uWS.TemplatedApp) {
     const { shard } = this.#options;
     const { gateway } = shard.settings;
@@ -98,6 +119,7 @@ export class Listener {
       compression: uWS.DISABLED,
       upgrade: (res, req, context) => this.#upgrade(res, req, context),
       open: (ws) => {
+        this.#options.protection.ended();
         const data = ws.getUserData();
         data.open?.(ws, data);
         data.open = undefined;
@@ -140,7 +162,9 @@ export class Listener {
     /** For v1 the upgrade is completed and closed with a code, since a browser can't see an HTTP status. */
     const refuse = (refusal: Refusal, closeCode?: CloseCode) => {
       increment(shard.counts.refused, refusal.code);
-      this.#options.log.info({ address, origin, reason: refusal.detail, code: refusal.code }, 'handshake refused');
+      // In a storm a line for each of them would be a load of its own: they are counted, and the turn of events is logged.
+      const level = refusal.status === 429 || refusal.status === 503 ? 'debug' : 'info';
+      this.#options.log[level]({ address, origin, reason: refusal.detail, code: refusal.code }, 'handshake refused');
       if (closeCode !== undefined && form !== Form.plain)
         upgrade((ws) => ws.end(closeCode, closeReason(refusal.detail)));
       else refuseHttp(res, refusal);
@@ -159,8 +183,9 @@ export class Listener {
       refuse({ status: 403, code: 'origin', detail: `origin ${origin} is not allowed` }, CloseCode.forbidden);
       return;
     }
-    if (!this.#options.hasRoom()) {
-      refuse(FULL);
+    const short = this.#options.protection.refusal();
+    if (short) {
+      refuse(short);
       return;
     }
     if (!this.#rate.take(gateway.connections.acceptRate / this.#options.shards(), performance.now())) {
@@ -198,8 +223,9 @@ export class Listener {
         }
       }
       // Others may have come while the token was checked.
-      if (!aborted && !this.#options.hasRoom()) {
-        refuse(FULL);
+      const short = this.#options.protection.refusal();
+      if (!aborted && short) {
+        refuse(short);
         return;
       }
       if (counted !== undefined && !(await this.#options.admit(counted))) {
@@ -255,7 +281,10 @@ export class Listener {
           context,
         );
       },
-      open: (ws) => this.#echo.opened(ws.getUserData(), ws),
+      open: (ws) => {
+        this.#options.protection.ended();
+        this.#echo.opened(ws.getUserData(), ws);
+      },
       message: (ws, message, isBinary) => this.#echo.received(ws.getUserData(), ws, message, isBinary),
       drain: (ws) => this.#echo.drained(ws.getUserData(), ws),
       close: (ws) => this.#echo.closed(ws.getUserData()),
@@ -319,7 +348,9 @@ function refuseHttp(res: uWS.HttpResponse, { status, code, detail }: Refusal) {
     if (status === 429 || status === 503) res.writeHeader('Retry-After', String(retryAfter()));
     if (status === 426) res.writeHeader('Sec-WebSocket-Version', WEBSOCKET_VERSION);
     if (status === 401) res.writeHeader('WWW-Authenticate', 'Bearer');
-    res.end(JSON.stringify({ type: 'about:blank', title: TITLES[status], status, code, detail }));
+    // One who was refused for want of something gives back the socket too.
+    const body = JSON.stringify({ type: 'about:blank', title: TITLES[status], status, code, detail });
+    res.end(body, status === 429 || status === 503);
   });
 }
 

@@ -1,11 +1,13 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { SecretFile } from '@pushcluster/runtime/secretFile.ts';
 import { loadConsole } from '../console/assets.ts';
+import { monotonicMs } from '../monotonicClock.ts';
 import { type HubMessage, type ShardMessage, Wire } from '../wire.ts';
 import { Listener } from './listen.ts';
+import { ShardProtection } from './protection.ts';
 import { Shard } from './shard.ts';
 import { TokenVerifier } from './token.ts';
 
@@ -17,8 +19,6 @@ const DRAIN_REPORT_MS = 100;
 const RSS_MS = 10_000;
 /** How often the loop's delay is sampled, milliseconds: each sample wakes an idle shard. */
 const LAG_RESOLUTION = 500;
-/** Descriptors that are not connections: the hub's socket, listeners, the loop, files. */
-const RESERVED_FDS = 64;
 
 /**
  * A shard's process: one engine app, and one socket to the hub on descriptor 3. It lives and dies by the hub: signals
@@ -31,9 +31,8 @@ const loopDelay = monitorEventLoopDelay({ resolution: LAG_RESOLUTION });
 const admissions = new Map<number, (allowed: boolean) => void>();
 let shard: Shard | undefined;
 let listener: Listener | undefined;
+let protection: ShardProtection | undefined;
 let listening = false;
-/** Nothing before the hub's first word, which follows on `listening`. */
-let allowance = 0;
 let lastAsk = 0;
 let rssAt = 0;
 
@@ -53,7 +52,7 @@ function obey(message: HubMessage): void {
     void configure(message);
     return;
   }
-  if (!shard) return;
+  if (!shard || !protection) return;
   switch (message.type) {
     case 'opened':
       shard.opened(message.key, message.mask, message.turn);
@@ -66,8 +65,11 @@ function obey(message: HubMessage): void {
       admissions.delete(message.ask);
       return;
     case 'allowance':
-      allowance = message.connections;
+      protection.allowance = message.connections;
       shard.counts.allowanceTurn = message.turn;
+      return;
+    case 'short':
+      protection.short = message.resource;
       return;
     case 'disconnectUser':
       shard.disconnectUser(message.user, message.reason);
@@ -128,10 +130,19 @@ async function start(message: Extract<HubMessage, { type: 'settings' }>, verifie
   started.verifier = verifier;
   started.counts.fdLimit = fdLimit;
   shard = started;
+  const guard = new ShardProtection({
+    settings: () => started.settings.gateway.protection,
+    log,
+    fdLimit,
+    ownFds: readdirSync('/proc/self/fd').length,
+    connections: () => started.connections,
+    others: () => listener?.echoPeers ?? 0,
+  });
+  protection = guard;
   listener = new Listener({
     shard: started,
     log,
-    hasRoom: () => started.connections < Math.min(allowance, fdLimit - RESERVED_FDS),
+    protection: guard,
     admit: (ip) =>
       new Promise((resolve) => {
         admissions.set(++lastAsk, resolve);
@@ -146,6 +157,9 @@ async function start(message: Extract<HubMessage, { type: 'settings' }>, verifie
   wire.send({ type: 'listening' });
   loopDelay.enable();
   setInterval(() => {
+    started.counts.loopLag = Math.max(0, loopDelay.max / 1e6 - LAG_RESOLUTION) / 1_000;
+    loopDelay.reset();
+    guard.observe(started.counts.loopLag * 1_000);
     report(started);
     started.expire(Math.floor(Date.now() / 1_000));
   }, REPORT_MS);
@@ -169,13 +183,14 @@ function report(started: Shard) {
   counts.connections = started.connections;
   counts.unasked = started.unasked;
   counts.rooms = started.rooms;
-  counts.loopLag = Math.max(0, loopDelay.max / 1e6 - LAG_RESOLUTION) / 1_000;
-  loopDelay.reset();
+  counts.fds = protection?.fds ?? 0;
+  counts.loopPressure = protection?.loopPressure ?? 0;
   counts.cpuSeconds = (cpu.user + cpu.system) / 1e6;
   if (performance.now() - rssAt >= RSS_MS || counts.rss === 0) {
     rssAt = performance.now();
     counts.rss = process.memoryUsage.rss();
   }
+  counts.sentAt = monotonicMs();
   wire.send({ type: 'counts', counts });
 }
 

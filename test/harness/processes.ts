@@ -18,6 +18,8 @@ export type ProcessOptions = {
   settings?: SettingsInput;
   /** URLs of nats-servers; without any, the in-process bus. */
   nats?: readonly string[];
+  /** Descriptors that each of its processes may open. */
+  nofile?: number;
 };
 export type PushAnswer = { status: number; code: string | undefined; ms: number; body: unknown };
 
@@ -27,6 +29,8 @@ class ServerProcess {
   readonly adminPort: number;
   readonly folder: SettingsFolder;
   settings: SettingsInput;
+  /** Descriptors that each of its processes may open, from its next start on; undefined: as many as this one. */
+  nofile: number | undefined;
   #name: string;
   #entry: string;
   #child: ChildProcess | undefined;
@@ -69,7 +73,11 @@ class ServerProcess {
   /** Starts the process and waits for nothing. */
   launch(): void {
     this.#output = '';
-    const child = spawn(process.execPath, [this.#entry, '--config', this.folder.file], {
+    const command = [process.execPath, this.#entry, '--config', this.folder.file];
+    // Node raises the soft limit to the hard one: only a shell before it can lower both.
+    const limited = ['sh', '-c', `ulimit -n ${this.nofile} && exec "$0" "$@"`, ...command];
+    const [program = '', ...args] = this.nofile === undefined ? command : limited;
+    const child = spawn(program, args, {
       cwd: ROOT,
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, NODE_COMPILE_CACHE: join(tmpdir(), 'pushcluster-compile-cache') },
@@ -223,6 +231,7 @@ export async function startGateway(options: ProcessOptions = {}): Promise<Gatewa
     adminPort,
     settingsOf(options, 'gateway', port, adminPort),
   );
+  gateway.nofile = options.nofile;
   await gateway.start();
   return gateway;
 }

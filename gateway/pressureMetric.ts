@@ -1,0 +1,16 @@
+import type { Pressure } from '@pushcluster/protocol/podStatus.ts';
+import { Gauge, type Registry } from 'prom-client';
+
+/** Shows the pressures; a resource that can't be measured has no sample. */
+export function registerPressureMetric(registry: Registry, read: () => Pressure): void {
+  new Gauge({
+    name: 'pushcluster_gateway_pressure',
+    help: 'How much of a resource is used, from 0 to 1: of the memory limit, of the descriptors of the fullest shard, of the delay at which a loop counts as too late.',
+    labelNames: ['resource'],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [resource, value] of Object.entries(read())) if (value !== undefined) this.set({ resource }, value);
+    },
+  });
+}

@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { beforeEach, describe, it } from 'node:test';
+import { Settings } from '@pushcluster/protocol/settings.ts';
+import { pino } from 'pino';
+import { ShardProtection } from './protection.ts';
+
+const FD_LIMIT = 10_000;
+const OWN_FDS = 20;
+
+describe('the protection of a shard', () => {
+  let settings: Settings['gateway']['protection'];
+  let connections: number;
+  let protection: ShardProtection;
+
+  beforeEach(() => {
+    settings = { ...Settings.parse({}).gateway.protection, handshakes: 10 };
+    connections = 0;
+    protection = new ShardProtection({
+      settings: () => settings,
+      log: pino({ level: 'silent' }),
+      fdLimit: FD_LIMIT,
+      ownFds: OWN_FDS,
+      connections: () => connections,
+      others: () => 3,
+    });
+    protection.allowance = 1_000_000;
+  });
+
+  it('takes nobody on before the hub has said how many', () => {
+    protection.allowance = 0;
+    assert.equal(protection.refusal()?.code, 'full');
+  });
+
+  it('refuses before the last descriptor is used, and takes on again once some are free', () => {
+    connections = 9_776;
+    assert.equal(protection.fds, OWN_FDS + 3 + connections);
+    assert.equal(protection.refusal(), undefined);
+    connections = 9_777;
+    assert.equal(protection.refusal()?.code, 'fds');
+    connections = 9_700;
+    assert.equal(protection.refusal()?.code, 'fds', 'not before it is well below');
+    connections = 9_650;
+    assert.equal(protection.refusal(), undefined);
+  });
+
+  it('keeps some descriptors free whatever is set', () => {
+    settings.fds = 1;
+    connections = FD_LIMIT - 64 - OWN_FDS - 3 - 1;
+    assert.equal(protection.refusal(), undefined);
+    connections++;
+    assert.equal(protection.refusal()?.code, 'fds');
+    assert.equal(protection.opened(), false, 'one more would use what is kept');
+  });
+
+  it('refuses handshakes beyond so many, cuts them beyond twice as many, and forgets those that end', () => {
+    for (let i = 0; i < 10; i++) assert.ok(protection.opened());
+    assert.equal(protection.refusal(), undefined);
+    for (let i = 0; i < 10; i++) {
+      assert.ok(protection.opened());
+      assert.equal(protection.refusal()?.code, 'handshakes');
+    }
+    assert.equal(protection.opened(), false);
+    for (let i = 0; i < 11; i++) protection.ended();
+    assert.equal(protection.handshakes, 10);
+    assert.equal(protection.refusal(), undefined);
+  });
+
+  it('refuses while its loop is late, and not while it is merely busy', () => {
+    for (let i = 0; i < 60; i++) protection.observe(60);
+    assert.equal(protection.refusal(), undefined);
+    for (let i = 0; i < 3; i++) protection.observe(800);
+    assert.equal(protection.refusal()?.code, 'loop');
+    assert.equal(protection.loopPressure, 1);
+    for (let i = 0; i < 3; i++) protection.observe(0);
+    assert.equal(protection.refusal(), undefined);
+  });
+
+  it('goes by the hub’s word', () => {
+    protection.short = 'loop';
+    assert.equal(protection.refusal()?.code, 'loop');
+    protection.short = 'memory';
+    connections = 500;
+    assert.equal(protection.refusal(), undefined, 'memory is kept by the allowance');
+    protection.allowance = 500;
+    assert.equal(protection.refusal()?.code, 'memory');
+    protection.short = undefined;
+    assert.equal(protection.refusal()?.code, 'full');
+  });
+
+  it('says 503 whatever is short', () => {
+    protection.short = 'loop';
+    assert.equal(protection.refusal()?.status, 503);
+  });
+});
