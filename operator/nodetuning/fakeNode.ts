@@ -1,4 +1,13 @@
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Host } from './host.ts';
@@ -8,6 +17,8 @@ export class FakeNode {
   readonly root = mkdtempSync(join(tmpdir(), 'pushcluster-node-'));
   readonly host: Host;
   readonly record = join(this.root, 'record');
+  /** Names its interfaces as /proc/self/net does. */
+  readonly net = join(this.root, 'net');
   /** Answers as ethtool does, from a file of ring sizes. */
   readonly ethtool = join(this.root, 'ethtool');
 
@@ -18,7 +29,8 @@ export class FakeNode {
     mkdirSync(join(this.root, 'sys/class/net'), { recursive: true });
     this.write('ethtool', ETHTOOL);
     chmodSync(this.ethtool, 0o755);
-    this.host = new Host({ root: this.root, ethtool: this.ethtool, memory });
+    this.write('net/dev', 'Inter-|   Receive\n face |bytes\n');
+    this.host = new Host({ root: this.root, ethtool: this.ethtool, net: this.net, memory });
   }
 
   /** Sysctls by name. */
@@ -38,6 +50,7 @@ export class FakeNode {
     const folder = `sys/devices/${card || rings !== undefined ? 'pci0000:00' : 'virtual'}/net/${name}`;
     for (let queue = 0; queue < rx; queue++) this.write(`${folder}/queues/rx-${queue}/rps_cpus`, '0\n');
     for (let queue = 0; queue < tx; queue++) this.write(`${folder}/queues/tx-${queue}/xps_cpus`, '00000000\n');
+    appendFileSync(join(this.net, 'dev'), `  ${name}: 0 0\n`);
     symlinkSync(join(this.root, folder), join(this.root, 'sys/class/net', name));
     if (rings !== undefined) this.write(`rings-${name}`, `${rings}\n`);
   }

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { constants, readdir, readFile, realpath, writeFile } from 'node:fs/promises';
-import { totalmem } from 'node:os';
+import { networkInterfaces, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { bitmap, hexOf } from './cpus.ts';
@@ -9,6 +9,8 @@ import { bitmap, hexOf } from './cpus.ts';
 export class NotApplicable extends Error {
   override readonly name = 'NotApplicable';
 }
+
+const DEVICES_ATTEMPTS = 5;
 
 export type Direction = 'rx' | 'tx';
 export type Ring = { now: number; most: number };
@@ -20,16 +22,19 @@ export type Ring = { now: number; most: number };
 export class Host {
   readonly #root: string;
   readonly #ethtool: string;
+  readonly #net: string;
   /** Bytes of memory. */
   readonly memory: number;
 
   constructor({
     root = '/',
     ethtool = 'ethtool',
+    net = '/proc/self/net',
     memory = totalmem(),
-  }: { root?: string; ethtool?: string; memory?: number } = {}) {
+  }: { root?: string; ethtool?: string; net?: string; memory?: number } = {}) {
     this.#root = root;
     this.#ethtool = ethtool;
+    this.#net = net;
     this.memory = memory;
   }
 
@@ -69,9 +74,17 @@ export class Host {
     return { now, most };
   }
 
-  /** Names of all network interfaces. */
+  /**
+   * Names of all network interfaces. Throws NotApplicable where /sys is that of another network than this process's: a
+   * container or a namespace may see the machine's there, which is not its to tune.
+   */
   async devices(): Promise<string[]> {
-    return (await this.#list('sys/class/net')).sort();
+    for (let left = DEVICES_ATTEMPTS - 1; ; left--) {
+      const shown = (await this.#list('sys/class/net')).filter((name) => name !== 'bonding_masters').sort();
+      if (await this.#isOwnNetwork(shown)) return shown;
+      // Pods come and go, and their interfaces with them.
+      if (left === 0) throw new NotApplicable('/sys shows the interfaces of another network than the one here');
+    }
   }
 
   /** Whether there is a card behind it, as there is none behind a veth, a bridge or a tunnel. */
@@ -102,6 +115,17 @@ export class Host {
   /** Another one after each start of the machine, when the kernel has forgotten all that was set. */
   bootId(): Promise<string> {
     return this.#text('proc/sys/kernel/random/boot_id');
+  }
+
+  async #isOwnNetwork(shown: readonly string[]): Promise<boolean> {
+    const table = await readFile(join(this.#net, 'dev'), 'utf8');
+    const own = [...table.matchAll(/^ *([^\s|]+):/gm)].map(([, name = '']) => name).sort();
+    if (own.join() !== shown.join()) return false;
+    for (const [name, addresses] of Object.entries(networkInterfaces())) {
+      const there = await this.#text(`sys/class/net/${name}/address`).catch(() => undefined);
+      if (there !== undefined && there !== addresses?.[0]?.mac) return false;
+    }
+    return true;
   }
 
   async #text(path: string): Promise<string> {

@@ -38,7 +38,7 @@ async function tune(options: Extract<NodeTuningOptions, { command: 'tune' }>): P
   });
   const owner = `${namespace}/${daemonSet}`;
   const report = new NodeReport(client, recorder, { node, owner });
-  const host = new Host({ root: options.root, ethtool: options.ethtool });
+  const host = new Host({ root: options.root, ethtool: options.ethtool, net: options.net });
   const now = { bootId: await host.bootId(), owner };
   const opened = () => NodeRecord.open(options.record, now);
   let claimed = false;

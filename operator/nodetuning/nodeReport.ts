@@ -1,4 +1,5 @@
 import type { Client } from '../kube/client.ts';
+import { isKubeError } from '../kube/errors.ts';
 import type { EventInput, EventRecorder } from '../kube/events.ts';
 import { KINDS, type KubeObject } from '../kube/objects.ts';
 import type { Entry } from './record.ts';
@@ -14,6 +15,8 @@ export const SKIPPED = `${PREFIX}/skipped`;
 
 /** So many things an event names of a node with many queues. */
 const MAX_NAMED = 12;
+
+const CLAIM_ATTEMPTS = 5;
 
 /** The node is somebody else's to tune. */
 export class NotOurs extends Error {
@@ -36,16 +39,14 @@ export class NodeReport {
 
   /** Marks the node as ours before anything is set. Throws NotOurs where it is marked already; of two at once one wins. */
   async claim(): Promise<void> {
-    const node = await this.#node();
-    const owner = node.metadata.annotations?.[OWNER];
-    if (owner === this.#owner) return;
-    if (owner !== undefined)
-      throw new NotOurs(
-        `node ${this.#name} is tuned by DaemonSet ${owner}: nothing was changed. Remove that one; where it is gone already: kubectl annotate node ${this.#name} ${OWNER}-`,
-      );
-    // A conflict where the node has changed since, perhaps by another's mark.
-    const { resourceVersion } = node.metadata;
-    await this.#annotate({ [OWNER]: this.#owner }, resourceVersion);
+    for (let left = CLAIM_ATTEMPTS - 1; ; left--) {
+      try {
+        return await this.#tryToClaim();
+      } catch (error) {
+        // Its kubelet writes to it all the time.
+        if (left === 0 || !isKubeError(error, 'conflict')) throw error;
+      }
+    }
   }
 
   /** Says on the node what is set, and what was not and why. Writes nothing where it says so already. */
@@ -67,6 +68,19 @@ export class NodeReport {
   async event(event: EventInput): Promise<void> {
     this.#recorder.record(await this.#node(), event);
     await this.#recorder.flush();
+  }
+
+  async #tryToClaim(): Promise<void> {
+    const node = await this.#node();
+    const owner = node.metadata.annotations?.[OWNER];
+    if (owner === this.#owner) return;
+    if (owner !== undefined)
+      throw new NotOurs(
+        `node ${this.#name} is tuned by DaemonSet ${owner}: nothing was changed. Remove that one; where it is gone already: kubectl annotate node ${this.#name} ${OWNER}-`,
+      );
+    // A conflict where the node has changed since, perhaps by another's mark.
+    const { resourceVersion } = node.metadata;
+    await this.#annotate({ [OWNER]: this.#owner }, resourceVersion);
   }
 
   async #annotate(annotations: Record<string, string | null>, resourceVersion?: string): Promise<void> {

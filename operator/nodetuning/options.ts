@@ -19,6 +19,7 @@ export type NodeTuningOptions = {
       record: string;
       readyFile: string;
       ethtool: string;
+      net: string;
       /** Milliseconds until what failed is tried again. */
       retry: number;
     }
@@ -36,6 +37,7 @@ DaemonSet and waits until its pods have done so. Talks to the API server as a po
   --record FOLDER     on the node, for what was there before         RECORD_FOLDER
   --ready-file FILE   is there while all is set                      READY_FILE
   --ethtool PROGRAM   default ethtool                                ETHTOOL
+  --net FOLDER        default /proc/self/net                         NET_FOLDER
   --retry SECONDS     until what failed is tried again; default 30   RETRY
   --log-level LEVEL   debug, info, warn, error; default info         LOG_LEVEL
   --help              prints this
@@ -51,6 +53,7 @@ const VARIABLES = {
   record: 'RECORD_FOLDER',
   'ready-file': 'READY_FILE',
   ethtool: 'ETHTOOL',
+  net: 'NET_FOLDER',
   retry: 'RETRY',
   'log-level': 'LOG_LEVEL',
 } as const;
@@ -67,6 +70,7 @@ const Tune = Common.extend({
   record: z.string().default('/run/pushcluster-node-tuning'),
   'ready-file': z.string().default('/tmp/tuned'),
   ethtool: z.string().default('ethtool'),
+  net: z.string().default('/proc/self/net'),
   retry: z.coerce.number().min(0.1).max(3_600).default(30),
 });
 
@@ -111,6 +115,7 @@ export function nodeTuningOptions(
     record: found.record,
     readyFile: found['ready-file'],
     ethtool: found.ethtool,
+    net: found.net,
     retry: found.retry * 1_000,
   };
 }

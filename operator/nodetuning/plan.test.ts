@@ -100,4 +100,12 @@ describe('a plan for a node', () => {
     assert.deepEqual(Object.values(wanted), ['1', '1']);
     assert.deepEqual(Object.keys(skipped), ['eth*', 'ens*']);
   });
+
+  it('touches no interface where /sys shows those of another network', async () => {
+    node.device('eth0', { rx: 1, card: true });
+    node.write('net/dev', ' face |bytes\n  eth0: 0\n  eth1: 0\n');
+    const { wanted, skipped } = await planFor({ interfaces: [{ name: 'eth0', rps: '0' }] });
+    assert.deepEqual(wanted, {});
+    assert.match(skipped.eth0 ?? '', /another network/);
+  });
 });

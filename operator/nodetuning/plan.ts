@@ -20,7 +20,15 @@ export async function plan({ sysctls, interfaces }: NodeTuningSettings, host: Ho
     const value = String(Reflect.get(sysctls, name));
     all.planned.push({ name, wanted: LIMITS.has(name) ? (own) => higher(own, value) : () => inPages(value, pages) });
   }
-  const devices = (await host.devices()).filter((device) => device !== 'lo');
+  if (interfaces.length === 0) return all;
+  let devices: string[];
+  try {
+    devices = (await host.devices()).filter((device) => device !== 'lo');
+  } catch (error) {
+    if (!(error instanceof NotApplicable)) throw error;
+    for (const { name } of interfaces) all.skipped.push({ name, reason: error.message });
+    return all;
+  }
   const seen = new Set<string>();
   for (const settings of interfaces) {
     const matching = devices.filter((device) => matches(settings.name, device) && !seen.has(device));

@@ -145,6 +145,7 @@ describe('node tuning', () => {
       RECORD_FOLDER: node.record,
       READY_FILE: join(node.root, 'ready'),
       ETHTOOL: node.ethtool,
+      NET_FOLDER: node.net,
       RETRY: '0.2',
     });
     pods.push(pod);
