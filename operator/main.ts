@@ -4,6 +4,7 @@ import { startAdmin } from '@pushcluster/runtime/admin.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
 import { Registry } from 'prom-client';
+import { Poller } from './gateways/poller.ts';
 import { Applier } from './kube/applier.ts';
 import { Client } from './kube/client.ts';
 import { connect } from './kube/connection.ts';
@@ -13,6 +14,8 @@ import { EventRecorder } from './kube/events.ts';
 import { Metrics } from './kube/metrics.ts';
 import { KINDS } from './kube/objects.ts';
 import { WorkQueue } from './kube/queue.ts';
+import { GatewaySource } from './metricsApi/gatewaySource.ts';
+import { MetricsApi } from './metricsApi/metricsApi.ts';
 import { operatorOptions } from './options.ts';
 import { registerClusterMetrics } from './pushcluster/clusterMetrics.ts';
 import { View } from './pushcluster/observe.ts';
@@ -58,6 +61,18 @@ try {
     reflectors: view.reflectors,
   });
   registerClusterMetrics(registry, () => view.clusters());
+  const gatewaySource = new GatewaySource((namespace) => view.podsIn(namespace));
+  const poller = new Poller({
+    pods: () => view.everyPod(),
+    onReading: (pod, reading) => gatewaySource.heard(pod, reading),
+  });
+  const metricsApi = options.metricsApi
+    ? new MetricsApi({
+        ...options.metricsApi,
+        ...{ client, registry, source: gatewaySource },
+        onTrouble: (what, error) => log.warn({ err: error }, what),
+      })
+    : undefined;
   const controller = new Controller({
     reconcile: reconciler.reconcile,
     reflectors: view.reflectors,
@@ -69,14 +84,18 @@ try {
     ...options.admin,
     registry,
     health: () => [],
-    ready: () =>
-      view.reflectors.filter((each) => !each.isSynced).map(({ kind }) => `${kind.plural} are not listed yet`),
+    ready: () => [
+      ...view.reflectors.filter((each) => !each.isSynced).map(({ kind }) => `${kind.plural} are not listed yet`),
+      ...(metricsApi?.unready() ?? []),
+    ],
   });
   onShutdown(
     log,
     async () => {
       await controller.stop();
       await recorder.flush();
+      poller.stop();
+      await metricsApi?.stop();
       await elector.stop();
       await view.stop();
       await admin.close();
@@ -89,11 +108,14 @@ try {
     process.exit(1);
   });
   view.start();
+  poller.start();
+  metricsApi?.start();
   elector.start();
   log.info({ identity, namespaces: options.namespaces, admin: admin.port }, 'operator is up');
   if (await elector.whenElected()) {
     log.info({ identity }, 'leading');
     controller.start();
+    await metricsApi?.lead(guarded);
   }
 } catch (error) {
   process.stderr.write(`operator: ${error instanceof Error ? error.message : String(error)}\n`);

@@ -19,9 +19,15 @@ describe("the operator's options", () => {
       namespaces: ['a', 'b'],
       leaseNamespace: undefined,
       admin: { host: '0.0.0.0', port: 10 },
+      metricsApi: undefined,
       logLevel: 'warn',
       images: { gateway: 'gateway:1', logic: 'logic:2', nats: 'nats:1' },
     });
+  });
+
+  it('serve the metrics API only where it has a port', () => {
+    const { metricsApi } = operatorOptions(['--metrics-api-port=10250'], IMAGES);
+    assert.deepEqual(metricsApi, { host: '0.0.0.0', port: 10_250 });
   });
 
   it('are told of by --help', () => {

@@ -9,6 +9,8 @@ export type OperatorOptions = {
   /** Its own where absent. */
   leaseNamespace: string | undefined;
   admin: { host: string; port: number };
+  /** Where the custom metrics API is served; undefined: it is not. */
+  metricsApi: { host: string; port: number } | undefined;
   logLevel: LogLevel;
   images: Images;
 };
@@ -25,6 +27,8 @@ KUBECONFIG says.
   --lease-namespace NAME  where the leader's Lease is; default: its own LEASE_NAMESPACE
   --admin-host ADDRESS    metrics and probes; default 0.0.0.0           ADMIN_HOST
   --admin-port PORT       metrics and probes; default 9090              ADMIN_PORT
+  --metrics-api-host ADDR custom metrics API; default 0.0.0.0           METRICS_API_HOST
+  --metrics-api-port PORT custom metrics API; default: it is not served METRICS_API_PORT
   --log-level LEVEL       debug, info, warn, error; default info        LOG_LEVEL
   --help                  prints this
 
@@ -44,6 +48,8 @@ const Values = z.object({
   'lease-namespace': z.string().optional(),
   'admin-host': z.string().default('0.0.0.0'),
   'admin-port': z.coerce.number().int().min(0).max(65_535).default(9_090),
+  'metrics-api-port': z.coerce.number().int().min(0).max(65_535).optional(),
+  'metrics-api-host': z.string().default('0.0.0.0'),
   'log-level': z.enum(['debug', 'info', 'warn', 'error']).default('info'),
 });
 
@@ -55,6 +61,8 @@ const VARIABLES = {
   'lease-namespace': 'LEASE_NAMESPACE',
   'admin-host': 'ADMIN_HOST',
   'admin-port': 'ADMIN_PORT',
+  'metrics-api-port': 'METRICS_API_PORT',
+  'metrics-api-host': 'METRICS_API_HOST',
   'log-level': 'LOG_LEVEL',
 } as const;
 
@@ -72,6 +80,8 @@ export function operatorOptions(argv: readonly string[], environment: NodeJS.Pro
         'lease-namespace': text,
         'admin-host': text,
         'admin-port': text,
+        'metrics-api-port': text,
+        'metrics-api-host': text,
         'log-level': text,
         help: { type: 'boolean', short: 'h' },
       },
@@ -99,6 +109,10 @@ export function operatorOptions(argv: readonly string[], environment: NodeJS.Pro
       namespaces: data.namespaces,
       leaseNamespace: data['lease-namespace'],
       admin: { host: data['admin-host'], port: data['admin-port'] },
+      metricsApi:
+        data['metrics-api-port'] === undefined
+          ? undefined
+          : { host: data['metrics-api-host'], port: data['metrics-api-port'] },
       logLevel: data['log-level'],
       images: { gateway: data['gateway-image'], logic: data['logic-image'], nats: data['nats-image'] },
     };

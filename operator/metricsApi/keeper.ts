@@ -136,9 +136,8 @@ export class CertificateKeeper {
     const wanted = renewed({ kept, published, dnsNames, now: this.#clock.wall() });
     if (wanted !== kept) {
       const { apiVersion, kind } = KINDS.secrets;
-      const labels = { 'app.kubernetes.io/part-of': 'pushcluster', 'app.kubernetes.io/component': 'metrics-api' };
-      const metadata = { name: secret, namespace, labels };
-      await writer.apply({ apiVersion, kind, metadata, ...{ type: 'Opaque', data: secretData(wanted) } });
+      const metadata = { name: secret, namespace };
+      await writer.apply({ apiVersion, kind, metadata, ...{ data: secretData(wanted) } });
       // What was written comes back by the watch, and with it the next look.
       return;
     }

@@ -83,13 +83,21 @@ export class MetricsApi {
     return this.#port;
   }
 
-  /** Why it can't answer yet, a sentence each. */
+  /** Whether it answers, and knows whom to believe. */
+  get isServing(): boolean {
+    return this.#port !== undefined && this.#frontProxy.authorities.length > 0;
+  }
+
+  /**
+   * Why this process can't do what others could, a sentence each. That nobody has made certificates yet is no reason:
+   * it is the leader's to make them, and in an upgrade that is an older process, which ends only when this one is ready.
+   */
   unready(): string[] {
-    const reasons: string[] = [];
+    const unsynced = this.reflectors.filter((each) => !each.isSynced);
+    const reasons = unsynced.map(({ kind }) => `${kind.plural} that the metrics API needs are not listed yet`);
     if (this.#problem !== undefined) reasons.push(this.#problem);
-    else if (this.#port === undefined) reasons.push('the metrics API has no certificate yet, which the leader makes');
-    if (this.#frontProxy.authorities.length === 0)
-      reasons.push('the metrics API does not know yet what the API server shows itself by');
+    else if (this.#keeper.current !== undefined && this.#port === undefined)
+      reasons.push('the metrics API does not listen yet');
     return reasons;
   }
 

@@ -17,10 +17,12 @@ const MAX_WINDOW_MS = 60_000;
 /** More than come within MIN_WINDOW_MS, where the most impatient asks every second. */
 const MAX_SAMPLES = 8;
 
-/** The newest samples of each pod, and earlier ones for rates. It holds what the pods are that are put in and not forgotten. */
+/** The newest samples of each pod, and earlier ones for rates. Pods that nothing was heard of for a minute are forgotten. */
 export class Samples {
   /** Newest first; the last of several is the one that the rate begins at. */
   readonly #known = new Map<string, readonly [Sample, ...Sample[]]>();
+
+  #sweptAt = Number.NEGATIVE_INFINITY;
 
   /** Takes a sample of a pod, by the pod's uid. */
   put(uid: string, sample: Sample): void {
@@ -29,6 +31,7 @@ export class Samples {
     const beginning = known.findIndex(({ at }) => sample.at - at >= MIN_WINDOW_MS);
     const kept = known.slice(0, beginning === -1 ? MAX_SAMPLES : beginning + 1);
     this.#known.set(uid, [sample, ...kept]);
+    this.#sweep(sample.at);
   }
 
   /** The value of a metric; undefined where there is none that counts at `now` (milliseconds since 1970). */
@@ -47,13 +50,14 @@ export class Samples {
     }
   }
 
-  /** Forgets all pods but those. */
-  retain(uids: ReadonlySet<string>): void {
-    for (const uid of this.#known.keys()) if (!uids.has(uid)) this.#known.delete(uid);
-  }
-
   get size(): number {
     return this.#known.size;
+  }
+
+  #sweep(now: number): void {
+    if (now - this.#sweptAt < MAX_WINDOW_MS) return;
+    this.#sweptAt = now;
+    for (const [uid, [{ at }]] of this.#known) if (now - at > MAX_WINDOW_MS) this.#known.delete(uid);
   }
 }
 

@@ -141,6 +141,16 @@ export class View {
         yield pod;
   }
 
+  /** Gateway and logic pods of all clusters, those that are about to end too. */
+  *everyPod(): Generator<KubeObject> {
+    for (const reflector of this.#pods.reflectors) yield* reflector.objects();
+  }
+
+  /** Gateway and logic pods of all clusters of a namespace, those that are about to end too. */
+  podsIn(namespace: string): Iterable<KubeObject> {
+    return this.#pods.objects(namespace);
+  }
+
   /** What a cluster's own Secrets hold, by name. One that isn't seen yet is asked for: what it holds must be kept. */
   async secrets(cluster: PushCluster): Promise<Map<string, Record<string, string>>> {
     const found = new Map<string, Record<string, string>>();

@@ -40,6 +40,7 @@ const ALL_SET = {
     podLabels: { team: 'a' },
     podAnnotations: { note: 'b' },
   },
+  metricsApi: { enabled: true, port: 8443, prometheusAdapterRules: true },
 };
 
 const Tree: z.ZodType<Tree> = z.lazy(() => z.union([z.record(z.string(), Tree), z.array(z.unknown()), Leaf]));

@@ -104,6 +104,11 @@ describe('a PushCluster is refused with a message that names the field:', () => 
     ['a time that is a number', batching({ maxDelay: 500 }), /gateway\.batching\.maxDelay.*must be of type string/],
     ['a window that is too long', batching({ maxDelay: '11s' }), /gateway\.batching\.maxDelay must be from 0s to 10s/],
     [
+      'a Prometheus at no URL',
+      gateway({ autoscaling: { maxReplicas: 3, targetConnections: 1, keda: { prometheus: 'prometheus:9090' } } }),
+      /gateway\.autoscaling\.keda\.prometheus must be a URL/,
+    ],
+    [
       'frames that are too small',
       batching({ maxBytes: '1000' }),
       /gateway\.batching\.maxBytes must be from 1KiB to 1MiB/,

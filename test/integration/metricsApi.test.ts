@@ -51,7 +51,7 @@ describe('the custom metrics API', () => {
     [leader, follower] = [port, 0].map((each) => start(client, each));
     await apply(plane.kubectl, registration(port));
     await leader!.lead(client);
-    await until('both listen', () => [leader, follower].every((each) => each!.unready().length === 0)).catch(
+    await until('both listen', () => [leader, follower].every((each) => each!.isServing)).catch(
       (error) => {
         throw new Error(`${error}: ${troubles.join('; ')}`);
       },

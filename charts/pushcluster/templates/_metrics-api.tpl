@@ -1,0 +1,6 @@
+{{/* Labels of what belongs to the custom metrics API. */}}
+{{- define "pushcluster.metricsApiLabels" -}}
+app.kubernetes.io/name: pushcluster-operator
+app.kubernetes.io/component: metrics-api
+{{ include "pushcluster.commonLabels" . }}
+{{- end -}}
