@@ -17,6 +17,8 @@ need openssl has openssl
 # The bench's client.
 need gcc has cc
 need libc6-dev test -e /usr/include/stdio.h
+# Queries of the dashboards and alerts; promtool comes with it.
+need prometheus has prometheus
 # nats-server, Kubernetes, and another client that nobody here wrote.
 need golang-go has go
 
@@ -46,3 +48,7 @@ echo "installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update >&2
 $line -qq -o Dpkg::Use-Pty=0 >&2
+# The program is what is wanted, not a server that takes port 9090.
+if [[ " ${missing[*]} " == *" prometheus "* ]] && [ -d /run/systemd/system ]; then
+  systemctl disable --now prometheus >&2
+fi

@@ -1,0 +1,293 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { setTimeout } from 'node:timers/promises';
+import { crd } from '@pushcluster/operator/api/crd.ts';
+import { API_VERSION, KIND } from '@pushcluster/operator/api/pushCluster.ts';
+import { encodePush, joinItems } from '@pushcluster/protocol/push.ts';
+import { Subjects } from '@pushcluster/protocol/subjects.ts';
+import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
+import { openBus } from '@pushcluster/runtime/bus/open.ts';
+import { createLog } from '@pushcluster/runtime/log.ts';
+import { type ControlPlane, startControlPlane } from './cluster/controlPlane.ts';
+import { apply } from './cluster/kubectl.ts';
+import { Connection, cutAll, Refused, WIRE_FORMS } from './connection.ts';
+import { type NatsServer, startNatsServer } from './natsServer.ts';
+import { freePorts } from './ports.ts';
+import { type GatewayProcess, type LogicProcess, startGateway, startLogic } from './processes.ts';
+import { type Prometheus, startPrometheus } from './prometheus.ts';
+import type { SettingsInput } from './settingsFolder.ts';
+import { until } from './until.ts';
+
+const OPERATOR = new URL('../../operator/main.ts', import.meta.url).pathname;
+const IMAGES = { GATEWAY_IMAGE: 'gateway:1.2.3', LOGIC_IMAGE: 'logic:1.2.3', NATS_IMAGE: 'nats:2' };
+const NAMESPACE = 'shop';
+const CLUSTER = 'live';
+const ROOMS = ['football', 'tennis', 'cycling', 'chess'];
+/** A room with more items than its policy lets through, and one whose items fill the buffers of those who don't read. */
+const FLOODED = 'flooded';
+const HEAVY = 'heavy';
+const HEAVY_ITEM_BYTES = 30_000;
+const SLOW = 4;
+const SETTINGS: SettingsInput = {
+  gateway: {
+    shards: 2,
+    batching: { maxDelay: 200, maxBytes: 65_536 },
+    slowConsumer: { maxBuffer: 131_072 },
+    drain: { settle: 3_000, timeout: 10_000, rate: 20 },
+  },
+  rooms: [{ match: FLOODED, overload: { maxRate: 5 } }],
+  auth: { anonymous: true, allowedOrigins: ['https://live.example.com'] },
+};
+
+/** What a crowd and its backends do a second. */
+type Pace = {
+  /** Pushes to rooms, and a tenth as many to all. */
+  pushes: number;
+  /** People who come and go. */
+  visitors: number;
+  /** Changes of a PushCluster. */
+  edits: number;
+  /** Whatever goes wrong on a normal day: pages of other sites, bad pushes, retries, floods, slow readers. */
+  rough: boolean;
+};
+
+/**
+ * Real processes as Prometheus sees a cluster: two gateways, logic, NATS, and an operator on a real control plane, whose
+ * PushClusters have no pods since no kubelet is there; a crowd that grows; and trouble of every kind. Stop it at the end.
+ */
+export class ObservedCluster {
+  readonly plane: ControlPlane;
+  readonly nats: NatsServer;
+  readonly gateways: readonly GatewayProcess[];
+  readonly logic: LogicProcess;
+  readonly prometheus: Prometheus;
+  readonly #operator: ChildProcess;
+  readonly #bus: Bus;
+  readonly #connections: Connection[] = [];
+  #pace: Pace = { pushes: 0, visitors: 0, edits: 0, rough: false };
+  #isEnding = false;
+  #living: Promise<unknown> = Promise.resolve();
+  #counter = 0;
+
+  /** @param rules for Prometheus */
+  static async start(rules: string): Promise<ObservedCluster> {
+    const [plane, nats] = await Promise.all([startControlPlane(), startNatsServer()]);
+    await apply(plane.kubectl, [crd(), { apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE } }]);
+    await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=30s']);
+    const options = { settings: SETTINGS, nats: [nats.url] };
+    const { rooms, auth } = SETTINGS;
+    const [operator, logic, ...gateways] = await Promise.all([
+      startOperator(plane),
+      startLogic({ nats: [nats.url], settings: { ...(rooms && { rooms }), ...(auth && { auth }) } }),
+      startGateway(options),
+      startGateway(options),
+    ]);
+    const labels = { namespace: NAMESPACE, pushcluster_dev_cluster: CLUSTER };
+    const target = (pod: string, component: string, adminPort: number) => ({
+      address: `127.0.0.1:${adminPort}`,
+      labels: { ...labels, pod, app_kubernetes_io_component: component },
+    });
+    const prometheus = await startPrometheus({
+      rules,
+      targets: [
+        ...gateways.map(({ adminPort }, i) => target(`${CLUSTER}-gateway-${i}`, 'gateway', adminPort)),
+        target(`${CLUSTER}-logic-0`, 'logic', logic.adminPort),
+        { address: `127.0.0.1:${operator.port}`, labels: { namespace: 'pushcluster', pod: 'pushcluster-operator-0' } },
+      ],
+    });
+    return new ObservedCluster({ plane, nats, gateways, logic, prometheus, operator: operator.child });
+  }
+
+  private constructor(parts: {
+    plane: ControlPlane;
+    nats: NatsServer;
+    gateways: GatewayProcess[];
+    logic: LogicProcess;
+    prometheus: Prometheus;
+    operator: ChildProcess;
+  }) {
+    ({ plane: this.plane, nats: this.nats, gateways: this.gateways, logic: this.logic } = parts);
+    this.prometheus = parts.prometheus;
+    this.#operator = parts.operator;
+    this.#bus = openBus(
+      { prefix: 'pushcluster', nats: { servers: [parts.nats.url] } } as Parameters<typeof openBus>[0],
+      { log: createLog('observed', 'error'), name: 'troublemaker' },
+    );
+    this.#living = Promise.all([this.#push(), this.#visit(), this.#disturb(), this.#edit()]);
+  }
+
+  /** A few people, a push now and then; and a PushCluster. */
+  async calm(): Promise<void> {
+    await this.#pushCluster(CLUSTER, 2);
+    await this.#join([12, 12]);
+    this.#pace = { pushes: 4, visitors: 1, edits: 0.5, rough: false };
+  }
+
+  /** More people, more pushes, and what goes wrong on a normal day. */
+  async busy(): Promise<void> {
+    await this.#join([70, 40]);
+    await this.#slowReaders();
+    this.#pace = { pushes: 25, visitors: 6, edits: 2, rough: true };
+  }
+
+  /** One thing after the other breaks that alerts and panels are there for, but for the bus and a gateway's leaving. */
+  async trouble(): Promise<void> {
+    const [first] = this.gateways;
+    if (!first) return;
+    const [shard] = first.shardPids;
+    if (shard !== undefined) process.kill(shard, 'SIGKILL');
+    first.folder.swap('gateway: { port: no number }');
+    await until(
+      'bad settings were refused',
+      async () => (await first.metrics()).sum('pushcluster_gateway_config_refused_total') > 0,
+    );
+    for (const each of this.gateways) await each.configure({ gateway: { drain: { rate: 30 } } });
+    this.#nonsense();
+    this.#hole();
+    // Somebody else's object has the name that the operator needs.
+    const metadata = { name: 'other-settings', namespace: NAMESPACE };
+    await apply(this.plane.kubectl, [{ apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { mine: 'yes' } }]);
+    await this.#pushCluster('other', 1);
+    await this.#pushCluster(CLUSTER, 4);
+  }
+
+  /** A gateway is told to end, as by a rollout; resolves when it has. */
+  async leave(gateway = this.gateways[1]): Promise<void> {
+    gateway?.signal('SIGTERM');
+    await gateway?.exit;
+  }
+
+  async stop(): Promise<void> {
+    this.#isEnding = true;
+    await this.#living;
+    cutAll(this.#connections);
+    await this.prometheus.stop();
+    this.#operator.kill('SIGKILL');
+    await this.#bus.close();
+    await Promise.all([...this.gateways, this.logic].map((each) => each.kill()));
+    for (const { folder } of [...this.gateways, this.logic]) folder.remove();
+    await Promise.all([this.nats.stop(), this.plane.stop()]);
+  }
+
+  async #pushCluster(name: string, replicas: number): Promise<void> {
+    const metadata = { name, namespace: NAMESPACE };
+    await apply(this.plane.kubectl, [
+      { apiVersion: API_VERSION, kind: KIND, metadata, spec: { gateway: { replicas } } },
+    ]);
+  }
+
+  /** So many people more on each gateway, in rooms. */
+  async #join(counts: readonly number[]): Promise<void> {
+    for (const [index, { port }] of this.gateways.entries())
+      await Promise.all(
+        Array.from({ length: counts[index] ?? 0 }, async (_, i) => {
+          const connection = await Connection.open({ port, form: WIRE_FORMS[i % WIRE_FORMS.length] ?? 'plain' });
+          this.#connections.push(connection);
+          const from = this.#connections.length;
+          for (const offset of [0, 1]) await connection.join(ROOMS[(from + offset) % ROOMS.length] ?? FLOODED);
+          await connection.join(FLOODED);
+        }),
+      );
+  }
+
+  async #slowReaders(): Promise<void> {
+    for (const { port } of this.gateways)
+      for (let i = 0; i < SLOW / 2; i++) {
+        const connection = await Connection.open({ port, form: 'v1' });
+        this.#connections.push(connection);
+        await connection.join(HEAVY);
+        connection.pause();
+      }
+  }
+
+  async #push(): Promise<void> {
+    for (let n = 0; !this.#isEnding; n++) {
+      await setTimeout(this.#pace.pushes === 0 ? 50 : 1_000 / this.#pace.pushes);
+      if (this.#pace.pushes === 0) continue;
+      const filling = 'x'.repeat((n * 37) % 900);
+      const target = n % 10 === 0 ? { all: true as const } : { room: ROOMS[n % ROOMS.length] ?? '' };
+      await this.logic.push(target, [JSON.stringify({ n, filling })]);
+    }
+  }
+
+  async #visit(): Promise<void> {
+    for (let n = 0; !this.#isEnding; n++) {
+      await setTimeout(this.#pace.visitors === 0 ? 50 : 1_000 / this.#pace.visitors);
+      if (this.#pace.visitors === 0) continue;
+      const { port = 0 } = this.gateways[n % this.gateways.length] ?? {};
+      await Connection.open({ port })
+        .then(async (connection) => {
+          await connection.join(`a room of visitor ${n % 40}`);
+          if (n % 3 > 0) connection.close();
+          else connection.cut();
+        })
+        // The gateway is leaving, or has left.
+        .catch(() => {});
+    }
+  }
+
+  async #edit(): Promise<void> {
+    for (let n = 0; !this.#isEnding; n++) {
+      await setTimeout(this.#pace.edits === 0 ? 50 : 1_000 / this.#pace.edits);
+      if (this.#pace.edits === 0) continue;
+      const spec = { gateway: { podTemplate: { annotations: { edited: `${n}` } } } };
+      const patch = ['--type=merge', '-p', JSON.stringify({ spec })];
+      await this.plane.kubectl(['patch', '-n', NAMESPACE, KIND, CLUSTER, ...patch]);
+    }
+  }
+
+  async #disturb(): Promise<void> {
+    for (let n = 0; !this.#isEnding; n++) {
+      await setTimeout(100);
+      if (!this.#pace.rough) continue;
+      const { port = 0 } = this.gateways[n % this.gateways.length] ?? {};
+      await Connection.open({ port, headers: { origin: 'https://evil.example.com' } }).catch((error: unknown) => {
+        if (!(error instanceof Refused) && !(error instanceof Error && 'code' in error)) throw error;
+      });
+      await this.logic.post('/v1/push', '{"to":');
+      for (let i = 0; i < 2; i++) await this.logic.push({ room: FLOODED }, ['1', '2', '3', '4'], { id: `once-${n}` });
+      const heavy = JSON.stringify('x'.repeat(HEAVY_ITEM_BYTES));
+      await this.logic.push({ room: HEAVY }, [heavy, heavy, heavy, heavy, heavy, heavy, heavy, heavy]);
+      this.#connections[0]?.send({ type: 'NOBODY_KNOWS', data: {} });
+      await fetch(`http://127.0.0.1:${this.logic.port}/v1/rooms`).then((response) => response.arrayBuffer());
+    }
+  }
+
+  /** Somebody else publishes under the prefix. */
+  #nonsense(): void {
+    const subjects = new Subjects('pushcluster');
+    this.#bus.publish(subjects.all, new Uint8Array([255, 1, 2]));
+    this.#bus.publish(subjects.stat('nobody'), new TextEncoder().encode('{"no":"report"}'));
+  }
+
+  /** A publisher whose messages are lost in part. */
+  #hole(): void {
+    const items = joinItems([new TextEncoder().encode('"after the hole"')]);
+    const header = { publisher: 'somebody', at: Date.now(), begun: Date.now(), urgent: false, id: '' };
+    for (const skipped of [1, 40]) {
+      this.#counter += skipped;
+      this.#bus.publish(new Subjects('pushcluster').all, encodePush({ ...header, counter: this.#counter, items }));
+    }
+  }
+}
+
+async function startOperator(plane: ControlPlane): Promise<{ child: ChildProcess; port: number }> {
+  const [port = 0] = await freePorts(1);
+  const env = {
+    ...process.env,
+    ...IMAGES,
+    KUBECONFIG: plane.kubeconfig,
+    ADMIN_HOST: '127.0.0.1',
+    ADMIN_PORT: `${port}`,
+  };
+  const child = spawn(process.execPath, [OPERATOR], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  process.once('exit', () => child.kill('SIGKILL'));
+  let output = '';
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+    });
+  await until('the operator leads', () => output.includes('"leading"'), 20_000).catch((error: Error) => {
+    throw new Error(`${error.message}: ${output}`);
+  });
+  return { child, port };
+}

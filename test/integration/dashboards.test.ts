@@ -1,0 +1,209 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { alertRules, hastyRules } from '../harness/alertRules.ts';
+import { asked, type Dashboard, dashboards, panelQueries } from '../harness/dashboardQueries.ts';
+import { ObservedCluster } from '../harness/observedCluster.ts';
+import type { Series } from '../harness/prometheus.ts';
+import { until } from '../harness/until.ts';
+
+/** Of rates, seconds: four scrapes, and the second that a shard's report takes. */
+const RATE_SECONDS = 6;
+/** Share by which a value must differ to be another. */
+const DIFFERENCE = 0.001;
+
+/** Queries that show trouble: a calm and a busy cluster alike have none of it. */
+const TROUBLE = [
+  'Overview / Bus / A',
+  'Overview / Gateways / A',
+  'Overview / Gaps / A',
+  'Overview / Pushes refused / A',
+  'Gateway / Leaving / A',
+  'Gateway / Lost on the bus / A',
+  'Gateway / Shards replaced, items overrun / A',
+  'Gateway / Generation of the settings / A',
+  'Gateway / Settings refused / A',
+  'Logic and bus / Gateways that logic knows / A',
+  'Logic and bus / Ignored, refused / A',
+  'Logic and bus / Connected / A',
+  'Logic and bus / Reconnects / A',
+  'Logic and bus / Messages not understood / A',
+  'Operator and rollouts / Conditions / A',
+  'Operator and rollouts / Degraded / A',
+  'Operator and rollouts / Gateways wanted, ready, draining / A',
+  'Operator and rollouts / Drains: connections left / A',
+  'Operator and rollouts / Connections moved / A',
+  'Operator and rollouts / Generations in force / A',
+  'Operator and rollouts / Generations in force / B',
+  'Operator and rollouts / PushClusters / A',
+].map((name) => `PushCluster / ${name}`);
+
+/** Queries that nothing here changes, and why: they are there, and numbers. */
+const STEADY = Object.fromEntries(
+  Object.entries({
+    'Gateway / Retries dropped / B': 'takes 100,000 ids in two minutes',
+    'Gateway / Shards replaced, items overrun / B': 'takes a shard that stands still before a full queue',
+    'Logic and bus / Waiting for the bus / A': 'of a moment between two scrapes',
+    'Logic and bus / Questions under way / A': 'of a moment between two scrapes',
+    'Logic and bus / Ignored, refused / B': 'takes more connections than logic may have',
+    'Operator and rollouts / Leaders / A': 'one, throughout',
+    'Operator and rollouts / Waiting / A': 'of a moment between two scrapes',
+    'Operator and rollouts / Watches that failed / A': 'takes an API server in trouble',
+  }).map(([name, why]) => [`PushCluster / ${name}`, why]),
+);
+
+let cluster: ObservedCluster;
+/** Ends of the phases, seconds of Unix time. */
+let calm = 0;
+let busy = 0;
+let over = 0;
+/** Alerts that fired: before the bus went, while it was away, after it came back. */
+const fired: Record<'before' | 'away' | 'after', string[]> = { before: [], away: [], after: [] };
+
+before(async () => {
+  cluster = await ObservedCluster.start(hastyRules(RATE_SECONDS));
+  await cluster.calm();
+  calm = await phase();
+  await cluster.busy();
+  busy = await phase();
+  await cluster.trouble();
+  await phase();
+  await until('a degraded cluster is told', async () => (await firing()).includes('PushClusterDegraded'), 20_000);
+  fired.before = await firing();
+  await cluster.nats.kill();
+  await until('the bus is told to be away', async () => (await firing()).includes('PushClusterBusAway'), 20_000);
+  await until('failing pushes are told', async () => (await firing()).includes('PushClusterPushesFail'), 20_000);
+  fired.away = await firing();
+  await cluster.nats.restart();
+  await until('the bus is told to be back', async () => !(await firing()).includes('PushClusterBusAway'), 20_000);
+  await until('pushes are told to succeed', async () => !(await firing()).includes('PushClusterPushesFail'), 30_000);
+  fired.after = await firing();
+  await cluster.leave();
+  await until('logic forgets the gateway that left', async () => {
+    const [series] = await cluster.prometheus.query('pushcluster_logic_known_gateways');
+    return series?.points[0]?.value === 1;
+  });
+  // A step of a range more: the last one must see the last scrape.
+  over = Date.now() / 1_000 + 1;
+});
+after(() => cluster?.stop());
+
+describe('every query of the dashboards, asked of Prometheus', () => {
+  const all = dashboards().flatMap((dashboard) => panelQueries(dashboard, RATE_SECONDS));
+  for (const { panel, expr } of all)
+    it(panel, async () => {
+      const [quiet, loaded] = [await at(expr, calm), await at(expr, busy)];
+      for (const [phase, series] of Object.entries({ calm: quiet, busy: loaded })) {
+        assert.ok(series.length > 0, `nothing where it is ${phase}: ${expr}`);
+        for (const { points, labels } of series)
+          assert.ok(Number.isFinite(points[0]?.value), `${points[0]?.value} of ${JSON.stringify(labels)}: ${expr}`);
+      }
+      if (panel in STEADY) return;
+      const later = TROUBLE.includes(panel)
+        ? await cluster.prometheus.range(expr, { from: busy, to: over, step: 1 })
+        : loaded;
+      assert.ok(differs(quiet, later), `the same all the time: ${JSON.stringify(quiet)} ${expr}`);
+    });
+
+  it('none is excused that is not there', () => {
+    const names = new Set(all.map(({ panel }) => panel));
+    for (const name of [...TROUBLE, ...Object.keys(STEADY)]) assert.ok(names.has(name), name);
+  });
+});
+
+describe('what dashboards have beside panels', () => {
+  for (const dashboard of dashboards()) {
+    for (const { name, expr } of dashboard.annotations.list)
+      it(`${dashboard.title}: "${name}" is nothing while it is calm, and marks when it happens`, async () => {
+        const query = asked(expr, RATE_SECONDS);
+        assert.deepEqual(await at(query, busy), []);
+        assert.notDeepEqual(await cluster.prometheus.range(query, { from: busy, to: over, step: 1 }), []);
+      });
+
+    it(`${dashboard.title}: its variables find something to choose`, async () => {
+      const found = await choices(dashboard);
+      assert.deepEqual(found.namespace, ['shop']);
+      assert.deepEqual(found.cluster, ['live']);
+      if ('pod' in found) assert.deepEqual(found.pod, ['live-gateway-0', 'live-gateway-1']);
+    });
+  }
+});
+
+describe('the alerts in a real Prometheus, with minutes made seconds', () => {
+  for (const { alert, expr } of alertRules())
+    it(`${alert} looks at something that is there`, async () => {
+      const series = await at(comparedOf(expr).replaceAll('[5m]', '[6s]').replaceAll('[10m]', '[6s]'), busy);
+      assert.ok(series.length > 0, comparedOf(expr));
+      for (const { points } of series) assert.ok(Number.isFinite(points[0]?.value), comparedOf(expr));
+    });
+
+  it('tell that the bus is away and pushes fail, while it is so and not else', () => {
+    for (const alert of ['PushClusterBusAway', 'PushClusterPushesFail']) {
+      assert.ok(!fired.before.includes(alert), `before: ${fired.before}`);
+      assert.ok(fired.away.includes(alert), `while away: ${fired.away}`);
+      assert.ok(!fired.after.includes(alert), `after: ${fired.after}`);
+    }
+  });
+
+  it('tell of clusters that do not serve, and that are degraded', () => {
+    for (const alert of ['PushClusterUnavailable', 'PushClusterDegraded'])
+      assert.ok(fired.before.includes(alert), `${fired.before}`);
+  });
+
+  it('tell of nothing that is not so', () => {
+    const untrue = [
+      'OperatorWithoutLeader',
+      'ReconcilesFail',
+      'DrainHangs',
+      'WireNearlyFull',
+      'NotScraped',
+      'ShardsDie',
+    ];
+    for (const name of untrue)
+      for (const when of Object.values(fired)) assert.ok(!when.includes(`PushCluster${name}`), `${when}`);
+  });
+});
+
+/** Waits until rates know of nothing that was before; returns the time. */
+async function phase(): Promise<number> {
+  const end = performance.now() + 1_000 * (RATE_SECONDS + 3);
+  await until('the phase is over', () => performance.now() > end, 60_000);
+  return Date.now() / 1_000;
+}
+
+function at(expr: string, time: number): Promise<Series[]> {
+  return cluster.prometheus.query(expr, time);
+}
+
+async function firing(): Promise<string[]> {
+  const alerts = await cluster.prometheus.alerts();
+  return alerts.filter(({ state }) => state === 'firing').map(({ name }) => name);
+}
+
+/** Whether a series of `after` is new, or has a value other than in `before`. */
+function differs(before: readonly Series[], after: readonly Series[]): boolean {
+  const key = ({ labels }: Series) => JSON.stringify(Object.entries(labels).sort());
+  const were = new Map(before.map((series) => [key(series), series.points[0]?.value]));
+  return after.some((series) => {
+    const was = were.get(key(series));
+    return was === undefined || series.points.some(({ value }) => Math.abs(value - was) > DIFFERENCE * Math.abs(was));
+  });
+}
+
+/** What an alert's expression compares: an alert that is quiet has no series itself. */
+function comparedOf(expr: string): string {
+  const inner = /^absent\((.*)\)$/s.exec(expr)?.[1] ?? expr;
+  const comparison = [...inner.matchAll(/ (==|>|<) /g)].at(-1);
+  assert.ok(comparison, `${expr} compares nothing`);
+  return inner.slice(0, comparison.index);
+}
+
+/** What each variable of a dashboard would offer. */
+async function choices({ templating }: Dashboard): Promise<Record<string, string[]>> {
+  const found: Record<string, string[]> = {};
+  for (const { name, type, query } of templating.list) {
+    if (type !== 'query' || typeof query === 'string') continue;
+    const [, selector = '', label = ''] = /^label_values\((.*), (\w+)\)$/.exec(query.query) ?? [];
+    found[name] = await cluster.prometheus.labelValues(label, asked(selector, RATE_SECONDS));
+  }
+  return found;
+}
