@@ -43,6 +43,20 @@ const Ingress = z.object({
   }),
 });
 
+const GatewayDeployment = z.object({
+  spec: z.object({
+    template: z.object({
+      spec: z.looseObject({
+        hostNetwork: z.boolean(),
+        priorityClassName: z.string(),
+        containers: z.array(
+          z.looseObject({ resources: z.looseObject({ requests: z.looseObject({ cpu: z.string() }) }) }),
+        ),
+      }),
+    }),
+  }),
+});
+
 const files = readdirSync(folder).filter((name) => name.endsWith('.yaml'));
 const examples = new Map(
   files.map((name) => [
@@ -56,6 +70,17 @@ const ofGatewayApi = ({ apiVersion }: Example) => apiVersion.startsWith('gateway
 function clusterIn(objects: readonly Example[]): PushCluster {
   const found = objects.find(({ kind }) => kind === 'PushCluster');
   return PushCluster.parse({ ...found, metadata: { ...found?.metadata, namespace: 'default', uid: 'uid' } });
+}
+
+function madeOf(cluster: PushCluster) {
+  return desired(cluster, {
+    images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
+    gatewayReplicas: cluster.spec.gateway.replicas,
+    logicReplicas: cluster.spec.logic.replicas,
+    serviceMonitors: false,
+    secrets: new Map(),
+    random: randomBytes,
+  });
 }
 
 describe('the examples', () => {
@@ -83,23 +108,36 @@ describe('the examples', () => {
     ]);
   });
 
+  it('have gateways for 10GbE that the static CPU manager gives whole CPUs: one for each shard, the hub and the kernel', async () => {
+    const cluster = clusterIn(examples.get('production-10gbe.yaml') ?? []);
+    const made = madeOf(cluster).find(
+      ({ kind, metadata }) => kind === 'Deployment' && metadata.name === 'live-gateway',
+    );
+    const { spec } = GatewayDeployment.parse(made).spec.template;
+    // What else the pod needs is not there.
+    const { priorityClassName: _, ...rest } = spec;
+    const pod = {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'pod' },
+      spec: { ...rest, serviceAccountName: 'default' },
+    };
+    const answer = await plane.kubectl(['create', '--dry-run=server', '-o', 'json', '-f', '-'], JSON.stringify(pod));
+    const { status } = z.object({ status: z.object({ qosClass: z.string() }) }).parse(JSON.parse(answer));
+    assert.equal(status.qosClass, 'Guaranteed');
+    const cpus = Number(spec.containers[0]?.resources.requests.cpu);
+    assert.ok(Number.isInteger(cpus), String(cpus));
+    assert.equal(cluster.spec.gateway.shards, cpus - 2);
+    assert.equal(spec.hostNetwork, true);
+  });
+
   for (const [name, objects] of examples) {
     it(`${name} is accepted as it is`, async () => {
       await dryRun(objects.filter((object) => !ofGatewayApi(object)));
     });
 
     it(`${name} makes objects that are accepted`, async () => {
-      const cluster = clusterIn(objects);
-      await dryRun(
-        desired(cluster, {
-          images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
-          gatewayReplicas: cluster.spec.gateway.replicas,
-          logicReplicas: cluster.spec.logic.replicas,
-          serviceMonitors: false,
-          secrets: new Map(),
-          random: randomBytes,
-        }),
-      );
+      await dryRun(madeOf(clusterIn(objects)));
     });
 
     it(`${name} names Secrets that it brings, or says how to make`, () => {
