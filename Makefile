@@ -56,7 +56,7 @@ bench: ## Performance suite (CASE=merged for one, QUICK=1, PAIRS=1, PEERS=1): a 
 	@$(READY) && exec node test/bench/bench.ts
 
 .PHONY: screenshot
-screenshot: $(SDK) ## Make docs/images/console.png in a real Chromium
+screenshot: $(SDK) ## Make docs/images/console.png and plan.png in a real Chromium (PAGE=plan for one)
 	@$(READY) && exec node test/screenshot.ts
 
 .PHONY: format

@@ -110,6 +110,7 @@ function banner({ gateway, logic, admin, bus }: Settings): string {
     '',
     `  WebSocket          ws://${LOOPBACK}:${gateway.port}/connect`,
     `  test console       http://${LOOPBACK}:${gateway.port}/`,
+    `  capacity plan      http://${LOOPBACK}:${gateway.port}/plan`,
     `  push API           ${push}  (reference: ${push}/docs)`,
     `  metrics, probes    http://${LOOPBACK}:${admin.port}/metrics`,
     `  bus                ${bus.nats ? bus.nats.servers.join(', ') : 'in-process'}`,

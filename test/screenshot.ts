@@ -1,7 +1,11 @@
-/** Makes docs/images/console.png: the console while a room is busy. `make screenshot`. */
+/**
+ * Makes docs/images/console.png, the console while a room is busy, and plan.png, the capacity plan: `make screenshot`, or one
+ * of them by `make screenshot PAGE=plan`.
+ */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import type { Page } from 'playwright-core';
 import { open, startChromium } from './harness/browser.ts';
 import { startStandalone } from './harness/standalone.ts';
 
@@ -27,14 +31,24 @@ const COMMENTS = [
 ];
 const COLORS = [undefined, undefined, '#ffd43b', '#ff8787', undefined, '#69db7c', '#74c0fc', undefined, '#e599f7'];
 
+const PAGES = { console: consolePage, plan: planPage };
+
 const folder = join(import.meta.dirname, '..', 'docs', 'images');
+const chosen = process.env.PAGE;
+if (chosen && !(chosen in PAGES))
+  throw new Error(`there is no page ${chosen}: PAGE is ${Object.keys(PAGES).join(' or ')}`);
+mkdirSync(folder, { recursive: true });
 const [standalone, browser] = await Promise.all([startStandalone([7777, 7799, 9090]), startChromium()]);
 try {
-  const { page } = await open(browser, `${standalone.page}/#room=demo`, {
-    viewport: { width: 1360, height: 960 },
-    deviceScaleFactor: 1.5,
-    colorScheme: 'light',
-  });
+  for (const [name, page] of Object.entries(PAGES))
+    if (!chosen || chosen === name) await (await page()).screenshot({ path: join(folder, `${name}.png`) });
+} finally {
+  await browser.close();
+  await standalone.stop();
+}
+
+async function consolePage(): Promise<Page> {
+  const page = await shown('/#room=demo', 960);
   await page.waitForSelector('#chips li[data-state=joined]');
   const end = performance.now() + SECONDS * 1_000;
   for (let i = 0; performance.now() < end; i++) {
@@ -45,9 +59,20 @@ try {
     await setTimeout(185 + 70 * Math.sin(i / 12) + 40 * Math.sin(i / 3));
     if (i % 12 === 0) await page.click('#push-one');
   }
-  mkdirSync(folder, { recursive: true });
-  await page.screenshot({ path: join(folder, 'console.png') });
-} finally {
-  await browser.close();
-  await standalone.stop();
+  return page;
+}
+
+async function planPage(): Promise<Page> {
+  const page = await shown('/plan', 900);
+  await page.waitForSelector('#shares li');
+  return page;
+}
+
+async function shown(path: string, height: number): Promise<Page> {
+  const { page } = await open(browser, `${standalone.page}${path}`, {
+    viewport: { width: 1360, height },
+    deviceScaleFactor: 1.5,
+    colorScheme: 'light',
+  });
+  return page;
 }

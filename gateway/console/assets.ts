@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { extname, join } from 'node:path';
+import { createRequire, stripTypeScriptTypes } from 'node:module';
+import { basename, extname, join } from 'node:path';
 
 /** A file of the console as it is served. */
 export type Asset = { body: Buffer; type: string; headers: Record<string, string> };
@@ -33,6 +33,10 @@ export function loadConsole({ pushUrl }: { pushUrl: string }): Map<string, Asset
   const page = join(import.meta.dirname, 'page');
   for (const file of readdirSync(page)) if (extname(file) in TYPES) add(`/${file}`, readFileSync(join(page, file)));
   assets.set('/', assets.get('/index.html')!);
+  assets.set('/plan', assets.get('/plan.html')!);
+  const plan = join(import.meta.dirname, '..', 'plan');
+  for (const file of readdirSync(plan))
+    if (!file.endsWith('.test.ts')) add(`/plan/${basename(file, extname(file))}.js`, moduleOf(join(plan, file)));
   add('/sdk.js', readBundle(resolve('@pushcluster/client/package.json')));
   add('/danmaku.js', readFileSync(resolve('danmaku/dist/esm/danmaku.dom.min.js')));
   add('/console.json', Buffer.from(JSON.stringify({ pushUrl })));
@@ -53,6 +57,21 @@ function policy(pushUrl: string): string {
     "frame-ancestors 'none'",
     "require-trusted-types-for 'script'",
   ].join('; ');
+}
+
+/** A module that Node runs too, for browsers: an image has it as JavaScript, a checkout as TypeScript. */
+function moduleOf(path: string): Buffer {
+  const source = readFileSync(path);
+  if (extname(path) !== '.ts') return source;
+  // Node warns that this function may change. It would stand on every developer's terminal.
+  const { emitWarning } = process;
+  process.emitWarning = () => {};
+  try {
+    const javaScript = stripTypeScriptTypes(source.toString());
+    return Buffer.from(javaScript.replace(/(from '\.\/[^']+)\.ts'/g, "$1.js'"));
+  } finally {
+    process.emitWarning = emitWarning;
+  }
 }
 
 function readBundle(manifest: string): Buffer {

@@ -55,6 +55,8 @@ export type AudienceOptions = {
   subprotocol?: string;
   /** '': joins none. */
   room?: string;
+  /** More than 0: connection n joins the room with n modulo this many at its end. */
+  rooms?: number;
   /** A file with a token a line, for the connections in turn. */
   tokens?: string;
   /** Handshakes a second at most; 0: as fast as they are answered. */

@@ -5,6 +5,7 @@
  * docs/performance.md says more.
  */
 import { stopActors } from './actor.ts';
+import { bus } from './cases/bus.ts';
 import { deflate } from './cases/deflate.ts';
 import { drain } from './cases/drain.ts';
 import { handshakes } from './cases/handshakes.ts';
@@ -43,6 +44,7 @@ const CASES: Record<string, (scale: Scale) => Promise<Outcome>> = {
   held,
   drain,
   logic: logicRate,
+  bus,
 };
 
 const quick = process.env.QUICK === '1';

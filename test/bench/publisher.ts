@@ -24,6 +24,8 @@ const Where = z.object({
 
 const Command = z.object({
   room: z.string(),
+  /** More than one: they go to `room-0`, `room-1` and so on in turn. */
+  rooms: z.number().int().positive().default(1),
   kind: z.enum(['plain', 'comment']),
   via: z.enum(['logic', 'bus', 'peer']),
   /** Messages a second. */
@@ -59,6 +61,7 @@ async function run(command: Command) {
   const key = `${command.kind} ${command.room}`;
   const maker = makers.get(key) ?? new ItemMaker(command.kind);
   makers.set(key, maker);
+  const room = (index: number) => (command.rooms === 1 ? command.room : `${command.room}-${index % command.rooms}`);
   const push = { logic: throughLogic, bus: throughBus, peer: throughPeer }[command.via];
   const total = command.messages;
   const started = performance.now();
@@ -70,7 +73,7 @@ async function run(command: Command) {
     const due = Math.min(total, Math.floor(((now - started) * command.rate) / 1_000) + 1);
     lateMs = Math.max(lateMs, now - started - (sent * 1_000) / command.rate);
     for (; sent < due; sent++) {
-      const answer = push(command.room, maker)
+      const answer = push(room(sent), maker)
         .catch(() => {
           failed++;
         })

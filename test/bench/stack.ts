@@ -49,6 +49,16 @@ export class Stack {
     folders.add(this.folder);
   }
 
+  /** nats-server's process. */
+  get natsPid(): number {
+    return this.#nats.pid;
+  }
+
+  /** What a subscriber of one's own needs to hear what gateways hear. */
+  get bus(): { url: string; prefix: string } {
+    return { url: this.#nats.url, prefix: PREFIX };
+  }
+
   /** A gateway on the server's core, with the settings as shipped but for `changes`. */
   async gateway(changes: { gateway?: object; auth?: object } = {}): Promise<Server> {
     return this.#server('gateway', changes, SERVER_CORE);
@@ -154,6 +164,8 @@ export type Published = z.infer<typeof Published>;
 
 export type Pushing = {
   room: string;
+  /** More than one: they go to `room-0`, `room-1` and so on in turn. */
+  rooms?: number;
   kind?: ItemKind;
   /** `logic`: POST /v1/push, a request a message. `bus`: the bus codec straight to NATS, a bus message a message. */
   via: 'logic' | 'bus' | 'peer';

@@ -5,7 +5,7 @@ import { createAuthority } from '../../harness/certificates.ts';
 import { Actor } from '../actor.ts';
 import { Audience, pause } from '../audience.ts';
 import type { Scale } from '../bench.ts';
-import { CLIENT_CORE, descriptorLimit, kernelMemory, memoryOf } from '../machine.ts';
+import { CLIENT_CORE, descriptorLimit, kernelMemory, memoryOf, tree } from '../machine.ts';
 import { medianOf } from '../measure.ts';
 import type { Outcome, Row } from '../report.ts';
 import { type Server, Stack } from '../stack.ts';
@@ -15,6 +15,8 @@ const SETTLE_MS = 3_000;
 /** Descriptors that server and client need beside their connections. */
 const SPARE_DESCRIPTORS = 200;
 
+/** Bytes of a gateway that holds nobody: its hub and a shard. */
+type Empty = { hub: number; shard: number };
 type Slope = { variant: string; rss: number; anonymous: number; kernel: number };
 type Crowd = { open(count: number): Promise<unknown>; stop(): Promise<void> };
 
@@ -23,6 +25,7 @@ export async function memory({ quick, pairs, progress }: Scale): Promise<Outcome
   const most = Math.min(descriptorLimit() - SPARE_DESCRIPTORS, 15_000);
   const [low, high] = quick ? [200, 600] : [Math.round(most / 3), most];
   const slopes: Slope[] = [];
+  const empties: Empty[] = [];
   const variants: [string, number, (stack: Stack) => Promise<{ gateway: Server; crowd: Crowd }>][] = [
     ['plain', Math.min(pairs, 3), plain],
     ['with a user (JWT)', 1, (stack) => withUsers(stack, high)],
@@ -33,6 +36,7 @@ export async function memory({ quick, pairs, progress }: Scale): Promise<Outcome
       const stack = await Stack.start();
       const { gateway, crowd } = await prepare(stack);
       try {
+        if (variant === 'plain') empties.push(await emptyOf(gateway));
         await crowd.open(low);
         const before = await settled(gateway);
         await crowd.open(high - low);
@@ -58,10 +62,15 @@ export async function memory({ quick, pairs, progress }: Scale): Promise<Outcome
       ...(variant === 'plain' ? { target: '≤ 1.5 KB', met: rss <= 1.5 * 1024 } : {}),
     };
   });
+  rows.push({
+    case: 'memory',
+    figure: 'RSS of a gateway that holds nobody, MB: the hub · a shard',
+    ours: `${mega(medianOf(empties, ({ hub }) => hub))} · ${mega(medianOf(empties, ({ shard }) => shard))}`,
+  });
   return {
     rows,
-    notes: ['memory: KB is 1,024 bytes; the kernel keeps both ends of these loopback connections.'],
-    data: slopes,
+    notes: ['memory: KB is 1,024 bytes, MB 1,048,576; the kernel keeps both ends of these loopback connections.'],
+    data: { slopes, empties },
   };
 }
 
@@ -104,6 +113,14 @@ function crowdOf(audience: Audience): Crowd {
   return { open: (count) => audience.open(count), stop: () => audience.actor.stop() };
 }
 
+async function emptyOf(gateway: Server): Promise<Empty> {
+  await pause(SETTLE_MS);
+  const [hub, ...shards] = tree(gateway.actor.pid);
+  const all = memoryOf(hub!).rss;
+  const shard = shards.reduce((sum, pid) => sum + memoryOf(pid).rss, 0) / shards.length;
+  return { hub: all - shard * shards.length, shard };
+}
+
 async function settled(gateway: Server) {
   await pause(SETTLE_MS);
   return { ...memoryOf(gateway.actor.pid), kernel: kernelMemory() };
@@ -119,4 +136,8 @@ function token(user: string, secret: string): string {
 
 function kilo(bytes: number): string {
   return (bytes / 1024).toFixed(2);
+}
+
+function mega(bytes: number): string {
+  return (bytes / 1024 ** 2).toFixed(0);
 }

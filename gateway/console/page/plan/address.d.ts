@@ -1,0 +1,2 @@
+// `/plan/address.js` is the gateway's, without its types.
+export * from '../../../plan/address.ts';

@@ -1,0 +1,2 @@
+// `/plan/constants.js` is the gateway's, without its types.
+export * from '../../../plan/constants.ts';
