@@ -88,6 +88,8 @@ function start(settings: Settings = settingsWith(), shards = 2) {
     shards: () => [],
     rooms: () => hub.rooms,
     draining: () => false,
+    rebalancing: () => false,
+    peers: () => 0,
     generation: () => 1,
   });
   hub = new Hub({ gateway: 'g1', bus: held.bus, settings, clock, log, metrics });
@@ -344,6 +346,28 @@ describe('what was lost or repeated', () => {
     assert.deepEqual(links[0]!.order, ['frames', 'missed', 'frames']);
     assert.deepEqual(links[1]!.missed, []);
     assert.equal(await counted('gaps_total'), 3);
+  });
+
+  it('is told after what is still merged, which came before it', async () => {
+    forms(links[0]!, ROOM, Form.v1);
+    await publish(subjects.room('r'), ['1']);
+    clock.advance(100);
+    await publish(subjects.room('r'), ['2'], { counter: 2 });
+    await publish(subjects.room('r'), ['6'], { counter: 6 });
+    assert.deepEqual(links[0]!.order, ['frames'], 'no frame more for it than without');
+    clock.advance(1_000);
+    assert.deepEqual(links[0]!.order, ['frames', 'frames', 'missed']);
+    assert.deepEqual(links[0]!.missed, [{ key: ROOM, items: 3, reason: 'bus_gap' }]);
+  });
+
+  it('is told where what reveals it is a retry that goes no further', async () => {
+    forms(links[0]!, ROOM, Form.v1);
+    await publish(subjects.room('r'), ['1'], { id: 'k' });
+    clock.advance(5_000);
+    await publish(subjects.room('r'), ['1'], { id: 'k', counter: 4 });
+    clock.advance(1);
+    assert.deepEqual(links[0]!.missed, [{ key: ROOM, items: 2, reason: 'bus_gap' }]);
+    assert.equal(clock.timers, 0);
   });
 
   it('is told of a publisher that began after the room was opened, from its first item on', async () => {

@@ -241,7 +241,9 @@ export class Hub {
   #gap(channel: HubChannel, items: number) {
     this.#options.metrics.gaps.inc(items);
     this.#options.log.warn({ channel: channel.room ?? 'all', items }, 'items were lost on the bus');
-    for (const link of this.#links) if (link.masks.has(channel.key)) link.sendMissed(channel.key, items, 'bus_gap');
+    channel.window.lose(items);
+    // What revealed the gap may itself be a repeat that goes no further.
+    this.#arm(channel);
   }
 
   #undecodable(error: unknown) {
@@ -289,9 +291,12 @@ export class Hub {
       const wanted = channel.masks[link.index] ?? 0;
       if (wanted === 0) continue;
       if (batch.cut > 0) link.sendMissed(channel.key, batch.cut, 'overload');
-      if (frames.length === 0) continue;
-      const theirs = wanted === mask ? frames : frames.filter((frame) => frame.form & wanted);
-      link.sendFrames(channel.key, batch.items, ages, theirs);
+      if (batch.lost.before > 0) link.sendMissed(channel.key, batch.lost.before, 'bus_gap');
+      if (frames.length > 0) {
+        const theirs = wanted === mask ? frames : frames.filter((frame) => frame.form & wanted);
+        link.sendFrames(channel.key, batch.items, ages, theirs);
+      }
+      if (batch.lost.after > 0) link.sendMissed(channel.key, batch.lost.after, 'bus_gap');
     }
   }
 

@@ -17,6 +17,8 @@ export type Batch = {
   items: number;
   /** Items that the overload policy cut since the last batch. */
   cut: number;
+  /** Items that were lost on the bus before the first of `chunks`, and after it: a frame can't tell of them within. */
+  lost: { before: number; after: number };
   /** Milliseconds from the first item's arrival to now. */
   waited: number;
 };
@@ -44,6 +46,7 @@ export class Window {
   #items = 0;
   #bytes = 0;
   #cut = 0;
+  #lost = { before: 0, after: 0 };
   #lastFlush = Number.NEGATIVE_INFINITY;
   #firstAt = 0;
   // Overload: items of the present span that left, less those still pending from before it, and items seen since the last batch.
@@ -62,7 +65,13 @@ export class Window {
   }
 
   get idle(): boolean {
-    return this.#items === 0 && this.#cut === 0;
+    return this.#items === 0 && this.#cut === 0 && this.#lost.before === 0;
+  }
+
+  /** Items that follow those pending were lost: told with the batch that they would have been in, in its order. */
+  lose(items: number): void {
+    if (this.#items === 0) this.#lost.before += items;
+    else this.#lost.after += items;
   }
 
   /** Takes a chunk and returns the batches that leave now, in order. `urgent` flushes all with it. */
@@ -91,6 +100,7 @@ export class Window {
       chunks: this.#pending,
       items: this.#items,
       cut: this.#cut,
+      lost: this.#lost,
       waited: this.#items > 0 ? now - this.#firstAt : 0,
     };
     this.#spent += this.#items;
@@ -98,6 +108,7 @@ export class Window {
     this.#items = 0;
     this.#bytes = 0;
     this.#cut = 0;
+    this.#lost = { before: 0, after: 0 };
     this.#seen = 0;
     this.#lastFlush = now;
     return batch;

@@ -38,6 +38,8 @@ export type ShardCounts = {
   ignored: Record<string, number>;
   dropped: Record<DropReason, number>;
   /** Messages delivered by latency: one count for each of LATENCY_BUCKETS and one beyond, not cumulative. */
+  /** Answers that a full socket had no room for. */
+  answersDropped: number;
   latency: number[];
   latencySum: number;
 };
@@ -67,6 +69,7 @@ export function newCounts(): ShardCounts {
     latency: new Array<number>(LATENCY_BUCKETS.length + 1).fill(0),
     latencySum: 0,
   };
+    answersDropped: 0,
 }
 
 /** Notes that `messages` were written `seconds` after logic accepted them. */

@@ -199,10 +199,26 @@ export class Listener {
         return;
       }
     }
-    const needsToken = token !== '' && shard.verifier !== undefined;
+    const refuseToken = (error: unknown) => {
+      if (error instanceof InvalidToken)
+        refuse({ status: 401, code: 'token', detail: error.message }, CloseCode.unauthorized);
+      else refuse({ status: 503, code: 'token_unchecked', detail: 'the token could not be checked now' });
+    };
+    let identity: Identity | undefined = anonymousAllowed(shard) ? { expires: 0 } : undefined;
+    let checked: Promise<Identity> | undefined;
+    if (token !== '' && shard.verifier) {
+      try {
+        const atOnce = shard.verifier.verifyNow(token);
+        if (atOnce) identity = atOnce;
+        else checked = shard.verifier.verify(token);
+      } catch (error) {
+        refuseToken(error);
+        return;
+      }
+    }
     const counted = gateway.connections.perIp > 0 ? addressGroup(address) : undefined;
-    if (!needsToken && counted === undefined) {
-      accept(anonymousAllowed(shard) ? { expires: 0 } : undefined, undefined);
+    if (!checked && counted === undefined) {
+      accept(identity, undefined);
       return;
     }
     let aborted = false;
@@ -210,15 +226,11 @@ export class Listener {
       aborted = true;
     });
     const proceed = async () => {
-      let identity: Identity | undefined = anonymousAllowed(shard) ? { expires: 0 } : undefined;
-      if (needsToken && shard.verifier) {
+      if (checked) {
         try {
-          identity = await shard.verifier.verify(token);
+          identity = await checked;
         } catch (error) {
-          if (aborted) return;
-          if (error instanceof InvalidToken)
-            refuse({ status: 401, code: 'token', detail: error.message }, CloseCode.unauthorized);
-          else refuse({ status: 503, code: 'token_unchecked', detail: 'the token could not be checked now' });
+          if (!aborted) refuseToken(error);
           return;
         }
       }

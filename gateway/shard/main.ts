@@ -157,15 +157,20 @@ async function start(message: Extract<HubMessage, { type: 'settings' }>, verifie
   wire.send({ type: 'listening' });
   loopDelay.enable();
   setInterval(() => {
-    started.counts.loopLag = Math.max(0, loopDelay.max / 1e6 - LAG_RESOLUTION) / 1_000;
+    const now = monotonicMs();
+    // A loop that stood still may run this before the sampler has seen it.
+    const lag = Math.max(0, loopDelay.max / 1e6 - LAG_RESOLUTION, now - observed - REPORT_MS);
+    observed = now;
     loopDelay.reset();
-    guard.observe(started.counts.loopLag * 1_000);
+    started.counts.loopLag = lag / 1_000;
+    guard.observe(lag);
     report(started);
     started.expire(Math.floor(Date.now() / 1_000));
   }, REPORT_MS);
 }
 
 function followCertificate(tls: { certFile: string; keyFile: string }) {
+  let observed = monotonicMs();
   const relisten = () => {
     listener?.listen().then(
       () => log.info('certificate reloaded'),

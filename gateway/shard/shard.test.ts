@@ -35,6 +35,7 @@ function start(settings: object = {}) {
   identities = new Map();
   shard = new Shard(settingsWith(settings), pino({ level: 'silent' }), (message) => told.push(message), loop);
   shard.verifier = {
+    verifyNow: () => undefined,
     async verify(token) {
       const identity = identities.get(token) ?? new InvalidToken('token refused: unknown');
       if (identity instanceof Error) throw identity;
@@ -465,11 +466,71 @@ describe('AUTH on an open connection', () => {
     assert.equal(closing(peer), undefined);
   });
 
+  it('is checked one at a time for each connection', async () => {
+    const answers: ((identity: Identity) => void)[] = [];
+    shard.verifier = {
+      verifyNow: () => undefined,
+      verify: () => new Promise((resolve) => answers.push(resolve)),
+      close() {},
+    };
+    const peer = open(Form.v1, user());
+    for (let id = 1; id <= 3; id++) await auth(peer, 'x', id);
+    assert.equal(answers.length, 1);
+    assert.deepEqual(
+      peer.socket.frames.map(({ id, data }) => [id, data.code]),
+      [
+        [2, 'unavailable'],
+        [3, 'unavailable'],
+      ],
+    );
+    answers[0]?.(user());
+    await new Promise(setImmediate);
+    assert.deepEqual(last(peer), { type: 'OK', id: 1, data: {} });
+    await auth(peer, 'x', 4);
+    assert.equal(answers.length, 2);
+  });
+
   it('is refused where the gateway takes no tokens', async () => {
     shard.verifier = undefined;
     const peer = open();
     await auth(peer, 'x', 1);
     assert.deepEqual(last(peer)?.data, { code: 'unauthorized', message: 'this gateway takes no tokens' });
+  });
+});
+
+describe('an answer that a full socket has no room for', () => {
+  const full = (form: Form = Form.v1) => {
+    const peer = open(form, ANYONE, 0);
+    peer.socket.reading = false;
+    return peer;
+  };
+
+  it('ends the connection with 4003 and is counted: nobody waits for it for ever', () => {
+    const refused = full(Form.plain);
+    const answered = full();
+    join(refused, '', 1);
+    leave(answered, 'a', 1);
+    assert.deepEqual([refused, answered].map(closing), [undefined, undefined], 'not inside the engine’s handler');
+    loop.idle();
+    assert.deepEqual([refused, answered].map(closing), [4003, 4003]);
+    assert.equal(shard.counts.answersDropped, 2);
+    assert.equal(shard.counts.closed['4003'], 2);
+  });
+
+  it('ends one who would go on to believe that it is in a room', () => {
+    const peer = full();
+    join(peer, 'a');
+    shard.disconnectRoom('a', 'closed');
+    loop.idle();
+    assert.equal(closing(peer), 4003);
+  });
+
+  it('is only counted where it is a PONG', () => {
+    const peer = full();
+    say(peer, { type: 'PING', data: {} });
+    loop.idle();
+    assert.equal(closing(peer), undefined);
+    assert.equal(shard.counts.answersDropped, 1);
   });
 });
 
@@ -500,7 +561,7 @@ describe('one session per user', () => {
 
   it('leaves one that was asked to move: the newer connection is its move', () => {
     const moving = open(Form.v1, { user: 'u', expires: 0 });
-    shard.move(1, 1_000);
+    shard.move(1, 1_000, 'leave');
     open(Form.v1, { user: 'u', expires: 0 });
     assert.equal(closing(moving), undefined);
   });
@@ -620,16 +681,16 @@ describe('leaving', () => {
   it('asks v1 to reconnect and closes them with 1012 in time, and others at once, as many as asked for', () => {
     const plain = [open(Form.plain), open(Form.plain)];
     const v1 = [open(Form.v1), open(Form.deflate)];
-    shard.move(1, 8_000);
+    shard.move(1, 8_000, 'leave');
     assert.deepEqual([...plain, ...v1].map(closing), [1012, undefined, undefined, undefined]);
     assert.equal(shard.unasked, 3);
-    shard.move(2, 8_000);
+    shard.move(2, 8_000, 'leave');
     assert.deepEqual(plain.map(closing), [1012, 1012]);
     const asked = v1.filter(({ socket }) => socket.said.length > 0);
     assert.equal(asked.length, 1);
     assert.deepEqual(asked[0]!.socket.frames, [{ type: 'RECONNECT', data: { withinMs: 8_000 } }]);
     assert.equal(shard.unasked, 1);
-    shard.move(5, 8_000);
+    shard.move(5, 8_000, 'leave');
     assert.ok(
       v1.every(({ socket }) => socket.said.length === 1),
       'nobody is asked twice',
@@ -645,14 +706,14 @@ describe('leaving', () => {
   it('makes those go too that have yet to send their token', () => {
     const peers = [stranger(), stranger(Form.plain)];
     assert.equal(shard.unasked, 2);
-    shard.move(2, 8_000);
+    shard.move(2, 8_000, 'leave');
     assert.deepEqual(peers.map(closing), [1012, 1012]);
     assert.equal(shard.unasked, 0);
   });
 
   it('closes whoever is left with 1012 at the last moment', () => {
     const peers = [open(Form.plain), open(Form.v1), stranger()];
-    shard.move(1, 8_000);
+    shard.move(1, 8_000, 'leave');
     shard.endAll();
     assert.deepEqual(peers.map(closing), [1012, 1012, 1012]);
     assert.equal(shard.connections, 0);

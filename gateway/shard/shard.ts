@@ -37,7 +37,7 @@ const AUTH_WITHIN = 5_000;
 export class Shard {
   readonly counts = newCounts();
   settings: Settings;
-  verifier: Pick<TokenVerifier, 'verify' | 'close'> | undefined;
+  verifier: Pick<TokenVerifier, 'verify' | 'verifyNow' | 'close'> | undefined;
   readonly #log: Logger;
   readonly #tell: (message: ShardMessage) => void;
   readonly #loop: Loop;
@@ -50,6 +50,8 @@ export class Shard {
   #connections = 0;
   /** Connections that were asked to leave, or are being closed. */
   #moving = 0;
+  /** Those whose AUTH waits for its check. */
+  readonly #authenticating = new Set<Session>();
   #rooms = 0;
   #lastId = 0;
   #lastTurn = 0;
@@ -169,7 +171,8 @@ export class Shard {
   #obey(session: Session, frame: ClientFrame) {
     switch (frame.type) {
       case 'PING':
-        session.say(PONG);
+        // Who asks for it has a limit of its own for how long it waits.
+        if (!session.say(PONG)) this.counts.answersDropped++;
         return;
       case 'AUTH':
         void this.#authenticate(session, frame.token, frame.id);
@@ -181,7 +184,7 @@ export class Shard {
         const channel = this.#channels.get(roomKey(frame.room));
         const member = channel && session.memberOf(channel);
         if (member) this.#leave(session, member);
-        if (frame.id !== undefined) session.say(okFrame(frame.id, frame.room));
+        if (frame.id !== undefined) this.#say(session, okFrame(frame.id, frame.room));
         return;
       }
       case 'malformed':
@@ -199,25 +202,30 @@ export class Shard {
   #refuse(session: Session, id: FrameId | undefined, code: ErrorCode, message: string) {
     increment(this.counts.ignored, code);
     this.#log.debug({ session: session.id, user: session.user, code, message }, 'frame refused');
-    if (id !== undefined) session.say(errorFrame(id, code, message));
+    if (id !== undefined) this.#say(session, errorFrame(id, code, message));
   }
 
   async #authenticate(session: Session, token: string, id: FrameId | undefined): Promise<void> {
     try {
       if (!this.verifier) throw new InvalidToken('this gateway takes no tokens');
-      const identity = await this.verifier.verify(token);
+      const identity = this.verifier.verifyNow(token) ?? (await this.verifier.verify(token));
       if (session.closed) return;
       if (session.authorized && identity.user !== session.user) throw new InvalidToken('the token is for another user');
       this.#identify(session, identity);
-      if (id !== undefined) session.say(okFrame(id));
+      if (id !== undefined) this.#say(session, okFrame(id));
     } catch (error) {
       if (session.closed) return;
       const message = error instanceof InvalidToken ? error.message : 'the token could not be checked';
       this.#log.info({ session: session.id, user: session.user, reason: message }, 'AUTH refused');
-      if (id !== undefined) session.say(errorFrame(id, 'unauthorized', message));
+      if (id !== undefined) this.#say(session, errorFrame(id, 'unauthorized', message));
       if (session.authorized) return;
       // Where the keys can't be had the token may well be good: the client is to come back, and not to stay away.
       this.end(session, error instanceof InvalidToken ? CloseCode.unauthorized : CloseCode.overloaded, message);
+    if (this.#authenticating.has(session)) {
+      this.#refuse(session, id, 'unavailable', 'an AUTH is still to be answered');
+      return;
+    }
+    this.#authenticating.add(session);
     }
   }
 
@@ -231,8 +239,10 @@ export class Shard {
       const room = roomOf(member.channel.key);
       if (room === undefined || mayJoin(session, room)) continue;
       this.#leave(session, member);
-      if (session.v1) session.say(leaveFrame(room, 'the new token does not allow this room'));
+      if (session.v1) this.#say(session, leaveFrame(room, 'the new token does not allow this room'));
     }
+    } finally {
+      this.#authenticating.delete(session);
     if (session.authorized) return;
     session.authorized = true;
     this.#unauthorized.delete(session);
@@ -273,7 +283,7 @@ export class Shard {
     if (id === undefined) return;
     const channel = this.#channel(roomKey(room));
     if (channel.opened & session.form) {
-      session.say(okFrame(id, room));
+      this.#say(session, okFrame(id, room));
       return;
     }
     const member = session.memberOf(channel);
@@ -352,8 +362,15 @@ export class Shard {
     channel.opened = mask & channel.mask;
     for (const [member, id] of channel.waiting ?? []) {
       if ((member.session.form & channel.opened) === 0) continue;
+  /** Says what its client may wait for, or goes by. Where the socket has no room even for that, nobody is left waiting. */
+  #say(session: Session, text: string) {
+    if (session.say(text)) return;
+    this.counts.answersDropped++;
+    this.#loop.soon(() => this.end(session, CloseCode.slowConsumer, 'reads too slowly to be answered'));
+  }
+
       channel.waiting?.delete(member);
-      member.session.say(okFrame(id, roomOf(key)));
+      this.#say(member.session, okFrame(id, roomOf(key)));
     }
     if (channel.waiting?.size === 0) channel.waiting = undefined;
   }
@@ -391,7 +408,7 @@ export class Shard {
     for (const session of channel.sessions) {
       const member = session.memberOf(channel);
       if (member) this.#leave(session, member);
-      if (session.v1) session.say(leaveFrame(room, reason));
+      if (session.v1) this.#say(session, leaveFrame(room, reason));
     }
   }
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { exportJWK, generateKeyPair, type JWTPayload, SignJWT, UnsecuredJWT } from 'jose';
+import { CompactSign, exportJWK, generateKeyPair, type JWTPayload, jwtVerify, SignJWT, UnsecuredJWT } from 'jose';
 import { InvalidToken, TokenVerifier } from './token.ts';
 
 const SECRET = 'a secret that is long enough for HS256';
@@ -90,6 +90,78 @@ describe('a token', () => {
   });
 });
 
+describe('a token signed with a secret', () => {
+  it('is checked at once, with the outcome that jose has', async () => {
+    const key = new TextEncoder().encode(SECRET);
+    const verifier = await bySecret({ audience: 'push', issuer: 'id' });
+    const right = { sub: 'ann', aud: 'push', iss: 'id', exp: soon() };
+    const good = await hs256(right);
+    const [header = '', claims = '', signature = ''] = good.split('.');
+    const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
+    const other = { HS384: 'HS384', HS512: 'HS512' };
+    const signed = (text: string) => new CompactSign(Buffer.from(text)).setProtectedHeader({ alg: 'HS256' }).sign(key);
+    const tokens = [
+      good,
+      await hs256({ ...right, exp: 1 }),
+      await hs256({ ...right, nbf: soon() }),
+      await hs256({ ...right, aud: 'x' }),
+      await hs256({ sub: 'ann', exp: soon() }),
+      await hs256(right, `${SECRET}x`),
+      ...(await Promise.all(
+        Object.values(other).map((alg) =>
+          new SignJWT(right).setProtectedHeader({ alg }).sign(Buffer.from(SECRET.repeat(2))),
+        ),
+      )),
+      await signed('[1]'),
+      await signed('no JSON'),
+      await signed('{"aud":"push","iss":"id","exp":"tomorrow"}'),
+      new UnsecuredJWT(right).encode(),
+      `${part({ alg: 'none' })}.${claims}.${signature}`,
+      `${part({ alg: 'HS256', crit: ['x'], x: 1 })}.${claims}.${signature}`,
+      `${part({ alg: 'HS256' })}.${part({ ...right, sub: 'bob' })}.${signature}`,
+      `${header}.${claims}.${signature.slice(0, -1)}`,
+      `${header}.${claims}.${signature}A`,
+      `${header}.${claims}.`,
+      `${header}.${claims}`,
+      `${good}.`,
+      ` ${good}`,
+      '',
+      '..',
+    ];
+    const options = { audience: 'push', issuer: 'id', clockTolerance: 5, algorithms: ['HS256'] };
+    let accepted = 0;
+    for (const token of tokens) {
+      const theirs = await jwtVerify(token, key, options).then(
+        ({ payload }) => payload.sub,
+        () => 'refused',
+      );
+      assert.equal(outcome(verifier, token), theirs, token);
+      if (theirs !== 'refused') accepted++;
+    }
+    assert.equal(accepted, 1);
+    verifier.close();
+  });
+
+  it('is refused where its header names extensions, signed or not', async () => {
+    const verifier = await bySecret();
+    const header = { alg: 'HS256', crit: ['b64'], b64: true };
+    const token = await new SignJWT({ sub: 'ann' }).setProtectedHeader(header).sign(new TextEncoder().encode(SECRET));
+    assert.equal(outcome(verifier, token), 'refused');
+    verifier.close();
+  });
+
+  function outcome(verifier: TokenVerifier, token: string): string | undefined {
+    try {
+      const identity = verifier.verifyNow(token);
+      assert.ok(identity);
+      return identity.user;
+    } catch (error) {
+      assert.ok(error instanceof InvalidToken, String(error));
+      return 'refused';
+    }
+  }
+});
+
 describe('keys', () => {
   it('in a JWKS file check RS256 and ES256, and never a token signed with the public key as a secret', async () => {
     const [rsa, ec, other] = await Promise.all([keyPair('RS256', 'r'), keyPair('ES256', 'e'), keyPair('ES256', 'o')]);
@@ -155,9 +227,11 @@ describe('keys by URL', () => {
   let server: Server;
   let url: string;
   let answer: { status: number; body: string };
+  let hang: Promise<void> | undefined;
 
   before(async () => {
-    server = createServer((_request, response) => {
+    server = createServer(async (_request, response) => {
+      await hang;
       response.writeHead(answer.status, { 'content-type': 'application/json' }).end(answer.body);
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -187,6 +261,23 @@ describe('keys by URL', () => {
     ])
       await unchecked(new TokenVerifier({ jwksUrl: url }));
     await unchecked(new TokenVerifier({ jwksUrl: 'http://127.0.0.1:1/jwks.json' }));
+  });
+
+  it('that hang make only so many wait, and the others unchecked at once', async () => {
+    const { jwk, sign } = await keyPair('RS256', 'r');
+    const token = await sign({ sub: 'ann' });
+    const held = Promise.withResolvers<void>();
+    hang = held.promise;
+    answer = { status: 200, body: JSON.stringify({ keys: [jwk] }) };
+    const verifier = new TokenVerifier({ jwksUrl: url });
+    assert.equal(verifier.verifyNow(token), undefined);
+    const waiting = Array.from({ length: 1_000 }, () => verifier.verify(token));
+    await assert.rejects(verifier.verify(token), (error) => !(error instanceof InvalidToken));
+    held.resolve();
+    const users = await Promise.all(waiting);
+    assert.ok(users.every(({ user }) => user === 'ann'));
+    assert.equal((await verifier.verify(token)).user, 'ann');
+    verifier.close();
   });
 });
 

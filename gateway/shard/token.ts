@@ -1,12 +1,26 @@
+import { createHmac, timingSafeEqual } from 'node:crypto';
 import { nameProblem } from '@pushcluster/protocol/names.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { SecretFile } from '@pushcluster/runtime/secretFile.ts';
-import { createLocalJWKSet, createRemoteJWKSet, errors, type JWTPayload, type JWTVerifyOptions, jwtVerify } from 'jose';
+import {
+  createLocalJWKSet,
+  createRemoteJWKSet,
+  errors,
+  type JWTPayload,
+  type JWTVerifyOptions,
+  jwtVerify,
+  UnsecuredJWT,
+} from 'jose';
 import { z } from 'zod';
 import type { Identity } from './session.ts';
 
 /** Clocks of issuer and gateway may differ by this much, seconds. */
 const CLOCK_TOLERANCE = 5;
+
+/** Tokens whose check waits at most: a JWKS that hangs must not gather all who come meanwhile. */
+const MOST_CHECKS = 1_000;
+/** `{"alg":"none"}` */
+const NO_ALGORITHM = 'eyJhbGciOiJub25lIn0';
 
 /** The token is not good; the message says why and is safe to show. */
 export class InvalidToken extends Error {
@@ -35,6 +49,9 @@ export type TokenVerifierOptions = {
 export class TokenVerifier {
   readonly #options: JWTVerifyOptions;
   readonly #check: (token: string) => Promise<{ payload: JWTPayload }>;
+  /** The secret of HS256, whose check is a matter of microseconds. */
+  readonly #secret: SecretFile | undefined;
+  #checks = 0;
   readonly #file: SecretFile | undefined;
 
   /** Throws Error with a sentence where the secret or JWKS file can't be used. */
@@ -49,8 +66,8 @@ export class TokenVerifier {
       const file = SecretFile.open(jwt.secretFile, poll);
       file.onProblem(onProblem);
       this.#file = file;
-      this.#check = (token) =>
-        jwtVerify(token, new TextEncoder().encode(file.text), { ...this.#options, algorithms: ['HS256'] });
+      this.#secret = file;
+      this.#check = async (token) => ({ payload: this.#checkSecret(token, file.bytes) });
       return;
     }
     const algorithms = ['RS256', 'ES256'];
@@ -75,20 +92,66 @@ export class TokenVerifier {
 
   /** Who the token says its bearer is. Throws InvalidToken; other errors mean that it could not be checked. */
   async verify(token: string): Promise<Identity> {
-    let payload: JWTPayload;
+    if (this.#checks >= MOST_CHECKS) throw new Error(`${MOST_CHECKS} tokens wait for their check already`);
+    this.#checks++;
     try {
-      ({ payload } = await this.#check(token));
+      const { payload } = await this.#check(token);
+      return identityOf(payload);
     } catch (error) {
-      if (!(error instanceof errors.JOSEError) || isOfKeySource(error)) throw error;
-      throw new InvalidToken(`token refused: ${error.message}`);
+      throw refusalOf(error);
+    } finally {
+      this.#checks--;
     }
-    const claims = Claims.safeParse(payload);
-    if (!claims.success) throw new InvalidToken(`token refused: ${claims.error.issues[0]?.message ?? 'bad claims'}`);
-    return { user: claims.data.sub, rooms: claims.data.rooms, expires: Math.floor(claims.data.exp ?? 0) };
+  }
+
+  /** The same at once, where the key is a secret; undefined where the check takes time. Throws InvalidToken. */
+  verifyNow(token: string): Identity | undefined {
+    if (!this.#secret) return undefined;
+    try {
+      return identityOf(this.#checkSecret(token, this.#secret.bytes));
+    } catch (error) {
+      throw refusalOf(error);
+    }
   }
 
   close(): void {
     this.#file?.close();
+  }
+
+  /** jose checks HS256 only in promises, which would take a handshake out of the engine's handler. */
+  #checkSecret(token: string, secret: Uint8Array): JWTPayload {
+    const [header = '', claims = '', signature = '', ...more] = token.split('.');
+    if (more.length > 0 || signature === '') throw new errors.JWSInvalid('Invalid Compact JWS');
+    const { alg, crit } = headerOf(header);
+    if (alg !== 'HS256') throw new errors.JOSEAlgNotAllowed('"alg" (Algorithm) Header Parameter value not allowed');
+    if (crit !== undefined) throw new errors.JWSInvalid('"crit" names extensions that are not supported');
+    const expected = createHmac('sha256', secret).update(`${header}.${claims}`).digest('base64url');
+    const same = signature.length === expected.length && timingSafeEqual(Buffer.from(signature), Buffer.from(expected));
+    if (!same) throw new errors.JWSSignatureVerificationFailed();
+    // Its signature is good: what is left are the claims, which jose checks here as it does for signed ones.
+    return UnsecuredJWT.decode(`${NO_ALGORITHM}.${claims}.`, this.#options).payload;
+  }
+}
+
+function identityOf(payload: JWTPayload): Identity {
+  const claims = Claims.safeParse(payload);
+  if (!claims.success) throw new InvalidToken(`token refused: ${claims.error.issues[0]?.message ?? 'bad claims'}`);
+  return { user: claims.data.sub, rooms: claims.data.rooms, expires: Math.floor(claims.data.exp ?? 0) };
+}
+
+/** What is wrong with the token as InvalidToken; anything else as it is. */
+function refusalOf(error: unknown): unknown {
+  if (!(error instanceof errors.JOSEError) || isOfKeySource(error)) return error;
+  return new InvalidToken(`token refused: ${error.message}`);
+}
+
+const Header = z.looseObject({ alg: z.string(), crit: z.unknown().optional() });
+
+function headerOf(encoded: string): z.infer<typeof Header> {
+  try {
+    return Header.parse(JSON.parse(Buffer.from(encoded, 'base64url').toString()));
+  } catch (cause) {
+    throw new errors.JWSInvalid('JWS Protected Header is invalid', { cause });
   }
 }
 
