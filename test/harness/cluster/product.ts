@@ -5,7 +5,7 @@ export const CHART = new URL('../../../charts/pushcluster', import.meta.url).pat
 /** Where the chart is installed. */
 export const RELEASE = { name: 'pushcluster', namespace: 'pushcluster-system', operator: 'pushcluster-operator' };
 /** What its pods run, as scripts/images.sh knows them. */
-export const IMAGES = ['operator', 'gateway', 'logic', 'nats'];
+export const IMAGES = ['operator', 'node-tuning', 'gateway', 'logic', 'nats'];
 /** The same content under another tag, to roll out. */
 export const OTHER_TAG = '0.1.0-next';
 
