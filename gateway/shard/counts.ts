@@ -32,14 +32,14 @@ export type ShardCounts = {
   messagesDelivered: number;
   bytesSent: number;
   inboundFrames: number;
+  /** Answers that a full socket had no room for. */
+  answersDropped: number;
   cpuSeconds: number;
   closed: Record<string, number>;
   refused: Record<string, number>;
   ignored: Record<string, number>;
   dropped: Record<DropReason, number>;
   /** Messages delivered by latency: one count for each of LATENCY_BUCKETS and one beyond, not cumulative. */
-  /** Answers that a full socket had no room for. */
-  answersDropped: number;
   latency: number[];
   latencySum: number;
 };
@@ -61,6 +61,7 @@ export function newCounts(): ShardCounts {
     messagesDelivered: 0,
     bytesSent: 0,
     inboundFrames: 0,
+    answersDropped: 0,
     cpuSeconds: 0,
     closed: {},
     refused: {},
@@ -69,7 +70,6 @@ export function newCounts(): ShardCounts {
     latency: new Array<number>(LATENCY_BUCKETS.length + 1).fill(0),
     latencySum: 0,
   };
-    answersDropped: 0,
 }
 
 /** Notes that `messages` were written `seconds` after logic accepted them. */

@@ -156,6 +156,7 @@ async function start(message: Extract<HubMessage, { type: 'settings' }>, verifie
   if (settings.gateway.tls) followCertificate(settings.gateway.tls);
   wire.send({ type: 'listening' });
   loopDelay.enable();
+  let observed = monotonicMs();
   setInterval(() => {
     const now = monotonicMs();
     // A loop that stood still may run this before the sampler has seen it.
@@ -170,7 +171,6 @@ async function start(message: Extract<HubMessage, { type: 'settings' }>, verifie
 }
 
 function followCertificate(tls: { certFile: string; keyFile: string }) {
-  let observed = monotonicMs();
   const relisten = () => {
     listener?.listen().then(
       () => log.info('certificate reloaded'),

@@ -47,11 +47,11 @@ export class Shard {
   readonly #expiries = new Expiries();
   /** Opened, and still to send their first AUTH: nothing goes to them. */
   readonly #unauthorized = new Set<Session>();
+  /** Those whose AUTH waits for its check. */
+  readonly #authenticating = new Set<Session>();
   #connections = 0;
   /** Connections that were asked to leave, or are being closed. */
   #moving = 0;
-  /** Those whose AUTH waits for its check. */
-  readonly #authenticating = new Set<Session>();
   #rooms = 0;
   #lastId = 0;
   #lastTurn = 0;
@@ -206,6 +206,11 @@ export class Shard {
   }
 
   async #authenticate(session: Session, token: string, id: FrameId | undefined): Promise<void> {
+    if (this.#authenticating.has(session)) {
+      this.#refuse(session, id, 'unavailable', 'an AUTH is still to be answered');
+      return;
+    }
+    this.#authenticating.add(session);
     try {
       if (!this.verifier) throw new InvalidToken('this gateway takes no tokens');
       const identity = this.verifier.verifyNow(token) ?? (await this.verifier.verify(token));
@@ -221,11 +226,8 @@ export class Shard {
       if (session.authorized) return;
       // Where the keys can't be had the token may well be good: the client is to come back, and not to stay away.
       this.end(session, error instanceof InvalidToken ? CloseCode.unauthorized : CloseCode.overloaded, message);
-    if (this.#authenticating.has(session)) {
-      this.#refuse(session, id, 'unavailable', 'an AUTH is still to be answered');
-      return;
-    }
-    this.#authenticating.add(session);
+    } finally {
+      this.#authenticating.delete(session);
     }
   }
 
@@ -241,8 +243,6 @@ export class Shard {
       this.#leave(session, member);
       if (session.v1) this.#say(session, leaveFrame(room, 'the new token does not allow this room'));
     }
-    } finally {
-      this.#authenticating.delete(session);
     if (session.authorized) return;
     session.authorized = true;
     this.#unauthorized.delete(session);
@@ -347,6 +347,13 @@ export class Shard {
     if (this.#channels.delete(channel.key) && roomOf(channel.key) !== undefined) this.#rooms--;
   }
 
+  /** Says what its client may wait for, or goes by. Where the socket has no room even for that, nobody is left waiting. */
+  #say(session: Session, text: string) {
+    if (session.say(text)) return;
+    this.counts.answersDropped++;
+    this.#loop.soon(() => this.end(session, CloseCode.slowConsumer, 'reads too slowly to be answered'));
+  }
+
   #dropped(session: Session) {
     if (this.settings.gateway.slowConsumer.policy !== 'close') return;
     // Closing changes the group that is being walked.
@@ -362,13 +369,6 @@ export class Shard {
     channel.opened = mask & channel.mask;
     for (const [member, id] of channel.waiting ?? []) {
       if ((member.session.form & channel.opened) === 0) continue;
-  /** Says what its client may wait for, or goes by. Where the socket has no room even for that, nobody is left waiting. */
-  #say(session: Session, text: string) {
-    if (session.say(text)) return;
-    this.counts.answersDropped++;
-    this.#loop.soon(() => this.end(session, CloseCode.slowConsumer, 'reads too slowly to be answered'));
-  }
-
       channel.waiting?.delete(member);
       this.#say(member.session, okFrame(id, roomOf(key)));
     }
