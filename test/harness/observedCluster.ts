@@ -61,6 +61,7 @@ export class ObservedCluster {
   readonly logic: LogicProcess;
   readonly prometheus: Prometheus;
   readonly #operator: ChildProcess;
+  readonly #operatorPort: number;
   readonly #bus: Bus;
   readonly #connections: Connection[] = [];
   #pace: Pace = { pushes: 0, visitors: 0, edits: 0, rough: false };
@@ -94,7 +95,7 @@ export class ObservedCluster {
         { address: `127.0.0.1:${operator.port}`, labels: { namespace: 'pushcluster', pod: 'pushcluster-operator-0' } },
       ],
     });
-    return new ObservedCluster({ plane, nats, gateways, logic, prometheus, operator: operator.child });
+    return new ObservedCluster({ plane, nats, gateways, logic, prometheus, operator });
   }
 
   private constructor(parts: {
@@ -103,11 +104,12 @@ export class ObservedCluster {
     gateways: GatewayProcess[];
     logic: LogicProcess;
     prometheus: Prometheus;
-    operator: ChildProcess;
+    operator: { child: ChildProcess; port: number };
   }) {
     ({ plane: this.plane, nats: this.nats, gateways: this.gateways, logic: this.logic } = parts);
     this.prometheus = parts.prometheus;
-    this.#operator = parts.operator;
+    this.#operator = parts.operator.child;
+    this.#operatorPort = parts.operator.port;
     this.#bus = openBus(
       { prefix: 'pushcluster', nats: { servers: [parts.nats.url] } } as Parameters<typeof openBus>[0],
       { log: createLog('observed', 'error'), name: 'troublemaker' },
@@ -154,6 +156,15 @@ export class ObservedCluster {
   async leave(gateway = this.gateways[1]): Promise<void> {
     gateway?.signal('SIGTERM');
     await gateway?.exit;
+  }
+
+  /** What each role exports now. */
+  async exported(): Promise<Record<'gateway' | 'logic' | 'operator', string>> {
+    const ask = async (port: number) => (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+    const [gateway, logic, operator] = await Promise.all(
+      [this.gateways[0]?.adminPort ?? 0, this.logic.adminPort, this.#operatorPort].map(ask),
+    );
+    return { gateway: gateway ?? '', logic: logic ?? '', operator: operator ?? '' };
   }
 
   async stop(): Promise<void> {

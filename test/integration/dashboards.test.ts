@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { after, before, describe, it } from 'node:test';
 import { alertRules, hastyRules } from '../harness/alertRules.ts';
 import { asked, type Dashboard, dashboards, panelQueries } from '../harness/dashboardQueries.ts';
+import { type Exported, metricsOf, metricsPage, metricsUsed } from '../harness/metricsReference.ts';
 import { ObservedCluster } from '../harness/observedCluster.ts';
 import type { Series } from '../harness/prometheus.ts';
 import { until } from '../harness/until.ts';
@@ -56,6 +58,8 @@ let cluster: ObservedCluster;
 let calm = 0;
 let busy = 0;
 let over = 0;
+/** What each role exports. */
+let exported: Exported;
 /** Alerts that fired: before the bus went, while it was away, after it came back. */
 const fired: Record<'before' | 'away' | 'after', string[]> = { before: [], away: [], after: [] };
 
@@ -69,6 +73,7 @@ before(async () => {
   await phase();
   await until('a degraded cluster is told', async () => (await firing()).includes('PushClusterDegraded'), 20_000);
   fired.before = await firing();
+  exported = await cluster.exported();
   await cluster.nats.kill();
   await until('the bus is told to be away', async () => (await firing()).includes('PushClusterBusAway'), 20_000);
   await until('failing pushes are told', async () => (await firing()).includes('PushClusterPushesFail'), 20_000);
@@ -107,6 +112,32 @@ describe('every query of the dashboards, asked of Prometheus', () => {
   it('none is excused that is not there', () => {
     const names = new Set(all.map(({ panel }) => panel));
     for (const name of [...TROUBLE, ...Object.keys(STEADY)]) assert.ok(names.has(name), name);
+  });
+});
+
+describe('the metrics', () => {
+  it('are documented as they are exported', () => {
+    const { is, should } = metricsPage(exported);
+    assert.equal(is, should, 'make docs/metrics.md anew: node test/metricsReference.ts');
+  });
+
+  it('that dashboards and alerts use are exported', () => {
+    const known = new Set(
+      Object.values(exported)
+        .flatMap(metricsOf)
+        .flatMap(({ name, type }) =>
+          type === 'histogram' ? ['_bucket', '_sum', '_count'].map((suffix) => name + suffix) : [name],
+        ),
+    );
+    const texts = [
+      ...dashboards().map((dashboard) => JSON.stringify(dashboard)),
+      ...alertRules().map(({ expr }) => expr),
+    ];
+    for (const name of texts.flatMap(metricsUsed)) assert.ok(known.has(name), `nobody exports ${name}`);
+  });
+
+  it('are named and described as promtool wants it', async () => {
+    for (const text of Object.values(exported)) assert.equal(await lint(text), '');
   });
 });
 
@@ -162,6 +193,16 @@ describe('the alerts in a real Prometheus, with minutes made seconds', () => {
       for (const when of Object.values(fired)) assert.ok(!when.includes(`PushCluster${name}`), `${when}`);
   });
 });
+
+/** What promtool says against our own metrics. */
+function lint(text: string): Promise<string> {
+  const own = text.split('\n').filter((line) => /^(# (HELP|TYPE) )?pushcluster_/.test(line));
+  return new Promise((resolve, reject) => {
+    const child = execFile('promtool', ['check', 'metrics'], (_error, stdout, stderr) => resolve(stdout + stderr));
+    child.once('error', reject);
+    child.stdin?.end(`${own.join('\n')}\n`);
+  });
+}
 
 /** Waits until rates know of nothing that was before; returns the time. */
 async function phase(): Promise<number> {
