@@ -1,4 +1,4 @@
-import { share } from './drain.ts';
+import { share } from './share.ts';
 
 /** The word to a shard: how many connections it may hold. A later turn replaces an earlier one. */
 export type Allowance = { connections: number; turn: number };

@@ -1,68 +1,102 @@
-/** One step of leaving: how many to ask now, and how long they have. */
-export type Step = { count: number; withinMs: number };
+import type { Settings } from '@pushcluster/protocol/settings.ts';
+import type { Logger } from '@pushcluster/runtime/log.ts';
+import { DrainPace } from './drainPace.ts';
+import type { Moves } from './moves.ts';
 
-/** A v1 client gets this long to move, milliseconds: time to join elsewhere, and for the last window to reach it here. */
-const MOVE_WITHIN = 8_000;
-/** Longest time between two steps that counts, milliseconds: a loop that stood still makes up for it by no burst. */
-const LONGEST_STEP = 200;
-/** Kept free at the end for what is still under way (contract: done by timeout − 5 s), milliseconds. */
-const SPARE = 5_000;
+const PACE_MS = 100;
+/** What a drain is given at least, milliseconds, where its time is over already: no burst even then. */
+const LEAST_MS = 10_000;
+
+export type DrainOptions = {
+  moves: Moves;
+  settings: () => Settings;
+  /** How many other gateways drain now: the pace is one for all of them. */
+  draining: () => number;
+  log: Logger;
+  /** It has begun, was undone, or has nobody left to ask. */
+  changed: () => void;
+};
 
 /**
- * How many connections are asked to leave over time: `rate` a second, or as many more as it takes to have asked
- * everyone early enough before the deadline. Pure: time comes in as an argument.
+ * A gateway's drain: everyone is moved away at a pace that all draining gateways share, and that rises as needed to be
+ * done in time. It is ordered, and then can be undone, or it is the way out of a process that was told to end.
  */
-export class DrainPace {
-  readonly #rate: () => number;
-  readonly #end: number;
-  readonly #within: number;
-  #last: number;
-  #owed = 0;
+export class Drain {
+  readonly #options: DrainOptions;
+  #ordered = false;
+  #leaving = false;
+  /** Which run of the loop goes on: an earlier one ends at its next step. */
+  #turn = 0;
+
+  constructor(options: DrainOptions) {
+    this.#options = options;
+  }
+
+  get active(): boolean {
+    return this.#ordered || this.#leaving;
+  }
+
+  /** The process was told to end: nobody new is taken after `drain.settle`. */
+  get leaving(): boolean {
+    return this.#leaving;
+  }
 
   /**
-   * @param rate connections a second
-   * @param now milliseconds
-   * @param timeout milliseconds from now to the end
-   * @param maxDelay the longest merge window, milliseconds
+   * Drains, and goes on listening: who comes is moved on. Undefined undoes it.
+   * @param since when it was ordered, milliseconds since the epoch: it is done by `drain.timeout` from then
    */
-  constructor(rate: () => number, now: number, timeout: number, maxDelay: number) {
-    this.#rate = rate;
-    this.#last = now;
-    // A short timeout is shared between the pace, the move and the spare time.
-    this.#end = now + Math.max(timeout - SPARE, timeout / 2);
-    this.#within = Math.max(200, Math.min(Math.max(MOVE_WITHIN, 3 * maxDelay), timeout / 4));
+  order(since: number | undefined): void {
+    const { log, changed, settings, moves } = this.#options;
+    this.#ordered = since !== undefined;
+    if (this.#leaving) return;
+    const turn = ++this.#turn;
+    changed();
+    if (since === undefined) {
+      log.info({ connections: moves.connections }, 'no longer to drain: it serves on');
+      return;
+    }
+    const { timeout } = settings().gateway.drain;
+    const left = Math.max(Math.min(LEAST_MS, timeout), Math.min(timeout, since + timeout - Date.now()));
+    log.info({ connections: moves.connections, since: new Date(since).toISOString(), left }, 'told to drain');
+    void this.#run(turn, left, 'drain');
   }
 
-  /** When the last connection is made to go. */
-  get end(): number {
-    return this.#end;
+  /** Leaves well: accepts for `drain.settle`, then moves everyone away. Resolves when all are gone or time is up. */
+  async leave(): Promise<void> {
+    const { log, settings, moves, changed } = this.#options;
+    const { settle, timeout } = settings().gateway.drain;
+    this.#leaving = true;
+    changed();
+    log.info({ connections: moves.connections, settle, timeout }, 'leaving: accepting a little longer');
+    await wait(settle);
+    moves.stopListening();
+    await this.#run(++this.#turn, timeout, 'leave');
   }
 
-  /** @param unasked connections that were not asked yet */
-  step(now: number, unasked: number): Step {
-    const left = Math.max(1, this.#end - this.#within - now);
-    const rate = Math.max(this.#rate(), (unasked / left) * 1_000);
-    this.#owed += (Math.min(LONGEST_STEP, now - this.#last) / 1_000) * rate;
-    this.#last = now;
-    const count = Math.min(unasked, Math.floor(this.#owed));
-    this.#owed -= count;
-    // What was not needed is not saved up for a burst.
-    this.#owed = Math.min(this.#owed, 1);
-    return { count, withinMs: Math.round(this.#within) };
+  async #run(turn: number, timeout: number, reason: 'drain' | 'leave'): Promise<void> {
+    const { moves, settings, log, changed, draining } = this.#options;
+    const { maxDelay } = settings().gateway.batching;
+    const rate = () => settings().gateway.drain.rate / (1 + draining());
+    const pace = new DrainPace(rate, performance.now(), timeout, maxDelay);
+    // Counts are as old as the shards' last report: begin with one that is newer than the closed listeners.
+    const unfollow = moves.follow();
+    await moves.fresh();
+    log.info({ connections: moves.connections }, 'moving connections away');
+    let before = 0;
+    while (turn === this.#turn) {
+      if (reason === 'leave' && (moves.connections === 0 || performance.now() >= pace.end)) break;
+      const { unasked } = moves;
+      // Who has nobody left leaves the pace to the others.
+      if ((unasked === 0) !== (before === 0)) changed();
+      before = unasked;
+      const { count, withinMs } = pace.step(performance.now(), unasked);
+      if (count > 0) moves.ask(count, withinMs, reason);
+      await wait(PACE_MS);
+    }
+    unfollow();
   }
 }
 
-/** Shares `count` among parts in proportion to their sizes; the sum is exact. */
-export function share(count: number, sizes: readonly number[]): number[] {
-  const total = sizes.reduce((sum, size) => sum + size, 0);
-  if (total === 0) return sizes.map(() => 0);
-  let given = 0;
-  let seen = 0;
-  return sizes.map((size) => {
-    seen += size;
-    const upTo = Math.round((count * seen) / total);
-    const part = upTo - given;
-    given = upTo;
-    return part;
-  });
+function wait(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { availableParallelism, hostname } from 'node:os';
-import { STAT_INTERVAL_MS, type Stat } from '@pushcluster/protocol/control.ts';
+import { STAT_INTERVAL_MS } from '@pushcluster/protocol/control.ts';
 import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
@@ -9,44 +9,54 @@ import type { Logger } from '@pushcluster/runtime/log.ts';
 import { commonStatus } from '@pushcluster/runtime/podStatus.ts';
 import { assertPortFree } from '@pushcluster/runtime/portProbe.ts';
 import type { SettingsFile } from '@pushcluster/runtime/settings.ts';
+import { VERSION } from '@pushcluster/runtime/version.ts';
+import type { WatchedFile } from '@pushcluster/runtime/watchedFile.ts';
 import type { Registry } from 'prom-client';
 import { Addresses } from './addresses.ts';
 import { Allowances } from './allowances.ts';
-import { announce } from './announce.ts';
-import { DrainPace, share } from './drain.ts';
+import { Drain } from './drain.ts';
+import { followDrainFile } from './drainFile.ts';
 import { systemClock } from './hub/clock.ts';
 import { Hub } from './hub/hub.ts';
 import { ShardLink } from './hub/link.ts';
 import { MemoryReader } from './memoryUse.ts';
 import { GatewayMetrics } from './metrics.ts';
 import { monotonicMs } from './monotonicClock.ts';
+import { Moves } from './moves.ts';
+import { Peers } from './peers.ts';
 import { registerPressureMetric } from './pressureMetric.ts';
 import { Protection } from './protection.ts';
+import { Rebalancer } from './rebalancer.ts';
 import type { ShardCounts } from './shard/counts.ts';
+import { StatReports } from './statReports.ts';
 import type { ShardMessage } from './wire.ts';
-
-const PACE_MS = 100;
 
 export type GatewayOptions = {
   settings: SettingsFile;
   bus: Bus;
   log: Logger;
   registry: Registry;
+  /** What it is an instance of, such as a hash of its pod template: the same for all but during a rollout. */
+  template?: string;
 };
 
 /** A gateway: a hub in this process, and shards that hold the connections. */
 export class Gateway {
   readonly name = `${hostname()}-${randomBytes(3).toString('hex')}`.replace(/[^A-Za-z0-9_-]/g, '-');
   readonly #options: GatewayOptions;
-  readonly #subjects: Subjects;
   readonly #metrics: GatewayMetrics;
   readonly #hub: Hub;
   readonly #links: ShardLink[];
   readonly #addresses = new Addresses();
   readonly #allowances: Allowances;
   readonly #protection: Protection;
+  readonly #moves: Moves;
+  readonly #peers: Peers;
+  readonly #drain: Drain;
+  readonly #rebalancer: Rebalancer;
+  readonly #reports: StatReports;
   readonly #timer: NodeJS.Timeout;
-  #draining = false;
+  readonly #drainFile: WatchedFile | undefined;
 
   /** Starts hub and shards; resolves when every shard listens. Throws Error with a sentence where it can't. */
   static async start(options: GatewayOptions): Promise<Gateway> {
@@ -60,13 +70,16 @@ export class Gateway {
   private constructor(options: GatewayOptions) {
     const { settings, bus, log, registry } = options;
     this.#options = options;
-    this.#subjects = new Subjects(settings.current.bus.prefix);
+    const subjects = new Subjects(settings.current.bus.prefix);
+    const template = `${VERSION} ${options.template ?? ''}`;
     this.#metrics = new GatewayMetrics(registry, {
       gateway: this.name,
       startedAt: Date.now(),
       shards: () => this.#links.map((link) => link.counts),
       rooms: () => this.#hub.rooms,
-      draining: () => this.#draining,
+      draining: () => this.#drain.active,
+      rebalancing: () => this.#rebalancer.active,
+      peers: () => this.#peers.all.length,
       generation: () => settings.generation,
     });
     this.#hub = new Hub({
@@ -102,7 +115,40 @@ export class Gateway {
       log.error({ problems: error.message.split('\n') }, 'the settings file was refused; the former settings stay');
     });
     settings.onPending((keys) => log.warn({ keys }, 'changed settings that take effect at the next start'));
-    this.#timer = setInterval(() => this.#report(false), STAT_INTERVAL_MS);
+    this.#moves = new Moves(() => this.#links);
+    this.#peers = new Peers({
+      gateway: this.name,
+      bus,
+      subjects,
+      now: () => performance.now(),
+      ignored: () => this.#metrics.undecodable.inc(),
+    });
+    const changed = () => this.#reports.changed(this.#drain.active || this.#rebalancer.active);
+    this.#drain = new Drain({
+      moves: this.#moves,
+      settings: () => settings.current,
+      draining: () => this.#peers.draining,
+      log,
+      changed,
+    });
+    this.#rebalancer = new Rebalancer({
+      moves: this.#moves,
+      peers: this.#peers,
+      settings: () => settings.current,
+      template,
+      blocked: () => this.#drain.active || !bus.connected,
+      log,
+      changed,
+    });
+    this.#reports = new StatReports(bus, subjects.stat(this.name), () => ({
+      ...this.#metrics.stats(),
+      unasked: this.#moves.unasked,
+      rebalancing: this.#rebalancer.active,
+      template,
+    }));
+    this.#timer = setInterval(() => this.#rebalancer.look(), STAT_INTERVAL_MS);
+    const { file } = settings.current.gateway.drain;
+    if (file !== undefined) this.#drainFile = followDrainFile(file, log, (since) => this.#drain.order(since));
   }
 
   /** Processes of the shards, for tests and tools. */
@@ -131,7 +177,7 @@ export class Gateway {
       ...commonStatus(settings, bus),
       role: 'gateway',
       name: this.name,
-      draining: this.#draining,
+      draining: this.#drain.active,
       connections,
       bytesSentTotal: bytesSent,
       fds: {
@@ -150,52 +196,14 @@ export class Gateway {
 
   /** Leaves well: accepts for `settle`, then moves everyone away at the drain's pace, and ends the shards. */
   async leave(): Promise<void> {
-    const { log, settings } = this.#options;
-    const { settle, timeout } = settings.current.gateway.drain;
-    this.#draining = true;
-    this.#report(false);
-    log.info({ connections: this.#connections, settle, timeout }, 'leaving: accepting a little longer');
-    await wait(settle);
-    for (const link of this.#links) link.send({ type: 'stopListening' });
-    await this.#moveAway(timeout);
+    this.#drainFile?.close();
+    await this.#drain.leave();
     clearInterval(this.#timer);
+    this.#rebalancer.stop();
     await Promise.all(this.#links.map((link) => link.end()));
-    this.#report(true);
-    log.info('left');
-  }
-
-  async #moveAway(timeout: number): Promise<void> {
-    const { settings, log } = this.#options;
-    const began = performance.now();
-    const maxDelay = settings.current.gateway.batching.maxDelay;
-    const pace = new DrainPace(() => settings.current.gateway.drain.rate, began, timeout, maxDelay);
-    // Counts are as old as the shards' last report: begin with one that is newer than the closed listeners.
-    await this.#freshCounts();
-    log.info({ connections: this.#connections }, 'leaving: moving connections away');
-    while (this.#connections > 0 && performance.now() < pace.end) {
-      // By what each shard says, and not by what was asked of it: some of those asked may have left by themselves.
-      const unasked = this.#links.map((link) => link.counts?.unasked ?? 0);
-      const { count, withinMs } = pace.step(
-        performance.now(),
-        unasked.reduce((sum, part) => sum + part, 0),
-      );
-      for (const [i, part] of share(count, unasked).entries())
-        if (part > 0) this.#links[i]?.send({ type: 'move', count: part, withinMs });
-      await wait(PACE_MS);
-    }
-  }
-
-  get #connections(): number {
-    return this.#links.reduce((sum, link) => sum + (link.counts?.connections ?? 0), 0);
-  }
-
-  async #freshCounts(): Promise<void> {
-    const before = this.#links.map((link) => link.counts);
-    const until = performance.now() + 2_000;
-    while (performance.now() < until) {
-      if (this.#links.every((link, i) => !link.listening || link.counts !== before[i])) return;
-      await wait(20);
-    }
+    this.#peers.close();
+    this.#reports.end();
+    this.#options.log.info('left');
   }
 
   #link(index: number, count: number): ShardLink {
@@ -226,7 +234,8 @@ export class Gateway {
       case 'listening':
         this.#options.log.info({ shard: link.index, pid: link.pid }, 'shard listens');
         // A shard that starts while the gateway leaves must not take anyone in.
-        if (this.#draining) link.send({ type: 'stopListening' });
+        if (this.#drain.leaving) link.send({ type: 'stopListening' });
+        this.#moves.started(link);
         this.#allowances.started(link.index);
         this.#allow();
         link.send({ type: 'short', resource: this.#protection.short });
@@ -252,17 +261,8 @@ export class Gateway {
     for (const [i, allowance] of this.#allowances.share(atMost).entries())
       if (allowance) this.#links[i]?.send({ type: 'allowance', ...allowance });
   }
-
-  #report(leaving: boolean) {
-    const stat = { ...this.#metrics.stats(), leaving } satisfies Stat;
-    announce(this.#options.bus, this.#subjects.stat(this.name), stat);
-  }
 }
 
 function shardCount({ gateway }: Settings): number {
   return gateway.shards === 'auto' ? Math.max(1, availableParallelism() - 1) : gateway.shards;
-}
-
-function wait(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -19,7 +19,13 @@ try {
   const registry = new Registry();
   const bus = openBus(settings.current.bus, { log, name: 'pushcluster-gateway' });
   registerBusMetrics(registry, bus);
-  const gateway = await Gateway.start({ settings, bus, log, registry });
+  const gateway = await Gateway.start({
+    settings,
+    bus,
+    log,
+    registry,
+    template: process.env['POD_TEMPLATE'] ?? '',
+  });
   const admin = await startAdmin({
     ...settings.current.admin,
     registry,

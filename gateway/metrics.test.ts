@@ -17,6 +17,8 @@ beforeEach(() => {
     shards: () => shards,
     rooms: () => 3,
     draining: () => true,
+    rebalancing: () => false,
+    peers: () => 0,
     generation: () => 9,
   });
 });

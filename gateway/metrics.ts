@@ -1,7 +1,7 @@
 import type { GatewayStats } from '@pushcluster/protocol/control.ts';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { REFUSED_HANDSHAKES } from './shard/admission.ts';
-import { LATENCY_BUCKETS, type ShardCounts } from './shard/counts.ts';
+import { LATENCY_BUCKETS, MOVE_REASONS, type ShardCounts } from './shard/counts.ts';
 import { CLOSE_LABELS, IGNORED_REASONS } from './shard/labels.ts';
 
 const PREFIX = 'pushcluster_gateway_';
@@ -13,6 +13,8 @@ export type GatewayView = {
   shards(): readonly (ShardCounts | undefined)[];
   rooms(): number;
   draining(): boolean;
+  rebalancing(): boolean;
+  peers(): number;
   generation(): number;
 };
 
@@ -79,6 +81,13 @@ export class GatewayMetrics {
       ],
       ['bytesSent', counter('bytes_sent_total', 'Bytes of push frames written to sockets, without TLS and TCP.')],
       ['inboundFrames', counter('frames_received_total', 'Frames that clients sent.')],
+      [
+        'answersDropped',
+        counter(
+          'answers_dropped_total',
+          'Answers that a full socket had no room for: but for PONG the connection is closed.',
+        ),
+      ],
     ]);
     const labelled = (name: string, help: string, label: string) =>
       new Counter({ name: PREFIX + name, help, labelNames: [label], registers: [registry] });
@@ -101,7 +110,16 @@ export class GatewayMetrics {
           'reason',
         ),
       ],
+      [
+        'moved',
+        labelled(
+          'moved_total',
+          'Connections asked or made to go elsewhere: this process ends, was told to drain, or others have more room.',
+          'reason',
+        ),
+      ],
     ]);
+    for (const reason of MOVE_REASONS) this.#labelled.get('moved')?.inc({ reason }, 0);
     for (const reason of ['slow', 'overload', 'bus_gap']) this.#labelled.get('dropped')?.inc({ reason }, 0);
     for (const reason of IGNORED_REASONS) this.#labelled.get('ignored')?.inc({ reason }, 0);
     for (const code of CLOSE_LABELS) this.#labelled.get('closed')?.inc({ code }, 0);
@@ -155,7 +173,11 @@ export class GatewayMetrics {
       });
     gauge('connections', 'Connections now.', () => total(view.shards(), 'connections'));
     gauge('rooms', 'Rooms with a member on this gateway.', () => view.rooms());
-    gauge('draining', '1 while the gateway is leaving.', () => (view.draining() ? 1 : 0));
+    gauge('draining', '1 while the gateway leaves, or was told to drain.', () => (view.draining() ? 1 : 0));
+    gauge('rebalancing', '1 while the gateway moves what it has above the average.', () =>
+      view.rebalancing() ? 1 : 0,
+    );
+    gauge('peers', 'Other gateways heard on the bus.', () => view.peers());
     gauge('config_generation', 'Generation of the settings in force.', () => view.generation());
     gauge('fd_limit', 'Descriptors that the shards may open, together.', () => total(view.shards(), 'fdLimit'));
     this.#shardGauge(
@@ -192,9 +214,9 @@ export class GatewayMetrics {
   }
 }
 
-type CountedKey = 'opened' | 'framesSent' | 'messagesDelivered' | 'bytesSent' | 'inboundFrames';
-type LabelledKey = 'closed' | 'refused' | 'ignored' | 'dropped';
-const LABELS = { closed: 'code', refused: 'reason', ignored: 'reason', dropped: 'reason' } as const;
+type CountedKey = 'opened' | 'framesSent' | 'messagesDelivered' | 'bytesSent' | 'inboundFrames' | 'answersDropped';
+type LabelledKey = 'closed' | 'refused' | 'ignored' | 'dropped' | 'moved';
+const LABELS = { closed: 'code', refused: 'reason', ignored: 'reason', dropped: 'reason', moved: 'reason' } as const;
 
 function total(shards: readonly (ShardCounts | undefined)[], key: 'connections' | 'fdLimit'): number {
   let sum = 0;

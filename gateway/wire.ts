@@ -5,7 +5,7 @@ import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { ChannelKey } from './channelKey.ts';
 import type { Frame } from './hub/frame.ts';
 import type { Resource } from './pressure.ts';
-import type { ShardCounts } from './shard/counts.ts';
+import type { MoveReason, ShardCounts } from './shard/counts.ts';
 
 /**
  * What hub and shard say to each other, over one socket pair: `u32 length · u8 kind · payload`. Frames are binary, all
@@ -30,8 +30,14 @@ export type HubMessage =
   | { type: 'replaced'; user: string; at: number }
   | { type: 'ask'; question: Question }
   | { type: 'stopListening' }
+  /** Counts every 100 ms, or as seldom as ever. */
+  | { type: 'reportOften'; on: boolean }
   /** Ask or make `count` connections to leave. */
-  | { type: 'move'; count: number; withinMs: number }
+  | { type: 'move'; count: number; withinMs: number; reason: Exclude<MoveReason, 'rebalance'> }
+  /** From now on only who is there now may be moved by `moveOldest`; off: anyone. */
+  | { type: 'mark'; on: boolean }
+  /** Ask `count` connections to go elsewhere, those that came first; who can't stays. `others`: also by close code. */
+  | { type: 'moveOldest'; count: number; withinMs: number; others: boolean }
   | { type: 'exit' };
 
 export type ShardMessage =

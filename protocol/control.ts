@@ -39,10 +39,20 @@ export const GatewayStats = z.object({
 export type GatewayStats = z.infer<typeof GatewayStats>;
 
 /** A gateway's report, every STAT_INTERVAL_MS on its stat subject, and with `leaving` as its last word. */
-export const Stat = GatewayStats.extend({ leaving: z.boolean().default(false) });
+export const Stat = GatewayStats.extend({
+  leaving: z.boolean().default(false),
+  /** Connections that it has not asked to move: those asked are counted where they go. Absent from older versions. */
+  unasked: z.number().optional(),
+  /** It moves what it has above the average. */
+  rebalancing: z.boolean().default(false),
+  /** What it is an instance of: gateways of one rollout say the same. Empty from older versions. */
+  template: z.string().default(''),
+});
 export type Stat = z.infer<typeof Stat>;
 
 export const STAT_INTERVAL_MS = 2_000;
+/** The same of a gateway that moves its connections away: others share a pace with it. */
+export const MOVING_STAT_INTERVAL_MS = 1_000;
 /** A gateway not heard for this long is not counted among those asked. */
 export const STAT_STALE_MS = 7_000;
 

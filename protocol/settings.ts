@@ -103,6 +103,24 @@ export const GatewaySettings = z
         settle: duration({ min: 0, max: 300_000 }).default(5_000),
         /** From the end of settle to the end of the process. */
         timeout: duration({ min: 1_000, max: 3_600_000 }).default(300_000),
+        /**
+         * A file that asks to drain while it holds a time (RFC 3339): connections are moved away until `timeout` from
+         * that time, and new ones are still taken. Empty or absent: it serves.
+         */
+        file: z.string().min(1).optional(),
+      })
+      .prefault({}),
+    /** A gateway far fuller than the others moves its surplus away, so that new gateways fill. */
+    rebalance: z
+      .strictObject({
+        /** Times the average of all gateways from where on it moves. */
+        threshold: z.number().min(1.05).max(100).default(1.2),
+        /** Connections asked to move a second, by all gateways together; 0: never. */
+        rate: count.default(100),
+        /** Down to this many connections at least. */
+        minimum: count.default(500),
+        /** Also those who don't understand RECONNECT, by closing them with 1012. */
+        moveOthers: z.boolean().default(false),
       })
       .prefault({}),
     /** From where on new connections are refused, before a resource gives out. Who is connected stays. */
@@ -296,6 +314,7 @@ export const STATIC_KEYS = [
   // A process is given its time to leave when it is started.
   'gateway.drain.settle',
   'gateway.drain.timeout',
+  'gateway.drain.file',
   'gateway.console',
   'gateway.echo',
   'gateway.consolePushUrl',

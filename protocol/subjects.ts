@@ -29,7 +29,7 @@ export class Subjects {
   get permissions() {
     const [pushes, stats, replies] = [`${this.#prefix}.out.>`, this.everyStat, `${this.#prefix}.ctl.reply.*`];
     return {
-      gateway: { publish: [stats, replies, this.session], subscribe: [pushes, this.command, this.session] },
+      gateway: { publish: [stats, replies, this.session], subscribe: [pushes, this.command, this.session, stats] },
       logic: { publish: [pushes, this.command], subscribe: [stats, replies] },
     };
   }

@@ -1,4 +1,4 @@
-import { type BigIntStats, closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { type BigIntStats, closeSync, existsSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 
 /** Settings and secrets are small: a larger file is a mistake (a log, a device), not worth the memory. */
 export const MAX_FILE_BYTES = 4 * 1024 * 1024;
@@ -12,6 +12,8 @@ const FRESH_MS = 2_000n;
 export type WatchedFileOptions = {
   /** Milliseconds between looks. */
   pollInterval?: number;
+  /** A file that isn't there at the start is empty, and is read once it is there. */
+  mayBeMissing?: boolean;
   /** Called with the new bytes once the file has other bytes than before. */
   changed: (bytes: Buffer) => void;
   /** Called once when the file can no longer be read, with a sentence; the last bytes stay. */
@@ -38,7 +40,7 @@ export class WatchedFile {
   constructor(path: string, options: WatchedFileOptions) {
     this.path = path;
     this.#options = options;
-    const { bytes, regular, stamp } = read(path);
+    const { bytes, regular, stamp } = this.#first();
     this.#bytes = bytes;
     this.#stamp = stamp;
     // A pipe can be read only once: its content is what it was.
@@ -53,6 +55,16 @@ export class WatchedFile {
   close(): void {
     clearInterval(this.#interval);
     clearTimeout(this.#settling);
+  }
+
+  #first(): ReturnType<typeof read> {
+    try {
+      return read(this.path);
+    } catch (error) {
+      if (!this.#options.mayBeMissing || existsSync(this.path)) throw error;
+      this.#readable = false;
+      return { bytes: Buffer.alloc(0), regular: true, stamp: undefined };
+    }
   }
 
   #look(settled = false): void {

@@ -7,6 +7,7 @@ import type { Logger } from '@pushcluster/runtime/log.ts';
 import { announce } from '../announce.ts';
 import { ALL, type ChannelKey, isUser, userKey } from '../channelKey.ts';
 import type { GatewayMetrics } from '../metrics.ts';
+import { parseJson } from '../parseJson.ts';
 import type { ShardAnswer, ShardMessage } from '../wire.ts';
 import { HubChannel } from './channel.ts';
 import type { Clock } from './clock.ts';
@@ -380,16 +381,4 @@ function sum(question: Exclude<Question, { type: 'stats' }>, answers: readonly S
   const list = Array.from(rooms, ([room, connections]) => ({ room, connections }));
   list.sort((a, b) => b.connections - a.connections || (a.room < b.room ? -1 : 1));
   return { type: 'rooms', ask, rooms: list.slice(0, question.limit) };
-}
-
-function parseJson<T>(
-  bytes: Uint8Array,
-  schema: { safeParse(value: unknown): { success: true; data: T } | { success: false } },
-): T | undefined {
-  try {
-    const parsed = schema.safeParse(JSON.parse(Buffer.from(bytes).toString()));
-    return parsed.success ? parsed.data : undefined;
-  } catch {
-    return undefined;
-  }
 }

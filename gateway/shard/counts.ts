@@ -6,12 +6,18 @@ export const LATENCY_BUCKETS = [
 /** Why items did not reach a connection. */
 export type DropReason = 'slow' | 'overload' | 'bus_gap';
 
+/** Why connections were asked to move: the process ends, it was told to drain, or others have more room. */
+export const MOVE_REASONS = ['leave', 'drain', 'rebalance'] as const;
+export type MoveReason = (typeof MOVE_REASONS)[number];
+
 /** What a shard has counted since its start: sent to the hub as it stands, which takes the differences. */
 export type ShardCounts = {
   // Now.
   connections: number;
   /** Connections that were not asked to leave. */
   unasked: number;
+  /** Of those, how many may be moved to even out the load, at most. */
+  movable: number;
   /** The last allowance that was read. */
   allowanceTurn: number;
   rooms: number;
@@ -39,6 +45,7 @@ export type ShardCounts = {
   refused: Record<string, number>;
   ignored: Record<string, number>;
   dropped: Record<DropReason, number>;
+  moved: Record<MoveReason, number>;
   /** Messages delivered by latency: one count for each of LATENCY_BUCKETS and one beyond, not cumulative. */
   latency: number[];
   latencySum: number;
@@ -48,6 +55,7 @@ export function newCounts(): ShardCounts {
   return {
     connections: 0,
     unasked: 0,
+    movable: 0,
     allowanceTurn: 0,
     rooms: 0,
     loopLag: 0,
@@ -67,6 +75,7 @@ export function newCounts(): ShardCounts {
     refused: {},
     ignored: {},
     dropped: { slow: 0, overload: 0, bus_gap: 0 },
+    moved: { leave: 0, drain: 0, rebalance: 0 },
     latency: new Array<number>(LATENCY_BUCKETS.length + 1).fill(0),
     latencySum: 0,
   };

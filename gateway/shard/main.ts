@@ -13,8 +13,8 @@ import { TokenVerifier } from './token.ts';
 
 /** How often counts go to the hub: also the sign of life. Few wake-ups: an idle gateway should cost nothing. */
 const REPORT_MS = 1_000;
-/** The same while the gateway leaves. */
-const DRAIN_REPORT_MS = 100;
+/** The same while connections are moved away: the pace goes by these counts. */
+const OFTEN_REPORT_MS = 100;
 /** Between two looks at resident memory, which reads /proc. */
 const RSS_MS = 10_000;
 /** How often the loop's delay is sampled, milliseconds: each sample wakes an idle shard. */
@@ -33,6 +33,7 @@ let shard: Shard | undefined;
 let listener: Listener | undefined;
 let protection: ShardProtection | undefined;
 let listening = false;
+let oftenReports: NodeJS.Timeout | undefined;
 let lastAsk = 0;
 let rssAt = 0;
 
@@ -87,12 +88,21 @@ function obey(message: HubMessage): void {
     }
     case 'stopListening':
       listener?.stop();
-      // The drain's pace goes by these counts.
       report(shard);
-      setInterval(report, DRAIN_REPORT_MS, shard);
+      return;
+    case 'reportOften':
+      clearInterval(oftenReports);
+      if (message.on) oftenReports = setInterval(report, OFTEN_REPORT_MS, shard);
+      report(shard);
       return;
     case 'move':
-      shard.move(message.count, message.withinMs);
+      shard.move(message.count, message.withinMs, message.reason);
+      return;
+    case 'mark':
+      shard.mark(message.on);
+      return;
+    case 'moveOldest':
+      shard.moveOldest(message.count, message.withinMs, message.others);
       return;
     case 'exit':
       shard.endAll();
@@ -187,6 +197,7 @@ function report(started: Shard) {
   const cpu = process.cpuUsage();
   counts.connections = started.connections;
   counts.unasked = started.unasked;
+  counts.movable = started.movable;
   counts.rooms = started.rooms;
   counts.fds = protection?.fds ?? 0;
   counts.loopPressure = protection?.loopPressure ?? 0;

@@ -20,15 +20,17 @@ import { ALL, type ChannelKey, roomKey, roomOf, userKey } from '../channelKey.ts
 import type { FrameMessage, ShardAnswer, ShardMessage } from '../wire.ts';
 import { Broadcaster, type BroadcasterHooks, type Loop, systemLoop } from './broadcaster.ts';
 import { Channel, Member } from './channel.ts';
-import { increment, newCounts } from './counts.ts';
+import { increment, type MoveReason, newCounts } from './counts.ts';
 import { Expiries } from './expiries.ts';
 import type { Job, Wave } from './job.ts';
 import { closeLabel } from './labels.ts';
+import { Oldest } from './oldest.ts';
 import { type Identity, Session } from './session.ts';
 import { InvalidToken, type TokenVerifier } from './token.ts';
 
 /** How long a connection without a token may take to send its first AUTH, milliseconds (contract, section 2). */
 const AUTH_WITHIN = 5_000;
+const LEAVING = 'this gateway is leaving';
 
 /**
  * The connections of one shard and what they joined. It knows the engine only as `Socket`: listen.ts brings the
@@ -45,6 +47,7 @@ export class Shard {
   readonly #channels = new Map<ChannelKey, Channel>([[ALL, this.#all]]);
   readonly #broadcaster: Broadcaster;
   readonly #expiries = new Expiries();
+  readonly #oldest = new Oldest(() => this.#all.sessions);
   /** Opened, and still to send their first AUTH: nothing goes to them. */
   readonly #unauthorized = new Set<Session>();
   /** Those whose AUTH waits for its check. */
@@ -76,6 +79,11 @@ export class Shard {
   /** Connections that `move` would still have to ask. */
   get unasked(): number {
     return this.#connections - this.#moving;
+  }
+
+  /** Connections that `moveOldest` would still find, at most. */
+  get movable(): number {
+    return this.#oldest.left(this.unasked);
   }
 
   get rooms(): number {
@@ -132,6 +140,13 @@ export class Shard {
   #leaving(session: Session) {
     if (!session.moving) this.#moving++;
     session.moving = true;
+  }
+
+  /** It was asked to move, and is still here. */
+  #staying(session: Session) {
+    if (session.closed || !session.moving) return;
+    session.moving = false;
+    this.#moving--;
   }
 
   /** The socket's buffer went down. */
@@ -438,31 +453,51 @@ export class Shard {
   }
 
   /** Asks or makes up to `count` connections that were not asked yet to leave: v1 by RECONNECT, others by 1012. */
-  move(count: number, withinMs: number): void {
+  move(count: number, withinMs: number, reason: MoveReason): void {
     let left = count;
-    for (const session of [...this.#unauthorized]) {
-      if (left === 0) return;
-      left--;
-      this.end(session, CloseCode.goingAway, 'this gateway is leaving');
-    }
-    for (const session of this.#all.sessions) {
+    for (const session of [...this.#unauthorized, ...this.#all.sessions]) {
       if (left === 0) return;
       if (session.moving) continue;
       left--;
-      if (!session.v1) {
-        this.end(session, CloseCode.goingAway, 'this gateway is leaving');
+      this.counts.moved[reason]++;
+      if (!session.v1 || !session.authorized) {
+        this.end(session, CloseCode.goingAway, LEAVING);
         continue;
       }
       this.#leaving(session);
       session.say(reconnectFrame(withinMs));
-      setTimeout(() => this.end(session, CloseCode.goingAway, 'this gateway is leaving'), withinMs);
+      setTimeout(() => this.end(session, CloseCode.goingAway, LEAVING), withinMs);
+    }
+  }
+
+  /** From now on only who is here now may be moved to even out the load; off: anyone. */
+  mark(on: boolean): void {
+    this.#oldest.mark(on ? this.#lastId : undefined);
+  }
+
+  /**
+   * Asks up to `count` connections to go elsewhere, those that came first. One that can't within its time stays.
+   * @param others also those who don't understand RECONNECT, by 1012
+   */
+  moveOldest(count: number, withinMs: number, others: boolean): void {
+    for (let left = count; left > 0; left--) {
+      const session = this.#oldest.next(others);
+      if (!session) return;
+      this.counts.moved.rebalance++;
+      if (!session.v1) {
+        this.end(session, CloseCode.goingAway, 'other gateways have more room');
+        continue;
+      }
+      this.#leaving(session);
+      session.say(reconnectFrame(withinMs));
+      setTimeout(() => this.#staying(session), withinMs);
     }
   }
 
   /** The last moment: whoever is left goes with 1012. */
   endAll(): void {
-    for (const session of this.#all.sessions) this.end(session, CloseCode.goingAway, 'this gateway is leaving');
-    for (const session of [...this.#unauthorized]) this.end(session, CloseCode.goingAway, 'this gateway is leaving');
+    for (const session of this.#all.sessions) this.end(session, CloseCode.goingAway, LEAVING);
+    for (const session of [...this.#unauthorized]) this.end(session, CloseCode.goingAway, LEAVING);
   }
 
   /** Closes those whose token has expired. Call about once a second. */

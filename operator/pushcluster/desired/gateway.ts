@@ -40,6 +40,10 @@ export function gatewayDeployment(cluster: PushCluster, context: Context): V1Dep
           image: image.gateway ?? context.images.gateway,
           imagePullPolicy: image.pullPolicy,
           args: ['--config', SETTINGS_FILE],
+          // Gateways of different templates are in a rollout: none moves connections to even out the load meanwhile.
+          env: [
+            { name: 'POD_TEMPLATE', valueFrom: { fieldRef: { fieldPath: "metadata.labels['pod-template-hash']" } } },
+          ],
           ports: [port('websocket', GATEWAY_PORT), port('admin', ADMIN_PORT)],
           ...probes(ADMIN_PORT, '/healthz', '/readyz'),
         },

@@ -1,0 +1,38 @@
+import { MOVING_STAT_INTERVAL_MS, STAT_INTERVAL_MS, type Stat } from '@pushcluster/protocol/control.ts';
+import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
+import { announce } from './announce.ts';
+
+/** What a gateway says of itself on the bus: now and then, more often while it moves connections away, and at a change. */
+export class StatReports {
+  readonly #bus: Bus;
+  readonly #subject: string;
+  readonly #read: () => Omit<Stat, 'leaving'>;
+  #timer: NodeJS.Timeout;
+  #moving = false;
+
+  constructor(bus: Bus, subject: string, read: () => Omit<Stat, 'leaving'>) {
+    this.#bus = bus;
+    this.#subject = subject;
+    this.#read = read;
+    this.#timer = setInterval(() => this.say(), STAT_INTERVAL_MS);
+  }
+
+  say(leaving = false): void {
+    announce(this.#bus, this.#subject, { ...this.#read(), leaving } satisfies Stat);
+  }
+
+  /** Says what has changed, and from now on as often as `moving` asks for. */
+  changed(moving: boolean): void {
+    this.say();
+    if (moving === this.#moving) return;
+    this.#moving = moving;
+    clearInterval(this.#timer);
+    this.#timer = setInterval(() => this.say(), moving ? MOVING_STAT_INTERVAL_MS : STAT_INTERVAL_MS);
+  }
+
+  /** The last word. */
+  end(): void {
+    clearInterval(this.#timer);
+    this.say(true);
+  }
+}
