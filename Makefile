@@ -55,6 +55,10 @@ cluster-down: ## End that cluster
 bench: ## Performance suite (CASE=merged for one, QUICK=1, PAIRS=1, PEERS=1): a table here, JSON in bench-results/
 	@$(READY) && exec node test/bench/bench.ts
 
+.PHONY: simulate
+simulate: ## A million and ten million people through a failure, a rollout and a storm: a table here, pictures in simulate-results/ (SEED=7)
+	@$(READY) && exec node test/simulate/simulate.ts
+
 .PHONY: screenshot
 screenshot: $(SDK) ## Make docs/images/console.png and plan.png in a real Chromium (PAGE=plan for one)
 	@$(READY) && exec node test/screenshot.ts
@@ -65,4 +69,4 @@ format: ## Format and lint the sources, fixing what can be fixed
 
 .PHONY: clean
 clean: ## Remove what was installed and built in this checkout
-	@rm -rf node_modules client/dist .build bench-results
+	@rm -rf node_modules client/dist .build bench-results simulate-results

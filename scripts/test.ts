@@ -14,7 +14,7 @@ type Stage = {
   apart?: true;
 };
 
-const UNIT = '{protocol,runtime,gateway,logic,operator,client,standalone,scripts}/**/*.test.ts';
+const UNIT = '{protocol,runtime,gateway,logic,operator,client,standalone,scripts,test/simulate}/**/*.test.ts';
 const INTEGRATION = 'test/integration/**/*.test.ts';
 /** What is about the cluster itself, and what runs on one that all of it shares. */
 const E2E_CLUSTER = 'test/e2e/*.test.ts';

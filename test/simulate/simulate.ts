@@ -1,0 +1,30 @@
+/**
+ * `make simulate`: the worked examples of the capacity plan, and a small cluster, through a gateway's failure, a rollout and
+ * a storm of reconnects. Prints what came of it and writes pictures to simulate-results/; SEED=7 for other chance;
+ * `DOCS=1` writes docs/capacity.md's figures and its pictures instead.
+ */
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { documents } from './documents.ts';
+import { compared, MEASURED_ROLLOUT, parseRollout } from './rollout.ts';
+import { fileOf, picture, runs, summary } from './scenarios.ts';
+
+const root = join(import.meta.dirname, '../..');
+const seed = Number(process.env.SEED ?? 1);
+if (!Number.isInteger(seed)) throw new Error(`SEED is ${process.env.SEED}: it should be a whole number`);
+
+const write = (file: string, text: string) => {
+  mkdirSync(dirname(join(root, file)), { recursive: true });
+  writeFileSync(join(root, file), text);
+  console.log(`wrote ${file}`);
+};
+
+if (process.env.DOCS === '1') for (const [file, text] of documents()) write(file, text);
+else {
+  const all = runs(seed);
+  console.log(`${summary(all)}\n`);
+  const measured = join(root, MEASURED_ROLLOUT);
+  if (existsSync(measured)) console.log(`${compared(parseRollout(readFileSync(measured, 'utf8'))).text}\n`);
+  else console.log(`No rollout was measured here: ${MEASURED_ROLLOUT} is missing. \`make e2e\` writes it.\n`);
+  for (const run of all) write(join('simulate-results', fileOf(run)), picture(run));
+}
