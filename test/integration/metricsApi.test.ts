@@ -12,16 +12,15 @@ import {
   METRICS_API_SERVICE,
   METRICS_API_VERSION,
   METRICS_GROUP,
-  METRICS_VERSION,
 } from '@pushcluster/operator/metricsApi/api.ts';
 import { MetricsApi } from '@pushcluster/operator/metricsApi/metricsApi.ts';
 import { Samples } from '@pushcluster/operator/metricsApi/samples.ts';
 import type { PodLabels } from '@pushcluster/operator/metricsApi/server.ts';
-import { METRICS_API_OWN_RULES, METRICS_API_RULES } from '@pushcluster/operator/rbac.ts';
 import { Registry } from 'prom-client';
 import { type Certificate, createAuthority } from '../harness/certificates.ts';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
+import { metricsApiRegistration, metricsApiRights } from '../harness/cluster/metricsApi.ts';
 import { freePorts } from '../harness/ports.ts';
 import { until } from '../harness/until.ts';
 
@@ -45,17 +44,18 @@ describe('the custom metrics API', () => {
 
   before(async () => {
     plane = await startControlPlane();
-    await apply(plane.kubectl, [...rights(), { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop' } }]);
+    await apply(plane.kubectl, [
+      ...metricsApiRights(USER),
+      { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop' } },
+    ]);
     [port = 0] = await freePorts(1);
     const client = new Client(connect({ KUBECONFIG: await plane.kubeconfigFor(`/CN=${USER}`) }));
     [leader, follower] = [port, 0].map((each) => start(client, each));
-    await apply(plane.kubectl, registration(port));
+    await apply(plane.kubectl, metricsApiRegistration(port));
     await leader!.lead(client);
-    await until('both listen', () => [leader, follower].every((each) => each!.isServing)).catch(
-      (error) => {
-        throw new Error(`${error}: ${troubles.join('; ')}`);
-      },
-    );
+    await until('both listen', () => [leader, follower].every((each) => each!.isServing)).catch((error) => {
+      throw new Error(`${error}: ${troubles.join('; ')}`);
+    });
     await available();
   });
   after(async () => {
@@ -292,56 +292,7 @@ function pod(name: string, labels: Record<string, string> = {}): PodLabels {
   return { uid: `uid-${name}`, name, namespace: 'shop', labels };
 }
 
-/** By what the API server finds a process on loopback. */
-function registration(port: number): object[] {
-  return [
-    {
-      apiVersion: 'v1',
-      kind: 'Service',
-      metadata: { name: METRICS_API_SERVICE, namespace: 'default' },
-      spec: { type: 'ExternalName', externalName: 'localhost' },
-    },
-    {
-      apiVersion: 'apiregistration.k8s.io/v1',
-      kind: 'APIService',
-      metadata: { name: API_SERVICE },
-      spec: {
-        group: METRICS_GROUP,
-        version: METRICS_VERSION,
-        groupPriorityMinimum: 100,
-        versionPriority: 100,
-        service: { name: METRICS_API_SERVICE, namespace: 'default', port },
-      },
-    },
-  ];
-}
-
 const RBAC = 'rbac.authorization.k8s.io';
-
-/** Exactly the rights that the operator says it needs for this, and Kubernetes' own for aggregated APIs. */
-function rights(): object[] {
-  const subjects = [{ kind: 'User', name: USER, apiGroup: RBAC }];
-  const ref = (kind: string, name: string) => ({ apiGroup: RBAC, kind, name });
-  const name = 'metrics-api';
-  return [
-    { kind: 'ClusterRole', metadata: { name }, rules: METRICS_API_RULES },
-    { kind: 'ClusterRoleBinding', metadata: { name }, roleRef: ref('ClusterRole', name), subjects },
-    {
-      kind: 'ClusterRoleBinding',
-      metadata: { name: `${name}-delegator` },
-      roleRef: ref('ClusterRole', 'system:auth-delegator'),
-      subjects,
-    },
-    {
-      kind: 'RoleBinding',
-      metadata: { name, namespace: 'kube-system' },
-      roleRef: ref('Role', 'extension-apiserver-authentication-reader'),
-      subjects,
-    },
-    { kind: 'Role', metadata: { name, namespace: 'default' }, rules: METRICS_API_OWN_RULES },
-    { kind: 'RoleBinding', metadata: { name, namespace: 'default' }, roleRef: ref('Role', name), subjects },
-  ].map((each) => ({ apiVersion: `${RBAC}/v1`, ...each }));
-}
 
 /** A service account that may read the metrics of pods. */
 function reader(account: string): object[] {
