@@ -40,6 +40,11 @@ const ALL_SET = {
     podLabels: { team: 'a' },
     podAnnotations: { note: 'b' },
   },
+  monitoring: {
+    dashboards: { namespace: 'kube-public', annotations: { grafana_folder: 'PushCluster' } },
+    rules: { labels: { team: 'a' }, configMap: true, lineRate: 25, runbook: 'https://runbooks.example.com/push' },
+    serviceMonitor: { labels: { team: 'a' } },
+  },
   metricsApi: { enabled: true, port: 8443, prometheusAdapterRules: true },
 };
 
@@ -177,6 +182,7 @@ describe('the chart', () => {
         rbac: { create: false, aggregate: false },
         serviceAccount: { create: false, name: 'given' },
         operator: { podDisruptionBudget: false },
+        monitoring: { dashboards: { enabled: false } },
       })
     ).map(({ kind }) => kind);
     assert.deepEqual(kinds.sort(), ['Deployment', 'Service']);

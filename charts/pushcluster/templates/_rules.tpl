@@ -1,0 +1,15 @@
+{{/* The alerts, with the line rate of the nodes and the place of the runbook as the values say. */}}
+{{- define "pushcluster.rules" -}}
+{{- $rate := printf "%g" (mulf .Values.monitoring.rules.lineRate 1.25e8) -}}
+{{- $rules := .Files.Get "rules/pushcluster.yaml" | replace "* 1.25e+09" (printf "* %s" $rate) -}}
+{{- if .Values.monitoring.rules.runbook -}}
+{{- $rules = $rules | replace "docs/runbook.md#" (printf "%s#" .Values.monitoring.rules.runbook) -}}
+{{- end -}}
+{{- $rules | trim -}}
+{{- end -}}
+
+{{- define "pushcluster.rulesLabels" -}}
+app.kubernetes.io/name: pushcluster-rules
+app.kubernetes.io/component: rules
+{{ include "pushcluster.commonLabels" . }}
+{{- end -}}
