@@ -8,8 +8,14 @@ const Time = z.iso.datetime({ offset: true });
  * The order to drain, in a file that another writes (the value of a pod's annotation, by a volume): the time at which it
  * was given. Empty, or not there: no order.
  * @param ordered called with that time, milliseconds since the epoch, or undefined, at each change
+ * @param pollInterval milliseconds between looks, a second by default
  */
-export function followDrainFile(path: string, log: Logger, ordered: (since: number | undefined) => void): WatchedFile {
+export function followDrainFile(
+  path: string,
+  log: Logger,
+  ordered: (since: number | undefined) => void,
+  pollInterval?: number,
+): WatchedFile {
   let last: number | undefined;
   const say = (text: string) => {
     const since = orderOf(text);
@@ -22,6 +28,7 @@ export function followDrainFile(path: string, log: Logger, ordered: (since: numb
   };
   const file = new WatchedFile(path, {
     mayBeMissing: true,
+    ...(pollInterval === undefined ? {} : { pollInterval }),
     changed: (bytes) => say(bytes.toString()),
     unreadable: () => say(''),
     readable: () => say(file.bytes.toString()),

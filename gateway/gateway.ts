@@ -136,6 +136,7 @@ export class Gateway {
       peers: this.#peers,
       settings: () => settings.current,
       template,
+      clock: systemClock,
       blocked: () => this.#drain.active || !bus.connected,
       log,
       changed,

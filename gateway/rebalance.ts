@@ -19,11 +19,13 @@ export type View = {
   blocked: boolean;
 };
 
-type Plan = { before: number; budget: number; asked: number };
+/** What it had, and how many of it were asked. */
+type Tally = { before: number; asked: number };
+type Plan = Tally & { budget: number; pace: Pace };
 type Phase =
   | { type: 'watching'; fullSince: number | undefined }
-  | ({ type: 'moving'; pace: Pace } & Plan)
-  | ({ type: 'resting'; until: number } & Plan);
+  | ({ type: 'moving' } & Plan)
+  | ({ type: 'resting'; until: number } & Tally);
 
 /** Fuller than the threshold, and the same gateways, for this long, milliseconds: those that start together are all seen. */
 export const HOLD_MS = 10_000;
@@ -80,12 +82,12 @@ export class Rebalance {
         : { type: 'watching', fullSince };
   }
 
-  #move(now: number, view: View, plan: Plan & { pace: Pace }): number {
+  #move(now: number, view: View, plan: Plan): number {
     const settings = this.#settings();
     const over = view.own - goal(view.own, view.others, settings);
     const wanted = Math.max(0, Math.min(plan.budget - plan.asked, over, view.movable));
     if (wanted === 0) {
-      this.#phase = { type: 'resting', until: now + REST_MS, ...plan };
+      this.#phase = { type: 'resting', until: now + REST_MS, before: plan.before, asked: plan.asked };
       return 0;
     }
     const count = plan.pace.take(now, settings.rate / (1 + view.rebalancing), wanted);
@@ -94,7 +96,7 @@ export class Rebalance {
   }
 
   /** Did it help? */
-  #judge(now: number, view: View, { before, asked }: Plan) {
+  #judge(now: number, view: View, { before, asked }: Tally) {
     const futile = asked > 0 && before - view.own < asked / 4;
     this.#pause = futile ? Math.min(LONGEST_PAUSE_MS, Math.max(PAUSE_MS, 2 * this.#pause)) : 0;
     this.#notBefore = now + this.#pause;

@@ -1,6 +1,7 @@
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { moveWithin } from './drainPace.ts';
+import type { Clock } from './hub/clock.ts';
 import type { Moves } from './moves.ts';
 import type { Peers } from './peers.ts';
 import { Rebalance, type View } from './rebalance.ts';
@@ -10,9 +11,10 @@ const PACE_MS = 100;
 const EPISODE_REST_MS = 30_000;
 
 export type RebalancerOptions = {
-  moves: Moves;
-  peers: Peers;
-  settings: () => Settings;
+  moves: Pick<Moves, 'connections' | 'unasked' | 'movable' | 'askOldest' | 'mark' | 'follow'>;
+  peers: Pick<Peers, 'all' | 'changedAt'>;
+  settings: () => Pick<Settings, 'gateway'>;
+  clock: Clock;
   /** What this gateway is an instance of: others of a different one mean a rollout. */
   template: string;
   /** This gateway drains, or has no bus. */
@@ -26,7 +28,7 @@ export type RebalancerOptions = {
 export class Rebalancer {
   readonly #options: RebalancerOptions;
   readonly #rebalance: Rebalance;
-  #fast: NodeJS.Timeout | undefined;
+  #cancelStep = () => {};
   #unfollow = () => {};
   /** When somebody last moved; undefined outside of an episode. */
   #episodeAt: number | undefined;
@@ -42,7 +44,7 @@ export class Rebalancer {
 
   /** Looks whether there is something to do: call it every few seconds. */
   look(): void {
-    this.#step();
+    if (!this.active) this.#step();
     this.#episode();
   }
 
@@ -54,15 +56,15 @@ export class Rebalancer {
     const { moves, settings, log, changed } = this.#options;
     const { gateway } = settings();
     const wasMoving = this.active;
-    const count = this.#rebalance.step(performance.now(), this.#view());
+    const count = this.#rebalance.step(this.#options.clock.now(), this.#view());
     if (count > 0) moves.askOldest(count, moveWithin(gateway.batching.maxDelay), gateway.rebalance.moveOthers);
+    if (this.active) this.#cancelStep = this.#options.clock.after(PACE_MS, () => this.#step());
     if (this.active === wasMoving) return;
     const { connections, unasked } = moves;
     if (this.active) {
       log.info({ connections, others: this.#view().others }, 'fuller than the others: moving some of them away');
       this.#episode();
       this.#unfollow = moves.follow();
-      this.#fast = setInterval(() => this.#step(), PACE_MS);
     } else {
       log.info({ connections, unasked }, 'moved what there was above the average, or may not now');
       this.#halt();
@@ -71,7 +73,7 @@ export class Rebalancer {
   }
 
   #halt() {
-    clearInterval(this.#fast);
+    this.#cancelStep();
     this.#unfollow();
     this.#unfollow = () => {};
   }
@@ -92,8 +94,8 @@ export class Rebalancer {
 
   /** Marks who is here when somebody begins to move, and takes the mark back some time after all have ended. */
   #episode() {
-    const { moves, peers } = this.#options;
-    const now = performance.now();
+    const { moves, peers, clock } = this.#options;
+    const now = clock.now();
     if (this.active || peers.all.some(({ rebalancing }) => rebalancing)) {
       if (this.#episodeAt === undefined) moves.mark(true);
       this.#episodeAt = now;

@@ -677,6 +677,57 @@ describe('what the hub says', () => {
   });
 });
 
+describe('evening out', () => {
+  const asked = (peer: ReturnType<typeof open>) => peer.socket.frames.filter(({ type }) => type === 'RECONNECT').length;
+
+  it('asks v1 clients that came first, each once, and leaves who can not move where they are', () => {
+    const peers = [open(Form.v1), open(Form.plain), open(Form.deflate), open(Form.v1)];
+    shard.moveOldest(2, 8_000, false);
+    assert.deepEqual(peers.map(asked), [1, 0, 1, 0]);
+    assert.equal(shard.unasked, 2);
+    shard.closed(peers[0]!.session, 1000);
+    mock.timers.tick(8_000);
+    assert.deepEqual(peers.map(closing), [undefined, undefined, undefined, undefined]);
+    assert.equal(shard.unasked, 3, 'one has gone, one stays');
+    shard.moveOldest(5, 8_000, false);
+    assert.deepEqual(peers.map(asked), [1, 0, 1, 1]);
+    assert.equal(shard.movable, 0);
+    assert.deepEqual(shard.counts.moved, { leave: 0, drain: 0, rebalance: 3 });
+  });
+
+  it('closes others with 1012 only where told to', () => {
+    const peer = open(Form.plain);
+    shard.moveOldest(1, 8_000, false);
+    assert.equal(closing(peer), undefined);
+    shard.mark(false);
+    shard.moveOldest(1, 8_000, true);
+    assert.equal(closing(peer), 1012);
+  });
+
+  it('spares those who came after the mark, until it is taken back', () => {
+    const before = open(Form.v1);
+    shard.mark(true);
+    const after = open(Form.v1);
+    shard.moveOldest(5, 8_000, false);
+    assert.deepEqual([before, after].map(asked), [1, 0]);
+    assert.equal(shard.movable, 0);
+    shard.mark(false);
+    assert.equal(shard.movable, 1);
+    shard.moveOldest(5, 8_000, false);
+    assert.deepEqual([before, after].map(asked), [1, 1]);
+  });
+
+  it('does not hold up a drain: who was asked to go and stayed is asked again', () => {
+    const peer = open(Form.v1);
+    shard.moveOldest(1, 8_000, false);
+    mock.timers.tick(8_000);
+    shard.move(1, 8_000, 'leave');
+    assert.equal(asked(peer), 2);
+    mock.timers.tick(8_000);
+    assert.equal(closing(peer), 1012);
+  });
+});
+
 describe('leaving', () => {
   it('asks v1 to reconnect and closes them with 1012 in time, and others at once, as many as asked for', () => {
     const plain = [open(Form.plain), open(Form.plain)];
