@@ -51,6 +51,10 @@ export type Stat = z.infer<typeof Stat>;
 
 export type AudienceOptions = {
   port: number;
+  /** An IPv4 address; 127.0.0.1 where absent. */
+  host?: string;
+  /** Addresses of 127.0.1.0/24 to connect from; 0: the system chooses. */
+  sources?: number;
   path?: string;
   subprotocol?: string;
   /** '': joins none. */
@@ -73,10 +77,12 @@ export type AudienceOptions = {
 export class Audience {
   readonly actor: Actor;
 
-  constructor(options: AudienceOptions) {
+  /** @param within a command that runs another one elsewhere, such as in another network */
+  constructor(options: AudienceOptions, within: readonly string[] = []) {
     const args: string[] = [];
     for (const [name, value] of Object.entries(options)) args.push(`--${name}`, String(value));
-    this.actor = new Actor('client', CLIENT_CORE, compiled('client'), args);
+    const [program = '', ...rest] = [...within, compiled('client'), ...args];
+    this.actor = new Actor('client', CLIENT_CORE, program, rest);
   }
 
   /** Opens `count` more connections and waits until each has joined or failed. */

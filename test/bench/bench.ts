@@ -17,6 +17,7 @@ import { merged } from './cases/merged.ts';
 import { peers } from './cases/peers.ts';
 import { saturation } from './cases/saturation.ts';
 import { slowReaders } from './cases/slowReaders.ts';
+import { wire } from './cases/wire.ts';
 import { describeMachine } from './machine.ts';
 import { type Outcome, type Row, save, table } from './report.ts';
 import { Stack } from './stack.ts';
@@ -44,6 +45,7 @@ const CASES: Record<string, (scale: Scale) => Promise<Outcome>> = {
   held,
   drain,
   logic: logicRate,
+  wire,
   bus,
 };
 

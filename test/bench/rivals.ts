@@ -17,8 +17,8 @@ export type Rival = {
 };
 
 /** The physical limit (sendloop.c). */
-export async function sendLoop(): Promise<Rival> {
-  const actor = new Actor('send loop', SERVER_CORE, compiled('sendloop'), ['0']);
+export async function sendLoop(host = '127.0.0.1'): Promise<Rival> {
+  const actor = new Actor('send loop', SERVER_CORE, compiled('sendloop'), ['0', host]);
   const { port } = Listening.parse(await actor.next('listening'));
   return {
     name: 'send loop',
