@@ -4,7 +4,8 @@ import { startAdmin } from '@pushcluster/runtime/admin.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
 import { Registry } from 'prom-client';
-import { Poller } from './gateways/poller.ts';
+import { News } from './gateways/news.ts';
+import { Poller, STALE_MS } from './gateways/poller.ts';
 import { Applier } from './kube/applier.ts';
 import { Client } from './kube/client.ts';
 import { connect } from './kube/connection.ts';
@@ -18,6 +19,7 @@ import { GatewaySource } from './metricsApi/gatewaySource.ts';
 import { MetricsApi } from './metricsApi/metricsApi.ts';
 import { operatorOptions } from './options.ts';
 import { registerClusterMetrics } from './pushcluster/clusterMetrics.ts';
+import { clusterOf, isLeaving } from './pushcluster/fleet.ts';
 import { View } from './pushcluster/observe.ts';
 import { Reconciler } from './pushcluster/reconcile.ts';
 
@@ -52,7 +54,6 @@ try {
     onGone: (ref) => applier.forget(ref),
     onTrouble: (error) => log.warn({ err: error }, 'the API server could not be watched'),
   });
-  const reconciler = new Reconciler({ view, client: guarded, applier, recorder, images: options.images });
   const registry = new Registry();
   const metrics = new Metrics(registry, {
     isLeading: () => elector.isLeading,
@@ -62,9 +63,24 @@ try {
   });
   registerClusterMetrics(registry, () => view.clusters());
   const gatewaySource = new GatewaySource((namespace) => view.podsIn(namespace));
-  const poller = new Poller({
+  const news = new News();
+  const poller: Poller = new Poller({
     pods: () => view.everyPod(),
-    onReading: (pod, reading) => gatewaySource.heard(pod, reading),
+    isUrgent: (pod) => isLeaving(pod) || reconciler.awaits(pod),
+    onReading: (pod, reading) => {
+      gatewaySource.heard(pod, reading);
+      const wait = news.heard(pod.metadata.uid ?? '', reading.status);
+      const key = clusterOf(pod);
+      if (key !== undefined && wait !== undefined) queue.addAfter(key, wait);
+    },
+    // It may answer next time: it is looked at when what it said is out of date.
+    onSilence: (pod) => {
+      const key = clusterOf(pod);
+      if (key !== undefined) queue.addAfter(key, STALE_MS);
+    },
+  });
+  const reconciler = new Reconciler({
+    ...{ view, client: guarded, applier, recorder, images: options.images, readings: poller },
   });
   const metricsApi = options.metricsApi
     ? new MetricsApi({

@@ -13,7 +13,9 @@ export const CLUSTER_RULES: readonly PolicyRule[] = [
   ...MADE_KINDS.map((made) =>
     rule(groupOf(made.apiVersion), kindOf(made).plural, ['get', 'list', 'watch', 'create', 'patch', 'delete']),
   ),
-  // Brings changed settings to them at once.
+  // Tell which of a Deployment's pods are of its newest template.
+  rule('apps', 'replicasets', ['get', 'list', 'watch']),
+  // Brings changed settings to them at once, has gateways drain, and takes them out of the Service.
   rule('', 'pods', ['get', 'list', 'watch', 'patch']),
   rule('events.k8s.io', 'events', ['create', 'patch']),
 ];

@@ -26,7 +26,10 @@ export const Status = z.object({
       readyReplicas: count.exactOptional().describe('Of them, those that are ready.'),
       draining: count.exactOptional().describe('Gateways that are draining.'),
       connections: count.exactOptional().describe('Open connections, coarsely: every 30 s, when it changed by 5 %.'),
-      selector: z.string().exactOptional().describe('Selects the gateway pods, for the scale subresource.'),
+      selector: z
+        .string()
+        .exactOptional()
+        .describe('Selects the gateway pods, those that drain too, for the scale subresource.'),
     })
     .exactOptional()
     .describe('The gateways.'),

@@ -228,6 +228,25 @@ const Gateway = ruled(
       })
       .prefault({})
       .describe('How a gateway leaves.'),
+    rebalance: z
+      .object({
+        threshold: z
+          .number()
+          .min(1.05)
+          .max(100)
+          .default(1.2)
+          .describe('Times the average of all gateways from where on one gives away what it has too much.'),
+        rate: count
+          .default(100)
+          .describe('Connections moved a second, by all gateways together. 0: never; new gateways fill slowly then.'),
+        minimum: count.default(500).describe('Connections that a gateway keeps at least.'),
+        moveOthers: z
+          .boolean()
+          .default(false)
+          .describe('Also those that do not speak `pushcluster.v1`, by closing them with 1012.'),
+      })
+      .prefault({})
+      .describe('How gateways become evenly full after more have come. Never during a drain or a rollout.'),
     autoscaling: GatewayAutoscaling.exactOptional().describe('Makes a HorizontalPodAutoscaler for `replicas`.'),
     service: GatewayService.prefault({}).describe('How clients reach the gateways.'),
     resources: resources('256Mi'),

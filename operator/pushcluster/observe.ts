@@ -9,8 +9,10 @@ import type { Change, Reflector } from '../kube/reflector.ts';
 import { managedNats, natsServers } from './desired/bus.ts';
 import type { Images } from './desired/context.ts';
 import { MADE_KINDS } from './desired/desired.ts';
-import { CLUSTER_LABEL, names, SERVING_LABEL, selectorLabels } from './desired/names.ts';
+import { CLUSTER_LABEL, names, selectorLabels } from './desired/names.ts';
 import { secrets } from './desired/secrets.ts';
+import { clusterOf, fleetOf, looksOf, type Readings } from './fleet.ts';
+import type { Fleet } from './scale.ts';
 import type { Observed, Pods, Problem } from './status.ts';
 
 const count = z.number().int().min(0);
@@ -62,6 +64,9 @@ export type ViewOptions = {
   onTrouble?: (error: KubeError) => void;
 };
 
+/** Objects that were written within the moment in which they come back. */
+const MAX_WRITTEN = 2_000;
+
 /** What the cluster has of PushClusters, of what is made for them, and of their pods. */
 export class View {
   readonly reflectors: readonly Reflector[];
@@ -69,6 +74,9 @@ export class View {
   readonly #client: Client;
   readonly #clusters: Reflected;
   readonly #pods: Reflected;
+  readonly #replicaSets: Reflected;
+  /** What was written and may not have come back yet. */
+  readonly #written = new Map<string, KubeObject>();
   readonly #made: ReadonlyMap<string, Reflected>;
 
   constructor({ client, namespaces, serviceMonitors, scaledObjects, onKey, onGone, onTrouble }: ViewOptions) {
@@ -87,20 +95,27 @@ export class View {
       if (change.type === 'deleted') onGone(change.object);
       for (const key of owners(change)) onKey(key);
     };
-    const ofPod = ({ object: { metadata } }: Change) => {
-      const cluster = metadata.labels?.[CLUSTER_LABEL];
-      if (cluster !== undefined) onKey(`${metadata.namespace}/${cluster}`);
+    const ofPod = ({ object }: Change) => {
+      const key = clusterOf(object);
+      if (key !== undefined) onKey(key);
+    };
+    const looked = (change: Change) => {
+      if (change.type !== 'changed' || looksOf(change.object) !== looksOf(change.before)) ofPod(change);
     };
     const labelSelector = CLUSTER_LABEL;
+    const roles = 'app.kubernetes.io/component in (gateway,logic)';
     this.#client = client;
     this.serviceMonitors = serviceMonitors;
     this.#clusters = reflect(KINDS.pushClusters, (change) => itself(change).forEach(onKey));
-    this.#pods = reflect(KINDS.pods, (change) => change.type === 'added' && ofPod(change), { labelSelector });
+    this.#pods = reflect(KINDS.pods, looked, { labelSelector: `${labelSelector},${roles}` });
+    const ofGateways = `${labelSelector},app.kubernetes.io/component=gateway`;
+    this.#replicaSets = reflect(KINDS.replicaSets, ofPod, { labelSelector: ofGateways });
     const kinds = MADE_KINDS.map(kindOf)
       .filter((kind) => serviceMonitors || kind !== KINDS.serviceMonitors)
       .filter((kind) => scaledObjects || kind !== KINDS.scaledObjects);
     this.#made = new Map(kinds.map((kind) => [kind.kind, reflect(kind, made, { labelSelector })]));
-    this.reflectors = [this.#clusters, this.#pods, ...this.#made.values()].flatMap(({ reflectors }) => reflectors);
+    const all = [this.#clusters, this.#pods, this.#replicaSets, ...this.#made.values()];
+    this.reflectors = all.flatMap(({ reflectors }) => reflectors);
   }
 
   start(): void {
@@ -124,7 +139,28 @@ export class View {
 
   /** An object made for a PushCluster, as it is. */
   made(ref: Ref): KubeObject | undefined {
-    return this.#made.get(ref.kind)?.get(keyOf(ref));
+    const found = this.#made.get(ref.kind)?.get(keyOf(ref));
+    return found && this.#newest(found);
+  }
+
+  /** What was just written counts before it comes back: nothing is to be decided twice. */
+  wrote(object: KubeObject): void {
+    const { uid } = object.metadata;
+    if (uid === undefined) return;
+    this.#written.delete(uid);
+    this.#written.set(uid, object);
+    for (const oldest of this.#written.keys()) {
+      if (this.#written.size <= MAX_WRITTEN) return;
+      this.#written.delete(oldest);
+    }
+  }
+
+  #newest(seen: KubeObject): KubeObject {
+    const { uid = '' } = seen.metadata;
+    const written = this.#written.get(uid);
+    if (written && versionIn(written) > versionIn(seen)) return written;
+    this.#written.delete(uid);
+    return seen;
   }
 
   /** All that belongs to a cluster of what is made for PushClusters. */
@@ -133,12 +169,23 @@ export class View {
       for (const object of reflector.objects(cluster.metadata.namespace)) if (belongs(object, cluster)) yield object;
   }
 
-  /** Gateway or logic pods of a cluster. */
+  /** Gateway or logic pods of a cluster, those that are about to end too. */
   *pods(cluster: PushCluster, role: 'gateway' | 'logic'): Generator<KubeObject> {
     const wanted = Object.entries(selectorLabels(cluster, role));
     for (const pod of this.#pods.objects(cluster.metadata.namespace))
-      if (!pod.metadata.deletionTimestamp && wanted.every(([name, value]) => pod.metadata.labels?.[name] === value))
-        yield pod;
+      if (wanted.every(([name, value]) => pod.metadata.labels?.[name] === value)) yield this.#newest(pod);
+  }
+
+  /** The gateways of a cluster, as far as their number is concerned. */
+  fleet(cluster: PushCluster, readings: Readings): Fleet {
+    const { namespace } = cluster.metadata;
+    const found = this.made({
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: { name: names(cluster).gateway, namespace },
+    });
+    const deployment = found && belongs(found, cluster) ? found : undefined;
+    return fleetOf(deployment, this.#replicaSets.objects(namespace), this.pods(cluster, 'gateway'), readings);
   }
 
   /** Gateway and logic pods of all clusters, those that are about to end too. */
@@ -171,35 +218,39 @@ export class View {
     return found && belongs(found, cluster) ? Workload.parse(found) : undefined;
   }
 
-  /** All that the status tells of. */
-  observed(cluster: PushCluster, images: Images, problems: readonly Problem[]): Observed {
+  /** Whether a rollout of logic is over: all of its pods are of the template that is wanted. */
+  isLogicCurrent(cluster: PushCluster): boolean {
+    const logic = this.workload(cluster, 'logic');
+    if (!logic || logic.status.observedGeneration < (logic.metadata.generation ?? 0)) return false;
+    return logic.status.updatedReplicas === logic.status.replicas;
+  }
+
+  /** What the status tells of beside what pods say. */
+  observed(cluster: PushCluster, images: Images): Omit<Observed, 'problems' | 'gateway' | 'scaling' | 'reports'> {
     const { spec, metadata } = cluster;
-    const gateway = this.workload(cluster, 'gateway');
     const logic = this.workload(cluster, 'logic');
     const nats = managedNats(cluster)?.replicas ?? 0;
     return {
       generation: metadata.generation,
       version: versionOf(spec.image.gateway ?? images.gateway),
-      gateway: {
-        ...podsOf(spec.gateway.replicas, gateway),
-        // A gateway that was told to end drains until it does.
-        draining: gateway?.status.terminatingReplicas ?? 0,
-        connections: undefined,
-        selector: Object.entries({ ...selectorLabels(cluster, 'gateway'), [SERVING_LABEL]: 'true' })
-          .map(([name, value]) => `${name}=${value}`)
-          .join(','),
-      },
       logic: podsOf(spec.logic.autoscaling ? (logic?.spec.replicas ?? 1) : spec.logic.replicas, logic),
       nats: {
         url: natsServers(cluster).join(','),
         wanted: nats,
         ready: nats === 0 ? 0 : (this.workload(cluster, 'nats')?.status.readyReplicas ?? 0),
       },
-      problems: [...problems, ...refusedPods(cluster, { gateway, logic })],
-      refusals: [],
-      fdLimits: [],
       endpoints: this.#endpoints(cluster),
     };
+  }
+
+  /** Pods that admission refuses: the Deployment itself was taken, and says so later, in the API server's words. */
+  refusedPods(cluster: PushCluster): Problem[] {
+    return (['gateway', 'logic'] as const).flatMap((role) => {
+      const conditions = this.workload(cluster, role)?.status.conditions ?? [];
+      const failure = conditions.find(({ type, status }) => type === 'ReplicaFailure' && status === 'True');
+      if (!failure) return [];
+      return [{ object: `Deployment ${names(cluster)[role]}`, reason: 'forbidden', message: failure.message }];
+    });
   }
 
   #endpoints(cluster: PushCluster): Observed['endpoints'] {
@@ -223,6 +274,11 @@ export class View {
   }
 }
 
+/** Versions of the same kind are whole numbers that grow. */
+function versionIn({ metadata: { resourceVersion = '' } }: KubeObject): bigint {
+  return /^\d+$/.test(resourceVersion) ? BigInt(resourceVersion) : 0n;
+}
+
 function belongs(object: KubeObject, { metadata: { uid } }: PushCluster): boolean {
   return (object.metadata.ownerReferences ?? []).some((owner) => owner.uid === uid);
 }
@@ -234,16 +290,6 @@ function podsOf(wanted: number, workload: Workload | undefined): Pods {
   const isSeen = observedGeneration >= (workload.metadata.generation ?? 0);
   const current = Math.max(0, Math.min(updatedReplicas, readyReplicas - (replicas - updatedReplicas)));
   return { wanted, ready: readyReplicas, current: isSeen ? current : 0 };
-}
-
-/** Pods that admission refuses: the Deployment itself was taken, and says so later, in the API server's words. */
-function refusedPods(cluster: PushCluster, workloads: Record<'gateway' | 'logic', Workload | undefined>): Problem[] {
-  return (['gateway', 'logic'] as const).flatMap((role) => {
-    const conditions = workloads[role]?.status.conditions ?? [];
-    const failure = conditions.find(({ type, status }) => type === 'ReplicaFailure' && status === 'True');
-    if (!failure) return [];
-    return [{ object: `Deployment ${names(cluster)[role]}`, reason: 'forbidden', message: failure.message }];
-  });
 }
 
 /** Digest or tag of an image. */

@@ -6,18 +6,24 @@ import type { Client } from '../kube/client.ts';
 import { type Clock, systemClock } from '../kube/clock.ts';
 import type { Result } from '../kube/controller.ts';
 import { isKubeError } from '../kube/errors.ts';
-import type { EventRecorder } from '../kube/events.ts';
-import { keyOf, titleOf } from '../kube/objects.ts';
+import type { EventInput, EventRecorder } from '../kube/events.ts';
+import { type KubeObject, keyOf, titleOf } from '../kube/objects.ts';
 import type { DesiredObject, Images } from './desired/context.ts';
 import { desired } from './desired/desired.ts';
-import { SETTINGS_ANNOTATION } from './desired/names.ts';
+import { names, SETTINGS_ANNOTATION } from './desired/names.ts';
 import { logicReplicas } from './desired/replicas.ts';
-import { settingsHash, UnusableSettings } from './desired/settings.ts';
+import { drainOf, settingsHash, UnusableSettings } from './desired/settings.ts';
+import { clusterOf, podPatch, type Readings } from './fleet.ts';
+import { observation, reports, type Shown, shown } from './observation.ts';
 import type { View } from './observe.ts';
+import { type Fleet, type Plan, plan, type Wanted } from './scale.ts';
+import { eventOf } from './scaleEvents.ts';
 import { type Condition, type Problem, statusOf, transitions } from './status.ts';
 
 /** What was refused is tried again: a quota may have been raised, a name be free, and nobody tells. */
 const REFUSED_AGAIN_MS = 15_000;
+/** What drains is looked at as often as it is asked. */
+const DRAINING_AGAIN_MS = 2_000;
 
 export type ReconcilerOptions = {
   view: View;
@@ -25,6 +31,8 @@ export type ReconcilerOptions = {
   client: Client;
   applier: Applier;
   recorder: EventRecorder;
+  /** What pods say of themselves. */
+  readings: Readings;
   /** Of the operator's own version. */
   images: Images;
   clock?: Clock;
@@ -36,6 +44,9 @@ export class Reconciler {
   readonly #clock: Clock;
   /** Statuses that were written and may not have come back yet: one for each cluster. */
   readonly #written = new Map<string, { over: string | undefined; status: Status }>();
+  readonly #shown = new Map<string, Shown>();
+  /** Pods that have yet to take up their settings, by cluster. */
+  readonly #behind = new Map<string, ReadonlySet<string>>();
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
@@ -44,33 +55,48 @@ export class Reconciler {
 
   /** @param key `namespace/name` of a PushCluster; it may be gone */
   readonly reconcile = async (key: string): Promise<Result> => {
-    const cluster = this.#options.view.cluster(key);
+    const { view, readings } = this.#options;
+    const cluster = view.cluster(key);
     if (!cluster || cluster.metadata.deletionTimestamp) {
-      this.#written.delete(key);
+      for (const known of [this.#written, this.#shown, this.#behind]) known.delete(key);
       return {};
     }
-    const wanted = await this.#desired(cluster);
+    const fleet = view.fleet(cluster, readings);
+    const wanted = await this.#desired(cluster, fleet);
     const problems = 'problem' in wanted ? [wanted.problem] : await this.#apply(wanted.objects);
     if ('objects' in wanted) {
       await this.#prune(cluster, wanted.objects);
+      await this.#scale(cluster, fleet, wanted.planned, problems);
       if (problems.length === 0) await this.#bringSettings(cluster);
     }
-    await this.#tell(cluster, problems);
-    return problems.length > 0 ? { againIn: REFUSED_AGAIN_MS } : {};
+    const planned = 'planned' in wanted ? wanted.planned : asItIs(fleet);
+    // As it is after all this.
+    await this.#tell(cluster, view.fleet(cluster, readings), planned, problems);
+    if (problems.length > 0) return { againIn: REFUSED_AGAIN_MS };
+    return planned.phase === 'draining' || planned.waits !== undefined ? { againIn: DRAINING_AGAIN_MS } : {};
   };
 
-  async #desired(cluster: PushCluster): Promise<{ objects: DesiredObject[] } | { problem: Problem }> {
+  /** Whether something waits for what a pod will say next. */
+  awaits(pod: KubeObject): boolean {
+    return this.#behind.get(clusterOf(pod) ?? '')?.has(pod.metadata.uid ?? '') ?? false;
+  }
+
+  async #desired(
+    cluster: PushCluster,
+    fleet: Fleet,
+  ): Promise<{ objects: DesiredObject[]; planned: Plan } | { problem: Problem }> {
     const { view, images } = this.#options;
     try {
+      const planned = plan(fleet, wantedOf(cluster), this.#clock.wall());
       const objects = desired(cluster, {
         images,
-        gatewayReplicas: cluster.spec.gateway.replicas,
+        gatewayReplicas: planned.replicas,
         logicReplicas: logicReplicas(cluster, view.workload(cluster, 'logic')),
         serviceMonitors: view.serviceMonitors,
         secrets: await view.secrets(cluster),
         random: randomBytes,
       });
-      return { objects };
+      return { objects, planned };
     } catch (error) {
       if (!(error instanceof UnusableSettings)) throw error;
       return { problem: { object: titleOf(cluster), reason: 'invalid', message: error.message } };
@@ -83,7 +109,8 @@ export class Reconciler {
     const problems: Problem[] = [];
     for (const object of objects)
       try {
-        await applier.apply(object, view.made(object));
+        const { object: found, changed } = await applier.apply(object, view.made(object));
+        if (changed) view.wrote(found);
       } catch (error) {
         // Whoever doesn't answer is asked again soon: nothing is wrong with the cluster.
         if (!isKubeError(error) || error.reason === 'unavailable') throw error;
@@ -104,46 +131,71 @@ export class Reconciler {
     }
   }
 
+  /** Takes gateways out of the Service and lets them drain, or puts them back. */
+  async #scale(cluster: PushCluster, fleet: Fleet, planned: Plan, problems: readonly Problem[]): Promise<void> {
+    const { view } = this.#options;
+    const changed = [...view.pods(cluster, 'gateway')].flatMap((pod) => {
+      const before = fleet.pods.find(({ uid }) => uid === pod.metadata.uid);
+      const state = before && planned.changes.get(before.uid);
+      return before && state ? [{ pod, before, state }] : [];
+    });
+    // Who comes into the Service does so before anybody leaves it.
+    changed.sort((a, b) => Number(b.state.isServing) - Number(a.state.isServing));
+    for (const { pod, before, state } of changed) await this.#patch(pod, podPatch(before, state));
+    const deployment = `Deployment ${names(cluster).gateway}`;
+    const isRefused = problems.some(({ object }) => object === deployment);
+    for (const step of planned.steps) {
+      const isOfPods = step.type === 'drain' || step.type === 'undo';
+      if (isOfPods || !isRefused)
+        this.#record(cluster, eventOf(step, cluster.spec.gateway.replicas, this.#clock.wall()));
+    }
+  }
+
   /** A pod whose annotation changes gets the ConfigMap's new content at once, and not within a minute or so. */
   async #bringSettings(cluster: PushCluster): Promise<void> {
-    const { view, client } = this.#options;
+    const { view } = this.#options;
     for (const role of ['gateway', 'logic'] as const) {
       const hash = settingsHash(cluster, role);
       for (const pod of view.pods(cluster, role)) {
-        if (pod.metadata.annotations?.[SETTINGS_ANNOTATION] === hash) continue;
-        try {
-          await client.patch(pod, { metadata: { annotations: { [SETTINGS_ANNOTATION]: hash } } });
-        } catch (error) {
-          // It has ended meanwhile.
-          if (!isKubeError(error, 'notFound')) throw error;
-        }
+        const { annotations, deletionTimestamp } = pod.metadata;
+        if (deletionTimestamp || annotations?.[SETTINGS_ANNOTATION] === hash) continue;
+        await this.#patch(pod, { annotations: { [SETTINGS_ANNOTATION]: hash } });
       }
     }
   }
 
-  async #tell(cluster: PushCluster, problems: readonly Problem[]): Promise<void> {
-    const { view, client, recorder, images } = this.#options;
+  async #patch(pod: KubeObject, metadata: object): Promise<void> {
+    const { view, client } = this.#options;
+    try {
+      view.wrote(await client.patch(pod, { metadata }));
+    } catch (error) {
+      // It has ended meanwhile.
+      if (!isKubeError(error, 'notFound')) throw error;
+    }
+  }
+
+  async #tell(cluster: PushCluster, fleet: Fleet, planned: Plan, problems: readonly Problem[]): Promise<void> {
+    const { view, client, images, readings } = this.#options;
     const { name, namespace, resourceVersion } = cluster.metadata;
     const key = `${namespace}/${name}`;
+    const found = reports(view, cluster, fleet, readings);
+    const numbers = shown(this.#shown.get(key), found, this.#clock.now());
+    this.#shown.set(key, numbers);
+    this.#behind.set(key, new Set(found.behind.map(({ uid }) => uid)));
     const written = this.#written.get(key);
     // The copy of the cluster is late: what was written counts until it has moved on.
     const before = written && written.over === resourceVersion ? written.status : cluster.status;
     const now = new Date(this.#clock.wall()).toISOString().replace(/\.\d+Z$/, 'Z');
-    const status = statusOf(view.observed(cluster, images, problems), before, now);
+    const observed = observation(view, cluster, images, { fleet, planned, reports: found, shown: numbers, problems });
+    const status = statusOf(observed, before, now);
     if (isDeepStrictEqual(before, status)) return;
     const { apiVersion, kind } = cluster;
     await client.applyStatus({ apiVersion, kind, metadata: { name, namespace }, status });
     this.#written.set(key, { over: resourceVersion, status });
-    const { uid } = cluster.metadata;
-    const about = {
-      apiVersion,
-      kind,
-      metadata: { name, namespace, uid, ...(resourceVersion ? { resourceVersion } : {}) },
-    };
     for (const condition of transitions(before, status)) {
-      // Ready only sums up the others.
-      if (condition.type === 'Ready') continue;
-      recorder.record(about, {
+      // Ready only sums up the others, and each drain is told of when it begins.
+      if (condition.type === 'Ready' || condition.reason === 'Draining') continue;
+      this.#record(cluster, {
         type: isBad(condition) ? 'Warning' : 'Normal',
         reason: condition.reason,
         action: 'Reconcile',
@@ -151,6 +203,27 @@ export class Reconciler {
       });
     }
   }
+
+  #record({ apiVersion, kind, metadata }: PushCluster, event: EventInput): void {
+    const { name, namespace, uid, resourceVersion } = metadata;
+    const about = { name, namespace, uid, ...(resourceVersion ? { resourceVersion } : {}) };
+    this.#options.recorder.record({ apiVersion, kind, metadata: about }, event);
+  }
+}
+
+function wantedOf(cluster: PushCluster): Wanted {
+  const { replicas, rebalance } = cluster.spec.gateway;
+  return {
+    replicas,
+    drain: drainOf(cluster),
+    rebalance: rebalance.rate > 0 ? { threshold: rebalance.threshold, minimum: rebalance.minimum } : undefined,
+  };
+}
+
+/** Where the settings can't be used, nothing is done about the number of gateways. */
+function asItIs({ pods, replicas = 0 }: Fleet): Plan {
+  const phase = pods.some(({ drainSince }) => drainSince !== undefined) ? 'draining' : 'steady';
+  return { replicas, changes: new Map(), steps: [], waits: undefined, phase };
 }
 
 function isBad({ type, status }: Condition): boolean {

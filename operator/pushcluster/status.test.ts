@@ -12,16 +12,24 @@ function observed(change: Partial<Observed> = {}): Observed {
   return {
     generation: 7,
     version: '1.2.0',
-    gateway: { ...pods(3), draining: 0, connections: 1_000, selector: 'pushcluster.dev/cluster=live' },
+    gateway: {
+      ...pods(3),
+      replicas: 3,
+      draining: 0,
+      left: undefined,
+      connections: 1_000,
+      selector: 'pushcluster.dev/cluster=live',
+    },
     logic: pods(2),
     nats: { url: 'nats://live-nats:4222', wanted: 1, ready: 1 },
     problems: [],
-    refusals: [],
-    fdLimits: [],
+    scaling: { phase: 'steady', waits: undefined },
+    reports: { refusals: [], fdLimits: [], behind: [], silent: [], fullest: undefined },
     endpoints: {},
     ...change,
   };
 }
+const reports = (change: Partial<Observed['reports']>) => ({ reports: { ...observed().reports, ...change } });
 const gateway = (change: Partial<Observed['gateway']>) => ({ gateway: { ...observed().gateway, ...change } });
 
 /** `Ready=True/Ready`, and so on, of all conditions. */
@@ -65,10 +73,16 @@ describe('the status of a cluster', () => {
 
   it('tells what is under way: draining, a rollout, a start', () => {
     assert.equal(conditions(gateway({ draining: 1 })).Progressing, 'True/Draining');
-    assert.equal(message('Progressing', gateway({ draining: 1 })), '1 gateway drains; 1000 connections in the cluster');
+    assert.equal(message('Progressing', gateway({ draining: 1 })), '1 gateway drains');
+    const drains = gateway({ draining: 2, left: 1_204 });
+    assert.equal(message('Progressing', drains), '2 gateways drain: 1,204 connections left');
     assert.equal(conditions(gateway({ draining: 1 })).Ready, 'True/Ready');
     assert.equal(conditions(gateway({ current: 1 })).Progressing, 'True/RollingOut');
     assert.equal(conditions(gateway({ current: 1 })).Ready, 'False/GatewaysNotReady');
+    assert.equal(
+      message('Progressing', gateway({ current: 1, draining: 1, left: 7 })),
+      '1 of 3 gateways are of the newest version and ready; 1 gateway drains: 7 connections left',
+    );
     assert.equal(conditions({ logic: pods(4, 2) }).Progressing, 'True/Starting');
     assert.equal(message('Progressing', { logic: pods(4, 2) }), '2 of 4 logic pods are ready');
   });
@@ -90,13 +104,43 @@ describe('the status of a cluster', () => {
 
   it('is Degraded where pods refused their settings, or may open too few files', () => {
     const refusals = [{ pod: 'live-gateway-x', message: 'rooms[0].batching.maxDelay must be at most 10s' }];
-    assert.equal(conditions({ refusals }).Degraded, 'True/SettingsRefused');
+    assert.equal(conditions(reports({ refusals })).Degraded, 'True/SettingsRefused');
     assert.equal(
-      message('Degraded', { refusals }),
+      message('Degraded', reports({ refusals })),
       '1 pod refused the settings and runs the former ones: live-gateway-x: rooms[0].batching.maxDelay must be at most 10s',
     );
     const fdLimits = [{ pod: 'live-gateway-x', limit: 1_024, wanted: 100_000 }];
-    assert.equal(conditions({ fdLimits }).Degraded, 'True/FileLimitTooLow');
+    assert.equal(conditions(reports({ fdLimits })).Degraded, 'True/FileLimitTooLow');
+  });
+
+  it('tells why a scale-down waits, that load is evened out, and who runs older settings', () => {
+    const waits = { phase: 'steady', waits: 'live-gateway-x is not ready, and would be removed first' } as const;
+    assert.equal(conditions({ scaling: waits }).Progressing, 'True/ScaleDownWaits');
+    assert.equal(
+      message('Progressing', { scaling: waits, ...gateway({ replicas: 4 }) }),
+      '3 of 4 gateways are to stay; waits: live-gateway-x is not ready, and would be removed first',
+    );
+    assert.equal(conditions({ scaling: { phase: 'rebalancing', waits: undefined } }).Progressing, 'True/Rebalancing');
+    const behind = ['live-gateway-x', 'live-gateway-y'].map((pod) => ({ uid: pod, pod }));
+    assert.equal(
+      message('Progressing', reports({ behind })),
+      'live-gateway-x and 1 more have yet to take up the newest settings',
+    );
+    assert.equal(conditions(reports({ behind })).Ready, 'True/Ready');
+  });
+
+  it('says which gateway is the fullest, and who does not answer, without being any less Ready', () => {
+    const fullest = { pod: 'live-gateway-x', what: 'memory', share: 0.85 } as const;
+    const silent = [{ pod: 'live-gateway-y', why: 'it gave no answer within 2 s' }];
+    assert.equal(
+      message('Ready', reports({ fullest, silent })),
+      '3 gateways and 2 logic pods are ready; live-gateway-x is at 85 % of the memory from where on it refuses connections; ' +
+        '1 pod did not say how it is when asked: live-gateway-y: it gave no answer within 2 s',
+    );
+    assert.match(
+      message('Available', reports({ fullest: { ...fullest, share: 1 } })) ?? '',
+      /live-gateway-x refuses new connections: its memory is used up/,
+    );
   });
 
   it('keeps the time of a condition until its status changes', () => {

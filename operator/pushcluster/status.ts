@@ -2,6 +2,8 @@ import type { z } from 'zod';
 import type { Condition as ConditionSchema } from '../api/kubernetes.ts';
 import type { Status } from '../api/pushCluster.ts';
 import type { KubeErrorReason } from '../kube/errors.ts';
+import type { Reports } from './reports.ts';
+import type { Plan } from './scale.ts';
 
 export type Condition = z.infer<typeof ConditionSchema>;
 
@@ -24,14 +26,22 @@ export type Observed = {
   /** Of the PushCluster whose objects were applied. */
   generation: number;
   version: string;
-  gateway: Pods & { draining: number; connections: number | undefined; selector: string };
+  gateway: Pods & {
+    /** Those that don't drain. */
+    replicas: number;
+    draining: number;
+    /** Connections of those that drain; undefined where none says so. */
+    left: number | undefined;
+    connections: number | undefined;
+    selector: string;
+  };
   logic: Pods;
   /** `wanted` 0: an external one. */
   nats: { url: string; wanted: number; ready: number };
   problems: readonly Problem[];
-  refusals: readonly SettingsRefusal[];
-  /** Pods that may open fewer files than connections.max, and how many. */
-  fdLimits: readonly { pod: string; limit: number; wanted: number }[];
+  /** What is done about the number of gateways. */
+  scaling: Pick<Plan, 'phase' | 'waits'>;
+  reports: Pick<Reports, 'refusals' | 'fdLimits' | 'behind' | 'silent' | 'fullest'>;
   endpoints: NonNullable<Status['endpoints']>;
 };
 
@@ -57,7 +67,7 @@ export function statusOf(observed: Observed, before: Status | undefined, now: st
     version: observed.version,
     conditions: Object.entries(verdicts).map(([type, verdict]) => condition(type, verdict, generation, before, now)),
     gateway: {
-      replicas: gateway.wanted,
+      replicas: gateway.replicas,
       readyReplicas: gateway.ready,
       draining: gateway.draining,
       ...(gateway.connections === undefined ? {} : { connections: gateway.connections }),
@@ -79,7 +89,8 @@ export function transitions(before: Status | undefined, after: Status): Conditio
 }
 
 const COARSE_SHARE = 0.05;
-const COARSE_MS = 30_000;
+/** Numbers that never rest are shown for this long, milliseconds. */
+export const COARSE_MS = 30_000;
 
 /**
  * The number of connections to show: the one shown until now, unless it is 30 s old and 5 % off, or one of both is 0.
@@ -92,8 +103,17 @@ export function coarseConnections(shown: { connections: number; age: number } | 
   return isOff || (count === 0) !== (shown.connections === 0) ? count : shown.connections;
 }
 
+/** A gateway this near to where it refuses connections is told of. */
+const FULL = 0.8;
+
+/** The share to show, in steps of 5 %; undefined where it is nothing to tell of. */
+export function coarsePressure(fullest: Reports['fullest']): Reports['fullest'] {
+  if (!fullest || fullest.share < FULL) return undefined;
+  return { ...fullest, share: Math.floor(fullest.share * 20) / 20 };
+}
+
 /** Whether people get pushes. */
-function availability({ gateway, logic, nats }: Observed): Verdict {
+function availability({ gateway, logic, nats, reports }: Observed): Verdict {
   if (nats.wanted > 0 && nats.ready <= nats.wanted / 2)
     return no(
       'NatsNotReady',
@@ -105,34 +125,68 @@ function availability({ gateway, logic, nats }: Observed): Verdict {
     return no('NoGatewayReady', `none of ${some(gateway.wanted, 'gateway')} is ready: clients can't connect`);
   if (logic.ready === 0)
     return no('NoLogicReady', `none of ${some(logic.wanted, 'logic pod')} is ready: pushes can't be made`);
-  return yes('Serving', `${some(gateway.ready, 'gateway')} and ${some(logic.ready, 'logic pod')} are ready`);
+  const notes = [`${some(gateway.ready, 'gateway')} and ${some(logic.ready, 'logic pod')} are ready`];
+  const { fullest, silent } = reports;
+  if (fullest && fullest.share >= 1) notes.push(`${fullest.pod} refuses new connections: ${FULL_OF[fullest.what]}`);
+  else if (fullest)
+    notes.push(
+      `${fullest.pod} is at ${Math.round(fullest.share * 100)} % of ${SHARE_OF[fullest.what]} from where on it refuses connections`,
+    );
+  const [first] = silent;
+  if (first) notes.push(`${some(silent.length, 'pod')} did not say how it is when asked: ${first.pod}: ${first.why}`);
+  return yes('Serving', notes.join('; '));
 }
 
-/** Whether something is under way. What drains is told first: it takes the longest. */
-function progress({ gateway, logic, nats }: Observed): Verdict {
-  if (gateway.draining > 0) {
-    const left = gateway.connections === undefined ? '' : `; ${some(gateway.connections, 'connection')} in the cluster`;
-    return yes(
-      'Draining',
-      `${some(gateway.draining, 'gateway')} ${gateway.draining === 1 ? 'drains' : 'drain'}${left}`,
-    );
-  }
+const SHARE_OF = { memory: 'the memory', fds: 'the open files', loop: "the event loop's delay" };
+const FULL_OF = {
+  memory: 'its memory is used up: raise gateway.resources.limits.memory or gateway.replicas',
+  fds: "its open files are used up: raise the node's limit or gateway.replicas",
+  loop: 'its event loop is late: raise gateway.resources.limits.cpu or gateway.replicas',
+};
+
+/** Whether something is under way. */
+function progress({ gateway, logic, nats, scaling, reports }: Observed): Verdict {
+  const drains = drained(gateway);
   for (const [what, pods] of [
     ['gateway', gateway],
     ['logic pod', logic],
   ] as const) {
     if (pods.current >= pods.wanted) continue;
-    if (pods.ready > pods.current)
-      return yes('RollingOut', `${pods.current} of ${some(pods.wanted, what)} are of the newest version and ready`);
-    return yes('Starting', `${pods.ready} of ${some(pods.wanted, what)} are ready`);
+    const message = `${pods.current} of ${some(pods.wanted, what)} are of the newest version and ready`;
+    if (pods.ready > pods.current) return yes('RollingOut', [message, ...drains].join('; '));
+    return yes('Starting', [`${pods.ready} of ${some(pods.wanted, what)} are ready`, ...drains].join('; '));
   }
+  if (scaling.phase === 'rollout')
+    return yes('RollingOut', ['the gateways of the former version go', ...drains].join('; '));
+  if (scaling.waits !== undefined)
+    return yes(
+      'ScaleDownWaits',
+      [`${gateway.wanted} of ${gateway.replicas} gateways are to stay`, ...drains, `waits: ${scaling.waits}`].join(
+        '; ',
+      ),
+    );
+  if (drains.length > 0) return yes('Draining', drains.join('; '));
   if (nats.ready < nats.wanted)
     return yes('Starting', `${nats.ready} of ${some(nats.wanted, 'NATS server')} are ready`);
+  if (scaling.phase === 'rebalancing')
+    return yes('Rebalancing', 'gateways that are fuller than the others give connections away, and take no new ones');
+  const [first] = reports.behind;
+  if (first) {
+    const more = reports.behind.length > 1 ? ` and ${reports.behind.length - 1} more` : '';
+    return yes('SettingsUnderWay', `${first.pod}${more} ${more ? 'have' : 'has'} yet to take up the newest settings`);
+  }
   return no('Stable', 'nothing is under way');
 }
 
+/** `2 gateways drain: 1,204 connections left`, where any does. */
+function drained({ draining, left }: Observed['gateway']): string[] {
+  if (draining === 0) return [];
+  const count = left === undefined ? '' : `: ${some(left, 'connection')} left`;
+  return [`${some(draining, 'gateway')} ${draining === 1 ? 'drains' : 'drain'}${count}`];
+}
+
 /** Whether something is wrong that does not go away by itself. */
-function degradation({ problems, refusals, fdLimits }: Observed): Verdict {
+function degradation({ problems, reports: { refusals, fdLimits } }: Observed): Verdict {
   const [problem] = problems;
   if (problem) {
     const more = problems.length > 1 ? ` (and ${some(problems.length - 1, 'other problem')})` : '';
@@ -193,8 +247,8 @@ function cut(message: string): string {
   return message.length > 1_024 ? `${message.slice(0, 1_023)}…` : message;
 }
 
-function some(count: number, what: string): string {
-  return `${count} ${what}${count === 1 ? '' : 's'}`;
+export function some(count: number, what: string): string {
+  return `${count.toLocaleString('en')} ${what}${count === 1 ? '' : 's'}`;
 }
 
 function yes(reason: string, message: string): Verdict {

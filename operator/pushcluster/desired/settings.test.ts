@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { Settings } from '@pushcluster/protocol/settings.ts';
 import { parseSettings } from '@pushcluster/runtime/settings.ts';
 import { clusterOf } from './fixture.ts';
+import { DRAIN_FILE } from './names.ts';
 import {
   gatewaySettings,
   leavesWithin,
@@ -28,7 +29,7 @@ describe('the settings files', () => {
 
   it('have the defaults of the settings, where the cluster says nothing', () => {
     const { gateway, rooms, auth } = files(clusterOf({ gateway: { resources: {} } })).gateway;
-    const fallback = Settings.parse({});
+    const fallback = Settings.parse({ gateway: { drain: { file: DRAIN_FILE } } });
     assert.deepEqual(
       { gateway, rooms, auth },
       { gateway: fallback.gateway, rooms: fallback.rooms, auth: fallback.auth },
@@ -47,6 +48,7 @@ describe('the settings files', () => {
       'drain',
       'forwardedHeaders',
       'proxyProtocol',
+      'rebalance',
       'rooms',
       'shards',
       'slowConsumer',

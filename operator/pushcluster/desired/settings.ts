@@ -9,7 +9,7 @@ import { busSettings } from './bus.ts';
 import type { DesiredObject } from './context.ts';
 import { metadataOf } from './metadata.ts';
 import { apiKeys, JWT_SECRET_FILE, TLS_FILES } from './mounts.ts';
-import { KEYS_FOLDER, names } from './names.ts';
+import { DRAIN_FILE, KEYS_FOLDER, names } from './names.ts';
 import { amountOf } from './quantity.ts';
 
 type Input = z.input<typeof Settings>;
@@ -25,11 +25,18 @@ export function settingsConfigMap(cluster: PushCluster): V1ConfigMap & DesiredOb
     apiVersion: 'v1',
     kind: 'ConfigMap',
     metadata: metadataOf(cluster, names(cluster).settings, undefined),
-    data: {
-      'gateway.yaml': stringify(gatewaySettings(cluster)),
-      'logic.yaml': stringify(logicSettings(cluster)),
-    },
+    data: { 'gateway.yaml': settingsText(cluster, 'gateway'), 'logic.yaml': settingsText(cluster, 'logic') },
   };
+}
+
+/** The settings file of a role. With another `generation` it says the same, and takes effect alike. */
+export function settingsText(
+  cluster: PushCluster,
+  role: 'gateway' | 'logic',
+  generation = cluster.metadata.generation,
+): string {
+  const settings = role === 'gateway' ? gatewaySettings(cluster) : logicSettings(cluster);
+  return stringify({ ...settings, generation });
 }
 
 /**
@@ -62,6 +69,15 @@ export function leavesWithin(cluster: PushCluster, role: 'gateway' | 'logic'): n
   return settle + timeout;
 }
 
+/**
+ * How long a gateway accepts while it drains, and how long it drains after that, milliseconds.
+ * @throws UnusableSettings
+ */
+export function drainOf(cluster: PushCluster): { settle: number; timeout: number } {
+  const { settle, timeout } = parsed(gatewaySettings(cluster)).gateway.drain;
+  return { settle, timeout };
+}
+
 /** The settings file of gateways: only what the cluster says, so that pods of an older version know every key. */
 export function gatewaySettings(cluster: PushCluster): Input {
   const { gateway, rooms, auth } = cluster.spec;
@@ -74,7 +90,8 @@ export function gatewaySettings(cluster: PushCluster): Input {
       rooms: gateway.rooms,
       batching: gateway.batching,
       slowConsumer: gateway.slowConsumer,
-      drain: gateway.drain,
+      drain: { ...gateway.drain, file: DRAIN_FILE },
+      rebalance: gateway.rebalance,
       proxyProtocol: gateway.service.proxyProtocol,
       forwardedHeaders: gateway.service.forwardedHeaders,
       ...(gateway.service.tls === undefined ? {} : { tls: TLS_FILES }),

@@ -1,0 +1,120 @@
+import { z } from 'zod';
+import type { Poller } from '../gateways/poller.ts';
+import type { KubeObject } from '../kube/objects.ts';
+import { CLUSTER_LABEL, DRAIN_ANNOTATION, SERVING_LABEL } from './desired/names.ts';
+import type { Fleet, GatewayPod, PodState } from './scale.ts';
+
+/** Of pods of one ReplicaSet, those with the lowest go first. */
+const DELETION_COST_ANNOTATION = 'controller.kubernetes.io/pod-deletion-cost';
+const REVISION_ANNOTATION = 'deployment.kubernetes.io/revision';
+const HASH_LABEL = 'pod-template-hash';
+
+/** What pods say of themselves: a Poller. */
+export type Readings = Pick<Poller, 'freshReading' | 'reading' | 'failure'>;
+
+const Pod = z.object({
+  status: z
+    .object({
+      phase: z.string().default('Pending'),
+      conditions: z.array(z.object({ type: z.string(), status: z.string() })).default([]),
+      containerStatuses: z.array(z.object({ state: z.record(z.string(), z.unknown()).default({}) })).default([]),
+    })
+    .prefault({}),
+});
+const Deployment = z.object({
+  spec: z.object({ replicas: z.number().int() }),
+  status: z.object({ observedGeneration: z.number().int().default(0) }).prefault({}),
+});
+
+/** The gateways of a cluster, from its Deployment, the ReplicaSets of that, and the pods. */
+export function fleetOf(
+  deployment: KubeObject | undefined,
+  replicaSets: Iterable<KubeObject>,
+  pods: Iterable<KubeObject>,
+  readings: Readings,
+): Fleet {
+  if (!deployment) return { pods: [], replicas: undefined, isSettled: false };
+  const { spec, status } = Deployment.parse(deployment);
+  const { uid, generation = 0, annotations } = deployment.metadata;
+  const newest = [...replicaSets].find(
+    ({ metadata }) =>
+      (metadata.ownerReferences ?? []).some((owner) => owner.uid === uid) &&
+      metadata.annotations?.[REVISION_ANNOTATION] === annotations?.[REVISION_ANNOTATION],
+  );
+  const hash = newest?.metadata.labels?.[HASH_LABEL];
+  return {
+    pods: [...pods].filter(isActive).map((pod) => gatewayPod(pod, hash, readings)),
+    replicas: spec.replicas,
+    isSettled: hash !== undefined && status.observedGeneration >= generation,
+  };
+}
+
+/** Neither over nor told to end: those that a ReplicaSet counts. */
+function isActive(pod: KubeObject): boolean {
+  const { phase } = statusOf(pod);
+  return !pod.metadata.deletionTimestamp && phase !== 'Succeeded' && phase !== 'Failed';
+}
+
+function gatewayPod(pod: KubeObject, hash: string | undefined, readings: Readings): GatewayPod {
+  const { uid = '', name, labels = {}, annotations = {} } = pod.metadata;
+  const drain = annotations[DRAIN_ANNOTATION];
+  const cost = annotations[DELETION_COST_ANNOTATION];
+  const reading = readings.freshReading(uid);
+  const connections = reading?.status.connections;
+  return {
+    uid,
+    name,
+    isCurrent: labels[HASH_LABEL] === hash,
+    isReady: isReady(pod),
+    state: stateOf(pod),
+    isServing: labels[SERVING_LABEL] === 'true',
+    // What is no time counts as one that has not begun: nothing is removed by it.
+    drainSince: drain ? Date.parse(drain) || Number.POSITIVE_INFINITY : undefined,
+    deletionCost: cost === undefined ? undefined : Number(cost),
+    counted: reading && connections !== undefined ? { connections, at: reading.at } : undefined,
+    isAsked: readings.reading(uid) !== undefined || readings.failure(uid) !== undefined,
+  };
+}
+
+/** JSON merge patch of a pod's metadata that makes it be so. */
+export function podPatch(before: PodState, { isServing, drainSince, deletionCost }: PodState): object {
+  const annotations: Record<string, string | null> = {};
+  if (drainSince !== before.drainSince)
+    annotations[DRAIN_ANNOTATION] = drainSince === undefined ? null : new Date(drainSince).toISOString();
+  if (deletionCost !== before.deletionCost)
+    annotations[DELETION_COST_ANNOTATION] = deletionCost === undefined ? null : String(deletionCost);
+  return { labels: { [SERVING_LABEL]: String(isServing) }, annotations };
+}
+
+/** What of a pod is looked at: a change of anything else is nobody's concern. */
+export function looksOf(pod: KubeObject): string {
+  const { deletionTimestamp, labels, annotations } = pod.metadata;
+  const told = [labels?.[SERVING_LABEL], annotations?.[DRAIN_ANNOTATION], annotations?.[DELETION_COST_ANNOTATION]];
+  return JSON.stringify([deletionTimestamp, ...told, statusOf(pod).phase, isReady(pod), stateOf(pod)]);
+}
+
+/** `namespace/name` of the PushCluster that a pod is of. */
+export function clusterOf({ metadata: { namespace, labels } }: KubeObject): string | undefined {
+  const name = labels?.[CLUSTER_LABEL];
+  return name === undefined ? undefined : `${namespace}/${name}`;
+}
+
+/** It drains, or was told to end. */
+export function isLeaving({ metadata: { deletionTimestamp, annotations } }: KubeObject): boolean {
+  return deletionTimestamp !== undefined || Boolean(annotations?.[DRAIN_ANNOTATION]);
+}
+
+export function isReady(pod: KubeObject): boolean {
+  return statusOf(pod).conditions.some(({ type, status }) => type === 'Ready' && status === 'True');
+}
+
+function stateOf(pod: KubeObject): GatewayPod['state'] {
+  const { phase, containerStatuses } = statusOf(pod);
+  if (phase === 'Pending') return 'pending';
+  const isStopped = containerStatuses.length > 0 && containerStatuses.every(({ state }) => !('running' in state));
+  return isStopped ? 'stopped' : 'running';
+}
+
+function statusOf(pod: KubeObject): z.infer<typeof Pod>['status'] {
+  return Pod.parse(pod).status;
+}

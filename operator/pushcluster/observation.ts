@@ -1,0 +1,100 @@
+import { createHash } from 'node:crypto';
+import type { PushCluster } from '../api/pushCluster.ts';
+import type { Images } from './desired/context.ts';
+import { selectorLabels } from './desired/names.ts';
+import { settingsText } from './desired/settings.ts';
+import type { Readings } from './fleet.ts';
+import type { View } from './observe.ts';
+import { type ReportedPod, type Reports, reportsOf } from './reports.ts';
+import type { Fleet, Plan } from './scale.ts';
+import { COARSE_MS, coarseConnections, coarsePressure, type Observed, type Problem } from './status.ts';
+
+/** How often the connections of what drains are told anew, milliseconds. */
+const LEFT_MS = 10_000;
+
+/** What the pods of a cluster say of themselves. */
+export function reports(view: View, cluster: PushCluster, fleet: Fleet, readings: Readings): Reports {
+  const current = new Map(fleet.pods.map((pod) => [pod.uid, pod]));
+  const isLogicCurrent = view.isLogicCurrent(cluster);
+  const pods: ReportedPod[] = [];
+  for (const pod of view.pods(cluster, 'gateway')) {
+    const known = current.get(pod.metadata.uid ?? '');
+    const isLeaving = known === undefined || known.drainSince !== undefined;
+    pods.push({ pod, role: 'gateway', isLeaving, isCurrent: fleet.isSettled && known?.isCurrent === true });
+  }
+  for (const pod of view.pods(cluster, 'logic')) {
+    const isLeaving = pod.metadata.deletionTimestamp !== undefined;
+    pods.push({ pod, role: 'logic', isLeaving, isCurrent: isLogicCurrent });
+  }
+  const files = new Map<string, string>();
+  return reportsOf(pods, readings, {
+    maxConnections: cluster.spec.gateway.connections.max,
+    settingsFile: (role, generation) => {
+      const id = `${role} ${generation}`;
+      const hash = files.get(id) ?? sha256(settingsText(cluster, role, generation));
+      files.set(id, hash);
+      return hash;
+    },
+  });
+}
+
+/** What is shown of numbers that never rest, and since when: milliseconds by a clock that never goes back. */
+export type Shown = {
+  at: number;
+  connections: number | undefined;
+  fullest: Reports['fullest'];
+  leftAt: number;
+  left: number | undefined;
+};
+
+/** What to show now. */
+export function shown(before: Shown | undefined, { connections, fullest, left }: Reports, now: number): Shown {
+  const pressure = coarsePressure(fullest);
+  const isLeftDue = !before || now - before.leftAt >= LEFT_MS || (left ?? 0) === 0 || before.left === undefined;
+  const drain = isLeftDue ? { leftAt: now, left } : { leftAt: before.leftAt, left: before.left };
+  if (!before || before.connections === undefined || connections === undefined)
+    return { at: now, connections, fullest: pressure, ...drain };
+  const age = now - before.at;
+  const count = coarseConnections({ connections: before.connections, age }, connections);
+  const isFuller = age >= COARSE_MS && pressure?.share !== before.fullest?.share;
+  if (count === before.connections && !isFuller) return { ...before, ...drain };
+  return { at: now, connections: count, fullest: pressure, ...drain };
+}
+
+/** All that the status tells of. */
+export function observation(
+  view: View,
+  cluster: PushCluster,
+  images: Images,
+  found: { fleet: Fleet; planned: Plan; reports: Reports; shown: Shown; problems: readonly Problem[] },
+): Observed {
+  const { fleet, planned, reports, shown } = found;
+  const serving = fleet.pods.filter(({ drainSince }) => drainSince === undefined);
+  const ready = serving.filter(({ isReady }) => isReady);
+  const draining = fleet.pods.length - serving.length;
+  const ending = [...view.pods(cluster, 'gateway')].filter(({ metadata }) => metadata.deletionTimestamp).length;
+  return {
+    ...view.observed(cluster, images),
+    gateway: {
+      wanted: cluster.spec.gateway.replicas,
+      ready: ready.length,
+      current: fleet.isSettled ? ready.filter(({ isCurrent }) => isCurrent).length : 0,
+      replicas: Math.max(0, planned.replicas - draining),
+      draining: draining + ending,
+      left: shown.left,
+      connections: shown.connections,
+      // All of them, those too that the Service may not choose: an HPA that does not see what draining or over-full
+      // gateways hold asks for too few.
+      selector: Object.entries(selectorLabels(cluster, 'gateway'))
+        .map(([name, value]) => `${name}=${value}`)
+        .join(','),
+    },
+    scaling: planned,
+    reports: { ...reports, fullest: shown.fullest },
+    problems: [...found.problems, ...view.refusedPods(cluster)],
+  };
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}

@@ -1,0 +1,74 @@
+import type { Pressure } from '@pushcluster/protocol/podStatus.ts';
+import type { KubeObject } from '../kube/objects.ts';
+import type { Readings } from './fleet.ts';
+import { isReady } from './fleet.ts';
+import type { SettingsRefusal } from './status.ts';
+
+/** What the pods of a cluster say of themselves, taken together. */
+export type Reports = {
+  /** Of all gateways that say so; undefined where none does. */
+  connections: number | undefined;
+  /** Connections of gateways that drain. */
+  left: number | undefined;
+  refusals: readonly SettingsRefusal[];
+  fdLimits: readonly { pod: string; limit: number; wanted: number }[];
+  /** Pods that run other settings than the newest, and say nothing against them. */
+  behind: readonly { uid: string; pod: string }[];
+  /** Pods that are ready and don't answer, and why. */
+  silent: readonly { pod: string; why: string }[];
+  /** The gateway that is nearest to where it refuses new connections. */
+  fullest: { pod: string; what: keyof Pressure; share: number } | undefined;
+};
+
+export type ReportedPod = {
+  pod: KubeObject;
+  role: 'gateway' | 'logic';
+  /** It drains, or was told to end. */
+  isLeaving: boolean;
+  /** Of the template that is wanted now: others are on their way out, and needn't understand new settings. */
+  isCurrent: boolean;
+};
+
+export type ReportsWanted = {
+  /** gateway.connections.max; 0: as many as descriptors allow. */
+  maxConnections: number;
+  /** Hash of the settings file that a pod should run, were it of this generation. */
+  settingsFile: (role: 'gateway' | 'logic', generation: number) => string;
+};
+
+/** @param readings what each pod said last */
+export function reportsOf(pods: Iterable<ReportedPod>, readings: Readings, wanted: ReportsWanted): Reports {
+  let connections: number | undefined;
+  let left: number | undefined;
+  const refusals: SettingsRefusal[] = [];
+  const fdLimits: Reports['fdLimits'][number][] = [];
+  const behind: Reports['behind'][number][] = [];
+  const silent: Reports['silent'][number][] = [];
+  let fullest: Reports['fullest'];
+  for (const { pod, role, isLeaving, isCurrent } of pods) {
+    const { uid = '', name } = pod.metadata;
+    const reading = readings.freshReading(uid);
+    if (!reading) {
+      const why = readings.failure(uid);
+      if (why !== undefined && isReady(pod) && !isLeaving) silent.push({ pod: name, why });
+      continue;
+    }
+    const { status } = reading;
+    if (status.connections !== undefined) {
+      connections = (connections ?? 0) + status.connections;
+      if (isLeaving) left = (left ?? 0) + status.connections;
+    }
+    if (isLeaving || !isCurrent) continue;
+    const { refused, file, generation } = status.settings;
+    if (refused !== undefined) refusals.push({ pod: name, message: refused });
+    else if (file !== wanted.settingsFile(role, generation)) behind.push({ uid, pod: name });
+    if (role === 'gateway' && status.fds.limit < wanted.maxConnections)
+      fdLimits.push({ pod: name, limit: status.fds.limit, wanted: wanted.maxConnections });
+    for (const what of ['memory', 'fds', 'loop'] as const) {
+      const share = status.pressure[what];
+      if (role === 'gateway' && share !== undefined && share > (fullest?.share ?? 0))
+        fullest = { pod: name, what, share };
+    }
+  }
+  return { connections, left, refusals, fdLimits, behind, silent, fullest };
+}
