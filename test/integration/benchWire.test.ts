@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFile, execFileSync, spawnSync } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { test } from 'node:test';
@@ -19,7 +19,6 @@ const problem = wireProblem();
 test('a played wire carries what is sent over it, no faster than 10 Gbit/s, and leaves nothing behind', {
   skip: problem ?? false,
 }, async () => {
-  const before = execFileSync('ip', ['-o', 'link'], { encoding: 'utf8' }).split('\n').length;
   const wire = await Wire.lay();
   try {
     const server = createServer((socket) => socket.on('error', () => {}).end(Buffer.alloc(BYTES)));
@@ -37,7 +36,5 @@ test('a played wire carries what is sent over it, no faster than 10 Gbit/s, and 
   } finally {
     wire.cut();
   }
-  const left = execFileSync('ip', ['-o', 'link'], { encoding: 'utf8' }).split('\n').length;
-  assert.equal(left, before);
-  assert.notEqual(spawnSync('tc', ['qdisc', 'show', 'dev', 'pcwire0']).status, 0);
+  assert.match(spawnSync('ip', ['link', 'show', 'pcwire0'], { encoding: 'utf8' }).stderr, /does not exist/);
 });
