@@ -83,20 +83,31 @@ describe('the gateway Deployment', () => {
   });
 
   it('spreads gateways over nodes and zones, those of one template among themselves', () => {
-    const constraints = pod().topologySpreadConstraints ?? [];
+    const { topologySpreadConstraints = [], affinity } = pod();
     assert.deepEqual(
-      constraints.map(({ topologyKey }) => topologyKey),
-      ['kubernetes.io/hostname', 'topology.kubernetes.io/zone'],
+      topologySpreadConstraints.map(({ topologyKey, whenUnsatisfiable, matchLabelKeys }) => ({
+        topologyKey,
+        whenUnsatisfiable,
+        matchLabelKeys,
+      })),
+      [
+        {
+          topologyKey: 'kubernetes.io/hostname',
+          whenUnsatisfiable: 'ScheduleAnyway',
+          matchLabelKeys: ['pod-template-hash'],
+        },
+      ],
     );
-    for (const { whenUnsatisfiable, matchLabelKeys } of constraints) {
-      assert.equal(whenUnsatisfiable, 'ScheduleAnyway');
-      assert.deepEqual(matchLabelKeys, ['pod-template-hash']);
-    }
+    const [preferred] = affinity?.podAntiAffinity?.preferredDuringSchedulingIgnoredDuringExecution ?? [];
+    assert.equal(preferred?.podAffinityTerm.topologyKey, 'topology.kubernetes.io/zone');
+    assert.deepEqual(preferred?.podAffinityTerm.matchLabelKeys, ['pod-template-hash']);
   });
 
   it('takes the spreading that is given, and gives it the selector that is left out', () => {
     const given = { maxSkew: 2, topologyKey: 'rack', whenUnsatisfiable: 'DoNotSchedule' } as const;
-    const [constraint] = pod({ placement: { topologySpreadConstraints: [given] } }).topologySpreadConstraints ?? [];
+    const { topologySpreadConstraints = [], affinity } = pod({ placement: { topologySpreadConstraints: [given] } });
+    const [constraint] = topologySpreadConstraints;
+    assert.equal(affinity, undefined);
     assert.equal(constraint?.maxSkew, 2);
     assert.equal(constraint?.labelSelector?.matchLabels?.['app.kubernetes.io/component'], 'gateway');
   });

@@ -1,4 +1,4 @@
-import type { V1Container, V1PodTemplateSpec, V1TopologySpreadConstraint } from '@kubernetes/client-node';
+import type { V1Container, V1PodSpec, V1PodTemplateSpec } from '@kubernetes/client-node';
 import type { PushCluster, Spec } from '../../api/pushCluster.ts';
 import type { Mounts } from './mounts.ts';
 import { labels, type Role, selectorLabels } from './names.ts';
@@ -79,33 +79,40 @@ export function probes(port: number, live: string, ready: string): Probes {
 }
 
 function placementOf(cluster: PushCluster, role: Role, placement: PodOptions['placement']) {
-  const { nodeSelector, tolerations, affinity, priorityClassName } = placement ?? {};
+  const { nodeSelector, tolerations, affinity, topologySpreadConstraints, priorityClassName } = placement ?? {};
+  const labelSelector = { matchLabels: selectorLabels(cluster, role) };
   return {
     ...(nodeSelector && Object.keys(nodeSelector).length > 0 ? { nodeSelector } : {}),
     ...(tolerations && tolerations.length > 0 ? { tolerations } : {}),
-    ...(affinity ? { affinity } : {}),
     ...(priorityClassName === undefined ? {} : { priorityClassName }),
-    topologySpreadConstraints: spread(cluster, role, placement?.topologySpreadConstraints),
+    ...(topologySpreadConstraints
+      ? { topologySpreadConstraints: topologySpreadConstraints.map((each) => ({ labelSelector, ...each })) }
+      : spread(cluster, role)),
+    ...(affinity ? { affinity } : {}),
   };
 }
 
-function spread(
-  cluster: PushCluster,
-  role: Role,
-  given: Spec['gateway']['placement']['topologySpreadConstraints'],
-): V1TopologySpreadConstraint[] {
-  const labelSelector = { matchLabels: selectorLabels(cluster, role) };
-  if (given) return given.map((constraint) => ({ labelSelector, ...constraint }));
+/**
+ * Over nodes, and over zones where nodes tell theirs. Zones are not a second constraint: the scheduler scores only nodes
+ * that have the labels of all of them, and where none has a zone it would put all pods on one node.
+ */
+function spread(cluster: PushCluster, role: Role): Required<Pick<V1PodSpec, 'topologySpreadConstraints' | 'affinity'>> {
   // The pods of a new template spread among themselves: in a rollout the old ones count for nothing. Servers of NATS,
   // which are replaced one by one, all count.
   const among = role === 'nats' ? {} : { matchLabelKeys: ['pod-template-hash'] };
-  return ['kubernetes.io/hostname', 'topology.kubernetes.io/zone'].map((topologyKey) => ({
-    maxSkew: 1,
-    topologyKey,
-    whenUnsatisfiable: 'ScheduleAnyway',
-    labelSelector,
-    ...among,
-  }));
+  const others = { labelSelector: { matchLabels: selectorLabels(cluster, role) }, ...among };
+  return {
+    topologySpreadConstraints: [
+      { maxSkew: 1, topologyKey: 'kubernetes.io/hostname', whenUnsatisfiable: 'ScheduleAnyway', ...others },
+    ],
+    affinity: {
+      podAntiAffinity: {
+        preferredDuringSchedulingIgnoredDuringExecution: [
+          { weight: 100, podAffinityTerm: { topologyKey: 'topology.kubernetes.io/zone', ...others } },
+        ],
+      },
+    },
+  };
 }
 
 /** Amounts as text, which is how the API server keeps them: 2 and "2" are one. */
