@@ -49,6 +49,12 @@ describe('a PushCluster from nothing', () => {
     await live.apply({});
     await live.whenReady(20_000);
     t.diagnostic(`apply to Ready: ${seconds(Date.now() - began)}`);
+    for (const role of ['gateway', 'logic'] as const)
+      assert.equal(
+        new Set((await live.pods(role)).map(({ node }) => node)).size,
+        2,
+        `${role} pods are spread over nodes`,
+      );
     for (const role of ['gateway', 'logic', 'nats'] as const)
       for (const pod of await live.pods(role)) assert.equal(pod.restarts, 0, `${pod.name} was restarted`);
   });

@@ -145,6 +145,12 @@ export class Live {
     return Connection.open({ host: ip, port: 7_777, form });
   }
 
+  /** Connections that a gateway pod has, by its metrics. */
+  async connections({ ip }: Pod): Promise<number> {
+    const text = await (await fetch(`http://${ip}:9090/metrics`)).text();
+    return Number(/^pushcluster_gateway_connections (\d+)$/m.exec(text)?.[1]);
+  }
+
   /** Pushes as a backend does: by the Service, with the key of the Secret. 503 and lost connections are answers. */
   async push(to: Target, items: readonly string[]): Promise<PushAnswer> {
     const response = await this.ask('/v1/push', `{"to":${JSON.stringify(to)},"items":[${items.join(',')}]}`);

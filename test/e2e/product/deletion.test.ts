@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { apply } from '../../harness/cluster/kubectl.ts';
+import { Live } from '../../harness/cluster/live.ts';
+import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
+import { installChart } from '../../harness/cluster/product.ts';
+import { until } from '../../harness/until.ts';
+
+describe('a PushCluster that is deleted', () => {
+  let cluster: OpenCluster;
+  let live: Live;
+  let key = '';
+  before(async () => {
+    cluster = await openCluster();
+    await installChart(cluster.kubectl, cluster.helm);
+    live = await Live.start(cluster.kubectl, 'deletion', { gateway: { drain: { settle: '0s', timeout: '5s' } } });
+  });
+  after(async () => {
+    await live?.end();
+    await cluster.close();
+  });
+
+  /** Everything in the namespace, of every kind that can be listed there; but events, which tell of what was. */
+  async function everything(): Promise<string[]> {
+    const kinds = (await cluster.kubectl(['api-resources', '--namespaced', '--verbs=list', '-o', 'name']))
+      .split('\n')
+      .filter((kind) => kind !== '' && !kind.startsWith('events') && !kind.endsWith('metrics.k8s.io'));
+    const names = await live.kubectl('get', kinds.join(','), '-o', 'name', '--ignore-not-found');
+    return names
+      .split('\n')
+      .filter((name) => name !== '')
+      .sort();
+  }
+
+  it('takes along all that was made for it, and nothing else', async (t) => {
+    const bystander = {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'bystander', namespace: 'deletion', labels: { 'pushcluster.dev/cluster': 'live' } },
+    };
+    await apply(cluster.kubectl, [bystander]);
+    key = await live.key();
+    const before = await everything();
+    t.diagnostic(`there were ${before.length} objects`);
+    assert.ok(before.length > 30);
+    const began = performance.now();
+    await live.kubectl('delete', 'pushcluster', 'live', '--wait=false');
+    let left: string[] = [];
+    await until(
+      'only what others made is left',
+      async () => {
+        left = await everything();
+        return left.length <= 3;
+      },
+      60_000,
+    ).catch((error: Error) => assert.fail(`${error.message}: ${left.join(' ')}`));
+    t.diagnostic(`gone after ${((performance.now() - began) / 1_000).toFixed(1)} s`);
+    assert.deepEqual(left, ['configmap/bystander', 'configmap/kube-root-ca.crt', 'serviceaccount/default']);
+  });
+
+  it('can be made anew under the same name, with a key of its own', async () => {
+    await live.apply({});
+    await live.whenReady();
+    const again = new Live(cluster.kubectl, 'deletion');
+    assert.notEqual(await again.key(), key);
+    assert.equal((await again.push({ all: true }, ['1'])).status, 202);
+  });
+
+  it('is refused by the API server where it makes no sense, with a message that names the field', async () => {
+    for (const [spec, says] of [
+      [{ gateway: { batching: { maxDelay: '11s' } } }, /gateway\.batching\.maxDelay must be from 0s to 10s/],
+      [{ gateway: { shards: 0 } }, /gateway\.shards must be from 1 to 256, or auto/],
+      [{ auth: { anonymous: false } }, /auth\.anonymous is false but there is no auth\.jwt/],
+    ] as const)
+      await assert.rejects(live.apply(spec), says);
+  });
+});

@@ -1,0 +1,160 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { Audience } from '../../harness/cluster/audience.ts';
+import { Live } from '../../harness/cluster/live.ts';
+import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
+import { installChart } from '../../harness/cluster/product.ts';
+import { type Connection, cutAll, WIRE_FORMS } from '../../harness/connection.ts';
+import { Ledger } from '../../harness/ledger.ts';
+import { until } from '../../harness/until.ts';
+
+describe('pushes through the logic Service', () => {
+  let cluster: OpenCluster;
+  let live: Live;
+  const connections: Connection[] = [];
+  before(async () => {
+    cluster = await openCluster();
+    await installChart(cluster.kubectl, cluster.helm);
+    live = await Live.start(cluster.kubectl, 'pushes', { gateway: { batching: { maxDelay: '200ms' } } });
+  });
+  after(async () => {
+    cutAll(connections);
+    await live?.end();
+    await cluster.close();
+  });
+
+  /** Some of each wire form to each gateway pod, half of them in a room. */
+  async function connect(): Promise<Connection[]> {
+    const made: Connection[] = [];
+    for (const pod of await live.pods('gateway'))
+      for (const form of WIRE_FORMS)
+        for (const room of ['match', undefined]) {
+          const connection = await live.connect(pod, form);
+          connections.push(connection);
+          made.push(connection);
+          if (room !== undefined) await connection.join(room);
+        }
+    return made;
+  }
+
+  it('reach the sockets of every gateway pod, each item once and in order', async (t) => {
+    const audience = await connect();
+    assert.equal(new Set(audience.map(({ peer }) => peer)).size, 2);
+    const ledger = new Ledger();
+    const writers = [ledger.writer('toAll', { all: true }, live), ledger.writer('toRoom', { room: 'match' }, live)];
+    for (let i = 0; i < 20; i++) await Promise.all(writers.map((writer) => writer.push(5)));
+    await ledger.settle(t, audience);
+    const { body } = await live.ask('/v1/stats');
+    t.diagnostic(`stats: ${JSON.stringify(body).slice(0, 200)}`);
+  });
+
+  it('are refused without the key', async () => {
+    const address = await live.kubectl('get', 'service', 'live-logic', '-o', 'jsonpath={.spec.clusterIP}');
+    const response = await fetch(`http://${address}:7799/v1/push`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: '{"to":{"all":true},"items":[1]}',
+    });
+    assert.equal(response.status, 401);
+  });
+
+  it('come to clients of the load balancer, which spreads them over the gateways', async (t) => {
+    const audience = new Audience(await live.address());
+    t.after(() => audience.end());
+    await audience.come({ fans: 20, regulars: 20 });
+    audience.write(live, 100);
+    await until('everyone got items of both', () => audience.fans.every((fan) => fan.got.size === 2), 15_000);
+    await audience.quiet();
+    for (const fan of audience.fans) for (const writer of audience.ledger.writers) assert.equal(fan.missed(writer), 0);
+    assert.deepEqual(audience.codes, {});
+    for (const pod of await live.pods('gateway')) {
+      let count = 0;
+      // Six are there already. Shards tell the hub now and then.
+      await until(`${pod.name} has some of them`, async () => {
+        count = await live.connections(pod);
+        return count > 6;
+      });
+      t.diagnostic(`${pod.name}: ${count} connections`);
+    }
+  });
+
+  it('of which NATS got nothing are told so while its pod is killed; connections stay, and what was lost is told', async (t) => {
+    const audience = await connect();
+    const ledger = new Ledger();
+    const writers = [ledger.writer('outAll', { all: true }, live), ledger.writer('outRoom', { room: 'match' }, live)];
+    for (const writer of writers) await writer.push(3);
+    await live.kubectl('delete', 'pod', 'live-nats-0', '--grace-period=0', '--force', '--wait=false');
+    const began = performance.now();
+    let refused = 0;
+    await until(
+      'pushes are taken again',
+      async () => {
+        const answers = await Promise.all(writers.map((writer) => writer.push(1)));
+        if (answers.some(({ status }) => status !== 202)) refused++;
+        return refused > 0 && answers.every(({ status }) => status === 202);
+      },
+      60_000,
+    );
+    t.diagnostic(`pushes were taken again ${Math.round(performance.now() - began)} ms after NATS was killed`);
+    await until(
+      'both gateways are on the bus again',
+      async () => {
+        const answers = await Promise.all(writers.map((writer) => writer.push(1)));
+        const got = () =>
+          audience.every((connection) =>
+            writers.every(
+              (writer) =>
+                !writer.reaches(connection) ||
+                [...connection.tallies.values()].some(
+                  (tally) => tally.writer === writer.name && tally.numbers.at(-1) === writer.next - 1,
+                ),
+            ),
+          );
+        return (
+          answers.every(({ status }) => status === 202) &&
+          (await until('items come', got, 2_000).then(
+            () => true,
+            () => false,
+          ))
+        );
+      },
+      60_000,
+    );
+    await ledger.settle(t, audience, { lossy: true });
+    for (const { closed } of audience) assert.equal(closed, undefined);
+    await live.whenReady(30_000);
+  });
+
+  it('reach the others while a gateway pod is killed, whose clients come back', async (t) => {
+    const audience = new Audience(await live.address());
+    t.after(() => audience.end());
+    await audience.come({ fans: 20 });
+    const stay = await connect();
+    audience.write(live, 100);
+    const [killed] = await live.pods('gateway');
+    const theirs = stay.filter(({ peer }) => peer === killed!.ip);
+    const others = stay.filter(({ peer }) => peer !== killed!.ip);
+    await live.kubectl('delete', 'pod', killed!.name, '--grace-period=0', '--force', '--wait=false');
+    await until('its connections are cut', () => theirs.every(({ closed }) => closed !== undefined), 15_000);
+    await until(
+      'a new one is there',
+      async () => {
+        const pods = await live.pods('gateway');
+        return pods.length === 2 && pods.every(({ uid, ready }) => ready && uid !== killed!.uid);
+      },
+      30_000,
+    );
+    await until('all clients are back', () => audience.fans.every((fan) => fan.isOpen), 30_000);
+    await audience.quiet();
+    for (const fan of audience.fans)
+      for (const writer of audience.ledger.writers) assert.equal(fan.got.get(writer.name)?.at(-1), writer.next - 1);
+    await audience.ledger.settle(
+      t,
+      others.filter((connection) => connection.rooms.has('match') || connection.rooms.size === 0),
+    );
+    for (const { closed } of others) assert.equal(closed, undefined);
+    t.diagnostic(
+      `of 20 clients by the load balancer ${audience.fans.filter(({ closes }) => closes.length > 0).length} had to come back`,
+    );
+  });
+});

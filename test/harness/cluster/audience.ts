@@ -1,0 +1,200 @@
+import { setTimeout } from 'node:timers/promises';
+import { PushClient } from '@pushcluster/client/pushClient.ts';
+import { WebSocket } from 'ws';
+import { z } from 'zod';
+import { Connection } from '../connection.ts';
+import { Ledger, type Place, type Pushes, type Writer } from '../ledger.ts';
+import { until } from '../until.ts';
+
+/** Where clients connect: each connection through it may end at another gateway. */
+export type Address = { host: string; port: number };
+export type End = { code: number; reason: string; at: number };
+
+const Marked = z.object({ w: z.string(), n: z.number() });
+/** As go-push clients do, some come back at once, some a little later. */
+const COME_BACK_MS = 1_000;
+
+/** A client with the SDK, in one room. */
+export class Fan {
+  readonly push: PushClient;
+  /** Numbers of items by their writer, as they came. */
+  readonly got = new Map<string, number[]>();
+  /** When gateways asked it to move, milliseconds of performance.now(). */
+  readonly asked: number[] = [];
+  /** Connections that it lost before it had another. */
+  readonly closes: End[] = [];
+  moved = 0;
+  /** Items that it was told to have missed. */
+  told = 0;
+
+  constructor({ host, port }: Address, room: string) {
+    // The type of `ws` has more of everything.
+    const options = { WebSocket: WebSocket as never, backoff: { base: 100 } };
+    this.push = new PushClient(`ws://${host}:${port}/connect`, options);
+    for (const stream of [this.push.join(room), this.push.all])
+      stream.on('item', (item) => {
+        const { w, n } = Marked.parse(item);
+        const numbers = this.got.get(w) ?? [];
+        this.got.set(w, numbers);
+        numbers.push(n);
+      });
+    this.push.on('moved', () => this.moved++);
+    this.push.on('close', ({ code, reason }) => this.closes.push({ code, reason, at: performance.now() }));
+    this.push.on('lagged', ({ dropped }) => {
+      this.told += dropped;
+    });
+    this.push.on('frame', ({ text }) => {
+      if (text.startsWith('{"type":"RECONNECT"')) this.asked.push(performance.now());
+    });
+  }
+
+  get isOpen(): boolean {
+    return this.push.state === 'open' || this.push.state === 'moving';
+  }
+
+  /** What it lacks of a writer between the first item that it got and the writer's last. */
+  missed(writer: Writer): number {
+    const numbers = this.got.get(writer.name) ?? [];
+    const [first] = numbers;
+    return first === undefined ? writer.next - 1 : writer.next - first - numbers.length;
+  }
+}
+
+/** A client without a subprotocol that joins a room and comes back when it is closed, as go-push's do. */
+export class Regular {
+  readonly connections: Connection[] = [];
+  readonly #address: Address;
+  readonly #room: string;
+  #isEnding = false;
+
+  constructor(address: Address, room: string) {
+    this.#address = address;
+    this.#room = room;
+  }
+
+  get current(): Connection | undefined {
+    return this.connections.at(-1);
+  }
+
+  get isOpen(): boolean {
+    return this.current !== undefined && this.current.closed === undefined;
+  }
+
+  /** Ends of connections that it did not end itself. */
+  get ends(): End[] {
+    return this.connections.flatMap(({ closing }) => (closing && !this.#isEnding ? [closing] : []));
+  }
+
+  async come(): Promise<void> {
+    const connection = await Connection.open({ ...this.#address, form: 'plain' });
+    await connection.join(this.#room);
+    this.connections.push(connection);
+    void connection.ended(3_600_000).then(async () => {
+      while (!this.#isEnding) {
+        await setTimeout(Math.random() * COME_BACK_MS);
+        if (
+          await this.come().then(
+            () => true,
+            () => false,
+          )
+        )
+          return;
+      }
+    });
+  }
+
+  end(): void {
+    this.#isEnding = true;
+    this.current?.cut();
+  }
+}
+
+/** Many clients at one address, and what is written for them meanwhile. */
+export class Audience {
+  readonly fans: Fan[] = [];
+  readonly regulars: Regular[] = [];
+  readonly ledger = new Ledger();
+  readonly #address: Address;
+  readonly #room: string;
+  readonly #stop = new AbortController();
+  #writing: Promise<unknown> = Promise.resolve();
+
+  constructor(address: Address, room = 'match') {
+    this.#address = address;
+    this.#room = room;
+  }
+
+  /** Brings more clients, a hundred at a time; resolves when all are connected and in the room. */
+  async come({ fans = 0, regulars = 0 }: { fans?: number; regulars?: number }): Promise<void> {
+    for (let left = regulars; left > 0; left -= 100) {
+      const more = Array.from({ length: Math.min(100, left) }, () => new Regular(this.#address, this.#room));
+      await Promise.all(more.map((each) => each.come()));
+      this.regulars.push(...more);
+    }
+    for (let left = fans; left > 0; left -= 100) {
+      const more = Array.from({ length: Math.min(100, left) }, () => new Fan(this.#address, this.#room));
+      this.fans.push(...more);
+      await Promise.all(more.map((fan) => fan.push.join(this.#room).joined));
+    }
+  }
+
+  /** Writes to the room and to all, an item each every `every` milliseconds, until `quiet`. */
+  write(logic: Pushes, every = 250): void {
+    const places: Place[] = [{ room: this.#room }, { all: true }];
+    const writers = places.map((place, index) => this.ledger.writer(`w${index}`, place, logic));
+    const { signal } = this.#stop;
+    this.#writing = Promise.all(
+      writers.map(async (writer) => {
+        while (!signal.aborted) {
+          await writer.push(1);
+          await setTimeout(every, undefined, { signal }).catch(() => {});
+        }
+      }),
+    );
+  }
+
+  /** Writes no more, and waits until the last items have come to everyone who is connected. */
+  async quiet(): Promise<void> {
+    this.#stop.abort();
+    await this.#writing;
+    const { writers } = this.ledger;
+    for (const writer of writers) await writer.push(1);
+    await until(
+      'the last items came',
+      () => this.fans.every((fan) => writers.every((writer) => fan.got.get(writer.name)?.at(-1) === writer.next - 1)),
+      15_000,
+    ).catch(() => {});
+  }
+
+  /** When clients were asked or made to move, in order; milliseconds of performance.now(). */
+  get moves(): number[] {
+    const asked = this.fans.flatMap((fan) => fan.asked);
+    const closed = this.regulars.flatMap(({ ends }) => ends.map(({ at }) => at));
+    return [...asked, ...closed].sort((a, b) => a - b);
+  }
+
+  /** Codes with which connections ended that their clients did not end, and how often. */
+  get codes(): Record<number, number> {
+    const counts: Record<number, number> = {};
+    const ends = [...this.fans.flatMap(({ closes }) => closes), ...this.regulars.flatMap(({ ends }) => ends)];
+    for (const { code } of ends) counts[code] = (counts[code] ?? 0) + 1;
+    return counts;
+  }
+
+  end(): void {
+    this.#stop.abort();
+    for (const fan of this.fans) fan.push.close();
+    for (const regular of this.regulars) regular.end();
+  }
+}
+
+/** The most events in any one second. */
+export function busiestSecond(times: readonly number[]): number {
+  let first = 0;
+  let most = 0;
+  for (const [index, at] of times.entries()) {
+    while (at - times[first]! >= 1_000) first++;
+    most = Math.max(most, index - first + 1);
+  }
+  return most;
+}
