@@ -1,3 +1,5 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { simulate } from './simulation.ts';
 
@@ -6,6 +8,8 @@ import { simulate } from './simulation.ts';
 export const MEASURED_ROLLOUT = 'bench-results/rollout.json';
 
 export const Rollout = z.strictObject({
+  /** Of processes on one machine, or of pods. */
+  where: z.enum(['processes', 'kubernetes']),
   connections: z.number().int().positive(),
   /** drain.rate, connections a second of the whole cluster. */
   rate: z.number().positive(),
@@ -34,6 +38,15 @@ export function parseRollout(text: string): Rollout {
   return Rollout.parse(JSON.parse(text));
 }
 
+/** Keeps a measurement for `make simulate`; returns it whole. */
+export function keepRollout(measured: z.input<typeof Rollout>): Rollout {
+  const rollout = Rollout.parse(measured);
+  const file = join(import.meta.dirname, '../..', MEASURED_ROLLOUT);
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, `${JSON.stringify(rollout, null, 2)}\n`);
+  return rollout;
+}
+
 export type Comparison = { text: string; seconds: number; busiestSecond: number; apart: number };
 
 /** What the simulation says of the rollout that was measured. */
@@ -55,7 +68,7 @@ export function compared(measured: Rollout): Comparison {
   );
   const apart = result.recovered / measured.durationSeconds - 1;
   const text =
-    `A measured rollout of ${measured.connections} connections on ${measured.pods} gateways at ${measured.rate} a second took ` +
+    `A rollout that was measured (${measured.where}), of ${measured.connections} connections on ${measured.pods} gateways at ${measured.rate} a second, took ` +
     `${measured.durationSeconds.toFixed(1)} s (busiest second ${measured.busiestSecond}), simulated ${result.recovered.toFixed(1)} s ` +
     `(${result.busiestSecond}): ${(100 * apart).toFixed(1)} % apart.`;
   return { text, seconds: result.recovered, busiestSecond: result.busiestSecond, apart };

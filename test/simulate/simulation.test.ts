@@ -131,6 +131,7 @@ describe('a measured rollout', () => {
   it('is compared with a simulated one of the same size', () => {
     // As the bench's drain: 10,000 at 200 a second after 5 s of settle, by close code.
     const measured = Rollout.parse({
+      where: 'processes',
       connections: 10_000,
       rate: 200,
       pods: 1,

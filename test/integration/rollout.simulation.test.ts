@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect, createServer, type Socket } from 'node:net';
+import { describe, it, type TestContext } from 'node:test';
+import { PushClient } from '@pushcluster/client/index.ts';
+import { startNatsServer } from '../harness/natsServer.ts';
+import { type GatewayProcess, startGateway, startLogic } from '../harness/processes.ts';
+import { until } from '../harness/until.ts';
+import { compared, keepRollout, TOLERANCE } from '../simulate/rollout.ts';
+
+const CONNECTIONS = 400;
+const RATE = 40;
+const SETTLE_S = 1;
+const TIMEOUT_S = 60;
+
+describe('a rollout of real gateways with real SDK clients', () => {
+  it('takes as long as the simulation says, at its pace, and nobody misses anything', async (t) => {
+    const nats = await startNatsServer();
+    t.after(() => nats.stop());
+    const logic = await startLogic({ nats: [nats.url] });
+    t.after(() => logic.stop());
+    const old = await Promise.all([gateway(t, nats.url), gateway(t, nats.url)]);
+    const fresh = await Promise.all([gateway(t, nats.url), gateway(t, nats.url)]);
+    const service = await startService(t, portsOf(old));
+    const people = await Promise.all(Array.from({ length: CONNECTIONS }, () => Person.arrive(t, service.url)));
+    await until('the old gateways count them', async () => (await total(old)) === CONNECTIONS);
+
+    let pushed = 0;
+    const push = async () => assert.equal((await logic.push({ room: 'r' }, [String(++pushed)])).status, 202);
+    await push();
+    service.ports = portsOf(fresh);
+    const began = performance.now();
+    for (const each of old) each.signal('SIGTERM');
+    const gone = Promise.all(old.map(({ exit }) => exit));
+    let over = false;
+    void gone.then(() => {
+      over = true;
+    });
+    // A push now and then, all the way through.
+    await until(
+      'the old gateways are gone',
+      async () => {
+        await push();
+        return over;
+      },
+      TIMEOUT_S * 1_000,
+    );
+    const exits = await gone;
+    assert.ok(exits.every(({ code }) => code === 0));
+    await push();
+
+    const asked = people.flatMap(({ movedAt }) => movedAt);
+    const measured = keepRollout({
+      where: 'processes',
+      connections: CONNECTIONS,
+      rate: RATE,
+      pods: old.length,
+      durationSeconds: (Math.max(...exits.map(({ at }) => at)) - began) / 1_000,
+      busiestSecond: busiest(asked, 1_000),
+      settleSeconds: SETTLE_S,
+      timeoutSeconds: TIMEOUT_S,
+    });
+    const comparison = compared(measured);
+    t.diagnostic(comparison.text);
+    assert.ok(Math.abs(comparison.apart) <= TOLERANCE, comparison.text);
+    // Over five seconds, since a machine that is busy with other work hands over late what came on time.
+    const pace = busiest(asked, 5_000) / 5;
+    t.diagnostic(`${pace} a second over the busiest five seconds`);
+    assert.ok(Math.abs(comparison.busiestSecond / pace - 1) <= TOLERANCE, `${pace} a second were asked to move`);
+
+    // As it says too: moved once each, nobody cut, nothing missed.
+    assert.ok(people.every(({ movedAt, closed }) => movedAt.length === 1 && closed === 0));
+    assert.equal(await total(fresh), CONNECTIONS);
+    await until('everyone has everything', () => people.every(({ got }) => got.length === pushed));
+    for (const { got } of people)
+      assert.deepEqual(
+        got,
+        Array.from({ length: pushed }, (_, i) => i + 1),
+      );
+  });
+});
+
+/** Somebody in the room, by the SDK. */
+class Person {
+  readonly got: number[] = [];
+  /** When asked to move, milliseconds. */
+  readonly movedAt: number[] = [];
+  closed = 0;
+
+  static async arrive(t: TestContext, url: string): Promise<Person> {
+    const person = new Person();
+    const client = new PushClient(url);
+    t.after(() => client.close());
+    client.on('state', (state) => {
+      if (state === 'moving') person.movedAt.push(performance.now());
+    });
+    client.on('close', () => person.closed++);
+    const room = client.join('r');
+    void (async () => {
+      for await (const item of room) person.got.push(Number(item));
+    })();
+    await room.joined;
+    return person;
+  }
+}
+
+async function gateway(t: TestContext, nats: string): Promise<GatewayProcess> {
+  const drain = { rate: RATE, settle: `${SETTLE_S}s`, timeout: `${TIMEOUT_S}s` };
+  const started = await startGateway({ settings: { gateway: { shards: 1, drain } }, nats: [nats] });
+  t.after(async () => {
+    await started.kill();
+    started.folder.remove();
+  });
+  return started;
+}
+
+/** What a Service does: each new connection goes to the next of the ports that it knows then. */
+async function startService(t: TestContext, ports: readonly number[]) {
+  const service = { url: '', ports };
+  const sockets = new Set<Socket>();
+  let next = 0;
+  const server = createServer((client) => {
+    const target = connect({ port: service.ports[next++ % service.ports.length]!, host: '127.0.0.1' });
+    for (const [from, to] of [
+      [client, target],
+      [target, client],
+    ] as const) {
+      sockets.add(from);
+      from.pipe(to);
+      from.on('error', () => to.destroy());
+      from.on('close', () => {
+        sockets.delete(from);
+        to.destroy();
+      });
+    }
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  const address = server.address();
+  assert.ok(address !== null && typeof address === 'object');
+  service.url = `ws://127.0.0.1:${address.port}/connect`;
+  return service;
+}
+
+function portsOf(gateways: readonly GatewayProcess[]): number[] {
+  return gateways.map(({ port }) => port);
+}
+
+async function total(gateways: readonly GatewayProcess[]): Promise<number> {
+  const counts = await Promise.all(gateways.map((each) => each.connections()));
+  return counts.reduce((sum, count) => sum + count, 0);
+}
+
+/** The most of `times` within any `span`, both in milliseconds. */
+function busiest(times: readonly number[], span: number): number {
+  const sorted = times.toSorted((a, b) => a - b);
+  let from = 0;
+  let most = 0;
+  for (const [i, time] of sorted.entries()) {
+    while (sorted[from]! <= time - span) from++;
+    most = Math.max(most, i - from + 1);
+  }
+  return most;
+}
