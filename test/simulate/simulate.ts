@@ -25,6 +25,9 @@ else {
   console.log(`${summary(all)}\n`);
   const measured = join(root, MEASURED_ROLLOUT);
   if (existsSync(measured)) console.log(`${compared(parseRollout(readFileSync(measured, 'utf8'))).text}\n`);
-  else console.log(`No rollout was measured here: ${MEASURED_ROLLOUT} is missing. \`make test\` and \`make e2e\` write it.\n`);
+  else
+    console.log(
+      `No rollout was measured here: ${MEASURED_ROLLOUT} is missing. \`make test\` and \`make e2e\` write it.\n`,
+    );
   for (const run of all) write(join('simulate-results', fileOf(run)), picture(run));
 }
