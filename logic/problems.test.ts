@@ -23,14 +23,14 @@ test('a bus that is away and one that did not confirm are told apart, both to be
     [new BusUnavailable('x'), 'bus_unavailable'],
     [new BusUnconfirmed('x'), 'bus_unconfirmed'],
   ] as const) {
-    const problem = problemOf(error);
+    const problem = problemOf(error, 1_024);
     assert.deepEqual([problem.code, problem.status], [code, 503]);
     assert.match(problem.headers['retry-after'] ?? '', /^[123]$/);
   }
 });
 
 test('an error that nobody expected tells the caller nothing of it', () => {
-  const problem = problemOf(new Error('secret path /etc/x'));
+  const problem = problemOf(new Error('secret path /etc/x'), 1_024);
   assert.equal(problem.status, 500);
   assert.doesNotMatch(problem.toJson(), /secret/);
 });

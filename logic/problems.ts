@@ -73,8 +73,8 @@ export function retryAfter(seconds: number, random: () => number = Math.random):
   return { 'retry-after': String(Math.max(1, Math.ceil(seconds)) + Math.floor(random() * 3)) };
 }
 
-/** The problem that answers `error`, whatever was thrown. */
-export function problemOf(error: unknown): Problem {
+/** The problem that answers `error`, whatever was thrown. @param bodyLimit bytes */
+export function problemOf(error: unknown, bodyLimit: number): Problem {
   if (error instanceof Problem) return error;
   if (error instanceof BusUnavailable)
     return new Problem('bus_unavailable', 'The bus is away; nothing was sent and nothing will be. Try again.', {
@@ -86,16 +86,16 @@ export function problemOf(error: unknown): Problem {
       'The connection to the bus broke before it confirmed: the items may or may not have been delivered. A retry with the same id is harmless.',
       { headers: retryAfter(1) },
     );
-  return problemOfFramework(error);
+  return problemOfFramework(error, bodyLimit);
 }
 
-function problemOfFramework(error: unknown): Problem {
+function problemOfFramework(error: unknown, bodyLimit: number): Problem {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   const status = error instanceof Error && 'statusCode' in error ? error.statusCode : undefined;
   const detail = error instanceof Error ? error.message : String(error);
   switch (code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
-      return new Problem('body_too_large', 'The body is over the limit of this server. Split the push.');
+      return new Problem('body_too_large', `The body is over the limit of ${bodyLimit} bytes. Split the push.`);
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
       return new Problem('unsupported_media_type', 'This route does not take this Content-Type.');
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':

@@ -199,7 +199,7 @@ function admit(options: ServerOptions, request: FastifyRequest, reply: FastifyRe
 }
 
 function refuse(refusals: Refusals, error: unknown, request: FastifyRequest, reply: FastifyReply) {
-  const problem = problemOf(error);
+  const problem = problemOf(error, request.server.initialConfig.bodyLimit ?? 0);
   const { status, code } = problem;
   const fields = {
     code,

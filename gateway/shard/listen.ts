@@ -27,6 +27,17 @@ const WRONG_VERSION: Refusal = {
   detail: `this is WebSocket version ${WEBSOCKET_VERSION} only`,
 };
 
+const NOT_WEBSOCKET: Refusal = {
+  status: 426,
+  code: 'not_websocket',
+  detail: 'this is a WebSocket endpoint: Upgrade is missing',
+};
+const BAD_HANDSHAKE: Refusal = {
+  status: 400,
+  code: 'not_websocket',
+  detail: 'this is no WebSocket handshake: it takes a GET with a Sec-WebSocket-Key of 16 bytes in base64',
+};
+
 /** What the engine keeps with a socket. `open` is let go once called: what it closes over must not live as long. */
 type UserData = {
   session: Session | undefined;
@@ -309,12 +320,10 @@ export class Listener {
       const method = req.getMethod();
       const path = req.getUrl();
       const asset = method === 'get' || method === 'head' ? assets.get(path) : undefined;
-      if (path === '/connect') {
-        refuseHttp(res, {
-          status: 400,
-          code: 'not_websocket',
-          detail: 'this is a WebSocket endpoint: upgrade is missing',
-        });
+      if (path === '/connect' || (path === '/ws' && this.#options.shard.settings.gateway.echo)) {
+        // The engine leaves to this route what is no handshake of its own.
+        const wanted = req.getHeader('upgrade').toLowerCase() === 'websocket';
+        refuseHttp(res, wanted ? BAD_HANDSHAKE : NOT_WEBSOCKET);
         return;
       }
       if (!asset) {
@@ -358,7 +367,11 @@ function refuseHttp(res: uWS.HttpResponse, { status, code, detail }: Refusal) {
     res.writeStatus(`${status} ${TITLES[status]}`);
     res.writeHeader('Content-Type', 'application/problem+json');
     if (status === 429 || status === 503) res.writeHeader('Retry-After', String(retryAfter()));
-    if (status === 426) res.writeHeader('Sec-WebSocket-Version', WEBSOCKET_VERSION);
+    if (status === 426) {
+      res.writeHeader('Upgrade', 'websocket');
+      res.writeHeader('Connection', 'Upgrade');
+      res.writeHeader('Sec-WebSocket-Version', WEBSOCKET_VERSION);
+    }
     if (status === 401) res.writeHeader('WWW-Authenticate', 'Bearer');
     // One who was refused for want of something gives back the socket too.
     const body = JSON.stringify({ type: 'about:blank', title: TITLES[status], status, code, detail });

@@ -112,10 +112,11 @@ describe('POST /v1/push', () => {
     assert.equal(assertProblem(many, 400, 'invalid_request').errors?.length, 10);
   });
 
-  test('is limited in body, items and item size, and names the item', async (t) => {
+  test('is limited in body, items and item size, and names the limit and the item', async (t) => {
     const api = await startHeardApi(t, { logic: { limits: { body: 4_096, items: 5, item: 100 } } });
     const large = { to: { room: 'r' }, items: ['x'.repeat(5_000)] };
-    assertProblem(await api.json('/v1/push', large), 413, 'body_too_large');
+    const { detail } = assertProblem(await api.json('/v1/push', large), 413, 'body_too_large');
+    assert.match(detail ?? '', /4096 bytes/);
     const chunked = await api.request('/v1/push', {
       body: JSON.stringify(large),
       chunked: true,

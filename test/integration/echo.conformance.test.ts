@@ -385,3 +385,12 @@ describe('the echo', () => {
     other.destroy();
   });
 });
+
+describe('a request at /ws that is no handshake', () => {
+  it('is told to upgrade', async () => {
+    const answer = await fetch(`http://127.0.0.1:${gateway.port}/ws`);
+    assert.equal(answer.status, 426);
+    assert.equal(answer.headers.get('upgrade'), 'websocket');
+    assert.match(await answer.text(), /"code":"not_websocket"/);
+  });
+});

@@ -130,11 +130,12 @@ describe('a handshake', () => {
     }
   });
 
-  it('that is none is a problem in JSON: 400 at /connect, 404 elsewhere', async () => {
+  it('that is none is a problem in JSON: 426 without Upgrade, 400 where it is wrong, 404 elsewhere', async () => {
     const wrong: [string, number][] = [
       [upgradeRequest('/connect', { headers: { 'Sec-WebSocket-Key': undefined } }), 400],
       [upgradeRequest('/connect', { headers: { 'Sec-WebSocket-Key': 'short' } }), 400],
-      [upgradeRequest('/connect', { headers: { Upgrade: undefined, 'Sec-WebSocket-Key': undefined } }), 400],
+      [upgradeRequest('/connect', { headers: { Upgrade: undefined, 'Sec-WebSocket-Key': undefined } }), 426],
+      [upgradeRequest('/connect', { headers: { Upgrade: 'h2c', 'Sec-WebSocket-Key': undefined } }), 426],
       [upgradeRequest('/connect', { method: 'POST', headers: { 'Content-Length': '0' } }), 400],
       [upgradeRequest('/elsewhere'), 404],
       [upgradeRequest('/'), 404],
@@ -145,6 +146,7 @@ describe('a handshake', () => {
       assert.equal(answer.status, status, request);
       assert.equal(answer.headers.get('content-type'), 'application/problem+json');
       assert.equal(JSON.parse(answer.body).status, status);
+      if (status === 426) assert.equal(answer.headers.get('upgrade'), 'websocket');
     }
   });
 
