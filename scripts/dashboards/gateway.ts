@@ -240,11 +240,12 @@ export const gatewayDashboard = dashboard({
         lines({
           title: 'Frames of clients',
           description:
-            'What clients send, a second, and what of it had no effect. Much that is ignored: a client with a bug, or somebody who tries things.',
+            'What clients send, a second, what of it had no effect, and answers that full sockets had no room for. Much that is ignored: a client with a bug, or somebody who tries things.',
           unit: 'ops',
           queries: [
             { expr: `sum(${rate(gateway('frames_received_total'))})`, legend: 'received' },
             { expr: `sum(${rate(gateway('frames_ignored_total'))})`, legend: 'ignored' },
+            { expr: `sum(${rate(gateway('answers_dropped_total'))})`, legend: 'answers dropped' },
           ],
         }),
       ],

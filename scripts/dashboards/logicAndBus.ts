@@ -114,6 +114,15 @@ export const logicAndBus = dashboard({
             { expr: `avg by (${PER_CLUSTER}) (${chosen('pushcluster_bus_connected')})`, legend: CLUSTER_LEGEND },
           ],
           max: 1,
+          width: 12,
+        }),
+        lines({
+          title: 'Other gateways that a gateway hears',
+          description:
+            'By gateway. Those of one cluster hear equally many: one that hears fewer has lost the bus, or its reports are lost. They share the pace of drains by it.',
+          unit: 'short',
+          queries: [{ expr: `max by (${PER_POD}) (${chosen('pushcluster_gateway_peers')})`, legend: '{{pod}}' }],
+          width: 12,
         }),
         lines({
           title: 'Reconnects',
@@ -126,6 +135,7 @@ export const logicAndBus = dashboard({
               legend: '{{pod}}',
             },
           ],
+          width: 12,
         }),
         lines({
           title: 'Messages not understood',
@@ -138,6 +148,7 @@ export const logicAndBus = dashboard({
               legend: '{{pod}}',
             },
           ],
+          width: 12,
         }),
       ],
     },

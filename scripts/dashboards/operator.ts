@@ -83,12 +83,12 @@ export const operatorDashboard = dashboard({
         lines({
           title: 'Connections moved',
           description:
-            'Closures by 1012, a second: what drains and rollouts move. It should not be above drain.rate for the cluster; those who were asked by RECONNECT leave by themselves, with 1000.',
+            'Connections asked or made to go elsewhere, a second, by reason: their gateway ends, was told to drain, or evens out. Together it should not be above drain.rate for long; above it, a drain is short of time: see drain.timeout.',
           unit: 'ops',
           queries: [
             {
-              expr: `sum by (${PER_CLUSTER}) (${rate(gateway('connections_closed_total', 'code="1012"'))})`,
-              legend: '{{namespace}}/{{pushcluster_dev_cluster}}',
+              expr: `sum by (${PER_CLUSTER}, reason) (${rate(gateway('moved_total'))})`,
+              legend: '{{namespace}}/{{pushcluster_dev_cluster}} {{reason}}',
             },
           ],
         }),
