@@ -1,7 +1,7 @@
 import { stringify } from 'yaml';
 import { GROUP, PLURAL } from './api/pushCluster.ts';
 import { kindOf } from './kube/objects.ts';
-import { API_SERVICE, METRICS_API_SECRET } from './metricsApi/api.ts';
+import { API_SERVICE, METRICS_API_SECRET, METRICS_API_SERVICE } from './metricsApi/api.ts';
 import { MADE_KINDS } from './pushcluster/desired/desired.ts';
 
 export type PolicyRule = { apiGroups: string[]; resources: string[]; resourceNames?: string[]; verbs: string[] };
@@ -34,6 +34,7 @@ export const METRICS_API_RULES: readonly PolicyRule[] = [
 /** And in its own namespace: the certificates that all replicas serve with. */
 export const METRICS_API_OWN_RULES: readonly PolicyRule[] = [
   { ...rule('', 'secrets', ['get', 'list', 'watch', 'create', 'patch']), resourceNames: [METRICS_API_SECRET] },
+  { ...rule('', 'services', ['get']), resourceNames: [METRICS_API_SERVICE] },
 ];
 
 /** The rules as the chart has them, by file from the root of the project. */

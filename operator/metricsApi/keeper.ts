@@ -127,6 +127,18 @@ export class CertificateKeeper {
     if (!this.#stopped) this.#callOff = this.#clock.after(wait, () => this.#look());
   }
 
+  /** The Service, which is the chart's: the Secret goes with it, whoever made what when. */
+  async #owner(client: Client): Promise<{ apiVersion: string; kind: string; name: string; uid: string }> {
+    const { namespace, service: name } = this.#options;
+    const { apiVersion, kind } = KINDS.services;
+    const found = await client.get({ apiVersion, kind, metadata: { name, namespace } });
+    if (found?.metadata.uid === undefined)
+      throw new Error(
+        `there is no Service ${name} in the namespace ${namespace}: the chart's metricsApi.enabled makes it`,
+      );
+    return { apiVersion, kind, name, uid: found.metadata.uid };
+  }
+
   async #keep(writer: Client): Promise<void> {
     const { namespace, secret, service } = this.#options;
     const kept = this.#kept();
@@ -136,7 +148,7 @@ export class CertificateKeeper {
     const wanted = renewed({ kept, published, dnsNames, now: this.#clock.wall() });
     if (wanted !== kept) {
       const { apiVersion, kind } = KINDS.secrets;
-      const metadata = { name: secret, namespace };
+      const metadata = { name: secret, namespace, ownerReferences: [await this.#owner(writer)] };
       await writer.apply({ apiVersion, kind, metadata, ...{ data: secretData(wanted) } });
       // What was written comes back by the watch, and with it the next look.
       return;

@@ -52,6 +52,9 @@ const REQUEST_TIMEOUT_MS = 5_000;
 const KEEP_ALIVE_MS = 120_000;
 const RETRY_SECONDS = '1';
 
+/** Certificates from a client's own up to an authority. */
+const MAX_CHAIN = 10;
+
 type Answer = { code: number; body: string; type?: string };
 
 /** Serves the custom metrics API over HTTPS to whoever the API server vouches for, and to bearers of its tokens. */
@@ -240,7 +243,8 @@ export class MetricsServer {
 
 /** Whether an authority of the front proxy has signed a verified certificate, or one above it. */
 function isBy(certificate: X509Certificate, { authorities }: FrontProxy): boolean {
-  for (let each: X509Certificate | undefined = certificate; each !== undefined; each = each.issuerCertificate)
+  let each: X509Certificate | undefined = certificate;
+  for (let depth = 0; each !== undefined && depth < MAX_CHAIN; depth++, each = each.issuerCertificate)
     for (const authority of authorities) if (each.verify(new X509Certificate(authority).publicKey)) return true;
   return false;
 }

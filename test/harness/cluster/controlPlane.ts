@@ -128,10 +128,12 @@ export class ControlPlane {
   /**
    * Writes a kubeconfig of somebody else, who has the rights that RBAC gives.
    * @param subject such as `/O=group/CN=user`
+   * @param namespace of commands that name none
    */
-  async kubeconfigFor(subject: string, server = this.url): Promise<string> {
+  async kubeconfigFor(subject: string, server = this.url, namespace = 'default'): Promise<string> {
     const client = await this.authority.issue('', subject);
-    return writeKubeconfig(`${client.certFile}.kubeconfig`, { server, caFile: this.authority.caFile, client });
+    const { caFile } = this.authority;
+    return writeKubeconfig(`${client.certFile}.kubeconfig`, { server, caFile, client, namespace });
   }
 
   /** Ends it, and its data with it. */
