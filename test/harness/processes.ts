@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import type { Target } from './ledger.ts';
 import { Metrics } from './metrics.ts';
 import { freePorts } from './ports.ts';
@@ -124,6 +125,12 @@ class ServerProcess {
     } catch {
       return undefined;
     }
+  }
+
+  /** What it says of itself. */
+  async status(): Promise<PodStatus> {
+    const response = await fetch(`http://127.0.0.1:${this.adminPort}/status`);
+    return PodStatus.parse(await response.json());
   }
 
   async metrics(): Promise<Metrics> {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { describe, it, type TestContext } from 'node:test';
 import { Connection, cutAll } from '../harness/connection.ts';
+import { busiestSecond, openMany } from '../harness/manyConnections.ts';
 import { startNatsServer } from '../harness/natsServer.ts';
 import { isFree } from '../harness/ports.ts';
 import { type GatewayProcess, isAlive, startGateway, startLogic } from '../harness/processes.ts';
@@ -137,13 +138,8 @@ async function start(
   return gateway;
 }
 
-async function connect({ port }: GatewayProcess, form: Connection['form'], count: number): Promise<Connection[]> {
-  const connections: Connection[] = [];
-  while (connections.length < count) {
-    const some = Math.min(100, count - connections.length);
-    connections.push(...(await Promise.all(Array.from({ length: some }, () => Connection.open({ port, form })))));
-  }
-  return connections;
+function connect({ port }: GatewayProcess, form: Connection['form'], count: number): Promise<Connection[]> {
+  return openMany(count, () => Connection.open({ port, form }));
 }
 
 async function isRefused({ port }: GatewayProcess): Promise<boolean> {
@@ -153,16 +149,4 @@ async function isRefused({ port }: GatewayProcess): Promise<boolean> {
   } catch {
     return true;
   }
-}
-
-/** The most closures in any second, as the clients saw them. */
-function busiestSecond(connections: readonly Connection[]): { most: number; total: number } {
-  const times = connections.map(({ closing }) => closing!.at).sort((a, b) => a - b);
-  let most = 0;
-  let from = 0;
-  for (const [i, time] of times.entries()) {
-    while (times[from]! <= time - 1_000) from++;
-    most = Math.max(most, i - from + 1);
-  }
-  return { most, total: times.length };
 }
