@@ -16,6 +16,7 @@ import { memory } from './cases/memory.ts';
 import { merged } from './cases/merged.ts';
 import { peers } from './cases/peers.ts';
 import { saturation } from './cases/saturation.ts';
+import { scrape } from './cases/scrape.ts';
 import { slowReaders } from './cases/slowReaders.ts';
 import { wire } from './cases/wire.ts';
 import { describeMachine } from './machine.ts';
@@ -44,6 +45,7 @@ const CASES: Record<string, (scale: Scale) => Promise<Outcome>> = {
   handshakes,
   held,
   drain,
+  scrape,
   logic: logicRate,
   wire,
   bus,

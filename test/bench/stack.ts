@@ -129,9 +129,14 @@ export class Server {
     throw new Error(`${this.kind} is not ready after ${START_MS / 1_000} s: its /readyz said ${last}`);
   }
 
+  /** What Prometheus would get. */
+  async scrape(): Promise<string> {
+    return (await fetch(`http://127.0.0.1:${this.#adminPort}/metrics`)).text();
+  }
+
   /** A metric's samples added up; only those whose labels hold `label`. */
   async metric(name: string, label = ''): Promise<number> {
-    const text = await (await fetch(`http://127.0.0.1:${this.#adminPort}/metrics`)).text();
+    const text = await this.scrape();
     let sum = 0;
     for (const line of text.split('\n')) {
       const [, key, labels = '', value] = /^(\w+)(\{.*\})? (\S+)/.exec(line) ?? [];
