@@ -15,14 +15,14 @@ export const Rollout = z.strictObject({
   rate: z.number().positive(),
   /** Gateways that were replaced. */
   pods: z.number().int().positive(),
-  /** From the first gateway that was told to leave until the last one is gone. */
+  /** From its beginning until the last old gateway is gone. */
   durationSeconds: z.number().positive(),
   /** The most connections that left in one second. */
   busiestSecond: z.number().nonnegative(),
   /** drain.settle and drain.timeout, as shipped where absent. */
   settleSeconds: z.number().nonnegative().default(5),
   timeoutSeconds: z.number().positive().default(300),
-  /** From a pod's making to its readiness. Zero: new gateways were there before the first was told to leave. */
+  /** From the beginning until the first new gateway is ready. Zero: they were there before. */
   startupSeconds: z.number().nonnegative().default(0),
   /** Whether clients kept their old connection a while, as the SDK does. */
   linger: z.boolean().default(true),

@@ -6,7 +6,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { documents } from './documents.ts';
-import { compared, MEASURED_ROLLOUT, parseRollout } from './rollout.ts';
+import { compared, MEASURED_ROLLOUT, parseRollout, TOLERANCE } from './rollout.ts';
 import { fileOf, picture, runs, summary } from './scenarios.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -24,10 +24,19 @@ else {
   const all = runs(seed);
   console.log(`${summary(all)}\n`);
   const measured = join(root, MEASURED_ROLLOUT);
-  if (existsSync(measured)) console.log(`${compared(parseRollout(readFileSync(measured, 'utf8'))).text}\n`);
+  if (existsSync(measured)) check(readFileSync(measured, 'utf8'));
   else
     console.log(
       `No rollout was measured here: ${MEASURED_ROLLOUT} is missing. \`make test\` and \`make e2e\` write it.\n`,
     );
   for (const run of all) write(join('simulate-results', fileOf(run)), picture(run));
+}
+
+/** Holds the simulation against what was measured here last. */
+function check(text: string) {
+  const comparison = compared(parseRollout(text));
+  console.log(`${comparison.text}\n`);
+  if (Math.abs(comparison.apart) <= TOLERANCE) return;
+  console.log(`That is more than ${100 * TOLERANCE} %: the simulation does not hold here.\n`);
+  process.exitCode = 1;
 }
