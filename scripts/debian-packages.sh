@@ -19,12 +19,13 @@ need gcc has cc
 need libc6-dev test -e /usr/include/stdio.h
 # Queries of the dashboards and alerts; promtool comes with it.
 need prometheus has prometheus
+# Network namespaces, in which node tuning meets a real kernel.
+need iproute2 has ip
 # nats-server, Kubernetes, and another client that nobody here wrote.
 need golang-go has go
 
 if [ "${1:-}" = cluster ]; then
   # The network of nodes and pods.
-  need iproute2 has ip
   need nftables has nft
   need containernetworking-plugins test -x /usr/lib/cni/ptp
   # Containers and their images.
