@@ -100,7 +100,8 @@ export class Rebalance {
     const futile = asked > 0 && before - view.own < asked / 4;
     this.#pause = futile ? Math.min(LONGEST_PAUSE_MS, Math.max(PAUSE_MS, 2 * this.#pause)) : 0;
     this.#notBefore = now + this.#pause;
-    this.#phase = { type: 'watching', fullSince: undefined };
+    // It has just looked on for as long.
+    this.#phase = { type: 'watching', fullSince: now - HOLD_MS };
   }
 }
 
