@@ -64,14 +64,6 @@ export const MEASURED = {
     row: 'the same with a user (JWT) · over TLS',
     printed: '1.84 KB',
   },
-  tlsMemory: {
-    value: 4.28,
-    unit: 'KiB',
-    what: 'the same where the gateway itself ends TLS',
-    command: 'make bench CASE=memory',
-    row: 'the same with a user (JWT) · over TLS',
-    printed: '4.28 KB',
-  },
   kernelMemory: {
     value: 7.7,
     unit: 'KiB',

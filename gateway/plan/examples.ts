@@ -33,4 +33,9 @@ export const EXAMPLES: readonly Example[] = [
     title: 'Ten million in 10,000 rooms that are ten times as busy',
     inputs: { ...DEFAULTS, people: 10_000_000, rooms: 10_000, rate: 10, cores: 4 },
   },
+  {
+    id: 'tenth',
+    title: 'A tenth of them: a million in 1,000 rooms',
+    inputs: { ...DEFAULTS, rooms: 1_000, rate: 10, cores: 4 },
+  },
 ];

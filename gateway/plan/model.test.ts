@@ -109,6 +109,7 @@ describe('a plan', () => {
     near(planned.frameBytes, 10 * 101 - 1 + ASSUMED.envelopeBytes + 4 + 5.5 * ASSUMED.runBytes);
     near(planned.bits, 1e6 * (planned.frameBytes + 90) * 8);
     near(planned.cores, 1e6 * frameCpu(planned.frameBytes) * 1e-6, 0.01);
+    near(planned.sendCores, 4.4);
     assert.equal(planned.unmerged.frames, 1e7);
     near(planned.unmerged.cores, 56.6);
   });

@@ -52,6 +52,8 @@ export type Plan = {
   packets: number;
   bits: number;
   cores: number;
+  /** Cores of these that the kernel's send() takes, whoever calls it. */
+  sendCores: number;
   /** Cores, and frames a second, if each message went out by itself. */
   unmerged: { frames: number; cores: number };
   /** Undefined where no number of gateways is enough. */
@@ -97,7 +99,8 @@ export function plan(inputs: Inputs): Plan {
     frames: inputs.people * room.frames,
     packets: inputs.people * room.frames * room.packets,
     bits: inputs.people * room.frames * room.wireBytes * 8,
-    unmerged: unmerged(inputs),
+    sendCores: (inputs.people * room.frames * MEASURED.sendCpu.value) / 1e6,
+    unmerged: unmerged(inputs, count),
     gateways,
     logicCores: room.logicCores,
     logicPods: room.logicPods,
@@ -212,10 +215,9 @@ function fleet(inputs: Inputs, room: Room, gateways: number) {
   };
 }
 
-function unmerged(inputs: Inputs) {
-  const { people, rate, itemBytes } = inputs;
-  const frames = people * rate;
-  return { frames, cores: (frames * frameCpu(textFrameBytes(1, itemBytes, 1))) / 1e6 };
+function unmerged(inputs: Inputs, gateways: number) {
+  const each = { ...inputs, window: 0 };
+  return { frames: inputs.people * inputs.rate, cores: fleet(each, roomOf(each), gateways).cores };
 }
 
 /** The smallest count from 2 (one may always go) up to the most for which `enough` holds; more are never worse. */

@@ -31,7 +31,7 @@ export function figures(inputs: Inputs, plan: Plan): Line[] {
     {
       name: 'Cores of gateways',
       value: amount(plan.cores),
-      note: `busy; without merging ${amount(plan.unmerged.cores)}`,
+      note: `busy, ${amount(plan.sendCores)} of them with send() itself; without merging ${amount(plan.unmerged.cores)}`,
     },
     {
       name: 'Gateways',

@@ -1,7 +1,7 @@
 import { defaultBackoff, retryDelay } from '@pushcluster/client/backoff.ts';
 import { DrainPace } from '@pushcluster/gateway/drainPace.ts';
 import { ASSUMED, MEASURED } from '@pushcluster/gateway/plan/constants.ts';
-import { frameCpu, type Inputs, type Plan, plan } from '@pushcluster/gateway/plan/model.ts';
+import { type Inputs, type Plan, plan } from '@pushcluster/gateway/plan/model.ts';
 import { share } from '@pushcluster/gateway/share.ts';
 import { Chance } from './chance.ts';
 import { Returns } from './returns.ts';
@@ -108,12 +108,14 @@ type Gateway = {
 /** The cluster that the plan of `inputs` asks for, with the settings as shipped. */
 export function clusterOf(inputs: Inputs, planned: Plan = plan(inputs)): Cluster {
   if (planned.gateways === undefined) throw new RangeError('no number of gateways is enough for this load');
+  const shardCores = Math.max(1, inputs.cores - 1);
+  const cpu = planned.limits.find(({ name }) => name === 'cpu')!.used;
   return {
     people: inputs.people,
     gateways: planned.gateways,
     messages: inputs.rate,
-    shardCores: Math.max(1, inputs.cores - 1),
-    cpuPerPerson: (planned.roomFrames * frameCpu(planned.frameBytes)) / 1e6,
+    shardCores,
+    cpuPerPerson: (cpu * shardCores) / planned.connections,
     acceptRate: 0,
     drain: { rate: 200, settle: 5_000, timeout: 300_000 },
     maxDelay: inputs.window * 1_000,
