@@ -79,12 +79,17 @@ describe('node tuning', () => {
   const daemonSetOf = (release: string) => `${release}-pushcluster-node-tuning`;
   const annotations = async (): Promise<Record<string, string>> =>
     JSON.parse(await plane.kubectl(['get', 'node', name, '-o', 'json'])).metadata.annotations ?? {};
+  const tuning = async () =>
+    Object.entries(await annotations()).filter(([key]) => key.startsWith('node-tuning.pushcluster.dev/'));
   const events = async (): Promise<string[]> => {
     const { items } = JSON.parse(await plane.kubectl(['-n', 'default', 'get', 'events', '-o', 'json']));
     type Event = { involvedObject: { name: string }; reason: string; message: string };
-    return (items as Event[])
-      .filter(({ involvedObject }) => involvedObject.name === name)
-      .map(({ reason, message }) => `${reason}: ${message}`);
+    return (
+      (items as Event[])
+        // Others tell of nodes as well.
+        .filter(({ involvedObject, reason }) => involvedObject.name === name && /^Node(Tun|Restored)/.test(reason))
+        .map(({ reason, message }) => `${reason}: ${message}`)
+    );
   };
 
   /** The chart's DaemonSet and rights, without the operator. */
@@ -198,10 +203,10 @@ describe('node tuning', () => {
     await first.says('the node is tuned');
     assert.equal(await first.end('SIGTERM'), 0);
     assertTuned();
-    const before = { annotations: await annotations(), events: await events() };
+    const before = { annotations: await tuning(), events: await events() };
     const second = await start('one');
     await second.says('the node is tuned');
-    assert.deepEqual({ annotations: await annotations(), events: await events() }, before);
+    assert.deepEqual({ annotations: await tuning(), events: await events() }, before);
     assert.equal(await second.end('SIGTERM'), 0);
     const third = await start('one', { sysctls: { 'net.core.netdev_max_backlog': 8_192 } });
     await third.says('the node is tuned');
