@@ -49,6 +49,9 @@ export type Sample = {
   /** CPU of the busiest gateway's shards, and connections of the fullest. */
   busiest: number;
   fullest: number;
+  /** Gateways that were not told to leave: all, and those that are ready. */
+  staying: number;
+  ready: number;
 };
 
 export type Result = {
@@ -291,6 +294,7 @@ class Simulation {
   #sample() {
     const { people, shardCores, cpuPerPerson } = this.#cluster;
     const running = this.#gateways.filter((each) => !each.gone);
+    const staying = running.filter(({ leavingAt }) => leavingAt === undefined);
     const of = (old: boolean) => sum(running.filter((each) => each.old === old).map(connectionsOf));
     const accepted = sum(running.map((each) => each.accepted));
     const perSecond = 1_000 / STEP;
@@ -309,6 +313,8 @@ class Simulation {
       refused: this.#refusedNow * perSecond,
       busiest: Math.min(1, Math.max(0, ...busiest)),
       fullest: Math.max(0, ...running.map(connectionsOf)),
+      staying: staying.length,
+      ready: staying.filter(({ readyAt }) => readyAt <= this.#now).length,
     });
     for (const each of running) each.accepted = 0;
   }
