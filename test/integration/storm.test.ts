@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
+import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
+import { type GatewayProcess, type LogicProcess, startGateway, startLogic } from '../harness/processes.ts';
+import { Storm, type StormCounts } from '../harness/storm.ts';
+import { until } from '../harness/until.ts';
+
+const CROWD = 6_000;
+const VIEWERS = 200;
+/** Handshakes a second that each gateway takes on, and how long so many of them may take then. */
+const ACCEPT_RATE = 300;
+const ALL_WITHIN_MS = 60_000;
+const MAX_DELAY_MS = 1_000;
+const MIB = 1_048_576;
+
+describe('a storm of clients that all come back at once to two gateways', () => {
+  let nats: NatsServer;
+  let logic: LogicProcess;
+  let gateways: GatewayProcess[];
+  let targets: string[];
+  let viewers: Storm;
+  const storms: Storm[] = [];
+
+  before(async () => {
+    nats = await startNatsServer();
+    const settings = {
+      gateway: { shards: 1, batching: { maxDelay: MAX_DELAY_MS }, connections: { acceptRate: 2_000 } },
+    };
+    logic = await startLogic({ nats: [nats.url] });
+    gateways = [await startGateway({ settings, nats: [nats.url] }), await startGateway({ settings, nats: [nats.url] })];
+    targets = gateways.map(({ port }) => `127.0.0.1:${port}`);
+    viewers = await storm(VIEWERS, '127.2.0.1');
+    await viewers.rage(ALL_WITHIN_MS);
+  });
+  after(async () => {
+    for (const each of storms) each.end();
+    await Promise.all([...gateways, logic].map((process) => process.kill()));
+    await nats.stop();
+  });
+
+  it('lets all in by the accept rate within a minute, and serves those who are there meanwhile', async (t) => {
+    const crowd = await storm(CROWD, '127.1.0.1');
+    await crowd.rage(ALL_WITHIN_MS);
+    for (const gateway of gateways) await gateway.configure({ gateway: { connections: { acceptRate: ACCEPT_RATE } } });
+    const { counts, ...rest } = await servedDuring(() => crowd.rage(ALL_WITHIN_MS));
+    t.diagnostic(told('accept rate of 300 a second', { counts, ...rest }));
+    const perSecond = CROWD / counts.seconds;
+    assert.ok(perSecond <= 2 * ACCEPT_RATE * (1 + 1 / counts.seconds), `${perSecond} a second`);
+    assert.ok((counts.refused['429'] ?? 0) > 0, 'more came than the accept rate lets in');
+    crowd.end();
+  });
+
+  it('lets all in at once without a rate, and refuses what it can’t take on at once', async (t) => {
+    for (const gateway of gateways) await gateway.configure({ gateway: { connections: { acceptRate: 0 } } });
+    const crowd = await storm(CROWD, '127.1.0.1');
+    t.diagnostic(told('no accept rate', await servedDuring(() => crowd.rage(ALL_WITHIN_MS))));
+    crowd.end();
+  });
+
+  async function storm(connections: number, first: string): Promise<Storm> {
+    const started = await Storm.start({ targets, connections, sources: { first, count: 8 } });
+    storms.push(started);
+    return started;
+  }
+
+  /** Pushes an item every 100 ms, and asserts that those who are there get a frame within the window and a second. */
+  async function servedDuring(work: () => Promise<StormCounts>) {
+    const stop = new AbortController();
+    const { signal } = stop;
+    const pushing = (async () => {
+      for (let n = 1; !signal.aborted; n++) {
+        await logic.push({ room: 'live' }, [JSON.stringify({ n })]);
+        await setTimeout(100);
+      }
+    })();
+    const frames = (await viewers.counts()).frames;
+    await until('pushes arrive', async () => (await viewers.counts()).frames >= frames + VIEWERS);
+    viewers.watch();
+    const before = gateways.map(waitedMs);
+    const counts = await work();
+    // The last window is still under way.
+    await setTimeout(MAX_DELAY_MS);
+    const viewed = await viewers.counts();
+    stop.abort();
+    await pushing;
+    assert.equal(counts.joined, CROWD);
+    assert.equal(viewed.joined, VIEWERS);
+    assert.deepEqual([viewed.resets, viewed.closes], [0, 0], 'nobody who was there was dropped');
+    // While others of this machine had its cores, no gateway could do better.
+    const waited = Math.max(...gateways.map((gateway, i) => waitedMs(gateway) - before[i]!));
+    const allowed = MAX_DELAY_MS + 1_000 + waited;
+    assert.ok(viewed.silence <= allowed, `a viewer waited ${viewed.silence} ms; a gateway ${waited} ms for its turn`);
+    return { counts, viewed, waited };
+  }
+
+  function told(what: string, { counts, viewed, waited }: Awaited<ReturnType<typeof servedDuring>>): string {
+    const memory = gateways.map(
+      ({ pid, shardPids }) =>
+        `${[pid, ...shardPids].map((each) => `${Math.round(residentBytes(each) / MIB)}`).join(' + ')} MiB`,
+    );
+    return `${what}: ${CROWD} in after ${counts.seconds} s and ${counts.attempts} attempts (refused ${JSON.stringify(counts.refused)}, cut ${counts.resets}); longest silence ${viewed.silence} ms, of which a gateway waited ${Math.round(waited)} ms for a core; hub + shard ${memory.join(', ')}`;
+  }
+});
+
+/** Milliseconds that gateway and shards were ready to run and were not, since their start. */
+function waitedMs({ pid, shardPids }: GatewayProcess): number {
+  const waits = [pid, ...shardPids].map((each) =>
+    Number(readFileSync(`/proc/${each}/schedstat`, 'utf8').split(' ')[1]),
+  );
+  return waits.reduce((sum, wait) => sum + wait, 0) / 1e6;
+}
+
+function residentBytes(pid: number): number {
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) * 1_024;
+}
