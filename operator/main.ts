@@ -66,6 +66,7 @@ try {
   const news = new News();
   const poller: Poller = new Poller({
     pods: () => view.everyPod(),
+    port: options.podPort,
     isUrgent: (pod) => isLeaving(pod) || reconciler.awaits(pod),
     onReading: (pod, reading) => {
       gatewaySource.heard(pod, reading);

@@ -19,6 +19,7 @@ describe("the operator's options", () => {
       namespaces: ['a', 'b'],
       leaseNamespace: undefined,
       admin: { host: '0.0.0.0', port: 10 },
+      podPort: 9_090,
       metricsApi: undefined,
       logLevel: 'warn',
       images: { gateway: 'gateway:1', logic: 'logic:2', nats: 'nats:1' },

@@ -9,6 +9,8 @@ export type OperatorOptions = {
   /** Its own where absent. */
   leaseNamespace: string | undefined;
   admin: { host: string; port: number };
+  /** Where pods are asked how they are. */
+  podPort: number;
   /** Where the custom metrics API is served; undefined: it is not. */
   metricsApi: { host: string; port: number } | undefined;
   logLevel: LogLevel;
@@ -29,6 +31,7 @@ KUBECONFIG says.
   --admin-port PORT       metrics and probes; default 9090              ADMIN_PORT
   --metrics-api-host ADDR custom metrics API; default 0.0.0.0           METRICS_API_HOST
   --metrics-api-port PORT custom metrics API; default: it is not served METRICS_API_PORT
+  --pod-port PORT         where pods answer /status; default 9090       POD_PORT
   --log-level LEVEL       debug, info, warn, error; default info        LOG_LEVEL
   --help                  prints this
 
@@ -50,6 +53,7 @@ const Values = z.object({
   'admin-port': z.coerce.number().int().min(0).max(65_535).default(9_090),
   'metrics-api-port': z.coerce.number().int().min(0).max(65_535).optional(),
   'metrics-api-host': z.string().default('0.0.0.0'),
+  'pod-port': z.coerce.number().int().min(1).max(65_535).default(9_090),
   'log-level': z.enum(['debug', 'info', 'warn', 'error']).default('info'),
 });
 
@@ -63,6 +67,7 @@ const VARIABLES = {
   'admin-port': 'ADMIN_PORT',
   'metrics-api-port': 'METRICS_API_PORT',
   'metrics-api-host': 'METRICS_API_HOST',
+  'pod-port': 'POD_PORT',
   'log-level': 'LOG_LEVEL',
 } as const;
 
@@ -82,6 +87,7 @@ export function operatorOptions(argv: readonly string[], environment: NodeJS.Pro
         'admin-port': text,
         'metrics-api-port': text,
         'metrics-api-host': text,
+        'pod-port': text,
         'log-level': text,
         help: { type: 'boolean', short: 'h' },
       },
@@ -113,6 +119,7 @@ export function operatorOptions(argv: readonly string[], environment: NodeJS.Pro
         data['metrics-api-port'] === undefined
           ? undefined
           : { host: data['metrics-api-host'], port: data['metrics-api-port'] },
+      podPort: data['pod-port'],
       logLevel: data['log-level'],
       images: { gateway: data['gateway-image'], logic: data['logic-image'], nats: data['nats-image'] },
     };

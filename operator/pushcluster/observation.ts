@@ -48,10 +48,14 @@ export type Shown = {
 };
 
 /** What to show now. */
-export function shown(before: Shown | undefined, { connections, fullest, left }: Reports, now: number): Shown {
+export function shown(before: Shown | undefined, reports: Reports, now: number): Shown {
+  const { connections, isCounted, fullest, left } = reports;
   const pressure = coarsePressure(fullest);
   const isLeftDue = !before || now - before.leftAt >= LEFT_MS || (left ?? 0) === 0 || before.left === undefined;
   const drain = isLeftDue ? { leftAt: now, left } : { leftAt: before.leftAt, left: before.left };
+  // A part of them is no number to show for 30 s.
+  if (!isCounted)
+    return before ? { ...before, ...drain } : { at: now, connections: undefined, fullest: pressure, ...drain };
   if (!before || before.connections === undefined || connections === undefined)
     return { at: now, connections, fullest: pressure, ...drain };
   const age = now - before.at;

@@ -8,6 +8,8 @@ import type { SettingsRefusal } from './status.ts';
 export type Reports = {
   /** Of all gateways that say so; undefined where none does. */
   connections: number | undefined;
+  /** Every gateway that is ready was asked for its connections. */
+  isCounted: boolean;
   /** Connections of gateways that drain. */
   left: number | undefined;
   refusals: readonly SettingsRefusal[];
@@ -45,11 +47,13 @@ export function reportsOf(pods: Iterable<ReportedPod>, readings: Readings, wante
   const behind: Reports['behind'][number][] = [];
   const silent: Reports['silent'][number][] = [];
   let fullest: Reports['fullest'];
+  let isCounted = true;
   for (const { pod, role, isLeaving, isCurrent } of pods) {
     const { uid = '', name } = pod.metadata;
     const reading = readings.freshReading(uid);
     if (!reading) {
       const why = readings.failure(uid);
+      if (why === undefined && role === 'gateway' && isReady(pod)) isCounted = false;
       if (why !== undefined && isReady(pod) && !isLeaving) silent.push({ pod: name, why });
       continue;
     }
@@ -70,5 +74,5 @@ export function reportsOf(pods: Iterable<ReportedPod>, readings: Readings, wante
         fullest = { pod: name, what, share };
     }
   }
-  return { connections, left, refusals, fdLimits, behind, silent, fullest };
+  return { connections, isCounted, left, refusals, fdLimits, behind, silent, fullest };
 }

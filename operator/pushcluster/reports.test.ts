@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
+import type { KubeObject } from '../kube/objects.ts';
+import type { Readings } from './fleet.ts';
+import { shown } from './observation.ts';
+import { type ReportedPod, type Reports, reportsOf } from './reports.ts';
+
+const FILE = 'a'.repeat(64);
+const status = (change: Partial<PodStatus> = {}): PodStatus => ({
+  version: '1',
+  role: 'gateway',
+  name: 'g',
+  draining: false,
+  connections: 100,
+  settings: { generation: 7, file: FILE },
+  fds: { limit: 1_000, open: 10 },
+  pressure: {},
+  bus: { connected: true },
+  ...change,
+});
+const pod = (name: string): KubeObject => ({
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name, namespace: 'shop', uid: name },
+  ...{ status: { phase: 'Running', conditions: [{ type: 'Ready', status: 'True' }] } },
+});
+const gateway = (name: string, more: Partial<ReportedPod> = {}): ReportedPod => ({
+  ...{ pod: pod(name), role: 'gateway', isLeaving: false, isCurrent: true },
+  ...more,
+});
+
+/** What pods say; a text is why one says nothing, and one that is left out was never asked. */
+function report(pods: readonly ReportedPod[], says: Record<string, PodStatus | string>, maxConnections = 0): Reports {
+  const readingOf = (uid: string) => {
+    const found = says[uid];
+    return typeof found === 'object' ? { status: found, at: 0 } : undefined;
+  };
+  const readings: Readings = {
+    reading: readingOf,
+    freshReading: readingOf,
+    failure: (uid) => (typeof says[uid] === 'string' ? says[uid] : undefined),
+  };
+  return reportsOf(pods, readings, {
+    maxConnections,
+    settingsFile: (role, at) => (role === 'gateway' && at === 7 ? FILE : ''),
+  });
+}
+
+describe('what pods say of themselves, taken together', () => {
+  it('is how many are connected, to those that leave too', () => {
+    const found = report([gateway('a'), gateway('b', { isLeaving: true })], {
+      a: status(),
+      b: status({ connections: 9 }),
+    });
+    assert.deepEqual([found.connections, found.left, found.isCounted], [109, 9, true]);
+    const other = report([gateway('a'), gateway('b')], { a: status() });
+    assert.deepEqual([other.connections, other.left, other.isCounted], [100, undefined, false]);
+  });
+
+  it('is who refused settings, and who has not had them yet, but for pods that are on their way out', () => {
+    const refused = status({ settings: { generation: 6, file: 'b'.repeat(64), refused: 'rooms[0] must be' } });
+    const older = status({ settings: { generation: 6, file: 'b'.repeat(64) } });
+    const pods = [
+      gateway('a'),
+      gateway('b'),
+      gateway('c'),
+      gateway('d', { isCurrent: false }),
+      gateway('e', { isLeaving: true }),
+    ];
+    const found = report(pods, { a: refused, b: older, c: status(), d: refused, e: older });
+    assert.deepEqual(found.refusals, [{ pod: 'a', message: 'rooms[0] must be' }]);
+    assert.deepEqual(found.behind, [{ uid: 'b', pod: 'b' }]);
+  });
+
+  it('is who may open too few files, where a number of connections is wanted', () => {
+    assert.deepEqual(report([gateway('a')], { a: status() }, 5_000).fdLimits, [
+      { pod: 'a', limit: 1_000, wanted: 5_000 },
+    ]);
+    assert.deepEqual(report([gateway('a')], { a: status() }, 0).fdLimits, []);
+  });
+
+  it('is which gateway is nearest to its limits, and which pods say nothing', () => {
+    const pods = [gateway('a'), gateway('b'), gateway('c'), gateway('d', { isLeaving: true })];
+    const found = report(pods, {
+      a: status({ pressure: { memory: 0.5, loop: 0.9 } }),
+      b: status({ pressure: { fds: 0.8 } }),
+      c: 'it gave no answer within 2 s',
+      d: 'it is about to end',
+    });
+    assert.deepEqual(found.fullest, { pod: 'a', what: 'loop', share: 0.9 });
+    assert.deepEqual(found.silent, [{ pod: 'c', why: 'it gave no answer within 2 s' }]);
+  });
+});
+
+describe('what is shown of it', () => {
+  const some = (change: Partial<Reports>): Reports => ({ ...report([gateway('a')], { a: status() }), ...change });
+
+  it('rests for 30 s, what is left of a drain for 10 s, and is nothing before all were counted', () => {
+    assert.equal(shown(undefined, some({ isCounted: false }), 0).connections, undefined);
+    const first = shown(undefined, some({ left: 50 }), 0);
+    assert.deepEqual([first.connections, first.left], [100, 50]);
+    const soon = shown(
+      first,
+      some({ connections: 500, left: 40, fullest: { pod: 'a', what: 'fds', share: 0.9 } }),
+      9_999,
+    );
+    assert.deepEqual([soon.connections, soon.left, soon.fullest], [100, 50, undefined]);
+    const later = shown(soon, some({ connections: 500, left: 40 }), 10_000);
+    assert.deepEqual([later.connections, later.left], [100, 40]);
+    const last = shown(
+      later,
+      some({ connections: 500, left: 0, fullest: { pod: 'a', what: 'fds', share: 0.93 } }),
+      30_000,
+    );
+    assert.deepEqual([last.connections, last.left], [500, 0]);
+    assert.deepEqual(last.fullest, { pod: 'a', what: 'fds', share: 0.9 });
+    assert.equal(shown(last, some({ isCounted: false, connections: 1 }), 90_000).connections, 500);
+  });
+});

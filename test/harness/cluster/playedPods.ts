@@ -1,0 +1,153 @@
+import { createHash } from 'node:crypto';
+import { createServer, type Server } from 'node:http';
+import { Client } from '@pushcluster/operator/kube/client.ts';
+import { connect } from '@pushcluster/operator/kube/connection.ts';
+import { KINDS, type KubeObject } from '@pushcluster/operator/kube/objects.ts';
+import { type Change, Reflector } from '@pushcluster/operator/kube/reflector.ts';
+import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
+import { z } from 'zod';
+import type { ControlPlane } from './controlPlane.ts';
+
+/** A gateway or logic pod, and what it says of itself: change it at will. */
+export type PlayedPod = {
+  readonly name: string;
+  readonly role: 'gateway' | 'logic';
+  readonly says: PodStatus;
+  /** It answers when it is asked. */
+  isUp: boolean;
+  /** Its settings file follows the ConfigMap, as a kubelet would have it. */
+  followsSettings: boolean;
+  /** How often it was asked. */
+  readonly asked: number;
+};
+
+type Writable = Omit<PlayedPod, 'asked'> & { asked: number; server: Server; address: string };
+
+/**
+ * Runs the gateway and logic pods of a control plane that has no nodes, as far as the API server and the operator can
+ * tell: a pod becomes Ready, on an address of loopback where it answers for its status. Everything else is real.
+ */
+export class PlayedPods {
+  /** New pods become Ready. */
+  startsReady = true;
+  /** What a new gateway holds, by how many of its namespace were there before it. */
+  startsWith: (namespace: string, index: number) => number = () => 0;
+  readonly #plane: ControlPlane;
+  readonly #client: Client;
+  readonly #reflector: Reflector;
+  readonly #settings: Reflector;
+  readonly #port: number;
+  readonly #network = `127.${64 + Math.floor(Math.random() * 60)}.${Math.floor(Math.random() * 250)}`;
+  readonly #pods = new Map<string, Writable>();
+  #last = 0;
+  #work: Promise<unknown> = Promise.resolve();
+
+  /** @param port where pods answer */
+  constructor(plane: ControlPlane, port: number) {
+    this.#plane = plane;
+    this.#port = port;
+    this.#client = new Client(connect({ KUBECONFIG: plane.kubeconfig }));
+    const labelSelector = 'pushcluster.dev/cluster';
+    this.#settings = new Reflector({ client: this.#client, kind: KINDS.configMaps, labelSelector });
+    this.#reflector = new Reflector({
+      client: this.#client,
+      kind: KINDS.pods,
+      labelSelector: 'app.kubernetes.io/component in (gateway,logic)',
+      onChange: (change) => {
+        this.#work = this.#work.then(() => this.#play(change));
+      },
+    });
+  }
+
+  async start(): Promise<void> {
+    for (const each of [this.#settings, this.#reflector]) each.start();
+    await Promise.all([this.#settings.whenSynced(), this.#reflector.whenSynced()]);
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([this.#settings.stop(), this.#reflector.stop()]);
+    await this.#work;
+    for (const { server } of this.#pods.values()) close(server);
+  }
+
+  /** Pods of a namespace that run, oldest first. */
+  of(namespace: string, role: 'gateway' | 'logic' = 'gateway'): PlayedPod[] {
+    const found = [...this.#pods].filter(([key, pod]) => key.startsWith(`${namespace}/`) && pod.role === role);
+    return found.map(([, pod]) => pod);
+  }
+
+  /** The pod as the API server has it. */
+  object(namespace: string, name: string): KubeObject | undefined {
+    return this.#reflector.get(`${namespace}/${name}`);
+  }
+
+  async setReady(namespace: string, name: string, isReady: boolean): Promise<void> {
+    const now = new Date().toISOString();
+    const address = this.#pods.get(`${namespace}/${name}`)?.address;
+    const conditions = ['PodScheduled', 'Initialized', 'ContainersReady', 'Ready'].map((type) => {
+      const status = isReady || type === 'Initialized' || type === 'PodScheduled' ? 'True' : 'False';
+      return { type, status, lastTransitionTime: now };
+    });
+    const status = { phase: 'Running', podIP: address, podIPs: [{ ip: address }], startTime: now, conditions };
+    const args = ['patch', 'pod', name, '-n', namespace, '--subresource=status', '--type=merge'];
+    await this.#plane.kubectl([...args, '-p', JSON.stringify({ status })]).catch((error: Error) => {
+      // It may be gone by now.
+      if (!error.message.includes('NotFound')) throw error;
+    });
+  }
+
+  async #play({ type, object }: Change): Promise<void> {
+    const { namespace = '', name, labels } = object.metadata;
+    const key = `${namespace}/${name}`;
+    const known = this.#pods.get(key);
+    if (type === 'deleted') {
+      if (known) close(known.server);
+      this.#pods.delete(key);
+    }
+    if (type !== 'added' || known) return;
+    const role = labels?.['app.kubernetes.io/component'] === 'logic' ? 'logic' : 'gateway';
+    const address = `${this.#network}.${++this.#last}`;
+    const says = said(name, role);
+    if (role === 'gateway') says.connections = this.startsWith(namespace, this.of(namespace).length);
+    const played: Omit<Writable, 'server'> = { name, role, says, isUp: true, followsSettings: true, asked: 0, address };
+    const server = createServer((_, response) => {
+      played.asked++;
+      if (played.followsSettings) says.settings = this.#settingsOf(object, role);
+      if (played.isUp) response.end(JSON.stringify(played.says));
+      else response.destroy();
+    });
+    await new Promise<void>((resolve) => server.listen({ host: address, port: this.#port }, resolve));
+    this.#pods.set(key, Object.assign(played, { server }));
+    if (this.startsReady) await this.setReady(namespace, name, true);
+  }
+
+  #settingsOf({ metadata: { namespace, labels } }: KubeObject, role: 'gateway' | 'logic'): PodStatus['settings'] {
+    const found = this.#settings.get(`${namespace}/${labels?.['pushcluster.dev/cluster']}-settings`);
+    const text = found ? SettingsMap.parse(found).data[`${role}.yaml`] : '';
+    return {
+      generation: Number(/^generation: (\d+)$/m.exec(text)?.[1] ?? 0),
+      file: createHash('sha256').update(text).digest('hex'),
+    };
+  }
+}
+
+const SettingsMap = z.object({ data: z.object({ 'gateway.yaml': z.string(), 'logic.yaml': z.string() }) });
+
+function said(name: string, role: 'gateway' | 'logic'): PodStatus {
+  return {
+    version: '1.2.3',
+    role,
+    name,
+    draining: false,
+    ...(role === 'gateway' ? { connections: 0, bytesSentTotal: 0 } : {}),
+    settings: { generation: 0, file: '0'.repeat(64) },
+    fds: { limit: 100_000, open: 20 },
+    pressure: {},
+    bus: { connected: true },
+  };
+}
+
+function close(server: Server): void {
+  server.closeAllConnections();
+  server.close();
+}

@@ -1,0 +1,275 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { PushCluster } from '@pushcluster/operator/api/pushCluster.ts';
+import type { KubeObject } from '@pushcluster/operator/kube/objects.ts';
+import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
+import { apply } from '../harness/cluster/kubectl.ts';
+import { OperatorProcess } from '../harness/cluster/operatorProcess.ts';
+import { PlayedPods } from '../harness/cluster/playedPods.ts';
+import { freePorts } from '../harness/ports.ts';
+import { until } from '../harness/until.ts';
+
+const DRAIN = 'pushcluster.dev/drain';
+const SERVING = 'pushcluster.dev/serving';
+const COST = 'controller.kubernetes.io/pod-deletion-cost';
+
+describe('gateways of a PushCluster on a real control plane', () => {
+  let plane: ControlPlane;
+  let operator: OperatorProcess;
+  let pods: PlayedPods;
+
+  before(async () => {
+    plane = await startControlPlane();
+    const [adminPort = 0, podPort = 0] = await freePorts(2);
+    await OperatorProcess.install(plane);
+    operator = new OperatorProcess(plane, { adminPort, env: { POD_PORT: String(podPort) } });
+    pods = new PlayedPods(plane, podPort);
+    await Promise.all([operator.start(), pods.start()]);
+  });
+  after(async () => {
+    await operator?.end('SIGKILL');
+    await pods?.stop();
+    await plane?.stop();
+  });
+
+  /** A cluster `live` of its own namespace, with gateways that hold so many connections, fullest first. */
+  async function cluster(namespace: string, connections: readonly number[], gateway: object = {}): Promise<void> {
+    pods.startsWith = (_namespace, index) => connections[index] ?? 0;
+    await apply(plane.kubectl, [{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } }]);
+    const spec = {
+      gateway: { replicas: connections.length, drain: { settle: '0s' }, ...gateway },
+      logic: { replicas: 1 },
+      nats: { url: 'nats://n:4222', prefix: namespace },
+    };
+    const head = { apiVersion: 'pushcluster.dev/v1alpha1', kind: 'PushCluster' };
+    await apply(plane.kubectl, [{ ...head, metadata: { name: 'live', namespace }, spec }]);
+    await ready(namespace, connections.length);
+  }
+  /** Waits until a gateway was asked twice more: what it says now has been heard. */
+  async function said(namespace: string, name: string): Promise<void> {
+    const pod = pods.of(namespace).find((each) => each.name === name);
+    const before = pod?.asked ?? 0;
+    await until('it was asked', () => (pod?.asked ?? 0) > before + 1, 25_000);
+  }
+  async function ready(namespace: string, count: number): Promise<void> {
+    await until(
+      `${count} gateways are ready`,
+      async () => (await status(namespace))?.gateway?.readyReplicas === count && pods.of(namespace).length === count,
+      20_000,
+    ).catch(async (error: Error) => {
+      throw new Error(`${error.message}: ${JSON.stringify(await status(namespace))}\n${operator.output.slice(-3_000)}`);
+    });
+  }
+  const get = async (namespace: string): Promise<PushCluster> =>
+    PushCluster.parse(JSON.parse(await plane.kubectl(['get', 'pushcluster', 'live', '-n', namespace, '-o=json'])));
+  const status = async (namespace: string) => (await get(namespace)).status;
+  const condition = async (namespace: string, type: string) =>
+    (await status(namespace))?.conditions?.find((each) => each.type === type);
+  const scale = (namespace: string, replicas: number) =>
+    plane.kubectl(['scale', 'pushcluster/live', '-n', namespace, `--replicas=${replicas}`]);
+  const replicas = (namespace: string) =>
+    plane.kubectl(['get', 'deployment/live-gateway', '-n', namespace, '-o=jsonpath={.spec.replicas}']);
+  const events = async (namespace: string, reason: string) =>
+    (
+      await plane.kubectl([
+        ...['get', 'events.events.k8s.io', '-n', namespace, `--field-selector=reason=${reason}`],
+        '-o=jsonpath={range .items[*]}{.note}{"\\n"}{end}',
+      ])
+    )
+      .split('\n')
+      .filter((line) => line !== '');
+  const objects = (namespace: string): KubeObject[] =>
+    pods.of(namespace).flatMap(({ name }) => pods.object(namespace, name) ?? []);
+  /** Gateways that drain, by name. */
+  const draining = (namespace: string) =>
+    objects(namespace)
+      .filter(({ metadata }) => metadata.annotations?.[DRAIN] !== undefined)
+      .map(({ metadata }) => metadata.name);
+  /** Gateways that the Service may choose, by name. */
+  const serving = (namespace: string) =>
+    objects(namespace)
+      .filter(({ metadata }) => metadata.labels?.[SERVING] === 'true')
+      .map(({ metadata }) => metadata.name);
+  const names = (namespace: string) => pods.of(namespace).map(({ name }) => name);
+
+  it('drain before they go, the emptiest first, and no other pod is touched', async () => {
+    await cluster('down', [450, 30, 400]);
+    const [full = '', empty = '', middle = ''] = names('down');
+    await scale('down', 2);
+    await until('the emptiest drains', () => draining('down').length > 0);
+    assert.deepEqual(draining('down'), [empty]);
+    assert.deepEqual(serving('down'), [full, middle]);
+    const { annotations } = objects('down')[1]?.metadata ?? {};
+    assert.ok(Math.abs(Date.parse(annotations?.[DRAIN] ?? '') - Date.now()) < 10_000);
+    assert.equal(annotations?.[COST], '-1000');
+    await until('the status tells', async () => (await status('down'))?.gateway?.draining === 1);
+    const found = await status('down');
+    assert.equal(found?.gateway?.replicas, 2);
+    assert.equal(found?.gateway?.readyReplicas, 2);
+    const progressing = await condition('down', 'Progressing');
+    assert.equal(progressing?.reason, 'Draining');
+    assert.equal(progressing?.message, '1 gateway drains: 30 connections left');
+    assert.equal(await replicas('down'), '3');
+    const { text } = await plane.get('/apis/pushcluster.dev/v1alpha1/namespaces/down/pushclusters/live/scale');
+    const { spec, status: scaled } = JSON.parse(text);
+    assert.deepEqual([spec.replicas, scaled.replicas], [2, 2]);
+    // It is asked again and again, and stays while anybody is connected.
+    await said('down', empty);
+    assert.equal(await replicas('down'), '3');
+
+    const [, leaving] = pods.of('down');
+    if (leaving) leaving.says.connections = 0;
+    await until('it is gone', () => names('down').length === 2, 15_000);
+    assert.deepEqual(names('down'), [full, middle]);
+    assert.equal(await replicas('down'), '2');
+    await until('nothing is under way', async () => (await condition('down', 'Progressing'))?.status === 'False');
+    assert.equal((await status('down'))?.gateway?.draining, 0);
+    assert.deepEqual(await events('down', 'DrainStarted'), [`2 gateways are wanted: ${empty} (30 connections) drains`]);
+    assert.match(
+      (await events('down', 'DrainEnded')).join(),
+      new RegExp(`^${empty} is empty after \\d+ seconds?: removed$`),
+    );
+  });
+
+  it('serve again where more are wanted while they drain, those with most left first', async () => {
+    await cluster('undone', [90, 30, 60]);
+    const before = names('undone');
+    await scale('undone', 1);
+    await until('two drain', () => draining('undone').length === 2);
+    await scale('undone', 2);
+    await until('one serves again', () => draining('undone').length === 1);
+    assert.deepEqual(draining('undone'), [before[1]]);
+    await scale('undone', 4);
+    await until('all serve', () => serving('undone').length === 4 && draining('undone').length === 0, 15_000);
+    assert.deepEqual(names('undone').slice(0, 3), before);
+    for (const { metadata } of objects('undone')) assert.equal(metadata.annotations?.[COST], undefined);
+    assert.ok((await events('undone', 'DrainUndone')).includes(`2 gateways are wanted: ${before[2]} serves again`));
+    assert.ok((await events('undone', 'ScaledUp')).includes('from 3 to 4 gateways'));
+  });
+
+  it('go on draining over a restart of the operator, which changes nothing by it', async () => {
+    await cluster('restarted', [50, 40]);
+    const [stays = ''] = names('restarted');
+    await scale('restarted', 1);
+    await until('one drains', () => draining('restarted').length === 1);
+    await until('the status tells', async () => (await status('restarted'))?.gateway?.draining === 1);
+    const versions = async () => [
+      ...objects('restarted').map(({ metadata }) => metadata.resourceVersion),
+      await plane.kubectl([
+        'get',
+        'deployment/live-gateway',
+        '-n',
+        'restarted',
+        '-o=jsonpath={.metadata.resourceVersion}',
+      ]),
+    ];
+    const before = await versions();
+    assert.equal(await operator.end(), 0, operator.output);
+    await operator.start();
+    await said('restarted', draining('restarted')[0] ?? '');
+    assert.deepEqual(await versions(), before);
+    const [, leaving] = pods.of('restarted');
+    if (leaving) leaving.says.connections = 0;
+    await until('it is gone', () => names('restarted').length === 1, 20_000);
+    assert.deepEqual(names('restarted'), [stays]);
+  });
+
+  it('that die while they drain are not replaced in the end, nor is another drained for them', async () => {
+    await cluster('died', [50, 40]);
+    const [stays = '', dies = ''] = names('died');
+    await scale('died', 1);
+    await until('one drains', () => draining('died').length === 1);
+    await plane.kubectl(['delete', 'pod', dies, '-n', 'died']);
+    await until('one is left', async () => (await replicas('died')) === '1' && names('died').length === 1, 20_000);
+    assert.deepEqual(names('died'), [stays]);
+    assert.deepEqual(serving('died'), [stays]);
+  });
+
+  it('go full when their time to drain is over', async () => {
+    await cluster('late', [50, 40], { drain: { settle: '0s', timeout: '1s' } });
+    const [stays = ''] = names('late');
+    await scale('late', 1);
+    await until('it is gone', () => names('late').length === 1, 25_000);
+    assert.deepEqual(names('late'), [stays]);
+    assert.match(
+      (await events('late', 'DrainEnded')).join(),
+      /has 40 connections left after 1\d seconds: removed at the end/,
+    );
+  });
+
+  it('all go for 0 replicas, and come back', async () => {
+    await cluster('none', [0, 0]);
+    await scale('none', 0);
+    await until('all are gone', () => names('none').length === 0, 20_000);
+    await until('it says so', async () => (await condition('none', 'Available'))?.reason === 'ScaledToZero');
+    await scale('none', 1);
+    await ready('none', 1);
+  });
+
+  it('wait with a scale-down while one that may hold connections is not ready, and say so', async () => {
+    await cluster('unready', [50, 40, 30]);
+    const [, second = ''] = names('unready');
+    await pods.setReady('unready', second, false);
+    await until('it is seen', async () => (await status('unready'))?.gateway?.readyReplicas === 2);
+    await scale('unready', 2);
+    await until(
+      'it says so',
+      async () =>
+        (await condition('unready', 'Progressing'))?.reason === 'ScaleDownWaits' ||
+        (await condition('unready', 'Progressing'))?.message.includes('waits') === true,
+    );
+    assert.deepEqual(draining('unready'), []);
+    assert.equal(await replicas('unready'), '3');
+    await pods.setReady('unready', second, true);
+    await until('the emptiest drains', () => draining('unready').length === 1);
+    assert.deepEqual(draining('unready'), [names('unready')[2]]);
+  });
+
+  it('of the old version leave the Service when half of the new ones are ready, and serve again where that is undone', async () => {
+    await cluster('rolled', [50, 40, 30, 20]);
+    const old = names('rolled');
+    pods.startsReady = false;
+    const image = (tag: string) =>
+      plane.kubectl([
+        ...['patch', 'pushcluster/live', '-n', 'rolled', '--type=merge'],
+        ...['-p', JSON.stringify({ spec: { image: { gateway: `gateway:${tag}` } } })],
+      ]);
+    const fresh = () => names('rolled').filter((name) => !old.includes(name));
+    try {
+      await image('2');
+      await until('the first new one is there', () => fresh().length === 1);
+      await pods.setReady('rolled', fresh()[0] ?? '', true);
+      // One old one goes for it, and the next new one comes.
+      await until('the second new one is there', () => fresh().length === 2);
+      assert.deepEqual(serving('rolled').filter((name) => old.includes(name)).length, 3);
+      assert.equal((await condition('rolled', 'Progressing'))?.reason, 'RollingOut');
+      assert.equal(await operator.end(), 0, operator.output);
+      await pods.setReady('rolled', fresh()[1] ?? '', true);
+      await until('the third new one is there', () => fresh().length === 3);
+      await operator.start();
+      await until('old ones are out', () => serving('rolled').every((name) => !old.includes(name)), 15_000);
+      assert.deepEqual(draining('rolled'), []);
+      assert.equal(await replicas('rolled'), '4');
+      await image('1.2.3');
+      await until('they serve again', () =>
+        old.filter((name) => names('rolled').includes(name)).every((name) => serving('rolled').includes(name)),
+      );
+    } finally {
+      pods.startsReady = true;
+    }
+  });
+
+  it('that are fuller than the others are out of the Service until they are not', async () => {
+    await cluster('uneven', [2_000, 1_900]);
+    const [first, second] = pods.of('uneven');
+    assert.ok(first && second);
+    await scale('uneven', 4);
+    await ready('uneven', 4);
+    await until('the full ones are out', () => serving('uneven').length === 2, 25_000);
+    assert.ok(!serving('uneven').includes(first.name) && !serving('uneven').includes(second.name));
+    await until('it says so', async () => (await condition('uneven', 'Progressing'))?.reason === 'Rebalancing');
+    for (const pod of pods.of('uneven')) pod.says.connections = 975;
+    await until('all serve', () => serving('uneven').length === 4, 25_000);
+    assert.deepEqual(draining('uneven'), []);
+  });
+});
