@@ -10,6 +10,7 @@ export class Standalone {
   readonly page: string;
   readonly socket: string;
   readonly pushApi: string;
+  readonly admin: string;
   readonly #child;
   #output = '';
 
@@ -17,6 +18,7 @@ export class Standalone {
     this.page = `http://127.0.0.1:${port}`;
     this.socket = `ws://127.0.0.1:${port}`;
     this.pushApi = `http://127.0.0.1:${pushPort}`;
+    this.admin = `http://127.0.0.1:${adminPort}`;
     this.#child = spawn(process.execPath, ['standalone/main.ts'], {
       cwd: ROOT,
       stdio: ['ignore', 'pipe', 'pipe'],
