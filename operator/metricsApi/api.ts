@@ -1,7 +1,7 @@
 /** The API as clients see it: its name, its metrics, and the documents by which they find it. */
 
 export const METRICS_GROUP = 'custom.metrics.k8s.io';
-/** The only one: every HPA controller since Kubernetes 1.10 asks for the version that discovery prefers. */
+/** The only one: Kubernetes' HPA controller takes the version that discovery prefers. */
 export const METRICS_VERSION = 'v1beta2';
 export const METRICS_API_VERSION = `${METRICS_GROUP}/${METRICS_VERSION}`;
 /** Of the APIService that the chart makes. */
