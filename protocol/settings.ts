@@ -133,7 +133,7 @@ export const GatewaySettings = z
         /** How late a loop may serve, about, over the last seconds; 0: however late. */
         loopLag: duration({ min: 0, max: 60_000 }).default(500),
         /** Sockets of one shard that have yet to become a WebSocket: over it 503, over twice of it they are cut unread. */
-        handshakes: z.number().int().min(10).max(1_000_000).default(1_000),
+        handshakes: z.number().int().min(10).max(1_000_000).default(3_000),
       })
       .prefault({}),
     shardWatch: z
