@@ -63,6 +63,10 @@ simulate: ## A million and ten million people through a failure, a rollout and a
 screenshot: $(SDK) ## Make docs/images/console.png and plan.png in a real Chromium (PAGE=plan for one)
 	@$(READY) && exec node test/screenshot.ts
 
+.PHONY: pictures
+pictures: ## Draw the dashboards to docs/images/dashboard-*.png from real query results, in a real Chromium
+	@$(READY) && exec node test/dashboardPictures.ts
+
 .PHONY: format
 format: ## Format and lint the sources, fixing what can be fixed
 	@$(READY) && exec node_modules/.bin/biome check --write .

@@ -67,6 +67,7 @@ export const operatorDashboard = dashboard({
               legend: `${NAME} {{state}}`,
             },
           ],
+          width: 12,
         }),
         lines({
           title: 'Drains: connections left',
@@ -79,6 +80,7 @@ export const operatorDashboard = dashboard({
               legend: '{{pod}}',
             },
           ],
+          width: 12,
         }),
         lines({
           title: 'Connections moved',
@@ -91,6 +93,7 @@ export const operatorDashboard = dashboard({
               legend: '{{namespace}}/{{pushcluster_dev_cluster}} {{reason}}',
             },
           ],
+          width: 12,
         }),
         lines({
           title: 'Generations in force',
@@ -107,6 +110,7 @@ export const operatorDashboard = dashboard({
               legend: 'highest {{pushcluster_dev_cluster}}',
             },
           ],
+          width: 12,
         }),
       ],
     },
@@ -118,12 +122,14 @@ export const operatorDashboard = dashboard({
           description:
             "Exactly one. 0 for more than 20 s: nobody repairs anything; look at the operator's pods and at the lease. Gateways serve on meanwhile.",
           unit: 'none',
+          tall: true,
           queries: [{ expr: 'sum(pushcluster_operator_leader)', legend: 'leaders' }],
         }),
         number({
           title: 'PushClusters',
           description: 'That the operator knows. Above 1,000 the others are not in the metrics by name.',
           unit: 'none',
+          tall: true,
           queries: [{ expr: 'max(pushcluster_operator_clusters)', legend: 'PushClusters' }],
         }),
         number({
@@ -131,6 +137,7 @@ export const operatorDashboard = dashboard({
           description:
             'PushClusters that wait to be reconciled, on the leader. Above 0 for long: the API server is slow or refuses; look at the reconciles that fail.',
           unit: 'none',
+          tall: true,
           queries: [{ expr: 'max(pushcluster_operator_workqueue_depth)', legend: 'waiting' }],
         }),
         lines({
@@ -152,7 +159,6 @@ export const operatorDashboard = dashboard({
             { expr: quantile(0.5, 'pushcluster_operator_reconcile_seconds_bucket'), legend: 'p50' },
             { expr: quantile(0.99, 'pushcluster_operator_reconcile_seconds_bucket'), legend: 'p99' },
           ],
-          width: 12,
         }),
         lines({
           title: 'Requests to the API server',
@@ -160,7 +166,6 @@ export const operatorDashboard = dashboard({
             'By verb. Idle is watches and the lease alone. Patches that go on: something changes back what the operator applies; the audit log says who.',
           unit: 'reqps',
           queries: [{ expr: `sum by (verb) (${rate('pushcluster_operator_requests_total')})`, legend: '{{verb}}' }],
-          width: 12,
         }),
         lines({
           title: 'Watches that failed',
@@ -173,7 +178,6 @@ export const operatorDashboard = dashboard({
               legend: '{{kind}} {{how}}',
             },
           ],
-          width: 12,
         }),
         lines({
           title: 'Memory of the operator',

@@ -74,9 +74,9 @@ export function lines(spec: PanelSpec & { stacked?: true }): Panel {
 }
 
 /** One number, with its way until now behind it. */
-export function number(spec: PanelSpec): Panel {
+export function number(spec: PanelSpec & { tall?: true }): Panel {
   return {
-    ...common({ width: 4, ...spec }, 'stat', STAT_HEIGHT),
+    ...common({ width: 4, ...spec }, 'stat', spec.tall ? PANEL_HEIGHT : STAT_HEIGHT),
     fieldConfig: { defaults: { unit: spec.unit, thresholds: thresholds(spec), noValue: '–' }, overrides: [] },
     options: {
       reduceOptions: { calcs: ['lastNotNull'], fields: '', values: false },

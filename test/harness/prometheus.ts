@@ -10,7 +10,9 @@ import { until } from './until.ts';
 export type Target = { address: string; labels: Record<string, string> };
 
 export type PrometheusOptions = {
-  targets: readonly Target[];
+  targets?: readonly Target[];
+  /** In place of `targets`: what is under `scrape_configs`. */
+  scrapeConfigs?: readonly object[];
   /** Text of a rules file. */
   rules?: string;
   /** Seconds between scrapes, and between evaluations of rules. */
@@ -59,8 +61,8 @@ export class Prometheus {
     child.once('exit', () => running.delete(child));
   }
 
-  /** Waits until it answers and has scraped every target. */
-  async ready(): Promise<void> {
+  /** Waits until it answers and has scraped `which` targets; those that it discovers itself may be on their way out. */
+  async ready(which: 'all' | 'some' = 'all'): Promise<void> {
     let problem = '';
     await until(
       'Prometheus has scraped all targets',
@@ -69,7 +71,8 @@ export class Prometheus {
         try {
           const { activeTargets } = await this.#get('/api/v1/targets', {}, Answer.targets);
           problem = activeTargets.find(({ health }) => health !== 'up')?.lastError ?? '';
-          return activeTargets.length > 0 && activeTargets.every(({ health }) => health === 'up');
+          const up = activeTargets.filter(({ health }) => health === 'up').length;
+          return up > 0 && (which === 'some' || up === activeTargets.length);
         } catch (error) {
           problem = String(error);
           return false;
@@ -126,13 +129,14 @@ export class Prometheus {
 }
 
 /** Starts Prometheus and waits until it has scraped all targets. */
-export async function startPrometheus({ targets, rules = '', interval = 1 }: PrometheusOptions): Promise<Prometheus> {
+export async function startPrometheus(options: PrometheusOptions): Promise<Prometheus> {
+  const { targets = [], rules = '', interval = 1 } = options;
   const folder = await mkdtemp(join(tmpdir(), 'pushcluster-prometheus-'));
   const [port = 0] = await freePorts(1);
   const config = {
     global: { scrape_interval: `${interval}s`, scrape_timeout: `${interval}s`, evaluation_interval: `${interval}s` },
     rule_files: rules === '' ? [] : ['rules.yml'],
-    scrape_configs: [
+    scrape_configs: options.scrapeConfigs ?? [
       {
         job_name: 'pushcluster',
         static_configs: targets.map(({ address, labels }) => ({ targets: [address], labels })),
@@ -154,7 +158,7 @@ export async function startPrometheus({ targets, rules = '', interval = 1 }: Pro
   );
   const prometheus = new Prometheus(child, port, folder);
   try {
-    await prometheus.ready();
+    await prometheus.ready(options.scrapeConfigs ? 'some' : 'all');
   } catch (error) {
     await prometheus.stop();
     throw error;
