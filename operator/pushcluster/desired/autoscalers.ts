@@ -16,7 +16,7 @@ export type ScaledObject = DesiredObject & {
     minReplicaCount: number;
     maxReplicaCount: number;
     pollingInterval: number;
-    advanced: { horizontalPodAutoscalerConfig: { name: string; behavior: Scaling['behavior'] } };
+    advanced: { horizontalPodAutoscalerConfig: { behavior: Scaling['behavior'] } };
     triggers: { type: string; metricType: 'AverageValue' | 'Utilization'; metadata: Record<string, string> }[];
   };
 };
@@ -92,7 +92,7 @@ function scaledObject(cluster: PushCluster, autoscaling: Scaling, prometheus: st
       maxReplicaCount: autoscaling.maxReplicas,
       pollingInterval: POLLING_SECONDS,
       advanced: {
-        horizontalPodAutoscalerConfig: { name: gateway, behavior: autoscaling.behavior ?? gatewayBehavior(cluster) },
+        horizontalPodAutoscalerConfig: { behavior: autoscaling.behavior ?? gatewayBehavior(cluster) },
       },
       triggers,
     },
