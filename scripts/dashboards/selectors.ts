@@ -44,7 +44,7 @@ export function rate(counter: string): string {
   return `rate(${counter}[$__rate_interval])`;
 }
 
-/** A quantile of a histogram. @param histogram its name without `_bucket`, as a function of the suffix */
+/** A quantile of a histogram. @param bucket its series `_bucket` @param by labels that are kept apart */
 export function quantile(q: number, bucket: string, by = ''): string {
   return `histogram_quantile(${q}, sum by (${by === '' ? 'le' : `${by}, le`}) (${rate(bucket)}))`;
 }

@@ -26,6 +26,8 @@ const ROOMS = ['football', 'tennis', 'cycling', 'chess'];
 const FLOODED = 'flooded';
 const HEAVY = 'heavy';
 const HEAVY_ITEM_BYTES = 30_000;
+/** Rooms of a few, which a larger crowd has more of. */
+const ROWS = 40;
 const SLOW = 4;
 const SETTINGS: SettingsInput = {
   gateway: {
@@ -196,6 +198,7 @@ export class ObservedCluster {
           const from = this.#connections.length;
           for (const offset of [0, 1]) await connection.join(ROOMS[(from + offset) % ROOMS.length] ?? FLOODED);
           await connection.join(FLOODED);
+          await connection.join(`row ${i % ROWS}`);
         }),
       );
   }

@@ -5,6 +5,7 @@ import { alertRules, hastyRules } from '../harness/alertRules.ts';
 import { asked, type Dashboard, dashboards, panelQueries } from '../harness/dashboardQueries.ts';
 import { type Exported, metricsOf, metricsPage, metricsUsed } from '../harness/metricsReference.ts';
 import { ObservedCluster } from '../harness/observedCluster.ts';
+import { panelPicture } from '../harness/panelPicture.ts';
 import type { Series } from '../harness/prometheus.ts';
 import { until } from '../harness/until.ts';
 
@@ -117,6 +118,25 @@ describe('every query of the dashboards, asked of Prometheus', () => {
     const names = new Set(all.map(({ panel }) => panel));
     for (const name of [...TROUBLE, ...Object.keys(STEADY)]) assert.ok(names.has(name), name);
   });
+});
+
+describe('the pictures for the docs', () => {
+  for (const dashboard of dashboards())
+    it(`${dashboard.title}: each panel can be drawn from what was found`, async () => {
+      const span = { from: calm, to: over };
+      for (const panel of dashboard.panels.filter(({ type }) => type !== 'row')) {
+        const found = await Promise.all(
+          panel.targets.map(async ({ expr, legendFormat }) => ({
+            legend: legendFormat,
+            series: await cluster.prometheus.range(asked(expr, RATE_SECONDS), { ...span, step: 2 }),
+          })),
+        );
+        const picture = panelPicture(panel, found, span, { width: 400, height: 240 });
+        assert.ok(picture.includes(panel.title.replaceAll('&', '&amp;')));
+        assert.doesNotMatch(picture, /NaN|undefined|Infinity/, panel.title);
+        if (panel.type === 'timeseries') assert.match(picture, /<path d="M[\d.]+,[\d.]+L/, panel.title);
+      }
+    });
 });
 
 describe('the metrics', () => {
