@@ -166,7 +166,7 @@ function legends(names: readonly string[], width: number, height: number): strin
   const room = Math.floor(each / 6) - 2;
   return [...shown, ...more].map((name, i) => {
     const x = LEFT + i * each;
-    const text = name.length > room ? `${name.slice(0, Math.max(1, room - 1))}…` : name;
+    const text = name.length > room ? `…${name.slice(-Math.max(1, room - 1))}` : name;
     const mark =
       i < shown.length
         ? `<rect x="${x}" y="${height - 17}" width="9" height="3" fill="${COLORS[i % COLORS.length]}"/>`
