@@ -6,6 +6,7 @@ import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
 import { Registry } from 'prom-client';
 import { News } from './gateways/news.ts';
 import { Poller, STALE_MS } from './gateways/poller.ts';
+import { stuck } from './health.ts';
 import { Applier } from './kube/applier.ts';
 import { Client } from './kube/client.ts';
 import { connect } from './kube/connection.ts';
@@ -13,14 +14,14 @@ import { Controller } from './kube/controller.ts';
 import { Elector } from './kube/elector.ts';
 import { EventRecorder } from './kube/events.ts';
 import { Metrics } from './kube/metrics.ts';
-import { KINDS } from './kube/objects.ts';
+import type { Kind } from './kube/objects.ts';
 import { WorkQueue } from './kube/queue.ts';
 import { GatewaySource } from './metricsApi/gatewaySource.ts';
 import { MetricsApi } from './metricsApi/metricsApi.ts';
 import { operatorOptions } from './options.ts';
 import { registerClusterMetrics } from './pushcluster/clusterMetrics.ts';
 import { clusterOf, isLeaving } from './pushcluster/fleet.ts';
-import { View } from './pushcluster/observe.ts';
+import { OPTIONAL_KINDS, View } from './pushcluster/observe.ts';
 import { Reconciler } from './pushcluster/reconcile.ts';
 
 /** Longer than a request to the API server may take. */
@@ -48,8 +49,7 @@ try {
   const view = new View({
     client,
     namespaces: options.namespaces,
-    serviceMonitors: await client.serves(KINDS.serviceMonitors),
-    scaledObjects: await client.serves(KINDS.scaledObjects),
+    served: await servedOf(client, OPTIONAL_KINDS),
     onKey: (key) => queue.add(key),
     onGone: (ref) => applier.forget(ref),
     onTrouble: (error) => log.warn({ err: error }, 'the API server could not be watched'),
@@ -100,7 +100,7 @@ try {
   const admin = await startAdmin({
     ...options.admin,
     registry,
-    health: () => [],
+    health: () => stuck({ reflectors: view.reflectors, elector, poller }),
     ready: () => [
       ...view.reflectors.filter((each) => !each.isSynced).map(({ kind }) => `${kind.plural} are not listed yet`),
       ...(metricsApi?.unready() ?? []),
@@ -137,4 +137,9 @@ try {
 } catch (error) {
   process.stderr.write(`operator: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exit(1);
+}
+
+async function servedOf(client: Client, kinds: readonly Kind[]): Promise<Kind[]> {
+  const served = await Promise.all(kinds.map((kind) => client.serves(kind)));
+  return kinds.filter((_, index) => served[index]);
 }

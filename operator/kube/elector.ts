@@ -53,6 +53,7 @@ export class Elector {
   #lease: Lease | undefined;
   #sighting: Sighting | undefined;
   #running: Promise<void> | undefined;
+  #activeAt: number;
 
   constructor(options: ElectorOptions) {
     this.identity = options.identity;
@@ -61,6 +62,7 @@ export class Elector {
     this.#times = options.times ?? LEASE_TIMES;
     this.#clock = options.clock ?? systemClock;
     this.#random = options.random ?? Math.random;
+    this.#activeAt = this.#clock.now();
   }
 
   start(): void {
@@ -69,6 +71,11 @@ export class Elector {
 
   get isLeading(): boolean {
     return this.#state === 'leading' && this.#clock.now() < this.#leadsUntil;
+  }
+
+  /** Milliseconds since it last looked after the lease: some seconds, whether the API server answers or not. */
+  get idleFor(): number {
+    return this.#clock.now() - this.#activeAt;
   }
 
   /** Who was seen to hold the lease last; empty where nobody did. */
@@ -127,6 +134,7 @@ export class Elector {
   async #run(): Promise<void> {
     const { signal } = this.#ending;
     while (!signal.aborted) {
+      this.#activeAt = this.#clock.now();
       try {
         await (this.#state === 'leading' ? this.#renew() : this.#acquire());
       } catch (error) {

@@ -57,6 +57,7 @@ export class Reflector {
   readonly #ending = new AbortController();
   #isSynced = false;
   #running: Promise<void> | undefined;
+  #activeAt: number;
   /** From where to watch on; undefined where it takes a list first. */
   #version: string | undefined;
   #failedInARow = 0;
@@ -67,6 +68,7 @@ export class Reflector {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#random = options.random ?? Math.random;
+    this.#activeAt = this.#clock.now();
   }
 
   start(): void {
@@ -92,6 +94,11 @@ export class Reflector {
     return this.#trouble;
   }
 
+  /** Milliseconds since it last asked or heard anything: some minutes at most, whether the API server answers or not. */
+  get idleFor(): number {
+    return this.#clock.now() - this.#activeAt;
+  }
+
   /** By `namespace/name`. Must not be changed. */
   get(key: string): KubeObject | undefined {
     return this.#store.get(key);
@@ -110,6 +117,7 @@ export class Reflector {
   async #run(): Promise<void> {
     const { signal } = this.#ending;
     while (!signal.aborted) {
+      this.#activeAt = this.#clock.now();
       try {
         if (this.#version === undefined) await this.#list();
         await this.#watch();
@@ -148,6 +156,7 @@ export class Reflector {
     let next: string | undefined;
     let version = '';
     do {
+      this.#activeAt = this.#clock.now();
       const page = await client.list(kind, { ...options, limit, ...(next === undefined ? {} : { continue: next }) });
       for (const object of page.items) found.set(keyOf(object), object);
       version = page.resourceVersion;
@@ -181,6 +190,7 @@ export class Reflector {
     let isSilent = false;
     let callOff = () => {};
     const heard = () => {
+      this.#activeAt = this.#clock.now();
       callOff();
       callOff = this.#clock.after(silence, () => {
         isSilent = true;

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { KIND, PushCluster } from '../api/pushCluster.ts';
 import type { Client } from '../kube/client.ts';
+import { pause, systemClock } from '../kube/clock.ts';
 import { itself, ownersOfKind } from '../kube/controller.ts';
 import type { KubeError } from '../kube/errors.ts';
 import { KINDS, type Kind, type KubeObject, keyOf, kindOf, type Ref } from '../kube/objects.ts';
@@ -53,10 +54,10 @@ export type ViewOptions = {
   client: Client;
   /** All where empty. */
   namespaces: readonly string[];
-  /** Whether the API server knows ServiceMonitors. */
-  serviceMonitors: boolean;
-  /** Whether it knows KEDA's ScaledObjects. */
-  scaledObjects: boolean;
+  /** Of OPTIONAL_KINDS those that the API server knows. */
+  served: readonly Kind[];
+  /** How often it is looked which it knows by now, milliseconds; default: a minute. */
+  lookEvery?: number;
   /** Called with the key of a PushCluster that is to be looked at. */
   onKey: (key: string) => void;
   /** Called when an object made for a PushCluster is gone. */
@@ -64,22 +65,33 @@ export type ViewOptions = {
   onTrouble?: (error: KubeError) => void;
 };
 
+/** Kinds of others, which may come and go while the operator runs: those of Prometheus' operator and of KEDA. */
+export const OPTIONAL_KINDS: readonly Kind[] = [KINDS.serviceMonitors, KINDS.scaledObjects];
+
+const LOOK_MS = 60_000;
+
 /** Objects that were written within the moment in which they come back. */
 const MAX_WRITTEN = 2_000;
 
 /** What the cluster has of PushClusters, of what is made for them, and of their pods. */
 export class View {
+  /** As many as there are kinds: it changes. */
   readonly reflectors: readonly Reflector[];
-  readonly serviceMonitors: boolean;
+  readonly #reflectors: Reflector[];
   readonly #client: Client;
   readonly #clusters: Reflected;
   readonly #pods: Reflected;
   readonly #replicaSets: Reflected;
   /** What was written and may not have come back yet. */
   readonly #written = new Map<string, KubeObject>();
-  readonly #made: ReadonlyMap<string, Reflected>;
+  readonly #made: Map<string, Reflected>;
+  readonly #reflectMade: (kind: Kind) => Reflected;
+  readonly #onKey: (key: string) => void;
+  readonly #lookEvery: number;
+  readonly #ending = new AbortController();
+  #looking: Promise<void> | undefined;
 
-  constructor({ client, namespaces, serviceMonitors, scaledObjects, onKey, onGone, onTrouble }: ViewOptions) {
+  constructor({ client, namespaces, served, lookEvery = LOOK_MS, onKey, onGone, onTrouble }: ViewOptions) {
     const reflect = (kind: Kind, onChange: (change: Change) => void, more: { labelSelector?: string } = {}) =>
       new Reflected(namespaces, {
         client,
@@ -105,25 +117,73 @@ export class View {
     const labelSelector = CLUSTER_LABEL;
     const roles = 'app.kubernetes.io/component in (gateway,logic)';
     this.#client = client;
-    this.serviceMonitors = serviceMonitors;
     this.#clusters = reflect(KINDS.pushClusters, (change) => itself(change).forEach(onKey));
     this.#pods = reflect(KINDS.pods, looked, { labelSelector: `${labelSelector},${roles}` });
     const ofGateways = `${labelSelector},app.kubernetes.io/component=gateway`;
     this.#replicaSets = reflect(KINDS.replicaSets, ofPod, { labelSelector: ofGateways });
-    const kinds = MADE_KINDS.map(kindOf)
-      .filter((kind) => serviceMonitors || kind !== KINDS.serviceMonitors)
-      .filter((kind) => scaledObjects || kind !== KINDS.scaledObjects);
-    this.#made = new Map(kinds.map((kind) => [kind.kind, reflect(kind, made, { labelSelector })]));
+    this.#reflectMade = (kind) => reflect(kind, made, { labelSelector });
+    this.#onKey = onKey;
+    this.#lookEvery = lookEvery;
+    const kinds = MADE_KINDS.map(kindOf).filter((kind) => !OPTIONAL_KINDS.includes(kind) || served.includes(kind));
+    this.#made = new Map(kinds.map((kind) => [kind.kind, this.#reflectMade(kind)]));
     const all = [this.#clusters, this.#pods, this.#replicaSets, ...this.#made.values()];
-    this.reflectors = all.flatMap(({ reflectors }) => reflectors);
+    this.#reflectors = all.flatMap(({ reflectors }) => reflectors);
+    this.reflectors = this.#reflectors;
+  }
+
+  /** Whether the API server knows ServiceMonitors. */
+  get serviceMonitors(): boolean {
+    return this.#made.has(KINDS.serviceMonitors.kind);
   }
 
   start(): void {
     for (const each of this.reflectors) each.start();
+    this.#looking ??= this.#look();
   }
 
   async stop(): Promise<void> {
+    this.#ending.abort();
     await Promise.all(this.reflectors.map((each) => each.stop()));
+    await this.#looking;
+  }
+
+  /** Looks now and then whether a kind has come or gone. */
+  async #look(): Promise<void> {
+    const { signal } = this.#ending;
+    while (!signal.aborted) {
+      await pause(systemClock, this.#lookEvery, signal);
+      for (const kind of OPTIONAL_KINDS) {
+        if (signal.aborted) return;
+        // Who doesn't answer is asked again, and no kind is lost by it.
+        const isServed = await this.#client.serves(kind).catch(() => this.#made.has(kind.kind));
+        if (isServed === this.#made.has(kind.kind)) continue;
+        if (isServed) await this.#admit(kind);
+        else await this.#dismiss(kind);
+        for (const { metadata } of this.clusters()) this.#onKey(`${metadata.namespace}/${metadata.name}`);
+      }
+    }
+  }
+
+  async #admit(kind: Kind): Promise<void> {
+    const reflected = this.#reflectMade(kind);
+    const { reflectors } = reflected;
+    for (const each of reflectors) each.start();
+    // One that is made already must be seen before another is made.
+    const synced = Promise.all(reflectors.map((each) => each.whenSynced()));
+    await Promise.race([synced, pause(systemClock, this.#lookEvery, this.#ending.signal)]);
+    if (!reflectors.every(({ isSynced }) => isSynced)) {
+      await Promise.all(reflectors.map((each) => each.stop()));
+      return;
+    }
+    this.#made.set(kind.kind, reflected);
+    this.#reflectors.push(...reflectors);
+  }
+
+  async #dismiss(kind: Kind): Promise<void> {
+    const { reflectors = [] } = this.#made.get(kind.kind) ?? {};
+    this.#made.delete(kind.kind);
+    for (const each of reflectors) this.#reflectors.splice(this.#reflectors.indexOf(each), 1);
+    await Promise.all(reflectors.map((each) => each.stop()));
   }
 
   /** Undefined where there is none (any more). Throws where it isn't what the CRD says. */

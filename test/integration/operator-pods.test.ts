@@ -1,0 +1,193 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { PushCluster, type Status } from '@pushcluster/operator/api/pushCluster.ts';
+import { Client } from '@pushcluster/operator/kube/client.ts';
+import { connect } from '@pushcluster/operator/kube/connection.ts';
+import { View } from '@pushcluster/operator/pushcluster/observe.ts';
+import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
+import { apply } from '../harness/cluster/kubectl.ts';
+import { OperatorProcess } from '../harness/cluster/operatorProcess.ts';
+import { type PlayedPod, PlayedPods } from '../harness/cluster/playedPods.ts';
+import { freePorts } from '../harness/ports.ts';
+import { until } from '../harness/until.ts';
+
+const SETTINGS = 'pushcluster.dev/settings';
+const NAMESPACE = 'shop';
+/** Pods are asked every 10 s. */
+const HEARD_MS = 25_000;
+
+describe('what the operator makes of what pods say', () => {
+  let plane: ControlPlane;
+  let operator: OperatorProcess;
+  let pods: PlayedPods;
+
+  before(async () => {
+    plane = await startControlPlane();
+    const [adminPort = 0, podPort = 0] = await freePorts(2);
+    await OperatorProcess.install(plane);
+    operator = new OperatorProcess(plane, { adminPort, env: { POD_PORT: String(podPort) } });
+    pods = new PlayedPods(plane, podPort);
+    await Promise.all([operator.start(), pods.start()]);
+    const spec = { logic: { replicas: 1 }, nats: { url: 'nats://n:4222', prefix: 'shop' } };
+    const head = { apiVersion: 'pushcluster.dev/v1alpha1', kind: 'PushCluster' };
+    await apply(plane.kubectl, [
+      { apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE } },
+      { ...head, metadata: { name: 'live', namespace: NAMESPACE }, spec },
+    ]);
+    await condition('Ready', ({ status }) => status === 'True');
+  });
+  after(async () => {
+    await operator?.end('SIGKILL');
+    await pods?.stop();
+    await plane?.stop();
+  });
+
+  async function condition(
+    type: string,
+    holds: (found: NonNullable<Status['conditions']>[number]) => boolean,
+  ): Promise<void> {
+    let found: Status | undefined;
+    await until(
+      `${type} is as expected`,
+      async () => {
+        const args = ['get', 'pushcluster', 'live', '-n', NAMESPACE, '-o=json'];
+        found = PushCluster.parse(JSON.parse(await plane.kubectl(args))).status;
+        return found?.conditions?.some((each) => each.type === type && holds(each)) ?? false;
+      },
+      HEARD_MS,
+    ).catch((error: Error) => {
+      throw new Error(`${error.message}: ${JSON.stringify(found)}\n${operator.output.slice(-2_000)}`);
+    });
+  }
+  const patch = (spec: object) => {
+    const args = ['patch', 'pushcluster', 'live', '-n', NAMESPACE, '--type=merge'];
+    return plane.kubectl([...args, '-p', JSON.stringify({ spec })]);
+  };
+  const brought = (role: 'gateway' | 'logic') =>
+    pods.of(NAMESPACE, role).map(({ name }) => pods.object(NAMESPACE, name)?.metadata.annotations?.[SETTINGS]);
+  const names = () => pods.of(NAMESPACE).map(({ name }) => name);
+  function gateway(): PlayedPod {
+    const [first] = pods.of(NAMESPACE);
+    assert.ok(first);
+    return first;
+  }
+
+  it('brings changed settings to the pods that they are for within 2 s, and replaces none', async () => {
+    await until('all pods have an annotation', () =>
+      [...brought('gateway'), ...brought('logic')].every((hash) => hash !== undefined),
+    );
+    const [before, logic, were] = [brought('gateway'), brought('logic'), names()];
+    assert.equal(before.length, 2);
+    assert.equal(new Set(before).size, 1);
+    await patch({ gateway: { batching: { maxDelay: '250ms' } } });
+    await until('gateways have another', () => brought('gateway').every((hash) => hash !== before[0]), 2_000);
+    assert.equal(new Set(brought('gateway')).size, 1);
+    assert.deepEqual(brought('logic'), logic);
+    assert.deepEqual(names(), were);
+    const after = brought('gateway');
+    await patch({ logic: { replicas: 2 } });
+    await until('another logic pod has come', () => brought('logic').filter((hash) => hash === logic[0]).length === 2);
+    assert.deepEqual(brought('gateway'), after);
+  });
+
+  it('tells who has yet to take up the newest settings, and who refuses them', async () => {
+    const slow = gateway();
+    slow.followsSettings = false;
+    await patch({ gateway: { batching: { maxDelay: '300ms' } } });
+    await condition('Progressing', ({ message }) => message === `${slow.name} has yet to take up the newest settings`);
+    slow.says.settings.refused = 'gateway.batching.maxDelay must be at most 200ms';
+    await condition('Degraded', ({ reason }) => reason === 'SettingsRefused');
+    await condition('Ready', ({ status, message }) => {
+      const expected = `1 pod refused the settings and runs the former ones: ${slow.name}: ${slow.says.settings.refused}`;
+      return status === 'False' && message === expected;
+    });
+    delete slow.says.settings.refused;
+    slow.followsSettings = true;
+    await condition('Degraded', ({ status }) => status === 'False');
+    await condition('Progressing', ({ status }) => status === 'False');
+  });
+
+  it('is Degraded where gateways may open fewer files than they are to hold connections', async () => {
+    await patch({ gateway: { connections: { max: 100_001 } } });
+    await condition('Degraded', ({ reason, message }) => {
+      return (
+        reason === 'FileLimitTooLow' && message.includes('may open 100000 files and is to hold 100001 connections')
+      );
+    });
+    await patch({ gateway: { connections: { max: 0 } } });
+    await condition('Degraded', ({ status }) => status === 'False');
+  });
+
+  it('says who does not answer, and stays Ready', async () => {
+    const silent = gateway();
+    silent.isUp = false;
+    await until(
+      'it is told',
+      async () => {
+        const args = [
+          'get',
+          'pushcluster',
+          'live',
+          '-n',
+          NAMESPACE,
+          '-o=jsonpath={.status.conditions[?(@.type=="Ready")]}',
+        ];
+        const { status, message } = JSON.parse(await plane.kubectl(args));
+        return (
+          status === 'True' &&
+          message.includes(`1 pod did not say how it is when asked: ${silent.name}: socket hang up`)
+        );
+      },
+      45_000,
+    );
+    silent.isUp = true;
+    await condition('Ready', ({ message }) => !message.includes('when asked'));
+  });
+
+  it('answers /healthz by whether it works', async () => {
+    const answer = await fetch(`http://127.0.0.1:${operator.adminPort}/healthz`);
+    assert.deepEqual([answer.status, await answer.text()], [200, 'ok\n']);
+  });
+
+  it('finds out that ServiceMonitors come and go while it runs', async () => {
+    const asked: string[] = [];
+    const view = new View({
+      ...{ client: new Client(connect({ KUBECONFIG: plane.kubeconfig })), namespaces: [], served: [], lookEvery: 300 },
+      onKey: (key) => asked.push(key),
+      onGone: () => {},
+    });
+    view.start();
+    try {
+      await Promise.all(view.reflectors.map((each) => each.whenSynced()));
+      assert.equal(view.serviceMonitors, false);
+      const { length } = view.reflectors;
+      asked.length = 0;
+      await apply(plane.kubectl, [serviceMonitors]);
+      await until('it is seen', () => view.serviceMonitors);
+      assert.equal(view.reflectors.length, length + 1);
+      await until('clusters are looked at', () => asked.includes(`${NAMESPACE}/live`));
+      await plane.kubectl(['delete', 'crd', 'servicemonitors.monitoring.coreos.com']);
+      await until('it is gone', () => !view.serviceMonitors);
+      assert.equal(view.reflectors.length, length);
+    } finally {
+      await view.stop();
+    }
+  });
+});
+
+const serviceMonitors = {
+  apiVersion: 'apiextensions.k8s.io/v1',
+  kind: 'CustomResourceDefinition',
+  metadata: { name: 'servicemonitors.monitoring.coreos.com' },
+  spec: {
+    group: 'monitoring.coreos.com',
+    scope: 'Namespaced',
+    names: { kind: 'ServiceMonitor', plural: 'servicemonitors' },
+    versions: [
+      {
+        ...{ name: 'v1', served: true, storage: true },
+        schema: { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } },
+      },
+    ],
+  },
+};
