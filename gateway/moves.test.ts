@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { beforeEach, describe, it } from 'node:test';
+import { type MoveLink, Moves } from './moves.ts';
+import { newCounts } from './shard/counts.ts';
+import type { HubMessage } from './wire.ts';
+
+type Link = MoveLink & { messages: HubMessage[] };
+
+function link(unasked: number, movable = unasked): Link {
+  const messages: HubMessage[] = [];
+  const counts = { ...newCounts(), connections: unasked + 1, unasked, movable };
+  return { counts, listening: true, messages, send: (message) => messages.push(message) };
+}
+
+describe('moves', () => {
+  let links: Link[];
+  let moves: Moves;
+
+  beforeEach(() => {
+    links = [link(30, 10), link(10, 10), link(0)];
+    moves = new Moves(() => links);
+  });
+
+  it('count what the shards last said, and ask each for its part', () => {
+    assert.deepEqual([moves.connections, moves.unasked, moves.movable], [43, 40, 20]);
+    moves.ask(8, 5_000, 'drain');
+    moves.askOldest(4, 8_000, true);
+    assert.deepEqual(
+      links.map(({ messages }) => messages),
+      [
+        [
+          { type: 'move', count: 6, withinMs: 5_000, reason: 'drain' },
+          { type: 'moveOldest', count: 2, withinMs: 8_000, others: true },
+        ],
+        [
+          { type: 'move', count: 2, withinMs: 5_000, reason: 'drain' },
+          { type: 'moveOldest', count: 2, withinMs: 8_000, others: true },
+        ],
+        [],
+      ],
+    );
+  });
+
+  it('have the shards report often as long as anybody follows them', () => {
+    const first = moves.follow();
+    const second = moves.follow();
+    first();
+    first();
+    assert.deepEqual(links[0]!.messages, [{ type: 'reportOften', on: true }]);
+    second();
+    assert.deepEqual(links[0]!.messages.at(-1), { type: 'reportOften', on: false });
+  });
+
+  it('tell a new shard what the others were told', () => {
+    const late = link(0);
+    moves.started(late);
+    assert.deepEqual(late.messages, []);
+    moves.follow();
+    moves.mark(true);
+    moves.started(late);
+    assert.deepEqual(late.messages, [
+      { type: 'reportOften', on: true },
+      { type: 'mark', on: true },
+    ]);
+  });
+
+  it('are fresh once every shard that listens has reported anew', async () => {
+    links[2]!.listening = false;
+    let fresh = false;
+    const waiting = moves.fresh().then(() => {
+      fresh = true;
+    });
+    links[0]!.counts = newCounts();
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(fresh, false);
+    links[1]!.counts = newCounts();
+    await waiting;
+  });
+});

@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, it, mock } from 'node:test';
+import { MOVING_STAT_INTERVAL_MS, STAT_INTERVAL_MS, Stat } from '@pushcluster/protocol/control.ts';
+import { LocalBus } from '@pushcluster/runtime/bus/local.ts';
+import { StatReports } from './statReports.ts';
+
+describe("a gateway's reports", () => {
+  let said: Stat[];
+  let reports: StatReports;
+  let connections: number;
+
+  beforeEach(() => {
+    mock.timers.enable({ apis: ['setInterval'] });
+    said = [];
+    connections = 1;
+    const bus = new LocalBus();
+    bus.publish = (subject, bytes) => {
+      assert.equal(subject, 'p.ctl.stat.g');
+      said.push(Stat.parse(JSON.parse(Buffer.from(bytes).toString())));
+    };
+    const totals = { rooms: 0, shards: 1, messagesDelivered: 0, framesSent: 0, bytesSent: 0, messagesDropped: 0 };
+    const rest = { draining: false, startedAt: 0, rebalancing: false, template: 'a' };
+    reports = new StatReports(bus, 'p.ctl.stat.g', () => ({ gateway: 'g', connections, ...totals, ...rest }));
+  });
+  afterEach(() => {
+    reports.end();
+    mock.timers.reset();
+  });
+
+  it('come every two seconds, and every second while it moves connections', () => {
+    mock.timers.tick(10 * STAT_INTERVAL_MS);
+    assert.equal(said.length, 10);
+    reports.changed(true);
+    assert.equal(said.length, 11, 'at once');
+    mock.timers.tick(10 * MOVING_STAT_INTERVAL_MS);
+    assert.equal(said.length, 21);
+    reports.changed(false);
+    mock.timers.tick(STAT_INTERVAL_MS);
+    assert.equal(said.length, 23);
+  });
+
+  it('say what is so now, and end with a last word', () => {
+    connections = 7;
+    reports.say();
+    reports.end();
+    assert.deepEqual(
+      said.map((stat) => [stat.connections, stat.leaving]),
+      [
+        [7, false],
+        [7, true],
+      ],
+    );
+    mock.timers.tick(10 * STAT_INTERVAL_MS);
+    assert.equal(said.length, 2);
+  });
+});
