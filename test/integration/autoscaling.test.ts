@@ -1,20 +1,16 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
 import { createServer, type Server } from 'node:http';
 import { after, before, describe, it } from 'node:test';
-import { crd } from '@pushcluster/operator/api/crd.ts';
 import { API_SERVICE, CONNECTIONS_METRIC, METRICS_API_VERSION } from '@pushcluster/operator/metricsApi/api.ts';
-import { CLUSTER_RULES, OWN_RULES } from '@pushcluster/operator/rbac.ts';
 import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import { z } from 'zod';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
 import { metricsApiRegistration, metricsApiRights } from '../harness/cluster/metricsApi.ts';
+import { OPERATOR_USER, OperatorProcess } from '../harness/cluster/operatorProcess.ts';
 import { freePorts } from '../harness/ports.ts';
 import { until } from '../harness/until.ts';
 
-const PROGRAM = new URL('../../operator/main.ts', import.meta.url).pathname;
-const USER = 'the-operator';
 const NAMESPACE = 'shop';
 const TARGET = 100;
 /** A reading counts for 20 s, the autoscaler looks every 5 s. */
@@ -39,9 +35,7 @@ const Conditions = z.array(z.object({ type: z.string(), status: z.string(), reas
 
 describe("Kubernetes' own autoscaler, on a PushCluster", () => {
   let plane: ControlPlane;
-  let operator: ChildProcess;
-  let env: NodeJS.ProcessEnv;
-  let output = '';
+  let operator: OperatorProcess;
   /** What each gateway says that it holds; a pod that is not in it says nothing. */
   let connections: (pod: Pod) => number | undefined = () => 0;
   const pods = new Map<string, { pod: Pod; server: Server | undefined }>();
@@ -50,22 +44,16 @@ describe("Kubernetes' own autoscaler, on a PushCluster", () => {
 
   before(async () => {
     plane = await startControlPlane();
+    await OperatorProcess.install(plane);
     await apply(plane.kubectl, [
-      crd(),
-      ...rights(),
-      ...metricsApiRights(USER),
+      ...metricsApiRights(OPERATOR_USER),
       { apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE } },
     ]);
-    await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=30s']);
-    const [port = 0] = await freePorts(1);
+    const [port = 0, adminPort = 0] = await freePorts(2);
     await apply(plane.kubectl, metricsApiRegistration(port));
-    env = {
-      PATH: process.env.PATH,
-      KUBECONFIG: await plane.kubeconfigFor(`/CN=${USER}`),
-      ...{ ADMIN_HOST: '127.0.0.1', ADMIN_PORT: '0', METRICS_API_HOST: '127.0.0.1', METRICS_API_PORT: String(port) },
-      ...{ GATEWAY_IMAGE: 'gateway:1.2.3', LOGIC_IMAGE: 'logic:1.2.3', NATS_IMAGE: 'nats:2' },
-    };
-    startOperator();
+    const env = { METRICS_API_HOST: '127.0.0.1', METRICS_API_PORT: String(port) };
+    operator = new OperatorProcess(plane, { adminPort, env });
+    await operator.start();
     await plane.kubectl(['wait', `apiservice/${API_SERVICE}`, '--for=condition=Available', '--timeout=60s']);
     played = play();
   });
@@ -74,17 +62,9 @@ describe("Kubernetes' own autoscaler, on a PushCluster", () => {
     await played;
     for (const { server } of pods.values()) server?.closeAllConnections();
     for (const { server } of pods.values()) server?.close();
-    operator?.kill('SIGKILL');
+    await operator?.end('SIGKILL');
     await plane?.stop();
   });
-
-  function startOperator(): void {
-    operator = spawn(process.execPath, [PROGRAM], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-    for (const stream of [operator.stdout, operator.stderr])
-      stream?.setEncoding('utf8').on('data', (text: string) => {
-        output += text;
-      });
-  }
 
   /**
    * Where there are no nodes nobody runs pods: their status is set here, and what they say of themselves is said on
@@ -153,7 +133,7 @@ describe("Kubernetes' own autoscaler, on a PushCluster", () => {
   async function wants(count: number, deadline: number): Promise<void> {
     await until(`${count} gateways are wanted`, async () => (await wanted()) === count, deadline).catch(
       async (error: Error) => {
-        throw new Error(`${error.message}: ${await describeHpa()}\n${output.slice(-3_000)}`);
+        throw new Error(`${error.message}: ${await describeHpa()}\n${operator.output.slice(-3_000)}`);
       },
     );
   }
@@ -214,7 +194,7 @@ describe("Kubernetes' own autoscaler, on a PushCluster", () => {
       async () => (await condition('ScalingActive'))?.status === 'True',
       60_000,
     ).catch(async (error: Error) => {
-      throw new Error(`${error.message}: ${await describeHpa()}\n${output.slice(-3_000)}`);
+      throw new Error(`${error.message}: ${await describeHpa()}\n${operator.output.slice(-3_000)}`);
     });
     assert.equal(await wanted(), 2);
     connections = () => 2 * TARGET;
@@ -244,20 +224,20 @@ describe("Kubernetes' own autoscaler, on a PushCluster", () => {
     connections = () => TARGET;
     await told(TARGET);
     const before = await wanted();
-    operator.kill('SIGKILL');
+    await operator.end('SIGKILL');
     await until(
       'the autoscaler misses the metric',
       async () => (await condition('ScalingActive'))?.status === 'False',
       60_000,
     );
     assert.equal(await wanted(), before);
-    startOperator();
+    await operator.start();
     await until(
       'the autoscaler has the metric again',
       async () => (await condition('ScalingActive'))?.status === 'True',
       90_000,
     ).catch(async (error: Error) => {
-      throw new Error(`${error.message}: ${await describeHpa()}\n${output.slice(-3_000)}`);
+      throw new Error(`${error.message}: ${await describeHpa()}\n${operator.output.slice(-3_000)}`);
     });
     assert.equal(await wanted(), before);
   });
@@ -271,7 +251,7 @@ describe("Kubernetes' own autoscaler, on a PushCluster", () => {
     await wants(3, STALE_MS + 2 * SYNC_MS);
     const drains = () => running().filter(({ pod }) => pod.metadata.annotations['pushcluster.dev/drain']);
     await until('one drains', () => drains().length === 1, 20_000).catch((error: Error) => {
-      throw new Error(`${error.message}: ${output.slice(-3_000)}`);
+      throw new Error(`${error.message}: ${operator.output.slice(-3_000)}`);
     });
     await staysAt(3, 3 * SYNC_MS);
     assert.equal(drains().length, 1);
@@ -286,19 +266,4 @@ function statusOf({ metadata: { name, annotations } }: Pod, connections: number)
     settings: { generation: 0, file: '0'.repeat(64) },
     fds: { limit: 1_048_576, open: connections },
   };
-}
-
-const RBAC = 'rbac.authorization.k8s.io';
-
-function rights(): object[] {
-  const apiVersion = `${RBAC}/v1`;
-  const subjects = [{ kind: 'User', name: USER, apiGroup: RBAC }];
-  const role = (kind: string) => ({ apiGroup: RBAC, kind, name: USER });
-  const own = { name: USER, namespace: 'default' };
-  return [
-    { apiVersion, kind: 'ClusterRole', metadata: { name: USER }, rules: CLUSTER_RULES },
-    { apiVersion, kind: 'ClusterRoleBinding', metadata: { name: USER }, roleRef: role('ClusterRole'), subjects },
-    { apiVersion, kind: 'Role', metadata: own, rules: OWN_RULES },
-    { apiVersion, kind: 'RoleBinding', metadata: own, roleRef: role('Role'), subjects },
-  ];
 }
