@@ -6,11 +6,27 @@ import {
   ThresholdsMode,
   type VariableModel,
 } from '@grafana/schema';
+import type { Options as HeatMapOptions } from '@grafana/schema/dist/esm/raw/composable/heatmap/panelcfg/x/HeatmapPanelCfg_types.gen.d.ts';
+import type { Options as StatOptions } from '@grafana/schema/dist/esm/raw/composable/stat/panelcfg/x/StatPanelCfg_types.gen.d.ts';
+import type { Options as TableOptions } from '@grafana/schema/dist/esm/raw/composable/table/panelcfg/x/TablePanelCfg_types.gen.d.ts';
+import type {
+  FieldConfig as LinesConfig,
+  Options as LinesOptions,
+} from '@grafana/schema/dist/esm/raw/composable/timeseries/panelcfg/x/TimeSeriesPanelCfg_types.gen.d.ts';
 
 /**
  * What dashboards are made of. The types are Grafana's own (@grafana/schema), so that what is written here is what a
  * dashboard's JSON may hold.
  */
+
+/** A type as its JSON is: of an enum of texts, the texts. */
+type Json<T> = T extends string
+  ? `${T}`
+  : T extends readonly (infer Each)[]
+    ? Json<Each>[]
+    : T extends object
+      ? { [Key in keyof T]: Json<T[Key]> }
+      : T;
 
 /** One query: PromQL, and how its series are called. */
 export type Query = {
@@ -61,7 +77,7 @@ export function lines(spec: PanelSpec & { stacked?: true }): Panel {
           spanNulls: false,
           stacking: { mode: spec.stacked ? 'normal' : 'none', group: 'A' },
           thresholdsStyle: { mode: spec.warns ? 'dashed' : 'off' },
-        },
+        } satisfies Json<LinesConfig>,
         thresholds: thresholds(spec),
       },
       overrides: [],
@@ -69,7 +85,7 @@ export function lines(spec: PanelSpec & { stacked?: true }): Panel {
     options: {
       legend: { displayMode: 'list', placement: 'bottom', showLegend: true, calcs: [] },
       tooltip: { mode: 'multi', sort: 'desc' },
-    },
+    } satisfies Json<LinesOptions>,
   };
 }
 
@@ -86,7 +102,9 @@ export function number(spec: PanelSpec & { tall?: true }): Panel {
       orientation: 'auto',
       textMode: 'auto',
       wideLayout: true,
-    },
+      showPercentChange: false,
+      percentChangeColorMode: 'standard',
+    } satisfies Json<StatOptions>,
   };
 }
 
@@ -100,7 +118,15 @@ export function heatMap(spec: PanelSpec): Panel {
     options: {
       calculate: false,
       cellGap: 1,
-      color: { mode: 'scheme', scheme: 'Blues', scale: 'exponential', exponent: 0.5, steps: 64, reverse: false },
+      color: {
+        mode: 'scheme',
+        scheme: 'Blues',
+        scale: 'exponential',
+        exponent: 0.5,
+        fill: 'dark-blue',
+        steps: 64,
+        reverse: false,
+      },
       yAxis: { axisPlacement: 'left', unit: spec.unit },
       rowsFrame: { layout: 'auto' },
       tooltip: { mode: 'single', yHistogram: false },
@@ -108,7 +134,7 @@ export function heatMap(spec: PanelSpec): Panel {
       exemplars: { color: 'rgba(255,0,255,0.7)' },
       filterValues: { le: 1e-9 },
       showValue: 'never',
-    },
+    } satisfies Json<HeatMapOptions>,
   };
 }
 
@@ -123,7 +149,7 @@ export function table(spec: PanelSpec & { hide?: readonly string[] }): Panel {
       defaults: { unit: spec.unit, thresholds: thresholds(spec), custom: { cellOptions: { type: 'auto' } } },
       overrides: [],
     },
-    options: { showHeader: true, cellHeight: 'sm', footer: { show: false, reducer: ['sum'], fields: '' } },
+    options: { showHeader: true, frameIndex: 0, cellHeight: 'sm' } satisfies Json<TableOptions>,
     transformations: [
       { id: 'organize', options: { excludeByName: Object.fromEntries(hidden.map((name) => [name, true])) } },
     ],
