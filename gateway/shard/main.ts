@@ -96,16 +96,16 @@ function obey(message: HubMessage): void {
       report(shard);
       return;
     case 'move':
-      shard.move(message.count, message.withinMs, message.reason);
+      shard.leavers.ask(message.count, message.withinMs, message.reason);
       return;
     case 'mark':
       shard.mark(message.on);
       return;
     case 'moveOldest':
-      shard.moveOldest(message.count, message.withinMs, message.others);
+      shard.leavers.askOldest(message.count, message.withinMs, message.others);
       return;
     case 'exit':
-      shard.endAll();
+      shard.leavers.endAll();
       listener?.endEcho();
       // The close frames leave in this turn; what the peers' kernels have by then, they have.
       setTimeout(() => process.exit(0), 100);

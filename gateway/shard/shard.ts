@@ -11,7 +11,6 @@ import {
   okFrame,
   PONG,
   parseClientFrame,
-  reconnectFrame,
 } from '@pushcluster/protocol/frames.ts';
 import { matches } from '@pushcluster/protocol/pattern.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
@@ -20,17 +19,16 @@ import { ALL, type ChannelKey, roomKey, roomOf, userKey } from '../channelKey.ts
 import type { FrameMessage, ShardAnswer, ShardMessage } from '../wire.ts';
 import { Broadcaster, type BroadcasterHooks, type Loop, systemLoop } from './broadcaster.ts';
 import { Channel, Member } from './channel.ts';
-import { increment, type MoveReason, newCounts } from './counts.ts';
+import { increment, newCounts } from './counts.ts';
 import { Expiries } from './expiries.ts';
 import type { Job, Wave } from './job.ts';
 import { closeLabel } from './labels.ts';
-import { Oldest } from './oldest.ts';
+import { Leavers } from './leavers.ts';
 import { type Identity, Session } from './session.ts';
 import { InvalidToken, type TokenVerifier } from './token.ts';
 
 /** How long a connection without a token may take to send its first AUTH, milliseconds (contract, section 2). */
 const AUTH_WITHIN = 5_000;
-const LEAVING = 'this gateway is leaving';
 
 /**
  * The connections of one shard and what they joined. It knows the engine only as `Socket`: listen.ts brings the
@@ -38,6 +36,12 @@ const LEAVING = 'this gateway is leaving';
  */
 export class Shard {
   readonly counts = newCounts();
+  readonly leavers = new Leavers({
+    counts: this.counts,
+    all: () => this.#all.sessions,
+    unauthorized: () => [...this.#unauthorized],
+    end: (session, code, reason) => this.end(session, code, reason),
+  });
   settings: Settings;
   verifier: Pick<TokenVerifier, 'verify' | 'verifyNow' | 'close'> | undefined;
   readonly #log: Logger;
@@ -47,14 +51,11 @@ export class Shard {
   readonly #channels = new Map<ChannelKey, Channel>([[ALL, this.#all]]);
   readonly #broadcaster: Broadcaster;
   readonly #expiries = new Expiries();
-  readonly #oldest = new Oldest(() => this.#all.sessions);
   /** Opened, and still to send their first AUTH: nothing goes to them. */
   readonly #unauthorized = new Set<Session>();
   /** Those whose AUTH waits for its check. */
   readonly #authenticating = new Set<Session>();
   #connections = 0;
-  /** Connections that were asked to leave, or are being closed. */
-  #moving = 0;
   #rooms = 0;
   #lastId = 0;
   #lastTurn = 0;
@@ -76,14 +77,14 @@ export class Shard {
     return this.#connections;
   }
 
-  /** Connections that `move` would still have to ask. */
+  /** Connections that were not asked to leave. */
   get unasked(): number {
-    return this.#connections - this.#moving;
+    return this.#connections - this.leavers.count;
   }
 
-  /** Connections that `moveOldest` would still find, at most. */
+  /** Connections that may be moved to even out the load, at most. */
   get movable(): number {
-    return this.#oldest.left(this.unasked);
+    return this.leavers.movable(this.unasked);
   }
 
   get rooms(): number {
@@ -117,7 +118,7 @@ export class Shard {
     for (const member of session.members) this.#remove(member);
     session.members = [];
     this.#connections--;
-    if (session.moving) this.#moving--;
+    this.leavers.remove(session);
     if (!this.#unauthorized.delete(session)) this.#remove(session);
     if (session.address !== undefined) this.release(session.address);
   }
@@ -130,23 +131,10 @@ export class Shard {
   /** Ends a connection with a code that says why. */
   end(session: Session, code: number, reason: string): void {
     if (session.closed) return;
-    this.#leaving(session);
+    this.leavers.add(session);
     const level = code === CloseCode.goingAway ? 'debug' : 'info';
     this.#log[level]({ session: session.id, user: session.user, address: session.address, code, reason }, 'closing');
     session.ws.end(code, closeReason(reason));
-  }
-
-  /** It is not asked again. */
-  #leaving(session: Session) {
-    if (!session.moving) this.#moving++;
-    session.moving = true;
-  }
-
-  /** It was asked to move, and is still here. */
-  #staying(session: Session) {
-    if (session.closed || !session.moving) return;
-    session.moving = false;
-    this.#moving--;
   }
 
   /** The socket's buffer went down. */
@@ -452,52 +440,9 @@ export class Shard {
     }
   }
 
-  /** Asks or makes up to `count` connections that were not asked yet to leave: v1 by RECONNECT, others by 1012. */
-  move(count: number, withinMs: number, reason: MoveReason): void {
-    let left = count;
-    for (const session of [...this.#unauthorized, ...this.#all.sessions]) {
-      if (left === 0) return;
-      if (session.moving) continue;
-      left--;
-      this.counts.moved[reason]++;
-      if (!session.v1 || !session.authorized) {
-        this.end(session, CloseCode.goingAway, LEAVING);
-        continue;
-      }
-      this.#leaving(session);
-      session.say(reconnectFrame(withinMs));
-      setTimeout(() => this.end(session, CloseCode.goingAway, LEAVING), withinMs);
-    }
-  }
-
   /** From now on only who is here now may be moved to even out the load; off: anyone. */
   mark(on: boolean): void {
-    this.#oldest.mark(on ? this.#lastId : undefined);
-  }
-
-  /**
-   * Asks up to `count` connections to go elsewhere, those that came first. One that can't within its time stays.
-   * @param others also those who don't understand RECONNECT, by 1012
-   */
-  moveOldest(count: number, withinMs: number, others: boolean): void {
-    for (let left = count; left > 0; left--) {
-      const session = this.#oldest.next(others);
-      if (!session) return;
-      this.counts.moved.rebalance++;
-      if (!session.v1) {
-        this.end(session, CloseCode.goingAway, 'other gateways have more room');
-        continue;
-      }
-      this.#leaving(session);
-      session.say(reconnectFrame(withinMs));
-      setTimeout(() => this.#staying(session), withinMs);
-    }
-  }
-
-  /** The last moment: whoever is left goes with 1012. */
-  endAll(): void {
-    for (const session of this.#all.sessions) this.end(session, CloseCode.goingAway, LEAVING);
-    for (const session of [...this.#unauthorized]) this.end(session, CloseCode.goingAway, LEAVING);
+    this.leavers.mark(on ? this.#lastId : undefined);
   }
 
   /** Closes those whose token has expired. Call about once a second. */
