@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { deflateRawSync } from 'node:zlib';
 import { WebSocket as OtherWebSocket, type WebSocket as ServerSocket, WebSocketServer } from 'ws';
 import type { SocketConstructor, WireFrame } from './connection.ts';
@@ -9,22 +9,24 @@ import { PushClient, type PushOptions } from './pushClient.ts';
 import type { PushError } from './pushError.ts';
 import { pushFrame } from './simulation.ts';
 
-/** A gateway that says what the test scripts, over real sockets. */
-async function served(script: (socket: ServerSocket, connection: number) => void, options: PushOptions = {}) {
+/** A client of a gateway that says what the test scripts, over real sockets. For Node 22 too: without `await using`. */
+async function served(
+  t: TestContext,
+  script: (socket: ServerSocket, connection: number) => void,
+  options: PushOptions = {},
+): Promise<PushClient> {
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
   await once(server, 'listening');
   let connections = 0;
   server.on('connection', (socket) => script(socket, ++connections));
   const { port } = server.address() as AddressInfo;
   const push = new PushClient(`ws://127.0.0.1:${port}/connect`, { backoff: { base: 1 }, ...options });
-  return {
-    push,
-    async [Symbol.asyncDispose]() {
-      push.close();
-      for (const socket of server.clients) socket.terminate();
-      await new Promise((resolve) => server.close(resolve));
-    },
-  };
+  t.after(async () => {
+    push.close();
+    for (const socket of server.clients) socket.terminate();
+    await new Promise((resolve) => server.close(resolve));
+  });
+  return push;
 }
 
 /** The first `count` items. */
@@ -40,11 +42,12 @@ for (const [platform, WebSocket] of [
   ["Node's WebSocket", undefined],
   ['the ws package', OtherWebSocket as unknown as SocketConstructor],
 ] as const)
-  test(`with ${platform}, compressed and plain frames are read in the order in which they came`, async () => {
+  test(`with ${platform}, compressed and plain frames are read in the order in which they came`, async (t) => {
     // Large frames inflate for longer than the small ones behind them.
     const sizes = Array.from({ length: 60 }, (_, i) => (i % 3 === 0 ? 3_000 : 1));
     const total = sizes.reduce((sum, size) => sum + size, 0);
-    await using made = await served(
+    const push = await served(
+      t,
       (socket) => {
         assert.equal(socket.protocol, 'pushcluster.v1.deflate');
         let next = 1;
@@ -57,20 +60,20 @@ for (const [platform, WebSocket] of [
       },
       { queueLimit: total, ...(WebSocket && { WebSocket }) },
     );
-    const items = await take(made.push.all, total);
+    const items = await take(push.all, total);
     assert.ok(items.every((item, i) => (item as { n: number }).n === i + 1));
   });
 
-test('a close behind frames that still inflate is told after them', async () => {
-  await using made = await served((socket, connection) => {
+test('a close behind frames that still inflate is told after them', async (t) => {
+  const push = await served(t, (socket, connection) => {
     if (connection > 1) return;
     socket.send(deflated(pushFrame(undefined, 'a', 1, 5_000)));
     socket.close(4002, 'bye');
   });
   const order: string[] = [];
-  made.push.all.on('item', () => order[0] === 'item' || order.push('item'));
+  push.all.on('item', () => order[0] === 'item' || order.push('item'));
   await new Promise<void>((resolve) => {
-    made.push.on('close', ({ code, reason }) => {
+    push.on('close', ({ code, reason }) => {
       order.push(`${code} ${reason}`);
       resolve();
     });
@@ -78,25 +81,25 @@ test('a close behind frames that still inflate is told after them', async () => 
   assert.deepEqual(order, ['item', '4002 bye']);
 });
 
-test('a frame that is no DEFLATE, and one that is no JSON, are told and the client reconnects', async () => {
-  await using made = await served((socket, connection) => {
+test('a frame that is no DEFLATE, and one that is no JSON, are told and the client reconnects', async (t) => {
+  const push = await served(t, (socket, connection) => {
     if (connection === 1) socket.send(Buffer.from([0xff, 0xff, 0xff]));
     else if (connection === 2) socket.send('{"type":');
     else socket.send(JSON.stringify(pushFrame(undefined, 'a', 1, 1)));
   });
   const errors: PushError[] = [];
-  made.push.on('error', (error) => errors.push(error));
-  assert.equal((await take(made.push.all, 1)).length, 1);
+  push.on('error', (error) => errors.push(error));
+  assert.equal((await take(push.all, 1)).length, 1);
   assert.deepEqual(
     errors.map(({ code }) => code),
     ['frame', 'frame'],
   );
 });
 
-test('the bytes of a compressed frame are those on the wire', async () => {
+test('the bytes of a compressed frame are those on the wire', async (t) => {
   const body = deflated(pushFrame(undefined, 'a', 1, 500));
-  await using made = await served((socket) => socket.send(body));
-  const frame = await new Promise<WireFrame>((resolve) => made.push.on('frame', resolve));
+  const push = await served(t, (socket) => socket.send(body));
+  const frame = await new Promise<WireFrame>((resolve) => push.on('frame', resolve));
   assert.equal(frame.bytes, body.length);
   assert.equal(frame.items, 500);
   assert.ok(frame.text.startsWith('{"type":"PUSH"'));
