@@ -4,6 +4,7 @@ import { startAdmin } from '@pushcluster/runtime/admin.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
 import { Registry } from 'prom-client';
+import { registerPollerMetrics } from './gateways/metrics.ts';
 import { News } from './gateways/news.ts';
 import { Poller, STALE_MS } from './gateways/poller.ts';
 import { stuck } from './health.ts';
@@ -80,6 +81,7 @@ try {
       if (key !== undefined) queue.addAfter(key, STALE_MS);
     },
   });
+  registerPollerMetrics(registry, poller);
   const reconciler = new Reconciler({
     ...{ view, client: guarded, applier, recorder, images: options.images, readings: poller },
   });

@@ -188,6 +188,15 @@ const gateway = fc
           },
           { requiredKeys: [] },
         ),
+        rebalance: fc.record(
+          {
+            threshold: fc.integer({ min: 105, max: 10_000 }).map((percent) => percent / 100),
+            rate: count,
+            minimum: count,
+            moveOthers: fc.boolean(),
+          },
+          { requiredKeys: [] },
+        ),
         autoscaling: gatewayAutoscaling,
         service: fc.record(
           {

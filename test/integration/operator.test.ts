@@ -1,17 +1,12 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
 import { after, before, describe, it } from 'node:test';
-import { crd } from '@pushcluster/operator/api/crd.ts';
 import { PushCluster, type Status } from '@pushcluster/operator/api/pushCluster.ts';
-import { CLUSTER_RULES, OWN_RULES } from '@pushcluster/operator/rbac.ts';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
+import { OPERATOR_USER, OperatorProcess } from '../harness/cluster/operatorProcess.ts';
 import { freePorts } from '../harness/ports.ts';
 import { until } from '../harness/until.ts';
 
-const PROGRAM = new URL('../../operator/main.ts', import.meta.url).pathname;
-const USER = 'the-operator';
-const IMAGES = { GATEWAY_IMAGE: 'gateway:1.2.3', LOGIC_IMAGE: 'logic:1.2.3', NATS_IMAGE: 'nats:2' };
 /** In which drift is to be repaired. */
 const REPAIR_MS = 5_000;
 /** All that an empty spec makes. */
@@ -44,30 +39,17 @@ const KINDS =
 
 describe('the operator', () => {
   let plane: ControlPlane;
-  let operator: ChildProcess;
-  let exit: Promise<number | null>;
-  let adminPort = 0;
-  let output = '';
+  let operator: OperatorProcess;
 
   before(async () => {
     plane = await startControlPlane();
-    await apply(plane.kubectl, [crd(), ...rights()]);
-    await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=30s']);
-    [adminPort = 0] = await freePorts(1);
-    const KUBECONFIG = await plane.kubeconfigFor(`/CN=${USER}`);
-    const env = { ...process.env, ...IMAGES, KUBECONFIG, ADMIN_HOST: '127.0.0.1', ADMIN_PORT: String(adminPort) };
-    operator = spawn(process.execPath, [PROGRAM], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-    for (const stream of [operator.stdout, operator.stderr])
-      stream?.setEncoding('utf8').on('data', (text: string) => {
-        output += text;
-      });
-    exit = new Promise((resolve) => operator.once('exit', resolve));
-    await until('the operator leads', () => output.includes('"leading"'), 20_000).catch((error: Error) => {
-      throw new Error(`${error.message}: ${output}`);
-    });
+    const [adminPort = 0] = await freePorts(1);
+    await OperatorProcess.install(plane);
+    operator = new OperatorProcess(plane, { adminPort });
+    await operator.start();
   });
   after(async () => {
-    operator?.kill('SIGKILL');
+    await operator?.end('SIGKILL');
     await plane?.stop();
   });
 
@@ -105,14 +87,16 @@ describe('the operator', () => {
       },
       deadline,
     ).catch((error: Error) => {
-      throw new Error(`${error.message}: ${JSON.stringify(found)}\n${output.slice(-3_000)}`);
+      throw new Error(`${error.message}: ${JSON.stringify(found)}\n${operator.output.slice(-3_000)}`);
     });
     assert.ok(found);
     return found;
   }
   const condition = (status: Status, type: string) => status.conditions?.find((each) => each.type === type);
   const writes = async () =>
-    (await plane.audit.writes()).filter(({ user, resource }) => user === USER && !resource.endsWith('/leases'));
+    (await plane.audit.writes()).filter(
+      ({ user, resource }) => user === OPERATOR_USER && !resource.endsWith('/leases'),
+    );
 
   /** Waits until the operator has written nothing for `ms`. */
   async function quiet(ms: number): Promise<void> {
@@ -233,7 +217,7 @@ describe('the operator', () => {
     await plane.apiServer.start();
     await plane.kubectl(['delete', 'service/live-logic', '-n', 'shop']);
     await until('it is there again', async () => (await made('shop')).includes('service/live-logic'), 30_000);
-    assert.equal(operator.exitCode, null, output);
+    assert.ok(operator.isRunning, operator.output);
   });
 
   it('leaves nothing behind when a PushCluster is deleted', async () => {
@@ -242,31 +226,16 @@ describe('the operator', () => {
   });
 
   it('ends with 0 at SIGTERM and gives its lease back', async () => {
-    operator.kill('SIGTERM');
-    assert.equal(await exit, 0, output);
+    assert.equal(await operator.end(), 0, operator.output);
     assert.equal(await path('default', 'lease/pushcluster-operator', '.spec.holderIdentity'), '');
   });
 
   /** Reconciles that the metrics count. */
   async function reconciled(): Promise<number> {
-    const text = await (await fetch(`http://127.0.0.1:${adminPort}/metrics`)).text();
+    const text = await (await fetch(`http://127.0.0.1:${operator.adminPort}/metrics`)).text();
     return [...text.matchAll(/^pushcluster_operator_reconcile_total\{.*\} (\d+)$/gm)].reduce(
       (sum, [, value]) => sum + Number(value),
       0,
     );
   }
 });
-
-/** Exactly the rights that the operator says it needs. */
-function rights(): object[] {
-  const apiVersion = 'rbac.authorization.k8s.io/v1';
-  const subjects = [{ kind: 'User', name: USER, apiGroup: 'rbac.authorization.k8s.io' }];
-  const role = (kind: string) => ({ apiGroup: 'rbac.authorization.k8s.io', kind, name: USER });
-  const own = { name: USER, namespace: 'default' };
-  return [
-    { apiVersion, kind: 'ClusterRole', metadata: { name: USER }, rules: CLUSTER_RULES },
-    { apiVersion, kind: 'ClusterRoleBinding', metadata: { name: USER }, roleRef: role('ClusterRole'), subjects },
-    { apiVersion, kind: 'Role', metadata: own, rules: OWN_RULES },
-    { apiVersion, kind: 'RoleBinding', metadata: own, roleRef: role('Role'), subjects },
-  ];
-}

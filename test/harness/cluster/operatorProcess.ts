@@ -31,6 +31,10 @@ export class OperatorProcess {
     return this.#output;
   }
 
+  get isRunning(): boolean {
+    return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
   /** Makes the CRD and its rights. Call it once for a control plane. */
   static async install(plane: ControlPlane): Promise<void> {
     await apply(plane.kubectl, [crd(), ...rights()]);
