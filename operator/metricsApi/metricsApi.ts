@@ -56,21 +56,21 @@ export class MetricsApi {
     this.reflectors = [...this.#keeper.reflectors, this.#authentication];
     this.#answers = new Counter({
       name: 'pushcluster_operator_metrics_api_answers_total',
-      help: 'Answers of the custom metrics API, by class of their HTTP status.',
+      help: 'Answers of the custom metrics API, where it is on, by class of their HTTP status.',
       labelNames: ['code'],
       registers: [registry],
     });
     for (const code of ['2xx', '4xx', '5xx']) this.#answers.inc({ code }, 0);
     this.#seconds = new Histogram({
       name: 'pushcluster_operator_metrics_api_seconds',
-      help: 'What an answer of the custom metrics API took.',
+      help: 'What an answer of the custom metrics API took, where it is on.',
       buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
       registers: [registry],
     });
     const keeper = this.#keeper;
     new Gauge({
       name: 'pushcluster_operator_metrics_api_certificate_expiry_timestamp_seconds',
-      help: 'When the serving certificate of the custom metrics API ends; 0 where there is none.',
+      help: 'When the serving certificate of the custom metrics API ends, where that is on; 0: it has none.',
       registers: [registry],
       collect() {
         this.set(keeper.servingEnds / 1_000);

@@ -292,6 +292,8 @@ async function startOperator(plane: ControlPlane): Promise<{ child: ChildProcess
     KUBECONFIG: plane.kubeconfig,
     ADMIN_HOST: '127.0.0.1',
     ADMIN_PORT: `${port}`,
+    METRICS_API_HOST: '127.0.0.1',
+    METRICS_API_PORT: '0',
   };
   const child = spawn(process.execPath, [OPERATOR], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   process.once('exit', () => child.kill('SIGKILL'));
