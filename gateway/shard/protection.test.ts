@@ -75,6 +75,15 @@ describe('the protection of a shard', () => {
     assert.equal(protection.refusal(), undefined);
   });
 
+  it('cuts most sockets unread while its loop is late: TLS takes its time before it can be refused', () => {
+    settings.handshakes = 100;
+    protection.short = 'loop';
+    for (let i = 0; i < 10; i++) assert.ok(protection.opened());
+    assert.equal(protection.opened(), false);
+    protection.short = undefined;
+    assert.ok(protection.opened());
+  });
+
   it('goes by the hub’s word', () => {
     protection.short = 'loop';
     assert.equal(protection.refusal()?.code, 'loop');

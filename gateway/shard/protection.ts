@@ -6,6 +6,9 @@ import type { Refusal } from './admission.ts';
 /** Kept free for what is neither a connection nor about to be one: keys fetched, files looked at. */
 const RESERVED_FDS = 64;
 
+/** Part of the handshakes that are still answered where the loop is late: the others are cut. */
+const LATE_SHARE = 10;
+
 const refusal = (code: string, detail: string): Refusal => ({ status: 503, code, detail });
 const FULL = refusal('full', 'this gateway holds as many connections as it may');
 const HANDSHAKES = refusal('handshakes', 'too many handshakes are under way on this gateway');
@@ -61,7 +64,10 @@ export class ShardProtection {
   /** A socket was opened; false where it is to be cut, unread: refusing it politely would cost what is short. */
   opened(): boolean {
     this.#handshakes++;
-    return this.#handshakes <= 2 * this.#options.settings().handshakes && this.fds <= this.#fdsAtMost;
+    const { handshakes } = this.#options.settings();
+    // TLS costs its time before there is a request to refuse.
+    const most = this.#isLate ? handshakes / LATE_SHARE : 2 * handshakes;
+    return this.#handshakes <= most && this.fds <= this.#fdsAtMost;
   }
 
   /** A socket was closed before it was a WebSocket, or has become one. */
@@ -72,7 +78,7 @@ export class ShardProtection {
   /** Why no WebSocket can be opened now; undefined where one can. */
   refusal(): Refusal | undefined {
     const { connections, settings, log, fdLimit } = this.#options;
-    if (this.short === 'loop' || this.#loopGate.closed) return SHORT.loop;
+    if (this.#isLate) return SHORT.loop;
     if (this.#handshakes > settings().handshakes) return HANDSHAKES;
     const { fds } = this;
     if (this.#fdGate.read(fds / fdLimit, Math.min(settings().fds, this.#fdsAtMost / fdLimit)))
@@ -88,6 +94,10 @@ export class ShardProtection {
     this.loopPressure = this.#loop.read(lag, settings().loopLag);
     if (this.#loopGate.read(this.loopPressure, 1))
       logShortage(log, this.#loopGate.closed, 'loop', { lagMs: Math.round(lag), limitMs: settings().loopLag });
+  }
+
+  get #isLate(): boolean {
+    return this.short === 'loop' || this.#loopGate.closed;
   }
 
   get #fdsAtMost(): number {
