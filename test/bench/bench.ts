@@ -15,6 +15,7 @@ import { logicRate } from './cases/logicRate.ts';
 import { memory } from './cases/memory.ts';
 import { merged } from './cases/merged.ts';
 import { peers } from './cases/peers.ts';
+import { rebalance } from './cases/rebalance.ts';
 import { saturation } from './cases/saturation.ts';
 import { scrape } from './cases/scrape.ts';
 import { slowReaders } from './cases/slowReaders.ts';
@@ -45,6 +46,7 @@ const CASES: Record<string, (scale: Scale) => Promise<Outcome>> = {
   handshakes,
   held,
   drain,
+  rebalance,
   scrape,
   logic: logicRate,
   wire,
