@@ -11,7 +11,7 @@ const LOOK_MS = 60_000;
 /** After something was refused: a right may have been given meanwhile, and nobody tells. */
 const AGAIN_MS = 5_000;
 
-const Secret = z.object({ data: z.record(z.string(), z.string()).default({}) });
+const Secret = z.object({ data: z.record(z.string(), z.string()).nullish() });
 const ApiService = z.object({ spec: z.object({ caBundle: z.string().default('') }) });
 
 export type KeeperOptions = {
@@ -101,7 +101,7 @@ export class CertificateKeeper {
   #kept(): Certificates | undefined {
     const { namespace, secret } = this.#options;
     const found = this.#secrets.get(`${namespace}/${secret}`);
-    return found && certificatesIn(Secret.parse(found).data);
+    return found && certificatesIn(Secret.parse(found).data ?? {});
   }
 
   #look(): void {

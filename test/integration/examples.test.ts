@@ -100,6 +100,7 @@ describe('the examples', () => {
 
   it('are all there', () => {
     assert.deepEqual(files.sort(), [
+      'autoscaling.yaml',
       'external-nats.yaml',
       'ingress-and-gateway-api.yaml',
       'minimal.yaml',
