@@ -2,17 +2,21 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { createConnection, type Socket } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import { Connection, cutAll, Refused } from '../harness/connection.ts';
 import { MemoryCgroup } from '../harness/memoryCgroup.ts';
-import { type GatewayProcess, type ProcessOptions, startGateway } from '../harness/processes.ts';
+import { startNatsServer } from '../harness/natsServer.ts';
+import { type GatewayProcess, type ProcessOptions, startGateway, startLogic } from '../harness/processes.ts';
+import { Storm } from '../harness/storm.ts';
 import { until } from '../harness/until.ts';
 
 const MIB = 1_048_576;
 const THERE = 20;
+const CROWD = 2_000;
 
 describe('a gateway that runs short refuses newcomers, and serves those who are there', () => {
   it('of descriptors: before a shard can open no more', async (t) => {
@@ -111,6 +115,46 @@ describe('a gateway that runs short refuses newcomers, and serves those who are 
   });
 });
 
+describe('a gateway that is busy, and not late', () => {
+  it('refuses nobody while it broadcasts on all of the time that it gets', async (t) => {
+    const nats = await startNatsServer();
+    t.after(() => nats.stop());
+    const logic = await startLogic({ nats: [nats.url] });
+    t.after(() => logic.stop());
+    // No merging: each push is a frame for everyone.
+    const { gateway, there } = await start(t, {
+      nats: [nats.url],
+      settings: { gateway: { batching: { maxDelay: 0 } } },
+    });
+    const crowd = await Storm.start({ targets: [`127.0.0.1:${gateway.port}`], connections: CROWD });
+    t.after(() => crowd.end());
+    await crowd.rage(30_000);
+    const stop = new AbortController();
+    const push = async () => {
+      while (!stop.signal.aborted) await logic.push({ room: 'live' }, ['1']);
+    };
+    const before = await busyMs(gateway);
+    const began = performance.now();
+    const pushing = Promise.all(Array.from({ length: 4 }, push));
+    const came: Connection[] = [];
+    t.after(() => cutAll(came));
+    let highest = 0;
+    while (performance.now() - began < 4_000) {
+      assert.equal(await attempt(gateway, came), undefined, 'a newcomer gets in');
+      highest = Math.max(highest, await pressure(gateway, 'loop'));
+      await setTimeout(100);
+    }
+    const busy = ((await busyMs(gateway)) - before) / (performance.now() - began);
+    stop.abort();
+    await pushing;
+    t.diagnostic(
+      `the shard ran or waited for a core ${Math.round(busy * 100)} % of the time; pressure ${highest.toFixed(2)} at most`,
+    );
+    assert.ok(busy > 0.7, `busy ${busy}`);
+    await areServed(there);
+  });
+});
+
 /** A gateway of one shard that holds some connections. */
 async function start(t: TestContext, options: ProcessOptions = {}) {
   const gateway = await startGateway({
@@ -124,6 +168,14 @@ async function start(t: TestContext, options: ProcessOptions = {}) {
   });
   while (there.length < THERE) there.push(await Connection.open({ port: gateway.port, form: 'v1' }));
   return { gateway, there };
+}
+
+/** Milliseconds that the shard ran, or was ready to run and had no core, since its start. */
+async function busyMs(gateway: GatewayProcess): Promise<number> {
+  const [ran = 0, waited = 0] = (await readFile(`/proc/${gateway.shardPids[0]}/schedstat`, 'utf8'))
+    .split(' ')
+    .map(Number);
+  return (ran + waited) / 1e6;
 }
 
 /** One more connection, among `opened`; or how it was refused. */
