@@ -24,7 +24,7 @@ try {
     bus,
     log,
     registry,
-    template: process.env['POD_TEMPLATE'] ?? '',
+    template: process.env.POD_TEMPLATE ?? '',
   });
   const admin = await startAdmin({
     ...settings.current.admin,

@@ -22,10 +22,10 @@ describe('what gateway and logic tell the operator', () => {
 
   before(async () => {
     nats = await startNatsServer();
-    process.env['POD_TEMPLATE'] = '5f7d8c';
+    process.env.POD_TEMPLATE = '5f7d8c';
     const options = { settings: { gateway: { shards: 2, batching: { maxDelay: 0 } } }, nats: [nats.url] };
     [gateway, logic] = await Promise.all([startGateway(options), startLogic({ nats: [nats.url] })]);
-    delete process.env['POD_TEMPLATE'];
+    delete process.env.POD_TEMPLATE;
   });
   after(async () => {
     await Promise.all([gateway.stop(), logic.stop()]);
