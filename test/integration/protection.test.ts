@@ -274,7 +274,7 @@ async function startBalloon(t: TestContext): Promise<Balloon> {
 
 function spawnBalloon() {
   const script = `const held = [];
-    require('readline').createInterface(process.stdin).on('line', (bytes) => {
+    require('node:readline').createInterface(process.stdin).on('line', (bytes) => {
       held.push(Buffer.alloc(Number(bytes), 1));
       console.log(held.length);
     })`;
