@@ -1,9 +1,11 @@
+import assert from 'node:assert/strict';
+import type { TestContext } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { PushClient } from '@pushcluster/client/pushClient.ts';
 import { WebSocket } from 'ws';
 import { z } from 'zod';
 import { Connection } from '../connection.ts';
-import { Ledger, type Place, type Pushes, type Writer } from '../ledger.ts';
+import { ascends, Ledger, type Place, type Pushes, type Writer } from '../ledger.ts';
 import { until } from '../until.ts';
 
 /** Where clients connect: each connection through it may end at another gateway. */
@@ -27,9 +29,9 @@ export class Fan {
   /** Items that it was told to have missed. */
   told = 0;
 
-  constructor({ host, port }: Address, room: string) {
+  constructor({ host, port }: Address, room: string, compression: boolean) {
     // The type of `ws` has more of everything.
-    const options = { WebSocket: WebSocket as never, backoff: { base: 100 } };
+    const options = { WebSocket: WebSocket as never, backoff: { base: 100 }, compression };
     this.push = new PushClient(`ws://${host}:${port}/connect`, options);
     for (const stream of [this.push.join(room), this.push.all])
       stream.on('item', (item) => {
@@ -132,7 +134,10 @@ export class Audience {
       this.regulars.push(...more);
     }
     for (let left = fans; left > 0; left -= 100) {
-      const more = Array.from({ length: Math.min(100, left) }, () => new Fan(this.#address, this.#room));
+      const more = Array.from(
+        { length: Math.min(100, left) },
+        (_, index) => new Fan(this.#address, this.#room, index % 4 === 0),
+      );
       this.fans.push(...more);
       await Promise.all(more.map((fan) => fan.push.join(this.#room).joined));
     }
@@ -173,6 +178,46 @@ export class Audience {
     return [...asked, ...closed].sort((a, b) => a - b);
   }
 
+  get everyone(): readonly (Fan | Regular)[] {
+    return [...this.fans, ...this.regulars];
+  }
+
+  /**
+   * Asserts that no SDK client missed anything that was published since it came, told or not, and that every other connection got
+   * all that was published while it stood. Says the three numbers.
+   */
+  settle(t: TestContext): void {
+    const { writers } = this.ledger;
+    let [published, received, told] = [0, 0, 0];
+    for (const fan of this.fans) {
+      told += fan.told;
+      for (const { name, next } of writers) {
+        const numbers = fan.got.get(name) ?? [];
+        published += next - (numbers[0] ?? 1);
+        received += numbers.length;
+      }
+    }
+    const sum = `published ${published}, received ${received}, told lost ${told}`;
+    t.diagnostic(`${this.fans.length} SDK clients: ${sum}`);
+    [published, received, told] = [0, 0, 0];
+    const connections = this.regulars.flatMap((regular) => regular.connections);
+    for (const { tallies } of connections)
+      for (const { numbers } of tallies.values()) {
+        published += numbers.at(-1)! - numbers[0]! + 1;
+        received += numbers.length;
+        assert.ok(ascends(numbers), 'an item came twice, or out of its order');
+      }
+    const others = `${connections.length} connections, one after the other`;
+    t.diagnostic(
+      `${this.regulars.length} clients without it, ${others}: published while they stood ${published}, received ${received}`,
+    );
+    assert.equal(received, published);
+    for (const fan of this.fans) {
+      assert.equal(fan.told, 0);
+      for (const writer of writers) assert.equal(fan.missed(writer), 0, 'an SDK client missed items');
+    }
+  }
+
   /** Codes with which connections ended that their clients did not end, and how often. */
   get codes(): Record<number, number> {
     const counts: Record<number, number> = {};
@@ -188,13 +233,35 @@ export class Audience {
   }
 }
 
-/** The most events in any one second. */
-export function busiestSecond(times: readonly number[]): number {
+/** Events in each second since the first. */
+function perSecond(times: readonly number[]): number[] {
+  const counts: number[] = [];
+  for (const at of times) {
+    const second = Math.floor((at - times[0]!) / 1_000);
+    counts[second] = (counts[second] ?? 0) + 1;
+  }
+  return Array.from(counts, (count) => count ?? 0);
+}
+
+/** The most events in any span of so many milliseconds. */
+export function busiest(times: readonly number[], span: number): number {
   let first = 0;
   let most = 0;
   for (const [index, at] of times.entries()) {
-    while (at - times[first]! >= 1_000) first++;
+    while (at - times[first]! >= span) first++;
     most = Math.max(most, index - first + 1);
   }
   return most;
+}
+
+/** In what span the pace of moves is looked at: this process shares its processors with the cluster, and notices late. */
+const PACE_SPAN_MS = 5_000;
+
+/** Asserts that moves came at most at 1.2 × the pace (connections a second), and says how they came. */
+export function assertPace(t: TestContext, moves: readonly number[], pace: number): void {
+  t.diagnostic(`${moves.length} moves at a pace of ${pace} a second; in each second: ${perSecond(moves).join(' ')}`);
+  const most = busiest(moves, PACE_SPAN_MS);
+  const span = PACE_SPAN_MS / 1_000;
+  t.diagnostic(`${busiest(moves, 1_000)} in the busiest second, ${most} in the busiest ${span}`);
+  assert.ok(most <= 1.2 * pace * span, `${most} moves in ${span} s`);
 }

@@ -13,6 +13,8 @@ export function helmWith(program: string, kubeconfig = '/dev/null'): Helm {
   const env = {
     PATH: process.env.PATH,
     KUBECONFIG: kubeconfig,
+    // It keeps what it has discovered there.
+    HOME: home,
     HELM_CACHE_HOME: join(home, 'cache'),
     HELM_CONFIG_HOME: join(home, 'config'),
     HELM_DATA_HOME: join(home, 'data'),

@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { Audience, assertPace } from '../../harness/cluster/audience.ts';
+import { Live } from '../../harness/cluster/live.ts';
+import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
+import { installChart, OTHER_TAG, RELEASE } from '../../harness/cluster/product.ts';
+import { until } from '../../harness/until.ts';
+
+const FANS = 200;
+const REGULARS = 150;
+/** Connections a second, of the whole cluster. */
+const RATE = 30;
+const IMAGE = `docker.io/pushcluster/gateway:${OTHER_TAG}`;
+
+describe('a rollout of another image under load', () => {
+  let cluster: OpenCluster;
+  let live: Live;
+  let audience: Audience;
+  before(async () => {
+    cluster = await openCluster();
+    await installChart(cluster.kubectl, cluster.helm);
+    const drain = { rate: RATE, settle: '2s', timeout: '90s' };
+    live = await Live.start(cluster.kubectl, 'rollout', { gateway: { drain, batching: { maxDelay: '500ms' } } });
+    audience = new Audience(await live.address());
+    await audience.come({ fans: FANS, regulars: REGULARS });
+  });
+  after(async () => {
+    audience?.end();
+    await live?.end();
+    await cluster.close();
+  });
+
+  it("moves everyone at the cluster's pace, loses nothing, and goes on when the leading operator is killed", async (t) => {
+    const old = await live.pods('gateway');
+    audience.write(live);
+    const began = performance.now();
+    await live.patch({ image: { gateway: IMAGE } });
+    let sideBySide = false;
+    const look = async () => {
+      const pods = (await live.pods('gateway')).filter(({ ready, ending }) => ready && !ending);
+      const fresh = pods.filter(({ image }) => image === IMAGE).length;
+      sideBySide ||= fresh > 0 && fresh < pods.length;
+      return { pods, fresh };
+    };
+    await until('the first new gateway is ready', async () => (await look()).fresh > 0, 60_000);
+    const leader = await kill();
+    t.diagnostic(`first new gateway ready after ${since(began)}; killed ${leader}, which led`);
+    await until(
+      'only new ones are left, and nobody drains',
+      async () => {
+        const { pods, fresh } = await look();
+        const all = await live.pods('gateway');
+        return fresh === 2 && pods.length === 2 && all.length === 2;
+      },
+      180_000,
+    );
+    t.diagnostic(`rolled out after ${since(began)}`);
+    assert.ok(sideBySide, 'old and new ones served side by side');
+    await live.whenReady(60_000);
+    assert.equal((await live.get()).status?.version, OTHER_TAG);
+    assert.ok((await live.pods('gateway')).every(({ uid }) => old.every((each) => each.uid !== uid)));
+    await until('all clients are connected', () => audience.everyone.every(({ isOpen }) => isOpen), 30_000);
+    await audience.quiet();
+
+    const { moves, codes, fans, regulars } = audience;
+    const most = Math.max(...fans.map(({ moved }) => moved), ...regulars.map(({ ends }) => ends.length));
+    t.diagnostic(`nobody was moved more than ${most} times`);
+    t.diagnostic(`connections that ended before their clients had another, by code: ${JSON.stringify(codes)}`);
+    audience.settle(t);
+    for (const code of Object.keys(codes)) assert.equal(code, '1012', 'a closure that is not explained');
+    assert.ok(most <= 2, `somebody was moved ${most} times`);
+    assertPace(t, moves, RATE);
+  });
+
+  /** Kills the operator that leads, without a word. Returns its pod's name. */
+  async function kill(): Promise<string> {
+    const inNamespace = ['-n', RELEASE.namespace];
+    const lease = ['get', 'lease', 'pushcluster-operator', '-o', 'jsonpath={.spec.holderIdentity}'];
+    const holder = await cluster.kubectl([...inNamespace, ...lease]);
+    const pod = holder.slice(0, holder.lastIndexOf('_'));
+    await cluster.kubectl([...inNamespace, 'delete', 'pod', pod, '--grace-period=0', '--force', '--wait=false']);
+    return pod;
+  }
+});
+
+function since(began: number): string {
+  return `${((performance.now() - began) / 1_000).toFixed(1)} s`;
+}
