@@ -19,8 +19,8 @@ import { until } from './until.ts';
 
 const OPERATOR = new URL('../../operator/main.ts', import.meta.url).pathname;
 const IMAGES = { GATEWAY_IMAGE: 'gateway:1.2.3', LOGIC_IMAGE: 'logic:1.2.3', NATS_IMAGE: 'nats:2' };
-const NAMESPACE = 'shop';
-const CLUSTER = 'live';
+export const NAMESPACE = 'shop';
+export const CLUSTER = 'live';
 const ROOMS = ['football', 'tennis', 'cycling', 'chess'];
 /** A room with more items than its policy lets through, and one whose items fill the buffers of those who don't read. */
 const FLOODED = 'flooded';

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { after, before, describe, it } from 'node:test';
+import { BYTES_METRIC, CONNECTIONS_METRIC } from '@pushcluster/operator/metricsApi/api.ts';
 import { alertRules, hastyRules } from '../harness/alertRules.ts';
+import { adapterQueries, kedaQueries } from '../harness/autoscalerQueries.ts';
 import { asked, type Dashboard, dashboards, panelQueries } from '../harness/dashboardQueries.ts';
 import { type Exported, metricsOf, metricsPage, metricsUsed } from '../harness/metricsReference.ts';
-import { ObservedCluster } from '../harness/observedCluster.ts';
+import { CLUSTER, NAMESPACE, ObservedCluster } from '../harness/observedCluster.ts';
 import { panelPicture } from '../harness/panelPicture.ts';
 import type { Series } from '../harness/prometheus.ts';
 import { until } from '../harness/until.ts';
@@ -118,6 +120,37 @@ describe('every query of the dashboards, asked of Prometheus', () => {
     const names = new Set(all.map(({ panel }) => panel));
     for (const name of [...TROUBLE, ...Object.keys(STEADY)]) assert.ok(names.has(name), name);
   });
+});
+
+describe('what autoscalers ask Prometheus', () => {
+  const here = { namespace: NAMESPACE, name: CLUSTER };
+  it("by the chart's rules for prometheus-adapter: a value for each gateway, which grows with the load", async () => {
+    const queries = adapterQueries(here);
+    assert.deepEqual([...queries.keys()], [CONNECTIONS_METRIC, BYTES_METRIC]);
+    for (const expr of queries.values()) {
+      const [quiet, loaded] = [await at(expr, calm), await at(expr, busy)];
+      assert.deepEqual(
+        loaded.map(({ labels }) => labels.pod).sort(),
+        [`${CLUSTER}-gateway-0`, `${CLUSTER}-gateway-1`],
+        expr,
+      );
+      assert.ok(sum(loaded) > sum(quiet), expr);
+    }
+  });
+
+  it("by a ScaledObject of KEDA: the cluster's sum, which grows with the load", async () => {
+    const queries = kedaQueries(here);
+    assert.equal(queries.length, 2);
+    for (const expr of queries) {
+      const [quiet, loaded] = [await at(expr, calm), await at(expr, busy)];
+      assert.equal(loaded.length, 1, expr);
+      assert.ok(sum(loaded) > sum(quiet), expr);
+    }
+  });
+
+  function sum(series: readonly Series[]): number {
+    return series.reduce((all, { points }) => all + (points[0]?.value ?? Number.NaN), 0);
+  }
 });
 
 describe('the pictures for the docs', () => {
