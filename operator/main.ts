@@ -15,13 +15,13 @@ import { Controller } from './kube/controller.ts';
 import { Elector } from './kube/elector.ts';
 import { EventRecorder } from './kube/events.ts';
 import { Metrics } from './kube/metrics.ts';
-import type { Kind } from './kube/objects.ts';
+import type { Kind, KubeObject } from './kube/objects.ts';
 import { WorkQueue } from './kube/queue.ts';
 import { GatewaySource } from './metricsApi/gatewaySource.ts';
 import { MetricsApi } from './metricsApi/metricsApi.ts';
 import { operatorOptions } from './options.ts';
 import { registerClusterMetrics } from './pushcluster/clusterMetrics.ts';
-import { clusterOf, isLeaving } from './pushcluster/fleet.ts';
+import { clusterOf, isLeaving, readySince } from './pushcluster/fleet.ts';
 import { OPTIONAL_KINDS, View } from './pushcluster/observe.ts';
 import { Reconciler } from './pushcluster/reconcile.ts';
 
@@ -56,19 +56,32 @@ try {
     onTrouble: (error) => log.warn({ err: error }, 'the API server could not be watched'),
   });
   const registry = new Registry();
+  const gatewaySource = new GatewaySource((namespace) => view.podsIn(namespace));
+  const metricsApi = options.metricsApi
+    ? new MetricsApi({
+        ...options.metricsApi,
+        ...{ client, registry, source: gatewaySource },
+        onTrouble: (what, error) => log.warn({ err: error }, what),
+      })
+    : undefined;
   const metrics = new Metrics(registry, {
     isLeading: () => elector.isLeading,
     depth: () => queue.depth,
     client,
-    reflectors: view.reflectors,
+    // Kinds of others come and go.
+    get reflectors() {
+      return [...view.reflectors, ...(metricsApi?.reflectors ?? [])];
+    },
   });
   registerClusterMetrics(registry, () => view.clusters());
-  const gatewaySource = new GatewaySource((namespace) => view.podsIn(namespace));
   const news = new News();
+  /** It was asked before it listened, or not at all. */
+  const isNew = (pod: KubeObject) =>
+    poller.reading(pod.metadata.uid ?? '') === undefined && Date.now() - (readySince(pod) ?? 0) < STALE_MS;
   const poller: Poller = new Poller({
     pods: () => view.everyPod(),
     port: options.podPort,
-    isUrgent: (pod) => isLeaving(pod) || reconciler.awaits(pod),
+    isUrgent: (pod) => isLeaving(pod) || reconciler.awaits(pod) || isNew(pod),
     onReading: (pod, reading) => {
       gatewaySource.heard(pod, reading);
       const wait = news.heard(pod.metadata.uid ?? '', reading.status);
@@ -85,13 +98,6 @@ try {
   const reconciler = new Reconciler({
     ...{ view, client: guarded, applier, recorder, images: options.images, readings: poller },
   });
-  const metricsApi = options.metricsApi
-    ? new MetricsApi({
-        ...options.metricsApi,
-        ...{ client, registry, source: gatewaySource },
-        onTrouble: (what, error) => log.warn({ err: error }, what),
-      })
-    : undefined;
   const controller = new Controller({
     reconcile: reconciler.reconcile,
     reflectors: view.reflectors,

@@ -128,7 +128,7 @@ describe('what pods say of themselves', () => {
     ];
     const pods: KubeObject[] = [];
     for (const [index, [name, answer]] of answers.entries()) pods.push(pod(name, await serve(index + 1, answer)));
-    pods.push(pod('nobody', `${ADDRESSES}99`), pod('pending', `${ADDRESSES}98`, 'Pending'));
+    pods.push(pod('nobody', `${ADDRESSES}199`), pod('pending', `${ADDRESSES}198`, 'Pending'));
     const found = poll(pods);
     await until('all have failed', () => found.counts.unanswered === answers.length + 1);
     for (const [name, , why] of answers) assert.match(found.failure(name) ?? '', why);
@@ -145,12 +145,12 @@ describe('what pods say of themselves', () => {
       request.once('close', () => open--);
     };
     const hosts = [];
-    for (let last = 1; last <= 40; last++) hosts.push(await serve(last, hanging));
-    const good = await serve(41, (_, response) => response.end(JSON.stringify(status())));
+    for (let last = 1; last <= 80; last++) hosts.push(await serve(last, hanging));
+    const good = await serve(81, (_, response) => response.end(JSON.stringify(status())));
     const found = poll([...hosts.map((host, index) => pod(`h${index}`, host)), pod('good', good)]);
-    await until('those asked first have failed', () => found.counts.unanswered >= 32);
+    await until('those asked first have failed', () => found.counts.unanswered >= 64);
     clock.advance(250);
     await until('the good one has answered', () => found.counts.answered === 1);
-    assert.ok(most <= 32, `${most} at once`);
+    assert.ok(most <= 64, `${most} at once`);
   });
 });

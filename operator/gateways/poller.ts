@@ -14,7 +14,7 @@ const URGENT_PERIOD_MS = 2_000;
 /** How often it is looked which pods are due. */
 const TURN_MS = 250;
 /** Pods that are asked at the same time: one that hangs holds a place for 2 s. */
-const CONCURRENCY = 32;
+const CONCURRENCY = 64;
 /** A reading that is older tells nothing of now: two questions in a row had no answer. */
 export const STALE_MS = 20_000;
 

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import type { Poller } from '../gateways/poller.ts';
 import type { KubeObject } from '../kube/objects.ts';
@@ -6,7 +7,6 @@ import type { Fleet, GatewayPod, PodState } from './scale.ts';
 
 /** Of pods of one ReplicaSet, those with the lowest go first. */
 const DELETION_COST_ANNOTATION = 'controller.kubernetes.io/pod-deletion-cost';
-const REVISION_ANNOTATION = 'deployment.kubernetes.io/revision';
 const HASH_LABEL = 'pod-template-hash';
 
 /** What pods say of themselves: a Poller. */
@@ -16,15 +16,15 @@ const Pod = z.object({
   status: z
     .object({
       phase: z.string().default('Pending'),
-      conditions: z.array(z.object({ type: z.string(), status: z.string() })).default([]),
+      conditions: z
+        .array(z.object({ type: z.string(), status: z.string(), lastTransitionTime: z.string().default('') }))
+        .default([]),
       containerStatuses: z.array(z.object({ state: z.record(z.string(), z.unknown()).default({}) })).default([]),
     })
     .prefault({}),
 });
-const Deployment = z.object({
-  spec: z.object({ replicas: z.number().int() }),
-  status: z.object({ observedGeneration: z.number().int().default(0) }).prefault({}),
-});
+const Template = z.looseObject({ metadata: z.looseObject({ labels: z.record(z.string(), z.string()).default({}) }) });
+const Workload = z.object({ spec: z.object({ replicas: z.number().int(), template: Template }) });
 
 /** The gateways of a cluster, from its Deployment, the ReplicaSets of that, and the pods. */
 export function fleetOf(
@@ -34,19 +34,30 @@ export function fleetOf(
   readings: Readings,
 ): Fleet {
   if (!deployment) return { pods: [], replicas: undefined, isSettled: false };
-  const { spec, status } = Deployment.parse(deployment);
-  const { uid, generation = 0, annotations } = deployment.metadata;
-  const newest = [...replicaSets].find(
-    ({ metadata }) =>
-      (metadata.ownerReferences ?? []).some((owner) => owner.uid === uid) &&
-      metadata.annotations?.[REVISION_ANNOTATION] === annotations?.[REVISION_ANNOTATION],
-  );
-  const hash = newest?.metadata.labels?.[HASH_LABEL];
+  const hash = newestHash(deployment, replicaSets);
   return {
     pods: [...pods].filter(isActive).map((pod) => gatewayPod(pod, hash, readings)),
-    replicas: spec.replicas,
-    isSettled: hash !== undefined && status.observedGeneration >= generation,
+    replicas: Workload.parse(deployment).spec.replicas,
+    isSettled: hash !== undefined,
   };
+}
+
+/** The hash that a Deployment's newest pods are labelled with; undefined until its controller has seen its template. */
+export function newestHash(deployment: KubeObject, replicaSets: Iterable<KubeObject>): string | undefined {
+  const wanted = unhashed(Workload.parse(deployment).spec.template);
+  // As the Deployment's controller finds it: its revisions are written later.
+  const newest = [...replicaSets].find(
+    (each) =>
+      (each.metadata.ownerReferences ?? []).some(({ uid }) => uid === deployment.metadata.uid) &&
+      isDeepStrictEqual(unhashed(Workload.parse(each).spec.template), wanted),
+  );
+  return newest?.metadata.labels?.[HASH_LABEL];
+}
+
+/** A pod template without the label that a ReplicaSet adds to it. */
+function unhashed({ metadata, ...rest }: z.infer<typeof Template>): object {
+  const { [HASH_LABEL]: _, ...labels } = metadata.labels;
+  return { ...rest, metadata: { ...metadata, labels } };
 }
 
 /** Neither over nor told to end: those that a ReplicaSet counts. */
@@ -105,7 +116,13 @@ export function isLeaving({ metadata: { deletionTimestamp, annotations } }: Kube
 }
 
 export function isReady(pod: KubeObject): boolean {
-  return statusOf(pod).conditions.some(({ type, status }) => type === 'Ready' && status === 'True');
+  return readySince(pod) !== undefined;
+}
+
+/** Since when it is ready, milliseconds since 1970; undefined where it isn't. */
+export function readySince(pod: KubeObject): number | undefined {
+  const found = statusOf(pod).conditions.find(({ type, status }) => type === 'Ready' && status === 'True');
+  return found && (Date.parse(found.lastTransitionTime) || 0);
 }
 
 function stateOf(pod: KubeObject): GatewayPod['state'] {

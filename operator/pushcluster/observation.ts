@@ -12,8 +12,11 @@ import { COARSE_MS, coarseConnections, coarsePressure, type Observed, type Probl
 /** How often the connections of what drains are told anew, milliseconds. */
 const LEFT_MS = 10_000;
 
-/** What the pods of a cluster say of themselves. */
-export function reports(view: View, cluster: PushCluster, fleet: Fleet, readings: Readings): Reports {
+/**
+ * What the pods of a cluster say of themselves.
+ * @param now milliseconds since 1970
+ */
+export function reports(view: View, cluster: PushCluster, fleet: Fleet, readings: Readings, now: number): Reports {
   const current = new Map(fleet.pods.map((pod) => [pod.uid, pod]));
   const isLogicCurrent = view.isLogicCurrent(cluster);
   const pods: ReportedPod[] = [];
@@ -27,15 +30,13 @@ export function reports(view: View, cluster: PushCluster, fleet: Fleet, readings
     pods.push({ pod, role: 'logic', isLeaving, isCurrent: isLogicCurrent });
   }
   const files = new Map<string, string>();
-  return reportsOf(pods, readings, {
-    maxConnections: cluster.spec.gateway.connections.max,
-    settingsFile: (role, generation) => {
-      const id = `${role} ${generation}`;
-      const hash = files.get(id) ?? sha256(settingsText(cluster, role, generation));
-      files.set(id, hash);
-      return hash;
-    },
-  });
+  const settingsFile = (role: 'gateway' | 'logic', generation: number) => {
+    const id = `${role} ${generation}`;
+    const hash = files.get(id) ?? sha256(settingsText(cluster, role, generation));
+    files.set(id, hash);
+    return hash;
+  };
+  return reportsOf(pods, readings, { maxConnections: cluster.spec.gateway.connections.max, settingsFile }, now);
 }
 
 /** What is shown of numbers that never rest, and since when: milliseconds by a clock that never goes back. */

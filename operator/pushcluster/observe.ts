@@ -12,14 +12,13 @@ import type { Images } from './desired/context.ts';
 import { MADE_KINDS } from './desired/desired.ts';
 import { CLUSTER_LABEL, names, selectorLabels } from './desired/names.ts';
 import { secrets } from './desired/secrets.ts';
-import { clusterOf, fleetOf, looksOf, type Readings } from './fleet.ts';
+import { clusterOf, fleetOf, looksOf, newestHash, type Readings } from './fleet.ts';
 import type { Fleet } from './scale.ts';
 import type { Observed, Pods, Problem } from './status.ts';
 
 const count = z.number().int().min(0);
 const Workload = z.object({
   metadata: z.object({
-    generation: count.optional(),
     managedFields: z
       .array(
         z.object({ manager: z.string().exactOptional(), fieldsV1: z.record(z.string(), z.unknown()).exactOptional() }),
@@ -29,11 +28,9 @@ const Workload = z.object({
   spec: z.object({ replicas: count.exactOptional() }),
   status: z
     .object({
-      observedGeneration: count.default(0),
       replicas: count.default(0),
       updatedReplicas: count.default(0),
       readyReplicas: count.default(0),
-      terminatingReplicas: count.default(0),
       conditions: z
         .array(z.object({ type: z.string(), status: z.string(), message: z.string().default('') }))
         .default([]),
@@ -111,6 +108,7 @@ export class View {
       const key = clusterOf(object);
       if (key !== undefined) onKey(key);
     };
+    // A ReplicaSet tells by its being there.
     const looked = (change: Change) => {
       if (change.type !== 'changed' || looksOf(change.object) !== looksOf(change.before)) ofPod(change);
     };
@@ -119,8 +117,7 @@ export class View {
     this.#client = client;
     this.#clusters = reflect(KINDS.pushClusters, (change) => itself(change).forEach(onKey));
     this.#pods = reflect(KINDS.pods, looked, { labelSelector: `${labelSelector},${roles}` });
-    const ofGateways = `${labelSelector},app.kubernetes.io/component=gateway`;
-    this.#replicaSets = reflect(KINDS.replicaSets, ofPod, { labelSelector: ofGateways });
+    this.#replicaSets = reflect(KINDS.replicaSets, looked, { labelSelector: `${labelSelector},${roles}` });
     this.#reflectMade = (kind) => reflect(kind, made, { labelSelector });
     this.#onKey = onKey;
     this.#lookEvery = lookEvery;
@@ -239,13 +236,14 @@ export class View {
   /** The gateways of a cluster, as far as their number is concerned. */
   fleet(cluster: PushCluster, readings: Readings): Fleet {
     const { namespace } = cluster.metadata;
-    const found = this.made({
-      apiVersion: 'apps/v1',
-      kind: 'Deployment',
-      metadata: { name: names(cluster).gateway, namespace },
-    });
-    const deployment = found && belongs(found, cluster) ? found : undefined;
+    const deployment = this.#deployment(cluster, 'gateway');
     return fleetOf(deployment, this.#replicaSets.objects(namespace), this.pods(cluster, 'gateway'), readings);
+  }
+
+  #deployment(cluster: PushCluster, role: 'gateway' | 'logic'): KubeObject | undefined {
+    const { namespace } = cluster.metadata;
+    const found = this.made({ ...KINDS.deployments, metadata: { name: names(cluster)[role], namespace } });
+    return found && belongs(found, cluster) ? found : undefined;
   }
 
   /** Gateway and logic pods of all clusters, those that are about to end too. */
@@ -280,9 +278,14 @@ export class View {
 
   /** Whether a rollout of logic is over: all of its pods are of the template that is wanted. */
   isLogicCurrent(cluster: PushCluster): boolean {
-    const logic = this.workload(cluster, 'logic');
-    if (!logic || logic.status.observedGeneration < (logic.metadata.generation ?? 0)) return false;
-    return logic.status.updatedReplicas === logic.status.replicas;
+    const { replicas, updatedReplicas } = this.workload(cluster, 'logic')?.status ?? {};
+    return this.#isLogicSeen(cluster) && updatedReplicas === replicas;
+  }
+
+  #isLogicSeen(cluster: PushCluster): boolean {
+    const deployment = this.#deployment(cluster, 'logic');
+    const sets = this.#replicaSets.objects(cluster.metadata.namespace);
+    return deployment !== undefined && newestHash(deployment, sets) !== undefined;
   }
 
   /** What the status tells of beside what pods say. */
@@ -293,7 +296,11 @@ export class View {
     return {
       generation: metadata.generation,
       version: versionOf(spec.image.gateway ?? images.gateway),
-      logic: podsOf(spec.logic.autoscaling ? (logic?.spec.replicas ?? 1) : spec.logic.replicas, logic),
+      logic: podsOf(
+        spec.logic.autoscaling ? (logic?.spec.replicas ?? 1) : spec.logic.replicas,
+        logic,
+        this.#isLogicSeen(cluster),
+      ),
       nats: {
         url: natsServers(cluster).join(','),
         wanted: nats,
@@ -343,11 +350,13 @@ function belongs(object: KubeObject, { metadata: { uid } }: PushCluster): boolea
   return (object.metadata.ownerReferences ?? []).some((owner) => owner.uid === uid);
 }
 
-/** A Deployment doesn't say how many of its newest pods are ready: at least those that can't be older ones. */
-function podsOf(wanted: number, workload: Workload | undefined): Pods {
+/**
+ * A Deployment doesn't say how many of its newest pods are ready: at least those that can't be older ones.
+ * @param isSeen whether its controller has seen its template
+ */
+function podsOf(wanted: number, workload: Workload | undefined, isSeen: boolean): Pods {
   if (!workload) return { wanted, ready: 0, current: 0 };
-  const { observedGeneration, replicas, updatedReplicas, readyReplicas } = workload.status;
-  const isSeen = observedGeneration >= (workload.metadata.generation ?? 0);
+  const { replicas, updatedReplicas, readyReplicas } = workload.status;
   const current = Math.max(0, Math.min(updatedReplicas, readyReplicas - (replicas - updatedReplicas)));
   return { wanted, ready: readyReplicas, current: isSeen ? current : 0 };
 }

@@ -178,7 +178,7 @@ export class Reconciler {
     const { view, client, images, readings } = this.#options;
     const { name, namespace, resourceVersion } = cluster.metadata;
     const key = `${namespace}/${name}`;
-    const found = reports(view, cluster, fleet, readings);
+    const found = reports(view, cluster, fleet, readings, this.#clock.wall());
     const numbers = shown(this.#shown.get(key), found, this.#clock.now());
     this.#shown.set(key, numbers);
     this.#behind.set(key, new Set(found.behind.map(({ uid }) => uid)));

@@ -6,6 +6,7 @@ import type { Readings } from './fleet.ts';
 import { shown } from './observation.ts';
 import { type ReportedPod, type Reports, reportsOf } from './reports.ts';
 
+const READY_SINCE = '2026-01-02T03:04:05Z';
 const FILE = 'a'.repeat(64);
 const status = (change: Partial<PodStatus> = {}): PodStatus => ({
   version: '1',
@@ -23,7 +24,7 @@ const pod = (name: string): KubeObject => ({
   apiVersion: 'v1',
   kind: 'Pod',
   metadata: { name, namespace: 'shop', uid: name },
-  ...{ status: { phase: 'Running', conditions: [{ type: 'Ready', status: 'True' }] } },
+  ...{ status: { phase: 'Running', conditions: [{ type: 'Ready', status: 'True', lastTransitionTime: READY_SINCE }] } },
 });
 const gateway = (name: string, more: Partial<ReportedPod> = {}): ReportedPod => ({
   ...{ pod: pod(name), role: 'gateway', isLeaving: false, isCurrent: true },
@@ -31,7 +32,12 @@ const gateway = (name: string, more: Partial<ReportedPod> = {}): ReportedPod => 
 });
 
 /** What pods say; a text is why one says nothing, and one that is left out was never asked. */
-function report(pods: readonly ReportedPod[], says: Record<string, PodStatus | string>, maxConnections = 0): Reports {
+function report(
+  pods: readonly ReportedPod[],
+  says: Record<string, PodStatus | string>,
+  maxConnections = 0,
+  readyFor = 20_000,
+): Reports {
   const readingOf = (uid: string) => {
     const found = says[uid];
     return typeof found === 'object' ? { status: found, at: 0 } : undefined;
@@ -41,10 +47,8 @@ function report(pods: readonly ReportedPod[], says: Record<string, PodStatus | s
     freshReading: readingOf,
     failure: (uid) => (typeof says[uid] === 'string' ? says[uid] : undefined),
   };
-  return reportsOf(pods, readings, {
-    maxConnections,
-    settingsFile: (role, at) => (role === 'gateway' && at === 7 ? FILE : ''),
-  });
+  const settingsFile = (role: string, at: number) => (role === 'gateway' && at === 7 ? FILE : '');
+  return reportsOf(pods, readings, { maxConnections, settingsFile }, Date.parse(READY_SINCE) + readyFor);
 }
 
 describe('what pods say of themselves, taken together', () => {
@@ -90,6 +94,8 @@ describe('what pods say of themselves, taken together', () => {
     });
     assert.deepEqual(found.fullest, { pod: 'a', what: 'loop', share: 0.9 });
     assert.deepEqual(found.silent, [{ pod: 'c', why: 'it gave no answer within 2 s' }]);
+    // Asked before it was ready, it had no answer.
+    assert.deepEqual(report([gateway('c')], { c: 'nobody is there' }, 0, 19_999).silent, []);
   });
 });
 

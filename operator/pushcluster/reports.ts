@@ -1,7 +1,8 @@
 import type { Pressure } from '@pushcluster/protocol/podStatus.ts';
+import { STALE_MS } from '../gateways/poller.ts';
 import type { KubeObject } from '../kube/objects.ts';
 import type { Readings } from './fleet.ts';
-import { isReady } from './fleet.ts';
+import { isReady, readySince } from './fleet.ts';
 import type { SettingsRefusal } from './status.ts';
 
 /** What the pods of a cluster say of themselves, taken together. */
@@ -16,7 +17,7 @@ export type Reports = {
   fdLimits: readonly { pod: string; limit: number; wanted: number }[];
   /** Pods that run other settings than the newest, and say nothing against them. */
   behind: readonly { uid: string; pod: string }[];
-  /** Pods that are ready and don't answer, and why. */
+  /** Pods that have been ready for a while and don't answer, and why. */
   silent: readonly { pod: string; why: string }[];
   /** The gateway that is nearest to where it refuses new connections. */
   fullest: { pod: string; what: keyof Pressure; share: number } | undefined;
@@ -38,8 +39,16 @@ export type ReportsWanted = {
   settingsFile: (role: 'gateway' | 'logic', generation: number) => string;
 };
 
-/** @param readings what each pod said last */
-export function reportsOf(pods: Iterable<ReportedPod>, readings: Readings, wanted: ReportsWanted): Reports {
+/**
+ * @param readings what each pod said last
+ * @param now milliseconds since 1970
+ */
+export function reportsOf(
+  pods: Iterable<ReportedPod>,
+  readings: Readings,
+  wanted: ReportsWanted,
+  now: number,
+): Reports {
   let connections: number | undefined;
   let left: number | undefined;
   const refusals: SettingsRefusal[] = [];
@@ -54,7 +63,8 @@ export function reportsOf(pods: Iterable<ReportedPod>, readings: Readings, wante
     if (!reading) {
       const why = readings.failure(uid);
       if (why === undefined && role === 'gateway' && isReady(pod)) isCounted = false;
-      if (why !== undefined && isReady(pod) && !isLeaving) silent.push({ pod: name, why });
+      if (why !== undefined && now - (readySince(pod) ?? now) >= STALE_MS && !isLeaving)
+        silent.push({ pod: name, why });
       continue;
     }
     const { status } = reading;

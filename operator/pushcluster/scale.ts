@@ -24,7 +24,7 @@ export type Fleet = {
   pods: readonly GatewayPod[];
   /** Pods that the Deployment asks for; undefined where there is no Deployment yet. */
   replicas: number | undefined;
-  /** The Deployment's controller has seen its newest template: `isCurrent` counts. */
+  /** There is a ReplicaSet for the Deployment's template: `isCurrent` counts. */
   isSettled: boolean;
 };
 

@@ -144,6 +144,7 @@ describe('gateways of a PushCluster on a real control plane', () => {
     assert.deepEqual(names('undone').slice(0, 3), before);
     for (const { metadata } of objects('undone')) assert.equal(metadata.annotations?.[COST], undefined);
     assert.ok((await events('undone', 'DrainUndone')).includes(`2 gateways are wanted: ${before[2]} serves again`));
+    assert.deepEqual(await events('undone', 'RollingOut'), []);
     assert.ok((await events('undone', 'ScaledUp')).includes('from 3 to 4 gateways'));
   });
 
