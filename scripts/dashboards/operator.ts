@@ -170,12 +170,12 @@ export const operatorDashboard = dashboard({
         lines({
           title: 'Watches that failed',
           description:
-            'By kind and by how, a second. "expired" is normal after a pause. Failures that go on: rights, or an API server in trouble; the log says which.',
+            'By how, a second. "expired" is normal after a pause. Failures that go on: rights, or an API server in trouble; the log says which.',
           unit: 'ops',
           queries: [
             {
-              expr: `sum by (kind, how) (${rate('pushcluster_operator_watch_failures_total')})`,
-              legend: '{{kind}} {{how}}',
+              expr: `sum by (how) (${rate('pushcluster_operator_watch_failures_total')})`,
+              legend: '{{how}}',
             },
           ],
         }),
