@@ -118,6 +118,23 @@ describe('the number of gateways', () => {
       assert.equal(told(pods, found), expected);
     });
 
+  it('does not sink by those that do not run while another might be removed before them', () => {
+    const stopped = { ...unready, state: 'stopped' } as const;
+    const pods = [pod('a', 9), pod('b', 4, unready), pod('c', 0, stopped)];
+    assert.equal(decide(pods, 2).replicas, 3);
+    assert.match(decide(pods, 2).waits ?? '', /^b and c are not ready/);
+  });
+
+  it("takes its own deletion cost back with a drain, and leaves another's", () => {
+    const pods = [drains('a', 9), drains('b', 9, 10, empty), pod('c', 9, { deletionCost: 7, isServing: false })];
+    const { changes } = decide(pods, 3);
+    assert.deepEqual(
+      pods.map(({ uid }) => changes.get(uid)?.deletionCost),
+      [undefined, undefined, 7],
+    );
+    assert.equal(changes.size, 3);
+  });
+
   it('says what it waits for', () => {
     const waits = (pods: GatewayPod[], want: number) => decide(pods, want).waits;
     assert.equal(waits([pod('a', 9), pod('b', 1, unready)], 1), 'b is not ready, and would be removed first');
