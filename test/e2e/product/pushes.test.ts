@@ -81,7 +81,10 @@ describe('pushes through the logic Service', () => {
   it('of which NATS got nothing are told so while its pod is killed; connections stay, and what was lost is told', async (t) => {
     const audience = await connect();
     const ledger = new Ledger();
-    const writers = [ledger.writer('outAll', { all: true }, live), ledger.writer('outRoom', { room: 'match' }, live)];
+    const writers = (await live.pods('logic')).flatMap((pod, index) => [
+      ledger.writer(`all${index}`, { all: true }, live.by(pod)),
+      ledger.writer(`room${index}`, { room: 'match' }, live.by(pod)),
+    ]);
     for (const writer of writers) await writer.push(3);
     await live.kubectl('delete', 'pod', 'live-nats-0', '--grace-period=0', '--force', '--wait=false');
     const began = performance.now();

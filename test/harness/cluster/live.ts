@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { PushCluster } from '@pushcluster/operator/api/pushCluster.ts';
 import { z } from 'zod';
 import { Connection, type WireForm } from '../connection.ts';
-import type { Target } from '../ledger.ts';
+import type { Pushes, Target } from '../ledger.ts';
 import type { PushAnswer } from '../processes.ts';
 import { until } from '../until.ts';
 import { apply, type Kubectl } from './kubectl.ts';
@@ -152,15 +152,19 @@ export class Live {
   }
 
   /** Pushes as a backend does: by the Service, with the key of the Secret. 503 and lost connections are answers. */
-  async push(to: Target, items: readonly string[]): Promise<PushAnswer> {
-    const response = await this.ask('/v1/push', `{"to":${JSON.stringify(to)},"items":[${items.join(',')}]}`);
-    return response;
+  push(to: Target, items: readonly string[]): Promise<PushAnswer> {
+    return this.ask('/v1/push', bodyOf(to, items));
   }
 
-  /** Asks logic by its Service: POST where there is a body. */
-  async ask(path: string, body?: string): Promise<PushAnswer> {
+  /** Pushes by one logic pod: each counts what it publishes, and a gap in one's count shows with its next item. */
+  by({ ip }: Pod): Pushes {
+    return { push: (to, items) => this.ask('/v1/push', bodyOf(to, items), ip) };
+  }
+
+  /** Asks logic, by its Service where no other address is given: POST where there is a body. */
+  async ask(path: string, body?: string, address?: string): Promise<PushAnswer> {
     const began = performance.now();
-    const response = await fetch(`http://${await this.#logic()}:7799${path}`, {
+    const response = await fetch(`http://${address ?? (await this.#logic())}:7799${path}`, {
       headers: { authorization: `Bearer ${await this.key()}`, 'content-type': 'application/json' },
       ...(body === undefined ? {} : { method: 'POST', body }),
       signal: AbortSignal.timeout(PUSH_TIMEOUT_MS),
@@ -191,4 +195,8 @@ export class Live {
       this.#address = await this.kubectl('get', 'service', 'live-logic', '-o', 'jsonpath={.spec.clusterIP}');
     return this.#address;
   }
+}
+
+function bodyOf(to: Target, items: readonly string[]): string {
+  return `{"to":${JSON.stringify(to)},"items":[${items.join(',')}]}`;
 }
