@@ -122,6 +122,7 @@ export class Gateway {
       subjects,
       now: () => performance.now(),
       ignored: () => this.#metrics.undecodable.inc(),
+      rebalancing: () => this.#rebalancer.look(),
     });
     const changed = () => this.#reports.changed(this.#drain.active || this.#rebalancer.active);
     this.#drain = new Drain({

@@ -11,6 +11,7 @@ let connected = true;
 let say: (text: string) => void;
 let happens: (event: BusEvent) => void;
 let ignored = 0;
+let moves = 0;
 let subscribed: string[] = [];
 
 /** The bus as peers use it, so that a test decides when it is away. */
@@ -35,8 +36,16 @@ const bus: Bus = {
 
 let peers: Peers;
 beforeEach(() => {
-  [now, connected, ignored, subscribed] = [1_000, true, 0, []];
-  peers = new Peers({ gateway: 'me', bus, subjects, now: () => now, ignored: () => ignored++, maxPeers: 3 });
+  [now, connected, ignored, moves, subscribed] = [1_000, true, 0, 0, []];
+  peers = new Peers({
+    gateway: 'me',
+    bus,
+    subjects,
+    now: () => now,
+    ignored: () => ignored++,
+    rebalancing: () => moves++,
+    maxPeers: 3,
+  });
 });
 
 function stat(gateway: string, more: Partial<Stat> = {}): string {
@@ -100,6 +109,17 @@ describe('peers', () => {
     assert.equal(changes(stat('a', { draining: true, template: 'b' })), true);
     assert.equal(changes(stat('a', { leaving: true })), true);
     assert.equal(changes(stat('a', { leaving: true })), false);
+  });
+
+  it('tell at once when one begins to move its surplus, and when it has ended to', () => {
+    say(stat('a'));
+    assert.equal(moves, 0);
+    say(stat('a', { rebalancing: true }));
+    say(stat('a', { rebalancing: true }));
+    assert.equal(moves, 1);
+    say(stat('a'));
+    say(stat('b', { rebalancing: true }));
+    assert.equal(moves, 3);
   });
 
   it('are bounded, and what is no report is counted', () => {

@@ -15,6 +15,8 @@ export type PeersOptions = {
   now: () => number;
   /** Called for a report that was not understood. */
   ignored: () => void;
+  /** Called when one began to move its surplus, or has ended to. */
+  rebalancing: () => void;
   maxPeers?: number;
 };
 
@@ -93,6 +95,7 @@ export class Peers {
     const peer = { gateway: stat.gateway, draining, rebalancing, template, unasked: stat.unasked ?? connections };
     if (before?.draining !== draining || before.template !== template) this.#changedAt = now();
     this.#heard.set(stat.gateway, { peer, at: now() });
+    if ((before?.rebalancing ?? false) !== peer.rebalancing) this.#options.rebalancing();
   }
 
   #forget() {

@@ -127,7 +127,10 @@ class Cluster {
 
   #report(sim: Sim) {
     const { rebalancer, waiting, draining, template } = sim;
+    const before = sim.said.rebalancing;
     sim.said = { ...sim.said, draining, template, rebalancing: rebalancer.active, unasked: waiting.length };
+    if (sim.said.rebalancing === before) return;
+    for (const other of this.gateways) if (other !== sim) other.rebalancer.look();
   }
 
   #ask(sim: Sim, count: number) {
@@ -204,6 +207,23 @@ describe('gateways that rebalance', () => {
     cluster.run(300);
     assert.ok(cluster.worst <= 1.25, `${cluster.counts}`);
     assert.ok(cluster.mostMoved <= 2);
+  });
+
+  it('spare those who come while any of them moves, and for half a minute more', () => {
+    const cluster = new Cluster('spared');
+    for (const connections of [1_000, 300, 100]) cluster.add(connections);
+    while (cluster.moves === 0) cluster.run(1);
+    cluster.run(3);
+    assert.ok(cluster.gateways.every(({ marked }) => marked !== undefined));
+    assert.equal(cluster.gateways[1]?.marked, 300, 'those who were there, and not who came');
+    cluster.run(15);
+    const { moves } = cluster;
+    assert.ok(cluster.counts[1]! > 300);
+    cluster.run(10);
+    assert.equal(cluster.moves, moves, 'all are done');
+    assert.equal(cluster.gateways[1]?.marked, 300);
+    cluster.run(32);
+    assert.ok(cluster.gateways.every(({ marked }) => marked === undefined));
   });
 
   it('share the rate, and begin only when the same gateways were there for ten seconds', () => {

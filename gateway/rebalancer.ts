@@ -42,7 +42,7 @@ export class Rebalancer {
     return this.#rebalance.moving;
   }
 
-  /** Looks whether there is something to do: call it every few seconds. */
+  /** Looks whether there is something to do: call it every few seconds, and when another begins to move its surplus. */
   look(): void {
     if (!this.active) this.#step();
     this.#episode();
