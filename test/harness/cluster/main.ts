@@ -82,7 +82,7 @@ async function up(name: string): Promise<void> {
       '  curl -H "Authorization: Bearer $KEY" -H \'content-type: application/json\' \\',
       '    -d \'{"to":{"all":true},"items":["hello"]}\' http://127.0.0.1:7799/v1/push',
       '',
-      '`make cluster-down` ends it.',
+      'docs/quickstart.md goes on from here. `make cluster-down` ends it.',
       '',
     ].join('\n'),
   );
