@@ -67,7 +67,7 @@ export class Reconciler {
     if ('objects' in wanted) {
       await this.#prune(cluster, wanted.objects);
       await this.#scale(cluster, fleet, wanted.planned, problems);
-      if (problems.length === 0) await this.#bringSettings(cluster);
+      if (problems.length === 0) await this.#bringSettings(cluster, problems);
     }
     const planned = 'planned' in wanted ? wanted.planned : asItIs(fleet);
     // As it is after all this.
@@ -132,7 +132,7 @@ export class Reconciler {
   }
 
   /** Takes gateways out of the Service and lets them drain, or puts them back. */
-  async #scale(cluster: PushCluster, fleet: Fleet, planned: Plan, problems: readonly Problem[]): Promise<void> {
+  async #scale(cluster: PushCluster, fleet: Fleet, planned: Plan, problems: Problem[]): Promise<void> {
     const { view } = this.#options;
     const changed = [...view.pods(cluster, 'gateway')].flatMap((pod) => {
       const before = fleet.pods.find(({ uid }) => uid === pod.metadata.uid);
@@ -141,36 +141,39 @@ export class Reconciler {
     });
     // Who comes into the Service does so before anybody leaves it.
     changed.sort((a, b) => Number(b.state.isServing) - Number(a.state.isServing));
-    for (const { pod, before, state } of changed) await this.#patch(pod, podPatch(before, state));
-    const deployment = `Deployment ${names(cluster).gateway}`;
-    const isRefused = problems.some(({ object }) => object === deployment);
+    for (const { pod, before, state } of changed) await this.#patch(pod, podPatch(before, state), problems);
+    const refused = new Set(problems.map(({ object }) => object));
     for (const step of planned.steps) {
       const isOfPods = step.type === 'drain' || step.type === 'undo';
-      if (isOfPods || !isRefused)
+      const about = isOfPods ? step.pods.map(({ name }) => `Pod ${name}`) : [`Deployment ${names(cluster).gateway}`];
+      if (!about.some((object) => refused.has(object)))
         this.#record(cluster, eventOf(step, cluster.spec.gateway.replicas, this.#clock.wall()));
     }
   }
 
   /** A pod whose annotation changes gets the ConfigMap's new content at once, and not within a minute or so. */
-  async #bringSettings(cluster: PushCluster): Promise<void> {
+  async #bringSettings(cluster: PushCluster, problems: Problem[]): Promise<void> {
     const { view } = this.#options;
     for (const role of ['gateway', 'logic'] as const) {
       const hash = settingsHash(cluster, role);
       for (const pod of view.pods(cluster, role)) {
         const { annotations, deletionTimestamp } = pod.metadata;
         if (deletionTimestamp || annotations?.[SETTINGS_ANNOTATION] === hash) continue;
-        await this.#patch(pod, { annotations: { [SETTINGS_ANNOTATION]: hash } });
+        await this.#patch(pod, { annotations: { [SETTINGS_ANNOTATION]: hash } }, problems);
       }
     }
   }
 
-  async #patch(pod: KubeObject, metadata: object): Promise<void> {
+  /** What is refused is a problem of the cluster's, and keeps nothing else from being done. */
+  async #patch(pod: KubeObject, metadata: object, problems: Problem[]): Promise<void> {
     const { view, client } = this.#options;
     try {
       view.wrote(await client.patch(pod, { metadata }));
     } catch (error) {
+      if (!isKubeError(error) || error.reason === 'unavailable') throw error;
       // It has ended meanwhile.
-      if (!isKubeError(error, 'notFound')) throw error;
+      if (error.reason === 'notFound') return;
+      problems.push({ object: titleOf(pod), reason: error.reason, message: error.message });
     }
   }
 

@@ -6,7 +6,7 @@ import { connect } from '@pushcluster/operator/kube/connection.ts';
 import { View } from '@pushcluster/operator/pushcluster/observe.ts';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
-import { OperatorProcess } from '../harness/cluster/operatorProcess.ts';
+import { OPERATOR_USER, OperatorProcess } from '../harness/cluster/operatorProcess.ts';
 import { type PlayedPod, PlayedPods } from '../harness/cluster/playedPods.ts';
 import { freePorts } from '../harness/ports.ts';
 import { until } from '../harness/until.ts';
@@ -144,6 +144,37 @@ describe('what the operator makes of what pods say', () => {
     await condition('Ready', ({ message }) => !message.includes('when asked'));
   });
 
+  it('writes nothing while pods say the same', async () => {
+    const written = async () =>
+      (await plane.audit.writes()).filter(
+        ({ user, resource }) => user === OPERATOR_USER && !/leases|events/.test(resource),
+      );
+    const before = (await written()).length;
+    const asked = pods.of(NAMESPACE).map((pod) => pod.asked);
+    await until(
+      'all were asked again',
+      () => pods.of(NAMESPACE).every((pod, at) => pod.asked > (asked[at] ?? 0)),
+      HEARD_MS,
+    );
+    assert.deepEqual((await written()).slice(before), []);
+  });
+
+  it('is Degraded where admission lets it change no pod, in its words', async () => {
+    await apply(plane.kubectl, admission);
+    const [name = ''] = names();
+    const touch = ['annotate', 'pod', name, '-n', NAMESPACE, '--dry-run=server', 'touched=yes'];
+    await until('pods may not be changed', () =>
+      plane.kubectl(touch).then(
+        () => false,
+        () => true,
+      ),
+    );
+    await patch({ gateway: { batching: { maxDelay: '400ms' } } });
+    await condition('Degraded', ({ reason, message }) => reason === 'Forbidden' && message.includes('hands off'));
+    await plane.kubectl(['delete', 'validatingadmissionpolicybinding,validatingadmissionpolicy', 'hands-off']);
+    await condition('Degraded', ({ status }) => status === 'False');
+  });
+
   it('answers /healthz by whether it works', async () => {
     const answer = await fetch(`http://127.0.0.1:${operator.adminPort}/healthz`);
     assert.deepEqual([answer.status, await answer.text()], [200, 'ok\n']);
@@ -174,6 +205,24 @@ describe('what the operator makes of what pods say', () => {
     }
   });
 });
+
+const registration = 'admissionregistration.k8s.io/v1';
+const admission = [
+  {
+    ...{ apiVersion: registration, kind: 'ValidatingAdmissionPolicy', metadata: { name: 'hands-off' } },
+    spec: {
+      failurePolicy: 'Fail',
+      matchConstraints: {
+        resourceRules: [{ apiGroups: [''], apiVersions: ['v1'], operations: ['UPDATE'], resources: ['pods'] }],
+      },
+      validations: [{ expression: 'false', message: 'hands off', reason: 'Forbidden' }],
+    },
+  },
+  {
+    ...{ apiVersion: registration, kind: 'ValidatingAdmissionPolicyBinding', metadata: { name: 'hands-off' } },
+    spec: { policyName: 'hands-off', validationActions: ['Deny'] },
+  },
+];
 
 const serviceMonitors = {
   apiVersion: 'apiextensions.k8s.io/v1',
