@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import {
+  API_SERVICE,
+  BYTES_METRIC,
+  CONNECTIONS_METRIC,
+  METRICS_API_VERSION,
+} from '@pushcluster/operator/metricsApi/api.ts';
+import { z } from 'zod';
+import { Audience } from '../../harness/cluster/audience.ts';
+import { Live } from '../../harness/cluster/live.ts';
+import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
+import { installChart } from '../../harness/cluster/product.ts';
+import { until } from '../../harness/until.ts';
+
+/** Connections of a gateway, on average. */
+const TARGET = 100;
+/** More than a minute: readings, the autoscaler's own period, and pods that start on a busy machine. */
+const OUT_MS = 120_000;
+const IN_MS = 180_000;
+
+const Values = z.object({ items: z.array(z.object({ value: z.coerce.number() })) });
+const drain = { rate: 100, settle: '1s', timeout: '60s' };
+/** The windows of the tests' own: those by default suit people who watch for hours. */
+const behavior = {
+  scaleUp: { stabilizationWindowSeconds: 0, policies: [{ type: 'Pods', value: 2, periodSeconds: 15 }] },
+  scaleDown: { stabilizationWindowSeconds: 15, policies: [{ type: 'Pods', value: 1, periodSeconds: 15 }] },
+};
+
+describe('an autoscaled PushCluster', () => {
+  let cluster: OpenCluster;
+  before(async () => {
+    cluster = await openCluster();
+    await installChart(cluster.kubectl, cluster.helm, { metricsApi: { enabled: true } });
+    await cluster.kubectl(['wait', `apiservice/${API_SERVICE}`, '--for=condition=Available', '--timeout=60s']);
+  });
+  after(async () => {
+    await cluster.close();
+  });
+
+  /** Follows how many gateways are wanted until `holds`. Returns the numbers, one for each change. */
+  async function follow(live: Live, what: string, holds: (wanted: number) => boolean, ms: number): Promise<number[]> {
+    const seen: number[] = [];
+    await until(
+      what,
+      async () => {
+        const { replicas } = (await live.get()).spec.gateway;
+        if (seen.at(-1) !== replicas) seen.push(replicas);
+        return holds(replicas);
+      },
+      ms,
+    ).catch(async (error: Error) => {
+      const hpa = await live.kubectl('describe', 'hpa', 'live-gateway').catch(String);
+      throw new Error(`${error.message}\n${hpa}\n${await live.told()}`);
+    });
+    return seen;
+  }
+
+  describe('by connections, which the operator tells', () => {
+    let live: Live;
+    let audience: Audience;
+    before(async () => {
+      const autoscaling = { minReplicas: 2, maxReplicas: 4, targetConnections: TARGET, behavior };
+      live = await Live.start(cluster.kubectl, 'autoscaling', { gateway: { drain, autoscaling } });
+      audience = new Audience(await live.address());
+      audience.write(live, 500);
+    });
+    after(async () => {
+      audience?.end();
+      await live?.end();
+    });
+
+    const sum = async (metric: string) => {
+      const path = `/apis/${METRICS_API_VERSION}/namespaces/${live.namespace}/pods/*/${metric}`;
+      const { items } = Values.parse(JSON.parse(await cluster.kubectl(['get', '--raw', path])));
+      return items.reduce((all, { value }) => all + value, 0);
+    };
+
+    it('goes from two gateways to four when people come', async (t) => {
+      await audience.come({ fans: 150, regulars: 200 });
+      const began = performance.now();
+      const seen = await follow(live, 'four gateways are wanted', (wanted) => wanted === 4, OUT_MS);
+      await live.whenReady(60_000);
+      t.diagnostic(
+        `wanted ${seen.join(', ')}; four were Ready ${Math.round((performance.now() - began) / 1_000)} s after`,
+      );
+      await until('all are counted', async () => (await sum(CONNECTIONS_METRIC)) === 350, 30_000);
+      await until('what they are sent is counted', async () => (await sum(BYTES_METRIC)) > 0, 30_000);
+    });
+
+    it('and back to two when they go: one after the other, drained, and none too many', async (t) => {
+      for (const fan of audience.fans.splice(50)) fan.push.close();
+      for (const regular of audience.regulars.splice(70)) regular.end();
+      const began = performance.now();
+      const seen = await follow(live, 'two gateways are wanted', (wanted) => wanted === 2, IN_MS);
+      assert.deepEqual(seen, [4, 3, 2], 'a drain was undone, or more were taken away than were too many');
+      await until('two are left', async () => (await live.pods('gateway')).length === 2, IN_MS).catch(
+        async (error: Error) => {
+          throw new Error(`${error.message}\n${await live.told()}`);
+        },
+      );
+      t.diagnostic(`two were left ${Math.round((performance.now() - began) / 1_000)} s after`);
+      const after = await follow(live, 'nothing changes', () => performance.now() - began > 0, 1_000);
+      assert.deepEqual(after, [2]);
+    });
+
+    it('and nobody is cut off, or misses anything', async (t) => {
+      await until('all clients are connected', () => audience.everyone.every(({ isOpen }) => isOpen), 30_000);
+      await audience.quiet();
+      audience.settle(t);
+      t.diagnostic(`connections that ended before their clients had another: ${JSON.stringify(audience.codes)}`);
+      for (const code of Object.keys(audience.codes)) assert.equal(code, '1012');
+      const { fans, regulars } = audience;
+      const most = Math.max(...fans.map(({ moved }) => moved), ...regulars.map(({ ends }) => ends.length));
+      assert.ok(most <= 2, `somebody was moved ${most} times`);
+    });
+  });
+
+  describe('by CPU, which metrics-server tells', () => {
+    let live: Live;
+    let audience: Audience;
+    before(async () => {
+      const autoscaling = { minReplicas: 2, maxReplicas: 3, targetCPUUtilization: 40, behavior };
+      const resources = { requests: { cpu: '50m', memory: '192Mi' } };
+      // Every push is a frame of its own to everybody: work for little.
+      const gateway = { drain, autoscaling, resources, batching: { maxDelay: '0s' } };
+      live = await Live.start(cluster.kubectl, 'autoscaling-cpu', { gateway });
+      audience = new Audience(await live.address());
+      await audience.come({ regulars: 100 });
+    });
+    after(async () => {
+      audience?.end();
+      await live?.end();
+    });
+
+    it('goes from two gateways to three under load, and back when there is none', async (t) => {
+      const began = performance.now();
+      const seconds = () => Math.round((performance.now() - began) / 1_000);
+      audience.write(live, 10);
+      const out = await follow(live, 'three gateways are wanted', (wanted) => wanted === 3, OUT_MS);
+      t.diagnostic(`under load: ${out.join(', ')} gateways wanted after ${seconds()} s`);
+      await live.whenReady(60_000);
+      await audience.quiet();
+      const back = await follow(live, 'two gateways are wanted', (wanted) => wanted === 2, IN_MS);
+      assert.deepEqual(back, [3, 2]);
+      await until('two are left', async () => (await live.pods('gateway')).length === 2, IN_MS);
+      t.diagnostic(`two were left after ${seconds()} s`);
+      for (const code of Object.keys(audience.codes)) assert.equal(code, '1012');
+    });
+  });
+});
