@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync, globSync } from 'node:fs';
 import { type Outcome, runProgram, runTestFile } from './testFile.ts';
 
@@ -124,6 +125,11 @@ async function e2e(files: readonly string[]): Promise<Outcome> {
   const total =
     own.length > 0 || product.length === 0 ? await tests(own, options) : { passed: 0, failed: 0, skipped: 0 };
   if (product.length === 0) return total;
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    process.once(signal, () => {
+      spawnSync(process.execPath, [CLUSTER, 'down', SHARED], { stdio: 'inherit' });
+      process.exit(1);
+    });
   try {
     const shared = await build(process.execPath, CLUSTER, 'share', SHARED);
     if (shared.failed > 0) return sum(total, { ...shared, passed: 0 });
