@@ -1,15 +1,19 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { Audience, assertPace } from '../../harness/cluster/audience.ts';
+import { Audience, assertPace, busiest } from '../../harness/cluster/audience.ts';
 import { Live } from '../../harness/cluster/live.ts';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
 import { installChart, OTHER_TAG, RELEASE } from '../../harness/cluster/product.ts';
 import { until } from '../../harness/until.ts';
+import { compared, keepRollout } from '../../simulate/rollout.ts';
 
 const FANS = 200;
 const REGULARS = 150;
 /** Connections a second, of the whole cluster. */
 const RATE = 30;
+const SETTLE_S = 2;
+const TIMEOUT_S = 90;
+const MAX_DELAY_MS = 500;
 const IMAGE = `docker.io/pushcluster/gateway:${OTHER_TAG}`;
 
 describe('a rollout of another image under load', () => {
@@ -19,8 +23,10 @@ describe('a rollout of another image under load', () => {
   before(async () => {
     cluster = await openCluster();
     await installChart(cluster.kubectl, cluster.helm);
-    const drain = { rate: RATE, settle: '2s', timeout: '90s' };
-    live = await Live.start(cluster.kubectl, 'rollout', { gateway: { drain, batching: { maxDelay: '500ms' } } });
+    const drain = { rate: RATE, settle: `${SETTLE_S}s`, timeout: `${TIMEOUT_S}s` };
+    live = await Live.start(cluster.kubectl, 'rollout', {
+      gateway: { drain, batching: { maxDelay: `${MAX_DELAY_MS}ms` } },
+    });
     audience = new Audience(await live.address());
     await audience.come({ fans: FANS, regulars: REGULARS });
   });
@@ -43,8 +49,9 @@ describe('a rollout of another image under load', () => {
       return { pods, fresh };
     };
     await until('the first new gateway is ready', async () => (await look()).fresh > 0, 60_000);
+    const startupSeconds = since(began);
     const leader = await kill();
-    t.diagnostic(`first new gateway ready after ${since(began)}; killed ${leader}, which led`);
+    t.diagnostic(`first new gateway ready after ${startupSeconds.toFixed(1)} s; killed ${leader}, which led`);
     await until(
       'only new ones are left, and nobody drains',
       async () => {
@@ -54,7 +61,8 @@ describe('a rollout of another image under load', () => {
       },
       180_000,
     );
-    t.diagnostic(`rolled out after ${since(began)}`);
+    const durationSeconds = since(began);
+    t.diagnostic(`rolled out after ${durationSeconds.toFixed(1)} s`);
     assert.ok(sideBySide, 'old and new ones served side by side');
     await live.whenReady(60_000);
     assert.equal((await live.get()).status?.version, OTHER_TAG);
@@ -70,6 +78,19 @@ describe('a rollout of another image under load', () => {
     for (const code of Object.keys(codes)) assert.equal(code, '1012', 'a closure that is not explained');
     assert.ok(most <= 2, `somebody was moved ${most} times`);
     assertPace(t, moves, RATE);
+    const measured = keepRollout({
+      where: 'kubernetes',
+      connections: FANS + REGULARS,
+      rate: RATE,
+      pods: old.length,
+      durationSeconds,
+      busiestSecond: busiest(moves, 1_000),
+      settleSeconds: SETTLE_S,
+      timeoutSeconds: TIMEOUT_S,
+      startupSeconds,
+      maxDelay: MAX_DELAY_MS,
+    });
+    t.diagnostic(compared(measured).text);
   });
 
   /** Kills the operator that leads, without a word. Returns its pod's name. */
@@ -83,6 +104,6 @@ describe('a rollout of another image under load', () => {
   }
 });
 
-function since(began: number): string {
-  return `${((performance.now() - began) / 1_000).toFixed(1)} s`;
+function since(began: number): number {
+  return (performance.now() - began) / 1_000;
 }
