@@ -181,6 +181,7 @@ export class Gateway {
       name: this.name,
       draining: this.#drain.active,
       connections,
+      fuller: this.#rebalancer.full,
       bytesSentTotal: bytesSent,
       fds: {
         limit: counts.reduce((sum, { fdLimit }) => sum + fdLimit, 0),

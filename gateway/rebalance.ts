@@ -45,6 +45,7 @@ export class Rebalance {
   #phase: Phase = { type: 'watching', fullSince: undefined };
   #pause = 0;
   #notBefore = Number.NEGATIVE_INFINITY;
+  #full = false;
 
   constructor(settings: () => RebalanceSettings) {
     this.#settings = settings;
@@ -54,11 +55,17 @@ export class Rebalance {
     return this.#phase.type === 'moving';
   }
 
+  /** It is over the threshold, or moves its surplus: no newcomer should be sent here. */
+  get full(): boolean {
+    return this.#phase.type === 'watching' ? this.#full : true;
+  }
+
   /** How many to ask now: call it every 100 ms while `moving`, else every few seconds. @param now milliseconds */
   step(now: number, view: View): number {
     const settings = this.#settings();
     if (view.blocked || view.others.length === 0 || settings.rate === 0) {
       this.#phase = { type: 'watching', fullSince: undefined };
+      this.#full = false;
       return 0;
     }
     switch (this.#phase.type) {
@@ -74,7 +81,9 @@ export class Rebalance {
   }
 
   #watch(now: number, view: View, before: number | undefined) {
-    const budget = Math.min(surplus(view.own, view.others, this.#settings()), view.movable);
+    const over = surplus(view.own, view.others, this.#settings());
+    this.#full = over > 0;
+    const budget = Math.min(over, view.movable);
     const fullSince = budget > 0 && now >= this.#notBefore ? (before ?? now) : undefined;
     this.#phase =
       fullSince !== undefined && now - Math.max(fullSince, view.changedAt) >= HOLD_MS

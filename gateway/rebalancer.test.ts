@@ -233,6 +233,12 @@ describe('gateways that rebalance', () => {
     for (let i = 0; i < 5; i++) cluster.add(0);
     cluster.run(9.5);
     assert.equal(cluster.moves, 0);
+    const full = () => cluster.gateways.map(({ rebalancer }) => rebalancer.full);
+    assert.deepEqual(
+      full(),
+      [...new Array(5).fill(true), ...new Array(5).fill(false)],
+      'but they say that they are full',
+    );
     cluster.run(5.5);
     const { moves } = cluster;
     assert.ok(moves > 0);

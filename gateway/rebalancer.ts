@@ -42,6 +42,11 @@ export class Rebalancer {
     return this.#rebalance.moving;
   }
 
+  /** It has far more than the others: newcomers should go to them. */
+  get full(): boolean {
+    return this.#rebalance.full;
+  }
+
   /** Looks whether there is something to do: call it every few seconds, and when another begins to move its surplus. */
   look(): void {
     if (!this.active) this.#step();

@@ -15,6 +15,8 @@ export const PodStatus = z.object({
   draining: z.boolean(),
   /** Gateways: connections, as the shards last said. */
   connections: z.number().int().min(0).optional(),
+  /** Gateways: it has far more than the others and is about to move some, or does so. Absent from older versions. */
+  fuller: z.boolean().optional(),
   /** Gateways: bytes of push frames written to sockets since the start. */
   bytesSentTotal: z.number().min(0).optional(),
   settings: z.object({

@@ -83,6 +83,7 @@ function gatewayPod(pod: KubeObject, hash: string | undefined, readings: Reading
     drainSince: drain ? Date.parse(drain) || Number.POSITIVE_INFINITY : undefined,
     deletionCost: cost === undefined ? undefined : Number(cost),
     counted: reading && connections !== undefined ? { connections, at: reading.at } : undefined,
+    isFuller: reading?.status.fuller,
     isAsked: readings.reading(uid) !== undefined || readings.failure(uid) !== undefined,
   };
 }

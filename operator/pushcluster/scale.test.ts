@@ -24,6 +24,7 @@ function pod(name: string, connections: number | undefined, more: Partial<Gatewa
     drainSince: undefined,
     deletionCost: undefined,
     counted: connections === undefined ? undefined : { connections, at: NOW },
+    isFuller: undefined,
     isAsked: true,
     ...more,
   };
@@ -195,6 +196,16 @@ describe('gateways that are fuller than others', () => {
     assert.equal(told(pods, found), '-a -b');
     const three = [pod('a', 900), pod('b', 800), pod('c', 0)];
     assert.equal(told(three, decide(three, wanted(3, { rebalance: { threshold: 1.2, minimum: 50 } }))), '-a');
+  });
+
+  it('are chosen where they say that they are not: counts of different moments prove nothing', () => {
+    const isFuller = false;
+    const pods = [pod('a', 2_000, { isFuller }), pod('b', 500), pod('c', 10), pod('d', 0)];
+    assert.equal(told(pods, decide(pods, want)), '');
+    const sure = [pod('a', 2_000, { isFuller: true }), ...pods.slice(1)];
+    assert.equal(told(sure, decide(sure, want)), '-a');
+    const out = [pod('a', 2_000, { isFuller, isServing: false }), ...pods.slice(1)];
+    assert.equal(told(out, decide(out, want)), '', 'and not back before they are below');
   });
 
   it('come back when they are well below what they had too much', () => {

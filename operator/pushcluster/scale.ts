@@ -15,6 +15,8 @@ export type GatewayPod = {
   deletionCost: number | undefined;
   /** Connections and when they were counted, milliseconds since 1970; undefined where it doesn't say. */
   counted: { connections: number; at: number } | undefined;
+  /** Whether it says that it has far more than the others; undefined where it doesn't say. */
+  isFuller: boolean | undefined;
   /** It was asked for its connections, whether it answered or not. */
   isAsked: boolean;
 };
@@ -196,8 +198,10 @@ function rebalance(pods: readonly GatewayPod[], asked: number, { rebalance: boun
     // Who is out comes back only well below: not in and out with each reading.
     const bound = ({ isServing }: GatewayPod) =>
       Math.max(bounds.minimum, average * (isServing ? bounds.threshold : (1 + bounds.threshold) / 2));
+    // Counts are of different moments: while many people come, one looks far fuller that is not, and says so.
+    const mayBe = ({ isServing, isFuller = true }: GatewayPod) => !isServing || isFuller;
     for (const pod of byConnections(pods).reverse())
-      if (over.size < Math.floor(pods.length / 2) && count(pod) > bound(pod)) over.add(pod);
+      if (over.size < Math.floor(pods.length / 2) && count(pod) > bound(pod) && mayBe(pod)) over.add(pod);
   }
   const state = (pod: GatewayPod) => ({ ...serving(pod), isServing: !over.has(pod) });
   const phase = over.size > 0 ? 'rebalancing' : 'steady';
