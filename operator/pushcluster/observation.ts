@@ -66,6 +66,14 @@ export function shown(before: Shown | undefined, reports: Reports, now: number):
   return { at: now, connections: count, fullest: pressure, ...drain };
 }
 
+/** Milliseconds after which other numbers are to be shown, where these have to stand a while yet; nobody tells then. */
+export function outdatedIn(numbers: Shown, reports: Reports, now: number): number | undefined {
+  const due = { ...numbers, at: now - COARSE_MS };
+  const next = shown(due, reports, now);
+  if (next.connections === numbers.connections && next.fullest?.share === numbers.fullest?.share) return undefined;
+  return Math.max(0, numbers.at + COARSE_MS - now);
+}
+
 /** All that the status tells of. */
 export function observation(
   view: View,

@@ -14,7 +14,7 @@ import { names, SETTINGS_ANNOTATION } from './desired/names.ts';
 import { logicReplicas } from './desired/replicas.ts';
 import { drainOf, settingsHash, UnusableSettings } from './desired/settings.ts';
 import { clusterOf, podPatch, type Readings } from './fleet.ts';
-import { observation, reports, type Shown, shown } from './observation.ts';
+import { observation, outdatedIn, reports, type Shown, shown } from './observation.ts';
 import type { View } from './observe.ts';
 import { type Fleet, type Plan, plan, type Wanted } from './scale.ts';
 import { eventOf } from './scaleEvents.ts';
@@ -71,9 +71,10 @@ export class Reconciler {
     }
     const planned = 'planned' in wanted ? wanted.planned : asItIs(fleet);
     // As it is after all this.
-    await this.#tell(cluster, view.fleet(cluster, readings), planned, problems);
+    const againIn = await this.#tell(cluster, view.fleet(cluster, readings), planned, problems);
     if (problems.length > 0) return { againIn: REFUSED_AGAIN_MS };
-    return planned.phase === 'draining' || planned.waits !== undefined ? { againIn: DRAINING_AGAIN_MS } : {};
+    if (planned.phase === 'draining' || planned.waits !== undefined) return { againIn: DRAINING_AGAIN_MS };
+    return againIn === undefined ? {} : { againIn };
   };
 
   /** Whether something waits for what a pod will say next. */
@@ -177,13 +178,20 @@ export class Reconciler {
     }
   }
 
-  async #tell(cluster: PushCluster, fleet: Fleet, planned: Plan, problems: readonly Problem[]): Promise<void> {
+  /** Returns the milliseconds after which its numbers are to be told anew, where nobody else would see to it. */
+  async #tell(
+    cluster: PushCluster,
+    fleet: Fleet,
+    planned: Plan,
+    problems: readonly Problem[],
+  ): Promise<number | undefined> {
     const { view, client, images, readings } = this.#options;
     const { name, namespace, resourceVersion } = cluster.metadata;
     const key = `${namespace}/${name}`;
     const found = reports(view, cluster, fleet, readings, this.#clock.wall());
     const numbers = shown(this.#shown.get(key), found, this.#clock.now());
     this.#shown.set(key, numbers);
+    const againIn = outdatedIn(numbers, found, this.#clock.now());
     this.#behind.set(key, new Set(found.behind.map(({ uid }) => uid)));
     const written = this.#written.get(key);
     // The copy of the cluster is late: what was written counts until it has moved on.
@@ -191,7 +199,7 @@ export class Reconciler {
     const now = new Date(this.#clock.wall()).toISOString().replace(/\.\d+Z$/, 'Z');
     const observed = observation(view, cluster, images, { fleet, planned, reports: found, shown: numbers, problems });
     const status = statusOf(observed, before, now);
-    if (isDeepStrictEqual(before, status)) return;
+    if (isDeepStrictEqual(before, status)) return againIn;
     const { apiVersion, kind } = cluster;
     await client.applyStatus({ apiVersion, kind, metadata: { name, namespace }, status });
     this.#written.set(key, { over: resourceVersion, status });
@@ -205,6 +213,7 @@ export class Reconciler {
         note: condition.message,
       });
     }
+    return againIn;
   }
 
   #record({ apiVersion, kind, metadata }: PushCluster, event: EventInput): void {

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import type { KubeObject } from '../kube/objects.ts';
 import type { Readings } from './fleet.ts';
-import { shown } from './observation.ts';
+import { outdatedIn, shown } from './observation.ts';
 import { type ReportedPod, type Reports, reportsOf } from './reports.ts';
 
 const READY_SINCE = '2026-01-02T03:04:05Z';
@@ -122,5 +122,16 @@ describe('what is shown of it', () => {
     assert.deepEqual([last.connections, last.left], [500, 0]);
     assert.deepEqual(last.fullest, { pod: 'a', what: 'fds', share: 0.9 });
     assert.equal(shown(last, some({ isCounted: false, connections: 1 }), 90_000).connections, 500);
+  });
+
+  it('is looked at again when it may change, where it is not what is counted', () => {
+    const first = shown(undefined, some({}), 0);
+    assert.equal(outdatedIn(first, some({}), 5_000), undefined);
+    assert.equal(outdatedIn(first, some({ connections: 104 }), 5_000), undefined);
+    assert.equal(outdatedIn(first, some({ connections: 500 }), 5_000), 25_000);
+    assert.equal(outdatedIn(first, some({ connections: 500, isCounted: false }), 5_000), undefined);
+    assert.equal(outdatedIn(first, some({ fullest: { pod: 'a', what: 'fds', share: 0.9 } }), 5_000), 25_000);
+    const later = shown(first, some({ connections: 500 }), 30_000);
+    assert.equal(outdatedIn(later, some({ connections: 500 }), 30_000), undefined);
   });
 });
