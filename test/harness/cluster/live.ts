@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { PushCluster } from '@pushcluster/operator/api/pushCluster.ts';
 import { z } from 'zod';
-import { Connection, type WireForm } from '../connection.ts';
+import { Connection, cutAll, type WireForm } from '../connection.ts';
 import type { Pushes, Target } from '../ledger.ts';
 import type { PushAnswer } from '../processes.ts';
 import { until } from '../until.ts';
@@ -129,7 +129,7 @@ export class Live {
     }));
   }
 
-  /** `host:port` at which clients outside reach its gateways: of its load balancer. */
+  /** Where clients outside reach its gateways: its load balancer, which sends some to each of them. */
   async address(): Promise<{ host: string; port: number }> {
     let host = '';
     await until('the Service has an address', async () => {
@@ -137,7 +137,24 @@ export class Live {
       host = await this.kubectl('get', 'service', 'live-gateway', path);
       return host !== '';
     });
-    return { host, port: 7_777 };
+    const address = { host, port: 7_777 };
+    const tries: Connection[] = [];
+    const pods = await this.pods('gateway');
+    try {
+      await until(
+        'the load balancer reaches all gateways',
+        async () => {
+          const one = await Connection.open(address).catch(() => undefined);
+          if (one) tries.push(one);
+          const counts = await Promise.all(pods.map((pod) => this.connections(pod)));
+          return counts.every((count) => count > 0);
+        },
+        30_000,
+      );
+    } finally {
+      cutAll(tries);
+    }
+    return address;
   }
 
   /** Connects to one gateway pod. */
