@@ -4,6 +4,7 @@ import { crd } from '@pushcluster/operator/api/crd.ts';
 import { PushCluster } from '@pushcluster/operator/api/pushCluster.ts';
 import type { DesiredObject } from '@pushcluster/operator/pushcluster/desired/context.ts';
 import { desired } from '@pushcluster/operator/pushcluster/desired/desired.ts';
+import { CLUSTER_LABEL } from '@pushcluster/operator/pushcluster/desired/names.ts';
 import fc from 'fast-check';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
@@ -79,7 +80,8 @@ describe('the objects of a PushCluster', () => {
     const kept = async () => [
       await plane.kubectl([
         ...['get', 'serviceaccounts,secrets,configmaps,services,networkpolicies', '-n', namespace],
-        '-o=jsonpath={..resourceVersion}',
+        // Controllers have objects of their own in a namespace.
+        ...['-l', CLUSTER_LABEL, '-o=jsonpath={..resourceVersion}'],
       ]),
       await plane.kubectl([
         ...['get', 'deployments,statefulsets,poddisruptionbudgets', '-n', namespace],
