@@ -76,7 +76,7 @@ describe("a real kernel's settings, in a network namespace", {
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'pushcluster-tuned-'));
     // What the kernel gives a new namespace.
-    const fresh = spawnSync('unshare', [...UNSHARE, 'bash', '-euc', NETWORK, 'bash', 'sh', '-c', SHOW], {
+    const fresh = spawnSync('unshare', [...UNSHARE, 'sh', '-euc', NETWORK, 'sh', 'sh', '-c', SHOW], {
       encoding: 'utf8',
     });
     assert.equal(fresh.stderr, '');
@@ -84,7 +84,7 @@ describe("a real kernel's settings, in a network namespace", {
       .trim()
       .replace(/[\t ]+/g, ' ')
       .split('\n');
-    const command = ['bash', '-euc', NETWORK, 'bash', process.execPath, PROGRAM, JSON.stringify(SETTINGS), folder];
+    const command = ['sh', '-euc', NETWORK, 'sh', process.execPath, PROGRAM, JSON.stringify(SETTINGS), folder];
     tuned = spawn('unshare', [...UNSHARE, ...command], { stdio: ['pipe', 'pipe', 'inherit'] });
     lines = createInterface({ input: tuned.stdout! })[Symbol.asyncIterator]();
     outcome = await next();
