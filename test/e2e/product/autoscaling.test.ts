@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import {
   API_SERVICE,
   BYTES_METRIC,
@@ -7,10 +8,11 @@ import {
   METRICS_API_VERSION,
 } from '@pushcluster/operator/metricsApi/api.ts';
 import { z } from 'zod';
-import { Audience } from '../../harness/cluster/audience.ts';
+import { type Address, Audience, Regular } from '../../harness/cluster/audience.ts';
 import { Live } from '../../harness/cluster/live.ts';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
 import { installChart } from '../../harness/cluster/product.ts';
+import { Connection, cutAll } from '../../harness/connection.ts';
 import { until } from '../../harness/until.ts';
 
 /** Connections of a gateway, on average. */
@@ -58,14 +60,19 @@ describe('an autoscaled PushCluster', () => {
 
   describe('by connections, which the operator tells', () => {
     let live: Live;
+    /** Those who come and go, and those who come later and stay. */
+    const crowd: Connection[] = [];
     let audience: Audience;
+    let address: Address;
     before(async () => {
       const autoscaling = { minReplicas: 2, maxReplicas: 4, targetConnections: TARGET, behavior };
       live = await Live.start(cluster.kubectl, 'autoscaling', { gateway: { drain, autoscaling } });
-      audience = new Audience(await live.address());
+      address = await live.address();
+      audience = new Audience(address);
       audience.write(live, 500);
     });
     after(async () => {
+      cutAll(crowd);
       audience?.end();
       await live?.end();
     });
@@ -77,20 +84,30 @@ describe('an autoscaled PushCluster', () => {
     };
 
     it('goes from two gateways to four when people come', async (t) => {
-      await audience.come({ fans: 150, regulars: 200 });
+      for (let left = 350; left > 0; left -= 50)
+        crowd.push(
+          ...(await Promise.all(
+            Array.from({ length: 50 }, () => again(() => Connection.open({ ...address, form: 'plain' }))),
+          )),
+        );
       const began = performance.now();
       const seen = await follow(live, 'four gateways are wanted', (wanted) => wanted === 4, OUT_MS);
       await live.whenReady(60_000);
       t.diagnostic(
         `wanted ${seen.join(', ')}; four were Ready ${Math.round((performance.now() - began) / 1_000)} s after`,
       );
-      await until('all are counted', async () => (await sum(CONNECTIONS_METRIC)) === 350, 30_000);
+      for (let person = 0; person < 60; person++) {
+        const regular = new Regular(address, 'match');
+        await again(() => regular.come());
+        audience.regulars.push(regular);
+      }
+      await audience.come({ fans: 60 });
+      await until('all are counted', async () => (await sum(CONNECTIONS_METRIC)) === 470, 30_000);
       await until('what they are sent is counted', async () => (await sum(BYTES_METRIC)) > 0, 30_000);
     });
 
     it('and back to two when they go: one after the other, drained, and none too many', async (t) => {
-      for (const fan of audience.fans.splice(50)) fan.push.close();
-      for (const regular of audience.regulars.splice(70)) regular.end();
+      cutAll(crowd);
       const began = performance.now();
       const seen = await follow(live, 'two gateways are wanted', (wanted) => wanted === 2, IN_MS);
       assert.deepEqual(seen, [4, 3, 2], 'a drain was undone, or more were taken away than were too many');
@@ -111,6 +128,8 @@ describe('an autoscaled PushCluster', () => {
       t.diagnostic(`connections that ended before their clients had another: ${JSON.stringify(audience.codes)}`);
       for (const code of Object.keys(audience.codes)) assert.equal(code, '1012');
       const { fans, regulars } = audience;
+      // Often none: the emptiest gateways go, and those that the crowd has left are empty. scaling.test.ts drains full ones.
+      t.diagnostic(`${audience.moves.length} moves`);
       const most = Math.max(...fans.map(({ moved }) => moved), ...regulars.map(({ ends }) => ends.length));
       assert.ok(most <= 2, `somebody was moved ${most} times`);
     });
@@ -149,3 +168,14 @@ describe('an autoscaled PushCluster', () => {
     });
   });
 });
+
+/** Whoever is cut off before they are in comes again, as browsers do: a gateway that starts or is short of something resets some. */
+async function again<T>(come: () => Promise<T>): Promise<T> {
+  for (let left = 20; ; left--)
+    try {
+      return await come();
+    } catch (error) {
+      if (left === 0) throw error;
+      await setTimeout(100 + Math.random() * 400);
+    }
+}
