@@ -161,6 +161,20 @@ describe('the status of a cluster', () => {
       transitions(first, drains).map(({ type, reason }) => `${type} ${reason}`),
       ['Progressing Draining'],
     );
+    const [nats, gateways] = [
+      statusOf(observed({ nats: { ...observed().nats, wanted: 1, ready: 0 } }), undefined, NOW),
+      statusOf(observed(gateway({ ready: 0, current: 0 })), undefined, NOW),
+    ];
+    assert.deepEqual(
+      transitions(nats, gateways).filter(({ type }) => type === 'Available'),
+      [],
+    );
+    assert.deepEqual(
+      transitions(first, gateways)
+        .filter(({ type }) => type === 'Available')
+        .map(({ reason }) => reason),
+      ['NoGatewayReady'],
+    );
     const problems = [{ object: 'Service live', reason: 'invalid', message: 'no' }] as const;
     const bad = statusOf(observed({ problems }), undefined, NOW);
     assert.deepEqual(

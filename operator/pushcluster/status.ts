@@ -79,11 +79,14 @@ export function statusOf(observed: Observed, before: Status | undefined, now: st
   };
 }
 
-/** Conditions that are now other than before, for events: those that are new count where they say something bad. */
+/**
+ * Conditions that are now other than before, for events. Those that are new count where they say something bad; what is
+ * not available yet is not worth a warning for each part that is still to come.
+ */
 export function transitions(before: Status | undefined, after: Status): Condition[] {
   return (after.conditions ?? []).filter((each) => {
     const was = before?.conditions?.find(({ type }) => type === each.type);
-    if (was) return was.status !== each.status || was.reason !== each.reason;
+    if (was) return was.status !== each.status || (was.reason !== each.reason && each.type !== 'Available');
     return each.type === 'Degraded' && each.status === 'True';
   });
 }
