@@ -187,7 +187,7 @@ export class Gateway {
         limit: counts.reduce((sum, { fdLimit }) => sum + fdLimit, 0),
         open: counts.reduce((sum, { fds }) => sum + fds, 0),
       },
-      pressure: this.#protection.pressure,
+      pressure: this.#protection.nearness,
     };
   }
 

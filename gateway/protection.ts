@@ -65,6 +65,17 @@ export class Protection {
     };
   }
 
+  /** How near each is to where new connections are refused, 0 to 1. */
+  get nearness(): Pressure {
+    const { memory, fds, loop } = this.pressure;
+    const { protection } = this.#options.settings().gateway;
+    return {
+      ...(memory === undefined ? {} : { memory: Math.min(1, memory / protection.memory) }),
+      ...(fds === undefined ? {} : { fds: Math.min(1, fds / protection.fds) }),
+      ...(loop === undefined ? {} : { loop }),
+    };
+  }
+
   /** A shard has reported. @param shards the last report of each */
   heard(sentAt: number, shards: readonly (ShardCounts | undefined)[]): void {
     const now = this.#options.now();

@@ -100,7 +100,11 @@ export const CHANGES: readonly Change[] = [
     { autoscaling: { ...autoscaling, keda: { prometheus: 'http://other:9090' } } },
     { autoscaling: { ...autoscaling, keda: { prometheus: 'http://prometheus:9090' } } },
   ),
-  gateway('autoscaling.behavior', { autoscaling: { ...autoscaling, behavior: {} } }, { autoscaling }),
+  gateway(
+    'autoscaling.behavior',
+    { autoscaling: { ...autoscaling, behavior: { scaleUp: { selectPolicy: 'Disabled' } } } },
+    { autoscaling },
+  ),
   gateway('service.type', { service: { type: 'ClusterIP' } }),
   gateway('service.port', { service: { port: 443 } }),
   gateway('service.annotations', { service: { annotations: { a: 'b' } } }),

@@ -31,6 +31,7 @@ const Workload = z.object({
       replicas: count.default(0),
       updatedReplicas: count.default(0),
       readyReplicas: count.default(0),
+      terminatingReplicas: count.default(0),
       conditions: z
         .array(z.object({ type: z.string(), status: z.string(), message: z.string().default('') }))
         .default([]),
@@ -279,13 +280,23 @@ export class View {
   /** Whether a rollout of logic is over: all of its pods are of the template that is wanted. */
   isLogicCurrent(cluster: PushCluster): boolean {
     const { replicas, updatedReplicas } = this.workload(cluster, 'logic')?.status ?? {};
-    return this.#isLogicSeen(cluster) && updatedReplicas === replicas;
+    return this.#isSeen(cluster, 'logic') && updatedReplicas === replicas;
   }
 
-  #isLogicSeen(cluster: PushCluster): boolean {
-    const deployment = this.#deployment(cluster, 'logic');
+  /** Whether the Deployment's controller has seen its template. */
+  #isSeen(cluster: PushCluster, role: 'gateway' | 'logic'): boolean {
+    const deployment = this.#deployment(cluster, role);
     const sets = this.#replicaSets.objects(cluster.metadata.namespace);
     return deployment !== undefined && newestHash(deployment, sets) !== undefined;
+  }
+
+  /** Whether pods of an older template still serve, or are ending: they use what they were made with. */
+  isReplacing(cluster: PushCluster): boolean {
+    return (['gateway', 'logic'] as const).some((role) => {
+      const workload = this.workload(cluster, role);
+      const { ready, current } = podsOf(0, workload, this.#isSeen(cluster, role));
+      return ready > current || (workload?.status.terminatingReplicas ?? 0) > 0;
+    });
   }
 
   /** What the status tells of beside what pods say. */
@@ -299,7 +310,7 @@ export class View {
       logic: podsOf(
         spec.logic.autoscaling ? (logic?.spec.replicas ?? 1) : spec.logic.replicas,
         logic,
-        this.#isLogicSeen(cluster),
+        this.#isSeen(cluster, 'logic'),
       ),
       nats: {
         url: natsServers(cluster).join(','),

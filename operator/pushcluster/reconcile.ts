@@ -65,7 +65,8 @@ export class Reconciler {
     const wanted = await this.#desired(cluster, fleet);
     const problems = 'problem' in wanted ? [wanted.problem] : await this.#apply(wanted.objects);
     if ('objects' in wanted) {
-      await this.#prune(cluster, wanted.objects);
+      // What replaces something may just have been refused.
+      if (problems.length === 0) await this.#prune(cluster, wanted.objects);
       await this.#scale(cluster, fleet, wanted.planned, problems);
       if (problems.length === 0) await this.#bringSettings(cluster, problems);
     }
@@ -120,13 +121,15 @@ export class Reconciler {
     return problems;
   }
 
-  /** Deletes what was desired once and isn't any more. */
+  /** Deletes what was desired once and isn't any more: NATS only once nobody uses it, whatever comes in its place. */
   async #prune(cluster: PushCluster, objects: readonly DesiredObject[]): Promise<void> {
     const { view, client, applier } = this.#options;
     const wanted = new Set(objects.map((object) => `${object.kind} ${keyOf(object)}`));
+    const isReplacing = view.isReplacing(cluster);
     for (const object of view.belongings(cluster)) {
       const { uid, deletionTimestamp } = object.metadata;
       if (deletionTimestamp || wanted.has(`${object.kind} ${keyOf(object)}`)) continue;
+      if (isReplacing && object.metadata.name.startsWith(names(cluster).nats)) continue;
       await client.delete(object, uid === undefined ? {} : { uid });
       applier.forget(object);
     }

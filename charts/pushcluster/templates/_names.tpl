@@ -18,7 +18,7 @@
 {{- if .Values.serviceAccount.create -}}
 {{ .Values.serviceAccount.name | default (include "pushcluster.operator" .) }}
 {{- else -}}
-{{ .Values.serviceAccount.name | default "default" }}
+{{ required "serviceAccount.name: whose account is it, where serviceAccount.create is false?" .Values.serviceAccount.name }}
 {{- end -}}
 {{- end -}}
 

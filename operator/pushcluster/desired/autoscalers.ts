@@ -58,7 +58,7 @@ function gatewayAutoscaler(cluster: PushCluster): Autoscaler | undefined {
       minReplicas: autoscaling.minReplicas,
       maxReplicas: autoscaling.maxReplicas,
       metrics,
-      behavior: autoscaling.behavior ?? gatewayBehavior(cluster),
+      behavior: { ...gatewayBehavior(cluster), ...autoscaling.behavior },
     },
   };
 }
@@ -67,7 +67,7 @@ function gatewayAutoscaler(cluster: PushCluster): Autoscaler | undefined {
 function scaledObject(cluster: PushCluster, autoscaling: Scaling, prometheus: string): ScaledObject {
   const { name } = cluster.metadata;
   const gateway = names(cluster).gateway;
-  const series = `{namespace="${cluster.metadata.namespace}",pod=~"${gateway}-.+"}`;
+  const series = `{namespace="${cluster.metadata.namespace}",pod=~"${gateway}-[a-z0-9]+-[a-z0-9]{5}"}`;
   const triggers: ScaledObject['spec']['triggers'] = [];
   const query = (text: string, threshold: number) =>
     triggers.push({
@@ -92,7 +92,7 @@ function scaledObject(cluster: PushCluster, autoscaling: Scaling, prometheus: st
       maxReplicaCount: autoscaling.maxReplicas,
       pollingInterval: POLLING_SECONDS,
       advanced: {
-        horizontalPodAutoscalerConfig: { behavior: autoscaling.behavior ?? gatewayBehavior(cluster) },
+        horizontalPodAutoscalerConfig: { behavior: { ...gatewayBehavior(cluster), ...autoscaling.behavior } },
       },
       triggers,
     },
