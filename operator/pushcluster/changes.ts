@@ -209,7 +209,7 @@ const MEANING: Record<Effect, string> = {
   logicScale: 'logic pods are added or removed',
   nats: 'NATS servers are replaced one by one',
   natsScale: 'NATS servers are added or removed',
-  natsMove: 'managed NATS comes or goes',
+  natsMove: 'managed NATS comes, or goes once no pod uses it',
   service: 'Service changed in place',
   autoscaler: 'autoscaler changed in place',
   monitor: 'ServiceMonitor comes or goes',

@@ -33,13 +33,18 @@ describe('gateways of a PushCluster on a real control plane', () => {
   });
 
   /** A cluster `live` of its own namespace, with gateways that hold so many connections, fullest first. */
-  async function cluster(namespace: string, connections: readonly number[], gateway: object = {}): Promise<void> {
+  async function cluster(
+    namespace: string,
+    connections: readonly number[],
+    gateway: object = {},
+    nats: object = { url: 'nats://n:4222' },
+  ): Promise<void> {
     pods.startsWith = (_namespace, index) => connections[index] ?? 0;
     await apply(plane.kubectl, [{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } }]);
     const spec = {
       gateway: { replicas: connections.length, drain: { settle: '0s' }, ...gateway },
       logic: { replicas: 1 },
-      nats: { url: 'nats://n:4222', prefix: namespace },
+      nats: { ...nats, prefix: namespace },
     };
     const head = { apiVersion: 'pushcluster.dev/v1alpha1', kind: 'PushCluster' };
     await apply(plane.kubectl, [{ ...head, metadata: { name: 'live', namespace }, spec }]);
@@ -255,6 +260,43 @@ describe('gateways of a PushCluster on a real control plane', () => {
       await until('they serve again', () =>
         old.filter((name) => names('rolled').includes(name)).every((name) => serving('rolled').includes(name)),
       );
+    } finally {
+      pods.startsReady = true;
+    }
+  });
+
+  it('keep the NATS that they use until the last of them is gone, whatever the new ones use', async () => {
+    await cluster('moved', [3, 2], {}, {});
+    const old = names('moved');
+    const fresh = () => names('moved').filter((name) => !old.includes(name));
+    const ofNats = async () =>
+      (await plane.kubectl(['get', 'statefulset,service,secret', '-n', 'moved', '-o=name']))
+        .split('\n')
+        .filter((line) => line.includes('live-nats'));
+    const before = await ofNats();
+    assert.equal(before.length, 6);
+    pods.startsReady = false;
+    try {
+      const patch = JSON.stringify({ spec: { nats: { url: 'nats://elsewhere:4222' } } });
+      await plane.kubectl(['patch', 'pushcluster/live', '-n', 'moved', '--type=merge', '-p', patch]);
+      await until('the first new one is there', () => fresh().length === 1);
+      await until('it is told', async () => {
+        const { status, metadata } = await get('moved');
+        return status?.observedGeneration === metadata.generation;
+      });
+      assert.deepEqual(await ofNats(), before);
+      await pods.setReady('moved', fresh()[0] ?? '', true);
+      await until('the second new one is there', () => fresh().length === 2);
+      assert.deepEqual(await ofNats(), before);
+      await pods.setReady('moved', fresh()[1] ?? '', true);
+      // Logic uses it as well.
+      await until('the old gateways are gone', () => names('moved').length === 2, 15_000);
+      assert.deepEqual(await ofNats(), before);
+      const logic = ['get', 'pods', '-n', 'moved', '-l', 'app.kubernetes.io/component=logic'];
+      const path = '-o=jsonpath={.items[*].metadata.name}';
+      for (const name of (await plane.kubectl([...logic, path])).split(' ')) await pods.setReady('moved', name, true);
+      await until('nobody uses it, and it is gone', async () => (await ofNats()).length === 0, 15_000);
+      assert.deepEqual(names('moved'), fresh());
     } finally {
       pods.startsReady = true;
     }
