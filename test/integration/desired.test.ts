@@ -81,11 +81,11 @@ describe('the objects of a PushCluster', () => {
       await plane.kubectl([
         ...['get', 'serviceaccounts,secrets,configmaps,services,networkpolicies', '-n', namespace],
         // Controllers have objects of their own in a namespace.
-        ...['-l', CLUSTER_LABEL, '-o=jsonpath={..resourceVersion}'],
+        ...['-l', CLUSTER_LABEL, '-o=jsonpath={.items[*].metadata.resourceVersion}'],
       ]),
       await plane.kubectl([
         ...['get', 'deployments,statefulsets,poddisruptionbudgets', '-n', namespace],
-        '-o=jsonpath={..metadata.generation}',
+        '-o=jsonpath={.items[*].metadata.generation}',
       ]),
     ];
     const first = await kept();

@@ -58,7 +58,7 @@ describe('autoscalers', () => {
         metricType: 'AverageValue',
         metadata: {
           serverAddress: 'http://prometheus:9090',
-          query: 'sum(pushcluster_gateway_connections{namespace="shop",pod=~"live-gateway-[a-z0-9]+-[a-z0-9]{5}"})',
+          query: 'sum(pushcluster_gateway_connections{namespace="shop",pod=~"live-gateway-[a-z0-9]+(-[a-z0-9]{5})?"})',
           threshold: '20000',
         },
       },

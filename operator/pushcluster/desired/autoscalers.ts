@@ -67,7 +67,7 @@ function gatewayAutoscaler(cluster: PushCluster): Autoscaler | undefined {
 function scaledObject(cluster: PushCluster, autoscaling: Scaling, prometheus: string): ScaledObject {
   const { name } = cluster.metadata;
   const gateway = names(cluster).gateway;
-  const series = `{namespace="${cluster.metadata.namespace}",pod=~"${gateway}-[a-z0-9]+-[a-z0-9]{5}"}`;
+  const series = `{namespace="${cluster.metadata.namespace}",pod=~"${gateway}-[a-z0-9]+(-[a-z0-9]{5})?"}`;
   const triggers: ScaledObject['spec']['triggers'] = [];
   const query = (text: string, threshold: number) =>
     triggers.push({
