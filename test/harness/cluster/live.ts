@@ -8,8 +8,8 @@ import { until } from '../until.ts';
 import { apply, type Kubectl } from './kubectl.ts';
 import { restrictedNamespace } from './product.ts';
 
-/** With images at hand: apply to Ready. */
-const READY_MS = 20_000;
+/** With images at hand. An operator that is installed anew may have to wait for a lease that nobody gave back, 15 s. */
+const READY_MS = 60_000;
 const PUSH_TIMEOUT_MS = 10_000;
 
 const Pods = z.object({
