@@ -1,7 +1,7 @@
-import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { runToEnd } from './program.ts';
 
 /** Runs helm. Returns its standard output; throws with its standard error. `input` is for `-f -`. */
 export type Helm = (args: readonly string[], input?: string) => Promise<string>;
@@ -19,22 +19,5 @@ export function helmWith(program: string, kubeconfig = '/dev/null'): Helm {
     HELM_CONFIG_HOME: join(home, 'config'),
     HELM_DATA_HOME: join(home, 'data'),
   };
-  return (args, input) =>
-    new Promise((resolve, reject) => {
-      const child = spawn(program, args, { env });
-      let [said, complained] = ['', ''];
-      child.stdout.setEncoding('utf8').on('data', (text: string) => {
-        said += text;
-      });
-      child.stderr.setEncoding('utf8').on('data', (text: string) => {
-        complained += text;
-      });
-      child.once('error', reject);
-      child.once('close', (code) => {
-        if (code === 0) resolve(said);
-        else reject(new Error(`helm ${args.join(' ')} ended with code ${code}: ${complained.trim()}\n${said.trim()}`));
-      });
-      // It may end without having read all of it.
-      child.stdin.on('error', () => {}).end(input);
-    });
+  return (args, input) => runToEnd(program, args, env, input);
 }

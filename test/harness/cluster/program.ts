@@ -1,0 +1,29 @@
+import { spawn } from 'node:child_process';
+import { basename } from 'node:path';
+
+/** Runs a program. Returns its standard output; throws with what it said where it ends with another code than 0. */
+export function runToEnd(
+  program: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+  input?: string,
+): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { env });
+    let [said, complained] = ['', ''];
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      said += text;
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      complained += text;
+    });
+    child.once('error', reject);
+    child.once('close', (code) => {
+      if (code === 0) return resolve(said);
+      const words = [complained.trim(), said.trim()].filter((text) => text !== '').join('\n');
+      reject(new Error(`${basename(program)} ${args.join(' ')} ended with code ${code}: ${words}`));
+    });
+    // It may end without having read all of it.
+    child.stdin.on('error', () => {}).end(input);
+  });
+}
