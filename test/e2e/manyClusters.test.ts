@@ -1,21 +1,17 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { crd } from '@pushcluster/operator/api/crd.ts';
 import { API_VERSION, KIND } from '@pushcluster/operator/api/pushCluster.ts';
 import type { AuditEvent } from '../harness/cluster/audit.ts';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
+import { OPERATOR_USER, OperatorProcess } from '../harness/cluster/operatorProcess.ts';
 import { freePorts } from '../harness/ports.ts';
 import { until } from '../harness/until.ts';
 
-const PROGRAM = new URL('../../operator/main.ts', import.meta.url).pathname;
 /** As in the image. */
 const FLAGS = flagsOf(readFileSync(new URL('../../Dockerfile', import.meta.url), 'utf8'));
-const USER = 'the-operator';
-const IMAGES = { GATEWAY_IMAGE: 'gateway:1.2.3', LOGIC_IMAGE: 'logic:1.2.3', NATS_IMAGE: 'nats:2' };
 const CLUSTERS = 200;
 const NAMESPACES = 20;
 /** In which all are to be reconciled, and what the operator may hold meanwhile. */
@@ -26,29 +22,21 @@ const IDLE_MS = 60_000;
 
 describe(`an operator of ${CLUSTERS} PushClusters`, () => {
   let plane: ControlPlane;
-  let operator: ChildProcess;
-  let output = '';
+  let operator: OperatorProcess;
 
   before(async () => {
     plane = await startControlPlane();
-    await apply(plane.kubectl, [crd(), binding()]);
-    await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=30s']);
+    await OperatorProcess.install(plane);
     await apply(
       plane.kubectl,
       Array.from({ length: NAMESPACES }, (_, i) => namespace(i)),
     );
-    const [port] = await freePorts(1);
-    const KUBECONFIG = await plane.kubeconfigFor(`/CN=${USER}`);
-    const env = { ...process.env, ...IMAGES, KUBECONFIG, ADMIN_HOST: '127.0.0.1', ADMIN_PORT: String(port) };
-    operator = spawn(process.execPath, [...FLAGS, PROGRAM], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-    for (const stream of [operator.stdout, operator.stderr])
-      stream?.setEncoding('utf8').on('data', (text: string) => {
-        output += text;
-      });
-    await until('the operator leads', () => output.includes('"leading"'), 20_000);
+    const [adminPort = 0] = await freePorts(1);
+    operator = new OperatorProcess(plane, { adminPort, flags: FLAGS });
+    await operator.start();
   });
   after(async () => {
-    operator?.kill('SIGKILL');
+    await operator?.end('SIGKILL');
     await plane?.stop();
   });
 
@@ -107,7 +95,7 @@ describe(`an operator of ${CLUSTERS} PushClusters`, () => {
   /** What the operator asked for, but for its lease. */
   async function requests(): Promise<AuditEvent[]> {
     const events = await plane.audit.events();
-    return events.filter(({ user, resource }) => user === USER && !resource.endsWith('/leases'));
+    return events.filter(({ user, resource }) => user === OPERATOR_USER && !resource.endsWith('/leases'));
   }
 
   /** How many PushClusters have a status. */
@@ -143,17 +131,6 @@ function counted(events: readonly AuditEvent[]): { writes: number; reads: number
 
 function namespace(i: number) {
   return { apiVersion: 'v1', kind: 'Namespace', metadata: { name: `team-${i}` } };
-}
-
-/** What the operator may do is another test's concern. */
-function binding() {
-  return {
-    apiVersion: 'rbac.authorization.k8s.io/v1',
-    kind: 'ClusterRoleBinding',
-    metadata: { name: USER },
-    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' },
-    subjects: [{ kind: 'User', name: USER, apiGroup: 'rbac.authorization.k8s.io' }],
-  };
 }
 
 function seconds(ms: number): string {

@@ -16,12 +16,16 @@ export class OperatorProcess {
   readonly adminPort: number;
   readonly #plane: ControlPlane;
   readonly #env: Record<string, string>;
+  readonly #flags: readonly string[];
   #child: ChildProcess | undefined;
   #exit: Promise<number | null> = Promise.resolve(null);
   #output = '';
 
-  constructor(plane: ControlPlane, { adminPort, env = {} }: { adminPort: number; env?: Record<string, string> }) {
+  /** @param options `flags` are Node's */
+  constructor(plane: ControlPlane, options: { adminPort: number; env?: Record<string, string>; flags?: string[] }) {
+    const { adminPort, env = {}, flags = [] } = options;
     this.#plane = plane;
+    this.#flags = flags;
     this.adminPort = adminPort;
     this.#env = env;
   }
@@ -29,6 +33,11 @@ export class OperatorProcess {
   /** What it has logged, over all of its starts. */
   get output(): string {
     return this.#output;
+  }
+
+  /** Of the process that was started last. */
+  get pid(): number | undefined {
+    return this.#child?.pid;
   }
 
   get isRunning(): boolean {
@@ -46,7 +55,7 @@ export class OperatorProcess {
     const KUBECONFIG = await this.#plane.kubeconfigFor(`/CN=${OPERATOR_USER}`);
     const admin = { ADMIN_HOST: '127.0.0.1', ADMIN_PORT: String(this.adminPort) };
     const env = { ...process.env, ...IMAGES, KUBECONFIG, ...admin, ...this.#env };
-    const child = spawn(process.execPath, [PROGRAM], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [...this.#flags, PROGRAM], { env, stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding('utf8').on('data', (text: string) => {
