@@ -4,6 +4,7 @@ import { STAT_INTERVAL_MS } from '@pushcluster/protocol/control.ts';
 import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
+import { BEAT_MS, onBeat } from '@pushcluster/runtime/beat.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { commonStatus } from '@pushcluster/runtime/podStatus.ts';
@@ -55,7 +56,7 @@ export class Gateway {
   readonly #drain: Drain;
   readonly #rebalancer: Rebalancer;
   readonly #reports: StatReports;
-  readonly #timer: NodeJS.Timeout;
+  readonly #stopLooking: () => void;
   readonly #drainFile: WatchedFile | undefined;
 
   /** Starts hub and shards; resolves when every shard listens. Throws Error with a sentence where it can't. */
@@ -148,7 +149,7 @@ export class Gateway {
       rebalancing: this.#rebalancer.active,
       template,
     }));
-    this.#timer = setInterval(() => this.#rebalancer.look(), STAT_INTERVAL_MS);
+    this.#stopLooking = onBeat(() => this.#rebalancer.look(), STAT_INTERVAL_MS / BEAT_MS);
     const { file } = settings.current.gateway.drain;
     if (file !== undefined) this.#drainFile = followDrainFile(file, log, (since) => this.#drain.order(since));
   }
@@ -201,7 +202,7 @@ export class Gateway {
   async leave(): Promise<void> {
     this.#drainFile?.close();
     await this.#drain.leave();
-    clearInterval(this.#timer);
+    this.#stopLooking();
     this.#rebalancer.stop();
     await Promise.all(this.#links.map((link) => link.end()));
     this.#peers.close();

@@ -6,12 +6,16 @@ export type MemoryUse = { used: number; limit: number; of: 'cgroup' | 'host' };
 
 /** What a cgroup's files are called. */
 type Names = { limit: string; usage: string; inactive: RegExp };
+type Group = { folder: string; names: Names };
+type Limited = Group & { limit: number };
 const V2: Names = { limit: 'memory.max', usage: 'memory.current', inactive: /^inactive_file (\d+)$/m };
 const V1: Names = {
   limit: 'memory.limit_in_bytes',
   usage: 'memory.usage_in_bytes',
   inactive: /^total_inactive_file (\d+)$/m,
 };
+/** Limits are read anew with every so many reads: they change only where a pod is resized in place. */
+const LIMITS_EVERY = 10;
 /** cgroup v1 has no word for "none": it says the largest number of pages. Nothing has as much memory. */
 const NO_LIMIT = 2 ** 60;
 
@@ -22,7 +26,9 @@ const NO_LIMIT = 2 ** 60;
  */
 export class MemoryReader {
   readonly #root: string;
-  readonly #groups: { folder: string; names: Names }[];
+  readonly #groups: Group[];
+  #limited: Limited[] = [];
+  #reads = 0;
 
   /** @param root of the file system: another one in tests */
   constructor(root = '/') {
@@ -32,9 +38,10 @@ export class MemoryReader {
 
   /** @param resident bytes of gateway and shards @returns undefined where nothing can be read */
   read(resident: number): MemoryUse | undefined {
+    if (this.#reads++ % LIMITS_EVERY === 0) this.#limited = this.#groups.flatMap(limitedBy);
     let tightest: MemoryUse | undefined;
-    for (const group of this.#groups) {
-      const use = useOf(group.folder, group.names);
+    for (const group of this.#limited) {
+      const use = useOf(group);
       if (use && (!tightest || use.used / use.limit > tightest.used / tightest.limit)) tightest = use;
     }
     return tightest ?? this.#ofHost(resident);
@@ -48,7 +55,7 @@ export class MemoryReader {
 }
 
 /** The memory cgroup of this process and those above it, as far as they are to be seen from here. */
-function groupsOf(root: string): { folder: string; names: Names }[] {
+function groupsOf(root: string): Group[] {
   const lines = (text(join(root, 'proc/self/cgroup')) ?? '').split('\n');
   for (const [mount, names, path] of [
     ['sys/fs/cgroup/memory', V1, pathIn(lines, 'memory')],
@@ -77,9 +84,13 @@ function pathIn(lines: readonly string[], controller: string): string | undefine
   return undefined;
 }
 
-function useOf(folder: string, names: Names): MemoryUse | undefined {
+/** Nothing where the group has no limit. */
+function limitedBy({ folder, names }: Group): Limited[] {
   const limit = Number(text(join(folder, names.limit)));
-  if (!(limit > 0 && limit < NO_LIMIT)) return undefined;
+  return limit > 0 && limit < NO_LIMIT ? [{ folder, names, limit }] : [];
+}
+
+function useOf({ folder, names, limit }: Limited): MemoryUse | undefined {
   const usage = Number(text(join(folder, names.usage)));
   if (!(usage >= 0)) return undefined;
   const inactive = Number(names.inactive.exec(text(join(folder, 'memory.stat')) ?? '')?.[1] ?? 0);

@@ -1,4 +1,5 @@
 import { MOVING_STAT_INTERVAL_MS, STAT_INTERVAL_MS, type Stat } from '@pushcluster/protocol/control.ts';
+import { BEAT_MS, onBeat } from '@pushcluster/runtime/beat.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import { announce } from './announce.ts';
 
@@ -7,14 +8,14 @@ export class StatReports {
   readonly #bus: Bus;
   readonly #subject: string;
   readonly #read: () => Omit<Stat, 'leaving'>;
-  #timer: NodeJS.Timeout;
+  #stop: () => void;
   #moving = false;
 
   constructor(bus: Bus, subject: string, read: () => Omit<Stat, 'leaving'>) {
     this.#bus = bus;
     this.#subject = subject;
     this.#read = read;
-    this.#timer = setInterval(() => this.say(), STAT_INTERVAL_MS);
+    this.#stop = onBeat(() => this.say(), STAT_INTERVAL_MS / BEAT_MS);
   }
 
   say(leaving = false): void {
@@ -26,13 +27,13 @@ export class StatReports {
     this.say();
     if (moving === this.#moving) return;
     this.#moving = moving;
-    clearInterval(this.#timer);
-    this.#timer = setInterval(() => this.say(), moving ? MOVING_STAT_INTERVAL_MS : STAT_INTERVAL_MS);
+    this.#stop();
+    this.#stop = onBeat(() => this.say(), (moving ? MOVING_STAT_INTERVAL_MS : STAT_INTERVAL_MS) / BEAT_MS);
   }
 
   /** The last word. */
   end(): void {
-    clearInterval(this.#timer);
+    this.#stop();
     this.say(true);
   }
 }

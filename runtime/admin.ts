@@ -8,7 +8,7 @@ const PROBE_TIMEOUT_MS = 900;
 const COLLECT_TIMEOUT_MS = 2_000;
 
 /** What the event loop's delay histogram wakes up for, instead of prom-client's 10 ms: an idle process stays idle. */
-const LOOP_PRECISION_MS = 500;
+const LOOP_PRECISION_MS = 1_000;
 
 export type AdminOptions = {
   host: string;

@@ -1,16 +1,16 @@
 import { type BigIntStats, closeSync, existsSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { onBeat } from './beat.ts';
 
 /** Settings and secrets are small: a larger file is a mistake (a log, a device), not worth the memory. */
 export const MAX_FILE_BYTES = 4 * 1024 * 1024;
 
-const POLL_MS = 1_000;
 /** New content counts once the file has said the same for this long: writers truncate first and fill it after. */
 const SETTLE_MS = 100;
 /** File times are as coarse as the kernel's tick, so a file changed this recently is read whatever its times say. */
 const FRESH_MS = 2_000n;
 
 export type WatchedFileOptions = {
-  /** Milliseconds between looks. */
+  /** Milliseconds between looks; by the process' beat where absent. */
   pollInterval?: number;
   /** A file that isn't there at the start is empty, and is read once it is there. */
   mayBeMissing?: boolean;
@@ -29,7 +29,7 @@ export type WatchedFileOptions = {
 export class WatchedFile {
   readonly path: string;
   readonly #options: WatchedFileOptions;
-  readonly #interval: NodeJS.Timeout | undefined;
+  readonly #stopLooking: (() => void) | undefined;
   #settling: NodeJS.Timeout | undefined;
   #bytes: Buffer;
   #candidate: Buffer | undefined;
@@ -44,7 +44,7 @@ export class WatchedFile {
     this.#bytes = bytes;
     this.#stamp = stamp;
     // A pipe can be read only once: its content is what it was.
-    if (regular) this.#interval = setInterval(() => this.#look(), options.pollInterval ?? POLL_MS).unref();
+    if (regular) this.#stopLooking = lookNowAndAgain(() => this.#look(), options.pollInterval);
   }
 
   /** The content, as last read. */
@@ -53,7 +53,7 @@ export class WatchedFile {
   }
 
   close(): void {
-    clearInterval(this.#interval);
+    this.#stopLooking?.();
     clearTimeout(this.#settling);
   }
 
@@ -99,6 +99,12 @@ export class WatchedFile {
       this.#options.changed(next);
     }
   }
+}
+
+function lookNowAndAgain(look: () => void, pollInterval: number | undefined): () => void {
+  if (pollInterval === undefined) return onBeat(look);
+  const interval = setInterval(look, pollInterval).unref();
+  return () => clearInterval(interval);
 }
 
 /** The content of `path`. Throws an Error that says why it can't be read; `stamp` is undefined while the file is fresh. */

@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { LagReason } from '@pushcluster/protocol/frames.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
+import { BEAT_MS, onBeat } from '@pushcluster/runtime/beat.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import type { ChannelKey } from '../channelKey.ts';
 import type { ShardCounts } from '../shard/counts.ts';
@@ -17,7 +18,6 @@ const MAX_HEADERS = 16_384;
 const SMALL_YOUNG_GENERATION = ['--max-semi-space-size=4'];
 /** The engine's at each handshake that waited for its token's check: it is not obeyed (shard/listen.ts), and not repeated. */
 const ENGINE_WARNING = 'Warning: uWS.HttpResponse writes must be made from within a corked callback.';
-const WATCH_MS = 2_500;
 /** A shard that dies is replaced after this long, doubled at each early death up to the longest, milliseconds. */
 const RESPAWN_MS = 50;
 const RESPAWN_LONGEST_MS = 5_000;
@@ -61,7 +61,7 @@ export class ShardLink {
   #inFlight = 0;
   #missed = new Map<ChannelKey, number>();
   #ending = false;
-  #watch: NodeJS.Timeout;
+  readonly #stopWatching: () => void;
   #firstListen: { resolve: () => void; reject: (error: Error) => void } | undefined;
 
   constructor(index: number, shards: number, settings: Settings, log: Logger, hooks: LinkHooks) {
@@ -70,7 +70,7 @@ export class ShardLink {
     this.#settings = settings;
     this.#log = log;
     this.#hooks = hooks;
-    this.#watch = this.#watchOver();
+    this.#stopWatching = this.#watchOver();
   }
 
   /** Resolves when the shard listens. Rejects with what it says where it can't. */
@@ -121,7 +121,7 @@ export class ShardLink {
   /** Ends the shard: its connections get 1012 first. Resolves when the process is gone. */
   end(): Promise<void> {
     this.#ending = true;
-    clearInterval(this.#watch);
+    this.#stopWatching();
     const child = this.#process;
     if (!child || child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
     const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()));
@@ -217,19 +217,18 @@ export class ShardLink {
     this.#respawnMs = Math.min(RESPAWN_LONGEST_MS, this.#respawnMs * 2);
   }
 
-  #watchOver(): NodeJS.Timeout {
-    const every = Math.min(WATCH_MS, this.#settings.gateway.shardWatch.hangTimeout / 4);
+  #watchOver(): () => void {
     let looked = performance.now();
-    return setInterval(() => {
+    return onBeat(() => {
       const now = performance.now();
       // Where this process itself stood still, the shard's words are still waiting to be read.
-      if (now - looked > 2 * every) this.#heard = now;
+      if (now - looked > 2 * BEAT_MS) this.#heard = now;
       looked = now;
       const silent = now - this.#heard;
       const { hangTimeout } = this.#settings.gateway.shardWatch;
       if (!this.#process || silent <= (this.listening ? hangTimeout : Math.max(hangTimeout, START_MS))) return;
       this.#log.error({ shard: this.index, silentMs: Math.round(silent) }, 'shard hangs: killing it');
       this.#process.kill('SIGKILL');
-    }, every);
+    });
   }
 }

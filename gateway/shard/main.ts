@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { BEAT_MS, onBeat } from '@pushcluster/runtime/beat.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { SecretFile } from '@pushcluster/runtime/secretFile.ts';
 import { loadConsole } from '../console/assets.ts';
@@ -11,9 +12,7 @@ import { ShardProtection } from './protection.ts';
 import { Shard } from './shard.ts';
 import { TokenVerifier } from './token.ts';
 
-/** How often counts go to the hub: also the sign of life. Few wake-ups: an idle gateway should cost nothing. */
-const REPORT_MS = 1_000;
-/** The same while connections are moved away: the pace goes by these counts. */
+/** How often counts go to the hub while connections are moved away: the pace goes by them. Else they go with each beat. */
 const OFTEN_REPORT_MS = 100;
 /** Between two looks at resident memory, which reads /proc. */
 const RSS_MS = 10_000;
@@ -167,17 +166,17 @@ async function start(message: Extract<HubMessage, { type: 'settings' }>, verifie
   wire.send({ type: 'listening' });
   loopDelay.enable();
   let observed = monotonicMs();
-  setInterval(() => {
+  onBeat(() => {
     const now = monotonicMs();
     // A loop that stood still may run this before the sampler has seen it.
-    const lag = Math.max(0, loopDelay.max / 1e6 - LAG_RESOLUTION, now - observed - REPORT_MS);
+    const lag = Math.max(0, loopDelay.max / 1e6 - LAG_RESOLUTION, now - observed - BEAT_MS);
     observed = now;
     loopDelay.reset();
     started.counts.loopLag = lag / 1_000;
     guard.observe(lag);
     report(started);
     started.expire(Math.floor(Date.now() / 1_000));
-  }, REPORT_MS);
+  });
 }
 
 function followCertificate(tls: { certFile: string; keyFile: string }) {
@@ -193,6 +192,7 @@ function followCertificate(tls: { certFile: string; keyFile: string }) {
 }
 
 function report(started: Shard) {
+  started.tellDone();
   const { counts } = started;
   const cpu = process.cpuUsage();
   counts.connections = started.connections;

@@ -403,6 +403,7 @@ describe('JOIN and LEAVE', () => {
     assert.equal(shard.rooms, 1, 'a room with a job under way');
     loop.idle();
     assert.equal(shard.rooms, 0);
+    shard.tellDone();
     assert.deepEqual(told.at(-1), { type: 'done', bytes: 50 });
   });
 });
@@ -625,11 +626,20 @@ describe('a slow reader', () => {
 });
 
 describe('what the hub says', () => {
-  it('of a channel that nobody is in any more is done with at once', () => {
+  it('of a channel that nobody is in any more is done with, and told with the next report', () => {
     push(roomKey('gone'));
     shard.missed(roomKey('gone'), 3, 'bus_gap');
     shard.opened(roomKey('gone'), 1, 1);
+    assert.deepEqual(told, []);
+    shard.tellDone();
+    shard.tellDone();
     assert.deepEqual(told, [{ type: 'done', bytes: 100 }]);
+  });
+
+  it('is told as done at once where it is many bytes, so that the hub has room for more', () => {
+    const frames = [{ form: Form.v1, binary: false, bytes: Buffer.alloc(0) }];
+    for (const size of [65_000, 535, 1]) shard.frame({ key: roomKey('gone'), items: 1, frames, ages: [], size });
+    assert.deepEqual(told, [{ type: 'done', bytes: 65_536 }]);
   });
 
   it('of missed items reaches v1 members, in order with the frames, and is counted for everyone', () => {

@@ -29,6 +29,8 @@ import { InvalidToken, type TokenVerifier } from './token.ts';
 
 /** How long a connection without a token may take to send its first AUTH, milliseconds (contract, section 2). */
 const AUTH_WITHIN = 5_000;
+/** Fewer bytes that are done with wait for the next report: a quiet room's frame needs no word of its own. A sixteenth of the least `maxInFlight`. */
+const TELL_DONE_BYTES = 65_536;
 
 /**
  * The connections of one shard and what they joined. It knows the engine only as `Socket`: listen.ts brings the
@@ -59,6 +61,8 @@ export class Shard {
   #rooms = 0;
   #lastId = 0;
   #lastTurn = 0;
+  /** Bytes of frames that the hub has yet to be told of. */
+  #doneWith = 0;
 
   constructor(settings: Settings, log: Logger, tell: (message: ShardMessage) => void, loop: Loop = systemLoop) {
     this.settings = settings;
@@ -66,7 +70,7 @@ export class Shard {
     this.#tell = tell;
     this.#loop = loop;
     const hooks: BroadcasterHooks = {
-      done: (size) => tell({ type: 'done', bytes: size }),
+      done: (size) => this.#done(size),
       dropped: (session) => this.#dropped(session),
       idle: (channel) => this.#forgetIfEmpty(channel),
     };
@@ -381,7 +385,7 @@ export class Shard {
   frame(message: FrameMessage): void {
     const channel = this.#channels.get(message.key);
     if (!channel) {
-      this.#tell({ type: 'done', bytes: message.size });
+      this.#done(message.size);
       return;
     }
     const wave = (form: Form): Wave | undefined => message.frames.find((frame) => frame.form === form);
@@ -424,6 +428,18 @@ export class Shard {
     for (const session of this.#sessionsOf(user))
       if (session.id !== keep && !session.moving && isOlder(session))
         this.end(session, CloseCode.replaced, 'the user opened a newer connection');
+  }
+
+  #done(size: number) {
+    this.#doneWith += size;
+    if (this.#doneWith >= TELL_DONE_BYTES) this.tellDone();
+  }
+
+  /** Tells the hub which bytes of frames are done with: with each report, and as soon as they are many. */
+  tellDone(): void {
+    if (this.#doneWith === 0) return;
+    this.#tell({ type: 'done', bytes: this.#doneWith });
+    this.#doneWith = 0;
   }
 
   answer(question: Question): ShardAnswer | undefined {
