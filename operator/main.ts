@@ -67,6 +67,7 @@ try {
   const metrics = new Metrics(registry, {
     isLeading: () => elector.isLeading,
     depth: () => queue.depth,
+    failing: () => queue.failing,
     client,
     // Kinds of others come and go.
     get reflectors() {

@@ -143,7 +143,13 @@ describe('the metrics of the operator', () => {
   it('have the names of the contract', async () => {
     const registry = new Registry();
     const client = new Client(new FakeApi());
-    const metrics = new Metrics(registry, { isLeading: () => true, depth: () => 3, client, reflectors: [] });
+    const metrics = new Metrics(registry, {
+      isLeading: () => true,
+      depth: () => 3,
+      failing: () => 2,
+      client,
+      reflectors: [],
+    });
     metrics.reconciled('done', 0.02);
     const text = await registry.metrics();
     for (const line of [
@@ -152,6 +158,7 @@ describe('the metrics of the operator', () => {
       'pushcluster_operator_reconcile_seconds_count 1',
       'pushcluster_operator_leader 1',
       'pushcluster_operator_workqueue_depth 3',
+      'pushcluster_operator_clusters_failing 2',
       'pushcluster_operator_requests_total{verb="writes"} 0',
     ])
       assert.ok(text.includes(line), `${line} is not in\n${text}`);

@@ -18,7 +18,13 @@ export class Metrics {
 
   constructor(
     registry: Registry,
-    read: { isLeading: () => boolean; depth: () => number; client: Client; reflectors: readonly Reflector[] },
+    read: {
+      isLeading: () => boolean;
+      depth: () => number;
+      failing: () => number;
+      client: Client;
+      reflectors: readonly Reflector[];
+    },
   ) {
     const registers = [registry];
     this.#reconciles = new Counter({
@@ -35,6 +41,11 @@ export class Metrics {
       registers,
     });
     gauge('pushcluster_operator_leader', 'Whether this process is the leader.', () => Number(read.isLeading()));
+    gauge(
+      'pushcluster_operator_clusters_failing',
+      'PushClusters whose last reconcile failed, and that are tried again later: only the leader has any.',
+      read.failing,
+    );
     gauge('pushcluster_operator_workqueue_depth', 'PushClusters that wait to be reconciled.', read.depth);
     new Counter({
       name: 'pushcluster_operator_requests_total',

@@ -59,6 +59,16 @@ describe('a work queue', () => {
     assert.equal(queue.retry('a'), 5);
   });
 
+  it('tells how many fail until each does well, however long it waits', () => {
+    const { queue, clock } = fixture();
+    for (const key of ['a', 'b', 'b']) queue.retry(key);
+    assert.equal(queue.failing, 2);
+    clock.advance(500_000);
+    assert.equal(queue.failing, 2);
+    for (const key of ['a', 'c']) queue.forget(key);
+    assert.equal(queue.failing, 1);
+  });
+
   it('waits as long as the server asks for', () => {
     const { queue } = fixture();
     assert.equal(queue.retry('a', 3_000), 3_000);

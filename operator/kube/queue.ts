@@ -32,6 +32,11 @@ export class WorkQueue {
     return this.#later.size;
   }
 
+  /** Keys whose last try failed. */
+  get failing(): number {
+    return this.#failures.size;
+  }
+
   add(key: string): void {
     if (this.#closed) return;
     if (this.#working.has(key)) {

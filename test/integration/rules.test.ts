@@ -12,7 +12,6 @@ const run = promisify(execFile);
 const RUNBOOK = join(import.meta.dirname, '../../docs/runbook.md');
 const OF_POD = 'namespace="shop",pushcluster_dev_cluster="live",pod="live-gateway-1"';
 const OF_LOGIC = 'namespace="shop",pushcluster_dev_cluster="live",pod="live-logic-1"';
-const OF_CLUSTER = 'cluster_namespace="shop",cluster_name="live"';
 
 /** Series as promtool writes them: value, growth and count of samples, one a minute. */
 type Series = Record<string, string>;
@@ -30,16 +29,27 @@ type Case = {
 const pod = { namespace: 'shop', pushcluster_dev_cluster: 'live', pod: 'live-gateway-1' };
 const live = { namespace: 'shop', pushcluster_dev_cluster: 'live' };
 const named = { cluster_namespace: 'shop', cluster_name: 'live' };
-const condition = (type: string) => `pushcluster_operator_cluster_condition{${OF_CLUSTER},condition="${type}"}`;
+const ofCluster = (name: string) => `cluster_namespace="shop",cluster_name="${name}"`;
+const condition = (type: string, name = 'live') =>
+  `pushcluster_operator_cluster_condition{${ofCluster(name)},condition="${type}"}`;
+const wanted = (name: string) => `pushcluster_operator_cluster_gateways{${ofCluster(name)},state="wanted"}`;
+const failing = (pod: string) => `pushcluster_operator_clusters_failing{pod="${pod}"}`;
 const gateway = (name: string, more = '') => `pushcluster_gateway_${name}{${OF_POD}${more}}`;
 const requests = (code: number) => `pushcluster_logic_push_requests_total{${OF_LOGIC},target="room",code="${code}"}`;
 const reconciles = (outcome: string) => `pushcluster_operator_reconcile_total{pod="operator-1",outcome="${outcome}"}`;
 
 const CASES: Record<string, Case> = {
   PushClusterUnavailable: {
-    firing: { [condition('Available')]: '1 0x10' },
-    // A moment without a gateway is not one to be woken up for; nor is one that isn't ready, but serves.
-    quiet: { [condition('Available')]: '1 0 1x10', [condition('Ready')]: '0x10' },
+    firing: { [condition('Available')]: '1 0x10', [wanted('live')]: '2x11' },
+    // A moment without a gateway is not one to be woken up for; nor is one that isn't ready, but serves; nor is what
+    // somebody has switched off.
+    quiet: {
+      [condition('Available')]: '1 0 1x10',
+      [condition('Ready')]: '0x10',
+      [wanted('live')]: '2x11',
+      [condition('Available', 'off')]: '0x11',
+      [wanted('off')]: '0x11',
+    },
     at: '4m',
     labels: named,
     summary: "PushCluster shop/live doesn't serve.",
@@ -180,10 +190,16 @@ const CASES: Record<string, Case> = {
     summary: 'No operator leads.',
   },
   PushClusterReconcilesFail: {
-    firing: { [reconciles('done')]: '0+5x40', [reconciles('error')]: '0+1x40' },
-    quiet: { [reconciles('done')]: '0+50x40', [reconciles('error')]: '0+1x40', [reconciles('conflict')]: '0+20x40' },
-    at: '30m',
-    summary: "More than a tenth of the operator's reconciles fail.",
+    // One of many, which is tried again ever more seldom; an operator that doesn't lead has none.
+    firing: {
+      [failing('operator-1')]: '0 1x40',
+      [failing('operator-2')]: '0x41',
+      [reconciles('done')]: '0+50x41',
+      [reconciles('error')]: '0 1x10 2x30',
+    },
+    quiet: { [failing('operator-1')]: '0 1x8 0 1x12 0x20', [failing('operator-2')]: '0x41' },
+    at: '20m',
+    summary: "PushClusters that the operator can't reconcile: 1.",
   },
 };
 
