@@ -2,15 +2,10 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { subscribe } from 'node:diagnostics_channel';
 import { Socket } from 'node:net';
 import type { NatsSettings } from '@pushcluster/protocol/settings.ts';
-import {
-  AuthorizationError,
-  type ConnectionOptions,
-  connect,
-  type NatsConnection,
-  UserAuthenticationExpiredError,
-} from 'nats';
+import { AuthorizationError, type ConnectionOptions, type NatsConnection, UserAuthenticationExpiredError } from 'nats';
 import type { z } from 'zod';
 import { describeCredentials, readCredentials } from './credentials.ts';
+import { connect } from './transport.ts';
 
 type Settings = z.infer<typeof NatsSettings>;
 

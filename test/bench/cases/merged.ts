@@ -7,6 +7,11 @@ import { engineLoop, type Rival, sendLoop } from '../rivals.ts';
 import { Stack } from '../stack.ts';
 
 const RATE = 10;
+/**
+ * Messages to a single connection before the measurement, and how many a second: a gateway runs for weeks, and at ten
+ * messages a second V8 would take its first minutes to compile what they pass through.
+ */
+const FIRST = { messages: 3_000, rate: 300 };
 /** Seconds until the room is in its rhythm: the leading edge's frame and two full windows. */
 export const WARM = 2;
 /** Milliseconds after which the last frame of these seconds has arrived. */
@@ -24,7 +29,9 @@ export async function merged({ connections, pairs, seconds, progress }: Scale): 
     const gateway = await stack.gateway();
     const publisher = await stack.publisher(await stack.logic());
     const audience = new Audience({ port: gateway.port, rate: 4_000 });
-    await audience.open(connections);
+    await audience.open(1);
+    await publisher.push({ room: 'live', via: 'logic', ...FIRST });
+    await audience.open(connections - 1);
     const crowds = {
       limit: await crowdOf(rivals.limit, connections),
       engine: await crowdOf(rivals.engine, connections),
