@@ -91,6 +91,7 @@ try {
     },
     // It may answer next time: it is looked at when what it said is out of date.
     onSilence: (pod) => {
+      news.silent(pod.metadata.uid ?? '');
       const key = clusterOf(pod);
       if (key !== undefined) queue.addAfter(key, STALE_MS);
     },

@@ -41,4 +41,12 @@ describe('what a pod says', () => {
     news.heard('few', status({ connections: 10 }));
     assert.equal(news.heard('few', status({ connections: 20 })), undefined);
   });
+
+  it('is news after a silence, even where it is what the pod said before', () => {
+    const news = new News();
+    news.heard('a', status({}));
+    news.silent('a');
+    assert.equal(news.heard('a', status({})), 0);
+    assert.equal(news.heard('a', status({})), undefined);
+  });
 });

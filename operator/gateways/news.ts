@@ -29,6 +29,11 @@ export class News {
     }
     return before?.state === now.state ? NUMBERS_WAIT_MS : 0;
   }
+
+  /** A pod gives no answer, and the status may say so: its next one is news, whatever it says. */
+  silent(uid: string): void {
+    this.#told.delete(uid);
+  }
 }
 
 function toldBy({ settings, fds, draining, connections = 0, pressure }: PodStatus): Told {
