@@ -13,6 +13,7 @@ import { MADE_KINDS } from './desired/desired.ts';
 import { CLUSTER_LABEL, names, selectorLabels } from './desired/names.ts';
 import { secrets } from './desired/secrets.ts';
 import { clusterOf, fleetOf, looksOf, newestHash, type Readings } from './fleet.ts';
+import { hindranceOf } from './hindrance.ts';
 import type { Fleet } from './scale.ts';
 import type { Observed, Pods, Problem } from './status.ts';
 
@@ -113,11 +114,16 @@ export class View {
     const looked = (change: Change) => {
       if (change.type !== 'changed' || looksOf(change.object) !== looksOf(change.before)) ofPod(change);
     };
+    const hindered = (change: Change) => {
+      const isOther = change.type === 'changed' && hindranceOf(change.object)?.why !== hindranceOf(change.before)?.why;
+      if (isOther) ofPod(change);
+      else looked(change);
+    };
     const labelSelector = CLUSTER_LABEL;
     const roles = 'app.kubernetes.io/component in (gateway,logic)';
     this.#client = client;
     this.#clusters = reflect(KINDS.pushClusters, (change) => itself(change).forEach(onKey));
-    this.#pods = reflect(KINDS.pods, looked, { labelSelector: `${labelSelector},${roles}` });
+    this.#pods = reflect(KINDS.pods, hindered, { labelSelector: `${labelSelector},${roles}` });
     this.#replicaSets = reflect(KINDS.replicaSets, looked, { labelSelector: `${labelSelector},${roles}` });
     this.#reflectMade = (kind) => reflect(kind, made, { labelSelector });
     this.#onKey = onKey;

@@ -3,6 +3,7 @@ import { STALE_MS } from '../gateways/poller.ts';
 import type { KubeObject } from '../kube/objects.ts';
 import type { Readings } from './fleet.ts';
 import { isReady, readySince } from './fleet.ts';
+import { type Hindrance, hindranceOf } from './hindrance.ts';
 import type { SettingsRefusal } from './status.ts';
 
 /** What the pods of a cluster say of themselves, taken together. */
@@ -19,6 +20,8 @@ export type Reports = {
   behind: readonly { uid: string; pod: string }[];
   /** Pods that have been ready for a while and don't answer, and why. */
   silent: readonly { pod: string; why: string }[];
+  /** Pods of the wanted template that aren't ready, where Kubernetes says why: first those that stay so. */
+  hindrances: readonly Hindrance[];
   /** The gateway that is nearest to where it refuses new connections. */
   fullest: { pod: string; what: keyof Pressure; share: number } | undefined;
 };
@@ -55,10 +58,15 @@ export function reportsOf(
   const fdLimits: Reports['fdLimits'][number][] = [];
   const behind: Reports['behind'][number][] = [];
   const silent: Reports['silent'][number][] = [];
+  const hindrances: Hindrance[] = [];
   let fullest: Reports['fullest'];
   let isCounted = true;
   for (const { pod, role, isLeaving, isCurrent } of pods) {
     const { uid = '', name } = pod.metadata;
+    // While logic is rolled out nobody says which of its pods are the new ones.
+    const isWanted = !isLeaving && (isCurrent || role === 'logic');
+    const hindrance = isWanted ? hindranceOf(pod) : undefined;
+    if (hindrance) hindrances.push(hindrance);
     const reading = readings.freshReading(uid);
     if (!reading) {
       const why = readings.failure(uid);
@@ -84,5 +92,6 @@ export function reportsOf(
         fullest = { pod: name, what, share };
     }
   }
-  return { connections, isCounted, left, refusals, fdLimits, behind, silent, fullest };
+  hindrances.sort((a, b) => Number(b.isStuck) - Number(a.isStuck) || (a.pod < b.pod ? -1 : 1));
+  return { connections, isCounted, left, refusals, fdLimits, behind, silent, hindrances, fullest };
 }

@@ -24,7 +24,7 @@ function observed(change: Partial<Observed> = {}): Observed {
     nats: { url: 'nats://live-nats:4222', wanted: 1, ready: 1 },
     problems: [],
     scaling: { phase: 'steady', waits: undefined },
-    reports: { refusals: [], fdLimits: [], behind: [], silent: [], fullest: undefined },
+    reports: { refusals: [], fdLimits: [], behind: [], silent: [], hindrances: [], fullest: undefined },
     endpoints: {},
     ...change,
   };
@@ -127,6 +127,29 @@ describe('the status of a cluster', () => {
       'live-gateway-x and 1 more have yet to take up the newest settings',
     );
     assert.equal(conditions(reports({ behind })).Ready, 'True/Ready');
+  });
+
+  it('names the pod that keeps it from being ready, and why; what does not go away by itself is Degraded', () => {
+    const stuck = { pod: 'live-gateway-y', why: "its image can't be had", isStuck: true };
+    const unplaced = { pod: 'live-gateway-x', why: 'no node takes it: 0/2 nodes are available', isStuck: false };
+    const starting = { ...gateway({ ready: 1, current: 1 }), ...reports({ hindrances: [unplaced] }) };
+    assert.equal(
+      message('Ready', starting),
+      '1 of 3 gateways are up to date and ready; live-gateway-x: no node takes it: 0/2 nodes are available',
+    );
+    assert.equal(
+      message('Progressing', starting),
+      '1 of 3 gateways are ready; live-gateway-x: no node takes it: 0/2 nodes are available',
+    );
+    assert.equal(conditions(starting).Degraded, 'False/AsWanted');
+    const none = { ...gateway({ ready: 0, current: 0 }), ...reports({ hindrances: [stuck, unplaced] }) };
+    assert.equal(
+      message('Available', none),
+      "none of 3 gateways is ready: clients can't connect; live-gateway-y: its image can't be had (and 1 other pod)",
+    );
+    assert.equal(conditions(none).Degraded, 'True/PodsStuck');
+    assert.equal(message('Degraded', none), "live-gateway-y: its image can't be had");
+    assert.equal(conditions(none).Ready, 'False/NoGatewayReady');
   });
 
   it('says which gateway is the fullest, and who does not answer, without being any less Ready', () => {

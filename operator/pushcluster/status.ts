@@ -41,7 +41,7 @@ export type Observed = {
   problems: readonly Problem[];
   /** What is done about the number of gateways. */
   scaling: Pick<Plan, 'phase' | 'waits'>;
-  reports: Pick<Reports, 'refusals' | 'fdLimits' | 'behind' | 'silent' | 'fullest'>;
+  reports: Pick<Reports, 'refusals' | 'fdLimits' | 'behind' | 'silent' | 'hindrances' | 'fullest'>;
   endpoints: NonNullable<Status['endpoints']>;
 };
 
@@ -125,9 +125,15 @@ function availability({ gateway, logic, nats, reports }: Observed): Verdict {
   if (gateway.wanted === 0) return no('ScaledToZero', "gateway.replicas is 0: clients can't connect");
   if (logic.wanted === 0) return no('ScaledToZero', "logic.replicas is 0: pushes can't be made");
   if (gateway.ready === 0)
-    return no('NoGatewayReady', `none of ${some(gateway.wanted, 'gateway')} is ready: clients can't connect`);
+    return no(
+      'NoGatewayReady',
+      [`none of ${some(gateway.wanted, 'gateway')} is ready: clients can't connect`, ...hindered(reports)].join('; '),
+    );
   if (logic.ready === 0)
-    return no('NoLogicReady', `none of ${some(logic.wanted, 'logic pod')} is ready: pushes can't be made`);
+    return no(
+      'NoLogicReady',
+      [`none of ${some(logic.wanted, 'logic pod')} is ready: pushes can't be made`, ...hindered(reports)].join('; '),
+    );
   const notes = [`${some(gateway.ready, 'gateway')} and ${some(logic.ready, 'logic pod')} are ready`];
   const { fullest, silent } = reports;
   if (fullest && fullest.share >= 1) notes.push(`${fullest.pod} refuses new connections: ${FULL_OF[fullest.what]}`);
@@ -156,8 +162,9 @@ function progress({ gateway, logic, nats, scaling, reports }: Observed): Verdict
   ] as const) {
     if (pods.current >= pods.wanted) continue;
     const message = `${pods.current} of ${some(pods.wanted, what)} are of the newest version and ready`;
-    if (pods.ready > pods.current) return yes('RollingOut', [message, ...drains].join('; '));
-    return yes('Starting', [`${pods.ready} of ${some(pods.wanted, what)} are ready`, ...drains].join('; '));
+    const more = [...drains, ...hindered(reports)];
+    if (pods.ready > pods.current) return yes('RollingOut', [message, ...more].join('; '));
+    return yes('Starting', [`${pods.ready} of ${some(pods.wanted, what)} are ready`, ...more].join('; '));
   }
   if (scaling.phase === 'rollout')
     return yes('RollingOut', ['the gateways of the former version go', ...drains].join('; '));
@@ -181,6 +188,14 @@ function progress({ gateway, logic, nats, scaling, reports }: Observed): Verdict
   return no('Stable', 'nothing is under way');
 }
 
+/** `live-gateway-x: no node takes it: …`, where a pod that is wanted is not ready and it is known why. */
+function hindered({ hindrances }: Observed['reports']): string[] {
+  const [first] = hindrances;
+  if (!first) return [];
+  const more = hindrances.length > 1 ? ` (and ${some(hindrances.length - 1, 'other pod')})` : '';
+  return [`${first.pod}: ${first.why}${more}`];
+}
+
 /** `2 gateways drain: 1,204 connections left`, where any does. */
 function drained({ draining, left }: Observed['gateway']): string[] {
   if (draining === 0) return [];
@@ -189,12 +204,15 @@ function drained({ draining, left }: Observed['gateway']): string[] {
 }
 
 /** Whether something is wrong that does not go away by itself. */
-function degradation({ problems, reports: { refusals, fdLimits } }: Observed): Verdict {
+function degradation({ problems, reports }: Observed): Verdict {
   const [problem] = problems;
   if (problem) {
     const more = problems.length > 1 ? ` (and ${some(problems.length - 1, 'other problem')})` : '';
     return yes(PROBLEM_REASONS[problem.reason], `${problem.object}: ${problem.message}${more}`);
   }
+  const { refusals, fdLimits, hindrances } = reports;
+  const stuck = hindrances.filter(({ isStuck }) => isStuck);
+  if (stuck.length > 0) return yes('PodsStuck', hindered({ ...reports, hindrances: stuck }).join('; '));
   const [refusal] = refusals;
   if (refusal) {
     const message = `${some(refusals.length, 'pod')} refused the settings and ${refusals.length === 1 ? 'runs' : 'run'} the former ones: ${refusal.pod}: ${refusal.message}`;
@@ -210,16 +228,18 @@ function degradation({ problems, reports: { refusals, fdLimits } }: Observed): V
 }
 
 /** Whether all is as wanted: what drains beside that doesn't matter. */
-function readiness({ gateway, logic, nats }: Observed, available: Verdict, degraded: Verdict): Verdict {
+function readiness({ gateway, logic, nats, reports }: Observed, available: Verdict, degraded: Verdict): Verdict {
   if (!available.isTrue) return available;
   if (degraded.isTrue) return { ...degraded, isTrue: false };
-  if (gateway.current < gateway.wanted)
-    return no('GatewaysNotReady', `${gateway.current} of ${some(gateway.wanted, 'gateway')} are up to date and ready`);
-  if (logic.current < logic.wanted)
-    return no('LogicNotReady', `${logic.current} of ${some(logic.wanted, 'logic pod')} are up to date and ready`);
+  if (gateway.current < gateway.wanted) return no('GatewaysNotReady', notReady(gateway, 'gateway', reports));
+  if (logic.current < logic.wanted) return no('LogicNotReady', notReady(logic, 'logic pod', reports));
   if (nats.ready < nats.wanted)
     return no('NatsNotReady', `${nats.ready} of ${some(nats.wanted, 'NATS server')} are ready`);
   return yes('Ready', available.message);
+}
+
+function notReady({ current, wanted }: Pods, what: string, reports: Observed['reports']): string {
+  return [`${current} of ${some(wanted, what)} are up to date and ready`, ...hindered(reports)].join('; ');
 }
 
 const PROBLEM_REASONS: Record<KubeErrorReason, string> = {

@@ -118,6 +118,33 @@ describe('what the operator makes of what pods say', () => {
     await condition('Degraded', ({ status }) => status === 'False');
   });
 
+  it('names the pod that does not become ready, and why, and takes that back', async () => {
+    const { name } = gateway();
+    const image = 'docker.io/pushcluster/gateway:9.9.9';
+    const state = { waiting: { reason: 'ImagePullBackOff', message: `Back-off pulling image "${image}"` } };
+    const one = { name: 'gateway', image, imageID: '', ready: false, restartCount: 0, state };
+    const patched = (containerStatuses: object[]) => {
+      const args = ['patch', 'pod', name, '-n', NAMESPACE, '--subresource=status', '--type=merge'];
+      return plane.kubectl([...args, '-p', JSON.stringify({ status: { containerStatuses } })]);
+    };
+    await pods.setReady(NAMESPACE, name, false);
+    await condition('Ready', ({ message }) => message === '1 of 2 gateways are up to date and ready');
+    await patched([one]);
+    const words = `${name}: its image ${image} can't be had: \`kubectl describe pod ${name}\` says why`;
+    await condition('Degraded', ({ reason, message }) => reason === 'PodsStuck' && message === words);
+    await condition('Ready', ({ reason, message }) => reason === 'PodsStuck' && message === words);
+    await condition('Progressing', ({ message }) => message === `1 of 2 gateways are ready; ${words}`);
+    await until('an event tells it', async () =>
+      (
+        await plane.kubectl(['get', 'events', '-n', NAMESPACE, '-o=name', '--field-selector=reason=PodsStuck'])
+      ).includes('event'),
+    );
+    await patched([]);
+    await pods.setReady(NAMESPACE, name, true);
+    await condition('Ready', ({ status }) => status === 'True');
+    await condition('Degraded', ({ status }) => status === 'False');
+  });
+
   it('says who does not answer, and stays Ready', async () => {
     const silent = gateway();
     silent.isUp = false;
