@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { crd, type Schema } from '@pushcluster/operator/api/crd.ts';
+import { crd } from '@pushcluster/operator/api/crd.ts';
 import { PushCluster, Spec } from '@pushcluster/operator/api/pushCluster.ts';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
+import { pushCluster, refusals, ruleMessages } from '../harness/refusals.ts';
 
 let plane: ControlPlane;
 before(async () => {
@@ -12,13 +13,6 @@ before(async () => {
   await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=30s']);
 });
 after(() => plane.stop());
-
-const cluster = (spec: object, name = 'live') => ({
-  apiVersion: 'pushcluster.dev/v1alpha1',
-  kind: 'PushCluster',
-  metadata: { name, namespace: 'default' },
-  spec,
-});
 
 /** What the API server makes of it, without keeping it. */
 async function tried(object: object): Promise<PushCluster> {
@@ -32,45 +26,36 @@ const provoked = new Set<string>();
 async function refused(object: object, says: RegExp): Promise<void> {
   await assert.rejects(tried(object), (error) => {
     assert.ok(error instanceof Error);
-    for (const message of messages()) if (error.message.includes(message)) provoked.add(message);
+    for (const message of ruleMessages()) if (error.message.includes(message)) provoked.add(message);
     assert.match(error.message, says);
     return true;
   });
 }
 
-function messages(): Set<string> {
-  const all = new Set<string>();
-  const look = (schema: Schema) => {
-    for (const { message } of schema['x-kubernetes-validations'] ?? []) all.add(message);
-    const { properties = {}, items, additionalProperties } = schema;
-    for (const below of [...Object.values(properties), items, additionalProperties]) if (below) look(below);
-  };
-  look(crd().spec.versions[0]!.schema.openAPIV3Schema);
-  return all;
-}
-
 describe('a PushCluster is accepted', () => {
   it('with an empty spec, which gets all defaults', async () => {
-    assert.deepEqual((await tried(cluster({}))).spec, Spec.parse({}));
+    assert.deepEqual((await tried(pushCluster({}))).spec, Spec.parse({}));
   });
 
   it('without a spec at all', async () => {
-    const { spec: _, ...rest } = cluster({});
+    const { spec: _, ...rest } = pushCluster({});
     assert.deepEqual((await tried(rest)).spec, Spec.parse({}));
   });
 
   it('with one key set, and the defaults around it', async () => {
-    const { spec } = await tried(cluster({ gateway: { drain: { rate: 3 } } }));
+    const { spec } = await tried(pushCluster({ gateway: { drain: { rate: 3 } } }));
     assert.deepEqual(spec, Spec.parse({ gateway: { drain: { rate: 3 } } }));
   });
 
   it('with amounts as numbers and as text', async () => {
-    const { spec } = await tried(cluster({ gateway: { shards: 4, resources: { limits: { cpu: 4, memory: '2Gi' } } } }));
+    const { spec } = await tried(
+      pushCluster({ gateway: { shards: 4, resources: { limits: { cpu: 4, memory: '2Gi' } } } }),
+    );
     assert.deepEqual(spec.gateway.resources, { limits: { cpu: 4, memory: '2Gi' } });
   });
 
   it('and scaled by kubectl', async () => {
-    await apply(plane.kubectl, [cluster({}, 'scaled')]);
+    await apply(plane.kubectl, [pushCluster({}, 'scaled')]);
     await plane.kubectl(['scale', 'pushcluster/scaled', '--replicas=5']);
     const path = '-o=jsonpath={.spec.gateway.replicas}';
     assert.equal(await plane.kubectl(['get', 'pushcluster', 'scaled', path]), '5');
@@ -78,196 +63,26 @@ describe('a PushCluster is accepted', () => {
   });
 
   it('and its status is not changed with its spec', async () => {
-    const { status } = await tried({ ...cluster({}), status: { version: 'made up' } });
+    const { status } = await tried({ ...pushCluster({}), status: { version: 'made up' } });
     assert.equal(status, undefined);
   });
 });
 
 describe('a PushCluster is refused with a message that names the field:', () => {
-  const gateway = (gateway: object) => ({ gateway });
-  const drain = (drain: object) => ({ gateway: { drain } });
-  const batching = (batching: object) => ({ gateway: { batching } });
-  const labels = (labels: object) => ({ gateway: { podTemplate: { labels } } });
-  const annotations = (annotations: object) => ({ gateway: { podTemplate: { annotations } } });
-  const nats = (nats: object) => ({ nats });
-  const url = { url: 'nats://n:4222', prefix: 'p' };
-  const secretRef = { name: 's' };
-  const zones = { topologyKey: 'zone', whenUnsatisfiable: 'ScheduleAnyway' };
-  const room = (room: object) => ({ rooms: [{ match: 'a', ...room }] });
-
-  const wrong: [what: string, spec: object, says: RegExp][] = [
-    ['fewer gateways than none', gateway({ replicas: -1 }), /gateway\.replicas.*greater than or equal to 0/],
-    ['half a gateway', gateway({ replicas: 1.5 }), /gateway\.replicas/],
-    ['no shards', gateway({ shards: 0 }), /gateway\.shards must be from 1 to 256, or auto/],
-    ['shards in words', gateway({ shards: 'many' }), /gateway\.shards must be from 1 to 256, or auto/],
-    ['a time without a unit', batching({ maxDelay: '500' }), /gateway\.batching\.maxDelay.*should match/],
-    ['a time that is a number', batching({ maxDelay: 500 }), /gateway\.batching\.maxDelay.*must be of type string/],
-    ['a window that is too long', batching({ maxDelay: '11s' }), /gateway\.batching\.maxDelay must be from 0s to 10s/],
-    [
-      'a Prometheus at no URL',
-      gateway({ autoscaling: { maxReplicas: 3, targetConnections: 1, keda: { prometheus: 'prometheus:9090' } } }),
-      /gateway\.autoscaling\.keda\.prometheus must be a URL/,
-    ],
-    [
-      'frames that are too small',
-      batching({ maxBytes: '1000' }),
-      /gateway\.batching\.maxBytes must be from 1KiB to 1MiB/,
-    ],
-    [
-      'a buffer that is too large',
-      gateway({ slowConsumer: { maxBuffer: '65Mi' } }),
-      /gateway\.slowConsumer\.maxBuffer must be from 16KiB to 64MiB/,
-    ],
-    [
-      'a buffer that does not hold two frames',
-      gateway({ slowConsumer: { maxBuffer: '511KiB' } }),
-      /gateway\.slowConsumer\.maxBuffer must hold two full frames/,
-    ],
-    [
-      'a policy that there is not',
-      gateway({ slowConsumer: { policy: 'wait' } }),
-      /slowConsumer\.policy.*supported values/,
-    ],
-    ['a long settling', drain({ settle: '6m' }), /gateway\.drain\.settle must be from 0s to 5m/],
-    ['a short drain', drain({ timeout: '999ms' }), /gateway\.drain\.timeout must be from 1s to 1h/],
-    ['a drain of nobody', drain({ rate: 0 }), /gateway\.drain\.rate/],
-    [
-      'less at most than at least',
-      gateway({ autoscaling: { minReplicas: 3, maxReplicas: 2, targetConnections: 9 } }),
-      /gateway\.autoscaling\.minReplicas must not be above maxReplicas/,
-    ],
-    [
-      'an autoscaler without a target',
-      gateway({ autoscaling: { maxReplicas: 9 } }),
-      /gateway\.autoscaling needs a target/,
-    ],
-    [
-      'an autoscaler without a bound',
-      gateway({ autoscaling: { targetConnections: 9 } }),
-      /maxReplicas: Required value/,
-    ],
-    ['a Service of no type', gateway({ service: { type: 'ExternalName' } }), /gateway\.service\.type/],
-    ['a port out of range', gateway({ service: { port: 65_536 } }), /gateway\.service\.port/],
-    ['TLS without a certificate', gateway({ service: { tls: {} } }), /gateway\.service\.tls\.secretName: Required/],
-    ['an amount that is none', gateway({ resources: { limits: { cpu: 'much' } } }), /gateway\.resources\.limits/],
-    [
-      'labels of the operator',
-      labels({ 'pushcluster.dev/serving': 'true' }),
-      /gateway\.podTemplate\.labels must leave/,
-    ],
-    ['labels of Kubernetes', labels({ 'app.kubernetes.io/name': 'x' }), /gateway\.podTemplate\.labels must leave/],
-    ['a label that is none', labels({ 'a b': 'c' }), /gateway\.podTemplate\.labels must have names/],
-    ["a label's value that is none", labels({ a: 'b c' }), /gateway\.podTemplate\.labels/],
-    [
-      'annotations of the operator',
-      annotations({ 'pushcluster.dev/drain': 'now' }),
-      /gateway\.podTemplate\.annotations must leave/,
-    ],
-    ['an annotation that is none', annotations({ '/': '' }), /gateway\.podTemplate\.annotations must have names/],
-    [
-      'a sysctl that is unsafe',
-      gateway({ sysctls: { 'net.core.somaxconn': '9' } }),
-      /gateway\.sysctls may be net\.ipv4/,
-    ],
-    [
-      "sysctls of the node's network",
-      gateway({ hostNetwork: true, sysctls: { 'net.ipv4.tcp_wmem': '1 2 3' } }),
-      /gateway\.sysctls must be empty with gateway\.hostNetwork/,
-    ],
-    [
-      'a misspelt key of Kubernetes',
-      gateway({ placement: { tolerations: [{ efect: 'NoSchedule' }] } }),
-      /unknown field "spec\.gateway\.placement\.tolerations\[0\]\.efect"/,
-    ],
-    ['a misspelt key', gateway({ replica: 3 }), /unknown field "spec\.gateway\.replica"/],
-    [
-      'two API keys of one name',
-      { logic: { apiKeys: [1, 2].map(() => ({ name: 'k', secretRef })) } },
-      /logic\.apiKeys\[1\]: Duplicate value/,
-    ],
-    ['a pull secret twice', { imagePullSecrets: [secretRef, secretRef] }, /imagePullSecrets\[1\]: Duplicate value/],
-    [
-      'pods spread twice the same way',
-      gateway({ placement: { topologySpreadConstraints: [1, 2].map((maxSkew) => ({ ...zones, maxSkew })) } }),
-      /gateway\.placement\.topologySpreadConstraints\[1\]: Duplicate value/,
-    ],
-    [
-      'an API key without a Secret',
-      { logic: { apiKeys: [{ name: 'k' }] } },
-      /logic\.apiKeys\[0\]\.secretRef: Required/,
-    ],
-    [
-      'an API key named like a path',
-      { logic: { apiKeys: [{ name: '../k', secretRef }] } },
-      /logic\.apiKeys\[0\]\.name/,
-    ],
-    [
-      'less logic at most than at least',
-      { logic: { autoscaling: { minReplicas: 3, maxReplicas: 2 } } },
-      /logic\.autoscaling\.minReplicas must not be above maxReplicas/,
-    ],
-    ['rooms that match nothing', room({ match: '' }), /rooms\[0\]\.match/],
-    ['a long window of a room', room({ batching: { maxDelay: '1m' } }), /rooms\[\]\.batching\.maxDelay must be from/],
-    ['large frames of a room', room({ batching: { maxBytes: '2Mi' } }), /rooms\[\]\.batching\.maxBytes must be from/],
-    [
-      'frames of a room that do not fit twice',
-      {
-        rooms: [{ match: 'a', batching: { maxBytes: '32KiB' } }],
-        gateway: { slowConsumer: { maxBuffer: '63KiB' }, batching: { maxBytes: '1KiB' } },
-      },
-      /spec\.rooms\[\]\.batching\.maxBytes must be at most half of/,
-    ],
-    ['a rate of nothing', room({ overload: { maxRate: 0 } }), /rooms\[0\]\.overload\.maxRate/],
-    ['tokens that nothing checks', { auth: { jwt: {} } }, /auth\.jwt needs exactly one of secretRef and jwksUrl/],
-    [
-      'tokens that two things check',
-      { auth: { jwt: { secretRef, jwksUrl: 'https://a/b' } } },
-      /auth\.jwt needs exactly one of secretRef and jwksUrl/,
-    ],
-    ['a JWKS at no URL', { auth: { jwt: { jwksUrl: 'keys' } } }, /auth\.jwt\.jwksUrl must be a URL/],
-    ['nobody at all', { auth: { anonymous: false } }, /auth\.anonymous is false but there is no auth\.jwt/],
-    ['an even number of servers', nats({ managed: { replicas: 2 } }), /nats\.managed\.replicas.*supported values/],
-    [
-      'volumes that hold nothing',
-      nats({ managed: { storage: { size: '1Mi' } } }),
-      /nats\.managed\.storage\.size must be from 64MiB to 16384GiB/,
-    ],
-    ['NATS of both kinds', nats({ ...url, managed: {} }), /nats must have url or managed, not both/],
-    ['a shared NATS without a prefix', nats({ url: 'nats://n' }), /nats\.prefix is needed with nats\.url/],
-    ['a prefix that is no subject', nats({ prefix: 'a.*' }), /nats\.prefix/],
-    ['NATS at a web address', nats({ ...url, url: 'http://n' }), /nats\.url/],
-    ['a password in an address', nats({ ...url, url: 'nats://u:p@n' }), /nats\.url/],
-    [
-      'credentials for managed servers',
-      nats({ credentials: { logic: { secretRef } } }),
-      /nats\.credentials belong to nats\.url/,
-    ],
-    ['an authority for managed servers', nats({ caSecretRef: secretRef }), /nats\.caSecretRef belongs to nats\.url/],
-    ...['gateway', 'logic'].map((role): (typeof wrong)[number] => [
-      `a password of nobody (${role})`,
-      nats({ ...url, credentials: { [role]: { type: 'password', secretRef } } }),
-      new RegExp(`nats\\.credentials\\.${role}\\.user must be set with type password`),
-    ]),
-  ];
-  for (const [what, spec, says] of wrong) it(what, () => refused(cluster(spec), says));
-
-  it('a name that is too long for what is made of it', () =>
-    refused(cluster({}, 'a'.repeat(37)), /metadata\.name must have at most 36 characters/));
-  it('a name with a dot', () => refused(cluster({}, 'a.b'), /metadata\.name must have no dot/));
-  it('a name that begins with a digit', () => refused(cluster({}, '1a'), /metadata\.name must begin with a letter/));
+  for (const { what, object, says } of refusals()) it(what, () => refused(object, says));
 
   it('volumes that are changed once they are made', async () => {
-    const stored = cluster({ nats: { managed: { storage: {} } } }, 'stored');
+    const stored = pushCluster({ nats: { managed: { storage: {} } } }, 'stored');
     await plane.kubectl(['apply', '-f', '-'], JSON.stringify(stored));
     const says = /nats\.managed\.storage can't be changed/;
-    await refused(cluster({ nats: { managed: { storage: { size: '2Gi' } } } }, 'stored'), says);
-    await refused(cluster({ nats: { managed: {} } }, 'stored'), says);
-    await tried(cluster({ nats: { managed: { storage: {}, replicas: 3 } } }, 'stored'));
+    await refused(pushCluster({ nats: { managed: { storage: { size: '2Gi' } } } }, 'stored'), says);
+    await refused(pushCluster({ nats: { managed: {} } }, 'stored'), says);
+    await tried(pushCluster({ nats: { managed: { storage: {}, replicas: 3 } } }, 'stored'));
   });
 
   it('by every rule that there is', () => {
     assert.deepEqual(
-      [...messages()].filter((message) => !provoked.has(message)),
+      [...ruleMessages()].filter((message) => !provoked.has(message)),
       [],
     );
   });

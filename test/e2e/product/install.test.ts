@@ -5,10 +5,10 @@ import { after, before, describe, it } from 'node:test';
 import { parseAllDocuments } from 'yaml';
 import { AuditLog } from '../../harness/cluster/audit.ts';
 import { folderOf } from '../../harness/cluster/cluster.ts';
-import { apply } from '../../harness/cluster/kubectl.ts';
 import { Live } from '../../harness/cluster/live.ts';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
-import { installChart, RELEASE, restrictedNamespace } from '../../harness/cluster/product.ts';
+import { claimNamespace, installChart, RELEASE } from '../../harness/cluster/product.ts';
+import { exactRefusals } from '../../harness/refusals.ts';
 import { until } from '../../harness/until.ts';
 
 const EXAMPLES = new URL('../../../examples/', import.meta.url);
@@ -43,7 +43,7 @@ describe('a PushCluster from nothing', () => {
   });
 
   it('is Ready within 20 s of `{}`, in a namespace that admits only restricted pods', async (t) => {
-    await apply(cluster.kubectl, [restrictedNamespace('install')]);
+    await claimNamespace(cluster.kubectl, 'install');
     live = new Live(cluster.kubectl, 'install');
     const began = Date.now();
     await live.apply({});
@@ -60,7 +60,7 @@ describe('a PushCluster from nothing', () => {
   });
 
   it('gets there with less than a second by the operator itself', async (t) => {
-    if (!process.env.E2E_CLUSTER) return t.skip('there is no audit log to read');
+    if (!process.env.E2E_CLUSTER) return t.skip('it needs the audit log, which KUBECONFIG does not lead to');
     const audit = new AuditLog(join(folderOf(process.env.E2E_CLUSTER), 'control-plane', 'audit.log'));
     const writes = (await audit.writes()).filter(
       ({ namespace, code }) => namespace === 'install' && code >= 200 && code < 300,
@@ -97,6 +97,28 @@ describe('a PushCluster from nothing', () => {
     assert.match(await live.kubectl('get', 'push'), /^NAME +READY .*\nlive +True +2 /);
     const described = await live.kubectl('describe', 'pushcluster', 'live');
     assert.match(described, /Message: +2 gateways and 2 logic pods are ready/);
+  });
+
+  it('says what is wrong with what the API server refuses, rule by rule', async (t) => {
+    const wrong = exactRefusals();
+    const list = { apiVersion: 'v1', kind: 'List', items: wrong.map(({ object }) => object) };
+    const error = await cluster
+      .kubectl(['create', '--dry-run=server', '--validate=strict', '-f', '-'], JSON.stringify(list))
+      .then(
+        (created) => new Error(`accepted: ${created}`),
+        (refused: Error) => refused,
+      );
+    const refused = new Map(
+      Array.from(error.message.matchAll(/"([^"]+)" is invalid: (.*)/g), ([, name, says]) => [name!, says!]),
+    );
+    for (const { object, message } of wrong) assert.ok(refused.get(object.metadata.name)?.includes(message), message);
+    assert.ok(wrong.length >= 30);
+    t.diagnostic(`${wrong.length} rules`);
+    const patch = { spec: { nats: { managed: { storage: {} } } } };
+    await assert.rejects(
+      live.kubectl('patch', 'push', 'live', '--type=merge', '--dry-run=server', '-p', JSON.stringify(patch)),
+      /nats\.managed\.storage can't be changed/,
+    );
   });
 
   for (const name of readdirSync(EXAMPLES).filter((each) => each.endsWith('.yaml')))

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { apply } from '../../harness/cluster/kubectl.ts';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
-import { CHART } from '../../harness/cluster/product.ts';
+import { CHART, claimNamespace } from '../../harness/cluster/product.ts';
 import { until } from '../../harness/until.ts';
 
 const NAMESPACE = 'tuning';
@@ -27,8 +27,7 @@ describe('nodes that the chart tunes', () => {
   before(async () => {
     cluster = await openCluster();
     nodes = (await cluster.kubectl(['get', 'nodes', '-o', 'jsonpath={.items[*].metadata.name}'])).split(' ');
-    const labels = { 'pod-security.kubernetes.io/enforce': 'privileged' };
-    await apply(cluster.kubectl, [{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE, labels } }]);
+    await claimNamespace(cluster.kubectl, NAMESPACE, 'privileged');
     await until('the namespace has its service account', () =>
       kubectl('get', 'serviceaccount', 'default').then(
         () => true,

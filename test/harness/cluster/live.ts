@@ -6,7 +6,7 @@ import type { Pushes, Target } from '../ledger.ts';
 import type { PushAnswer } from '../processes.ts';
 import { until } from '../until.ts';
 import { apply, type Kubectl } from './kubectl.ts';
-import { restrictedNamespace } from './product.ts';
+import { claimNamespace } from './product.ts';
 
 /** With images at hand. An operator that is installed anew may have to wait for a lease that nobody gave back, 15 s. */
 const READY_MS = 60_000;
@@ -53,7 +53,7 @@ export class Live {
 
   /** Makes the namespace, which admits only restricted pods, and the PushCluster; it is Ready then. */
   static async start(kubectl: Kubectl, namespace: string, spec: object = {}): Promise<Live> {
-    await apply(kubectl, [restrictedNamespace(namespace)]);
+    await claimNamespace(kubectl, namespace);
     const live = new Live(kubectl, namespace);
     await live.apply(spec);
     await live.whenReady();

@@ -5,7 +5,6 @@ import { type Cluster, startCluster, stopCluster } from './cluster.ts';
 import { helmWith } from './helm.ts';
 import { Host } from './host.ts';
 import { clusterPackages } from './images.ts';
-import { apply } from './kubectl.ts';
 import { IMAGES, installChart, OTHER_TAG, RELEASE } from './product.ts';
 import { kubeTools } from './tools.ts';
 
@@ -18,7 +17,7 @@ down   its end
 share  one for tests: with images, and nothing installed
 exec   runs a command on its clients' network, and ends with its code
 `;
-const EXAMPLE = new URL('../../../examples/minimal.yaml', import.meta.url);
+const EXAMPLE = new URL('../../../examples/minimal.yaml', import.meta.url).pathname;
 
 const [command, name = 'local', ...rest] = process.argv.slice(2);
 const elsewhere = process.env.KUBECONFIG;
@@ -61,7 +60,8 @@ async function up(name: string): Promise<void> {
   const program = await kubeTools('cluster');
   say('chart and example');
   await installChart(kubectl, helmWith(program('helm'), kubeconfig));
-  await apply(kubectl, await readFile(EXAMPLE, 'utf8'));
+  // As people do, so that their next `kubectl apply` of it has nothing to warn of.
+  await kubectl(['apply', '-f', EXAMPLE]);
   await kubectl(['wait', 'pushcluster/live', '--for=condition=Ready', '--timeout=120s']);
   process.stdout.write(
     [
@@ -90,7 +90,8 @@ async function up(name: string): Promise<void> {
 
 async function exec(name: string, command: readonly string[]): Promise<number> {
   const [program, ...args] = Host.find(name, 'outside').network.command(command);
-  const child = spawn(program!, args, { stdio: 'inherit', env: { ...process.env, E2E_CLUSTER: name } });
+  const { KUBECONFIG: _, ...env } = process.env;
+  const child = spawn(program!, args, { stdio: 'inherit', env: { ...env, E2E_CLUSTER: name } });
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal));
   return new Promise((resolve, reject) => {
     child.once('error', reject);

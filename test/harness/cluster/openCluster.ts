@@ -1,9 +1,13 @@
+import { get } from 'node:https';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { type Cluster, folderOf, startCluster } from './cluster.ts';
 import { type Helm, helmWith } from './helm.ts';
 import { clusterPackages } from './images.ts';
 import { type Kubectl, kubectlWith } from './kubectl.ts';
 import { kubeTools } from './tools.ts';
+
+const CONNECT_MS = 5_000;
 
 /** The cluster of a test: one of our own, or the one that KUBECONFIG names. */
 export type OpenCluster = {
@@ -29,7 +33,11 @@ export async function openCluster(name = 'e2e'): Promise<OpenCluster> {
     return opened(join(folderOf(shared), 'control-plane', 'kubeconfig'), program);
   }
   const kubeconfig = process.env.KUBECONFIG;
-  if (kubeconfig !== undefined && kubeconfig !== '') return opened(kubeconfig, (each) => each);
+  if (kubeconfig !== undefined && kubeconfig !== '') {
+    const cluster = opened(kubeconfig, await kubeTools('cluster'));
+    await reachable(cluster.kubectl);
+    return cluster;
+  }
   await clusterPackages();
   const own = await startCluster({ name });
   return {
@@ -38,6 +46,28 @@ export async function openCluster(name = 'e2e'): Promise<OpenCluster> {
     own,
     close: () => own.stop(),
   };
+}
+
+/** Throws where Services can't be reached from here: each test would wait for its deadline, and not say why. */
+async function reachable(kubectl: Kubectl): Promise<void> {
+  const address = await kubectl(['-n', 'default', 'get', 'service', 'kubernetes', '-o', 'jsonpath={.spec.clusterIP}']);
+  // Something else may take connections to any address: only the API server knows its version.
+  const answer = await versionAt(address).catch((error: Error) => error.message);
+  if (!/"gitVersion"|"kind": *"Status"/.test(answer))
+    throw new Error(
+      `Services of KUBECONFIG's cluster can't be reached from here (the API server at ${address}:443: ${answer || 'no answer'}): its tests are clients ` +
+        'of pods, Services and load balancers. Run them on one of its nodes or in its network, see docs/testing-on-kubernetes.md',
+    );
+}
+
+/** Asks nothing secret, and looks at no certificate: kubectl's are for another address. */
+function versionAt(address: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const options = { host: address, path: '/version', rejectUnauthorized: false, timeout: CONNECT_MS };
+    const asked = get(options, (response) => text(response).then(resolve, reject));
+    asked.once('timeout', () => asked.destroy(new Error(`no answer in ${CONNECT_MS / 1_000} s`)));
+    asked.once('error', reject);
+  });
 }
 
 function opened(kubeconfig: string, program: (name: string) => string): OpenCluster {
