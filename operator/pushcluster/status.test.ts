@@ -48,7 +48,12 @@ describe('the status of a cluster', () => {
       Progressing: 'False/Stable',
       Degraded: 'False/AsWanted',
     });
-    assert.equal(message('Ready', {}), '3 gateways and 2 logic pods are ready');
+    const ready = '3 gateways and 2 logic pods are ready';
+    assert.equal(message('Ready', {}), `${ready}; no gateway is at 80 % of what it can bear`);
+    // Nothing is said of what is not known.
+    assert.equal(message('Ready', gateway({ connections: undefined })), ready);
+    const silent = [{ pod: 'live-gateway-y', why: 'no answer' }];
+    assert.doesNotMatch(message('Ready', reports({ silent })) ?? '', /no gateway is at/);
   });
 
   it('is what the CRD says that it is', () => {

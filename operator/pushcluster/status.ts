@@ -141,6 +141,8 @@ function availability({ gateway, logic, nats, reports }: Observed): Verdict {
     notes.push(
       `${fullest.pod} is at ${Math.round(fullest.share * 100)} % of ${SHARE_OF[fullest.what]} from where on it refuses connections`,
     );
+  else if (gateway.connections !== undefined && silent.length === 0 && gateway.current >= gateway.wanted)
+    notes.push(`no gateway is at ${100 * FULL} % of what it can bear`);
   const [first] = silent;
   if (first) notes.push(`${some(silent.length, 'pod')} did not say how it is when asked: ${first.pod}: ${first.why}`);
   return yes('Serving', notes.join('; '));
