@@ -1,5 +1,12 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { promisify } from 'node:util';
+import { PushCluster } from '@pushcluster/operator/api/pushCluster.ts';
+import { autoscalers } from '@pushcluster/operator/pushcluster/desired/autoscalers.ts';
+import { z } from 'zod';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
 import { OperatorProcess } from '../harness/cluster/operatorProcess.ts';
@@ -9,24 +16,13 @@ import { until } from '../harness/until.ts';
 const NAMESPACE = 'shop';
 const autoscaling = { minReplicas: 2, maxReplicas: 6, targetConnections: 20_000 };
 const keda = { prometheus: 'http://prometheus.monitoring.svc:9090' };
+/** All that a ScaledObject can be asked for. */
+const everything = { ...autoscaling, targetBytesPerSecond: 50_000_000, targetCPUUtilization: 70, keda };
+const ScaledObject = z.object({ spec: z.looseObject({ scaleTargetRef: z.unknown() }) });
 
-/** KEDA itself is not there: this is its kind, as far as the API server is concerned, and with any content. */
-const SCALED_OBJECTS = {
-  apiVersion: 'apiextensions.k8s.io/v1',
-  kind: 'CustomResourceDefinition',
-  metadata: { name: 'scaledobjects.keda.sh' },
-  spec: {
-    group: 'keda.sh',
-    scope: 'Namespaced',
-    names: { kind: 'ScaledObject', plural: 'scaledobjects' },
-    versions: [
-      {
-        ...{ name: 'v1alpha1', served: true, storage: true },
-        schema: { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } },
-      },
-    ],
-  },
-};
+/** KEDA itself is not there: these are its kinds, as it was released. */
+const CRDS = new URL('../../scripts/keda-crds.sh', import.meta.url).pathname;
+const SCALED_OBJECTS = 'keda.sh_scaledobjects.yaml';
 
 describe('a PushCluster that KEDA is to scale', () => {
   let plane: ControlPlane;
@@ -53,6 +49,14 @@ describe('a PushCluster that KEDA is to scale', () => {
         spec: { gateway },
       },
     ]);
+  /** The specification that the operator asks for. */
+  const wanted = () => {
+    const metadata = { name: 'live', namespace: NAMESPACE, uid: '' };
+    const cluster = PushCluster.parse({ metadata, spec: { gateway: { autoscaling: everything } } });
+    const made = autoscalers(cluster).find(({ kind }) => kind === 'ScaledObject');
+    assert.ok(made);
+    return made.spec;
+  };
   const get = (...args: string[]) => plane.kubectl(['get', '-n', NAMESPACE, '--ignore-not-found', ...args]);
   const soon = (what: string, holds: () => Promise<boolean>) =>
     until(what, holds, 30_000).catch((error: Error) => {
@@ -74,13 +78,28 @@ describe('a PushCluster that KEDA is to scale', () => {
 
   it('has a ScaledObject in place of a HorizontalPodAutoscaler', async () => {
     await operator.end();
-    await apply(plane.kubectl, [SCALED_OBJECTS]);
+    await pushCluster({ autoscaling: everything });
+    const folder = (await promisify(execFile)(CRDS)).stdout.trim();
+    await apply(plane.kubectl, await readFile(join(folder, SCALED_OBJECTS), 'utf8'));
     await plane.kubectl(['wait', '--for=condition=Established', 'crd/scaledobjects.keda.sh', '--timeout=30s']);
     await operator.start();
     await soon('it is there', async () => (await get('scaledobject', '-o=name')) !== '');
-    const target = await get('scaledobject/live-gateway', '-o=jsonpath={.spec.scaleTargetRef}');
-    assert.deepEqual(JSON.parse(target), { apiVersion: 'pushcluster.dev/v1alpha1', kind: 'PushCluster', name: 'live' });
+    const { spec } = ScaledObject.parse(JSON.parse(await get('scaledobject/live-gateway', '-o=json')));
+    // What KEDA's schema does not know would have been left out without a word.
+    assert.deepEqual(spec, wanted());
+    assert.deepEqual(spec.scaleTargetRef, {
+      ...{ apiVersion: 'pushcluster.dev/v1alpha1', kind: 'PushCluster', name: 'live' },
+    });
     assert.equal(await get('hpa', '-o=name'), '');
+  });
+
+  it("has one that KEDA's schema would refuse with anything wrong in it", async () => {
+    const triggers = [{ type: 'prometheus' }];
+    const patch = ['--type=merge', '-p', JSON.stringify({ spec: { triggers } })];
+    await assert.rejects(
+      plane.kubectl(['patch', '-n', NAMESPACE, 'scaledobject/live-gateway', ...patch]),
+      /spec\.triggers\[0\]\.metadata: Required value/,
+    );
   });
 
   it('has a HorizontalPodAutoscaler again where KEDA is not to scale it any more', async () => {

@@ -1,0 +1,85 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { freePorts } from '../ports.ts';
+import type { ControlPlane } from './controlPlane.ts';
+import { Daemon } from './daemon.ts';
+import { apply } from './kubectl.ts';
+
+const SCRIPT = new URL('../../../scripts/prometheus-adapter.sh', import.meta.url).pathname;
+/** The one that prometheus-adapter's own chart registers. */
+const API_SERVICE = 'v1beta1.custom.metrics.k8s.io';
+
+/** The path of the program; the first call builds it, which takes minutes on a new machine. */
+async function program(): Promise<string> {
+  const script = promisify(execFile)(SCRIPT);
+  script.child.stderr?.pipe(process.stderr);
+  return (await script).stdout.trim();
+}
+
+/**
+ * A real prometheus-adapter on loopback as the custom metrics API of a control plane. Resolves when the API server gets
+ * answers from it. Stop it at the end of the test.
+ * @param config its configuration file, YAML
+ */
+export async function startPrometheusAdapter(
+  plane: ControlPlane,
+  { prometheus, config }: { prometheus: string; config: string },
+): Promise<{ stop: () => Promise<void>; logTail: () => string }> {
+  const folder = await mkdtemp(join(tmpdir(), 'pushcluster-prometheus-adapter-'));
+  const [port = 0] = await freePorts(1);
+  await writeFile(join(folder, 'config.yaml'), config);
+  const { kubeconfig } = plane;
+  const available = () => plane.get(`/apis/custom.metrics.k8s.io/v1beta1`).then(({ status }) => status === 200);
+  const adapter = new Daemon({
+    command: [
+      await program(),
+      `--config=${join(folder, 'config.yaml')}`,
+      `--prometheus-url=${prometheus}`,
+      `--lister-kubeconfig=${kubeconfig}`,
+      `--authentication-kubeconfig=${kubeconfig}`,
+      `--authorization-kubeconfig=${kubeconfig}`,
+      '--bind-address=127.0.0.1',
+      `--secure-port=${port}`,
+      `--cert-dir=${folder}`,
+      // Its own default of ten minutes is how long it would not see a new cluster.
+      '--metrics-relist-interval=2s',
+      '--metrics-max-age=1m',
+    ],
+    logFile: join(folder, 'prometheus-adapter.log'),
+    ready: available,
+  });
+  const service = { name: 'prometheus-adapter', namespace: 'default' };
+  await apply(plane.kubectl, [
+    {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: service,
+      spec: { type: 'ExternalName', externalName: 'localhost' },
+    },
+    {
+      apiVersion: 'apiregistration.k8s.io/v1',
+      kind: 'APIService',
+      metadata: { name: API_SERVICE },
+      spec: {
+        ...{ group: 'custom.metrics.k8s.io', version: 'v1beta1', groupPriorityMinimum: 100, versionPriority: 100 },
+        // As its own chart does where nobody gives it certificates.
+        insecureSkipTLSVerify: true,
+        service: { ...service, port },
+      },
+    },
+  ]);
+  const stop = async () => {
+    await adapter.kill();
+    await rm(folder, { recursive: true, force: true });
+  };
+  try {
+    await adapter.start();
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return { stop, logTail: () => adapter.logTail };
+}
