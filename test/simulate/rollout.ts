@@ -5,7 +5,10 @@ import { simulate } from './simulation.ts';
 
 /** A rollout that was measured, and what the simulation says of the same. */
 
+/** What was measured here last. */
 export const MEASURED_ROLLOUT = 'bench-results/rollout.json';
+/** What `make e2e FILES=test/e2e/product/rollout.test.ts` measured once, for where nothing was measured yet. */
+export const SHIPPED_ROLLOUT = 'test/simulate/measuredRollout.json';
 
 export const Rollout = z.strictObject({
   /** Of processes on one machine, or of pods. */

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { defaultBackoff, retryDelay } from '@pushcluster/client/backoff.ts';
 import { MEASURED } from '@pushcluster/gateway/plan/constants.ts';
@@ -6,7 +8,7 @@ import { DEFAULTS } from '@pushcluster/gateway/plan/examples.ts';
 import { Chance } from './chance.ts';
 import { chart } from './chart.ts';
 import { Returns } from './returns.ts';
-import { compared, Rollout } from './rollout.ts';
+import { compared, parseRollout, Rollout, SHIPPED_ROLLOUT, TOLERANCE } from './rollout.ts';
 import { type Cluster, clusterOf, type Sample, simulate } from './simulation.ts';
 
 /** A thousand on two gateways, at 50 a second. */
@@ -146,6 +148,11 @@ describe('a measured rollout', () => {
     near(apart, 0, 0.02);
     near(busiestSecond, 200, 3);
     assert.match(text, /took 55\.3 s \(busiest second 202\), simulated 55\.\d s/);
+  });
+
+  it('on Kubernetes is what the simulation says, within its tolerance', () => {
+    const { apart } = compared(parseRollout(readFileSync(join(import.meta.dirname, '../..', SHIPPED_ROLLOUT), 'utf8')));
+    near(apart, 0, TOLERANCE);
   });
 });
 
