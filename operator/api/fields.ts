@@ -50,6 +50,18 @@ export function duration(name: string, { min, max }: Range) {
 }
 
 /**
+ * A number that is no count. The rule is there besides the schema's own `minimum` because API servers cut that to an
+ * integer before they hold it against an integer: 0 would pass for 0.1.
+ * @param name what messages call the field
+ */
+export function fraction(name: string, { min, max }: { min: number; max: number }) {
+  return ruled(z.number().min(min).max(max), {
+    rule: `self >= double(${min}) && self <= double(${max})`,
+    message: `${name} must be from ${min} to ${max}`,
+  });
+}
+
+/**
  * A number of bytes as text, `256KiB` or Kubernetes' `256Ki`.
  * @param name what messages call the field
  */

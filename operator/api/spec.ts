@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { bytesIn, duration, extended, mapOf, ruled, size } from './fields.ts';
+import { bytesIn, duration, extended, fraction, mapOf, ruled, size } from './fields.ts';
 import { LocalReference, Placement, Resources, ScalingBehavior } from './kubernetes.ts';
 
 /**
@@ -230,10 +230,7 @@ const Gateway = ruled(
       .describe('How a gateway leaves.'),
     rebalance: z
       .object({
-        threshold: z
-          .number()
-          .min(1.05)
-          .max(100)
+        threshold: fraction('gateway.rebalance.threshold', { min: 1.05, max: 100 })
           .default(1.2)
           .describe('Times the average of all gateways from where on one gives away what it has too much.'),
         rate: count
@@ -247,6 +244,29 @@ const Gateway = ruled(
       })
       .prefault({})
       .describe('How gateways become evenly full after more have come. Never during a drain or a rollout.'),
+    protection: z
+      .object({
+        memory: fraction('gateway.protection.memory', { min: 0.1, max: 1 })
+          .default(0.9)
+          .describe("Share of the memory limit (the node's memory where there is none). 1: never refuse for it."),
+        fds: fraction('gateway.protection.fds', { min: 0.1, max: 1 })
+          .default(0.98)
+          .describe('Share of the descriptors that a shard may open. 1: only the last few are kept free.'),
+        loopLag: duration('gateway.protection.loopLag', { min: '0s', max: '1m' })
+          .default('500ms')
+          .describe('How late an event loop may serve over the last seconds. `0s`: never refuse for it.'),
+        handshakes: z
+          .number()
+          .int()
+          .min(10)
+          .max(1_000_000)
+          .default(3_000)
+          .describe('Handshakes under way in one shard. Over it 503; over twice of it they are cut unread.'),
+      })
+      .prefault({})
+      .describe(
+        'From where on a gateway refuses newcomers with 503, before a resource gives out. Who is connected stays.',
+      ),
     autoscaling: GatewayAutoscaling.exactOptional().describe('Makes a HorizontalPodAutoscaler for `replicas`.'),
     service: GatewayService.prefault({}).describe('How clients reach the gateways.'),
     resources: resources('256Mi'),

@@ -167,6 +167,7 @@ const network = fc.oneof(
   fc.record({ sysctls: fc.dictionary(fc.constantFrom(...SAFE_SYSCTLS), fc.constant('1'), { maxKeys: 3 }) }),
 );
 
+const share = fc.integer({ min: 10, max: 100 }).map((percent) => percent / 100);
 const gateway = fc
   .tuple(
     frames,
@@ -194,6 +195,15 @@ const gateway = fc
             rate: count,
             minimum: count,
             moveOthers: fc.boolean(),
+          },
+          { requiredKeys: [] },
+        ),
+        protection: fc.record(
+          {
+            memory: share,
+            fds: share,
+            loopLag: duration(0, 60_000),
+            handshakes: fc.integer({ min: 10, max: 1_000_000 }),
           },
           { requiredKeys: [] },
         ),

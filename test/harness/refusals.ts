@@ -52,6 +52,8 @@ export function ruleMessages(): Set<string> {
 
 const gateway = (gateway: object) => ({ gateway });
 const drain = (drain: object) => ({ gateway: { drain } });
+const rebalance = (rebalance: object) => ({ gateway: { rebalance } });
+const protection = (protection: object) => ({ gateway: { protection } });
 const batching = (batching: object) => ({ gateway: { batching } });
 const labels = (labels: object) => ({ gateway: { podTemplate: { labels } } });
 const annotations = (annotations: object) => ({ gateway: { podTemplate: { annotations } } });
@@ -97,6 +99,12 @@ const SPECS: readonly [what: string, spec: object, says: RegExp][] = [
   ['a long settling', drain({ settle: '6m' }), /gateway\.drain\.settle must be from 0s to 5m/],
   ['a short drain', drain({ timeout: '999ms' }), /gateway\.drain\.timeout must be from 1s to 1h/],
   ['a drain of nobody', drain({ rate: 0 }), /gateway\.drain\.rate/],
+  ['a loop that may lag long', protection({ loopLag: '61s' }), /gateway\.protection\.loopLag must be from 0s to 1m/],
+  ['memory beyond its limit', protection({ memory: 1.1 }), /gateway\.protection\.memory/],
+  ['no memory', protection({ memory: 0 }), /gateway\.protection\.memory must be from 0\.1 to 1/],
+  ['no descriptors', protection({ fds: 0 }), /gateway\.protection\.fds must be from 0\.1 to 1/],
+  ['more even than even', rebalance({ threshold: 1 }), /gateway\.rebalance\.threshold must be from 1\.05 to 100/],
+  ['hardly any handshakes', protection({ handshakes: 9 }), /gateway\.protection\.handshakes/],
   [
     'less at most than at least',
     gateway({ autoscaling: { minReplicas: 3, maxReplicas: 2, targetConnections: 9 } }),

@@ -47,6 +47,7 @@ describe('the settings files', () => {
       'connections',
       'drain',
       'forwardedHeaders',
+      'protection',
       'proxyProtocol',
       'rebalance',
       'rooms',
@@ -58,13 +59,18 @@ describe('the settings files', () => {
   it('take over windows, limits, policies of rooms and who may connect', () => {
     const { gateway, rooms, auth } = files(
       clusterOf({
-        gateway: { batching: { maxDelay: '250ms' }, connections: { perIp: 9 } },
+        gateway: {
+          batching: { maxDelay: '250ms' },
+          connections: { perIp: 9 },
+          protection: { memory: 0.8, loopLag: '1s' },
+        },
         rooms: [{ match: 'live-*', overload: { maxRate: 100 } }],
         auth: { jwt: { secretRef: { name: 'jwt' }, audience: 'a' }, anonymous: true, allowedOrigins: ['https://a'] },
       }),
     ).gateway;
     assert.equal(gateway.batching.maxDelay, 250);
     assert.equal(gateway.connections.perIp, 9);
+    assert.deepEqual(gateway.protection, { memory: 0.8, fds: 0.98, loopLag: 1_000, handshakes: 3_000 });
     assert.deepEqual(rooms, [{ match: 'live-*', overload: { maxRate: 100, policy: 'sample' } }]);
     assert.deepEqual(auth, {
       jwt: { secretFile: '/etc/pushcluster/jwt/secret', audience: 'a' },

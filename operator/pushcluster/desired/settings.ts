@@ -92,6 +92,7 @@ export function gatewaySettings(cluster: PushCluster): Input {
       slowConsumer: gateway.slowConsumer,
       drain: { ...gateway.drain, file: DRAIN_FILE },
       rebalance: gateway.rebalance,
+      protection: gateway.protection,
       proxyProtocol: gateway.service.proxyProtocol,
       forwardedHeaders: gateway.service.forwardedHeaders,
       ...(gateway.service.tls === undefined ? {} : { tls: TLS_FILES }),
