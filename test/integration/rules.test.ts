@@ -12,6 +12,8 @@ const run = promisify(execFile);
 const RUNBOOK = join(import.meta.dirname, '../../docs/runbook.md');
 const OF_POD = 'namespace="shop",pushcluster_dev_cluster="live",pod="live-gateway-1"';
 const OF_LOGIC = 'namespace="shop",pushcluster_dev_cluster="live",pod="live-logic-1"';
+const onBus = (component: string, number: number) =>
+  `pushcluster_bus_connected{namespace="shop",pushcluster_dev_cluster="live",app_kubernetes_io_component="${component}",pod="live-${component}-${number}"}`;
 
 /** Series as promtool writes them: value, growth and count of samples, one a minute. */
 type Series = Record<string, string>;
@@ -114,17 +116,37 @@ const CASES: Record<string, Case> = {
     summary: 'shop/live loses 1 items a second between logic and gateways.',
   },
   PushClusterBusAway: {
+    // No logic pod can push; three gateways of four would still deliver.
     firing: {
-      [`pushcluster_bus_connected{${OF_POD}}`]: '1 0x10',
-      [`pushcluster_bus_connected{${OF_LOGIC}}`]: '1x11',
+      [onBus('logic', 1)]: '1 0x10',
+      [onBus('logic', 2)]: '1 0x10',
+      ...Object.fromEntries([1, 2, 3].map((number) => [onBus('gateway', number), '1x11'])),
+      [onBus('gateway', 4)]: '1 0x10',
     },
+    // One pod that stays away, one that comes and goes, pods that begin without it, and a restart of NATS in a minute.
     quiet: {
-      [`pushcluster_bus_connected{${OF_POD}}`]: '1 1 0 1x10',
-      [`pushcluster_bus_connected{${OF_LOGIC}}`]: '1x11',
+      [onBus('logic', 1)]: '1 0 1x10',
+      [onBus('logic', 2)]: '1 0 1x10',
+      [onBus('gateway', 1)]: '1 0x10',
+      [onBus('gateway', 2)]: '1 0 1 0 1 0 1 0 1',
+      [onBus('gateway', 3)]: '_ _ 0 1x10',
+      [onBus('gateway', 4)]: '1x11',
     },
-    at: '3m',
-    labels: live,
-    summary: 'In shop/live only 50% of gateways and logic pods have a connection to NATS.',
+    at: '5m',
+    labels: { ...live, app_kubernetes_io_component: 'logic' },
+    summary: 'In shop/live only 0% of the logic pods have a connection to NATS.',
+  },
+  PushClusterPodOffBus: {
+    firing: { [onBus('gateway', 1)]: '1 0x20', [onBus('gateway', 2)]: '1x21' },
+    // It connects now and then; another is replaced while it is away; a third begins.
+    quiet: {
+      [onBus('gateway', 1)]: '1 0 0 0 0 0 0 1 0 0 0 0 0 0 0 1 0',
+      [onBus('gateway', 2)]: '1 0 0 0 0 stale',
+      [onBus('gateway', 3)]: '_x10 0 0 1x10',
+    },
+    at: '16m',
+    labels: { ...live, pod: 'live-gateway-1' },
+    summary: 'shop/live-gateway-1 has had no connection to NATS for over ten minutes.',
   },
   PushClusterGatewayNearlyFull: {
     firing: {
@@ -233,6 +255,21 @@ describe('the alerts', () => {
       await promtool(`${alert}-quiet`, quiet, at, alert, []);
     });
   }
+
+  it('know a bucket of 3 s as Prometheus 3 calls it', async () => {
+    const alert = 'PushClusterLatencyHigh';
+    const { firing, quiet, at, summary, labels: more } = CASES[alert] ?? assert.fail();
+    const { labels, annotations } = alerts.find((each) => each.alert === alert) ?? assert.fail();
+    const { description, runbook_url } = annotations;
+    const told = { exp_labels: { ...labels, ...more }, exp_annotations: { summary, description, runbook_url } };
+    await promtool(`${alert}-firing-3.0`, normalised(firing), at, alert, [told]);
+    await promtool(`${alert}-quiet-3.0`, normalised(quiet), at, alert, []);
+    function normalised(series: Series): Series {
+      const renamed = Object.entries(series).map(([name, values]) => [name.replace('le="3"', 'le="3.0"'), values]);
+      assert.ok(renamed.some(([name]) => name?.includes('le="3.0"')));
+      return Object.fromEntries(renamed);
+    }
+  });
 
   it('have a section of the runbook each, and it has no other', () => {
     const sections = [...readFileSync(RUNBOOK, 'utf8').matchAll(/^## (PushCluster\w+)$/gm)].map(([, name]) => name);
