@@ -77,7 +77,7 @@ describe('a rollout of another image under load', () => {
     audience.settle(t);
     for (const code of Object.keys(codes)) assert.equal(code, '1012', 'a closure that is not explained');
     assert.ok(most <= 2, `somebody was moved ${most} times`);
-    assertPace(t, moves, RATE);
+    assertPace(t, audience, RATE);
     const measured = keepRollout({
       where: 'kubernetes',
       connections: FANS + REGULARS,

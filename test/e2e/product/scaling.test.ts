@@ -113,6 +113,6 @@ describe('kubectl scale with 2,000 connections', () => {
     for (const code of Object.keys(codes)) assert.equal(code, '1012');
     assert.ok(Math.abs(moves.length - moved) <= 2, 'those and no others');
     assert.equal(most, 1);
-    assertPace(t, moves, RATE);
+    assertPace(t, audience, RATE);
   }
 });
