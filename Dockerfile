@@ -2,12 +2,15 @@
 #
 # The sources come in as JavaScript: where Node strips the types itself, each process starts a third slower and keeps 30 MB
 # more for it. Nothing is bundled, and lines and columns are those of the sources.
+#
+# For amd64 and arm64: what runs while it is built runs on the builder's own processor, and the image's own stages only
+# copy, so that neither needs the other's or an emulator.
 ARG NODE_IMAGE=docker.io/library/node:24-trixie-slim
 # `node` has no name for it on every base; a number is what Kubernetes can check.
 ARG USER_ID=65532
 
 # What npm needs to know, and nothing that changes with every commit.
-FROM ${NODE_IMAGE} AS manifests
+FROM --platform=$BUILDPLATFORM ${NODE_IMAGE} AS manifests
 WORKDIR /app
 COPY package.json package-lock.json ./
 COPY protocol/package.json protocol/
@@ -27,7 +30,7 @@ COPY client client
 RUN mkdir -p client/dist \
  && node -e "import('./client/bundle.ts').then(async ({ bundle }) => fs.writeFileSync('client/dist/pushcluster.js', await bundle()))"
 
-FROM ${NODE_IMAGE} AS javascript
+FROM --platform=$BUILDPLATFORM ${NODE_IMAGE} AS javascript
 WORKDIR /app
 COPY package.json scripts/strip.ts ./
 COPY protocol protocol
@@ -37,24 +40,56 @@ COPY logic logic
 COPY operator operator
 RUN node --disable-warning=ExperimentalWarning strip.ts /out protocol runtime gateway logic operator
 
-# The engine comes for every platform and Node: one of them is this one's.
+# The engine comes for every platform and Node: the builder's own is tried, the image's stays.
 FROM manifests AS gateway-modules
+ARG TARGETARCH
 RUN --mount=type=secret,id=npmrc,target=/root/.npmrc npm ci --omit=dev --workspace gateway --no-audit --no-fund \
- && engine=uws_linux_$(node -p 'process.arch + "_" + process.versions.modules').node \
- && test -e node_modules/uWebSockets.js/$engine \
- && find node_modules/uWebSockets.js -name 'uws_*.node' ! -name $engine -delete \
  && find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' \) -delete
+COPY --from=javascript /out/protocol protocol
+COPY --from=javascript /out/runtime runtime
+COPY --from=javascript /out/gateway gateway
+COPY --from=sdk /app/client/package.json client/
+COPY --from=sdk /app/client/dist/pushcluster.js client/dist/
+# All that it needs is there, or this fails.
+RUN node gateway/main.js --help >/dev/null && node -e "import('/app/gateway/shard/shard.js')" \
+ && case "$TARGETARCH" in amd64) arch=x64 ;; arm64) arch=arm64 ;; *) echo "for amd64 or arm64, not for \"$TARGETARCH\"" >&2; exit 1 ;; esac \
+ && engine=uws_linux_${arch}_$(node -p process.versions.modules).node \
+ && test -e node_modules/uWebSockets.js/$engine \
+ && find node_modules/uWebSockets.js -name 'uws_*.node' ! -name $engine -delete
 
 FROM manifests AS logic-modules
 RUN --mount=type=secret,id=npmrc,target=/root/.npmrc npm ci --omit=dev --workspace logic --no-audit --no-fund \
  && find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' \) -delete
+COPY --from=javascript /out/protocol protocol
+COPY --from=javascript /out/runtime runtime
+COPY --from=javascript /out/logic logic
+RUN node logic/main.js --help >/dev/null
 
+# Some of its modules bring binaries for another JavaScript runtime, of every platform.
 FROM manifests AS operator-modules
 RUN --mount=type=secret,id=npmrc,target=/root/.npmrc npm ci --omit=dev --workspace operator --no-audit --no-fund \
+ && rm -rf node_modules/bare-*/prebuilds \
  && find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' \) -delete
+COPY --from=javascript /out/protocol protocol
+COPY --from=javascript /out/runtime runtime
+COPY --from=javascript /out/operator operator
+RUN node operator/main.js --help >/dev/null && node operator/nodetuning/main.js --help >/dev/null
+
+# Debian's packages, taken out and not installed: nothing of the image's processor runs. What scanners look for is beside them.
+FROM --platform=$BUILDPLATFORM ${NODE_IMAGE} AS ethtool
+ARG TARGETARCH
+WORKDIR /debs
+RUN dpkg --add-architecture "$TARGETARCH" && apt-get update -qq \
+ && apt-get download -qq -o APT::Sandbox::User=root "ethtool:$TARGETARCH" "libmnl0:$TARGETARCH" \
+ && mkdir -p /out/var/lib/dpkg/status.d \
+ && for deb in *.deb; do \
+      dpkg-deb -x "$deb" /out && dpkg-deb -f "$deb" >"/out/var/lib/dpkg/status.d/$(dpkg-deb -f "$deb" Package)" || exit 1; \
+    done \
+ && test -x /out/usr/sbin/ethtool
 
 # Node is the first process: it gets the signals itself, and all that it starts are its own children, which it collects.
-FROM ${NODE_IMAGE} AS base
+# An older buildah takes the builder's platform where this one is not named.
+FROM --platform=$TARGETPLATFORM ${NODE_IMAGE} AS base
 ARG USER_ID
 ARG VERSION=0.1.0
 ARG REVISION=unknown
@@ -74,7 +109,6 @@ LABEL org.opencontainers.image.title="PushCluster operator" \
       org.opencontainers.image.description="Makes the Kubernetes objects of PushClusters and keeps them so"
 COPY --from=operator-modules /app/node_modules node_modules
 COPY --from=javascript /out/operator operator
-RUN node operator/main.js --help >/dev/null
 EXPOSE 9090
 # V8 left alone holds four times what it needs while many PushClusters are reconciled.
 ENTRYPOINT ["node", "--max-semi-space-size=4", "--heap-growing-percent=50", "operator/main.js"]
@@ -84,9 +118,7 @@ FROM operator AS node-tuning
 LABEL org.opencontainers.image.title="PushCluster node tuning" \
       org.opencontainers.image.description="Sets kernel settings of nodes for PushCluster, says so on them, and puts them back"
 USER 0:0
-RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends ethtool >/dev/null \
- && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* \
- && ethtool --version && node operator/nodetuning/main.js --help >/dev/null
+COPY --from=ethtool /out /
 ENTRYPOINT ["node", "operator/nodetuning/main.js"]
 
 FROM base AS gateway
@@ -96,8 +128,6 @@ COPY --from=gateway-modules /app/node_modules node_modules
 COPY --from=sdk /app/client/package.json client/
 COPY --from=sdk /app/client/dist/pushcluster.js client/dist/
 COPY --from=javascript /out/gateway gateway
-# All that it needs is there, or this fails.
-RUN node gateway/main.js --help >/dev/null && node -e "import('/app/gateway/shard/shard.js')"
 EXPOSE 7777 9090
 ENTRYPOINT ["node", "gateway/main.js"]
 
@@ -106,6 +136,5 @@ LABEL org.opencontainers.image.title="PushCluster logic" \
       org.opencontainers.image.description="Takes pushes over HTTP and publishes them on the bus of PushCluster"
 COPY --from=logic-modules /app/node_modules node_modules
 COPY --from=javascript /out/logic logic
-RUN node logic/main.js --help >/dev/null
 EXPOSE 7799 9090
 ENTRYPOINT ["node", "logic/main.js"]

@@ -32,6 +32,8 @@ if [ "${1:-}" = cluster ]; then
   need runc has runc
   need buildah has buildah
   need debootstrap has debootstrap
+  # Images for arm64 are tried where that is another processor.
+  [ "$(uname -m)" = aarch64 ] || need qemu-user has qemu-aarch64
 fi
 
 [ "${#missing[@]}" -gt 0 ] || exit 0

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Builds images without a registry and a daemon, and prints a line for each: its name and the OCI archive that has it.
-#   images.sh [--tag TAG] NAME...     operator, node-tuning, gateway, logic (from the Dockerfile), nats, pause, coredns, metrics-server, base
+#   images.sh [--tag TAG] [--arch amd64|arm64] NAME...     operator, node-tuning, gateway, logic (from the Dockerfile), nats, pause, coredns, metrics-server, base
+# For another processor than this machine's: the first four only, tagged TAG-ARCH, on a Debian that is taken out and not
+# configured: to be looked at and tried, not to be published. No emulator is needed.
 # Archives are kept under ~/.cache/pushcluster by what they are made of: nothing is built twice. Needs root and Debian's
 # buildah and debootstrap.
 set -euo pipefail
@@ -8,6 +10,8 @@ cd "$(dirname "$0")/.."
 
 # The Dockerfile's base, made here under its own name from the same parts: Debian 13 and Node.
 BASE=docker.io/library/node:24-trixie-slim
+# That and another processor's, under one name.
+BOTH_BASES=localhost/node:24-trixie-slim
 NODE_VERSION=$(sed -n 's/^NODE_VERSION=//p' scripts/node.sh)
 NPM_VERSION=11.21.2
 COREDNS_VERSION=1.14.7
@@ -19,8 +23,18 @@ say() { printf 'pushcluster: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
 tag=$(sed -n 's/^  "version": "\(.*\)",$/\1/p' package.json)
-if [ "${1:-}" = --tag ]; then tag=${2:?--tag needs a tag}; shift 2; fi
-[ $# -gt 0 ] || die "usage: scripts/images.sh [--tag TAG] NAME..."
+case "$(uname -m)" in x86_64) own_arch=amd64 ;; aarch64) own_arch=arm64 ;; *) die "unsupported processor $(uname -m)" ;; esac
+arch=$own_arch
+while [[ "${1:-}" == --* ]]; do
+  case "$1" in
+    --tag) tag=${2:?--tag needs a tag} ;;
+    --arch) arch=${2:?--arch needs amd64 or arm64} ;;
+    *) die "there is no option $1" ;;
+  esac
+  shift 2
+done
+case "$arch" in amd64 | arm64) ;; *) die "images are for amd64 and arm64, not for $arch" ;; esac
+[ $# -gt 0 ] || die "usage: scripts/images.sh [--tag TAG] [--arch amd64|arm64] NAME..."
 [ "$(id -u)" -eq 0 ] || die "building images needs root"
 for tool in buildah debootstrap; do command -v "$tool" >/dev/null || die "$tool is missing: apt-get install buildah debootstrap"; done
 
@@ -38,32 +52,35 @@ hash_of() { sha256sum | cut -c 1-12; }
 # Everything in a folder, by path and content; times and owners don't matter.
 content() { find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum; }
 
+is_foreign() { [ "$arch" != "$own_arch" ]; }
+
 kube_tools() { scripts/kube-tools.sh cluster; }
 
-# finished NAME HASH: where the archive belongs; older ones of that name go.
+# finished NAME KEPT HASH: where the archive belongs; older ones that are kept under that name go.
 finished() {
-  mv -f "$work/$1.tar" "$home/$1-$2.tar"
-  ls -t "$home/$1"-*.tar | tail -n +5 | xargs -r rm -f
+  mv -f "$work/$1.tar" "$home/$2-$3.tar"
+  ls -t "$home/$2"-*.tar | tail -n +5 | xargs -r rm -f
 }
 
 build_base() {
-  local arch mirror root="$work/base"
-  case "$(uname -m)" in x86_64) arch=x64 ;; aarch64) arch=arm64 ;; *) die "unsupported processor $(uname -m)" ;; esac
+  local arch=$1 reference=$2 mirror node=node-linux-${1/amd64/x64} foreign=() force=() root="$work/base-$1"
+  # npm refuses a package of another processor.
+  [ "$arch" = "$own_arch" ] || { foreign=(--foreign); force=(--force); }
   mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -Eo 'https?://[^ ]+/debian/?($| )' | head -n 1 | tr -d ' ' || true)
-  debootstrap --variant=minbase trixie "$root" ${mirror:+"$mirror"} >"$work/debootstrap.log" 2>&1 || { tail -n 20 "$work/debootstrap.log" >&2; die "debootstrap could not make a Debian 13"; }
-  rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/* "$root"/usr/share/{doc,man,locale,info}/*
-  mkdir -p "$work/npm"
-  (cd "$work/npm" && echo '{"private":true}' >package.json && npm install --no-audit --no-fund --no-save --silent "node-linux-$arch@$NODE_VERSION" "npm@$NPM_VERSION" >&2) \
-    || die "npm could not fetch Node $NODE_VERSION"
-  install -m 755 "$work/npm/node_modules/node-linux-$arch/bin/node" "$root/usr/local/bin/node"
-  mkdir -p "$root/usr/local/lib/node_modules"
-  cp -R "$work/npm/node_modules/npm" "$root/usr/local/lib/node_modules/npm"
+  debootstrap "${foreign[@]}" --arch="$arch" --variant=minbase trixie "$root" ${mirror:+"$mirror"} >"$work/debootstrap.log" 2>&1 || { tail -n 20 "$work/debootstrap.log" >&2; die "debootstrap could not make a Debian 13"; }
+  rm -rf "$root"/debootstrap "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/* "$root"/usr/share/{doc,man,locale,info}/*
+  mkdir -p "$work/npm-$arch"
+  (cd "$work/npm-$arch" && echo '{"private":true}' >package.json && npm install "${force[@]}" --no-audit --no-fund --no-save --silent "$node@$NODE_VERSION" "npm@$NPM_VERSION" >&2) \
+    || die "npm could not fetch Node $NODE_VERSION for $arch"
+  mkdir -p "$root/usr/local/bin" "$root/usr/local/lib/node_modules"
+  install -m 755 "$work/npm-$arch/node_modules/$node/bin/node" "$root/usr/local/bin/node"
+  cp -R "$work/npm-$arch/node_modules/npm" "$root/usr/local/lib/node_modules/npm"
   for tool in npm npx; do ln -s "../lib/node_modules/npm/bin/$tool-cli.js" "$root/usr/local/bin/$tool"; done
   local container
-  container=$(buildah from scratch)
+  container=$(buildah from --arch "$arch" scratch)
   buildah add -q "$container" "$root" / >/dev/null
-  buildah config --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --cmd node "$container"
-  buildah commit -q --rm "$container" "$BASE" >/dev/null
+  buildah config --arch "$arch" --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --cmd node "$container"
+  buildah commit -q --rm "$container" "$reference" >/dev/null
 }
 
 # An image of one program that needs nothing else.
@@ -78,32 +95,49 @@ build_program() {
 }
 
 build_product() {
-  local name=$1 reference=$2 npmrc="$work/npmrc" args=() container
+  local name=$1 reference=$2 npmrc="$work/npmrc" args=(--layers) container
   # The registry and the authorities that this machine's npm trusts are needed while it builds, and are not in the image.
   {
     echo "registry=$(npm config get registry 2>/dev/null)"
     [ ! -e /etc/ssl/certs/ca-certificates.crt ] || echo cafile=/etc/ssl/certs/ca-certificates.crt
   } >"$npmrc"
   [ ! -d /etc/ssl/certs ] || args+=(-v /etc/ssl/certs:/etc/ssl/certs:ro)
-  buildah bud --layers --pull-never --isolation chroot --target "$name" --secret "id=npmrc,src=$npmrc" "${args[@]}" \
+  # Layers of one processor must not be taken for those of the other.
+  ! is_foreign || args=(--layers=false --build-arg "NODE_IMAGE=$BOTH_BASES" "${args[@]:1}")
+  buildah bud --platform "linux/$arch" --build-arg "BUILDPLATFORM=linux/$own_arch" --pull-never --isolation chroot --target "$name" \
+    --secret "id=npmrc,src=$npmrc" "${args[@]}" \
     -t "$reference" . >"$work/$name.log" 2>&1 || { tail -n 40 "$work/$name.log" >&2; die "the image of $name could not be built"; }
   # Not as arguments of the build: an older buildah takes layers from before although they have changed.
   container=$(buildah from "$reference")
-  buildah config --label "org.opencontainers.image.version=$tag" \
+  buildah config --label "org.opencontainers.image.version=$version" \
     --label "org.opencontainers.image.revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)" "$container"
   buildah commit -q --rm "$container" "$reference" >/dev/null
   buildah push -q "$reference" "oci-archive:$work/$name.tar:$reference"
 }
 
 base_hash=$(sed -n '/^build_base()/,/^}/p; /^BASE=/p; /^NPM_VERSION=/p' scripts/images.sh | cat - <(echo "$NODE_VERSION") | hash_of)
+# ensure_base_for ARCH REFERENCE: by ARCH the files of one processor are told from the other's.
+ensure_base_for() {
+  local name=base
+  [ "$1" = "$own_arch" ] || name=$1-base
+  [ -e "$home/$name-$base_hash.complete" ] && buildah inspect "$2" >/dev/null 2>&1 && return
+  say "building $2 from Debian 13 and Node $NODE_VERSION (once)"
+  build_base "$1" "$2"
+  rm -f "$home/$name"-*.complete
+  touch "$home/$name-$base_hash.complete"
+}
 ensure_base() {
-  [ -e "$home/base-$base_hash.complete" ] && buildah inspect "$BASE" >/dev/null 2>&1 && return
-  say "building $BASE from Debian 13 and Node $NODE_VERSION (once)"
-  build_base
-  rm -f "$home"/base-*.complete
-  touch "$home/base-$base_hash.complete"
+  ensure_base_for "$own_arch" "$BASE"
+  is_foreign || return 0
+  ensure_base_for "$arch" "$BOTH_BASES-$arch"
+  buildah manifest rm "$BOTH_BASES" >/dev/null 2>&1 || true
+  buildah manifest create "$BOTH_BASES" >/dev/null
+  for image in "$BASE" "$BOTH_BASES-$arch"; do buildah manifest add "$BOTH_BASES" "containers-storage:$image" >/dev/null; done
 }
 
+own=''
+version=$tag
+if is_foreign; then tag=$tag-$arch own=$arch-; fi
 for name in "$@"; do
   began=$SECONDS
   case "$name" in
@@ -112,6 +146,7 @@ for name in "$@"; do
       echo "base $BASE"
       continue ;;
     nats | pause | coredns | metrics-server)
+      ! is_foreign || die "the image of $name is made for this machine's processor only"
       case "$name" in
         nats) program=$(scripts/nats-server.sh) ;;
         *) program="$(kube_tools)/$name" ;;
@@ -131,12 +166,13 @@ for name in "$@"; do
       make=(build_product "$name" "$reference") ;;
     *) die "there is no image \"$name\"" ;;
   esac
-  if [ ! -e "$home/$name-$hash.tar" ]; then
+  file=$own$name-$hash.tar
+  if [ ! -e "$home/$file" ]; then
     case "$name" in operator | node-tuning | gateway | logic) ensure_base ;; esac
     say "building $reference"
     "${make[@]}"
-    finished "$name" "$hash"
-    say "$reference is built ($((SECONDS - began)) s, $(du -m "$home/$name-$hash.tar" | cut -f 1) MB as an archive)"
+    finished "$name" "$own$name" "$hash"
+    say "$reference is built ($((SECONDS - began)) s, $(du -m "$home/$file" | cut -f 1) MB as an archive)"
   fi
-  echo "$name $home/$name-$hash.tar"
+  echo "$name $home/$file"
 done

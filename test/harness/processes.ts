@@ -11,6 +11,8 @@ import { until } from './until.ts';
 
 const ROOT = new URL('../../', import.meta.url).pathname;
 const START_DEADLINE_MS = 30_000;
+/** What is run by an emulator, beside other work, is far slower. */
+const EMULATED_START_DEADLINE_MS = 120_000;
 const STOP_DEADLINE_MS = 30_000;
 
 export type Exit = { code: number | null; signal: NodeJS.Signals | null; at: number };
@@ -21,7 +23,11 @@ export type ProcessOptions = {
   nats?: readonly string[];
   /** Descriptors that each of its processes may open. */
   nofile?: number;
+  /** In place of the sources, on this process's Node. */
+  installed?: Installed;
 };
+/** The product as it is in an image, and the program that runs its JavaScript. */
+export type Installed = { node: string; app: string; env: Record<string, string> };
 export type PushAnswer = { status: number; code: string | undefined; ms: number; body: unknown };
 
 /** A gateway or logic as its own process, with its settings file in a folder of its own. Stop it at the end of the test. */
@@ -32,6 +38,8 @@ class ServerProcess {
   settings: SettingsInput;
   /** Descriptors that each of its processes may open, from its next start on; undefined: as many as this one. */
   nofile: number | undefined;
+  /** What is run, from its next start on; undefined: the sources. */
+  installed: Installed | undefined;
   #name: string;
   #entry: string;
   #child: ChildProcess | undefined;
@@ -74,14 +82,16 @@ class ServerProcess {
   /** Starts the process and waits for nothing. */
   launch(): void {
     this.#output = '';
-    const command = [process.execPath, this.#entry, '--config', this.folder.file];
+    const { node, app, env } = this.installed ?? { node: process.execPath, app: ROOT, env: {} };
+    const entry = join(app, this.installed ? this.#entry.replace(/\.ts$/, '.js') : this.#entry);
+    const command = [node, entry, '--config', this.folder.file];
     // Node raises the soft limit to the hard one: only a shell before it can lower both.
     const limited = ['sh', '-c', `ulimit -n ${this.nofile} && exec "$0" "$@"`, ...command];
     const [program = '', ...args] = this.nofile === undefined ? command : limited;
     const child = spawn(program, args, {
       cwd: ROOT,
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, NODE_COMPILE_CACHE: join(tmpdir(), 'pushcluster-compile-cache') },
+      env: { ...process.env, NODE_COMPILE_CACHE: join(tmpdir(), 'pushcluster-compile-cache'), ...env },
     });
     running.add(child);
     this.#child = child;
@@ -108,7 +118,7 @@ class ServerProcess {
             throw new Error(`${this.#name} ended at its start`);
           return (await this.probe('/readyz')) === 200;
         },
-        START_DEADLINE_MS,
+        this.installed ? EMULATED_START_DEADLINE_MS : START_DEADLINE_MS,
       );
     } catch (error) {
       child?.kill('SIGKILL');
@@ -239,6 +249,7 @@ export async function startGateway(options: ProcessOptions = {}): Promise<Gatewa
     settingsOf(options, 'gateway', port, adminPort),
   );
   gateway.nofile = options.nofile;
+  gateway.installed = options.installed;
   await gateway.start();
   return gateway;
 }
@@ -247,6 +258,7 @@ export async function startGateway(options: ProcessOptions = {}): Promise<Gatewa
 export async function startLogic(options: ProcessOptions = {}): Promise<LogicProcess> {
   const [port = 0, adminPort = 0] = await freePorts(2);
   const logic = new LogicProcess('logic/main.ts', port, adminPort, settingsOf(options, 'logic', port, adminPort));
+  logic.installed = options.installed;
   await logic.start();
   return logic;
 }

@@ -4,9 +4,10 @@ import { promisify } from 'node:util';
 const SCRIPT = new URL('../../../scripts/images.sh', import.meta.url).pathname;
 const PACKAGES = new URL('../../../scripts/debian-packages.sh', import.meta.url).pathname;
 
-/** Builds images, those that are not built yet. Returns their OCI archives. Needs root. */
-export async function buildImages(names: readonly string[], tag?: string): Promise<string[]> {
-  const script = promisify(execFile)(SCRIPT, [...(tag === undefined ? [] : ['--tag', tag]), ...names]);
+/** Builds images, those that are not built yet, for this machine's processor or another. Returns their OCI archives. Needs root. */
+export async function buildImages(names: readonly string[], tag?: string, arch?: 'amd64' | 'arm64'): Promise<string[]> {
+  const options = [...(tag === undefined ? [] : ['--tag', tag]), ...(arch === undefined ? [] : ['--arch', arch])];
+  const script = promisify(execFile)(SCRIPT, [...options, ...names]);
   // A person sees what is being built.
   script.child.stderr?.pipe(process.stderr);
   const { stdout } = await script;
