@@ -77,6 +77,8 @@ describe('the capacity plan in Chromium', () => {
     assert.match((await page.textContent('#verdict'))!, /^Merge window: /);
     assert.equal(await page.locator('#shares li').count(), 0);
     assert.equal(await page.getAttribute('[name=window]', 'aria-invalid'), 'true');
+    const [answer, limits] = [await page.locator('.answer').boundingBox(), await page.locator('.limits').boundingBox()];
+    assert.equal(Math.round(limits!.y - answer!.y - answer!.height), 16, 'cards stand together beside the longer form');
     await page.getByLabel('Merge window').fill('1');
     await page.getByLabel('Rooms').fill('2000000');
     assert.match((await page.textContent('#verdict'))!, /^rooms is 2000000: there should be no more than people/);
