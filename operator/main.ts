@@ -19,7 +19,7 @@ import type { Kind, KubeObject } from './kube/objects.ts';
 import { WorkQueue } from './kube/queue.ts';
 import { GatewaySource } from './metricsApi/gatewaySource.ts';
 import { MetricsApi } from './metricsApi/metricsApi.ts';
-import { operatorOptions } from './options.ts';
+import { LEASE, operatorOptions } from './options.ts';
 import { registerClusterMetrics } from './pushcluster/clusterMetrics.ts';
 import { clusterOf, isLeaving, readySince } from './pushcluster/fleet.ts';
 import { OPTIONAL_KINDS, View } from './pushcluster/observe.ts';
@@ -27,7 +27,6 @@ import { Reconciler } from './pushcluster/reconcile.ts';
 
 /** Longer than a request to the API server may take. */
 const LEAVE_MS = 20_000;
-const LEASE = 'pushcluster-operator';
 
 const options = operatorOptions(process.argv.slice(2), process.env);
 try {

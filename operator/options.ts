@@ -3,6 +3,9 @@ import type { LogLevel } from '@pushcluster/runtime/log.ts';
 import { z } from 'zod';
 import type { Images } from './pushcluster/desired/context.ts';
 
+/** Name of the Lease that the leader holds. */
+export const LEASE = 'pushcluster-operator';
+
 export type OperatorOptions = {
   /** Whose PushClusters it deals with; all where empty. */
   namespaces: readonly string[];

@@ -2,6 +2,7 @@ import { stringify } from 'yaml';
 import { GROUP, PLURAL } from './api/pushCluster.ts';
 import { kindOf } from './kube/objects.ts';
 import { API_SERVICE, METRICS_API_SECRET, METRICS_API_SERVICE } from './metricsApi/api.ts';
+import { LEASE } from './options.ts';
 import { MADE_KINDS } from './pushcluster/desired/desired.ts';
 
 export type PolicyRule = { apiGroups: string[]; resources: string[]; resourceNames?: string[]; verbs: string[] };
@@ -20,8 +21,11 @@ export const CLUSTER_RULES: readonly PolicyRule[] = [
   rule('events.k8s.io', 'events', ['create', 'patch']),
 ];
 
-/** What it may do in its own namespace: be the leader. */
-export const OWN_RULES: readonly PolicyRule[] = [rule('coordination.k8s.io', 'leases', ['get', 'create', 'update'])];
+/** What it may do in its own namespace: be the leader. Kubernetes can't restrict `create` by name. */
+export const OWN_RULES: readonly PolicyRule[] = [
+  rule('coordination.k8s.io', 'leases', ['create']),
+  { ...rule('coordination.k8s.io', 'leases', ['get', 'update']), resourceNames: [LEASE] },
+];
 
 /** What the metrics API needs in the whole cluster, where it is on: its authority known. Besides it asks the API server who callers are. */
 export const METRICS_API_RULES: readonly PolicyRule[] = [

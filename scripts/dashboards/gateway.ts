@@ -10,6 +10,7 @@ import {
   POD_VARIABLE,
   quantile,
   rate,
+  ratio,
 } from './selectors.ts';
 
 /** Series of the chosen gateways. */
@@ -108,7 +109,12 @@ export const gatewayDashboard = dashboard({
           unit: 'short',
           queries: [
             {
-              expr: `${perPod(rate(gateway('batch_items_sum')))} / ${perPod(rate(gateway('batch_items_count')))}`,
+              expr: ratio(
+                perPod(rate(gateway('batch_items_sum'))),
+                perPod(rate(gateway('batch_items_count'))),
+                0,
+                PER_POD,
+              ),
               legend: POD,
             },
           ],

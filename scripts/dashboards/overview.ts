@@ -11,6 +11,7 @@ import {
   PER_POD,
   quantile,
   rate,
+  ratio,
 } from './selectors.ts';
 
 /** Is it serving, how full is it, and does what is pushed arrive. */
@@ -53,7 +54,7 @@ export const overview = dashboard({
           unit: 'percentunit',
           queries: [
             {
-              expr: `sum(${rate(logic('push_requests_total', 'code=~"5.."'))}) / sum(${rate(logic('push_requests_total'))}) or vector(0)`,
+              expr: `(sum(${rate(logic('push_requests_total', 'code=~"5.."'))}) / sum(${rate(logic('push_requests_total'))}) >= 0) or vector(0)`,
               legend: 'share',
             },
           ],
@@ -89,7 +90,7 @@ export const overview = dashboard({
         lines({
           title: 'Deliveries',
           description:
-            'Items written to sockets a second, by cluster. They follow pushes times listeners; when they fall behind, latency grows and drops begin.',
+            'Items written to sockets a second, by cluster. They follow pushes times listeners; where they fall behind, latency grows and drops begin: look at the fullest gateway below, and add gateways.',
           unit: 'ops',
           queries: [
             { expr: `sum by (${PER_CLUSTER}) (${rate(gateway('messages_delivered_total'))})`, legend: CLUSTER_LEGEND },
@@ -114,7 +115,7 @@ export const overview = dashboard({
         heatMap({
           title: 'Delivery latency',
           description:
-            'How many deliveries took how long, from accepted by logic to written to the socket. A band around the merge window is as it should be; a second band above it is a gateway or a bus that is late.',
+            'How many deliveries took how long, from accepted by logic to written to the socket. A band around the merge window is as it should be; a second band above it is a gateway or a bus that is late: "Latency of the slowest gateway" tells which.',
           unit: 's',
           queries: [{ expr: `sum by (le) (${rate(gateway('delivery_latency_seconds_bucket'))})`, legend: '{{le}}' }],
           width: 16,
@@ -209,7 +210,12 @@ export const overview = dashboard({
           unit: 'short',
           queries: [
             {
-              expr: `max by (${PER_CLUSTER}) (${gateway('connections')}) / avg by (${PER_CLUSTER}) (${gateway('connections')})`,
+              expr: ratio(
+                `max by (${PER_CLUSTER}) (${gateway('connections')})`,
+                `avg by (${PER_CLUSTER}) (${gateway('connections')})`,
+                1,
+                PER_CLUSTER,
+              ),
               legend: CLUSTER_LEGEND,
             },
           ],

@@ -44,9 +44,15 @@ export function rate(counter: string): string {
   return `rate(${counter}[$__rate_interval])`;
 }
 
-/** A quantile of a histogram. @param bucket its series `_bucket` @param by labels that are kept apart */
+/** A quantile of a histogram; 0 where nothing was seen. @param bucket its series `_bucket` @param by labels that are kept apart */
 export function quantile(q: number, bucket: string, by = ''): string {
-  return `histogram_quantile(${q}, sum by (${by === '' ? 'le' : `${by}, le`}) (${rate(bucket)}))`;
+  const seen = `histogram_quantile(${q}, sum by (${by === '' ? 'le' : `${by}, le`}) (${rate(bucket)}))`;
+  return `(${seen} >= 0) or 0 * sum${by === '' ? '' : ` by (${by})`} (${rate(bucket)})`;
+}
+
+/** One over the other; `otherwise` where both are 0 and it would be no number. @param by labels that both have */
+export function ratio(part: string, whole: string, otherwise: number, by = ''): string {
+  return `(${part} / ${whole} >= 0) or ${otherwise} + 0 * sum${by === '' ? '' : ` by (${by})`} (${whole})`;
 }
 
 /** CPU seconds a second of a gateway pod: its hub and its shards. */

@@ -119,9 +119,13 @@ export class ObservedCluster {
     this.#living = Promise.all([this.#push(), this.#visit(), this.#disturb(), this.#edit()]);
   }
 
-  /** A few people, a push now and then; and a PushCluster. */
-  async calm(): Promise<void> {
+  /** A PushCluster, and nobody there: no connection, no push. */
+  async idle(): Promise<void> {
     await this.#pushCluster(CLUSTER, 2);
+  }
+
+  /** A few people, and a push now and then. */
+  async calm(): Promise<void> {
     await this.#join([12, 12]);
     this.#pace = { pushes: 4, visitors: 1, edits: 0.5, rough: false };
   }

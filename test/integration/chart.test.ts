@@ -141,8 +141,20 @@ describe('the chart', () => {
       [{ images: { gateway: { digest: 'sha256:1' } } }, /images\/gateway\/digest/],
       [{ watchNamespaces: 'shop' }, /watchNamespaces/],
       [{ crds: { keep: 'yes' } }, /crds\/keep/],
+      [{ metricsApi: { enabled: true, port: 9090 } }, /metricsApi\.port: 9090 is the operator's port for metrics/],
     ] as const)
       await assert.rejects(rendered(helm, wrong), says);
+  });
+
+  it("keeps its own labels whatever the pods' labels are to be: its selectors live by them", async () => {
+    const podLabels = { team: 'a', 'app.kubernetes.io/name': 'mine', 'app.kubernetes.io/component': 'mine' };
+    const text = await helm(['template', 'pushcluster', CHART, '-f', '-'], JSON.stringify({ operator: { podLabels } }));
+    assert.equal(text.match(/app\.kubernetes\.io\/name: mine/g), null);
+    const { labels } = Deployment.parse(ofKind(await rendered(helm, { operator: { podLabels } }), 'Deployment')[0]).spec
+      .template.metadata;
+    assert.equal(labels.team, 'a');
+    assert.equal(labels['app.kubernetes.io/name'], 'pushcluster-operator');
+    assert.equal(labels['app.kubernetes.io/component'], 'operator');
   });
 
   it('lists every value with its default in its README', () => {

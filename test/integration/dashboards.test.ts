@@ -60,6 +60,7 @@ const STEADY = Object.fromEntries(
 
 let cluster: ObservedCluster;
 /** Ends of the phases, seconds of Unix time. */
+let idle = 0;
 let calm = 0;
 let busy = 0;
 let over = 0;
@@ -70,6 +71,8 @@ const fired: Record<'before' | 'away' | 'after', string[]> = { before: [], away:
 
 before(async () => {
   cluster = await ObservedCluster.start(hastyRules(RATE_SECONDS));
+  await cluster.idle();
+  idle = await phase();
   await cluster.calm();
   calm = await phase();
   await cluster.busy();
@@ -114,6 +117,14 @@ describe('every query of the dashboards, asked of Prometheus', () => {
         ? await cluster.prometheus.range(expr, { from: busy, to: over, step: 1 })
         : loaded;
       assert.ok(differs(quiet, later), `the same all the time: ${JSON.stringify(quiet)} ${expr}`);
+    });
+
+  for (const { panel, expr } of all)
+    it(`${panel}: a number also where nobody is connected and nothing is pushed`, async () => {
+      const series = await at(expr, idle);
+      assert.ok(series.length > 0, `nothing: ${expr}`);
+      for (const { points, labels } of series)
+        assert.ok(Number.isFinite(points[0]?.value), `${points[0]?.value} of ${JSON.stringify(labels)}: ${expr}`);
     });
 
   it('none is excused that is not there', () => {
