@@ -3,19 +3,32 @@ import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
 import { commandsIn, paste } from '../../harness/cluster/pasted.ts';
+import { PodDiscovery } from '../../harness/cluster/podDiscovery.ts';
 import { installChart } from '../../harness/cluster/product.ts';
+import { dashboards, panelQueries } from '../../harness/dashboardQueries.ts';
+import { type Prometheus, startPrometheus } from '../../harness/prometheus.ts';
+import { until } from '../../harness/until.ts';
 
+const INTERVAL_SECONDS = 2;
+const RATE_SECONDS = 10;
 const ROOT = new URL('../../../', import.meta.url).pathname;
 
 describe('docs/operating.md', () => {
   let cluster: OpenCluster;
+  let discovery: PodDiscovery;
+  let prometheus: Prometheus;
+  const began = Date.now() / 1_000;
   before(async () => {
     cluster = await openCluster();
     await installChart(cluster.kubectl, cluster.helm);
+    discovery = await PodDiscovery.start(cluster.kubectl);
+    prometheus = await startPrometheus({ scrapeConfigs: discovery.documented(), interval: INTERVAL_SECONDS });
   });
   after(async () => {
     await cluster.kubectl(['delete', '-f', `${ROOT}/examples/minimal.yaml`, '--ignore-not-found']);
-    await cluster.kubectl(['delete', 'pod', 'crowd', '--now', '--ignore-not-found']);
+    await cluster.kubectl(['delete', 'pod', 'crowd', 'backend', '--now', '--ignore-not-found']);
+    await prometheus?.stop();
+    discovery?.stop();
     await cluster.close();
   });
 
@@ -30,7 +43,55 @@ describe('docs/operating.md', () => {
     t.diagnostic(output);
     assert.equal(code, 0, output);
     assert.match(output, /"kind":"MetricValueList"/);
-    assert.match(output, /^live +True +4 +/m);
+    assert.match(output, /^live +True +4 +[78]\d\d /m);
     assert.match(output, /^live +True +2 +/m);
+  });
+
+  it('and every query of the dashboards shows it', async (t) => {
+    const queries = dashboards().flatMap((dashboard) => panelQueries(dashboard, RATE_SECONDS));
+    // People of this example only: those of other tests may be on their way out.
+    const range = (expr: string) =>
+      prometheus.range(expr.replaceAll('namespace=~".*"', 'namespace="default"'), {
+        ...{ from: began, to: Date.now() / 1_000 },
+        step: INTERVAL_SECONDS,
+      });
+    const silent: string[] = [];
+    for (const { panel, expr } of queries) {
+      const values = (await range(expr)).flatMap(({ points }) => points.map(({ value }) => value));
+      if (!values.some(Number.isFinite)) silent.push(`${panel}: ${expr}`);
+    }
+    assert.deepEqual(silent, [], 'panels that show nothing of it');
+    t.diagnostic(`${queries.length} queries`);
+
+    /** What the panel of this name shows over time, of one series. */
+    const shown = async (title: string, legend?: string) => {
+      const { expr } = queries.find(({ panel }) => panel.startsWith(`PushCluster / ${title} / `))!;
+      const series = (await range(expr)).filter(({ labels }) => !legend || Object.values(labels).includes(legend));
+      assert.equal(series.length, 1, title);
+      return series[0]!.points.map(({ value }) => value);
+    };
+    const expected: [title: string, legend: string | undefined, most: number][] = [
+      ['Overview / People online', undefined, 800],
+      ['Overview / Gateways', undefined, 4],
+      ['Operator and rollouts / Gateways wanted, ready, draining', 'wanted', 4],
+      ['Operator and rollouts / Gateways wanted, ready, draining', 'ready', 4],
+      ['Operator and rollouts / Gateways wanted, ready, draining', 'draining', 1],
+    ];
+    // The last drain may have just begun.
+    await until(
+      'two gateways are shown, and no drain',
+      async () =>
+        (await shown('Overview / Gateways')).at(-1) === 2 &&
+        (await shown('Operator and rollouts / Gateways wanted, ready, draining', 'draining')).at(-1) === 0,
+      60_000,
+    );
+    for (const [title, legend, most] of expected) {
+      const values = await shown(title, legend);
+      t.diagnostic(`${title} ${legend ?? ''}: ${values.filter((value, i) => value !== values[i - 1]).join(' ')}`);
+      assert.equal(Math.max(...values), most, title);
+      assert.ok(values.at(-1)! < most, `${title} falls again`);
+    }
+    const delivered = await shown('Overview / Deliveries a second');
+    assert.ok(Math.max(...delivered.filter(Number.isFinite)) > 400, 'what the 800 are sent');
   });
 });

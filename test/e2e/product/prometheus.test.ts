@@ -1,8 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
-import { parse } from 'yaml';
-import { z } from 'zod';
 import { hastyRules } from '../../harness/alertRules.ts';
 import { Audience } from '../../harness/cluster/audience.ts';
 import { Live } from '../../harness/cluster/live.ts';
@@ -10,16 +7,12 @@ import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster
 import { PodDiscovery } from '../../harness/cluster/podDiscovery.ts';
 import { installChart } from '../../harness/cluster/product.ts';
 import { dashboards, panelQueries } from '../../harness/dashboardQueries.ts';
-import { METRICS_PAGE } from '../../harness/metricsReference.ts';
 import { type Prometheus, startPrometheus } from '../../harness/prometheus.ts';
 import { until } from '../../harness/until.ts';
 
 const INTERVAL_SECONDS = 2;
 const RATE_SECONDS = 10;
 const DEADLINE_MS = 60_000;
-
-const ScrapeConfig = z.looseObject({ kubernetes_sd_configs: z.array(z.looseObject({})) });
-const Page = z.object({ scrape_configs: z.array(ScrapeConfig) });
 
 describe('Prometheus in the cluster', () => {
   let cluster: OpenCluster;
@@ -36,7 +29,7 @@ describe('Prometheus in the cluster', () => {
     audience.write(live, 200);
     discovery = await PodDiscovery.start(cluster.kubectl);
     prometheus = await startPrometheus({
-      scrapeConfigs: documented(discovery),
+      scrapeConfigs: discovery.documented(),
       rules: hastyRules(RATE_SECONDS),
       interval: INTERVAL_SECONDS,
     });
@@ -120,12 +113,3 @@ describe('Prometheus in the cluster', () => {
     await until('the alert is taken back', async () => !(await firing()), DEADLINE_MS);
   });
 });
-
-/** The scrape configuration of docs/metrics.md, with a discovery that Debian's Prometheus has. */
-function documented(discovery: PodDiscovery): object[] {
-  const [, text = ''] = /```yaml\n(scrape_configs:.*?)```/s.exec(readFileSync(METRICS_PAGE, 'utf8')) ?? [];
-  return Page.parse(parse(text)).scrape_configs.map(({ kubernetes_sd_configs, ...rest }) => {
-    assert.deepEqual(kubernetes_sd_configs, [{ role: 'pod' }]);
-    return { ...rest, http_sd_configs: discovery.configs };
-  });
-}

@@ -1,6 +1,13 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
+import { parse } from 'yaml';
 import { z } from 'zod';
+import { METRICS_PAGE } from '../metricsReference.ts';
 import type { Kubectl } from './kubectl.ts';
+
+const ScrapeConfig = z.looseObject({ kubernetes_sd_configs: z.array(z.looseObject({})) });
+const Page = z.object({ scrape_configs: z.array(ScrapeConfig) });
 
 const Pods = z.object({
   items: z.array(
@@ -50,6 +57,15 @@ export class PodDiscovery {
     const address = this.#server.address();
     const port = typeof address === 'object' && address !== null ? address.port : 0;
     return [{ url: `http://127.0.0.1:${port}/`, refresh_interval: '2s' }];
+  }
+
+  /** The scrape configuration of docs/metrics.md, with this discovery in it. */
+  documented(): object[] {
+    const [, text = ''] = /```yaml\n(scrape_configs:.*?)```/s.exec(readFileSync(METRICS_PAGE, 'utf8')) ?? [];
+    return Page.parse(parse(text)).scrape_configs.map(({ kubernetes_sd_configs, ...rest }) => {
+      assert.deepEqual(kubernetes_sd_configs, [{ role: 'pod' }]);
+      return { ...rest, http_sd_configs: this.configs };
+    });
   }
 
   stop(): void {
