@@ -61,6 +61,11 @@ const STAGES: readonly Stage[] = [
     run: () => build('scripts/kube-tools.sh', 'control-plane'),
   },
   {
+    name: 'tools',
+    title: 'prometheus-adapter (built once)',
+    run: () => build('scripts/prometheus-adapter.sh'),
+  },
+  {
     name: 'unit',
     title: 'Unit tests',
     run: (files) => tests(chosen(UNIT, files), { concurrency: 2, timeoutSeconds: 120 }),
