@@ -52,7 +52,8 @@ try {
     served: await servedOf(client, OPTIONAL_KINDS),
     onKey: (key) => queue.add(key),
     onGone: (ref) => applier.forget(ref),
-    onTrouble: (error) => log.warn({ err: error }, 'the API server could not be watched'),
+    onTrouble: (error) =>
+      log.warn({ reason: error.message }, 'the API server could not be watched for a moment; tried again'),
   });
   const registry = new Registry();
   const gatewaySource = new GatewaySource((namespace) => view.podsIn(namespace));
