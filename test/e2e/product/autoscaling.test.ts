@@ -100,6 +100,8 @@ describe('an autoscaled PushCluster', () => {
       );
     /** Brings some, with the SDK and without, until each gateway holds some of them. */
     const stay = async () => {
+      // A gateway that has just begun has not counted yet.
+      await until('each gateway has counted', async () => (await stayers()).every(Number.isFinite));
       while (audience.everyone.length + 10 <= STAY && Math.min(...(await stayers())) < HELD) {
         for (let person = 0; person < 5; person++) {
           const regular = new Regular(address, 'match');
