@@ -85,6 +85,42 @@ describe('what pods say of themselves', () => {
     assert.equal(found.reading('calm')?.at, clock.wall());
   });
 
+  it('is asked for anew out of its turn, and waited for by whoever wants that until each has answered or not', async () => {
+    let asked = 0;
+    let isUp = true;
+    const calm = await serve(1, (_, response) => response.end(JSON.stringify(status({ connections: ++asked }))));
+    const falls = await serve(2, (_, response) => {
+      if (isUp) response.end(JSON.stringify(status()));
+      else response.destroy();
+    });
+    const pods = [pod('calm', calm), pod('falls', falls)];
+    const found = poll(pods);
+    await until('both answer', () => found.counts.answered === 2);
+    isUp = false;
+    await found.refresh(['calm', 'falls', 'nobody']);
+    assert.equal(found.reading('calm')?.status.connections, 2);
+    assert.match(found.failure('falls') ?? '', /socket hang up|ECONNRESET/);
+    assert.equal(asked, 2);
+  });
+
+  it('is not waited for when the pod is gone, nor for ever', async () => {
+    const host = await serve(1, () => {});
+    const pods = [pod('hangs', host), pod('goes', `${ADDRESSES}198`)];
+    const found = poll(pods);
+    await until('one fails', () => found.counts.unanswered === 1);
+    pods.pop();
+    await found.refresh(['goes']);
+    let isOver = false;
+    const refreshed = found.refresh(['hangs']).then(() => {
+      isOver = true;
+    });
+    clock.advance(4_999);
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(isOver, false);
+    clock.advance(2);
+    await refreshed;
+  });
+
   it('tells nothing of now when it is older than 20 s, and is forgotten with its pod', async () => {
     let isUp = true;
     const host = await serve(1, (_, response) => {

@@ -15,6 +15,8 @@ const URGENT_PERIOD_MS = 2_000;
 const TURN_MS = 250;
 /** Pods that are asked at the same time: one that hangs holds a place for 2 s. */
 const CONCURRENCY = 64;
+/** So long all are waited for who are asked anew: some don't answer, and there may be more of those than are asked at once. */
+const REFRESH_MS = 5_000;
 /** A reading that is older tells nothing of now: two questions in a row had no answer. */
 export const STALE_MS = 20_000;
 
@@ -38,6 +40,8 @@ type Known = {
   isAsked: boolean;
   reading: Reading | undefined;
   failure: string | undefined;
+  /** Called at the end of a question. */
+  waiting: (() => void)[];
 };
 
 const Running = z.object({
@@ -92,6 +96,27 @@ export class Poller {
     return this.#known.get(uid)?.failure;
   }
 
+  /**
+   * Asks pods anew, out of their turn, and resolves when each has answered or has not: after 5 s at most. Pods that don't
+   * run can't be asked.
+   */
+  async refresh(uids: readonly string[]): Promise<void> {
+    const questions: Promise<void>[] = [];
+    for (const uid of uids) {
+      const known = this.#known.get(uid);
+      if (!known) continue;
+      known.due = Math.min(known.due, this.#clock.now());
+      questions.push(new Promise((resolve) => known.waiting.push(resolve)));
+    }
+    this.#ask();
+    let callOff = () => {};
+    const late = new Promise<void>((resolve) => {
+      callOff = this.#clock.after(REFRESH_MS, resolve);
+    });
+    await Promise.race([Promise.all(questions), late]);
+    callOff();
+  }
+
   /** Milliseconds since pods were last gone through: far more than a second where something is stuck. */
   get idleFor(): number {
     return this.#clock.now() - this.#turnedAt;
@@ -117,12 +142,17 @@ export class Poller {
         isAsked: false,
         reading: undefined,
         failure: undefined,
+        waiting: [],
       };
       this.#known.set(metadata.uid, known);
       if (this.#options.isUrgent?.(pod)) known.due = Math.min(known.due, now + URGENT_PERIOD_MS);
       if (!known.isAsked && known.due <= now) due.push({ pod, known, address: status.podIP });
     }
-    for (const [uid, { isAsked }] of this.#known) if (!seen.has(uid) && !isAsked) this.#known.delete(uid);
+    for (const [uid, { isAsked, waiting }] of this.#known) {
+      if (seen.has(uid) || isAsked) continue;
+      this.#known.delete(uid);
+      for (const tell of waiting) tell();
+    }
     due.sort((a, b) => a.known.due - b.known.due);
     for (const each of due.slice(0, CONCURRENCY - this.#asking)) void this.#askPod(each.pod, each.known, each.address);
   }
@@ -146,6 +176,7 @@ export class Poller {
     } finally {
       this.#asking--;
       known.isAsked = false;
+      for (const tell of known.waiting.splice(0)) tell();
       // A pod that has just begun may not listen yet. Those that came together are not asked together for ever.
       known.due = this.#clock.now() + (isNews ? URGENT_PERIOD_MS : PERIOD_MS * (0.9 + 0.1 * Math.random()));
     }

@@ -1,9 +1,18 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import type { KubeObject } from '../kube/objects.ts';
 import { fleetOf, looksOf, podPatch, type Readings } from './fleet.ts';
 
+const ago = (ms: number) => new Date(Date.now() - ms).toISOString();
 const silence: Readings = { reading: () => undefined, freshReading: () => undefined, failure: () => undefined };
+const STATUS: PodStatus = {
+  ...{ version: '1.0.0', role: 'gateway', name: 'g', draining: false, connections: 5 },
+  settings: { generation: 1, file: 'a'.repeat(64) },
+  fds: { limit: 1_000, open: 10 },
+  pressure: {},
+  bus: { connected: true },
+};
 const template = (image: string, hash?: string) => ({
   metadata: { labels: { app: 'live', ...(hash === undefined ? {} : { 'pod-template-hash': hash }) } },
   spec: { containers: [{ name: 'gateway', image }] },
@@ -66,6 +75,47 @@ describe('the gateways as they are', () => {
         `drains running true ${Date.UTC(2026, 0, 2, 3, 4, 5)}`,
         'confused running true Infinity',
       ],
+    );
+  });
+
+  it('are seen by their ReplicaSet when that tells of as many, ready and to be chosen by the Service', () => {
+    const templated = { ...template('a', 'one'), ...{ metadata: { labels: { 'pushcluster.dev/serving': 'true' } } } };
+    const own = { ...deployment('a'), spec: { replicas: 2, template: templated } };
+    const seen = (status: object, pods: KubeObject[]) => {
+      const set = { ...replicaSet('a', 'one'), spec: { replicas: 2, template: templated }, status };
+      return fleetOf(own, [set], pods, silence).isSeen;
+    };
+    const out = { labels: { 'pod-template-hash': 'one', 'pushcluster.dev/serving': 'false' } };
+    const pods = [pod('p', 'one'), pod('q', 'one', {}, out), pod('ends', 'one', {}, { deletionTimestamp: ago(0) })];
+    const status = { replicas: 2, readyReplicas: 2, fullyLabeledReplicas: 1 };
+    assert.equal(seen(status, pods), true);
+    for (const late of [{ replicas: 3 }, { readyReplicas: 1 }, { fullyLabeledReplicas: 2 }, { replicas: undefined }])
+      assert.equal(seen({ ...status, ...late }, pods), false, JSON.stringify(late));
+    assert.equal(fleetOf(own, [], pods, silence).isSeen, false);
+  });
+
+  it('are unknown since they were made, became ready or last said how many they hold', () => {
+    const reading = (uid: string) => {
+      if (uid !== 'fresh' && uid !== 'stale') return undefined;
+      return { status: STATUS, at: Date.parse(uid === 'fresh' ? ago(0) : '2026-01-02T03:04:05Z') };
+    };
+    const readings: Readings = {
+      ...silence,
+      reading,
+      freshReading: (uid) => (uid === 'fresh' ? reading(uid) : undefined),
+      failure: (uid) => (uid === 'stale' ? 'no answer' : undefined),
+    };
+    const metadata = { creationTimestamp: '2026-01-02T00:00:00Z' };
+    const conditions = [{ type: 'Ready', status: 'True', lastTransitionTime: '2026-01-02T00:00:09Z' }];
+    const pods = [
+      ...['fresh', 'stale', 'dumb'].map((name) => pod(name, 'one', { conditions }, metadata)),
+      pod('starts', 'one', { conditions: [] }, metadata),
+    ];
+    const fleet = fleetOf(deployment('a'), [replicaSet('a', 'one')], pods, readings);
+    const second = (at: number | undefined) => at && new Date(at).toISOString().slice(11, 19);
+    assert.deepEqual(
+      fleet.pods.map(({ name, unknownSince, isSilent }) => `${name} ${second(unknownSince)} ${isSilent}`),
+      ['fresh undefined false', 'stale 03:04:05 true', 'dumb 00:00:09 false', 'starts 00:00:00 false'],
     );
   });
 

@@ -25,6 +25,11 @@ const Pod = z.object({
 });
 const Template = z.looseObject({ metadata: z.looseObject({ labels: z.record(z.string(), z.string()).default({}) }) });
 const Workload = z.object({ spec: z.object({ replicas: z.number().int(), template: Template }) });
+const count = z.number().int().default(0);
+const ReplicaSet = z.object({
+  spec: z.object({ template: Template }),
+  status: z.object({ replicas: count, fullyLabeledReplicas: count, readyReplicas: count }).prefault({}),
+});
 
 /** The gateways of a cluster, from its Deployment, the ReplicaSets of that, and the pods. */
 export function fleetOf(
@@ -33,25 +38,47 @@ export function fleetOf(
   pods: Iterable<KubeObject>,
   readings: Readings,
 ): Fleet {
-  if (!deployment) return { pods: [], replicas: undefined, isSettled: false };
-  const hash = newestHash(deployment, replicaSets);
+  if (!deployment) return { pods: [], replicas: undefined, isSettled: false, isSeen: false, isAskedAnew: false };
+  const newest = newestOf(deployment, replicaSets);
+  const hash = newest?.metadata.labels?.[HASH_LABEL];
+  const active = [...pods].filter(isActive);
   return {
-    pods: [...pods].filter(isActive).map((pod) => gatewayPod(pod, hash, readings)),
+    pods: active.map((pod) => gatewayPod(pod, hash, readings)),
     replicas: Workload.parse(deployment).spec.replicas,
     isSettled: hash !== undefined,
+    isSeen: newest !== undefined && isSeen(newest, active),
+    isAskedAnew: false,
   };
+}
+
+/**
+ * Whether a ReplicaSet's controller sees the pods as they are. It tells how many there are, how many are ready and, since
+ * the label by which the Service chooses is in the template, how many of them that chooses.
+ */
+function isSeen(replicaSet: KubeObject, pods: readonly KubeObject[]): boolean {
+  const { status, spec } = ReplicaSet.parse(replicaSet);
+  const labels = Object.entries(spec.template.metadata.labels);
+  const whole = pods.filter(({ metadata }) => labels.every(([name, value]) => metadata.labels?.[name] === value));
+  return (
+    status.replicas === pods.length &&
+    status.fullyLabeledReplicas === whole.length &&
+    status.readyReplicas === pods.filter(isReady).length
+  );
 }
 
 /** The hash that a Deployment's newest pods are labelled with; undefined until its controller has seen its template. */
 export function newestHash(deployment: KubeObject, replicaSets: Iterable<KubeObject>): string | undefined {
+  return newestOf(deployment, replicaSets)?.metadata.labels?.[HASH_LABEL];
+}
+
+function newestOf(deployment: KubeObject, replicaSets: Iterable<KubeObject>): KubeObject | undefined {
   const wanted = unhashed(Workload.parse(deployment).spec.template);
   // As the Deployment's controller finds it: its revisions are written later.
-  const newest = [...replicaSets].find(
+  return [...replicaSets].find(
     (each) =>
       (each.metadata.ownerReferences ?? []).some(({ uid }) => uid === deployment.metadata.uid) &&
       isDeepStrictEqual(unhashed(Workload.parse(each).spec.template), wanted),
   );
-  return newest?.metadata.labels?.[HASH_LABEL];
 }
 
 /** A pod template without the label that a ReplicaSet adds to it. */
@@ -84,8 +111,20 @@ function gatewayPod(pod: KubeObject, hash: string | undefined, readings: Reading
     deletionCost: cost === undefined ? undefined : Number(cost),
     counted: reading && connections !== undefined ? { connections, at: reading.at } : undefined,
     isFuller: reading?.status.fuller,
+    unknownSince: unknownSince(pod, readings),
     isAsked: readings.reading(uid) !== undefined || readings.failure(uid) !== undefined,
+    isSilent: readings.failure(uid) !== undefined,
   };
+}
+
+/** One that was ready and isn't any more has been so since long ago: it isn't waited for. */
+function unknownSince(pod: KubeObject, readings: Readings): number | undefined {
+  const { uid = '', creationTimestamp } = pod.metadata;
+  const since = readySince(pod);
+  if (since === undefined) return Date.parse(creationTimestamp ?? '') || 0;
+  if (readings.freshReading(uid)?.status.connections !== undefined) return undefined;
+  const last = readings.reading(uid);
+  return last?.status.connections === undefined ? since : last.at;
 }
 
 /** JSON merge patch of a pod's metadata that makes it be so. */

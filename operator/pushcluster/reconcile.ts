@@ -12,11 +12,12 @@ import type { DesiredObject, Images } from './desired/context.ts';
 import { desired } from './desired/desired.ts';
 import { names, SETTINGS_ANNOTATION } from './desired/names.ts';
 import { logicReplicas } from './desired/replicas.ts';
-import { drainOf, settingsHash, UnusableSettings } from './desired/settings.ts';
-import { clusterOf, podPatch, type Readings } from './fleet.ts';
+import { settingsHash, UnusableSettings } from './desired/settings.ts';
+import { clusterOf, podPatch } from './fleet.ts';
 import { observation, outdatedIn, reports, type Shown, shown } from './observation.ts';
 import type { View } from './observe.ts';
-import { type Fleet, type Plan, plan, type Wanted } from './scale.ts';
+import { type LiveReadings, type Planned, Planner } from './planner.ts';
+import type { Fleet, Plan } from './scale.ts';
 import { eventOf } from './scaleEvents.ts';
 import { type Condition, type Problem, statusOf, transitions } from './status.ts';
 
@@ -32,16 +33,20 @@ export type ReconcilerOptions = {
   applier: Applier;
   recorder: EventRecorder;
   /** What pods say of themselves. */
-  readings: Readings;
+  readings: LiveReadings;
   /** Of the operator's own version. */
   images: Images;
   clock?: Clock;
 };
 
+/** All that is to be, and the plan that it was made by. */
+type Wanted = Planned & { objects: readonly DesiredObject[] };
+
 /** Makes what a PushCluster asks for, and says how that went. What a deleted one owned is the garbage collector's. */
 export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #clock: Clock;
+  readonly #planner: Planner;
   /** Statuses that were written and may not have come back yet: one for each cluster. */
   readonly #written = new Map<string, { over: string | undefined; status: Status }>();
   readonly #shown = new Map<string, Shown>();
@@ -51,6 +56,7 @@ export class Reconciler {
   constructor(options: ReconcilerOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#planner = new Planner(options.view, options.readings, this.#clock);
   }
 
   /** @param key `namespace/name` of a PushCluster; it may be gone */
@@ -59,23 +65,27 @@ export class Reconciler {
     const cluster = view.cluster(key);
     if (!cluster || cluster.metadata.deletionTimestamp) {
       for (const known of [this.#written, this.#shown, this.#behind]) known.delete(key);
+      this.#planner.forget(key);
       return {};
     }
-    const fleet = view.fleet(cluster, readings);
-    const wanted = await this.#desired(cluster, fleet);
-    const problems = 'problem' in wanted ? [wanted.problem] : await this.#apply(wanted.objects);
+    const wanted = await this.#desired(cluster);
+    const applied = 'problem' in wanted ? [wanted.problem] : await this.#apply(cluster, wanted);
+    if (applied === 'outdated') return { againIn: 0 };
+    const problems = applied;
     if ('objects' in wanted) {
       // What replaces something may just have been refused.
       if (problems.length === 0) await this.#prune(cluster, wanted.objects);
-      await this.#scale(cluster, fleet, wanted.planned, problems);
+      await this.#scale(cluster, wanted, problems);
       if (problems.length === 0) await this.#bringSettings(cluster, problems);
     }
-    const planned = 'planned' in wanted ? wanted.planned : asItIs(fleet);
     // As it is after all this.
-    const againIn = await this.#tell(cluster, view.fleet(cluster, readings), planned, problems);
+    const fleet = view.fleet(cluster, readings);
+    const planned = 'planned' in wanted ? wanted.planned : asItIs(fleet);
+    const toldAgainIn = await this.#tell(cluster, fleet, planned, problems);
     if (problems.length > 0) return { againIn: REFUSED_AGAIN_MS };
-    if (planned.phase === 'draining' || planned.waits !== undefined) return { againIn: DRAINING_AGAIN_MS };
-    return againIn === undefined ? {} : { againIn };
+    const isUnderWay = planned.phase === 'draining' || planned.waits !== undefined;
+    const times = [planned.againIn, isUnderWay ? DRAINING_AGAIN_MS : toldAgainIn].filter((each) => each !== undefined);
+    return times.length === 0 ? {} : { againIn: Math.min(...times) };
   };
 
   /** Whether something waits for what a pod will say next. */
@@ -83,13 +93,10 @@ export class Reconciler {
     return this.#behind.get(clusterOf(pod) ?? '')?.has(pod.metadata.uid ?? '') ?? false;
   }
 
-  async #desired(
-    cluster: PushCluster,
-    fleet: Fleet,
-  ): Promise<{ objects: DesiredObject[]; planned: Plan } | { problem: Problem }> {
+  async #desired(cluster: PushCluster): Promise<Wanted | { problem: Problem }> {
     const { view, images } = this.#options;
     try {
-      const planned = plan(fleet, wantedOf(cluster), this.#clock.wall());
+      const { fleet, planned } = await this.#planner.plan(cluster);
       const objects = desired(cluster, {
         images,
         gatewayReplicas: planned.replicas,
@@ -98,19 +105,25 @@ export class Reconciler {
         secrets: await view.secrets(cluster),
         random: randomBytes,
       });
-      return { objects, planned };
+      return { objects, fleet, planned };
     } catch (error) {
       if (!(error instanceof UnusableSettings)) throw error;
       return { problem: { object: titleOf(cluster), reason: 'invalid', message: error.message } };
     }
   }
 
-  /** One that is refused keeps none of the others from being applied. */
-  async #apply(objects: readonly DesiredObject[]): Promise<Problem[]> {
+  /**
+   * One that is refused keeps none of the others from being applied. All this takes time: no gateway is given up that was
+   * to go when it began, and isn't now.
+   */
+  async #apply(cluster: PushCluster, wanted: Wanted): Promise<Problem[] | 'outdated'> {
     const { applier, view } = this.#options;
     const problems: Problem[] = [];
-    for (const object of objects)
+    const { gateway } = names(cluster);
+    for (const object of wanted.objects)
       try {
+        const isOfGateways = object.kind === 'Deployment' && object.metadata.name === gateway;
+        if (isOfGateways && this.#planner.isOutdated(cluster, wanted)) return 'outdated';
         const { object: found, changed } = await applier.apply(object, view.made(object));
         if (changed) view.wrote(found);
       } catch (error) {
@@ -136,7 +149,7 @@ export class Reconciler {
   }
 
   /** Takes gateways out of the Service and lets them drain, or puts them back. */
-  async #scale(cluster: PushCluster, fleet: Fleet, planned: Plan, problems: Problem[]): Promise<void> {
+  async #scale(cluster: PushCluster, { fleet, planned }: Planned, problems: Problem[]): Promise<void> {
     const { view } = this.#options;
     const changed = [...view.pods(cluster, 'gateway')].flatMap((pod) => {
       const before = fleet.pods.find(({ uid }) => uid === pod.metadata.uid);
@@ -224,15 +237,6 @@ export class Reconciler {
     const about = { name, namespace, uid, ...(resourceVersion ? { resourceVersion } : {}) };
     this.#options.recorder.record({ apiVersion, kind, metadata: about }, event);
   }
-}
-
-function wantedOf(cluster: PushCluster): Wanted {
-  const { replicas, rebalance } = cluster.spec.gateway;
-  return {
-    replicas,
-    drain: drainOf(cluster),
-    rebalance: rebalance.rate > 0 ? { threshold: rebalance.threshold, minimum: rebalance.minimum } : undefined,
-  };
 }
 
 /** Where the settings can't be used, nothing is done about the number of gateways. */

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
-import { type Fleet, type GatewayPod, type Plan, plan, type Wanted } from './scale.ts';
+import { type Fleet, type GatewayPod, HOLD_MS, type Plan, plan, UNSEEN, type Wanted } from './scale.ts';
 
 const NOW = Date.UTC(2026, 0, 1);
 const DRAIN = { settle: 5_000, timeout: 60_000 };
@@ -24,8 +25,10 @@ function pod(name: string, connections: number | undefined, more: Partial<Gatewa
     drainSince: undefined,
     deletionCost: undefined,
     counted: connections === undefined ? undefined : { connections, at: NOW },
+    unknownSince: connections === undefined || more.isReady === false ? NOW - 5_000 : undefined,
     isFuller: undefined,
     isAsked: true,
+    isSilent: false,
     ...more,
   };
 }
@@ -34,11 +37,13 @@ const drains = (name: string, connections: number | undefined, seconds = 10, mor
   pod(name, connections, { isServing: false, drainSince: NOW - seconds * 1_000, deletionCost: -1_000, ...more });
 const unready = { isReady: false };
 const pending = { isReady: false, state: 'pending', counted: undefined, isAsked: false } as const;
+const ended = { ...pending, deletionCost: -2_000 };
 const old = { isCurrent: false };
 
 function decide(pods: GatewayPod[], want: Wanted | number, fleet: Partial<Fleet> = {}): Plan {
   const given = typeof want === 'number' ? wanted(want) : want;
-  return plan({ pods, replicas: pods.length, isSettled: true, ...fleet }, given, NOW);
+  const known = { isSettled: true, isSeen: true, isAskedAnew: true };
+  return plan({ pods, replicas: pods.length, ...known, ...fleet }, given, NOW);
 }
 /** `-a` out of the Service, `+a` in, `a!` to drain, `a?` not any more, `a0` marked as empty. */
 function told(pods: readonly GatewayPod[], { changes }: Plan): string {
@@ -80,9 +85,87 @@ describe('the number of gateways', () => {
     ['waits until it is known who is emptiest', [pod('a', 9), pod('b', undefined, { isAsked: false })], 1, 2, ''],
     ['lets all drain for 0', [pod('a', 9), pod('b', 1)], 0, 2, '-a a! -b b!'],
     ['waits while a gateway that may hold connections is not ready', [pod('a', 9), pod('b', 1, unready)], 1, 2, ''],
-    ['sinks at once by those that were never started', [pod('a', 9), pod('b', undefined, pending)], 1, 1, ''],
-    ['sinks at once by those that do not run', [pod('a', 9), pod('b', 0, { ...unready, state: 'stopped' })], 1, 1, ''],
+    ['marks those that were never started', [pod('a', 9), pod('b', undefined, pending)], 1, 2, '-b b! b0'],
+    ['marks those that do not run', [pod('a', 9), pod('b', 0, { ...unready, state: 'stopped' })], 1, 2, '-b b! b0'],
+    [
+      'marks those that do not run before another that is not ready',
+      [pod('a', 9), pod('b', 4, unready), pod('c', 0, { ...unready, state: 'stopped' })],
+      2,
+      3,
+      '-c c! c0',
+    ],
+    ['sinks at once by a marked one that was never started', [pod('a', 9), drains('b', undefined, 0, ended)], 1, 1, ''],
+    [
+      'sinks by a marked one that was never started while another is not ready',
+      [pod('a', 9, unready), drains('b', undefined, 0, ended)],
+      1,
+      1,
+      '',
+    ],
+    [
+      'lets one that began to run after all drain before it goes',
+      [pod('a', 9), drains('b', 2, 0, { deletionCost: -2_000 })],
+      1,
+      2,
+      '',
+    ],
     ['sinks at once by those that are not even made', [pod('a', 9)], 1, 1, '', { replicas: 7 }],
+    [
+      'does not sink by one that the ReplicaSet may just be making',
+      [pod('a', 9)],
+      1,
+      2,
+      '',
+      { replicas: 2, isSeen: false },
+    ],
+    [
+      'does not sink before the ReplicaSet knows which are to go',
+      [pod('a', 9), drains('b', 0, 10, { deletionCost: -2_000 })],
+      1,
+      2,
+      '',
+      { isSeen: false },
+    ],
+    [
+      'waits with a choice until the ReplicaSet knows who serves',
+      [pod('a', 9), pod('b', 1)],
+      1,
+      2,
+      '',
+      { isSeen: false },
+    ],
+    ['chooses none before all are asked', [pod('a', 9), pod('b', 1)], 1, 2, '', { isAskedAnew: false }],
+    [
+      'takes one that did not answer for full, whatever it said before',
+      [pod('a', 9), pod('b', 1, { isSilent: true }), pod('c', 5)],
+      2,
+      3,
+      '-c c!',
+    ],
+    [
+      'takes the emptiest of those that did not answer where it takes some',
+      [pod('a', 9, { isSilent: true }), pod('b', 1, { isSilent: true }), pod('c', 5)],
+      1,
+      3,
+      '-b b! -c c!',
+    ],
+    ['lets all serve before one leaves', [pod('a', 90, { isServing: false }), pod('b', 9), pod('c', 5)], 2, 3, '+a'],
+    [
+      'names one that came in the place of one that was to go',
+      [pod('a', 9), pod('b', 7), pod('c', undefined, pending)],
+      2,
+      2,
+      'c0',
+      { replicas: 2 },
+    ],
+    [
+      'names the emptiest where one too many is ready already',
+      [pod('a', 9), pod('b', 0), pod('c', 8)],
+      2,
+      2,
+      'b0',
+      { replicas: 2 },
+    ],
     ['lets what drains go on', [pod('a', 9), drains('b', 4)], 1, 2, ''],
     ['does not believe in emptiness before the Service has settled', [pod('a', 9), drains('b', 0, 4)], 1, 2, ''],
     ['marks an empty one before it removes it', [pod('a', 9), drains('b', 0), drains('c', 3)], 1, 3, 'b0'],
@@ -119,13 +202,6 @@ describe('the number of gateways', () => {
       assert.equal(told(pods, found), expected);
     });
 
-  it('does not sink by those that do not run while another might be removed before them', () => {
-    const stopped = { ...unready, state: 'stopped' } as const;
-    const pods = [pod('a', 9), pod('b', 4, unready), pod('c', 0, stopped)];
-    assert.equal(decide(pods, 2).replicas, 3);
-    assert.match(decide(pods, 2).waits ?? '', /^b and c are not ready/);
-  });
-
   it("takes its own deletion cost back with a drain, and leaves another's", () => {
     const pods = [drains('a', 9), drains('b', 9, 10, empty), pod('c', 9, { deletionCost: 7, isServing: false })];
     const { changes } = decide(pods, 3);
@@ -140,6 +216,8 @@ describe('the number of gateways', () => {
     const waits = (pods: GatewayPod[], want: number) => decide(pods, want).waits;
     assert.equal(waits([pod('a', 9), pod('b', 1, unready)], 1), 'b is not ready, and would be removed first');
     assert.match(waits([pod('a', 9), pod('b', undefined, { isAsked: false })], 1) ?? '', /not known yet/);
+    assert.equal(decide([pod('a', 9), pod('b', 1)], 1, { isSeen: false }).waits, UNSEEN);
+    assert.equal(decide([pod('a', 9), pod('b', 1)], 1, { isAskedAnew: false }).asks, true);
     const many = [pod('a', 9, unready), pod('b', 1, unready), pod('c', 1, unready), pod('d', 1)];
     assert.equal(waits(many, 1), 'a, b and 1 more are not ready, and would be removed first');
   });
@@ -215,6 +293,34 @@ describe('gateways that are fuller than others', () => {
     assert.equal(told(at(1_120), decide(at(1_120), want)), '+a');
   });
 
+  const out = { isServing: false };
+  const silentSince = (ms: number) => ({ unknownSince: NOW - ms, isSilent: true });
+
+  it('stay out while it is not known how full another is, for two minutes', () => {
+    const at = (ms: number) => [
+      pod('a', 2_000, out),
+      pod('b', 300),
+      pod('c', 200),
+      pod('d', undefined, silentSince(ms)),
+    ];
+    const found = decide(at(20_000), want);
+    assert.equal(told(at(20_000), found), '');
+    assert.equal(found.phase, 'rebalancing');
+    assert.equal(found.againIn, HOLD_MS - 20_000);
+    assert.equal(told(at(HOLD_MS), decide(at(HOLD_MS), want)), '+a');
+    assert.equal(decide(at(HOLD_MS), want).againIn, undefined);
+  });
+
+  it('stay out while others are added, and not while too few others can take what comes', () => {
+    const full = [pod('a', 2_000, out), pod('b', 1_900, out), pod('c', 10), pod('d', 0)];
+    assert.equal(told(full, decide(full, wanted(5, { rebalance: want.rebalance }))), '');
+    assert.equal(told(full, decide(full, wanted(5, { rebalance: want.rebalance }), { replicas: 5 })), '');
+    const starting = [...full, pod('e', undefined, pending)];
+    assert.equal(told(starting, decide(starting, wanted(5, { rebalance: want.rebalance }))), '');
+    const lost = [...full.slice(0, 3), pod('d', undefined, unready)];
+    assert.equal(told(lost, decide(lost, want)), '+a +b');
+  });
+
   it('are chosen where few are connected, a gateway is silent or not ready, or it is not asked for', () => {
     const few = [pod('a', 40), pod('b', 0)];
     assert.equal(told(few, decide(few, wanted(2, { rebalance: { threshold: 1.2, minimum: 50 } }))), '');
@@ -228,10 +334,16 @@ describe('gateways that are fuller than others', () => {
 });
 
 describe('gateways, stepped', () => {
-  type Event = { type: 'scale'; to: number } | { type: 'die'; which: number } | { type: 'roll' } | { type: 'pass' };
+  type Event =
+    | { type: 'scale'; to: number }
+    | { type: 'die'; which: number }
+    | { type: 'blind'; steps: number }
+    | { type: 'roll' }
+    | { type: 'pass' };
   const event = fc.oneof(
     { weight: 2, arbitrary: fc.nat(6).map((to): Event => ({ type: 'scale', to })) },
     { weight: 1, arbitrary: fc.nat(9).map((which): Event => ({ type: 'die', which })) },
+    { weight: 1, arbitrary: fc.nat(20).map((steps): Event => ({ type: 'blind', steps })) },
     { weight: 1, arbitrary: fc.constant<Event>({ type: 'roll' }) },
     { weight: 6, arbitrary: fc.constant<Event>({ type: 'pass' }) },
   );
@@ -243,6 +355,7 @@ describe('gateways, stepped', () => {
         for (const each of events) {
           if (each.type === 'scale') world.wanted = each.to;
           if (each.type === 'die') world.die(each.which);
+          if (each.type === 'blind') world.blindFor = each.steps;
           if (each.type === 'roll') world.template++;
           world.step();
         }
@@ -253,12 +366,24 @@ describe('gateways, stepped', () => {
     );
   });
 
+  type WorldPod = GatewayPod & { template: number; age: number };
+  /** What a ReplicaSet tells of its pods. */
+  const counts = (pods: readonly WorldPod[]) => [
+    pods.length,
+    pods.filter(({ isReady }) => isReady).length,
+    pods.filter(({ isServing }) => isServing).length,
+  ];
+
   /** Pods as a Deployment's controller moves them, connections as clients do; a step is a second or so. */
   class World {
     wanted = 3;
     replicas: number | undefined;
     template = 1;
-    pods: (GatewayPod & { template: number; age: number })[] = [];
+    pods: WorldPod[] = [];
+    /** For so many steps the controller sees no change of any pod but those that it makes itself. */
+    blindFor = 0;
+    /** The controller's own copy. */
+    #seen: WorldPod[] = [];
     #now = NOW;
     #made = 0;
     readonly #isSlow: boolean;
@@ -280,6 +405,8 @@ describe('gateways, stepped', () => {
     step(): void {
       this.#now += 1_000;
       this.#operate();
+      if (this.blindFor > 0) this.blindFor--;
+      else this.#seen = this.pods.map((each) => ({ ...each }));
       this.#control();
       for (const each of this.pods) {
         each.age++;
@@ -292,12 +419,14 @@ describe('gateways, stepped', () => {
         each.counted = each.isAsked
           ? { connections: isPushed ? Math.max(0, was - 20) : was + come, at: this.#now }
           : undefined;
+        each.unknownSince = each.isReady && each.counted ? undefined : this.#now - 1_000 * each.age;
       }
     }
 
     #operate(): void {
       for (const each of this.pods) each.isCurrent = each.template === this.template;
-      const fleet = { pods: this.pods, replicas: this.replicas, isSettled: true };
+      const isSeen = isDeepStrictEqual(counts(this.#seen), counts(this.pods));
+      const fleet = { pods: this.pods, replicas: this.replicas, isSettled: true, isSeen, isAskedAnew: true };
       const { replicas, changes } = plan(
         fleet,
         wanted(this.wanted, { rebalance: { threshold: 1.2, minimum: 50 } }),
@@ -313,29 +442,33 @@ describe('gateways, stepped', () => {
       this.replicas = replicas;
     }
 
-    /** The Deployment's controller: no fewer ready pods than asked for, one more at a time; drains cost the least. */
+    /**
+     * The Deployment's controller, by its own copy: no fewer ready pods than asked for, one more at a time; drains cost
+     * the least.
+     */
     #control(): void {
       const asked = this.replicas ?? 0;
-      const current = () => this.pods.filter(({ template }) => template === this.template);
-      const outdated = () => this.pods.filter(({ template }) => template !== this.template);
-      if (current().length < asked && this.pods.length < asked + 1) this.#make();
+      const current = () => this.#seen.filter(({ template }) => template === this.template);
+      const outdated = () => this.#seen.filter(({ template }) => template !== this.template);
+      if (current().length < asked && this.#seen.length < asked + 1) this.#make();
       const order = (a: GatewayPod, b: GatewayPod) =>
         Number(a.state !== 'pending') - Number(b.state !== 'pending') ||
         Number(a.isReady) - Number(b.isReady) ||
         (a.deletionCost ?? 0) - (b.deletionCost ?? 0);
       const isRolling = outdated().length > 0;
-      const ready = this.pods.filter(({ isReady }) => isReady).length;
-      const [victim] = isRolling ? outdated().sort(order) : current().sort(order);
-      if (!victim) return;
-      const isToGo = isRolling ? !victim.isReady || ready > asked : current().length > asked;
+      const ready = this.#seen.filter(({ isReady }) => isReady).length;
+      const [chosen] = isRolling ? outdated().sort(order) : current().sort(order);
+      if (!chosen) return;
+      const isToGo = isRolling ? !chosen.isReady || ready > asked : current().length > asked;
       if (!isToGo) return;
-      if (!isRolling && victim.state === 'running' && victim.isReady) {
+      this.#seen = this.#seen.filter((each) => each !== chosen);
+      const victim = this.pods.find(({ uid }) => uid === chosen.uid);
+      if (!isRolling && victim?.state === 'running' && victim.isReady) {
         const since = victim.drainSince;
         const isOver = since !== undefined && this.#now - since >= 75_000;
-        assert.ok(
-          since !== undefined && (victim.counted?.connections === 0 || isOver),
-          'one with connections is removed',
-        );
+        assert.ok(since !== undefined, 'one that does not drain is removed');
+        // Of those that drain it may take another while it doesn't see which is marked.
+        assert.ok(victim.counted?.connections === 0 || isOver || this.blindFor > 0, 'one with connections is removed');
       }
       this.pods = this.pods.filter((each) => each !== victim);
     }
@@ -343,7 +476,9 @@ describe('gateways, stepped', () => {
     #make(): void {
       const name = `p${this.#made++}`;
       const template = this.template;
-      this.pods.push({ ...pod(name, undefined, pending), template, age: 0 });
+      const made = { ...pod(name, undefined, pending), template, age: 0 };
+      this.pods.push(made);
+      this.#seen.push({ ...made });
     }
   }
 });

@@ -15,10 +15,14 @@ export type GatewayPod = {
   deletionCost: number | undefined;
   /** Connections and when they were counted, milliseconds since 1970; undefined where it doesn't say. */
   counted: { connections: number; at: number } | undefined;
+  /** Since when it isn't known how many connections it has as one that is ready, milliseconds since 1970. */
+  unknownSince: number | undefined;
   /** Whether it says that it has far more than the others; undefined where it doesn't say. */
   isFuller: boolean | undefined;
   /** It was asked for its connections, whether it answered or not. */
   isAsked: boolean;
+  /** It gave no answer when it was last asked. */
+  isSilent: boolean;
 };
 
 /** The gateways of a cluster as they are. */
@@ -28,6 +32,10 @@ export type Fleet = {
   replicas: number | undefined;
   /** There is a ReplicaSet for the Deployment's template: `isCurrent` counts. */
   isSettled: boolean;
+  /** The ReplicaSet's controller, which chooses by its own copy of the pods, says what its pods are, and that is as they are. */
+  isSeen: boolean;
+  /** All pods were asked for their connections just now, as far as they answer. */
+  isAskedAnew: boolean;
 };
 
 /** What is wanted of them. */
@@ -43,7 +51,8 @@ export type PodState = Pick<GatewayPod, 'isServing' | 'drainSince' | 'deletionCo
 
 /** What is done now, for events. */
 export type Step =
-  | { type: 'drain'; pods: readonly GatewayPod[] }
+  /** `silent`: those that count as full, since they didn't answer. */
+  | { type: 'drain'; pods: readonly GatewayPod[]; silent: readonly GatewayPod[] }
   | { type: 'undo'; pods: readonly GatewayPod[] }
   | { type: 'remove'; pods: readonly GatewayPod[]; late: boolean }
   | { type: 'drop'; count: number }
@@ -57,6 +66,10 @@ export type Plan = {
   steps: readonly Step[];
   /** Why a scale-down doesn't go on. */
   waits: string | undefined;
+  /** Something is to be chosen by connections: ask all pods, and plan again. */
+  asks?: boolean;
+  /** Milliseconds after which it is to be planned again, whatever happens. */
+  againIn?: number;
   phase: 'steady' | 'rollout' | 'draining' | 'rebalancing';
 };
 
@@ -64,6 +77,11 @@ export type Plan = {
 const COST = { draining: -1_000, empty: -2_000 };
 /** A gateway that was given its time to drain may be this late, milliseconds. */
 const MARGIN_MS = 10_000;
+/** So long who is over-full stays out of the Service while it isn't known how full another is, milliseconds. */
+export const HOLD_MS = 120_000;
+
+/** What a scale-down waits for while `isSeen` is not so. */
+export const UNSEEN = 'the ReplicaSet has yet to take note of its gateways as they are';
 
 /**
  * What to do next about the number of gateways: the emptiest that are too many drain, those that are empty go, and
@@ -81,12 +99,32 @@ export function plan(fleet: Fleet, wanted: Wanted, now: number): Plan {
   if (!isSettled) return { ...still(upTo, phase), steps: added(asked, upTo) };
   if (pods.some(({ isCurrent }) => !isCurrent)) return rollout(pods, draining, asked, wanted);
   // The ReplicaSet has yet to remove those that it was told to.
-  if (pods.length > asked) return { ...still(upTo, phase), steps: added(asked, upTo) };
+  if (pods.length > asked)
+    return { ...still(upTo, phase), changes: named(pods, pods.length - upTo), steps: added(asked, upTo) };
   const meant = asked - draining.length;
   if (wanted.replicas > meant) return takeBack(pods, draining, asked, wanted.replicas);
-  if (wanted.replicas < meant) return scaleDown(pods, draining, asked, wanted, now);
-  if (draining.length > 0) return removal(pods, draining, asked, wanted, now);
-  return rebalance(pods, asked, wanted);
+  if (wanted.replicas < meant) return scaleDown(fleet, draining, asked, wanted, now);
+  if (draining.length > 0) return removal(fleet, draining, asked, wanted, now);
+  return rebalance(pods, asked, wanted, now);
+}
+
+/**
+ * Those that are too many have the lowest cost, whichever they are by now: one that was to go may have been lost, and a
+ * new one stand in its place.
+ */
+function named(pods: readonly GatewayPod[], surplus: number): Map<string, PodState> {
+  const before = (pod: GatewayPod) =>
+    pod.deletionCost === COST.empty
+      ? 0
+      : pod.state !== 'running'
+        ? 1
+        : pod.drainSince !== undefined
+          ? 2
+          : rank(pod) + 2;
+  const chosen = byConnections(pods)
+    .sort((a, b) => before(a) - before(b))
+    .slice(0, Math.max(0, surplus));
+  return changes(pods, (pod) => (chosen.includes(pod) ? { ...pod, deletionCost: COST.empty } : pod));
 }
 
 /** Old pods stop being chosen once new ones can take what comes: whoever connects now is not to be moved soon. */
@@ -113,37 +151,49 @@ function takeBack(pods: readonly GatewayPod[], draining: readonly GatewayPod[], 
   const back = undrained(draining, wanted - (asked - draining.length));
   const upTo = Math.max(asked, wanted);
   const steps = [...(back.length > 0 ? [{ type: 'undo', pods: back } as const] : []), ...added(asked, upTo)];
-  const state = (pod: GatewayPod) => (back.includes(pod) || pod.drainSince === undefined ? serving(pod) : pod);
+  // Who is over-full stays out while others are added.
+  const isToServe = (pod: GatewayPod) => back.includes(pod) || (draining.length > 0 && pod.drainSince === undefined);
+  const state = (pod: GatewayPod) => (isToServe(pod) ? serving(pod) : pod);
   const phase = draining.length > back.length ? 'draining' : 'steady';
   return { replicas: upTo, changes: changes(pods, state), steps, waits: undefined, phase };
 }
 
-function scaleDown(
-  pods: readonly GatewayPod[],
-  draining: readonly GatewayPod[],
-  asked: number,
-  wanted: Wanted,
-  now: number,
-): Plan {
+function scaleDown(fleet: Fleet, draining: readonly GatewayPod[], asked: number, wanted: Wanted, now: number): Plan {
+  const { pods, isSeen, isAskedAnew } = fleet;
   const excess = asked - draining.length - wanted.replicas;
   const others = pods.filter(({ drainSince }) => drainSince === undefined);
-  // Unready pods, and before them pending ones, are what a ReplicaSet removes first: where they hold nobody, they go.
-  const stuck = others.filter(({ state, isReady }) => state === 'running' && !isReady);
-  const stopped = stuck.length > 0 ? 0 : others.filter(({ state }) => state === 'stopped').length;
-  const idle = asked - pods.length + others.filter(({ state }) => state === 'pending').length + stopped;
   const phase = draining.length > 0 ? 'draining' : 'steady';
-  if (idle > 0) {
-    const count = Math.min(excess, idle);
+  // Those that drain go on meanwhile.
+  const waiting = (waits: string): Plan => ({ ...removal(fleet, draining, asked, wanted, now), waits, phase });
+  const missing = asked - pods.length;
+  if (missing > 0) {
+    // A new one may be ready before the ReplicaSet hears that it is one too many: it must not be left to choose then.
+    if (!isSeen) return waiting(UNSEEN);
+    const count = Math.min(excess, missing);
     return { ...still(asked - count, phase), steps: [{ type: 'drop', count }] };
   }
-  const unready = others.filter(({ isReady }) => !isReady);
-  if (unready.length > 0) {
-    const waits = `${listed(unready)} ${unready.length === 1 ? 'is' : 'are'} not ready, and would be removed first`;
-    return { ...still(asked, phase), waits };
+  // Who holds nobody needn't be waited for, and a ReplicaSet would remove them first.
+  const idle = others.filter(({ state }) => state !== 'running').sort((a, b) => rank(a) - rank(b));
+  if (idle.length > 0) {
+    const chosen = idle.slice(0, excess);
+    const state = (pod: GatewayPod): PodState =>
+      chosen.includes(pod) ? { isServing: false, drainSince: now, deletionCost: COST.empty } : pod;
+    return { ...still(asked, 'draining'), changes: changes(pods, state) };
   }
-  if (others.some(({ isAsked }) => !isAsked))
-    return { ...still(asked, phase), waits: 'it is not known yet which gateways are the emptiest' };
-  const chosen = byConnections(others).slice(0, excess);
+  const unready = others.filter(({ isReady }) => !isReady);
+  if (unready.length > 0)
+    return waiting(`${listed(unready)} ${unready.length === 1 ? 'is' : 'are'} not ready, and would be removed first`);
+  // All others serve before one leaves.
+  if (others.some(({ isServing }) => !isServing)) {
+    const state = (pod: GatewayPod) => (pod.drainSince === undefined ? serving(pod) : pod);
+    return { ...still(asked, phase), changes: changes(pods, state) };
+  }
+  if (!isSeen) return waiting(UNSEEN);
+  if (!isAskedAnew) return { ...still(asked, phase), asks: true };
+  if (others.some(({ isAsked }) => !isAsked)) return waiting('it is not known yet which gateways are the emptiest');
+  const silent = others.filter(({ isSilent }) => isSilent);
+  const answering = others.filter(({ isSilent }) => !isSilent);
+  const chosen = [...byConnections(answering), ...byConnections(silent)].slice(0, excess);
   const state = (pod: GatewayPod): PodState => {
     if (chosen.includes(pod)) return { isServing: false, drainSince: now, deletionCost: COST.draining };
     return pod.drainSince === undefined ? serving(pod) : pod;
@@ -151,7 +201,7 @@ function scaleDown(
   return {
     replicas: asked,
     changes: changes(pods, state),
-    steps: [{ type: 'drain', pods: chosen }],
+    steps: [{ type: 'drain', pods: chosen, silent }],
     waits: undefined,
     phase: 'draining',
   };
@@ -159,7 +209,7 @@ function scaleDown(
 
 /** Empty pods get the lowest cost first, and go when that is seen to be so: a ReplicaSet chooses by its own copy. */
 function removal(
-  pods: readonly GatewayPod[],
+  { pods, isSeen }: Fleet,
   draining: readonly GatewayPod[],
   asked: number,
   { drain }: Wanted,
@@ -177,23 +227,32 @@ function removal(
   const marked = done.filter((pod) => !found.has(pod.uid));
   const none = { replicas: asked, changes: found, steps: [], waits: undefined, phase: 'draining' } as const;
   if (marked.length === 0) return none;
-  // Who finds no node may be waiting for the place of one that is to go: for so long the others are waited for.
-  const isPatient = !marked.every(isLate);
-  const unready = pods.filter((pod) => !pod.isReady && !marked.includes(pod) && (isPatient || pod.state !== 'pending'));
-  if (unready.length > 0 || pods.length < asked) {
+  if (!isSeen) return { ...none, waits: UNSEEN };
+  // What a ReplicaSet would remove before it, whatever that costs. Who finds no node may be waiting for the place of one
+  // that is to go: for so long as that is not late.
+  const blockers = (pod: GatewayPod) =>
+    pods.filter(
+      (each) => !marked.includes(each) && rank(each) < rank(pod) && !(isLate(pod) && each.state === 'pending'),
+    );
+  const isFree = (pod: GatewayPod) => blockers(pod).length === 0 && (pods.length === asked || pod.state === 'pending');
+  const going = marked.filter(isFree);
+  if (going.length === 0) {
+    const unready = marked.flatMap(blockers).filter((pod, index, all) => all.indexOf(pod) === index);
     const who = unready.length > 0 ? listed(unready) : 'a gateway';
     const waits = `${who} ${unready.length > 1 ? 'are' : 'is'} not ready, and would be removed first`;
     return { ...none, waits };
   }
-  const late = marked.some((pod) => !isEmpty(pod));
-  return { ...none, replicas: asked - marked.length, steps: [{ type: 'remove', pods: marked, late }] };
+  const late = going.some((pod) => !isEmpty(pod));
+  return { ...none, replicas: asked - going.length, steps: [{ type: 'remove', pods: going, late }] };
 }
 
 /** The fullest gateways are not chosen while they give away what they have too much, at most half of all. */
-function rebalance(pods: readonly GatewayPod[], asked: number, { rebalance: bounds }: Wanted): Plan {
+function rebalance(pods: readonly GatewayPod[], asked: number, { rebalance: bounds }: Wanted, now: number): Plan {
   const over = new Set<GatewayPod>();
+  let againIn: number | undefined;
   const count = ({ counted }: GatewayPod) => counted?.connections ?? 0;
-  if (bounds && pods.length === asked && pods.every(({ isReady, counted }) => isReady && counted)) {
+  const unknown = pods.flatMap(({ unknownSince }) => unknownSince ?? []);
+  if (bounds && unknown.length === 0) {
     const average = pods.reduce((sum, pod) => sum + count(pod), 0) / pods.length;
     // Who is out comes back only well below: not in and out with each reading.
     const bound = ({ isServing }: GatewayPod) =>
@@ -202,14 +261,33 @@ function rebalance(pods: readonly GatewayPod[], asked: number, { rebalance: boun
     const mayBe = ({ isServing, isFuller = true }: GatewayPod) => !isServing || isFuller;
     for (const pod of byConnections(pods).reverse())
       if (over.size < Math.floor(pods.length / 2) && count(pod) > bound(pod) && mayBe(pod)) over.add(pod);
+  } else if (bounds) {
+    // Who is out stays out as long as enough others serve: one answer that is missing says nothing about it.
+    const out = pods.filter(({ isServing }) => !isServing);
+    const left = Math.min(...unknown) + HOLD_MS - now;
+    const isEnough = pods.filter(({ isServing, isReady }) => isServing && isReady).length >= out.length;
+    if (out.length > 0 && left > 0 && isEnough) {
+      for (const pod of out) over.add(pod);
+      againIn = left;
+    }
   }
   const state = (pod: GatewayPod) => ({ ...serving(pod), isServing: !over.has(pod) });
   const phase = over.size > 0 ? 'rebalancing' : 'steady';
-  return { replicas: asked, changes: changes(pods, state), steps: [], waits: undefined, phase };
+  const found = { replicas: asked, changes: changes(pods, state), steps: [], waits: undefined, phase } as const;
+  return againIn === undefined ? found : { ...found, againIn };
 }
 
+/** Those that hold people come back before those that never began, the fullest first. */
 function undrained(draining: readonly GatewayPod[], count: number): readonly GatewayPod[] {
-  return count <= 0 ? [] : byConnections(draining).reverse().slice(0, count);
+  const fullest = byConnections(draining).reverse();
+  const running = fullest.filter(({ state }) => state === 'running');
+  const others = fullest.filter(({ state }) => state !== 'running');
+  return count <= 0 ? [] : [...running, ...others].slice(0, count);
+}
+
+/** Of two pods a ReplicaSet removes the one of the lower rank, and by their cost only where that is the same. */
+function rank({ state, isReady }: GatewayPod): number {
+  return state === 'pending' ? 0 : isReady ? 2 : 1;
 }
 
 /** Emptiest first; those that don't say how many they have count as full. */

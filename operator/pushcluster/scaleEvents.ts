@@ -12,7 +12,11 @@ export function eventOf(step: Step, wanted: number, now: number): EventInput {
   switch (step.type) {
     case 'drain': {
       const verb = step.pods.length === 1 ? 'drains' : 'drain';
-      return event('DrainStarted', `${are(wanted)} wanted: ${listed(step.pods, counted)} ${verb}`);
+      const drained = `${are(wanted)} wanted: ${listed(step.pods, counted)} ${verb}`;
+      if (step.silent.length === 0) return event('DrainStarted', drained);
+      const count = step.silent.length === 1 ? 'counts' : 'count';
+      const names = listed(step.silent, ({ name }) => name);
+      return event('DrainStarted', `${drained}; ${names} did not answer, and ${count} as full`);
     }
     case 'undo': {
       const verb = step.pods.length === 1 ? 'serves' : 'serve';
@@ -42,6 +46,7 @@ function counted({ name, counted }: GatewayPod): string {
 function removed({ name, counted, drainSince, state }: GatewayPod, now: number): string {
   const seconds = Math.round((now - (drainSince ?? now)) / 1_000);
   const after = `after ${some(seconds, 'second')}`;
+  if (state === 'pending') return `${name} has not begun to run`;
   if (state !== 'running') return `${name} has ended ${after}`;
   if (counted === undefined) return `${name} doesn't say how many connections it has ${after}`;
   return counted.connections === 0

@@ -65,6 +65,17 @@ describe('gateways of a PushCluster on a real control plane', () => {
       throw new Error(`${error.message}: ${JSON.stringify(await status(namespace))}\n${operator.output.slice(-3_000)}`);
     });
   }
+  /** Waits until Kubernetes has told of two gateways and of logic that they are ready. */
+  async function settled(namespace: string): Promise<void> {
+    const sets = ['get', 'replicasets', '-n', namespace, '-l', 'app.kubernetes.io/component=gateway'];
+    await until(
+      'all are told of as ready',
+      async () =>
+        (await plane.kubectl([...sets, '-o=jsonpath={.items[*].status.readyReplicas}'])) === '2' &&
+        (await condition(namespace, 'Ready'))?.status === 'True',
+      20_000,
+    );
+  }
   const get = async (namespace: string): Promise<PushCluster> =>
     PushCluster.parse(JSON.parse(await plane.kubectl(['get', 'pushcluster', 'live', '-n', namespace, '-o=json'])));
   const status = async (namespace: string) => (await get(namespace)).status;
@@ -182,6 +193,8 @@ describe('gateways of a PushCluster on a real control plane', () => {
 
   it('that die while they drain are not replaced in the end, nor is another drained for them', async () => {
     await cluster('died', [50, 40]);
+    // Whatever comes in the place of one that is lost holds nobody.
+    pods.startsWith = () => 0;
     const [stays = '', dies = ''] = names('died');
     await scale('died', 1);
     await until('one drains', () => draining('died').length === 1);
@@ -189,6 +202,77 @@ describe('gateways of a PushCluster on a real control plane', () => {
     await until('one is left', async () => (await replicas('died')) === '1' && names('died').length === 1, 20_000);
     assert.deepEqual(names('died'), [stays]);
     assert.deepEqual(serving('died'), [stays]);
+  });
+
+  it('are chosen by what they hold now, and one that does not answer then counts as full', async () => {
+    await cluster('anew', [60, 50, 40, 30]);
+    const [first = '', second = '', , silent = ''] = names('anew');
+    await until('all have said how many they hold', () => pods.of('anew').every(({ asked }) => asked > 0), 25_000);
+    const [full, , , last] = pods.of('anew');
+    assert.ok(full && last);
+    full.says.connections = 1;
+    last.isUp = false;
+    await scale('anew', 3);
+    await until('one drains', () => draining('anew').length > 0);
+    assert.deepEqual(draining('anew'), [first]);
+    await until('it says so', async () => (await events('anew', 'DrainStarted')).length === 1);
+    assert.deepEqual(await events('anew', 'DrainStarted'), [
+      `3 gateways are wanted: ${first} (1 connection) drains; ${silent} did not answer, and counts as full`,
+    ]);
+    await scale('anew', 1);
+    await until('two more drain', () => draining('anew').length === 3);
+    assert.ok(!draining('anew').includes(silent) && draining('anew').includes(second));
+  });
+
+  it('go only when the ReplicaSet is seen to know which they are', async () => {
+    await cluster('blind', [50, 40]);
+    const [stays = '', drains = ''] = names('blind');
+    await settled('blind');
+    await plane.controllerManager.pause();
+    try {
+      await scale('blind', 1);
+      await until('one drains', () => draining('blind').length === 1);
+      const [, leaving] = pods.of('blind');
+      if (leaving) leaving.says.connections = 0;
+      const cost = () => objects('blind')[1]?.metadata.annotations?.[COST];
+      await until('it is marked', () => cost() === '-2000', 15_000);
+      await said('blind', drains);
+      await until('it says so', async () => (await condition('blind', 'Progressing'))?.reason === 'ScaleDownWaits');
+      assert.match((await condition('blind', 'Progressing'))?.message ?? '', /ReplicaSet has yet to take note/);
+      assert.equal(await replicas('blind'), '2');
+    } finally {
+      plane.controllerManager.resume();
+    }
+    await until('it is gone', () => names('blind').length === 1, 20_000);
+    assert.deepEqual(names('blind'), [stays]);
+  });
+
+  it('that vanish while they drain are not taken for removed before the ReplicaSet has seen to it', async () => {
+    await cluster('vanished', [50, 40]);
+    // Whatever comes in the place of one that is lost holds nobody.
+    pods.startsWith = () => 0;
+    const [stays = '', vanishes = ''] = names('vanished');
+    await settled('vanished');
+    await scale('vanished', 1);
+    await until('one drains', () => draining('vanished').length === 1);
+    await plane.controllerManager.pause();
+    try {
+      await plane.kubectl(['delete', 'pod', vanishes, '-n', 'vanished', '--now', '--wait=false']);
+      await until('it is gone', () => names('vanished').length === 1);
+      await until('it says so', async () => (await condition('vanished', 'Progressing'))?.reason === 'ScaleDownWaits');
+      // Its successor may be ready before the ReplicaSet looks again, which would choose between the two by itself.
+      assert.equal(await replicas('vanished'), '2');
+      assert.deepEqual(draining('vanished'), []);
+    } finally {
+      plane.controllerManager.resume();
+    }
+    await until(
+      'one is left',
+      async () => (await replicas('vanished')) === '1' && names('vanished').length === 1,
+      20_000,
+    );
+    assert.deepEqual(names('vanished'), [stays]);
+    assert.deepEqual(serving('vanished'), [stays]);
   });
 
   it('go full when their time to drain is over', async () => {
@@ -311,6 +395,15 @@ describe('gateways of a PushCluster on a real control plane', () => {
     await until('the full ones are out', () => serving('uneven').length === 2, 25_000);
     assert.ok(!serving('uneven').includes(first.name) && !serving('uneven').includes(second.name));
     await until('it says so', async () => (await condition('uneven', 'Progressing'))?.reason === 'Rebalancing');
+    // While one doesn't say what it holds, nobody knows that they are not.
+    const [, , , last] = pods.of('uneven');
+    assert.ok(last);
+    last.isUp = false;
+    const isTold = async () => (await condition('uneven', 'Available'))?.message.includes('did not say how it is');
+    await until('what it said is out of date', async () => (await isTold()) === true, 40_000);
+    assert.equal(serving('uneven').length, 2);
+    assert.equal((await condition('uneven', 'Progressing'))?.reason, 'Rebalancing');
+    last.isUp = true;
     for (const pod of pods.of('uneven')) pod.says.connections = 975;
     await until('all serve', () => serving('uneven').length === 4, 25_000);
     assert.deepEqual(draining('uneven'), []);
