@@ -43,6 +43,10 @@ test-integration: $(SDK) ## Integration tests against real servers (FILES="test/
 e2e: ## Tests on a real two-node Kubernetes that it starts as root, or on KUBECONFIG's (FILES="test/e2e/X.test.ts" for some)
 	@$(READY) && exec node scripts/test.ts e2e $(FILES)
 
+.PHONY: test-images
+test-images: ## Build the images for arm64 as well, as root, and try them in an emulator
+	@$(READY) && exec node scripts/test.ts images
+
 .PHONY: cluster
 cluster: ## Start a real two-node Kubernetes on this machine, as root, and leave it running
 	@$(READY) && exec node test/harness/cluster/main.ts up

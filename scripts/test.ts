@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { type Outcome, runProgram, runTestFile } from './testFile.ts';
 
 /**
- * `node scripts/test.ts [STAGE ...] [FILE ...]`: runs the stages in their order (all but e2e where none is named) and stops
+ * `node scripts/test.ts [STAGE ...] [FILE ...]`: runs the stages in their order (all but e2e and images where none is named) and stops
  * at the first that fails. Files narrow the test stages. The last line is `N passed, N failed` over all that ran.
  */
 
@@ -21,6 +21,7 @@ const INTEGRATION = 'test/integration/**/*.test.ts';
 /** What is about the cluster itself, and what runs on one that all of it shares. */
 const E2E_CLUSTER = 'test/e2e/*.test.ts';
 const E2E_PRODUCT = 'test/e2e/product/*.test.ts';
+const IMAGES = 'test/images/*.test.ts';
 const SHARED = 'e2e';
 /** The kubeconfig of a cluster of our own, such as `make cluster`'s. */
 const MADE_HERE = /^\/var\/lib\/pushcluster\/([a-z][a-z0-9-]*)\/control-plane\/kubeconfig$/;
@@ -91,6 +92,12 @@ const STAGES: readonly Stage[] = [
     name: 'e2e',
     title: 'End-to-end tests on a real Kubernetes',
     run: e2e,
+    apart: true,
+  },
+  {
+    name: 'images',
+    title: 'Images for another processor',
+    run: (files) => tests(chosen(IMAGES, files), { concurrency: 1, timeoutSeconds: 900 }),
     apart: true,
   },
 ];
