@@ -1,16 +1,15 @@
-import {
-  API_SERVICE,
-  METRICS_API_SERVICE,
-  METRICS_GROUP,
-  METRICS_VERSION,
-} from '@pushcluster/operator/metricsApi/api.ts';
+import { METRICS_API_SERVICE, METRICS_GROUP, METRICS_VERSION } from '@pushcluster/operator/metricsApi/api.ts';
 import { METRICS_API_OWN_RULES, METRICS_API_RULES } from '@pushcluster/operator/rbac.ts';
 
 const RBAC = 'rbac.authorization.k8s.io';
 
-/** By what the API server of a control plane on loopback finds a process there as a metrics API. */
-export function metricsApiRegistration(port: number): object[] {
-  const service = { name: METRICS_API_SERVICE, namespace: 'default' };
+/** By what the API server of a control plane on loopback finds a process there as a metrics API: the operator's, or another one. */
+export function metricsApiRegistration(
+  port: number,
+  // The operator sets the CA of its own.
+  { name = METRICS_API_SERVICE, version = METRICS_VERSION, trust = {} } = {},
+): object[] {
+  const service = { name, namespace: 'default' };
   return [
     {
       apiVersion: 'v1',
@@ -21,9 +20,10 @@ export function metricsApiRegistration(port: number): object[] {
     {
       apiVersion: 'apiregistration.k8s.io/v1',
       kind: 'APIService',
-      metadata: { name: API_SERVICE },
+      metadata: { name: `${version}.${METRICS_GROUP}` },
       spec: {
-        ...{ group: METRICS_GROUP, version: METRICS_VERSION, groupPriorityMinimum: 100, versionPriority: 100 },
+        ...{ group: METRICS_GROUP, version, groupPriorityMinimum: 100, versionPriority: 100 },
+        ...trust,
         service: { ...service, port },
       },
     },

@@ -7,10 +7,11 @@ import { freePorts } from '../ports.ts';
 import type { ControlPlane } from './controlPlane.ts';
 import { Daemon } from './daemon.ts';
 import { apply } from './kubectl.ts';
+import { metricsApiRegistration } from './metricsApi.ts';
 
 const SCRIPT = new URL('../../../scripts/prometheus-adapter.sh', import.meta.url).pathname;
 /** The one that prometheus-adapter's own chart registers. */
-const API_SERVICE = 'v1beta1.custom.metrics.k8s.io';
+const VERSION = 'v1beta1';
 
 /** The path of the program; the first call builds it, which takes minutes on a new machine. */
 async function program(): Promise<string> {
@@ -51,26 +52,9 @@ export async function startPrometheusAdapter(
     logFile: join(folder, 'prometheus-adapter.log'),
     ready: available,
   });
-  const service = { name: 'prometheus-adapter', namespace: 'default' };
-  await apply(plane.kubectl, [
-    {
-      apiVersion: 'v1',
-      kind: 'Service',
-      metadata: service,
-      spec: { type: 'ExternalName', externalName: 'localhost' },
-    },
-    {
-      apiVersion: 'apiregistration.k8s.io/v1',
-      kind: 'APIService',
-      metadata: { name: API_SERVICE },
-      spec: {
-        ...{ group: 'custom.metrics.k8s.io', version: 'v1beta1', groupPriorityMinimum: 100, versionPriority: 100 },
-        // As its own chart does where nobody gives it certificates.
-        insecureSkipTLSVerify: true,
-        service: { ...service, port },
-      },
-    },
-  ]);
+  // As its own chart does where nobody gives it certificates.
+  const trust = { insecureSkipTLSVerify: true };
+  await apply(plane.kubectl, metricsApiRegistration(port, { name: 'prometheus-adapter', version: VERSION, trust }));
   const stop = async () => {
     await adapter.kill();
     await rm(folder, { recursive: true, force: true });
