@@ -73,7 +73,12 @@ RUN --mount=type=secret,id=npmrc,target=/root/.npmrc npm ci --omit=dev --workspa
 COPY --from=javascript /out/protocol protocol
 COPY --from=javascript /out/runtime runtime
 COPY --from=javascript /out/operator operator
-RUN node operator/main.js --help >/dev/null && node operator/nodetuning/main.js --help >/dev/null
+COPY charts/pushcluster/dashboards charts/pushcluster/dashboards
+COPY charts/pushcluster/rules charts/pushcluster/rules
+# All that it needs is there, or this fails.
+RUN node operator/main.js --help >/dev/null && node operator/nodetuning/main.js --help >/dev/null \
+ && node -e "import('/app/operator/pushcluster/desired/dashboards.js').then((m) => m.dashboardTexts())" \
+ && node -e "import('/app/operator/pushcluster/desired/alerts.js').then((m) => m.alertsText())"
 
 # Debian's packages, taken out and not installed: nothing of the image's processor runs. What scanners look for is beside them.
 FROM --platform=$BUILDPLATFORM ${NODE_IMAGE} AS ethtool
@@ -109,6 +114,9 @@ LABEL org.opencontainers.image.title="PushCluster operator" \
       org.opencontainers.image.description="Makes the Kubernetes objects of PushClusters and keeps them so"
 COPY --from=operator-modules /app/node_modules node_modules
 COPY --from=javascript /out/operator operator
+# For the alerts and dashboards of a single PushCluster.
+COPY charts/pushcluster/dashboards charts/pushcluster/dashboards
+COPY charts/pushcluster/rules charts/pushcluster/rules
 EXPOSE 9090
 # V8 left alone holds four times what it needs while many PushClusters are reconciled.
 ENTRYPOINT ["node", "--max-semi-space-size=4", "--heap-growing-percent=50", "operator/main.js"]

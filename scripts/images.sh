@@ -161,7 +161,7 @@ for name in "$@"; do
       make=(build_program "$name" "$reference" "$program") ;;
     operator | node-tuning | gateway | logic)
       reference=docker.io/pushcluster/$name:$tag
-      hash=$({ echo "$base_hash $reference"; declare -f build_product; cat Dockerfile .dockerignore; content package.json package-lock.json scripts/strip.ts protocol runtime gateway logic operator client */package.json \
+      hash=$({ echo "$base_hash $reference"; declare -f build_product; cat Dockerfile .dockerignore; content package.json package-lock.json scripts/strip.ts protocol runtime gateway logic operator client charts/pushcluster/{dashboards,rules} */package.json \
         -not -path '*/node_modules/*' -not -path '*/dist/*' -not -name '*.test.ts' -not -name '*.tmp.ts'; } | hash_of)
       make=(build_product "$name" "$reference") ;;
     *) die "there is no image \"$name\"" ;;

@@ -52,6 +52,21 @@ const placement = Placement.prefault({}).describe('Where pods run.');
 
 const annotations = extended(z.record(z.string(), z.string()), { maxProperties: 64 });
 
+/** Labels or annotations for an object that the operator makes. @param name what messages call the field */
+function marks<T extends z.ZodString>(name: string, value: T) {
+  return ruled(
+    extended(z.record(z.string(), value), { maxProperties: 16 }),
+    {
+      rule: `self.all(k, !(${RESERVED}))`,
+      message: `${name} must leave app.kubernetes.io/, pushcluster.dev/ and pod-template-hash to the operator`,
+    },
+    {
+      rule: `self.all(k, ${QUALIFIED_NAME})`,
+      message: `${name} must have names of up to 63 letters, digits, "-", "_" and "."`,
+    },
+  ).default({});
+}
+
 const batching = (field: string) => ({
   maxDelay: duration(`${field}.maxDelay`, { min: '0s', max: '10s' }).describe(
     'Longest wait of an item for its frame. `0s`: a frame at once for every push.',
@@ -556,6 +571,58 @@ const Nats = ruled(
   },
 );
 
+const Monitoring = z.object({
+  serviceMonitor: z
+    .boolean()
+    .default(true)
+    .describe('Makes a ServiceMonitor, where the cluster knows that kind (Prometheus operator).'),
+  rules: z
+    .object({
+      enabled: z
+        .boolean()
+        .default(false)
+        .describe(
+          "Makes a PrometheusRule with this cluster's alerts. Only where the chart's `monitoring.rules` is off: both would fire.",
+        ),
+      labels: marks('monitoring.rules.labels', labelValue).describe('Labels that Prometheus chooses its rules by.'),
+      lineRate: fraction('monitoring.rules.lineRate', { min: 0.1, max: 1_000 })
+        .default(10)
+        .describe("Of the nodes' cards, Gbit/s."),
+      // Prometheus takes what is in braces for a template.
+      runbook: ruled(
+        z
+          .string()
+          .max(2_048)
+          .regex(/^[^\s{}"\\]+$/),
+        {
+          rule: "isURL(self) && url(self).getScheme() in ['http', 'https']",
+          message: 'monitoring.rules.runbook must be a URL such as https://runbooks.example.com/pushcluster',
+        },
+      )
+        .exactOptional()
+        .describe('URL of the runbook, where alerts are to name one in place of `docs/runbook.md`.'),
+    })
+    .prefault({})
+    .describe('Alerts for Prometheus.'),
+  dashboards: z
+    .object({
+      enabled: z
+        .boolean()
+        .default(false)
+        .describe(
+          "Makes a ConfigMap for each of the dashboards, with this cluster chosen. Only where the chart's `monitoring.dashboards` is off.",
+        ),
+      labels: marks('monitoring.dashboards.labels', labelValue).describe(
+        'Labels that Grafana finds dashboards by, beside `grafana_dashboard: "1"`, whose value they may change.',
+      ),
+      annotations: marks('monitoring.dashboards.annotations', z.string()).describe(
+        'Annotations such as `grafana_folder: Live`.',
+      ),
+    })
+    .prefault({})
+    .describe('Dashboards for Grafana.'),
+});
+
 export const Spec = ruled(
   z.object({
     image: Image.prefault({}).describe('Images of the pods.'),
@@ -569,15 +636,9 @@ export const Spec = ruled(
       .describe('Settings of rooms by name; the first that matches counts.'),
     auth: Auth.prefault({}).describe('Who may connect.'),
     nats: Nats.prefault({}).describe('What is between logic and gateways.'),
-    monitoring: z
-      .object({
-        serviceMonitor: z
-          .boolean()
-          .default(true)
-          .describe('Makes a ServiceMonitor, where the cluster knows that kind (Prometheus operator).'),
-      })
-      .prefault({})
-      .describe('How Prometheus finds the pods.'),
+    monitoring: Monitoring.prefault({}).describe(
+      'How Prometheus finds the pods; alerts and dashboards of this cluster alone.',
+    ),
   }),
   {
     rule: `!has(self.rooms) || !has(self.gateway) || !has(self.gateway.slowConsumer) || self.rooms.all(room, !has(room.batching) || !has(room.batching.maxBytes) || ${twice('room.batching.maxBytes')}.compareTo(${bytesIn('self.gateway.slowConsumer.maxBuffer')}) <= 0)`,

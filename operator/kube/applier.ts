@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import type { Client } from './client.ts';
+import { digest, withDigest } from './digest.ts';
 import { KubeError } from './errors.ts';
 import { type KubeObject, keyOf, type Ref, titleOf } from './objects.ts';
 
@@ -76,24 +76,9 @@ function refuseForeign(found: KubeObject, desired: Desired): void {
 /** Everything but what changes without anybody wanting something else. */
 function lasting(object: KubeObject): object {
   const { resourceVersion: _v, generation: _g, managedFields: _m, ...metadata } = object.metadata;
-  return { ...object, metadata, status: undefined };
+  return { ...withDigest(object), metadata, status: undefined };
 }
 
 function idOf(ref: Ref): string {
   return `${ref.apiVersion}/${ref.kind}/${keyOf(ref)}`;
-}
-
-function digest(value: unknown): string {
-  return createHash('sha256')
-    .update(JSON.stringify(sorted(value)))
-    .digest('base64');
-}
-
-/** Keys in one order: the API server has its own. */
-function sorted(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(sorted);
-  if (typeof value !== 'object' || value === null || value instanceof Date) return value;
-  const entries = Object.entries(value).filter(([, each]) => each !== undefined);
-  entries.sort(([a], [b]) => (a < b ? -1 : 1));
-  return Object.fromEntries(entries.map(([key, each]) => [key, sorted(each)]));
 }

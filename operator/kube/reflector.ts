@@ -40,6 +40,8 @@ export type ReflectorOptions = {
   page?: number;
   /** Keep who owns which field: half of an object's size. */
   managedFields?: boolean;
+  /** What to keep of an object, without its managed fields unless these are kept; all where absent. */
+  kept?: (object: KubeObject) => KubeObject;
 };
 
 /** What bookmarks have, and nothing more. */
@@ -254,8 +256,9 @@ export class Reflector {
   }
 
   #trimmed(object: KubeObject): KubeObject {
-    if (this.#options.managedFields) return object;
+    const { managedFields, kept = (each) => each } = this.#options;
+    if (managedFields) return kept(object);
     const { managedFields: _, ...metadata } = object.metadata;
-    return { ...object, metadata };
+    return kept({ ...object, metadata });
   }
 }

@@ -54,6 +54,11 @@ const credential = (role: 'gateway' | 'logic', field: string, change: object): C
     after: { nats: { ...url, credentials: { [role]: { ...given, ...change } } } },
   };
 };
+const watched = (by: 'rules' | 'dashboards', field: string, change: object): Change => ({
+  field: `monitoring.${by}.${field}`,
+  before: { monitoring: { [by]: { enabled: true } } },
+  after: { monitoring: { [by]: { enabled: true, ...change } } },
+});
 
 /** One change for every field of the spec. */
 export const CHANGES: readonly Change[] = [
@@ -200,6 +205,13 @@ export const CHANGES: readonly Change[] = [
     after: { nats: { ...url, caSecretRef: { name: 'ca', key: 'other' } } },
   },
   { field: 'monitoring.serviceMonitor', after: { monitoring: { serviceMonitor: false } } },
+  { field: 'monitoring.rules.enabled', after: { monitoring: { rules: { enabled: true } } } },
+  watched('rules', 'labels', { labels: { release: 'prometheus' } }),
+  watched('rules', 'lineRate', { lineRate: 25 }),
+  watched('rules', 'runbook', { runbook: 'https://runbooks.example.com' }),
+  { field: 'monitoring.dashboards.enabled', after: { monitoring: { dashboards: { enabled: true } } } },
+  watched('dashboards', 'labels', { labels: { team: 'live' } }),
+  watched('dashboards', 'annotations', { annotations: { grafana_folder: 'Live' } }),
 ];
 
 /** Fields that the API server lets nobody change. */
@@ -217,6 +229,8 @@ const MEANING: Record<Effect, string> = {
   service: 'Service changed in place',
   autoscaler: 'autoscaler changed in place',
   monitor: 'ServiceMonitor comes or goes',
+  alerts: 'PrometheusRule comes, goes or is changed in place',
+  dashboards: 'ConfigMaps of dashboards come, go or are changed in place',
 };
 
 /** What `change` does, told from the objects that the cluster is to have before and after. */

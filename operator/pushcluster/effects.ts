@@ -13,7 +13,9 @@ export type Effect =
   | 'natsMove'
   | 'service'
   | 'autoscaler'
-  | 'monitor';
+  | 'monitor'
+  | 'alerts'
+  | 'dashboards';
 
 /** The objects that `desired` makes, as far as effects are told from them. */
 type Objects = readonly DesiredObject[];
@@ -51,6 +53,8 @@ export function effects(before: Objects, after: Objects): Effect[] {
   )
     found.push('autoscaler');
   if (changed('ServiceMonitor', 'metrics')) found.push('monitor');
+  if (changed('PrometheusRule', 'alerts')) found.push('alerts');
+  if (changed('ConfigMap', 'dashboards')) found.push('dashboards');
   return found;
 }
 

@@ -3,6 +3,7 @@ import { KIND, PushCluster } from '../api/pushCluster.ts';
 import type { Client } from '../kube/client.ts';
 import { pause, systemClock } from '../kube/clock.ts';
 import { itself, ownersOfKind } from '../kube/controller.ts';
+import { withDigest } from '../kube/digest.ts';
 import type { KubeError } from '../kube/errors.ts';
 import { KINDS, type Kind, type KubeObject, keyOf, kindOf, type Ref } from '../kube/objects.ts';
 import { Reflected } from '../kube/reflected.ts';
@@ -65,7 +66,7 @@ export type ViewOptions = {
 };
 
 /** Kinds of others, which may come and go while the operator runs: those of Prometheus' operator and of KEDA. */
-export const OPTIONAL_KINDS: readonly Kind[] = [KINDS.serviceMonitors, KINDS.scaledObjects];
+export const OPTIONAL_KINDS: readonly Kind[] = [KINDS.serviceMonitors, KINDS.prometheusRules, KINDS.scaledObjects];
 
 const LOOK_MS = 60_000;
 
@@ -97,6 +98,7 @@ export class View {
         kind,
         // Tells whose the number of logic pods is.
         managedFields: kind === KINDS.deployments,
+        kept: withDigest,
         onChange,
         ...(onTrouble ? { onTrouble } : {}),
         ...more,
@@ -201,7 +203,7 @@ export class View {
     for (const reflector of this.#clusters.reflectors) yield* reflector.objects();
   }
 
-  /** An object made for a PushCluster, as it is. */
+  /** An object made for a PushCluster, as it is; in place of some contents their digest. */
   made(ref: Ref): KubeObject | undefined {
     const found = this.#made.get(ref.kind)?.get(keyOf(ref));
     return found && this.#newest(found);
@@ -212,7 +214,7 @@ export class View {
     const { uid } = object.metadata;
     if (uid === undefined) return;
     this.#written.delete(uid);
-    this.#written.set(uid, object);
+    this.#written.set(uid, withDigest(object));
     for (const oldest of this.#written.keys()) {
       if (this.#written.size <= MAX_WRITTEN) return;
       this.#written.delete(oldest);

@@ -1,7 +1,9 @@
 import type { PushCluster } from '../../api/pushCluster.ts';
+import { alerts } from './alerts.ts';
 import { autoscalers } from './autoscalers.ts';
 import { managedNats } from './bus.ts';
 import type { Context, DesiredObject } from './context.ts';
+import { dashboards } from './dashboards.ts';
 import { disruptionBudgets } from './disruptionBudgets.ts';
 import { gatewayDeployment } from './gateway.ts';
 import { logicDeployment } from './logic.ts';
@@ -26,6 +28,7 @@ export const MADE_KINDS = [
   { apiVersion: 'autoscaling/v2', kind: 'HorizontalPodAutoscaler', plural: 'horizontalpodautoscalers' },
   { apiVersion: 'keda.sh/v1alpha1', kind: 'ScaledObject', plural: 'scaledobjects' },
   { apiVersion: 'monitoring.coreos.com/v1', kind: 'ServiceMonitor', plural: 'servicemonitors' },
+  { apiVersion: 'monitoring.coreos.com/v1', kind: 'PrometheusRule', plural: 'prometheusrules' },
 ] as const;
 
 /**
@@ -47,5 +50,8 @@ export function desired(cluster: PushCluster, context: Context): DesiredObject[]
     logicDeployment(cluster, context),
     ...autoscalers(cluster),
     ...(context.serviceMonitors && cluster.spec.monitoring.serviceMonitor ? [serviceMonitor(cluster)] : []),
+    ...dashboards(cluster),
+    // Also where that kind isn't there: who asked for alerts is told that there are none.
+    ...alerts(cluster),
   ];
 }

@@ -1,5 +1,5 @@
 import type { PushCluster } from '../../api/pushCluster.ts';
-import { labels, type Role } from './names.ts';
+import { type Component, labels } from './names.ts';
 
 export type Metadata = {
   name: string;
@@ -22,7 +22,7 @@ type OwnerReference = {
 export function metadataOf(
   cluster: PushCluster,
   name: string,
-  role: Role | 'metrics' | undefined,
+  role: Component | undefined,
   annotations: Record<string, string> = {},
 ): Metadata {
   return {

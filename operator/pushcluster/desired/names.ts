@@ -3,6 +3,9 @@ import { GROUP, type PushCluster } from '../../api/pushCluster.ts';
 /** What a pod is. */
 export type Role = 'gateway' | 'logic' | 'nats';
 
+/** What an object is made for: a role, or whoever watches the cluster. */
+export type Component = Role | 'metrics' | 'alerts' | 'dashboards';
+
 /** Who manages what it makes. */
 const MANAGED_BY = 'pushcluster-operator';
 
@@ -48,6 +51,9 @@ export function names({ metadata: { name } }: Pick<PushCluster, 'metadata'>) {
     settings: `${name}-settings`,
     apiKey: `${name}-api-key`,
     metrics: `${name}-metrics`,
+    alerts: `${name}-alerts`,
+    /** Each has its own name after it. */
+    dashboard: `${name}-dashboard`,
   } as const;
 }
 
@@ -62,10 +68,7 @@ export function scrapedLabels(cluster: Pick<PushCluster, 'metadata'>): Record<st
 }
 
 /** Labels of what is made for a role; of what is made for the whole cluster, where there is none. */
-export function labels(
-  cluster: Pick<PushCluster, 'metadata'>,
-  role: Role | 'metrics' | undefined,
-): Record<string, string> {
+export function labels(cluster: Pick<PushCluster, 'metadata'>, role: Component | undefined): Record<string, string> {
   return {
     [CLUSTER_LABEL]: cluster.metadata.name,
     'app.kubernetes.io/name': role === 'nats' ? 'nats' : 'pushcluster',

@@ -1,0 +1,95 @@
+import { readFileSync } from 'node:fs';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import type { PushCluster } from '../../api/pushCluster.ts';
+import type { DesiredObject } from './context.ts';
+import { metadataOf } from './metadata.ts';
+import { names } from './names.ts';
+
+/** The chart's own: the image has them in the same place. */
+const FILE = new URL('../../../charts/pushcluster/rules/pushcluster.yaml', import.meta.url);
+/** Where the file has the line rate, and where the runbook. */
+const [LINE_RATE, RUNBOOK] = ['* 1.25e+09', 'docs/runbook.md#'];
+const BYTES_PER_GBIT = 1.25e8;
+/** Stand in the text that is kept for what each cluster has of its own. */
+const [NAMESPACE, NAME] = ['@NAMESPACE@', '@NAME@'];
+
+const Rules = z.strictObject({
+  groups: z.array(
+    z.strictObject({
+      name: z.string(),
+      rules: z.array(
+        z.strictObject({
+          alert: z.string(),
+          expr: z.string(),
+          for: z.string().exactOptional(),
+          labels: z.record(z.string(), z.string()),
+          annotations: z.record(z.string(), z.string()),
+        }),
+      ),
+    }),
+  ),
+});
+
+/** A PrometheusRule of the Prometheus operator, as far as it is used here. */
+export type PrometheusRule = DesiredObject & { spec: z.infer<typeof Rules> };
+
+/** A metric, and what chooses among its series. Of what stands in `by (...)` none begins so. */
+const SELECTOR = /\b(up|pushcluster_(?:gateway|logic|bus|operator)_\w+)\b(?:\{([^}]*)\})?/g;
+/** What the operator has of each cluster; its other metrics are about itself. */
+const OF_CLUSTER = 'pushcluster_operator_cluster_';
+
+let text: string | undefined;
+
+/** The chart's alerts of this cluster alone. Those about the operator itself stay the chart's. */
+export function alerts(cluster: PushCluster): PrometheusRule[] {
+  const { enabled, labels, lineRate, runbook } = cluster.spec.monitoring.rules;
+  if (!enabled) return [];
+  const { namespace, name } = cluster.metadata;
+  const own = alertsText()
+    .replaceAll(NAMESPACE, namespace)
+    .replaceAll(NAME, name)
+    .replaceAll(LINE_RATE, `* ${lineRate * BYTES_PER_GBIT}`)
+    .replaceAll(RUNBOOK, () => (runbook === undefined ? RUNBOOK : `${runbook}#`));
+  const metadata = metadataOf(cluster, names(cluster).alerts, 'alerts');
+  return [
+    {
+      apiVersion: 'monitoring.coreos.com/v1',
+      kind: 'PrometheusRule',
+      metadata: { ...metadata, labels: { ...labels, ...metadata.labels } },
+      spec: Rules.parse(JSON.parse(own)),
+    },
+  ];
+}
+
+/** With places for what a cluster has of its own. One text for all, and not a tree for each: an operator may have hundreds. */
+export function alertsText(): string {
+  text ??= narrowedText();
+  return text;
+}
+
+function narrowedText(): string {
+  const { groups } = Rules.parse(parse(readFileSync(FILE, 'utf8')));
+  return JSON.stringify({
+    groups: groups.map(({ name, rules }) => ({
+      name: `${name}.${NAMESPACE}.${NAME}`,
+      rules: rules.filter(({ expr }) => !isOfOperator(expr)).map((rule) => ({ ...rule, expr: narrowed(rule.expr) })),
+    })),
+  });
+}
+
+function isOfOperator(expr: string): boolean {
+  return [...expr.matchAll(SELECTOR)].some(
+    ([, metric = '']) => metric.startsWith('pushcluster_operator_') && !metric.startsWith(OF_CLUSTER),
+  );
+}
+
+/** The same question about one cluster. */
+function narrowed(expr: string): string {
+  return expr.replace(SELECTOR, (_, metric: string, matchers = '') => {
+    const cluster = metric.startsWith(OF_CLUSTER)
+      ? `cluster_namespace="${NAMESPACE}",cluster_name="${NAME}"`
+      : `namespace="${NAMESPACE}",pushcluster_dev_cluster="${NAME}"`;
+    return `${metric}{${cluster}${matchers === '' ? '' : `,${matchers}`}}`;
+  });
+}
