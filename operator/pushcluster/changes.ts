@@ -272,6 +272,7 @@ function objects(spec: SpecInput) {
   const context: Context = {
     images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
     gatewayReplicas: cluster.spec.gateway.replicas,
+    releasesOld: false,
     logicReplicas: cluster.spec.logic.autoscaling ? undefined : logicReplicas(cluster, undefined),
     serviceMonitors: true,
     secrets: new Map(),

@@ -104,6 +104,7 @@ function gatewayPod(pod: KubeObject, hash: string | undefined, readings: Reading
     name,
     isCurrent: labels[HASH_LABEL] === hash,
     isReady: isReady(pod),
+    readySince: readySince(pod),
     state: stateOf(pod),
     isServing: labels[SERVING_LABEL] === 'true',
     // What is no time counts as one that has not begun: nothing is removed by it.

@@ -100,6 +100,7 @@ export class Reconciler {
       const objects = desired(cluster, {
         images,
         gatewayReplicas: planned.replicas,
+        releasesOld: planned.releasesOld ?? false,
         logicReplicas: logicReplicas(cluster, view.workload(cluster, 'logic')),
         serviceMonitors: view.serviceMonitors,
         secrets: await view.secrets(cluster),

@@ -20,6 +20,7 @@ function pod(name: string, connections: number | undefined, more: Partial<Gatewa
     name,
     isCurrent: true,
     isReady: true,
+    readySince: more.isReady === false ? undefined : NOW - 60_000,
     state: 'running',
     isServing: true,
     drainSince: undefined,
@@ -236,13 +237,27 @@ describe('the number of gateways', () => {
 });
 
 describe('a rollout', () => {
-  it('leaves old gateways in the Service until half of the new ones are ready', () => {
-    const pods = [pod('a', 9, old), pod('b', 9, old), pod('c', 9, old), pod('d', 0), pod('e', 0, unready)];
+  it('takes old gateways out of the Service when a new one is ready, and lets them end only then', () => {
+    const pods = [pod('a', 9, old), pod('b', 9, old), pod('c', 9, old), pod('d', 0, unready)];
     const found = decide(pods, 3, { replicas: 3 });
     assert.equal(found.phase, 'rollout');
     assert.equal(told(pods, found), '');
-    const later = [...pods.slice(0, 4), pod('e', 0)];
-    assert.equal(told(later, decide(later, 3, { replicas: 3 })), '-a -b -c');
+    assert.equal(found.releasesOld, false);
+    const later = [...pods.slice(0, 3), pod('d', 0)];
+    const next = decide(later, 3, { replicas: 3 });
+    assert.equal(told(later, next), '-a -b -c');
+    assert.equal(next.releasesOld, false, 'they are yet to go');
+    const out = { ...old, isServing: false };
+    const last = [pod('a', 9, out), pod('b', 9, out), pod('c', 9, out), pod('d', 0)];
+    assert.equal(told(last, decide(last, 3, { replicas: 3 })), '');
+    assert.equal(decide(last, 3, { replicas: 3 }).releasesOld, true);
+    const made = [...last, pod('e', undefined, { ...pending, ...old })];
+    assert.equal(
+      told(made, decide(made, 3, { replicas: 3 })),
+      '-e',
+      'one of the former version that was made meanwhile',
+    );
+    assert.equal(decide(made, 3, { replicas: 3 }).releasesOld, true);
   });
 
   it('lets all serve again where it is taken back', () => {
@@ -412,7 +427,8 @@ describe('gateways, stepped', () => {
         each.age++;
         each.isCurrent = each.template === this.template;
         if (each.age === 1) each.state = 'running';
-        if (each.age >= 3) Object.assign(each, { isReady: true, isAsked: true });
+        if (each.age >= 3)
+          Object.assign(each, { isReady: true, isAsked: true, readySince: each.readySince ?? this.#now });
         const was = each.counted?.connections ?? 0;
         const isPushed = each.drainSince !== undefined && this.#now - each.drainSince > (this.#isSlow ? 90_000 : 2_000);
         const come = each.isReady && each.isServing ? 3 : 0;

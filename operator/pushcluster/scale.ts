@@ -1,3 +1,5 @@
+import { newcomers } from './rollout.ts';
+
 /** A gateway pod that was not told to end. */
 export type GatewayPod = {
   uid: string;
@@ -5,6 +7,8 @@ export type GatewayPod = {
   /** Of the template that the Deployment has now. */
   isCurrent: boolean;
   isReady: boolean;
+  /** Milliseconds since 1970, to the second; undefined where it isn't. */
+  readySince: number | undefined;
   /** Pending: no container of it has begun yet. Stopped: none runs. Neither holds a connection. */
   state: 'pending' | 'running' | 'stopped';
   /** The Service may choose it. */
@@ -68,6 +72,8 @@ export type Plan = {
   waits: string | undefined;
   /** Something is to be chosen by connections: ask all pods, and plan again. */
   asks?: boolean;
+  /** Old gateways of a rollout may be told to end at once for each new one that is ready: nobody new comes to them. */
+  releasesOld?: boolean;
   /** Milliseconds after which it is to be planned again, whatever happens. */
   againIn?: number;
   phase: 'steady' | 'rollout' | 'draining' | 'rebalancing';
@@ -97,7 +103,7 @@ export function plan(fleet: Fleet, wanted: Wanted, now: number): Plan {
   const phase = draining.length > 0 ? 'draining' : 'steady';
   const upTo = Math.max(asked, wanted.replicas);
   if (!isSettled) return { ...still(upTo, phase), steps: added(asked, upTo) };
-  if (pods.some(({ isCurrent }) => !isCurrent)) return rollout(pods, draining, asked, wanted);
+  if (pods.some(({ isCurrent }) => !isCurrent)) return rollout(pods, draining, asked, wanted, now);
   // The ReplicaSet has yet to remove those that it was told to.
   if (pods.length > asked)
     return { ...still(upTo, phase), changes: named(pods, pods.length - upTo), steps: added(asked, upTo) };
@@ -113,37 +119,40 @@ export function plan(fleet: Fleet, wanted: Wanted, now: number): Plan {
  * new one stand in its place.
  */
 function named(pods: readonly GatewayPod[], surplus: number): Map<string, PodState> {
-  const before = (pod: GatewayPod) =>
-    pod.deletionCost === COST.empty
-      ? 0
-      : pod.state !== 'running'
-        ? 1
-        : pod.drainSince !== undefined
-          ? 2
-          : rank(pod) + 2;
+  const before = (pod: GatewayPod): number => {
+    if (pod.deletionCost === COST.empty) return 0;
+    if (pod.state !== 'running') return 1;
+    if (pod.drainSince !== undefined) return 2;
+    return pod.isReady ? 4 : 3;
+  };
   const chosen = byConnections(pods)
     .sort((a, b) => before(a) - before(b))
     .slice(0, Math.max(0, surplus));
   return changes(pods, (pod) => (chosen.includes(pod) ? { ...pod, deletionCost: COST.empty } : pod));
 }
 
-/** Old pods stop being chosen once new ones can take what comes: whoever connects now is not to be moved soon. */
+/**
+ * Old pods stop being chosen once new ones can take what comes, and are told to end only then: whoever is moved, and
+ * whoever connects, is not to be moved again.
+ */
 function rollout(
   pods: readonly GatewayPod[],
   draining: readonly GatewayPod[],
   asked: number,
   { replicas }: Wanted,
+  now: number,
 ): Plan {
   const back = undrained(draining, replicas - (asked - draining.length));
-  const readyCurrent = pods.filter(({ isCurrent, isReady, isServing }) => isCurrent && isReady && isServing).length;
-  const isHalf = readyCurrent >= Math.ceil(replicas / 2);
+  const { toNew, againIn } = newcomers(pods, replicas, now);
   const upTo = Math.max(asked, replicas);
   const state = (pod: GatewayPod): PodState => {
     const state = back.includes(pod) ? serving(pod) : pod;
-    return { ...state, isServing: state.drainSince === undefined && (pod.isCurrent || !isHalf) };
+    return { ...state, isServing: state.drainSince === undefined && (pod.isCurrent || !toNew) };
   };
   const steps = [...(back.length > 0 ? [{ type: 'undo', pods: back } as const] : []), ...added(asked, upTo)];
-  return { replicas: upTo, changes: changes(pods, state), steps, waits: undefined, phase: 'rollout' };
+  const releasesOld = toNew && pods.every(({ isCurrent, isReady, isServing }) => isCurrent || !isReady || !isServing);
+  const planned = { replicas: upTo, changes: changes(pods, state), steps, waits: undefined, releasesOld } as const;
+  return { ...planned, phase: 'rollout', ...(againIn === undefined ? {} : { againIn }) };
 }
 
 /** Those that have most connections left come back first: the emptiest have nearly done what they were told. */

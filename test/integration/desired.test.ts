@@ -37,6 +37,7 @@ function objectsOf(spec: object): DesiredObject[] {
   return desired(clusterOf(spec), {
     images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
     gatewayReplicas: 2,
+    releasesOld: false,
     logicReplicas: 2,
     serviceMonitors: false,
     secrets: new Map(),

@@ -76,6 +76,7 @@ function madeOf(cluster: PushCluster) {
   return desired(cluster, {
     images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
     gatewayReplicas: cluster.spec.gateway.replicas,
+    releasesOld: false,
     logicReplicas: cluster.spec.logic.replicas,
     serviceMonitors: false,
     secrets: new Map(),

@@ -199,6 +199,7 @@ describe('the operator and a real API server', () => {
       const objects = desired(cluster, {
         images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
         gatewayReplicas: 2,
+    releasesOld: false,
         logicReplicas: 2,
         serviceMonitors: false,
         secrets: new Map(),

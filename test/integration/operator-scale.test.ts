@@ -315,35 +315,46 @@ describe('gateways of a PushCluster on a real control plane', () => {
     assert.deepEqual(draining('unready'), [names('unready')[2]]);
   });
 
-  it('of the old version leave the Service when half of the new ones are ready, and serve again where that is undone', async () => {
-    await cluster('rolled', [50, 40, 30, 20]);
+  it('of the old version end only when they are out of the Service, while no operator runs too, and serve again where that is undone', async () => {
+    await cluster('rolled', [50, 45, 40, 35, 30, 25, 20, 15]);
     const old = names('rolled');
+    const left = () => old.filter((name) => names('rolled').includes(name));
+    const fresh = () => names('rolled').filter((name) => !old.includes(name));
     pods.startsReady = false;
     const image = (tag: string) =>
       plane.kubectl([
         ...['patch', 'pushcluster/live', '-n', 'rolled', '--type=merge'],
         ...['-p', JSON.stringify({ spec: { image: { gateway: `gateway:${tag}` } } })],
       ]);
-    const fresh = () => names('rolled').filter((name) => !old.includes(name));
+    const deployment = (path: string) =>
+      plane.kubectl(['get', 'deployment/live-gateway', '-n', 'rolled', `-o=jsonpath={${path}}`]);
     try {
       await image('2');
-      await until('the first new one is there', () => fresh().length === 1);
-      await pods.setReady('rolled', fresh()[0] ?? '', true);
-      // One old one goes for it, and the next new one comes.
-      await until('the second new one is there', () => fresh().length === 2);
-      assert.deepEqual(serving('rolled').filter((name) => old.includes(name)).length, 3);
-      assert.equal((await condition('rolled', 'Progressing'))?.reason, 'RollingOut');
-      assert.equal(await operator.end(), 0, operator.output);
-      await pods.setReady('rolled', fresh()[1] ?? '', true);
-      await until('the third new one is there', () => fresh().length === 3);
-      await operator.start();
-      await until('old ones are out', () => serving('rolled').every((name) => !old.includes(name)), 15_000);
-      assert.deepEqual(draining('rolled'), []);
-      assert.equal(await replicas('rolled'), '4');
-      await image('1.2.3');
-      await until('they serve again', () =>
-        old.filter((name) => names('rolled').includes(name)).every((name) => serving('rolled').includes(name)),
+      await until('two new ones are there', () => fresh().length === 2);
+      await until(
+        'it says so',
+        async () => (await condition('rolled', 'Progressing'))?.reason === 'RollingOut',
+        15_000,
       );
+      assert.equal(await operator.end(), 0, operator.output);
+      const [first, second] = fresh();
+      for (const name of fresh()) await pods.setReady('rolled', name, true);
+      await until('they are seen to be ready', async () => (await deployment('.status.readyReplicas')) === '10');
+      assert.deepEqual(left(), old);
+      assert.deepEqual(serving('rolled').length, 10);
+      await operator.start();
+      await until('old ones go', () => left().length < 8, 15_000);
+      assert.deepEqual(
+        serving('rolled').filter((name) => old.includes(name)),
+        [],
+        'and are out before',
+      );
+      await until('two more new ones come', () => fresh().length === 4);
+      assert.deepEqual(draining('rolled'), []);
+      assert.equal(await replicas('rolled'), '8');
+      await image('1.2.3');
+      await until('they serve again', () => left().every((name) => serving('rolled').includes(name)));
+      await until('the others are out', () => serving('rolled').every((name) => name !== first && name !== second));
     } finally {
       pods.startsReady = true;
     }

@@ -8,6 +8,8 @@ export type Context = {
   images: Images;
   /** Gateways to run: the scale-down drain decides. */
   gatewayReplicas: number;
+  /** Old gateways of a rollout may be told to end as soon as new ones are ready. */
+  releasesOld: boolean;
   /** Logic pods to run; undefined: another manager owns the field. `logicReplicas` decides. */
   logicReplicas: number | undefined;
   /** Whether the API server knows ServiceMonitors. */

@@ -19,6 +19,7 @@ export function contextOf(overrides: Partial<Context> = {}): Context {
   return {
     images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
     gatewayReplicas: 2,
+    releasesOld: false,
     logicReplicas: 2,
     serviceMonitors: false,
     secrets: new Map(),

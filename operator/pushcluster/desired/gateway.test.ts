@@ -23,6 +23,11 @@ describe('the gateway Deployment', () => {
     assert.deepEqual(deployment().strategy?.rollingUpdate, { maxSurge: '25%', maxUnavailable: 0 });
   });
 
+  it('lets old gateways go 40 s after new ones are ready, or at once where they are out of the Service', () => {
+    assert.equal(deployment().minReadySeconds, 40);
+    assert.equal(deployment({}, { releasesOld: true }).minReadySeconds, 0);
+  });
+
   it('selects by labels that nobody else sets, and not by the one that a drain takes away', () => {
     const { selector, template } = deployment({ podTemplate: { labels: { team: 'live' } } });
     assert.deepEqual(selector.matchLabels, {

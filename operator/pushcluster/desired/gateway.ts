@@ -17,6 +17,13 @@ import { leavesWithin, staticHash } from './settings.ts';
 
 /** Seconds that a gateway has beyond its drain: to say its last word and to end. */
 const GRACE_MARGIN = 10;
+/** How many gateways a rollout has beyond those wanted, percent of these. Rounded up. */
+export const SURGE_PERCENT = 25;
+/**
+ * Seconds that a new gateway is ready before an old one is told to end for it, unless the operator says that it may be
+ * earlier: it takes the old ones out of the Service before. More than it waits for others that come (10) and another operator takes over (20).
+ */
+export const HOLD_SECONDS = 40;
 
 /**
  * The Deployment of the gateways.
@@ -32,7 +39,8 @@ export function gatewayDeployment(cluster: PushCluster, context: Context): V1Dep
       replicas: context.gatewayReplicas,
       selector: { matchLabels: selectorLabels(cluster, 'gateway') },
       // Never less capacity than before: an old gateway goes once a new one is ready.
-      strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: '25%', maxUnavailable: 0 } },
+      strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: `${SURGE_PERCENT}%`, maxUnavailable: 0 } },
+      minReadySeconds: context.releasesOld ? 0 : HOLD_SECONDS,
       revisionHistoryLimit: 3,
       template: podTemplate(cluster, {
         role: 'gateway',
