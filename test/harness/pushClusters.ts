@@ -323,4 +323,26 @@ const nats = fc.oneof(
     { requiredKeys: ['url', 'prefix'] },
   ),
 );
-const monitoring = fc.record({ serviceMonitor: fc.boolean() });
+const monitoring = fc.record(
+  {
+    serviceMonitor: fc.boolean(),
+    rules: fc.record(
+      {
+        enabled: fc.boolean(),
+        labels: fc.constantFrom({}, { release: 'prometheus' }),
+        lineRate: fc.constantFrom(0.1, 2.5, 100),
+        runbook: fc.constantFrom('https://runbooks.example.com/a?b=c#', 'http://runbooks'),
+      },
+      { requiredKeys: [] },
+    ),
+    dashboards: fc.record(
+      {
+        enabled: fc.boolean(),
+        labels: fc.constantFrom({}, { grafana_dashboard: 'live' }),
+        annotations: fc.constantFrom({}, { grafana_folder: 'Live' }),
+      },
+      { requiredKeys: [] },
+    ),
+  },
+  { requiredKeys: [] },
+);

@@ -57,6 +57,8 @@ const protection = (protection: object) => ({ gateway: { protection } });
 const batching = (batching: object) => ({ gateway: { batching } });
 const labels = (labels: object) => ({ gateway: { podTemplate: { labels } } });
 const annotations = (annotations: object) => ({ gateway: { podTemplate: { annotations } } });
+const alerts = (rules: object) => ({ monitoring: { rules } });
+const dashboards = (dashboards: object) => ({ monitoring: { dashboards } });
 const nats = (nats: object) => ({ nats });
 const url = { url: 'nats://n:4222', prefix: 'p' };
 const secretRef = { name: 's' };
@@ -130,6 +132,35 @@ const SPECS: readonly [what: string, spec: object, says: RegExp][] = [
     /gateway\.podTemplate\.annotations must leave/,
   ],
   ['an annotation that is none', annotations({ '/': '' }), /gateway\.podTemplate\.annotations must have names/],
+  [
+    'rules that are chosen as the operator chooses',
+    alerts({ labels: { 'pushcluster.dev/cluster': 'other' } }),
+    /monitoring\.rules\.labels must leave/,
+  ],
+  ['rules with a label that is none', alerts({ labels: { 'a b': 'c' } }), /monitoring\.rules\.labels must have names/],
+  ['a card without a rate', alerts({ lineRate: 0 }), /monitoring\.rules\.lineRate must be from 0\.1 to 1000/],
+  ['a runbook at no URL', alerts({ runbook: 'runbook.md' }), /monitoring\.rules\.runbook must be a URL/],
+  ['a runbook that is a template', alerts({ runbook: 'https://a/{{query}}' }), /monitoring\.rules\.runbook/],
+  [
+    'dashboards with labels of the operator',
+    dashboards({ labels: { 'app.kubernetes.io/name': 'x' } }),
+    /monitoring\.dashboards\.labels must leave/,
+  ],
+  [
+    'dashboards with a label that is none',
+    dashboards({ labels: { '/': '' } }),
+    /monitoring\.dashboards\.labels must have names/,
+  ],
+  [
+    'dashboards with annotations of the operator',
+    dashboards({ annotations: { 'pushcluster.dev/a': '' } }),
+    /monitoring\.dashboards\.annotations must leave/,
+  ],
+  [
+    'dashboards with an annotation that is none',
+    dashboards({ annotations: { '/': '' } }),
+    /monitoring\.dashboards\.annotations must have names/,
+  ],
   ['a sysctl that is unsafe', gateway({ sysctls: { 'net.core.somaxconn': '9' } }), /gateway\.sysctls may be net\.ipv4/],
   [
     "sysctls of the node's network",

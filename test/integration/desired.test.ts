@@ -9,6 +9,7 @@ import fc from 'fast-check';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
 import { anySpec } from '../harness/pushClusters.ts';
+import { installKinds } from '../harness/releasedKinds.ts';
 
 /** Specs tried, each with all its objects. */
 const RUNS = 25;
@@ -20,6 +21,7 @@ let plane: ControlPlane;
 let uid = '';
 before(async () => {
   plane = await startControlPlane();
+  await installKinds(plane, 'prometheus-operator', 'prometheusrules.monitoring.coreos.com');
   const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
   await apply(plane.kubectl, [crd(), { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace, labels } }]);
   await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=30s']);

@@ -1,9 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { promisify } from 'node:util';
 import { PushCluster } from '@pushcluster/operator/api/pushCluster.ts';
 import { autoscalers } from '@pushcluster/operator/pushcluster/desired/autoscalers.ts';
 import { z } from 'zod';
@@ -11,6 +7,7 @@ import { type ControlPlane, startControlPlane } from '../harness/cluster/control
 import { apply } from '../harness/cluster/kubectl.ts';
 import { OperatorProcess } from '../harness/cluster/operatorProcess.ts';
 import { freePorts } from '../harness/ports.ts';
+import { installKinds } from '../harness/releasedKinds.ts';
 import { until } from '../harness/until.ts';
 
 const NAMESPACE = 'shop';
@@ -19,10 +16,6 @@ const keda = { prometheus: 'http://prometheus.monitoring.svc:9090' };
 /** All that a ScaledObject can be asked for. */
 const everything = { ...autoscaling, targetBytesPerSecond: 50_000_000, targetCPUUtilization: 70, keda };
 const ScaledObject = z.object({ spec: z.looseObject({ scaleTargetRef: z.unknown() }) });
-
-/** KEDA itself is not there: these are its kinds, as it was released. */
-const CRDS = new URL('../../scripts/keda-crds.sh', import.meta.url).pathname;
-const SCALED_OBJECTS = 'keda.sh_scaledobjects.yaml';
 
 describe('a PushCluster that KEDA is to scale', () => {
   let plane: ControlPlane;
@@ -79,9 +72,7 @@ describe('a PushCluster that KEDA is to scale', () => {
   it('has a ScaledObject in place of a HorizontalPodAutoscaler', async () => {
     await operator.end();
     await pushCluster({ autoscaling: everything });
-    const folder = (await promisify(execFile)(CRDS)).stdout.trim();
-    await apply(plane.kubectl, await readFile(join(folder, SCALED_OBJECTS), 'utf8'));
-    await plane.kubectl(['wait', '--for=condition=Established', 'crd/scaledobjects.keda.sh', '--timeout=30s']);
+    await installKinds(plane, 'keda', 'scaledobjects.keda.sh');
     await operator.start();
     await soon('it is there', async () => (await get('scaledobject', '-o=name')) !== '');
     const { spec } = ScaledObject.parse(JSON.parse(await get('scaledobject/live-gateway', '-o=json')));

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Prints the folder of another project's CRDs as it released them: those of its Go module, which is kept where Go keeps modules.
+#   released-crds.sh keda|prometheus-operator
+set -euo pipefail
+
+die() { printf 'pushcluster: %s\n' "$*" >&2; exit 1; }
+
+case "${1:-}" in
+  keda) module=github.com/kedacore/keda/v2@v2.21.0 crds=config/crd/bases ;;
+  prometheus-operator) module=github.com/prometheus-operator/prometheus-operator@v0.85.0 crds=example/prometheus-operator-crd ;;
+  *) die "usage: scripts/released-crds.sh keda|prometheus-operator" ;;
+esac
+command -v go >/dev/null || die "Go is needed to fetch $module for the tests: install golang"
+# Outside of any module: nothing of this project's is asked for.
+cd /
+folder=$(go mod download -json "$module" | sed -n 's/^\t"Dir": "\(.*\)",\{0,1\}$/\1/p')
+[ -d "$folder/$crds" ] || die "$module could not be fetched"
+echo "$folder/$crds"

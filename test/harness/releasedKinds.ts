@@ -1,0 +1,25 @@
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { ControlPlane } from './cluster/controlPlane.ts';
+import { apply } from './cluster/kubectl.ts';
+
+const PROGRAM = new URL('../../scripts/released-crds.sh', import.meta.url).pathname;
+
+/**
+ * Makes kinds of another project known to a control plane, as that project released them; its controllers are not there.
+ * @param names of its CRDs, such as `scaledobjects.keda.sh`
+ */
+export async function installKinds(
+  { kubectl }: ControlPlane,
+  project: 'keda' | 'prometheus-operator',
+  ...names: string[]
+): Promise<void> {
+  const folder = (await promisify(execFile)(PROGRAM, [project])).stdout.trim();
+  for (const name of names) {
+    const [plural, ...group] = name.split('.');
+    await apply(kubectl, await readFile(join(folder, `${group.join('.')}_${plural}.yaml`), 'utf8'));
+    await kubectl(['wait', '--for=condition=Established', `crd/${name}`, '--timeout=30s']);
+  }
+}
