@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { promisify } from 'node:util';
+import { PushCluster } from '@pushcluster/operator/api/pushCluster.ts';
+import { alerts as alertsOf } from '@pushcluster/operator/pushcluster/desired/alerts.ts';
 import { stringify } from 'yaml';
 import { alertRules, RULES_FILE } from '../harness/alertRules.ts';
 
@@ -278,20 +280,51 @@ describe('the alerts', () => {
       assert.equal(annotations.runbook_url, `docs/runbook.md#${alert.toLowerCase()}`);
   });
 
+  it('of one PushCluster fire as the others do, where it is this one', async () => {
+    const own = narrowed('live');
+    const tests = own.alerts.map(({ alert, labels, annotations }) => {
+      const { firing, at, summary, labels: more = {} } = CASES[alert] ?? assert.fail(`no case for ${alert}`);
+      const told = { exp_labels: { ...labels, ...more }, exp_annotations: { ...annotations, summary } };
+      return caseOf(firing, at, alert, [told]);
+    });
+    await promtoolOf('one-firing', own.file, tests);
+  });
+
+  it('of one PushCluster are quiet about another, in its namespace or by its name', async () => {
+    for (const own of [narrowed('other'), narrowed('live', 'elsewhere')]) {
+      const tests = own.alerts.map(({ alert }) => {
+        const { firing, at } = CASES[alert] ?? assert.fail(`no case for ${alert}`);
+        return caseOf(firing, at, alert, []);
+      });
+      await promtoolOf('one-quiet', own.file, tests);
+    }
+  });
+
+  /** The alerts that the operator makes for one PushCluster alone. */
+  function narrowed(name: string, namespace = 'shop') {
+    const spec = { monitoring: { rules: { enabled: true } } };
+    const [rule] = alertsOf(PushCluster.parse({ metadata: { name, namespace, uid: 'uid' }, spec }));
+    assert.ok(rule);
+    const file = join(folder, `of-${namespace}-${name}.yaml`);
+    writeFileSync(file, stringify(rule.spec));
+    return { file, alerts: rule.spec.groups.flatMap(({ rules }) => rules) };
+  }
+
   async function promtool(name: string, series: Series, at: string, alertname: string, exp_alerts: object[]) {
-    const file = join(folder, `${name}.yaml`);
-    const test = {
-      rule_files: [RULES_FILE],
-      evaluation_interval: '1m',
-      tests: [
-        {
-          interval: '1m',
-          input_series: Object.entries(series).map(([name, values]) => ({ series: name, values })),
-          alert_rule_test: [{ eval_time: at, alertname, exp_alerts }],
-        },
-      ],
+    await promtoolOf(name, RULES_FILE, [caseOf(series, at, alertname, exp_alerts)]);
+  }
+
+  function caseOf(series: Series, at: string, alertname: string, exp_alerts: object[]) {
+    return {
+      interval: '1m',
+      input_series: Object.entries(series).map(([name, values]) => ({ series: name, values })),
+      alert_rule_test: [{ eval_time: at, alertname, exp_alerts }],
     };
-    writeFileSync(file, stringify(test));
+  }
+
+  async function promtoolOf(name: string, rules: string, tests: object[]) {
+    const file = join(folder, `${name}.yaml`);
+    writeFileSync(file, stringify({ rule_files: [rules], evaluation_interval: '1m', tests }));
     await run('promtool', ['test', 'rules', file]).catch(({ stdout, stderr }) => assert.fail(`${stdout}${stderr}`));
   }
 });
