@@ -14,7 +14,7 @@ describe('running a file of tests', () => {
   });
   after(() => rmSync(folder, { recursive: true }));
 
-  async function run(source: string, timeoutSeconds = 60): Promise<Outcome & { note: string }> {
+  async function run(source: string, timeoutSeconds = 60): Promise<Outcome & { note: string; failures: string[] }> {
     const path = join(folder, 'some.test.ts');
     writeFileSync(path, `import { test, describe } from 'node:test'; import assert from 'node:assert';\n${source}`);
     output = '';
@@ -29,7 +29,10 @@ describe('running a file of tests', () => {
       describe('a suite', () => { test('is wrong', () => assert.equal('one', 'two')); test('is right', () => {}); });
       test('is left out', { skip: 'no such thing here' }, () => {});
       test('prints', () => process.stdout.write('12 of 12 received'));`);
-    assert.deepEqual(outcome, { passed: 3, failed: 1, skipped: 1, note: '' });
+    const { failures, ...counts } = outcome;
+    assert.deepEqual(counts, { passed: 3, failed: 1, skipped: 1, note: '' });
+    assert.equal(failures.length, 1);
+    assert.match(failures[0]!, /^is wrong \(.*some\.test\.ts:\d+\): AssertionError.*'one' == 'two'$/);
     assert.match(output, /✖ is wrong \(.*some\.test\.ts:\d+\)/);
     assert.match(output, /'one'/);
     assert.match(output, /skipped: is left out no such thing here/);

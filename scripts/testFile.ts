@@ -1,10 +1,11 @@
 import { spawn } from 'node:child_process';
+import type { Summary } from './testReporter.ts';
 
 export type Outcome = { passed: number; failed: number; skipped: number };
 
 /**
  * Runs a file of tests in a process of its own. A file that breaks outside its tests, ends in the middle of them or has
- * not ended in time counts as one failure more, and `note` says which.
+ * not ended in time counts as one failure more, and `note` says which. `failures` has a line for each test that failed.
  * @param show gets what it prints
  * @param within what runs the command that comes after it; nothing where empty
  */
@@ -13,8 +14,8 @@ export async function runTestFile(
   timeoutSeconds: number,
   show: (text: string) => void,
   within: readonly string[] = [],
-): Promise<Outcome & { note: string }> {
-  let counts: Outcome | undefined;
+): Promise<Outcome & { note: string; failures: string[] }> {
+  let counts: Summary | undefined;
   const node = [process.execPath, `--test-reporter=${import.meta.dirname}/testReporter.ts`, file];
   const [program = '', ...args] = [...within, ...node];
   const { code, late } = await runProgram(
@@ -22,19 +23,22 @@ export async function runTestFile(
     args,
     (line) => {
       // A test may have left its last line without a newline.
-      const found = /^(.*)\{"passed":(\d+),"failed":(\d+),"skipped":(\d+)\}\n$/.exec(line);
-      if (found) counts = { passed: Number(found[2]), failed: Number(found[3]), skipped: Number(found[4]) };
+      const found = /^(.*)(\{"passed":\d+,"failed":\d+,"skipped":\d+,.*\})\n$/.exec(line);
+      if (found) counts = JSON.parse(found[2]!);
       show(found === null ? line : found[1]!);
     },
     timeoutSeconds,
   );
-  const outcome = { ...(counts ?? { passed: 0, failed: 0, skipped: 0 }) };
+  const { failures, ...outcome } = counts ?? { passed: 0, failed: 0, skipped: 0, failures: [] };
   let note = '';
   if (late) note = `, killed: had not ended after ${timeoutSeconds} s (a test hangs, or leaves something open)`;
   else if (counts === undefined) note = `, ended with ${code} in the middle of its tests`;
   else if (code !== 0 && outcome.failed === 0) note = `, broke outside its tests (${code})`;
-  if (note !== '') outcome.failed++;
-  return { ...outcome, note };
+  if (note !== '') {
+    outcome.failed++;
+    failures.push(note.slice(2));
+  }
+  return { ...outcome, note, failures };
 }
 
 /**
