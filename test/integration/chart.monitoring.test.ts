@@ -41,7 +41,11 @@ describe('what the chart brings for Prometheus and Grafana', () => {
       [...args, ...kinds.map((kind) => `--api-versions=${kind}`)],
       JSON.stringify({ monitoring }),
     );
-    return parseAllDocuments(text).map((document) => Made.parse(document.toJS()));
+    return parseAllDocuments(text).map((document) => {
+      // Such as a key that is there twice.
+      assert.deepEqual(document.errors, []);
+      return Made.parse(document.toJS());
+    });
   }
   const ofKind = (objects: readonly Made[], kind: string) => objects.filter((each) => each.kind === kind);
   const dashboards = (objects: readonly Made[]) =>
@@ -102,6 +106,18 @@ describe('what the chart brings for Prometheus and Grafana', () => {
     );
     const off = await made({ rules: { enabled: false }, serviceMonitor: { enabled: false } }, KINDS);
     for (const kind of ['PrometheusRule', 'ServiceMonitor']) assert.deepEqual(ofKind(off, kind), []);
+  });
+
+  it('has every label once: one that the values give too is as they say', async () => {
+    const labels = { 'app.kubernetes.io/part-of': 'kube-prometheus', team: 'a' };
+    const on = { enabled: true, labels };
+    const objects = await made({ dashboards: on, rules: { ...on, configMap: true }, serviceMonitor: on }, KINDS);
+    const labelled = objects.filter(({ metadata }) => metadata.labels.team === 'a');
+    assert.equal(labelled.length, readdirSync(join(CHART, 'dashboards')).length + 3);
+    for (const { metadata } of labelled) {
+      assert.equal(metadata.labels['app.kubernetes.io/part-of'], 'kube-prometheus');
+      assert.equal(metadata.labels['app.kubernetes.io/managed-by'], 'Helm');
+    }
   });
 
   it('makes a rules file for a Prometheus without its operator, with line rate and runbook as set', async () => {

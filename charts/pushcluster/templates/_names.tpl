@@ -53,3 +53,8 @@ app.kubernetes.io/component: operator
 {{ $name }}:{{ .image.tag | default .root.Chart.AppVersion }}
 {{- end -}}
 {{- end -}}
+
+{{/* Labels and those that the values add, or give in their place: (dict "own" (include "pushcluster.labels" .) "more" LABELS) */}}
+{{- define "pushcluster.withLabels" -}}
+{{- merge (dict) (.more | default dict) (fromYaml .own) | toYaml -}}
+{{- end -}}
