@@ -29,8 +29,9 @@ export function newcomers(pods: readonly GatewayPod[], replicas: number, now: nu
   const ready = fresh.filter(({ isReady, isServing }) => isReady && isServing);
   if (ready.length === 0) return { toNew: false };
   if (ready.length >= Math.ceil(replicas / 2)) return { toNew: true };
-  const failing = fresh.filter(({ isReady, state }) => !isReady && state !== 'pending');
-  if (failing.length > ready.length) return { toNew: false };
+  // Its people look for another one: more than those that are ready can take, before these have said how full they are.
+  const failing = fresh.filter(({ isReady, counted }) => !isReady && (counted?.connections ?? 0) > 0);
+  if (failing.length > ready.length) return { toNew: false, againIn: LOOK_MS };
   const isSo = staying.some(({ isCurrent, isServing }) => !isCurrent && !isServing);
   // Nobody says how many it has: what is so stays so.
   if (pods.every(({ counted }) => counted === undefined)) return { toNew: isSo };
