@@ -3,6 +3,7 @@ import { DrainPace } from '@pushcluster/gateway/drainPace.ts';
 import { ASSUMED, MEASURED } from '@pushcluster/gateway/plan/constants.ts';
 import { type Inputs, type Plan, plan } from '@pushcluster/gateway/plan/model.ts';
 import { share } from '@pushcluster/gateway/share.ts';
+import { SURGE_PERCENT } from '@pushcluster/operator/pushcluster/desired/gateway.ts';
 import { Chance } from './chance.ts';
 import { Returns } from './returns.ts';
 
@@ -81,8 +82,6 @@ const QUIET_AFTER = 10_000;
 const LONGEST = 3_600_000;
 /** SDK: what a moving client does. `client/link.ts` says why. */
 const LINGER = 0.75;
-/** Percent of `spec.gateway.replicas` that a rollout may have beyond them. */
-const SURGE = 0.25;
 /** Cut without a word, or refused before it was open: what a browser makes of both. */
 const ABNORMAL = 1006;
 /** Round trips of a return: TCP, the upgrade, JOIN. */
@@ -181,18 +180,31 @@ class Simulation {
     if (this.#scenario === 'storm') for (const each of this.#gateways) this.#cutOff(take(each, sum(each.stay)));
   }
 
-  /** The Deployment controller: as many new pods as the surge allows, and an old one is told to leave for each that is ready. */
+  /**
+   * The Deployment controller: as many new pods as the surge allows; once all of these are ready, and the old ones out of
+   * the Service, an old one is told to leave for each that is ready.
+   */
   #rollOut() {
     const wanted = this.#cluster.gateways;
-    const most = wanted + Math.ceil(wanted * SURGE);
+    const most = wanted + this.#surge;
     const staying = this.#gateways.filter((each) => each.leavingAt === undefined && !each.gone);
     const fresh = staying.filter((each) => !each.old);
     for (let count = staying.length, made = fresh.length; count < most && made < wanted; count++, made++)
       this.#gateways.push(gateway({ old: false, readyAt: this.#now + this.#cluster.startup, people: 0 }));
     const ready = staying.filter((each) => each.readyAt <= this.#now);
     // maxUnavailable 0: never fewer ready pods than wanted. Who is told to leave does not count.
+    if (!this.#isForNew(ready)) return;
     for (const leaver of ready.filter((each) => each.old).slice(0, Math.max(0, ready.length - wanted)))
       leaver.leavingAt = this.#now;
+  }
+
+  get #surge(): number {
+    return Math.ceil((this.#cluster.gateways * SURGE_PERCENT) / 100);
+  }
+
+  /** The operator: newcomers are for new gateways once all that a rollout brings at a time are ready. */
+  #isForNew(ready: readonly Gateway[]): boolean {
+    return ready.filter((each) => !each.old).length >= this.#surge;
   }
 
   #moveAway() {
@@ -268,14 +280,13 @@ class Simulation {
     return landed;
   }
 
-  /** The Service's: old pods step out once new ones are ready for half of what is wanted. */
+  /** The Service's: old pods step out once enough new ones are ready. */
   #serving(): Gateway[] {
     const ready = this.#gateways.filter(
       (each) => !each.gone && each.leavingAt === undefined && each.readyAt <= this.#now,
     );
-    const fresh = ready.filter((each) => !each.old);
-    const rollout = this.#scenario === 'rollout' && fresh.length >= this.#cluster.gateways / 2;
-    return rollout ? fresh : ready;
+    const isForNew = this.#scenario === 'rollout' && this.#isForNew(ready);
+    return isForNew ? ready.filter((each) => !each.old) : ready;
   }
 
   /** Handshakes that a gateway takes in a step: by its setting, and with the CPU that deliveries leave. */
