@@ -23,6 +23,7 @@ const folder = join(import.meta.dirname, '..', 'docs', 'images');
 mkdirSync(folder, { recursive: true });
 const [cluster, browser] = await Promise.all([ObservedCluster.start(hastyRules(RATE_SECONDS)), startChromium()]);
 try {
+  await cluster.idle();
   await cluster.calm();
   // Rates need some scrapes before they are there.
   await setTimeout(RATE_SECONDS * 1_000);

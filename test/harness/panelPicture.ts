@@ -12,9 +12,10 @@ export type Span = { from: number; to: number };
 
 const COLORS = ['#3b82c4', '#e07b39', '#3f9c6b', '#b2578f', '#8a6fd1', '#b99a2b', '#4aa3a2', '#c94f4f', '#6b7280'];
 const HEADER = 26;
-const LEGEND = 30;
+const LEGEND = 44;
 const [LEFT, RIGHT] = [58, 12];
-const MOST_LEGENDS = 4;
+/** Lines of legends, their height, and the width of a letter in them: pixels. */
+const [LEGEND_LINES, LEGEND_LINE, LETTER] = [2, 14, 6];
 const MOST_ROWS = 8;
 
 /** The picture of a panel. @param size pixels */
@@ -158,20 +159,30 @@ function tableOf(found: readonly Found[], { width, height }: { width: number; he
     .join('');
 }
 
+/** As many names as there is room for, whole, and how many more there are. */
 function legends(names: readonly string[], width: number, height: number): string[] {
-  const shown = names.slice(0, MOST_LEGENDS);
-  const more = names.length > shown.length ? [`and ${names.length - shown.length} more`] : [];
-  const each = (width - LEFT - RIGHT) / Math.max(1, shown.length + more.length);
-  // Some 6 pixels a letter of that size.
-  const room = Math.floor(each / 6) - 2;
-  return [...shown, ...more].map((name, i) => {
-    const x = LEFT + i * each;
-    const text = name.length > room ? `…${name.slice(-Math.max(1, room - 1))}` : name;
-    const mark =
-      i < shown.length
-        ? `<rect x="${x}" y="${height - 17}" width="9" height="3" fill="${COLORS[i % COLORS.length]}"/>`
-        : '';
-    return `${mark}<text x="${x + 13}" y="${height - 12}" font-size="9.5" fill="#57606a">${escaped(text)}</text>`;
+  for (let count = names.length; count > 0; count--) {
+    const more = count < names.length ? [`and ${names.length - count} more`] : [];
+    const placed = inLines([...names.slice(0, count), ...more], width - LEFT - RIGHT);
+    if (count > 1 && placed.some(({ line }) => line >= LEGEND_LINES)) continue;
+    return placed.map(({ name, x, line }, i) => {
+      const [left, y] = [LEFT + x, height - LEGEND + 20 + line * LEGEND_LINE];
+      const mark = `<rect x="${left}" y="${y - 5}" width="9" height="3" fill="${COLORS[i % COLORS.length]}"/>`;
+      return `${i < count ? mark : ''}<text x="${left + 13}" y="${y}" font-size="9.5" fill="#57606a">${escaped(name)}</text>`;
+    });
+  }
+  return [];
+}
+
+/** One after the other, in as many lines as it takes. */
+function inLines(names: readonly string[], width: number): { name: string; x: number; line: number }[] {
+  let [x, line] = [0, 0];
+  return names.map((name) => {
+    const wide = 13 + name.length * LETTER;
+    if (x > 0 && x + wide > width) [x, line] = [0, line + 1];
+    const placed = { name, x, line };
+    x += wide + 14;
+    return placed;
   });
 }
 
