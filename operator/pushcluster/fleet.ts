@@ -17,7 +17,7 @@ const Pod = z.object({
     .object({
       phase: z.string().default('Pending'),
       conditions: z
-        .array(z.object({ type: z.string(), status: z.string(), lastTransitionTime: z.string().default('') }))
+        .array(z.object({ type: z.string(), status: z.string(), lastTransitionTime: z.string().nullish() }))
         .default([]),
       containerStatuses: z.array(z.object({ state: z.record(z.string(), z.unknown()).default({}) })).default([]),
     })
@@ -163,7 +163,7 @@ export function isReady(pod: KubeObject): boolean {
 /** Since when it is ready, milliseconds since 1970; undefined where it isn't. */
 export function readySince(pod: KubeObject): number | undefined {
   const found = statusOf(pod).conditions.find(({ type, status }) => type === 'Ready' && status === 'True');
-  return found && (Date.parse(found.lastTransitionTime) || 0);
+  return found && (Date.parse(found.lastTransitionTime ?? '') || 0);
 }
 
 function stateOf(pod: KubeObject): GatewayPod['state'] {

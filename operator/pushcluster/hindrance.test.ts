@@ -47,6 +47,18 @@ describe('what keeps a pod from being ready', () => {
     assert.deepEqual(found, { pod: POD, why: `no node takes it: ${message}`, isStuck: false });
   });
 
+  it('is that its volume is not there, and whom to ask about it', () => {
+    const message = '0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims.';
+    const conditions = [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message }];
+    const found = pod({ phase: 'Pending', conditions });
+    const volumes = [{ name: 'config' }, { name: 'data', persistentVolumeClaim: { claimName: 'data-live-nats-0' } }];
+    const words = `no node takes it: ${message}: \`kubectl describe pvc data-live-nats-0\` says why its volume is not there`;
+    assert.equal(hindranceOf({ ...found, ...{ spec: { volumes } } })?.why, words);
+    const full = [{ ...conditions[0], message: '0/2 nodes are available: 2 Insufficient cpu.' }];
+    const other = pod({ phase: 'Pending', conditions: full });
+    assert.doesNotMatch(hindranceOf({ ...other, ...{ spec: { volumes } } })?.why ?? '', /volume/);
+  });
+
   it('is nothing where a pod starts, was started anew once, is ready, or leaves', () => {
     assert.equal(why({}), undefined);
     assert.equal(why(container(waiting('ContainerCreating'))), undefined);

@@ -24,6 +24,13 @@ const Container = z.object({
     .prefault({}),
 });
 const Pod = z.object({
+  spec: z
+    .object({
+      volumes: z
+        .array(z.object({ persistentVolumeClaim: z.object({ claimName: z.string() }).exactOptional() }))
+        .default([]),
+    })
+    .prefault({}),
   status: z
     .object({
       conditions: z
@@ -44,6 +51,8 @@ const Pod = z.object({
 /** The kubelet goes from one to the other and back while it tries again. */
 const NO_IMAGE = ['ErrImagePull', 'ImagePullBackOff', 'ErrImageNeverPull', 'InvalidImageName', 'ImageInspectError'];
 const NO_CONTAINER = ['CreateContainerConfigError', 'CreateContainerError', 'RunContainerError'];
+/** The scheduler's words where a claim has no volume, or none that a node can reach. */
+const OF_VOLUME = /persistent ?volume|volume node affinity|storageclass/i;
 /** The first restart comes at once, and helps as a rule. */
 const RESTARTS = 2;
 
@@ -51,10 +60,15 @@ const RESTARTS = 2;
 export function hindranceOf(pod: KubeObject): Hindrance | undefined {
   const { name, deletionTimestamp } = pod.metadata;
   if (deletionTimestamp !== undefined || isReady(pod)) return undefined;
-  const { conditions, containerStatuses } = Pod.parse(pod).status;
+  const { spec, status } = Pod.parse(pod);
+  const { conditions, containerStatuses } = status;
   const unplaced = conditions.find(({ type, status }) => type === 'PodScheduled' && status === 'False');
-  if (unplaced?.reason === 'Unschedulable')
-    return { pod: name, why: `no node takes it: ${unplaced.message}`, isStuck: false };
+  if (unplaced?.reason === 'Unschedulable') {
+    const claim = spec.volumes.find(({ persistentVolumeClaim }) => persistentVolumeClaim)?.persistentVolumeClaim;
+    const isOfVolume = claim !== undefined && OF_VOLUME.test(unplaced.message);
+    const more = isOfVolume ? `: \`kubectl describe pvc ${claim.claimName}\` says why its volume is not there` : '';
+    return { pod: name, why: `no node takes it: ${unplaced.message}${more}`, isStuck: false };
+  }
   for (const container of containerStatuses) {
     const why = hindering(name, container);
     if (why !== undefined) return { pod: name, why, isStuck: true };

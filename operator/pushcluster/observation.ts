@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { PushCluster } from '../api/pushCluster.ts';
+import { managedNats } from './desired/bus.ts';
 import type { Images } from './desired/context.ts';
 import { selectorLabels } from './desired/names.ts';
 import { settingsText } from './desired/settings.ts';
@@ -29,6 +30,10 @@ export function reports(view: View, cluster: PushCluster, fleet: Fleet, readings
     const isLeaving = pod.metadata.deletionTimestamp !== undefined;
     pods.push({ pod, role: 'logic', isLeaving, isCurrent: isLogicCurrent });
   }
+  // Of one that is on its way out nothing is told.
+  if (managedNats(cluster) !== undefined)
+    for (const pod of view.pods(cluster, 'nats'))
+      pods.push({ pod, role: 'nats', isLeaving: pod.metadata.deletionTimestamp !== undefined, isCurrent: true });
   const files = new Map<string, string>();
   const settingsFile = (role: 'gateway' | 'logic', generation: number) => {
     const id = `${role} ${generation}`;

@@ -123,9 +123,10 @@ export class View {
     };
     const labelSelector = CLUSTER_LABEL;
     const roles = 'app.kubernetes.io/component in (gateway,logic)';
+    const rolesAndNats = 'app.kubernetes.io/component in (gateway,logic,nats)';
     this.#client = client;
     this.#clusters = reflect(KINDS.pushClusters, (change) => itself(change).forEach(onKey));
-    this.#pods = reflect(KINDS.pods, hindered, { labelSelector: `${labelSelector},${roles}` });
+    this.#pods = reflect(KINDS.pods, hindered, { labelSelector: `${labelSelector},${rolesAndNats}` });
     this.#replicaSets = reflect(KINDS.replicaSets, looked, { labelSelector: `${labelSelector},${roles}` });
     this.#reflectMade = (kind) => reflect(kind, made, { labelSelector });
     this.#onKey = onKey;
@@ -235,8 +236,8 @@ export class View {
       for (const object of reflector.objects(cluster.metadata.namespace)) if (belongs(object, cluster)) yield object;
   }
 
-  /** Gateway or logic pods of a cluster, those that are about to end too. */
-  *pods(cluster: PushCluster, role: 'gateway' | 'logic'): Generator<KubeObject> {
+  /** Pods of a cluster, those that are about to end too. */
+  *pods(cluster: PushCluster, role: 'gateway' | 'logic' | 'nats'): Generator<KubeObject> {
     const wanted = Object.entries(selectorLabels(cluster, role));
     for (const pod of this.#pods.objects(cluster.metadata.namespace))
       if (wanted.every(([name, value]) => pod.metadata.labels?.[name] === value)) yield this.#newest(pod);
@@ -257,12 +258,12 @@ export class View {
 
   /** Gateway and logic pods of all clusters, those that are about to end too. */
   *everyPod(): Generator<KubeObject> {
-    for (const reflector of this.#pods.reflectors) yield* reflector.objects();
+    for (const reflector of this.#pods.reflectors) for (const pod of reflector.objects()) if (!isNats(pod)) yield pod;
   }
 
   /** Gateway and logic pods of all clusters of a namespace, those that are about to end too. */
-  podsIn(namespace: string): Iterable<KubeObject> {
-    return this.#pods.objects(namespace);
+  *podsIn(namespace: string): Generator<KubeObject> {
+    for (const pod of this.#pods.objects(namespace)) if (!isNats(pod)) yield pod;
   }
 
   /** What a cluster's own Secrets hold, by name. One that isn't seen yet is asked for: what it holds must be kept. */
@@ -363,6 +364,11 @@ export class View {
 /** Versions of the same kind are whole numbers that grow. */
 function versionIn({ metadata: { resourceVersion = '' } }: KubeObject): bigint {
   return /^\d+$/.test(resourceVersion) ? BigInt(resourceVersion) : 0n;
+}
+
+/** It has no status of ours to ask for. */
+function isNats({ metadata: { labels } }: KubeObject): boolean {
+  return labels?.['app.kubernetes.io/component'] === 'nats';
 }
 
 function belongs(object: KubeObject, { metadata: { uid } }: PushCluster): boolean {

@@ -52,6 +52,29 @@ function report(
 }
 
 describe('what pods say of themselves, taken together', () => {
+  it('is why one is not ready, of NATS too, which says nothing else', () => {
+    const state = { waiting: { reason: 'ErrImagePull' } };
+    const status = { phase: 'Pending', containerStatuses: [{ name: 'c', image: 'i:1', state }] };
+    const stuck = (name: string) => ({ ...pod(name), ...{ status } });
+    const found = report(
+      [
+        gateway('a', { pod: stuck('a') }),
+        gateway('b', { pod: stuck('b'), isLeaving: true }),
+        gateway('n', { pod: stuck('n'), role: 'nats' }),
+        gateway('m', { role: 'nats' }),
+      ],
+      {},
+    );
+    assert.deepEqual(
+      found.hindrances.map(({ pod, role, isStuck }) => [pod, role, isStuck]),
+      [
+        ['a', 'gateway', true],
+        ['n', 'nats', true],
+      ],
+    );
+    assert.deepEqual([found.behind, found.silent, found.isCounted], [[], [], true]);
+  });
+
   it('is how many are connected, to those that leave too', () => {
     const found = report([gateway('a'), gateway('b', { isLeaving: true })], {
       a: status(),

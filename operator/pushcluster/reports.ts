@@ -21,14 +21,14 @@ export type Reports = {
   /** Pods that have been ready for a while and don't answer, and why. */
   silent: readonly { pod: string; why: string }[];
   /** Pods of the wanted template that aren't ready, where Kubernetes says why: first those that stay so. */
-  hindrances: readonly Hindrance[];
+  hindrances: readonly (Hindrance & { role: ReportedPod['role'] })[];
   /** The gateway that is nearest to where it refuses new connections. */
   fullest: { pod: string; what: keyof Pressure; share: number } | undefined;
 };
 
 export type ReportedPod = {
   pod: KubeObject;
-  role: 'gateway' | 'logic';
+  role: 'gateway' | 'logic' | 'nats';
   /** It drains, or was told to end. */
   isLeaving: boolean;
   /** Of the template that is wanted now: others are on their way out, and needn't understand new settings. */
@@ -58,15 +58,16 @@ export function reportsOf(
   const fdLimits: Reports['fdLimits'][number][] = [];
   const behind: Reports['behind'][number][] = [];
   const silent: Reports['silent'][number][] = [];
-  const hindrances: Hindrance[] = [];
+  const hindrances: Reports['hindrances'][number][] = [];
   let fullest: Reports['fullest'];
   let isCounted = true;
   for (const { pod, role, isLeaving, isCurrent } of pods) {
     const { uid = '', name } = pod.metadata;
-    // While logic is rolled out nobody says which of its pods are the new ones.
-    const isWanted = !isLeaving && (isCurrent || role === 'logic');
+    // While logic is rolled out nobody says which of its pods are the new ones, nor of NATS, one by one.
+    const isWanted = !isLeaving && (isCurrent || role !== 'gateway');
     const hindrance = isWanted ? hindranceOf(pod) : undefined;
-    if (hindrance) hindrances.push(hindrance);
+    if (hindrance) hindrances.push({ ...hindrance, role });
+    if (role === 'nats') continue;
     const reading = readings.freshReading(uid);
     if (!reading) {
       const why = readings.failure(uid);

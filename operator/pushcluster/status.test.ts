@@ -135,8 +135,14 @@ describe('the status of a cluster', () => {
   });
 
   it('names the pod that keeps it from being ready, and why; what does not go away by itself is Degraded', () => {
-    const stuck = { pod: 'live-gateway-y', why: "its image can't be had", isStuck: true };
-    const unplaced = { pod: 'live-gateway-x', why: 'no node takes it: 0/2 nodes are available', isStuck: false };
+    const role = 'gateway';
+    const stuck = { pod: 'live-gateway-y', role, why: "its image can't be had", isStuck: true } as const;
+    const unplaced = {
+      pod: 'live-gateway-x',
+      role,
+      why: 'no node takes it: 0/2 nodes are available',
+      isStuck: false,
+    } as const;
     const starting = { ...gateway({ ready: 1, current: 1 }), ...reports({ hindrances: [unplaced] }) };
     assert.equal(
       message('Ready', starting),
@@ -155,6 +161,24 @@ describe('the status of a cluster', () => {
     assert.equal(conditions(none).Degraded, 'True/PodsStuck');
     assert.equal(message('Degraded', none), "live-gateway-y: its image can't be had");
     assert.equal(conditions(none).Ready, 'False/NoGatewayReady');
+  });
+
+  it('names the NATS server that is not ready, and why', () => {
+    const why = 'no node takes it: 0/2 nodes are available';
+    const unplaced = { pod: 'live-nats-0', role: 'nats', why, isStuck: false } as const;
+    const other = { pod: 'live-gateway-x', role: 'gateway', why: 'it ends again and again', isStuck: true } as const;
+    const nats = { url: 'nats://live-nats:4222', wanted: 3, ready: 1 };
+    const none = { nats, ...reports({ hindrances: [other, unplaced] }) };
+    assert.equal(
+      message('Available', none),
+      `1 of 3 NATS servers are ready: pushes need more than half of them; live-nats-0: ${why}`,
+    );
+    const some = { nats: { ...nats, ready: 2 }, ...reports({ hindrances: [unplaced] }) };
+    assert.equal(message('Ready', some), `2 of 3 NATS servers are ready; live-nats-0: ${why}`);
+    assert.equal(message('Progressing', some), `2 of 3 NATS servers are ready; live-nats-0: ${why}`);
+    const stuck = { nats: { ...nats, ready: 2 }, ...reports({ hindrances: [{ ...unplaced, isStuck: true }] }) };
+    assert.equal(conditions(stuck).Degraded, 'True/PodsStuck');
+    assert.equal(message('Degraded', stuck), `live-nats-0: ${why}`);
   });
 
   it('says which gateway is the fullest, and who does not answer, without being any less Ready', () => {

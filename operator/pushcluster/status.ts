@@ -2,7 +2,7 @@ import type { z } from 'zod';
 import type { Condition as ConditionSchema } from '../api/kubernetes.ts';
 import type { Status } from '../api/pushCluster.ts';
 import type { KubeErrorReason } from '../kube/errors.ts';
-import type { Reports } from './reports.ts';
+import type { ReportedPod, Reports } from './reports.ts';
 import type { Plan } from './scale.ts';
 
 export type Condition = z.infer<typeof ConditionSchema>;
@@ -45,6 +45,7 @@ export type Observed = {
   endpoints: NonNullable<Status['endpoints']>;
 };
 
+type Role = ReportedPod['role'];
 type Verdict = { isTrue: boolean; reason: string; message: string };
 
 /**
@@ -120,7 +121,10 @@ function availability({ gateway, logic, nats, reports }: Observed): Verdict {
   if (nats.wanted > 0 && nats.ready <= nats.wanted / 2)
     return no(
       'NatsNotReady',
-      `${nats.ready} of ${nats.wanted} NATS servers are ready: pushes need more than half of them`,
+      [
+        `${nats.ready} of ${nats.wanted} NATS servers are ready: pushes need more than half of them`,
+        ...hindered(reports, 'nats'),
+      ].join('; '),
     );
   if (gateway.wanted === 0) return no('ScaledToZero', "gateway.replicas is 0: clients can't connect");
   if (logic.wanted === 0) return no('ScaledToZero', "logic.replicas is 0: pushes can't be made");
@@ -178,8 +182,7 @@ function progress({ gateway, logic, nats, scaling, reports }: Observed): Verdict
       ),
     );
   if (drains.length > 0) return yes('Draining', drains.join('; '));
-  if (nats.ready < nats.wanted)
-    return yes('Starting', `${nats.ready} of ${some(nats.wanted, 'NATS server')} are ready`);
+  if (nats.ready < nats.wanted) return yes('Starting', natsNotReady(nats, reports));
   if (scaling.phase === 'rebalancing')
     return yes('Rebalancing', 'gateways that are fuller than the others give connections away, and take no new ones');
   const [first] = reports.behind;
@@ -191,10 +194,10 @@ function progress({ gateway, logic, nats, scaling, reports }: Observed): Verdict
 }
 
 /** `live-gateway-x: no node takes it: …`, where a pod that is wanted is not ready and it is known why. */
-function hindered({ hindrances }: Observed['reports']): string[] {
-  const [first] = hindrances;
+function hindered({ hindrances }: Observed['reports'], role?: Role): string[] {
+  const [first, ...others] = hindrances.filter((each) => role === undefined || each.role === role);
   if (!first) return [];
-  const more = hindrances.length > 1 ? ` (and ${some(hindrances.length - 1, 'other pod')})` : '';
+  const more = others.length > 0 ? ` (and ${some(others.length, 'other pod')})` : '';
   return [`${first.pod}: ${first.why}${more}`];
 }
 
@@ -235,13 +238,16 @@ function readiness({ gateway, logic, nats, reports }: Observed, available: Verdi
   if (degraded.isTrue) return { ...degraded, isTrue: false };
   if (gateway.current < gateway.wanted) return no('GatewaysNotReady', notReady(gateway, 'gateway', reports));
   if (logic.current < logic.wanted) return no('LogicNotReady', notReady(logic, 'logic pod', reports));
-  if (nats.ready < nats.wanted)
-    return no('NatsNotReady', `${nats.ready} of ${some(nats.wanted, 'NATS server')} are ready`);
+  if (nats.ready < nats.wanted) return no('NatsNotReady', natsNotReady(nats, reports));
   return yes('Ready', available.message);
 }
 
 function notReady({ current, wanted }: Pods, what: string, reports: Observed['reports']): string {
   return [`${current} of ${some(wanted, what)} are up to date and ready`, ...hindered(reports)].join('; ');
+}
+
+function natsNotReady({ ready, wanted }: Observed['nats'], reports: Observed['reports']): string {
+  return [`${ready} of ${some(wanted, 'NATS server')} are ready`, ...hindered(reports, 'nats')].join('; ');
 }
 
 const PROBLEM_REASONS: Record<KubeErrorReason, string> = {

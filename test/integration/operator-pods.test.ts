@@ -45,12 +45,13 @@ describe('what the operator makes of what pods say', () => {
   async function condition(
     type: string,
     holds: (found: NonNullable<Status['conditions']>[number]) => boolean,
+    namespace = NAMESPACE,
   ): Promise<void> {
     let found: Status | undefined;
     await until(
       `${type} is as expected`,
       async () => {
-        const args = ['get', 'pushcluster', 'live', '-n', NAMESPACE, '-o=json'];
+        const args = ['get', 'pushcluster', 'live', '-n', namespace, '-o=json'];
         found = PushCluster.parse(JSON.parse(await plane.kubectl(args))).status;
         return found?.conditions?.some((each) => each.type === type && holds(each)) ?? false;
       },
@@ -143,6 +144,38 @@ describe('what the operator makes of what pods say', () => {
     await pods.setReady(NAMESPACE, name, true);
     await condition('Ready', ({ status }) => status === 'True');
     await condition('Degraded', ({ status }) => status === 'False');
+  });
+
+  it('names the NATS server that is not ready, and why', async () => {
+    const namespace = 'busy';
+    const spec = { gateway: { replicas: 1 }, logic: { replicas: 1 }, nats: { managed: { storage: { size: '1Gi' } } } };
+    const head = { apiVersion: 'pushcluster.dev/v1alpha1', kind: 'PushCluster' };
+    await apply(plane.kubectl, [
+      { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } },
+      { ...head, metadata: { name: 'live', namespace }, spec },
+    ]);
+    const name = 'live-nats-0';
+    await until('its pod is made', () =>
+      plane.kubectl(['get', 'pod', name, '-n', namespace]).then(
+        () => true,
+        () => false,
+      ),
+    );
+    const patched = (status: object) => {
+      const args = ['patch', 'pod', name, '-n', namespace, '--subresource=status', '--type=merge'];
+      return plane.kubectl([...args, '-p', JSON.stringify({ status })]);
+    };
+    const message = '0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims.';
+    await patched({ conditions: [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message }] });
+    const why = `no node takes it: ${message}: \`kubectl describe pvc data-${name}\` says why its volume is not there`;
+    const none = '0 of 1 NATS servers are ready: pushes need more than half of them';
+    await condition('Available', (found) => found.message === `${none}; ${name}: ${why}`, namespace);
+    const state = { waiting: { reason: 'ErrImagePull', message: 'not found' } };
+    const one = { name: 'nats', image: 'nats:9', imageID: '', ready: false, restartCount: 0, state };
+    await patched({ conditions: [{ type: 'PodScheduled', status: 'True' }], containerStatuses: [one] });
+    const words = `${name}: its image nats:9 can't be had: \`kubectl describe pod ${name}\` says why`;
+    await condition('Degraded', (found) => found.reason === 'PodsStuck' && found.message === words, namespace);
+    await plane.kubectl(['delete', 'pushcluster', 'live', '-n', namespace, '--wait=false']);
   });
 
   it('says who does not answer, and stays Ready', async () => {
