@@ -103,6 +103,27 @@ describe('what pods say of themselves', () => {
     assert.equal(asked, 2);
   });
 
+  it('is asked for once more where a question is under way: its answer may be from before', async () => {
+    const held: (() => void)[] = [];
+    const host = await serve(1, (_, response) => {
+      const connections = held.length + 1;
+      held.push(() => response.end(JSON.stringify(status({ connections }))));
+    });
+    const found = poll([pod('a', host)]);
+    await until('it is asked', () => held.length === 1);
+    let isOver = false;
+    const refreshed = found.refresh(['a']).then(() => {
+      isOver = true;
+    });
+    held[0]?.();
+    await until('it is asked once more', () => held.length === 2);
+    assert.equal(found.reading('a')?.status.connections, 1);
+    assert.equal(isOver, false);
+    held[1]?.();
+    await refreshed;
+    assert.equal(found.reading('a')?.status.connections, 2);
+  });
+
   it('is not waited for when the pod is gone, nor for ever', async () => {
     const host = await serve(1, () => {});
     const pods = [pod('hangs', host), pod('goes', `${ADDRESSES}198`)];

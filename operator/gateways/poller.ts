@@ -40,7 +40,7 @@ type Known = {
   isAsked: boolean;
   reading: Reading | undefined;
   failure: string | undefined;
-  /** Called at the end of a question. */
+  /** Called at the end of the next question to begin. */
   waiting: (() => void)[];
 };
 
@@ -97,8 +97,8 @@ export class Poller {
   }
 
   /**
-   * Asks pods anew, out of their turn, and resolves when each has answered or has not: after 5 s at most. Pods that don't
-   * run can't be asked.
+   * Asks pods anew, out of their turn, and resolves when each has answered or has not: after 5 s at most. A question that
+   * is under way tells of before, and does not count. Pods that don't run can't be asked.
    */
   async refresh(uids: readonly string[]): Promise<void> {
     const questions: Promise<void>[] = [];
@@ -160,6 +160,7 @@ export class Poller {
   async #askPod(pod: KubeObject, known: Known, address: string): Promise<void> {
     known.isAsked = true;
     this.#asking++;
+    const waiting = known.waiting.splice(0);
     let isNews = false;
     try {
       const status = await this.#agent.ask(address);
@@ -176,9 +177,13 @@ export class Poller {
     } finally {
       this.#asking--;
       known.isAsked = false;
-      for (const tell of known.waiting.splice(0)) tell();
       // A pod that has just begun may not listen yet. Those that came together are not asked together for ever.
       known.due = this.#clock.now() + (isNews ? URGENT_PERIOD_MS : PERIOD_MS * (0.9 + 0.1 * Math.random()));
+      for (const tell of waiting) tell();
+      if (known.waiting.length > 0) {
+        known.due = this.#clock.now();
+        this.#ask();
+      }
     }
   }
 }
