@@ -38,7 +38,7 @@ export function bodyItems(body: Buffer | null): Uint8Array[] {
 
 /** The items of a form whose field `items` is `field`. Throws Problem malformed_body where it isn't a JSON array. */
 export function formItems(field: Buffer | null): Uint8Array[] {
-  if (!field || !Array.isArray(parseJson(field, 'items')))
+  if (!field || !Array.isArray(parseJson(field, 'items', arrayItems)))
     throw new Problem('malformed_body', 'items is not a JSON array.', {
       errors: [{ pointer: '#/items', detail: 'is not a JSON array' }],
     });
@@ -63,5 +63,5 @@ export function validatorCompiler({ schema, httpPart }: { schema: z.ZodType; htt
 
 function jsonOf(body: unknown): unknown {
   if (body === undefined || body === null) throw new Problem('malformed_body', 'This route needs a body.');
-  return body instanceof Uint8Array ? parseJson(body, 'The body') : body;
+  return body instanceof Uint8Array ? parseJson(body, 'The body', (bytes) => memberItems(bytes, 'items')) : body;
 }

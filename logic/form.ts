@@ -1,4 +1,4 @@
-import { isUtf8 } from 'node:buffer';
+import { arrayItems, requireUtf8 } from './items.ts';
 import { Problem } from './problems.ts';
 
 const AMPERSAND = 0x26;
@@ -6,6 +6,9 @@ const EQUALS = 0x3d;
 const PERCENT = 0x25;
 const PLUS = 0x2b;
 const SPACE = 0x20;
+
+/** Fields that messages name; what a stranger calls theirs is not repeated. */
+const KNOWN = new Set(['items', 'room']);
 
 /**
  * The fields of an application/x-www-form-urlencoded body, decoded to bytes; of equal names the first counts, as in
@@ -23,7 +26,9 @@ export function parseForm(body: Uint8Array): Map<string, Buffer> {
     const equals = pair.indexOf(EQUALS);
     const name = decode(equals < 0 ? pair : pair.subarray(0, equals), 'a field name').toString('utf8');
     if (fields.has(name)) continue;
-    fields.set(name, decode(equals < 0 ? pair.subarray(pair.length) : pair.subarray(equals + 1), 'a field'));
+    const what = KNOWN.has(name) ? name : 'a field';
+    const value = decode(equals < 0 ? pair.subarray(pair.length) : pair.subarray(equals + 1), what);
+    fields.set(name, value);
   }
   return fields;
 }
@@ -50,7 +55,7 @@ function decode(text: Uint8Array, what: string): Buffer {
     }
   }
   const decoded = bytes.subarray(0, length);
-  if (!isUtf8(decoded)) throw new Problem('malformed_body', `${what} is not valid UTF-8.`);
+  requireUtf8(decoded, what, what === 'items' ? arrayItems : undefined);
   return decoded;
 }
 

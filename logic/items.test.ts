@@ -156,6 +156,33 @@ describe('a body', () => {
       });
   });
 
+  test('that is not UTF-8 in an item names the item', () => {
+    const itemsOf = (bytes: Uint8Array) => memberItems(bytes, 'items');
+    for (const [text, pointer] of [
+      ['{"to":{},"items":["ok","a?"]}', '#/items/1'],
+      ['{"items":[{"b":["?"]}],"id":"x"}', '#/items/0'],
+      ['{"items":[1,2,?]', '#/items/2'],
+      ['{"items":["ok"],"id":"?"}', undefined],
+      ['{"itmes":["?"]}', undefined],
+      ['{"\\x":"?"}', undefined],
+    ] as const) {
+      const bytes = bytesOf(text);
+      bytes[text.indexOf('?')] = 0xff;
+      assert.throws(
+        () => parseJson(bytes, 'The body', itemsOf),
+        (error) => {
+          assert.ok(error instanceof Problem && error.code === 'malformed_body');
+          assert.deepEqual(error.errors, pointer && [{ pointer, detail: 'is not valid UTF-8' }]);
+          assert.match(
+            error.message,
+            pointer ? /^The body is not valid UTF-8: byte \d+ is wrong, in items\[\d\]\.$/ : /wrong\.$/,
+          );
+          return true;
+        },
+      );
+    }
+  });
+
   test('that is not JSON, or begins with a byte order mark, is refused', () => {
     for (const text of ['', '{', '[1,]', '\ufeff{}', "{'a':1}", '{"a":NaN}'])
       assert.throws(() => parseJson(bytesOf(text), 'The body'), { code: 'malformed_body' });
@@ -170,7 +197,7 @@ describe('a body', () => {
         ),
         (bytes) => {
           try {
-            const value = parseJson(bytes, 'The body');
+            const value = parseJson(bytes, 'The body', (flawed) => memberItems(flawed, 'items'));
             if (typeof value === 'object' && value !== null && 'items' in value && Array.isArray(value.items))
               assert.equal(memberItems(bytes, 'items').length, value.items.length);
           } catch (error) {

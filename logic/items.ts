@@ -15,14 +15,32 @@ const CLOSE_ARRAY = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
-/** Parses `bytes` as strict UTF-8 and JSON. Throws Problem malformed_body that says where; `what` is its subject, such as `The body`. */
-export function parseJson(bytes: Uint8Array, what: string): unknown {
-  if (!isUtf8(bytes)) throw new Problem('malformed_body', `${what} is not valid UTF-8: ${utf8Flaw(bytes)}.`);
+/** `arrayItems`, or `memberItems` of a key. */
+type ItemsOf = (bytes: Uint8Array) => Uint8Array[];
+
+/**
+ * Parses `bytes` as strict UTF-8 and JSON. Throws Problem malformed_body that says where; `what` is its subject, such as
+ * `The body`.
+ * @param itemsOf where items are in `bytes`, if anywhere: the one that is no UTF-8 is named
+ */
+export function parseJson(bytes: Uint8Array, what: string, itemsOf?: ItemsOf): unknown {
+  requireUtf8(bytes, what, itemsOf);
   try {
     return JSON.parse(textOf(bytes));
   } catch (error) {
     throw new Problem('malformed_body', `${what} is not JSON: ${error instanceof Error ? error.message : error}`);
   }
+}
+
+/** Throws Problem malformed_body where `bytes` is not UTF-8; like `parseJson`. */
+export function requireUtf8(bytes: Uint8Array, what: string, itemsOf?: ItemsOf): void {
+  if (isUtf8(bytes)) return;
+  const { at, text } = utf8Flaw(bytes);
+  const item = itemsOf ? itemAround(bytes, at, itemsOf) : -1;
+  if (item < 0) throw new Problem('malformed_body', `${what} is not valid UTF-8: ${text}.`);
+  throw new Problem('malformed_body', `${what} is not valid UTF-8: ${text}, in items[${item}].`, {
+    errors: [{ pointer: `#/items/${item}`, detail: 'is not valid UTF-8' }],
+  });
 }
 
 /** The elements of a JSON array, sharing `bytes`. `bytes` must be JSON whose value is an array. */
@@ -149,9 +167,21 @@ function textOf(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
 }
 
+/** The index of the item that holds the byte `at`, or -1. What isn't UTF-8 need not be JSON either: then no item is. */
+function itemAround(bytes: Uint8Array, at: number, itemsOf: ItemsOf): number {
+  let items: Uint8Array[];
+  try {
+    items = itemsOf(bytes);
+  } catch {
+    return -1;
+  }
+  const offset = bytes.byteOffset + at;
+  return items.findIndex((item) => item.byteOffset <= offset && offset < item.byteOffset + item.length);
+}
+
 /** Why `bytes` is not UTF-8: counted from 0, the byte that can't stand where it does. */
-function utf8Flaw(bytes: Uint8Array): string {
-  if (isPrefix(bytes)) return 'it ends in the middle of a character';
+function utf8Flaw(bytes: Uint8Array): { at: number; text: string } {
+  if (isPrefix(bytes)) return { at: bytes.length, text: 'it ends in the middle of a character' };
   let good = 0;
   let bad = bytes.length;
   while (bad - good > 1) {
@@ -159,7 +189,7 @@ function utf8Flaw(bytes: Uint8Array): string {
     if (isPrefix(bytes.subarray(0, middle))) good = middle;
     else bad = middle;
   }
-  return `byte ${good} is wrong`;
+  return { at: good, text: `byte ${good} is wrong` };
 }
 
 /** Whether `bytes` can be the beginning of UTF-8: a last character may be cut. */
