@@ -15,7 +15,7 @@ import { Controller } from './kube/controller.ts';
 import { Elector } from './kube/elector.ts';
 import { EventRecorder } from './kube/events.ts';
 import { Metrics } from './kube/metrics.ts';
-import type { Kind, KubeObject } from './kube/objects.ts';
+import type { KubeObject } from './kube/objects.ts';
 import { WorkQueue } from './kube/queue.ts';
 import { GatewaySource } from './metricsApi/gatewaySource.ts';
 import { MetricsApi } from './metricsApi/metricsApi.ts';
@@ -49,7 +49,7 @@ try {
   const view = new View({
     client,
     namespaces: options.namespaces,
-    served: await servedOf(client, OPTIONAL_KINDS),
+    served: await client.served(OPTIONAL_KINDS),
     onKey: (key) => queue.add(key),
     onGone: (ref) => applier.forget(ref),
     onTrouble: (error) =>
@@ -147,9 +147,4 @@ try {
 } catch (error) {
   process.stderr.write(`operator: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exit(1);
-}
-
-async function servedOf(client: Client, kinds: readonly Kind[]): Promise<Kind[]> {
-  const served = await Promise.all(kinds.map((kind) => client.serves(kind)));
-  return kinds.filter((_, index) => served[index]);
 }

@@ -160,15 +160,15 @@ export class Client {
     return this.#json({ method: 'POST', path, body, signal: AbortSignal.timeout(this.#timeout) });
   }
 
-  /** Whether the API has a kind: ServiceMonitors are there only where Prometheus' operator is. */
-  async serves(kind: Kind): Promise<boolean> {
-    try {
-      const path = kind.apiVersion.includes('/') ? `/apis/${kind.apiVersion}` : `/api/${kind.apiVersion}`;
-      return parsed(Resources, await this.#read(path), path).resources.some((each) => each.kind === kind.kind);
-    } catch (error) {
-      if (isKubeError(error, 'notFound')) return false;
-      throw error;
-    }
+  /**
+   * Those of `kinds` that the API has: ServiceMonitors are there only where Prometheus' operator is. One request for each
+   * group and version.
+   */
+  async served(kinds: readonly Kind[]): Promise<Kind[]> {
+    const names = new Map<string, Set<string>>();
+    for (const apiVersion of new Set(kinds.map((kind) => kind.apiVersion)))
+      names.set(apiVersion, await this.#kindsOf(apiVersion));
+    return kinds.filter(({ apiVersion, kind }) => names.get(apiVersion)?.has(kind));
   }
 
   /** Begins a watch: its answer is a stream of lines. No time limit but `signal`. */
@@ -177,6 +177,16 @@ export class Client {
     const path = pathOf(kind, namespace === undefined ? {} : { namespace });
     const answer = await this.#answer({ method: 'GET', path: withQuery(path, { ...query, watch: true }), signal });
     return answer.stream();
+  }
+
+  async #kindsOf(apiVersion: string): Promise<Set<string>> {
+    try {
+      const path = apiVersion.includes('/') ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
+      return new Set(parsed(Resources, await this.#read(path), path).resources.map(({ kind }) => kind));
+    } catch (error) {
+      if (isKubeError(error, 'notFound')) return new Set();
+      throw error;
+    }
   }
 
   async #apply(object: Ref, path: string, dryRun: boolean): Promise<KubeObject> {

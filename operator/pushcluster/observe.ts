@@ -159,16 +159,20 @@ export class View {
     const { signal } = this.#ending;
     while (!signal.aborted) {
       await pause(systemClock, this.#lookEvery, signal);
-      for (const kind of OPTIONAL_KINDS) {
+      for (const kinds of Map.groupBy(OPTIONAL_KINDS, ({ apiVersion }) => apiVersion).values()) {
         if (signal.aborted) return;
         // Who doesn't answer is asked again, and no kind is lost by it.
-        const isServed = await this.#client.serves(kind).catch(() => this.#made.has(kind.kind));
-        if (isServed === this.#made.has(kind.kind)) continue;
-        if (isServed) await this.#admit(kind);
-        else await this.#dismiss(kind);
-        for (const { metadata } of this.clusters()) this.#onKey(`${metadata.namespace}/${metadata.name}`);
+        const served = await this.#client.served(kinds).catch(() => kinds.filter(({ kind }) => this.#made.has(kind)));
+        for (const kind of kinds) await this.#settle(kind, served.includes(kind));
       }
     }
+  }
+
+  async #settle(kind: Kind, isServed: boolean): Promise<void> {
+    if (isServed === this.#made.has(kind.kind)) return;
+    if (isServed) await this.#admit(kind);
+    else await this.#dismiss(kind);
+    for (const { metadata } of this.clusters()) this.#onKey(`${metadata.namespace}/${metadata.name}`);
   }
 
   async #admit(kind: Kind): Promise<void> {

@@ -143,8 +143,11 @@ describe('the operator and a real API server', () => {
     });
 
     it('knows which kinds the API server has', async () => {
-      assert.equal(await client.serves(KINDS.deployments), true);
-      assert.equal(await client.serves(KINDS.serviceMonitors), false);
+      const { deployments, statefulSets, pods, serviceMonitors, prometheusRules } = KINDS;
+      const reads = client.counts.reads;
+      const served = await client.served([deployments, serviceMonitors, prometheusRules, pods, statefulSets]);
+      assert.deepEqual(served, [deployments, pods, statefulSets]);
+      assert.equal(client.counts.reads - reads, 3, 'a group is asked for once');
     });
   });
 
@@ -199,7 +202,7 @@ describe('the operator and a real API server', () => {
       const objects = desired(cluster, {
         images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
         gatewayReplicas: 2,
-    releasesOld: false,
+        releasesOld: false,
         logicReplicas: 2,
         serviceMonitors: false,
         secrets: new Map(),
