@@ -14,6 +14,9 @@ import { Registry } from 'prom-client';
 
 const LOOPBACK = '127.0.0.1';
 
+/** A SIGTERM to the process group of `make run` comes once from its sender and once from make. */
+const MAKE_HANDS_ON_MS = 250;
+
 const ENVIRONMENT = {
   PORT: 'WebSocket and console (7777)',
   PUSH_PORT: 'push API (7799)',
@@ -53,7 +56,7 @@ try {
       await Promise.all([gateway.leave(), logic.leave()]);
       await bus.close();
     },
-    { deadline: () => gateway.leavesWithin },
+    { deadline: () => gateway.leavesWithin, echo: MAKE_HANDS_ON_MS },
   );
   process.stdout.write(banner(settings.current));
 } catch (error) {
