@@ -68,7 +68,7 @@ const STAGES: readonly Stage[] = [
   {
     name: 'tools',
     title: 'prometheus-adapter (built once)',
-    run: () => build('scripts/prometheus-adapter.sh'),
+    run: () => build('scripts/go-program.sh', 'prometheus-adapter'),
   },
   {
     name: 'unit',
@@ -90,6 +90,12 @@ const STAGES: readonly Stage[] = [
     name: 'e2e',
     title: 'Programs of a Kubernetes cluster (built once)',
     run: () => build('scripts/kube-tools.sh', 'cluster'),
+    apart: true,
+  },
+  {
+    name: 'e2e',
+    title: 'Prometheus with discovery in Kubernetes (built once)',
+    run: () => build('scripts/go-program.sh', 'prometheus'),
     apart: true,
   },
   {

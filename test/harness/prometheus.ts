@@ -17,6 +17,8 @@ export type PrometheusOptions = {
   rules?: string;
   /** Seconds between scrapes, and between evaluations of rules. */
   interval?: number;
+  /** In place of Debian's. */
+  program?: string;
 };
 
 /** One series with its samples: seconds of Unix time, and a value. */
@@ -47,6 +49,7 @@ export class Prometheus {
   readonly url: string;
   readonly #child: ChildProcess;
   readonly #folder: string;
+  readonly #afterwards: (() => Promise<void>)[] = [];
   #output = '';
 
   constructor(child: ChildProcess, port: number, folder: string) {
@@ -110,6 +113,11 @@ export class Prometheus {
     return this.#get(`/api/v1/label/${label}/values`, { 'match[]': selector }, Answer.values);
   }
 
+  /** What is to be cleaned up when it has ended. */
+  onStop(work: () => Promise<void>): void {
+    this.#afterwards.push(work);
+  }
+
   async stop(): Promise<void> {
     const ended = new Promise((resolve) => this.#child.once('exit', resolve));
     if (this.#child.exitCode === null && this.#child.signalCode === null) {
@@ -117,6 +125,7 @@ export class Prometheus {
       await ended;
     }
     await rm(this.#folder, { recursive: true, force: true });
+    for (const work of this.#afterwards) await work();
   }
 
   /** Throws with Prometheus' own words where it refuses. */
@@ -130,7 +139,7 @@ export class Prometheus {
 
 /** Starts Prometheus and waits until it has scraped all targets. */
 export async function startPrometheus(options: PrometheusOptions): Promise<Prometheus> {
-  const { targets = [], rules = '', interval = 1 } = options;
+  const { targets = [], rules = '', interval = 1, program = 'prometheus' } = options;
   const folder = await mkdtemp(join(tmpdir(), 'pushcluster-prometheus-'));
   const [port = 0] = await freePorts(1);
   const config = {
@@ -147,7 +156,7 @@ export async function startPrometheus(options: PrometheusOptions): Promise<Prome
   await writeFile(join(folder, 'prometheus.yml'), JSON.stringify(config));
   await writeFile(join(folder, 'rules.yml'), rules);
   const child = spawn(
-    'prometheus',
+    program,
     [
       `--config.file=${join(folder, 'prometheus.yml')}`,
       `--storage.tsdb.path=${join(folder, 'data')}`,

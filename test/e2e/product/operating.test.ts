@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
+import { startDiscoveringPrometheus } from '../../harness/cluster/discoveringPrometheus.ts';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
 import { commandsIn, paste } from '../../harness/cluster/pasted.ts';
-import { PodDiscovery } from '../../harness/cluster/podDiscovery.ts';
 import { installChart } from '../../harness/cluster/product.ts';
 import { dashboards, panelQueries } from '../../harness/dashboardQueries.ts';
-import { type Prometheus, startPrometheus } from '../../harness/prometheus.ts';
+import type { Prometheus } from '../../harness/prometheus.ts';
 import { until } from '../../harness/until.ts';
 
 const INTERVAL_SECONDS = 2;
@@ -15,20 +15,17 @@ const ROOT = new URL('../../../', import.meta.url).pathname;
 
 describe('docs/operating.md', () => {
   let cluster: OpenCluster;
-  let discovery: PodDiscovery;
   let prometheus: Prometheus;
   const began = Date.now() / 1_000;
   before(async () => {
     cluster = await openCluster();
     await installChart(cluster.kubectl, cluster.helm);
-    discovery = await PodDiscovery.start(cluster.kubectl);
-    prometheus = await startPrometheus({ scrapeConfigs: discovery.documented(), interval: INTERVAL_SECONDS });
+    prometheus = await startDiscoveringPrometheus(cluster.kubectl, { interval: INTERVAL_SECONDS });
   });
   after(async () => {
     await cluster.kubectl(['delete', '-f', `${ROOT}/examples/minimal.yaml`, '--ignore-not-found']);
     await cluster.kubectl(['delete', 'pod', 'crowd', 'backend', '--now', '--ignore-not-found']);
     await prometheus?.stop();
-    discovery?.stop();
     await cluster.close();
   });
 

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { hastyRules } from '../../harness/alertRules.ts';
 import { Audience } from '../../harness/cluster/audience.ts';
+import { scraperMay, startDiscoveringPrometheus } from '../../harness/cluster/discoveringPrometheus.ts';
 import { Live } from '../../harness/cluster/live.ts';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
-import { PodDiscovery } from '../../harness/cluster/podDiscovery.ts';
 import { installChart } from '../../harness/cluster/product.ts';
 import { dashboards, panelQueries } from '../../harness/dashboardQueries.ts';
-import { type Prometheus, startPrometheus } from '../../harness/prometheus.ts';
+import type { Prometheus } from '../../harness/prometheus.ts';
 import { until } from '../../harness/until.ts';
 
 const INTERVAL_SECONDS = 2;
@@ -18,7 +18,6 @@ describe('Prometheus in the cluster', () => {
   let cluster: OpenCluster;
   let live: Live;
   let audience: Audience;
-  let discovery: PodDiscovery;
   let prometheus: Prometheus;
   before(async () => {
     cluster = await openCluster();
@@ -27,17 +26,12 @@ describe('Prometheus in the cluster', () => {
     audience = new Audience(await live.address());
     await audience.come({ fans: 20, regulars: 40 });
     audience.write(live, 200);
-    discovery = await PodDiscovery.start(cluster.kubectl);
-    prometheus = await startPrometheus({
-      scrapeConfigs: discovery.documented(),
-      rules: hastyRules(RATE_SECONDS),
-      interval: INTERVAL_SECONDS,
-    });
+    const options = { rules: hastyRules(RATE_SECONDS), interval: INTERVAL_SECONDS };
+    prometheus = await startDiscoveringPrometheus(cluster.kubectl, options);
   });
   after(async () => {
     audience?.end();
     await prometheus?.stop();
-    discovery?.stop();
     await live?.end();
     await cluster?.close();
   });
@@ -56,6 +50,13 @@ describe('Prometheus in the cluster', () => {
     await until('both operators are scraped', async () => (await operators()).length === 2, DEADLINE_MS);
     const others = await prometheus.labelValues('job', 'up{app_kubernetes_io_component="nats"}');
     assert.deepEqual(others, [], 'NATS has no metrics');
+  });
+
+  it('may see pods by the documented rights, and nothing else', async () => {
+    for (const verb of ['get', 'list', 'watch']) assert.equal(await scraperMay(cluster.kubectl, verb, 'pods'), true);
+    assert.equal(await scraperMay(cluster.kubectl, 'delete', 'pods'), false);
+    assert.equal(await scraperMay(cluster.kubectl, 'list', 'secrets'), false);
+    assert.equal(await scraperMay(cluster.kubectl, 'list', 'pushclusters', 'pushcluster.dev'), false);
   });
 
   it('has an answer to every query of the dashboards, under load', async (t) => {

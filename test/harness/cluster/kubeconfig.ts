@@ -1,5 +1,9 @@
 import { readFile, writeFile } from 'node:fs/promises';
+import { z } from 'zod';
 import type { Certificate } from '../certificates.ts';
+import type { Kubectl } from './kubectl.ts';
+
+const Kubeconfig = z.looseObject({ users: z.array(z.object({ name: z.string(), user: z.unknown() })).length(1) });
 
 export type KubeconfigOptions = {
   server: string;
@@ -29,6 +33,19 @@ export async function writeKubeconfig(file: string, options: KubeconfigOptions):
       },
     ],
   };
+  await writeFile(file, JSON.stringify(config, undefined, 2), { mode: 0o600 });
+  return file;
+}
+
+/** Writes one like kubectl's own, as a ServiceAccount with a token for two hours. */
+export async function writeAccountsKubeconfig(
+  file: string,
+  { kubectl, namespace, account }: { kubectl: Kubectl; namespace: string; account: string },
+): Promise<string> {
+  const token = await kubectl(['create', 'token', account, '-n', namespace, '--duration=2h']);
+  const own = await kubectl(['config', 'view', '--raw', '--minify', '--flatten', '-o', 'json']);
+  const { users, ...rest } = Kubeconfig.parse(JSON.parse(own));
+  const config = { ...rest, users: users.map(({ name }) => ({ name, user: { token: token.trim() } })) };
   await writeFile(file, JSON.stringify(config, undefined, 2), { mode: 0o600 });
   return file;
 }

@@ -1,24 +1,15 @@
-import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { freePorts } from '../ports.ts';
 import type { ControlPlane } from './controlPlane.ts';
 import { Daemon } from './daemon.ts';
+import { goProgram } from './goProgram.ts';
 import { apply } from './kubectl.ts';
 import { metricsApiRegistration } from './metricsApi.ts';
 
-const SCRIPT = new URL('../../../scripts/prometheus-adapter.sh', import.meta.url).pathname;
 /** The one that prometheus-adapter's own chart registers. */
 const VERSION = 'v1beta1';
-
-/** The path of the program; the first call builds it, which takes minutes on a new machine. */
-async function program(): Promise<string> {
-  const script = promisify(execFile)(SCRIPT);
-  script.child.stderr?.pipe(process.stderr);
-  return (await script).stdout.trim();
-}
 
 /**
  * A real prometheus-adapter on loopback as the custom metrics API of a control plane. Resolves when the API server gets
@@ -36,7 +27,7 @@ export async function startPrometheusAdapter(
   const available = () => plane.get(`/apis/custom.metrics.k8s.io/v1beta1`).then(({ status }) => status === 200);
   const adapter = new Daemon({
     command: [
-      await program(),
+      await goProgram('prometheus-adapter'),
       `--config=${join(folder, 'config.yaml')}`,
       `--prometheus-url=${prometheus}`,
       `--lister-kubeconfig=${kubeconfig}`,
