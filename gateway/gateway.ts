@@ -110,6 +110,7 @@ export class Gateway {
     settings.onChange((current) => {
       this.#hub.configure(current);
       this.#allow();
+      log.info({ generation: settings.generation }, 'the changed settings count');
     });
     settings.onRefused((error) => {
       this.#metrics.settingsRefused.inc();
