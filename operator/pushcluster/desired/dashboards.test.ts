@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { z } from 'zod';
 import { dashboards } from './dashboards.ts';
@@ -41,6 +41,15 @@ describe('dashboards of a PushCluster', () => {
 
   it('have nothing left in them that is to be filled in', () => {
     for (const [name, text] of filesOf()) assert.doesNotMatch(text, /@[A-Z]+@/, name);
+  });
+
+  it("have the chart's panels, letter by letter", () => {
+    const folder = new URL('../../../charts/pushcluster/dashboards/', import.meta.url);
+    const panels = readdirSync(folder).map((file) => JSON.parse(readFileSync(new URL(file, folder), 'utf8')).panels);
+    assert.deepEqual(
+      jsonOf().map((dashboard) => dashboard.panels),
+      panels,
+    );
   });
 
   it('do not stand in the way of those of another cluster, in the same Grafana and the same folder', () => {

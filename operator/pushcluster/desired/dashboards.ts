@@ -16,6 +16,7 @@ const FOLDER = new URL('../../../charts/pushcluster/dashboards/', import.meta.ur
 const SIDECAR_LABEL = { grafana_dashboard: '1' };
 /** Stand in texts that are kept for what each cluster has of its own. */
 const [NAMESPACE, NAME, ID] = ['@NAMESPACE@', '@NAME@', '@ID@'];
+const PLACES = new RegExp([NAMESPACE, NAME, ID].join('|'), 'g');
 const TITLE = 'PushCluster / ';
 
 /** What is looked at of a dashboard; the rest stays as it is. */
@@ -37,9 +38,10 @@ export function dashboards(cluster: PushCluster): Dashboards[] {
   const { enabled, labels, annotations } = cluster.spec.monitoring.dashboards;
   if (!enabled) return [];
   const { namespace, name } = cluster.metadata;
+  const places: Record<string, string> = { [NAMESPACE]: namespace, [NAME]: name, [ID]: idOf(cluster) };
   return [...dashboardTexts()].map(([title, text]) => {
     const metadata = metadataOf(cluster, `${names(cluster).dashboard}-${title}`, 'dashboards', annotations);
-    const own = text.replaceAll(NAMESPACE, namespace).replaceAll(NAME, name).replaceAll(ID, idOf(cluster));
+    const own = text.replace(PLACES, (place) => places[place] ?? place);
     return {
       apiVersion: 'v1',
       kind: 'ConfigMap',
@@ -60,7 +62,7 @@ function textOf(file: string): string {
   const read = Dashboard.parse(JSON.parse(readFileSync(new URL(file, FOLDER), 'utf8')));
   const chosen: Record<string, string> = { namespace: NAMESPACE, cluster: NAME };
   const ofCluster = `pushcluster:${NAMESPACE}/${NAME}`;
-  return JSON.stringify({
+  const kept = JSON.stringify({
     ...read,
     uid: `pc-${ID}-${basename(file, '.json')}`,
     title: `PushCluster ${NAMESPACE}/${NAME} / ${read.title.slice(TITLE.length)}`,
@@ -76,6 +78,8 @@ function textOf(file: string): string {
       }),
     },
   });
+  // A single letter that isn't Latin doubles the bytes of a text in memory.
+  return kept.replace(/[^\x20-\x7e]/g, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
 /** Short, since Grafana takes uids of 40 characters at most; the same for a cluster that is made anew. */
