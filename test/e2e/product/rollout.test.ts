@@ -7,6 +7,8 @@ import { installChart, OTHER_TAG, RELEASE } from '../../harness/cluster/product.
 import { until } from '../../harness/until.ts';
 import { compared, keepRollout } from '../../simulate/rollout.ts';
 
+/** More than two: there are old ones to be moved to, before new ones are half of them. */
+const GATEWAYS = 4;
 const FANS = 200;
 const REGULARS = 150;
 /** Connections a second, of the whole cluster. */
@@ -25,7 +27,7 @@ describe('a rollout of another image under load', () => {
     await installChart(cluster.kubectl, cluster.helm);
     const drain = { rate: RATE, settle: `${SETTLE_S}s`, timeout: `${TIMEOUT_S}s` };
     live = await Live.start(cluster.kubectl, 'rollout', {
-      gateway: { drain, batching: { maxDelay: `${MAX_DELAY_MS}ms` } },
+      gateway: { replicas: GATEWAYS, drain, batching: { maxDelay: `${MAX_DELAY_MS}ms` } },
     });
     audience = new Audience(await live.address());
     await audience.come({ fans: FANS, regulars: REGULARS });
@@ -57,7 +59,7 @@ describe('a rollout of another image under load', () => {
       async () => {
         const { pods, fresh } = await look();
         const all = await live.pods('gateway');
-        return fresh === 2 && pods.length === 2 && all.length === 2;
+        return [fresh, pods.length, all.length].every((count) => count === GATEWAYS);
       },
       180_000,
     );
