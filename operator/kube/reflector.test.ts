@@ -24,12 +24,12 @@ class Script implements Transport {
   readonly asked: { at: number; watch: string | undefined }[] = [];
   readonly #clock: FakeClock;
   readonly #lists: (() => Answer)[];
-  readonly #watches: ((signal: AbortSignal) => AsyncGenerator<Uint8Array>)[];
+  readonly #watches: (((signal: AbortSignal) => AsyncGenerator<Uint8Array>) | 'unanswered')[];
 
   constructor(
     clock: FakeClock,
     lists: (() => Answer)[],
-    watches: ((signal: AbortSignal) => AsyncGenerator<Uint8Array>)[] = [],
+    watches: (((signal: AbortSignal) => AsyncGenerator<Uint8Array>) | 'unanswered')[] = [],
   ) {
     this.#clock = clock;
     this.#lists = lists;
@@ -46,6 +46,7 @@ class Script implements Transport {
       return answer();
     }
     const events = this.#watches.shift() ?? hanging;
+    if (events === 'unanswered') return aborted(signal);
     return { ...json(200, {}), stream: () => events(signal) };
   }
 }
@@ -53,7 +54,11 @@ class Script implements Transport {
 const bytes = (...events: object[]) => Buffer.from(events.map((event) => `${JSON.stringify(event)}\n`).join(''));
 
 async function* hanging(signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  await new Promise((_, reject) =>
+  yield await aborted(signal);
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) =>
     signal.addEventListener('abort', () => reject(new Error('aborted')), { once: true }),
   );
 }
@@ -84,21 +89,31 @@ describe('a reflector', () => {
     await reflector.stop();
   });
 
-  it('counts a watch as hung that was silent for 100 s, and goes on from where it was', async () => {
+  it('opens a watch anew that was silent for 100 s, at once and from where it was, and calls it no failure', async () => {
     async function* oneEvent(signal: AbortSignal) {
       yield bytes({ type: 'ADDED', object: configMap('a', '7') });
       yield* hanging(signal);
     }
     const { clock, api, reflector, changes } = fixture([() => json(200, listOf('5'))], [oneEvent]);
     await clock.pass(99_000, 1_000);
-    assert.equal(reflector.counts.silences, 0);
+    assert.equal(reflector.counts.watches, 1);
     await clock.pass(3_000, 1_000);
-    assert.equal(reflector.counts.silences, 1);
     assert.deepEqual(
       api.asked.map(({ watch }) => watch),
       [undefined, '5', '7'],
     );
+    const { failures, silences, lists } = reflector.counts;
+    assert.deepEqual({ failures, silences, lists }, { failures: 0, silences: 0, lists: 1 });
+    assert.equal(reflector.trouble, undefined);
     assert.deepEqual(changes, ['added a']);
+    await reflector.stop();
+  });
+
+  it('is in trouble where a watch is not even answered for 100 s', async () => {
+    const { clock, reflector } = fixture([() => json(200, listOf('5'))], ['unanswered']);
+    await clock.pass(101_000, 1_000);
+    assert.match(reflector.trouble?.message ?? '', /the watch of configmaps had no answer for 100000 ms/);
+    assert.deepEqual([reflector.counts.silences, reflector.counts.failures], [1, 1]);
     await reflector.stop();
   });
 

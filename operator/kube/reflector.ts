@@ -6,7 +6,10 @@ import { KubeError } from './errors.ts';
 import { type Kind, type KubeObject, keyOf } from './objects.ts';
 import { watchEvents } from './watchStream.ts';
 
-/** An API server sends a bookmark about once a minute (with a quarter of jitter), also where nothing changes. */
+/**
+ * An API server sends a bookmark about once a minute (with a quarter of jitter), but only one that is newer than where the
+ * watch began: of a kind that nobody changes there is none. So silence may be a hang or not, and is ended by asking anew.
+ */
 const SILENCE_MS = 100_000;
 /** A watch ends by itself after 5 to 10 minutes, as client-go's do, so that connections spread over API servers. */
 const WATCH_SECONDS = { least: 300, most: 600 };
@@ -35,7 +38,7 @@ export type ReflectorOptions = {
   onTrouble?: (error: KubeError) => void;
   clock?: Clock;
   random?: () => number;
-  /** Milliseconds of silence after which a watch counts as hung. */
+  /** Milliseconds of silence after which a watch is opened anew, and one that was not even answered counts as failed. */
   silence?: number;
   page?: number;
   /** Keep who owns which field: half of an object's size. */
@@ -190,6 +193,7 @@ export class Reflector {
     const end = () => watching.abort();
     this.#ending.signal.addEventListener('abort', end, { once: true });
     let isSilent = false;
+    let isAnswered = false;
     let callOff = () => {};
     const heard = () => {
       this.#activeAt = this.#clock.now();
@@ -203,6 +207,7 @@ export class Reflector {
       heard();
       const stream = await client.watch(kind, namespace, query, watching.signal);
       heard();
+      isAnswered = true;
       this.#trouble = undefined;
       for await (const { type, object } of watchEvents(stream, heard)) {
         this.#failedInARow = 0;
@@ -210,8 +215,11 @@ export class Reflector {
       }
     } catch (error) {
       if (!isSilent) throw error;
+      if (isAnswered) return;
       this.counts.silences++;
-      throw new KubeError('unavailable', `the watch of ${kind.plural} was silent for ${silence} ms`, { cause: error });
+      throw new KubeError('unavailable', `the watch of ${kind.plural} had no answer for ${silence} ms`, {
+        cause: error,
+      });
     } finally {
       callOff();
       this.#ending.signal.removeEventListener('abort', end);
