@@ -21,6 +21,7 @@ import type { Observed, Pods, Problem } from './status.ts';
 const count = z.number().int().min(0);
 const Workload = z.object({
   metadata: z.object({
+    generation: count.default(0),
     managedFields: z
       .array(
         z.object({ manager: z.string().exactOptional(), fieldsV1: z.record(z.string(), z.unknown()).exactOptional() }),
@@ -30,6 +31,7 @@ const Workload = z.object({
   spec: z.object({ replicas: count.exactOptional() }),
   status: z
     .object({
+      observedGeneration: count.default(0),
       replicas: count.default(0),
       updatedReplicas: count.default(0),
       readyReplicas: count.default(0),
@@ -307,6 +309,8 @@ export class View {
   isReplacing(cluster: PushCluster): boolean {
     return (['gateway', 'logic'] as const).some((role) => {
       const workload = this.workload(cluster, role);
+      // Its ReplicaSet may be there before its status counts by it.
+      if (workload && workload.status.observedGeneration < workload.metadata.generation) return true;
       const { ready, current } = podsOf(0, workload, this.#isSeen(cluster, role));
       return ready > current || (workload?.status.terminatingReplicas ?? 0) > 0;
     });
