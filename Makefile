@@ -47,6 +47,10 @@ e2e: ## Tests on a real two-node Kubernetes that it starts as root, or on KUBECO
 test-images: ## Build the images for arm64 as well, as root, and try them in an emulator
 	@$(READY) && exec node scripts/test.ts images
 
+.PHONY: test-keda
+test-keda: ## Build KEDA, which takes 10 minutes of a processor once, and have it scale a PushCluster
+	@$(READY) && exec node scripts/test.ts keda
+
 .PHONY: cluster
 cluster: ## Start a real two-node Kubernetes on this machine, as root, and leave it running
 	@$(READY) && exec node test/harness/cluster/main.ts up

@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { type Outcome, runProgram, runTestFile } from './testFile.ts';
 
 /**
- * `node scripts/test.ts [STAGE ...] [FILE ...]`: runs the stages in their order (all but e2e and images where none is named) and stops
+ * `node scripts/test.ts [STAGE ...] [FILE ...]`: runs the stages in their order (all but e2e, images and keda where none is named) and stops
  * at the first that fails. Files narrow the test stages. The last line is `N passed, N failed` over all that ran.
  */
 
@@ -22,6 +22,7 @@ const INTEGRATION = 'test/integration/**/*.test.ts';
 const E2E_CLUSTER = 'test/e2e/*.test.ts';
 const E2E_PRODUCT = 'test/e2e/product/*.test.ts';
 const IMAGES = 'test/images/*.test.ts';
+const KEDA = 'test/keda/*.test.ts';
 const SHARED = 'e2e';
 /** The kubeconfig of a cluster of our own, such as `make cluster`'s. */
 const MADE_HERE = /^\/var\/lib\/pushcluster\/([a-z][a-z0-9-]*)\/control-plane\/kubeconfig$/;
@@ -108,6 +109,18 @@ const STAGES: readonly Stage[] = [
     name: 'images',
     title: 'Images for another processor',
     run: (files) => tests(chosen(IMAGES, files), { concurrency: 1, timeoutSeconds: 900 }),
+    apart: true,
+  },
+  {
+    name: 'keda',
+    title: 'KEDA (built once)',
+    run: () => build('scripts/keda.sh'),
+    apart: true,
+  },
+  {
+    name: 'keda',
+    title: 'Autoscaling by KEDA itself',
+    run: (files) => tests(chosen(KEDA, files), { concurrency: 1, timeoutSeconds: 600 }),
     apart: true,
   },
 ];

@@ -7,7 +7,7 @@ const RBAC = 'rbac.authorization.k8s.io';
 export function metricsApiRegistration(
   port: number,
   // The operator sets the CA of its own.
-  { name = METRICS_API_SERVICE, version = METRICS_VERSION, trust = {} } = {},
+  { name = METRICS_API_SERVICE, group = METRICS_GROUP, version = METRICS_VERSION, trust = {} } = {},
 ): object[] {
   const service = { name, namespace: 'default' };
   return [
@@ -20,9 +20,9 @@ export function metricsApiRegistration(
     {
       apiVersion: 'apiregistration.k8s.io/v1',
       kind: 'APIService',
-      metadata: { name: `${version}.${METRICS_GROUP}` },
+      metadata: { name: `${version}.${group}` },
       spec: {
-        ...{ group: METRICS_GROUP, version, groupPriorityMinimum: 100, versionPriority: 100 },
+        ...{ group, version, groupPriorityMinimum: 100, versionPriority: 100 },
         ...trust,
         service: { ...service, port },
       },
