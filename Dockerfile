@@ -119,7 +119,7 @@ COPY charts/pushcluster/dashboards charts/pushcluster/dashboards
 COPY charts/pushcluster/rules charts/pushcluster/rules
 EXPOSE 9090
 # V8 left alone holds four times what it needs while many PushClusters are reconciled.
-ENTRYPOINT ["node", "--max-semi-space-size=4", "--heap-growing-percent=50", "operator/main.js"]
+ENTRYPOINT ["node", "--max-semi-space-size=2", "--heap-growing-percent=20", "--optimize-for-size", "operator/main.js"]
 
 # The operator's program beside the one tool that speaks to network cards. As root: kernel settings are root's.
 FROM operator AS node-tuning

@@ -87,9 +87,10 @@ describe(`an operator of ${CLUSTERS} PushClusters`, () => {
       byKind.set(resource, (byKind.get(resource) ?? 0) + 1);
     print(
       `idle for ${IDLE_MS / 1_000} s: ${counted(all).writes} writes; requests beside watches: ${JSON.stringify(Object.fromEntries(byKind))}; ` +
-        `resident memory now ${resident('VmRSS')} MiB`,
+        `resident memory now ${resident('VmRSS')} MiB, at most ${peak()} MiB`,
     );
     assert.equal(counted(all).writes, 0);
+    assert.ok(peak() < MAX_RSS_MIB, `it held ${peak()} MiB`);
     for (const [resource, count] of byKind) assert.ok(count <= 1, `${resource} was asked for ${count} times`);
   });
 
