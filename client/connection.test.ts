@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { deflateRawSync } from 'node:zlib';
+import { OWN_PORT, ownAddress } from '@pushcluster/test/harness/loopback.ts';
 import { WebSocket as OtherWebSocket, type WebSocket as ServerSocket, WebSocketServer } from 'ws';
 import type { SocketConstructor, WireFrame } from './connection.ts';
 import { PushClient, type PushOptions } from './pushClient.ts';
@@ -106,11 +107,7 @@ test('the bytes of a compressed frame are those on the wire', async (t) => {
 });
 
 test('a server that is not there is an ordinary failure: the client waits and tries again', async () => {
-  const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  const push = new PushClient(`ws://127.0.0.1:${port}/connect`, { backoff: { base: 1 } });
+  const push = new PushClient(`ws://${ownAddress(1)}:${OWN_PORT}/connect`, { backoff: { base: 1 } });
   let closes = 0;
   await new Promise<void>((resolve) => {
     push.on('close', ({ code, willRetry }) => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { beforeEach, describe, test } from 'node:test';
+import { afterEach, beforeEach, describe, mock, test } from 'node:test';
 import { type Answer, Command, STAT_INTERVAL_MS, STAT_STALE_MS, type Stat } from '@pushcluster/protocol/control.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { BusUnavailable } from '@pushcluster/runtime/bus/bus.ts';
@@ -15,12 +15,16 @@ describe('a directory', () => {
   let commands: Command[];
 
   beforeEach(() => {
+    // The time for answers is over when a test says so; the bus delivers by turns of the loop.
+    mock.timers.enable({ apis: ['setTimeout'] });
     bus = new LocalBus();
     now = 0;
     ignored = [];
     commands = [];
     bus.subscribe(subjects.command, (bytes) => commands.push(Command.parse(JSON.parse(Buffer.from(bytes).toString()))));
   });
+
+  afterEach(() => mock.timers.reset());
 
   /** A directory that has run long enough to know everyone. */
   function open(options: { askTimeout?: number; maxQuestions?: number; maxGateways?: number } = {}): Directory {
@@ -74,6 +78,10 @@ describe('a directory', () => {
     await report('g2');
     const asking = directory.ask('room', { room: 'r' });
     await answer('g2', { connections: 4 });
+    mock.timers.tick(49);
+    await bus.flush();
+    assert.equal(directory.questions, 1);
+    mock.timers.tick(1);
     assert.deepEqual((await asking).gateways, { asked: 2, answered: 1 });
   });
 
@@ -111,6 +119,7 @@ describe('a directory', () => {
     const directory = open({ askTimeout: 50 });
     const nobody = directory.ask('room', { room: 'r' });
     await answer('g1', { connections: 5 });
+    mock.timers.tick(50);
     assert.deepEqual((await nobody).gateways, { asked: 1, answered: 1 });
 
     now = 0;
@@ -119,6 +128,7 @@ describe('a directory', () => {
     const asking = young.ask('room', { room: 'r' });
     await answer('g1', { connections: 1 });
     await answer('g2', { connections: 1 });
+    mock.timers.tick(50);
     assert.deepEqual((await asking).gateways, { asked: 2, answered: 2 });
   });
 
@@ -175,7 +185,10 @@ describe('a directory', () => {
 
   test('has ask ids that no other asker has', async () => {
     const [one, two] = [open({ askTimeout: 10 }), open({ askTimeout: 10 })];
-    await Promise.all([one.ask('stats', {}), two.ask('stats', {})]);
+    const asking = [one.ask('stats', {}), two.ask('stats', {})];
+    await bus.flush();
+    mock.timers.tick(10);
+    await Promise.all(asking);
     const ids = commands.map((command) => 'ask' in command && command.ask);
     assert.equal(new Set(ids).size, 2);
   });
@@ -184,8 +197,11 @@ describe('a directory', () => {
     const directory = open({ askTimeout: 20, maxQuestions: 1 });
     const first = directory.ask('stats', {});
     await assert.rejects(directory.ask('stats', {}), { code: 'overloaded' });
+    mock.timers.tick(20);
     await first;
-    await directory.ask('stats', {});
+    const next = directory.ask('stats', {});
+    mock.timers.tick(20);
+    await next;
   });
 
   test('remembers no more gateways than it may', async () => {

@@ -1,16 +1,18 @@
 import assert from 'node:assert/strict';
 import { type AddressInfo, createServer } from 'node:net';
 import { test } from 'node:test';
+import { OWN_PORT, ownAddress } from '@pushcluster/test/harness/loopback.ts';
 import { assertPortFree } from './portProbe.ts';
 
 test('a free port is found free, and is free afterwards', async () => {
+  const host = ownAddress(1);
+  await assertPortFree(host, OWN_PORT, 'WebSocket');
+  await assertPortFree(host, OWN_PORT, 'WebSocket');
   const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(OWN_PORT, host, resolve));
+  await assert.rejects(assertPortFree(host, OWN_PORT, 'WebSocket'), /is taken/);
+  await assertPortFree(host, 0, 'WebSocket');
   await new Promise((resolve) => server.close(resolve));
-  await assertPortFree('127.0.0.1', port, 'WebSocket');
-  await assertPortFree('127.0.0.1', port, 'WebSocket');
-  await assertPortFree('127.0.0.1', 0, 'WebSocket');
 });
 
 test('a port that another process would share silently is found taken', async () => {

@@ -59,7 +59,7 @@ for (const [signal, code] of [
 
 test('the echo of a signal changes nothing; another signal, or the same one later, ends at once', async () => {
   const leave =
-    "console.log('leaving once'); process.on('SIGUSR2', () => console.log('seen')); await new Promise(() => {});";
+    "process.on('SIGUSR2', () => console.log('seen')); console.log('leaving once'); await new Promise(() => {});";
   const long = await start(leave, 60_000, 60_000);
   long.child.kill('SIGTERM');
   await until('it leaves', () => long.output().includes('leaving once'));

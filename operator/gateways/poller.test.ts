@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { createServer, type RequestListener, type Server } from 'node:http';
-import { afterEach, describe, it } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, it } from 'node:test';
 import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
+import { OWN_PORT, ownAddress } from '@pushcluster/test/harness/loopback.ts';
+import { until } from '@pushcluster/test/harness/until.ts';
 import { FakeClock } from '../kube/fakeClock.ts';
 import type { KubeObject } from '../kube/objects.ts';
 import { Poller, type PollerOptions, STALE_MS } from './poller.ts';
@@ -26,63 +27,83 @@ const pod = (uid: string, podIP: string, phase = 'Running'): KubeObject => ({
   ...{ status: { podIP, phase } },
 });
 
-/** One port on many addresses of this machine. */
-const ADDRESSES = '127.77.0.';
+/** All pods answer on one port, each on an address of its own. */
 const servers: Server[] = [];
-let port = 0;
 async function serve(last: number, answer: RequestListener): Promise<string> {
   const server = createServer(answer);
   servers.push(server);
-  const host = `${ADDRESSES}${last}`;
-  await new Promise<void>((resolve) => server.listen({ host, port }, resolve));
-  const address = server.address();
-  if (typeof address === 'object' && address) port = address.port;
+  const host = ownAddress(last);
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ host, port: OWN_PORT }, resolve);
+  });
   return host;
 }
-async function until(what: string, holds: () => boolean): Promise<void> {
-  const end = performance.now() + 5_000;
-  while (!holds()) {
-    if (performance.now() > end) throw new Error(`${what}: not within 5 s`);
-    await sleep(5);
-  }
-}
+/** Nobody listens there. */
+const NOBODY = ownAddress(199);
 
 describe('what pods say of themselves', () => {
-  const clock = new FakeClock();
+  let clock: FakeClock;
   let poller: Poller | undefined;
-  afterEach(() => {
+  beforeEach(() => {
+    clock = new FakeClock();
+  });
+  afterEach(async () => {
     poller?.stop();
     poller = undefined;
     for (const server of servers.splice(0)) {
+      const closed = new Promise((resolve) => server.close(resolve));
       server.closeAllConnections();
-      server.close();
+      await closed;
     }
   });
 
   function poll(pods: KubeObject[], more: Partial<PollerOptions> = {}): Poller {
-    poller = new Poller({ pods: () => pods, port, clock, ...more });
+    poller = new Poller({ pods: () => pods, port: OWN_PORT, clock, random: () => 0.5, ...more });
     poller.start();
     return poller;
   }
 
-  it('is asked for at once, then every 10 s, and every 2 s where somebody waits for it', async () => {
-    let asked = 0;
-    const calm = await serve(1, (_, response) => response.end(JSON.stringify(status({ connections: ++asked }))));
-    let hurried = 0;
-    const urgent = await serve(2, (_, response) => response.end(JSON.stringify(status({ connections: ++hurried }))));
-    const found = poll([pod('calm', calm), pod('urgent', urgent)], {
-      isUrgent: ({ metadata }) => metadata.uid === 'urgent',
-    });
-    await until('both answer', () => found.counts.answered === 2);
-    for (let seconds = 2; seconds <= 10; seconds += 2) {
-      const before = found.counts.answered;
-      clock.advance(2_250);
-      await until('one answers', () => found.counts.answered > before);
+  /** Each question has a timer until it has its answer or none, and the poller has one for its next turn. */
+  const answered = () => until('no question is under way', () => clock.waiting === 1);
+
+  /** Goes on by `ms`, and lets pods answer at once. */
+  async function pass(ms: number): Promise<void> {
+    for (let left = ms; left > 0; left -= 250) {
+      clock.advance(250);
+      await answered();
     }
-    await until('the calm one answers too', () => asked === 2);
-    assert.equal(hurried, 6);
+  }
+
+  it('is asked for at once, then every 10 s, and every 2 s where somebody waits for it', async () => {
+    const asked: Record<'calm' | 'urgent', number[]> = { calm: [], urgent: [] };
+    const began = clock.now();
+    const answering =
+      (name: 'calm' | 'urgent'): RequestListener =>
+      (_, response) =>
+        response.end(JSON.stringify(status({ connections: asked[name].push(clock.now() - began) })));
+    const pods = [pod('calm', await serve(1, answering('calm'))), pod('urgent', await serve(2, answering('urgent')))];
+    const found = poll(pods, { isUrgent: ({ metadata }) => metadata.uid === 'urgent' });
+    await answered();
+    await pass(9_250);
+    assert.deepEqual(asked, { calm: [0], urgent: [0, 2_250, 4_500, 6_750, 9_000] });
+    await pass(250);
+    assert.deepEqual(asked.calm, [0, 9_500]);
     assert.equal(found.reading('calm')?.status.connections, 2);
     assert.equal(found.reading('calm')?.at, clock.wall());
+  });
+
+  it('is asked for up to a second before its 10 s are over: those that came together are spread', async () => {
+    const asked: number[] = [];
+    const host = await serve(1, (_, response) => {
+      asked.push(clock.now());
+      response.end(JSON.stringify(status()));
+    });
+    const chances = [0, 1];
+    poll([pod('a', host)], { random: () => chances.shift() ?? 0.5 });
+    await answered();
+    await pass(20_000);
+    assert.deepEqual(asked, [0, 9_000, 19_000]);
   });
 
   it('is asked for anew out of its turn, and waited for by whoever wants that until each has answered or not', async () => {
@@ -95,7 +116,7 @@ describe('what pods say of themselves', () => {
     });
     const pods = [pod('calm', calm), pod('falls', falls)];
     const found = poll(pods);
-    await until('both answer', () => found.counts.answered === 2);
+    await answered();
     isUp = false;
     await found.refresh(['calm', 'falls', 'nobody']);
     assert.equal(found.reading('calm')?.status.connections, 2);
@@ -126,7 +147,7 @@ describe('what pods say of themselves', () => {
 
   it('is not waited for when the pod is gone, nor for ever', async () => {
     const host = await serve(1, () => {});
-    const pods = [pod('hangs', host), pod('goes', `${ADDRESSES}198`)];
+    const pods = [pod('hangs', host), pod('goes', NOBODY)];
     const found = poll(pods);
     await until('one fails', () => found.counts.unanswered === 1);
     pods.pop();
@@ -151,13 +172,13 @@ describe('what pods say of themselves', () => {
     const pods = [pod('a', host)];
     const silent: string[] = [];
     const found = poll(pods, { onSilence: ({ metadata }) => silent.push(metadata.name) });
-    await until('it answers', () => found.counts.answered === 1);
+    await answered();
     isUp = false;
-    clock.advance(10_250);
-    await until('it fails', () => found.counts.unanswered === 1);
+    await pass(10_250);
+    assert.equal(found.counts.unanswered, 1);
     assert.ok(found.freshReading('a'));
-    clock.advance(STALE_MS);
-    await until('it fails again', () => found.counts.unanswered > 1);
+    await pass(STALE_MS);
+    assert.ok(found.counts.unanswered > 1);
     assert.equal(found.freshReading('a'), undefined);
     assert.equal(found.reading('a')?.status.connections, 5);
     assert.deepEqual(silent, ['live-gateway-a']);
@@ -185,9 +206,18 @@ describe('what pods say of themselves', () => {
     ];
     const pods: KubeObject[] = [];
     for (const [index, [name, answer]] of answers.entries()) pods.push(pod(name, await serve(index + 1, answer)));
-    pods.push(pod('nobody', `${ADDRESSES}199`), pod('pending', `${ADDRESSES}198`, 'Pending'));
+    pods.push(pod('nobody', NOBODY), pod('pending', ownAddress(198), 'Pending'));
     const found = poll(pods);
-    await until('all have failed', () => found.counts.unanswered === answers.length + 1);
+    // Two hang: they are given up at 2 s, and not before.
+    await until('the others have failed', () => found.counts.unanswered === answers.length - 1);
+    clock.advance(1_999);
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(found.counts.unanswered, answers.length - 1);
+    clock.advance(1);
+    await until(
+      'those have failed too',
+      () => found.failure('hangs') !== undefined && found.failure('drips') !== undefined,
+    );
     for (const [name, , why] of answers) assert.match(found.failure(name) ?? '', why);
     assert.match(found.failure('nobody') ?? '', /ECONNREFUSED/);
     assert.equal(found.failure('pending'), undefined);
@@ -205,7 +235,9 @@ describe('what pods say of themselves', () => {
     for (let last = 1; last <= 80; last++) hosts.push(await serve(last, hanging));
     const good = await serve(81, (_, response) => response.end(JSON.stringify(status())));
     const found = poll([...hosts.map((host, index) => pod(`h${index}`, host)), pod('good', good)]);
-    await until('those asked first have failed', () => found.counts.unanswered >= 64);
+    await until('as many are asked as may be at once', () => open === 64);
+    clock.advance(2_000);
+    await until('those asked first have failed', () => found.counts.unanswered === 64);
     clock.advance(250);
     await until('the good one has answered', () => found.counts.answered === 1);
     assert.ok(most <= 64, `${most} at once`);

@@ -32,6 +32,8 @@ export type PollerOptions = {
   /** Called when a pod that answered, or was never asked, gives no answer. Must not throw. */
   onSilence?: (pod: KubeObject, why: string) => void;
   clock?: Clock;
+  /** 0 to 1, for jitter. Default: Math.random. */
+  random?: () => number;
 };
 
 type Known = {
@@ -56,6 +58,7 @@ export class Poller {
   readonly counts = { answered: 0, unanswered: 0 };
   readonly #options: PollerOptions;
   readonly #clock: Clock;
+  readonly #random: () => number;
   readonly #agent: StatusAgent;
   readonly #known = new Map<string, Known>();
   #asking = 0;
@@ -65,8 +68,9 @@ export class Poller {
   constructor(options: PollerOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#random = options.random ?? Math.random;
     this.#turnedAt = this.#clock.now();
-    this.#agent = new StatusAgent(options.port ?? 9_090);
+    this.#agent = new StatusAgent(options.port ?? 9_090, this.#clock);
   }
 
   start(): void {
@@ -178,7 +182,7 @@ export class Poller {
       this.#asking--;
       known.isAsked = false;
       // A pod that has just begun may not listen yet. Those that came together are not asked together for ever.
-      known.due = this.#clock.now() + (isNews ? URGENT_PERIOD_MS : PERIOD_MS * (0.9 + 0.1 * Math.random()));
+      known.due = this.#clock.now() + (isNews ? URGENT_PERIOD_MS : PERIOD_MS * (0.9 + 0.1 * this.#random()));
       for (const tell of waiting) tell();
       if (known.waiting.length > 0) {
         known.due = this.#clock.now();

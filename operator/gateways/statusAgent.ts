@@ -1,5 +1,6 @@
 import { Agent, get } from 'node:http';
 import { PodStatus } from '@pushcluster/protocol/podStatus.ts';
+import { type Clock, systemClock } from '../kube/clock.ts';
 
 /** From the question to the end of the answer, milliseconds. */
 const TIMEOUT_MS = 2_000;
@@ -10,9 +11,11 @@ const MAX_BYTES = 16_384;
 export class StatusAgent {
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 1, maxFreeSockets: 1 });
   readonly #port: number;
+  readonly #clock: Clock;
 
-  constructor(port: number) {
+  constructor(port: number, clock: Clock = systemClock) {
     this.#port = port;
+    this.#clock = clock;
   }
 
   /**
@@ -34,9 +37,13 @@ export class StatusAgent {
 
   #fetch(host: string): Promise<string> {
     return new Promise((resolve, reject) => {
-      const signal = AbortSignal.timeout(TIMEOUT_MS);
-      const fail = (error: Error) =>
+      const late = new AbortController();
+      const { signal } = late;
+      const callOff = this.#clock.after(TIMEOUT_MS, () => late.abort());
+      const fail = (error: Error) => {
+        callOff();
         reject(signal.aborted ? new Error(`it gave no answer within ${TIMEOUT_MS / 1_000} s`) : error);
+      };
       const request = get({ agent: this.#agent, host, port: this.#port, path: '/status', signal }, (response) => {
         const parts: Buffer[] = [];
         let size = 0;
@@ -47,6 +54,7 @@ export class StatusAgent {
         });
         response.once('error', fail);
         response.once('end', () => {
+          callOff();
           if (response.statusCode === 200) resolve(Buffer.concat(parts).toString());
           else reject(new Error(`it answered GET /status with ${response.statusCode}`));
         });

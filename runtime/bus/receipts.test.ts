@@ -1,12 +1,30 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { Receipts } from './receipts.ts';
+
+/** Time passes only when a test says so. */
+let now = 0;
+beforeEach(() => {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  mock.method(performance, 'now', () => now);
+});
+afterEach(() => {
+  mock.timers.reset();
+  mock.restoreAll();
+});
+
+async function pass(ms: number): Promise<void> {
+  now += ms;
+  mock.timers.tick(ms);
+  // What is late is looked at two turns later.
+  for (let turn = 0; turn < 3; turn++) await setImmediate();
+}
 
 /** Receipts whose PONGs come when the test says so. */
 function fixture(timeout = 10_000) {
   const pings: PromiseWithResolvers<void>[] = [];
-  const timedOut = Promise.withResolvers<void>();
+  const times = { out: 0 };
   const receipts = new Receipts(
     () => {
       const ping = Promise.withResolvers<void>();
@@ -14,9 +32,9 @@ function fixture(timeout = 10_000) {
       return ping.promise;
     },
     timeout,
-    timedOut.resolve,
+    () => times.out++,
   );
-  return { receipts, pings, timedOut: timedOut.promise };
+  return { receipts, pings, times };
 }
 
 describe('receipts of a connection', () => {
@@ -58,24 +76,30 @@ describe('receipts of a connection', () => {
   });
 
   it('tell of a PONG that does not come in time', async () => {
-    const { receipts, timedOut } = fixture(20);
+    const { receipts, times } = fixture(20);
     const waiting = receipts.confirmed();
-    await timedOut;
+    await pass(19);
+    assert.equal(times.out, 0);
+    await pass(1);
+    assert.equal(times.out, 1);
     receipts.end('no receipt');
     await assert.rejects(waiting, { name: 'BusUnconfirmed' });
   });
 
   it('count the time of those who share the next PING from when they came', async () => {
-    const { receipts, pings, timedOut } = fixture(60);
+    const { receipts, pings, times } = fixture(60);
     const first = receipts.confirmed();
-    const begun = performance.now();
+    await pass(10);
     const second = receipts.confirmed();
-    second.catch(() => {});
-    while (performance.now() - begun < 50) await setImmediate();
+    await pass(40);
     pings[0]!.resolve();
     await first;
-    await timedOut;
-    assert.ok(performance.now() - begun < 100, `${performance.now() - begun} ms`);
+    await pass(19);
+    assert.equal(times.out, 0);
+    await pass(1);
+    assert.equal(times.out, 1, 'and not 60 ms after its PING');
+    receipts.end('no receipt');
+    await assert.rejects(second, { name: 'BusUnconfirmed' });
   });
 
   it('tell of a refused message to those who share its receipt, and to no one after', async () => {
