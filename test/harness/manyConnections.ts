@@ -1,3 +1,4 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Connection } from './connection.ts';
 
 /** The most closures in any second, as the clients saw them; those that are still open don't count. */
@@ -10,6 +11,19 @@ export function busiestSecond(connections: readonly Connection[]): { most: numbe
     most = Math.max(most, i - from + 1);
   }
   return { most, total: times.length };
+}
+
+/**
+ * Watches how late this process gets its turn: what had come meanwhile is stamped as of the end of that, and so as of fewer
+ * seconds than it took. The function ends that, and returns by which factor a busiest second may seem busier, 1 or a little more.
+ */
+export function watchLateness(): () => number {
+  const delay = monitorEventLoopDelay({ resolution: 5 });
+  delay.enable();
+  return () => {
+    delay.disable();
+    return 1 + delay.max / 1e9;
+  };
 }
 
 /** Opens `count` connections, a hundred at a time. */

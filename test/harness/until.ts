@@ -7,7 +7,7 @@ import { setTimeout } from 'node:timers/promises';
 export async function until(
   what: string,
   condition: () => boolean | Promise<boolean>,
-  deadline = 10_000,
+  deadline = 20_000,
   every = 5,
 ): Promise<void> {
   const end = performance.now() + deadline;

@@ -97,7 +97,7 @@ describe('tokens signed with a shared secret', () => {
     assert.equal((await wrong.ended()).code, 4401);
     for (const connection of silent) assert.equal((await connection.ended()).code, 4401);
     const took = performance.now() - began;
-    assert.ok(took > 4_900 && took < 8_000, `after ${took} ms`);
+    assert.ok(took > 4_900 && took < 15_000, `after ${took} ms`);
   });
 
   it('end the connection with 4001 when they expire, unless a fresh one came by AUTH', async () => {

@@ -204,7 +204,7 @@ describe('a NATS bus over TLS', () => {
     const begun = performance.now();
     for (let i = 0; i < 20; i++) bus.publish('push', new Uint8Array(1_000_000));
     await assert.rejects(bus.flush(), BusUnconfirmed);
-    assert.ok(performance.now() - begun < 2_500);
+    assert.ok(performance.now() - begun < 10_000);
     assert.equal(bus.connected, false);
     nats.resume();
     await worksOn(bus);

@@ -15,7 +15,7 @@ const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 const PING_INTERVAL_MS = 300;
 const RECEIPT_TIMEOUT_MS = 600;
 /** For a busy machine. */
-const LEEWAY_MS = 1_500;
+const LEEWAY_MS = 5_000;
 
 function openBus(t: TestContext, servers: string[], options: { receiptTimeout?: number } = {}) {
   const { log, lines, has } = logLines();
@@ -193,7 +193,8 @@ describe('a NATS bus whose server is killed and comes back', () => {
     const { bus } = openBus(t, [server.url]);
     const begun = performance.now();
     await bus.close();
-    assert.ok(performance.now() - begun < LEEWAY_MS);
+    // An attempt would be given up after 3 s.
+    assert.ok(performance.now() - begun < 2_500);
     server.resume();
   });
 });

@@ -338,6 +338,7 @@ describe('10, auto-fragmentation', () => {
 
 describe('the echo', () => {
   it('says heartbeat every second', async () => {
+    const began = performance.now();
     const raw = await open();
     const at: number[] = [];
     while (at.length < 3) {
@@ -345,9 +346,10 @@ describe('the echo', () => {
       assert.deepEqual([received?.opcode, received?.payload.toString()], [Opcode.text, 'heartbeat']);
       at.push(performance.now());
     }
+    // A busy machine may make each of them late, so that the next seems early; none can come before its time.
     for (const [i, time] of at.entries()) {
-      const apart = time - (at[i - 1] ?? time - 1_000);
-      assert.ok(apart > 700 && apart < 1_500, `${Math.round(apart)} ms apart`);
+      const after = time - began;
+      assert.ok(after >= 2_000 + i * 1_000 && after < 10_000, `number ${i + 1} came after ${Math.round(after)} ms`);
     }
     raw.destroy();
   });

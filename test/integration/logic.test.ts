@@ -63,7 +63,7 @@ describe('logic as a process', () => {
     assert.equal((await underWay).status, 202);
     const answered = performance.now();
     await left;
-    assert.ok(performance.now() - answered < 2_000, 'it waited for a connection that never said anything');
+    assert.ok(performance.now() - answered < 5_000, 'it waited for a connection that never said anything');
     bus.flush = flush;
   });
 

@@ -237,14 +237,14 @@ describe('the custom metrics API', () => {
     const right = await bundle();
     const patch = JSON.stringify({ spec: { caBundle: wrong.toString('base64') } });
     await plane.kubectl(['patch', 'apiservice', API_SERVICE, '--type=merge', '-p', patch]);
-    await until('the operator has put it right', async () => (await bundle()) === right, 5_000);
+    await until('the operator has put it right', async () => (await bundle()) === right, 20_000);
     await available();
   });
 
   it('makes new certificates where its Secret is deleted, and every replica takes them', async () => {
     const before = await bundle();
     await plane.kubectl(['delete', 'secret', METRICS_API_SECRET]);
-    await until('there is another authority', async () => (await bundle()) !== before, 5_000);
+    await until('there is another authority', async () => (await bundle()) !== before, 20_000);
     await readSecret();
     for (const to of [leader!, follower!])
       await until(
