@@ -68,7 +68,7 @@ try {
 function onThisMachine(settings: Settings): Settings {
   const port = portFrom('PORT', settings.gateway.port);
   const pushPort = portFrom('PUSH_PORT', settings.logic.port);
-  const natsUrl = process.env['NATS_URL'];
+  const natsUrl = process.env.NATS_URL;
   const page = `http://${LOOPBACK}:${port}`;
   return {
     ...settings,

@@ -41,6 +41,8 @@ const TROUBLE = [
   'Operator and rollouts / Generations in force / A',
   'Operator and rollouts / Generations in force / B',
   'Operator and rollouts / PushClusters / A',
+  'Operator and rollouts / A reconcile takes / A',
+  'Operator and rollouts / A reconcile takes / B',
 ].map((name) => `PushCluster / ${name}`);
 
 /** Queries that nothing here changes, and why: they are there, and numbers. */

@@ -102,15 +102,14 @@ describe('the lease of two operators', { concurrency: 3 }, () => {
     ).length;
   }
 
-  it('goes over at the next look when its holder ends in good order', async () => {
+  it('goes over within 3 s, at the next look, when its holder ends in good order', async () => {
     const { first, second } = await pair('orderly');
     const began = performance.now();
     first.signal('SIGTERM');
     await until('the second leads', () => second.leads, 20_000);
     const took = performance.now() - began;
     console.log(`hand-over after a clean exit: ${Math.round(took)} ms`);
-    // It was not waited for until it ran out.
-    assert.ok(took < LEASE_TIMES.duration, `${took} ms`);
+    assert.ok(took <= 3_000, `${took} ms`);
     await until('the first has ended', () => first.exited);
     const looks = await looksAfterRelease('orderly', first, second);
     assert.ok(looks <= 1, `the second looked ${looks} times`);

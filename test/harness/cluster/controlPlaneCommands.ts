@@ -95,8 +95,8 @@ export function controllerManagerCommand(plan: Plan): [string, ...string[]] {
   return [
     program('kube-controller-manager'),
     // With the limits that it comes with, the pods of 200 PushClusters take it more than a minute.
-    '--kube-api-qps=100',
-    '--kube-api-burst=200',
+    '--kube-api-qps=40',
+    '--kube-api-burst=60',
     ...clientOf(kubeconfigs.controllerManager, folder),
     `--secure-port=${ports.controllerManager}`,
     `--service-account-private-key-file=${serviceAccountKey}`,
