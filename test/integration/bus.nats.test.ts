@@ -145,8 +145,11 @@ describe('a NATS bus whose server is killed and comes back', () => {
     let attempts = 0;
     proxy.onConnection = () => attempts++;
     const { lines } = openBus(t, [`nats://127.0.0.1:${proxy.port}`]);
-    await until('it has tried some times', () => attempts >= 4);
-    assert.equal(lines.filter((line) => line.msg.includes('cannot connect')).length, 1);
+    const said = () => lines.filter((line) => line.msg.includes('cannot connect')).length;
+    await until('it has said so', () => said() > 0);
+    const before = attempts;
+    await until('it has tried some times more', () => attempts >= before + 4);
+    assert.equal(said(), 1);
   });
 
   it('follows the size that the server takes', async (t) => {

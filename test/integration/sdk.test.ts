@@ -187,10 +187,15 @@ describe('the SDK with two gateways, two logic processes and NATS', () => {
     await victim.kill();
     await until('everyone is back', () => watchers.every(({ push }) => push.state === 'open'));
     const since = new Map(writers.written);
-    await until('items flow again to everyone', () =>
-      watchers.every((watcher) =>
-        writers.for(watcher).every((writer) => (watcher.of(writer).at(-1) ?? 0) > since.get(writer)! + 6),
-      ),
+    const lacking = () =>
+      watchers.flatMap((watcher, index) =>
+        writers
+          .for(watcher)
+          .filter((writer) => (watcher.of(writer).at(-1) ?? 0) <= since.get(writer)! + 6)
+          .map((writer) => `client ${index} (${watcher.push.state}) of ${writer}: ${writers.written.get(writer)}`),
+      );
+    await until('items flow again to everyone', () => lacking().length === 0).catch(() =>
+      assert.deepEqual(lacking(), [], 'clients that miss what was written'),
     );
     await writers.stop();
     for (const watcher of watchers)
