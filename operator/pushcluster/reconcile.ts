@@ -69,9 +69,8 @@ export class Reconciler {
       return {};
     }
     const wanted = await this.#desired(cluster);
-    const applied = 'problem' in wanted ? [wanted.problem] : await this.#apply(cluster, wanted);
-    if (applied === 'outdated') return { againIn: 0 };
-    const problems = applied;
+    const problems = 'problem' in wanted ? [wanted.problem] : await this.#apply(cluster, wanted);
+    if (problems === 'outdated') return { againIn: 0 };
     if ('objects' in wanted) {
       // What replaces something may just have been refused.
       if (problems.length === 0) await this.#prune(cluster, wanted.objects);

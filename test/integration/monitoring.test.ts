@@ -14,7 +14,6 @@ import { z } from 'zod';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
 import { OPERATOR_USER, OperatorProcess } from '../harness/cluster/operatorProcess.ts';
-import { freePorts } from '../harness/ports.ts';
 import { installKinds } from '../harness/releasedKinds.ts';
 import { until } from '../harness/until.ts';
 
@@ -40,11 +39,7 @@ describe('alerts and dashboards of one PushCluster', () => {
   let operator: OperatorProcess;
   before(async () => {
     plane = await startControlPlane();
-    await OperatorProcess.install(plane);
-    await apply(plane.kubectl, [{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE } }]);
-    const [adminPort = 0] = await freePorts(1);
-    operator = new OperatorProcess(plane, { adminPort });
-    await operator.start();
+    operator = await OperatorProcess.startIn(plane, NAMESPACE);
   });
   after(async () => {
     await operator?.end('SIGKILL');

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { crd } from '@pushcluster/operator/api/crd.ts';
 import { CLUSTER_RULES, OWN_RULES } from '@pushcluster/operator/rbac.ts';
+import { freePorts } from '../ports.ts';
 import { until } from '../until.ts';
 import type { ControlPlane } from './controlPlane.ts';
 import { apply } from './kubectl.ts';
@@ -48,6 +49,21 @@ export class OperatorProcess {
   static async install(plane: ControlPlane): Promise<void> {
     await apply(plane.kubectl, [crd(), ...rights()]);
     await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=30s']);
+  }
+
+  /** All that a test of what it makes needs: the CRD, a namespace for a PushCluster, and it leading. */
+  static async startIn(plane: ControlPlane, namespace: string): Promise<OperatorProcess> {
+    await OperatorProcess.install(plane);
+    await apply(plane.kubectl, [{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } }]);
+    const [adminPort = 0] = await freePorts(1);
+    const operator = new OperatorProcess(plane, { adminPort });
+    try {
+      await operator.start();
+    } catch (error) {
+      await operator.end('SIGKILL');
+      throw error;
+    }
+    return operator;
   }
 
   /** Starts it and waits until it leads. */
