@@ -284,10 +284,10 @@ export class Connection {
 async function inflate(data: unknown): Promise<string | undefined> {
   try {
     const { readable, writable } = new DecompressionStream('deflate-raw');
-    new Blob([data as ArrayBuffer])
-      .stream()
-      .pipeTo(writable)
-      .catch(() => {});
+    const writer = writable.getWriter();
+    // What fails here fails at the reader too. (A Blob's stream costs more, and leaks on Node 24.16 to 24.18.)
+    writer.write(new Uint8Array(data as ArrayBuffer)).catch(() => {});
+    writer.close().catch(() => {});
     return await new Response(readable).text();
   } catch {
     return undefined;
