@@ -39,6 +39,7 @@ try {
     log,
     name: 'pushcluster',
     receiptTimeout: logicSettings.publishTimeout,
+    together: true,
   });
   registerBusMetrics(registry, bus);
   const gateway = await Gateway.start({ settings, bus, log, registry });

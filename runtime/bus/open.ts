@@ -10,6 +10,8 @@ export type BusOptions = {
   name: string;
   /** Milliseconds that a receipt of NATS may take: `logic.publishTimeout`. 2 s where absent. */
   receiptTimeout?: number;
+  /** Who publishes and who subscribes are both in this process: it needs no other bus. */
+  together?: true;
 };
 
 /**
@@ -18,5 +20,8 @@ export type BusOptions = {
  * can't be read.
  */
 export function openBus(settings: Settings['bus'], options: BusOptions): Bus {
-  return settings.nats === undefined ? new LocalBus(options.log) : new NatsBus(settings.nats, options);
+  if (settings.nats !== undefined) return new NatsBus(settings.nats, options);
+  if (!options.together)
+    options.log.warn('bus.nats is not set: no push leaves this process, and none comes from another');
+  return new LocalBus(options.log);
 }
