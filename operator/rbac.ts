@@ -18,7 +18,8 @@ export const CLUSTER_RULES: readonly PolicyRule[] = [
   rule('apps', 'replicasets', ['get', 'list', 'watch']),
   // Brings changed settings to them at once, has gateways drain, and takes them out of the Service.
   rule('', 'pods', ['get', 'list', 'watch', 'patch']),
-  rule('events.k8s.io', 'events', ['create', 'patch']),
+  // Those of a StatefulSet say why a pod of its can't be made.
+  rule('events.k8s.io', 'events', ['create', 'patch', 'list']),
 ];
 
 /** What it may do in its own namespace: be the leader. Kubernetes can't restrict `create` by name. */

@@ -29,7 +29,8 @@ export class Applier {
   }
 
   /**
-   * Makes the object be as wanted. Rejects with a KubeError: `conflict` where its name belongs to somebody else.
+   * Makes the object be as wanted. Rejects with a KubeError: `taken` where its name belongs to somebody else, `leaving`
+   * where it belongs to an owner of the same name that is gone.
    * @param observed how it looks, as a reflector has it: undefined where there is none
    */
   async apply(desired: Desired, observed: KubeObject | undefined): Promise<Applied> {
@@ -62,13 +63,17 @@ function refuseForeign(found: KubeObject, desired: Desired): void {
   if (!owner) return;
   const owners = found.metadata.ownerReferences ?? [];
   if (owners.some(({ uid }) => uid === owner.uid)) return;
+  const title = titleOf(found);
+  const { kind, name } = owner;
+  if (owners.some((each) => each.kind === kind && each.name === name))
+    throw new KubeError('leaving', `${title} is left of a ${kind} ${name} that is gone, and goes too`, { code: 409 });
   const whose =
     owners.length === 0
-      ? `does not belong to ${owner.kind} ${owner.name}`
-      : `belongs to ${owners.map(({ kind, name }) => `${kind} ${name}`).join(', ')}`;
+      ? `does not belong to ${kind} ${name}`
+      : `belongs to ${owners.map((each) => `${each.kind} ${each.name}`).join(', ')}`;
   throw new KubeError(
-    'conflict',
-    `${titleOf(found)} is there already and ${whose}: delete or rename it, or choose another name for ${owner.kind} ${owner.name}`,
+    'taken',
+    `${title} is there already and ${whose}: delete or rename it, or choose another name for ${kind} ${name}`,
     { code: 409 },
   );
 }

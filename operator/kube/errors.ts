@@ -2,14 +2,24 @@ import { z } from 'zod';
 
 /**
  * What kind of refusal it is, and so what to do:
- * - conflict: somebody else was first, or the name is taken; look again
+ * - conflict: somebody else was first; look again
+ * - taken: the name belongs to somebody else's object; a person has to do something
+ * - leaving: the name belongs to what a deleted owner of the same name has left, and is soon free
  * - notFound: there is no such object, or no such kind
  * - expired: a resourceVersion or a page of a list is too old; list anew
  * - forbidden: rights, quota or admission; a person has to do something
  * - invalid: the object itself is wrong; a person has to do something
- * - unavailable: nobody answered, or not now; try again
+ * - unavailable: nobody answered, or not now, or a webhook that was to be asked did not; try again
  */
-export type KubeErrorReason = 'conflict' | 'notFound' | 'expired' | 'forbidden' | 'invalid' | 'unavailable';
+export type KubeErrorReason =
+  | 'conflict'
+  | 'taken'
+  | 'leaving'
+  | 'notFound'
+  | 'expired'
+  | 'forbidden'
+  | 'invalid'
+  | 'unavailable';
 
 /** What the API server said, in its own words. */
 export class KubeError extends Error {
@@ -30,6 +40,11 @@ export class KubeError extends Error {
     this.code = more.code ?? 0;
     this.retryAfter = more.retryAfter;
   }
+}
+
+/** Whether there was no answer at all. */
+export function isSilence(error: KubeError): boolean {
+  return error.reason === 'unavailable' && error.code === 0;
 }
 
 export function isKubeError(error: unknown, ...reasons: KubeErrorReason[]): error is KubeError {

@@ -30,8 +30,23 @@ describe('an event recorder', () => {
     await recorder.flush();
     assert.deepEqual(api.requests, ['POST /apis/events.k8s.io/v1/namespaces/shop/events']);
     const [written] = api.objects.values();
-    assert.match(written?.metadata.name ?? '', /^live\.[0-9a-f]{16}$/);
+    assert.match(written?.metadata.name ?? '', /^live\.[0-9a-f]{20}$/);
     assert.equal(JSON.parse(JSON.stringify(written)).note, 'from 2 to 3');
+  });
+
+  it('names events so that they are listed in the order in which they happened', async () => {
+    const { api, clock, recorder } = fixture();
+    const notes = Array.from({ length: 20 }, (_, step) => `step ${step}`);
+    for (const [step, note] of notes.entries()) {
+      if (step % 5 === 0) clock.advance(7);
+      recorder.record(about, event(note));
+    }
+    await recorder.flush();
+    const byName = [...api.objects].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, object]) => object);
+    assert.deepEqual(
+      byName.map((object) => JSON.parse(JSON.stringify(object)).note),
+      notes,
+    );
   });
 
   it('counts what is said again within ten minutes, and writes the count once a minute at most', async () => {

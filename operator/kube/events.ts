@@ -45,6 +45,8 @@ export class EventRecorder {
   readonly #series = new Map<string, Series>();
   readonly #allowances = new Map<string, Allowance>();
   #waiting = 0;
+  /** Milliseconds since 1970 that the name of the last event says. */
+  #lastTime = 0;
   #last: Promise<void> = Promise.resolve();
 
   /** @param instance this process: a pod's name */
@@ -83,8 +85,7 @@ export class EventRecorder {
       return;
     }
     const namespace = about.metadata.namespace ?? 'default';
-    // As kubectl expects it: the name of the object, and something that no other event has.
-    const name = `${about.metadata.name.slice(0, 200)}.${randomBytes(8).toString('hex')}`;
+    const name = `${about.metadata.name.slice(0, 200)}.${this.#suffix()}`;
     remember(this.#series, id, { name, namespace, count: 1, since: now, writtenAt: now });
     this.#send(() => this.#create(about, event, { name, namespace }));
   }
@@ -114,6 +115,12 @@ export class EventRecorder {
       .finally(() => {
         this.#waiting--;
       });
+  }
+
+  /** Grows with time: kubectl lists events by name, and `describe` doesn't sort those of the events API otherwise. */
+  #suffix(): string {
+    this.#lastTime = Math.max(this.#clock.wall(), this.#lastTime + 1);
+    return this.#lastTime.toString(16).padStart(12, '0') + randomBytes(4).toString('hex');
   }
 
   #create(about: KubeObject, { type, reason, action, note }: EventInput, place: { name: string; namespace: string }) {

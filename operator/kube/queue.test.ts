@@ -86,11 +86,11 @@ describe('a work queue', () => {
     assert.equal(await queue.take(), undefined);
   });
 
-  it('waits never less than the time before, from 5 ms to 1000 s', () => {
+  it('waits never less than the time before, from 5 ms to 15 s', () => {
     fc.assert(
       fc.property(fc.nat(10_000), (failures) => {
         const wait = retryDelay(failures);
-        assert.ok(wait >= 5 && wait <= 1_000_000);
+        assert.ok(wait >= 5 && wait <= 15_000);
         assert.ok(retryDelay(failures + 1) >= wait);
         assert.ok(retryDelay(failures + 1) <= 2 * wait);
       }),

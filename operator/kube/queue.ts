@@ -1,7 +1,7 @@
 import { type Clock, systemClock } from './clock.ts';
 
-/** Of client-go's work queue: 5 ms doubling up to 1000 s. */
-const RETRY = { first: 5, longest: 1_000_000 };
+/** 5 ms as client-go's work queue has it, doubling. What failed for long is to be done soon after its cause is gone. */
+const RETRY = { first: 5, longest: 15_000 };
 
 /**
  * Keys to work on. A key is there once, however often it was added; it is never with two workers at once; one that is

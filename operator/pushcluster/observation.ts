@@ -109,7 +109,7 @@ export function observation(
     },
     scaling: planned,
     reports: { ...reports, fullest: shown.fullest },
-    problems: [...found.problems, ...view.refusedPods(cluster)],
+    problems: found.problems,
   };
 }
 

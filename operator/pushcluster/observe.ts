@@ -16,7 +16,7 @@ import { secrets } from './desired/secrets.ts';
 import { clusterOf, fleetOf, looksOf, newestHash, type Readings } from './fleet.ts';
 import { hindranceOf } from './hindrance.ts';
 import type { Fleet } from './scale.ts';
-import type { Observed, Pods, Problem } from './status.ts';
+import type { Observed, Pods } from './status.ts';
 
 const count = z.number().int().min(0);
 const Workload = z.object({
@@ -336,16 +336,6 @@ export class View {
       },
       endpoints: this.#endpoints(cluster),
     };
-  }
-
-  /** Pods that admission refuses: the Deployment itself was taken, and says so later, in the API server's words. */
-  refusedPods(cluster: PushCluster): Problem[] {
-    return (['gateway', 'logic'] as const).flatMap((role) => {
-      const conditions = this.workload(cluster, role)?.status.conditions ?? [];
-      const failure = conditions.find(({ type, status }) => type === 'ReplicaFailure' && status === 'True');
-      if (!failure) return [];
-      return [{ object: `Deployment ${names(cluster)[role]}`, reason: 'forbidden', message: failure.message }];
-    });
   }
 
   #endpoints(cluster: PushCluster): Observed['endpoints'] {

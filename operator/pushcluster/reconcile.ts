@@ -5,9 +5,10 @@ import type { Applier } from '../kube/applier.ts';
 import type { Client } from '../kube/client.ts';
 import { type Clock, systemClock } from '../kube/clock.ts';
 import type { Result } from '../kube/controller.ts';
-import { isKubeError } from '../kube/errors.ts';
+import { isKubeError, type KubeErrorReason } from '../kube/errors.ts';
 import type { EventInput, EventRecorder } from '../kube/events.ts';
 import { type KubeObject, keyOf, titleOf } from '../kube/objects.ts';
+import { Attempt } from './attempt.ts';
 import type { DesiredObject, Images } from './desired/context.ts';
 import { desired } from './desired/desired.ts';
 import { names, SETTINGS_ANNOTATION } from './desired/names.ts';
@@ -17,12 +18,16 @@ import { clusterOf, podPatch } from './fleet.ts';
 import { observation, outdatedIn, reports, type Shown, shown } from './observation.ts';
 import type { View } from './observe.ts';
 import { type LiveReadings, type Planned, Planner } from './planner.ts';
+import { RefusedPods } from './refusedPods.ts';
 import type { Fleet, Plan } from './scale.ts';
 import { eventOf } from './scaleEvents.ts';
 import { type Condition, type Problem, statusOf, transitions } from './status.ts';
 
 /** What was refused is tried again: a quota may have been raised, a name be free, and nobody tells. */
 const REFUSED_AGAIN_MS = 15_000;
+/** What may pass by itself is told of only when it has lasted so long, milliseconds. */
+const PASSING_MS = 5_000;
+const PASSING_AGAIN_MS = 1_000;
 /** What drains is looked at as often as it is asked. */
 const DRAINING_AGAIN_MS = 2_000;
 
@@ -47,16 +52,20 @@ export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #clock: Clock;
   readonly #planner: Planner;
+  readonly #refusedPods: RefusedPods;
   /** Statuses that were written and may not have come back yet: one for each cluster. */
   readonly #written = new Map<string, { over: string | undefined; status: Status }>();
   readonly #shown = new Map<string, Shown>();
   /** Pods that have yet to take up their settings, by cluster. */
   readonly #behind = new Map<string, ReadonlySet<string>>();
+  /** Since when nothing is refused but what may pass, by the clock's `now`: of clusters where that is so. */
+  readonly #passing = new Map<string, number>();
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#planner = new Planner(options.view, options.readings, this.#clock);
+    this.#refusedPods = new RefusedPods(options.view, options.client, this.#clock);
   }
 
   /** @param key `namespace/name` of a PushCluster; it may be gone */
@@ -64,26 +73,31 @@ export class Reconciler {
     const { view, readings } = this.#options;
     const cluster = view.cluster(key);
     if (!cluster || cluster.metadata.deletionTimestamp) {
-      for (const known of [this.#written, this.#shown, this.#behind]) known.delete(key);
+      for (const known of [this.#written, this.#shown, this.#behind, this.#passing]) known.delete(key);
       this.#planner.forget(key);
+      this.#refusedPods.forget(key);
       return {};
     }
-    const wanted = await this.#desired(cluster);
-    const problems = 'problem' in wanted ? [wanted.problem] : await this.#apply(cluster, wanted);
-    if (problems === 'outdated') return { againIn: 0 };
-    if ('objects' in wanted) {
+    const began = this.#clock.now();
+    const attempt = new Attempt();
+    const wanted = await this.#desired(cluster, attempt);
+    if (wanted) {
+      if ((await this.#apply(cluster, wanted, attempt)) === 'outdated') return { againIn: 0 };
       // What replaces something may just have been refused.
-      if (problems.length === 0) await this.#prune(cluster, wanted.objects);
-      await this.#scale(cluster, wanted, problems);
-      if (problems.length === 0) await this.#bringSettings(cluster, problems);
+      if (attempt.isWell) await this.#prune(cluster, wanted.objects, attempt);
+      await this.#scale(cluster, wanted, attempt);
+      if (attempt.isWell) await this.#bringSettings(cluster, attempt);
     }
+    if (this.#isPassing(key, attempt, began)) return { againIn: PASSING_AGAIN_MS };
     // As it is after all this.
     const fleet = view.fleet(cluster, readings);
-    const planned = 'planned' in wanted ? wanted.planned : asItIs(fleet);
-    const toldAgainIn = await this.#tell(cluster, fleet, planned, problems);
-    if (problems.length > 0) return { againIn: REFUSED_AGAIN_MS };
+    const planned = wanted ? wanted.planned : asItIs(fleet);
+    const podsAgainIn = await this.#refusedPods.tell(cluster, attempt);
+    const toldAgainIn = await this.#tell(cluster, fleet, planned, attempt.problems);
+    if (!attempt.isWell) return { againIn: REFUSED_AGAIN_MS };
     const isUnderWay = planned.phase === 'draining' || planned.waits !== undefined;
-    const times = [planned.againIn, isUnderWay ? DRAINING_AGAIN_MS : toldAgainIn].filter((each) => each !== undefined);
+    const due = [planned.againIn, podsAgainIn, isUnderWay ? DRAINING_AGAIN_MS : toldAgainIn];
+    const times = due.filter((each) => each !== undefined);
     return times.length === 0 ? {} : { againIn: Math.min(...times) };
   };
 
@@ -92,7 +106,18 @@ export class Reconciler {
     return this.#behind.get(clusterOf(pod) ?? '')?.has(pod.metadata.uid ?? '') ?? false;
   }
 
-  async #desired(cluster: PushCluster): Promise<Wanted | { problem: Problem }> {
+  #isPassing(key: string, attempt: Attempt, now: number): boolean {
+    if (!attempt.mayPass) {
+      this.#passing.delete(key);
+      return false;
+    }
+    const since = this.#passing.get(key) ?? now;
+    this.#passing.set(key, since);
+    return this.#clock.now() - since < PASSING_MS;
+  }
+
+  /** Undefined where the settings can't be used. */
+  async #desired(cluster: PushCluster, attempt: Attempt): Promise<Wanted | undefined> {
     const { view, images } = this.#options;
     try {
       const { fleet, planned } = await this.#planner.plan(cluster);
@@ -108,34 +133,26 @@ export class Reconciler {
       return { objects, fleet, planned };
     } catch (error) {
       if (!(error instanceof UnusableSettings)) throw error;
-      return { problem: { object: titleOf(cluster), reason: 'invalid', message: error.message } };
+      attempt.refused(titleOf(cluster), 'invalid', error.message);
+      return undefined;
     }
   }
 
-  /**
-   * One that is refused keeps none of the others from being applied. All this takes time: no gateway is given up that was
-   * to go when it began, and isn't now.
-   */
-  async #apply(cluster: PushCluster, wanted: Wanted): Promise<Problem[] | 'outdated'> {
+  /** All this takes time: no gateway is given up that was to go when it began, and isn't now. */
+  async #apply(cluster: PushCluster, wanted: Wanted, attempt: Attempt): Promise<'outdated' | undefined> {
     const { applier, view } = this.#options;
-    const problems: Problem[] = [];
     const { gateway } = names(cluster);
-    for (const object of wanted.objects)
-      try {
-        const isOfGateways = object.kind === 'Deployment' && object.metadata.name === gateway;
-        if (isOfGateways && this.#planner.isOutdated(cluster, wanted)) return 'outdated';
-        const { object: found, changed } = await applier.apply(object, view.made(object));
-        if (changed) view.wrote(found);
-      } catch (error) {
-        // Whoever doesn't answer is asked again soon: nothing is wrong with the cluster.
-        if (!isKubeError(error) || error.reason === 'unavailable') throw error;
-        problems.push({ object: titleOf(object), reason: error.reason, message: error.message });
-      }
-    return problems;
+    for (const object of wanted.objects) {
+      const isOfGateways = object.kind === 'Deployment' && object.metadata.name === gateway;
+      if (isOfGateways && this.#planner.isOutdated(cluster, wanted)) return 'outdated';
+      const applied = await attempt.at(object, () => applier.apply(object, view.made(object)));
+      if (applied?.changed) view.wrote(applied.object);
+    }
+    return undefined;
   }
 
   /** Deletes what was desired once and isn't any more: NATS only once nobody uses it, whatever comes in its place. */
-  async #prune(cluster: PushCluster, objects: readonly DesiredObject[]): Promise<void> {
+  async #prune(cluster: PushCluster, objects: readonly DesiredObject[], attempt: Attempt): Promise<void> {
     const { view, client, applier } = this.#options;
     const wanted = new Set(objects.map((object) => `${object.kind} ${keyOf(object)}`));
     const isReplacing = view.isReplacing(cluster);
@@ -143,13 +160,15 @@ export class Reconciler {
       const { uid, deletionTimestamp } = object.metadata;
       if (deletionTimestamp || wanted.has(`${object.kind} ${keyOf(object)}`)) continue;
       if (isReplacing && object.metadata.name.startsWith(names(cluster).nats)) continue;
-      await client.delete(object, uid === undefined ? {} : { uid });
+      // Another object may have its name by now.
+      const gone = () => client.delete(object, uid === undefined ? {} : { uid }).catch(unless('conflict'));
+      await attempt.at(object, gone);
       applier.forget(object);
     }
   }
 
   /** Takes gateways out of the Service and lets them drain, or puts them back. */
-  async #scale(cluster: PushCluster, { fleet, planned }: Planned, problems: Problem[]): Promise<void> {
+  async #scale(cluster: PushCluster, { fleet, planned }: Planned, attempt: Attempt): Promise<void> {
     const { view } = this.#options;
     const changed = [...view.pods(cluster, 'gateway')].flatMap((pod) => {
       const before = fleet.pods.find(({ uid }) => uid === pod.metadata.uid);
@@ -158,8 +177,9 @@ export class Reconciler {
     });
     // Who comes into the Service does so before anybody leaves it.
     changed.sort((a, b) => Number(b.state.isServing) - Number(a.state.isServing));
-    for (const { pod, before, state } of changed) await this.#patch(pod, podPatch(before, state), problems);
-    const refused = new Set(problems.map(({ object }) => object));
+    for (const { pod, before, state } of changed) await this.#patch(pod, podPatch(before, state), attempt);
+    if (attempt.isSilent) return;
+    const refused = new Set(attempt.problems.map(({ object }) => object));
     for (const step of planned.steps) {
       const isOfPods = step.type === 'drain' || step.type === 'undo';
       const about = isOfPods ? step.pods.map(({ name }) => `Pod ${name}`) : [`Deployment ${names(cluster).gateway}`];
@@ -169,29 +189,23 @@ export class Reconciler {
   }
 
   /** A pod whose annotation changes gets the ConfigMap's new content at once, and not within a minute or so. */
-  async #bringSettings(cluster: PushCluster, problems: Problem[]): Promise<void> {
+  async #bringSettings(cluster: PushCluster, attempt: Attempt): Promise<void> {
     const { view } = this.#options;
     for (const role of ['gateway', 'logic'] as const) {
       const hash = settingsHash(cluster, role);
       for (const pod of view.pods(cluster, role)) {
         const { annotations, deletionTimestamp } = pod.metadata;
         if (deletionTimestamp || annotations?.[SETTINGS_ANNOTATION] === hash) continue;
-        await this.#patch(pod, { annotations: { [SETTINGS_ANNOTATION]: hash } }, problems);
+        await this.#patch(pod, { annotations: { [SETTINGS_ANNOTATION]: hash } }, attempt);
       }
     }
   }
 
-  /** What is refused is a problem of the cluster's, and keeps nothing else from being done. */
-  async #patch(pod: KubeObject, metadata: object, problems: Problem[]): Promise<void> {
+  async #patch(pod: KubeObject, metadata: object, attempt: Attempt): Promise<void> {
     const { view, client } = this.#options;
-    try {
-      view.wrote(await client.patch(pod, { metadata }));
-    } catch (error) {
-      if (!isKubeError(error) || error.reason === 'unavailable') throw error;
-      // It has ended meanwhile.
-      if (error.reason === 'notFound') return;
-      problems.push({ object: titleOf(pod), reason: error.reason, message: error.message });
-    }
+    // It may have ended meanwhile.
+    const patched = await attempt.at(pod, () => client.patch(pod, { metadata }).catch(unless('notFound')));
+    if (patched) view.wrote(patched);
   }
 
   /** Returns the milliseconds after which its numbers are to be told anew, where nobody else would see to it. */
@@ -243,6 +257,13 @@ export class Reconciler {
 function asItIs({ pods, replicas = 0 }: Fleet): Plan {
   const phase = pods.some(({ drainSince }) => drainSince !== undefined) ? 'draining' : 'steady';
   return { replicas, changes: new Map(), steps: [], waits: undefined, phase };
+}
+
+/** For what is as well when it is refused so. */
+function unless(reason: KubeErrorReason): (error: unknown) => undefined {
+  return (error) => {
+    if (!isKubeError(error, reason)) throw error;
+  };
 }
 
 function isBad({ type, status }: Condition): boolean {

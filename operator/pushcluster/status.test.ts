@@ -95,7 +95,7 @@ describe('the status of a cluster', () => {
   it('is Degraded with the words of the API server where something could not be applied', () => {
     const problems = [
       { object: 'Deployment live-gateway', reason: 'forbidden', message: 'exceeded quota: small' },
-      { object: 'Service live-logic', reason: 'conflict', message: 'is there already' },
+      { object: 'Service live-logic', reason: 'taken', message: 'is there already' },
     ] as const;
     assert.equal(conditions({ problems }).Degraded, 'True/Forbidden');
     assert.equal(conditions({ problems }).Ready, 'False/Forbidden');
@@ -105,6 +105,19 @@ describe('the status of a cluster', () => {
       'Deployment live-gateway: exceeded quota: small (and 1 other problem)',
     );
     assert.equal(conditions({ problems: [problems[1]] }).Degraded, 'True/NameTaken');
+  });
+
+  it('is not Degraded where it waits for what a deleted one of its name has left', () => {
+    const problems = ['Secret live-api-key', 'Service live-logic'].map((object) => ({
+      ...{ object, reason: 'leaving' as const },
+      message: `${object} is left of a PushCluster live that is gone, and goes too`,
+    }));
+    assert.equal(conditions({ problems }).Degraded, 'False/AsWanted');
+    assert.equal(conditions({ problems }).Progressing, 'True/NameLeaving');
+    assert.equal(
+      message('Progressing', { problems }),
+      'waits for its name: Secret live-api-key is left of a PushCluster live that is gone, and goes too (and 1 other object)',
+    );
   });
 
   it('is Degraded where pods refused their settings, or may open too few files', () => {

@@ -160,7 +160,12 @@ const FULL_OF = {
 };
 
 /** Whether something is under way. */
-function progress({ gateway, logic, nats, scaling, reports }: Observed): Verdict {
+function progress({ gateway, logic, nats, scaling, reports, problems }: Observed): Verdict {
+  const [leaving, ...others] = problems.filter(isLeaving);
+  if (leaving) {
+    const more = others.length > 0 ? ` (and ${some(others.length, 'other object')})` : '';
+    return yes(PROBLEM_REASONS.leaving, `waits for its name: ${leaving.message}${more}`);
+  }
   const drains = drained(gateway);
   for (const [what, pods] of [
     ['gateway', gateway],
@@ -210,9 +215,9 @@ function drained({ draining, left }: Observed['gateway']): string[] {
 
 /** Whether something is wrong that does not go away by itself. */
 function degradation({ problems, reports }: Observed): Verdict {
-  const [problem] = problems;
+  const [problem, ...others] = problems.filter((each) => !isLeaving(each));
   if (problem) {
-    const more = problems.length > 1 ? ` (and ${some(problems.length - 1, 'other problem')})` : '';
+    const more = others.length > 0 ? ` (and ${some(others.length, 'other problem')})` : '';
     return yes(PROBLEM_REASONS[problem.reason], `${problem.object}: ${problem.message}${more}`);
   }
   const { refusals, fdLimits, hindrances } = reports;
@@ -230,6 +235,11 @@ function degradation({ problems, reports }: Observed): Verdict {
       `${fd.pod} may open ${fd.limit} files and is to hold ${fd.wanted} connections: raise the node's limit for containers, or lower gateway.connections.max`,
     );
   return no('AsWanted', 'everything is as wanted');
+}
+
+/** It goes away by itself. */
+function isLeaving({ reason }: Problem): boolean {
+  return reason === 'leaving';
 }
 
 /** Whether all is as wanted: what drains beside that doesn't matter. */
@@ -251,7 +261,9 @@ function natsNotReady({ ready, wanted }: Observed['nats'], reports: Observed['re
 }
 
 const PROBLEM_REASONS: Record<KubeErrorReason, string> = {
-  conflict: 'NameTaken',
+  conflict: 'Conflict',
+  taken: 'NameTaken',
+  leaving: 'NameLeaving',
   forbidden: 'Forbidden',
   invalid: 'Invalid',
   notFound: 'KindMissing',

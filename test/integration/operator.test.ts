@@ -165,51 +165,147 @@ describe('the operator', () => {
     assert.deepEqual(found.nats, { url: 'nats://n:4222' });
   });
 
-  it("leaves another owner's object alone, and says so until the name is free", async () => {
-    await namespace('taken');
-    await plane.kubectl(['create', 'configmap', 'live-settings', '-n', 'taken', '--from-literal=mine=yes']);
-    await create('taken');
-    const found = await status('taken', (each) => condition(each, 'Degraded')?.status === 'True');
-    const degraded = condition(found, 'Degraded');
-    assert.equal(degraded?.reason, 'NameTaken');
-    assert.match(
-      degraded?.message ?? '',
-      /ConfigMap live-settings is there already and does not belong to PushCluster live/,
-    );
-    assert.equal(await path('taken', 'configmap/live-settings', '.data.mine'), 'yes');
-    const events = await plane.kubectl([
-      'get',
-      'events',
-      '-n',
-      'taken',
-      '--field-selector=reason=NameTaken',
-      '-o=name',
-    ]);
-    assert.match(events, /event\/live\./);
-    await plane.kubectl(['delete', 'configmap', 'live-settings', '-n', 'taken']);
-    await status('taken', (each) => condition(each, 'Degraded')?.status === 'False', 30_000);
-  });
+  // Each in a namespace of its own: most of their time is waiting.
+  describe('where something is refused', { concurrency: true }, () => {
+    it("leaves another owner's object alone, and says so until the name is free", async () => {
+      await namespace('taken');
+      await plane.kubectl(['create', 'configmap', 'live-settings', '-n', 'taken', '--from-literal=mine=yes']);
+      await create('taken');
+      const found = await status('taken', (each) => condition(each, 'Degraded')?.status === 'True');
+      const degraded = condition(found, 'Degraded');
+      assert.equal(degraded?.reason, 'NameTaken');
+      assert.match(
+        degraded?.message ?? '',
+        /ConfigMap live-settings is there already and does not belong to PushCluster live/,
+      );
+      assert.equal(await path('taken', 'configmap/live-settings', '.data.mine'), 'yes');
+      const events = await plane.kubectl([
+        'get',
+        'events',
+        '-n',
+        'taken',
+        '--field-selector=reason=NameTaken',
+        '-o=name',
+      ]);
+      assert.match(events, /event\/live\./);
+      await plane.kubectl(['delete', 'configmap', 'live-settings', '-n', 'taken']);
+      await status('taken', (each) => condition(each, 'Degraded')?.status === 'False', 30_000);
+    });
 
-  it('says what a quota refuses in the words of the API server', async () => {
-    await namespace('small');
-    const quota = { apiVersion: 'v1', kind: 'ResourceQuota', metadata: { name: 'q', namespace: 'small' } };
-    await apply(plane.kubectl, [{ ...quota, spec: { hard: { 'count/deployments.apps': '0' } } }]);
-    await until('the quota counts', async () => (await path('small', 'resourcequota/q', '.status.hard')) !== '');
-    await create('small');
-    const found = await status('small', (each) => condition(each, 'Degraded')?.status === 'True');
-    assert.equal(condition(found, 'Degraded')?.reason, 'Forbidden');
-    assert.match(condition(found, 'Degraded')?.message ?? '', /Deployment live-gateway: .*exceeded quota: q/);
-  });
+    it('says what a quota refuses in the words of the API server', async () => {
+      await namespace('small');
+      const quota = { apiVersion: 'v1', kind: 'ResourceQuota', metadata: { name: 'q', namespace: 'small' } };
+      await apply(plane.kubectl, [{ ...quota, spec: { hard: { 'count/deployments.apps': '0' } } }]);
+      await until('the quota counts', async () => (await path('small', 'resourcequota/q', '.status.hard')) !== '');
+      await create('small');
+      const found = await status('small', (each) => condition(each, 'Degraded')?.status === 'True');
+      assert.equal(condition(found, 'Degraded')?.reason, 'Forbidden');
+      assert.match(condition(found, 'Degraded')?.message ?? '', /Deployment live-gateway: .*exceeded quota: q/);
+    });
 
-  it('says which pods admission refuses, and why', async () => {
-    await namespace('restricted', { 'pod-security.kubernetes.io/enforce': 'restricted' });
-    await create('restricted', { gateway: { hostNetwork: true } });
-    const found = await status('restricted', (each) => condition(each, 'Degraded')?.status === 'True');
-    assert.equal(condition(found, 'Degraded')?.reason, 'Forbidden');
-    assert.match(
-      condition(found, 'Degraded')?.message ?? '',
-      /violates PodSecurity "restricted:latest": host namespaces/,
-    );
+    it('says which pods admission refuses, and why', async () => {
+      await namespace('restricted', { 'pod-security.kubernetes.io/enforce': 'restricted' });
+      await create('restricted', { gateway: { hostNetwork: true } });
+      const found = await status('restricted', (each) => condition(each, 'Degraded')?.status === 'True');
+      assert.equal(condition(found, 'Degraded')?.reason, 'Forbidden');
+      assert.match(
+        condition(found, 'Degraded')?.message ?? '',
+        /violates PodSecurity "restricted:latest": host namespaces/,
+      );
+    });
+
+    it('waits for what a deleted PushCluster of the same name has left, and takes nothing of it over', async () => {
+      await namespace('again');
+      await create('again');
+      await until('all objects are there', async () => (await made('again')).length >= MADE.length);
+      const uid = await path('again', 'secret/live-api-key', '.metadata.uid');
+      const key = await path('again', 'secret/live-api-key', '.data.key');
+      // It stays until somebody else is done with it.
+      const held = (finalizers: readonly string[]) =>
+        plane.kubectl([
+          ...['patch', 'secret/live-api-key', '-n', 'again', '--type=merge'],
+          ...['-p', JSON.stringify({ metadata: { finalizers } })],
+        ]);
+      await held(['example.com/backup']);
+      await plane.kubectl(['delete', 'pushcluster/live', '-n', 'again']);
+      await create('again');
+      const found = await status('again', (each) => condition(each, 'Progressing')?.reason === 'NameLeaving');
+      assert.match(
+        condition(found, 'Progressing')?.message ?? '',
+        /waits for its name: .* is left of a PushCluster live that is gone, and goes too/,
+      );
+      assert.equal(condition(found, 'Degraded')?.status, 'False', JSON.stringify(found));
+      const last = 'waits for its name: Secret live-api-key is left of a PushCluster live that is gone, and goes too';
+      await status('again', (each) => condition(each, 'Progressing')?.message === last, 60_000);
+      assert.equal(await path('again', 'secret/live-api-key', '.metadata.uid'), uid);
+      await held([]);
+      await status('again', (each) => condition(each, 'Progressing')?.reason === 'Starting');
+      assert.notEqual(await path('again', 'secret/live-api-key', '.data.key'), key);
+      assert.deepEqual(await made('again'), MADE);
+      const bad = [
+        'get',
+        'events',
+        '-n',
+        'again',
+        '--field-selector=type=Warning,involvedObject.kind=PushCluster',
+        '-o=name',
+      ];
+      assert.equal(await plane.kubectl(bad), '');
+    });
+
+    it('says which webhook is down, does all else, and goes on within 20 s when it is gone', async () => {
+      await namespace('hooked');
+      const webhook = await webhookDown('hooked', 'apps', 'statefulsets');
+      await create('hooked');
+      const found = await status('hooked', (each) => condition(each, 'Degraded')?.status === 'True');
+      assert.equal(condition(found, 'Degraded')?.reason, 'Unavailable');
+      assert.match(
+        condition(found, 'Degraded')?.message ?? '',
+        /^StatefulSet live-nats: .*failed calling webhook "down\.example\.com"/,
+      );
+      assert.deepEqual(
+        await made('hooked'),
+        MADE.filter((each) => each !== 'statefulset.apps/live-nats'),
+      );
+      await plane.kubectl(['delete', webhook]);
+      await status('hooked', (each) => condition(each, 'Degraded')?.status === 'False');
+      assert.deepEqual(await made('hooked'), MADE);
+    });
+
+    it('says what it may not delete', async () => {
+      await namespace('kept');
+      await create('kept');
+      await until('all objects are there', async () => (await made('kept')).length >= MADE.length);
+      const webhook = await webhookDown('kept', 'policy', 'poddisruptionbudgets');
+      const external = { spec: { nats: { url: 'nats://n:4222', prefix: 'kept' } } };
+      await plane.kubectl(['patch', 'pushcluster/live', '-n', 'kept', '--type=merge', '-p', JSON.stringify(external)]);
+      const found = await status('kept', (each) => condition(each, 'Degraded')?.status === 'True');
+      assert.match(
+        condition(found, 'Degraded')?.message ?? '',
+        /^PodDisruptionBudget live-nats: .*failed calling webhook/,
+      );
+      const left = async () => (await made('kept')).filter((each) => each.includes('nats'));
+      assert.deepEqual(await left(), ['poddisruptionbudget.policy/live-nats']);
+      await plane.kubectl(['delete', webhook]);
+      await status('kept', (each) => condition(each, 'Degraded')?.status === 'False');
+      assert.deepEqual(await left(), []);
+    });
+
+    it('says which NATS servers admission refuses, and why, and takes it back when they are made', async () => {
+      await namespace('natsless');
+      const webhook = await webhookDown('natsless', '', 'pods');
+      await create('natsless', { logic: { replicas: 0 }, gateway: { replicas: 0 } });
+      const found = await status('natsless', (each) => condition(each, 'Degraded')?.status === 'True', 30_000);
+      assert.equal(condition(found, 'Degraded')?.reason, 'Forbidden');
+      assert.match(
+        condition(found, 'Degraded')?.message ?? '',
+        /^StatefulSet live-nats: [Cc]reate Pod live-nats-0 in StatefulSet live-nats failed error: .*failed calling webhook/,
+      );
+      await plane.kubectl(['delete', webhook]);
+      // Its controller waits ever longer for its next try: looked at anew, it tries at once.
+      await plane.kubectl(['annotate', 'statefulset/live-nats', '-n', 'natsless', 'looked=at']);
+      await status('natsless', (each) => condition(each, 'Degraded')?.status === 'False', 30_000);
+    });
   });
 
   it('goes on when the API server comes back', async () => {
@@ -229,6 +325,45 @@ describe('the operator', () => {
     assert.equal(await operator.end(), 0, operator.output);
     assert.equal(await path('default', 'lease/pushcluster-operator', '.spec.holderIdentity'), '');
   });
+
+  /** A webhook that nobody answers for, and that must be asked about a namespace's objects: its name for kubectl. */
+  async function webhookDown(namespace: string, group: string, resource: string): Promise<string> {
+    const name = `down-${namespace}-${resource}`;
+    await apply(plane.kubectl, [
+      {
+        ...{
+          apiVersion: 'admissionregistration.k8s.io/v1',
+          kind: 'ValidatingWebhookConfiguration',
+          metadata: { name },
+        },
+        webhooks: [
+          {
+            ...{
+              name: 'down.example.com',
+              admissionReviewVersions: ['v1'],
+              sideEffects: 'None',
+              failurePolicy: 'Fail',
+            },
+            clientConfig: { url: 'https://127.0.0.1:1/' },
+            // Of ResourceQuotas too: they tell when the API server has begun to ask it.
+            rules: [
+              { apiGroups: [group], apiVersions: ['*'], resources: [resource], operations: ['CREATE', 'DELETE'] },
+              { apiGroups: [''], apiVersions: ['*'], resources: ['resourcequotas'], operations: ['CREATE'] },
+            ],
+            namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': namespace } },
+          },
+        ],
+      },
+    ]);
+    const asked = () => plane.kubectl(['create', 'quota', 'asked', '-n', namespace, '--dry-run=server']);
+    await until('it is asked', () =>
+      asked().then(
+        () => false,
+        (error: Error) => error.message.includes('failed calling webhook'),
+      ),
+    );
+    return `validatingwebhookconfiguration/${name}`;
+  }
 
   /** Reconciles that the metrics count. */
   async function reconciled(): Promise<number> {

@@ -1,0 +1,93 @@
+import { z } from 'zod';
+import type { PushCluster } from '../api/pushCluster.ts';
+import type { Client } from '../kube/client.ts';
+import type { Clock } from '../kube/clock.ts';
+import { KINDS, type KubeObject, keyOf, titleOf } from '../kube/objects.ts';
+import type { Attempt } from './attempt.ts';
+import { managedNats } from './desired/bus.ts';
+import { names } from './desired/names.ts';
+import type { View } from './observe.ts';
+
+/** A pod is made within moments of its StatefulSet, or of the end of the one before it: milliseconds. */
+const PATIENCE_MS = 5_000;
+const LOOK_AGAIN_MS = 2_000;
+/** Events of one StatefulSet: the API server forgets them after an hour. */
+const MAX_EVENTS = 50;
+
+/** A controller that is no part of the events API yet says when by the fields of before. */
+const Event = z.object({
+  note: z.string().default(''),
+  eventTime: z.string().nullish(),
+  deprecatedLastTimestamp: z.string().nullish(),
+});
+const Made = z.object({ metadata: z.object({ creationTimestamp: z.string().default('') }) });
+
+/** Pods that admission refuses: what was to have them was taken, and says so later, in the API server's words. */
+export class RefusedPods {
+  readonly #view: View;
+  readonly #client: Client;
+  readonly #clock: Clock;
+  /** Since when NATS servers are missing, by the clock's `now`: of clusters where that is so. */
+  readonly #missing = new Map<string, number>();
+
+  constructor(view: View, client: Client, clock: Clock) {
+    this.#view = view;
+    this.#client = client;
+    this.#clock = clock;
+  }
+
+  /** Adds what is refused now to the problems. Returns the milliseconds after which it may be known better. */
+  async tell(cluster: PushCluster, attempt: Attempt): Promise<number | undefined> {
+    for (const role of ['gateway', 'logic'] as const) {
+      const conditions = this.#view.workload(cluster, role)?.status.conditions ?? [];
+      const failure = conditions.find(({ type, status }) => type === 'ReplicaFailure' && status === 'True');
+      if (failure) attempt.refused(`Deployment ${names(cluster)[role]}`, 'forbidden', failure.message);
+    }
+    return this.#tellOfNats(cluster, attempt);
+  }
+
+  forget(key: string): void {
+    this.#missing.delete(key);
+  }
+
+  /** A StatefulSet has no such condition: events say it. They are asked for only where a pod is missing for long. */
+  async #tellOfNats(cluster: PushCluster, attempt: Attempt): Promise<number | undefined> {
+    const key = keyOf(cluster);
+    const wanted = managedNats(cluster)?.replicas ?? 0;
+    const found = this.#view.made(statefulSet(cluster));
+    const made = this.#view.workload(cluster, 'nats')?.status.replicas;
+    if (!found || made === undefined || made >= wanted) {
+      this.forget(key);
+      return undefined;
+    }
+    const now = this.#clock.now();
+    const since = this.#missing.get(key) ?? now;
+    this.#missing.set(key, since);
+    if (now - since < PATIENCE_MS) return LOOK_AGAIN_MS;
+    const message = await attempt.at(found, () => this.#said(cluster, found));
+    if (message !== undefined) attempt.refused(titleOf(found), 'forbidden', message);
+    return LOOK_AGAIN_MS;
+  }
+
+  /** What was said last of a pod that could not be made, unless one was made since. */
+  async #said(cluster: PushCluster, { metadata: { namespace, uid } }: KubeObject): Promise<string | undefined> {
+    const { items } = await this.#client.list(KINDS.events, {
+      ...(namespace === undefined ? {} : { namespace }),
+      fieldSelector: `regarding.uid=${uid},reason=FailedCreate`,
+      limit: MAX_EVENTS,
+    });
+    const said = items.map((item) => Event.parse(item)).map((event) => ({ at: timeOf(event), note: event.note }));
+    const last = said.sort((a, b) => a.at - b.at).at(-1);
+    const pods = [...this.#view.pods(cluster, 'nats')].map((pod) => Made.parse(pod).metadata.creationTimestamp);
+    return last && pods.every((time) => Date.parse(time) <= last.at) ? last.note : undefined;
+  }
+}
+
+function statefulSet(cluster: PushCluster) {
+  const { apiVersion, kind } = KINDS.statefulSets;
+  return { apiVersion, kind, metadata: { name: names(cluster).nats, namespace: cluster.metadata.namespace } };
+}
+
+function timeOf({ eventTime, deprecatedLastTimestamp }: z.infer<typeof Event>): number {
+  return Date.parse(deprecatedLastTimestamp ?? eventTime ?? '') || 0;
+}
