@@ -12,7 +12,7 @@ import { Applier } from './kube/applier.ts';
 import { Client } from './kube/client.ts';
 import { connect } from './kube/connection.ts';
 import { Controller } from './kube/controller.ts';
-import { Elector } from './kube/elector.ts';
+import { Elector, NotLeading } from './kube/elector.ts';
 import { EventRecorder } from './kube/events.ts';
 import { Metrics } from './kube/metrics.ts';
 import type { KubeObject } from './kube/objects.ts';
@@ -41,7 +41,12 @@ try {
     onTrouble: (error) => log.warn({ err: error }, 'the lease could not be asked for'),
   });
   const guarded = client.guarded(elector.assertLeading);
-  const applier = new Applier(guarded);
+  /** What makes clusters begins no write any more once this process is told to end: others wait to go on with it. */
+  const making = client.guarded(() => {
+    if (controller.isEnding) throw new NotLeading(`${identity} is told to end`);
+    return elector.assertLeading();
+  });
+  const applier = new Applier(making);
   const recorder = new EventRecorder(guarded, hostname(), {
     onTrouble: (error) => log.warn({ err: error }, 'an event could not be written'),
   });
@@ -98,7 +103,7 @@ try {
   });
   registerPollerMetrics(registry, poller);
   const reconciler = new Reconciler({
-    ...{ view, client: guarded, applier, recorder, images: options.images, readings: poller },
+    ...{ view, client: making, applier, recorder, images: options.images, readings: poller },
   });
   const controller = new Controller({
     reconcile: reconciler.reconcile,
@@ -119,10 +124,9 @@ try {
   onShutdown(
     log,
     async () => {
-      await controller.stop();
-      await recorder.flush();
       poller.stop();
-      await metricsApi?.stop();
+      await Promise.all([controller.stop(), metricsApi?.stop()]);
+      await recorder.flush();
       await elector.stop();
       await view.stop();
       await admin.close();

@@ -163,6 +163,21 @@ describe('what pods say of themselves', () => {
     await refreshed;
   });
 
+  it('is not waited for any more by whoever asked anew when nobody is asked any more', async () => {
+    let questions = 0;
+    // Not where the pod before it hung: a question to that may yet come.
+    const host = await serve(9, () => {
+      questions++;
+    });
+    const asking = poll([pod('a', host)]);
+    await until('the first question is under way', () => questions === 1);
+    const refreshed = asking.refresh(['a']);
+    asking.stop();
+    await refreshed;
+    await asking.refresh(['a']);
+    assert.equal(questions, 1);
+  });
+
   it('tells nothing of now when it is older than 20 s, and is forgotten with its pod', async () => {
     let isUp = true;
     const host = await serve(1, (_, response) => {

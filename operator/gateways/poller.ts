@@ -64,6 +64,8 @@ export class Poller {
   #asking = 0;
   #turnedAt: number;
   #callOff: (() => void) | undefined;
+  readonly #ending = Promise.withResolvers<void>();
+  #isEnding = false;
 
   constructor(options: PollerOptions) {
     this.#options = options;
@@ -78,7 +80,10 @@ export class Poller {
     this.#turn();
   }
 
+  /** Nobody is asked any more, nor waited for. */
   stop(): void {
+    this.#isEnding = true;
+    this.#ending.resolve();
     this.#callOff?.();
     this.#callOff = undefined;
     this.#agent.close();
@@ -105,6 +110,7 @@ export class Poller {
    * is under way tells of before, and does not count. Pods that don't run can't be asked.
    */
   async refresh(uids: readonly string[]): Promise<void> {
+    if (this.#isEnding) return;
     const questions: Promise<void>[] = [];
     for (const uid of uids) {
       const known = this.#known.get(uid);
@@ -117,7 +123,7 @@ export class Poller {
     const late = new Promise<void>((resolve) => {
       callOff = this.#clock.after(REFRESH_MS, resolve);
     });
-    await Promise.race([Promise.all(questions), late]);
+    await Promise.race([Promise.all(questions), late, this.#ending.promise]);
     callOff();
   }
 
@@ -133,6 +139,7 @@ export class Poller {
   }
 
   #ask(): void {
+    if (this.#isEnding) return;
     const now = this.#clock.now();
     const seen = new Set<string>();
     const due: { pod: KubeObject; known: Known; address: string }[] = [];

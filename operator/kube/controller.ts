@@ -37,6 +37,11 @@ export class Controller {
     this.queue = options.queue ?? new WorkQueue(this.#clock);
   }
 
+  /** Whether nothing new is to be begun. */
+  get isEnding(): boolean {
+    return this.#isEnding;
+  }
+
   /** Works until `stop`: call it when this process leads. */
   start(): void {
     this.#running ??= this.#run();

@@ -43,6 +43,7 @@ class Candidate {
   }
 }
 
+/** Of two that write as fast as they can; what the operator itself does is in operator-handover. */
 describe('the lease of two operators', { concurrency: 3 }, () => {
   let plane: ControlPlane;
   let client: Client;
@@ -120,30 +121,18 @@ describe('the lease of two operators', { concurrency: 3 }, () => {
     assert.equal(holderOf(await lease('orderly')), '');
   });
 
-  it('goes over within 20 s when its holder is killed', async () => {
-    const { first, second } = await pair('killed');
-    const began = performance.now();
-    first.signal('SIGKILL');
-    await until('the second leads', () => second.leads, 30_000);
-    const took = performance.now() - began;
-    console.log(`hand-over after kill -9: ${Math.round(took)} ms`);
-    assert.ok(took <= 20_000, `${took} ms`);
-    second.signal('SIGKILL');
-  });
-
   it('is lost by a holder that was stopped: when it goes on, it writes nothing any more and ends', async () => {
-    assert.deepEqual(await stopAndGoOn('stopped', LEASE_TIMES), []);
     const late: unknown[] = [];
-    for (let round = 1; round <= FAST_ROUNDS; round++) late.push(...(await stopAndGoOn(`stopped-${round}`, FAST)));
+    for (let round = 1; round <= FAST_ROUNDS; round++) late.push(...(await stopAndGoOn(`stopped-${round}`)));
     // Between the last question for the right to write and the socket there is a moment in which one may be stopped, seldom.
     assert.ok(late.length <= 1, JSON.stringify(late));
   });
 
   /** What the first wrote though the second had the lease. */
-  async function stopAndGoOn(name: string, times: LeaseTimes): Promise<unknown[]> {
-    const { first, second } = await pair(name, times);
+  async function stopAndGoOn(name: string): Promise<unknown[]> {
+    const { first, second } = await pair(name, FAST);
     first.signal('SIGSTOP');
-    await until('the second leads', () => second.leads, times.duration + 10_000);
+    await until('the second leads', () => second.leads, FAST.duration + 10_000);
     await until('the second writes', async () =>
       (await plane.audit.writes()).some(({ user, resource }) => user === second.user && resource === 'configmaps'),
     );

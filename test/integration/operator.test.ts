@@ -155,6 +155,18 @@ describe('the operator', () => {
     assert.equal(await path('shop', 'secret/live-api-key', '.data.key'), key);
   });
 
+  it('leaves alone what others add to its objects, and puts back what they change beside', async () => {
+    const set = (...what: string[]) => plane.kubectl(['set', ...what, '-n', 'shop']);
+    const container = (what: string) =>
+      path('shop', 'deployment/live-gateway', `.spec.template.spec.containers[0]${what}`);
+    const image = await container('.image');
+    await set('env', 'deployment/live-gateway', 'ADDED=yes');
+    await set('image', 'deployment/live-gateway', '*=other:1');
+    await until('its own is as before', async () => (await container('.image')) === image, REPAIR_MS);
+    await quiet(1_000);
+    assert.equal(await container('.env[?(@.name=="ADDED")].value'), 'yes');
+  });
+
   it('follows kubectl scale, and deletes what is not wanted any more', async () => {
     await plane.kubectl(['scale', 'pushcluster/live', '-n', 'shop', '--replicas=3']);
     const patch = { spec: { nats: { url: 'nats://n:4222', prefix: 'shop' } } };

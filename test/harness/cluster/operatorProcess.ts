@@ -9,22 +9,32 @@ import { apply } from './kubectl.ts';
 const PROGRAM = new URL('../../../operator/main.ts', import.meta.url).pathname;
 const IMAGES = { GATEWAY_IMAGE: 'gateway:1.2.3', LOGIC_IMAGE: 'logic:1.2.3', NATS_IMAGE: 'nats:2' };
 
-/** Whose requests the operator's are. */
+/** Whose requests the operator's are, unless it has another name. */
 export const OPERATOR_USER = 'the-operator';
+/** Who has its rights. */
+const GROUP = 'the-operators';
 
 /** The operator as its own process, with exactly the rights that it says it needs. */
 export class OperatorProcess {
   readonly adminPort: number;
+  /** As the API server and its audit log know it. */
+  readonly user: string;
   readonly #plane: ControlPlane;
   readonly #env: Record<string, string>;
   readonly #flags: readonly string[];
   #child: ChildProcess | undefined;
   #exit: Promise<number | null> = Promise.resolve(null);
   #output = '';
+  /** Of the process that was started last. */
+  #outputNow = '';
 
   /** @param options `flags` are Node's */
-  constructor(plane: ControlPlane, options: { adminPort: number; env?: Record<string, string>; flags?: string[] }) {
-    const { adminPort, env = {}, flags = [] } = options;
+  constructor(
+    plane: ControlPlane,
+    options: { adminPort: number; user?: string; env?: Record<string, string>; flags?: string[] },
+  ) {
+    const { adminPort, user = OPERATOR_USER, env = {}, flags = [] } = options;
+    this.user = user;
     this.#plane = plane;
     this.#flags = flags;
     this.adminPort = adminPort;
@@ -68,39 +78,53 @@ export class OperatorProcess {
 
   /** Starts it and waits until it leads. */
   async start(): Promise<void> {
-    const KUBECONFIG = await this.#plane.kubeconfigFor(`/CN=${OPERATOR_USER}`);
+    await this.launch();
+    await until('the operator leads', () => this.leads, 30_000).catch((error: Error) => {
+      throw new Error(`${error.message}: ${this.#outputNow}`);
+    });
+  }
+
+  /** Whether the process that was started last has become the leader. */
+  get leads(): boolean {
+    return this.#outputNow.includes('"leading"');
+  }
+
+  /** Starts it, and waits for nothing. */
+  async launch(): Promise<void> {
+    const KUBECONFIG = await this.#plane.kubeconfigFor(`/O=${GROUP}/CN=${this.user}`);
     const admin = { ADMIN_HOST: '127.0.0.1', ADMIN_PORT: String(this.adminPort) };
     const env = { ...process.env, ...IMAGES, KUBECONFIG, ...admin, ...this.#env };
     const child = spawn(process.execPath, [...this.#flags, PROGRAM], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-    let output = '';
+    this.#outputNow = '';
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding('utf8').on('data', (text: string) => {
-        output += text;
+        this.#outputNow += text;
         this.#output += text;
       });
     this.#child = child;
     this.#exit = new Promise((resolve) => child.once('exit', resolve));
-    await until('the operator leads', () => output.includes('"leading"'), 30_000).catch((error: Error) => {
-      throw new Error(`${error.message}: ${output}`);
-    });
   }
 
   /** Ends it; its exit code, null where a signal ended it. */
   async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
-    this.#child?.kill(signal);
+    this.signal(signal);
     return this.#exit;
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#child?.kill(signal);
   }
 }
 
 function rights(): object[] {
   const apiVersion = 'rbac.authorization.k8s.io/v1';
-  const subjects = [{ kind: 'User', name: OPERATOR_USER, apiGroup: 'rbac.authorization.k8s.io' }];
-  const role = (kind: string) => ({ apiGroup: 'rbac.authorization.k8s.io', kind, name: OPERATOR_USER });
-  const own = { name: OPERATOR_USER, namespace: 'default' };
+  const subjects = [{ kind: 'Group', name: GROUP, apiGroup: 'rbac.authorization.k8s.io' }];
+  const role = (kind: string) => ({ apiGroup: 'rbac.authorization.k8s.io', kind, name: GROUP });
+  const own = { name: GROUP, namespace: 'default' };
   return [
-    { apiVersion, kind: 'ClusterRole', metadata: { name: OPERATOR_USER }, rules: CLUSTER_RULES },
+    { apiVersion, kind: 'ClusterRole', metadata: { name: GROUP }, rules: CLUSTER_RULES },
     {
-      ...{ apiVersion, kind: 'ClusterRoleBinding', metadata: { name: OPERATOR_USER } },
+      ...{ apiVersion, kind: 'ClusterRoleBinding', metadata: { name: GROUP } },
       ...{ roleRef: role('ClusterRole'), subjects },
     },
     { apiVersion, kind: 'Role', metadata: own, rules: OWN_RULES },

@@ -15,6 +15,8 @@ export type PlayedPod = {
   readonly says: PodStatus;
   /** It answers when it is asked. */
   isUp: boolean;
+  /** It takes the question, and gives no answer. */
+  hangs: boolean;
   /** Its settings file follows the ConfigMap, as a kubelet would have it. */
   followsSettings: boolean;
   /** How often it was asked. */
@@ -109,10 +111,20 @@ export class PlayedPods {
     const address = `${this.#network}.${++this.#last}`;
     const says = said(name, role);
     if (role === 'gateway') says.connections = this.startsWith(namespace, this.of(namespace).length);
-    const played: Omit<Writable, 'server'> = { name, role, says, isUp: true, followsSettings: true, asked: 0, address };
+    const played: Omit<Writable, 'server'> = {
+      name,
+      role,
+      says,
+      isUp: true,
+      hangs: false,
+      followsSettings: true,
+      asked: 0,
+      address,
+    };
     const server = createServer((_, response) => {
       played.asked++;
       if (played.followsSettings) says.settings = this.#settingsOf(object, role);
+      if (played.hangs) return;
       if (played.isUp) response.end(JSON.stringify(played.says));
       else response.destroy();
     });
