@@ -3,8 +3,9 @@ import { after, before, describe, it } from 'node:test';
 import { Audience } from '../../harness/cluster/audience.ts';
 import { Live } from '../../harness/cluster/live.ts';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
+import { busGoneAndBack } from '../../harness/cluster/outage.ts';
 import { installChart } from '../../harness/cluster/product.ts';
-import { type Connection, cutAll, WIRE_FORMS } from '../../harness/connection.ts';
+import { type Connection, cutAll } from '../../harness/connection.ts';
 import { Ledger } from '../../harness/ledger.ts';
 import { until } from '../../harness/until.ts';
 
@@ -23,17 +24,10 @@ describe('pushes through the logic Service', () => {
     await cluster.close();
   });
 
-  /** Some of each wire form to each gateway pod, half of them in a room. */
+  /** Some to each gateway pod, half of them in a room. */
   async function connect(): Promise<Connection[]> {
-    const made: Connection[] = [];
-    for (const pod of await live.pods('gateway'))
-      for (const form of WIRE_FORMS)
-        for (const room of ['match', undefined]) {
-          const connection = await live.connect(pod, form);
-          connections.push(connection);
-          made.push(connection);
-          if (room !== undefined) await connection.join(room);
-        }
+    const made = await live.connectEach('match');
+    connections.push(...made);
     return made;
   }
 
@@ -81,48 +75,10 @@ describe('pushes through the logic Service', () => {
   it('of which NATS got nothing are told so while its pod is killed; connections stay, and what was lost is told', async (t) => {
     const audience = await connect();
     const ledger = new Ledger();
-    const writers = (await live.pods('logic')).flatMap((pod, index) => [
-      ledger.writer(`all${index}`, { all: true }, live.by(pod)),
-      ledger.writer(`room${index}`, { room: 'match' }, live.by(pod)),
-    ]);
+    const writers = await live.writers(ledger, 'match');
     for (const writer of writers) await writer.push(3);
     await live.kubectl('delete', 'pod', 'live-nats-0', '--grace-period=0', '--force', '--wait=false');
-    const began = performance.now();
-    let refused = 0;
-    await until(
-      'pushes are taken again',
-      async () => {
-        const answers = await Promise.all(writers.map((writer) => writer.push(1)));
-        if (answers.some(({ status }) => status !== 202)) refused++;
-        return refused > 0 && answers.every(({ status }) => status === 202);
-      },
-      60_000,
-    );
-    t.diagnostic(`pushes were taken again ${Math.round(performance.now() - began)} ms after NATS was killed`);
-    await until(
-      'both gateways are on the bus again',
-      async () => {
-        const answers = await Promise.all(writers.map((writer) => writer.push(1)));
-        const got = () =>
-          audience.every((connection) =>
-            writers.every(
-              (writer) =>
-                !writer.reaches(connection) ||
-                [...connection.tallies.values()].some(
-                  (tally) => tally.writer === writer.name && tally.numbers.at(-1) === writer.next - 1,
-                ),
-            ),
-          );
-        return (
-          answers.every(({ status }) => status === 202) &&
-          (await until('items come', got, 2_000).then(
-            () => true,
-            () => false,
-          ))
-        );
-      },
-      60_000,
-    );
+    await busGoneAndBack(t, writers, audience);
     await ledger.settle(t, audience, { lossy: true });
     for (const { closed } of audience) assert.equal(closed, undefined);
     await live.whenReady(30_000);

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { PushCluster } from '@pushcluster/operator/api/pushCluster.ts';
 import { z } from 'zod';
-import { Connection, cutAll, type WireForm } from '../connection.ts';
-import type { Pushes, Target } from '../ledger.ts';
+import { Connection, cutAll, WIRE_FORMS, type WireForm } from '../connection.ts';
+import type { Ledger, Pushes, Target, Writer } from '../ledger.ts';
 import type { PushAnswer } from '../processes.ts';
 import { until } from '../until.ts';
 import { apply, type Kubectl } from './kubectl.ts';
@@ -160,6 +160,26 @@ export class Live {
   /** Connects to one gateway pod. */
   connect({ ip }: Pod, form: WireForm = 'v1'): Promise<Connection> {
     return Connection.open({ host: ip, port: 7_777, form });
+  }
+
+  /** Connects by each wire form to each gateway pod, twice: one of the two joins a room. */
+  async connectEach(room: string): Promise<Connection[]> {
+    const made: Connection[] = [];
+    for (const pod of await this.pods('gateway'))
+      for (const form of WIRE_FORMS) {
+        const [joins, other] = await Promise.all([this.connect(pod, form), this.connect(pod, form)]);
+        await joins.join(room);
+        made.push(joins, other);
+      }
+    return made;
+  }
+
+  /** Two writers for each logic pod, to all and to a room: each pod counts what it publishes. */
+  async writers(ledger: Ledger, room: string): Promise<Writer[]> {
+    return (await this.pods('logic')).flatMap((pod, index) => [
+      ledger.writer(`all${index}`, { all: true }, this.by(pod)),
+      ledger.writer(`room${index}`, { room }, this.by(pod)),
+    ]);
   }
 
   /** Connections that a gateway pod has, by its metrics. */
