@@ -6,6 +6,7 @@ import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { BEAT_MS, onBeat } from '@pushcluster/runtime/beat.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
+import { descriptorLimit } from '@pushcluster/runtime/descriptors.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { commonStatus } from '@pushcluster/runtime/podStatus.ts';
 import { assertPortFree } from '@pushcluster/runtime/portProbe.ts';
@@ -186,7 +187,8 @@ export class Gateway {
       fuller: this.#rebalancer.full,
       bytesSentTotal: bytesSent,
       fds: {
-        limit: counts.reduce((sum, { fdLimit }) => sum + fdLimit, 0),
+        // Of those too that have just begun, and said nothing yet.
+        limit: this.#links.length * descriptorLimit(),
         open: counts.reduce((sum, { fds }) => sum + fds, 0),
       },
       pressure: this.#protection.nearness,

@@ -3,8 +3,9 @@ import { startAdmin } from '@pushcluster/runtime/admin.ts';
 import { registerBusMetrics } from '@pushcluster/runtime/bus/metrics.ts';
 import { openBus } from '@pushcluster/runtime/bus/open.ts';
 import { parseCommandLine } from '@pushcluster/runtime/cli.ts';
+import { descriptorLimit, openDescriptors } from '@pushcluster/runtime/descriptors.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
-import { commonStatus, ownDescriptors } from '@pushcluster/runtime/podStatus.ts';
+import { commonStatus } from '@pushcluster/runtime/podStatus.ts';
 import { SettingsFile } from '@pushcluster/runtime/settings.ts';
 import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
 import { Registry } from 'prom-client';
@@ -38,7 +39,7 @@ try {
       role: 'logic',
       name: hostname(),
       draining: logic.leaving,
-      fds: ownDescriptors(),
+      fds: { limit: descriptorLimit(), open: openDescriptors() },
       pressure: {},
     }),
   });

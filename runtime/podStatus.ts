@@ -1,4 +1,3 @@
-import { readdirSync, readFileSync } from 'node:fs';
 import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import type { Bus } from './bus/bus.ts';
 import type { SettingsFile } from './settings.ts';
@@ -19,10 +18,4 @@ export function commonStatus(settings: SettingsFile, bus: Bus): Pick<PodStatus, 
     },
     bus: { connected: bus.connected },
   };
-}
-
-/** Descriptors of this process. */
-export function ownDescriptors(): PodStatus['fds'] {
-  const soft = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
-  return { limit: Number(soft ?? 0), open: readdirSync('/proc/self/fd').length };
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prints the folder of another project's CRDs as it released them: those of its Go module, which is kept where Go keeps modules.
-#   released-crds.sh keda|prometheus-operator
+#   released-crds.sh keda|prometheus-operator|gateway-api
 set -euo pipefail
 
 die() { printf 'pushcluster: %s\n' "$*" >&2; exit 1; }
@@ -8,7 +8,8 @@ die() { printf 'pushcluster: %s\n' "$*" >&2; exit 1; }
 case "${1:-}" in
   keda) module=github.com/kedacore/keda/v2@v2.21.0 crds=config/crd/bases ;;
   prometheus-operator) module=github.com/prometheus-operator/prometheus-operator@v0.85.0 crds=example/prometheus-operator-crd ;;
-  *) die "usage: scripts/released-crds.sh keda|prometheus-operator" ;;
+  gateway-api) module=sigs.k8s.io/gateway-api@v1.4.1 crds=config/crd/standard ;;
+  *) die "usage: scripts/released-crds.sh keda|prometheus-operator|gateway-api" ;;
 esac
 command -v go >/dev/null || die "Go is needed to fetch $module for the tests: install golang"
 # Outside of any module: nothing of this project's is asked for.

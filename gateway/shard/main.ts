@@ -1,7 +1,7 @@
-import { readdirSync, readFileSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { BEAT_MS, onBeat } from '@pushcluster/runtime/beat.ts';
+import { descriptorLimit, openDescriptors } from '@pushcluster/runtime/descriptors.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { SecretFile } from '@pushcluster/runtime/secretFile.ts';
 import { loadConsole } from '../console/assets.ts';
@@ -143,7 +143,7 @@ async function start(message: Extract<HubMessage, { type: 'settings' }>, verifie
     settings: () => started.settings.gateway.protection,
     log,
     fdLimit,
-    ownFds: readdirSync('/proc/self/fd').length,
+    ownFds: openDescriptors(),
     connections: () => started.connections,
     others: () => listener?.echoPeers ?? 0,
   });
@@ -208,9 +208,4 @@ function report(started: Shard) {
   }
   counts.sentAt = monotonicMs();
   wire.send({ type: 'counts', counts });
-}
-
-function descriptorLimit(): number {
-  const soft = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
-  return soft === undefined ? 1_024 : Number(soft);
 }

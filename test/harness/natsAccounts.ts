@@ -3,17 +3,21 @@ import { createAccount, createOperator, createUser, type KeyPair } from '@nats-i
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 const base64url = (value: string | Uint8Array) => Buffer.from(value).toString('base64url');
 
+/** Subjects that a user may publish to and subscribe to; all where absent. */
+export type Permissions = { publish: readonly string[]; subscribe: readonly string[] };
+
 /** A nats-server configuration in operator mode with one account, and a user's .creds file for it: what `nsc` makes. */
-export function createOperatorMode(): { config: string; creds(): string } {
+export function createOperatorMode(): { config: string; creds(permissions?: Permissions): string } {
   const [operator, account] = [createOperator(), createAccount()];
   const operatorJwt = sign(operator, operator.getPublicKey(), 'operator', {});
   const limits = { subs: -1, data: -1, payload: -1, conn: -1, leaf: -1, imports: -1, exports: -1, wildcards: true };
   const accountJwt = sign(operator, account.getPublicKey(), 'account', { limits });
   return {
     config: `operator: ${operatorJwt}\nresolver: MEMORY\nresolver_preload: { ${account.getPublicKey()}: ${accountJwt} }\n`,
-    creds() {
+    creds(permissions) {
       const user = createUser();
-      const jwt = sign(account, user.getPublicKey(), 'user', { subs: -1, data: -1, payload: -1 });
+      const rights = permissions && { pub: { allow: permissions.publish }, sub: { allow: permissions.subscribe } };
+      const jwt = sign(account, user.getPublicKey(), 'user', { subs: -1, data: -1, payload: -1, ...rights });
       const seed = text(user.getSeed());
       return `-----BEGIN NATS USER JWT-----\n${jwt}\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n${seed}\n------END USER NKEY SEED------\n`;
     },

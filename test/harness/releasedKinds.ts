@@ -13,7 +13,7 @@ const PROGRAM = new URL('../../scripts/released-crds.sh', import.meta.url).pathn
  */
 export async function installKinds(
   { kubectl }: ControlPlane,
-  project: 'keda' | 'prometheus-operator',
+  project: 'keda' | 'prometheus-operator' | 'gateway-api',
   ...names: string[]
 ): Promise<void> {
   const folder = (await promisify(execFile)(PROGRAM, [project])).stdout.trim();

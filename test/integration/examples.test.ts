@@ -11,6 +11,7 @@ import { parseAllDocuments } from 'yaml';
 import { z } from 'zod';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
+import { installKinds } from '../harness/releasedKinds.ts';
 
 const folder = new URL('../../examples/', import.meta.url);
 
@@ -21,7 +22,6 @@ const Example = z.looseObject({
 });
 type Example = z.infer<typeof Example>;
 
-/** Of the Gateway API, which is no part of Kubernetes: only what refers to us is checked. */
 const HttpRoute = z.object({
   spec: z.object({
     rules: z.array(z.object({ backendRefs: z.array(z.object({ name: z.string(), port: z.number() })) })),
@@ -65,8 +65,6 @@ const examples = new Map(
   ]),
 );
 
-const ofGatewayApi = ({ apiVersion }: Example) => apiVersion.startsWith('gateway.networking.k8s.io/');
-
 function clusterIn(objects: readonly Example[]): PushCluster {
   const found = objects.find(({ kind }) => kind === 'PushCluster');
   return PushCluster.parse({ ...found, metadata: { ...found?.metadata, namespace: 'default', uid: 'uid' } });
@@ -90,6 +88,8 @@ describe('the examples', () => {
     plane = await startControlPlane();
     await apply(plane.kubectl, [crd()]);
     await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=30s']);
+    const ofGateways = ['gateways', 'httproutes'].map((plural) => `${plural}.gateway.networking.k8s.io`);
+    await installKinds(plane, 'gateway-api', ...ofGateways);
   });
   after(() => plane.stop());
 
@@ -103,7 +103,8 @@ describe('the examples', () => {
     assert.deepEqual(files.sort(), [
       'autoscaling.yaml',
       'external-nats.yaml',
-      'ingress-and-gateway-api.yaml',
+      'gateway-api.yaml',
+      'ingress.yaml',
       'minimal.yaml',
       'production-10gbe.yaml',
       'rooms.yaml',
@@ -135,7 +136,7 @@ describe('the examples', () => {
 
   for (const [name, objects] of examples) {
     it(`${name} is accepted as it is`, async () => {
-      await dryRun(objects.filter((object) => !ofGatewayApi(object)));
+      await dryRun(objects);
     });
 
     it(`${name} makes objects that are accepted`, async () => {
@@ -164,12 +165,17 @@ describe('the examples', () => {
   });
 
   it('send what comes through an Ingress or a Gateway to a Service and a port that there are', () => {
-    const objects = examples.get('ingress-and-gateway-api.yaml') ?? [];
-    const [gateway] = services(clusterIn(objects));
-    const byKind = (kind: string) => objects.filter((object) => object.kind === kind);
-    const route = HttpRoute.parse(byKind('HTTPRoute')[0]).spec.rules[0]?.backendRefs[0];
-    assert.deepEqual(route, { name: gateway?.metadata.name, port: gateway?.spec?.ports?.[0]?.port });
-    const ingress = Ingress.parse(byKind('Ingress')[0]).spec.rules[0]?.http.paths[0]?.backend.service;
-    assert.deepEqual(ingress, { name: gateway?.metadata.name, port: { name: gateway?.spec?.ports?.[0]?.name } });
+    const found = (name: string, kind: string) => {
+      const objects = examples.get(name) ?? [];
+      return { object: objects.find((each) => each.kind === kind), service: services(clusterIn(objects))[0] };
+    };
+    const { object: route, service: behindGateway } = found('gateway-api.yaml', 'HTTPRoute');
+    assert.deepEqual(HttpRoute.parse(route).spec.rules[0]?.backendRefs[0], {
+      ...{ name: behindGateway?.metadata.name, port: behindGateway?.spec?.ports?.[0]?.port },
+    });
+    const { object: ingress, service: behindIngress } = found('ingress.yaml', 'Ingress');
+    assert.deepEqual(Ingress.parse(ingress).spec.rules[0]?.http.paths[0]?.backend.service, {
+      ...{ name: behindIngress?.metadata.name, port: { name: behindIngress?.spec?.ports?.[0]?.name } },
+    });
   });
 });

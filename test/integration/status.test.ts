@@ -54,6 +54,17 @@ describe('what gateway and logic tell the operator', () => {
     assert.deepEqual(ofLogic.settings, { generation: 1, file: digest(logic.settings) });
   });
 
+  it('is how many files it may open, also while a shard begins anew', async () => {
+    const { fds } = await gateway.status();
+    const [killed] = gateway.shardPids;
+    assert.ok(killed !== undefined);
+    process.kill(killed, 'SIGKILL');
+    await until('another is there', async () => {
+      assert.equal((await gateway.status()).fds.limit, fds.limit);
+      return gateway.shardPids.length === 2 && !gateway.shardPids.includes(killed);
+    });
+  });
+
   it('is why a changed file was refused, as long as it is', async () => {
     const { file } = (await gateway.status()).settings;
     gateway.folder.swap('{"gatway":{}}');

@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { parseAllDocuments } from 'yaml';
 import { AuditLog } from '../../harness/cluster/audit.ts';
 import { folderOf } from '../../harness/cluster/cluster.ts';
 import { Live } from '../../harness/cluster/live.ts';
@@ -11,7 +9,6 @@ import { claimNamespace, installChart, RELEASE } from '../../harness/cluster/pro
 import { exactRefusals } from '../../harness/refusals.ts';
 import { until } from '../../harness/until.ts';
 
-const EXAMPLES = new URL('../../../examples/', import.meta.url);
 const OPERATOR = `system:serviceaccount:${RELEASE.namespace}:${RELEASE.operator}`;
 /** What the operator itself may add between apply and Ready. */
 const OPERATORS_SHARE_MS = 1_000;
@@ -120,18 +117,6 @@ describe('a PushCluster from nothing', () => {
       /nats\.managed\.storage can't be changed/,
     );
   });
-
-  for (const name of readdirSync(EXAMPLES).filter((each) => each.endsWith('.yaml')))
-    it(`takes ${name} as it is`, async () => {
-      const text = readFileSync(new URL(name, EXAMPLES), 'utf8');
-      const objects = parseAllDocuments(text)
-        .map((document): unknown => document.toJS())
-        // Of the Gateway API, which is no part of Kubernetes.
-        .filter((object) => !JSON.stringify(object).includes('gateway.networking.k8s.io'));
-      const list = JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects });
-      const args = ['apply', '--server-side', '--force-conflicts', '--dry-run=server', '--validate=strict', '-f', '-'];
-      await cluster.kubectl(['-n', 'install', ...args], list);
-    });
 });
 
 function seconds(ms: number): string {
