@@ -138,7 +138,9 @@ export class Elector {
       try {
         await (this.#state === 'leading' ? this.#renew() : this.#acquire());
       } catch (error) {
-        if (!signal.aborted) this.#options.onTrouble?.(error);
+        // Another was first to take it: all is well.
+        const isTaken = this.#state === 'standby' && isKubeError(error, 'conflict');
+        if (!signal.aborted && !isTaken) this.#options.onTrouble?.(error);
       }
       if (this.#state === 'leading' && !this.isLeading) this.#end('lost');
       const { retryPeriod } = this.#times;

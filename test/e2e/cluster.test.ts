@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
 import { cgroupsOf } from '../harness/cluster/cgroups.ts';
 import { type Cluster, folderOf, startCluster, stopCluster } from '../harness/cluster/cluster.ts';
 import { hostPids } from '../harness/cluster/host.ts';
 import { clusterPackages } from '../harness/cluster/images.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
+import { commandsIn, paste } from '../harness/cluster/pasted.ts';
 import { until } from '../harness/until.ts';
 
 const MAIN = new URL('../harness/cluster/main.ts', import.meta.url).pathname;
@@ -20,173 +22,186 @@ const RESTRICTED = {
   seccompProfile: { type: 'RuntimeDefault' },
 };
 
-// This is about the cluster that we make: on somebody else's there is nothing of it to test.
-describe('a cluster of our own', { skip: process.env.KUBECONFIG ? 'KUBECONFIG names another one' : false }, () => {
-  let cluster: Cluster;
-  before(async () => {
-    await clusterPackages();
-    cluster = await startCluster({ name: 'e2e-own' });
-    await cluster.load(['gateway']);
-    await cluster.kubectl(['create', 'namespace', 'pushes']);
-    await cluster.kubectl(['label', 'namespace', 'pushes', 'pod-security.kubernetes.io/enforce=restricted']);
-    await until('the namespace has its service account', () =>
-      cluster.kubectl(['-n', 'pushes', 'get', 'serviceaccount', 'default']).then(
-        () => true,
-        () => false,
-      ),
-    );
-  });
-  after(() => cluster.stop());
-
-  const pushes = (...args: string[]) => cluster.kubectl(['-n', 'pushes', ...args]);
-
-  it('has two nodes that are Ready', async () => {
-    const ready = await cluster.kubectl([
-      'get',
-      'nodes',
-      '-o',
-      'jsonpath={range .items[*]}{.metadata.name}={.status.conditions[?(@.type=="Ready")].status} {end}',
-    ]);
-    assert.equal(ready.trim(), 'node1=True node2=True');
-  });
-
-  it('lets pods on both nodes reach each other by name, and by Service', async () => {
-    await apply(cluster.kubectl, [...echo('one', 'node1'), ...echo('two', 'node2')]);
-    await pushes('wait', 'pods', 'one', 'two', '--for=condition=Ready', '--timeout=60s');
-    for (const [from, name, to] of [
-      ['one', 'two', 'two'],
-      ['two', 'one', 'one'],
-      ['two', 'one.pushes.svc.cluster.local', 'one'],
-      // To itself, by way of its Service: its own short name would be an entry of its own file.
-      ['one', 'one.pushes.svc.cluster.local', 'one'],
-    ] as const) {
-      let answer = '';
-      // A node learns of a new endpoint a moment after the API server does.
-      await until(`${from} reaches ${name}`, async () => {
-        answer = await pushes('exec', from, '--', 'node', '-e', ask(name)).catch(String);
-        return answer === to;
-      }).catch((error: Error) => assert.fail(`${error.message}: ${answer}`));
-    }
-  });
-
-  it('lets clients outside of its nodes reach Services and pods', async () => {
-    const service = await pushes('get', 'service', 'two', '-o', 'jsonpath={.spec.clusterIP}');
-    const pod = await pushes('get', 'pod', 'two', '-o', 'jsonpath={.status.podIP}');
-    for (const address of [service, `${pod}:8080`])
-      assert.equal(await cluster.outside.run(process.execPath, '-e', ask(address)), 'two');
-  });
-
-  it('balances connections from outside over the nodes that have a pod for them', async () => {
-    await apply(cluster.kubectl, [
-      {
-        apiVersion: 'v1',
-        kind: 'Service',
-        metadata: { name: 'echo', namespace: 'pushes' },
-        spec: {
-          type: 'LoadBalancer',
-          externalTrafficPolicy: 'Local',
-          selector: { role: 'echo' },
-          ports: [{ port: 80, targetPort: 8080 }],
-        },
-      },
-    ]);
-    let address = '';
-    await until('it has an address', async () => {
-      address = await pushes('get', 'service', 'echo', '-o', 'jsonpath={.status.loadBalancer.ingress[0].ip}');
-      return address !== '';
+// On somebody else's there is nothing of it to test. At the same time: much of each one's time is waiting for the other parts of it.
+const options = { skip: process.env.KUBECONFIG ? 'KUBECONFIG names another one' : false, concurrency: true };
+describe('clusters that we make', options, () => {
+  describe('a cluster of our own', { concurrency: false }, () => {
+    let cluster: Cluster;
+    before(async () => {
+      await clusterPackages();
+      cluster = await startCluster({ name: 'e2e-own' });
+      await cluster.load(['gateway']);
+      await cluster.kubectl(['create', 'namespace', 'pushes']);
+      await cluster.kubectl(['label', 'namespace', 'pushes', 'pod-security.kubernetes.io/enforce=restricted']);
+      await until('the namespace has its service account', () =>
+        cluster.kubectl(['-n', 'pushes', 'get', 'serviceaccount', 'default']).then(
+          () => true,
+          () => false,
+        ),
+      );
     });
-    const answers = async () => {
-      const each = () => cluster.outside.run(process.execPath, '-e', ask(address, 1_000)).catch(() => 'none');
-      return [...new Set(await Promise.all(Array.from({ length: 4 }, each)))].sort();
-    };
-    await until('both answer', async () => (await answers()).join() === 'one,two', 30_000);
-    await pushes('label', 'pod', 'one', 'role-');
-    await until('only the other answers', async () => (await answers()).join() === 'two', 30_000);
-    await pushes('label', 'pod', 'one', 'role=echo');
-  });
+    after(() => cluster.stop());
 
-  it('knows what its pods use', async () => {
-    let figures = '';
-    await until(
-      'there are figures',
-      async () => {
-        figures = await cluster.kubectl(['top', 'pods', '-n', 'kube-system', '--no-headers']).catch(String);
-        return /^coredns-\S+ +\d+m +\d+Mi/m.test(figures);
-      },
-      60_000,
-    ).catch((error: Error) => assert.fail(`${error.message}: ${figures}`));
-  });
+    const pushes = (...args: string[]) => cluster.kubectl(['-n', 'pushes', ...args]);
 
-  it('goes on when its API server is killed and comes back', async () => {
-    await cluster.controlPlane.apiServer.kill();
-    await cluster.controlPlane.apiServer.start();
-    const answer = await pushes('exec', 'one', '--', 'node', '-e', ask('two'));
-    assert.equal(answer, 'two');
-  });
+    it('has two nodes that are Ready', async () => {
+      const ready = await cluster.kubectl([
+        'get',
+        'nodes',
+        '-o',
+        'jsonpath={range .items[*]}{.metadata.name}={.status.conditions[?(@.type=="Ready")].status} {end}',
+      ]);
+      assert.equal(ready.trim(), 'node1=True node2=True');
+    });
 
-  it("runs the gateway's image as nobody, on a file system that can't be written, and ends it well", async () => {
-    await apply(cluster.kubectl, [
-      pod('gateway', {
-        containers: [
-          {
-            name: 'gateway',
-            image: GATEWAY,
-            readinessProbe: { httpGet: { path: '/readyz', port: 9090 }, periodSeconds: 1 },
-            securityContext: RESTRICTED,
+    it('lets pods on both nodes reach each other by name, and by Service', async () => {
+      await apply(cluster.kubectl, [...echo('one', 'node1'), ...echo('two', 'node2')]);
+      await pushes('wait', 'pods', 'one', 'two', '--for=condition=Ready', '--timeout=60s');
+      for (const [from, name, to] of [
+        ['one', 'two', 'two'],
+        ['two', 'one', 'one'],
+        ['two', 'one.pushes.svc.cluster.local', 'one'],
+        // To itself, by way of its Service: its own short name would be an entry of its own file.
+        ['one', 'one.pushes.svc.cluster.local', 'one'],
+      ] as const) {
+        let answer = '';
+        // A node learns of a new endpoint a moment after the API server does.
+        await until(`${from} reaches ${name}`, async () => {
+          answer = await pushes('exec', from, '--', 'node', '-e', ask(name)).catch(String);
+          return answer === to;
+        }).catch((error: Error) => assert.fail(`${error.message}: ${answer}`));
+      }
+    });
+
+    it('lets clients outside of its nodes reach Services and pods', async () => {
+      const service = await pushes('get', 'service', 'two', '-o', 'jsonpath={.spec.clusterIP}');
+      const pod = await pushes('get', 'pod', 'two', '-o', 'jsonpath={.status.podIP}');
+      for (const address of [service, `${pod}:8080`])
+        assert.equal(await cluster.outside.run(process.execPath, '-e', ask(address)), 'two');
+    });
+
+    it('balances connections from outside over the nodes that have a pod for them', async () => {
+      await apply(cluster.kubectl, [
+        {
+          apiVersion: 'v1',
+          kind: 'Service',
+          metadata: { name: 'echo', namespace: 'pushes' },
+          spec: {
+            type: 'LoadBalancer',
+            externalTrafficPolicy: 'Local',
+            selector: { role: 'echo' },
+            ports: [{ port: 80, targetPort: 8080 }],
           },
-        ],
-      }),
-    ]);
-    await pushes('wait', 'pod', 'gateway', '--for=condition=Ready', '--timeout=60s');
-    assert.equal(await pushes('exec', 'gateway', '--', 'id', '-u'), '65532\n');
-    await assert.rejects(pushes('exec', 'gateway', '--', 'touch', '/app/x'), /Read-only file system/);
-    const address = await pushes('get', 'pod', 'gateway', '-o', 'jsonpath={.status.podIP}');
-    const open = `new WebSocket('ws://${address}:7777/connect').onopen = () => { console.log('open'); process.exit(); }`;
-    assert.equal(await cluster.outside.run(process.execPath, '-e', open), 'open\n');
-    // Everything in it is the gateway's, so the processes that it leaves behind would be seen.
-    await pushes('exec', 'gateway', '--', 'node', '-e', 'process.kill(1, "SIGTERM")');
-    await pushes('wait', 'pod', 'gateway', '--for=jsonpath={.status.phase}=Succeeded', '--timeout=60s');
-    const state = '{.status.containerStatuses[0].state.terminated.exitCode}';
-    assert.equal(await pushes('get', 'pod', 'gateway', '-o', `jsonpath=${state}`), '0');
-  });
-
-  it('leaves nothing when it is stopped', async () => {
-    await cluster.stop();
-    assertGone('e2e-own');
-  });
-});
-
-describe('a cluster whose test was killed', { skip: process.env.KUBECONFIG ? 'KUBECONFIG is set' : false }, () => {
-  it('ends by itself, and its files are gone with the next one', async () => {
-    const text = `import { startCluster } from ${JSON.stringify(new URL('../harness/cluster/cluster.ts', import.meta.url).href)};
-      await startCluster({ name: 'e2e-crash', nodes: 1 }); console.log('up'); setInterval(() => {}, 1000);`;
-    const child = spawn(process.execPath, ['--input-type=module', '-e', text], {
-      stdio: ['ignore', 'pipe', 'inherit'],
+        },
+      ]);
+      let address = '';
+      await until('it has an address', async () => {
+        address = await pushes('get', 'service', 'echo', '-o', 'jsonpath={.status.loadBalancer.ingress[0].ip}');
+        return address !== '';
+      });
+      const answers = async () => {
+        const each = () => cluster.outside.run(process.execPath, '-e', ask(address, 1_000)).catch(() => 'none');
+        return [...new Set(await Promise.all(Array.from({ length: 4 }, each)))].sort();
+      };
+      await until('both answer', async () => (await answers()).join() === 'one,two', 30_000);
+      await pushes('label', 'pod', 'one', 'role-');
+      await until('only the other answers', async () => (await answers()).join() === 'two', 30_000);
+      await pushes('label', 'pod', 'one', 'role=echo');
     });
-    const up = new Promise<void>((resolve, reject) => {
-      child.stdout.once('data', () => resolve());
-      child.once('exit', () => reject(new Error('it ended before it was up')));
-    });
-    await up;
-    assert.ok(hostPids('e2e-crash').size > 0);
-    child.kill('SIGKILL');
-    await until('its processes are gone', () => processesOf('e2e-crash').length === 0, 30_000);
-    await stopCluster('e2e-crash');
-    assertGone('e2e-crash');
-  });
-});
 
-describe('make cluster', { skip: process.env.KUBECONFIG ? 'KUBECONFIG is set' : false }, () => {
-  it('leaves a cluster with the chart and an example, and make cluster-down ends it', async () => {
-    after(() => stopCluster('e2e-stays'));
-    const said = await main('up', 'e2e-stays');
-    const [, kubeconfig] = /export KUBECONFIG=(\S+)/.exec(said) ?? [];
-    const [, path] = /export PATH=([^:]+):/.exec(said) ?? [];
-    const kubectl = (...args: string[]) => run(`${path}/kubectl`, ['--kubeconfig', kubeconfig!, ...args]);
-    assert.match(await kubectl('get', 'pods', '-A'), /metrics-server-\S+ +1\/1 +Running/);
-    assert.match(await kubectl('get', 'push', 'live'), /^live +True +2 /m);
-    await main('down', 'e2e-stays');
-    assertGone('e2e-stays');
+    it('knows what its pods use', async () => {
+      let figures = '';
+      await until(
+        'there are figures',
+        async () => {
+          figures = await cluster.kubectl(['top', 'pods', '-n', 'kube-system', '--no-headers']).catch(String);
+          return /^coredns-\S+ +\d+m +\d+Mi/m.test(figures);
+        },
+        60_000,
+      ).catch((error: Error) => assert.fail(`${error.message}: ${figures}`));
+    });
+
+    it('goes on when its API server is killed and comes back', async () => {
+      await cluster.controlPlane.apiServer.kill();
+      await cluster.controlPlane.apiServer.start();
+      const answer = await pushes('exec', 'one', '--', 'node', '-e', ask('two'));
+      assert.equal(answer, 'two');
+    });
+
+    it("runs the gateway's image as nobody, on a file system that can't be written, and ends it well", async () => {
+      await apply(cluster.kubectl, [
+        pod('gateway', {
+          containers: [
+            {
+              name: 'gateway',
+              image: GATEWAY,
+              readinessProbe: { httpGet: { path: '/readyz', port: 9090 }, periodSeconds: 1 },
+              securityContext: RESTRICTED,
+            },
+          ],
+        }),
+      ]);
+      await pushes('wait', 'pod', 'gateway', '--for=condition=Ready', '--timeout=60s');
+      assert.equal(await pushes('exec', 'gateway', '--', 'id', '-u'), '65532\n');
+      await assert.rejects(pushes('exec', 'gateway', '--', 'touch', '/app/x'), /Read-only file system/);
+      const address = await pushes('get', 'pod', 'gateway', '-o', 'jsonpath={.status.podIP}');
+      const open = `new WebSocket('ws://${address}:7777/connect').onopen = () => { console.log('open'); process.exit(); }`;
+      assert.equal(await cluster.outside.run(process.execPath, '-e', open), 'open\n');
+      // Everything in it is the gateway's, so the processes that it leaves behind would be seen.
+      await pushes('exec', 'gateway', '--', 'node', '-e', 'process.kill(1, "SIGTERM")');
+      await pushes('wait', 'pod', 'gateway', '--for=jsonpath={.status.phase}=Succeeded', '--timeout=60s');
+      const state = '{.status.containerStatuses[0].state.terminated.exitCode}';
+      assert.equal(await pushes('get', 'pod', 'gateway', '-o', `jsonpath=${state}`), '0');
+    });
+
+    it('leaves nothing when it is stopped', async () => {
+      await cluster.stop();
+      assertGone('e2e-own');
+    });
+  });
+
+  describe('a cluster whose test was killed', () => {
+    it('ends by itself, and its files are gone with the next one', async () => {
+      const text = `import { startCluster } from ${JSON.stringify(new URL('../harness/cluster/cluster.ts', import.meta.url).href)};
+        await startCluster({ name: 'e2e-crash', nodes: 1 }); console.log('up'); setInterval(() => {}, 1000);`;
+      const child = spawn(process.execPath, ['--input-type=module', '-e', text], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      const up = new Promise<void>((resolve, reject) => {
+        child.stdout.once('data', () => resolve());
+        child.once('exit', () => reject(new Error('it ended before it was up')));
+      });
+      await up;
+      assert.ok(hostPids('e2e-crash').size > 0);
+      child.kill('SIGKILL');
+      await until('its processes are gone', () => processesOf('e2e-crash').length === 0, 30_000);
+      await stopCluster('e2e-crash');
+      assertGone('e2e-crash');
+    });
+  });
+
+  describe('make cluster', () => {
+    it('leaves a cluster on which docs/quickstart.md works as pasted, and make cluster-down ends it', async (t) => {
+      after(() => stopCluster('e2e-stays'));
+      const said = await main('up', 'e2e-stays');
+      const exports = said.match(/^ *export .*$/gm) ?? [];
+      assert.equal(exports.length, 2, said);
+      assert.match(said, /^default +live +True +2 /m);
+      const text = await readFile(new URL('../../docs/quickstart.md', import.meta.url), 'utf8');
+      const blocks = commandsIn(text);
+      assert.ok(blocks.length >= 7, 'the page has its commands');
+      // As one shell that is pasted to: jobs and variables of one block are there in the next, and none stays behind.
+      const shell = "set -eo pipefail; set -m; trap 'jobs -p | xargs -r kill' EXIT";
+      const { code, output } = await paste([shell, ...exports, ...blocks].join('\n'), 300_000);
+      t.diagnostic(output);
+      assert.equal(code, 0, output);
+      assert.match(output, /"type":"OK"/);
+      assert.match(output, /\{"accepted":1\}/);
+      assert.match(output, /"items":\["hello"\]/);
+      assert.match(output, /live +True +2/);
+      await main('down', 'e2e-stays');
+      assertGone('e2e-stays');
+    });
   });
 });
 

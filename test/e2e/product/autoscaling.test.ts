@@ -35,7 +35,8 @@ const behavior = {
   scaleDown: { stabilizationWindowSeconds: 15, policies: [{ type: 'Pods', value: 1, periodSeconds: 15 }] },
 };
 
-describe('an autoscaled PushCluster', () => {
+// By connections and by CPU at the same time: an autoscaler takes its own.
+describe('an autoscaled PushCluster', { concurrency: true }, () => {
   let cluster: OpenCluster;
   before(async () => {
     cluster = await openCluster();
@@ -64,7 +65,7 @@ describe('an autoscaled PushCluster', () => {
     return seen;
   }
 
-  describe('by connections, which the operator tells', () => {
+  describe('by connections, which the operator tells', { concurrency: false }, () => {
     let live: Live;
     /** Those who come and go, and those who stay. */
     const crowd: { at: string; connection: Connection }[] = [];

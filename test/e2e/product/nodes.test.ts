@@ -4,7 +4,7 @@ import { Audience } from '../../harness/cluster/audience.ts';
 import { Live } from '../../harness/cluster/live.ts';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
 import { busGoneAndBack } from '../../harness/cluster/outage.ts';
-import { paste } from '../../harness/cluster/pasted.ts';
+import { pasteFor } from '../../harness/cluster/pasted.ts';
 import { installChart } from '../../harness/cluster/product.ts';
 import { type Connection, cutAll } from '../../harness/connection.ts';
 import { Ledger } from '../../harness/ledger.ts';
@@ -37,7 +37,7 @@ describe('a node that is drained', () => {
   async function drain(node: string, ...more: string[]): Promise<string> {
     cordoned.push(node);
     const args = ['--ignore-daemonsets', '--delete-emptydir-data', `--timeout=${DEADLINE_MS / 1_000}s`, ...more];
-    const { code, output } = await paste(cluster, `kubectl drain ${node} ${args.join(' ')}`, DEADLINE_MS + 10_000);
+    const { code, output } = await pasteFor(cluster, `kubectl drain ${node} ${args.join(' ')}`, DEADLINE_MS + 10_000);
     assert.equal(code, 0, output);
     return output;
   }

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
 import { startDiscoveringPrometheus } from '../../harness/cluster/discoveringPrometheus.ts';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
-import { commandsIn, paste } from '../../harness/cluster/pasted.ts';
+import { commandsIn, pasteFor } from '../../harness/cluster/pasted.ts';
 import { installChart } from '../../harness/cluster/product.ts';
 import { dashboards, panelQueries } from '../../harness/dashboardQueries.ts';
 import type { Prometheus } from '../../harness/prometheus.ts';
@@ -36,7 +36,7 @@ describe('docs/operating.md', () => {
     const [, section = ''] = /^## Autoscaling\n(.*?)^## /ms.exec(text) ?? [];
     const blocks = commandsIn(section);
     assert.equal(blocks.length, 3, 'the section has its commands');
-    const { code, output } = await paste(cluster, `set -eo pipefail\n${blocks.join('\n')}`, 500_000);
+    const { code, output } = await pasteFor(cluster, `set -eo pipefail\n${blocks.join('\n')}`, 500_000);
     t.diagnostic(output);
     assert.equal(code, 0, output);
     assert.match(output, /"kind":"MetricValueList"/);

@@ -10,18 +10,12 @@ export function commandsIn(markdown: string): string[] {
   return [...markdown.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block]) => block!);
 }
 
-/** Runs a script as one shell that is pasted to, at the project's root, with kubectl and helm for a cluster. Kills it after `timeout` milliseconds. */
+/** Runs a script as one shell that is pasted to, at the project's root. Kills it after `timeout` milliseconds. */
 export async function paste(
-  cluster: OpenCluster,
   script: string,
   timeout: number,
+  env: NodeJS.ProcessEnv = process.env,
 ): Promise<{ code: number | null; output: string }> {
-  const program = await kubeTools('cluster');
-  const env = {
-    ...process.env,
-    KUBECONFIG: cluster.kubeconfig,
-    PATH: `${dirname(program('kubectl'))}:${process.env.PATH}`,
-  };
   const child = spawn('bash', ['-c', script], { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'], timeout });
   let output = '';
   for (const stream of [child.stdout, child.stderr])
@@ -32,4 +26,11 @@ export async function paste(
     child.once('error', reject);
     child.once('close', (code) => resolve({ code, output }));
   });
+}
+
+/** The same, with kubectl and helm for a cluster. */
+export async function pasteFor(cluster: OpenCluster, script: string, timeout: number): ReturnType<typeof paste> {
+  const program = await kubeTools('cluster');
+  const PATH = `${dirname(program('kubectl'))}:${process.env.PATH}`;
+  return paste(script, timeout, { ...process.env, KUBECONFIG: cluster.kubeconfig, PATH });
 }
