@@ -3,14 +3,19 @@ import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
+import { API_VERSION, KIND } from '@pushcluster/operator/api/pushCluster.ts';
 import { cgroupsOf } from '../harness/cluster/cgroups.ts';
 import { type Cluster, folderOf, startCluster, stopCluster } from '../harness/cluster/cluster.ts';
+import { helmWith } from '../harness/cluster/helm.ts';
 import { hostPids } from '../harness/cluster/host.ts';
 import { clusterPackages } from '../harness/cluster/images.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
 import { commandsIn, paste } from '../harness/cluster/pasted.ts';
+import { IMAGES, installChart, RELEASE, restrictedNamespace } from '../harness/cluster/product.ts';
+import { kubeTools } from '../harness/cluster/tools.ts';
 import { until } from '../harness/until.ts';
 
+const OLD_CHART = new URL('../fixtures/charts/pushcluster-0.0.9', import.meta.url).pathname;
 const MAIN = new URL('../harness/cluster/main.ts', import.meta.url).pathname;
 const GATEWAY = 'docker.io/pushcluster/gateway:0.1.0';
 /** The level `restricted` of Kubernetes' Pod Security Standards. */
@@ -30,7 +35,7 @@ describe('clusters that we make', options, () => {
     before(async () => {
       await clusterPackages();
       cluster = await startCluster({ name: 'e2e-own' });
-      await cluster.load(['gateway']);
+      await cluster.load(IMAGES);
       await cluster.kubectl(['create', 'namespace', 'pushes']);
       await cluster.kubectl(['label', 'namespace', 'pushes', 'pod-security.kubernetes.io/enforce=restricted']);
       await until('the namespace has its service account', () =>
@@ -119,6 +124,22 @@ describe('clusters that we make', options, () => {
         },
         60_000,
       ).catch((error: Error) => assert.fail(`${error.message}: ${figures}`));
+    });
+
+    it('has the PushClusters of an older chart Ready, as they were stored, once that is upgraded', async () => {
+      const helm = helmWith((await kubeTools('cluster'))('helm'), cluster.kubeconfig);
+      await apply(cluster.kubectl, [restrictedNamespace(RELEASE.namespace)]);
+      // Its CRD knows less. Its operator never runs: there is no image of it.
+      await helm(['install', RELEASE.name, OLD_CHART, '-n', RELEASE.namespace]);
+      const metadata = { name: 'live', namespace: 'pushes' };
+      const spec = { gateway: { replicas: 3 } };
+      await apply(cluster.kubectl, [{ apiVersion: API_VERSION, kind: KIND, metadata, spec }]);
+      const before = await pushes('get', 'pushcluster', 'live', '-o', 'jsonpath={.metadata.uid} {.spec}');
+      assert.match(before, /^\S+ \{"gateway":\{"replicas":3\}\}$/);
+      await installChart(cluster.kubectl, helm);
+      await pushes('wait', 'push/live', '--for=condition=Ready', '--timeout=60s');
+      const now = ['{.metadata.uid}', '{.spec.gateway.replicas}', '{.status.gateway.readyReplicas}'].join(' ');
+      assert.equal(await pushes('get', 'push', 'live', '-o', `jsonpath=${now}`), `${before.split(' ')[0]} 3 3`);
     });
 
     it('goes on when its API server is killed and comes back', async () => {

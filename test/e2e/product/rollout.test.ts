@@ -16,9 +16,12 @@ const RATE = 30;
 const SETTLE_S = 2;
 const TIMEOUT_S = 90;
 const MAX_DELAY_MS = 500;
-const IMAGE = `docker.io/pushcluster/gateway:${OTHER_TAG}`;
+const IMAGES = {
+  gateway: `docker.io/pushcluster/gateway:${OTHER_TAG}`,
+  logic: `docker.io/pushcluster/logic:${OTHER_TAG}`,
+};
 
-describe('a rollout of another image under load', () => {
+describe('a rollout of other images under load', () => {
   let cluster: OpenCluster;
   let live: Live;
   let audience: Audience;
@@ -42,30 +45,36 @@ describe('a rollout of another image under load', () => {
     const old = await live.pods('gateway');
     audience.write(live);
     const began = performance.now();
-    await live.patch({ image: { gateway: IMAGE } });
-    let sideBySide = false;
-    const look = async () => {
-      const pods = (await live.pods('gateway')).filter(({ ready, ending }) => ready && !ending);
-      const fresh = pods.filter(({ image }) => image === IMAGE).length;
-      sideBySide ||= fresh > 0 && fresh < pods.length;
+    await live.patch({ image: IMAGES });
+    const sideBySide = { gateway: false, logic: false };
+    const look = async (role: 'gateway' | 'logic' = 'gateway') => {
+      const pods = (await live.pods(role)).filter(({ ready, ending }) => ready && !ending);
+      const fresh = pods.filter(({ image }) => image === IMAGES[role]).length;
+      sideBySide[role] ||= fresh > 0 && fresh < pods.length;
       return { pods, fresh };
     };
-    await until('the first new gateway is ready', async () => (await look()).fresh > 0, 60_000);
+    const first = async () => {
+      await look('logic');
+      return (await look()).fresh > 0;
+    };
+    await until('the first new gateway is ready', first, 60_000);
     const startupSeconds = since(began);
     const leader = await kill();
     t.diagnostic(`first new gateway ready after ${startupSeconds.toFixed(1)} s; killed ${leader}, which led`);
     await until(
       'only new ones are left, and nobody drains',
       async () => {
+        const logic = await look('logic');
         const { pods, fresh } = await look();
         const all = await live.pods('gateway');
-        return [fresh, pods.length, all.length].every((count) => count === GATEWAYS);
+        const areAll = [fresh, pods.length, all.length].every((count) => count === GATEWAYS);
+        return areAll && logic.fresh === logic.pods.length;
       },
       180_000,
     );
     const durationSeconds = since(began);
     t.diagnostic(`rolled out after ${durationSeconds.toFixed(1)} s`);
-    assert.ok(sideBySide, 'old and new ones served side by side');
+    assert.deepEqual(sideBySide, { gateway: true, logic: true }, 'old and new ones served side by side');
     await live.whenReady(60_000);
     assert.equal((await live.get()).status?.version, OTHER_TAG);
     assert.ok((await live.pods('gateway')).every(({ uid }) => old.every((each) => each.uid !== uid)));
@@ -77,6 +86,8 @@ describe('a rollout of another image under load', () => {
     t.diagnostic(`nobody was moved more than ${most} times`);
     t.diagnostic(`connections that ended before their clients had another, by code: ${JSON.stringify(codes)}`);
     audience.settle(t);
+    const refused = audience.ledger.writers.flatMap(({ answers }) => answers.filter(({ status }) => status !== 202));
+    assert.deepEqual(refused, [], 'pushes were refused');
     for (const code of Object.keys(codes)) assert.equal(code, '1012', 'a closure that is not explained');
     assert.ok(most <= 2, `somebody was moved ${most} times`);
     assertPace(t, audience, RATE);
