@@ -10,7 +10,8 @@ import type { View } from './observe.ts';
 
 /** A pod is made within moments of its StatefulSet, or of the end of the one before it: milliseconds. */
 const PATIENCE_MS = 5_000;
-const LOOK_AGAIN_MS = 2_000;
+/** Events are asked for this often: the controller of a busy cluster may only be late, with many at once. */
+const LOOK_AGAIN_MS = 15_000;
 /** Events of one StatefulSet: the API server forgets them after an hour. */
 const MAX_EVENTS = 50;
 
@@ -27,8 +28,8 @@ export class RefusedPods {
   readonly #view: View;
   readonly #client: Client;
   readonly #clock: Clock;
-  /** Since when NATS servers are missing, by the clock's `now`: of clusters where that is so. */
-  readonly #missing = new Map<string, number>();
+  /** Of clusters whose NATS servers are missing: when events are due to be looked at, by the clock's `now`, and what they said. */
+  readonly #missing = new Map<string, { due: number; said: string | undefined }>();
 
   constructor(view: View, client: Client, clock: Clock) {
     this.#view = view;
@@ -61,12 +62,14 @@ export class RefusedPods {
       return undefined;
     }
     const now = this.#clock.now();
-    const since = this.#missing.get(key) ?? now;
-    this.#missing.set(key, since);
-    if (now - since < PATIENCE_MS) return LOOK_AGAIN_MS;
-    const message = await attempt.at(found, () => this.#said(cluster, found));
-    if (message !== undefined) attempt.refused(titleOf(found), 'forbidden', message);
-    return LOOK_AGAIN_MS;
+    const missing = this.#missing.get(key) ?? { due: now + PATIENCE_MS, said: undefined };
+    this.#missing.set(key, missing);
+    if (missing.due <= now) {
+      missing.said = await attempt.at(found, () => this.#said(cluster, found));
+      missing.due = now + LOOK_AGAIN_MS;
+    }
+    if (missing.said !== undefined) attempt.refused(titleOf(found), 'forbidden', missing.said);
+    return missing.due - now;
   }
 
   /** What was said last of a pod that could not be made, unless one was made since. */
