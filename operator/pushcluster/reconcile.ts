@@ -94,9 +94,9 @@ export class Reconciler {
     const planned = wanted ? wanted.planned : asItIs(fleet);
     const podsAgainIn = await this.#refusedPods.tell(cluster, attempt);
     const toldAgainIn = await this.#tell(cluster, fleet, planned, attempt.problems);
-    if (!attempt.isWell) return { againIn: REFUSED_AGAIN_MS };
     const isUnderWay = planned.phase === 'draining' || planned.waits !== undefined;
-    const due = [planned.againIn, podsAgainIn, isUnderWay ? DRAINING_AGAIN_MS : toldAgainIn];
+    const refusedAgainIn = attempt.isWell ? undefined : REFUSED_AGAIN_MS;
+    const due = [planned.againIn, podsAgainIn, refusedAgainIn, isUnderWay ? DRAINING_AGAIN_MS : toldAgainIn];
     const times = due.filter((each) => each !== undefined);
     return times.length === 0 ? {} : { againIn: Math.min(...times) };
   };
