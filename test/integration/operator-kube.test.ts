@@ -180,7 +180,7 @@ describe('the operator and a real API server', () => {
       };
       await client.apply(configMap('taken', { mine: 'yes' }));
       const said = await refusal(new Applier(client).apply(owned, undefined));
-      assert.equal(said.reason, 'conflict');
+      assert.equal(said.reason, 'taken');
       assert.match(said.message, /ConfigMap taken is there already and does not belong to ConfigMap owner/);
       await client.delete(configMap('taken'));
       assert.equal((await new Applier(client).apply(owned, undefined)).changed, true);

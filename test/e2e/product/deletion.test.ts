@@ -66,6 +66,18 @@ describe('a PushCluster that is deleted', () => {
     assert.equal((await again.push({ all: true }, ['1'])).status, 202);
   });
 
+  it('can be made anew at once, while what the former one had still goes', async (t) => {
+    const { uid } = (await live.get()).metadata;
+    const began = performance.now();
+    await live.kubectl('delete', 'pushcluster', 'live', '--wait=false');
+    await live.apply({ gateway: { replicas: 1 } });
+    await live.whenReady();
+    t.diagnostic(`deleted, made and Ready after ${((performance.now() - began) / 1_000).toFixed(1)} s`);
+    assert.notEqual((await live.get()).metadata.uid, uid);
+    const bad = ['--field-selector=involvedObject.kind=PushCluster,type=Warning', '-o', 'jsonpath={.items[*].message}'];
+    assert.equal(await live.kubectl('get', 'events', ...bad), '');
+  });
+
   it('is refused by the API server where it makes no sense, with a message that names the field', async () => {
     for (const [spec, says] of [
       [{ gateway: { batching: { maxDelay: '11s' } } }, /gateway\.batching\.maxDelay must be from 0s to 10s/],
