@@ -34,8 +34,8 @@ const said = { failed: [] as string[], flaky: [] as string[] };
 const CLUSTER = 'test/harness/cluster/main.ts';
 /** What a file says that starts a Kubernetes control plane. */
 const STARTS_CONTROL_PLANE = 'startControlPlane(';
-/** It measures, though on one. */
-const MEASURES = 'test/integration/operator-lease.test.ts';
+/** They measure, though on one. */
+const MEASURES = ['lease', 'handover'].map((what) => `test/integration/operator-${what}.test.ts`);
 /** Programs that are compiled here take minutes on a new machine, and more on a busy one. */
 const BUILD_SECONDS = 3_000;
 
@@ -167,7 +167,9 @@ async function command(program: string, ...args: string[]): Promise<Outcome> {
  */
 async function integration(files: readonly string[]): Promise<Outcome> {
   const all = chosen(INTEGRATION, files);
-  const waits = all.filter((file) => file !== MEASURES && readFileSync(file, 'utf8').includes(STARTS_CONTROL_PLANE));
+  const waits = all.filter(
+    (file) => !MEASURES.includes(file) && readFileSync(file, 'utf8').includes(STARTS_CONTROL_PLANE),
+  );
   const options = { timeoutSeconds: 600 };
   if (all.length < 2 || waits.length === 0) return tests(all, { ...options, concurrency: 1 });
   const rest = all.filter((file) => !waits.includes(file));
