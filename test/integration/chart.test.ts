@@ -265,8 +265,8 @@ describe('the chart, on a Kubernetes', () => {
     assert.match(JSON.stringify(spec.containers[0]), /"readOnlyRootFilesystem":true/);
   });
 
-  it('upgrades one with an older CRD: PushClusters stay, and what is new can be said', async () => {
-    await helm(['install', 'pushcluster', OLD_CHART, '-n', NAMESPACE]);
+  it('upgrades one with an older CRD: PushClusters and values that were given stay, and what is new can be said', async () => {
+    await helm(['install', 'pushcluster', OLD_CHART, '-n', NAMESPACE, '--set', 'operator.replicas=3']);
     await plane.kubectl(['wait', '--for=condition=Established', CRD, '--timeout=30s']);
     await apply(plane.kubectl, [pushCluster('shop', { gateway: { replicas: 3 } })]);
     const newer = pushCluster('shop', { gateway: { replicas: 3, drain: { rate: 7 } } });
@@ -274,7 +274,8 @@ describe('the chart, on a Kubernetes', () => {
     const uid = await path('pushcluster/live', '.metadata.uid');
     const operator = await path('deployment/pushcluster-operator', '.metadata.uid', NAMESPACE);
 
-    await upgrade();
+    // As its README says.
+    await helm(['upgrade', ...release, '--reset-then-reuse-values']);
     await until('the new fields are known', () =>
       dryRun([newer]).then(
         () => true,
@@ -286,7 +287,7 @@ describe('the chart, on a Kubernetes', () => {
     assert.equal(await path('pushcluster/live', '.spec.gateway.replicas'), '3');
     assert.equal(await path('pushcluster/live', '.spec.gateway.batching.maxDelay'), '1s');
     assert.equal(await path('deployment/pushcluster-operator', '.metadata.uid', NAMESPACE), operator);
-    assert.equal(await path('deployment/pushcluster-operator', '.spec.replicas', NAMESPACE), '2');
+    assert.equal(await path('deployment/pushcluster-operator', '.spec.replicas', NAMESPACE), '3');
   });
 
   it('lets editors of a namespace make PushClusters there, and viewers see them', async () => {
