@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { Audience, assertPace, busiest } from '../../harness/cluster/audience.ts';
+import { Backends, HABITS } from '../../harness/cluster/backends.ts';
 import { Live } from '../../harness/cluster/live.ts';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
 import { installChart, OTHER_TAG, RELEASE } from '../../harness/cluster/product.ts';
@@ -16,6 +17,8 @@ const RATE = 30;
 const SETTLE_S = 2;
 const TIMEOUT_S = 90;
 const MAX_DELAY_MS = 500;
+const LOGIC_PODS = 2;
+const BACKENDS = { count: 3, every: 40 };
 const IMAGES = {
   gateway: `docker.io/pushcluster/gateway:${OTHER_TAG}`,
   logic: `docker.io/pushcluster/logic:${OTHER_TAG}`,
@@ -25,6 +28,7 @@ describe('a rollout of other images under load', () => {
   let cluster: OpenCluster;
   let live: Live;
   let audience: Audience;
+  let backends: Backends | undefined;
   before(async () => {
     cluster = await openCluster();
     await installChart(cluster.kubectl, cluster.helm);
@@ -37,12 +41,17 @@ describe('a rollout of other images under load', () => {
   });
   after(async () => {
     audience?.end();
+    await backends?.end();
     await live?.end();
     await cluster.close();
   });
 
   it("moves everyone at the cluster's pace, loses nothing, and goes on when the leading operator is killed", async (t) => {
     const old = await live.pods('gateway');
+    const oldLogic = await live.pods('logic');
+    const address = await live.kubectl('get', 'service', 'live-logic', '-o', 'jsonpath={.spec.clusterIP}');
+    backends = new Backends(address, await live.key());
+    for (const habit of HABITS) backends.come(habit, BACKENDS.count, BACKENDS.every);
     audience.write(live);
     const began = performance.now();
     await live.patch({ image: IMAGES });
@@ -68,7 +77,8 @@ describe('a rollout of other images under load', () => {
         const { pods, fresh } = await look();
         const all = await live.pods('gateway');
         const areAll = [fresh, pods.length, all.length].every((count) => count === GATEWAYS);
-        return areAll && logic.fresh === logic.pods.length;
+        const isLogic = logic.fresh === LOGIC_PODS && (await live.pods('logic')).length === LOGIC_PODS;
+        return areAll && isLogic;
       },
       180_000,
     );
@@ -78,6 +88,7 @@ describe('a rollout of other images under load', () => {
     await live.whenReady(60_000);
     assert.equal((await live.get()).status?.version, OTHER_TAG);
     assert.ok((await live.pods('gateway')).every(({ uid }) => old.every((each) => each.uid !== uid)));
+    assert.ok((await live.pods('logic')).every(({ uid }) => oldLogic.every((each) => each.uid !== uid)));
     await until('all clients are connected', () => audience.everyone.every(({ isOpen }) => isOpen), 30_000);
     await audience.quiet();
 
@@ -86,6 +97,12 @@ describe('a rollout of other images under load', () => {
     t.diagnostic(`nobody was moved more than ${most} times`);
     t.diagnostic(`connections that ended before their clients had another, by code: ${JSON.stringify(codes)}`);
     audience.settle(t);
+    await backends.end();
+    t.diagnostic(`pushes of ${BACKENDS.count} backends each: ${JSON.stringify(backends.accepted)}`);
+    t.diagnostic(`the slowest took ${backends.slowest.toFixed(0)} ms`);
+    assert.deepEqual(backends.failures, [], 'pushes were refused, or got no answer');
+    for (const habit of HABITS)
+      assert.ok(backends.accepted[habit] > 100, `${habit}: ${backends.accepted[habit]} pushes`);
     const refused = audience.ledger.writers.flatMap(({ answers }) => answers.filter(({ status }) => status !== 202));
     assert.deepEqual(refused, [], 'pushes were refused');
     for (const code of Object.keys(codes)) assert.equal(code, '1012', 'a closure that is not explained');
