@@ -52,12 +52,12 @@ test-keda: ## Build KEDA, which takes 10 minutes of a processor once, and have i
 	@$(READY) && exec node scripts/test.ts keda
 
 .PHONY: cluster
-cluster: ## Start a real two-node Kubernetes on this machine, as root, and leave it running
-	@$(READY) && exec node test/harness/cluster/main.ts up
+cluster: ## Start a real two-node Kubernetes on this machine, as root, and leave it running (CLUSTER=NAME for another)
+	@$(READY) && exec node test/harness/cluster/main.ts up $(CLUSTER)
 
 .PHONY: cluster-down
-cluster-down: ## End that cluster
-	@$(READY) && exec node test/harness/cluster/main.ts down
+cluster-down: ## End that cluster (CLUSTER=NAME for another)
+	@$(READY) && exec node test/harness/cluster/main.ts down $(CLUSTER)
 
 .PHONY: bench
 bench: ## Performance suite (CASE=merged for one, QUICK=1, PAIRS=1, PEERS=1): a table here, JSON in bench-results/

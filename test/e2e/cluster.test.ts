@@ -11,12 +11,11 @@ import { hostPids } from '../harness/cluster/host.ts';
 import { clusterPackages } from '../harness/cluster/images.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
 import { commandsIn, paste } from '../harness/cluster/pasted.ts';
-import { IMAGES, installChart, RELEASE, restrictedNamespace } from '../harness/cluster/product.ts';
+import { CHART, IMAGES, RELEASE, restrictedNamespace } from '../harness/cluster/product.ts';
 import { kubeTools } from '../harness/cluster/tools.ts';
 import { until } from '../harness/until.ts';
 
 const OLD_CHART = new URL('../fixtures/charts/pushcluster-0.0.9', import.meta.url).pathname;
-const MAIN = new URL('../harness/cluster/main.ts', import.meta.url).pathname;
 const GATEWAY = 'docker.io/pushcluster/gateway:0.1.0';
 /** The level `restricted` of Kubernetes' Pod Security Standards. */
 const RESTRICTED = {
@@ -126,20 +125,71 @@ describe('clusters that we make', options, () => {
       ).catch((error: Error) => assert.fail(`${error.message}: ${figures}`));
     });
 
-    it('has the PushClusters of an older chart Ready, as they were stored, once that is upgraded', async () => {
-      const helm = helmWith((await kubeTools('cluster'))('helm'), cluster.kubeconfig);
-      await apply(cluster.kubectl, [restrictedNamespace(RELEASE.namespace)]);
-      // Its CRD knows less. Its operator never runs: there is no image of it.
-      await helm(['install', RELEASE.name, OLD_CHART, '-n', RELEASE.namespace]);
-      const metadata = { name: 'live', namespace: 'pushes' };
-      const spec = { gateway: { replicas: 3 } };
-      await apply(cluster.kubectl, [{ apiVersion: API_VERSION, kind: KIND, metadata, spec }]);
-      const before = await pushes('get', 'pushcluster', 'live', '-o', 'jsonpath={.metadata.uid} {.spec}');
-      assert.match(before, /^\S+ \{"gateway":\{"replicas":3\}\}$/);
-      await installChart(cluster.kubectl, helm);
-      await pushes('wait', 'push/live', '--for=condition=Ready', '--timeout=60s');
-      const now = ['{.metadata.uid}', '{.spec.gateway.replicas}', '{.status.gateway.readyReplicas}'].join(' ');
-      assert.equal(await pushes('get', 'push', 'live', '-o', `jsonpath=${now}`), `${before.split(' ')[0]} 3 3`);
+    // Each mostly waits, and neither has to do with the other.
+    describe('with what runs on it', { concurrency: true }, () => {
+      it('has the PushClusters of an older chart Ready, as they were stored, once that is upgraded', async () => {
+        const helm = helmWith((await kubeTools('cluster'))('helm'), cluster.kubeconfig);
+        await apply(cluster.kubectl, [restrictedNamespace(RELEASE.namespace)]);
+        // Its CRD knows less. Its operator never runs: there is no image of it.
+        await helm(['install', RELEASE.name, OLD_CHART, '-n', RELEASE.namespace]);
+        const metadata = { name: 'live', namespace: 'pushes', labels: { team: 'a' } };
+        const spec = { gateway: { replicas: 3 } };
+        await apply(cluster.kubectl, [{ apiVersion: API_VERSION, kind: KIND, metadata, spec }]);
+        const before = await pushes('get', 'pushcluster', 'live', '-o', 'jsonpath={.metadata.uid} {.spec}');
+        assert.match(before, /^\S+ \{"gateway":\{"replicas":3\}\}$/);
+        // As the chart's README says.
+        await helm(['upgrade', RELEASE.name, CHART, '-n', RELEASE.namespace, '--reset-then-reuse-values', '--wait']);
+        await pushes('wait', 'push/live', '--for=condition=Ready', '--timeout=60s');
+        const fields = [
+          'metadata.uid',
+          'metadata.labels.team',
+          'spec.gateway.replicas',
+          'status.gateway.readyReplicas',
+        ];
+        const path = fields.map((field) => `{.${field}}`).join(' ');
+        assert.equal(await pushes('get', 'push', 'live', '-o', `jsonpath=${path}`), `${before.split(' ')[0]} a 3 3`);
+        const images = async (namespace: string, label: string) => {
+          const each = 'jsonpath={.items[*].spec.containers[*].image}';
+          const said = await cluster.kubectl(['-n', namespace, 'get', 'pods', '-l', label, '-o', each]);
+          return said.split(' ').sort();
+        };
+        const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8'));
+        const ours = (name: string) => `docker.io/pushcluster/${name}:${version}`;
+        assert.deepEqual(
+          (await images('pushes', 'pushcluster.dev/cluster=live')).filter((image) => !image.includes('/nats:')),
+          [ours('gateway'), ours('gateway'), ours('gateway'), ours('logic'), ours('logic')],
+        );
+        await until('the older operator is gone', async () => {
+          const operators = await images(RELEASE.namespace, `app.kubernetes.io/name=${RELEASE.operator}`);
+          return operators.join() === [ours('operator'), ours('operator')].join();
+        });
+      });
+
+      it("runs the gateway's image as nobody, on a file system that can't be written, and ends it well", async () => {
+        await apply(cluster.kubectl, [
+          pod('gateway', {
+            containers: [
+              {
+                name: 'gateway',
+                image: GATEWAY,
+                readinessProbe: { httpGet: { path: '/readyz', port: 9090 }, periodSeconds: 1 },
+                securityContext: RESTRICTED,
+              },
+            ],
+          }),
+        ]);
+        await pushes('wait', 'pod', 'gateway', '--for=condition=Ready', '--timeout=60s');
+        assert.equal(await pushes('exec', 'gateway', '--', 'id', '-u'), '65532\n');
+        await assert.rejects(pushes('exec', 'gateway', '--', 'touch', '/app/x'), /Read-only file system/);
+        const address = await pushes('get', 'pod', 'gateway', '-o', 'jsonpath={.status.podIP}');
+        const open = `new WebSocket('ws://${address}:7777/connect').onopen = () => { console.log('open'); process.exit(); }`;
+        assert.equal(await cluster.outside.run(process.execPath, '-e', open), 'open\n');
+        // Everything in it is the gateway's, so the processes that it leaves behind would be seen.
+        await pushes('exec', 'gateway', '--', 'node', '-e', 'process.kill(1, "SIGTERM")');
+        await pushes('wait', 'pod', 'gateway', '--for=jsonpath={.status.phase}=Succeeded', '--timeout=60s');
+        const state = '{.status.containerStatuses[0].state.terminated.exitCode}';
+        assert.equal(await pushes('get', 'pod', 'gateway', '-o', `jsonpath=${state}`), '0');
+      });
     });
 
     it('goes on when its API server is killed and comes back', async () => {
@@ -147,32 +197,6 @@ describe('clusters that we make', options, () => {
       await cluster.controlPlane.apiServer.start();
       const answer = await pushes('exec', 'one', '--', 'node', '-e', ask('two'));
       assert.equal(answer, 'two');
-    });
-
-    it("runs the gateway's image as nobody, on a file system that can't be written, and ends it well", async () => {
-      await apply(cluster.kubectl, [
-        pod('gateway', {
-          containers: [
-            {
-              name: 'gateway',
-              image: GATEWAY,
-              readinessProbe: { httpGet: { path: '/readyz', port: 9090 }, periodSeconds: 1 },
-              securityContext: RESTRICTED,
-            },
-          ],
-        }),
-      ]);
-      await pushes('wait', 'pod', 'gateway', '--for=condition=Ready', '--timeout=60s');
-      assert.equal(await pushes('exec', 'gateway', '--', 'id', '-u'), '65532\n');
-      await assert.rejects(pushes('exec', 'gateway', '--', 'touch', '/app/x'), /Read-only file system/);
-      const address = await pushes('get', 'pod', 'gateway', '-o', 'jsonpath={.status.podIP}');
-      const open = `new WebSocket('ws://${address}:7777/connect').onopen = () => { console.log('open'); process.exit(); }`;
-      assert.equal(await cluster.outside.run(process.execPath, '-e', open), 'open\n');
-      // Everything in it is the gateway's, so the processes that it leaves behind would be seen.
-      await pushes('exec', 'gateway', '--', 'node', '-e', 'process.kill(1, "SIGTERM")');
-      await pushes('wait', 'pod', 'gateway', '--for=jsonpath={.status.phase}=Succeeded', '--timeout=60s');
-      const state = '{.status.containerStatuses[0].state.terminated.exitCode}';
-      assert.equal(await pushes('get', 'pod', 'gateway', '-o', `jsonpath=${state}`), '0');
     });
 
     it('leaves nothing when it is stopped', async () => {
@@ -204,15 +228,20 @@ describe('clusters that we make', options, () => {
   describe('make cluster', () => {
     it('leaves a cluster on which docs/quickstart.md works as pasted, and make cluster-down ends it', async (t) => {
       after(() => stopCluster('e2e-stays'));
-      const said = await main('up', 'e2e-stays');
-      const exports = said.match(/^ *export .*$/gm) ?? [];
-      assert.equal(exports.length, 2, said);
+      const said = await run('make', ['cluster', 'CLUSTER=e2e-stays']);
       assert.match(said, /^default +live +True +2 /m);
+      // As shells that are pasted to: jobs and variables of one block are there in the next, and no job stays behind.
+      const shell = "set -eo pipefail; set -m; trap 'jobs -p | xargs -r kill' EXIT";
+      const printed = said.match(/^ {2,}\S.*$/gm) ?? [];
+      const exports = printed.filter((line) => line.includes('export '));
+      assert.equal(exports.length, 2, said);
+      const first = await paste([shell, ...printed].join('\n'), 60_000);
+      assert.equal(first.code, 0, first.output);
+      assert.match(first.output, /^live +True +2 /m);
+      assert.match(first.output, /\{"accepted":1\}/);
       const text = await readFile(new URL('../../docs/quickstart.md', import.meta.url), 'utf8');
       const blocks = commandsIn(text);
       assert.ok(blocks.length >= 7, 'the page has its commands');
-      // As one shell that is pasted to: jobs and variables of one block are there in the next, and none stays behind.
-      const shell = "set -eo pipefail; set -m; trap 'jobs -p | xargs -r kill' EXIT";
       const { code, output } = await paste([shell, ...exports, ...blocks].join('\n'), 300_000);
       t.diagnostic(output);
       assert.equal(code, 0, output);
@@ -220,7 +249,9 @@ describe('clusters that we make', options, () => {
       assert.match(output, /\{"accepted":1\}/);
       assert.match(output, /"items":\["hello"\]/);
       assert.match(output, /live +True +2/);
-      await main('down', 'e2e-stays');
+      const [, ends = ''] = /`(make cluster-down .*)`/.exec(said) ?? [];
+      const last = await paste(ends, 60_000);
+      assert.equal(last.code, 0, last.output);
       assertGone('e2e-stays');
     });
   });
@@ -287,10 +318,6 @@ function processesOf(name: string): string[] {
       }
     })
     .filter((line) => line.includes(`${folderOf(name)}/`) || line.includes(`pushcluster-host:${name}:`));
-}
-
-function main(...args: string[]): Promise<string> {
-  return run(process.execPath, [MAIN, ...args]);
 }
 
 function run(program: string, args: readonly string[]): Promise<string> {

@@ -19,7 +19,10 @@ exec   runs a command on its clients' network, and ends with its code
 `;
 const EXAMPLE = new URL('../../../examples/minimal.yaml', import.meta.url).pathname;
 
-const [command, name = 'local', ...rest] = process.argv.slice(2);
+/** Where none is named. */
+const LOCAL = 'local';
+
+const [command, name = LOCAL, ...rest] = process.argv.slice(2);
 const elsewhere = process.env.KUBECONFIG;
 try {
   if (command === 'up' && elsewhere) process.stdout.write(`KUBECONFIG is set: ${elsewhere} is the cluster\n`);
@@ -73,16 +76,15 @@ async function up(name: string): Promise<void> {
       `  export PATH=${dirname(program('kubectl'))}:$PATH    # kubectl and helm`,
       '',
       '  kubectl get push live && kubectl describe push live',
-      '  kubectl scale push/live --replicas=3',
       '',
       'Clients and backends reach it by ports that kubectl forwards:',
       '',
       '  kubectl port-forward service/live-gateway 7777 & kubectl port-forward service/live-logic 7799 &',
       "  KEY=$(kubectl get secret live-api-key -o jsonpath='{.data.key}' | base64 -d)",
-      '  curl -H "Authorization: Bearer $KEY" -H \'content-type: application/json\' \\',
+      '  curl --retry 9 --retry-connrefused -H "Authorization: Bearer $KEY" -H \'content-type: application/json\' \\',
       '    -d \'{"to":{"all":true},"items":["hello"]}\' http://127.0.0.1:7799/v1/push',
       '',
-      'docs/quickstart.md goes on from here. `make cluster-down` ends it.',
+      `docs/quickstart.md goes on from here. \`make cluster-down${name === LOCAL ? '' : ` CLUSTER=${name}`}\` ends it.`,
       '',
     ].join('\n'),
   );
