@@ -245,18 +245,19 @@ export class Listener {
           return;
         }
       }
-      // Others may have come while the token was checked.
-      const short = this.#options.protection.refusal();
-      if (!aborted && short) {
-        refuse(short);
-        return;
-      }
+      if (aborted) return;
       if (counted !== undefined && !(await this.#options.admit(counted))) {
         if (!aborted) refuse({ status: 429, code: 'per_ip', detail: 'too many connections of this address' });
         return;
       }
-      if (!aborted) accept(identity, counted);
-      else if (counted !== undefined) shard.release(counted);
+      // Others may have come while this one waited. From here to its opening nothing else happens.
+      const short = this.#options.protection.refusal();
+      if (!aborted && !short) {
+        accept(identity, counted);
+        return;
+      }
+      if (counted !== undefined) shard.release(counted);
+      if (!aborted && short) refuse(short);
     };
     void proceed();
   }

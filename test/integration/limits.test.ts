@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { Connection, type ConnectOptions, cutAll, Refused, WIRE_FORMS } from '../harness/connection.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
 import { type GatewayProcess, type LogicProcess, startGateway, startLogic } from '../harness/processes.ts';
 import type { SettingsInput } from '../harness/settingsFolder.ts';
+import { jwks, SigningKey, secondsFromNow } from '../harness/tokens.ts';
 import { until } from '../harness/until.ts';
 
 let nats: NatsServer;
@@ -42,6 +46,30 @@ describe('limits of connections', () => {
     await until('the other is gone', () => opened[0]?.closed !== undefined);
     assert.equal(opened.length, before + 1);
     assert.ok(opened.filter(({ closed }) => closed === undefined).length <= max);
+  });
+
+  it('connections.max is never exceeded by those who come at once while their addresses or tokens are looked at', async (t) => {
+    const max = 10;
+    const key = new SigningKey('ES256');
+    const folder = mkdtempSync(join(tmpdir(), 'pushcluster-limits-'));
+    t.after(() => rmSync(folder, { recursive: true }));
+    const jwksFile = join(folder, 'jwks.json');
+    writeFileSync(jwksFile, jwks(key));
+    const gateway = await start(t, { connections: { max, perIp: 1_000 } }, { anonymous: true, jwt: { jwksFile } });
+    const token = key.token({ sub: 'u', exp: secondsFromNow(600) });
+    await until('it is full', async () => {
+      const answers = await Promise.all(
+        Array.from({ length: 100 }, (_, i) => attempt({ port: gateway.port, ...(i % 2 === 0 ? {} : { token }) })),
+      );
+      for (const answer of answers) if (answer !== true) assertProblem(answer, 503, 'full');
+      assert.ok(opened.length <= max, `${opened.length} of ${max} connections`);
+      return opened.length >= max - 1;
+    });
+    await gateway.holds(opened.length);
+    // Who was refused in the end doesn't count for its address.
+    await change(gateway, { gateway: { connections: { max: 0, perIp: opened.length + 1 } } });
+    await until('one more gets in', async () => (await attempt({ port: gateway.port })) === true);
+    assertProblem(await attempt({ port: gateway.port }), 429, 'per_ip');
   });
 
   it('acceptRate lets so many handshakes a second through', async (t) => {
