@@ -43,6 +43,10 @@ test-integration: $(SDK) ## Integration tests against real servers (FILES="test/
 e2e: ## Tests on a real two-node Kubernetes that it starts as root, or on KUBECONFIG's (FILES="test/e2e/X.test.ts" for some)
 	@$(READY) && exec node scripts/test.ts e2e $(FILES)
 
+.PHONY: nightly
+nightly: $(SDK) ## What takes longest, as root: storms, 200 PushClusters, Autobahn, images for arm64, KEDA; before each release
+	@$(READY) && exec node scripts/test.ts nightly packages tools integration e2e images keda
+
 .PHONY: test-images
 test-images: ## Build the images for arm64 as well, as root, and try them in an emulator
 	@$(READY) && exec node scripts/test.ts images
