@@ -1,7 +1,7 @@
 import type { ErrorCode } from '@pushcluster/protocol/frames.ts';
 
 /** What went wrong: a gateway's refusal, a broken frame, a token source that failed, or a connection that ended for good. */
-export type PushErrorCode = ErrorCode | 'closed' | 'left' | 'token' | 'frame';
+export type PushErrorCode = ErrorCode | 'closed' | 'token' | 'frame';
 
 export class PushError extends Error {
   override name = 'PushError';

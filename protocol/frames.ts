@@ -24,7 +24,17 @@ export type LagReason = 'slow' | 'bus_gap' | 'overload';
 /** A run of items: publisher, counter of its first item, how many. */
 export type IdRun = [publisher: string, first: number, length: number];
 
-export type ErrorCode = 'bad_frame' | 'bad_room' | 'room_limit' | 'room_forbidden' | 'unauthorized' | 'unavailable';
+export type ErrorCode =
+  | 'bad_frame'
+  | 'bad_room'
+  /** This connection is in as many rooms as one may be in. */
+  | 'room_limit'
+  | 'room_forbidden'
+  /** It was taken out of the room, or left it, before its JOIN was answered. */
+  | 'left'
+  | 'unauthorized'
+  /** Not now, on this gateway: worth another try. */
+  | 'unavailable';
 
 export type FrameId = number | string;
 

@@ -17,6 +17,7 @@ const REFUSED_FRAMES = {
   bad_room: true,
   room_limit: true,
   room_forbidden: true,
+  left: true,
   unauthorized: true,
   unavailable: true,
 } satisfies Record<ErrorCode, true>;

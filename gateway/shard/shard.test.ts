@@ -365,7 +365,7 @@ describe('JOIN and LEAVE', () => {
     join(peers[0]!, 'a');
     join(peers[1]!, 'b');
     join(peers[2]!, 'c', 1);
-    assert.equal(last(peers[2]!)?.data.code, 'room_limit');
+    assert.equal(last(peers[2]!)?.data.code, 'unavailable', 'another gateway may have room');
     join(peers[3]!, 'a', 2);
     confirm(roomKey('a'));
     assert.equal(last(peers[3]!)?.type, 'OK');
@@ -573,6 +573,48 @@ describe('one session per user', () => {
     open(Form.v1, { user: 'u', expires: 0 });
     assert.equal(closing(first), undefined);
     assert.ok(told.every(({ type }) => type !== 'session'));
+  });
+});
+
+describe('a JOIN that waits for its answer', () => {
+  type Ways = Record<string, { out: (peer: Peer) => unknown; code: string; told: string[] }>;
+  const ways: Ways = {
+    'a LEAVE in the same write': { out: (peer) => leave(peer, 'r', 2), code: 'left', told: ['ERROR', 'OK'] },
+    'a LEAVE without an id': { out: (peer) => leave(peer, 'r'), code: 'left', told: ['ERROR'] },
+    'the API': { out: () => shard.disconnectRoom('r', 'over'), code: 'left', told: ['ERROR', 'LEAVE'] },
+    'a new token': { out: (peer) => auth(peer, 'narrow', 2), code: 'room_forbidden', told: ['ERROR', 'LEAVE', 'OK'] },
+  };
+  for (const [way, { out, code, told: types }] of Object.entries(ways))
+    it(`is answered ${code} where ${way} takes it out of the room, before it is told of that`, async () => {
+      const peer = open();
+      identities.set('narrow', { rooms: ['s'], expires: 0 });
+      join(peer, 'r', 1);
+      await out(peer);
+      const { frames } = peer.socket;
+      assert.deepEqual(
+        frames.map(({ type }) => type),
+        types,
+      );
+      assert.deepEqual([frames[0]?.id, frames[0]?.data.code], [1, code]);
+      assert.deepEqual(shard.counts.ignored, { [code]: 1 });
+      confirm(ROOM);
+      assert.equal(frames.length, types.length, 'and once');
+    });
+
+  it('is answered anew after it was left and joined again', () => {
+    const peer = open();
+    join(peer, 'r', 1);
+    leave(peer, 'r', 2);
+    join(peer, 'r', 3);
+    confirm(ROOM);
+    assert.deepEqual(
+      peer.socket.frames.map(({ type, id }) => [type, id]),
+      [
+        ['ERROR', 1],
+        ['OK', 2],
+        ['OK', 3],
+      ],
+    );
   });
 });
 

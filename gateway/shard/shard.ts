@@ -32,6 +32,8 @@ const AUTH_WITHIN = 5_000;
 /** Fewer bytes that are done with wait for the next report: a quiet room's frame needs no word of its own. A sixteenth of the least `maxInFlight`. */
 const TELL_DONE_BYTES = 65_536;
 
+const FORBIDDEN_NOW = 'the new token does not allow this room';
+
 /**
  * The connections of one shard and what they joined. It knows the engine only as `Socket`: listen.ts brings the
  * events, the hub's messages come from main.ts, and `tell` goes back to the hub.
@@ -190,7 +192,7 @@ export class Shard {
       case 'LEAVE': {
         const channel = this.#channels.get(roomKey(frame.room));
         const member = channel && session.memberOf(channel);
-        if (member) this.#leave(session, member);
+        if (member) this.#leave(session, member, 'left', 'the room was left');
         if (frame.id !== undefined) this.#say(session, okFrame(frame.id, frame.room));
         return;
       }
@@ -247,8 +249,8 @@ export class Shard {
     for (const member of [...session.members]) {
       const room = roomOf(member.channel.key);
       if (room === undefined || mayJoin(session, room)) continue;
-      this.#leave(session, member);
-      if (session.v1) this.#say(session, leaveFrame(room, 'the new token does not allow this room'));
+      this.#leave(session, member, 'room_forbidden', FORBIDDEN_NOW);
+      if (session.v1) this.#say(session, leaveFrame(room, FORBIDDEN_NOW));
     }
     if (session.authorized) return;
     session.authorized = true;
@@ -282,7 +284,7 @@ export class Shard {
         return;
       }
       if (!existing && this.#rooms >= max) {
-        this.#refuse(session, id, 'room_limit', `there are ${max} rooms already`);
+        this.#refuse(session, id, 'unavailable', `this gateway has ${max} rooms already`);
         return;
       }
       this.#add(this.#enter(session, existing ?? this.#channel(roomKey(room))));
@@ -302,9 +304,12 @@ export class Shard {
     channel.waiting.set(member, id);
   }
 
-  #leave(session: Session, member: Member) {
+  /** Takes a connection that stays out of a channel. Its JOIN that waits there is answered with `code`. */
+  #leave(session: Session, member: Member, code: ErrorCode, message: string) {
+    const id = member.channel.waiting?.get(member);
     session.members.splice(session.members.indexOf(member), 1);
     this.#remove(member);
+    if (id !== undefined) this.#refuse(session, id, code, message);
   }
 
   // ── members and channels ──
@@ -414,7 +419,7 @@ export class Shard {
     if (!channel) return;
     for (const session of channel.sessions) {
       const member = session.memberOf(channel);
-      if (member) this.#leave(session, member);
+      if (member) this.#leave(session, member, 'left', reason);
       if (session.v1) this.#say(session, leaveFrame(room, reason));
     }
   }
