@@ -107,9 +107,9 @@ describe('clusters that we make', options, () => {
         const each = () => cluster.outside.run(process.execPath, '-e', ask(address, 1_000)).catch(() => 'none');
         return [...new Set(await Promise.all(Array.from({ length: 4 }, each)))].sort();
       };
-      await until('both answer', async () => (await answers()).join() === 'one,two', 30_000);
+      await until('both answer', async () => (await answers()).join() === 'one,two');
       await pushes('label', 'pod', 'one', 'role-');
-      await until('only the other answers', async () => (await answers()).join() === 'two', 30_000);
+      await until('only the other answers', async () => (await answers()).join() === 'two');
       await pushes('label', 'pod', 'one', 'role=echo');
     });
 
@@ -219,7 +219,7 @@ describe('clusters that we make', options, () => {
       await up;
       assert.ok(hostPids('e2e-crash').size > 0);
       child.kill('SIGKILL');
-      await until('its processes are gone', () => processesOf('e2e-crash').length === 0, 30_000);
+      await until('its processes are gone', () => processesOf('e2e-crash').length === 0);
       await stopCluster('e2e-crash');
       assertGone('e2e-crash');
     });

@@ -4,7 +4,7 @@ import { inflateRawSync } from 'node:zlib';
 import type { LagReason, ServerFrame } from '@pushcluster/protocol/frames.ts';
 import { type ClientOptions, WebSocket } from 'ws';
 import { itemsOf, type Mark, markOf } from './items.ts';
-import { until } from './until.ts';
+import { PATIENCE_MS, until } from './until.ts';
 
 export type WireForm = 'plain' | 'v1' | 'deflate';
 export const WIRE_FORMS = ['plain', 'v1', 'deflate'] as const satisfies WireForm[];
@@ -91,7 +91,7 @@ export class Connection {
     const { host = LOOPBACK, port, form = 'plain', headers, from, ca, ahead, token } = options;
     const query = token === undefined ? '' : `?token=${token}`;
     const url = `${ca === undefined ? 'ws' : 'wss'}://${host}:${port}/connect${query}`;
-    const client: ClientOptions = { perMessageDeflate: false, handshakeTimeout: 15_000 };
+    const client: ClientOptions = { perMessageDeflate: false, handshakeTimeout: PATIENCE_MS };
     if (headers) client.headers = headers;
     if (from !== undefined) client.localAddress = from;
     if (ca !== undefined) client.ca = ca;
@@ -154,8 +154,8 @@ export class Connection {
     this.send({ type, id, data });
     return new Promise((resolve, reject) => {
       const timer = setTimeout(
-        () => reject(new Error(`no answer to ${type} ${JSON.stringify(data)} within 15 s`)),
-        15_000,
+        () => reject(new Error(`no answer to ${type} ${JSON.stringify(data)} within ${PATIENCE_MS} ms`)),
+        PATIENCE_MS,
       );
       this.#replies.set(id, (reply) => {
         clearTimeout(timer);
@@ -185,7 +185,7 @@ export class Connection {
   }
 
   /** Waits until it is closed; returns how. */
-  async ended(deadline = 10_000): Promise<Closing> {
+  async ended(deadline = PATIENCE_MS): Promise<Closing> {
     await until('the connection is closed', () => this.closing !== undefined, deadline);
     return this.closing!;
   }

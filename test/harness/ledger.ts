@@ -3,7 +3,7 @@ import type { TestContext } from 'node:test';
 import type { Connection } from './connection.ts';
 import { markedItem } from './items.ts';
 import type { PushAnswer } from './processes.ts';
-import { until } from './until.ts';
+import { PATIENCE_MS, until } from './until.ts';
 
 /** `to` of a v1 push. */
 export type Target =
@@ -112,7 +112,7 @@ export class Ledger {
    * and none that was refused. Prints the three numbers.
    */
   async settle(t: TestContext, connections: readonly Connection[], options: SettleOptions = {}): Promise<void> {
-    const { lossy = false, deadline = 20_000 } = options;
+    const { lossy = false, deadline = PATIENCE_MS } = options;
     for (const writer of this.writers) {
       const answer = await writer.push(1);
       assert.equal(answer.status, 202, `the last push of ${writer.name}`);

@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { freePorts } from './ports.ts';
 
 const SCRIPT = new URL('../../scripts/nats-server.sh', import.meta.url).pathname;
-const START_DEADLINE_MS = 20_000;
+const START_DEADLINE_MS = 60_000;
 const STOP_DEADLINE_MS = 10_000;
 
 export type NatsServerOptions = {

@@ -306,7 +306,7 @@ async function startOperator(plane: ControlPlane): Promise<{ child: ChildProcess
     stream.setEncoding('utf8').on('data', (text: string) => {
       output += text;
     });
-  await until('the operator leads', () => output.includes('"leading"'), 20_000).catch((error: Error) => {
+  await until('the operator leads', () => output.includes('"leading"')).catch((error: Error) => {
     throw new Error(`${error.message}: ${output}`);
   });
   return { child, port };

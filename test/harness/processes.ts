@@ -7,10 +7,9 @@ import type { Target } from './ledger.ts';
 import { Metrics } from './metrics.ts';
 import { freePorts } from './ports.ts';
 import { merged, SettingsFolder, type SettingsInput } from './settingsFolder.ts';
-import { until } from './until.ts';
+import { PATIENCE_MS, until } from './until.ts';
 
 const ROOT = new URL('../../', import.meta.url).pathname;
-const START_DEADLINE_MS = 30_000;
 /** What is run by an emulator, beside other work, is far slower. */
 const EMULATED_START_DEADLINE_MS = 120_000;
 const STOP_DEADLINE_MS = 30_000;
@@ -118,7 +117,7 @@ class ServerProcess {
             throw new Error(`${this.#name} ended at its start`);
           return (await this.probe('/readyz')) === 200;
         },
-        this.installed ? EMULATED_START_DEADLINE_MS : START_DEADLINE_MS,
+        this.installed ? EMULATED_START_DEADLINE_MS : PATIENCE_MS,
       );
     } catch (error) {
       child?.kill('SIGKILL');

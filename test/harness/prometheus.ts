@@ -67,22 +67,18 @@ export class Prometheus {
   /** Waits until it answers and has scraped `which` targets; those that it discovers itself may be on their way out. */
   async ready(which: 'all' | 'some' = 'all'): Promise<void> {
     let problem = '';
-    await until(
-      'Prometheus has scraped all targets',
-      async () => {
-        if (this.#child.exitCode !== null) throw new Error(`Prometheus ended at its start:\n${this.#output}`);
-        try {
-          const { activeTargets } = await this.#get('/api/v1/targets', {}, Answer.targets);
-          problem = activeTargets.find(({ health }) => health !== 'up')?.lastError ?? '';
-          const up = activeTargets.filter(({ health }) => health === 'up').length;
-          return up > 0 && (which === 'some' || up === activeTargets.length);
-        } catch (error) {
-          problem = String(error);
-          return false;
-        }
-      },
-      30_000,
-    ).catch((error: Error) => {
+    await until('Prometheus has scraped all targets', async () => {
+      if (this.#child.exitCode !== null) throw new Error(`Prometheus ended at its start:\n${this.#output}`);
+      try {
+        const { activeTargets } = await this.#get('/api/v1/targets', {}, Answer.targets);
+        problem = activeTargets.find(({ health }) => health !== 'up')?.lastError ?? '';
+        const up = activeTargets.filter(({ health }) => health === 'up').length;
+        return up > 0 && (which === 'some' || up === activeTargets.length);
+      } catch (error) {
+        problem = String(error);
+        return false;
+      }
+    }).catch((error: Error) => {
       throw new Error(`${error.message}: ${problem}\n${this.#output.slice(-2_000)}`);
     });
   }

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createConnection, type Socket } from 'node:net';
-import { until } from './until.ts';
+import { PATIENCE_MS, until } from './until.ts';
 
 /** Frame opcodes (RFC 6455, 5.2). */
 export const Opcode = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const;
@@ -148,7 +148,7 @@ export class RawWebSocket {
   }
 
   /** The next HTTP answer. */
-  async answer(deadline = 20_000): Promise<Answer> {
+  async answer(deadline = PATIENCE_MS): Promise<Answer> {
     await until('an HTTP answer comes', () => this.#headEnd > 0 || this.#ended, deadline);
     const end = this.#headEnd;
     if (end <= 0) throw new Error('the connection ended without an HTTP answer');
@@ -170,7 +170,7 @@ export class RawWebSocket {
   }
 
   /** The next frame; undefined where the connection ended before one came. */
-  async frame(deadline = 20_000): Promise<Received | undefined> {
+  async frame(deadline = PATIENCE_MS): Promise<Received | undefined> {
     if (!this.#upgraded) throw new Error('no handshake was completed');
     let found = this.#parse();
     await until(
@@ -185,7 +185,7 @@ export class RawWebSocket {
   }
 
   /** The next message that is no heartbeat of the echo, with its fragments joined; undefined where the connection ended. */
-  async message(deadline = 20_000): Promise<Received | undefined> {
+  async message(deadline = PATIENCE_MS): Promise<Received | undefined> {
     const parts: Received[] = [];
     for (;;) {
       const next = await this.frame(deadline);
@@ -201,7 +201,7 @@ export class RawWebSocket {
   }
 
   /** Waits until the server has ended the TCP connection. */
-  async gone(deadline = 20_000): Promise<void> {
+  async gone(deadline = PATIENCE_MS): Promise<void> {
     await until('the server ends the connection', () => this.#ended, deadline);
   }
 

@@ -35,14 +35,10 @@ export class Standalone {
 
   /** Waits until it says that it is up. */
   async ready(): Promise<this> {
-    await until(
-      'PushCluster is up',
-      () => {
-        if (this.#child.exitCode !== null) throw new Error(`it ended at its start; it printed:\n${this.#output}`);
-        return this.#output.includes('PushCluster is up.');
-      },
-      30_000,
-    );
+    await until('PushCluster is up', () => {
+      if (this.#child.exitCode !== null) throw new Error(`it ended at its start; it printed:\n${this.#output}`);
+      return this.#output.includes('PushCluster is up.');
+    });
     return this;
   }
 

@@ -139,7 +139,7 @@ describe("Kubernetes' own autoscaler, on a PushCluster", () => {
     eachHolds(2 * TARGET);
     await wants(4, STALE_MS + 2 * SYNC_MS);
     eachHolds(TARGET);
-    await until('there are four gateways', () => running().length === 4, 20_000);
+    await until('there are four gateways', () => running().length === 4);
     await told(TARGET);
     await staysAt(4, 2 * SYNC_MS);
   });
@@ -187,13 +187,13 @@ describe("Kubernetes' own autoscaler, on a PushCluster", () => {
   it('neither takes a drain back nor doubles it while a gateway drains, with no window to hide it', async () => {
     eachHolds(2 * TARGET);
     await wants(4, STALE_MS + 2 * SYNC_MS);
-    await until('there are four gateways', () => running().length === 4, 20_000);
+    await until('there are four gateways', () => running().length === 4);
     // 260 of four gateways need three; counted without the one that drains, they would need two.
     eachHolds(0.65 * TARGET);
     await wants(3, STALE_MS + 2 * SYNC_MS);
     const drains = () =>
       running().filter(({ name }) => pods.object(NAMESPACE, name)?.metadata.annotations?.['pushcluster.dev/drain']);
-    await until('one drains', () => drains().length === 1, 20_000).catch((error: Error) => {
+    await until('one drains', () => drains().length === 1).catch((error: Error) => {
       throw new Error(`${error.message}: ${operator.output.slice(-3_000)}`);
     });
     await staysAt(3, 3 * SYNC_MS);

@@ -325,13 +325,10 @@ describe('the chart, on a Kubernetes', () => {
       await plane.kubectl(['create', 'configmap', 'live-settings', '-n', 'chat']);
       await apply(plane.kubectl, [pushCluster('other'), pushCluster('chat')]);
       for (const namespace of ['shop', 'chat'])
-        await until(
-          `PushCluster live in ${namespace} is said to be starting`,
-          async () =>
-            (await path('pushcluster/live', '.status.conditions[?(@.type=="Progressing")].reason', namespace)).includes(
-              'Starting',
-            ),
-          20_000,
+        await until(`PushCluster live in ${namespace} is said to be starting`, async () =>
+          (await path('pushcluster/live', '.status.conditions[?(@.type=="Progressing")].reason', namespace)).includes(
+            'Starting',
+          ),
         );
       assert.equal(await path('pushcluster/live', '.status', 'other'), '');
       assert.equal(await exists('deployment', 'live-gateway', '-n', 'other'), false);
@@ -360,7 +357,7 @@ describe('the chart, on a Kubernetes', () => {
   it('takes them along where it is told to', async () => {
     await upgrade('--set', 'crds.keep=false');
     await uninstall();
-    await until('the CRD is gone', async () => !(await exists(CRD)), 30_000);
+    await until('the CRD is gone', async () => !(await exists(CRD)));
   });
 });
 

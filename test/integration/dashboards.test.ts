@@ -81,16 +81,16 @@ before(async () => {
   busy = await phase();
   await cluster.trouble();
   await phase();
-  await until('a degraded cluster is told', async () => (await firing()).includes('PushClusterDegraded'), 20_000);
+  await until('a degraded cluster is told', async () => (await firing()).includes('PushClusterDegraded'));
   fired.before = await firing();
   exported = await cluster.exported();
   await cluster.nats.kill();
-  await until('the bus is told to be away', async () => (await firing()).includes('PushClusterBusAway'), 20_000);
-  await until('failing pushes are told', async () => (await firing()).includes('PushClusterPushesFail'), 20_000);
+  await until('the bus is told to be away', async () => (await firing()).includes('PushClusterBusAway'));
+  await until('failing pushes are told', async () => (await firing()).includes('PushClusterPushesFail'));
   fired.away = await firing();
   await cluster.nats.restart();
-  await until('the bus is told to be back', async () => !(await firing()).includes('PushClusterBusAway'), 20_000);
-  await until('pushes are told to succeed', async () => !(await firing()).includes('PushClusterPushesFail'), 30_000);
+  await until('the bus is told to be back', async () => !(await firing()).includes('PushClusterBusAway'));
+  await until('pushes are told to succeed', async () => !(await firing()).includes('PushClusterPushesFail'));
   fired.after = await firing();
   await cluster.leave();
   await until('the others forget the gateway that left', async () => {

@@ -380,7 +380,7 @@ describe('the echo', () => {
     const message = binary(Buffer.alloc(65_536));
     for (let i = 0; i < 3_000 && !raw.socket.destroyed; i++) raw.send(message);
     await assertEchoed(other, Opcode.text, Buffer.from('me too'), text('me too'));
-    await until('all of it was taken', () => raw.socket.writableLength === 0, 20_000);
+    await until('all of it was taken', () => raw.socket.writableLength === 0);
     // What was queued comes first, and then the end.
     raw.discard();
     await raw.gone(20_000);

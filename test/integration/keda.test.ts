@@ -47,7 +47,7 @@ describe('a PushCluster that KEDA is to scale', () => {
   };
   const get = (...args: string[]) => plane.kubectl(['get', '-n', NAMESPACE, '--ignore-not-found', ...args]);
   const soon = (what: string, holds: () => Promise<boolean>) =>
-    until(what, holds, 30_000).catch((error: Error) => {
+    until(what, holds).catch((error: Error) => {
       throw new Error(`${error.message}: ${operator.output.slice(-3_000)}`);
     });
 

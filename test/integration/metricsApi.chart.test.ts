@@ -63,11 +63,9 @@ describe("the chart's metrics API", () => {
       stream?.setEncoding('utf8').on('data', (text: string) => {
         output += text;
       });
-    await until('the API server knows its authority', async () => (await bundle()) !== '', 30_000).catch(
-      (error: Error) => {
-        throw new Error(`${error.message}: ${output}`);
-      },
-    );
+    await until('the API server knows its authority', async () => (await bundle()) !== '').catch((error: Error) => {
+      throw new Error(`${error.message}: ${output}`);
+    });
     assert.doesNotMatch(output, /forbidden/i);
     const before = await bundle();
     const secret = () =>
@@ -89,17 +87,13 @@ describe("the chart's metrics API", () => {
     );
     assert.equal(await exists(API_SERVICE), false, 'it was turned off');
     const isSecret = () => exists('secret', 'pushcluster-metrics-api');
-    await until(
-      'its Secret is gone, though the operator of before still runs',
-      async () => !(await isSecret()),
-      20_000,
-    );
+    await until('its Secret is gone, though the operator of before still runs', async () => !(await isSecret()));
   });
 
   it('leaves no APIService behind when the chart is removed', async () => {
     await upgrade('--set', 'metricsApi.enabled=true');
     assert.equal(await exists(API_SERVICE), true);
-    await until('the operator has filled it in', async () => (await bundle()) !== '', 30_000).catch((error: Error) => {
+    await until('the operator has filled it in', async () => (await bundle()) !== '').catch((error: Error) => {
       throw new Error(`${error.message}: ${output}`);
     });
     operator?.kill('SIGTERM');
@@ -110,7 +104,6 @@ describe("the chart's metrics API", () => {
     await until(
       'nothing of it is left',
       async () => !/metrics-api|prometheus-adapter/.test(await plane.kubectl(['get', kinds, '-A', '-o=name'])),
-      20_000,
     );
     assert.doesNotMatch(await plane.kubectl(['get', 'clusterroles,clusterrolebindings', '-o=name']), /metrics-api/);
   });

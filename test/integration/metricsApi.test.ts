@@ -205,7 +205,7 @@ describe('the custom metrics API', () => {
     );
     await apply(plane.kubectl, reader('scaler'));
     // The refusal was kept for 10 s.
-    await until('the new right counts', async () => (await ask(path, { headers })).status === 200, 20_000);
+    await until('the new right counts', async () => (await ask(path, { headers })).status === 200);
     assert.equal((await ask(path, { headers, to: follower! })).status, 200, 'every replica answers');
     assert.equal((await ask('/healthz')).status, 200);
     assert.equal((await ask(path, { headers, method: 'DELETE' })).status, 405);
@@ -237,14 +237,14 @@ describe('the custom metrics API', () => {
     const right = await bundle();
     const patch = JSON.stringify({ spec: { caBundle: wrong.toString('base64') } });
     await plane.kubectl(['patch', 'apiservice', API_SERVICE, '--type=merge', '-p', patch]);
-    await until('the operator has put it right', async () => (await bundle()) === right, 20_000);
+    await until('the operator has put it right', async () => (await bundle()) === right);
     await available();
   });
 
   it('makes new certificates where its Secret is deleted, and every replica takes them', async () => {
     const before = await bundle();
     await plane.kubectl(['delete', 'secret', METRICS_API_SECRET]);
-    await until('there is another authority', async () => (await bundle()) !== before, 20_000);
+    await until('there is another authority', async () => (await bundle()) !== before);
     await readSecret();
     for (const to of [leader!, follower!])
       await until(
@@ -280,7 +280,7 @@ describe('the custom metrics API', () => {
 
   it('is gone from discovery with its APIService, and leaves no trace of it', async () => {
     await plane.kubectl(['delete', 'apiservice', API_SERVICE]);
-    await until('it is gone', async () => !(await plane.kubectl(['api-versions'])).includes(METRICS_GROUP), 30_000);
+    await until('it is gone', async () => !(await plane.kubectl(['api-versions'])).includes(METRICS_GROUP));
     assert.equal(
       await plane.kubectl(['get', 'apiservices', '-o=name']).then((all) => all.includes(METRICS_GROUP)),
       false,

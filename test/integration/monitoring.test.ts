@@ -61,7 +61,7 @@ describe('alerts and dashboards of one PushCluster', () => {
     PushCluster.parse({ metadata: { name: 'live', namespace: NAMESPACE, uid: '' }, spec: { monitoring } });
   const get = (...args: string[]) => plane.kubectl(['get', '-n', NAMESPACE, '--ignore-not-found', ...args]);
   const soon = (what: string, holds: () => Promise<boolean>) =>
-    until(what, holds, 30_000).catch((error: Error) => {
+    until(what, holds).catch((error: Error) => {
       throw new Error(`${error.message}: ${operator.output.slice(-3_000)}`);
     });
   const degraded = () => get('pushcluster/live', '-o=jsonpath={.status.conditions[?(@.type=="Degraded")]}');

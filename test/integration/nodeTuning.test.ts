@@ -35,7 +35,7 @@ class Pod {
   }
 
   says(text: string): Promise<void> {
-    return until(`it says "${text}"`, () => this.output.includes(text), 20_000).catch((error: Error) => {
+    return until(`it says "${text}"`, () => this.output.includes(text)).catch((error: Error) => {
       throw new Error(`${error.message}: ${this.output}`);
     });
   }

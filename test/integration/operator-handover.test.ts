@@ -46,7 +46,7 @@ describe('two operators, of which one leads', () => {
         },
       },
     ]);
-    await until('all gateways are ready', async () => (await ready()) === '5' && pods.of('shop').length === 5, 30_000);
+    await until('all gateways are ready', async () => (await ready()) === '5' && pods.of('shop').length === 5);
   });
   after(async () => {
     await Promise.all([leader, standby].map((each) => each?.end('SIGKILL')));
@@ -107,7 +107,7 @@ describe('two operators, of which one leads', () => {
     assert.ok(took <= CLEAN_MS, `${took} ms`);
     assert.deepEqual(await lateWrites(since), []);
     for (const pod of hung) pod.hangs = false;
-    await until('the new one has gone on', () => draining() === 1, 30_000);
+    await until('the new one has gone on', () => draining() === 1);
   });
 
   it('change within 20 s of a SIGKILL, and the new one goes on with a drain', async () => {
@@ -121,7 +121,7 @@ describe('two operators, of which one leads', () => {
     console.log(`hand-over after SIGKILL: ${Math.round(took)} ms`);
     assert.ok(took <= KILLED_MS, `${took} ms`);
     assert.deepEqual(await lateWrites(since), []);
-    await until('the empty gateway is gone', () => pods.of('shop').length === 4, 30_000);
+    await until('the empty gateway is gone', () => pods.of('shop').length === 4);
     assert.ok(!pods.of('shop').includes(emptiest));
   });
 

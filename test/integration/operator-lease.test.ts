@@ -68,12 +68,10 @@ describe('the lease of two operators', { concurrency: 3 }, () => {
   /** The first leads and has written; the second waits. */
   async function pair(lease: string, times = LEASE_TIMES) {
     const first = await candidate(lease, 'first', times);
-    await until('the first leads', () => first.leads, 20_000);
+    await until('the first leads', () => first.leads);
     const second = await candidate(lease, 'second', times);
-    await until(
-      'the second has asked for the lease',
-      async () => (await plane.audit.events()).some(({ user, verb }) => user === second.user && verb === 'get'),
-      20_000,
+    await until('the second has asked for the lease', async () =>
+      (await plane.audit.events()).some(({ user, verb }) => user === second.user && verb === 'get'),
     );
     return { first, second };
   }
@@ -107,7 +105,7 @@ describe('the lease of two operators', { concurrency: 3 }, () => {
     const { first, second } = await pair('orderly');
     const began = performance.now();
     first.signal('SIGTERM');
-    await until('the second leads', () => second.leads, 20_000);
+    await until('the second leads', () => second.leads);
     const took = performance.now() - began;
     console.log(`hand-over after a clean exit: ${Math.round(took)} ms`);
     assert.ok(took <= 3_000, `${took} ms`);
@@ -157,7 +155,7 @@ describe('the lease of two operators', { concurrency: 3 }, () => {
     await until('all watch', () => reflectors.every(({ counts }) => counts.watches === 1));
     const before = { ...idle.counts };
     const began = performance.now();
-    await until('it has renewed its lease five times', () => idle.counts.writes - before.writes >= 5, 30_000);
+    await until('it has renewed its lease five times', () => idle.counts.writes - before.writes >= 5);
     const seconds = (performance.now() - began) / 1_000;
     assert.deepEqual(
       { reads: idle.counts.reads - before.reads, watches: idle.counts.watches - before.watches },

@@ -54,13 +54,12 @@ describe('gateways of a PushCluster on a real control plane', () => {
   async function said(namespace: string, name: string): Promise<void> {
     const pod = pods.of(namespace).find((each) => each.name === name);
     const before = pod?.asked ?? 0;
-    await until('it was asked', () => (pod?.asked ?? 0) > before + 1, 25_000);
+    await until('it was asked', () => (pod?.asked ?? 0) > before + 1);
   }
   async function ready(namespace: string, count: number): Promise<void> {
     await until(
       `${count} gateways are ready`,
       async () => (await status(namespace))?.gateway?.readyReplicas === count && pods.of(namespace).length === count,
-      20_000,
     ).catch(async (error: Error) => {
       throw new Error(`${error.message}: ${JSON.stringify(await status(namespace))}\n${operator.output.slice(-3_000)}`);
     });
@@ -73,7 +72,6 @@ describe('gateways of a PushCluster on a real control plane', () => {
       async () =>
         (await plane.kubectl([...sets, '-o=jsonpath={.items[*].status.readyReplicas}'])) === '2' &&
         (await condition(namespace, 'Ready'))?.status === 'True',
-      20_000,
     );
   }
   const get = async (namespace: string): Promise<PushCluster> =>
@@ -135,7 +133,7 @@ describe('gateways of a PushCluster on a real control plane', () => {
 
     const [, leaving] = pods.of('down');
     if (leaving) leaving.says.connections = 0;
-    await until('it is gone', () => names('down').length === 2, 15_000);
+    await until('it is gone', () => names('down').length === 2);
     assert.deepEqual(names('down'), [full, middle]);
     assert.equal(await replicas('down'), '2');
     await until('nothing is under way', async () => (await condition('down', 'Progressing'))?.status === 'False');
@@ -156,7 +154,7 @@ describe('gateways of a PushCluster on a real control plane', () => {
     await until('one serves again', () => draining('undone').length === 1);
     assert.deepEqual(draining('undone'), [before[1]]);
     await scale('undone', 4);
-    await until('all serve', () => serving('undone').length === 4 && draining('undone').length === 0, 15_000);
+    await until('all serve', () => serving('undone').length === 4 && draining('undone').length === 0);
     assert.deepEqual(names('undone').slice(0, 3), before);
     for (const { metadata } of objects('undone')) assert.equal(metadata.annotations?.[COST], undefined);
     assert.ok((await events('undone', 'DrainUndone')).includes(`2 gateways are wanted: ${before[2]} serves again`));
@@ -187,7 +185,7 @@ describe('gateways of a PushCluster on a real control plane', () => {
     assert.deepEqual(await versions(), before);
     const [, leaving] = pods.of('restarted');
     if (leaving) leaving.says.connections = 0;
-    await until('it is gone', () => names('restarted').length === 1, 20_000);
+    await until('it is gone', () => names('restarted').length === 1);
     assert.deepEqual(names('restarted'), [stays]);
   });
 
@@ -199,7 +197,7 @@ describe('gateways of a PushCluster on a real control plane', () => {
     await scale('died', 1);
     await until('one drains', () => draining('died').length === 1);
     await plane.kubectl(['delete', 'pod', dies, '-n', 'died']);
-    await until('one is left', async () => (await replicas('died')) === '1' && names('died').length === 1, 20_000);
+    await until('one is left', async () => (await replicas('died')) === '1' && names('died').length === 1);
     assert.deepEqual(names('died'), [stays]);
     assert.deepEqual(serving('died'), [stays]);
   });
@@ -207,7 +205,7 @@ describe('gateways of a PushCluster on a real control plane', () => {
   it('are chosen by what they hold now, and one that does not answer then counts as full', async () => {
     await cluster('anew', [60, 50, 40, 30]);
     const [first = '', second = '', , silent = ''] = names('anew');
-    await until('all have said how many they hold', () => pods.of('anew').every(({ asked }) => asked > 0), 25_000);
+    await until('all have said how many they hold', () => pods.of('anew').every(({ asked }) => asked > 0));
     const [full, , , last] = pods.of('anew');
     assert.ok(full && last);
     full.says.connections = 1;
@@ -235,7 +233,7 @@ describe('gateways of a PushCluster on a real control plane', () => {
       const [, leaving] = pods.of('blind');
       if (leaving) leaving.says.connections = 0;
       const cost = () => objects('blind')[1]?.metadata.annotations?.[COST];
-      await until('it is marked', () => cost() === '-2000', 15_000);
+      await until('it is marked', () => cost() === '-2000');
       await said('blind', drains);
       await until('it says so', async () => (await condition('blind', 'Progressing'))?.reason === 'ScaleDownWaits');
       assert.match((await condition('blind', 'Progressing'))?.message ?? '', /ReplicaSet has yet to take note/);
@@ -243,7 +241,7 @@ describe('gateways of a PushCluster on a real control plane', () => {
     } finally {
       plane.controllerManager.resume();
     }
-    await until('it is gone', () => names('blind').length === 1, 20_000);
+    await until('it is gone', () => names('blind').length === 1);
     assert.deepEqual(names('blind'), [stays]);
   });
 
@@ -266,11 +264,7 @@ describe('gateways of a PushCluster on a real control plane', () => {
     } finally {
       plane.controllerManager.resume();
     }
-    await until(
-      'one is left',
-      async () => (await replicas('vanished')) === '1' && names('vanished').length === 1,
-      20_000,
-    );
+    await until('one is left', async () => (await replicas('vanished')) === '1' && names('vanished').length === 1);
     assert.deepEqual(names('vanished'), [stays]);
     assert.deepEqual(serving('vanished'), [stays]);
   });
@@ -279,7 +273,7 @@ describe('gateways of a PushCluster on a real control plane', () => {
     await cluster('late', [50, 40], { drain: { settle: '0s', timeout: '1s' } });
     const [stays = ''] = names('late');
     await scale('late', 1);
-    await until('it is gone', () => names('late').length === 1, 25_000);
+    await until('it is gone', () => names('late').length === 1);
     assert.deepEqual(names('late'), [stays]);
     assert.match(
       (await events('late', 'DrainEnded')).join(),
@@ -290,7 +284,7 @@ describe('gateways of a PushCluster on a real control plane', () => {
   it('all go for 0 replicas, and come back', async () => {
     await cluster('none', [0, 0]);
     await scale('none', 0);
-    await until('all are gone', () => names('none').length === 0, 20_000);
+    await until('all are gone', () => names('none').length === 0);
     await until('it says so', async () => (await condition('none', 'Available'))?.reason === 'ScaledToZero');
     await scale('none', 1);
     await ready('none', 1);
@@ -331,11 +325,7 @@ describe('gateways of a PushCluster on a real control plane', () => {
     try {
       await image('2');
       await until('two new ones are there', () => fresh().length === 2);
-      await until(
-        'it says so',
-        async () => (await condition('rolled', 'Progressing'))?.reason === 'RollingOut',
-        15_000,
-      );
+      await until('it says so', async () => (await condition('rolled', 'Progressing'))?.reason === 'RollingOut');
       assert.equal(await operator.end(), 0, operator.output);
       const [first, second] = fresh();
       for (const name of fresh()) await pods.setReady('rolled', name, true);
@@ -343,7 +333,7 @@ describe('gateways of a PushCluster on a real control plane', () => {
       assert.deepEqual(left(), old);
       assert.deepEqual(serving('rolled').length, 10);
       await operator.start();
-      await until('old ones go', () => left().length < 8, 15_000);
+      await until('old ones go', () => left().length < 8);
       assert.deepEqual(
         serving('rolled').filter((name) => old.includes(name)),
         [],
@@ -385,12 +375,12 @@ describe('gateways of a PushCluster on a real control plane', () => {
       assert.deepEqual(await ofNats(), before);
       await pods.setReady('moved', fresh()[1] ?? '', true);
       // Logic uses it as well.
-      await until('the old gateways are gone', () => names('moved').length === 2, 15_000);
+      await until('the old gateways are gone', () => names('moved').length === 2);
       assert.deepEqual(await ofNats(), before);
       const logic = ['get', 'pods', '-n', 'moved', '-l', 'app.kubernetes.io/component=logic'];
       const path = '-o=jsonpath={.items[*].metadata.name}';
       for (const name of (await plane.kubectl([...logic, path])).split(' ')) await pods.setReady('moved', name, true);
-      await until('nobody uses it, and it is gone', async () => (await ofNats()).length === 0, 15_000);
+      await until('nobody uses it, and it is gone', async () => (await ofNats()).length === 0);
       assert.deepEqual(names('moved'), fresh());
     } finally {
       pods.startsReady = true;
@@ -403,7 +393,7 @@ describe('gateways of a PushCluster on a real control plane', () => {
     assert.ok(first && second);
     await scale('uneven', 4);
     await ready('uneven', 4);
-    await until('the full ones are out', () => serving('uneven').length === 2, 25_000);
+    await until('the full ones are out', () => serving('uneven').length === 2);
     assert.ok(!serving('uneven').includes(first.name) && !serving('uneven').includes(second.name));
     await until('it says so', async () => (await condition('uneven', 'Progressing'))?.reason === 'Rebalancing');
     // While one doesn't say what it holds, nobody knows that they are not.
@@ -416,7 +406,7 @@ describe('gateways of a PushCluster on a real control plane', () => {
     assert.equal((await condition('uneven', 'Progressing'))?.reason, 'Rebalancing');
     last.isUp = true;
     for (const pod of pods.of('uneven')) pod.says.connections = 975;
-    await until('all serve', () => serving('uneven').length === 4, 25_000);
+    await until('all serve', () => serving('uneven').length === 4);
     assert.deepEqual(draining('uneven'), []);
   });
 });

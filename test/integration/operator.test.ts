@@ -106,16 +106,12 @@ describe('the operator', () => {
   async function quiet(ms: number): Promise<void> {
     let count = -1;
     let since = performance.now();
-    await until(
-      `nothing was written for ${ms} ms`,
-      async () => {
-        const now = (await writes()).length;
-        if (now !== count) since = performance.now();
-        count = now;
-        return performance.now() - since > ms;
-      },
-      30_000,
-    );
+    await until(`nothing was written for ${ms} ms`, async () => {
+      const now = (await writes()).length;
+      if (now !== count) since = performance.now();
+      count = now;
+      return performance.now() - since > ms;
+    });
   }
 
   it('makes all objects of an empty spec, and says what is missing', async () => {
@@ -350,7 +346,7 @@ describe('the operator', () => {
     await plane.apiServer.kill();
     await plane.apiServer.start();
     await plane.kubectl(['delete', 'service/live-logic', '-n', 'shop']);
-    await until('it is there again', async () => (await made('shop')).includes('service/live-logic'), 30_000);
+    await until('it is there again', async () => (await made('shop')).includes('service/live-logic'));
     assert.ok(operator.isRunning, operator.output);
   });
 

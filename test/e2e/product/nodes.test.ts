@@ -77,7 +77,7 @@ describe('a node that is drained', () => {
     assert.ok((await live.pods('gateway')).every((pod) => pod.node !== node));
     await live.whenReady(60_000);
     const { everyone } = audience;
-    await until('all clients are connected', () => everyone.every(({ isOpen }) => isOpen), 30_000);
+    await until('all clients are connected', () => everyone.every(({ isOpen }) => isOpen));
     await audience.quiet();
     const { codes, moves } = audience;
     t.diagnostic(

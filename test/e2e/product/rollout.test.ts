@@ -89,7 +89,7 @@ describe('a rollout of other images under load', () => {
     assert.equal((await live.get()).status?.version, OTHER_TAG);
     assert.ok((await live.pods('gateway')).every(({ uid }) => old.every((each) => each.uid !== uid)));
     assert.ok((await live.pods('logic')).every(({ uid }) => oldLogic.every((each) => each.uid !== uid)));
-    await until('all clients are connected', () => audience.everyone.every(({ isOpen }) => isOpen), 30_000);
+    await until('all clients are connected', () => audience.everyone.every(({ isOpen }) => isOpen));
     await audience.quiet();
 
     const { moves, codes, fans, regulars } = audience;

@@ -165,10 +165,8 @@ export class Audience {
     await this.#writing;
     const { writers } = this.ledger;
     for (const writer of writers) await writer.push(1);
-    await until(
-      'the last items came',
-      () => this.fans.every((fan) => writers.every((writer) => fan.got.get(writer.name)?.at(-1) === writer.next - 1)),
-      15_000,
+    await until('the last items came', () =>
+      this.fans.every((fan) => writers.every((writer) => fan.got.get(writer.name)?.at(-1) === writer.next - 1)),
     ).catch(() => {});
   }
 

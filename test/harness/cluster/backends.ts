@@ -3,7 +3,7 @@ import { Agent, request } from 'node:http';
 import { setTimeout } from 'node:timers/promises';
 
 /** Beyond this a backend would have given up. */
-const TIMEOUT_MS = 10_000;
+const TIMEOUT_MS = 60_000;
 
 /** How a backend connects: to one logic pod until that closes the connection, or to any with each push. */
 export const HABITS = ['keeps its connection', 'connects for each push'] as const;

@@ -19,7 +19,7 @@ const LOAD_BALANCER = new URL('loadBalancer.ts', import.meta.url).pathname;
 /** On its kubeconfig's and everybody's certificates. */
 const DAYS = 30;
 const FOLDERS = '/var/lib/pushcluster';
-const READY_DEADLINE_MS = 60_000;
+const READY_DEADLINE_MS = 180_000;
 /** As addons.yaml has it. */
 const DNS_ADDRESS = '10.96.0.10';
 

@@ -25,7 +25,7 @@ import { writeKubeconfig } from './kubeconfig.ts';
 import { type Kubectl, kubectlWith } from './kubectl.ts';
 import { kubeTools } from './tools.ts';
 
-const REQUEST_TIMEOUT_MS = 5_000;
+const REQUEST_TIMEOUT_MS = 30_000;
 
 export type ControlPlaneOptions = {
   /** Where it runs and where its nodes find it; on loopback, without nodes and a scheduler, where absent. */

@@ -109,7 +109,7 @@ export function hostPids(cluster: string): Map<string, number> {
 /** Ends a host by its first process, and waits until nothing of it is left: the kernel ends all others before it. */
 export async function endHost(pid: number): Promise<void> {
   if (isAlive(pid)) process.kill(pid, 'SIGKILL');
-  await until(`process ${pid} has ended`, () => !isAlive(pid), 30_000);
+  await until(`process ${pid} has ended`, () => !isAlive(pid));
 }
 
 /** It is what such a process is called in a list of processes. */

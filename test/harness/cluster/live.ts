@@ -8,9 +8,9 @@ import { until } from '../until.ts';
 import { apply, type Kubectl } from './kubectl.ts';
 import { claimNamespace } from './product.ts';
 
-/** With images at hand. An operator that is installed anew may have to wait for a lease that nobody gave back, 15 s. */
-const READY_MS = 60_000;
-const PUSH_TIMEOUT_MS = 10_000;
+/** With images at hand. An operator that is installed anew may have to wait for a lease that nobody gave back. */
+const READY_MS = 120_000;
+const PUSH_TIMEOUT_MS = 60_000;
 
 const Pods = z.object({
   items: z.array(
@@ -141,16 +141,12 @@ export class Live {
     const tries: Connection[] = [];
     const pods = await this.pods('gateway');
     try {
-      await until(
-        'the load balancer reaches all gateways',
-        async () => {
-          const one = await Connection.open(address).catch(() => undefined);
-          if (one) tries.push(one);
-          const counts = await Promise.all(pods.map((pod) => this.connections(pod)));
-          return counts.every((count) => count > 0);
-        },
-        30_000,
-      );
+      await until('the load balancer reaches all gateways', async () => {
+        const one = await Connection.open(address).catch(() => undefined);
+        if (one) tries.push(one);
+        const counts = await Promise.all(pods.map((pod) => this.connections(pod)));
+        return counts.every((count) => count > 0);
+      });
     } finally {
       cutAll(tries);
     }

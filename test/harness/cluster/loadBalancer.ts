@@ -12,7 +12,7 @@ import { setTimeout } from 'node:timers/promises';
 const ADDRESSES = '10.90.0';
 /** As often as kube-proxy's own view is followed closely enough: clouds look every few seconds. */
 const INTERVAL_MS = 500;
-const CHECK_TIMEOUT_MS = 400;
+const CHECK_TIMEOUT_MS = 2_000;
 const KUBE_PROXY_HEALTH_PORT = 10256;
 
 const [kubeconfig] = process.argv.slice(2);

@@ -79,7 +79,7 @@ export class OperatorProcess {
   /** Starts it and waits until it leads. */
   async start(): Promise<void> {
     await this.launch();
-    await until('the operator leads', () => this.leads, 30_000).catch((error: Error) => {
+    await until('the operator leads', () => this.leads).catch((error: Error) => {
       throw new Error(`${error.message}: ${this.#outputNow}`);
     });
   }

@@ -3,7 +3,7 @@ import type { Connection } from '../connection.ts';
 import type { Writer } from '../ledger.ts';
 import { until } from '../until.ts';
 
-const DEADLINE_MS = 60_000;
+const DEADLINE_MS = 120_000;
 /** An item that a gateway has got comes sooner. */
 const COMES_MS = 2_000;
 

@@ -1,0 +1,94 @@
+import { setTimeout } from 'node:timers/promises';
+import { Metrics } from './metrics.ts';
+
+const MOVES = 'pushcluster_gateway_moved_total';
+const LAG = 'pushcluster_gateway_shard_loop_lag_seconds';
+const LOOK_EVERY_MS = 50;
+const ANSWER_MS = 5_000;
+
+/** So many moves of one gateway, none before `after` and none after `before`: milliseconds of performance.now(). */
+type Step = { count: number; after: number; before: number };
+/** A count, and when the look before the first one that saw it began: what came after it happened later. */
+type Seen = { count: number; since: number };
+
+/** The greatest pace that was proven. */
+export type Fastest = { share: number; text: string };
+
+/**
+ * Moves as gateways counted them. When clients heard of theirs says little of a pace: they share the processor with what they
+ * measure. A count is what a gateway's shards have reported, so what is new in it happened since it was last seen to change,
+ * or earlier by as much as a shard was late.
+ */
+export class CountedMoves {
+  readonly #urls: readonly string[];
+  readonly #seen = new Map<string, Seen>();
+  readonly #asked = new Map<string, number>();
+  readonly #steps: Step[] = [];
+  readonly #stop = new AbortController();
+  readonly #watching: Promise<unknown>;
+
+  /** @param gateways their admin servers, `host:port`. One that has ended moves nobody any more. */
+  constructor(gateways: readonly string[]) {
+    this.#urls = gateways.map((address) => `http://${address}/metrics`);
+    this.#watching = Promise.all(this.#urls.map((url) => this.#watch(url)));
+  }
+
+  static of(gateways: readonly { adminPort: number }[]): CountedMoves {
+    return new CountedMoves(gateways.map(({ adminPort }) => `127.0.0.1:${adminPort}`));
+  }
+
+  /** Moves that were seen to happen: a gateway's last ones are not, where it ends with them. */
+  get total(): number {
+    return this.#steps.reduce((sum, { count }) => sum + count, 0);
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#watching;
+  }
+
+  /**
+   * The greatest share of a pace that moves within any second, or any longer time, certainly had.
+   * @param pace moves a second
+   * @param whole so many more may be due in the second that is looked at: each gateway asks whole connections
+   */
+  fastest(pace: number, whole = 1): Fastest {
+    const found: Fastest = { share: 0, text: 'no moves' };
+    for (const { after } of this.#steps) {
+      const later = this.#steps.filter((step) => step.after >= after).sort((a, b) => a.before - b.before);
+      let count = 0;
+      for (const step of later) {
+        count += step.count;
+        const ms = Math.max(1_000, step.before - after);
+        const share = (count - whole) / ((pace * ms) / 1_000);
+        if (share <= found.share) continue;
+        found.share = share;
+        found.text = `${count} moves in ${Math.round(ms)} ms, ${share.toFixed(2)} × a pace of ${pace}`;
+      }
+    }
+    return found;
+  }
+
+  async #watch(url: string): Promise<void> {
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      const asked = performance.now();
+      const text = await fetch(url, { signal: AbortSignal.timeout(ANSWER_MS) })
+        .then((response) => response.text())
+        .catch(() => undefined);
+      if (text !== undefined) this.#note(url, new Metrics(text), asked);
+      await setTimeout(LOOK_EVERY_MS, undefined, { signal }).catch(() => {});
+    }
+  }
+
+  #note(url: string, metrics: Metrics, asked: number): void {
+    const count = metrics.sum(MOVES);
+    const seen = this.#seen.get(url);
+    if (seen === undefined || count > seen.count) {
+      const late = 1_000 * Math.max(0, ...metrics.by(LAG, 'shard').values());
+      if (seen) this.#steps.push({ count: count - seen.count, after: seen.since - late, before: performance.now() });
+      this.#seen.set(url, { count, since: this.#asked.get(url) ?? asked });
+    }
+    this.#asked.set(url, asked);
+  }
+}
