@@ -3,8 +3,9 @@ import type { Items, PushHeader } from '@pushcluster/protocol/push.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Subscription } from '@pushcluster/runtime/bus/bus.ts';
 import { type ChannelKey, roomOf } from '../channelKey.ts';
+import { afterItems } from './chunk.ts';
 import type { Publishers } from './publishers.ts';
-import { type Batch, type Rules, sliceChunk, Window } from './window.ts';
+import { type Batch, type Rules, Window } from './window.ts';
 
 /** One room, user, or all, as the hub orders it: who published what, and the window in which it is merged. */
 export class HubChannel {
@@ -51,7 +52,7 @@ export class HubChannel {
   /** Takes items in; answers the batches that leave now. `repeats` items at the front came before. */
   offer(header: PushHeader, items: Items, repeats: number, urgent: boolean, now: number): Batch[] {
     const chunk = { publisher: header.publisher, first: header.counter, at: header.at, items };
-    return this.window.offer(repeats === 0 ? chunk : sliceChunk(chunk, repeats, items.lengths.length), now, urgent);
+    return this.window.offer(repeats === 0 ? chunk : afterItems(chunk, repeats), now, urgent);
   }
 
   /** Whether one more urgent flush is allowed: at most `rate` a second. */

@@ -5,8 +5,8 @@ import { DEFLATE_MIN_BYTES, Form } from '@pushcluster/protocol/frames.ts';
 import { joinItems } from '@pushcluster/protocol/push.ts';
 import fc from 'fast-check';
 import { ALL, roomKey, userKey } from '../channelKey.ts';
+import type { Chunk } from './chunk.ts';
 import { encodeFrames, type Frame, idRuns } from './frame.ts';
-import type { Chunk } from './window.ts';
 
 const EVERY_FORM = Form.plain | Form.v1 | Form.deflate;
 

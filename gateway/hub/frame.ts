@@ -1,7 +1,7 @@
 import { deflateRawSync } from 'node:zlib';
 import { DEFLATE_MIN_BYTES, Form, type IdRun } from '@pushcluster/protocol/frames.ts';
 import { type ChannelKey, isUser, roomOf } from '../channelKey.ts';
-import type { Chunk } from './window.ts';
+import type { Chunk } from './chunk.ts';
 
 /** One batch in one wire form, ready for the socket. */
 export type Frame = { form: Form; binary: boolean; bytes: Buffer };

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { joinItems } from '@pushcluster/protocol/push.ts';
 import fc from 'fast-check';
-import { type Batch, type Chunk, type Rules, Window } from './window.ts';
+import type { Chunk } from './chunk.ts';
+import { type Batch, type Rules, Window } from './window.ts';
 
 const RULES: Rules = { maxDelay: 1_000, maxItems: 1_000, maxBytes: 262_144 };
 
@@ -385,7 +386,7 @@ describe('an overloaded window', () => {
     player.offer('a', [10]);
     player.advance(200);
     player.offer('a', [10, 10]);
-    player.advance(200);
+    player.advance(800);
     assert.deepEqual(
       player.sent.map(({ batch }) => [batch.items, batch.cut]),
       [
@@ -394,6 +395,124 @@ describe('an overloaded window', () => {
       ],
     );
   });
+
+  it('keeps what it had sampled where its policy changes, or ends, under it', () => {
+    for (const after of [undefined, overloaded('dropOldest').overload, overloaded('dropNewest').overload]) {
+      const player = new Player(overloaded('sample'));
+      player.offer('a', [10]);
+      player.offer('a', new Array<number>(30).fill(12));
+      player.configure({ ...RULES, overload: after });
+      player.offer('a', [12, 12]);
+      player.advance(3_000);
+      assert.equal(player.out.length + player.cut, 33, after?.policy);
+      assert.equal(player.out.length, after ? 10 : 12, after?.policy);
+    }
+  });
+});
+
+describe('losses', () => {
+  const overload = (maxRate: number, policy: 'sample' | 'dropOldest' | 'dropNewest' = 'sample') => ({
+    maxRate,
+    policy,
+  });
+
+  it('are told once a second where maxDelay is 0, before the items of the next second, and counted exactly', () => {
+    for (const policy of ['sample', 'dropOldest', 'dropNewest'] as const) {
+      const player = new Player({ ...RULES, maxDelay: 0, overload: overload(10, policy) });
+      for (let i = 0; i < 3_000; i++) {
+        player.offer('a', [12]);
+        player.advance(1);
+      }
+      player.advance(2_000);
+      assert.equal(player.out.length, 30, policy);
+      assert.equal(player.cut, 2_970, policy);
+      const told = player.sent.filter(({ batch }) => batch.cut > 0);
+      assert.equal(told.length, 3, policy);
+      // Each second's ten, then how many of it were cut, then the next second's ten.
+      const kinds = player.sent.map(({ batch }) => (batch.cut > 0 ? `cut ${batch.cut}+${batch.items}` : batch.items));
+      assert.deepEqual(kinds.slice(10, 12), ['cut 990+0', 1], policy);
+    }
+  });
+
+  const lose = fc.record({ type: fc.constant('lose' as const), items: fc.integer({ min: 1, max: 9 }) });
+  const script = fc.array(fc.oneof(offer, advance, lose), { maxLength: 80, size: 'max' });
+  const maybe = fc.option(
+    fc.record({
+      policy: fc.constantFrom('sample' as const, 'dropOldest' as const),
+      maxRate: fc.constantFrom(0.5, 3, 10),
+    }),
+    { nil: undefined },
+  );
+
+  it('of either kind are told at most once a second, all of them, and soon', () => {
+    fc.assert(
+      fc.property(rules, maybe, script, fc.constantFrom(0, 3), (base, overload, script, lateness) => {
+        const player = new Player({ ...base, overload }, { lateness });
+        let lost = 0;
+        for (const step of script) {
+          if (step.type === 'lose') {
+            player.window.lose(step.items);
+            lost += step.items;
+          } else if (step.type === 'advance') player.advance(step.ms);
+          else player.offer(step.publisher, step.sizes, step.urgent);
+        }
+        player.advance(base.maxDelay + 2_000 + 2 * lateness);
+        assert.ok(player.window.idle, 'something was never told');
+        const of = ({ lost }: Batch) => lost.before + lost.after;
+        assert.equal(
+          player.sent.reduce((sum, { batch }) => sum + of(batch), 0),
+          lost,
+        );
+        assert.equal(player.out.length + player.cut, player.offered.length);
+        for (const count of [of, ({ cut }: Batch) => cut]) {
+          const told = player.sent.filter(({ batch }) => count(batch) > 0).map(({ at }) => at);
+          for (const [i, at] of told.entries()) assert.ok(i === 0 || at - told[i - 1]! >= 1_000, `${told}`);
+        }
+        for (const { batch } of player.sent) assert.ok(batch.lost.before === 0 || batch.lost.after === 0);
+      }),
+    );
+  });
+});
+
+describe('the work of a window', () => {
+  /** The lengths of a chunk's items, which count how often one is looked at: slices of them count on. */
+  function counting(lengths: Uint32Array, looks: { count: number }): Uint32Array {
+    return new Proxy(lengths, {
+      get(target, key) {
+        if (key === 'subarray') return (from: number, to: number) => counting(target.subarray(from, to), looks);
+        if (typeof key === 'string' && /^\d+$/.test(key)) looks.count++;
+        const value: unknown = Reflect.get(target, key, target);
+        return typeof value === 'function' ? value.bind(target) : value;
+      },
+    });
+  }
+
+  const policies = [undefined, 'sample', 'dropOldest', 'dropNewest'] as const;
+  for (const policy of policies)
+    for (const maxItems of [1, 7, 1_000])
+      it(`with ${policy ?? 'no'} overload policy and maxItems ${maxItems} is linear in the items of a message`, () => {
+        const overload = policy && { maxRate: 500, policy };
+        const window = new Window({ ...RULES, maxItems, overload }, seeded(7));
+        const looks = { count: 0 };
+        const total = 30_000;
+        const items = joinItems(Array.from({ length: total }, (_, i) => Buffer.from(`${i}`)));
+        let out = 0;
+        let cut = 0;
+        const note = (batch: Batch) => {
+          out += batch.chunks.reduce((sum, { items }) => sum + items.lengths.length, 0);
+          cut += batch.cut;
+        };
+        const offered = {
+          publisher: 'a',
+          at: 0,
+          items: { bytes: items.bytes, lengths: counting(items.lengths, looks) },
+        };
+        for (let i = 0; i < 3; i++)
+          for (const batch of window.offer({ ...offered, first: 1 + i * total }, i)) note(batch);
+        for (let now = 1_000; !window.idle; now += 1_000) note(window.flush(now)!);
+        assert.equal(out + cut, 3 * total);
+        assert.ok(looks.count <= 4 * 3 * total, `${looks.count} looks at ${3 * total} items`);
+      });
 });
 
 /** Numbers from 0 to 1 by a small generator (mulberry32): the same at each run. */

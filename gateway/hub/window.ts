@@ -1,23 +1,14 @@
-import { type Items, sliceItems } from '@pushcluster/protocol/push.ts';
-
-/** Items of one publisher that follow each other, on their way to a frame. */
-export type Chunk = {
-  publisher: string;
-  /** The publisher's counter of the first item. */
-  first: number;
-  /** When logic accepted them, milliseconds since the epoch. */
-  at: number;
-  items: Items;
-};
+import { type Chunk, sliceChunk } from './chunk.ts';
+import { Reservoir } from './reservoir.ts';
 
 /** What leaves a window: one frame's items in publish order. */
 export type Batch = {
   chunks: Chunk[];
   /** Items in `chunks`. */
   items: number;
-  /** Items that the overload policy cut since the last batch. */
+  /** Items that the overload policy cut since it was last told. */
   cut: number;
-  /** Items that were lost on the bus before the first of `chunks`, and after it: a frame can't tell of them within. */
+  /** Items that were lost on the bus before the first of `chunks`, or after the last: a frame can't tell of them within. */
   lost: { before: number; after: number };
   /** Milliseconds from the first item's arrival to now. */
   waited: number;
@@ -34,21 +25,30 @@ export type Rules = {
 
 /** The shortest span over which an overload budget is counted, milliseconds. */
 const BUDGET_SPAN = 1_000;
+/** Between two words on what was cut, or was lost, milliseconds: each is a frame to everyone. */
+const LOSS_SPAN = 1_000;
 
 /**
  * The merge window of one channel: leading edge (a quiet channel's message leaves at once), then a batch whenever
- * maxDelay has passed since the last, or maxItems or maxBytes is reached. Pure: time comes in as an argument.
+ * maxDelay has passed since the last, or maxItems or maxBytes is reached. What was cut or lost is told once a second at
+ * most. Every message costs time in proportion to its items. Pure: time comes in as an argument.
  */
 export class Window {
   #rules: Rules;
   readonly #random: () => number;
   #pending: Chunk[] = [];
+  /** Holds what is pending, in place of `#pending`, once the sample of this batch has to leave items out. */
+  #reservoir: Reservoir | undefined;
   #items = 0;
   #bytes = 0;
   #cut = 0;
   #lost = { before: 0, after: 0 };
   #lastFlush = Number.NEGATIVE_INFINITY;
   #firstAt = 0;
+  /** When what was cut may be told: with the batch, or at the end of the span that cut it, before the next one's items. */
+  #cutDue = 0;
+  #cutTold = Number.NEGATIVE_INFINITY;
+  #lostTold = Number.NEGATIVE_INFINITY;
   // Overload: items of the present span that left, less those still pending from before it, and items seen since the last batch.
   #spanStart = Number.NEGATIVE_INFINITY;
   #spent = 0;
@@ -79,70 +79,104 @@ export class Window {
     const out: Batch[] = [];
     if (this.#rules.overload) this.#admit(chunk, now, out);
     else this.#append(chunk, now, out);
-    const waitOver = now - this.#lastFlush >= this.#rules.maxDelay;
-    if (!this.idle && (urgent || waitOver)) out.push(this.#flush(now));
+    const leave = this.#items > 0 && (urgent || now >= this.#itemsDue);
+    if (leave || this.#lossDue <= now) out.push(this.#flush(now, leave));
     return out;
   }
 
-  /** When the pending items must leave; undefined where nothing is pending. */
+  /** When pending items must leave, or losses be told; undefined where there is neither. */
   due(): number | undefined {
     if (this.idle) return undefined;
+    return Math.min(this.#items > 0 ? this.#itemsDue : Number.POSITIVE_INFINITY, this.#lossDue);
+  }
+
+  /** What is due, now. Call where `due()` has come; undefined where nothing is pending. */
+  flush(now: number): Batch | undefined {
+    if (this.idle) return undefined;
+    const itemsAreDue = this.#items > 0 && (now >= this.#itemsDue || this.#lossDue > now);
+    return this.#flush(now, itemsAreDue);
+  }
+
+  get #itemsDue(): number {
     return this.#lastFlush + this.#rules.maxDelay;
   }
 
-  /** The pending items, now. Call where `due()` has come; undefined where nothing is pending. */
-  flush(now: number): Batch | undefined {
-    return this.idle ? undefined : this.#flush(now);
+  /** When the next loss may be told; infinity where there is none. */
+  get #lossDue(): number {
+    const cut = this.#cut > 0 ? Math.max(this.#cutDue, this.#cutTold + LOSS_SPAN) : Number.POSITIVE_INFINITY;
+    const lost = this.#lost.before > 0 ? this.#lostTold + LOSS_SPAN : Number.POSITIVE_INFINITY;
+    return Math.min(cut, lost);
   }
 
-  #flush(now: number): Batch {
-    const batch: Batch = {
-      chunks: this.#pending,
-      items: this.#items,
-      cut: this.#cut,
-      lost: this.#lost,
-      waited: this.#items > 0 ? now - this.#firstAt : 0,
-    };
+  /** @param withItems false: only the losses that may be told */
+  #flush(now: number, withItems: boolean): Batch {
+    const batch: Batch = { chunks: [], items: 0, cut: 0, lost: { before: 0, after: 0 }, waited: 0 };
+    if (this.#cut > 0 && now >= Math.max(this.#cutDue, this.#cutTold + LOSS_SPAN)) {
+      batch.cut = this.#cut;
+      this.#cut = 0;
+      this.#cutTold = now;
+    }
+    if (now - this.#lostTold >= LOSS_SPAN && (this.#lost.before > 0 || (withItems && this.#lost.after > 0))) {
+      // One of the two: what is lost after the batch can wait for the next word, before which it is in place as well.
+      const place = this.#lost.before > 0 ? 'before' : 'after';
+      batch.lost[place] = this.#lost[place];
+      this.#lost[place] = 0;
+      this.#lostTold = now;
+    }
+    if (!withItems) return batch;
+    batch.chunks = this.#reservoir?.chunks ?? this.#pending;
+    batch.items = this.#items;
+    batch.waited = now - this.#firstAt;
+    this.#lost = { before: this.#lost.before + this.#lost.after, after: 0 };
     this.#spent += this.#items;
     this.#pending = [];
+    this.#reservoir = undefined;
     this.#items = 0;
     this.#bytes = 0;
-    this.#cut = 0;
-    this.#lost = { before: 0, after: 0 };
     this.#seen = 0;
     this.#lastFlush = now;
     return batch;
   }
 
   #append(chunk: Chunk, now: number, out: Batch[]) {
-    let rest = chunk;
-    while (rest.items.lengths.length > 0) {
-      const fit = this.#fit(rest.items);
-      if (fit === 0) {
-        out.push(this.#flush(now));
-        continue;
-      }
-      const whole = fit === rest.items.lengths.length;
-      this.#push(whole ? rest : sliceChunk(rest, 0, fit), now);
-      if (this.#items >= this.#rules.maxItems || this.#bytes >= this.#rules.maxBytes) out.push(this.#flush(now));
-      if (whole) return;
-      rest = sliceChunk(rest, fit, rest.items.lengths.length);
-    }
+    this.#appendFirst(chunk, chunk.items.lengths.length, now, out);
   }
 
-  /** How many items of the front of `items` the present batch takes. An item over maxBytes goes alone. */
-  #fit(items: Items): number {
+  /** Takes the first `count` items of a chunk, flushing whatever gets full. Returns where the bytes of the next item begin. */
+  #appendFirst(chunk: Chunk, count: number, now: number, out: Batch[]): number {
+    if (count > 0) this.#endSample();
+    const { lengths, bytes } = chunk.items;
     const { maxItems, maxBytes } = this.#rules;
-    const total = items.lengths.length;
-    if (this.#items + total <= maxItems && this.#bytes + items.bytes.length + 1 <= maxBytes) return total;
-    let bytes = this.#bytes;
-    let fit = 0;
-    while (fit < total && this.#items + fit < maxItems) {
-      bytes += items.lengths[fit]! + 1;
-      if (bytes > maxBytes && this.#items + fit > 0) break;
-      fit++;
+    const whole = count === lengths.length;
+    let from = 0;
+    let start = 0;
+    while (from < count) {
+      let to = from;
+      let next = start;
+      if (whole && this.#items + count - from <= maxItems && this.#bytes + bytes.length - start + 1 <= maxBytes) {
+        to = count;
+        next = bytes.length + 1;
+      }
+      while (to < count && this.#items + to - from < maxItems) {
+        const after = next + lengths[to]! + 1;
+        // An item over maxBytes goes alone.
+        if (this.#bytes + after - start > maxBytes && this.#items + to - from > 0) break;
+        next = after;
+        to++;
+      }
+      if (to > from) {
+        const all = from === 0 && to === lengths.length;
+        this.#push(all ? chunk : sliceChunk(chunk, from, to, start, next - 1), now);
+        from = to;
+        start = next;
+      }
+      if (from < count || this.#full) out.push(this.#flush(now, true));
     }
-    return fit;
+    return start;
+  }
+
+  get #full(): boolean {
+    return this.#items >= this.#rules.maxItems || this.#bytes >= this.#rules.maxBytes;
   }
 
   #push(chunk: Chunk, now: number) {
@@ -163,42 +197,104 @@ export class Window {
     }
     const budget = Math.max(1, Math.round((overload.maxRate * span) / 1_000));
     const count = chunk.items.lengths.length;
-    if (this.#spent + this.#items + count <= budget) {
-      this.#seen += count;
-      this.#append(chunk, now, out);
-      return;
+    const taken = this.#reservoir ? 0 : Math.min(count, Math.max(0, budget - this.#spent - this.#items));
+    const start = this.#appendFirst(chunk, taken, now, out);
+    this.#seen += taken;
+    if (taken === count) return;
+    if (overload.policy === 'sample') this.#sample(chunk, taken, start, budget, now, out);
+    else if (overload.policy === 'dropOldest' && this.#items > 0 && budget > this.#spent)
+      this.#renew(chunk, taken, start, now, out);
+    else this.#cutItems(count - taken);
+  }
+
+  #cutItems(items: number) {
+    if (items === 0) return;
+    if (this.#cut === 0) {
+      const { maxDelay } = this.#rules;
+      const spanEnd = this.#spanStart + Math.max(maxDelay, BUDGET_SPAN);
+      this.#cutDue = Math.min(spanEnd, this.#lastFlush + Math.max(maxDelay, LOSS_SPAN));
     }
-    for (let i = 0; i < count; i++) {
-      const single = count === 1 ? chunk : sliceChunk(chunk, i, i + 1);
-      this.#seen++;
+    this.#cut += items;
+  }
+
+  /** The items from `from` on take the places of the oldest that are pending, or of each other. */
+  #renew(chunk: Chunk, from: number, start: number, now: number, out: Batch[]) {
+    const { lengths, bytes } = chunk.items;
+    this.#endSample();
+    const rest = lengths.length - from;
+    const kept = Math.min(rest, this.#items);
+    let first = start;
+    for (let i = from; i < lengths.length - kept; i++) first += lengths[i]! + 1;
+    this.#cutItems(rest);
+    this.#removeOldest(kept);
+    this.#append(sliceChunk(chunk, lengths.length - kept, lengths.length, first, bytes.length), now, out);
+  }
+
+  #removeOldest(items: number) {
+    let left = items;
+    let whole = 0;
+    for (; whole < this.#pending.length && this.#pending[whole]!.items.lengths.length <= left; whole++) {
+      left -= this.#pending[whole]!.items.lengths.length;
+      this.#bytes -= this.#pending[whole]!.items.bytes.length + 1;
+    }
+    this.#pending.splice(0, whole);
+    this.#items -= items;
+    if (left === 0) return;
+    const chunk = this.#pending[0]!;
+    const { lengths, bytes } = chunk.items;
+    let start = 0;
+    for (let i = 0; i < left; i++) start += lengths[i]! + 1;
+    this.#pending[0] = sliceChunk(chunk, left, lengths.length, start, bytes.length);
+    this.#bytes -= start;
+  }
+
+  /** A reservoir: each item seen since the last batch has the same chance to be in it. */
+  #sample(chunk: Chunk, from: number, start: number, budget: number, now: number, out: Batch[]) {
+    const { lengths } = chunk.items;
+    let next = start;
+    for (let i = from; i < lengths.length; i++) {
       const free = budget - this.#spent;
-      if (this.#items < free) {
-        this.#append(single, now, out);
-        continue;
+      if (free <= 0) {
+        this.#seen += lengths.length - i;
+        this.#cutItems(lengths.length - i);
+        return;
       }
-      this.#cut++;
-      if (free <= 0 || overload.policy === 'dropNewest') continue;
-      // A reservoir: each item seen since the last batch has the same chance to be in it.
-      const victim = overload.policy === 'dropOldest' ? 0 : Math.floor(this.#random() * this.#seen);
-      if (victim >= this.#items) continue;
-      this.#removePending(victim);
-      this.#append(single, now, out);
+      const at = next;
+      next += lengths[i]! + 1;
+      this.#seen++;
+      if (this.#items >= free) {
+        this.#cutItems(1);
+        const victim = Math.floor(this.#random() * this.#seen);
+        if (victim >= this.#items) continue;
+        this.#sampled.remove(victim);
+        this.#items--;
+      }
+      this.#keep(chunk, i, at, now, out);
     }
   }
 
-  #removePending(position: number) {
-    if (this.#pending.length < this.#items) this.#pending = this.#pending.flatMap(singles);
-    const [removed] = this.#pending.splice(position, 1);
-    this.#items--;
-    this.#bytes -= removed!.items.bytes.length + 1;
+  /** One item into the reservoir; a batch that it would make too large leaves without it. */
+  #keep(chunk: Chunk, index: number, start: number, now: number, out: Batch[]) {
+    this.#bytes = this.#sampled.bytes;
+    if (this.#items > 0 && this.#bytes + chunk.items.lengths[index]! + 1 > this.#rules.maxBytes)
+      out.push(this.#flush(now, true));
+    if (this.#items === 0) this.#firstAt = now;
+    const reservoir = this.#sampled;
+    reservoir.add(chunk, index, start);
+    this.#items = reservoir.size;
+    this.#bytes = reservoir.bytes;
+    if (this.#full) out.push(this.#flush(now, true));
   }
-}
 
-/** Items `from` (included) to `to` (excluded) of a chunk. */
-export function sliceChunk(chunk: Chunk, from: number, to: number): Chunk {
-  return { ...chunk, first: chunk.first + from, items: sliceItems(chunk.items, from, to) };
-}
+  /** The policy changed under a batch that was sampled: what is kept stays. */
+  #endSample() {
+    if (!this.#reservoir) return;
+    this.#pending = this.#reservoir.chunks;
+    this.#reservoir = undefined;
+  }
 
-function singles(chunk: Chunk): Chunk[] {
-  return Array.from(chunk.items.lengths, (_, i) => sliceChunk(chunk, i, i + 1));
+  get #sampled(): Reservoir {
+    this.#reservoir ??= new Reservoir(this.#pending);
+    return this.#reservoir;
+  }
 }

@@ -1,0 +1,71 @@
+import { type Chunk, sliceChunk } from './chunk.ts';
+
+/** One item of a chunk, and where its bytes stand. */
+type Entry = { chunk: Chunk; index: number; start: number; end: number };
+
+/** Items in the order of their arrival, any of which gives way to a newcomer at constant cost. */
+export class Reservoir {
+  /** By arrival; undefined where one gave way. */
+  readonly #entries: (Entry | undefined)[] = [];
+  /** Places in `#entries` of those that are kept. */
+  readonly #kept: number[] = [];
+  #bytes = 0;
+
+  constructor(chunks: readonly Chunk[]) {
+    for (const chunk of chunks) {
+      const { lengths } = chunk.items;
+      for (let index = 0, start = 0; index < lengths.length; index++) start = this.add(chunk, index, start);
+    }
+  }
+
+  get size(): number {
+    return this.#kept.length;
+  }
+
+  /** Bytes of the items that are kept, each with its comma. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /**
+   * @param start where the item's bytes begin in the chunk's
+   * @returns where those of the next begin
+   */
+  add(chunk: Chunk, index: number, start: number): number {
+    const end = start + chunk.items.lengths[index]!;
+    this.#bytes += end - start + 1;
+    this.#kept.push(this.#entries.push({ chunk, index, start, end }) - 1);
+    return end + 1;
+  }
+
+  /** @param victim of those that are kept, 0 up to `size` */
+  remove(victim: number): void {
+    const place = this.#kept[victim]!;
+    const last = this.#kept.pop()!;
+    if (victim < this.#kept.length) this.#kept[victim] = last;
+    const { start, end } = this.#entries[place]!;
+    this.#bytes -= end - start + 1;
+    this.#entries[place] = undefined;
+  }
+
+  /** What is kept, neighbours in one chunk. */
+  get chunks(): Chunk[] {
+    const chunks: Chunk[] = [];
+    let run: (Entry & { to: number }) | undefined;
+    const close = () => {
+      if (run) chunks.push(sliceChunk(run.chunk, run.index, run.to, run.start, run.end));
+    };
+    for (const entry of this.#entries) {
+      if (!entry) continue;
+      if (run && run.chunk === entry.chunk && run.to === entry.index) {
+        run.to++;
+        run.end = entry.end;
+        continue;
+      }
+      close();
+      run = { ...entry, to: entry.index + 1 };
+    }
+    close();
+    return chunks;
+  }
+}
