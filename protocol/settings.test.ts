@@ -72,3 +72,10 @@ test('every static key is a key of the settings', () => {
     assert.notEqual(value, undefined, key);
   }
 });
+
+test('forwardedHeaders is how many proxies are trusted; true is one', () => {
+  const hops = (forwardedHeaders: unknown) =>
+    Settings.safeParse({ gateway: { forwardedHeaders } }).data?.gateway.forwardedHeaders;
+  assert.deepEqual([undefined, false, true, 0, 1, 2, 16].map(hops), [0, 0, 1, 0, 1, 2, 16]);
+  for (const wrong of [-1, 17, 1.5, '1', 'true', null, []]) assert.equal(hops(wrong), undefined);
+});

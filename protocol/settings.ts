@@ -10,6 +10,9 @@ const port = z.number().int().min(0).max(65_535);
 const count = z.number().int().min(0);
 const pattern = z.string().min(1).max(128);
 
+/** Proxies in a row that add to X-Forwarded-For, at most. */
+export const MAX_HOPS = 16;
+
 /** How a room's messages are merged to frames. */
 const batching = {
   /** Longest wait of an item for its frame; 0: a frame at once for every message. */
@@ -147,8 +150,16 @@ export const GatewaySettings = z
     tls: z.strictObject({ certFile: z.string(), keyFile: z.string() }).optional(),
     /** Take the client's address from a PROXY protocol v2 header. Only behind a balancer that always sends it. */
     proxyProtocol: z.boolean().default(false),
-    /** Take the client's address from the last X-Forwarded-For entry. Only behind a proxy that always sets it. */
-    forwardedHeaders: z.boolean().default(false),
+    /**
+     * How many proxies in front of the gateway add to X-Forwarded-For, each the address that it saw: so many of its last entries are
+     * trusted. false: 0, true: 1. Only behind proxies that always add it.
+     */
+    forwardedHeaders: z
+      .union([z.boolean(), z.number().int().min(0).max(MAX_HOPS)], {
+        error: `must be true, false or the number of proxies, 0 to ${MAX_HOPS}`,
+      })
+      .default(false)
+      .transform(Number),
     /** Serve the test console at `/`, and the diagnostic echo at `/ws`. */
     console: z.boolean().default(false),
     echo: z.boolean().default(false),

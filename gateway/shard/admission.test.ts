@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { AcceptRate, addressGroup, chooseSubprotocol, originAllowed, retryAfter } from './admission.ts';
+import { AcceptRate, chooseSubprotocol, originAllowed, retryAfter } from './admission.ts';
 
 describe('the accept rate', () => {
   it('lets through so many a second, and at once no more than a second’s worth', () => {
@@ -56,24 +56,5 @@ describe('Retry-After', () => {
       [0, 0.25, 0.5, 0.75, 0.999].map((random) => retryAfter(() => random)),
       [1, 2, 3, 4, 5],
     );
-  });
-});
-
-describe('the group of an address', () => {
-  it('is the address for IPv4, also as the engine writes it in IPv6', () => {
-    assert.equal(addressGroup('10.1.2.3'), '10.1.2.3');
-    const mapped = '0000:0000:0000:0000:0000:ffff:0a01:0203';
-    assert.equal(addressGroup(mapped), mapped);
-  });
-
-  it('is the /64 for IPv6', () => {
-    const group = '2001:0db8:0001:0002::/64';
-    assert.equal(addressGroup('2001:0db8:0001:0002:aaaa:bbbb:cccc:dddd'), group);
-    assert.equal(addressGroup('2001:0db8:0001:0002:0000:0000:0000:0001'), group);
-  });
-
-  it('is what it is where it is no address that we know', () => {
-    assert.equal(addressGroup('unknown'), 'unknown');
-    assert.equal(addressGroup('::1'), '::1');
   });
 });

@@ -57,12 +57,3 @@ export function chooseSubprotocol(offered: string, served: readonly string[]): s
 export function retryAfter(random: () => number = Math.random): number {
   return 1 + Math.floor(random() * 5);
 }
-
-/** An IPv6 address as its /64, which is what one subscriber gets; others as they are. */
-export function addressGroup(address: string): string {
-  if (!address.includes(':')) return address;
-  const groups = address.split(':');
-  if (groups.length !== 8) return address;
-  const mapped = groups.slice(0, 5).every((group) => Number.parseInt(group, 16) === 0) && /^ffff$/i.test(groups[5]!);
-  return mapped ? address : `${groups.slice(0, 4).join(':')}::/64`;
-}

@@ -4,7 +4,8 @@ import { Form, Subprotocol } from '@pushcluster/protocol/frames.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import type { Asset } from '../console/assets.ts';
-import { AcceptRate, addressGroup, chooseSubprotocol, originAllowed, type Refusal, retryAfter } from './admission.ts';
+import { AcceptRate, chooseSubprotocol, originAllowed, type Refusal, retryAfter } from './admission.ts';
+import { addressGroup, canonicalAddress, forwardedAddress } from './clientAddress.ts';
 import { increment } from './counts.ts';
 import { Echo, type EchoSession } from './echo.ts';
 import type { ShardProtection } from './protection.ts';
@@ -262,17 +263,21 @@ export class Listener {
     void proceed();
   }
 
+  /** The client's address in its one spelling: as the proxies say that are trusted, else the peer's. */
   #address(res: uWS.HttpResponse, req: uWS.HttpRequest): string {
-    const { gateway } = this.#options.shard.settings;
-    if (gateway.forwardedHeaders) {
-      const forwarded = req.getHeader('x-forwarded-for').split(',').at(-1)?.trim();
-      if (forwarded) return forwarded;
+    const { forwardedHeaders, proxyProtocol } = this.#options.shard.settings.gateway;
+    if (forwardedHeaders > 0) {
+      const lines: string[] = [];
+      // getHeader knows one line of a name only, and a client may have sent the first.
+      req.forEach((name, value) => {
+        if (name === 'x-forwarded-for') lines.push(value);
+      });
+      const forwarded = forwardedAddress(lines, forwardedHeaders);
+      if (forwarded !== undefined) return forwarded;
     }
-    if (gateway.proxyProtocol) {
-      const proxied = decoder.decode(res.getProxiedRemoteAddressAsText());
-      if (proxied) return proxied;
-    }
-    return decoder.decode(res.getRemoteAddressAsText());
+    const proxied = proxyProtocol ? decoder.decode(res.getProxiedRemoteAddressAsText()) : '';
+    const peer = proxied === '' ? decoder.decode(res.getRemoteAddressAsText()) : proxied;
+    return canonicalAddress(peer) ?? peer;
   }
 
   #serveEcho(app: uWS.TemplatedApp) {

@@ -1,3 +1,4 @@
+import { MAX_HOPS } from '@pushcluster/protocol/settings.ts';
 import { z } from 'zod';
 import { bytesIn, duration, extended, fraction, mapOf, ruled, size } from './fields.ts';
 import { LocalReference, Placement, Resources, ScalingBehavior } from './kubernetes.ts';
@@ -149,7 +150,16 @@ const GatewayService = z.object({
   forwardedHeaders: z
     .boolean()
     .default(false)
-    .describe("Take clients' addresses from the last X-Forwarded-For entry. Only behind a proxy that always sets it."),
+    .describe(
+      "Take clients' addresses from X-Forwarded-For. Only behind proxies that always add the address that they see.",
+    ),
+  forwardedHops: z
+    .number()
+    .int()
+    .min(1)
+    .max(MAX_HOPS)
+    .default(1)
+    .describe('How many such proxies there are in a row: so many of the last entries are trusted.'),
   tls: z
     .object({
       secretName: z.string().min(1).max(253).describe('A Secret of type kubernetes.io/tls, in this namespace.'),

@@ -120,6 +120,11 @@ export const CHANGES: readonly Change[] = [
   gateway('service.externalTrafficPolicy', { service: { externalTrafficPolicy: 'Cluster' } }),
   gateway('service.proxyProtocol', { service: { proxyProtocol: true } }),
   gateway('service.forwardedHeaders', { service: { forwardedHeaders: true } }),
+  gateway(
+    'service.forwardedHops',
+    { service: { forwardedHeaders: true, forwardedHops: 2 } },
+    { service: { forwardedHeaders: true } },
+  ),
   gateway('service.tls.secretName', { service: { tls: { secretName: 'tls' } } }),
   gateway('resources', { resources: { requests: { cpu: '200m' } } }),
   ...placement.map(({ field, to }) => gateway(`placement.${field}`, { placement: to })),

@@ -23,7 +23,8 @@ export type ConnectOptions = {
   port: number;
   form?: WireForm;
   token?: string;
-  headers?: Record<string, string>;
+  /** A list: a line for each. */
+  headers?: Record<string, string | string[]>;
   /** Local address to connect from, such as 127.0.0.2. */
   from?: string;
   /** Certificate authority (PEM) to trust: connects by TLS. */
@@ -92,7 +93,11 @@ export class Connection {
     const query = token === undefined ? '' : `?token=${token}`;
     const url = `${ca === undefined ? 'ws' : 'wss'}://${host}:${port}/connect${query}`;
     const client: ClientOptions = { perMessageDeflate: false, handshakeTimeout: PATIENCE_MS };
-    if (headers) client.headers = headers;
+    if (headers)
+      client.finishRequest = (request) => {
+        for (const [name, value] of Object.entries(headers)) request.setHeader(name, value);
+        request.end();
+      };
     if (from !== undefined) client.localAddress = from;
     if (ca !== undefined) client.ca = ca;
     if (ahead)

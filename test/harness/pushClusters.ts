@@ -216,6 +216,7 @@ const gateway = fc
             externalTrafficPolicy: fc.constantFrom('Local', 'Cluster'),
             proxyProtocol: fc.boolean(),
             forwardedHeaders: fc.boolean(),
+            forwardedHops: fc.integer({ min: 1, max: 16 }),
             tls: fc.record({ secretName: name }),
           },
           { requiredKeys: [] },

@@ -114,6 +114,30 @@ describe('limits of connections', () => {
     assertProblem(await attempt(from('192.0.2.4')), 429, 'per_ip');
   });
 
+  it('of X-Forwarded-For the entries count that as many proxies added as are set, on whichever line, in one spelling', async (t) => {
+    const gateway = await start(t, { connections: { perIp: 1 }, forwardedHeaders: 2 });
+    const from = (...lines: string[]) => ({ port: gateway.port, headers: { 'x-forwarded-for': lines } });
+    assert.equal(await attempt(from('192.0.2.1, 10.0.0.1')), true);
+    for (const own of ['6.6.6.6', '6.6.6.6, 7.7.7.7', 'unknown', '[::1]:80', ','])
+      for (const lines of [
+        [own, '192.0.2.1', '10.0.0.1'],
+        [own, '192.0.2.1, 10.0.0.1'],
+        [`${own}, 192.0.2.1`, '10.0.0.1'],
+        [`${own}, ::ffff:192.0.2.1, [2001:db8::1]:99`],
+      ])
+        assertProblem(await attempt(from(...lines)), 429, 'per_ip');
+    assert.equal(await attempt(from('2001:db8:1:2::a, 10.0.0.1')), true);
+    for (const spelling of ['2001:0db8:0001:0002:0000:0000:0000:000a', '2001:DB8:1:2::A', '[2001:db8:1:2::b]:443'])
+      assertProblem(await attempt(from(spelling, '10.0.0.1')), 429, 'per_ip');
+    assert.equal(await attempt(from('2001:db8:1:3::a, 10.0.0.1')), true);
+    // By one proxy only, which is trusted as well.
+    assert.equal(await attempt(from('192.0.2.2')), true);
+    assertProblem(await attempt(from('192.0.2.2')), 429, 'per_ip');
+    // The outer proxy tells no address: the inner one says who that is.
+    assert.equal(await attempt(from('6.6.6.6, unknown, 10.0.0.7')), true);
+    assertProblem(await attempt(from('7.7.7.7, unknown, 10.0.0.7')), 429, 'per_ip');
+  });
+
   it('forwarded addresses count only where that is set: PROXY protocol', async (t) => {
     const from = (port: number, address: string) => ({ port, ahead: proxyHeader(address) });
     const trusting = await start(t, { connections: { perIp: 2 }, proxyProtocol: true });

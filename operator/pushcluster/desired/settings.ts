@@ -94,7 +94,7 @@ export function gatewaySettings(cluster: PushCluster): Input {
       rebalance: gateway.rebalance,
       protection: gateway.protection,
       proxyProtocol: gateway.service.proxyProtocol,
-      forwardedHeaders: gateway.service.forwardedHeaders,
+      forwardedHeaders: forwardedHeaders(gateway.service),
       ...(gateway.service.tls === undefined ? {} : { tls: TLS_FILES }),
     },
     rooms: rooms.map(({ match, batching, overload }) => ({
@@ -132,6 +132,11 @@ export function logicSettings(cluster: PushCluster): Input {
     },
     bus: busSettings(cluster, 'logic'),
   };
+}
+
+/** A count only where more than one is trusted: gateways of an older version know true and false. */
+function forwardedHeaders({ forwardedHeaders, forwardedHops }: Spec['gateway']['service']): boolean | number {
+  return forwardedHeaders && forwardedHops > 1 ? forwardedHops : forwardedHeaders;
 }
 
 function shards({ shards: wanted, resources }: Spec['gateway']): 'auto' | number {
