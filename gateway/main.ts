@@ -12,7 +12,7 @@ import { requireKeySource } from './keySource.ts';
 const { config } = parseCommandLine(process.argv.slice(2), 'gateway');
 try {
   const settings = SettingsFile.open(config, { override: requireKeySource });
-  const log = createLog('gateway', settings.current.log.level);
+  const log = createLog('gateway', settings.current.log.level, { thinned: true });
   settings.onChange(({ log: { level } }) => {
     log.level = level;
   });

@@ -1,3 +1,4 @@
+import { clipped } from '@pushcluster/runtime/clipped.ts';
 import type { z } from 'zod';
 import { type Complaint, Problem } from './problems.ts';
 
@@ -19,11 +20,6 @@ export function invalidRequest(issues: readonly z.core.$ZodIssue[], inBody: bool
     return place === '' ? detail : `${place}: ${detail}`;
   });
   return new Problem('invalid_request', `${sentences.join('; ')}.`, { errors });
-}
-
-/** `text`, cut to `length` characters: what strangers send ends up in answers and logs. */
-export function clipped(text: string, length: number): string {
-  return text.length <= length ? text : `${text.slice(0, length).toWellFormed()}…`;
 }
 
 function reason(issue: z.core.$ZodIssue): string {

@@ -11,7 +11,6 @@ import { Directory } from './directory.ts';
 import { Metrics } from './metrics.ts';
 import { Publisher } from './publish.ts';
 import { Pushes } from './push.ts';
-import { Refusals } from './refusals.ts';
 import { docsRoutes } from './routes/docs.ts';
 import { goPushRoutes } from './routes/goPush.ts';
 import { v1Routes } from './routes/v1.ts';
@@ -74,7 +73,7 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
     const app = await createServer({
       keys,
       allowedOrigins: () => logic().allowedOrigins,
-      refusals: new Refusals(log),
+      log,
       bodyLimit: logic().limits.body,
       leaving: () => leaving,
       onConnectionRefused: () => metrics.connectionRefused(),

@@ -5,7 +5,6 @@ import { type TestContext, test } from 'node:test';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { ApiKeys } from './auth.ts';
 import { takeJson } from './bodies.ts';
-import { Refusals } from './refusals.ts';
 import { createServer, type ServerOptions } from './server.ts';
 
 async function start(t: TestContext, options: Partial<ServerOptions> = {}) {
@@ -14,7 +13,7 @@ async function start(t: TestContext, options: Partial<ServerOptions> = {}) {
   const app = await createServer({
     keys: new ApiKeys([], createLog('test', 'error')),
     allowedOrigins: () => [],
-    refusals: new Refusals({ isLevelEnabled: () => true, info: add, warn: add, error: add }),
+    log: { info: add, warn: add, error: add },
     bodyLimit: 1_024,
     leaving: () => false,
     onConnectionRefused: () => assert.fail('no connection is refused here'),

@@ -1,16 +1,15 @@
 import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import swagger from '@fastify/swagger';
+import { clipped } from '@pushcluster/runtime/clipped.ts';
 import { type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import { createJsonSchemaTransform, type FastifyPluginAsyncZod, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { ApiKeys, Caller } from './auth.ts';
 import { validatorCompiler } from './bodies.ts';
-import { clipped } from './complaints.ts';
 import type { TargetLabel } from './metrics.ts';
 import { admitOrigin, requireLoopback } from './origin.ts';
 import { Problem, problemOf } from './problems.ts';
-import type { Refusals } from './refusals.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -36,7 +35,7 @@ const KEEP_ALIVE_MS = 75_000;
 export type ServerOptions = {
   keys: ApiKeys;
   allowedOrigins: () => readonly string[];
-  refusals: Refusals;
+  log: Record<'info' | 'warn' | 'error', (fields: object, message: string) => void>;
   /** Largest body in bytes. */
   bodyLimit: number;
   /** Whether connections are to end with their next answer. */
@@ -63,7 +62,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
-    frameworkErrors: (error, request, reply) => refuse(options.refusals, error, request, reply),
+    frameworkErrors: (error, request, reply) => refuse(options.log, error, request, reply),
     clientErrorHandler: (error, socket) => refuseConnection(error, socket, requestTimeout),
   }).withTypeProvider<ZodTypeProvider>();
   app.server.maxConnections = maxConnections;
@@ -76,7 +75,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
   // Types check what is sent; checking it again at run time would cost more than the rest of a push.
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
   app.removeAllContentTypeParsers();
-  app.setErrorHandler((error, request, reply) => refuse(options.refusals, error, request, reply));
+  app.setErrorHandler((error, request, reply) => refuse(options.log, error, request, reply));
   app.setNotFoundHandler((request) => {
     throw new Problem(
       'not_found',
@@ -198,7 +197,7 @@ function admit(options: ServerOptions, request: FastifyRequest, reply: FastifyRe
   return false;
 }
 
-function refuse(refusals: Refusals, error: unknown, request: FastifyRequest, reply: FastifyReply) {
+function refuse(log: ServerOptions['log'], error: unknown, request: FastifyRequest, reply: FastifyReply) {
   const problem = problemOf(error, request.server.initialConfig.bodyLimit ?? 0);
   const { status, code } = problem;
   const fields = {
@@ -209,13 +208,11 @@ function refuse(refusals: Refusals, error: unknown, request: FastifyRequest, rep
     peer: request.ip,
     ...(request.caller ? { caller: request.caller.name } : {}),
   };
-  if (code === 'internal') refusals.add('error', { ...fields, err: error }, 'request failed');
-  else
-    refusals.add(
-      status < 500 && status !== 401 && status !== 403 && status !== 429 ? 'info' : 'warn',
-      { ...fields, detail: problem.message },
-      'request refused',
-    );
+  if (code === 'internal') log.error({ ...fields, err: error }, 'request failed');
+  else {
+    const level = status < 500 && status !== 401 && status !== 403 && status !== 429 ? 'info' : 'warn';
+    log[level]({ ...fields, detail: problem.message }, 'request refused');
+  }
   reply
     .code(status)
     .headers(problem.headers)

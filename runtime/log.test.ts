@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
+import { createLog } from './log.ts';
 
 function linesOf(statements: string): Record<string, unknown>[] {
   const source = `import { createLog } from '${import.meta.dirname}/log.ts'; const log = createLog('gateway', 'info'); ${statements}`;
@@ -36,4 +37,63 @@ test('an error is shown with its message and stack', () => {
 
 test('nothing is lost where the process ends at once', () => {
   assert.equal(linesOf("for (let i = 0; i < 500; i++) log.info('x'.repeat(200)); process.exit(0);").length, 500);
+});
+
+test('texts are cut wherever they stand, and what was cut is still JSON', () => {
+  const lines: string[] = [];
+  const log = createLog('gateway', 'debug', { to: { write: (line) => lines.push(line) } });
+  const long = '\u0001"é😀'.repeat(100_000);
+  const circle: Record<string, unknown> = { a: 1 };
+  circle.circle = circle;
+  log.info({ origin: long, list: Array.from({ length: 10_000 }, () => long), deep: { er: { still: long } } }, long);
+  log.error({ err: Object.assign(new Error(long), { issues: [long, { [long]: long }] }) }, 'failed');
+  log.warn({ circle, many: Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`k${i}`, i])) }, 'odd');
+  log.info(long);
+  log.error(new Error(long));
+  assert.equal(lines.length, 5);
+  for (const line of lines) {
+    assert.ok(line.length < 200_000, `${line.length} characters`);
+    JSON.parse(line);
+  }
+  assert.ok(lines[3]!.length < 3_000);
+});
+
+test('a thinned log writes a storm of any event as a few lines, by message and code, at every level', () => {
+  const lines: { msg: string; code?: string | number; leftOut?: number; of?: string; n?: number }[] = [];
+  let now = 0;
+  const timers: (() => void)[] = [];
+  const clock = { now: () => now, after: (_ms: number, run: () => void) => timers.push(run) };
+  const log = createLog('gateway', 'debug', {
+    thinned: true,
+    clock,
+    to: { write: (line) => lines.push(JSON.parse(line)) },
+  });
+  for (let n = 0; n < 1_000; n++) {
+    log.debug({ n, code: 'bad' }, 'frame refused');
+    log.info({ n, code: 1008 }, 'closing');
+    log.warn({ n, code: 4401 }, 'closing');
+    log.error('alone');
+  }
+  assert.equal(lines.length, 4 * 20);
+  now += 5_000;
+  for (const run of timers.splice(0)) run();
+  assert.deepEqual(
+    lines.slice(80).map(({ msg, of, code, leftOut }) => [msg, of, code, leftOut]),
+    [
+      ['lines were left out', 'frame refused', 'bad', 980],
+      ['lines were left out', 'closing', '1008', 980],
+      ['lines were left out', 'closing', '4401', 980],
+      ['lines were left out', 'alone', undefined, 980],
+    ],
+  );
+});
+
+test('what the level hides does not count as left out', () => {
+  const lines: string[] = [];
+  const log = createLog('gateway', 'info', { thinned: true, to: { write: (line) => lines.push(line) } });
+  for (let n = 0; n < 100; n++) log.debug('hidden');
+  log.level = 'debug';
+  log.debug('hidden');
+  assert.equal(lines.length, 1);
+  assert.doesNotMatch(lines[0]!, /leftOut/);
 });

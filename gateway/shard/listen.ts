@@ -2,6 +2,7 @@ import uWS from 'uWebSockets.js';
 import { CloseCode, closeReason } from '@pushcluster/protocol/closeCodes.ts';
 import { Form, Subprotocol } from '@pushcluster/protocol/frames.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
+import { clipped } from '@pushcluster/runtime/clipped.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import type { Asset } from '../console/assets.ts';
 import { AcceptRate, chooseSubprotocol, originAllowed, type Refusal, retryAfter } from './admission.ts';
@@ -16,6 +17,9 @@ import { InvalidToken } from './token.ts';
 /** The engine reserves memory for announced fragment lengths: our own limit is below, and this is the end. */
 const ENGINE_MAX_PAYLOAD = 65_536;
 const ECHO_MAX_PAYLOAD = 1_048_576;
+
+/** Characters of what a request said that are said back. */
+const MOST_QUOTED = 200;
 
 /** The only one there is (RFC 6455, 4.1). */
 const WEBSOCKET_VERSION = '13';
@@ -174,7 +178,7 @@ export class Listener {
     /** For v1 the upgrade is completed and closed with a code, since a browser can't see an HTTP status. */
     const refuse = (refusal: Refusal, closeCode?: CloseCode) => {
       increment(shard.counts.refused, refusal.code);
-      // In a storm a line for each of them would be a load of its own: they are counted, and the turn of events is logged.
+      // Overload is logged by its turn of events (pressure.ts); these are its consequences.
       const level = refusal.status === 429 || refusal.status === 503 ? 'debug' : 'info';
       this.#options.log[level]({ address, origin, reason: refusal.detail, code: refusal.code }, 'handshake refused');
       if (closeCode !== undefined && form !== Form.plain)
@@ -192,7 +196,10 @@ export class Listener {
       return;
     }
     if (!originAllowed(origin, auth.allowedOrigins)) {
-      refuse({ status: 403, code: 'origin', detail: `origin ${origin} is not allowed` }, CloseCode.forbidden);
+      refuse(
+        { status: 403, code: 'origin', detail: `origin ${clipped(origin, MOST_QUOTED)} is not allowed` },
+        CloseCode.forbidden,
+      );
       return;
     }
     const short = this.#options.protection.refusal();
@@ -299,7 +306,11 @@ export class Listener {
           return;
         }
         if (!originAllowed(origin, auth.allowedOrigins)) {
-          refuseHttp(res, { status: 403, code: 'origin', detail: `origin ${origin} is not allowed` });
+          refuseHttp(res, {
+            status: 403,
+            code: 'origin',
+            detail: `origin ${clipped(origin, MOST_QUOTED)} is not allowed`,
+          });
           return;
         }
         res.upgrade<EchoSession>(
@@ -329,11 +340,13 @@ export class Listener {
       if (path === '/connect' || (path === '/ws' && this.#options.shard.settings.gateway.echo)) {
         // The engine leaves to this route what is no handshake of its own.
         const wanted = req.getHeader('upgrade').toLowerCase() === 'websocket';
-        refuseHttp(res, wanted ? BAD_HANDSHAKE : NOT_WEBSOCKET);
+        // Closed on a body that is still on its way, the answer would be lost in a reset.
+        const hasBody = req.getHeader('content-length') !== '' || req.getHeader('transfer-encoding') !== '';
+        refuseHttp(res, wanted ? BAD_HANDSHAKE : NOT_WEBSOCKET, !hasBody);
         return;
       }
       if (!asset) {
-        refuseHttp(res, { status: 404, code: 'not_found', detail: `nothing at ${path}` });
+        refuseHttp(res, { status: 404, code: 'not_found', detail: `nothing at ${clipped(path, MOST_QUOTED)}` }, false);
         return;
       }
       res.cork(() => {
@@ -368,7 +381,8 @@ const TITLES = {
   503: 'Service Unavailable',
 } as const;
 
-function refuseHttp(res: uWS.HttpResponse, { status, code, detail }: Refusal) {
+/** @param closes gives the socket back: on one that stays, refusals could be had by the thousand for the price of a handshake */
+function refuseHttp(res: uWS.HttpResponse, { status, code, detail }: Refusal, closes = true) {
   res.cork(() => {
     res.writeStatus(`${status} ${TITLES[status]}`);
     res.writeHeader('Content-Type', 'application/problem+json');
@@ -379,9 +393,7 @@ function refuseHttp(res: uWS.HttpResponse, { status, code, detail }: Refusal) {
       res.writeHeader('Sec-WebSocket-Version', WEBSOCKET_VERSION);
     }
     if (status === 401) res.writeHeader('WWW-Authenticate', 'Bearer');
-    // One who was refused for want of something gives back the socket too.
-    const body = JSON.stringify({ type: 'about:blank', title: TITLES[status], status, code, detail });
-    res.end(body, status === 429 || status === 503);
+    res.end(JSON.stringify({ type: 'about:blank', title: TITLES[status], status, code, detail }), closes);
   });
 }
 

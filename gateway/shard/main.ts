@@ -23,7 +23,7 @@ const LAG_RESOLUTION = 500;
  * A shard's process: one engine app, and one socket to the hub on descriptor 3. It lives and dies by the hub: signals
  * meant for the process group are the hub's to answer, and when the hub is gone so is the shard.
  */
-const log = createLog('gateway-shard', 'info');
+const log = createLog('gateway-shard', 'info', { thinned: true });
 const hub = new Socket({ fd: 3, readable: true, writable: true });
 const fdLimit = descriptorLimit();
 const loopDelay = monitorEventLoopDelay({ resolution: LAG_RESOLUTION });

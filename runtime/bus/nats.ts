@@ -133,7 +133,9 @@ export class NatsBus implements Bus {
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       if (!signal.aborted)
-        this.#complain(message, () => this.#log.warn(`cannot connect to NATS, will try on: ${message}`));
+        this.#complain(message, () =>
+          this.#log.warn({ server: server.url, reason: message }, 'cannot connect to NATS, will try on'),
+        );
       return 0;
     }
     const begun = performance.now();

@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { beforeEach, describe, it } from 'node:test';
+import { Thinning } from './thinning.ts';
+
+let now: number;
+let timers: { at: number; run: () => void }[];
+let thinning: Thinning;
+let told: number[];
+
+beforeEach(() => {
+  now = 0;
+  timers = [];
+  told = [];
+  thinning = new Thinning({ now: () => now, after: (ms, run) => timers.push({ at: now + ms, run }) });
+});
+
+const admit = (kind: string) => thinning.admit(kind, (leftOut) => told.push(leftOut));
+const storm = (kind: string, events: number) =>
+  Array.from({ length: events }, () => admit(kind)).filter((leftOut) => leftOut !== undefined).length;
+
+function wait(ms: number) {
+  const until = now + ms;
+  for (;;) {
+    timers.sort((a, b) => a.at - b.at);
+    const [next] = timers;
+    if (!next || next.at > until) break;
+    timers.shift();
+    now = next.at;
+    next.run();
+  }
+  now = until;
+}
+
+describe('a log that is thinned out', () => {
+  it('has the first lines of a storm, then one a second, which says how many were left out', () => {
+    assert.equal(storm('refused', 1_000), 20);
+    now += 1_000;
+    assert.equal(admit('refused'), 980);
+    assert.equal(admit('refused'), undefined);
+    now += 1_000;
+    assert.equal(admit('refused'), 1);
+  });
+
+  it('keeps every other kind whole while one storms', () => {
+    storm('refused', 1_000);
+    assert.equal(admit('closing'), 0);
+  });
+
+  it('says what was left out last, though no other line of the kind comes', () => {
+    storm('refused', 120);
+    wait(10_000);
+    assert.deepEqual(told, [100]);
+    assert.equal(timers.length, 0, 'it looks no more');
+    assert.equal(admit('refused'), 0);
+  });
+
+  it('loses no line from the count, whatever the pace', () => {
+    let written = 0;
+    let leftOut = 0;
+    for (let i = 0; i < 5_000; i++) {
+      const before = admit('refused');
+      if (before !== undefined) {
+        written++;
+        leftOut += before;
+      }
+      wait(i % 7);
+    }
+    wait(10_000);
+    assert.equal(written + leftOut + told.reduce((sum, count) => sum + count, 0), 5_000);
+    assert.ok(written + told.length <= 20 + now / 1_000 + 1);
+  });
+
+  it('lets all kinds beyond its limit share one', () => {
+    const admitted = Array.from({ length: 1_000 }, (_, i) => admit(`kind ${i}`)).filter((left) => left !== undefined);
+    assert.equal(admitted.length, 256 + 20);
+  });
+});
