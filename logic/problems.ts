@@ -1,4 +1,4 @@
-import { BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
+import { BusOverloaded, BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
 
 /**
  * Every error that the push API answers with: one catalogue. A code never changes its meaning; titles are for people.
@@ -76,6 +76,10 @@ export function retryAfter(seconds: number, random: () => number = Math.random):
 /** The problem that answers `error`, whatever was thrown. @param bodyLimit bytes */
 export function problemOf(error: unknown, bodyLimit: number): Problem {
   if (error instanceof Problem) return error;
+  if (error instanceof BusOverloaded)
+    return new Problem('overloaded', 'Too much is on its way to the bus; nothing of this was sent. Try again.', {
+      headers: retryAfter(1),
+    });
   if (error instanceof BusUnavailable)
     return new Problem('bus_unavailable', 'The bus is away; nothing was sent and nothing will be. Try again.', {
       headers: retryAfter(1),

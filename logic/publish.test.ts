@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { Target } from '@pushcluster/protocol/api.ts';
 import { decodePush, decodeUserPush, itemsSize, type Push, type UserPush } from '@pushcluster/protocol/push.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
-import { type Bus, BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
+import { type Bus, BusOverloaded, BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
+import { problemOf } from './problems.ts';
 import { Publisher } from './publish.ts';
 
 const subjects = new Subjects('test');
@@ -195,17 +197,27 @@ describe('a publisher', () => {
     assert.equal(bus.sent.length, 1);
   });
 
-  test('refuses while too much is on its way', async () => {
-    const bus = new FakeBus();
-    const receipt = Promise.withResolvers<void>();
-    bus.receipt = () => receipt.promise;
-    const publisher = new Publisher(bus, subjects, { maxInFlight: 1_000 });
-    const first = publisher.publish({ type: 'all' }, json('x'.repeat(2_000)), NO_OPTIONS);
-    await assert.rejects(publisher.publish({ type: 'all' }, json(1), NO_OPTIONS), { code: 'overloaded' });
-    receipt.resolve();
-    await first;
-    await publisher.publish({ type: 'all' }, json(1), NO_OPTIONS);
-  });
+  const targets: Target[] = [
+    { type: 'all' },
+    { type: 'room', room: 'a' },
+    { type: 'rooms', rooms: ['a', 'b'] },
+    { type: 'user', user: 'u' },
+    { type: 'users', users: ['u', 'v'] },
+  ];
+  for (const target of targets)
+    test(`is overloaded, and sends nothing, where the bus takes no more: ${target.type}`, async () => {
+      const bus = new FakeBus();
+      bus.publish = () => {
+        throw new BusOverloaded('full');
+      };
+      const push = new Publisher(bus, subjects).publish(target, json(1), NO_OPTIONS);
+      const error = await push.then(
+        () => assert.fail('it was taken'),
+        (reason: unknown) => reason,
+      );
+      assert.equal(problemOf(error, 0).code, 'overloaded');
+      assert.match(problemOf(error, 0).headers['retry-after'] ?? '', /^[1-3]$/);
+    });
 });
 
 describe('a push to several rooms', () => {
@@ -231,6 +243,20 @@ describe('a push to several rooms', () => {
       NO_OPTIONS,
     );
     assert.deepEqual(failed, [{ room: 'c', code: 'bus_unavailable' }]);
+  });
+
+  test('says which found the bus full where others did not', async () => {
+    const bus = new FakeBus();
+    const publish = bus.publish.bind(bus);
+    bus.publish = (subject, bytes) => {
+      if (bus.sent.length === 2) throw new BusOverloaded('full');
+      publish(subject, bytes);
+    };
+    const failed = await new Publisher(bus, subjects).publish({ type: 'rooms', rooms: ['a', 'b', 'c'] }, json(1), {
+      urgent: false,
+      id: '',
+    });
+    assert.deepEqual(failed, [{ room: 'c', code: 'overloaded' }]);
   });
 
   test('however large goes out in waves that the bus can hold', async () => {
@@ -322,6 +348,17 @@ describe('pushes to users', () => {
       assert.equal(push.counter, counter);
       for (const entry of push.entries) counter += entry.items.lengths.length;
     }
+  });
+
+  test('with an id are cut to the same parts however their users are listed', async () => {
+    const users = Array.from({ length: 60 }, (_, i) => `user-${i}-${'x'.repeat(80)}`);
+    const entriesFor = async (list: string[]) => {
+      const bus = new FakeBus();
+      bus.maxPayload = 8_192;
+      await new Publisher(bus, subjects).publish({ type: 'users', users: list }, json(1), { urgent: false, id: 'k' });
+      return bus.userPushes().flatMap((push) => push.entries.map((entry) => [entry.id, entry.users]));
+    };
+    assert.deepEqual(await entriesFor(users.toReversed()), await entriesFor(users));
   });
 
   test('that find the bus gone when their milliseconds are over were not sent', async () => {

@@ -13,7 +13,7 @@ import {
 import type { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { type Bus, BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
 import { itemTooLarge } from './items.ts';
-import { Problem, type ProblemCode, retryAfter } from './problems.ts';
+import { type ProblemCode, problemOf } from './problems.ts';
 
 /** Room for a header in every message: the most that protocol/push.ts writes, and as much again for later versions. */
 const HEADER_BYTES = 1_024;
@@ -21,39 +21,32 @@ const HEADER_BYTES = 1_024;
 const USER_WINDOW_MS = 2;
 /** Rooms counted before a new publisher id: about 100 MB of names and counters at their longest. */
 const MAX_SUBJECTS = 1_000_000;
-/** Bytes given to the bus and not yet confirmed; over it pushes are refused. */
-const MAX_IN_FLIGHT = 67_108_864;
-/** Bytes of one push to many rooms that go out before their receipt is waited for: far below what the bus refuses. */
+/** Bytes of one push to many rooms that go out before their receipt is waited for: far below what the bus refuses (BusOverloaded). */
 const WAVE_BYTES = 8_388_608;
 
+/** `id`: what tells this request from all others (requestId.ts); '' where it has none. */
 export type PublishOptions = { urgent: boolean; id: string };
 export type RoomFailure = { room: string; code: ProblemCode };
 
 /**
  * Numbers, splits and publishes pushes. What it resolves has been confirmed by the bus. What it rejects with
- * BusUnavailable or Problem was not sent and won't be; with BusUnconfirmed it may have been.
+ * BusUnavailable (BusOverloaded is one) or Problem was not sent and won't be; with BusUnconfirmed it may have been.
  */
 export class Publisher {
   readonly #bus: Bus;
   readonly #subjects: Subjects;
   readonly #now: () => number;
   readonly #maxSubjects: number;
-  readonly #maxInFlight: number;
   #id = newId();
   #counted = new Map<string, { next: number; begun: number }>();
   #batch: UserBatch | undefined;
   #inFlight = 0;
 
-  constructor(
-    bus: Bus,
-    subjects: Subjects,
-    options: { now?: () => number; maxSubjects?: number; maxInFlight?: number } = {},
-  ) {
+  constructor(bus: Bus, subjects: Subjects, options: { now?: () => number; maxSubjects?: number } = {}) {
     this.#bus = bus;
     this.#subjects = subjects;
     this.#now = options.now ?? Date.now;
     this.#maxSubjects = options.maxSubjects ?? MAX_SUBJECTS;
-    this.#maxInFlight = options.maxInFlight ?? MAX_IN_FLIGHT;
   }
 
   /** The identity that messages carry now. */
@@ -68,12 +61,10 @@ export class Publisher {
 
   /**
    * Publishes `items` (JSON texts) to `target`. Resolves with the rooms that failed where others did not.
-   * Rejects with BusUnavailable, BusUnconfirmed, or a Problem: an item over the bus's own limit, or overload.
+   * Rejects with BusUnavailable, BusOverloaded, BusUnconfirmed, or a Problem: an item over the bus's own limit.
    */
   async publish(target: Target, items: readonly Uint8Array[], options: PublishOptions): Promise<RoomFailure[]> {
     if (!this.#bus.connected) throw new BusUnavailable('the bus is not connected');
-    if (this.#inFlight >= this.#maxInFlight)
-      throw new Problem('overloaded', 'Too much is on its way to the bus. Try again.', { headers: retryAfter(1) });
     switch (target.type) {
       case 'all':
         await this.#toSubject(this.#subjects.all, this.#split(items, 0), options);
@@ -114,7 +105,7 @@ export class Publisher {
       if (!isUnavailable && !(outcome.reason instanceof BusUnconfirmed)) throw outcome.reason;
       if (isUnavailable) unavailable = outcome.reason;
       else unconfirmed = outcome.reason;
-      failures.push({ room: rooms[i]!, code: isUnavailable ? 'bus_unavailable' : 'bus_unconfirmed' });
+      failures.push({ room: rooms[i]!, code: problemOf(outcome.reason, 0).code });
     }
     // Where nothing arrived for sure, one of them that may have arrived makes the whole unconfirmed.
     if (failures.length === rooms.length) throw unconfirmed ?? unavailable;
@@ -163,7 +154,8 @@ export class Publisher {
 
   async #toUsers(users: string[], items: readonly Uint8Array[], options: PublishOptions): Promise<void> {
     const entries: UserEntry[] = [];
-    for (const some of this.#splitUsers(users)) {
+    // A retry may list them in another order: it must be cut to the same parts.
+    for (const some of this.#splitUsers(options.id === '' ? users : users.toSorted())) {
       const overhead = userEntrySize({ users: some, id: partId(options.id, 999_999), urgent: false, items: NO_ITEMS });
       for (const part of this.#split(items, overhead))
         entries.push({ users: some, id: partId(options.id, entries.length), urgent: options.urgent, items: part });

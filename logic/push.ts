@@ -36,8 +36,7 @@ export class Pushes {
       return failures;
     } catch (error) {
       if (error instanceof BusUnconfirmed) goPush.PushFail++;
-      else if (error instanceof BusUnavailable || (error instanceof Problem && error.code === 'overloaded'))
-        goPush.DispatchFail += items.length;
+      else if (error instanceof BusUnavailable) goPush.DispatchFail += items.length;
       throw error;
     }
   }

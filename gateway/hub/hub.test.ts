@@ -417,6 +417,14 @@ describe('what was lost or repeated', () => {
     );
   });
 
+  it('is no retry where names and ids only look alike when they are written after each other', async () => {
+    const [short, long] = [roomKey('a'), roomKey('a\nb')];
+    for (const key of [short, long]) forms(links[0]!, key, Form.plain);
+    await publish(subjects.room('a\nb'), ['1'], { id: 'c' });
+    await publish(subjects.room('a'), ['2'], { id: 'b\nc' });
+    assert.deepEqual([plainItems(links[0]!, long), plainItems(links[0]!, short)], [[1], [2]]);
+  });
+
   it('by a room’s overload policy is told before the frame that it was cut from', async () => {
     start(settingsWith({ rooms: [{ match: 'r', overload: { maxRate: 3, policy: 'dropNewest' } }] }));
     forms(links[0]!, ROOM, Form.plain);
@@ -477,6 +485,15 @@ describe('a push to users', () => {
     await publishToUsers([{ users: ['ann'], texts: ['3'], id: 'k' }], 5);
     clock.advance(1_000);
     assert.deepEqual(plainItems(links[0]!, userKey('ann')), [1, 2, 3, 4]);
+  });
+
+  it('with the id of a push to another user is another push, from pods of the former version too', async () => {
+    for (const name of ['ann', 'bob']) forms(links[0]!, userKey(name), Form.plain);
+    await publishToUsers([{ users: ['ann'], texts: ['1'], id: 'k/0' }], 1);
+    await publishToUsers([{ users: ['bob'], texts: ['2'], id: 'k/0' }], 2);
+    await publishToUsers([{ users: ['ann'], texts: ['1'], id: 'k/0' }], 3);
+    clock.advance(1_000);
+    assert.deepEqual([plainItems(links[0]!, userKey('ann')), plainItems(links[0]!, userKey('bob'))], [[1], [2]]);
   });
 
   it('that is lost is counted, though nobody knows whose it was', async () => {

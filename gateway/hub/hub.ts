@@ -211,7 +211,7 @@ export class Hub {
       const skip = Math.min(count, Math.max(0, repeats - before));
       const header = { ...push, counter: push.counter + before };
       before += count;
-      if (skip === count || this.#repeated('u', entry.id)) continue;
+      if (skip === count || this.#repeated(JSON.stringify(entry.users), entry.id)) continue;
       for (const user of entry.users) {
         const channel = this.#userChannel(userKey(user));
         if (channel && channel.mask !== 0) this.#take(channel, header, entry.items, skip, entry.urgent);
@@ -233,7 +233,8 @@ export class Hub {
   #repeated(place: string, id: string): boolean {
     if (id === '') return false;
     const forgotten = this.#recent.forgotten;
-    const seen = this.#recent.seen(`${place}\n${id}`, this.#options.clock.now());
+    // Ids are others' choice until version 3, and names always: their lengths keep two pairs apart.
+    const seen = this.#recent.seen(`${place.length}:${place}${id}`, this.#options.clock.now());
     if (this.#recent.forgotten > forgotten) this.#options.metrics.idempotencyForgotten.inc();
     if (seen) this.#options.metrics.repeats.inc();
     return seen;

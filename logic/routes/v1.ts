@@ -21,6 +21,7 @@ import { bodyItems, takeJson } from '../bodies.ts';
 import type { Directory } from '../directory.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Pushes } from '../push.ts';
+import { requestId } from '../requestId.ts';
 import { requireKey } from '../server.ts';
 
 export type V1Options = { keys: ApiKeys; pushes: Pushes; directory: Directory; metrics: Metrics };
@@ -71,7 +72,7 @@ export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pu
       request.target = to.type;
       authorize(request.caller, to);
       const items = bodyItems(request.rawJson);
-      const failed = await pushes.push(to, items, { urgent, id: id ?? '' });
+      const failed = await pushes.push(to, items, { urgent, id: requestId(request.caller?.name, to, id ?? '') });
       if (failed.length === 0) return reply.code(202).send({ accepted: items.length });
       return reply.code(207).send({ accepted: items.length, failed });
     },

@@ -22,6 +22,20 @@ export class BusUnavailable extends Error {
   override name = 'BusUnavailable';
 }
 
+/**
+ * As BusUnavailable, for another reason: what was sent before is more than MAX_UNCONFIRMED_BYTES, and the server has yet
+ * to confirm it.
+ */
+export class BusOverloaded extends BusUnavailable {
+  override name = 'BusOverloaded';
+}
+
+/**
+ * Bytes sent but not confirmed, at most: beyond, the server no longer reads, and each further message would only grow
+ * our own memory. Some 50 ms of a full 10 Gbit/s link.
+ */
+export const MAX_UNCONFIRMED_BYTES = 64 * 1_048_576;
+
 /** It may have been sent, but there is no receipt for it: delivered or not, nobody here can know. */
 export class BusUnconfirmed extends Error {
   override name = 'BusUnconfirmed';
@@ -35,7 +49,10 @@ export interface Bus {
   readonly connected: boolean;
   /** Largest message in bytes. */
   readonly maxPayload: number;
-  /** Sends now, or throws BusUnavailable while disconnected. Never buffers for later. Throws RangeError over maxPayload. */
+  /**
+   * Sends now, or throws BusUnavailable while disconnected and BusOverloaded while too much is unconfirmed. Never
+   * buffers for later. Throws RangeError over maxPayload.
+   */
   publish(subject: string, bytes: Uint8Array): void;
   /**
    * Resolves when the server has all that was published before: one receipt is shared by all who wait. It is about the

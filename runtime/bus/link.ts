@@ -1,16 +1,11 @@
 import { PermissionViolationError, type Status } from 'nats';
-import { BusUnavailable, checkSubject, type Handler } from './bus.ts';
+import { BusOverloaded, BusUnavailable, checkSubject, type Handler, MAX_UNCONFIRMED_BYTES } from './bus.ts';
 import type { Line } from './dial.ts';
 import { Receipts } from './receipts.ts';
 
 /** What nats-server sends until it says otherwise. */
 export const DEFAULT_MAX_PAYLOAD = 1_048_576;
 
-/**
- * Bytes sent but not confirmed, at most: beyond, the server no longer reads, and each further message would only grow
- * our own memory. Some 25 ms of a full 10 Gbit/s link.
- */
-const MAX_UNCONFIRMED_BYTES = 32 * 1_048_576;
 /** A receipt is asked for after this many bytes, where nobody waits for one. */
 const CONFIRM_EVERY_BYTES = 1_048_576;
 /** Counted for each message beside its payload: the subject and what holds it in memory. */
@@ -74,7 +69,7 @@ export class Link {
     if (bytes.length > maxPayload)
       throw new RangeError(`a message of ${bytes.length} bytes is over the server's max_payload of ${maxPayload}`);
     if (this.#published - this.#confirmed > MAX_UNCONFIRMED_BYTES)
-      throw new BusUnavailable(`the NATS server ${this.server} does not keep up: it has yet to confirm what was sent`);
+      throw new BusOverloaded(`the NATS server ${this.server} does not keep up: it has yet to confirm what was sent`);
     checkSubject(subject);
     this.#batch.push({ subject, bytes });
     this.#published += bytes.length + MESSAGE_OVERHEAD_BYTES;

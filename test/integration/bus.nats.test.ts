@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { type Bus, type BusEvent, BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
+import {
+  type Bus,
+  type BusEvent,
+  BusOverloaded,
+  BusUnavailable,
+  BusUnconfirmed,
+} from '@pushcluster/runtime/bus/bus.ts';
 import { registerBusMetrics } from '@pushcluster/runtime/bus/metrics.ts';
 import { NatsBus } from '@pushcluster/runtime/bus/nats.ts';
 import { Registry } from 'prom-client';
@@ -355,9 +361,13 @@ describe('a NATS bus whose server hangs', () => {
     await connected(bus);
     await server.pause();
     const full = new Uint8Array(bus.maxPayload);
+    let taken = 0;
     assert.throws(() => {
-      for (let i = 0; i < 100; i++) bus.publish('push', full);
-    }, BusUnavailable);
+      for (; taken < 200; taken++) bus.publish('push', full);
+    }, BusOverloaded);
+    // 64 MiB, and the message that goes beyond.
+    assert.equal(taken, 64);
+    assert.ok(bus.connected);
     server.resume();
     await bus.flush();
     bus.publish('push', full);

@@ -83,10 +83,21 @@ describe('a retry with the same id', () => {
     await push({ room: 'first' }, ['"x"'], 'one');
     await push({ room: 'first' }, ['"x"'], 'two');
     await push({ room: 'second' }, ['"x"'], 'one');
+    await push({ rooms: ['second'] }, ['"x"'], 'one');
+    await push({ all: true }, ['"x"'], 'one');
+    await push({ user: 'alice' }, ['"x"'], 'one');
+    await push({ user: 'bob' }, ['"x"'], 'one');
+    await push({ users: ['bob', 'alice'] }, ['"x"'], 'one');
+    await push({ users: ['alice', 'bob', 'alice'] }, ['"x"'], 'one');
     await assertGot([
       [{ room: 'first' }, ['"x"']],
       [{ room: 'first' }, ['"x"']],
       [{ room: 'second' }, ['"x"']],
+      [{ rooms: ['second'] }, ['"x"']],
+      [{ all: true }, ['"x"']],
+      [{ user: 'alice' }, ['"x"']],
+      [{ user: 'bob' }, ['"x"']],
+      [{ users: ['alice', 'bob'] }, ['"x"']],
     ]);
   });
 
