@@ -1,6 +1,7 @@
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { DrainPace } from './drainPace.ts';
+import { longestWindow } from './hub/channel.ts';
 import type { Moves } from './moves.ts';
 
 const PACE_MS = 100;
@@ -8,7 +9,7 @@ const PACE_MS = 100;
 const LEAST_MS = 10_000;
 
 export type DrainOptions = {
-  moves: Moves;
+  moves: Pick<Moves, 'connections' | 'unasked' | 'ask' | 'follow' | 'fresh' | 'stopListening'>;
   settings: () => Settings;
   /** How many other gateways drain now: the pace is one for all of them. */
   draining: () => number;
@@ -75,9 +76,14 @@ export class Drain {
 
   async #run(turn: number, timeout: number, reason: 'drain' | 'leave'): Promise<void> {
     const { moves, settings, log, changed, draining } = this.#options;
-    const { maxDelay } = settings().gateway.batching;
+    const longest = () => longestWindow(settings());
     const rate = () => settings().gateway.drain.rate / (1 + draining());
-    const pace = new DrainPace(rate, performance.now(), timeout, maxDelay);
+    const pace = new DrainPace(rate, performance.now(), timeout, longest);
+    if (pace.tooShort)
+      log.warn(
+        { timeout, longest: longest() },
+        'drain.timeout is short for the longest maxDelay: what waits in it may be missed',
+      );
     // Counts are as old as the shards' last report: begin with one that is newer than the closed listeners.
     const unfollow = moves.follow();
     await moves.fresh();
@@ -89,8 +95,8 @@ export class Drain {
       // Who has nobody left leaves the pace to the others.
       if ((unasked === 0) !== (before === 0)) changed();
       before = unasked;
-      const { count, withinMs } = pace.step(performance.now(), unasked);
-      if (count > 0) moves.ask(count, withinMs, reason);
+      const { count, ...time } = pace.step(performance.now(), unasked);
+      if (count > 0) moves.ask(count, time, reason);
       await wait(PACE_MS);
     }
     unfollow();

@@ -15,7 +15,12 @@ function drain(options: {
   every: (step: number) => number;
 }): { asks: Ask[]; left: number; end: number; within: number } {
   const { rate, timeout, maxDelay = 1_000, began = 5_000 } = options;
-  const pace = new DrainPace(() => rate, began, timeout, maxDelay);
+  const pace = new DrainPace(
+    () => rate,
+    began,
+    timeout,
+    () => maxDelay,
+  );
   const asks: Ask[] = [];
   let left = options.connections;
   let within = 0;
@@ -93,22 +98,64 @@ describe('the pace of a drain', () => {
   });
 
   it('ends 5 s before the timeout, or half-way through a short one', () => {
-    const end = (timeout: number) => new DrainPace(() => 1, 0, timeout, 0).end;
+    const end = (timeout: number) =>
+      new DrainPace(
+        () => 1,
+        0,
+        timeout,
+        () => 0,
+      ).end;
     assert.deepEqual([300_000, 10_000, 4_000].map(end), [295_000, 5_000, 2_000]);
   });
 
-  it('gives 8 s to move, or three merge windows, or a quarter of a short timeout', () => {
-    const within = (timeout: number, maxDelay: number) =>
-      new DrainPace(() => 1, 0, timeout, maxDelay).step(0, 1).withinMs;
-    assert.equal(within(300_000, 1_000), 8_000);
-    assert.equal(within(300_000, 10_000), 30_000);
-    assert.equal(within(4_000, 1_000), 1_000);
-    assert.equal(within(100, 1_000), 200);
+  it('gives 8 s to move, or three of the longest window, or a quarter of a short timeout; and says how long to overlap', () => {
+    const told = (timeout: number, longest: number) => {
+      const { withinMs, overlapMs } = new DrainPace(
+        () => 1,
+        0,
+        timeout,
+        () => longest,
+      ).step(0, 1);
+      return [withinMs, overlapMs];
+    };
+    assert.deepEqual(told(300_000, 1_000), [8_000, 2_000]);
+    assert.deepEqual(told(300_000, 10_000), [30_000, 11_000]);
+    assert.deepEqual(told(4_000, 1_000), [1_000, 2_000]);
+    assert.deepEqual(told(100, 1_000), [200, 2_000]);
+  });
+
+  it('knows when the timeout is too short for the longest window', () => {
+    const isTooShort = (timeout: number, longest: number) =>
+      new DrainPace(
+        () => 1,
+        0,
+        timeout,
+        () => longest,
+      ).tooShort;
+    assert.deepEqual([isTooShort(43_000, 10_000), isTooShort(44_000, 10_000)], [true, false]);
+  });
+
+  it('follows a window that changes live', () => {
+    let longest = 1_000;
+    const pace = new DrainPace(
+      () => 1,
+      0,
+      3_600_000,
+      () => longest,
+    );
+    assert.equal(pace.step(0, 1).withinMs, 8_000);
+    longest = 10_000;
+    assert.equal(pace.step(0, 1).withinMs, 30_000);
   });
 
   it('follows a rate that changes live', () => {
     let rate = 10;
-    const pace = new DrainPace(() => rate, 0, 3_600_000, 0);
+    const pace = new DrainPace(
+      () => rate,
+      0,
+      3_600_000,
+      () => 0,
+    );
     assert.equal(pace.step(100, 1_000).count, 1);
     rate = 100;
     assert.equal(pace.step(200, 1_000).count, 10);

@@ -23,18 +23,19 @@ describe('moves', () => {
 
   it('count what the shards last said, and ask each for its part', () => {
     assert.deepEqual([moves.connections, moves.unasked, moves.movable], [43, 40, 20]);
-    moves.ask(8, 5_000, 'drain');
-    moves.askOldest(4, 8_000, true);
+    const time = { withinMs: 8_000, overlapMs: 2_000 };
+    moves.ask(8, time, 'drain');
+    moves.askOldest(4, time, true);
     assert.deepEqual(
       links.map(({ messages }) => messages),
       [
         [
-          { type: 'move', count: 6, withinMs: 5_000, reason: 'drain' },
-          { type: 'moveOldest', count: 2, withinMs: 8_000, others: true },
+          { type: 'move', count: 6, time, reason: 'drain' },
+          { type: 'moveOldest', count: 2, time, others: true },
         ],
         [
-          { type: 'move', count: 2, withinMs: 5_000, reason: 'drain' },
-          { type: 'moveOldest', count: 2, withinMs: 8_000, others: true },
+          { type: 'move', count: 2, time, reason: 'drain' },
+          { type: 'moveOldest', count: 2, time, others: true },
         ],
         [],
       ],

@@ -1,3 +1,4 @@
+import type { MoveTime } from './drainPace.ts';
 import type { ShardLink } from './hub/link.ts';
 import type { MoveReason } from './shard/counts.ts';
 import { share } from './share.ts';
@@ -33,13 +34,13 @@ export class Moves {
   }
 
   /** Asks `count` connections to move, of each shard in proportion. */
-  ask(count: number, withinMs: number, reason: Exclude<MoveReason, 'rebalance'>): void {
-    this.#ask(count, 'unasked', (part) => ({ type: 'move', count: part, withinMs, reason }));
+  ask(count: number, time: MoveTime, reason: Exclude<MoveReason, 'rebalance'>): void {
+    this.#ask(count, 'unasked', (part) => ({ type: 'move', count: part, time, reason }));
   }
 
   /** Asks those of `count` that connected first, and before the mark. @param others also by close code */
-  askOldest(count: number, withinMs: number, others: boolean): void {
-    this.#ask(count, 'movable', (part) => ({ type: 'moveOldest', count: part, withinMs, others }));
+  askOldest(count: number, time: MoveTime, others: boolean): void {
+    this.#ask(count, 'movable', (part) => ({ type: 'moveOldest', count: part, time, others }));
   }
 
   /** From now on only those are movable who are here now; without a mark everyone is. */

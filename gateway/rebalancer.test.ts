@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { Settings } from '@pushcluster/protocol/settings.ts';
 import fc from 'fast-check';
 import { pino } from 'pino';
+import type { MoveTime } from './drainPace.ts';
 import { FakeClock } from './hub/simulation.ts';
 import type { Peer } from './peers.ts';
 import { Rebalancer } from './rebalancer.ts';
@@ -35,11 +36,13 @@ class Cluster {
   #arrivals: { at: number; client: Client; from: Sim }[] = [];
   #changedAt = 0;
   #turn = 0;
+  /** What those who were asked last were told. */
+  time: MoveTime | undefined;
   readonly #settings;
 
-  constructor(landing: Landing, rebalance: object = {}) {
+  constructor(landing: Landing, rebalance: object = {}, rooms: object[] = []) {
     this.#landing = landing;
-    this.#settings = Settings.parse({ gateway: { rebalance } });
+    this.#settings = Settings.parse({ gateway: { rebalance }, rooms });
   }
 
   get counts(): number[] {
@@ -69,7 +72,10 @@ class Cluster {
       get movable() {
         return sim.marked ?? waiting.length;
       },
-      askOldest: (count: number) => this.#ask(sim, Math.min(count, moves.movable)),
+      askOldest: (count: number, time: MoveTime) => {
+        this.time = time;
+        this.#ask(sim, Math.min(count, moves.movable));
+      },
       mark: (on: boolean) => {
         sim.marked = on ? waiting.length : undefined;
       },
@@ -166,6 +172,13 @@ describe('gateways that rebalance', () => {
     const { moves } = cluster;
     cluster.run(600);
     assert.equal(cluster.moves, moves, 'and rest then');
+  });
+
+  it('give time for the longest window of any room', () => {
+    const cluster = new Cluster('spared', {}, [{ match: 'slow', batching: { maxDelay: '10s' } }]);
+    for (const connections of [2_000, 0]) cluster.add(connections);
+    cluster.run(30);
+    assert.deepEqual(cluster.time, { withinMs: 30_000, overlapMs: 11_000 });
   });
 
   it('do so when new ones come one after the other', () => {

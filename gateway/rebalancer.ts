@@ -1,6 +1,7 @@
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
-import { moveWithin } from './drainPace.ts';
+import { moveTime } from './drainPace.ts';
+import { longestWindow } from './hub/channel.ts';
 import type { Clock } from './hub/clock.ts';
 import type { Moves } from './moves.ts';
 import type { Peers } from './peers.ts';
@@ -13,7 +14,7 @@ const EPISODE_REST_MS = 30_000;
 export type RebalancerOptions = {
   moves: Pick<Moves, 'connections' | 'unasked' | 'movable' | 'askOldest' | 'mark' | 'follow'>;
   peers: Pick<Peers, 'all' | 'changedAt'>;
-  settings: () => Pick<Settings, 'gateway'>;
+  settings: () => Pick<Settings, 'gateway' | 'rooms'>;
   clock: Clock;
   /** What this gateway is an instance of: others of a different one mean a rollout. */
   template: string;
@@ -59,10 +60,9 @@ export class Rebalancer {
 
   #step() {
     const { moves, settings, log, changed } = this.#options;
-    const { gateway } = settings();
     const wasMoving = this.active;
     const count = this.#rebalance.step(this.#options.clock.now(), this.#view());
-    if (count > 0) moves.askOldest(count, moveWithin(gateway.batching.maxDelay), gateway.rebalance.moveOthers);
+    if (count > 0) moves.askOldest(count, moveTime(longestWindow(settings())), settings().gateway.rebalance.moveOthers);
     if (this.active) this.#cancelStep = this.#options.clock.after(PACE_MS, () => this.#step());
     if (this.active === wasMoving) return;
     const { connections, unasked } = moves;

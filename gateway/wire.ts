@@ -3,6 +3,7 @@ import type { Answer, Question } from '@pushcluster/protocol/control.ts';
 import { Form, type LagReason } from '@pushcluster/protocol/frames.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { ChannelKey } from './channelKey.ts';
+import type { MoveTime } from './drainPace.ts';
 import type { Frame } from './hub/frame.ts';
 import type { Resource } from './pressure.ts';
 import type { MoveReason, ShardCounts } from './shard/counts.ts';
@@ -33,11 +34,11 @@ export type HubMessage =
   /** Counts every 100 ms, or as seldom as ever. */
   | { type: 'reportOften'; on: boolean }
   /** Ask or make `count` connections to leave. */
-  | { type: 'move'; count: number; withinMs: number; reason: Exclude<MoveReason, 'rebalance'> }
+  | { type: 'move'; count: number; time: MoveTime; reason: Exclude<MoveReason, 'rebalance'> }
   /** From now on only who is there now may be moved by `moveOldest`; off: anyone. */
   | { type: 'mark'; on: boolean }
   /** Ask `count` connections to go elsewhere, those that came first; who can't stays. `others`: also by close code. */
-  | { type: 'moveOldest'; count: number; withinMs: number; others: boolean }
+  | { type: 'moveOldest'; count: number; time: MoveTime; others: boolean }
   | { type: 'exit' };
 
 export type ShardMessage =

@@ -92,7 +92,7 @@ describe('what a gateway says', () => {
     );
     assert.equal(laggedFrame('r', 12, 'slow'), '{"type":"LAGGED","data":{"room":"r","dropped":12,"reason":"slow"}}');
     assert.equal(laggedFrame(undefined, 1, 'bus_gap'), '{"type":"LAGGED","data":{"dropped":1,"reason":"bus_gap"}}');
-    assert.equal(reconnectFrame(8_000), '{"type":"RECONNECT","data":{"withinMs":8000}}');
+    assert.equal(reconnectFrame(8_000, 2_000), '{"type":"RECONNECT","data":{"withinMs":8000,"overlapMs":2000}}');
     assert.equal(leaveFrame('r', 'why'), '{"type":"LEAVE","data":{"room":"r","reason":"why"}}');
   });
 

@@ -98,9 +98,9 @@ export function laggedFrame(room: string | undefined, dropped: number, reason: L
   return JSON.stringify({ type: 'LAGGED', data: { ...(room === undefined ? {} : { room }), dropped, reason } });
 }
 
-/** v1 only. */
-export function reconnectFrame(withinMs: number): string {
-  return JSON.stringify({ type: 'RECONNECT', data: { withinMs } });
+/** v1 only. `overlapMs`: how long the client has to listen here once it is in its rooms elsewhere. */
+export function reconnectFrame(withinMs: number, overlapMs: number): string {
+  return JSON.stringify({ type: 'RECONNECT', data: { withinMs, overlapMs } });
 }
 
 /** v1 only: the API took this connection out of a room. */
@@ -119,5 +119,6 @@ export type ServerFrame =
   | { type: 'OK'; id: FrameId; data: { room?: string } }
   | { type: 'ERROR'; id: FrameId; data: { code: ErrorCode; message: string } }
   | { type: 'LAGGED'; data: { room?: string; dropped: number; reason: LagReason } }
-  | { type: 'RECONNECT'; data: { withinMs: number } }
+  /** Older gateways don't say `overlapMs`. */
+  | { type: 'RECONNECT'; data: { withinMs: number; overlapMs?: number } }
   | { type: 'LEAVE'; data: { room: string; reason: string } };

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Form } from '@pushcluster/protocol/frames.ts';
 import { ALL, roomKey } from '../channelKey.ts';
-import { HubChannel, rulesFor } from './channel.ts';
+import { HubChannel, longestWindow, rulesFor } from './channel.ts';
 import { settingsWith } from './simulation.ts';
 
 const settings = settingsWith({
@@ -12,6 +12,19 @@ const settings = settingsWith({
     { match: 'vip-loud', overload: { maxRate: 1 } },
     { match: '*-loud', overload: { maxRate: 20, policy: 'dropOldest' }, batching: { maxItems: 10 } },
   ],
+});
+
+describe('the longest window', () => {
+  it("is the gateway's or that of any room's policy, whichever is longer", () => {
+    const longest = (own: string, ...policies: string[]) =>
+      longestWindow(
+        settingsWith({
+          gateway: { batching: { maxDelay: own } },
+          rooms: [{ match: 'x' }, ...policies.map((maxDelay, i) => ({ match: `p${i}`, batching: { maxDelay } }))],
+        }),
+      );
+    assert.deepEqual([longest('1s'), longest('1s', '10s', '2s'), longest('3s', '0s')], [1_000, 10_000, 3_000]);
+  });
 });
 
 describe("a channel's rules", () => {

@@ -65,6 +65,11 @@ export class HubChannel {
   }
 }
 
+/** The longest that an item of any room, of all, or of a user may wait in its window, milliseconds. */
+export function longestWindow({ gateway, rooms }: Pick<Settings, 'gateway' | 'rooms'>): number {
+  return Math.max(gateway.batching.maxDelay, ...rooms.map(({ batching }) => batching?.maxDelay ?? 0));
+}
+
 /** How a channel's messages are merged: the first room policy that matches, over the gateway's own. */
 export function rulesFor(room: string | undefined, settings: Settings): Rules {
   const policy = room === undefined ? undefined : settings.rooms.find(({ match }) => matches(match, room));

@@ -15,12 +15,17 @@ export type Loop = {
   now(): number;
   /** Calls `run` in the loop's next turn. */
   soon(run: () => void): void;
+  /** Calls `run` once after `ms` milliseconds. */
+  after(ms: number, run: () => void): void;
 };
 
 export const systemLoop: Loop = {
   now: () => performance.now(),
   soon: (run) => {
     setImmediate(run);
+  },
+  after: (ms, run) => {
+    setTimeout(run, ms);
   },
 };
 

@@ -1,5 +1,6 @@
 import { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
 import { reconnectFrame } from '@pushcluster/protocol/frames.ts';
+import type { MoveTime } from '../drainPace.ts';
 import type { MoveReason, ShardCounts } from './counts.ts';
 import { Oldest } from './oldest.ts';
 import type { Session } from './session.ts';
@@ -13,6 +14,8 @@ export type LeaversOptions = {
   /** Those who have yet to send their first token. */
   unauthorized: () => readonly Session[];
   end: (session: Session, code: CloseCode, reason: string) => void;
+  /** Calls `run` once after `ms` milliseconds. */
+  after: (ms: number, run: () => void) => void;
 };
 
 /** Connections of a shard that were asked to go elsewhere, or are being closed: none is asked twice. */
@@ -48,8 +51,8 @@ export class Leavers {
   }
 
   /** Asks or makes up to `count` connections that were not asked yet to leave: v1 by RECONNECT, others by 1012. */
-  ask(count: number, withinMs: number, reason: MoveReason): void {
-    const { counts, all, unauthorized, end } = this.#options;
+  ask(count: number, time: MoveTime, reason: MoveReason): void {
+    const { counts, all, unauthorized, end, after } = this.#options;
     let left = count;
     for (const session of [...unauthorized(), ...all()]) {
       if (left === 0) return;
@@ -61,8 +64,8 @@ export class Leavers {
         continue;
       }
       this.add(session);
-      session.say(reconnectFrame(withinMs));
-      setTimeout(() => end(session, CloseCode.goingAway, LEAVING), withinMs);
+      session.say(reconnectFrame(time.withinMs, time.overlapMs));
+      after(time.withinMs, () => end(session, CloseCode.goingAway, LEAVING));
     }
   }
 
@@ -70,8 +73,8 @@ export class Leavers {
    * Asks up to `count` connections to go elsewhere, those that came first. One that can't within its time stays.
    * @param others also those who don't understand RECONNECT, by 1012
    */
-  askOldest(count: number, withinMs: number, others: boolean): void {
-    const { counts, end } = this.#options;
+  askOldest(count: number, time: MoveTime, others: boolean): void {
+    const { counts, end, after } = this.#options;
     for (let left = count; left > 0; left--) {
       const session = this.#oldest.next(others);
       if (!session) return;
@@ -81,10 +84,10 @@ export class Leavers {
         continue;
       }
       this.add(session);
-      session.say(reconnectFrame(withinMs));
-      setTimeout(() => {
+      session.say(reconnectFrame(time.withinMs, time.overlapMs));
+      after(time.withinMs, () => {
         if (!session.closed) this.remove(session);
-      }, withinMs);
+      });
     }
   }
 

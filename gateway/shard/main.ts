@@ -95,13 +95,13 @@ function obey(message: HubMessage): void {
       report(shard);
       return;
     case 'move':
-      shard.leavers.ask(message.count, message.withinMs, message.reason);
+      shard.leavers.ask(message.count, message.time, message.reason);
       return;
     case 'mark':
       shard.mark(message.on);
       return;
     case 'moveOldest':
-      shard.leavers.askOldest(message.count, message.withinMs, message.others);
+      shard.leavers.askOldest(message.count, message.time, message.others);
       return;
     case 'exit':
       shard.leavers.endAll();

@@ -12,6 +12,7 @@ import { InvalidToken } from './token.ts';
 
 const ANYONE: Identity = { expires: 0 };
 const ROOM = roomKey('r');
+const TIME = { withinMs: 8_000, overlapMs: 2_000 };
 
 let loop: FakeLoop;
 let shard: Shard;
@@ -562,7 +563,7 @@ describe('one session per user', () => {
 
   it('leaves one that was asked to move: the newer connection is its move', () => {
     const moving = open(Form.v1, { user: 'u', expires: 0 });
-    shard.leavers.ask(1, 1_000, 'leave');
+    shard.leavers.ask(1, TIME, 'leave');
     open(Form.v1, { user: 'u', expires: 0 });
     assert.equal(closing(moving), undefined);
   });
@@ -734,14 +735,14 @@ describe('evening out', () => {
 
   it('asks v1 clients that came first, each once, and leaves who can not move where they are', () => {
     const peers = [open(Form.v1), open(Form.plain), open(Form.deflate), open(Form.v1)];
-    shard.leavers.askOldest(2, 8_000, false);
+    shard.leavers.askOldest(2, TIME, false);
     assert.deepEqual(peers.map(asked), [1, 0, 1, 0]);
     assert.equal(shard.unasked, 2);
     shard.closed(peers[0]!.session, 1000);
     mock.timers.tick(8_000);
     assert.deepEqual(peers.map(closing), [undefined, undefined, undefined, undefined]);
     assert.equal(shard.unasked, 3, 'one has gone, one stays');
-    shard.leavers.askOldest(5, 8_000, false);
+    shard.leavers.askOldest(5, TIME, false);
     assert.deepEqual(peers.map(asked), [1, 0, 1, 1]);
     assert.equal(shard.movable, 0);
     assert.deepEqual(shard.counts.moved, { leave: 0, drain: 0, rebalance: 3 });
@@ -749,10 +750,10 @@ describe('evening out', () => {
 
   it('closes others with 1012 only where told to', () => {
     const peer = open(Form.plain);
-    shard.leavers.askOldest(1, 8_000, false);
+    shard.leavers.askOldest(1, TIME, false);
     assert.equal(closing(peer), undefined);
     shard.mark(false);
-    shard.leavers.askOldest(1, 8_000, true);
+    shard.leavers.askOldest(1, TIME, true);
     assert.equal(closing(peer), 1012);
   });
 
@@ -760,20 +761,20 @@ describe('evening out', () => {
     const before = open(Form.v1);
     shard.mark(true);
     const after = open(Form.v1);
-    shard.leavers.askOldest(5, 8_000, false);
+    shard.leavers.askOldest(5, TIME, false);
     assert.deepEqual([before, after].map(asked), [1, 0]);
     assert.equal(shard.movable, 0);
     shard.mark(false);
     assert.equal(shard.movable, 1);
-    shard.leavers.askOldest(5, 8_000, false);
+    shard.leavers.askOldest(5, TIME, false);
     assert.deepEqual([before, after].map(asked), [1, 1]);
   });
 
   it('does not hold up a drain: who was asked to go and stayed is asked again', () => {
     const peer = open(Form.v1);
-    shard.leavers.askOldest(1, 8_000, false);
+    shard.leavers.askOldest(1, TIME, false);
     mock.timers.tick(8_000);
-    shard.leavers.ask(1, 8_000, 'leave');
+    shard.leavers.ask(1, TIME, 'leave');
     assert.equal(asked(peer), 2);
     mock.timers.tick(8_000);
     assert.equal(closing(peer), 1012);
@@ -784,16 +785,16 @@ describe('leaving', () => {
   it('asks v1 to reconnect and closes them with 1012 in time, and others at once, as many as asked for', () => {
     const plain = [open(Form.plain), open(Form.plain)];
     const v1 = [open(Form.v1), open(Form.deflate)];
-    shard.leavers.ask(1, 8_000, 'leave');
+    shard.leavers.ask(1, TIME, 'leave');
     assert.deepEqual([...plain, ...v1].map(closing), [1012, undefined, undefined, undefined]);
     assert.equal(shard.unasked, 3);
-    shard.leavers.ask(2, 8_000, 'leave');
+    shard.leavers.ask(2, TIME, 'leave');
     assert.deepEqual(plain.map(closing), [1012, 1012]);
     const asked = v1.filter(({ socket }) => socket.said.length > 0);
     assert.equal(asked.length, 1);
-    assert.deepEqual(asked[0]!.socket.frames, [{ type: 'RECONNECT', data: { withinMs: 8_000 } }]);
+    assert.deepEqual(asked[0]!.socket.frames, [{ type: 'RECONNECT', data: TIME }]);
     assert.equal(shard.unasked, 1);
-    shard.leavers.ask(5, 8_000, 'leave');
+    shard.leavers.ask(5, TIME, 'leave');
     assert.ok(
       v1.every(({ socket }) => socket.said.length === 1),
       'nobody is asked twice',
@@ -809,14 +810,14 @@ describe('leaving', () => {
   it('makes those go too that have yet to send their token', () => {
     const peers = [stranger(), stranger(Form.plain)];
     assert.equal(shard.unasked, 2);
-    shard.leavers.ask(2, 8_000, 'leave');
+    shard.leavers.ask(2, TIME, 'leave');
     assert.deepEqual(peers.map(closing), [1012, 1012]);
     assert.equal(shard.unasked, 0);
   });
 
   it('closes whoever is left with 1012 at the last moment', () => {
     const peers = [open(Form.plain), open(Form.v1), stranger()];
-    shard.leavers.ask(1, 8_000, 'leave');
+    shard.leavers.ask(1, TIME, 'leave');
     shard.leavers.endAll();
     assert.deepEqual(peers.map(closing), [1012, 1012, 1012]);
     assert.equal(shard.connections, 0);

@@ -45,6 +45,7 @@ export class Shard {
     all: () => this.#all.sessions,
     unauthorized: () => [...this.#unauthorized],
     end: (session, code, reason) => this.end(session, code, reason),
+    after: (ms, run) => this.#loop.after(ms, run),
   });
   settings: Settings;
   verifier: Pick<TokenVerifier, 'verify' | 'verifyNow' | 'close'> | undefined;
@@ -108,10 +109,10 @@ export class Shard {
       this.#identify(session, identity);
     } else {
       this.#unauthorized.add(session);
-      setTimeout(() => {
+      this.#loop.after(AUTH_WITHIN, () => {
         if (this.#unauthorized.has(session))
           this.end(session, CloseCode.unauthorized, `no token within ${AUTH_WITHIN / 1_000} s`);
-      }, AUTH_WITHIN);
+      });
     }
     return session;
   }

@@ -17,6 +17,10 @@ export class FakeLoop implements Loop {
     this.#turns.push(run);
   }
 
+  after(ms: number, run: () => void): void {
+    setTimeout(run, ms);
+  }
+
   /** Runs what was scheduled for the next turn; false where nothing was. */
   turn(): boolean {
     const turns = this.#turns;

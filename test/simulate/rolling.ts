@@ -285,7 +285,12 @@ class Rolling {
     const busy = leaving.filter(({ people }) => sum(people) > 0).length;
     let moved = 0;
     for (const pod of leaving) {
-      pod.pace ??= new DrainPace(() => rate / Math.max(1, busy), this.#now, timeout, 1_000);
+      pod.pace ??= new DrainPace(
+        () => rate / Math.max(1, busy),
+        this.#now,
+        timeout,
+        () => 1_000,
+      );
       const { count } = pod.pace.step(this.#now, sum(pod.people));
       for (let i = 0; i < count; i++) {
         const moves = this.#takeOne(pod);

@@ -214,7 +214,12 @@ class Simulation {
     for (const each of this.#gateways) {
       this.#letGo(each);
       if (each.gone || each.leavingAt === undefined || this.#now < each.leavingAt + drain.settle) continue;
-      each.pace ??= new DrainPace(() => drain.rate / this.#sharing(), this.#now, drain.timeout, maxDelay);
+      each.pace ??= new DrainPace(
+        () => drain.rate / this.#sharing(),
+        this.#now,
+        drain.timeout,
+        () => maxDelay,
+      );
       const { count, withinMs } = each.pace.step(this.#now, somewhere ? sum(each.stay) : 0);
       const movers = take(each, count);
       asked += count;

@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import { pino } from 'pino';
+import { Drain } from './drain.ts';
+import type { MoveTime } from './drainPace.ts';
+import { settingsWith } from './hub/simulation.ts';
+
+it('a drain gives time for the longest window of any room, and follows a change of it', async (t) => {
+  let now = 0;
+  t.mock.method(performance, 'now', () => now);
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  let settings = settingsWith({ rooms: [{ match: 'slow', batching: { maxDelay: '10s' } }] });
+  const asked: MoveTime[] = [];
+  const moves = {
+    connections: 1_000,
+    unasked: 1_000,
+    ask: (_count: number, time: MoveTime) => asked.push(time),
+    follow: () => () => {},
+    fresh: async () => {},
+    stopListening() {},
+  };
+  const drain = new Drain({
+    moves,
+    settings: () => settings,
+    draining: () => 0,
+    log: pino({ level: 'silent' }),
+    changed() {},
+  });
+  const steps = async (count: number) => {
+    for (; count > 0; count--) {
+      await new Promise(setImmediate);
+      now += 100;
+      t.mock.timers.tick(100);
+    }
+  };
+  drain.order(Date.now());
+  await steps(3);
+  assert.deepEqual(asked.at(-1), { withinMs: 30_000, overlapMs: 11_000 });
+  settings = settingsWith();
+  await steps(2);
+  assert.deepEqual(asked.at(-1), { withinMs: 8_000, overlapMs: 2_000 });
+  drain.order(undefined);
+  await steps(2);
+});
