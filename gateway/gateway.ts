@@ -4,7 +4,7 @@ import { STAT_INTERVAL_MS } from '@pushcluster/protocol/control.ts';
 import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
-import { BEAT_MS, onBeat } from '@pushcluster/runtime/beat.ts';
+import { BEAT_MS, onBeat, onBeatError } from '@pushcluster/runtime/beat.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import { descriptorLimit } from '@pushcluster/runtime/descriptors.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
@@ -18,9 +18,10 @@ import { Addresses } from './addresses.ts';
 import { Allowances } from './allowances.ts';
 import { Drain } from './drain.ts';
 import { followDrainFile } from './drainFile.ts';
-import { systemClock } from './hub/clock.ts';
+import { Guard } from './guard.ts';
+import { guardedClock, systemClock } from './hub/clock.ts';
 import { Hub } from './hub/hub.ts';
-import { ShardLink } from './hub/link.ts';
+import { type LinkHooks, ShardLink } from './hub/link.ts';
 import { MemoryReader } from './memoryUse.ts';
 import { GatewayMetrics } from './metrics.ts';
 import { monotonicMs } from './monotonicClock.ts';
@@ -47,6 +48,7 @@ export class Gateway {
   readonly name = `${hostname()}-${randomBytes(3).toString('hex')}`.replace(/[^A-Za-z0-9_-]/g, '-');
   readonly #options: GatewayOptions;
   readonly #metrics: GatewayMetrics;
+  readonly #guard: Guard;
   readonly #hub: Hub;
   readonly #links: ShardLink[];
   readonly #addresses = new Addresses();
@@ -84,13 +86,17 @@ export class Gateway {
       peers: () => this.#peers.all.length,
       generation: () => settings.generation,
     });
+    this.#guard = new Guard(log, (place) => this.#metrics.internalErrors.inc({ place }));
+    onBeatError((error) => this.#guard.caught('timer', error));
+    const clock = guardedClock(systemClock, this.#guard);
     this.#hub = new Hub({
       gateway: this.name,
       bus,
       settings: settings.current,
-      clock: systemClock,
+      clock,
       log,
       metrics: this.#metrics,
+      guard: this.#guard,
     });
     const memory = new MemoryReader();
     this.#protection = new Protection({
@@ -140,12 +146,12 @@ export class Gateway {
       peers: this.#peers,
       settings: () => settings.current,
       template,
-      clock: systemClock,
+      clock,
       blocked: () => this.#drain.active || !bus.connected,
       log,
       changed,
     });
-    this.#reports = new StatReports(bus, subjects.stat(this.name), () => ({
+    this.#reports = new StatReports(bus, this.#guard, subjects.stat(this.name), () => ({
       ...this.#metrics.stats(),
       unasked: this.#moves.unasked,
       rebalancing: this.#rebalancer.active,
@@ -163,7 +169,7 @@ export class Gateway {
 
   /** What is broken, a sentence each. */
   health(): string[] {
-    return this.#links.filter((link) => !link.listening).map((link) => `shard ${link.index} does not listen`);
+    return this.#links.flatMap((link) => link.problem ?? []);
   }
 
   /** Why no traffic should come, a sentence each. */
@@ -215,7 +221,7 @@ export class Gateway {
 
   #link(index: number, count: number): ShardLink {
     const { log, settings } = this.#options;
-    return new ShardLink(index, count, settings.current, log, {
+    const hooks: LinkHooks = {
       message: (link, message) => this.#heard(link, message),
       counted: (counts: ShardCounts, before) => {
         this.#metrics.add(counts, before);
@@ -233,7 +239,8 @@ export class Gateway {
         this.#hub.lost(link);
       },
       overrun: (items) => this.#metrics.shardOverrun.inc(items),
-    });
+    };
+    return new ShardLink({ index, shards: count, settings: settings.current, log, guard: this.#guard, hooks });
   }
 
   #heard(link: ShardLink, message: ShardMessage) {

@@ -1,5 +1,6 @@
 import type { GatewayStats } from '@pushcluster/protocol/control.ts';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import { GUARDED } from './guard.ts';
 import { REFUSED_HANDSHAKES } from './shard/admission.ts';
 import { LATENCY_BUCKETS, MOVE_REASONS, type ShardCounts } from './shard/counts.ts';
 import { CLOSE_LABELS, IGNORED_REASONS } from './shard/labels.ts';
@@ -30,6 +31,10 @@ export class GatewayMetrics {
   readonly idempotencyForgotten: Counter;
   readonly shardRestarts: Counter;
   readonly settingsRefused: Counter;
+  /** Errors that cost one event, by where. */
+  readonly internalErrors: Counter<'place'>;
+  /** Items that the hub had no time to encode. */
+  readonly hubOverrun: Counter;
   /** Items that a shard could not take in time. */
   readonly shardOverrun: Counter;
   readonly #view: GatewayView;
@@ -72,6 +77,17 @@ export class GatewayMetrics {
       'shard_overrun_items_total',
       'Items of frames dropped before a shard that fell behind; its members are told.',
     );
+    this.hubOverrun = counter(
+      'hub_overrun_items_total',
+      'Items left out since the hub could not encode as fast as they came; those who should have got them are told.',
+    );
+    this.internalErrors = new Counter({
+      name: `${PREFIX}internal_errors_total`,
+      help: 'Errors that cost one event and nothing more: a message of the bus, one to it, one of a shard, a timer. Each is a bug, or a limit of the bus; the log has one a minute.',
+      labelNames: ['place'],
+      registers: [registry],
+    });
+    for (const place of GUARDED) this.internalErrors.inc({ place }, 0);
     this.#plain = new Map<CountedKey, Counter>([
       ['opened', counter('connections_opened_total', 'Connections opened.')],
       ['framesSent', counter('frames_sent_total', 'Frames of pushes written to sockets.')],

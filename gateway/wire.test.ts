@@ -39,19 +39,25 @@ function hubEnd(): { end: FakeEnd; wire: Wire<HubMessage, ShardMessage> } {
       end as unknown as Socket,
       () => {},
       () => {},
+      (error) => assert.fail(String(error)),
     ),
   };
 }
 
-function shardEnd(): { end: FakeEnd; heard: Heard[] } {
+function shardEnd(): { end: FakeEnd; heard: Heard[]; errors: unknown[] } {
   const end = new FakeEnd();
   const heard: Heard[] = [];
+  const errors: unknown[] = [];
   new Wire<ShardMessage, HubMessage>(
     end as unknown as Socket,
-    (message) => heard.push({ type: 'message', message }),
+    (message) => {
+      if (message.type === 'mark') throw new Error('it can’t');
+      heard.push({ type: 'message', message });
+    },
     (frame) => heard.push({ type: 'frame', frame }),
+    (error) => errors.push(error),
   );
-  return { end, heard };
+  return { end, heard, errors };
 }
 
 /** Lets what was written in this turn go out. */
@@ -168,6 +174,25 @@ describe('the wire between hub and shard', () => {
     const { end: far, heard } = shardEnd();
     arrive(far, all, new Array<number>(all.length).fill(1));
     assert.equal(heard.length, 3);
+  });
+
+  it('goes on after a message that is none, and one that could not be followed', async () => {
+    const { end, wire } = hubEnd();
+    wire.send({ type: 'mark', on: true });
+    wire.send({ type: 'stopListening' });
+    await turn();
+    const all = Buffer.concat(end.written);
+    const garbage = Buffer.from('....\0{not JSON');
+    garbage.writeUInt32LE(garbage.length - 5, 0);
+    const nonsense = Buffer.from('....\x01a frame');
+    nonsense.writeUInt32LE(nonsense.length - 5, 0);
+    const { end: far, heard, errors } = shardEnd();
+    arrive(far, Buffer.concat([garbage, all, nonsense, all]), []);
+    assert.deepEqual(
+      heard.map((one) => one.type === 'message' && one.message.type),
+      ['stopListening', 'stopListening'],
+    );
+    assert.equal(errors.length, 4);
   });
 
   it('sends the very buffers of the frames, without a copy, and what is sent in one turn as one call', async () => {

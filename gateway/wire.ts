@@ -18,7 +18,7 @@ export type HubMessage =
   | { type: 'settings'; shard: number; settings: Settings; shards: number }
   /** Answers `forms`: the hub now encodes these for the channel, and its subscription is known to the bus. */
   | { type: 'opened'; key: ChannelKey; mask: number; turn: number }
-  /** Items that will not come, in order with the frames. */
+  /** Items that will not come, in order with the frames. It is a frame to everyone as well: `missedSize` bytes on their way. */
   | { type: 'missed'; key: ChannelKey; items: number; reason: LagReason }
   | { type: 'admitted'; ask: number; refused: boolean }
   /** Connections this shard may hold; its counts say which turn it goes by. */
@@ -73,21 +73,31 @@ export type FrameMessage = {
 const JSON_KIND = 0;
 const FRAME_KIND = 1;
 const HEADER = 5;
+/** What a `missed` message takes beside its channel's name, about. */
+const MISSED_BYTES = 128;
 
 /** One end of the pair. */
 export class Wire<Out, In> {
   readonly #socket: Socket;
   readonly #onMessage: (message: In) => void;
   readonly #onFrame: (frame: FrameMessage) => void;
+  readonly #onError: (error: unknown) => void;
   #chunks: Buffer[] = [];
   #buffered = 0;
   #needed = HEADER;
   #corked = false;
 
-  constructor(socket: Socket, onMessage: (message: In) => void, onFrame: (frame: FrameMessage) => void) {
+  /** @param onError what `onMessage` or `onFrame` threw, or what was no message: those after it still come */
+  constructor(
+    socket: Socket,
+    onMessage: (message: In) => void,
+    onFrame: (frame: FrameMessage) => void,
+    onError: (error: unknown) => void,
+  ) {
     this.#socket = socket;
     this.#onMessage = onMessage;
     this.#onFrame = onFrame;
+    this.#onError = onError;
     socket.on('data', (chunk: Buffer) => this.#receive(chunk));
   }
 
@@ -141,9 +151,18 @@ export class Wire<Out, In> {
   }
 
   #dispatch(kind: number, payload: Buffer) {
-    if (kind === JSON_KIND) this.#onMessage(JSON.parse(payload.toString()) as In);
-    else this.#onFrame(decodeFrameMessage(payload));
+    try {
+      if (kind === JSON_KIND) this.#onMessage(JSON.parse(payload.toString()) as In);
+      else this.#onFrame(decodeFrameMessage(payload));
+    } catch (error) {
+      this.#onError(error);
+    }
   }
+}
+
+/** Bytes to report as done for the news of missed items. */
+export function missedSize(key: ChannelKey): number {
+  return MISSED_BYTES + key.length;
 }
 
 /** The part of a frame message before the frames' bytes. */

@@ -56,15 +56,29 @@ export const MOVING_STAT_INTERVAL_MS = 1_000;
 /** A gateway not heard for this long is not counted among those asked. */
 export const STAT_STALE_MS = 7_000;
 
+/** Rooms that one answer names at most: a question for more gets so many. */
+export const MAX_ROOMS_ANSWERED = 4_000;
+
 export const RoomCount = z.object({ room: z.string(), connections: z.number() });
 export type RoomCount = z.infer<typeof RoomCount>;
 
+/** Shards of the gateway that did not answer in time: theirs is not in the numbers. Absent: none, or an older version. */
+const missing = z.number().int().optional();
+
 /** A gateway's answer to a question. */
 export const Answer = z.discriminatedUnion('type', [
-  /** The fullest rooms on this gateway, at most the `limit` asked for. */
-  z.object({ type: z.literal('rooms'), ask: z.string(), gateway: z.string(), rooms: z.array(RoomCount) }),
-  z.object({ type: z.literal('room'), ask: z.string(), gateway: z.string(), connections: z.number() }),
-  z.object({ type: z.literal('user'), ask: z.string(), gateway: z.string(), connections: z.number() }),
+  /** The fullest rooms on this gateway: at most the `limit` asked for, and as many as an answer may be long. */
+  z.object({
+    type: z.literal('rooms'),
+    ask: z.string(),
+    gateway: z.string(),
+    rooms: z.array(RoomCount),
+    /** Rooms with a member on this gateway. Absent from older versions. */
+    total: z.number().int().optional(),
+    missing,
+  }),
+  z.object({ type: z.literal('room'), ask: z.string(), gateway: z.string(), connections: z.number(), missing }),
+  z.object({ type: z.literal('user'), ask: z.string(), gateway: z.string(), connections: z.number(), missing }),
   z.object({ type: z.literal('stats'), ask: z.string(), gateway: z.string(), stats: GatewayStats }),
 ]);
 export type Answer = z.infer<typeof Answer>;

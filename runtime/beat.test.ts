@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
-import { BEAT_MS, onBeat } from './beat.ts';
+import { BEAT_MS, onBeat, onBeatError } from './beat.ts';
 
 describe('the beat of a process', () => {
   let ends: (() => void)[];
@@ -36,6 +36,22 @@ describe('the beat of a process', () => {
     ends.push(onBeat(() => heard.push('second')));
     mock.timers.tick(2 * BEAT_MS);
     assert.deepEqual(heard, ['first', 'first']);
+  });
+
+  it('calls the others where one throws, at each beat, and says so', () => {
+    const errors: unknown[] = [];
+    let heard = 0;
+    onBeatError((error) => errors.push(error));
+    ends.push(() => onBeatError(console.error));
+    ends.push(
+      onBeat(() => {
+        throw new Error('no');
+      }),
+    );
+    ends.push(onBeat(() => heard++));
+    mock.timers.tick(3 * BEAT_MS);
+    assert.equal(heard, 3);
+    assert.equal(errors.length, 3);
   });
 
   it('stops with its last listener, and begins again with the next', () => {

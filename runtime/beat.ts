@@ -6,6 +6,7 @@ type Listener = { run: () => void; every: number };
 const listeners = new Set<Listener>();
 let interval: NodeJS.Timeout | undefined;
 let beats = 0;
+let complain = (error: unknown) => console.error(error);
 
 /**
  * Calls `run` at each `every`-th beat of this process; returns what ends that. All that is done now and again goes by
@@ -24,7 +25,19 @@ export function onBeat(run: () => void, every = 1): () => void {
   };
 }
 
+/** Where errors of those who are called go, from now on; the console's standard error before. The others are called all the same. */
+export function onBeatError(complaint: (error: unknown) => void): void {
+  complain = complaint;
+}
+
 function beat() {
   beats++;
-  for (const { run, every } of listeners) if (beats % every === 0) run();
+  for (const { run, every } of listeners) {
+    if (beats % every !== 0) continue;
+    try {
+      run();
+    } catch (error) {
+      complain(error);
+    }
+  }
 }

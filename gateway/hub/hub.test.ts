@@ -11,6 +11,7 @@ import { LocalBus } from '@pushcluster/runtime/bus/local.ts';
 import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';
 import { ALL, type ChannelKey, roomKey, userKey } from '../channelKey.ts';
+import { Guard } from '../guard.ts';
 import { GatewayMetrics } from '../metrics.ts';
 import { Hub } from './hub.ts';
 import { FakeClock, FakeLink, settingsWith } from './simulation.ts';
@@ -92,7 +93,8 @@ function start(settings: Settings = settingsWith(), shards = 2) {
     peers: () => 0,
     generation: () => 1,
   });
-  hub = new Hub({ gateway: 'g1', bus: held.bus, settings, clock, log, metrics });
+  const guard = new Guard(log, (place) => metrics.internalErrors.inc({ place }));
+  hub = new Hub({ gateway: 'g1', bus: held.bus, settings, clock, log, metrics, guard });
   links = Array.from({ length: shards }, (_, i) => new FakeLink(i));
   hub.attach(links);
   counters = new Map();
@@ -115,6 +117,26 @@ async function publish(subject: string, texts: readonly string[], more: Publish 
   const items = joinItems(texts.map((text) => Buffer.from(text)));
   held.local.publish(subject, encodePush({ publisher, counter, at: 5, begun, urgent, id, items }));
   await settled();
+}
+
+/** What comes to `reply.1` from now on. */
+function replies(): Answer[] {
+  const answers: Answer[] = [];
+  held.local.subscribe('reply.1', (bytes) =>
+    answers.push(AnswerSchema.parse(JSON.parse(Buffer.from(bytes).toString()))),
+  );
+  return answers;
+}
+
+/** A command of logic; questions are to be answered on `reply.1`. */
+async function command(one: object): Promise<void> {
+  held.local.publish(subjects.command, Buffer.from(JSON.stringify({ reply: 'reply.1', ...one })));
+  await settled();
+}
+
+/** What a shard was asked last. */
+function asked(link: FakeLink): string {
+  return link.told('ask').at(-1)!.question.ask;
 }
 
 async function publishToUsers(
@@ -320,6 +342,47 @@ describe('a push', () => {
     assert.deepEqual(plainItems(links[1]!, ALL), [1]);
   });
 
+  it('of many frames holds the hub for a slice at a time: others are heard between, and nothing overtakes it', async () => {
+    start(settingsWith({ gateway: { batching: { maxItems: 10, maxDelay: 0 } } }), 1);
+    const other = roomKey('other');
+    forms(links[0]!, ROOM, Form.plain);
+    forms(links[0]!, other, Form.plain);
+    links[0]!.onFrames = () => clock.pass(3);
+    await publish(
+      subjects.room('r'),
+      Array.from({ length: 200 }, (_, i) => `${i}`),
+    );
+    assert.equal(links[0]!.batches.length, 3);
+    // Another room's push, more of this one, and a question come meanwhile.
+    await publish(subjects.room('other'), ['"o"']);
+    await publish(subjects.room('r'), ['200']);
+    await command({ type: 'room', ask: 'q', room: 'r' });
+    assert.equal(links[0]!.told('ask').length, 1);
+    assert.equal(links[0]!.batches.length, 3);
+    while (clock.turn());
+    assert.deepEqual(
+      plainItems(links[0]!, ROOM),
+      Array.from({ length: 201 }, (_, i) => i),
+    );
+    assert.deepEqual(
+      links[0]!.batches.slice(-2).map(({ key }) => key),
+      [other, ROOM],
+    );
+  });
+
+  it('to a sampled room with maxDelay 0 is a word on what was cut once a second, whatever comes', async () => {
+    const policy = { match: 'r', batching: { maxDelay: 0 }, overload: { maxRate: 10 } };
+    start(settingsWith({ rooms: [policy] }), 1);
+    forms(links[0]!, ROOM, Form.v1);
+    for (let i = 0; i < 1_000; i++) await publish(subjects.room('r'), [`${i}`]);
+    clock.advance(1_000);
+    assert.equal(links[0]!.batches.length, 10);
+    assert.deepEqual(links[0]!.missed, [{ key: ROOM, items: 990, reason: 'overload' }]);
+    clock.advance(10_000);
+    assert.equal(links[0]!.missed.length, 1);
+    assert.equal(clock.timers, 0);
+  });
+
   it('of the former message version is delivered', async () => {
     forms(links[0]!, ROOM, Form.plain | Form.v1);
     held.local.publish(subjects.room('r'), Buffer.from(VERSION_1, 'hex'));
@@ -472,6 +535,18 @@ describe('a push to users', () => {
     assert.equal(links[0]!.told('opened').length, 1);
   });
 
+  it('is encoded once for all of them', async () => {
+    for (let i = 0; i < 50; i++) forms(links[i % 2]!, userKey(`u${i}`), i % 3 ? Form.plain : Form.v1 | Form.plain);
+    await publishToUsers([{ users: Array.from({ length: 50 }, (_, i) => `u${i}`), texts: ['1', '2'] }], 1);
+    const frames = links.flatMap(({ batches }) => batches.flatMap(({ frames }) => frames));
+    assert.equal(frames.length, 50 + 17);
+    for (const form of [Form.plain, Form.v1])
+      assert.equal(new Set(frames.filter((frame) => frame.form === form).map(({ bytes }) => bytes)).size, 1);
+    await publishToUsers([{ users: ['u0'], texts: ['3'] }], 3);
+    clock.advance(1_000);
+    assert.deepEqual(plainItems(links[0]!, userKey('u0')), [1, 2, 3]);
+  });
+
   it('drops repeats and retries by id, entry by entry', async () => {
     forms(links[0]!, userKey('ann'), Form.plain);
     const entries = [
@@ -528,14 +603,8 @@ describe('the hub', () => {
   it('answers questions with the sum of its shards, asking those that listen', async () => {
     start(settingsWith(), 3);
     links[2]!.listening = false;
-    const answers: Answer[] = [];
-    held.local.subscribe('reply.1', (bytes) =>
-      answers.push(AnswerSchema.parse(JSON.parse(Buffer.from(bytes).toString()))),
-    );
-    const ask = async (question: object) => {
-      held.local.publish(subjects.command, Buffer.from(JSON.stringify({ ...question, reply: 'reply.1' })));
-      await settled();
-    };
+    const answers = replies();
+    const ask = command;
     await ask({ type: 'room', ask: '1', room: 'r' });
     for (const link of links.slice(0, 2))
       hub.heard(link, { type: 'answer', answer: { type: 'room', ask: '1', connections: 4 } });
@@ -554,16 +623,18 @@ describe('the hub', () => {
       ],
     ];
     for (const [i, list] of rooms.entries())
-      hub.heard(links[i]!, { type: 'answer', answer: { type: 'rooms', ask: '3', rooms: list } });
+      hub.heard(links[i]!, { type: 'answer', answer: { type: 'rooms', ask: asked(links[i]!), rooms: list } });
     await ask({ type: 'stats', ask: '4' });
     await settled();
     const [room, user, fullest, stats] = answers;
     assert.deepEqual(room, { type: 'room', ask: '1', gateway: 'g1', connections: 8 });
-    assert.deepEqual(user, { type: 'user', ask: '2', gateway: 'g1', connections: 1 });
+    assert.deepEqual(user, { type: 'user', ask: '2', gateway: 'g1', connections: 1, missing: 1 });
     assert.deepEqual(fullest, {
       type: 'rooms',
       ask: '3',
       gateway: 'g1',
+      total: 0,
+      missing: 0,
       rooms: [
         { room: 'b', connections: 7 },
         { room: 'a', connections: 5 },
@@ -571,6 +642,75 @@ describe('the hub', () => {
     });
     assert.equal(stats?.type === 'stats' && stats.stats.gateway, 'g1');
     assert.deepEqual(links[2]!.told('ask'), []);
+  });
+
+  it('asks its shards for the fullest rooms once a second, however many ask, and each gets what it asked for', async () => {
+    const answers = replies();
+    for (let i = 0; i < 300; i++) await command({ type: 'rooms', ask: `a${i}`, limit: 1 + (i % 3) });
+    assert.equal(links[0]!.told('ask').length, 1);
+    assert.equal(answers.length, 0);
+    const rooms = ['a', 'b', 'c'].map((room, i) => ({ room, connections: 9 - i }));
+    const answer = () => {
+      for (const link of links) hub.heard(link, { type: 'answer', answer: { type: 'rooms', ask: asked(link), rooms } });
+    };
+    answer();
+    await settled();
+    assert.equal(answers.length, 300);
+    clock.advance(999);
+    await command({ type: 'rooms', ask: 'soon', limit: 2 });
+    assert.equal(answers.length, 301);
+    for (const [i, one] of answers.slice(0, 300).entries())
+      assert.deepEqual(
+        one.type === 'rooms' && one.rooms.map(({ room }) => room),
+        ['a', 'b', 'c'].slice(0, 1 + (i % 3)),
+      );
+    assert.equal(links[0]!.told('ask').length, 1);
+    clock.advance(1);
+    await command({ type: 'rooms', ask: 'later', limit: 2 });
+    assert.equal(links[0]!.told('ask').length, 2);
+    answer();
+    await settled();
+    assert.equal(answers.at(-1)?.ask, 'later');
+  });
+
+  it('cuts the list of rooms by bytes, whatever they are named, and says how many there are', async () => {
+    const answers = replies();
+    const names = [0x01, 0x22, 0x5c, 0x7f, 0x61].map((code) => String.fromCharCode(code).repeat(124));
+    const rooms = Array.from({ length: 4_000 }, (_, i) => ({ room: `${names[i % 5]}${i}`, connections: 2 }));
+    for (const { room } of rooms) forms(links[0]!, roomKey(room), Form.plain);
+    assert.equal(hub.rooms, 4_000);
+    await command({ type: 'rooms', ask: 'q', limit: 4_000 });
+    for (const link of links) hub.heard(link, { type: 'answer', answer: { type: 'rooms', ask: asked(link), rooms } });
+    await settled();
+    const [answer] = answers;
+    assert.ok(answer?.type === 'rooms');
+    assert.ok(answer.rooms.length > 500 && answer.rooms.length < 4_000, `${answer.rooms.length} rooms`);
+    assert.equal(answer.total, 4_000);
+    assert.equal(await counted('internal_errors_total'), 0);
+  });
+
+  it('says where a shard was too busy to answer, and keeps no list that lacks something', async () => {
+    const answers = replies();
+    await command({ type: 'rooms', ask: 'q', limit: 10 });
+    hub.heard(links[1]!, { type: 'answer', answer: { type: 'rooms', ask: asked(links[1]!), rooms: [] } });
+    clock.advance(300);
+    await settled();
+    assert.ok(answers[0]?.type === 'rooms');
+    assert.equal(answers[0].missing, 1);
+    await command({ type: 'rooms', ask: 'r', limit: 10 });
+    assert.equal(links[0]!.told('ask').length, 2);
+  });
+
+  it('counts an answer that the bus does not take, and goes on', async () => {
+    const { publish } = held.local;
+    held.local.publish = (subject, bytes) => {
+      if (subject === 'reply.1') throw new RangeError('over the bus’s limit');
+      publish.call(held.local, subject, bytes);
+    };
+    await command({ type: 'stats', ask: 's' });
+    await command({ type: 'room', ask: 'r', room: 'r' });
+    clock.advance(300);
+    assert.equal(await counted('internal_errors_total'), 2);
   });
 
   it('lets a newer session of a user replace the older on other shards and gateways, and not its own', async () => {

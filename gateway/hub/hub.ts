@@ -6,20 +6,25 @@ import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { announce } from '../announce.ts';
 import { ALL, type ChannelKey, isUser, userKey } from '../channelKey.ts';
+import type { Guard } from '../guard.ts';
 import type { GatewayMetrics } from '../metrics.ts';
 import { parseJson } from '../parseJson.ts';
 import type { ShardAnswer, ShardMessage } from '../wire.ts';
 import { HubChannel } from './channel.ts';
 import type { Clock } from './clock.ts';
-import { encodeFrames } from './frame.ts';
+import { encodeFrames, type Frame } from './frame.ts';
 import type { ShardLink } from './link.ts';
+import { Outbox } from './outbox.ts';
 import { Publishers } from './publishers.ts';
 import { Questions } from './questions.ts';
 import { Recent } from './recent.ts';
+import { RoomList } from './roomList.ts';
 import type { Batch } from './window.ts';
 
 /** An empty room's subscription is kept this long, milliseconds: people come back, and a flapping join costs nothing. */
 const EMPTY_ROOM_MS = 5_000;
+/** What an answer has beside its list, at most. */
+const ENVELOPE_BYTES = 1_024;
 /** Pairs of (accepted at, items) that a frame carries for the latency histogram. */
 const MAX_AGES = 64;
 
@@ -36,6 +41,7 @@ export type HubOptions = {
   clock: Clock;
   log: Logger;
   metrics: GatewayMetrics;
+  guard: Guard;
 };
 
 /** The one that orders: takes pushes off the bus, finds gaps and repeats, merges, encodes once, and hands to the shards. */
@@ -46,15 +52,33 @@ export class Hub {
   readonly #recent = new Recent();
   readonly #users = new Publishers();
   readonly #questions: Questions;
+  readonly #roomList: RoomList;
+  readonly #outbox: Outbox;
+  #lastForUser: { publisher: string; first: number; items: Items; frames: Frame[] } | undefined;
   #links: readonly HubLink[] = [];
   #settings: Settings;
   #ready = false;
+  #rooms = 0;
 
   constructor(options: HubOptions) {
     this.#options = options;
     this.#settings = options.settings;
     this.#subjects = new Subjects(options.settings.bus.prefix);
     this.#questions = new Questions(options.clock);
+    const { clock, guard, metrics } = options;
+    this.#roomList = new RoomList({
+      clock,
+      questions: this.#questions,
+      ask: (question) => this.#askShards(question),
+      rooms: () => this.rooms,
+      maxBytes: () => options.bus.maxPayload - ENVELOPE_BYTES,
+    });
+    this.#outbox = new Outbox({
+      clock,
+      send: (channel, batch) => this.#send(channel, batch),
+      overrun: (items) => metrics.hubOverrun.inc(items),
+      failed: (error) => guard.caught('bus', error),
+    });
     const all = new HubChannel(ALL, options.settings);
     this.#channels.set(ALL, all);
     this.#follow(all, this.#subjects.all);
@@ -76,9 +100,7 @@ export class Hub {
 
   /** Rooms that have a member on this gateway. */
   get rooms(): number {
-    let rooms = 0;
-    for (const channel of this.#channels.values()) if (channel.room !== undefined && channel.mask !== 0) rooms++;
-    return rooms;
+    return this.#rooms;
   }
 
   attach(links: readonly HubLink[]): void {
@@ -115,7 +137,7 @@ export class Hub {
     for (const key of link.masks.keys()) {
       const channel = this.#channels.get(key);
       if (!channel) continue;
-      channel.masks[link.index] = 0;
+      this.#setMask(channel, link, 0);
       this.#endIfEmpty(channel);
     }
     link.masks.clear();
@@ -136,7 +158,7 @@ export class Hub {
       this.#channels.set(key, channel);
       if (channel.room !== undefined) this.#follow(channel, this.#subjects.room(channel.room));
     }
-    channel.masks[link.index] = mask;
+    this.#setMask(channel, link, mask);
     channel.turns[link.index] = turn;
     if (mask === 0) {
       this.#endIfEmpty(channel);
@@ -145,6 +167,13 @@ export class Hub {
     channel.cancelEnd?.();
     channel.cancelEnd = undefined;
     if (channel.subscribed) link.send({ type: 'opened', key, mask, turn });
+  }
+
+  #setMask(channel: HubChannel, link: HubLink, mask: number) {
+    const before = channel.mask;
+    channel.masks[link.index] = mask;
+    if (channel.room === undefined || (before === 0) === (channel.mask === 0)) return;
+    this.#rooms += before === 0 ? 1 : -1;
   }
 
   #follow(channel: HubChannel, subject: string) {
@@ -259,7 +288,7 @@ export class Hub {
     const { clock } = this.#options;
     const now = clock.now();
     const hurry = urgent && channel.mayHurry(this.#settings.gateway.batching.urgentRate, now);
-    for (const batch of channel.offer(header, items, repeats, hurry, now)) this.#send(channel, batch);
+    for (const batch of channel.offer(header, items, repeats, hurry, now)) this.#outbox.put(channel, batch);
     this.#arm(channel);
   }
 
@@ -275,7 +304,9 @@ export class Hub {
     channel.cancelTimer = clock.after(Math.max(0, due - clock.now()), () => {
       channel.cancelTimer = undefined;
       const batch = channel.window.flush(clock.now());
-      if (batch) this.#send(channel, batch);
+      if (batch) this.#outbox.put(channel, batch);
+      // It may have told of losses alone.
+      this.#arm(channel);
     });
   }
 
@@ -287,7 +318,7 @@ export class Hub {
     }
     const { mask } = channel;
     if (mask === 0) return;
-    const frames = batch.items > 0 ? encodeFrames(channel.key, batch.chunks, mask) : [];
+    const frames = batch.items > 0 ? this.#encode(channel, batch, mask) : [];
     const ages = agesOf(batch);
     for (const link of this.#links) {
       const wanted = channel.masks[link.index] ?? 0;
@@ -300,6 +331,19 @@ export class Hub {
       }
       if (batch.lost.after > 0) link.sendMissed(channel.key, batch.lost.after, 'bus_gap');
     }
+  }
+
+  /** Users of one push get the same bytes, which name none of them: encoded once for all that follow each other. */
+  #encode(channel: HubChannel, { chunks }: Batch, mask: number): Frame[] {
+    const [chunk] = chunks;
+    if (!isUser(channel.key) || chunks.length > 1 || !chunk) return encodeFrames(channel.key, chunks, mask);
+    const last = this.#lastForUser;
+    const same = last?.items === chunk.items && last.first === chunk.first && last.publisher === chunk.publisher;
+    const known = same ? last.frames : [];
+    const missing = known.reduce((left, { form }) => left & ~form, mask);
+    const frames = missing === 0 ? known : [...known, ...encodeFrames(channel.key, chunks, missing)];
+    this.#lastForUser = { publisher: chunk.publisher, first: chunk.first, items: chunk.items, frames };
+    return frames.filter(({ form }) => form & mask);
   }
 
   // ── commands and questions ──
@@ -325,17 +369,40 @@ export class Hub {
   }
 
   #answer(question: Question) {
+    const { bus, guard, gateway, metrics } = this.#options;
     // Where the bus is away the asker goes on without: it says how many answered.
-    const reply = (answer: Answer) => announce(this.#options.bus, question.reply, answer);
-    const { gateway } = this.#options;
-    if (question.type === 'stats') {
-      const stats = this.#options.metrics.stats();
-      reply({ type: 'stats', ask: question.ask, gateway, stats });
-      return;
+    const reply = (answer: object | string) => announce(bus, guard, question.reply, answer);
+    const { ask } = question;
+    switch (question.type) {
+      case 'stats':
+        reply({ type: 'stats', ask, gateway, stats: metrics.stats() } satisfies Answer);
+        return;
+      case 'rooms':
+        this.#roomList.ask(question.limit, ({ rooms, total, missing }) => {
+          const head = JSON.stringify({ type: 'rooms', ask, gateway, total, missing } satisfies Omit<
+            Extract<Answer, { type: 'rooms' }>,
+            'rooms'
+          >);
+          reply(`${head.slice(0, -1)},"rooms":${rooms}}`);
+        });
+        return;
+      default:
+        this.#questions.ask(
+          question,
+          () => this.#askShards(question),
+          (answers, missing) => {
+            const connections = sumOf(answers);
+            reply({ type: question.type, ask, gateway, connections, ...(missing > 0 ? { missing } : {}) });
+          },
+        );
     }
+  }
+
+  /** Asks those that listen: others have no connections. Answers how many there are. */
+  #askShards(question: Question): number {
     const asked = this.#links.filter((link) => link.listening);
-    this.#questions.ask(question, asked.length, (answers) => reply({ ...sum(question, answers), gateway }));
     for (const link of asked) link.send({ type: 'ask', question });
+    return asked.length;
   }
 
   // ── one session per user ──
@@ -343,7 +410,7 @@ export class Hub {
   #opened(link: HubLink, user: string, at: number) {
     for (const other of this.#links) if (other !== link) other.send({ type: 'replaced', user, at });
     const word = { gateway: this.#options.gateway, user, at } satisfies SessionWord;
-    if (!announce(this.#options.bus, this.#subjects.session, word))
+    if (!announce(this.#options.bus, this.#options.guard, this.#subjects.session, word))
       this.#options.log.warn({ user }, 'the bus is away: older sessions of the user on other gateways stay');
   }
 
@@ -366,20 +433,8 @@ function agesOf(batch: Batch): [number, number][] {
   return ages;
 }
 
-function sum(question: Exclude<Question, { type: 'stats' }>, answers: readonly ShardAnswer[]): ShardAnswer {
-  const { ask } = question;
-  if (question.type !== 'rooms') {
-    const connections = answers.reduce(
-      (total, answer) => total + (answer.type === 'rooms' ? 0 : answer.connections),
-      0,
-    );
-    return { type: question.type, ask, connections };
-  }
-  const rooms = new Map<string, number>();
-  for (const answer of answers)
-    if (answer.type === 'rooms')
-      for (const { room, connections } of answer.rooms) rooms.set(room, (rooms.get(room) ?? 0) + connections);
-  const list = Array.from(rooms, ([room, connections]) => ({ room, connections }));
-  list.sort((a, b) => b.connections - a.connections || (a.room < b.room ? -1 : 1));
-  return { type: 'rooms', ask, rooms: list.slice(0, question.limit) };
+function sumOf(answers: readonly ShardAnswer[]): number {
+  let sum = 0;
+  for (const answer of answers) if (answer.type !== 'rooms') sum += answer.connections;
+  return sum;
 }

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -7,8 +7,9 @@ import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { BEAT_MS, onBeat } from '@pushcluster/runtime/beat.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import type { ChannelKey } from '../channelKey.ts';
+import type { Guard } from '../guard.ts';
 import type { ShardCounts } from '../shard/counts.ts';
-import { encodeFrameHead, type HubMessage, type ShardMessage, Wire } from '../wire.ts';
+import { encodeFrameHead, type HubMessage, missedSize, type ShardMessage, Wire } from '../wire.ts';
 import type { Frame } from './frame.ts';
 
 const SHARD_MAIN = fileURLToPath(new URL('../shard/main.ts', import.meta.url));
@@ -18,7 +19,7 @@ const MAX_HEADERS = 16_384;
 const SMALL_YOUNG_GENERATION = ['--max-semi-space-size=4'];
 /** The engine's at each handshake that waited for its token's check: it is not obeyed (shard/listen.ts), and not repeated. */
 const ENGINE_WARNING = 'Warning: uWS.HttpResponse writes must be made from within a corked callback.';
-/** A shard that dies is replaced after this long, doubled at each early death up to the longest, milliseconds. */
+/** A shard that dies, or that the system has no descriptors or memory for, is replaced after this long, doubled at each early death up to the longest, milliseconds. */
 const RESPAWN_MS = 50;
 const RESPAWN_LONGEST_MS = 5_000;
 /** A shard that does not listen yet is given this long, milliseconds: a new process on a busy machine takes its time. */
@@ -37,6 +38,18 @@ export type LinkHooks = {
   overrun(items: number): void;
 };
 
+export type LinkOptions = {
+  index: number;
+  /** How many there are. */
+  shards: number;
+  settings: Settings;
+  log: Logger;
+  guard: Guard;
+  hooks: LinkHooks;
+  /** Starts a process; node:child_process's own where absent. */
+  spawn?: (command: string, args: string[], options: SpawnOptions) => ChildProcess;
+};
+
 /**
  * The hub's end of one shard: its process, the frames on their way to it, and the watch over it. A process that dies is
  * replaced; one that is silent for hangTimeout is killed and replaced.
@@ -50,7 +63,9 @@ export class ShardLink {
   listening = false;
   restarts = 0;
   readonly #log: Logger;
+  readonly #guard: Guard;
   readonly #hooks: LinkHooks;
+  readonly #spawnProcess: NonNullable<LinkOptions['spawn']>;
   readonly #shards: number;
   #settings: Settings;
   #process: ChildProcess | undefined;
@@ -58,18 +73,22 @@ export class ShardLink {
   #heard = 0;
   #startedAt = 0;
   #respawnMs = RESPAWN_MS;
+  /** Why there is no process. */
+  #notStarted: string | undefined;
   #inFlight = 0;
   #missed = new Map<ChannelKey, number>();
   #ending = false;
   readonly #stopWatching: () => void;
   #firstListen: { resolve: () => void; reject: (error: Error) => void } | undefined;
 
-  constructor(index: number, shards: number, settings: Settings, log: Logger, hooks: LinkHooks) {
-    this.index = index;
-    this.#shards = shards;
-    this.#settings = settings;
-    this.#log = log;
-    this.#hooks = hooks;
+  constructor(options: LinkOptions) {
+    this.index = options.index;
+    this.#shards = options.shards;
+    this.#settings = options.settings;
+    this.#log = options.log;
+    this.#guard = options.guard;
+    this.#hooks = options.hooks;
+    this.#spawnProcess = options.spawn ?? spawn;
     this.#stopWatching = this.#watchOver();
   }
 
@@ -79,6 +98,13 @@ export class ShardLink {
       this.#firstListen = { resolve, reject };
       this.#spawn();
     });
+  }
+
+  /** Why it does not listen, a sentence; undefined where it does. */
+  get problem(): string | undefined {
+    if (this.listening) return undefined;
+    const tried = this.#notStarted === undefined ? '' : `, and its process can't be started: ${this.#notStarted}`;
+    return `shard ${this.index} does not listen${tried}`;
   }
 
   get pid(): number | undefined {
@@ -113,9 +139,16 @@ export class ShardLink {
 
   /** Items that will not come, in order with the frames. */
   sendMissed(key: ChannelKey, items: number, reason: LagReason): void {
+    if (!this.#wire) return;
     const owed = this.#missed.get(key);
-    if (owed === undefined) this.send({ type: 'missed', key, items, reason });
-    else this.#missed.set(key, owed + items);
+    if (owed === undefined && this.#inFlight <= this.#settings.gateway.shardWatch.maxInFlight)
+      this.#tellMissed(key, items, reason);
+    else this.#missed.set(key, (owed ?? 0) + items);
+  }
+
+  #tellMissed(key: ChannelKey, items: number, reason: LagReason) {
+    this.#inFlight += missedSize(key);
+    this.send({ type: 'missed', key, items, reason });
   }
 
   /** Ends the shard: its connections get 1012 first. Resolves when the process is gone. */
@@ -123,7 +156,8 @@ export class ShardLink {
     this.#ending = true;
     this.#stopWatching();
     const child = this.#process;
-    if (!child || child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
+    if (!child || child.pid === undefined || child.exitCode !== null || child.signalCode !== null)
+      return Promise.resolve();
     const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()));
     this.send({ type: 'exit' });
     const late = setTimeout(() => child.kill('SIGKILL'), 2_000);
@@ -131,33 +165,47 @@ export class ShardLink {
   }
 
   #spawn() {
-    const child = spawn(process.execPath, [...process.execArgv, ...SMALL_YOUNG_GENERATION, SHARD_MAIN], {
-      stdio: ['ignore', 'inherit', 'pipe', 'pipe'],
-      env: { ...process.env, UWS_HTTP_MAX_HEADERS_SIZE: String(MAX_HEADERS) },
-    });
-    const socket = child.stdio[3];
-    if (!(socket instanceof Socket)) throw new Error('the shard has no socket to the hub');
+    let child: ChildProcess;
+    try {
+      child = this.#spawnProcess(process.execPath, [...process.execArgv, ...SMALL_YOUNG_GENERATION, SHARD_MAIN], {
+        stdio: ['ignore', 'inherit', 'pipe', 'pipe'],
+        env: { ...process.env, UWS_HTTP_MAX_HEADERS_SIZE: String(MAX_HEADERS) },
+      });
+    } catch (error) {
+      this.#failed(error instanceof Error ? error.message : String(error));
+      return;
+    }
+    this.#process = child;
+    const gone = (how: string) => this.#guard.run('shard', () => this.#gone(child, how));
+    // Out of descriptors, `spawn` answers a child without a process, that may lack its streams too, and says why only here.
+    child.once('error', (error) => gone(error.message));
+    // Not `exit`: what the shard said last may still be in the socket then.
+    child.once('close', (code, signal) => gone(signal ?? `exit code ${code}`));
+    const socket = child.stdio?.[3];
+    if (socket instanceof Socket) socket.on('error', () => {});
+    if (child.pid === undefined) return;
+    if (!(socket instanceof Socket)) {
+      child.kill('SIGKILL');
+      gone('it has no socket to the hub');
+      return;
+    }
     if (child.stderr)
       createInterface({ input: child.stderr }).on('line', (line) => {
         if (!line.startsWith(ENGINE_WARNING)) process.stderr.write(`${line}\n`);
       });
-    this.#process = child;
     this.#startedAt = performance.now();
     this.#heard = performance.now();
     this.#inFlight = 0;
     this.#missed.clear();
-    socket.on('error', () => {});
     this.#wire = new Wire<HubMessage, ShardMessage>(
       socket,
       (message) => {
         if (child === this.#process) this.#receive(message);
       },
       () => {},
+      (error) => this.#guard.caught('shard', error),
     );
     this.configure(this.#settings);
-    child.once('error', (error) => this.#gone(child, error.message));
-    // Not `exit`: what the shard said last may still be in the socket then.
-    child.once('close', (code, signal) => this.#gone(child, signal ?? `exit code ${code}`));
   }
 
   #receive(message: ShardMessage) {
@@ -165,6 +213,7 @@ export class ShardLink {
     switch (message.type) {
       case 'listening':
         this.listening = true;
+        this.#notStarted = undefined;
         this.#firstListen?.resolve();
         this.#firstListen = undefined;
         this.#hooks.message(this, message);
@@ -190,29 +239,51 @@ export class ShardLink {
   #done(bytes: number) {
     this.#inFlight -= bytes;
     if (this.#missed.size === 0 || this.#inFlight > this.#settings.gateway.shardWatch.maxInFlight / 2) return;
-    const missed = [...this.#missed];
-    this.#missed.clear();
-    for (const [key, items] of missed) this.send({ type: 'missed', key, items, reason: 'overload' });
+    for (const [key, items] of this.#missed) {
+      if (this.#inFlight > this.#settings.gateway.shardWatch.maxInFlight) return;
+      this.#missed.delete(key);
+      this.#tellMissed(key, items, 'overload');
+    }
   }
 
   #gone(child: ChildProcess, how: string) {
     if (child !== this.#process) return;
+    const lived = this.#wire !== undefined;
     this.#process = undefined;
     this.#wire = undefined;
     this.listening = false;
     this.counts = undefined;
-    if (this.#ending) return;
-    this.#firstListen?.reject(new Error(`the shard ended at its start: ${how}`));
-    if (this.#firstListen) {
-      this.#firstListen = undefined;
+    if (!lived) {
+      this.#failed(how);
       return;
     }
+    if (this.#ending || this.#endsAtStart(how)) return;
     this.#log.error({ shard: this.index, how }, 'shard died: its connections are lost, a new one starts');
-    this.#hooks.died(this, how);
     this.restarts++;
     if (performance.now() - this.#startedAt > WELL_MS) this.#respawnMs = RESPAWN_MS;
+    this.#respawn();
+    this.#hooks.died(this, how);
+  }
+
+  /** There is no process: the system is short of descriptors, memory or processes. The other shards go on. */
+  #failed(why: string) {
+    if (this.#ending || this.#endsAtStart(why)) return;
+    this.#notStarted = why;
+    this.#log.error({ shard: this.index, why, again: this.#respawnMs }, 'a shard could not be started: tried again');
+    this.#respawn();
+  }
+
+  /** The gateway does not start where one of its first shards can't. */
+  #endsAtStart(how: string): boolean {
+    this.#firstListen?.reject(new Error(`the shard ended at its start: ${how}`));
+    const first = this.#firstListen !== undefined;
+    this.#firstListen = undefined;
+    return first;
+  }
+
+  #respawn() {
     setTimeout(() => {
-      if (!this.#ending) this.#spawn();
+      if (!this.#ending) this.#guard.run('timer', () => this.#spawn());
     }, this.#respawnMs);
     this.#respawnMs = Math.min(RESPAWN_LONGEST_MS, this.#respawnMs * 2);
   }

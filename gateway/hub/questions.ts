@@ -18,18 +18,23 @@ export class Questions {
     this.#clock = clock;
   }
 
-  /** Calls `then` once with what `shards` shards answered, all of them or those in time. */
-  ask(question: Question, shards: number, then: (answers: ShardAnswer[]) => void): void {
+  /**
+   * Asks shards and calls `then` once with what they answered, and how many of them did not in time.
+   * @param askShards asks, and answers how many were asked; not called where too many questions are under way
+   */
+  ask(question: Question, askShards: () => number, then: (answers: ShardAnswer[], missing: number) => void): void {
     if (this.#underWay.size >= MAX_UNDER_WAY || this.#underWay.has(question.ask)) return;
     const answers: ShardAnswer[] = [];
     const end = () => {
       cancel();
       this.#underWay.delete(question.ask);
-      then(answers);
+      then(answers, underWay.missing);
     };
+    const underWay: UnderWay = { missing: 0, answers, end };
+    this.#underWay.set(question.ask, underWay);
     const cancel = this.#clock.after(ANSWER_WITHIN, end);
-    this.#underWay.set(question.ask, { missing: shards, answers, end });
-    if (shards === 0) end();
+    underWay.missing = askShards();
+    if (underWay.missing === 0) end();
   }
 
   answered(answer: ShardAnswer): void {

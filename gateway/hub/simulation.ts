@@ -10,6 +10,7 @@ import type { HubLink } from './hub.ts';
 export class FakeClock implements Clock {
   #now = 0;
   #timers: { at: number; run: () => void }[] = [];
+  #soon: (() => void)[] = [];
 
   now(): number {
     return this.#now;
@@ -23,21 +24,38 @@ export class FakeClock implements Clock {
     };
   }
 
+  soon(run: () => void): void {
+    this.#soon.push(run);
+  }
+
+  /** Work takes `ms`: no timer runs meanwhile. */
+  pass(ms: number): void {
+    this.#now += ms;
+  }
+
+  /** The loop's next turn; false where nothing was to be done in it. */
+  turn(): boolean {
+    const runs = this.#soon.splice(0);
+    for (const run of runs) run();
+    return runs.length > 0;
+  }
+
   get timers(): number {
     return this.#timers.length;
   }
 
-  /** Runs, in their order, the timers that come due in the next `ms`. */
+  /** Runs, in their order, the timers that come due in the next `ms`, and the turns between them. */
   advance(ms: number): void {
     const until = this.#now + ms;
     for (;;) {
+      while (this.turn());
       const [next] = this.#timers.filter(({ at }) => at <= until).sort((a, b) => a.at - b.at);
       if (!next) break;
       this.#timers = this.#timers.filter((other) => other !== next);
       this.#now = Math.max(this.#now, next.at);
       next.run();
     }
-    this.#now = until;
+    this.#now = Math.max(this.#now, until);
   }
 }
 
@@ -59,6 +77,8 @@ export class FakeLink implements HubLink {
   readonly configured: Settings[] = [];
   /** Frames and news of missed items in the order that they were sent. */
   readonly order: ('frames' | 'missed')[] = [];
+  /** Called at each batch. */
+  onFrames: () => void = () => {};
 
   constructor(index: number) {
     this.index = index;
@@ -73,6 +93,7 @@ export class FakeLink implements HubLink {
   }
 
   sendFrames(key: ChannelKey, items: number, ages: readonly [number, number][], frames: readonly Frame[]): void {
+    this.onFrames();
     this.batches.push({ key, items, ages, frames });
     this.order.push('frames');
   }

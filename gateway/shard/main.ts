@@ -45,6 +45,7 @@ const wire = new Wire<ShardMessage, HubMessage>(
   hub,
   (message) => obey(message),
   (frame) => shard?.frame(frame),
+  (error) => log.error({ err: error, code: 'hub' }, 'an error cost one event'),
 );
 
 function obey(message: HubMessage): void {

@@ -4,7 +4,7 @@ import { Form, PONG } from '@pushcluster/protocol/frames.ts';
 import { pino } from 'pino';
 import { ALL, type ChannelKey, roomKey, userKey } from '../channelKey.ts';
 import { settingsWith } from '../hub/simulation.ts';
-import type { ShardMessage } from '../wire.ts';
+import { missedSize, type ShardMessage } from '../wire.ts';
 import type { Identity, Session } from './session.ts';
 import { Shard } from './shard.ts';
 import { FakeLoop, FakeSocket } from './simulation.ts';
@@ -676,7 +676,7 @@ describe('what the hub says', () => {
     assert.deepEqual(told, []);
     shard.tellDone();
     shard.tellDone();
-    assert.deepEqual(told, [{ type: 'done', bytes: 100 }]);
+    assert.deepEqual(told, [{ type: 'done', bytes: 100 + missedSize(roomKey('gone')) }]);
   });
 
   it('is told as done at once where it is many bytes, so that the hub has room for more', () => {

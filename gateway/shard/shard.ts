@@ -16,7 +16,8 @@ import { matches } from '@pushcluster/protocol/pattern.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { ALL, type ChannelKey, roomKey, roomOf, userKey } from '../channelKey.ts';
-import type { FrameMessage, ShardAnswer, ShardMessage } from '../wire.ts';
+import { Fullest, jsonWithin, MAX_LIST_BYTES } from '../fullest.ts';
+import { type FrameMessage, missedSize, type ShardAnswer, type ShardMessage } from '../wire.ts';
 import { Broadcaster, type BroadcasterHooks, type Loop, systemLoop } from './broadcaster.ts';
 import { Channel, Member } from './channel.ts';
 import { increment, newCounts } from './counts.ts';
@@ -405,10 +406,14 @@ export class Shard {
 
   missed(key: ChannelKey, items: number, reason: NonNullable<Job['missed']>): void {
     const channel = this.#channels.get(key);
-    if (!channel) return;
+    const size = missedSize(key);
+    if (!channel) {
+      this.#done(size);
+      return;
+    }
     const wave: Wave = { bytes: Buffer.from(laggedFrame(roomOf(key), items, reason)), binary: false };
     this.counts.dropped[reason] += items * channel.size;
-    this.#broadcaster.push(channel, { items, waves: [undefined, wave, wave], ages: [], missed: reason, size: 0 });
+    this.#broadcaster.push(channel, { items, waves: [undefined, wave, wave], ages: [], missed: reason, size });
   }
 
   disconnectUser(user: string, reason: string): void {
@@ -478,12 +483,14 @@ export class Shard {
   }
 
   #fullestRooms(limit: number) {
-    const rooms: { room: string; connections: number }[] = [];
+    const fullest = new Fullest(limit);
     for (const channel of this.#channels.values()) {
-      const room = roomOf(channel.key);
-      if (room !== undefined && channel.size > 0) rooms.push({ room, connections: channel.size });
+      const { key, size } = channel;
+      // Only the few that count need their name.
+      if (size >= fullest.least && key[0] === 'r') fullest.add(key.slice(1), size);
     }
-    return rooms.sort((a, b) => b.connections - a.connections || (a.room < b.room ? -1 : 1)).slice(0, limit);
+    const { list } = fullest;
+    return list.slice(0, jsonWithin(list, MAX_LIST_BYTES).length);
   }
 }
 

@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict';
+import { beforeEach, describe, it } from 'node:test';
+import { joinItems } from '@pushcluster/protocol/push.ts';
+import { roomKey } from '../channelKey.ts';
+import { HubChannel } from './channel.ts';
+import { Outbox } from './outbox.ts';
+import { FakeClock, settingsWith } from './simulation.ts';
+import type { Batch } from './window.ts';
+
+const settings = settingsWith();
+let clock: FakeClock;
+let sent: { room: string | undefined; batch: Batch }[];
+let overrun: number;
+let failed: unknown[];
+/** Milliseconds that a batch takes to be encoded. */
+let cost: number;
+let outbox: Outbox;
+
+beforeEach(() => {
+  clock = new FakeClock();
+  sent = [];
+  overrun = 0;
+  failed = [];
+  cost = 3;
+  outbox = new Outbox({
+    clock,
+    send: (channel, batch) => {
+      clock.pass(cost);
+      if (batch.items === 13) throw new Error('thirteen');
+      sent.push({ room: channel.room, batch });
+    },
+    overrun: (items) => {
+      overrun += items;
+    },
+    failed: (error) => failed.push(error),
+    maxWaiting: 100_000,
+  });
+});
+
+const channel = (room: string) => new HubChannel(roomKey(room), settings);
+
+function batch(items: number, bytes = items): Batch {
+  const list = joinItems(
+    Array.from({ length: items }, () => Buffer.alloc(Math.max(1, Math.floor(bytes / items)), '1')),
+  );
+  const chunks = items === 0 ? [] : [{ publisher: 'p', first: 1, at: 0, items: list }];
+  return { chunks, items, cut: 0, lost: { before: 0, after: 0 }, waited: 0 };
+}
+
+describe('the outbox', () => {
+  it('sends at once while this turn has time, and the rest in the next turns, in order', () => {
+    const rooms = [channel('a'), channel('b')];
+    for (let i = 1; i <= 12; i++) outbox.put(rooms[i % 2]!, batch(i));
+    assert.equal(sent.length, 3, 'three of 3 ms each begin within 8 ms');
+    const slices: number[] = [];
+    for (let before = sent.length; clock.turn(); before = sent.length) slices.push(sent.length - before);
+    assert.deepEqual(
+      sent.map(({ batch }) => batch.items),
+      Array.from({ length: 12 }, (_, i) => i + 1),
+    );
+    assert.ok(Math.max(...slices) <= 3, `${slices}`);
+    assert.equal(outbox.waiting, 0);
+  });
+
+  it('lets nothing that comes later overtake what waits', () => {
+    const [a, b] = [channel('a'), channel('b')];
+    for (let i = 1; i <= 5; i++) outbox.put(a, batch(i));
+    clock.pass(1_000);
+    outbox.put(b, batch(6));
+    while (clock.turn());
+    assert.deepEqual(
+      sent.map(({ batch }) => batch.items),
+      [1, 2, 3, 4, 5, 6],
+    );
+  });
+
+  it('begins each turn anew', () => {
+    const a = channel('a');
+    for (let i = 0; i < 100; i++) {
+      outbox.put(a, batch(1));
+      clock.turn();
+    }
+    assert.equal(sent.length, 100);
+    assert.equal(outbox.waiting, 0);
+  });
+
+  it('holds a limited number of bytes: what is over it is told in its channel’s order, and counted exactly', () => {
+    const [a, b] = [channel('a'), channel('b')];
+    for (let i = 0; i < 300; i++) outbox.put(i % 2 ? a : b, batch(2, 4_000));
+    assert.ok(outbox.waiting < 30, `${outbox.waiting} wait`);
+    for (let i = 0; i < 300; i++) {
+      clock.turn();
+      outbox.put(a, batch(1, 10));
+    }
+    while (clock.turn());
+    const items = sent.reduce((sum, { batch }) => sum + batch.items, 0);
+    const cut = sent.reduce((sum, { batch }) => sum + batch.cut, 0);
+    assert.ok(cut > 0);
+    assert.equal(items + cut, 900);
+    assert.equal(overrun, cut);
+    // Whatever was left out of a room is told after what came before it, and before what came after.
+    const order = sent.filter(({ room }) => room === 'a').map(({ batch }) => (batch.cut > 0 ? 'cut' : batch.items));
+    assert.deepEqual(
+      order.filter((kind, i) => kind !== order[i - 1]),
+      [2, 'cut', 1],
+    );
+  });
+
+  it('goes on after a batch that could not be sent', () => {
+    const a = channel('a');
+    for (const items of [12, 13, 14, 15, 13, 16]) outbox.put(a, batch(items));
+    while (clock.turn());
+    assert.deepEqual(
+      sent.map(({ batch }) => batch.items),
+      [12, 14, 15, 16],
+    );
+    assert.equal(failed.length, 2);
+  });
+});

@@ -1,0 +1,106 @@
+import type { HubChannel } from './channel.ts';
+import type { Clock } from './clock.ts';
+import type { Batch } from './window.ts';
+
+/** Work on batches in one turn of the loop, milliseconds: between two turns the hub hears the bus, the shards and its timers. */
+const SLICE_MS = 8;
+/** Bytes of batches that wait at most: beyond, what comes is left out, counted and told. */
+const MAX_WAITING_BYTES = 67_108_864;
+/** What holds a batch in memory beside its items. */
+const BATCH_BYTES = 512;
+/** Batches that were sent are let go of after so many. */
+const STRIDE = 1_024;
+
+export type OutboxOptions = {
+  clock: Clock;
+  /** Encodes a batch and hands it to the shards. */
+  send: (channel: HubChannel, batch: Batch) => void;
+  /** `items` of a batch are left out, since too much waits already. */
+  overrun: (items: number) => void;
+  /** What `send` threw: the batches after it still go. */
+  failed: (error: unknown) => void;
+  maxWaiting?: number;
+};
+
+/** Batches between the windows and the shards: in the order in which they left, in slices. */
+export class Outbox {
+  readonly #options: OutboxOptions;
+  #waiting: { channel: HubChannel; batch: Batch }[] = [];
+  #next = 0;
+  #bytes = 0;
+  /** Items that were left out, by channel: all that follows of a channel is too, until they are told in their place. */
+  readonly #leftOut = new Map<HubChannel, number>();
+  /** When this turn's work began; undefined before the first batch of a turn. */
+  #begun: number | undefined;
+
+  constructor(options: OutboxOptions) {
+    this.#options = options;
+  }
+
+  /** Batches that wait. */
+  get waiting(): number {
+    return this.#waiting.length - this.#next;
+  }
+
+  /** Sends the batch now, or after those that wait. */
+  put(channel: HubChannel, batch: Batch): void {
+    if (this.waiting === 0 && !this.#late()) {
+      this.#send(channel, batch);
+      return;
+    }
+    const { maxWaiting = MAX_WAITING_BYTES } = this.#options;
+    const leftOut = this.#leftOut.get(channel);
+    if (leftOut !== undefined || this.#bytes > maxWaiting) {
+      this.#options.overrun(batch.items);
+      this.#leftOut.set(channel, (leftOut ?? 0) + lossesOf(batch));
+      return;
+    }
+    this.#bytes += sizeOf(batch);
+    this.#waiting.push({ channel, batch });
+  }
+
+  /** Whether this turn has had its share of work. */
+  #late(): boolean {
+    const now = this.#options.clock.now();
+    if (this.#begun !== undefined) return now - this.#begun >= SLICE_MS;
+    this.#begun = now;
+    this.#options.clock.soon(() => this.#turn());
+    return false;
+  }
+
+  #turn() {
+    this.#begun = undefined;
+    while (this.waiting > 0 && !this.#late()) {
+      const { channel, batch } = this.#waiting[this.#next++]!;
+      this.#bytes -= sizeOf(batch);
+      this.#send(channel, batch);
+      if (this.#next < STRIDE && this.waiting > 0) continue;
+      this.#waiting.splice(0, this.#next);
+      this.#next = 0;
+    }
+    if (this.waiting > 0) return;
+    for (const [channel, cut] of this.#leftOut) {
+      this.#leftOut.delete(channel);
+      this.put(channel, { chunks: [], items: 0, cut, lost: { before: 0, after: 0 }, waited: 0 });
+    }
+  }
+
+  #send(channel: HubChannel, batch: Batch) {
+    try {
+      this.#options.send(channel, batch);
+    } catch (error) {
+      this.#options.failed(error);
+    }
+  }
+}
+
+/** All that a batch would have brought, or told of. */
+function lossesOf({ items, cut, lost }: Batch): number {
+  return items + cut + lost.before + lost.after;
+}
+
+function sizeOf({ chunks }: Batch): number {
+  let size = BATCH_BYTES;
+  for (const chunk of chunks) size += chunk.items.bytes.length;
+  return size;
+}

@@ -1,0 +1,95 @@
+import { MAX_ROOMS_ANSWERED, type Question } from '@pushcluster/protocol/control.ts';
+import { Fullest, jsonWithin, MAX_LIST_BYTES } from '../fullest.ts';
+import type { ShardAnswer } from '../wire.ts';
+import type { Clock } from './clock.ts';
+import type { Questions } from './questions.ts';
+
+/** A list is shared by all who ask within this long of the question, milliseconds. */
+const SHARED_MS = 1_000;
+/** Those who wait for a list at most: more are not answered, and the asker sees that. */
+const MAX_WAITING = 1_024;
+
+export type RoomListOptions = {
+  clock: Clock;
+  questions: Questions;
+  /** Asks the shards, and answers how many it asked. */
+  ask: (question: Question) => number;
+  /** Rooms with a member on this gateway. */
+  rooms: () => number;
+  /** Bytes that a list may take at most in an answer. */
+  maxBytes: () => number;
+};
+
+/** What an answer says of rooms: JSON of an array, and its neighbours. */
+export type RoomsPart = { rooms: string; total: number; missing: number };
+
+type List = { askedAt: number; texts: string[]; total: number; missing: number };
+
+/** The fullest rooms of the gateway: one question to its shards a second, however many ask. */
+export class RoomList {
+  readonly #options: RoomListOptions;
+  #asks = 0;
+  #list: List | undefined;
+  #underWay = false;
+  #waiting: { limit: number; then: (part: RoomsPart) => void }[] = [];
+  /** The last that was joined: those who share a list mostly ask for as many. */
+  #joined: { texts: string[]; limit: number; rooms: string } | undefined;
+
+  constructor(options: RoomListOptions) {
+    this.#options = options;
+  }
+
+  /** Calls `then` once, with at most `limit` rooms; not at all where too many wait. */
+  ask(limit: number, then: (part: RoomsPart) => void): void {
+    if (this.#list && this.#options.clock.now() - this.#list.askedAt < SHARED_MS) {
+      then(this.#part(this.#list, limit));
+      return;
+    }
+    if (this.#waiting.length >= MAX_WAITING) return;
+    this.#waiting.push({ limit, then });
+    if (!this.#underWay) this.#askShards();
+  }
+
+  #askShards() {
+    const { clock, questions, ask } = this.#options;
+    const askedAt = clock.now();
+    this.#underWay = true;
+    // No asker's own: those have no `#` in it.
+    const question: Question = { type: 'rooms', reply: '', ask: `#${++this.#asks}`, limit: MAX_ROOMS_ANSWERED };
+    questions.ask(
+      question,
+      () => ask(question),
+      (answers, missing) => this.#answered(askedAt, answers, missing),
+    );
+  }
+
+  #answered(askedAt: number, answers: readonly ShardAnswer[], missing: number) {
+    const list = { askedAt, texts: this.#textsOf(answers), total: this.#options.rooms(), missing };
+    // A list that lacks something serves those who waited for it, and nobody after.
+    this.#list = missing === 0 ? list : undefined;
+    this.#underWay = false;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const { limit, then } of waiting) then(this.#part(list, limit));
+    this.#joined = undefined;
+  }
+
+  #textsOf(answers: readonly ShardAnswer[]): string[] {
+    const sums = new Map<string, number>();
+    for (const answer of answers) {
+      if (answer.type !== 'rooms') continue;
+      for (const { room, connections } of answer.rooms) sums.set(room, (sums.get(room) ?? 0) + connections);
+    }
+    const fullest = new Fullest(MAX_ROOMS_ANSWERED);
+    for (const [room, connections] of sums) fullest.add(room, connections);
+    return jsonWithin(fullest.list, Math.min(MAX_LIST_BYTES, this.#options.maxBytes()));
+  }
+
+  #part({ texts, total, missing }: List, limit: number): RoomsPart {
+    const last = this.#joined;
+    const rooms =
+      last?.texts === texts && last.limit === limit ? last.rooms : `[${texts.slice(0, Math.max(0, limit)).join(',')}]`;
+    this.#joined = { texts, limit, rooms };
+    return { rooms, total, missing };
+  }
+}
