@@ -19,3 +19,8 @@ export function roomOf(key: ChannelKey): string | undefined {
 export function isUser(key: ChannelKey): boolean {
   return key[0] === 'u';
 }
+
+/** The user of a key that is one's. */
+export function userOf(key: ChannelKey): string {
+  return key.slice(1);
+}

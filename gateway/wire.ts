@@ -27,8 +27,8 @@ export type HubMessage =
   | { type: 'short'; resource: Resource | undefined }
   | { type: 'disconnectUser'; user: string; reason: string }
   | { type: 'disconnectRoom'; room: string; reason: string }
-  /** Another session of the user was opened elsewhere at `at`: close the older ones. */
-  | { type: 'replaced'; user: string; at: number }
+  /** A newer session of the user was opened elsewhere: close those here up to number `upTo`, and those without a number. */
+  | { type: 'replaced'; user: string; upTo: number }
   | { type: 'ask'; question: Question }
   | { type: 'stopListening' }
   /** Counts every 100 ms, or as seldom as ever. */
@@ -52,8 +52,8 @@ export type ShardMessage =
   | { type: 'answer'; answer: ShardAnswer }
   | { type: 'admit'; ask: number; ip: string }
   | { type: 'left'; ip: string }
-  /** A session of this user was opened (only where one per user is set). */
-  | { type: 'session'; user: string; at: number };
+  /** A session of this user was opened, the shard's `session`th (only where one per user is set). */
+  | { type: 'session'; user: string; session: number };
 
 export type ShardAnswer =
   | Omit<Extract<Answer, { type: 'rooms' }>, 'gateway'>

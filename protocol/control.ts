@@ -13,14 +13,23 @@ export const Command = z.discriminatedUnion('type', [
 export type Command = z.infer<typeof Command>;
 export type Question = Extract<Command, { ask: string }>;
 
-/** A gateway to the others, where one session per user is set: close this user's sessions opened until `at`. */
+/** A gateway to the others, where one session per user is set: it holds one of this user, and older ones are to be closed. */
 export const SessionWord = z.object({
   gateway: z.string(),
   user: z.string(),
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch: what versions without `order` go by. */
   at: z.number(),
+  /** Higher is newer; of two that are the same, that of the gateway whose name is greater. Absent from older versions. */
+  order: z.number().int().optional(),
 });
 export type SessionWord = z.infer<typeof SessionWord>;
+
+/** Some of the sessions that a gateway holds, said again after the bus was away. */
+export const HeldSessions = z.object({
+  gateway: z.string(),
+  held: z.array(z.tuple([z.string(), z.number().int()])),
+});
+export type HeldSessions = z.infer<typeof HeldSessions>;
 
 /** Totals of one gateway since its start. */
 export const GatewayStats = z.object({

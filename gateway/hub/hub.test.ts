@@ -718,19 +718,34 @@ describe('the hub', () => {
     held.local.subscribe(subjects.session, (bytes) =>
       words.push(SessionWord.parse(JSON.parse(Buffer.from(bytes).toString()))),
     );
-    hub.heard(links[0]!, { type: 'session', user: 'u', at: 7 });
+    hub.heard(links[0]!, { type: 'session', user: 'u', session: 7 });
     await settled();
-    assert.deepEqual(words, [{ gateway: 'g1', user: 'u', at: 7 }]);
+    assert.deepEqual(
+      words.map(({ gateway, user }) => [gateway, user]),
+      [['g1', 'u']],
+    );
     assert.deepEqual(links[0]!.told('replaced'), []);
-    assert.deepEqual(links[1]!.told('replaced'), [{ type: 'replaced', user: 'u', at: 7 }]);
+    assert.deepEqual(links[1]!.told('replaced'), [{ type: 'replaced', user: 'u', upTo: 0 }]);
+    const order = words[0]!.order! + 1;
+    held.local.publish(subjects.session, Buffer.from(JSON.stringify({ gateway: 'g2', user: 'u', at: 9, order })));
+    await settled();
+    assert.deepEqual(
+      links.map((link) => link.told('replaced').at(-1)?.upTo),
+      [7, 0],
+      'those that it told of',
+    );
+  });
+
+  it('takes the word of an older version, which has no order, for the newest', async () => {
+    hub.heard(links[0]!, { type: 'session', user: 'u', session: 7 });
     held.local.publish(subjects.session, Buffer.from(JSON.stringify({ gateway: 'g2', user: 'u', at: 9 })));
     await settled();
-    for (const link of links) assert.deepEqual(link.told('replaced').at(-1), { type: 'replaced', user: 'u', at: 9 });
+    assert.deepEqual(links[0]!.told('replaced'), [{ type: 'replaced', user: 'u', upTo: 7 }]);
   });
 
   it('goes on where the bus is closed under it', async () => {
     await held.local.close();
-    hub.heard(links[0]!, { type: 'session', user: 'u', at: 7 });
+    hub.heard(links[0]!, { type: 'session', user: 'u', session: 7 });
     assert.equal(links[1]!.told('replaced').length, 1);
   });
 });

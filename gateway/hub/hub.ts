@@ -1,11 +1,11 @@
-import { type Answer, Command, type Question, SessionWord } from '@pushcluster/protocol/control.ts';
+import { type Answer, Command, HeldSessions, type Question, SessionWord } from '@pushcluster/protocol/control.ts';
 import { decodePush, decodeUserPush, type Items, type Push, type PushHeader } from '@pushcluster/protocol/push.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { announce } from '../announce.ts';
-import { ALL, type ChannelKey, isUser, userKey } from '../channelKey.ts';
+import { ALL, type ChannelKey, isUser, userKey, userOf } from '../channelKey.ts';
 import type { Guard } from '../guard.ts';
 import type { GatewayMetrics } from '../metrics.ts';
 import { parseJson } from '../parseJson.ts';
@@ -19,6 +19,7 @@ import { Publishers } from './publishers.ts';
 import { Questions } from './questions.ts';
 import { Recent } from './recent.ts';
 import { RoomList } from './roomList.ts';
+import { UserSessions } from './userSessions.ts';
 import type { Batch } from './window.ts';
 
 /** An empty room's subscription is kept this long, milliseconds: people come back, and a flapping join costs nothing. */
@@ -42,6 +43,8 @@ export type HubOptions = {
   log: Logger;
   metrics: GatewayMetrics;
   guard: Guard;
+  /** Milliseconds since the epoch. Default: Date.now. */
+  wall?: () => number;
 };
 
 /** The one that orders: takes pushes off the bus, finds gaps and repeats, merges, encodes once, and hands to the shards. */
@@ -55,6 +58,7 @@ export class Hub {
   readonly #roomList: RoomList;
   readonly #outbox: Outbox;
   #lastForUser: { publisher: string; first: number; items: Items; frames: Frame[] } | undefined;
+  readonly #sessions: UserSessions;
   #links: readonly HubLink[] = [];
   #settings: Settings;
   #ready = false;
@@ -79,6 +83,13 @@ export class Hub {
       overrun: (items) => metrics.hubOverrun.inc(items),
       failed: (error) => guard.caught('bus', error),
     });
+    this.#sessions = new UserSessions({
+      gateway: options.gateway,
+      clock: options.clock,
+      wall: options.wall ?? Date.now,
+      links: () => this.#links,
+      announce: (word) => announce(options.bus, guard, this.#subjects.session, word),
+    });
     const all = new HubChannel(ALL, options.settings);
     this.#channels.set(ALL, all);
     this.#follow(all, this.#subjects.all);
@@ -88,6 +99,9 @@ export class Hub {
     });
     options.bus.subscribe(this.#subjects.command, (bytes) => this.#command(bytes));
     options.bus.subscribe(this.#subjects.session, (bytes) => this.#session(bytes));
+    options.bus.onEvent(({ type }) => {
+      if (type === 'connected') this.#sessions.repeat();
+    });
     all.subscription?.ready.then(() => {
       this.#ready = true;
     });
@@ -127,25 +141,38 @@ export class Hub {
         this.#questions.answered(message.answer);
         return;
       case 'session':
-        this.#opened(link, message.user, message.at);
+        if (!this.#sessions.opened(link, message.user, message.session))
+          this.#options.log.warn(
+            { user: message.user },
+            'the bus is away: older sessions elsewhere stay until it is back',
+          );
         return;
     }
   }
 
   /** A shard's connections are gone. */
   lost(link: HubLink): void {
-    for (const key of link.masks.keys()) {
+    const keys = [...link.masks.keys()];
+    link.masks.clear();
+    this.#sessions.lost(link);
+    for (const key of keys) {
+      this.#endSession(key);
       const channel = this.#channels.get(key);
       if (!channel) continue;
       this.#setMask(channel, link, 0);
       this.#endIfEmpty(channel);
     }
-    link.masks.clear();
+  }
+
+  #endSession(key: ChannelKey) {
+    if (isUser(key) && !this.#links.some((link) => link.masks.has(key))) this.#sessions.gone(userOf(key));
   }
 
   #forms(link: HubLink, key: ChannelKey, mask: number, turn: number) {
-    if (mask === 0) link.masks.delete(key);
-    else link.masks.set(key, mask);
+    if (mask === 0) {
+      link.masks.delete(key);
+      this.#endSession(key);
+    } else link.masks.set(key, mask);
     let channel = this.#channels.get(key);
     if (!channel) {
       if (mask === 0) return;
@@ -407,17 +434,11 @@ export class Hub {
 
   // ── one session per user ──
 
-  #opened(link: HubLink, user: string, at: number) {
-    for (const other of this.#links) if (other !== link) other.send({ type: 'replaced', user, at });
-    const word = { gateway: this.#options.gateway, user, at } satisfies SessionWord;
-    if (!announce(this.#options.bus, this.#options.guard, this.#subjects.session, word))
-      this.#options.log.warn({ user }, 'the bus is away: older sessions of the user on other gateways stay');
-  }
-
   #session(bytes: Uint8Array) {
-    const word = parseJson(bytes, SessionWord);
+    const word = parseJson(bytes, SessionWord) ?? parseJson(bytes, HeldSessions);
     if (!word || word.gateway === this.#options.gateway) return;
-    for (const link of this.#links) link.send({ type: 'replaced', user: word.user, at: word.at });
+    if ('user' in word) this.#sessions.heard(word.gateway, word.user, word.order);
+    else for (const [user, order] of word.held) this.#sessions.heard(word.gateway, user, order);
   }
 }
 

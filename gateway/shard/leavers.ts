@@ -6,6 +6,8 @@ import { Oldest } from './oldest.ts';
 import type { Session } from './session.ts';
 
 const LEAVING = 'this gateway is leaving';
+/** Why a session ends where a user may have one. */
+export const REPLACED = 'the user opened a newer connection';
 
 export type LeaversOptions = {
   counts: Pick<ShardCounts, 'moved'>;
@@ -86,7 +88,9 @@ export class Leavers {
       this.add(session);
       session.say(reconnectFrame(time.withinMs, time.overlapMs));
       after(time.withinMs, () => {
-        if (!session.closed) this.remove(session);
+        if (session.closed) return;
+        this.remove(session);
+        if (session.replaced) end(session, CloseCode.replaced, REPLACED);
       });
     }
   }

@@ -79,7 +79,7 @@ function obey(message: HubMessage): void {
       shard.disconnectRoom(message.room, message.reason);
       return;
     case 'replaced':
-      shard.replace(message.user, message.at);
+      shard.replace(message.user, message.upTo);
       return;
     case 'ask': {
       const answer = shard.answer(message.question);

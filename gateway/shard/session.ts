@@ -39,8 +39,10 @@ export class Session extends Member {
   closed = false;
   /** It was asked to move, or is being closed: not asked again. */
   moving = false;
-  /** Milliseconds since the epoch; kept only where one session per user is set. */
-  openedAt = 0;
+  /** Which of the shard's it is, as the hub was told; 0 where it was opened while any number per user was allowed. */
+  number = 0;
+  /** The user opened a newer one while this was asked to move: it may not stay. */
+  replaced = false;
   // The inbound rate: frames counted in the present second, and which second that is.
   second = 0;
   frames = 0;

@@ -551,13 +551,19 @@ describe('one session per user', () => {
     );
   });
 
-  it('closes those that are older than one opened elsewhere, and not one of the same moment', () => {
+  it('closes those that are older than one opened elsewhere, and not one of which the hub had yet to hear', () => {
     const peer = open(Form.v1, { user: 'u', expires: 0 });
-    const at = peer.session.openedAt;
-    shard.replace('u', at - 1);
-    shard.replace('u', at);
+    const { number } = peer.session;
+    shard.replace('u', number - 1);
     assert.equal(closing(peer), undefined);
-    shard.replace('u', at + 1);
+    shard.replace('u', number);
+    assert.equal(closing(peer), 4004);
+  });
+
+  it('closes those too that were opened before it was set', () => {
+    start();
+    const peer = open(Form.v1, { user: 'u', expires: 0 });
+    shard.replace('u', 0);
     assert.equal(closing(peer), 4004);
   });
 
@@ -566,6 +572,14 @@ describe('one session per user', () => {
     shard.leavers.ask(1, TIME, 'leave');
     open(Form.v1, { user: 'u', expires: 0 });
     assert.equal(closing(moving), undefined);
+  });
+
+  it('closes one that was asked to move, and did not, when its time is over', () => {
+    const [moving, staying] = [open(Form.v1, { user: 'u', expires: 0 }), open(Form.v1, { user: 'v', expires: 0 })];
+    shard.leavers.askOldest(2, TIME, false);
+    open(Form.v1, { user: 'u', expires: 0 });
+    mock.timers.tick(TIME.withinMs);
+    assert.deepEqual([moving, staying].map(closing), [4004, undefined]);
   });
 
   it('closes nobody where it is not set', () => {

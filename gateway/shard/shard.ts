@@ -24,7 +24,7 @@ import { increment, newCounts } from './counts.ts';
 import { Expiries } from './expiries.ts';
 import type { Job, Wave } from './job.ts';
 import { closeLabel } from './labels.ts';
-import { Leavers } from './leavers.ts';
+import { Leavers, REPLACED } from './leavers.ts';
 import { type Identity, Session } from './session.ts';
 import { InvalidToken, type TokenVerifier } from './token.ts';
 
@@ -65,6 +65,7 @@ export class Shard {
   #rooms = 0;
   #lastId = 0;
   #lastTurn = 0;
+  #lastSession = 0;
   /** Bytes of frames that the hub has yet to be told of. */
   #doneWith = 0;
 
@@ -262,9 +263,9 @@ export class Shard {
     if (session.user === undefined) return;
     this.#add(this.#enter(session, this.#channel(userKey(session.user))));
     if (this.settings.gateway.connections.onePerUser) {
-      session.openedAt = Date.now();
-      this.replace(session.user, session.openedAt, session.id);
-      this.#tell({ type: 'session', user: session.user, at: session.openedAt });
+      session.number = ++this.#lastSession;
+      this.replace(session.user, session.number - 1);
+      this.#tell({ type: 'session', user: session.user, session: session.number });
     }
   }
 
@@ -431,14 +432,15 @@ export class Shard {
   }
 
   /**
-   * Closes the user's sessions opened before `at` (milliseconds since the epoch). With `keep`, the session that was just
-   * opened here, also the others of the same moment; without, those stay: elsewhere theirs would be closed for ours.
+   * Closes the user's sessions up to number `upTo`. One that was asked to move goes by itself: the newer one may be its
+   * move, and it still has to hear what waits in a window.
    */
-  replace(user: string, at: number, keep?: number): void {
-    const isOlder = ({ openedAt }: Session) => openedAt < at || (keep !== undefined && openedAt === at);
-    for (const session of this.#sessionsOf(user))
-      if (session.id !== keep && !session.moving && isOlder(session))
-        this.end(session, CloseCode.replaced, 'the user opened a newer connection');
+  replace(user: string, upTo: number): void {
+    for (const session of this.#sessionsOf(user)) {
+      if (session.number > upTo) continue;
+      if (session.moving) session.replaced = true;
+      else this.end(session, CloseCode.replaced, REPLACED);
+    }
   }
 
   #done(size: number) {

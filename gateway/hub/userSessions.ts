@@ -1,0 +1,94 @@
+import type { HeldSessions, SessionWord } from '@pushcluster/protocol/control.ts';
+import type { Clock } from './clock.ts';
+import type { HubLink } from './hub.ts';
+
+/** What is said anew after the bus was away: so many users in a message, and a message so often. */
+const HELD_AT_ONCE = 200;
+const HELD_EVERY_MS = 100;
+
+export type UserSessionsOptions = {
+  gateway: string;
+  clock: Clock;
+  /** Milliseconds since the epoch. */
+  wall: () => number;
+  links: () => readonly HubLink[];
+  /** Tells the other gateways; false where the bus is away. */
+  announce: (word: SessionWord | HeldSessions) => boolean;
+};
+
+/**
+ * One session per user over all gateways. Sessions have an order: each is newer than all that its gateway had heard of
+ * when it opened (a Lamport clock), and of two that knew nothing of each other the same one counts as newer everywhere.
+ * So one survives, never both and never none. Where words were missed, those who hold a session say so again.
+ */
+export class UserSessions {
+  readonly #options: UserSessionsOptions;
+  /** The order of the session that each user has here. */
+  readonly #held = new Map<string, number>();
+  /** The last session that each shard told of: what it opened since is still to be ordered, and newer. */
+  readonly #heard: number[] = [];
+  #last = 0;
+  #cancelRepeat = () => {};
+
+  constructor(options: UserSessionsOptions) {
+    this.#options = options;
+  }
+
+  /** A shard opened its session number `session`. False where the other gateways can't be told now. */
+  opened(link: HubLink, user: string, session: number): boolean {
+    const { gateway, wall, announce } = this.#options;
+    // The clock is only where a gateway begins that has heard of nobody yet.
+    const order = Math.max(this.#last + 1, wall());
+    this.#last = order;
+    this.#heard[link.index] = session;
+    this.#held.set(user, order);
+    this.#replace(user, link);
+    return announce({ gateway, user, at: wall(), order });
+  }
+
+  /** Another gateway holds a session of the user. @param order absent from older versions: newer than all that are here */
+  heard(gateway: string, user: string, order = this.#last + 1): void {
+    const own = this.#options.gateway;
+    this.#last = Math.max(this.#last, order);
+    const held = this.#held.get(user);
+    if (held !== undefined && (held > order || (held === order && own > gateway))) {
+      // It would have been replaced, had it heard of ours.
+      this.#options.announce({ gateway: own, user, at: this.#options.wall(), order: held });
+      return;
+    }
+    this.#held.delete(user);
+    this.#replace(user);
+  }
+
+  /** The user has no session here any more. */
+  gone(user: string): void {
+    this.#held.delete(user);
+  }
+
+  /** A shard is gone, with its sessions: the next one counts anew. */
+  lost(link: HubLink): void {
+    this.#heard[link.index] = 0;
+  }
+
+  /** The bus is back: who opened a session meanwhile, here or elsewhere, was not heard. */
+  repeat(): void {
+    this.#cancelRepeat();
+    const users = this.#held.keys();
+    const step = () => {
+      const held: [string, number][] = [];
+      for (const user of users) {
+        const order = this.#held.get(user);
+        if (order !== undefined) held.push([user, order]);
+        if (held.length === HELD_AT_ONCE) break;
+      }
+      if (held.length === 0 || !this.#options.announce({ gateway: this.#options.gateway, held })) return;
+      this.#cancelRepeat = this.#options.clock.after(HELD_EVERY_MS, step);
+    };
+    step();
+  }
+
+  #replace(user: string, by?: HubLink) {
+    for (const link of this.#options.links())
+      if (link !== by) link.send({ type: 'replaced', user, upTo: this.#heard[link.index] ?? 0 });
+  }
+}

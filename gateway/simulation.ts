@@ -1,0 +1,397 @@
+import type { SimulatedClock, SimulatedNetwork, SimulatedSocket } from '@pushcluster/client/simulation.ts';
+import { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
+import { Form } from '@pushcluster/protocol/frames.ts';
+import { encodePush, joinItems } from '@pushcluster/protocol/push.ts';
+import type { Settings } from '@pushcluster/protocol/settings.ts';
+import { Subjects } from '@pushcluster/protocol/subjects.ts';
+import {
+  type Bus,
+  type BusEvent,
+  BusUnavailable,
+  BusUnconfirmed,
+  type Handler,
+  type Subscription,
+} from '@pushcluster/runtime/bus/bus.ts';
+import type { Logger } from '@pushcluster/runtime/log.ts';
+import { Registry } from 'prom-client';
+import { Guard } from './guard.ts';
+import { Hub, type HubLink } from './hub/hub.ts';
+import { GatewayMetrics } from './metrics.ts';
+import type { Loop } from './shard/broadcaster.ts';
+import type { Identity, Session, Socket } from './shard/session.ts';
+import { Shard } from './shard/shard.ts';
+import { InvalidToken } from './shard/token.ts';
+import type { HubMessage, ShardMessage } from './wire.ts';
+
+/**
+ * For tests: the real hub and shards of several gateways in virtual time, on a bus and wires that are late, go away and
+ * come back as the test says.
+ */
+
+const subjects = new Subjects('pushcluster');
+const [SENT, DROPPED] = [1, 2];
+
+/** Milliseconds from a hub to its shard, and back. */
+const LINK_MS = 1;
+
+type Subscriber = { subject: string; handler: Handler; known: boolean; ready: () => void };
+
+/** One gateway's connection to the bus: whole, or away. */
+export class SimulatedBus implements Bus {
+  readonly maxPayload = 1_048_576;
+  connected = true;
+  readonly #clock: SimulatedClock;
+  readonly #delay: number;
+  readonly #publish: (subject: string, bytes: Uint8Array) => void;
+  readonly #listeners = new Set<(event: BusEvent) => void>();
+  readonly #subscribers = new Set<Subscriber>();
+  #reconnects = 0;
+  /** Which connection this is: what was on its way on an earlier one is gone. */
+  #turn = 0;
+
+  /** @param delay milliseconds, one way */
+  constructor(clock: SimulatedClock, delay: number, publish: (subject: string, bytes: Uint8Array) => void) {
+    this.#clock = clock;
+    this.#delay = delay;
+    this.#publish = publish;
+  }
+
+  publish(subject: string, bytes: Uint8Array): void {
+    if (!this.connected) throw new BusUnavailable('the bus is away');
+    this.#travel(() => this.#publish(subject, bytes));
+  }
+
+  async flush(): Promise<void> {
+    if (!this.connected) throw new BusUnconfirmed('the bus is away');
+    const turn = this.#turn;
+    await new Promise<void>((resolve) => this.#clock.after(2 * this.#delay, resolve));
+    if (turn !== this.#turn) throw new BusUnconfirmed('the bus went away');
+  }
+
+  subscribe(subject: string, handler: Handler): Subscription {
+    let ready = () => {};
+    const isReady = new Promise<void>((resolve) => {
+      ready = resolve;
+    });
+    const subscriber = { subject, handler, known: false, ready };
+    this.#subscribers.add(subscriber);
+    if (this.connected) this.#introduce(subscriber);
+    const unsubscribe = () => {
+      this.#subscribers.delete(subscriber);
+      ready();
+    };
+    return { ready: isReady, unsubscribe };
+  }
+
+  onEvent(listener: (event: BusEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async close(): Promise<void> {
+    this.cut();
+  }
+
+  /** The server has a message: who it knows of here hears it. */
+  deliver(subject: string, bytes: Uint8Array): void {
+    if (!this.connected) return;
+    for (const subscriber of this.#subscribers)
+      if (subscriber.known && subscriber.subject === subject)
+        this.#travel(() => this.#subscribers.has(subscriber) && subscriber.handler(bytes, subject));
+  }
+
+  cut(): void {
+    if (!this.connected) return;
+    this.connected = false;
+    this.#turn++;
+    for (const subscriber of this.#subscribers) subscriber.known = false;
+    for (const listener of this.#listeners) listener({ type: 'disconnected', reason: 'cut' });
+  }
+
+  mend(): void {
+    if (this.connected) return;
+    this.connected = true;
+    const reconnects = ++this.#reconnects;
+    for (const subscriber of this.#subscribers) this.#introduce(subscriber);
+    this.#travel(() =>
+      this.#travel(() => {
+        for (const listener of this.#listeners) listener({ type: 'connected', reconnects });
+      }),
+    );
+  }
+
+  #introduce(subscriber: Subscriber) {
+    this.#travel(() => {
+      subscriber.known = true;
+      this.#travel(subscriber.ready);
+    });
+  }
+
+  #travel(run: () => void) {
+    const turn = this.#turn;
+    this.#clock.after(this.#delay, () => {
+      if (turn === this.#turn) run();
+    });
+  }
+}
+
+/** The wire of one connection: what is said arrives later, in order, until either side has ended it. */
+class Wire implements Socket {
+  session: Session | undefined;
+  /** The peer reads nothing: what is said is dropped. */
+  stuck = false;
+  over = false;
+  readonly gateway: SimulatedGateway;
+  readonly #clock: SimulatedClock;
+  readonly #socket: SimulatedSocket;
+  readonly #latency: number;
+
+  constructor(clock: SimulatedClock, socket: SimulatedSocket, gateway: SimulatedGateway, latency: number) {
+    this.#clock = clock;
+    this.#socket = socket;
+    this.gateway = gateway;
+    this.#latency = latency;
+  }
+
+  travel(run: () => void): void {
+    this.#clock.after(this.#latency, run);
+  }
+
+  send(message: string | Uint8Array | ArrayBuffer): number {
+    if (this.over) throw new Error('Invalid access of closed uWS.WebSocket');
+    if (this.stuck) return DROPPED!;
+    const text = typeof message === 'string' ? message : new TextDecoder().decode(message);
+    this.travel(() => this.#socket.say(text));
+    return SENT!;
+  }
+
+  end(code: number = CloseCode.goingAway, reason = ''): void {
+    this.over = true;
+    this.travel(() => this.#socket.end(code, reason));
+    if (this.session) this.gateway.shardOf(this).closed(this.session, code);
+  }
+
+  close(): void {
+    this.end();
+  }
+
+  getBufferedAmount(): number {
+    return this.stuck ? 1 : 0;
+  }
+}
+
+/** One gateway: a hub, two shards, and what opens connections on them. */
+export class SimulatedGateway {
+  readonly bus: SimulatedBus;
+  readonly hub: Hub;
+  readonly shards: readonly Shard[];
+  readonly name: string;
+  readonly #wires = new Map<Wire, Shard>();
+
+  constructor(name: string, clock: SimulatedClock, bus: SimulatedBus, plan: ClusterPlan, skew: number) {
+    const { settings, log } = plan;
+    this.name = name;
+    this.bus = bus;
+    const view = { gateway: name, startedAt: 0, shards: () => [], rooms: () => 0, generation: () => 1 };
+    const idle = { draining: () => false, rebalancing: () => false, peers: () => 0 };
+    const metrics = new GatewayMetrics(new Registry(), { ...view, ...idle });
+    const soon = (run: () => void) => void clock.after(0, run);
+    this.hub = new Hub({
+      gateway: name,
+      bus,
+      settings,
+      clock: { now: () => clock.now(), after: (ms, run) => clock.after(ms, run), soon },
+      log,
+      metrics,
+      guard: new Guard(log, (place) => {
+        throw new Error(`an error at ${place}`);
+      }),
+      wall: () => clock.now() + skew,
+    });
+    const loop: Loop = {
+      now: () => clock.now(),
+      soon,
+      after: (ms, run) => void clock.after(ms, run),
+    };
+    const links = [0, 1].map((index) => {
+      const say = (message: ShardMessage) => clock.after(LINK_MS, () => this.hub.heard(link, message));
+      const shard = new Shard(settings, log, say, loop);
+      shard.verifier = { verifyNow: identityOf, verify: async (token) => identityOf(token), close() {} };
+      const link = new Link(clock, index, shard);
+      return link;
+    });
+    this.shards = links.map(({ shard }) => shard);
+    this.hub.attach(links);
+  }
+
+  open(wire: Wire, token: string | null): Session {
+    const shard = this.shards[this.#wires.size % this.shards.length]!;
+    this.#wires.set(wire, shard);
+    return shard.open(wire, Form.v1, token === null ? { expires: 0 } : identityOf(token), undefined);
+  }
+
+  shardOf(wire: Wire): Shard {
+    return this.#wires.get(wire)!;
+  }
+}
+
+/** A hub's link to a shard of the same process. */
+class Link implements HubLink {
+  readonly index: number;
+  readonly masks = new Map();
+  readonly listening = true;
+  readonly shard: Shard;
+  readonly #clock: SimulatedClock;
+
+  constructor(clock: SimulatedClock, index: number, shard: Shard) {
+    this.#clock = clock;
+    this.index = index;
+    this.shard = shard;
+  }
+
+  configure(settings: Settings): void {
+    this.shard.settings = settings;
+  }
+
+  send(message: HubMessage): void {
+    this.#clock.after(LINK_MS, () => this.#obey(message));
+  }
+
+  sendFrames: HubLink['sendFrames'] = (key, items, ages, frames) => {
+    const message = { key, items, ages: [...ages], frames: [...frames], size: 0 };
+    this.#clock.after(LINK_MS, () => this.shard.frame(message));
+  };
+
+  sendMissed: HubLink['sendMissed'] = (key, items, reason) => this.send({ type: 'missed', key, items, reason });
+
+  #obey(message: HubMessage) {
+    const { shard } = this;
+    switch (message.type) {
+      case 'opened':
+        shard.opened(message.key, message.mask, message.turn);
+        return;
+      case 'missed':
+        shard.missed(message.key, message.items, message.reason);
+        return;
+      case 'disconnectUser':
+        shard.disconnectUser(message.user, message.reason);
+        return;
+      case 'disconnectRoom':
+        shard.disconnectRoom(message.room, message.reason);
+        return;
+      case 'replaced':
+        shard.replace(message.user, message.upTo);
+        return;
+      default:
+        throw new Error(`a simulated shard is not told ${message.type}`);
+    }
+  }
+}
+
+export type ClusterPlan = {
+  /** One for each gateway: milliseconds to the bus. */
+  busDelays: readonly number[];
+  /** Milliseconds, one way, of the n-th connection. */
+  latencies: readonly number[];
+  settings: Settings;
+  log: Logger;
+  /** Milliseconds by which each gateway's wall clock is ahead. */
+  skews?: readonly number[];
+};
+
+/** Gateways on one bus, and clients' connections to them. */
+export class SimulatedCluster {
+  readonly gateways: readonly SimulatedGateway[];
+  readonly #clock: SimulatedClock;
+  readonly #wires = new Map<SimulatedSocket, Wire>();
+  readonly #counters = new Map<string, number>();
+  /** The gateway to which the next connection goes; by turns where unset. */
+  next: number | undefined;
+  /** Whether the next connection fails. */
+  refusing = false;
+
+  constructor(clock: SimulatedClock, network: SimulatedNetwork, plan: ClusterPlan) {
+    this.#clock = clock;
+    this.gateways = plan.busDelays.map((delay, i) => {
+      const bus = new SimulatedBus(clock, delay, (subject, bytes) => this.#broadcast(subject, bytes));
+      return new SimulatedGateway(`g${i}`, clock, bus, plan, plan.skews?.[i] ?? 0);
+    });
+    network.onOpen = (socket) => this.#accept(socket, plan.latencies[this.#wires.size % plan.latencies.length]!);
+    network.onSend = (socket, frame) => {
+      const wire = this.#wires.get(socket);
+      const text = JSON.stringify(frame);
+      wire?.travel(() => {
+        if (wire.over || !wire.session) return;
+        const second = Math.floor(this.#clock.now() / 1_000);
+        wire.gateway.shardOf(wire).received(wire.session, text, text.length, second);
+      });
+    };
+    network.onClose = (socket) => {
+      const wire = this.#wires.get(socket);
+      wire?.travel(() => this.#gone(wire, 1000));
+    };
+  }
+
+  /** Connections as the gateways have them. */
+  get wires(): Wire[] {
+    return [...this.#wires.values()].filter(({ session, over }) => session && !over);
+  }
+
+  /** A push of items `{ p, n }` to a room, numbered from 1 for each publisher and room. Answers the last number. */
+  push(publisher: string, room: string, count: number): number {
+    const place = `${publisher} ${room}`;
+    const first = (this.#counters.get(place) ?? 0) + 1;
+    const last = first + count - 1;
+    this.#counters.set(place, last);
+    const texts = Array.from({ length: count }, (_, i) => JSON.stringify({ p: publisher, n: first + i }));
+    const items = joinItems(texts.map((text) => Buffer.from(text)));
+    const header = { publisher, counter: first, at: this.#clock.now(), begun: 0, urgent: false, id: '' };
+    this.#broadcast(subjects.room(room), encodePush({ ...header, items }));
+    return last;
+  }
+
+  /** What the API says to all gateways. */
+  command(command: object): void {
+    this.#broadcast(subjects.command, Buffer.from(JSON.stringify(command)));
+  }
+
+  /** A connection breaks, and both sides see it. */
+  cut(wire: Wire): void {
+    const [socket] = [...this.#wires].find(([, other]) => other === wire)!;
+    this.#gone(wire, 1006);
+    socket.end(1006);
+  }
+
+  #broadcast(subject: string, bytes: Uint8Array) {
+    for (const { bus } of this.gateways) bus.deliver(subject, bytes);
+  }
+
+  #accept(socket: SimulatedSocket, latency: number) {
+    const gateway = this.gateways[(this.next ?? this.#wires.size) % this.gateways.length]!;
+    const wire = new Wire(this.#clock, socket, gateway, latency);
+    this.#wires.set(socket, wire);
+    const { refusing } = this;
+    wire.travel(() => {
+      if (wire.over) return;
+      if (refusing) {
+        wire.end(1006);
+        return;
+      }
+      wire.travel(() => socket.accept());
+      wire.session = gateway.open(wire, socket.url.searchParams.get('token'));
+    });
+  }
+
+  #gone(wire: Wire, code: number) {
+    if (wire.over) return;
+    wire.over = true;
+    if (wire.session) wire.gateway.shardOf(wire).closed(wire.session, code);
+  }
+}
+
+/** What an unsigned JWT claims. */
+function identityOf(token: string): Identity {
+  const claims = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString());
+  if (claims.bad) throw new InvalidToken('bad');
+  return { user: claims.sub, rooms: claims.rooms, expires: claims.exp ?? 0 };
+}
