@@ -23,6 +23,7 @@ const SPREAD: Record<number, number> = { [CloseCode.goingAway]: 4, [CloseCode.ov
  * @param random 0 to 1
  */
 export function retryDelay(failures: number, code: number, backoff: Backoff, random: number): number {
-  const factor = Math.max(2 ** failures, SPREAD[code] ?? 1);
+  // Not beyond what is finite: nothing times that is no number.
+  const factor = Math.max(2 ** Math.min(failures, 31), SPREAD[code] ?? 1);
   return random * Math.min(backoff.cap, backoff.base * factor);
 }

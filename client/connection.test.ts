@@ -6,7 +6,8 @@ import { deflateRawSync } from 'node:zlib';
 import { OWN_PORT, ownAddress } from '@pushcluster/test/harness/loopback.ts';
 import { WebSocket as OtherWebSocket, type WebSocket as ServerSocket, WebSocketServer } from 'ws';
 import type { SocketConstructor, WireFrame } from './connection.ts';
-import { PushClient, type PushOptions } from './pushClient.ts';
+import type { PushOptions } from './options.ts';
+import { PushClient } from './pushClient.ts';
 import type { PushError } from './pushError.ts';
 import { pushFrame } from './simulation.ts';
 

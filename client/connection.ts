@@ -1,5 +1,6 @@
 import type { FrameId, ServerFrame } from '@pushcluster/protocol/frames.ts';
-import type { Clock } from './clock.ts';
+import { type Clock, wallTime } from './clock.ts';
+import { Pace } from './pace.ts';
 import { PushError } from './pushError.ts';
 import { readServerFrame } from './serverFrame.ts';
 import { refreshDelay, type TokenSource } from './token.ts';
@@ -74,9 +75,9 @@ export class Connection {
   held: News[] | undefined;
   /** Items in `held`. */
   heldItems = 0;
-  /** When it opened, milliseconds since the epoch. */
+  /** When it opened, by the clock's `now`. */
   openedAt: number | undefined;
-  /** By when the gateway wants us gone, milliseconds since the epoch. */
+  /** By when the gateway wants us gone, by the clock's `now`. */
   leaveBy: number | undefined;
 
   readonly #config: ConnectionConfig;
@@ -87,12 +88,13 @@ export class Connection {
   #over = false;
   #lastId = 0;
   #heard = 0;
+  /** `#heard` at the last probe: while it is the same, that one has no answer yet. */
+  #probed = -1;
   #heardAt = 0;
   #inflating = 0;
   #tail = Promise.resolve();
   #outbox: string[] = [];
-  #credit = BURST;
-  #creditAt = 0;
+  readonly #pace = new Pace(BURST, PER_SECOND);
   #sendLater = false;
 
   constructor(config: ConnectionConfig, owner: ConnectionOwner) {
@@ -106,10 +108,11 @@ export class Connection {
     });
     const { token } = this.#config;
     if (typeof token === 'function')
-      this.#fetchToken(token)
-        .then((fresh) => this.#open(fresh))
-        .catch((error) => this.#lose(LOST, error.message));
-    else this.#open(token);
+      this.#fetchToken(token).then(
+        (fresh) => this.#open(fresh),
+        (error: PushError) => this.#lose(LOST, error.message),
+      );
+    else this.#open(token || undefined);
   }
 
   /** Sends a frame with an id; `answer` gets nothing for OK, or the refusal. It is not called where the connection ends before. */
@@ -126,8 +129,9 @@ export class Connection {
 
   /** Asks for a sign of life now. */
   probe(): void {
-    if (this.openedAt === undefined) return;
+    if (this.openedAt === undefined || this.#probed === this.#heard) return;
     const heard = this.#heard;
+    this.#probed = heard;
     this.send('PING', {});
     this.#after(this.#config.probeTimeout, () => {
       if (heard === this.#heard) this.#lose(LOST, 'The gateway fell silent.');
@@ -158,23 +162,31 @@ export class Connection {
     const { url, protocols, WebSocket, clock } = this.#config;
     const address = new URL(url);
     if (token !== undefined) address.searchParams.set('token', token);
-    const socket = new WebSocket(address.href, protocols);
-    this.#socket = socket;
-    socket.binaryType = 'arraybuffer';
-    socket.onopen = () => {
-      this.openedAt = this.#creditAt = this.#heardAt = clock.now();
-      this.#watch();
-      this.#refreshInTime(token);
-      this.#owner.opened(this);
-      this.#flush();
-    };
-    socket.onmessage = ({ data }: { data: unknown }) => this.#receive(data);
-    // It says nothing that `close` does not; unheard it would be thrown by some implementations.
-    socket.onerror = () => {};
-    socket.onclose = ({ code, reason }: { code: number; reason: string }) => this.#lose(code, String(reason));
+    try {
+      const socket = new WebSocket(address.href, protocols);
+      this.#socket = socket;
+      socket.binaryType = 'arraybuffer';
+      // Whatever a platform calls late or twice is not heard.
+      socket.onopen = () => {
+        if (this.#over || this.openedAt !== undefined) return;
+        this.openedAt = this.#heardAt = clock.now();
+        this.#watch();
+        this.#refreshInTime(token);
+        this.#owner.opened(this);
+        this.#flush();
+      };
+      socket.onmessage = (event: { data: unknown }) => this.#receive(event?.data);
+      // It says nothing that `close` does not; unheard it would be thrown by some implementations.
+      socket.onerror = () => {};
+      socket.onclose = (event: { code: unknown; reason: unknown }) =>
+        this.#lose(Number(event?.code) || LOST, String(event?.reason ?? ''));
+    } catch (cause) {
+      this.#loseSoon(new PushError('connect', 'No WebSocket could be made: see cause.', { cause }));
+    }
   }
 
   #receive(data: unknown) {
+    if (this.#over) return;
     this.#heard++;
     this.#heardAt = this.#config.clock.now();
     if (typeof data === 'string' && this.#inflating === 0) return this.#read(data);
@@ -198,10 +210,10 @@ export class Connection {
       return this.#lose(MALFORMED, 'A frame was malformed.');
     }
     this.#owner.wire()?.({
-      bytes: data instanceof ArrayBuffer ? data.byteLength : new TextEncoder().encode(text).length,
+      bytes: sizeOf(data),
       text: text!,
       items: frame?.type === 'PUSH' ? frame.data.items.length : 0,
-      at: this.#config.clock.now(),
+      at: wallTime(this.#config.clock),
     });
     if (!frame || frame.type === 'PONG') return;
     if (frame.type !== 'OK' && frame.type !== 'ERROR') return this.#owner.received(this, frame);
@@ -213,12 +225,15 @@ export class Connection {
   #flush() {
     if (this.openedAt === undefined || this.#over || this.#sendLater) return;
     const now = this.#config.clock.now();
-    this.#credit = Math.min(BURST, this.#credit + (Math.max(0, now - this.#creditAt) / 1000) * PER_SECOND);
-    this.#creditAt = now;
-    for (; this.#outbox.length > 0 && this.#credit >= 1; this.#credit--) this.#socket?.send(this.#outbox.shift()!);
+    try {
+      for (; this.#outbox.length > 0 && this.#pace.wait(now) === 0; this.#pace.take(now))
+        this.#socket!.send(this.#outbox.shift()!);
+    } catch (cause) {
+      return this.#loseSoon(new PushError('connect', 'The WebSocket sends nothing: see cause.', { cause }));
+    }
     if (this.#outbox.length === 0) return;
     this.#sendLater = true;
-    this.#after(1000 / PER_SECOND, () => {
+    this.#after(this.#pace.wait(now), () => {
       this.#sendLater = false;
       this.#flush();
     });
@@ -236,11 +251,12 @@ export class Connection {
   #refreshInTime(token: string | undefined) {
     const { token: source, clock } = this.#config;
     if (token === undefined || typeof source !== 'function') return;
-    const delay = refreshDelay(token, clock.now());
+    const delay = refreshDelay(token, wallTime(clock));
     if (delay === undefined) return;
     const retry = () => this.after(REFRESH_RETRY, refresh);
     const refresh = () => {
       this.#fetchToken(source).then((fresh) => {
+        if (fresh === undefined) return;
         this.request('AUTH', { token: fresh }, (error) => {
           if (!error) return this.#refreshInTime(fresh);
           this.#owner.failed(error);
@@ -251,14 +267,27 @@ export class Connection {
     this.#after(delay, refresh);
   }
 
-  async #fetchToken(source: () => string | Promise<string>): Promise<string> {
+  async #fetchToken(source: Exclude<TokenSource, string>): Promise<string | undefined> {
+    let cause: unknown;
     try {
-      return await source();
-    } catch (cause) {
-      const error = new PushError('token', 'The token callback failed: see cause.', { cause });
-      if (!this.#over) this.#owner.failed(error);
-      throw error;
+      const token = await source();
+      if (token == null || typeof token === 'string') return token || undefined;
+      cause = new TypeError(`The token has to be a string: it is ${typeof token}.`);
+    } catch (thrown) {
+      cause = thrown;
     }
+    const error = new PushError('token', 'The token callback failed: see cause.', { cause });
+    if (!this.#over) this.#owner.failed(error);
+    throw error;
+  }
+
+  /** Later, since who made it open or send is still at it. */
+  #loseSoon(error: PushError) {
+    queueMicrotask(() => {
+      if (this.#over) return;
+      this.#owner.failed(error);
+      this.#lose(LOST, error.message);
+    });
   }
 
   #lose(code: number, reason: string) {
@@ -275,21 +304,33 @@ export class Connection {
     this.#timers.clear();
     const socket = this.#socket;
     if (!socket) return;
-    socket.onopen = socket.onmessage = socket.onclose = null;
-    socket.close(1000);
+    try {
+      socket.onopen = socket.onmessage = socket.onclose = null;
+      socket.close(1000);
+    } catch {
+      // It is not heard any more, which is all that can be done.
+    }
   }
 }
 
 /** Undefined where it is no raw DEFLATE. */
 async function inflate(data: unknown): Promise<string | undefined> {
   try {
+    // Some platforms give Blobs, whatever the socket's binaryType.
+    const { arrayBuffer } = data as Blob;
+    const bytes = arrayBuffer ? await arrayBuffer.call(data) : (data as ArrayBuffer);
     const { readable, writable } = new DecompressionStream('deflate-raw');
     const writer = writable.getWriter();
     // What fails here fails at the reader too. (A Blob's stream costs more, and leaks on Node 24.16 to 24.18.)
-    writer.write(new Uint8Array(data as ArrayBuffer)).catch(() => {});
+    writer.write(new Uint8Array(bytes)).catch(() => {});
     writer.close().catch(() => {});
     return await new Response(readable).text();
   } catch {
     return undefined;
   }
+}
+
+function sizeOf(data: unknown): number {
+  if (typeof data === 'string') return new TextEncoder().encode(data).length;
+  return (data as ArrayBuffer).byteLength ?? (data as Blob).size;
 }

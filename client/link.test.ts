@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Closed } from './link.ts';
-import { PushClient, type PushOptions } from './pushClient.ts';
+import type { PushOptions } from './options.ts';
+import { PushClient } from './pushClient.ts';
 import { pushFrame, SimulatedClock, SimulatedNetwork, turn } from './simulation.ts';
 
 function client(options: PushOptions = {}) {

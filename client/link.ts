@@ -1,6 +1,7 @@
 import { CloseCode, comebackAfter } from '@pushcluster/protocol/closeCodes.ts';
 import { type Backoff, retryDelay } from './backoff.ts';
 import { Connection, type ConnectionConfig, type ConnectionOwner, type News, type WireFrame } from './connection.ts';
+import { Pace } from './pace.ts';
 import type { PushError } from './pushError.ts';
 import type { RoomFeed } from './stream.ts';
 
@@ -45,8 +46,13 @@ const LINGER = 0.75;
 const OVERLAP = 0.25;
 /** Clients that are asked to move together spread over this time, at most, in milliseconds. */
 const MOVE_JITTER = 250;
-/** Items kept of a new connection during a move. Beyond: what the old one delivered goes, then the oldest. */
+/** Items kept of a new connection during a move; any other frame counts as one. */
 const MAX_HELD = 10_000;
+/** What is kept of them where the old connection stands still: below, so that not each frame looks through all. */
+const STILL_HELD = 9_000;
+/** Connections at once and a second, at most, whatever options, gateways and platform say. */
+const CONNECTS = 10;
+const CONNECTS_PER_SECOND = 1;
 
 type Move = {
   until: number;
@@ -67,6 +73,8 @@ export class Link implements ConnectionOwner {
   #move: Move | undefined;
   #moveTimers: (() => void)[] = [];
   #retry: (() => void) | undefined;
+  #retryAt = 0;
+  readonly #pace = new Pace(CONNECTS, CONNECTS_PER_SECOND);
   #failures = 0;
   #settled: Promise<unknown> = Promise.resolve();
 
@@ -83,6 +91,7 @@ export class Link implements ConnectionOwner {
     this.#retry?.();
     this.#retry = undefined;
     this.#become('connecting');
+    if (this.#isOver()) return;
     this.#current = this.#connection();
     this.#current.start();
   }
@@ -103,7 +112,11 @@ export class Link implements ConnectionOwner {
   /** The network may be back, or another: comes back soon, or looks whether the connection still works. */
   hurry(): void {
     if (this.#state !== 'waiting') this.#current?.probe();
-    else this.#retryIn(this.#config.random() * this.#config.backoff.base);
+    else {
+      const ms = this.#pause(0, 0);
+      // The event comes often where a network comes and goes: it must not put off what is due.
+      if (this.#now() + ms < this.#retryAt) this.#retryIn(ms);
+    }
   }
 
   close(): void {
@@ -113,6 +126,7 @@ export class Link implements ConnectionOwner {
   }
 
   opened(connection: Connection): void {
+    if (this.#isOver()) return;
     for (const room of this.#owner.rooms.values()) this.#join(connection, room);
     if (connection === this.#current) {
       this.#become('open');
@@ -121,7 +135,7 @@ export class Link implements ConnectionOwner {
   }
 
   received(connection: Connection, frame: News): void {
-    if (this.#state === 'closed') return;
+    if (this.#isOver()) return;
     if (frame.type === 'RECONNECT') {
       connection.leaveBy = this.#now() + frame.data.withinMs;
       if (connection === this.#current) this.#startMove(frame.data.withinMs);
@@ -134,6 +148,8 @@ export class Link implements ConnectionOwner {
   }
 
   closed(connection: Connection, code: number, reason: string): void {
+    // What it received may be inflated for longer than we stay.
+    if (this.#isOver()) return;
     if (connection === this.#next) this.#nextClosed(code);
     else if (connection === this.#current) this.#currentClosed(connection, code, reason);
   }
@@ -149,7 +165,7 @@ export class Link implements ConnectionOwner {
     }
     if (connection.openedAt !== undefined && this.#now() - connection.openedAt >= this.#config.backoff.stable)
       this.#failures = 0;
-    const retryIn = retryDelay(this.#failures++, code, this.#config.backoff, this.#config.random());
+    const retryIn = this.#pause(this.#failures++, code);
     this.#retryIn(retryIn);
     this.#become('waiting');
     this.#owner.closed({ code, reason, willRetry: true, retryIn });
@@ -164,6 +180,7 @@ export class Link implements ConnectionOwner {
   }
 
   #connection() {
+    this.#pace.take(this.#now());
     return new Connection(this.#config.connection, this);
   }
 
@@ -203,7 +220,9 @@ export class Link implements ConnectionOwner {
     };
     if (begun) return this.#step();
     this.#become('moving');
-    this.#afterInMove(this.#config.random() * MOVE_JITTER, () => this.#openNext());
+    if (this.#isOver()) return;
+    const wait = Math.max(this.#config.random() * MOVE_JITTER, this.#pace.wait(this.#now()));
+    this.#afterInMove(wait, () => this.#openNext());
   }
 
   #openNext() {
@@ -216,7 +235,7 @@ export class Link implements ConnectionOwner {
     this.#next = undefined;
     const move = this.#move!;
     move.readyAt = undefined;
-    const delay = retryDelay(move.failures++, code, this.#config.backoff, this.#config.random());
+    const delay = this.#pause(move.failures++, code);
     const pointless = comebackAfter(code) === 'stop' || this.#now() + delay >= move.until;
     if (!pointless) return this.#afterInMove(delay, () => this.#openNext());
     // The old connection serves on until its gateway ends it; then we come back like anybody.
@@ -254,6 +273,7 @@ export class Link implements ConnectionOwner {
     if (next.openedAt !== undefined) {
       this.#become('open');
       this.#owner.moved();
+      if (this.#isOver()) return;
       if (next.leaveBy !== undefined) this.#startMove(Math.max(0, next.leaveBy - this.#now()));
     } else {
       this.#become('connecting');
@@ -266,14 +286,23 @@ export class Link implements ConnectionOwner {
     connection.heldItems += itemsOf(frame);
     if (connection.heldItems <= MAX_HELD) return;
     const fresh = held.filter((kept) => !this.#owner.covers(kept));
+    let items = fresh.reduce((sum, kept) => sum + itemsOf(kept), 0);
     // Where the old connection stands still, the oldest go: the streams tell the gap.
-    if (fresh.length === held.length) fresh.shift();
-    connection.held = fresh;
-    connection.heldItems = fresh.reduce((sum, kept) => sum + itemsOf(kept), 0);
+    let from = 0;
+    while (items > STILL_HELD && from < fresh.length - 1) items -= itemsOf(fresh[from++]!);
+    connection.held = fresh.slice(from);
+    connection.heldItems = items;
+  }
+
+  /** Milliseconds until an attempt after so many failures. */
+  #pause(failures: number, code: number): number {
+    const delay = retryDelay(failures, code, this.#config.backoff, this.#config.random());
+    return Math.max(delay, this.#pace.wait(this.#now()));
   }
 
   #retryIn(ms: number) {
     this.#retry?.();
+    this.#retryAt = this.#now() + ms;
     this.#retry = this.#config.connection.clock.after(ms, () => this.connect());
   }
 
@@ -300,13 +329,18 @@ export class Link implements ConnectionOwner {
     this.#owner.state(state);
   }
 
+  /** A listener may close us wherever it is told something. */
+  #isOver() {
+    return this.#state === 'closed';
+  }
+
   #now() {
     return this.#config.connection.clock.now();
   }
 }
 
 function itemsOf(frame: News): number {
-  return frame.type === 'PUSH' ? frame.data.items.length : 0;
+  return frame.type === 'PUSH' ? Math.max(1, frame.data.items.length) : 1;
 }
 
 /** What a JOIN says. Resuming by sequence will add `since` here. */

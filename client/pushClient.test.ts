@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { PushClient, type PushOptions } from './pushClient.ts';
+import type { PushOptions } from './options.ts';
+import { PushClient } from './pushClient.ts';
 import { PushError } from './pushError.ts';
 import { jwt, pushFrame, SimulatedClock, SimulatedNetwork, turn } from './simulation.ts';
 import type { Gap, Lagged, Stream } from './stream.ts';

@@ -1,38 +1,11 @@
-import type { Subprotocol } from '@pushcluster/protocol/frames.ts';
-import { type Backoff, defaultBackoff } from './backoff.ts';
-import { type Clock, systemClock } from './clock.ts';
-import type { News, SocketConstructor, WireFrame } from './connection.ts';
+import { nameProblem } from '@pushcluster/protocol/names.ts';
+import { needed, signalOf } from './argument.ts';
+import type { News, WireFrame } from './connection.ts';
 import { Emitter } from './emitter.ts';
 import { type Closed, Link, type LinkOwner, type LinkState } from './link.ts';
+import { configOf, type PushOptions } from './options.ts';
 import { PushError } from './pushError.ts';
 import { Feed, type Gap, type Lagged, type Room, RoomFeed, type Stream } from './stream.ts';
-import type { TokenSource } from './token.ts';
-
-export type PushOptions = {
-  /** A JWT, or what gives one: called at each connect, and before the last one expires. */
-  token?: TokenSource;
-  /** Take frames compressed. Default: where the platform can inflate them. */
-  compression?: boolean;
-  /** Subprotocols to offer in place of the usual; `[]` speaks as go-push clients do: no moves, repeats not dropped. */
-  protocols?: string[];
-  /** Default: the platform's. */
-  WebSocket?: SocketConstructor;
-  /** Milliseconds; default: `{ base: 500, cap: 30000, stable: 10000 }`. */
-  backoff?: Partial<Backoff>;
-  /** Items that wait for a slow `for await` at most; then the oldest go, and `lagged` tells. Default 1000. */
-  queueLimit?: number;
-  /** Milliseconds until a handshake counts as failed. Default 10,000. */
-  openTimeout?: number;
-  /** Milliseconds of silence until the gateway is asked for a sign of life. Default 40,000. */
-  idleTimeout?: number;
-  /** Milliseconds that it may take to answer. Default 10,000. */
-  probeTimeout?: number;
-  /** Closes the client when it aborts. */
-  signal?: AbortSignal;
-  /** 0 to 1, for jitter. Default: Math.random. */
-  random?: () => number;
-  clock?: Clock;
-};
 
 export type Left = { room: string; reason: string };
 
@@ -52,9 +25,6 @@ export type PushEvents = {
   error: PushError;
   frame: WireFrame;
 };
-
-const V1: typeof Subprotocol.v1 = 'pushcluster.v1';
-const DEFLATE: typeof Subprotocol.deflate = 'pushcluster.v1.deflate';
 
 /** What a browser's page has: other platforms lack an address, or tell nothing of the network. */
 const page = globalThis as {
@@ -76,42 +46,29 @@ export class PushClient {
   readonly #owner: LinkOwner & { lagged(event: Lagged): void; gap(event: Gap): void };
   readonly #link: Link;
   readonly #queueLimit: number;
+  readonly #signal: AbortSignal | undefined;
   readonly #hurry = () => this.#link.hurry();
+  readonly #abort = () => this.close();
 
   /**
    * @param url of the gateway's `/connect`: `ws:`, `wss:`, or in browsers a path
-   * @throws TypeError or SyntaxError where `url` is none, Error where the platform has no WebSocket
+   * @throws TypeError where `url` or an option can't be used, Error where the platform has no WebSocket
    */
-  constructor(url: string | URL, options: PushOptions = {}) {
-    const WebSocket = options.WebSocket ?? globalThis.WebSocket;
-    if (!WebSocket) throw new Error('This platform has no WebSocket: pass one by the option WebSocket.');
-    const address = new URL(url, page.location?.href);
-    address.protocol = address.protocol.replace('http', 'ws');
-    address.hash = '';
-    this.#queueLimit = options.queueLimit ?? 1000;
+  constructor(url: string | URL, options?: PushOptions | null) {
+    const { link, queueLimit, signal } = configOf(url, options, page.location?.href);
+    this.#queueLimit = queueLimit;
+    this.#signal = signal;
     this.#owner = this.#linkOwner();
-    this.#all = this.all = new Feed(undefined, this.#owner, this.#queueLimit);
+    this.#all = this.all = new Feed(undefined, this.#owner, queueLimit);
     // A publisher counts the items of all users together: what is missing there was for others.
-    this.#user = this.user = new Feed(undefined, this.#owner, this.#queueLimit, false);
-    this.#link = new Link(
-      {
-        connection: {
-          url: address,
-          protocols: options.protocols ?? ((options.compression ?? canInflate()) ? [DEFLATE, V1] : [V1]),
-          WebSocket,
-          token: options.token,
-          clock: options.clock ?? systemClock,
-          openTimeout: options.openTimeout ?? 10_000,
-          idleTimeout: options.idleTimeout ?? 40_000,
-          probeTimeout: options.probeTimeout ?? 10_000,
-        },
-        backoff: { ...defaultBackoff, ...options.backoff },
-        random: options.random ?? Math.random,
-      },
-      this.#owner,
-    );
-    page.addEventListener?.('online', this.#hurry);
-    if (onAbort(options.signal, () => this.close())) this.#link.connect();
+    this.#user = this.user = new Feed(undefined, this.#owner, queueLimit, false);
+    this.#link = new Link(link, this.#owner);
+    if (signal?.aborted) this.close();
+    else {
+      page.addEventListener?.('online', this.#hurry);
+      signal?.addEventListener('abort', this.#abort);
+      this.#link.connect();
+    }
   }
 
   get state(): LinkState {
@@ -124,33 +81,52 @@ export class PushClient {
   }
 
   /**
-   * Joins a room, now and after every reconnect, until it is left. A room that is joined already is returned as it is.
+   * Joins a room, now and after every reconnect, until it is left. A room that is joined already is returned as it is:
+   * `leave()` and the `signal` of each who joined it end it for all. With a signal that has aborted nothing is joined.
    * `Item` is what you expect of your backend: it is not checked.
    *
-   * @throws PushError `closed` where the client is closed
+   * @throws PushError `closed` where the client is closed, TypeError where `name` is no string or `signal` no AbortSignal
    */
-  join<Item = unknown>(name: string, { signal }: { signal?: AbortSignal } = {}): Room<Item> {
+  join<Item = unknown>(name: string, options?: { signal?: AbortSignal | null | undefined } | null): Room<Item> {
+    needed('string', 'The name of a room', name);
+    const signal = signalOf(options?.signal);
     if (this.state === 'closed') throw new PushError('closed', 'The client is closed: make a new one to join a room.');
-    let room = this.#rooms.get(name);
-    if (!room) {
-      room = new RoomFeed(name, this.#owner, this.#queueLimit, (left) => this.#leave(left));
+    return this.#join(name, signal) as Room as Room<Item>;
+  }
+
+  /** Ends the connection and all streams, for good and at once: its last event is `state`. */
+  close(): void {
+    this.#link.close();
+    this.#release();
+    for (const room of this.#rooms.values()) room.discard(new PushError('closed', 'The client was closed.'));
+    this.#rooms.clear();
+    this.#all.discard();
+    this.#user.discard();
+  }
+
+  #join(name: string, signal: AbortSignal | undefined): RoomFeed {
+    const joined = signal?.aborted ? undefined : this.#rooms.get(name);
+    const room = joined ?? new RoomFeed(name, this.#owner, this.#queueLimit, (left) => this.#leave(left));
+    const problem = nameProblem(name);
+    if (signal?.aborted) room.discard(leftError(name));
+    else if (problem) {
+      // As a gateway would: but a frame that is too long would be the end of the connection.
+      const error = new PushError('bad_room', `The name of a room ${problem}.`);
+      room.end(error);
+      queueMicrotask(() => this.#emitter.emit('error', error));
+    } else {
+      if (signal) room.leaveOn(signal);
+      if (room === joined) return room;
       this.#rooms.set(name, room);
       this.#link.join(room);
     }
-    onAbort(signal, room.leave);
-    return room as Room as Room<Item>;
-  }
-
-  /** Ends the connection and all streams, for good. */
-  close(): void {
-    this.#link.close();
-    this.#end();
+    return room;
   }
 
   #leave(room: RoomFeed) {
     if (!this.#forget(room)) return;
     this.#link.leave(room.name);
-    room.end(undefined, new PushError('left', `The room ${room.name} was left.`));
+    room.discard(leftError(room.name));
   }
 
   /** Whether the room was still there. */
@@ -158,13 +134,20 @@ export class PushClient {
     return this.#rooms.get(room.name) === room && this.#rooms.delete(room.name);
   }
 
-  #end(error?: PushError) {
-    page.removeEventListener?.('online', this.#hurry);
-    for (const room of this.#rooms.values())
-      room.end(error, error ?? new PushError('closed', 'The client was closed.'));
+  /** The gateway ended it for good. */
+  #end(error: PushError) {
+    this.#release();
+    for (const room of this.#rooms.values()) room.end(error);
     this.#rooms.clear();
     this.#all.end(error);
     this.#user.end(error);
+  }
+
+  /** Lets go of the page: it is told nothing any more, and what it holds does not hold us. */
+  #release() {
+    this.#emitter.end();
+    this.#signal?.removeEventListener('abort', this.#abort);
+    page.removeEventListener?.('online', this.#hurry);
   }
 
   #feed(frame: News): Feed | undefined {
@@ -213,20 +196,6 @@ export class PushClient {
   }
 }
 
-function canInflate(): boolean {
-  try {
-    return Boolean(new DecompressionStream('deflate-raw'));
-  } catch {
-    return false;
-  }
-}
-
-/** Calls `run` when `signal` aborts, at once where it has. False where it has. */
-function onAbort(signal: AbortSignal | undefined, run: () => void): boolean {
-  if (signal?.aborted) {
-    run();
-    return false;
-  }
-  signal?.addEventListener('abort', run, { once: true });
-  return true;
+function leftError(name: string): PushError {
+  return new PushError('left', `The room ${name} was left.`);
 }

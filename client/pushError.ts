@@ -1,7 +1,10 @@
 import type { ErrorCode } from '@pushcluster/protocol/frames.ts';
 
-/** What went wrong: a gateway's refusal, a broken frame, a token source that failed, or a connection that ended for good. */
-export type PushErrorCode = ErrorCode | 'closed' | 'token' | 'frame';
+/**
+ * What went wrong: a gateway's refusal, a broken frame, a token source that failed, a WebSocket that could not be made
+ * or sends nothing, or a connection that ended for good.
+ */
+export type PushErrorCode = ErrorCode | 'closed' | 'token' | 'connect' | 'frame';
 
 export class PushError extends Error {
   override name = 'PushError';

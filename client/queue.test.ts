@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { Queue } from './queue.ts';
 
 test('items come in order, those that wait and those that are waited for', async () => {
@@ -50,10 +51,46 @@ test('breaking out of for await gives the queue back', async () => {
   });
   queue.push(1);
   queue.push(2);
-  for await (const item of queue) {
+  for await (const item of { [Symbol.asyncIterator]: () => queue }) {
     assert.equal(item, 1);
     break;
   }
   assert.ok(returned);
   assert.deepEqual(await queue.next(), { value: undefined, done: true });
+});
+
+test('a queue that is discarded gives nothing more, whether somebody waits or not', async () => {
+  const queue = new Queue<number>(10, () => {});
+  const waiting = queue.next();
+  queue.discard();
+  assert.deepEqual(await waiting, { value: undefined, done: true });
+  const full = new Queue<number>(10, () => {});
+  full.push(1);
+  full.end(new Error('gone'));
+  full.discard();
+  assert.deepEqual(await full.next(), { value: undefined, done: true });
+});
+
+test('a queue holds the newest items up to its limit, whatever the order of pushes and reads', async () => {
+  const step = fc.oneof(fc.record({ push: fc.nat(30) }), fc.record({ read: fc.nat(30) }));
+  await fc.assert(
+    fc.asyncProperty(fc.integer({ min: 1, max: 20 }), fc.array(step, { maxLength: 40 }), async (limit, steps) => {
+      const queue = new Queue<number | undefined>(limit, () => {});
+      const model: (number | undefined)[] = [];
+      let n = 0;
+      for (const step of steps) {
+        for (let i = 0; 'push' in step && i < step.push; i++) {
+          const item = ++n % 5 === 0 ? undefined : n;
+          model.push(item);
+          assert.equal(queue.push(item), model.length > limit);
+          if (model.length > limit) model.shift();
+        }
+        for (let i = 0; 'read' in step && i < step.read && model.length > 0; i++)
+          assert.deepEqual(await queue.next(), { value: model.shift(), done: false });
+      }
+      queue.end();
+      for (const item of model) assert.deepEqual(await queue.next(), { value: item, done: false });
+      assert.equal((await queue.next()).done, true);
+    }),
+  );
 });

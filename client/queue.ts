@@ -1,14 +1,17 @@
 /** A bounded queue of items for one `for await`: what it can't hold goes, oldest first. */
-export class Queue<Item> implements AsyncIterableIterator<Item, undefined> {
+export class Queue<Item> implements AsyncIterator<Item, undefined> {
   readonly #limit: number;
   readonly #onReturn: () => void;
-  readonly #items: Item[] = [];
+  #items: (Item | undefined)[] = [];
+  /** Where the oldest is: shifting an array of many thousands moves all of it. */
+  #head = 0;
   readonly #waiting: {
     resolve(result: IteratorResult<Item, undefined>): void;
     reject(error: Error): void;
   }[] = [];
   #ended: { error?: Error | undefined } | undefined;
 
+  /** @param onReturn nobody reads it any more */
   constructor(limit: number, onReturn: () => void) {
     this.#limit = limit;
     this.#onReturn = onReturn;
@@ -19,8 +22,8 @@ export class Queue<Item> implements AsyncIterableIterator<Item, undefined> {
     const waiting = this.#waiting.shift();
     if (waiting) waiting.resolve({ value: item, done: false });
     else this.#items.push(item);
-    if (this.#items.length <= this.#limit) return false;
-    this.#items.shift();
+    if (this.#items.length - this.#head <= this.#limit) return false;
+    this.#shift();
     return true;
   }
 
@@ -33,8 +36,16 @@ export class Queue<Item> implements AsyncIterableIterator<Item, undefined> {
     }
   }
 
+  /** Ends it at once: what is queued goes. */
+  discard(): void {
+    this.#items = [];
+    this.#head = 0;
+    this.#ended = {};
+    this.end();
+  }
+
   next(): Promise<IteratorResult<Item, undefined>> {
-    if (this.#items.length > 0) return Promise.resolve({ value: this.#items.shift()!, done: false });
+    if (this.#items.length > this.#head) return Promise.resolve({ value: this.#shift(), done: false });
     if (this.#ended?.error) return Promise.reject(this.#ended.error);
     if (this.#ended) return Promise.resolve({ value: undefined, done: true });
     return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
@@ -42,12 +53,17 @@ export class Queue<Item> implements AsyncIterableIterator<Item, undefined> {
 
   return(): Promise<IteratorResult<Item, undefined>> {
     this.#onReturn();
-    this.#items.length = 0;
-    this.end();
+    this.discard();
     return this.next();
   }
 
-  [Symbol.asyncIterator](): this {
-    return this;
+  #shift(): Item {
+    const item = this.#items[this.#head]!;
+    this.#items[this.#head++] = undefined;
+    if (this.#head * 2 > this.#items.length) {
+      this.#items = this.#items.slice(this.#head);
+      this.#head = 0;
+    }
+    return item;
   }
 }

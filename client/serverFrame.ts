@@ -7,7 +7,7 @@ export function readServerFrame(text: string): ServerFrame | undefined {
   const { type, data } = frame;
   const known =
     type === 'PUSH'
-      ? Array.isArray(data.items) && Array.isArray(data.ids ?? [])
+      ? Array.isArray(data.items) && (data.ids === undefined || (Array.isArray(data.ids) && data.ids.every(isRun)))
       : type === 'LAGGED'
         ? typeof data.dropped === 'number'
         : type === 'RECONNECT'
@@ -16,6 +16,12 @@ export function readServerFrame(text: string): ServerFrame | undefined {
             ? typeof data.room === 'string'
             : type === 'OK' || type === 'ERROR' || type === 'PONG';
   return known ? (frame as ServerFrame) : undefined;
+}
+
+function isRun(run: unknown): boolean {
+  if (!Array.isArray(run)) return false;
+  const [publisher, first, length] = run;
+  return typeof publisher === 'string' && Number.isSafeInteger(first) && Number.isSafeInteger(length) && length > 0;
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

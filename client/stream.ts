@@ -33,7 +33,7 @@ export interface Room<Item = unknown> extends Stream<Item> {
   readonly name: string;
   /** Resolves at the gateway's first OK; rejects with a PushError where it refuses, or you leave before. */
   readonly joined: Promise<void>;
-  /** Takes no more items. Joining again gives a new Room. */
+  /** Ends it at once, for all who joined it: no more items, not even those that are queued. Joining again gives a new Room. */
   leave(): void;
 }
 
@@ -70,7 +70,9 @@ export class Feed<Item = unknown> implements Stream<Item> {
     const queue = new Queue<Item>(this.#limit, () => this.#queues.delete(queue));
     if (this.#ended) queue.end(this.#ended.error);
     else this.#queues.add(queue);
-    return queue;
+    const iterator = iteratorOf(queue);
+    abandoned.register(iterator, { queue, queues: this.#queues });
+    return iterator;
   }
 
   /** Takes the items of one frame, of which `ids` says who published them; without it nothing is dropped. */
@@ -103,20 +105,49 @@ export class Feed<Item = unknown> implements Stream<Item> {
   }
 
   lagged(event: Lagged): void {
+    if (this.#ended) return;
     this.#emitter.emit('lagged', event);
     this.#owner.lagged(event);
   }
 
+  /** The gateway ended it: what is queued still comes. */
   end(error?: PushError): void {
-    this.#ended ??= { error };
-    for (const queue of this.#queues) queue.end(error);
+    this.#end(error, (queue) => queue.end(error));
+  }
+
+  /** The page ended it: nothing comes any more. */
+  discard(): void {
+    this.#end(undefined, (queue) => queue.discard());
+  }
+
+  #end(error: PushError | undefined, end: (queue: Queue<Item>) => void) {
+    if (this.#ended) return;
+    this.#ended = { error };
+    this.#emitter.end();
+    for (const queue of this.#queues) end(queue);
     this.#queues.clear();
   }
 
   #gap(event: Gap) {
+    if (this.#ended) return;
     this.#emitter.emit('gap', event);
     this.#owner.gap(event);
   }
+}
+
+// An iterator that is dropped without `return()` would have its queue filled for good. The queue does not refer to the
+// iterator; who waits for `next()` is reached by way of the queue, and stays.
+type Abandoned = { queue: Queue<unknown>; queues: Set<Queue<unknown>> };
+const abandoned = new FinalizationRegistry<Abandoned>(({ queue, queues }) => queues.delete(queue));
+
+function iteratorOf<Item>(queue: Queue<Item>): AsyncIterableIterator<Item, undefined> {
+  return {
+    next: () => queue.next(),
+    return: () => queue.return(),
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+  };
 }
 
 export class RoomFeed<Item = unknown> extends Feed<Item> implements Room<Item> {
@@ -125,6 +156,7 @@ export class RoomFeed<Item = unknown> extends Feed<Item> implements Room<Item> {
   readonly leave: () => void;
   readonly admit: () => void;
   readonly #refuse: (error: PushError) => void;
+  readonly #signals = new Set<AbortSignal>();
 
   constructor(name: string, owner: StreamOwner, limit: number, leave: (room: RoomFeed<Item>) => void) {
     super(name, owner, limit);
@@ -138,10 +170,27 @@ export class RoomFeed<Item = unknown> extends Feed<Item> implements Room<Item> {
     promise.catch(() => {});
   }
 
+  /** Leaves when `signal` aborts. It is let go when the room ends before. */
+  leaveOn(signal: AbortSignal): void {
+    this.#signals.add(signal);
+    signal.addEventListener('abort', this.leave);
+  }
+
   /** `refusal` is for who still waits for `joined`; `error` for iterations, which end quietly without. */
   override end(error?: PushError, refusal = error): void {
     super.end(error);
+    this.#settle(refusal);
+  }
+
+  override discard(refusal?: PushError): void {
+    super.discard();
+    this.#settle(refusal);
+  }
+
+  #settle(refusal: PushError | undefined) {
     if (refusal) this.#refuse(refusal);
+    for (const signal of this.#signals) signal.removeEventListener('abort', this.leave);
+    this.#signals.clear();
   }
 }
 

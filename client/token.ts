@@ -1,5 +1,7 @@
-/** Gives a token: at each connect, and again before the last one expires. */
-export type TokenSource = string | (() => string | Promise<string>);
+type Token = string | null | undefined;
+
+/** Gives a token, or none for who connects without: at each connect, and again before the last one expires. */
+export type TokenSource = string | (() => Token | Promise<Token>);
 
 /** Soonest refresh, in milliseconds: a source that returns a nearly expired token must not make us spin. */
 const SOONEST = 5_000;
