@@ -134,7 +134,12 @@ export class GatewayMetrics {
           'reason',
         ),
       ],
+      [
+        'keyFetches',
+        labelled('token_key_fetches_total', 'Fetches of the JWKS that tokens are checked with.', 'outcome'),
+      ],
     ]);
+    for (const outcome of ['ok', 'failed']) this.#labelled.get('keyFetches')?.inc({ outcome }, 0);
     for (const reason of MOVE_REASONS) this.#labelled.get('moved')?.inc({ reason }, 0);
     for (const reason of ['slow', 'overload', 'bus_gap']) this.#labelled.get('dropped')?.inc({ reason }, 0);
     for (const reason of IGNORED_REASONS) this.#labelled.get('ignored')?.inc({ reason }, 0);
@@ -196,6 +201,11 @@ export class GatewayMetrics {
     gauge('peers', 'Other gateways heard on the bus.', () => view.peers());
     gauge('config_generation', 'Generation of the settings in force.', () => view.generation());
     gauge('fd_limit', 'Descriptors that the shards may open, together.', () => total(view.shards(), 'fdLimit'));
+    gauge(
+      'token_keys_stale_seconds',
+      'Age of the keys that tokens are checked with, where they can not be fetched anew; 0 while all is well.',
+      () => Math.max(0, ...view.shards().map((counts) => counts?.keysStaleFor ?? 0)),
+    );
     this.#shardGauge(
       'shard_loop_lag_seconds',
       'Worst delay of the event loop in the last second.',
@@ -231,8 +241,15 @@ export class GatewayMetrics {
 }
 
 type CountedKey = 'opened' | 'framesSent' | 'messagesDelivered' | 'bytesSent' | 'inboundFrames' | 'answersDropped';
-type LabelledKey = 'closed' | 'refused' | 'ignored' | 'dropped' | 'moved';
-const LABELS = { closed: 'code', refused: 'reason', ignored: 'reason', dropped: 'reason', moved: 'reason' } as const;
+type LabelledKey = keyof typeof LABELS;
+const LABELS = {
+  closed: 'code',
+  refused: 'reason',
+  ignored: 'reason',
+  dropped: 'reason',
+  moved: 'reason',
+  keyFetches: 'outcome',
+} as const;
 
 function total(shards: readonly (ShardCounts | undefined)[], key: 'connections' | 'fdLimit'): number {
   let sum = 0;

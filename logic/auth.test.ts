@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { createLog } from '@pushcluster/runtime/log.ts';
+import { until } from '@pushcluster/test/harness/until.ts';
 import { type Act, ApiKeys, authorize, type Caller } from './auth.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'pushcluster-keys-'));
@@ -49,6 +50,39 @@ test('a refusal says how to authenticate', () => {
 test('a key file that is missing or empty is refused at a start', () => {
   assert.throws(() => new ApiKeys([{ name: 'a', file: join(folder, 'none') }], log));
   assert.throws(() => new ApiKeys([{ name: 'a', file: keyFile('empty', '\n') }], log));
+});
+
+test('a key file that becomes blank, unreadable or no list of keys leaves its holders in, and that is told', async () => {
+  for (const content of [
+    '',
+    '\n\n',
+    '  \r\n\t\n',
+    '\uFEFF',
+    '\0\0',
+    Buffer.from('\uFEFFkey', 'utf16le'),
+    'two words',
+  ]) {
+    const file = keyFile('becomes', 'first\n');
+    const lines: unknown[] = [];
+    const told = { ...log, error: (fields: unknown) => lines.push(fields), info: () => {} };
+    const keys = new ApiKeys([{ name: 'backend', file }], Object.assign(createLog('test', 'error'), told), 5);
+    writeFileSync(file, content);
+    await until('it is told', () => lines.length > 0);
+    assert.match(JSON.stringify(lines), /"key":"backend","problem":".*the last value stays in use"/);
+    assert.equal(keys.identify('Bearer first').name, 'backend');
+    writeFileSync(file, '\uFEFFsecond \r\nschlüssel');
+    await until('the new key counts', () => {
+      try {
+        return keys.identify('Bearer second').name === 'backend';
+      } catch {
+        return false;
+      }
+    });
+    // As the bytes of a header are read.
+    assert.equal(keys.identify(`Bearer ${Buffer.from('schlüssel').toString('latin1')}`).name, 'backend');
+    assert.throws(() => keys.identify('Bearer first'), { code: 'unauthorized' });
+    keys.close();
+  }
 });
 
 test('a reload that names a missing file lets nobody in by it, and never everybody', () => {

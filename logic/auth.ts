@@ -3,7 +3,7 @@ import type { Target } from '@pushcluster/protocol/api.ts';
 import { matches } from '@pushcluster/protocol/pattern.ts';
 import type { ApiKey as ApiKeySchema } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
-import { SecretFile } from '@pushcluster/runtime/secretFile.ts';
+import { SecretFile, secretLines } from '@pushcluster/runtime/secretFile.ts';
 import type { z } from 'zod';
 import { Problem } from './problems.ts';
 
@@ -23,18 +23,23 @@ export type Act =
 /** Between looks for a key's file that isn't there. */
 const RETRY_MS = 2_000;
 
-type Entry = { caller: Caller; file: SecretFile; digests: Buffer[] };
+type Entry = { caller: Caller; file: SecretFile<Buffer[]> };
 
 /** The configured API keys. The files are read again when they change; the list follows the settings by `update`. */
 export class ApiKeys {
   readonly #log: Logger;
+  readonly #poll: { pollInterval?: number };
   #entries: Entry[] = [];
   #configured = 0;
   #retry: NodeJS.Timeout | undefined;
 
-  /** @throws Error with a sentence where a key's file can't be read or holds nothing */
-  constructor(keys: readonly ApiKey[], log: Logger) {
+  /**
+   * @param pollInterval milliseconds between looks at the files, 1,000 by default
+   * @throws Error with a sentence where a key's file can't be read or holds no key
+   */
+  constructor(keys: readonly ApiKey[], log: Logger, pollInterval?: number) {
     this.#log = log;
+    this.#poll = pollInterval === undefined ? {} : { pollInterval };
     try {
       for (const key of keys) this.#entries.push(this.#open(key));
     } catch (error) {
@@ -78,10 +83,11 @@ export class ApiKeys {
   identify(authorization: string | undefined): Caller {
     const [, token] = /^Bearer +(\S+) *$/i.exec(authorization ?? '') ?? [];
     if (token === undefined) throw unauthorized('Send Authorization: Bearer with an API key.', '');
-    const digest = digestOf(token);
+    // A header's characters are the bytes that came.
+    const digest = digestOf(Buffer.from(token, 'latin1'));
     let caller: Caller | undefined;
     for (const entry of this.#entries)
-      for (const known of entry.digests) if (timingSafeEqual(known, digest)) caller ??= entry.caller;
+      for (const known of entry.file.value) if (timingSafeEqual(known, digest)) caller ??= entry.caller;
     if (!caller) throw unauthorized('This API key is not known here.', ', error="invalid_token"');
     return caller;
   }
@@ -108,12 +114,9 @@ export class ApiKeys {
   }
 
   #open(key: ApiKey): Entry {
-    const file = SecretFile.open(key.file);
-    const entry: Entry = { caller: { name: key.name, scope: key.scope }, file, digests: digestsOf(file.text) };
-    file.onChange(() => {
-      entry.digests = digestsOf(file.text);
-      this.#log.info({ key: key.name, keys: entry.digests.length }, 'API key read again');
-    });
+    const file = SecretFile.open(key.file, digestsOf, this.#poll);
+    const entry: Entry = { caller: { name: key.name, scope: key.scope }, file };
+    file.onChange(() => this.#log.info({ key: key.name, keys: file.value.length }, 'API key read again'));
     file.onProblem((problem) => this.#log.error({ key: key.name, problem }, 'API key file'));
     return entry;
   }
@@ -158,14 +161,14 @@ function unauthorized(detail: string, parameter: string): Problem {
   });
 }
 
-function digestsOf(text: string): Buffer[] {
-  return text
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((line) => line !== '')
-    .map(digestOf);
+/** The keys of a file, one a line. Throws Error where a line can't be sent as a key. */
+function digestsOf(bytes: Buffer): Buffer[] {
+  return secretLines(bytes).map((line, i) => {
+    if (/\s/.test(line)) throw new Error(`holds a space within key ${i + 1}: a key is one word`);
+    return digestOf(line);
+  });
 }
 
-function digestOf(token: string): Buffer {
+function digestOf(token: string | Buffer): Buffer {
   return hash('sha256', token, 'buffer');
 }

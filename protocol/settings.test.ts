@@ -55,7 +55,8 @@ test('a token needs exactly one source of keys', () => {
   assert.equal(Settings.safeParse({ auth: { jwt: {} } }).success, false);
   assert.equal(Settings.safeParse({ auth: { jwt: { secretFile: 'a', jwksFile: 'b' } } }).success, false);
   assert.equal(Settings.safeParse({ auth: { jwt: { jwksUrl: 'https://id.example.org/keys' } } }).success, true);
-  assert.equal(Settings.safeParse({ auth: { jwt: { jwksUrl: 'keys' } } }).success, false);
+  for (const jwksUrl of ['keys', 'file:///etc/keys', 'ftp://id.example.org/keys', 'https://u:p@id.example.org/keys'])
+    assert.equal(Settings.safeParse({ auth: { jwt: { jwksUrl } } }).success, false, jwksUrl);
 });
 
 test('a bus prefix is made of NATS tokens', () => {

@@ -226,14 +226,19 @@ export const LogicSettings = z
   })
   .prefault({});
 
+/** What is fetched: by HTTP, and without a password, which `fetch` refuses. */
+const JwksUrl = z.url({ protocol: /^https?$/ }).refine((url) => URL.parse(url)?.username === '', {
+  message: "must be without a user's name and password",
+});
+
 export const AuthSettings = z
   .strictObject({
     jwt: z
       .strictObject({
-        /** HS256: a file with the secret. Read again when it changes. */
+        /** HS256: a file with secrets, one a line. Read again when it changes. */
         secretFile: z.string().optional(),
         /** RS256 and ES256: a JWKS by URL or file. */
-        jwksUrl: z.url().optional(),
+        jwksUrl: JwksUrl.optional(),
         jwksFile: z.string().optional(),
         audience: z.string().optional(),
         issuer: z.string().optional(),

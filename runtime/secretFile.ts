@@ -1,47 +1,55 @@
+import { isUtf8 } from 'node:buffer';
 import { WatchedFile } from './watchedFile.ts';
 
+/** Secrets that one file of lines holds at most: each is tried on each check. */
+const MAX_LINES = 1_000;
+
+export type SecretFileOptions = {
+  /** Milliseconds between looks, 1,000 by default. */
+  pollInterval?: number;
+};
+
 /**
- * A secret in a file, read again when the file changes. A file that vanishes, becomes unreadable or becomes empty keeps
- * the last value: a rotation in two steps must not lock everyone out between them.
+ * A secret in a file, read again when the file changes. A file that vanishes, becomes unreadable or holds nothing that
+ * can be used keeps the last value: a rotation in two steps must not lock everyone out between them.
  */
-export class SecretFile {
+export class SecretFile<T> {
   readonly path: string;
   readonly #file: WatchedFile;
+  readonly #parse: (bytes: Buffer) => T;
   readonly #changes = new Set<() => void>();
   readonly #problems = new Set<(problem: string) => void>();
   #bytes: Buffer;
+  #value: T;
 
   /**
    * Reads the secret now.
-   * @param options.pollInterval milliseconds between looks, 1,000 by default
-   * @throws Error with a sentence where the file can't be read or holds nothing
+   * @param parse what the content means; throws Error with what is wrong with the file ("is no JWKS")
+   * @throws Error with a sentence where the file can't be read, is blank, or is refused by `parse`
    */
-  static open(path: string, options: { pollInterval?: number } = {}): SecretFile {
-    return new SecretFile(path, options);
+  static open<T>(path: string, parse: (bytes: Buffer) => T, options: SecretFileOptions = {}): SecretFile<T> {
+    return new SecretFile(path, parse, options);
   }
 
-  private constructor(path: string, options: { pollInterval?: number }) {
+  private constructor(path: string, parse: (bytes: Buffer) => T, options: SecretFileOptions) {
     this.path = path;
+    this.#parse = parse;
     this.#file = new WatchedFile(path, {
       ...options,
       changed: (bytes) => this.#changed(bytes),
       unreadable: (problem) => this.#problem(problem),
     });
-    this.#bytes = withoutNewline(this.#file.bytes);
-    if (this.#bytes.length === 0) {
+    this.#bytes = this.#file.bytes;
+    try {
+      this.#value = this.#read(this.#bytes);
+    } catch (error) {
       this.close();
-      throw new Error(`${path} is empty: it should hold a secret`);
+      throw error;
     }
   }
 
-  /** The content without the newline at its end. */
-  get text(): string {
-    return this.#bytes.toString('utf8');
-  }
-
-  /** The content without the newline at its end. Not to be changed. */
-  get bytes(): Uint8Array {
-    return this.#bytes;
+  get value(): T {
+    return this.#value;
   }
 
   /** Calls `listener` after each change of the value, until the returned function is called. */
@@ -62,14 +70,25 @@ export class SecretFile {
     this.#problems.clear();
   }
 
-  #changed(content: Buffer): void {
-    const bytes = withoutNewline(content);
-    if (bytes.length === 0) {
-      this.#problem(`${this.path} is empty`);
-    } else if (!bytes.equals(this.#bytes)) {
-      this.#bytes = bytes;
-      for (const listener of this.#changes) listener();
+  #read(bytes: Buffer): T {
+    try {
+      if (isBlank(bytes)) throw new Error('is empty: it should hold a secret');
+      return this.#parse(bytes);
+    } catch (error) {
+      throw new Error(`${this.path} ${error instanceof Error ? error.message : String(error)}`, { cause: error });
     }
+  }
+
+  #changed(bytes: Buffer): void {
+    if (withoutNewline(bytes).equals(withoutNewline(this.#bytes))) return;
+    try {
+      this.#value = this.#read(bytes);
+    } catch (error) {
+      this.#problem(error instanceof Error ? error.message : String(error));
+      return;
+    }
+    this.#bytes = bytes;
+    for (const listener of this.#changes) listener();
   }
 
   #problem(problem: string): void {
@@ -77,7 +96,37 @@ export class SecretFile {
   }
 }
 
-function withoutNewline(bytes: Buffer): Buffer {
+/** Control characters and spaces: zeros are what a crash leaves of a file. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const NOTHING = /[\0-\x20\x7f]+/g;
+
+/** Whether `bytes` are a byte order mark, white space and control characters only: an editor's or a crash's leavings. */
+export function isBlank(bytes: Buffer): boolean {
+  return bytes.toString('utf8').replace(NOTHING, '').trim() === '';
+}
+
+/**
+ * The lines of a file that hold something, without the space around them; a byte order mark is no part of the first.
+ * Throws Error where it is no UTF-8 text (PowerShell writes UTF-16), or holds more than 1,000.
+ */
+export function secretLines(bytes: Buffer): string[] {
+  if (!isText(bytes)) throw new Error('is no UTF-8 text: save it as UTF-8');
+  const lines = bytes
+    .toString('utf8')
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+  if (lines.length > MAX_LINES) throw new Error(`holds ${lines.length} lines; at most ${MAX_LINES} are allowed`);
+  return lines;
+}
+
+/** Whether `bytes` are text as people write it: UTF-8 without control characters but tabs and line ends. */
+export function isText(bytes: Buffer): boolean {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: that there are none is the question
+  return isUtf8(bytes) && !/[\0-\x08\x0b\x0c\x0e-\x1f\x7f]/.test(bytes.toString('utf8'));
+}
+
+export function withoutNewline(bytes: Buffer): Buffer {
   let end = bytes.length;
   if (bytes[end - 1] === 0x0a) end--;
   if (bytes[end - 1] === 0x0d) end--;

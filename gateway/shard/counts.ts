@@ -30,6 +30,8 @@ export type ShardCounts = {
   fdLimit: number;
   /** 0..1 of what is too late. */
   loopPressure: number;
+  /** Seconds that keys by URL could not be fetched anew; 0 while all is well. */
+  keysStaleFor: number;
   /** When it was sent, milliseconds of the machine's monotonic clock. */
   sentAt: number;
   // Since the start.
@@ -46,6 +48,8 @@ export type ShardCounts = {
   ignored: Record<string, number>;
   dropped: Record<DropReason, number>;
   moved: Record<MoveReason, number>;
+  /** Fetches of a JWKS by URL. */
+  keyFetches: Record<'ok' | 'failed', number>;
   /** Messages delivered by latency: one count for each of LATENCY_BUCKETS and one beyond, not cumulative. */
   latency: number[];
   latencySum: number;
@@ -63,6 +67,7 @@ export function newCounts(): ShardCounts {
     fds: 0,
     fdLimit: 0,
     loopPressure: 0,
+    keysStaleFor: 0,
     sentAt: 0,
     opened: 0,
     framesSent: 0,
@@ -76,6 +81,7 @@ export function newCounts(): ShardCounts {
     ignored: {},
     dropped: { slow: 0, overload: 0, bus_gap: 0 },
     moved: { leave: 0, drain: 0, rebalance: 0 },
+    keyFetches: { ok: 0, failed: 0 },
     latency: new Array<number>(LATENCY_BUCKETS.length + 1).fill(0),
     latencySum: 0,
   };

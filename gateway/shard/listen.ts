@@ -223,7 +223,7 @@ export class Listener {
         refuse({ status: 401, code: 'token', detail: error.message }, CloseCode.unauthorized);
       else refuse({ status: 503, code: 'token_unchecked', detail: 'the token could not be checked now' });
     };
-    let identity: Identity | undefined = anonymousAllowed(shard) ? { expires: 0 } : undefined;
+    let identity: Identity | undefined = anonymousAllowed(shard) ? { expires: 0, anonymous: true } : undefined;
     let checked: Promise<Identity> | undefined;
     if (token !== '' && shard.verifier) {
       try {

@@ -10,7 +10,7 @@ import { type HubMessage, type ShardMessage, Wire } from '../wire.ts';
 import { Listener } from './listen.ts';
 import { ShardProtection } from './protection.ts';
 import { Shard } from './shard.ts';
-import { TokenVerifier } from './token.ts';
+import { nextVerifier, type TokenVerifier } from './token.ts';
 
 /** How often counts go to the hub while connections are moved away: the pace goes by them. Else they go with each beat. */
 const OFTEN_REPORT_MS = 100;
@@ -32,6 +32,8 @@ let shard: Shard | undefined;
 let listener: Listener | undefined;
 let protection: ShardProtection | undefined;
 let listening = false;
+let verifier: TokenVerifier | undefined;
+const keyFetches = { ok: 0, failed: 0 };
 let oftenReports: NodeJS.Timeout | undefined;
 let lastAsk = 0;
 let rssAt = 0;
@@ -117,15 +119,16 @@ async function configure(message: Extract<HubMessage, { type: 'settings' }>): Pr
   const { settings } = message;
   log.level = settings.log.level;
   try {
-    const former = shard?.verifier;
-    const verifier = settings.auth.jwt
-      ? new TokenVerifier(settings.auth.jwt, { onProblem: (problem) => log.error({ problem }, 'keys for tokens') })
-      : undefined;
-    if (!shard) await start(message, verifier);
+    const former = verifier;
+    verifier = nextVerifier(former, settings.auth.jwt, {
+      onProblem: (problem) => log.error({ problem }, 'keys for tokens'),
+      onFetched: (outcome) => keyFetches[outcome]++,
+    });
+    if (former !== verifier) former?.close();
+    if (!shard) await start(message);
     else {
       shard.settings = settings;
       shard.verifier = verifier;
-      former?.close();
     }
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
@@ -134,11 +137,12 @@ async function configure(message: Extract<HubMessage, { type: 'settings' }>): Pr
   }
 }
 
-async function start(message: Extract<HubMessage, { type: 'settings' }>, verifier: TokenVerifier | undefined) {
+async function start(message: Extract<HubMessage, { type: 'settings' }>) {
   const { settings } = message;
   const started = new Shard(settings, log, (reply) => wire.send(reply));
   started.verifier = verifier;
   started.counts.fdLimit = fdLimit;
+  started.counts.keyFetches = keyFetches;
   shard = started;
   const guard = new ShardProtection({
     settings: () => started.settings.gateway.protection,
@@ -188,8 +192,11 @@ function followCertificate(tls: { certFile: string; keyFile: string }) {
     );
   };
   // Each file alone may not fit the other yet: then the former pair stays, and the other's change comes next.
-  SecretFile.open(tls.certFile).onChange(relisten);
-  SecretFile.open(tls.keyFile).onChange(relisten);
+  for (const path of [tls.certFile, tls.keyFile]) {
+    const file = SecretFile.open(path, (bytes) => bytes);
+    file.onChange(relisten);
+    file.onProblem((problem) => log.error({ problem }, 'certificate'));
+  }
 }
 
 function report(started: Shard) {
@@ -200,6 +207,7 @@ function report(started: Shard) {
   counts.unasked = started.unasked;
   counts.movable = started.movable;
   counts.rooms = started.rooms;
+  counts.keysStaleFor = verifier?.remote?.staleFor ?? 0;
   counts.fds = protection?.fds ?? 0;
   counts.loopPressure = protection?.loopPressure ?? 0;
   counts.cpuSeconds = (cpu.user + cpu.system) / 1e6;

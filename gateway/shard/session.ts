@@ -19,6 +19,8 @@ export type Identity = {
   rooms?: readonly string[] | undefined;
   /** Seconds since the epoch; 0: never. */
   expires: number;
+  /** It showed no token, where that is allowed: it may still say who it is. */
+  anonymous?: true;
 };
 
 /** One connection. It is its own membership in `all`, so that a million of them stay small. */
@@ -32,6 +34,8 @@ export class Session extends Member {
   expires = 0;
   /** False between open and the first valid AUTH. */
   authorized = false;
+  /** True until the first valid token, where connections without one are allowed. */
+  anonymous = false;
   /** Its memberships besides `all`: rooms, and its user. */
   members: Member[] = [];
   /** Skipped until its buffer has drained. */

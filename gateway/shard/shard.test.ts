@@ -236,8 +236,8 @@ describe('a connection without a token', () => {
     identities.set('unchecked', new Error('connect ECONNREFUSED 10.1.2.3'));
     const peer = stranger();
     await auth(peer, 'unchecked', 1);
-    assert.deepEqual(last(peer)?.data, { code: 'unauthorized', message: 'the token could not be checked' });
-    assert.deepEqual(peer.socket.ended, { code: 1013, reason: 'the token could not be checked' });
+    assert.deepEqual(last(peer)?.data, { code: 'unavailable', message: 'the token can not be checked now' });
+    assert.deepEqual(peer.socket.ended, { code: 1013, reason: 'the token can not be checked now' });
   });
 
   it('that goes while its token is checked harms nothing', async () => {
@@ -464,8 +464,54 @@ describe('AUTH on an open connection', () => {
     const peer = open(Form.v1, user());
     identities.set('unchecked', new Error('connect ECONNREFUSED 10.1.2.3'));
     await auth(peer, 'unchecked', 1);
-    assert.deepEqual(last(peer)?.data, { code: 'unauthorized', message: 'the token could not be checked' });
+    assert.deepEqual(last(peer)?.data, { code: 'unavailable', message: 'the token can not be checked now' });
     assert.equal(closing(peer), undefined);
+  });
+
+  it('of one who came without a token, where that is allowed, says who they are: once', async () => {
+    const peer = open(Form.v1, { expires: 0, anonymous: true });
+    for (const room of ['a', 'b']) join(peer, room);
+    await auth(peer, 'bad', 1);
+    assert.equal(last(peer)?.data.code, 'unauthorized');
+    assert.equal(closing(peer), undefined);
+    identities.set('u', user(['b'], 100)).set('v', { user: 'v', expires: 0 });
+    await auth(peer, 'u', 2);
+    assert.deepEqual(
+      peer.socket.frames.slice(-2).map(({ type, data }) => [type, data.room]),
+      [
+        ['LEAVE', 'a'],
+        ['OK', undefined],
+      ],
+    );
+    for (const key of [ALL, roomKey('a'), roomKey('b'), userKey('u')]) push(key);
+    assert.deepEqual(pushes(peer), [ALL, roomKey('b'), userKey('u')]);
+    await auth(peer, 'v', 3);
+    assert.deepEqual(last(peer)?.data, { code: 'unauthorized', message: 'the token is for another user' });
+    shard.expire(100);
+    assert.equal(closing(peer), 4001);
+    assert.equal(shard.connections, 0);
+    assert.ok(forms(userKey('u')).at(-1)?.mask === 0, 'nothing of the user is left');
+  });
+
+  it('of one who came without a token may name nobody; one whose token named nobody names nobody later', async () => {
+    const peer = open(Form.v1, { expires: 0, anonymous: true });
+    identities.set('nobody', { expires: 0, rooms: ['b'] }).set('u', user());
+    await auth(peer, 'nobody', 1);
+    assert.equal(last(peer)?.type, 'OK');
+    await auth(peer, 'u', 2);
+    assert.deepEqual(last(peer)?.data, { code: 'unauthorized', message: 'the token is for another user' });
+  });
+
+  it('whose check takes longer than the first AUTH may take is no missing token', async () => {
+    const held = Promise.withResolvers<Identity>();
+    shard.verifier = { verifyNow: () => undefined, verify: () => held.promise, close() {} };
+    const [peer, silent] = [stranger(), stranger()];
+    await auth(peer, 'x', 1);
+    mock.timers.tick(5_000);
+    assert.deepEqual([peer, silent].map(closing), [undefined, 4401]);
+    held.reject(new Error('the keys can not be had'));
+    await new Promise(setImmediate);
+    assert.deepEqual([last(peer)?.data.code, closing(peer)], ['unavailable', 1013]);
   });
 
   it('is checked one at a time for each connection', async () => {

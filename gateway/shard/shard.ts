@@ -112,7 +112,8 @@ export class Shard {
     } else {
       this.#unauthorized.add(session);
       this.#loop.after(AUTH_WITHIN, () => {
-        if (this.#unauthorized.has(session))
+        // One that is being checked is answered in any case: what nobody can tell yet is no refusal.
+        if (this.#unauthorized.has(session) && !this.#authenticating.has(session))
           this.end(session, CloseCode.unauthorized, `no token within ${AUTH_WITHIN / 1_000} s`);
       });
     }
@@ -227,17 +228,19 @@ export class Shard {
       if (!this.verifier) throw new InvalidToken('this gateway takes no tokens');
       const identity = this.verifier.verifyNow(token) ?? (await this.verifier.verify(token));
       if (session.closed) return;
-      if (session.authorized && identity.user !== session.user) throw new InvalidToken('the token is for another user');
+      if (session.authorized && !session.anonymous && identity.user !== session.user)
+        throw new InvalidToken('the token is for another user');
       this.#identify(session, identity);
       if (id !== undefined) this.#say(session, okFrame(id));
     } catch (error) {
       if (session.closed) return;
-      const message = error instanceof InvalidToken ? error.message : 'the token could not be checked';
+      const invalid = error instanceof InvalidToken;
+      const message = invalid ? error.message : 'the token can not be checked now';
       this.#log.info({ session: session.id, user: session.user, reason: message }, 'AUTH refused');
-      if (id !== undefined) this.#say(session, errorFrame(id, 'unauthorized', message));
+      if (id !== undefined) this.#say(session, errorFrame(id, invalid ? 'unauthorized' : 'unavailable', message));
       if (session.authorized) return;
       // Where the keys can't be had the token may well be good: the client is to come back, and not to stay away.
-      this.end(session, error instanceof InvalidToken ? CloseCode.unauthorized : CloseCode.overloaded, message);
+      this.end(session, invalid ? CloseCode.unauthorized : CloseCode.overloaded, message);
     } finally {
       this.#authenticating.delete(session);
     }
@@ -255,12 +258,14 @@ export class Shard {
       this.#leave(session, member, 'room_forbidden', FORBIDDEN_NOW);
       if (session.v1) this.#say(session, leaveFrame(room, FORBIDDEN_NOW));
     }
-    if (session.authorized) return;
-    session.authorized = true;
-    this.#unauthorized.delete(session);
-    this.#add(session);
+    session.anonymous = identity.anonymous === true;
+    if (!session.authorized) {
+      session.authorized = true;
+      this.#unauthorized.delete(session);
+      this.#add(session);
+    }
+    if (identity.user === undefined || session.user !== undefined) return;
     session.user = identity.user;
-    if (session.user === undefined) return;
     this.#add(this.#enter(session, this.#channel(userKey(session.user))));
     if (this.settings.gateway.connections.onePerUser) {
       session.number = ++this.#lastSession;

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { until } from '@pushcluster/test/harness/until.ts';
 import { CompactSign, exportJWK, generateKeyPair, type JWTPayload, jwtVerify, SignJWT, UnsecuredJWT } from 'jose';
-import { InvalidToken, TokenVerifier } from './token.ts';
+import { InvalidToken, nextVerifier, TokenVerifier } from './token.ts';
 
 const SECRET = 'a secret that is long enough for HS256';
 const soon = () => Math.floor(Date.now() / 1_000) + 3_600;
@@ -187,7 +187,7 @@ describe('keys', () => {
     // At once: between its truncation and its bytes a file is empty, which is another problem.
     writeFileSync(jwksFile, '{"keys":');
     await until('the problem is told', () => problems.length > 0);
-    assert.match(problems[0]!, /is no JWKS.*the keys of before stay in use/);
+    assert.match(problems[0]!, /is no JWKS.*the last value stays in use/);
     await verifier.verify(await old.sign({}));
     writeFileSync(jwksFile, JSON.stringify({ keys: [fresh.jwk] }));
     const token = await fresh.sign({ sub: 'ann' });
@@ -206,6 +206,37 @@ describe('keys', () => {
     assert.throws(() => new TokenVerifier({ secretFile: missing }), /does not exist/);
     const text = await fileWith('not a JWKS');
     assert.throws(() => new TokenVerifier({ jwksFile: text }), /is no JWKS: it should be JSON such as/);
+  });
+
+  it('as secrets are one a line: a rotation has both for a while', async () => {
+    const secretFile = await fileWith('\uFEFFold secret\r\n\r\n  new secret \r\n');
+    const verifier = new TokenVerifier({ secretFile });
+    for (const secret of ['old secret', 'new secret', '  new secret '])
+      assert.equal(verifier.verifyNow(await hs256({ sub: 'ann' }, secret))?.user, 'ann', secret);
+    for (const secret of ['\uFEFFold secret', 'old secret\r\n', 'new', '\r', ' '])
+      await refused(verifier, await hs256({}, secret), /signature/);
+    verifier.close();
+  });
+
+  it('as a secret of bytes are one, line ends within included', async () => {
+    const bytes = Buffer.from([0xff, 0x0a, 0x61, 0x0a, 0x00, 0x80]);
+    const secretFile = join(folder, 'bytes');
+    writeFileSync(secretFile, Buffer.concat([bytes, Buffer.from('\n')]));
+    const verifier = new TokenVerifier({ secretFile });
+    const sign = (secret: Buffer) => new SignJWT({}).setProtectedHeader({ alg: 'HS256' }).sign(secret);
+    await verifier.verify(await sign(bytes));
+    await refused(verifier, await sign(Buffer.from('a')), /signature/);
+    verifier.close();
+  });
+
+  it('as a secret are refused where everyone could know them, or nobody could sign with them', async () => {
+    const pem = await fileWith('-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n');
+    assert.throws(() => new TokenVerifier({ secretFile: pem }), /is a PEM file: secretFile takes secrets for HS256/);
+    const utf16 = join(folder, 'utf16');
+    writeFileSync(utf16, Buffer.from('\uFEFFsecret', 'utf16le'));
+    assert.throws(() => new TokenVerifier({ secretFile: utf16 }), /is UTF-16: save it as UTF-8/);
+    const blank = await fileWith('\n \n');
+    assert.throws(() => new TokenVerifier({ secretFile: blank }), /is empty/);
   });
 
   it('as a secret rotate with their file', async () => {
@@ -280,5 +311,23 @@ describe('keys by URL', () => {
     assert.ok(users.every(({ user }) => user === 'ann'));
     assert.equal((await verifier.verify(token)).user, 'ann');
     verifier.close();
+  });
+
+  it('are kept when other settings change, and fetched anew by another URL', async () => {
+    const { jwk, sign } = await keyPair('RS256', 'r');
+    answer = { status: 200, body: JSON.stringify({ keys: [jwk] }) };
+    const jwt = { jwksUrl: url };
+    const first = nextVerifier(undefined, jwt, {});
+    assert.ok(first);
+    await first.verify(await sign({ aud: 'live' }));
+    assert.equal(nextVerifier(first, { ...jwt }, {}), first);
+    answer = { status: 500, body: '' };
+    const narrower = nextVerifier(first, { ...jwt, audience: 'live' }, {});
+    assert.ok(narrower && narrower !== first);
+    await narrower.verify(await sign({ aud: 'live' }));
+    await refused(narrower, await sign({ aud: 'other' }), /aud/);
+    const elsewhere = nextVerifier(narrower, { jwksUrl: `${url}?other` }, {});
+    await assert.rejects(async () => elsewhere?.verify(await sign({})), { name: 'KeysUnavailable' });
+    assert.equal(nextVerifier(narrower, undefined, {}), undefined);
   });
 });

@@ -1,24 +1,17 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import { nameProblem } from '@pushcluster/protocol/names.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
-import { SecretFile } from '@pushcluster/runtime/secretFile.ts';
-import {
-  createLocalJWKSet,
-  createRemoteJWKSet,
-  errors,
-  type JWTPayload,
-  type JWTVerifyOptions,
-  jwtVerify,
-  UnsecuredJWT,
-} from 'jose';
+import { isText, SecretFile, secretLines, withoutNewline } from '@pushcluster/runtime/secretFile.ts';
+import { errors, type JWTPayload, type JWTVerifyOptions, UnsecuredJWT } from 'jose';
 import { z } from 'zod';
+import { systemClock } from '../hub/clock.ts';
+import { fetchJwks, KeySet, RemoteKeys } from './jwks.ts';
 import type { Identity } from './session.ts';
 
 /** Clocks of issuer and gateway may differ by this much, seconds. */
 const CLOCK_TOLERANCE = 5;
 
-/** Tokens whose check waits at most: a JWKS that hangs must not gather all who come meanwhile. */
-const MOST_CHECKS = 1_000;
 /** `{"alg":"none"}` */
 const NO_ALGORITHM = 'eyJhbGciOiJub25lIn0';
 
@@ -36,101 +29,137 @@ const Claims = z.object({
   exp: z.number().optional(),
 });
 
-const Jwks = z.object({ keys: z.array(z.looseObject({ kty: z.string() })) });
+type Jwt = NonNullable<Settings['auth']['jwt']>;
 
 export type TokenVerifierOptions = {
   /** Milliseconds between looks at a file of keys. */
   pollInterval?: number;
-  /** Called with a sentence where a changed file can't be used: the keys of before stay. */
+  /** Called with a sentence where keys can't be had, or a changed file can't be used: the keys of before stay. */
   onProblem?: (problem: string) => void;
+  /** Called after each fetch of a JWKS by URL. */
+  onFetched?: (outcome: 'ok' | 'failed') => void;
+  /** Keys by the same URL that are there already. */
+  remote?: RemoteKeys | undefined;
 };
 
-/** Checks tokens against the key source of `auth.jwt`: a secret (HS256), or a JWKS by file or URL (RS256, ES256). */
+/** Checks tokens against the key source of `auth.jwt`: secrets (HS256), or a JWKS by file or URL (RS256, ES256). */
 export class TokenVerifier {
+  readonly settings: Jwt;
+  readonly remote: RemoteKeys | undefined;
   readonly #options: JWTVerifyOptions;
-  readonly #check: (token: string) => Promise<{ payload: JWTPayload }>;
-  /** The secret of HS256, whose check is a matter of microseconds. */
-  readonly #secret: SecretFile | undefined;
-  #checks = 0;
-  readonly #file: SecretFile | undefined;
+  /** The secrets of HS256, whose check is a matter of microseconds. */
+  readonly #secrets: SecretFile<Buffer[]> | undefined;
+  readonly #keys: SecretFile<KeySet> | undefined;
 
   /** Throws Error with a sentence where the secret or JWKS file can't be used. */
-  constructor(jwt: NonNullable<Settings['auth']['jwt']>, options: TokenVerifierOptions = {}) {
-    const { onProblem = () => {}, ...poll } = options;
+  constructor(jwt: Jwt, options: TokenVerifierOptions = {}) {
+    const { onProblem = () => {}, onFetched = () => {}, remote, ...poll } = options;
+    this.settings = jwt;
     this.#options = {
       clockTolerance: CLOCK_TOLERANCE,
       ...(jwt.audience === undefined ? {} : { audience: jwt.audience }),
       ...(jwt.issuer === undefined ? {} : { issuer: jwt.issuer }),
     };
-    if (jwt.secretFile !== undefined) {
-      const file = SecretFile.open(jwt.secretFile, poll);
-      file.onProblem(onProblem);
-      this.#file = file;
-      this.#secret = file;
-      this.#check = async (token) => ({ payload: this.#checkSecret(token, file.bytes) });
-      return;
-    }
-    const algorithms = ['RS256', 'ES256'];
-    if (jwt.jwksFile !== undefined) {
-      const file = SecretFile.open(jwt.jwksFile, poll);
-      file.onProblem(onProblem);
-      this.#file = file;
-      let keys = localKeys(file);
-      file.onChange(() => {
-        try {
-          keys = localKeys(file);
-        } catch (error) {
-          onProblem(`${error instanceof Error ? error.message : String(error)}: the keys of before stay in use`);
-        }
-      });
-      this.#check = (token) => jwtVerify(token, keys, { ...this.#options, algorithms });
-      return;
-    }
-    const keys = createRemoteJWKSet(new URL(jwt.jwksUrl ?? ''));
-    this.#check = (token) => jwtVerify(token, keys, { ...this.#options, algorithms });
+    const { secretFile, jwksFile, jwksUrl } = jwt;
+    if (secretFile !== undefined) this.#secrets = SecretFile.open(secretFile, secretsOf, poll);
+    if (jwksFile !== undefined)
+      this.#keys = SecretFile.open(jwksFile, (bytes) => new KeySet(bytes.toString('utf8')), poll);
+    if (jwksUrl !== undefined)
+      this.remote =
+        remote ?? new RemoteKeys({ clock: systemClock, fetch: () => fetchJwks(jwksUrl), onProblem, onFetched });
+    this.#secrets?.onProblem(onProblem);
+    this.#keys?.onProblem(onProblem);
   }
 
-  /** Who the token says its bearer is. Throws InvalidToken; other errors mean that it could not be checked. */
+  /** Who the token says its bearer is. Throws InvalidToken; other errors mean that it could not be checked now. */
   async verify(token: string): Promise<Identity> {
-    if (this.#checks >= MOST_CHECKS) throw new Error(`${MOST_CHECKS} tokens wait for their check already`);
-    this.#checks++;
     try {
-      const { payload } = await this.#check(token);
-      return identityOf(payload);
+      return identityOf(await this.#check(token));
     } catch (error) {
       throw refusalOf(error);
-    } finally {
-      this.#checks--;
     }
   }
 
   /** The same at once, where the key is a secret; undefined where the check takes time. Throws InvalidToken. */
   verifyNow(token: string): Identity | undefined {
-    if (!this.#secret) return undefined;
+    if (!this.#secrets) return undefined;
     try {
-      return identityOf(this.#checkSecret(token, this.#secret.bytes));
+      return identityOf(this.#checkSecrets(token, this.#secrets.value));
     } catch (error) {
       throw refusalOf(error);
     }
   }
 
+  /** Looks at its file no more. Keys by URL may be in use elsewhere, and need no end. */
   close(): void {
-    this.#file?.close();
+    this.#secrets?.close();
+    this.#keys?.close();
+  }
+
+  async #check(token: string): Promise<JWTPayload> {
+    if (this.#secrets) return this.#checkSecrets(token, this.#secrets.value);
+    const keys = this.#keys?.value ?? this.remote;
+    if (!keys) throw new Error('there is no key source');
+    return keys.check(token, this.#options);
   }
 
   /** jose checks HS256 only in promises, which would take a handshake out of the engine's handler. */
-  #checkSecret(token: string, secret: Uint8Array): JWTPayload {
+  #checkSecrets(token: string, secrets: readonly Buffer[]): JWTPayload {
     const [header = '', claims = '', signature = '', ...more] = token.split('.');
     if (more.length > 0 || signature === '') throw new errors.JWSInvalid('Invalid Compact JWS');
     const { alg, crit } = headerOf(header);
     if (alg !== 'HS256') throw new errors.JOSEAlgNotAllowed('"alg" (Algorithm) Header Parameter value not allowed');
     if (crit !== undefined) throw new errors.JWSInvalid('"crit" names extensions that are not supported');
-    const expected = createHmac('sha256', secret).update(`${header}.${claims}`).digest('base64url');
-    const same = signature.length === expected.length && timingSafeEqual(Buffer.from(signature), Buffer.from(expected));
-    if (!same) throw new errors.JWSSignatureVerificationFailed();
+    const given = Buffer.from(signature);
+    const good = secrets.some((secret) => {
+      const expected = Buffer.from(createHmac('sha256', secret).update(`${header}.${claims}`).digest('base64url'));
+      return given.length === expected.length && timingSafeEqual(given, expected);
+    });
+    if (!good) throw new errors.JWSSignatureVerificationFailed();
     // Its signature is good: what is left are the claims, which jose checks here as it does for signed ones.
     return UnsecuredJWT.decode(`${NO_ALGORITHM}.${claims}.`, this.#options).payload;
   }
+}
+
+/**
+ * The verifier for `jwt` after `former`, which is kept where nothing changed; keys by the same URL are kept in any case:
+ * what has been fetched may be not to be had just now.
+ * Throws Error with a sentence where a file can't be used.
+ */
+export function nextVerifier(
+  former: TokenVerifier | undefined,
+  jwt: Jwt | undefined,
+  options: Omit<TokenVerifierOptions, 'remote'>,
+): TokenVerifier | undefined {
+  if (!jwt) return undefined;
+  if (former && isDeepStrictEqual(former.settings, jwt)) return former;
+  const sameUrl = jwt.jwksUrl !== undefined && former?.settings.jwksUrl === jwt.jwksUrl;
+  return new TokenVerifier(jwt, { ...options, remote: sameUrl ? former.remote : undefined });
+}
+
+/**
+ * Secrets of HS256, one a line; what is no text is one secret. A line counts as it stands and without the space around
+ * it, which signers and editors may or may not have meant.
+ */
+function secretsOf(bytes: Buffer): Buffer[] {
+  if (!isText(bytes)) {
+    if (isUtf16(bytes)) throw new Error('is UTF-16: save it as UTF-8');
+    return [withoutNewline(bytes)];
+  }
+  // Its first line is known to everyone, and what it holds may be a public key.
+  if (bytes.includes('-----BEGIN ')) throw new Error('is a PEM file: secretFile takes secrets for HS256, one a line');
+  const exact = bytes
+    .toString('utf8')
+    .replace(/^\uFEFF/, '')
+    .split(/\r?\n/)
+    .filter((line) => line.trim() !== '');
+  return [...new Set([...secretLines(bytes), ...exact])].map((line) => Buffer.from(line));
+}
+
+function isUtf16(bytes: Buffer): boolean {
+  if (bytes.length < 4) return false;
+  const mark = bytes.readUInt16BE(0);
+  return (mark === 0xfffe && bytes[3] === 0) || (mark === 0xfeff && bytes[2] === 0);
 }
 
 function identityOf(payload: JWTPayload): Identity {
@@ -141,8 +170,7 @@ function identityOf(payload: JWTPayload): Identity {
 
 /** What is wrong with the token as InvalidToken; anything else as it is. */
 function refusalOf(error: unknown): unknown {
-  if (!(error instanceof errors.JOSEError) || isOfKeySource(error)) return error;
-  return new InvalidToken(`token refused: ${error.message}`);
+  return error instanceof errors.JOSEError ? new InvalidToken(`token refused: ${error.message}`) : error;
 }
 
 const Header = z.looseObject({ alg: z.string(), crit: z.unknown().optional() });
@@ -152,24 +180,5 @@ function headerOf(encoded: string): z.infer<typeof Header> {
     return Header.parse(JSON.parse(Buffer.from(encoded, 'base64url').toString()));
   } catch (cause) {
     throw new errors.JWSInvalid('JWS Protected Header is invalid', { cause });
-  }
-}
-
-/** Whether it was the JWKS that could not be had, and not the token that is wrong. */
-function isOfKeySource(error: errors.JOSEError): boolean {
-  return (
-    error instanceof errors.JWKSTimeout ||
-    error instanceof errors.JWKSInvalid ||
-    // What the fetch of a JWKS throws where the answer is not 200, or not JSON.
-    error.code === errors.JOSEError.code
-  );
-}
-
-/** The keys of a JWKS file. Throws Error with a sentence where it is none. */
-function localKeys(file: SecretFile): ReturnType<typeof createLocalJWKSet> {
-  try {
-    return createLocalJWKSet(Jwks.parse(JSON.parse(file.text)));
-  } catch (error) {
-    throw new Error(`${file.path} is no JWKS: it should be JSON such as {"keys":[{"kty":"RSA",…}]}`, { cause: error });
   }
 }
