@@ -97,7 +97,6 @@ export class SecretFile<T> {
 }
 
 /** Control characters and spaces: zeros are what a crash leaves of a file. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const NOTHING = /[\0-\x20\x7f]+/g;
 
 /** Whether `bytes` are a byte order mark, white space and control characters only: an editor's or a crash's leavings. */

@@ -444,7 +444,9 @@ const Auth = ruled(
   z.object({
     jwt: ruled(
       z.object({
-        secretRef: secretRef('secret').exactOptional().describe('HS256: where the secrets are, one a line: two lines are two valid secrets, for rotation.'),
+        secretRef: secretRef('secret')
+          .exactOptional()
+          .describe('HS256: where the secrets are, one a line: two lines are two valid secrets, for rotation.'),
         jwksUrl: ruled(z.string().max(2_048), {
           rule: "isURL(self) && url(self).getScheme() in ['http', 'https']",
           message: 'auth.jwt.jwksUrl must be a URL such as https://id.example.com/.well-known/jwks.json',
