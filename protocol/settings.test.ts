@@ -80,3 +80,17 @@ test('forwardedHeaders is how many proxies are trusted; true is one', () => {
   assert.deepEqual([undefined, false, true, 0, 1, 2, 16].map(hops), [0, 0, 1, 0, 1, 2, 16]);
   for (const wrong of [-1, 17, 1.5, '1', 'true', null, []]) assert.equal(hops(wrong), undefined);
 });
+
+test('lists of origins are kept as browsers spell origins; what is none is refused at its place', () => {
+  const origins = ['https://Example.com/', 'https://*.example.com:443', 'null'];
+  const read = Settings.parse({ auth: { allowedOrigins: origins }, logic: { allowedOrigins: origins } });
+  const canonical = ['https://example.com', 'https://*.example.com', 'null'];
+  assert.deepEqual([read.auth.allowedOrigins, read.logic.allowedOrigins], [canonical, canonical]);
+  for (const part of ['auth', 'logic']) {
+    const { error } = Settings.safeParse({
+      [part]: { allowedOrigins: ['https://a.example', 'https://b.example/app'] },
+    });
+    assert.deepEqual(error?.issues[0]?.path, [part, 'allowedOrigins', 1]);
+    assert.match(error?.issues[0]?.message ?? '', /write https:\/\/b\.example /);
+  }
+});

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { canonicalOriginPattern } from './origins.ts';
 import { duration, size } from './units.ts';
 
 /**
@@ -9,6 +10,15 @@ import { duration, size } from './units.ts';
 const port = z.number().int().min(0).max(65_535);
 const count = z.number().int().min(0);
 const pattern = z.string().min(1).max(128);
+const originPattern = z.string().transform((text, context) => {
+  try {
+    return canonicalOriginPattern(text);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    context.addIssue({ code: 'custom', message: `${error.message} (is ${JSON.stringify(text.slice(0, 100))})` });
+    return z.NEVER;
+  }
+});
 
 /** Proxies in a row that add to X-Forwarded-For, at most. */
 export const MAX_HOPS = 16;
@@ -203,7 +213,7 @@ export const LogicSettings = z
     /** None: only loopback is served. */
     apiKeys: z.array(ApiKey).default([]),
     /** Origins of pages that may push from a browser. */
-    allowedOrigins: z.array(z.string()).default([]),
+    allowedOrigins: z.array(originPattern).default([]),
     limits: z
       .strictObject({
         body: size({ min: 1_024, max: 67_108_864 }).default(1_048_576),
@@ -253,7 +263,7 @@ export const AuthSettings = z
     /** Whether connections without a token are allowed. Absent: only where no jwt is set. */
     anonymous: z.boolean().optional(),
     /** Origins whose pages may connect, with `*` for any run of characters. Empty: any. */
-    allowedOrigins: z.array(z.string().min(1)).default([]),
+    allowedOrigins: z.array(originPattern).default([]),
   })
   .refine((auth) => auth.anonymous !== false || auth.jwt !== undefined, {
     path: ['anonymous'],

@@ -1,3 +1,4 @@
+import { ORIGIN_FORM, ORIGIN_PATTERN } from '@pushcluster/protocol/origins.ts';
 import { MAX_HOPS } from '@pushcluster/protocol/settings.ts';
 import { z } from 'zod';
 import { bytesIn, duration, extended, fraction, mapOf, ruled, size } from './fields.ts';
@@ -468,7 +469,16 @@ const Auth = ruled(
       .exactOptional()
       .describe('Whether connections without a token are allowed. Absent: only where no `jwt` is set.'),
     allowedOrigins: z
-      .array(z.string().min(1).max(512))
+      .array(
+        ruled(
+          z.string().min(1).max(512),
+          { rule: `self.matches(r'${ORIGIN_PATTERN}')`, message: `auth.allowedOrigins ${ORIGIN_FORM}` },
+          {
+            rule: "!self.matches('^[Ww][Ss][Ss]?://')",
+            message: 'auth.allowedOrigins must be origins of pages, which are never ws or wss: write https://',
+          },
+        ),
+      )
       .max(256)
       .default([])
       .describe('Origins whose pages may connect, with `*` for any run of characters. Empty: any.'),

@@ -291,7 +291,15 @@ const jwt = fc
   .map(([source, rest]) => ({ ...source, ...rest }));
 const auth = fc.oneof(
   fc.record({ jwt, anonymous: fc.boolean() }, { requiredKeys: ['jwt'] }),
-  fc.record({ allowedOrigins: fc.array(fc.webUrl(), { maxLength: 3 }) }, { requiredKeys: [] }),
+  fc.record(
+    {
+      allowedOrigins: fc.array(
+        fc.webUrl().map((url) => new URL(url).origin),
+        { maxLength: 3 },
+      ),
+    },
+    { requiredKeys: [] },
+  ),
 );
 
 const credential = fc.oneof(

@@ -210,6 +210,16 @@ const SPECS: readonly [what: string, spec: object, says: RegExp][] = [
     /auth\.jwt needs exactly one of secretRef and jwksUrl/,
   ],
   ['a JWKS at no URL', { auth: { jwt: { jwksUrl: 'keys' } } }, /auth\.jwt\.jwksUrl must be a URL/],
+  [
+    'pages of a path',
+    { auth: { allowedOrigins: ['https://*.example.com', 'https://example.com/app'] } },
+    /auth\.allowedOrigins must be an origin such as https:\/\/example\.com/,
+  ],
+  [
+    'pages of a WebSocket',
+    { auth: { allowedOrigins: ['wss://example.com'] } },
+    /auth\.allowedOrigins must be origins of pages, which are never ws or wss/,
+  ],
   ['nobody at all', { auth: { anonymous: false } }, /auth\.anonymous is false but there is no auth\.jwt/],
   ['an even number of servers', nats({ managed: { replicas: 2 } }), /nats\.managed\.replicas.*supported values/],
   [

@@ -54,6 +54,17 @@ describe('a PushCluster is accepted', () => {
     assert.deepEqual(spec.gateway.resources, { limits: { cpu: 4, memory: '2Gi' } });
   });
 
+  it('with origins in any spelling that can be put right', async () => {
+    const allowedOrigins = [
+      'https://Example.com:443/',
+      'https://*.example.com:*',
+      'http://[::1]:3000',
+      'null',
+      '*',
+    ].concat(['https://münchen.example', 'capacitor://localhost', '*.example.com', 'http*://a.example', 'wsx://a']);
+    assert.deepEqual((await tried(pushCluster({ auth: { allowedOrigins } }))).spec.auth.allowedOrigins, allowedOrigins);
+  });
+
   it('and scaled by kubectl', async () => {
     await apply(plane.kubectl, [pushCluster({}, 'scaled')]);
     await plane.kubectl(['scale', 'pushcluster/scaled', '--replicas=5']);

@@ -150,7 +150,7 @@ describe('limits of connections', () => {
   });
 
   it('an Origin that is not allowed is 403, or 4403 where a browser must see it', async (t) => {
-    const gateway = await start(t, {}, { allowedOrigins: ['https://*.example.com', 'https://example.com'] });
+    const gateway = await start(t, {}, { allowedOrigins: ['https://*.example.com', 'HTTPS://Example.com:443/'] });
     const { port } = gateway;
     const from = (origin: string, form: ConnectOptions['form'] = 'plain') => ({ port, form, headers: { origin } });
     for (const origin of ['https://evil.com', 'https://example.com.evil.com', 'http://example.com', 'null'])
