@@ -1,4 +1,3 @@
-import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
@@ -8,6 +7,7 @@ import type { SettingsFile } from '@pushcluster/runtime/settings.ts';
 import type { Registry } from 'prom-client';
 import { ApiKeys } from './auth.ts';
 import { Directory } from './directory.ts';
+import { Door, hostToListenOn } from './door.ts';
 import { Metrics } from './metrics.ts';
 import { Publisher } from './publish.ts';
 import { Pushes } from './push.ts';
@@ -39,6 +39,7 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
   const logic = () => settings.current.logic;
   let hasConnected = bus.connected;
   let leaving = false;
+  let door: Door | undefined;
 
   const keys = new ApiKeys(logic().apiKeys, log);
   const urgent = new TokenBucket(logic().urgentRate);
@@ -59,10 +60,12 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
   });
   const offChange = settings.onChange((current) => {
     keys.update(current.logic.apiKeys);
+    door?.move(hostToListenOn(current.logic.host, keys.required));
     urgent.rate = current.logic.urgentRate;
     log.level = current.log.level;
   });
   const stop = () => {
+    door?.close();
     offEvent();
     offChange();
     directory.close();
@@ -89,9 +92,18 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
     await app.register(goPushRoutes, { keys, pushes, metrics });
     await app.register(docsRoutes);
     refuseOtherMethods(app, new Map(routes));
-    await listen(app, logic());
-    const { port } = app.server.address() as AddressInfo;
-    log.info({ host: logic().host, port, keys: logic().apiKeys.length, publisher: publisher.id }, 'push API listens');
+    const host = hostToListenOn(logic().host, keys.required);
+    await listen(app, host, logic().port);
+    door = new Door(app.server, host, log);
+    const { port } = door;
+    log.info({ host, port, keys: logic().apiKeys.length, publisher: publisher.id }, 'push API listens');
+    if (host !== logic().host)
+      log.warn(
+        { host, set: logic().host },
+        'there are no API keys (logic.apiKeys): the push API listens on loopback only',
+      );
+    // The settings may have changed meanwhile.
+    door.move(hostToListenOn(logic().host, keys.required));
 
     return {
       port,
@@ -100,12 +112,14 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
       },
       ready() {
         if (leaving) return ['leaving'];
-        return hasConnected ? [] : ['there has been no connection to the bus yet'];
+        const reasons = hasConnected ? [] : ['there has been no connection to the bus yet'];
+        return door?.problem === undefined ? reasons : [...reasons, door.problem];
       },
       async leave() {
         if (leaving) return;
         leaving = true;
         await sleep(logic().drain.settle);
+        door?.close();
         const cut = setTimeout(() => app.server.closeAllConnections(), logic().drain.timeout);
         // Those that were being served when close was called turn idle only later.
         const idle = setInterval(() => {
@@ -126,7 +140,8 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
 
 async function listen(
   app: { listen(options: { host: string; port: number }): Promise<string> },
-  { host, port }: { host: string; port: number },
+  host: string,
+  port: number,
 ): Promise<void> {
   try {
     await app.listen({ host, port });

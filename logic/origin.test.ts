@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Approach, admitOrigin, requireLoopback } from './origin.ts';
+import { type Approach, admitOrigin, requireLoopback, requireSingleHeaders } from './origin.ts';
 
 const approach = (headers: Approach['headers'], method = 'POST', peer = '127.0.0.1'): Approach => ({
   method,
+  version: '1.1',
   peer,
   headers,
 });
 
 test('without keys every name of loopback is served', () => {
-  for (const peer of ['127.0.0.1', '127.1.2.3', '::1', '::ffff:127.0.0.1'])
+  for (const peer of ['127.0.0.1', '::1', '::ffff:127.0.0.1', '::FFFF:127.0.0.1'])
     for (const host of [
       'localhost',
       'localhost:7799',
@@ -23,7 +24,7 @@ test('without keys every name of loopback is served', () => {
 });
 
 test('without keys other peers are refused', () => {
-  for (const peer of ['10.0.0.1', '::ffff:10.0.0.1', 'fe80::1', '0.0.0.0', undefined])
+  for (const peer of ['10.0.0.1', '::ffff:10.0.0.1', 'fe80::1', '0.0.0.0', '127.0.0.6', '::ffff:127.0.0.6', undefined])
     assert.throws(() => requireLoopback({ ...approach({ host: 'localhost' }), peer }), { code: 'loopback_only' });
 });
 
@@ -39,13 +40,42 @@ test('without keys a name that was made to resolve to loopback is refused', () =
     assert.throws(() => requireLoopback(approach({ host })), { code: 'loopback_only' }, String(host));
 });
 
-test('without keys what a proxy forwards is refused', () => {
-  assert.throws(() => requireLoopback(approach({ host: 'localhost', 'x-forwarded-for': '10.0.0.1' })), {
-    code: 'loopback_only',
-  });
-  assert.throws(() => requireLoopback(approach({ host: 'localhost', forwarded: 'for=10.0.0.1' })), {
-    code: 'loopback_only',
-  });
+test('without keys what smells of a proxy is refused, whichever header tells of it', () => {
+  for (const name of [
+    ...['forwarded', 'via', 'cdn-loop', 'true-client-ip', 'cf-connecting-ip', 'cf-ray', 'fastly-client-ip'],
+    ...['x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'x-forwarded-client-cert', 'x-real-ip'],
+    ...['x-client-ip', 'x-cluster-client-ip', 'x-remote-addr', 'x-original-forwarded-for', 'x-envoy-external-address'],
+    ...['x-envoy-expected-rq-timeout-ms', 'x-amzn-trace-id', 'x-azure-clientip'],
+  ])
+    assert.throws(() => requireLoopback(approach({ host: '127.0.0.1:7799', [name]: '1' })), {
+      code: 'loopback_only',
+      message: new RegExp(`has the header ${name}`),
+    });
+  for (const name of ['x-request-id', 'traceparent', 'x-b3-traceid', 'user-agent', 'x-api-version', 'referer'])
+    requireLoopback(approach({ host: '127.0.0.1:7799', [name]: '1' }));
+});
+
+test('without keys HTTP/1.0 is refused: a plain proxy_pass hands on nothing else to tell it by', () => {
+  const plain = approach({ host: '127.0.0.1:7799', connection: 'close' });
+  requireLoopback(plain);
+  assert.throws(() => requireLoopback({ ...plain, version: '1.0' }), { code: 'loopback_only', message: /HTTP\/1\.0/ });
+});
+
+test('a header of which there may be one stands in one line, whatever its capitals', () => {
+  const look = (...raw: string[]) => {
+    const headers = Object.fromEntries(
+      raw.flatMap((name, i) => (i % 2 === 0 ? [[name.toLowerCase(), raw[i + 1]]] : [])),
+    );
+    requireSingleHeaders(raw, headers);
+  };
+  look('Host', 'a', 'Origin', 'b');
+  look('Host', 'a', 'Cookie', 'a=1', 'cookie', 'b=2', 'X-Own', '1', 'x-own', '2');
+  for (const name of ['Host', 'Origin', 'Authorization', 'Content-Type', 'Content-Length', 'Content-Encoding'])
+    for (const other of [name, name.toLowerCase(), name.toUpperCase()])
+      assert.throws(() => look('Accept', '*/*', name, 'a', 'X-Own', '1', other, 'a'), {
+        code: 'bad_request',
+        message: `The request has more than one ${name.toLowerCase()} header.`,
+      });
 });
 
 test('backends and own pages are admitted, other sites only where listed', () => {

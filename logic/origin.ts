@@ -1,38 +1,48 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import { matches } from '@pushcluster/protocol/pattern.ts';
 import { Problem } from './problems.ts';
 
 /** What admission looks at, of a request. */
 export type Approach = {
   method: string;
+  /** `1.1`, or what an old proxy speaks. */
+  version: string;
   /** Address of the peer; undefined once it is gone. */
   peer: string | undefined;
-  headers: {
-    host?: string | undefined;
-    origin?: string | undefined;
-    'sec-fetch-site'?: string | string[] | undefined;
-    forwarded?: string | undefined;
-    'x-forwarded-for'?: string | string[] | undefined;
-  };
+  headers: IncomingHttpHeaders;
 };
+
+/** Headers by which a request says that it came through a proxy, in lower case: all that begin like this. */
+const PROXIED =
+  /^(forwarded|via|cdn-loop|true-client-ip|cf-|fastly-|x-(forwarded|real-|client-|cluster-|remote-|original-|envoy-|amzn-|azure-))/;
+
+/** Headers of which a request has one at most: of two lines, each reader on the way could take another. */
+const SINGLE = ['host', 'origin', 'authorization', 'content-length', 'content-type', 'content-encoding'];
+
+/**
+ * Throws Problem bad_request where a header stands in two lines that may stand in one only.
+ * @param raw names and values as they came, in turn
+ */
+export function requireSingleHeaders(raw: readonly string[], headers: IncomingHttpHeaders): void {
+  if (raw.length === 2 * Object.keys(headers).length) return;
+  const names = raw.filter((_, i) => i % 2 === 0).map((name) => name.toLowerCase());
+  const twice = SINGLE.find((name) => names.indexOf(name) !== names.lastIndexOf(name));
+  if (twice !== undefined) throw new Problem('bad_request', `The request has more than one ${twice} header.`);
+}
 
 /**
  * Without API keys only this machine is served: throws Problem loopback_only for others. The Host must name loopback
- * too, or a page whose name was made to resolve to 127.0.0.1 could push (DNS rebinding); and what a proxy forwards
- * comes from elsewhere, however near the proxy is.
+ * too, or a page whose name was made to resolve to 127.0.0.1 could push (DNS rebinding); and what a proxy hands on
+ * comes from elsewhere, however near the proxy is. A proxy that hides itself well can't be told from a program here.
  */
-export function requireLoopback({ peer, headers }: Approach): void {
-  if (!isLoopbackAddress(peer))
-    throw new Problem('loopback_only', 'No API keys are configured (logic.apiKeys), so only loopback is served.');
-  if (!isLoopbackHost(headers.host))
-    throw new Problem(
-      'loopback_only',
-      'No API keys are configured (logic.apiKeys), so only Host localhost, 127.0.0.1 and [::1] are served.',
-    );
-  if (headers.forwarded !== undefined || headers['x-forwarded-for'] !== undefined)
-    throw new Problem(
-      'loopback_only',
-      'No API keys are configured (logic.apiKeys), so what a proxy forwards is not served.',
-    );
+export function requireLoopback({ peer, version, headers }: Approach): void {
+  if (!isOwnAddress(peer)) throw loopbackOnly('only loopback is served');
+  if (!isLoopbackHost(headers.host)) throw loopbackOnly('only Host localhost, 127.0.0.1 and [::1] are served');
+  // What proxies speak to those behind them unless told otherwise, and hardly anyone else.
+  if (version !== '1.1') throw loopbackOnly(`HTTP/${version}, which proxies speak, is not served`);
+  const sign = Object.keys(headers).find((name) => PROXIED.test(name));
+  if (sign !== undefined)
+    throw loopbackOnly(`what a proxy hands on is not served (it has the header ${sign.slice(0, 50)})`);
 }
 
 /**
@@ -60,9 +70,13 @@ function forbidden(origin: string): Problem {
   );
 }
 
-export function isLoopbackAddress(address: string | undefined): boolean {
-  if (address === undefined) return false;
-  return address === '::1' || /^(::ffff:)?127\.\d+\.\d+\.\d+$/i.test(address);
+function loopbackOnly(what: string): Problem {
+  return new Problem('loopback_only', `No API keys are configured (logic.apiKeys), so ${what}.`);
+}
+
+/** What programs on this machine come from. Another one of 127.0.0.0/8 is a proxy's: 127.0.0.6 is Istio's sidecar. */
+function isOwnAddress(address: string | undefined): boolean {
+  return address !== undefined && /^(::1|(::ffff:)?127\.0\.0\.1)$/i.test(address);
 }
 
 function isLoopbackHost(host: string | undefined): boolean {

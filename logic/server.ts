@@ -8,7 +8,7 @@ import { z } from 'zod';
 import type { ApiKeys, Caller } from './auth.ts';
 import { validatorCompiler } from './bodies.ts';
 import type { TargetLabel } from './metrics.ts';
-import { admitOrigin, requireLoopback } from './origin.ts';
+import { admitOrigin, requireLoopback, requireSingleHeaders } from './origin.ts';
 import { Problem, problemOf } from './problems.ts';
 
 declare module 'fastify' {
@@ -175,7 +175,9 @@ const openapiInfo = {
 /** Whether the request goes on. Throws a Problem where it may not; answers preflights itself. */
 function admit(options: ServerOptions, request: FastifyRequest, reply: FastifyReply): boolean {
   const { headers, method } = request;
-  const approach = { method, peer: request.socket.remoteAddress, headers };
+  const { rawHeaders, httpVersion } = request.raw;
+  requireSingleHeaders(rawHeaders, headers);
+  const approach = { method, version: httpVersion, peer: request.socket.remoteAddress, headers };
   if (!options.keys.required) requireLoopback(approach);
   const origin = admitOrigin(approach, options.allowedOrigins());
   if (headers['content-encoding'] !== undefined && headers['content-encoding'] !== 'identity')

@@ -208,6 +208,7 @@ export const ApiKey = z.strictObject({
 
 export const LogicSettings = z
   .strictObject({
+    /** Where it listens; on loopback only while there are no API keys. */
     host: z.string().default('0.0.0.0'),
     port: port.default(7799),
     /** None: only loopback is served. */

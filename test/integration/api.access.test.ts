@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -52,6 +53,26 @@ describe('HTTP', () => {
       let answer = '';
       for await (const chunk of socket.setEncoding('utf8')) answer += chunk;
       assert.match(answer, new RegExp(`^HTTP/1.1 ${status} [\\s\\S]*application/problem\\+json`));
+    }
+  });
+
+  test('two lines of a header that may stand in one only are a problem, with keys and without', async (t) => {
+    const file = join(temporaryFolder(t), 'key');
+    writeFileSync(file, 'key');
+    for (const apiKeys of [[], [{ name: 'a', file }]]) {
+      const api = await startApi(t, { logic: { apiKeys } });
+      const host = `127.0.0.1:${api.port}`;
+      for (const lines of [
+        `Host: ${host}\r\nHost: evil.example`,
+        `Host: ${host}\r\nhost: ${host}`,
+        `Host: ${host}\r\nOrigin: http://${host}\r\nOrigin: https://evil.example`,
+        `Host: ${host}\r\nAuthorization: Bearer key\r\nAuthorization: Bearer other`,
+        `Host: ${host}\r\nContent-Length: 0\r\nContent-Length: 1`,
+        `Host: ${host}\r\nContent-Type: application/json\r\nContent-Type: text/plain`,
+      ]) {
+        const answer = await raw(api.port, `GET /v1/stats HTTP/1.1\r\n${lines}\r\nConnection: close\r\n\r\n`);
+        assert.match(answer, /^HTTP\/1\.1 400 [\s\S]*"bad_request"/, lines);
+      }
     }
   });
 
@@ -150,6 +171,36 @@ describe('without API keys', () => {
     assert.equal((await api.json('/v1/push', PUSH, { host: `localhost:${api.port}` })).status, 202);
   });
 
+  test('it listens on loopback only, whatever the host, and elsewhere as soon as there are keys', async (t) => {
+    const api = await startApi(t, { logic: { host: '0.0.0.0' } });
+    // 127.0.0.2 is another address of this machine, which a listener on 127.0.0.1 doesn't have.
+    const elsewhere = () => dials(api.port, '127.0.0.2');
+    assert.equal((await api.json('/v1/push', PUSH)).status, 202);
+    assert.equal(await elsewhere(), false);
+    const file = join(temporaryFolder(t), 'key');
+    writeFileSync(file, 'key');
+    const kept = connect(api.port, '127.0.0.1');
+    t.after(() => kept.destroy());
+    api.configure({ logic: { host: '0.0.0.0', apiKeys: [{ name: 'a', file }] } });
+    await until('others get in', elsewhere);
+    assertProblem(await api.json('/v1/push', PUSH), 401, 'unauthorized');
+    api.configure({ logic: { host: '0.0.0.0' } });
+    await until('nobody else gets in any more', async () => !(await elsewhere()));
+    assert.equal((await api.json('/v1/push', PUSH)).status, 202);
+    assert.equal(kept.destroyed, false);
+  });
+
+  test('what a proxy on this machine hands on is refused', async (t) => {
+    const api = await startApi(t);
+    const host = `127.0.0.1:${api.port}`;
+    const proxied = await raw(api.port, `GET /v1/stats HTTP/1.0\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+    assert.match(proxied, /^HTTP\/1\.1 403 [\s\S]*"loopback_only"/);
+    const plain = `GET /v1/stats HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`;
+    assert.match(await raw(api.port, plain), /^HTTP\/1\.1 200 /);
+    const sidecar = await raw(api.port, plain, '127.0.0.6');
+    assert.match(sidecar, /^HTTP\/1\.1 403 [\s\S]*"loopback_only"/);
+  });
+
   test('pages of other origins are refused, forms too, before anything is published', async (t) => {
     const api = await startHeardApi(t);
     const origin = { origin: 'https://evil.example' };
@@ -194,3 +245,25 @@ describe('without API keys', () => {
     assert.deepEqual([wrong.status, wrong.headers['access-control-allow-origin']], [400, origin]);
   });
 });
+
+/** What is answered to bytes, until the server ends the connection. */
+async function raw(port: number, bytes: string, localAddress = '127.0.0.1'): Promise<string> {
+  const socket = connect({ port, host: '127.0.0.1', localAddress });
+  socket.write(bytes);
+  let answer = '';
+  for await (const chunk of socket.setEncoding('utf8')) answer += chunk;
+  return answer;
+}
+
+/** Whether anybody listens there. */
+async function dials(port: number, host: string): Promise<boolean> {
+  const socket = connect(port, host);
+  try {
+    await once(socket, 'connect');
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
+}

@@ -145,7 +145,7 @@ describe('the hash of static settings', () => {
     const before = gateway({});
     assert.equal(gateway({}, { generation: 8 }), before);
     assert.equal(gateway({ gateway: { batching: { maxDelay: '5s' }, connections: { max: 5 } } }), before);
-    assert.equal(gateway({ rooms: [{ match: '*' }], auth: { allowedOrigins: ['x'] } }), before);
+    assert.equal(gateway({ rooms: [{ match: '*' }], auth: { allowedOrigins: ['https://x'] } }), before);
   });
 
   it('stays where the same is said in other words', () => {
