@@ -218,6 +218,19 @@ describe('what a broadcast counts', () => {
     assert.ok(counts.latencySum >= 12 * 0.6 && counts.latencySum < 12 * 0.75);
   });
 
+  it('is the latency by the clock as it is set now: one that was stepped counts wrong only what was under way', (t) => {
+    const { channel } = room('r', 3);
+    const step = 3_600_000;
+    const underWay = Date.now() - 600;
+    t.mock.method(Date, 'now', () => performance.timeOrigin + performance.now() + step);
+    broadcaster.push(channel, job('x', { items: 1, ages: [[underWay, 1]] }));
+    loop.idle();
+    assert.equal(counts.latency.at(-1), 3, 'an hour late');
+    broadcaster.push(channel, job('x', { items: 1, ages: [[Date.now() - 600, 1]] }));
+    loop.idle();
+    assert.equal(counts.latency[9], 3);
+  });
+
   it('is not the news of missed items', () => {
     const { channel, sockets } = room('r', 3);
     broadcaster.push(channel, { ...job('LAGGED', { items: 7, size: 0 }), missed: 'bus_gap' });

@@ -139,7 +139,8 @@ export class Broadcaster {
     if (job.missed) return;
     counts.messagesDelivered += sent * job.items;
     counts.dropped.slow += skipped * job.items;
-    const now = performance.timeOrigin + performance.now();
+    // Logic's clock is read so too: where both are set, what is counted from then on is right again.
+    const now = Date.now();
     if (sent > 0) for (const [at, items] of job.ages) observeLatency(counts, (now - at) / 1_000, items * sent);
   }
 }

@@ -93,6 +93,21 @@ describe('what pods say of themselves', () => {
     assert.equal(found.reading('calm')?.at, clock.wall());
   });
 
+  it('is old after 20 s, and not before, whatever the wall clock is set to meanwhile', async () => {
+    let isUp = true;
+    const host = await serve(1, (_, response) => (isUp ? response.end(JSON.stringify(status())) : response.destroy()));
+    const found = poll([pod('a', host)]);
+    await answered();
+    isUp = false;
+    clock.step(3_600_000);
+    assert.ok(found.freshReading('a'));
+    clock.step(-7_200_000);
+    await pass(STALE_MS);
+    assert.ok(found.freshReading('a'));
+    await pass(250);
+    assert.equal(found.freshReading('a'), undefined);
+  });
+
   it('is asked for up to a second before its 10 s are over: those that came together are spread', async () => {
     const asked: number[] = [];
     const host = await serve(1, (_, response) => {

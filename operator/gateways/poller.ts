@@ -41,6 +41,8 @@ type Known = {
   due: number;
   isAsked: boolean;
   reading: Reading | undefined;
+  /** When that came, by the clock's `now`. */
+  readAt: number;
   failure: string | undefined;
   /** Called at the end of the next question to begin. */
   waiting: (() => void)[];
@@ -96,8 +98,8 @@ export class Poller {
 
   /** The last answer where it still tells how the pod is. */
   freshReading(uid: string): Reading | undefined {
-    const reading = this.reading(uid);
-    return reading && this.#clock.wall() - reading.at <= STALE_MS ? reading : undefined;
+    const known = this.#known.get(uid);
+    return known && this.#clock.now() - known.readAt <= STALE_MS ? known.reading : undefined;
   }
 
   /** Why the last question to a pod had no answer; undefined where it had one, or none was put yet. */
@@ -152,6 +154,7 @@ export class Poller {
         due: now,
         isAsked: false,
         reading: undefined,
+        readAt: now,
         failure: undefined,
         waiting: [],
       };
@@ -177,6 +180,7 @@ export class Poller {
       const status = await this.#agent.ask(address);
       const before = known.reading;
       known.reading = { status, at: this.#clock.wall() };
+      known.readAt = this.#clock.now();
       known.failure = undefined;
       this.counts.answered++;
       this.#options.onReading?.(pod, known.reading, before);

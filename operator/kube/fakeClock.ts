@@ -5,6 +5,7 @@ type Timer = { at: number; run: () => void };
 /** A clock that stands until a test moves it. */
 export class FakeClock implements Clock {
   #now = 0;
+  #epoch = Date.UTC(2026, 0, 1);
   #timers = new Set<Timer>();
 
   now(): number {
@@ -12,7 +13,12 @@ export class FakeClock implements Clock {
   }
 
   wall(): number {
-    return Date.UTC(2026, 0, 1) + this.#now;
+    return this.#epoch + this.#now;
+  }
+
+  /** Sets the wall clock ahead by `ms`, or back: nothing else notices. */
+  step(ms: number): void {
+    this.#epoch += ms;
   }
 
   after(ms: number, run: () => void): () => void {

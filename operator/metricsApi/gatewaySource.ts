@@ -1,4 +1,5 @@
 import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
+import { type Clock, systemClock } from '../kube/clock.ts';
 import type { KubeObject } from '../kube/objects.ts';
 import type { MetricName } from './api.ts';
 import { Samples } from './samples.ts';
@@ -8,16 +9,22 @@ import type { PodLabels, Source } from './server.ts';
 export class GatewaySource implements Source {
   readonly #samples = new Samples();
   readonly #pods: (namespace: string) => Iterable<KubeObject>;
+  readonly #clock: Clock;
 
   /** @param pods gateway and logic pods of a namespace, as they are now */
-  constructor(pods: (namespace: string) => Iterable<KubeObject>) {
+  constructor(pods: (namespace: string) => Iterable<KubeObject>, clock: Clock = systemClock) {
     this.#pods = pods;
+    this.#clock = clock;
   }
 
-  /** Takes what a pod has said. */
-  heard({ metadata: { uid } }: KubeObject, { status, at }: { status: PodStatus; at: number }): void {
+  /** Takes what a pod has said just now. */
+  heard({ metadata: { uid } }: KubeObject, { status }: { status: PodStatus }): void {
     if (uid === undefined || status.role !== 'gateway') return;
-    this.#samples.put(uid, { at, connections: status.connections, bytesSentTotal: status.bytesSentTotal });
+    this.#samples.put(uid, {
+      at: this.#clock.now(),
+      connections: status.connections,
+      bytesSentTotal: status.bytesSentTotal,
+    });
   }
 
   *pods(namespace: string): Generator<PodLabels> {
@@ -28,7 +35,10 @@ export class GatewaySource implements Source {
     }
   }
 
+  /** `at` in milliseconds since 1970. */
   value(uid: string, metric: MetricName): ReturnType<Samples['value']> {
-    return this.#samples.value(uid, metric, Date.now());
+    const now = this.#clock.now();
+    const value = this.#samples.value(uid, metric, now);
+    return value && { ...value, at: this.#clock.wall() - (now - value.at) };
   }
 }

@@ -2,7 +2,7 @@ import { BYTES_METRIC, CONNECTIONS_METRIC, type MetricName } from './api.ts';
 
 /** What a gateway said of itself. */
 export type Sample = {
-  /** When, in milliseconds since 1970. */
+  /** When, in milliseconds of a clock that is never set. */
   at: number;
   connections?: number | undefined;
   bytesSentTotal?: number | undefined;
@@ -34,7 +34,7 @@ export class Samples {
     this.#sweep(sample.at);
   }
 
-  /** The value of a metric; undefined where there is none that counts at `now` (milliseconds since 1970). */
+  /** The value of a metric; undefined where there is none that counts at `now`. */
   value(
     uid: string,
     metric: MetricName,

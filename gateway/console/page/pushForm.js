@@ -93,7 +93,7 @@ export function serveForm({ pushUrl, me }) {
 
   form.addEventListener('submit', (event) => {
     event.preventDefault();
-    void send({ text: comment.value, ...(color() && { color: color() }), at: Date.now(), by: me });
+    void send({ text: comment.value, ...(color() && { color: color() }), at: performance.now(), by: me });
   });
   many.addEventListener('click', async () => {
     many.disabled = true;
@@ -102,7 +102,7 @@ export function serveForm({ pushUrl, me }) {
     );
     for (const [i, text] of SAMPLES.entries()) {
       const shade = colors[(i * 5) % colors.length];
-      if (!(await send({ text, ...(shade && { color: shade }), at: Date.now(), by: me }))) break;
+      if (!(await send({ text, ...(shade && { color: shade }), at: performance.now(), by: me }))) break;
       await new Promise((resolve) => setTimeout(resolve, SAMPLE_PAUSE_MS));
     }
     many.disabled = false;

@@ -35,7 +35,7 @@ export function serveRoomTab({ pushUrl }) {
   const frames = new Lines(find('frames', HTMLOListElement), { limit: 100, newestFirst: true, millis: true });
   const figures = new Figures(find('figures', HTMLElement));
   const stage = new Stage();
-  /** Marks what this page pushes: latency is told of that only, since other machines' clocks differ. */
+  /** Marks what this page pushes: latency is told of that only, since `at` is by its own clock, which nobody sets. */
   const me = crypto.getRandomValues(new Uint32Array(1))[0]?.toString(36) ?? '';
   /** @type {Set<string>} */
   const rooms = new Set(roomsOfAddress());
@@ -75,7 +75,7 @@ export function serveRoomTab({ pushUrl }) {
     if (comment) stage.show(comment);
     if (typeof item !== 'object' || item === null || Reflect.get(item, 'by') !== me) return;
     const at = Reflect.get(item, 'at');
-    if (typeof at === 'number') figures.latency(Date.now() - at);
+    if (typeof at === 'number') figures.latency(performance.now() - at);
   };
 
   const drawChips = () => {

@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { globSync, readFileSync } from 'node:fs';
+import { test } from 'node:test';
+
+/**
+ * A machine's clock is set: by NTP, by a person, by a virtual machine that wakes. So durations, deadlines and rates are
+ * measured by `performance.now()` or a Clock's `now`. Where the time of day is meant, the file stands here: how often it is
+ * read, and why.
+ */
+const ALLOWED: Record<string, { uses: number; why: string }> = {
+  'client/clock.ts': { uses: 3, why: "the Clock's `wall`" },
+  'client/connection.ts': { uses: 2, why: "`exp` of a token is a time of day; a frame's `at` is shown" },
+  'gateway/console/page/echoTab.js': { uses: 1, why: 'shown in a log' },
+  'gateway/console/page/roomTab.js': { uses: 2, why: 'shown in a list' },
+  'gateway/drain.ts': {
+    uses: 1,
+    why: 'against the time in drain.file, which the operator wrote; bounded on both sides',
+  },
+  'gateway/gateway.ts': { uses: 1, why: 'the time of its start, as a metric' },
+  'gateway/hub/hub.ts': {
+    uses: 3,
+    why: "against a publisher's `begun`; and for the order of sessions of who has heard of none",
+  },
+  'gateway/hub/userSessions.ts': { uses: 3, why: 'where the order of sessions begins, and what older gateways read' },
+  'gateway/shard/broadcaster.ts': {
+    uses: 1,
+    why: 'against the time at which logic accepted: set clocks are set for both',
+  },
+  'gateway/shard/main.ts': { uses: 1, why: '`exp` of tokens is a time of day' },
+  'logic/publish.ts': { uses: 1, why: 'the time at which it accepted, for gateways' },
+  'operator/gateways/poller.ts': { uses: 1, why: 'against what objects say; the age of a reading goes by `now`' },
+  'operator/kube/clock.ts': { uses: 2, why: "the Clock's `wall`" },
+  'operator/kube/elector.ts': { uses: 4, why: 'written into the lease; that it is held is judged by `now`' },
+  'operator/kube/events.ts': { uses: 3, why: 'written into events' },
+  'operator/main.ts': {
+    uses: 1,
+    why: 'against when the API server says that a pod was ready; at worst it is asked too often',
+  },
+  'operator/metricsApi/gatewaySource.ts': { uses: 1, why: 'the timestamp of a value; its age goes by `now`' },
+  'operator/metricsApi/keeper.ts': { uses: 1, why: 'certificates hold from and to times of day' },
+  'operator/pushcluster/planner.ts': {
+    uses: 1,
+    why: 'drains are dated in annotations, for the operator that takes over',
+  },
+  'operator/pushcluster/reconcile.ts': {
+    uses: 3,
+    why: 'written into conditions and events, compared with those of objects',
+  },
+  'runtime/watchedFile.ts': { uses: 1, why: "against a file's times" },
+};
+
+const WALL = /\bDate\.now\b|\bDate\(\)|\btimeOrigin\b|\bwall(\?\.)?\(\)|\bwallTime\(/g;
+
+/** How often each file reads the time of day. */
+function uses(): Map<string, number> {
+  const found = new Map<string, number>();
+  const files = globSync('{protocol,runtime,gateway,logic,operator,standalone,client}/**/*.{ts,js}', {
+    exclude: (name) => name === 'node_modules' || name === 'dist',
+  });
+  assert.ok(files.length > 200, 'run from the root of the repository');
+  for (const path of files) {
+    if (/\.test\.ts$|[sS]imulation\.ts$|fakeClock\.ts$/.test(path)) continue;
+    // Without comments, which may speak of it.
+    const source = readFileSync(path, 'utf8').replace(/\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*/g, '');
+    const count = source.match(WALL)?.length ?? 0;
+    if (count > 0) found.set(path, count);
+  }
+  return found;
+}
+
+test('the time of day is read only where it is meant: anything else is measured by a clock that is never set', () => {
+  const found = uses();
+  const problems: string[] = [];
+  for (const [path, count] of found) {
+    const allowed = ALLOWED[path]?.uses ?? 0;
+    if (count > allowed)
+      problems.push(`${path} reads the wall clock ${count} times, not ${allowed}: use a Clock's now, or say why here`);
+  }
+  for (const [path, { why }] of Object.entries(ALLOWED)) {
+    assert.ok(why.length > 10, path);
+    const count = found.get(path) ?? 0;
+    if (count === 0) problems.push(`${path} reads the wall clock no more: take it off the list`);
+  }
+  assert.deepEqual(problems, []);
+});
