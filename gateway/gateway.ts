@@ -97,6 +97,7 @@ export class Gateway {
       log,
       metrics: this.#metrics,
       guard: this.#guard,
+      gateways: () => 1 + this.#peers.all.length,
     });
     const memory = new MemoryReader();
     this.#protection = new Protection({

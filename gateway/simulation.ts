@@ -206,6 +206,7 @@ export class SimulatedGateway {
       guard: new Guard(log, (place) => {
         throw new Error(`an error at ${place}`);
       }),
+      gateways: () => 1,
       wall: () => clock.now() + skew,
     });
     const loop: Loop = {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, mock, test } from 'node:test';
 import { type Answer, Command, STAT_INTERVAL_MS, STAT_STALE_MS, type Stat } from '@pushcluster/protocol/control.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
-import { BusUnavailable } from '@pushcluster/runtime/bus/bus.ts';
+import { type BusEvent, BusUnavailable } from '@pushcluster/runtime/bus/bus.ts';
 import { LocalBus } from '@pushcluster/runtime/bus/local.ts';
 import { Directory } from './directory.ts';
 
@@ -92,7 +92,9 @@ describe('a directory', () => {
     const asking = directory.ask('user', { user: 'u' });
     await answer('g1', { connections: 1 });
     await report('g2', { leaving: true });
-    assert.deepEqual((await asking).gateways, { asked: 2, answered: 1 });
+    // It has nobody any more: nothing is lacking.
+    const { gateways, partial } = await asking;
+    assert.deepEqual({ gateways, partial }, { gateways: { asked: 1, answered: 1 }, partial: undefined });
     assert.deepEqual(directory.gateways, ['g1']);
   });
 
@@ -137,11 +139,8 @@ describe('a directory', () => {
     await report('g1');
     await report('g2');
     const asking = directory.rooms(2);
-    const rooms = (...counts: [string, number][]) => ({
-      rooms: counts.map(([room, connections]) => ({ room, connections })),
-    });
-    await answer('g1', rooms(['a', 5], ['b', 4], ['c', 3]));
-    await answer('g2', rooms(['c', 3], ['b', 1], ['d', 1]));
+    await answer('g1', { rooms: rooms(['a', 5], ['b', 4], ['c', 3]) });
+    await answer('g2', { rooms: rooms(['c', 3], ['b', 1], ['d', 1]) });
     assert.deepEqual(await asking, {
       rooms: [
         { room: 'c', connections: 6 },
@@ -151,8 +150,162 @@ describe('a directory', () => {
     });
     assert.deepEqual(
       commands.map((command) => command.type === 'rooms' && command.limit),
-      [8],
+      [400],
     );
+  });
+
+  const rooms = (...counts: [string, number][]) => counts.map(([room, connections]) => ({ room, connections }));
+
+  test('shares a list of rooms with all who ask within a second, and asks anew for more, or later', async () => {
+    const directory = open();
+    await report('g1');
+    const asking = Array.from({ length: 1_000 }, (_, i) => directory.rooms(1 + (i % 100)));
+    await answer('g1', { rooms: rooms(['a', 5], ['b', 4], ['c', 3]), total: 3 });
+    const answers = await Promise.all(asking);
+    for (const [i, { rooms }] of answers.entries()) assert.equal(rooms.length, Math.min(3, 1 + (i % 100)));
+    now += 999;
+    await directory.rooms(100);
+    assert.equal(commands.length, 1);
+    const more = directory.rooms(101);
+    await answer('g1', { rooms: rooms(['a', 5]), total: 1 });
+    assert.equal((await more).rooms.length, 1);
+    now += 1;
+    const later = directory.rooms(1);
+    await answer('g1', { rooms: rooms(['a', 6]), total: 1 });
+    assert.deepEqual((await later).rooms, rooms(['a', 6]));
+    assert.deepEqual(
+      commands.map((command) => command.type === 'rooms' && command.limit),
+      [400, 4_000, 400],
+    );
+  });
+
+  test('shares no list that nobody answered, or that lacks something', async () => {
+    const directory = open({ askTimeout: 50 });
+    await report('g1');
+    for (let i = 0; i < 2; i++) {
+      const asking = directory.rooms(10);
+      mock.timers.tick(50);
+      assert.deepEqual(await asking, { rooms: [], gateways: { asked: 1, answered: 0 }, partial: true, total: 0 });
+      await bus.flush();
+    }
+    assert.equal(commands.length, 2);
+    bus.publish = () => {
+      throw new BusUnavailable('away');
+    };
+    for (let i = 0; i < 2; i++) await assert.rejects(directory.rooms(10), BusUnavailable);
+  });
+
+  test('says that a list is partial, and how many rooms there are, where gateways cut theirs', async () => {
+    const directory = open();
+    await report('g1');
+    await report('g2');
+    const cut = directory.rooms(10);
+    await answer('g1', { rooms: rooms(['a', 5]), total: 1_400 });
+    await answer('g2', { rooms: rooms(['b', 5]), total: 1 });
+    assert.deepEqual(await cut, {
+      rooms: rooms(['a', 5], ['b', 5]),
+      gateways: { asked: 2, answered: 2 },
+      partial: true,
+      total: 1_400,
+    });
+    // As many as were asked for are a whole answer.
+    now += 1_000;
+    const whole = directory.rooms(2);
+    await answer('g1', { rooms: rooms(['a', 5]), total: 1_400 });
+    await answer('g2', { rooms: rooms(['b', 5]), total: 1 });
+    assert.equal((await whole).partial, undefined);
+  });
+
+  test('counts no gateway as having answered of which a shard did not, and says that the answer is partial', async () => {
+    const directory = open();
+    await report('g1');
+    await report('g2');
+    for (const [kind, details, part] of [
+      ['room', { room: 'r' }, { connections: 3 }],
+      ['user', { user: 'u' }, { connections: 3 }],
+      ['rooms', { limit: 5 }, { rooms: rooms(['r', 3]), total: 1 }],
+    ] as const) {
+      const asking = directory.ask(kind, details as never);
+      await answer('g1', { ...part, missing: 1 });
+      await answer('g2', { ...part, missing: 0 });
+      const { gateways, partial, answers } = await asking;
+      assert.deepEqual({ gateways, partial }, { gateways: { asked: 2, answered: 1 }, partial: true }, kind);
+      assert.equal(answers.length, 2, 'what the others of its shards have counts');
+    }
+  });
+
+  test('counts gateways that it has not heard of itself, where others know of them', async () => {
+    now = 0;
+    const young = new Directory(bus, subjects, { askTimeout: () => 50, onIgnored: () => {}, now: () => now });
+    const asking = young.ask('room', { room: 'r' });
+    await answer('g1', { connections: 500, gateways: 3 });
+    mock.timers.tick(50);
+    const { gateways, partial } = await asking;
+    assert.deepEqual({ gateways, partial }, { gateways: { asked: 3, answered: 1 }, partial: true });
+  });
+
+  describe('when the bus was away', () => {
+    let listeners: ((event: BusEvent) => void)[];
+    let connected: boolean;
+
+    beforeEach(() => {
+      listeners = [];
+      connected = true;
+      Object.defineProperty(bus, 'connected', { get: () => connected });
+      bus.onEvent = (listener) => {
+        listeners.push(listener);
+        return () => {};
+      };
+    });
+
+    test('counts those as asked that have yet to come back to it', async () => {
+      const directory = open({ askTimeout: 500 });
+      for (const gateway of ['g1', 'g2', 'g3']) await report(gateway);
+      connected = false;
+      now += 10 * 60_000;
+      connected = true;
+      for (const listener of listeners) listener({ type: 'connected', reconnects: 1 });
+      await report('g1');
+      for (const wait of [0, 3_000, 8_000, 20_000]) {
+        now += wait;
+        await report('g1');
+        const asking = directory.ask('room', { room: 'r' });
+        await answer('g1', { connections: 500 });
+        mock.timers.tick(500);
+        const { gateways, partial } = await asking;
+        assert.deepEqual({ gateways, partial }, { gateways: { asked: 3, answered: 1 }, partial: true }, `${wait} ms`);
+      }
+      // Those that never came back are no part of the cluster some time later.
+      now += 60_000;
+      await report('g1');
+      const asking = directory.ask('room', { room: 'r' });
+      await answer('g1', { connections: 1_500 });
+      const { gateways, partial } = await asking;
+      assert.deepEqual({ gateways, partial }, { gateways: { asked: 1, answered: 1 }, partial: undefined });
+    });
+
+    test('hears whoever answers, known or not', async () => {
+      const directory = open({ askTimeout: 500 });
+      await report('g1');
+      for (const listener of listeners) listener({ type: 'connected', reconnects: 1 });
+      const asking = directory.ask('room', { room: 'r' });
+      await answer('g1', { connections: 1 });
+      await answer('new', { connections: 1 });
+      mock.timers.tick(500);
+      assert.deepEqual((await asking).gateways, { asked: 2, answered: 2 });
+    });
+  });
+
+  test('does not wait for a gateway that fell silent, and counts it as missing for a minute', async () => {
+    const directory = open();
+    await report('g1');
+    await report('g2');
+    now += STAT_STALE_MS + 1;
+    await report('g2');
+    const asking = directory.ask('stats', {});
+    await answer('g2', { stats: statsOf('g2') });
+    const { gateways, partial } = await asking;
+    assert.deepEqual({ gateways, partial }, { gateways: { asked: 2, answered: 1 }, partial: true });
   });
 
   test('ignores and counts garbage, answers of the wrong kind and second answers', async () => {

@@ -3,6 +3,7 @@ import type { Asked } from '@pushcluster/protocol/api.ts';
 import {
   Answer,
   type Command,
+  MAX_ROOMS_ANSWERED,
   type Question,
   type RoomCount,
   STAT_INTERVAL_MS,
@@ -19,20 +20,33 @@ const MAX_GATEWAYS = 10_000;
 const MAX_QUESTIONS = 256;
 /** A gateway says how full its fullest rooms are: this many times the rooms asked for, so that rooms spread evenly add up. */
 const ROOMS_FACTOR = 4;
-const MAX_ROOMS_ASKED = 4_000;
+/** Rooms are asked for by so many: whoever wants fewer shares the answer. */
+const ROOMS_ASKED = [100, 1_000];
+/** A list of rooms is shared by all who ask within this long of its question, milliseconds. */
+const ROOMS_SHARED_MS = 1_000;
+/** A gateway that fell silent without a word counts as asked, and as not answering, for this long, milliseconds. */
+const MISSED_MS = 60_000;
 
 type Kind = Question['type'];
 type AnswerTo<K extends Kind> = Extract<Answer, { type: K }>;
 /** What a question is about, without its number and the address for its answers. */
 type Details<K extends Kind> = Omit<Extract<Question, { type: K }>, 'type' | 'ask' | 'reply'>;
 
-export type Answers<K extends Kind> = { answers: AnswerTo<K>[]; gateways: Asked };
+/** `partial`: they lack what a gateway, or a shard of one, has. Absent where they lack nothing. */
+export type Answers<K extends Kind> = { answers: AnswerTo<K>[]; gateways: Asked; partial?: true };
+
+/** Where it is partial: how many rooms there are at least. */
+export type RoomsAnswer = { rooms: RoomCount[]; gateways: Asked; partial?: true; total?: number };
+
+/** What a list of rooms was made of, for all who share it. */
+type RoomList = Answers<'rooms'> & { asked: number };
 
 type Open = {
   type: Kind;
   /** Gateways still to answer. */
   waiting: Set<string>;
-  asked: number;
+  /** Those that should answer: some may have fallen silent, and are not waited for. */
+  asked: Set<string>;
   byGateway: Map<string, Answer>;
   /** Whether gateways that were not known may answer as well: then the whole time is waited. */
   openEnded: boolean;
@@ -56,10 +70,13 @@ export class Directory {
   readonly #subjects: Subjects;
   readonly #options: DirectoryOptions;
   readonly #now: () => number;
-  readonly #startedAt: number;
+  /** Until when gateways may be there that have not been heard yet. */
+  #completeAt: number;
+  readonly #stopListening: () => void;
   readonly #id = randomBytes(9).toString('base64url');
   readonly #heard = new Map<string, number>();
   readonly #open = new Map<string, Open>();
+  readonly #roomLists = new Map<number, { at: number; list: Promise<RoomList> }>();
   readonly #subscriptions: Subscription[];
   #asks = 0;
 
@@ -68,7 +85,10 @@ export class Directory {
     this.#subjects = subjects;
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
-    this.#startedAt = this.#now();
+    this.#completeAt = this.#now() + 2 * STAT_INTERVAL_MS;
+    this.#stopListening = bus.onEvent(({ type }) => {
+      if (type === 'connected') this.#connected();
+    });
     this.#subscriptions = [
       bus.subscribe(subjects.everyStat, (bytes) => this.#hear(bytes)),
       bus.subscribe(subjects.reply(this.#id), (bytes) => this.#answer(bytes)),
@@ -77,26 +97,52 @@ export class Directory {
 
   /** Gateways heard of lately. */
   get gateways(): string[] {
+    this.#forget();
     const since = this.#now() - STAT_STALE_MS;
-    for (const [gateway, at] of this.#heard) if (at < since) this.#heard.delete(gateway);
-    return [...this.#heard.keys()];
+    return Array.from(this.#heard).flatMap(([gateway, at]) => (at >= since ? [gateway] : []));
   }
 
   get questions(): number {
     return this.#open.size;
   }
 
-  /** The fullest rooms of the cluster, at most `limit`. A room that is among the fullest nowhere may be missed or count low. */
-  async rooms(limit: number): Promise<{ rooms: RoomCount[]; gateways: Asked }> {
-    const asked = Math.min(limit * ROOMS_FACTOR, MAX_ROOMS_ASKED);
-    const { answers, gateways } = await this.ask('rooms', { limit: asked });
+  /**
+   * The fullest rooms of the cluster, at most `limit`. A room that is among the fullest
+   * nowhere may be missed or count low. Those who ask within a second share an answer.
+   */
+  async rooms(limit: number): Promise<RoomsAnswer> {
+    const { answers, gateways, partial, asked } = await this.#roomList(limit);
     const sums = new Map<string, number>();
-    for (const answer of answers)
+    let total = 0;
+    let cut = false;
+    for (const answer of answers) {
       for (const { room, connections } of answer.rooms.slice(0, asked))
         sums.set(room, (sums.get(room) ?? 0) + connections);
-    const rooms = [...sums].map(([room, connections]) => ({ room, connections }));
-    rooms.sort((a, b) => b.connections - a.connections || (a.room < b.room ? -1 : 1));
-    return { rooms: rooms.slice(0, limit), gateways };
+      total = Math.max(total, answer.total ?? 0);
+      cut ||= answer.rooms.length < Math.min(asked, answer.total ?? 0);
+    }
+    total = Math.max(total, sums.size);
+    const fullest = Array.from(sums, ([room, connections]) => ({ room, connections }));
+    fullest.sort((a, b) => b.connections - a.connections || (a.room < b.room ? -1 : 1));
+    const rooms = fullest.slice(0, limit);
+    // What was cut off a gateway's list is missed where it could have been in this one.
+    const lacks = partial || (cut && rooms.length < Math.min(limit, total));
+    return { rooms, gateways, ...(lacks ? { partial: true, total } : {}) };
+  }
+
+  #roomList(limit: number): Promise<RoomList> {
+    const rooms = ROOMS_ASKED.find((asked) => asked >= limit) ?? limit;
+    const shared = this.#roomLists.get(rooms);
+    if (shared && this.#now() - shared.at < ROOMS_SHARED_MS) return shared.list;
+    const asked = Math.min(rooms * ROOMS_FACTOR, MAX_ROOMS_ANSWERED);
+    const list = this.ask('rooms', { limit: asked }).then((answers) => {
+      // What lacks something, or could not be asked, serves those who waited for it and nobody after.
+      if (answers.partial) this.#roomLists.delete(rooms);
+      return { ...answers, asked };
+    });
+    list.catch(() => this.#roomLists.delete(rooms));
+    this.#roomLists.set(rooms, { at: this.#now(), list });
+    return list;
   }
 
   /**
@@ -110,14 +156,14 @@ export class Directory {
       });
     // Gateways tell questions apart by this alone, and there are other askers.
     const ask = `${this.#id}.${++this.#asks}`;
-    const known = this.gateways;
+    const lately = this.gateways;
     const { promise, resolve } = Promise.withResolvers<void>();
     const open: Open = {
       type,
-      waiting: new Set(known),
-      asked: known.length,
+      waiting: new Set(lately),
+      asked: new Set(this.#heard.keys()),
       byGateway: new Map(),
-      openEnded: known.length === 0 || this.#now() - this.#startedAt < 2 * STAT_INTERVAL_MS,
+      openEnded: lately.length === 0 || this.#now() < this.#completeAt,
       done: resolve,
     };
     this.#send({ type, ...details, ask, reply: this.#subjects.reply(this.#id) });
@@ -127,7 +173,10 @@ export class Directory {
     clearTimeout(timer);
     this.#open.delete(ask);
     const answers = [...open.byGateway.values()].filter((answer) => isTo(type, answer));
-    return { answers, gateways: { asked: open.asked, answered: answers.length } };
+    // Gateways know each other: of those that a young logic has not heard of, too.
+    const there = Math.max(open.asked.size, ...answers.map((answer) => answer.gateways ?? 0));
+    const answered = answers.filter((answer) => !('missing' in answer) || !answer.missing).length;
+    return { answers, gateways: { asked: there, answered }, ...(answered < there ? { partial: true } : {}) };
   }
 
   /** Tells every gateway. Resolves, once the bus has it, with the number of gateways known. Rejects as Bus.publish and flush do. */
@@ -138,6 +187,7 @@ export class Directory {
   }
 
   close() {
+    this.#stopListening();
     for (const subscription of this.#subscriptions) subscription.unsubscribe();
     for (const open of this.#open.values()) open.done();
   }
@@ -153,11 +203,15 @@ export class Directory {
     if (leaving) {
       this.#heard.delete(gateway);
       // It won't answer any more: those who wait for it need not.
-      for (const open of this.#open.values()) this.#settle(open, gateway);
+      for (const open of this.#open.values()) {
+        // It has nobody any more.
+        if (!open.byGateway.has(gateway)) open.asked.delete(gateway);
+        this.#settle(open, gateway);
+      }
       return;
     }
-    const full = this.#heard.size >= (this.#options.maxGateways ?? MAX_GATEWAYS) && !this.#heard.has(gateway);
-    if (full && this.gateways.length >= (this.#options.maxGateways ?? MAX_GATEWAYS))
+    const { maxGateways = MAX_GATEWAYS } = this.#options;
+    if (this.#heard.size >= maxGateways && !this.#heard.has(gateway) && !this.#makeRoom())
       return this.#options.onIgnored('stat');
     this.#heard.set(gateway, this.#now());
   }
@@ -170,9 +224,28 @@ export class Directory {
     // Too late is normal; the wrong kind, or twice, is not.
     if (!open) return;
     if (open.type !== answer.type || open.byGateway.has(answer.gateway)) return this.#options.onIgnored('answer');
-    if (!open.waiting.has(answer.gateway)) open.asked++;
+    open.asked.add(answer.gateway);
     open.byGateway.set(answer.gateway, answer);
     this.#settle(open, answer.gateway);
+  }
+
+  /** While the bus is away nobody is heard, and nobody is gone: all have as long as ever to be heard again. */
+  #connected() {
+    this.#completeAt = this.#now() + 2 * STAT_INTERVAL_MS;
+    for (const gateway of this.#heard.keys()) this.#heard.set(gateway, this.#now());
+  }
+
+  #forget() {
+    if (!this.#bus.connected) return;
+    const since = this.#now() - MISSED_MS;
+    for (const [gateway, at] of this.#heard) if (at < since) this.#heard.delete(gateway);
+  }
+
+  /** Forgets one that fell silent; false where none did. */
+  #makeRoom(): boolean {
+    const since = this.#now() - STAT_STALE_MS;
+    for (const [gateway, at] of this.#heard) if (at < since) return this.#heard.delete(gateway);
+    return false;
   }
 
   #settle(open: Open, gateway: string) {

@@ -98,11 +98,16 @@ export const PartlyAccepted = z
 /** How complete an answer is. */
 export const Asked = z
   .object({
-    asked: z.number().int().describe('Gateways that were asked.'),
-    answered: z.number().int().describe('Gateways whose answer is in these numbers.'),
+    asked: z.number().int().describe('Gateways that there are: those that answered, and those known that did not.'),
+    answered: z.number().int().describe('Gateways that answered in time, with all of their shards.'),
   })
   .meta({ examples: [{ asked: 3, answered: 3 }] });
 export type Asked = z.infer<typeof Asked>;
+
+const partial = z
+  .literal(true)
+  .optional()
+  .describe('The numbers lack something: a gateway or a part of one that did not answer in time. Absent: nothing.');
 
 export const RoomsQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(1_000).default(100).describe('Rooms in the answer, at most.'),
@@ -112,12 +117,23 @@ export const Rooms = z
   .object({
     rooms: z.array(z.object({ room: z.string(), connections: z.number().int() })).describe('The fullest first.'),
     gateways: Asked,
+    partial: z
+      .literal(true)
+      .optional()
+      .describe(
+        'The list lacks something: a gateway or a part of one did not answer in time, or gateways cut their lists, which have 512 KiB at most. Absent: nothing.',
+      ),
+    total: z
+      .number()
+      .int()
+      .optional()
+      .describe('Where it is partial: rooms that there are, on one gateway exactly, on several at least.'),
   })
   .meta({ examples: [{ rooms: [{ room: 'live-42', connections: 1200 }], gateways: { asked: 3, answered: 3 } }] });
 
 export const RoomParams = z.strictObject({ room: RoomName });
 export const Room = z
-  .object({ room: z.string(), connections: z.number().int(), gateways: Asked })
+  .object({ room: z.string(), connections: z.number().int(), gateways: Asked, partial })
   .meta({ examples: [{ room: 'live-42', connections: 1200, gateways: { asked: 3, answered: 3 } }] });
 
 export const UserParams = z.strictObject({ user: UserName });
@@ -129,6 +145,7 @@ export const User = z
       .array(z.object({ gateway: z.string(), connections: z.number().int() }))
       .describe('The gateways that hold a connection of this user.'),
     gateways: Asked,
+    partial,
   })
   .meta({
     examples: [
@@ -179,6 +196,7 @@ export const Stats = z
       .describe('Sums over the gateways that answered, each since its own start.'),
     byGateway: z.array(GatewayStats),
     gateways: Asked,
+    partial,
   })
   .meta({
     examples: [

@@ -73,6 +73,8 @@ export type RoomCount = z.infer<typeof RoomCount>;
 
 /** Shards of the gateway that did not answer in time: theirs is not in the numbers. Absent: none, or an older version. */
 const missing = z.number().int().optional();
+/** Gateways that this one knows of, itself included: those that don't answer are missing. Absent from older versions. */
+const gateways = z.number().int().optional();
 
 /** A gateway's answer to a question. */
 export const Answer = z.discriminatedUnion('type', [
@@ -85,9 +87,24 @@ export const Answer = z.discriminatedUnion('type', [
     /** Rooms with a member on this gateway. Absent from older versions. */
     total: z.number().int().optional(),
     missing,
+    gateways,
   }),
-  z.object({ type: z.literal('room'), ask: z.string(), gateway: z.string(), connections: z.number(), missing }),
-  z.object({ type: z.literal('user'), ask: z.string(), gateway: z.string(), connections: z.number(), missing }),
-  z.object({ type: z.literal('stats'), ask: z.string(), gateway: z.string(), stats: GatewayStats }),
+  z.object({
+    type: z.literal('room'),
+    ask: z.string(),
+    gateway: z.string(),
+    connections: z.number(),
+    missing,
+    gateways,
+  }),
+  z.object({
+    type: z.literal('user'),
+    ask: z.string(),
+    gateway: z.string(),
+    connections: z.number(),
+    missing,
+    gateways,
+  }),
+  z.object({ type: z.literal('stats'), ask: z.string(), gateway: z.string(), stats: GatewayStats, gateways }),
 ]);
 export type Answer = z.infer<typeof Answer>;

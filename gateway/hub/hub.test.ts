@@ -94,7 +94,7 @@ function start(settings: Settings = settingsWith(), shards = 2) {
     generation: () => 1,
   });
   const guard = new Guard(log, (place) => metrics.internalErrors.inc({ place }));
-  hub = new Hub({ gateway: 'g1', bus: held.bus, settings, clock, log, metrics, guard });
+  hub = new Hub({ gateway: 'g1', bus: held.bus, settings, clock, log, metrics, guard, gateways: () => 3 });
   links = Array.from({ length: shards }, (_, i) => new FakeLink(i));
   hub.attach(links);
   counters = new Map();
@@ -627,12 +627,13 @@ describe('the hub', () => {
     await ask({ type: 'stats', ask: '4' });
     await settled();
     const [room, user, fullest, stats] = answers;
-    assert.deepEqual(room, { type: 'room', ask: '1', gateway: 'g1', connections: 8 });
-    assert.deepEqual(user, { type: 'user', ask: '2', gateway: 'g1', connections: 1, missing: 1 });
+    assert.deepEqual(room, { type: 'room', ask: '1', gateway: 'g1', gateways: 3, connections: 8 });
+    assert.deepEqual(user, { type: 'user', ask: '2', gateway: 'g1', gateways: 3, connections: 1, missing: 1 });
     assert.deepEqual(fullest, {
       type: 'rooms',
       ask: '3',
       gateway: 'g1',
+      gateways: 3,
       total: 0,
       missing: 0,
       rooms: [

@@ -45,6 +45,8 @@ export type HubOptions = {
   guard: Guard;
   /** Milliseconds since the epoch. Default: Date.now. */
   wall?: () => number;
+  /** Gateways that are there, this one included. */
+  gateways: () => number;
 };
 
 /** The one that orders: takes pushes off the bus, finds gaps and repeats, merges, encodes once, and hands to the shards. */
@@ -400,13 +402,14 @@ export class Hub {
     // Where the bus is away the asker goes on without: it says how many answered.
     const reply = (answer: object | string) => announce(bus, guard, question.reply, answer);
     const { ask } = question;
+    const gateways = this.#options.gateways();
     switch (question.type) {
       case 'stats':
-        reply({ type: 'stats', ask, gateway, stats: metrics.stats() } satisfies Answer);
+        reply({ type: 'stats', ask, gateway, gateways, stats: metrics.stats() } satisfies Answer);
         return;
       case 'rooms':
         this.#roomList.ask(question.limit, ({ rooms, total, missing }) => {
-          const head = JSON.stringify({ type: 'rooms', ask, gateway, total, missing } satisfies Omit<
+          const head = JSON.stringify({ type: 'rooms', ask, gateway, gateways, total, missing } satisfies Omit<
             Extract<Answer, { type: 'rooms' }>,
             'rooms'
           >);
@@ -419,7 +422,7 @@ export class Hub {
           () => this.#askShards(question),
           (answers, missing) => {
             const connections = sumOf(answers);
-            reply({ type: question.type, ask, gateway, connections, ...(missing > 0 ? { missing } : {}) });
+            reply({ type: question.type, ask, gateway, gateways, connections, ...(missing > 0 ? { missing } : {}) });
           },
         );
     }

@@ -85,7 +85,7 @@ export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pu
       operationId: 'listRooms',
       summary: 'The fullest rooms, by connections across the cluster',
       description:
-        'Merged from the fullest rooms of each gateway: a room that is among them on no gateway can be missed, and counts of smaller rooms can be low. `/v1/rooms/{room}` is exact.',
+        'Merged from the fullest rooms of each gateway: a room that is among them on no gateway can be missed, and counts of smaller rooms can be low. `/v1/rooms/{room}` is exact. Up to two seconds old: those who ask at about the same time share an answer.',
       tags: ['who is online'],
       security,
       querystring: RoomsQuery,
@@ -111,8 +111,8 @@ export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pu
     handler: async (request) => {
       authorize(request.caller, { type: 'read' });
       const { room } = request.params;
-      const { answers, gateways } = await directory.ask('room', { room });
-      return { room, connections: sum(answers, (answer) => answer.connections), gateways };
+      const { answers, ...complete } = await directory.ask('room', { room });
+      return { room, connections: sum(answers, (answer) => answer.connections), ...complete };
     },
   });
 
@@ -130,11 +130,11 @@ export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pu
     handler: async (request) => {
       authorize(request.caller, { type: 'read' });
       const { user } = request.params;
-      const { answers, gateways } = await directory.ask('user', { user });
+      const { answers, ...complete } = await directory.ask('user', { user });
       const byGateway = answers
         .filter(({ connections }) => connections > 0)
         .map(({ gateway, connections }) => ({ gateway, connections }));
-      return { user, connections: sum(byGateway, (on) => on.connections), byGateway, gateways };
+      return { user, connections: sum(byGateway, (on) => on.connections), byGateway, ...complete };
     },
   });
 
@@ -178,10 +178,10 @@ export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pu
     },
     handler: async (request) => {
       authorize(request.caller, { type: 'read' });
-      const { answers, gateways } = await directory.ask('stats', {});
+      const { answers, ...complete } = await directory.ask('stats', {});
       const byGateway = answers.map((answer) => answer.stats);
       byGateway.sort((a, b) => (a.gateway < b.gateway ? -1 : 1));
-      return { totals: totalsOf(byGateway), byGateway, gateways };
+      return { totals: totalsOf(byGateway), byGateway, ...complete };
     },
   });
 };
