@@ -60,7 +60,7 @@ describe('clusters that we make', options, () => {
 
     it('lets pods on both nodes reach each other by name, and by Service', async () => {
       await apply(cluster.kubectl, [...echo('one', 'node1'), ...echo('two', 'node2')]);
-      await pushes('wait', 'pods', 'one', 'two', '--for=condition=Ready', '--timeout=60s');
+      await pushes('wait', 'pods', 'one', 'two', '--for=condition=Ready', '--timeout=180s');
       for (const [from, name, to] of [
         ['one', 'two', 'two'],
         ['two', 'one', 'one'],
@@ -139,7 +139,7 @@ describe('clusters that we make', options, () => {
         assert.match(before, /^\S+ \{"gateway":\{"replicas":3\}\}$/);
         // As the chart's README says.
         await helm(['upgrade', RELEASE.name, CHART, '-n', RELEASE.namespace, '--reset-then-reuse-values', '--wait']);
-        await pushes('wait', 'push/live', '--for=condition=Ready', '--timeout=60s');
+        await pushes('wait', 'push/live', '--for=condition=Ready', '--timeout=180s');
         const fields = [
           'metadata.uid',
           'metadata.labels.team',
@@ -178,7 +178,7 @@ describe('clusters that we make', options, () => {
             ],
           }),
         ]);
-        await pushes('wait', 'pod', 'gateway', '--for=condition=Ready', '--timeout=60s');
+        await pushes('wait', 'pod', 'gateway', '--for=condition=Ready', '--timeout=180s');
         assert.equal(await pushes('exec', 'gateway', '--', 'id', '-u'), '65532\n');
         await assert.rejects(pushes('exec', 'gateway', '--', 'touch', '/app/x'), /Read-only file system/);
         const address = await pushes('get', 'pod', 'gateway', '-o', 'jsonpath={.status.podIP}');
@@ -186,7 +186,7 @@ describe('clusters that we make', options, () => {
         assert.equal(await cluster.outside.run(process.execPath, '-e', open), 'open\n');
         // Everything in it is the gateway's, so the processes that it leaves behind would be seen.
         await pushes('exec', 'gateway', '--', 'node', '-e', 'process.kill(1, "SIGTERM")');
-        await pushes('wait', 'pod', 'gateway', '--for=jsonpath={.status.phase}=Succeeded', '--timeout=60s');
+        await pushes('wait', 'pod', 'gateway', '--for=jsonpath={.status.phase}=Succeeded', '--timeout=180s');
         const state = '{.status.containerStatuses[0].state.terminated.exitCode}';
         assert.equal(await pushes('get', 'pod', 'gateway', '-o', `jsonpath=${state}`), '0');
       });

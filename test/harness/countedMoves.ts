@@ -33,8 +33,14 @@ export class CountedMoves {
     this.#watching = Promise.all(this.#urls.map((url) => this.#watch(url)));
   }
 
+  /** Of gateways that are processes of the test. */
   static of(gateways: readonly { adminPort: number }[]): CountedMoves {
     return new CountedMoves(gateways.map(({ adminPort }) => `127.0.0.1:${adminPort}`));
+  }
+
+  /** Of pods. */
+  static at(pods: readonly { ip: string }[]): CountedMoves {
+    return new CountedMoves(pods.map(({ ip }) => `${ip}:9090`));
   }
 
   /** Moves that were seen to happen: a gateway's last ones are not, where it ends with them. */

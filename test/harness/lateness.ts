@@ -1,3 +1,5 @@
+import type { TestContext } from 'node:test';
+
 const TICK_MS = 5;
 
 /**
@@ -9,6 +11,13 @@ export class Lateness {
   #due = performance.now() + TICK_MS;
   #longest = 0;
   #total = 0;
+
+  /** Until the end of a test. */
+  static during(t: TestContext): Lateness {
+    const lateness = new Lateness();
+    t.after(() => lateness.stop());
+    return lateness;
+  }
 
   constructor() {
     this.#timer = setInterval(() => this.#look(), TICK_MS);

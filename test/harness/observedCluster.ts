@@ -75,7 +75,7 @@ export class ObservedCluster {
   static async start(rules: string): Promise<ObservedCluster> {
     const [plane, nats] = await Promise.all([startControlPlane(), startNatsServer()]);
     await apply(plane.kubectl, [crd(), { apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE } }]);
-    await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=30s']);
+    await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=180s']);
     const options = { settings: SETTINGS, nats: [nats.url] };
     const { rooms, auth } = SETTINGS;
     const [operator, logic, ...gateways] = await Promise.all([

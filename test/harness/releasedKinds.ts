@@ -20,6 +20,6 @@ export async function installKinds(
   for (const name of names) {
     const [plural, ...group] = name.split('.');
     await apply(kubectl, await readFile(join(folder, `${group.join('.')}_${plural}.yaml`), 'utf8'));
-    await kubectl(['wait', '--for=condition=Established', `crd/${name}`, '--timeout=30s']);
+    await kubectl(['wait', '--for=condition=Established', `crd/${name}`, '--timeout=180s']);
   }
 }

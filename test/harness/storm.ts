@@ -86,7 +86,7 @@ export class Storm {
   }
 
   counts(): Promise<StormCounts> {
-    return this.#ask('stat', 10_000);
+    return this.#ask('stat', 60_000);
   }
 
   end(): void {

@@ -5,6 +5,7 @@ import { BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
 import { LocalBus } from '@pushcluster/runtime/bus/local.ts';
 import { NatsBus } from '@pushcluster/runtime/bus/nats.ts';
 import { assertProblem, listen, PUSH, type Reply, type Seen, startApi, startHeardApi } from '../harness/api.ts';
+import { Lateness } from '../harness/lateness.ts';
 import { logLines } from '../harness/logLines.ts';
 import { startNatsServer } from '../harness/natsServer.ts';
 import { until } from '../harness/until.ts';
@@ -152,8 +153,11 @@ describe('POST /v1/push', () => {
   test('answers 429 with Retry-After to too many urgent pushes, and follows the rate', async (t) => {
     const api = await startApi(t, { logic: { urgentRate: 2 } });
     const urgent = () => api.json('/v1/push', { ...PUSH, urgent: true });
-    assert.deepEqual([(await urgent()).status, (await urgent()).status], [202, 202]);
-    const refused = await urgent();
+    // All at once: one after the other they might be no faster than the rate.
+    const replies = await Promise.all(Array.from({ length: 20 }, urgent));
+    assert.ok(replies.filter(({ status }) => status === 202).length >= 2);
+    const refused = replies.find(({ status }) => status !== 202);
+    assert.ok(refused, 'some are refused');
     assertProblem(refused, 429, 'urgent_rate');
     assert.match(refused.headers['retry-after'] ?? '', /^[1-4]$/);
     assert.equal((await api.json('/v1/push', PUSH)).status, 202);
@@ -193,31 +197,33 @@ describe('a bus that fails', () => {
   test('NATS: killed, it makes 503 at once, and what was refused is never delivered', async (t) => {
     const server = await startNatsServer();
     t.after(() => server.stop());
+    // So long they would wait that waited for a receipt.
+    const receiptTimeout = 60_000;
     const open = () =>
-      new NatsBus(
-        { servers: [server.url], pingInterval: 300 },
-        { log: logLines().log, name: t.name, receiptTimeout: 600 },
-      );
+      new NatsBus({ servers: [server.url], pingInterval: 300 }, { log: logLines().log, name: t.name, receiptTimeout });
     const api = await startApi(t, {}, open());
     const listener = open();
     t.after(() => listener.close());
     const seen: Seen[] = [];
     listen(listener, seen);
     await until('both are connected', () => api.bus.connected && listener.connected);
-    assert.equal((await api.json('/v1/push', { to: { room: 'r' }, items: ['before'] })).status, 202);
+    await until('the listener hears', async () => {
+      assert.equal((await api.json('/v1/push', { to: { room: 'r' }, items: ['before'] })).status, 202);
+      return seen.length > 0;
+    });
     await server.kill();
     await until('logic has noticed', () => !api.bus.connected);
     const begun = performance.now();
     for (const to of [{ room: 'r' }, { user: 'u' }, { all: true }])
       assertProblem(await api.json('/v1/push', { to, items: ['refused'] }), 503, 'bus_unavailable');
-    assert.ok(performance.now() - begun < 5_000, 'they waited');
+    assert.ok(performance.now() - begun < receiptTimeout / 2, 'they waited');
     await server.restart();
     await until('both are connected again', () => api.bus.connected && listener.connected);
-    await until(
-      'pushes pass again',
-      async () => (await api.json('/v1/push', { to: { room: 'r' }, items: ['after'] })).status === 202,
-    );
-    await until('the last has arrived', () => seen.some(({ items }) => items[0] === '"after"'));
+    // The listener may be back a moment later than its connection.
+    await until('pushes pass again, and arrive', async () => {
+      const { status } = await api.json('/v1/push', { to: { room: 'r' }, items: ['after'] });
+      return status === 202 && seen.some(({ items }) => items[0] === '"after"');
+    });
     assert.deepEqual(new Set(seen.flatMap(({ items }) => items)), new Set(['"before"', '"after"']));
     assert.deepEqual(api.logic.ready(), [], 'a bus that goes away later is no unreadiness');
   });
@@ -235,6 +241,7 @@ describe('a bus that fails', () => {
     // It may still answer for a moment: a signal takes its time.
     let reply: Reply | undefined;
     let tookMs = 0;
+    const lateness = Lateness.during(t);
     await until('the server is silent', async () => {
       const begun = performance.now();
       reply = await api.json('/v1/push', PUSH);
@@ -244,7 +251,7 @@ describe('a bus that fails', () => {
     server.resume();
     assert.ok(reply);
     assertProblem(reply, 503, 'bus_unconfirmed', /may or may not/);
-    assert.ok(tookMs < 5_000, `${tookMs} ms`);
+    assert.ok(tookMs < 5_000 + lateness.total, `${tookMs} ms`);
   });
 });
 

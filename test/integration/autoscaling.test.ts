@@ -12,9 +12,10 @@ import { until } from '../harness/until.ts';
 
 const NAMESPACE = 'shop';
 const TARGET = 100;
-/** A reading counts for 20 s, the autoscaler looks every 5 s. */
-const STALE_MS = 20_000;
+/** The autoscaler looks every 5 s. */
 const SYNC_MS = 5_000;
+/** A reading counts for 20 s, and then the autoscaler looks; a busy machine takes its time. */
+const FOLLOWS_MS = 120_000;
 
 const PUSH_CLUSTER = `/apis/pushcluster.dev/v1alpha1/namespaces/${NAMESPACE}/pushclusters/live`;
 const HPA = `/apis/autoscaling/v2/namespaces/${NAMESPACE}/horizontalpodautoscalers/live-gateway`;
@@ -42,7 +43,7 @@ describe("Kubernetes' own autoscaler, on a PushCluster", () => {
     operator = new OperatorProcess(plane, { adminPort, env });
     pods = new PlayedPods(plane, podPort);
     await Promise.all([operator.start(), pods.start()]);
-    await plane.kubectl(['wait', `apiservice/${API_SERVICE}`, '--for=condition=Available', '--timeout=60s']);
+    await plane.kubectl(['wait', `apiservice/${API_SERVICE}`, '--for=condition=Available', '--timeout=180s']);
   });
   after(async () => {
     await operator?.end('SIGKILL');
@@ -66,8 +67,8 @@ describe("Kubernetes' own autoscaler, on a PushCluster", () => {
   const condition = async (type: string) =>
     (await get(HPA, Conditions))?.status.conditions?.find((each) => each.type === type);
   const describeHpa = () => plane.kubectl(['get', 'hpa/live-gateway', '-n', NAMESPACE, '-o=yaml']).catch(String);
-  async function wants(count: number, deadline: number): Promise<void> {
-    await until(`${count} gateways are wanted`, async () => (await wanted()) === count, deadline, LOOK_MS).catch(
+  async function wants(count: number): Promise<void> {
+    await until(`${count} gateways are wanted`, async () => (await wanted()) === count, FOLLOWS_MS, LOOK_MS).catch(
       async (error: Error) => {
         throw new Error(`${error.message}: ${await describeHpa()}\n${operator.output.slice(-3_000)}`);
       },
@@ -83,7 +84,7 @@ describe("Kubernetes' own autoscaler, on a PushCluster", () => {
         if (found !== count) assert.equal(found, count, await describeHpa());
         return performance.now() > end;
       },
-      ms + 10_000,
+      ms + FOLLOWS_MS,
       LOOK_MS,
     );
   }
@@ -98,7 +99,7 @@ describe("Kubernetes' own autoscaler, on a PushCluster", () => {
         const values = [...text.matchAll(/"value":"(\d+)"/g)].map(([, each]) => Number(each));
         return values.length === running().length && values.every((each) => each === value);
       },
-      STALE_MS,
+      FOLLOWS_MS,
       LOOK_MS,
     );
   }
@@ -130,14 +131,14 @@ describe("Kubernetes' own autoscaler, on a PushCluster", () => {
     await until(
       'the autoscaler has the metric',
       async () => (await condition('ScalingActive'))?.status === 'True',
-      60_000,
+      FOLLOWS_MS,
       LOOK_MS,
     ).catch(async (error: Error) => {
       throw new Error(`${error.message}: ${await describeHpa()}\n${operator.output.slice(-3_000)}`);
     });
     assert.equal(await wanted(), 2);
     eachHolds(2 * TARGET);
-    await wants(4, STALE_MS + 2 * SYNC_MS);
+    await wants(4);
     eachHolds(TARGET);
     await until('there are four gateways', () => running().length === 4);
     await told(TARGET);
@@ -152,12 +153,12 @@ describe("Kubernetes' own autoscaler, on a PushCluster", () => {
     silent.isUp = false;
     const path = `/apis/${METRICS_API_VERSION}/namespaces/${NAMESPACE}/pods/*/${CONNECTIONS_METRIC}`;
     const isMissing = async () => !(await plane.get(path)).text.includes(`"${silent.name}"`);
-    await until('its last word is too old', isMissing, STALE_MS + SYNC_MS, LOOK_MS);
+    await until('its last word is too old', isMissing, FOLLOWS_MS, LOOK_MS);
     assert.equal((await condition('ScalingActive'))?.status, 'True');
     await staysAt(4, 2 * SYNC_MS + 2_000);
     silent.says.connections = 0;
     silent.isUp = true;
-    await wants(3, STALE_MS + 2 * SYNC_MS);
+    await wants(3);
   });
 
   it('goes on where it was when the operator comes back, and changes nothing meanwhile', async () => {
@@ -168,7 +169,7 @@ describe("Kubernetes' own autoscaler, on a PushCluster", () => {
     await until(
       'the autoscaler misses the metric',
       async () => (await condition('ScalingActive'))?.status === 'False',
-      60_000,
+      FOLLOWS_MS,
       LOOK_MS,
     );
     assert.equal(await wanted(), before);
@@ -176,7 +177,7 @@ describe("Kubernetes' own autoscaler, on a PushCluster", () => {
     await until(
       'the autoscaler has the metric again',
       async () => (await condition('ScalingActive'))?.status === 'True',
-      90_000,
+      FOLLOWS_MS,
       LOOK_MS,
     ).catch(async (error: Error) => {
       throw new Error(`${error.message}: ${await describeHpa()}\n${operator.output.slice(-3_000)}`);
@@ -186,11 +187,11 @@ describe("Kubernetes' own autoscaler, on a PushCluster", () => {
 
   it('neither takes a drain back nor doubles it while a gateway drains, with no window to hide it', async () => {
     eachHolds(2 * TARGET);
-    await wants(4, STALE_MS + 2 * SYNC_MS);
+    await wants(4);
     await until('there are four gateways', () => running().length === 4);
     // 260 of four gateways need three; counted without the one that drains, they would need two.
     eachHolds(0.65 * TARGET);
-    await wants(3, STALE_MS + 2 * SYNC_MS);
+    await wants(3);
     const drains = () =>
       running().filter(({ name }) => pods.object(NAMESPACE, name)?.metadata.annotations?.['pushcluster.dev/drain']);
     await until('one drains', () => drains().length === 1).catch((error: Error) => {

@@ -267,7 +267,7 @@ describe('the chart, on a Kubernetes', () => {
 
   it('upgrades one with an older CRD: PushClusters and values that were given stay, and what is new can be said', async () => {
     await helm(['install', 'pushcluster', OLD_CHART, '-n', NAMESPACE, '--set', 'operator.replicas=3']);
-    await plane.kubectl(['wait', '--for=condition=Established', CRD, '--timeout=30s']);
+    await plane.kubectl(['wait', '--for=condition=Established', CRD, '--timeout=180s']);
     await apply(plane.kubectl, [pushCluster('shop', { gateway: { replicas: 3 } })]);
     const newer = pushCluster('shop', { gateway: { replicas: 3, drain: { rate: 7 } } });
     await assert.rejects(dryRun([newer]), /unknown field|not declared in schema/);

@@ -10,7 +10,7 @@ let plane: ControlPlane;
 before(async () => {
   plane = await startControlPlane();
   await apply(plane.kubectl, [crd()]);
-  await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=30s']);
+  await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=180s']);
 });
 after(() => plane.stop());
 

@@ -24,7 +24,7 @@ before(async () => {
   await installKinds(plane, 'prometheus-operator', 'prometheusrules.monitoring.coreos.com');
   const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
   await apply(plane.kubectl, [crd(), { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace, labels } }]);
-  await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=30s']);
+  await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=180s']);
   const { apiVersion, kind } = clusterOf({});
   await apply(plane.kubectl, [{ apiVersion, kind, metadata: { name: 'live', namespace } }]);
   uid = await plane.kubectl(['get', 'pushcluster', 'live', '-n', namespace, '-o=jsonpath={.metadata.uid}']);

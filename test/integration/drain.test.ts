@@ -25,7 +25,7 @@ describe('a gateway that gets SIGTERM', () => {
     await gateway.holds(600);
 
     const began = performance.now();
-    const lateness = watch(t);
+    const lateness = Lateness.during(t);
     const counted = CountedMoves.of([gateway]);
     gateway.signal('SIGTERM');
     await until('it says so', async () => (await gateway.metrics()).sum('pushcluster_gateway_draining') === 1);
@@ -64,7 +64,7 @@ describe('a gateway that gets SIGTERM', () => {
     const gateway = await start(t, { settle: 0, timeout: '8s', rate: 5 });
     const connections = [...(await connect(gateway, 'plain', 150)), ...(await connect(gateway, 'v1', 150))];
     const began = performance.now();
-    const lateness = watch(t);
+    const lateness = Lateness.during(t);
     const counted = CountedMoves.of([gateway]);
     gateway.signal('SIGTERM');
     const exit = await gateway.exit;
@@ -100,7 +100,7 @@ describe('a gateway that gets SIGTERM', () => {
     });
     const others = await connect(gateway, 'plain', 20);
     const began = performance.now();
-    const lateness = watch(t);
+    const lateness = Lateness.during(t);
     gateway.signal('SIGTERM');
     const exit = await gateway.exit;
     assert.equal(exit.code, 0);
@@ -113,7 +113,7 @@ describe('a gateway that gets SIGTERM', () => {
   it('ends as soon as everyone is gone', async (t) => {
     const gateway = await start(t, { settle: 0, timeout: '60s' });
     const began = performance.now();
-    const lateness = watch(t);
+    const lateness = Lateness.during(t);
     gateway.signal('SIGTERM');
     const exit = await gateway.exit;
     assert.equal(exit.code, 0);
@@ -135,12 +135,6 @@ describe('a gateway that gets SIGTERM', () => {
     assert.ok(await isFree(gateway.port));
   });
 });
-
-function watch(t: TestContext): Lateness {
-  const lateness = new Lateness();
-  t.after(() => lateness.stop());
-  return lateness;
-}
 
 async function start(
   t: TestContext,

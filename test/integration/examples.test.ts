@@ -87,7 +87,7 @@ describe('the examples', () => {
   before(async () => {
     plane = await startControlPlane();
     await apply(plane.kubectl, [crd()]);
-    await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=30s']);
+    await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=180s']);
     const ofGateways = ['gateways', 'httproutes'].map((plural) => `${plural}.gateway.networking.k8s.io`);
     await installKinds(plane, 'gateway-api', ...ofGateways);
   });

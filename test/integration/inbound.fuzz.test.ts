@@ -6,6 +6,7 @@ import { setTimeout } from 'node:timers/promises';
 import { Chance } from '../fuzz/chance.ts';
 import { anyFrames, anyHandshake, goodHandshake, oddFrames } from '../fuzz/inbound.ts';
 import { Connection, cutAll, WIRE_FORMS } from '../harness/connection.ts';
+import { Lateness } from '../harness/lateness.ts';
 import { Ledger } from '../harness/ledger.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
 import { type GatewayProcess, type LogicProcess, startGateway, startLogic } from '../harness/processes.ts';
@@ -15,7 +16,7 @@ import { RawWebSocket } from '../harness/rawWebSocket.ts';
 const SECONDS = Number(process.env.FUZZ_SECONDS ?? 5);
 const SEED = Number(process.env.FUZZ_SEED ?? Date.now() % 2 ** 31);
 const STRANGERS = 8;
-/** One that is served well is answered within this, milliseconds. */
+/** One that is served well is answered within this, milliseconds, and what the machine is late. */
 const ANSWERED_WITHIN = 2_000;
 
 let nats: NatsServer;
@@ -50,12 +51,14 @@ it('whatever strangers send, the gateway stands, forgets them, and serves the ot
   const good = await Promise.all(WIRE_FORMS.map((form) => Connection.open({ port: gateway.port, form })));
   for (const connection of good) await connection.join('good');
 
+  const lateness = Lateness.during(t);
   const until = performance.now() + SECONDS * 1_000;
   let visits = 0;
   let slowest = 0;
   const strangers = Array.from({ length: STRANGERS }, async (_, i) => {
     const chance = new Chance(SEED + i);
-    while (performance.now() < until) {
+    // So many at least, however long they take.
+    while (performance.now() < until || visits < 10 * SECONDS) {
       await visit(chance);
       visits++;
     }
@@ -72,8 +75,7 @@ it('whatever strangers send, the gateway stands, forgets them, and serves the ot
   await Promise.all([...strangers, served]);
 
   t.diagnostic(`${visits} visits of strangers; the slowest PONG to others took ${Math.round(slowest)} ms`);
-  assert.ok(visits > 10 * SECONDS, `only ${visits} visits`);
-  assert.ok(slowest < ANSWERED_WITHIN, `a PONG took ${Math.round(slowest)} ms`);
+  assert.ok(slowest < ANSWERED_WITHIN + lateness.total, `a PONG took ${Math.round(slowest)} ms`);
   await ledger.settle(t, good);
   // The strangers are gone, and nothing of them is left.
   await gateway.holds(good.length);

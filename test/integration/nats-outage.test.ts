@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Connection, cutAll, WIRE_FORMS } from '../harness/connection.ts';
+import { Lateness } from '../harness/lateness.ts';
 import { Ledger, type Place, type Writer } from '../harness/ledger.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
 import { freePorts } from '../harness/ports.ts';
@@ -9,7 +10,7 @@ import { type GatewayProcess, type LogicProcess, startGateway, startLogic } from
 import { until } from '../harness/until.ts';
 
 const PUBLISH_TIMEOUT_MS = 1_000;
-/** What a machine under load may add to it. */
+/** Beside what the machine is late. */
 const SLACK_MS = 2_000;
 const PLACES: Place[] = [{ room: 'r0' }, { room: 'r1' }, { room: 'r2' }, { all: true }];
 const PER_FORM = 12;
@@ -95,6 +96,7 @@ describe('while NATS is away', () => {
 /** Writers through both logic processes to all places, each pushing on until `stop`. */
 class Load {
   readonly ledger = new Ledger();
+  readonly #lateness = new Lateness();
   readonly writers: Writer[];
   readonly #ends: Promise<void>[];
   #on = true;
@@ -109,11 +111,14 @@ class Load {
   async stop(): Promise<void> {
     this.#on = false;
     await Promise.all(this.#ends);
+    this.#lateness.stop();
   }
 
   /** Every 503 came within what a push may wait for the bus. */
   assertInTime() {
-    const slow = this.writers.flatMap(({ answers }) => answers).filter(({ ms }) => ms > PUBLISH_TIMEOUT_MS + SLACK_MS);
+    // One of them may have met the worst of it, and waited on both ways.
+    const most = PUBLISH_TIMEOUT_MS + SLACK_MS + 4 * this.#lateness.longest;
+    const slow = this.writers.flatMap(({ answers }) => answers).filter(({ ms }) => ms > most);
     assert.deepEqual(slow, []);
   }
 

@@ -22,7 +22,7 @@ const NAMESPACE = 'shop';
 const TARGET = 10;
 const CONNECTED = [12, 7] as const;
 const MORE = 16;
-const DEADLINE_MS = 30_000;
+const DEADLINE_MS = 120_000;
 
 const ConfigMap = z.object({ data: z.object({ 'config.yaml': z.string() }) });
 const Values = z.object({

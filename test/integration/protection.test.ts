@@ -128,7 +128,7 @@ describe('a gateway that is busy, and not late', () => {
     });
     const crowd = await Storm.start({ targets: [`127.0.0.1:${gateway.port}`], connections: CROWD });
     t.after(() => crowd.end());
-    await crowd.rage(30_000);
+    await crowd.rage(120_000);
     const stop = new AbortController();
     const push = async () => {
       while (!stop.signal.aborted) await logic.push({ room: 'live' }, ['1']);

@@ -3,6 +3,8 @@ import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
 import { PushClient } from '@pushcluster/client/index.ts';
+import { CountedMoves } from '../harness/countedMoves.ts';
+import { Lateness } from '../harness/lateness.ts';
 import { startNatsServer } from '../harness/natsServer.ts';
 import { type GatewayProcess, startGateway, startLogic } from '../harness/processes.ts';
 import { until } from '../harness/until.ts';
@@ -30,6 +32,8 @@ describe('a rollout of real gateways with real SDK clients', () => {
     await push();
     service.ports = portsOf(fresh);
     const began = performance.now();
+    const lateness = Lateness.during(t);
+    const counted = CountedMoves.of(old);
     for (const each of old) each.signal('SIGTERM');
     const gone = Promise.all(old.map(({ exit }) => exit));
     let over = false;
@@ -43,9 +47,10 @@ describe('a rollout of real gateways with real SDK clients', () => {
         await push();
         return over;
       },
-      TIMEOUT_S * 1_000,
+      5 * TIMEOUT_S * 1_000,
     );
     const exits = await gone;
+    await counted.stop();
     assert.ok(exits.every(({ code }) => code === 0));
     await push();
 
@@ -62,11 +67,15 @@ describe('a rollout of real gateways with real SDK clients', () => {
     });
     const comparison = compared(measured);
     t.diagnostic(comparison.text);
-    assert.ok(Math.abs(comparison.apart) <= TOLERANCE, comparison.text);
-    // Over five seconds, since a machine that is busy with other work hands over late what came on time.
-    const pace = busiest(asked, 5_000) / 5;
-    t.diagnostic(`${pace} a second over the busiest five seconds`);
-    assert.ok(Math.abs(comparison.busiestSecond / pace - 1) <= TOLERANCE, `${pace} a second were asked to move`);
+    assert.ok(comparison.apart <= TOLERANCE, comparison.text);
+    // Slower only by what the machine was late.
+    const allowed = (1 + TOLERANCE) * comparison.seconds + lateness.total / 1_000;
+    assert.ok(measured.durationSeconds <= allowed, `${comparison.text}; late by ${Math.round(lateness.total)} ms`);
+    // Its pace as the gateways counted it: who shares the processor with them hears of it late.
+    const { share, text } = counted.fastest(comparison.busiestSecond, old.length);
+    t.diagnostic(`fastest: ${text}`);
+    assert.ok(counted.total > 0.8 * CONNECTIONS, 'the pace was seen');
+    assert.ok(share <= 1 + TOLERANCE, text);
 
     // As it says too: moved once each, nobody cut, nothing missed.
     assert.ok(people.every(({ movedAt, closed }) => movedAt.length === 1 && closed === 0));

@@ -121,8 +121,8 @@ describe('the SDK with two gateways, two logic processes and NATS', () => {
     writeFileSync(secretFile, SECRET);
     nats = await startNatsServer();
     const settings = {
-      // Gateways that leave give their clients a quarter of the timeout to move.
-      gateway: { shards: 2, batching: { maxDelay: 250 }, drain: { settle: 0, timeout: 12_000, rate: 20 } },
+      // Gateways that leave give their clients 8 s to move where their timeout is that long, and end as soon as all have.
+      gateway: { shards: 2, batching: { maxDelay: 250 }, drain: { settle: 0, timeout: 60_000, rate: 20 } },
       auth: { jwt: { secretFile } },
     };
     const options = { settings, nats: [nats.url] };

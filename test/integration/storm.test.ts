@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
+import { Lateness } from '../harness/lateness.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
 import { type GatewayProcess, type LogicProcess, startGateway, startLogic } from '../harness/processes.ts';
 import { Storm, type StormCounts } from '../harness/storm.ts';
@@ -9,9 +10,10 @@ import { until } from '../harness/until.ts';
 
 const CROWD = 6_000;
 const VIEWERS = 200;
-/** Handshakes a second that each gateway takes on, and how long so many of them may take then. */
+/** Handshakes a second that each gateway takes on, and in how long all are in then where the machine is not late. */
 const ACCEPT_RATE = 300;
-const ALL_WITHIN_MS = 60_000;
+const ALL_WITHIN_SECONDS = 60;
+const PATIENCE_MS = 300_000;
 const MAX_DELAY_MS = 1_000;
 const MIB = 1_048_576;
 
@@ -32,7 +34,7 @@ describe('a storm of clients that all come back at once to two gateways', () => 
     gateways = [await startGateway({ settings, nats: [nats.url] }), await startGateway({ settings, nats: [nats.url] })];
     targets = gateways.map(({ port }) => `127.0.0.1:${port}`);
     viewers = await storm(VIEWERS, '127.2.0.1');
-    await viewers.rage(ALL_WITHIN_MS);
+    await viewers.rage(PATIENCE_MS);
   });
   after(async () => {
     for (const each of storms) each.end();
@@ -42,10 +44,12 @@ describe('a storm of clients that all come back at once to two gateways', () => 
 
   it('lets all in by the accept rate within a minute, and serves those who are there meanwhile', async (t) => {
     const crowd = await storm(CROWD, '127.1.0.1');
-    await crowd.rage(ALL_WITHIN_MS);
+    await crowd.rage(PATIENCE_MS);
     for (const gateway of gateways) await gateway.configure({ gateway: { connections: { acceptRate: ACCEPT_RATE } } });
-    const { counts, ...rest } = await servedDuring(() => crowd.rage(ALL_WITHIN_MS));
+    const { counts, ...rest } = await servedDuring(() => crowd.rage(PATIENCE_MS));
     t.diagnostic(told('accept rate of 300 a second', { counts, ...rest }));
+    const within = ALL_WITHIN_SECONDS + rest.late / 1_000;
+    assert.ok(counts.seconds <= within, `${counts.seconds} s, of ${within}`);
     const perSecond = CROWD / counts.seconds;
     assert.ok(perSecond <= 2 * ACCEPT_RATE * (1 + 1 / counts.seconds), `${perSecond} a second`);
     assert.ok((counts.refused['429'] ?? 0) > 0, 'more came than the accept rate lets in');
@@ -55,7 +59,7 @@ describe('a storm of clients that all come back at once to two gateways', () => 
   it('lets all in at once without a rate, and refuses what it can’t take on at once', async (t) => {
     for (const gateway of gateways) await gateway.configure({ gateway: { connections: { acceptRate: 0 } } });
     const crowd = await storm(CROWD, '127.1.0.1');
-    t.diagnostic(told('no accept rate', await servedDuring(() => crowd.rage(ALL_WITHIN_MS))));
+    t.diagnostic(told('no accept rate', await servedDuring(() => crowd.rage(PATIENCE_MS))));
     crowd.end();
   });
 
@@ -79,12 +83,14 @@ describe('a storm of clients that all come back at once to two gateways', () => 
     await until('pushes arrive', async () => (await viewers.counts()).frames >= frames + VIEWERS);
     viewers.watch();
     const before = gateways.map(waitedMs);
+    const lateness = new Lateness();
     const counts = await work();
     // The last window is still under way.
     await setTimeout(MAX_DELAY_MS);
     const viewed = await viewers.counts();
     stop.abort();
     await pushing;
+    lateness.stop();
     assert.equal(counts.joined, CROWD);
     assert.equal(viewed.joined, VIEWERS);
     assert.deepEqual([viewed.resets, viewed.closes], [0, 0], 'nobody who was there was dropped');
@@ -92,7 +98,7 @@ describe('a storm of clients that all come back at once to two gateways', () => 
     const waited = Math.max(...gateways.map((gateway, i) => waitedMs(gateway) - before[i]!));
     const allowed = MAX_DELAY_MS + 1_000 + waited;
     assert.ok(viewed.silence <= allowed, `a viewer waited ${viewed.silence} ms; a gateway ${waited} ms for its turn`);
-    return { counts, viewed, waited };
+    return { counts, viewed, waited, late: lateness.total };
   }
 
   function told(what: string, { counts, viewed, waited }: Awaited<ReturnType<typeof servedDuring>>): string {

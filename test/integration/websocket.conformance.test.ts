@@ -370,21 +370,21 @@ describe('a close', () => {
 
 // They take their time, and so take it together.
 describe('a peer that is slow or silent', { concurrency: true }, () => {
-  it('is pinged, kept while it answers, and cut once it does not', { timeout: 60_000 }, async () => {
+  it('is pinged, kept while it answers, and cut once it does not', { timeout: 240_000 }, async () => {
     const [dead, living] = [await open(), await open()];
     const began = performance.now();
     let pings = 0;
     const answering = (async () => {
       for (;;) {
-        const received = await living.frame(60_000);
+        const received = await living.frame(240_000);
         if (received?.opcode !== Opcode.ping) return received;
         pings++;
         living.send(frame({ opcode: Opcode.pong, payload: received.payload }));
       }
     })();
-    // The engine's timers are as coarse as four seconds.
-    await dead.gone(IDLE_TIMEOUT_MS + 12_000);
+    await dead.gone();
     const took = performance.now() - began;
+    // The engine's timers are as coarse as four seconds.
     assert.ok(took >= IDLE_TIMEOUT_MS - 4_500, `cut after ${Math.round(took)} ms`);
     assert.equal((await dead.frame())?.opcode, Opcode.ping, 'it was pinged first');
     await until('the living one was pinged again', () => pings >= 3 || living.ended);
@@ -395,7 +395,7 @@ describe('a peer that is slow or silent', { concurrency: true }, () => {
     dead.destroy();
   });
 
-  it('is cut where its request never comes to an end, however its bytes drip', { timeout: 60_000 }, async () => {
+  it('is cut where its request never comes to an end, however its bytes drip', { timeout: 240_000 }, async () => {
     const request = upgradeRequest('/connect', { headers: { Cookie: 'x'.repeat(1_000) } });
     const silent = await RawWebSocket.dial(gateway.port);
     const dripping = await RawWebSocket.dial(gateway.port);
@@ -403,7 +403,7 @@ describe('a peer that is slow or silent', { concurrency: true }, () => {
     const drip = setInterval(() => dripping.send(request.slice(at++, at)), 500);
     try {
       // The engine gives a request some 30 s, from the connection on.
-      await Promise.all([silent.gone(45_000), dripping.gone(45_000)]);
+      await Promise.all([silent.gone(120_000), dripping.gone(120_000)]);
       assert.ok(at < request.length / 2, 'the request was not at its end');
     } finally {
       clearInterval(drip);

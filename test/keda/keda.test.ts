@@ -16,7 +16,7 @@ import { until } from '../harness/until.ts';
 const NAMESPACE = 'shop';
 const TARGET = 10;
 const AUTOSCALING = { minReplicas: 2, maxReplicas: 6, targetConnections: TARGET };
-const DEADLINE_MS = 90_000;
+const DEADLINE_MS = 240_000;
 
 const Autoscaler = z.object({
   metadata: z.object({ ownerReferences: z.array(z.object({ kind: z.string(), name: z.string() })) }),

@@ -52,7 +52,7 @@ describe('a PushCluster that is deleted', () => {
         left = await everything();
         return left.length <= 3;
       },
-      60_000,
+      180_000,
     ).catch((error: Error) => assert.fail(`${error.message}: ${left.join(' ')}`));
     t.diagnostic(`gone after ${((performance.now() - began) / 1_000).toFixed(1)} s`);
     assert.deepEqual(left, ['configmap/bystander', 'configmap/kube-root-ca.crt', 'serviceaccount/default']);

@@ -45,7 +45,7 @@ describe('examples, applied as they are', { concurrency: true }, () => {
     lives.push(live);
     await prepare(live);
     await live.kubectl('apply', '-f', `${EXAMPLES}${file}`);
-    await live.whenReady(90_000);
+    await live.whenReady();
     return live;
   }
 
@@ -182,7 +182,7 @@ cluster { name: ${name}, port: 6222, routes: [${hosts.map((host) => `nats://${ho
       },
     },
   ]);
-  await kubectl(['-n', namespace, 'rollout', 'status', `statefulset/${name}`, '--timeout=60s']);
+  await kubectl(['-n', namespace, 'rollout', 'status', `statefulset/${name}`, '--timeout=180s']);
   const { gateway, logic } = new Subjects(NATS.prefix).permissions;
   return { ca: ca ?? '', 'gateway.creds': accounts.creds(gateway), 'logic.creds': accounts.creds(logic) };
 }

@@ -6,11 +6,14 @@ import { folderOf } from '../../harness/cluster/cluster.ts';
 import { Live } from '../../harness/cluster/live.ts';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
 import { claimNamespace, installChart, RELEASE } from '../../harness/cluster/product.ts';
+import { Lateness } from '../../harness/lateness.ts';
 import { exactRefusals } from '../../harness/refusals.ts';
 import { until } from '../../harness/until.ts';
 
 const OPERATOR = `system:serviceaccount:${RELEASE.namespace}:${RELEASE.operator}`;
-/** What the operator itself may add between apply and Ready. */
+/** From apply to Ready, where the machine is not late. */
+const READY_MS = 20_000;
+/** What the operator itself may add to that; where the machine is slow, as much as the API server takes for its requests. */
 const OPERATORS_SHARE_MS = 1_000;
 
 describe('a PushCluster from nothing', () => {
@@ -42,10 +45,13 @@ describe('a PushCluster from nothing', () => {
   it('is Ready within 20 s of `{}`, in a namespace that admits only restricted pods', async (t) => {
     await claimNamespace(cluster.kubectl, 'install');
     live = new Live(cluster.kubectl, 'install');
-    const began = Date.now();
+    const lateness = Lateness.during(t);
+    const began = performance.now();
     await live.apply({});
-    await live.whenReady(20_000);
-    t.diagnostic(`apply to Ready: ${seconds(Date.now() - began)}`);
+    await live.whenReady();
+    const took = performance.now() - began;
+    t.diagnostic(`apply to Ready: ${seconds(took)}; this machine was late by ${seconds(lateness.total)}`);
+    assert.ok(took <= READY_MS + lateness.total, seconds(took));
     for (const role of ['gateway', 'logic'] as const)
       assert.equal(
         new Set((await live.pods(role)).map(({ node }) => node)).size,
@@ -87,7 +93,7 @@ describe('a PushCluster from nothing', () => {
       .reduce((sum, { received, answered }) => sum + answered - received, 0);
     t.diagnostic(`of the former the API server took ${seconds(served)}`);
     const share = made - first.answered - served + ready.answered - known.answered;
-    assert.ok(share <= OPERATORS_SHARE_MS, `the operator's own share is ${share} ms`);
+    assert.ok(share <= Math.max(OPERATORS_SHARE_MS, served), `the operator's own share is ${share} ms`);
   });
 
   it('is readable by kubectl alone', async () => {

@@ -35,7 +35,7 @@ describe('nodes that the chart tunes', () => {
       ),
     );
     await apply(cluster.kubectl, nodes.map(reader));
-    await kubectl('wait', 'pods', '-l', 'app=reader', '--for=condition=Ready', '--timeout=60s');
+    await kubectl('wait', 'pods', '-l', 'app=reader', '--for=condition=Ready', '--timeout=180s');
     own = new Map(await Promise.all(nodes.map(async (node) => [node, await sysctls(node)] as const)));
   });
   after(async () => {
@@ -66,7 +66,7 @@ describe('nodes that the chart tunes', () => {
     nodeTuning,
   });
   const install = async (nodeTuning: object): Promise<void> => {
-    const args = ['upgrade', '--install', RELEASE, CHART, '-n', NAMESPACE, '--reset-values', '--wait', '--timeout=2m'];
+    const args = ['upgrade', '--install', RELEASE, CHART, '-n', NAMESPACE, '--reset-values', '--wait', '--timeout=5m'];
     await cluster.helm([...args, '-f', '-'], JSON.stringify(settings(nodeTuning)));
   };
   const tuned = (wmem: string) => ({
@@ -152,7 +152,7 @@ describe('nodes that the chart tunes', () => {
   it('are as before where the chart is removed, of which nothing stays', async () => {
     await install(tuned('4096 16384 2097152'));
     for (const node of nodes) assert.match(await sysctls(node), /^4096\t16384\t2097152\n/);
-    await helm('uninstall', RELEASE, '--wait', '--timeout=2m');
+    await helm('uninstall', RELEASE, '--wait', '--timeout=5m');
     await assertAsBefore();
     const kinds = 'clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding';
     const all = await cluster.kubectl(['get', `${kinds},role,rolebinding,job,daemonset`, '-A', '-o', 'name']);

@@ -12,7 +12,7 @@ import { until } from '../../harness/until.ts';
 
 const INTERVAL_SECONDS = 2;
 const RATE_SECONDS = 10;
-const DEADLINE_MS = 60_000;
+const DEADLINE_MS = 240_000;
 
 describe('Prometheus in the cluster', () => {
   let cluster: OpenCluster;

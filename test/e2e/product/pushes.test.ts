@@ -81,7 +81,7 @@ describe('pushes through the logic Service', () => {
     await busGoneAndBack(t, writers, audience);
     await ledger.settle(t, audience, { lossy: true });
     for (const { closed } of audience) assert.equal(closed, undefined);
-    await live.whenReady(30_000);
+    await live.whenReady();
   });
 
   it('reach the others while a gateway pod is killed, whose clients come back', async (t) => {

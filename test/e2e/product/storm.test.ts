@@ -5,13 +5,16 @@ import { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import { Live, type Pod } from '../../harness/cluster/live.ts';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
 import { installChart } from '../../harness/cluster/product.ts';
+import { Lateness } from '../../harness/lateness.ts';
 import { Storm } from '../../harness/storm.ts';
 import { until } from '../../harness/until.ts';
 
 /** Two processes of clients, since one may open only so many sockets. */
 const CROWDS = [10_000, 10_000];
 const VIEWERS = 200;
-const ALL_WITHIN_MS = 60_000;
+/** In which all are back, where the machine is not late; and how long is waited for them. */
+const ALL_WITHIN_SECONDS = 60;
+const PATIENCE_MS = 300_000;
 const MAX_DELAY_MS = 1_000;
 const HALF_A_CORE = { cpu: '500m', memory: '256Mi' };
 
@@ -31,7 +34,7 @@ describe('a storm of 20,000 clients on two gateway pods of half a core and 256 M
     const targets = pods.map(({ ip }) => `${ip}:7777`);
     viewers = await Storm.start({ targets, connections: VIEWERS });
     for (const connections of CROWDS) crowds.push(await Storm.start({ targets, connections }));
-    await viewers.rage(ALL_WITHIN_MS);
+    await viewers.rage(PATIENCE_MS);
   });
   after(async () => {
     for (const each of [viewers, ...crowds]) each?.end();
@@ -40,7 +43,7 @@ describe('a storm of 20,000 clients on two gateway pods of half a core and 256 M
   });
 
   it('is over within a minute: nobody is killed for memory, and those who were there are served', async (t) => {
-    await Promise.all(crowds.map((crowd) => crowd.rage(ALL_WITHIN_MS)));
+    await Promise.all(crowds.map((crowd) => crowd.rage(PATIENCE_MS)));
     const stop = new AbortController();
     const pushing = (async () => {
       while (!stop.signal.aborted) {
@@ -51,7 +54,8 @@ describe('a storm of 20,000 clients on two gateway pods of half a core and 256 M
     const { frames } = await viewers.counts();
     await until('pushes arrive', async () => (await viewers.counts()).frames >= frames + VIEWERS);
     viewers.watch();
-    const counts = await Promise.all(crowds.map((crowd) => crowd.rage(ALL_WITHIN_MS)));
+    const lateness = Lateness.during(t);
+    const counts = await Promise.all(crowds.map((crowd) => crowd.rage(PATIENCE_MS)));
     // The last window is still under way.
     await setTimeout(MAX_DELAY_MS);
     const viewed = await viewers.counts();
@@ -73,6 +77,8 @@ describe('a storm of 20,000 clients on two gateway pods of half a core and 256 M
       [VIEWERS, 0, 0],
       'nobody who was there was dropped',
     );
-    assert.ok(viewed.silence <= MAX_DELAY_MS + 1_000, `a viewer waited ${viewed.silence} ms`);
+    const late = lateness.total;
+    assert.ok(viewed.silence <= MAX_DELAY_MS + 1_000 + late, `a viewer waited ${viewed.silence} ms`);
+    for (const { seconds } of counts) assert.ok(seconds <= ALL_WITHIN_SECONDS + late / 1_000, `${seconds} s`);
   });
 });

@@ -114,7 +114,7 @@ async function installKeda({ kubectl }: ControlPlane, config: string): Promise<v
     ...['role', 'role_binding'].map((file) => join(config, `metrics-server/${file}.yaml`)),
   ];
   for (const file of files) await apply(kubectl, await readFile(file, 'utf8'));
-  await kubectl(['wait', '--for=condition=Established', 'crd/scaledobjects.keda.sh', '--timeout=30s']);
+  await kubectl(['wait', '--for=condition=Established', 'crd/scaledobjects.keda.sh', '--timeout=180s']);
 }
 
 /** What a script prints; the first call of some builds programs, which takes minutes on a new machine. */

@@ -58,7 +58,7 @@ export class OperatorProcess {
   /** Makes the CRD and its rights. Call it once for a control plane. */
   static async install(plane: ControlPlane): Promise<void> {
     await apply(plane.kubectl, [crd(), ...rights()]);
-    await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=30s']);
+    await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=180s']);
   }
 
   /** All that a test of what it makes needs: the CRD, a namespace for a PushCluster, and it leading. */
