@@ -39,12 +39,24 @@ export class Applier {
     const wanted = digest(desired);
     if (observed && last?.desired === wanted && last.result === digest(lasting(observed)))
       return { object: observed, asked: false, changed: false };
-    // A reflector is late, and may select by labels that somebody else's object doesn't have.
-    const before = observed ?? (await this.#client.get(desired));
-    if (before) refuseForeign(before, desired);
-    const object = await this.#client.apply(desired);
+    const { before, object } = observed ? await this.#change(observed, desired) : await this.#make(desired);
     this.#last.set(id, { desired: wanted, result: digest(lasting(object)) });
     return { object, asked: true, changed: object.metadata.resourceVersion !== before?.metadata.resourceVersion };
+  }
+
+  /**
+   * A reflector is late, and may select by labels that somebody else's object doesn't have: whether the name is free is
+   * asked by the write itself, and only where it isn't is there something to read.
+   */
+  async #make(desired: Desired): Promise<{ before: KubeObject | undefined; object: KubeObject }> {
+    const object = await this.#client.applyNew(desired);
+    if (object) return { before: undefined, object };
+    return this.#change(await this.#client.get(desired), desired);
+  }
+
+  async #change(before: KubeObject | undefined, desired: Desired) {
+    if (before) refuseForeign(before, desired);
+    return { before, object: await this.#client.apply(desired) };
   }
 
   /** The object is gone, or is somebody else's concern. */

@@ -9,6 +9,12 @@ export const FIELD_MANAGER = 'pushcluster-operator';
 /** As long as the API server itself lets a request take by default is a minute; nothing here is worth waiting for that long. */
 const REQUEST_TIMEOUT_MS = 15_000;
 
+/**
+ * The first version of the API server's store, which is older than every object in it. On one that is there it is a conflict, in
+ * the same moment in which it would be written; where there is none it is made.
+ */
+const OLDER_THAN_ALL = '1';
+
 /** Asked before every write. Returns the milliseconds that a write may still take; throws where none may be made. */
 export type WriteGuard = () => number;
 
@@ -107,6 +113,17 @@ export class Client {
   /** Makes the fields of `object` be as given, and those that were given before and aren't any more go (server-side apply). */
   apply(object: Ref, { dryRun = false }: { dryRun?: boolean } = {}): Promise<KubeObject> {
     return this.#apply(object, pathOf(kindOf(object), object.metadata), dryRun);
+  }
+
+  /** The same with an object that must not be there yet: undefined, and nothing is changed, where one has its name. */
+  async applyNew(object: Ref): Promise<KubeObject | undefined> {
+    try {
+      const metadata = { ...object.metadata, resourceVersion: OLDER_THAN_ALL };
+      return await this.apply({ ...object, metadata });
+    } catch (error) {
+      if (isKubeError(error, 'conflict')) return undefined;
+      throw error;
+    }
   }
 
   /** The same with the status subresource. */

@@ -10,7 +10,8 @@ export class FakeApi implements Transport {
   readonly requests: string[] = [];
   /** Called before a request is answered: throws, or waits. */
   onRequest: (request: Request) => Promise<void> | void = () => {};
-  #version = 0;
+  /** The store of an API server begins with its own. */
+  #version = 1;
 
   async send(request: Request): Promise<Answer> {
     request.beforeSend?.();
@@ -25,12 +26,22 @@ export class FakeApi implements Transport {
     return this.requests.filter((each) => !each.startsWith('GET'));
   }
 
-  #answer({ method }: Request, path: string, body: KubeObject): Answer {
+  #answer({ method, contentType }: Request, path: string, body: KubeObject): Answer {
+    const isApply = contentType === 'application/apply-patch+yaml';
     const found = this.objects.get(path);
     if (method === 'GET') return found ? json(200, found) : refused(404, `${path} not found`);
     if (method === 'POST') {
       const at = `${path}/${body.metadata.name}`;
       return this.objects.has(at) ? refused(409, `${at} already exists`) : json(201, this.#keep(at, body));
+    }
+    if (isApply) {
+      const { resourceVersion } = body.metadata;
+      const isOutdated = resourceVersion !== undefined && resourceVersion !== found?.metadata.resourceVersion;
+      if (found && isOutdated) return refused(409, 'the object has been modified');
+      return json(
+        found ? 200 : 201,
+        this.#keep(path, { ...found, ...body, metadata: { ...found?.metadata, ...body.metadata } }),
+      );
     }
     if (!found) return refused(404, `${path} not found`);
     if (method === 'PUT' && body.metadata.resourceVersion !== found.metadata.resourceVersion)
