@@ -29,6 +29,8 @@ const WORKERS = 4;
 const MOST_SLOWER = 2;
 /** Of a PushCluster: its status when its objects are made, and as its controllers tell of them. */
 const MOST_STATUSES = 4;
+const MOST_EVENTS = 4;
+const MOST_PER_POD = 2;
 /** Of a PushCluster: its Secrets, whose content must be kept, before the reflector has them. */
 const MOST_SECRETS_READ = 4;
 /** Over which an idle operator is looked at. */
@@ -37,8 +39,9 @@ const IDLE_MS = 60_000;
 describe(`an operator of ${CLUSTERS} PushClusters`, () => {
   let plane: ControlPlane;
   let operator: OperatorProcess;
-  /** Objects a second that a bare client applies. */
+  /** Objects a second that a bare client applies, and how many a PushCluster needs. */
   let bare = 0;
+  let ofOne = 0;
 
   before(async () => {
     plane = await startControlPlane();
@@ -47,7 +50,7 @@ describe(`an operator of ${CLUSTERS} PushClusters`, () => {
       plane.kubectl,
       Array.from({ length: NAMESPACES }, (_, i) => namespace(i)),
     );
-    bare = await reference(plane);
+    ({ perSecond: bare, ofOne } = await reference(plane));
     const [adminPort = 0] = await freePorts(1);
     operator = new OperatorProcess(plane, { adminPort, flags: FLAGS });
     await operator.start();
@@ -82,14 +85,19 @@ describe(`an operator of ${CLUSTERS} PushClusters`, () => {
     const objects = await plane.kubectl(['get', 'deployments', '-A', '-l', 'pushcluster.dev/cluster', '-o=name']);
     assert.equal(objects.trim().split('\n').length, 2 * CLUSTERS);
 
-    const made = asked.filter(({ verb, resource }) => verb === 'patch' && !resource.endsWith('/status'));
-    const names = new Set(made.map(({ resource, namespace, name }) => `${resource} ${namespace}/${name}`));
-    assert.equal(made.length, names.size, 'each object is written once');
-    assert.equal(made.length % CLUSTERS, 0, 'as many for each');
+    const patches = asked.filter(({ verb, resource }) => verb === 'patch' && !resource.endsWith('/status'));
+    // Pods are made by controllers, in their time: they are told of their settings, and of a Service that chooses them.
+    const [ofPods = [], made = []] = [true, false].map((isPods) =>
+      patches.filter(({ resource }) => (resource === 'pods') === isPods),
+    );
+    assert.equal(made.length, named(made), 'each object is written once');
+    assert.equal(made.length, CLUSTERS * ofOne, 'all that is desired, and nothing else');
+    assert.ok(ofPods.length <= MOST_PER_POD * named(ofPods), `${ofPods.length} writes of ${named(ofPods)} pods`);
     const statuses = asked.filter(({ resource }) => resource.endsWith('pushclusters/status')).length;
     assert.ok(statuses <= MOST_STATUSES * CLUSTERS, `${statuses} writes of a status`);
     const events = asked.filter(({ resource }) => resource.endsWith('/events')).length;
-    assert.equal(writes, made.length + statuses + events, 'nothing else is written');
+    assert.ok(events <= MOST_EVENTS * CLUSTERS, `${events} events`);
+    assert.equal(writes, patches.length + statuses + events, 'nothing else is written');
     const secrets = asked.filter(({ verb, resource }) => verb === 'get' && resource === 'secrets').length;
     assert.ok(secrets <= MOST_SECRETS_READ * CLUSTERS, `${secrets} reads of Secrets`);
     // What is left are the kinds that it lists, watches and looks for: as many for one PushCluster as for all.
@@ -172,7 +180,7 @@ function flagsOf(dockerfile: string): string[] {
 }
 
 /** Applies what some PushClusters need as they would have it, and says how many objects that were a second. */
-async function reference(plane: ControlPlane): Promise<number> {
+async function reference(plane: ControlPlane): Promise<{ perSecond: number; ofOne: number }> {
   const client = new Client(connect({ KUBECONFIG: plane.kubeconfig }), { fieldManager: 'reference' });
   const objects = Array.from({ length: REFERENCE }, (_, i) => {
     const metadata = { name: `bare-${i}`, namespace: `team-${i % NAMESPACES}`, uid: String(i), generation: 1 };
@@ -198,7 +206,12 @@ async function reference(plane: ControlPlane): Promise<number> {
         );
   };
   await Promise.all(Array.from({ length: WORKERS }, work));
-  return (1_000 * count) / (performance.now() - began);
+  return { perSecond: (1_000 * count) / (performance.now() - began), ofOne: count / REFERENCE };
+}
+
+/** How many different objects. */
+function named(events: readonly AuditEvent[]): number {
+  return new Set(events.map(({ resource, namespace, name }) => `${resource} ${namespace}/${name}`)).size;
 }
 
 /** How often each kind was asked for by each verb, the most frequent first. */

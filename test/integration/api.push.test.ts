@@ -200,7 +200,10 @@ describe('a bus that fails', () => {
     // So long they would wait that waited for a receipt.
     const receiptTimeout = 60_000;
     const open = () =>
-      new NatsBus({ servers: [server.url], pingInterval: 300 }, { log: logLines().log, name: t.name, receiptTimeout });
+      new NatsBus(
+        { servers: [server.url], pingInterval: 1_000 },
+        { log: logLines().log, name: t.name, receiptTimeout },
+      );
     const api = await startApi(t, {}, open());
     const listener = open();
     t.after(() => listener.close());

@@ -31,7 +31,7 @@ async function file(name: string, content: string): Promise<string> {
 function open(t: TestContext, nats: object | undefined) {
   const { log, lines, has } = logLines();
   const { bus: settings } = Settings.parse({
-    bus: nats === undefined ? {} : { nats: { pingInterval: '300ms', ...nats } },
+    bus: nats === undefined ? {} : { nats: { pingInterval: '1s', ...nats } },
   });
   const bus = openBus(settings, { log, name: t.name, receiptTimeout: 1_000 });
   t.after(() => bus.close());

@@ -19,17 +19,15 @@ import { until } from '../harness/until.ts';
 const bytesOf = (text: string) => new TextEncoder().encode(text);
 const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 
-const PING_INTERVAL_MS = 300;
+const PING_INTERVAL_MS = 1_000;
 const RECEIPT_TIMEOUT_MS = 600;
 /** Beside what the machine is late. */
 const LEEWAY_MS = 5_000;
 
-function openBus(t: TestContext, servers: string[], options: { receiptTimeout?: number } = {}) {
+function openBus(t: TestContext, servers: string[], options: { receiptTimeout?: number; pingInterval?: number } = {}) {
+  const { receiptTimeout = RECEIPT_TIMEOUT_MS, pingInterval = PING_INTERVAL_MS } = options;
   const { log, lines, has } = logLines();
-  const bus = new NatsBus(
-    { servers, pingInterval: PING_INTERVAL_MS },
-    { log, name: t.name, receiptTimeout: RECEIPT_TIMEOUT_MS, ...options },
-  );
+  const bus = new NatsBus({ servers, pingInterval }, { log, name: t.name, receiptTimeout });
   t.after(() => bus.close());
   const events: BusEvent[] = [];
   bus.onEvent((event) => events.push(event));
@@ -362,7 +360,7 @@ describe('a NATS bus whose server hangs', () => {
   it('takes no more than it can hold', async (t) => {
     const server = await startNatsServer();
     t.after(() => server.stop());
-    const { bus } = openBus(t, [server.url], { receiptTimeout: 20_000 });
+    const { bus } = openBus(t, [server.url], { receiptTimeout: 60_000, pingInterval: 60_000 });
     await connected(bus);
     await server.pause();
     const full = new Uint8Array(bus.maxPayload);

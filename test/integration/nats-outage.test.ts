@@ -23,7 +23,7 @@ let connections: Connection[];
 before(async () => {
   const [port = 0] = await freePorts(1);
   nats = await startNatsServer({ port });
-  const bus = { nats: { servers: [nats.url], pingInterval: 300 } };
+  const bus = { nats: { servers: [nats.url], pingInterval: 1_000 } };
   const gateway = { shards: 1, batching: { maxDelay: 200 } };
   logics = await Promise.all(
     [0, 1].map(() => startLogic({ settings: { bus, logic: { publishTimeout: PUBLISH_TIMEOUT_MS } } })),

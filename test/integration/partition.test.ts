@@ -23,7 +23,7 @@ before(async () => {
   nats = await startNatsServer();
   proxy = await startTcpProxy(nats.port);
   const gateway = { shards: 2, batching: { maxDelay: 100 } };
-  const bus = (url: string) => ({ nats: { servers: [url], pingInterval: 300 } });
+  const bus = (url: string) => ({ nats: { servers: [url], pingInterval: 1_000 } });
   logic = await startLogic({ settings: { bus: bus(nats.url) } });
   gateways = await Promise.all(
     [`nats://127.0.0.1:${proxy.port}`, nats.url].map((url) => startGateway({ settings: { bus: bus(url), gateway } })),
