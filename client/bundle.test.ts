@@ -9,3 +9,9 @@ test('the whole bundle is less than 7 KB, minified and gzipped, and imports noth
   assert.ok(size < 7_000, `${size} bytes`);
   assert.doesNotMatch(code, /\bimport\b|\brequire\(/);
 });
+
+test('nothing is called that browsers of three years ago lack', async () => {
+  const newer =
+    /isWellFormed|withResolvers|toSorted|toSpliced|toReversed|\bgroupBy|fromAsync|AbortSignal\.any|Promise\.try/;
+  assert.doesNotMatch(await bundle(), newer);
+});

@@ -29,6 +29,29 @@ test('a token that says nothing of its end, or is no JWT, is not replaced', () =
     assert.equal(refreshDelay(token, NOW), undefined);
 });
 
+test('whatever a token says, it is replaced after 5 s at the soonest, or never', () => {
+  const numbers = [
+    '1e999',
+    '-1e999',
+    '1e308',
+    '-1e308',
+    '0',
+    '-1',
+    '1700000000',
+    '1700000600',
+    'null',
+    '"1"',
+    '[]',
+    '{}',
+  ];
+  for (const exp of numbers)
+    for (const iat of numbers) {
+      const token = `x.${Buffer.from(`{"exp":${exp},"iat":${iat}}`).toString('base64url')}.x`;
+      const delay = refreshDelay(token, NOW);
+      assert.ok(delay === undefined || delay >= 5_000, `exp ${exp}, iat ${iat}: ${delay}`);
+    }
+});
+
 test('claims with any characters are read', () => {
   assert.equal(refreshDelay(jwt({ name: '弹幕 🎉 ÿ>?~', exp: seconds(3_600) }), NOW), 2_880_000);
 });

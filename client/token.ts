@@ -16,11 +16,16 @@ const MARGIN = 30_000;
  */
 export function refreshDelay(token: string, now: number): number | undefined {
   const { exp, iat } = claims(token);
-  if (typeof exp !== 'number') return undefined;
+  if (!isTime(exp)) return undefined;
   let left = exp * 1000 - now;
   // The gateway took the token, so an impossible age means that the clock here is wrong: trust the token's own span.
-  if (typeof iat === 'number' && (left <= 0 || left > (exp - iat) * 1000)) left = (exp - iat) * 1000;
+  if (isTime(iat) && (left <= 0 || left > (exp - iat) * 1000)) left = (exp - iat) * 1000;
   return Math.max(SOONEST, Math.min(left * 0.8, Math.max(left / 2, left - MARGIN)));
+}
+
+/** JSON can say 1e999. */
+function isTime(value: unknown): value is number {
+  return Number.isFinite(value);
 }
 
 function claims(token: string): { exp?: unknown; iat?: unknown } {

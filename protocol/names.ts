@@ -2,12 +2,14 @@
 export const MAX_NAME_BYTES = 128;
 
 const encoder = new TextEncoder();
+/** Half a character alone. (`isWellFormed` needs newer browsers than the SDK.) */
+const LONE = /\p{Surrogate}/u;
 
 /** Why `name` can't be a room or a user; undefined where it can: any UTF-8 of 1 to 128 bytes. */
 export function nameProblem(name: unknown): string | undefined {
   if (typeof name !== 'string') return 'must be a string';
   if (name.length === 0) return 'must not be empty';
-  if (!name.isWellFormed()) return 'must be well-formed Unicode';
+  if (LONE.test(name)) return 'must be well-formed Unicode';
   // A UTF-16 unit takes three bytes at most: short names, nearly all, need no encoding to be measured.
   const mayBeTooLong = name.length * 3 > MAX_NAME_BYTES;
   if (name.length > MAX_NAME_BYTES || (mayBeTooLong && encoder.encode(name).length > MAX_NAME_BYTES))
