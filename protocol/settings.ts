@@ -158,7 +158,7 @@ export const GatewaySettings = z
       })
       .prefault({}),
     tls: z.strictObject({ certFile: z.string(), keyFile: z.string() }).optional(),
-    /** Take the client's address from a PROXY protocol v2 header. Only behind a balancer that always sends it. */
+    /** Take the client's address from the PROXY protocol. Only behind a balancer that always sends it; costs a copy of every byte. */
     proxyProtocol: z.boolean().default(false),
     /**
      * How many proxies in front of the gateway add to X-Forwarded-For, each the address that it saw: so many of its last entries are

@@ -21,6 +21,7 @@ export const REFUSED_HANDSHAKES = [
   'fds',
   'loop',
   'handshakes',
+  'proxy_header',
 ] as const;
 
 /** What is set for handshakes a second, for one shard: a token bucket of one second's worth. */

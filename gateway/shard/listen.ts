@@ -10,6 +10,7 @@ import { addressGroup, canonicalAddress, forwardedAddress } from './clientAddres
 import { increment } from './counts.ts';
 import { Echo, type EchoSession } from './echo.ts';
 import type { ShardProtection } from './protection.ts';
+import { ENGINE_HOST, ProxyFront } from './proxyFront.ts';
 import type { Identity, Session } from './session.ts';
 import type { Shard } from './shard.ts';
 import { InvalidToken } from './token.ts';
@@ -68,6 +69,7 @@ export class Listener {
   readonly #rate = new AcceptRate();
   readonly #echo = new Echo();
   #socket: uWS.us_listen_socket | false = false;
+  #front: ProxyFront | undefined;
   #stopped = false;
 
   constructor(options: ListenOptions) {
@@ -83,18 +85,35 @@ export class Listener {
     this.#connect(app);
     if (gateway.echo) this.#serveEcho(app);
     this.#serveHttp(app);
+    const [host, port] = gateway.proxyProtocol ? [ENGINE_HOST, 0] : [gateway.host, gateway.port];
     const socket = await new Promise<uWS.us_listen_socket | false>((resolve) => {
-      app.listen(gateway.host, gateway.port, resolve);
+      app.listen(host, port, resolve);
     });
-    if (!socket) throw new Error(`can't listen on ${gateway.host} port ${gateway.port}`);
+    if (!socket) throw new Error(`can't listen on ${host} port ${port}`);
     const former = this.#socket;
     this.#socket = socket;
     if (former) uWS.us_listen_socket_close(former);
+    if (gateway.proxyProtocol && !this.#front) await this.#listenInFront(gateway);
+  }
+
+  async #listenInFront({ host, port }: Settings['gateway']): Promise<void> {
+    const { protection, shard, log } = this.#options;
+    this.#front = new ProxyFront({
+      enginePort: () => (this.#socket ? uWS.us_socket_local_port(this.#socket) : 0),
+      protection,
+      refused: (code, address, reason) => {
+        increment(shard.counts.refused, code);
+        if (code === 'proxy_header')
+          log.info({ address, reason, code }, 'a connection without a right PROXY header was cut');
+      },
+    });
+    await this.#front.listen(host, port);
   }
 
   /** Listens no more, not for a new certificate either. */
   stop(): void {
     this.#stopped = true;
+    this.#front?.stop();
     if (this.#socket) uWS.us_listen_socket_close(this.#socket);
     this.#socket = false;
   }
@@ -104,9 +123,9 @@ export class Listener {
     this.#echo.endAll();
   }
 
-  /** Peers of the echo. */
-  get echoPeers(): number {
-    return this.#echo.peers;
+  /** Descriptors that are neither a connection's nor a handshake's: of peers of the echo, and of what stands in front of the engine. */
+  get otherFds(): number {
+    return this.#echo.peers + (this.#front?.fds ?? 0);
   }
 
   /** The engine tells of each socket that opens, and of each that ends without an upgrade. */
@@ -117,7 +136,13 @@ export class Listener {
         protection.ended();
         return;
       }
-      if (protection.opened()) return;
+      const isOpen = protection.opened();
+      // Only the front may connect to the engine where there is one.
+      if (this.#front && this.#front.clientOf(peerOf(res)) === undefined) {
+        res.close();
+        return;
+      }
+      if (isOpen) return;
       increment(shard.counts.refused, 'handshakes');
       res.close();
     };
@@ -272,7 +297,7 @@ export class Listener {
 
   /** The client's address in its one spelling: as the proxies say that are trusted, else the peer's. */
   #address(res: uWS.HttpResponse, req: uWS.HttpRequest): string {
-    const { forwardedHeaders, proxyProtocol } = this.#options.shard.settings.gateway;
+    const { forwardedHeaders } = this.#options.shard.settings.gateway;
     if (forwardedHeaders > 0) {
       const lines: string[] = [];
       // getHeader knows one line of a name only, and a client may have sent the first.
@@ -282,9 +307,8 @@ export class Listener {
       const forwarded = forwardedAddress(lines, forwardedHeaders);
       if (forwarded !== undefined) return forwarded;
     }
-    const proxied = proxyProtocol ? decoder.decode(res.getProxiedRemoteAddressAsText()) : '';
-    const peer = proxied === '' ? decoder.decode(res.getRemoteAddressAsText()) : proxied;
-    return canonicalAddress(peer) ?? peer;
+    const peer = peerOf(res);
+    return this.#front?.clientOf(peer) ?? canonicalAddress(peer) ?? peer;
   }
 
   #serveEcho(app: uWS.TemplatedApp) {
@@ -357,6 +381,10 @@ export class Listener {
       });
     });
   }
+}
+
+function peerOf(res: uWS.HttpResponse): string {
+  return decoder.decode(res.getRemoteAddressAsText());
 }
 
 function tlsApp({ certFile, keyFile }: NonNullable<Settings['gateway']['tls']>): uWS.TemplatedApp {

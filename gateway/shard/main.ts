@@ -150,7 +150,7 @@ async function start(message: Extract<HubMessage, { type: 'settings' }>) {
     fdLimit,
     ownFds: openDescriptors(),
     connections: () => started.connections,
-    others: () => listener?.echoPeers ?? 0,
+    others: () => listener?.otherFds ?? 0,
   });
   protection = guard;
   listener = new Listener({

@@ -26,7 +26,7 @@ export type ShardProtectionOptions = {
   ownFds: number;
   /** WebSockets now. */
   connections: () => number;
-  /** WebSockets now that are no connections: of the echo. */
+  /** Descriptors now that are neither a connection's nor a handshake's: of the echo, and of what takes PROXY headers off. */
   others: () => number;
 };
 

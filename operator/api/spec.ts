@@ -147,7 +147,9 @@ const GatewayService = z.object({
   proxyProtocol: z
     .boolean()
     .default(false)
-    .describe("Take clients' addresses from PROXY protocol v2. Only behind a balancer that always sends it."),
+    .describe(
+      "Take clients' addresses from the PROXY protocol. Only behind a balancer that always sends it; costs CPU and descriptors.",
+    ),
   forwardedHeaders: z
     .boolean()
     .default(false)
