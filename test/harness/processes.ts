@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PodStatus } from '@pushcluster/protocol/podStatus.ts';
+import { z } from 'zod';
 import type { Target } from './ledger.ts';
 import { Metrics } from './metrics.ts';
 import { freePorts } from './ports.ts';
@@ -13,6 +14,8 @@ const ROOT = new URL('../../', import.meta.url).pathname;
 /** What is run by an emulator, beside other work, is far slower. */
 const EMULATED_START_DEADLINE_MS = 120_000;
 const STOP_DEADLINE_MS = 30_000;
+
+const Answered = z.object({ gateways: z.object({ asked: z.number(), answered: z.number() }) });
 
 export type Exit = { code: number | null; signal: NodeJS.Signals | null; at: number };
 export type ProcessOptions = {
@@ -213,6 +216,15 @@ export class LogicProcess extends ServerProcess {
     const list = typeof items === 'string' ? items : `[${items.join(',')}]`;
     const rest = Object.entries(more).map(([key, value]) => `,${JSON.stringify(key)}:${JSON.stringify(value)}`);
     return this.post('/v1/push', `{"to":${JSON.stringify(to)},"items":${list}${rest.join('')}}`);
+  }
+
+  /** Resolves when all shards of all gateways have answered a question: what their hubs told them before counts there, too. */
+  async hearsAll(): Promise<void> {
+    await until('every gateway has answered', async () => {
+      const response = await fetch(`http://127.0.0.1:${this.port}/v1/rooms/any`);
+      const { gateways } = Answered.parse(await response.json());
+      return gateways.answered === gateways.asked;
+    });
   }
 
   /** Tells gateways to close a user's connections, or to empty a room. */

@@ -149,6 +149,7 @@ for (const [name, command] of Object.entries(CLIENTS)) {
       const folder = gateway.folder.path;
       await writeFile(`${folder}/secret`, SECRET);
       await gateway.configure({ auth: { jwt: { secretFile: `${folder}/secret` }, anonymous: true } });
+      await logic.hearsAll();
       const token = hs256(SECRET, { sub: `user of ${name}` });
       const user = new ForeignClient(client, url(`?token=${token}`), 'pushcluster.v1');
       const bad = new ForeignClient(client, url('?token=bad'));

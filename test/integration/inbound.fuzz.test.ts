@@ -35,6 +35,7 @@ before(async () => {
   const secretFile = join(gateway.folder.path, 'secret');
   writeFileSync(secretFile, 'a secret that is long enough for HS256');
   await gateway.configure({ auth: { jwt: { secretFile }, anonymous: true } });
+  await logic.hearsAll();
 });
 after(async () => {
   await Promise.all([gateway?.stop(), logic?.stop()]);

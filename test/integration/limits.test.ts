@@ -306,7 +306,7 @@ async function refusedBy(gateway: GatewayProcess, reason: string): Promise<numbe
 /** Changes settings; resolves when the shards have them too: they answer questions in their turn. */
 async function change(gateway: GatewayProcess, settings: SettingsInput): Promise<void> {
   await gateway.configure(settings);
-  await (await fetch(`http://127.0.0.1:${logic.port}/v1/rooms/any`)).json();
+  await logic.hearsAll();
 }
 
 async function accepted(answer: ReturnType<LogicProcess['push']>): Promise<void> {

@@ -87,6 +87,7 @@ describe('connections that stop reading', () => {
 
   it('are closed where that is the policy; the others get everything', async (t) => {
     await gateway.configure({ gateway: { slowConsumer: { policy: 'close' } } });
+    await logic.hearsAll();
     for (const connection of slow) connection.pause();
     await pushUntil(async () => (await gateway.connections()) === fast.length);
     for (const connection of slow) connection.resume();

@@ -46,6 +46,7 @@ describe('a storm of clients that all come back at once to two gateways', () => 
     const crowd = await storm(CROWD, '127.1.0.1');
     await crowd.rage(PATIENCE_MS);
     for (const gateway of gateways) await gateway.configure({ gateway: { connections: { acceptRate: ACCEPT_RATE } } });
+    await logic.hearsAll();
     const { counts, ...rest } = await servedDuring(() => crowd.rage(PATIENCE_MS));
     t.diagnostic(told('accept rate of 300 a second', { counts, ...rest }));
     const within = ALL_WITHIN_SECONDS + rest.late / 1_000;
@@ -58,6 +59,7 @@ describe('a storm of clients that all come back at once to two gateways', () => 
 
   it('lets all in at once without a rate, and refuses what it can’t take on at once', async (t) => {
     for (const gateway of gateways) await gateway.configure({ gateway: { connections: { acceptRate: 0 } } });
+    await logic.hearsAll();
     const crowd = await storm(CROWD, '127.1.0.1');
     t.diagnostic(told('no accept rate', await servedDuring(() => crowd.rage(PATIENCE_MS))));
     crowd.end();

@@ -62,6 +62,7 @@ describe('a user', () => {
 
   it('has one session where that is set: the newest, across shards and gateways; older ones get 4004', async () => {
     for (const gateway of gateways) await gateway.configure({ gateway: { connections: { onePerUser: true } } });
+    await logic.hearsAll();
     const others = await Promise.all(gateways.map(({ port }, i) => open(port, `other ${i}`)));
     let former: Connection | undefined;
     for (let i = 0; i < 24; i++) {
@@ -88,6 +89,7 @@ describe('a user', () => {
 describe('a room', () => {
   it('is emptied by the API: everyone is taken out and told, connections stay', async (t) => {
     for (const gateway of gateways) await gateway.configure({ gateway: { connections: { onePerUser: false } } });
+    await logic.hearsAll();
     const members = [...(await crowd('alice')), ...(await crowd('bob'))];
     for (const connection of members) for (const room of ['doomed', 'safe']) await connection.join(room);
     const ledger = new Ledger();
