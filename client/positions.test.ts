@@ -45,3 +45,23 @@ test('64 publishers are remembered, and the longest silent is forgotten first', 
   assert.deepEqual(positions.advance(['p0', 5, 1]), { repeats: 1, missed: 0 });
   assert.deepEqual(positions.advance(['p1', 5, 1]), { repeats: 0, missed: 0 }, 'p1 was forgotten');
 });
+
+test('counters that were a retry, and are not here, are no gap; those before them are', () => {
+  const positions = new Positions();
+  positions.advance(['a', 1, 2]);
+  assert.deepEqual(positions.advance(['a', 3, 0, 4]), { repeats: 0, missed: 0 });
+  assert.deepEqual(positions.advance(['a', 7, 1]), { repeats: 0, missed: 0 });
+  assert.deepEqual(positions.advance(['a', 9, 0, 1]), { repeats: 0, missed: 1 });
+  assert.deepEqual(positions.advance(['a', 10, 1]), { repeats: 0, missed: 0 });
+});
+
+test('publishers are forgotten so long after their first run, where a time is set', () => {
+  const positions = new Positions(10, 120_000);
+  assert.deepEqual(positions.advance(['push', 0, 3], 0), { repeats: 0, missed: 0 });
+  assert.deepEqual(positions.advance(['push', 3, 2], 1_000), { repeats: 0, missed: 0 });
+  assert.deepEqual(positions.advance(['push', 0, 4], 119_999), { repeats: 4, missed: 0 });
+  assert.deepEqual(positions.advance(['push', 4, 2], 119_999), { repeats: 1, missed: 0 });
+  assert.deepEqual(positions.advance(['push', 0, 4], 120_000), { repeats: 0, missed: 0 });
+  for (let i = 0; i < 10; i++) positions.advance([`p${i}`, 0, 1], 120_000);
+  assert.deepEqual(positions.advance(['push', 0, 4], 120_000), { repeats: 0, missed: 0 }, 'it was the oldest');
+});

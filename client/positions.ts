@@ -5,24 +5,36 @@ const MAX_PUBLISHERS = 64;
 
 /** The last counter delivered from each publisher of one stream: finds repeats and gaps. */
 export class Positions {
-  readonly #last = new Map<string, number>();
+  readonly #limit: number;
+  readonly #forMs: number;
+  readonly #last = new Map<string, { end: number; until: number }>();
 
-  /** Takes a run as delivered. Says how many of its first items are repeats, and how many never came before it. */
-  advance([publisher, first, length]: IdRun): { repeats: number; missed: number } {
-    const last = this.#last.get(publisher);
-    const end = first + length - 1;
+  /** @param forMs milliseconds for which a publisher is remembered from its first run on */
+  constructor(limit = MAX_PUBLISHERS, forMs = 1e15) {
+    this.#limit = limit;
+    this.#forMs = forMs;
+  }
+
+  /**
+   * Takes a run as delivered, at `now` (milliseconds of a clock that never goes back). Says how many of its first items
+   * are repeats, and how many never came before it.
+   */
+  advance([publisher, first, length, skipped]: IdRun, now = performance.now()): { repeats: number; missed: number } {
+    const last = this.#last;
+    const known = last.get(publisher);
+    const seen = known && known.until > now ? known : { end: first - 1, until: now + this.#forMs };
     // Deleted and set again: the map's order is by last seen, and the longest silent goes.
-    this.#last.delete(publisher);
-    this.#last.set(publisher, last === undefined ? end : Math.max(last, end));
-    if (last === undefined) {
-      if (this.#last.size > MAX_PUBLISHERS) this.#last.delete(this.#last.keys().next().value!);
-      return { repeats: 0, missed: 0 };
-    }
-    return { repeats: Math.min(length, Math.max(0, last - first + 1)), missed: Math.max(0, first - last - 1) };
+    last.delete(publisher);
+    last.set(publisher, seen);
+    if (last.size > this.#limit) last.delete(last.keys().next().value!);
+    const ahead = first - seen.end - 1;
+    // A run without items says how many there would have been.
+    seen.end = Math.max(seen.end, first + (length || Number(skipped)) - 1);
+    return { repeats: Math.min(length, Math.max(0, -ahead)), missed: Math.max(0, ahead) };
   }
 
   /** Whether every item of `runs` was delivered before. */
   covers(runs: readonly IdRun[]): boolean {
-    return runs.every(([publisher, first, length]) => first + length - 1 <= (this.#last.get(publisher) ?? -1));
+    return runs.every(([publisher, first, length]) => first + length - 1 <= (this.#last.get(publisher)?.end ?? -1));
   }
 }

@@ -211,6 +211,42 @@ test('a room that the API takes away ends quietly, with an event', async () => {
   push.close();
 });
 
+test('a push that a backend retried through another pod comes once, whichever gateways it comes by', async () => {
+  const { push, network, clock } = connected();
+  const room = push.join<string>('r');
+  const got = collect(room);
+  const gaps: unknown[] = [];
+  push.on('gap', (gap) => gaps.push(gap));
+  network.last.accept();
+  network.last.ok();
+  const say = (ids: unknown, items: string[]) => network.last.say({ type: 'PUSH', data: { room: 'r', ids, items } });
+  say([['a', 1, 1]], ['1']);
+  say([['a', 2, 2, 'digest']], ['2', '3']);
+  network.last.end(1006);
+  await clock.advance(500);
+  network.last.accept();
+  // Cut to other frames than the first time, beside what is new.
+  say([['b', 9, 1, 'digest']], ['2']);
+  say(
+    [
+      ['b', 10, 1, 'digest', 1],
+      ['b', 11, 1],
+    ],
+    ['3', '4'],
+  );
+  // The gateway itself has dropped one more retry.
+  say(
+    [
+      ['a', 4, 0, 2],
+      ['a', 6, 1],
+    ],
+    ['5'],
+  );
+  assert.deepEqual(got, ['1', '2', '3', '4', '5']);
+  assert.deepEqual(gaps, []);
+  push.close();
+});
+
 test('every room is joined again after a reconnect, and repeats are dropped across it', async () => {
   const { push, network, clock } = connected();
   const rooms = ['r', 's'].map((name) => push.join<{ n: number }>(name));

@@ -21,7 +21,7 @@ export function readServerFrame(text: string): ServerFrame | undefined {
 function isRun(run: unknown): boolean {
   if (!Array.isArray(run)) return false;
   const [publisher, first, length] = run;
-  return typeof publisher === 'string' && Number.isSafeInteger(first) && Number.isSafeInteger(length) && length > 0;
+  return typeof publisher === 'string' && Number.isSafeInteger(first) && Number.isSafeInteger(length) && length >= 0;
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

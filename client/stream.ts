@@ -9,7 +9,7 @@ export type Lagged = { room: string | undefined; dropped: number; reason: LagRea
 
 /**
  * Counters of one publisher that were skipped before the next item: lost (while connected or between two connections),
- * cut by the room's policy, or the repeat of a push that the gateway dropped.
+ * or cut by the room's policy.
  */
 export type Gap = { room: string | undefined; publisher: string; missed: number };
 
@@ -37,6 +37,10 @@ export interface Room<Item = unknown> extends Stream<Item> {
   leave(): void;
 }
 
+/** Pushes with an `id` that are remembered for one stream, and for how long (milliseconds): a backend may retry them. */
+const MAX_PUSHES = 10_000;
+const PUSH_REMEMBERED = 120_000;
+
 /** What a stream tells the client that it belongs to. */
 export interface StreamOwner {
   lagged(event: Lagged): void;
@@ -52,6 +56,8 @@ export class Feed<Item = unknown> implements Stream<Item> {
   readonly #emitter = new Emitter<StreamEvents<Item>>();
   readonly #queues = new Set<Queue<Item>>();
   readonly #positions = new Positions();
+  /** Pushes with an `id`: a retry of one may come through another publisher. */
+  readonly #pushes = new Positions(MAX_PUSHES, PUSH_REMEMBERED);
   #ended: { error?: PushError | undefined } | undefined;
 
   /** @param gaps whether every item of a publisher is meant for us, so that a missing counter is a missing item */
@@ -89,9 +95,11 @@ export class Feed<Item = unknown> implements Stream<Item> {
     };
     for (const run of ids) {
       const { repeats, missed } = this.#positions.advance(run);
+      const [, , length, push, index = 0] = run;
+      const again = push && length ? this.#pushes.advance([`${push}`, index, length]).repeats : 0;
       if (missed > 0 && this.#gaps) this.#gap({ room: this.#room, publisher: run[0], missed });
-      const end = Math.min(items.length, at + run[2]);
-      at += repeats;
+      const end = Math.min(items.length, at + length);
+      at += Math.max(repeats, again);
       take(end);
       at = end;
     }

@@ -134,6 +134,13 @@ export class Gateway {
       ignored: () => this.#metrics.undecodable.inc(),
       rebalancing: () => this.#rebalancer.look(),
     });
+    let busConnections = 1;
+    bus.onEvent((event) => {
+      if (event.type !== 'connected') return;
+      busConnections = event.reconnects + 1;
+      // Whoever publishes answers with a beat.
+      this.#reports.say();
+    });
     const changed = () => this.#reports.changed(this.#drain.active || this.#rebalancer.active);
     this.#drain = new Drain({
       moves: this.#moves,
@@ -155,6 +162,7 @@ export class Gateway {
     this.#reports = new StatReports(bus, this.#guard, subjects.stat(this.name), () => ({
       ...this.#metrics.stats(),
       unasked: this.#moves.unasked,
+      busConnections,
       rebalancing: this.#rebalancer.active,
       template,
     }));

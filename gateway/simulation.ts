@@ -346,7 +346,17 @@ export class SimulatedCluster {
     this.#counters.set(place, last);
     const texts = Array.from({ length: count }, (_, i) => JSON.stringify({ p: publisher, n: first + i }));
     const items = joinItems(texts.map((text) => Buffer.from(text)));
-    const header = { publisher, counter: first, at: this.#clock.now(), begun: 0, urgent: false, id: '' };
+    const header = {
+      publisher,
+      counter: first,
+      at: this.#clock.now(),
+      begun: 0,
+      beat: 0,
+      mark: first,
+      first: 0,
+      urgent: false,
+      id: '',
+    };
     this.#broadcast(subjects.room(room), encodePush({ ...header, items }));
     return last;
   }

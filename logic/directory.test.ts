@@ -72,6 +72,29 @@ describe('a directory', () => {
     assert.equal(directory.questions, 0);
   });
 
+  test('tells that a gateway was away from the bus, whether or not it was forgotten meanwhile', async () => {
+    let returned = 0;
+    let known = 0;
+    const directory = new Directory(bus, subjects, {
+      askTimeout: () => 0,
+      onIgnored: (kind) => ignored.push(kind),
+      onGateway: (again) => (again ? returned++ : known++),
+      now: () => now,
+    });
+    const heard: number[] = [];
+    for (const busConnections of [1, 1, 2, 2, 3]) {
+      await report('g1', { busConnections });
+      heard.push(returned);
+    }
+    assert.deepEqual(heard, [0, 0, 1, 1, 2]);
+    now += STAT_STALE_MS + 1;
+    assert.deepEqual(directory.gateways, []);
+    await report('g1', { busConnections: 4 });
+    await report('new', { busConnections: 1 });
+    await report('old', { busConnections: 0 });
+    assert.deepEqual([returned, known], [3, 2]);
+  });
+
   test('answers with what there is when a gateway is silent', async () => {
     const directory = open({ askTimeout: 50 });
     await report('g1');

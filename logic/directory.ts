@@ -58,6 +58,8 @@ export type DirectoryOptions = {
   askTimeout: () => number;
   /** Called for what was not understood. */
   onIgnored: (kind: 'stat' | 'answer') => void;
+  /** Called where a gateway has connected to the bus: `again` where it was away. */
+  onGateway?: (again: boolean) => void;
   /** Milliseconds of a clock that never goes back. */
   now?: () => number;
   maxQuestions?: number;
@@ -74,7 +76,8 @@ export class Directory {
   #completeAt: number;
   readonly #stopListening: () => void;
   readonly #id = randomBytes(9).toString('base64url');
-  readonly #heard = new Map<string, number>();
+  /** When each gateway was last heard, and its connections to the bus until then. */
+  readonly #heard = new Map<string, { at: number; connections: number }>();
   readonly #open = new Map<string, Open>();
   readonly #roomLists = new Map<number, { at: number; list: Promise<RoomList> }>();
   readonly #subscriptions: Subscription[];
@@ -99,7 +102,7 @@ export class Directory {
   get gateways(): string[] {
     this.#forget();
     const since = this.#now() - STAT_STALE_MS;
-    return Array.from(this.#heard).flatMap(([gateway, at]) => (at >= since ? [gateway] : []));
+    return Array.from(this.#heard).flatMap(([gateway, { at }]) => (at >= since ? [gateway] : []));
   }
 
   get questions(): number {
@@ -199,7 +202,7 @@ export class Directory {
   #hear(bytes: Uint8Array) {
     const stat = Stat.safeParse(parse(bytes));
     if (!stat.success) return this.#options.onIgnored('stat');
-    const { gateway, leaving } = stat.data;
+    const { gateway, leaving, busConnections: connections } = stat.data;
     if (leaving) {
       this.#heard.delete(gateway);
       // It won't answer any more: those who wait for it need not.
@@ -213,7 +216,8 @@ export class Directory {
     const { maxGateways = MAX_GATEWAYS } = this.#options;
     if (this.#heard.size >= maxGateways && !this.#heard.has(gateway) && !this.#makeRoom())
       return this.#options.onIgnored('stat');
-    this.#heard.set(gateway, this.#now());
+    if (connections > (this.#heard.get(gateway)?.connections ?? 0)) this.#options.onGateway?.(connections > 1);
+    this.#heard.set(gateway, { at: this.#now(), connections });
   }
 
   #answer(bytes: Uint8Array) {
@@ -232,19 +236,19 @@ export class Directory {
   /** While the bus is away nobody is heard, and nobody is gone: all have as long as ever to be heard again. */
   #connected() {
     this.#completeAt = this.#now() + 2 * STAT_INTERVAL_MS;
-    for (const gateway of this.#heard.keys()) this.#heard.set(gateway, this.#now());
+    for (const known of this.#heard.values()) known.at = this.#now();
   }
 
   #forget() {
     if (!this.#bus.connected) return;
     const since = this.#now() - MISSED_MS;
-    for (const [gateway, at] of this.#heard) if (at < since) this.#heard.delete(gateway);
+    for (const [gateway, { at }] of this.#heard) if (at < since) this.#heard.delete(gateway);
   }
 
   /** Forgets one that fell silent; false where none did. */
   #makeRoom(): boolean {
     const since = this.#now() - STAT_STALE_MS;
-    for (const [gateway, at] of this.#heard) if (at < since) return this.#heard.delete(gateway);
+    for (const [gateway, { at }] of this.#heard) if (at < since) return this.#heard.delete(gateway);
     return false;
   }
 

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
+import { onBeat } from '@pushcluster/runtime/beat.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { listenProblem } from '@pushcluster/runtime/portProbe.ts';
@@ -47,6 +48,7 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
   const directory = new Directory(bus, subjects, {
     askTimeout: () => logic().askTimeout,
     onIgnored: (kind) => metrics.ignored(kind),
+    onGateway: (again) => publisher.greet(again),
   });
   const metrics = new Metrics(registry, {
     inFlight: () => publisher.inFlight,
@@ -56,7 +58,9 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
   });
   const pushes = new Pushes(publisher, urgent, metrics, () => logic().limits);
   const offEvent = bus.onEvent((event) => {
-    if (event.type === 'connected') hasConnected = true;
+    if (event.type !== 'connected') return;
+    hasConnected = true;
+    publisher.greet(false);
   });
   const offChange = settings.onChange((current) => {
     keys.update(current.logic.apiKeys);
@@ -64,9 +68,11 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
     urgent.rate = current.logic.urgentRate;
     log.level = current.log.level;
   });
+  const offBeat = onBeat(() => publisher.tick());
   const stop = () => {
     door?.close();
     offEvent();
+    offBeat();
     offChange();
     directory.close();
     keys.close();

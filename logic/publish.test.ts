@@ -16,12 +16,19 @@ class FakeBus implements Bus {
   connected = true;
   maxPayload = 1_048_576;
   sent: [subject: string, bytes: Uint8Array][] = [];
+  /** Publisher, number, and the messages that were sent before. */
+  beats: [publisher: string, beat: number, before: number][] = [];
   flushes = 0;
   /** Messages that go out before publish throws BusUnavailable. */
   sendsLeft = Number.POSITIVE_INFINITY;
   receipt: () => Promise<void> = () => Promise.resolve();
 
   publish(subject: string, bytes: Uint8Array) {
+    if (subject === subjects.beat) {
+      const { publisher, counter } = decodePush(bytes);
+      this.beats.push([publisher, counter, this.sent.length]);
+      return;
+    }
     if (this.sendsLeft-- <= 0) throw new BusUnavailable('gone');
     if (bytes.length > this.maxPayload) throw new RangeError('too large');
     this.sent.push([subject, bytes]);
@@ -88,6 +95,102 @@ describe('a publisher', () => {
     assert.equal(of('a')[0]!.publisher, of('a')[1]!.publisher);
     assert.notEqual(of('a')[1]!.publisher, of('a')[2]!.publisher);
     assert.equal(of('a')[2]!.publisher, of('c')[0]!.publisher);
+  });
+
+  test('counts on under another name where it can’t know what arrived, so that no gap is told of it', async () => {
+    const bus = new FakeBus();
+    const publisher = new Publisher(bus, subjects);
+    const room = { type: 'room' as const, room: 'a' };
+    await publisher.publish(room, json(1, 2), NO_OPTIONS);
+    await publisher.publish({ type: 'all' }, json(1), NO_OPTIONS);
+    bus.receipt = () => Promise.reject(new BusUnconfirmed('cut'));
+    const lost = [json(3), json(4, 5)].map((items) => publisher.publish(room, items, NO_OPTIONS));
+    for (const push of lost) await assert.rejects(push, BusUnconfirmed);
+    bus.receipt = () => Promise.resolve();
+    await publisher.publish(room, json(3), NO_OPTIONS);
+    await publisher.publish({ type: 'all' }, json(2), NO_OPTIONS);
+    for (let i = 0; i < 3; i++) publisher.tick();
+    const told = bus.pushes(subjects.room('a')).map((push) => [push.publisher, push.counter, textOf(push)]);
+    const name = publisher.id.replace(/\.1$/, '');
+    assert.notEqual(publisher.id, name);
+    assert.deepEqual(told, [
+      [name, 1, '1,2'],
+      [name, 3, '3'],
+      [name, 4, '4,5'],
+      [publisher.id, 1, '3'],
+      // What was confirmed is told still: it may have been lost beyond the server.
+      [name, 3, ''],
+      [publisher.id, 2, ''],
+    ]);
+    const others = bus.pushes(subjects.all).map((push) => [push.publisher, push.counter]);
+    assert.deepEqual(others, [
+      [name, 1],
+      [name, 2],
+      [name, 3],
+    ]);
+  });
+
+  test('to users counts on under another name as well', async () => {
+    const bus = new FakeBus();
+    const publisher = new Publisher(bus, subjects);
+    bus.receipt = () => Promise.reject(new BusUnconfirmed('cut'));
+    const user = { type: 'user' as const, user: 'a' };
+    await assert.rejects(publisher.publish(user, json(1), NO_OPTIONS), BusUnconfirmed);
+    bus.receipt = () => Promise.resolve();
+    await publisher.publish(user, json(1), NO_OPTIONS);
+    const [first, second] = bus.userPushes();
+    assert.deepEqual([first!.counter, second!.counter], [1, 1]);
+    assert.notEqual(first!.publisher, second!.publisher);
+  });
+
+  test('beats before what it publishes, and says with it what came after which beat', async () => {
+    const bus = new FakeBus();
+    let now = 0;
+    const publisher = new Publisher(bus, subjects, { monotonic: () => now });
+    const push = (room: string, ...items: number[]) =>
+      publisher.publish({ type: 'room', room }, json(...items), NO_OPTIONS);
+    await push('a', 1, 2);
+    await push('a', 3);
+    now = 100;
+    await push('b', 1);
+    await push('a', 4);
+    publisher.tick();
+    await push('a', 5);
+    assert.deepEqual(bus.beats, [
+      [publisher.id, 1, 0],
+      [publisher.id, 2, 2],
+      [publisher.id, 3, 4],
+    ]);
+    const told = (room: string) =>
+      bus.pushes(subjects.room(room)).map(({ counter, beat, mark, first }) => ({ counter, beat, mark, first }));
+    assert.deepEqual(told('a'), [
+      { counter: 1, beat: 1, mark: 1, first: 1 },
+      { counter: 3, beat: 1, mark: 1, first: 1 },
+      { counter: 4, beat: 2, mark: 4, first: 1 },
+      { counter: 5, beat: 3, mark: 5, first: 1 },
+    ]);
+    assert.deepEqual(told('b'), [{ counter: 1, beat: 2, mark: 1, first: 2 }]);
+  });
+
+  test('says how far it counted of what had a push lately: rooms, all and users', async () => {
+    const bus = new FakeBus();
+    const publisher = new Publisher(bus, subjects);
+    await publisher.publish({ type: 'rooms', rooms: ['a', 'b'] }, json(1, 2), NO_OPTIONS);
+    await publisher.publish({ type: 'all' }, json(1), NO_OPTIONS);
+    await publisher.publish({ type: 'user', user: 'u' }, json(1), NO_OPTIONS);
+    bus.sent = [];
+    bus.connected = false;
+    for (let i = 0; i < 10; i++) publisher.tick();
+    assert.deepEqual(bus.sent, [], 'nothing while the bus is away');
+    bus.connected = true;
+    publisher.tick();
+    publisher.tick();
+    const [a, b] = ['a', 'b'].map((room) => bus.pushes(subjects.room(room)));
+    for (const told of [a!, b!, bus.pushes(subjects.all), bus.userPushes()]) assert.equal(told.length, 1);
+    assert.deepEqual([a![0]!.counter, a![0]!.items.lengths.length, a![0]!.first], [3, 0, 1]);
+    assert.deepEqual([bus.userPushes()[0]!.counter, bus.userPushes()[0]!.entries], [2, []]);
+    bus.sendsLeft = 0;
+    publisher.tick();
   });
 
   test('resolves only after the receipt', async () => {

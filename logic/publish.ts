@@ -12,6 +12,7 @@ import {
 } from '@pushcluster/protocol/push.ts';
 import type { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { type Bus, BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
+import { Beats } from './beats.ts';
 import { itemTooLarge } from './items.ts';
 import { type ProblemCode, problemOf } from './problems.ts';
 
@@ -23,6 +24,11 @@ const USER_WINDOW_MS = 2;
 const MAX_SUBJECTS = 1_000_000;
 /** Bytes of one push to many rooms that go out before their receipt is waited for: far below what the bus refuses (BusOverloaded). */
 const WAVE_BYTES = 8_388_608;
+
+/** A beat precedes a push where the last one is so many milliseconds old: by it gateways know what came after they subscribed. */
+const BEAT_AGE_MS = 100;
+/** Counts that are told in one turn of the loop. */
+const TELL_SLICE = 250;
 
 /** `id`: what tells this request from all others (requestId.ts); '' where it has none. */
 export type PublishOptions = { urgent: boolean; id: string };
@@ -36,22 +42,33 @@ export class Publisher {
   readonly #bus: Bus;
   readonly #subjects: Subjects;
   readonly #now: () => number;
+  readonly #monotonic: () => number;
   readonly #maxSubjects: number;
-  #id = newId();
-  #counted = new Map<string, { next: number; begun: number }>();
+  readonly #process = randomBytes(6).toString('base64url');
+  /** Counts that were begun anew: each has a name of its own. */
+  #renewals = 0;
+  #counted = new Map<string, Counted>();
+  readonly #beats = new Beats<Counted>();
+  #beat = 0;
+  #beatAt = Number.NEGATIVE_INFINITY;
   #batch: UserBatch | undefined;
   #inFlight = 0;
 
-  constructor(bus: Bus, subjects: Subjects, options: { now?: () => number; maxSubjects?: number } = {}) {
+  constructor(
+    bus: Bus,
+    subjects: Subjects,
+    options: { now?: () => number; monotonic?: () => number; maxSubjects?: number } = {},
+  ) {
     this.#bus = bus;
     this.#subjects = subjects;
     this.#now = options.now ?? Date.now;
+    this.#monotonic = options.monotonic ?? (() => performance.now());
     this.#maxSubjects = options.maxSubjects ?? MAX_SUBJECTS;
   }
 
-  /** The identity that messages carry now. */
+  /** The identity that counts begun now carry. */
   get id(): string {
-    return this.#id;
+    return this.#renewals === 0 ? this.#process : `${this.#process}.${this.#renewals}`;
   }
 
   /** Bytes given to the bus and not yet confirmed. */
@@ -83,8 +100,81 @@ export class Publisher {
     }
   }
 
+  /**
+   * Call once a second: says that this process publishes, and how far it has counted where there were pushes lately. So
+   * whoever missed the last one of a room hears of it too.
+   */
+  tick(): void {
+    if (!this.#bus.connected) return;
+    try {
+      this.#sayBeat();
+      this.#tell(this.#beats.tick());
+    } catch (error) {
+      // The next tick is a second away.
+      if (!(error instanceof BusUnavailable)) throw error;
+    }
+  }
+
+  /**
+   * This process or a gateway has connected to the bus: gateways hear at once who publishes. One that was away (`again`)
+   * hears at the next tick how far rooms with a push in the last minutes were counted, too.
+   */
+  greet(again: boolean): void {
+    if (again) this.#beats.recall();
+    if (!this.#bus.connected) return;
+    try {
+      this.#sayBeat();
+    } catch (error) {
+      if (!(error instanceof BusUnavailable)) throw error;
+    }
+  }
+
+  #tell(counts: Counted[]) {
+    for (const counted of counts.splice(0, TELL_SLICE))
+      this.#bus.publish(counted.subject, emptyPush(counted, this.#now()));
+    if (counts.length === 0) return;
+    setImmediate(() => {
+      try {
+        this.#tell(counts);
+      } catch (error) {
+        if (!(error instanceof BusUnavailable)) throw error;
+      }
+    });
+  }
+
+  #sayBeat() {
+    const counter = this.#beat + 1;
+    const head = { counter, at: this.#now(), begun: 0, beat: counter, mark: counter, first: counter };
+    this.#bus.publish(
+      this.#subjects.beat,
+      encodePush({ ...head, publisher: this.#process, urgent: false, id: '', items: NO_ITEMS }),
+    );
+    this.#beat = counter;
+    this.#beatAt = this.#monotonic();
+  }
+
   async #toSubject(subject: string, parts: Items[], options: PublishOptions): Promise<void> {
-    await this.#confirm(this.#send(subject, parts, options));
+    const counted = this.#count(subject);
+    const from = counted.next;
+    try {
+      await this.#confirm(this.#send(counted, parts, options));
+    } catch (error) {
+      this.#unconfirmed(counted, from);
+      throw error;
+    }
+  }
+
+  /**
+   * What was counted from `from` on may never have been sent. Its publisher is told so and tries again; told as a gap
+   * it would be one of items that came nevertheless, by the retry. So nothing more is said of it: the subject is counted
+   * anew, under another name.
+   */
+  #unconfirmed(counted: Counted, from: number) {
+    if (counted.next <= from) return;
+    counted.next = from;
+    if (this.#counted.get(counted.subject) !== counted) return;
+    this.#counted.delete(counted.subject);
+    this.#renewals++;
   }
 
   async #toRooms(rooms: string[], parts: Items[], options: PublishOptions): Promise<RoomFailure[]> {
@@ -113,21 +203,23 @@ export class Publisher {
   }
 
   /** Publishes `parts` in one turn, so that no other push comes between. Returns the bytes sent. */
-  #send(subject: string, parts: Items[], options: PublishOptions): number {
+  #send(counted: Counted, parts: Items[], options: PublishOptions): number {
     let sent = 0;
     for (const [part, items] of parts.entries()) {
-      const { counter, begun } = this.#count(subject);
       const bytes = encodePush({
-        publisher: this.#id,
-        counter,
+        publisher: counted.publisher,
+        counter: counted.next,
         at: this.#now(),
-        begun,
+        begun: counted.begun,
+        beat: counted.beat,
+        mark: counted.mark,
+        first: counted.first,
         urgent: options.urgent,
         id: partId(options.id, part),
         items,
       });
-      this.#publish(subject, bytes, sent > 0);
-      this.#counted.get(subject)!.next += items.lengths.length;
+      this.#publish(counted.subject, bytes, sent > 0);
+      counted.next += items.lengths.length;
       sent += bytes.length;
     }
     return sent;
@@ -185,40 +277,52 @@ export class Publisher {
   #sendBatch(batch: UserBatch) {
     if (this.#batch !== batch) return;
     this.#batch = undefined;
-    const subject = this.#subjects.user;
     try {
-      const { counter, begun } = this.#count(subject);
+      const counted = this.#count(this.#subjects.user);
+      const from = counted.next;
       const bytes = encodeUserPush({
-        publisher: this.#id,
-        counter,
+        publisher: counted.publisher,
+        counter: from,
         at: this.#now(),
-        begun,
+        begun: counted.begun,
+        beat: counted.beat,
+        mark: counted.mark,
+        first: counted.first,
         urgent: batch.entries.some((entry) => entry.urgent),
         id: '',
         entries: batch.entries,
       });
-      this.#bus.publish(subject, bytes);
-      const counted = this.#counted.get(subject)!;
+      this.#bus.publish(counted.subject, bytes);
       for (const entry of batch.entries) counted.next += entry.items.lengths.length;
-      this.#confirm(bytes.length).then(batch.resolve, batch.reject);
+      this.#confirm(bytes.length).then(batch.resolve, (error) => {
+        this.#unconfirmed(counted, from);
+        batch.reject(error);
+      });
     } catch (error) {
       batch.reject(error);
     }
   }
 
-  /** The counter of the next item on `subject`. It moves on only when the item is out: a refused push leaves no gap. */
-  #count(subject: string): { counter: number; begun: number } {
+  /** Where the next item on `subject` is counted. The count moves on only when the item is out: a refused push leaves no gap. */
+  #count(subject: string): Counted {
+    if (this.#monotonic() - this.#beatAt >= BEAT_AGE_MS) this.#sayBeat();
     let counted = this.#counted.get(subject);
     if (!counted) {
       if (this.#counted.size >= this.#maxSubjects) {
         // Forgotten rooms would count from 1 again, which downstream reads as repeats: become another publisher.
-        this.#id = newId();
+        this.#renewals++;
         this.#counted = new Map();
       }
-      counted = { next: 1, begun: this.#now() };
+      const begun = { begun: this.#now(), first: this.#beat };
+      counted = { subject, publisher: this.id, next: 1, ...begun, beat: 0, mark: 1, pushed: -1 };
       this.#counted.set(subject, counted);
     }
-    return { counter: counted.next, begun: counted.begun };
+    if (counted.beat !== this.#beat) {
+      counted.beat = this.#beat;
+      counted.mark = counted.next;
+    }
+    this.#beats.pushed(counted);
+    return counted;
   }
 
   get #budget(): number {
@@ -269,6 +373,21 @@ export class Publisher {
   }
 }
 
+/** How far a subject is counted. */
+type Counted = {
+  subject: string;
+  publisher: string;
+  /** Counter of the next item. */
+  next: number;
+  /** As in protocol/push.ts. */
+  begun: number;
+  first: number;
+  beat: number;
+  mark: number;
+  /** Tick of the last push. */
+  pushed: number;
+};
+
 type UserBatch = { entries: UserEntry[]; size: number } & PromiseWithResolvers<void>;
 
 const NO_ITEMS: Items = { lengths: new Uint32Array(0), bytes: new Uint8Array(0) };
@@ -278,6 +397,8 @@ function partId(id: string, part: number): string {
   return id === '' ? '' : `${id}/${part}`;
 }
 
-function newId(): string {
-  return randomBytes(6).toString('base64url');
+/** A message without items, which says how far `counted` has come. Of users it has no entries: the bytes are the same. */
+function emptyPush({ publisher, next, begun, beat, mark, first }: Counted, at: number): Uint8Array {
+  const head = { publisher, counter: next, at, begun, beat, mark: Math.min(mark, next), first };
+  return encodePush({ ...head, urgent: false, id: '', items: NO_ITEMS });
 }

@@ -54,6 +54,8 @@ export const Stat = GatewayStats.extend({
   unasked: z.number().optional(),
   /** It moves what it has above the average. */
   rebalancing: z.boolean().default(false),
+  /** How often it has connected to the bus: more than before means that it was away. 0 from older versions. */
+  busConnections: z.number().default(0),
   /** What it is an instance of: gateways of one rollout say the same. Empty from older versions. */
   template: z.string().default(''),
 });

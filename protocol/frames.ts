@@ -21,8 +21,12 @@ export const DEFLATE_MIN_BYTES = 256;
 /** Why a connection missed items. */
 export type LagReason = 'slow' | 'bus_gap' | 'overload';
 
-/** A run of items: publisher, counter of its first item, how many. */
-export type IdRun = [publisher: string, first: number, length: number];
+/**
+ * A run of items: publisher, counter of its first item, how many. Where they were pushed with an `id`, also a text that
+ * any retry of the push carries too, and which of its items the first one is, where that isn't 0. Without items the
+ * fourth is a number: so many items from `first` on are not here, since they were a retry of what came before.
+ */
+export type IdRun = [publisher: string, first: number, length: number, push?: string | number, index?: number];
 
 export type ErrorCode =
   | 'bad_frame'

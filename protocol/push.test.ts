@@ -11,6 +11,7 @@ import {
   joinItems,
   type Push,
   type PushHeader,
+  processOf,
   sliceItems,
   type UserEntry,
   userEntrySize,
@@ -32,17 +33,22 @@ function partsOf({ lengths, bytes }: Items): string[] {
 
 const parts = fc.array(fc.json({ maxDepth: 2 }), { maxLength: 20 });
 const items = parts.map((texts) => joinItems(texts.map(bytesOf)));
-const header: fc.Arbitrary<PushHeader> = fc.record(
-  {
-    publisher: fc.string({ unit: fc.constantFrom(...'abcXYZ019-_'), minLength: 1, maxLength: 32 }),
-    counter: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
-    at: fc.integer({ min: 0, max: 4e12 }),
-    begun: fc.integer({ min: 0, max: 4e12 }),
-    urgent: fc.boolean(),
-    id: fc.string({ unit: 'binary', maxLength: 60 }).filter((id) => id.isWellFormed() && bytesOf(id).length <= 255),
-  },
-  { noNullPrototype: true },
-);
+const header: fc.Arbitrary<PushHeader> = fc
+  .record(
+    {
+      publisher: fc.string({ unit: fc.constantFrom(...'abcXYZ019-_'), minLength: 1, maxLength: 32 }),
+      counter: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
+      at: fc.integer({ min: 0, max: 4e12 }),
+      begun: fc.integer({ min: 0, max: 4e12 }),
+      beat: fc.integer({ min: 0, max: 4e9 }),
+      first: fc.integer({ min: 0, max: 4e9 }),
+      urgent: fc.boolean(),
+      id: fc.string({ unit: 'binary', maxLength: 60 }).filter((id) => id.isWellFormed() && bytesOf(id).length <= 255),
+      since: fc.integer({ min: 0, max: 4e9 }),
+    },
+    { noNullPrototype: true },
+  )
+  .map(({ since, ...head }) => ({ ...head, mark: Math.max(1, head.counter - since) }));
 const entry: fc.Arbitrary<UserEntry> = fc.record({
   users: fc.array(fc.string({ maxLength: 30 }), { maxLength: 5 }),
   id: fc.string({ maxLength: 30 }),
@@ -55,8 +61,12 @@ const V1_PUSH =
   '01210001076c6f6769632d3100000000008044400000c006450c7a420772657472792d370200000011000000010000007b2274657874223a2268c3a96c6c6f227d2c37';
 const V1_USERS =
   '01210001076c6f6769632d3100000000008044400000c006450c7a420772657472792d3702000000020005616c69636503626f620001010000000400000022686922010003e382ab026532000200000004000000030000006e756c6c2c5b315d';
+const V2_PUSH =
+  '02250000076c6f6769632d320000000000001c400000c006450c7a42036b2f300000804804e779420200000007000000010000007b2261223a317d2c32';
 const V3_PUSH =
-  '03390000076c6f6769632d39000000000000f03f0010c006450c7a42000000804804e779420d756e6b6e6f776e20746f207573ffffffffffffffffff010000000400000074727565';
+  '03300001096c6f6769632d332e3100000000000022400000c006450c7a42000000804804e77942290000000100000028000000010000000400000074727565';
+const V9_PUSH =
+  '09440000076c6f6769632d3900000000000010400010c006450c7a42000000804804e779424d000000010000000c0000000d756e6b6e6f776e20746f207573ffffffffffffffff010000000400000074727565';
 
 describe('push messages', () => {
   test('a push to a room or to all comes back as it was written', () => {
@@ -109,13 +119,16 @@ describe('push messages', () => {
 });
 
 describe('messages of other versions', () => {
-  test('version 1 is read: it lacks only the time at which its publisher began', () => {
+  test('version 1 is read: it lacks only the time and the beat at which its publisher began', () => {
     const { items: content, ...rest } = decodePush(Buffer.from(V1_PUSH, 'hex'));
     assert.deepEqual(rest, {
       publisher: 'logic-1',
       counter: 41,
       at: 1_790_000_000_000,
       begun: 0,
+      beat: 0,
+      mark: 41,
+      first: 0,
       urgent: true,
       id: 'retry-7',
     });
@@ -135,13 +148,54 @@ describe('messages of other versions', () => {
     );
   });
 
+  test('version 2 is read: it lacks only the beats', () => {
+    const { items: content, ...rest } = decodePush(Buffer.from(V2_PUSH, 'hex'));
+    assert.deepEqual(rest, {
+      publisher: 'logic-2',
+      counter: 7,
+      at: 1_790_000_000_000,
+      begun: 1_780_000_000_000,
+      beat: 0,
+      mark: 7,
+      first: 0,
+      urgent: false,
+      id: 'k/0',
+    });
+    assert.deepEqual(partsOf(content), ['{"a":1}', '2']);
+  });
+
+  test('version 3 is read, and written', () => {
+    const bytes = Buffer.from(V3_PUSH, 'hex');
+    const { items: content, ...rest } = decodePush(bytes);
+    assert.deepEqual(rest, {
+      publisher: 'logic-3.1',
+      counter: 9,
+      at: 1_790_000_000_000,
+      begun: 1_780_000_000_000,
+      beat: 41,
+      mark: 8,
+      first: 40,
+      urgent: true,
+      id: '',
+    });
+    assert.deepEqual(partsOf(content), ['true']);
+    assert.equal(Buffer.from(encodePush({ ...rest, items: content })).toString('hex'), V3_PUSH);
+  });
+
+  test('the process of a publisher is what comes before the dot', () => {
+    assert.deepEqual(['abc', 'abc.1', 'abc.12'].map(processOf), ['abc', 'abc', 'abc']);
+  });
+
   test('a later version with a longer header is read: what is unknown is skipped', () => {
-    const { items: content, ...rest } = decodePush(Buffer.from(V3_PUSH, 'hex'));
+    const { items: content, ...rest } = decodePush(Buffer.from(V9_PUSH, 'hex'));
     assert.deepEqual(rest, {
       publisher: 'logic-9',
-      counter: 1,
+      counter: 4,
       at: 1_790_000_000_001,
       begun: 1_780_000_000_000,
+      beat: 77,
+      mark: 3,
+      first: 12,
       urgent: false,
       id: '',
     });
@@ -232,11 +286,18 @@ describe('what is no message', () => {
     const bytes = Buffer.from(encodePush({ ...sample(), items: joinItems([]) }));
     assert.throws(() => decodePush(Buffer.concat([Buffer.from([0]), bytes.subarray(1)])), TypeError);
     for (const counter of [0, -1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53])
-      assert.throws(() => decodePush(encodePush({ ...sample(), counter, items: joinItems([]) })), TypeError);
+      assert.throws(
+        () => decodePush(encodePush({ ...sample(), counter, mark: counter, items: joinItems([]) })),
+        TypeError,
+      );
     for (const time of [Number.NaN, Number.POSITIVE_INFINITY]) {
       assert.throws(() => decodePush(encodePush({ ...sample(), at: time, items: joinItems([]) })), TypeError);
       assert.throws(() => decodePush(encodePush({ ...sample(), begun: time, items: joinItems([]) })), TypeError);
     }
+    const late = Buffer.from(encodePush({ ...sample(), counter: 2, mark: 1, items: joinItems([]) }));
+    // `counter − mark` of more than was counted.
+    late.writeUInt32LE(2, late.length - 12);
+    assert.throws(() => decodePush(late), TypeError);
   });
 
   test('what does not fit its field is refused when it is written', () => {
@@ -277,5 +338,5 @@ describe('items', () => {
 });
 
 function sample(): Omit<Push, 'items'> {
-  return { publisher: 'p', counter: 1, at: 2, begun: 3, urgent: false, id: '' };
+  return { publisher: 'p', counter: 1, at: 2, begun: 3, beat: 4, mark: 1, first: 4, urgent: false, id: '' };
 }

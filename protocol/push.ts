@@ -3,6 +3,7 @@
  *
  *     u8 version · u16 header length · header · body         (little endian)
  *     header: u8 flags · str publisher · f64 counter · f64 at · str id · (from version 2) f64 begun
+ *             · (from version 3) u32 beat · u32 counter − mark · u32 first
  *     body of all and room:  items
  *     body of user:          u32 entries, each: u16 users · str user ... · str id · u8 flags · items
  *     items:                 u32 count · u32 length of each · the items' bytes joined by `,`
@@ -10,8 +11,11 @@
  *
  * A reader takes from a header what it knows and skips the rest by the header's length, so that old and new pods
  * understand each other through a rollout. What the body means never changes under a subject.
+ *
+ * A message without items says how far its publisher has counted. On the subject of beats, `counter` is the number of
+ * the beat, and goes up by one each time.
  */
-export const PUSH_VERSION = 2;
+export const PUSH_VERSION = 3;
 
 const URGENT = 1;
 
@@ -25,14 +29,26 @@ export type Items = {
 
 /** Who published and when: finds gaps and repeats everywhere downstream. */
 export type PushHeader = {
-  /** Identity of the publishing process, 1 to 32 ASCII characters, new at each start. */
+  /**
+   * Identity of the publishing process, 1 to 32 ASCII characters, new at each start. What comes after a dot in it tells
+   * apart several counts of one process (see processOf).
+   */
   publisher: string;
   /** The publisher's counter of the first item, for this subject, from 1; each item adds one. */
   counter: number;
   /** When logic accepted it, milliseconds since the epoch. */
   at: number;
-  /** When this publisher first published on this subject, milliseconds since the epoch. 0: unknown (version 1). */
+  /**
+   * When this publisher first published on this subject, milliseconds since the epoch. 0: unknown (version 1). Read by
+   * gateways of version 2 only: it orders by the clocks of two machines.
+   */
   begun: number;
+  /** The publisher's last beat before the items from `mark` on were published, from 1. 0: unknown (version 2). */
+  beat: number;
+  /** Counter of the first item published after `beat`; `counter` where that is unknown. */
+  mark: number;
+  /** The publisher's last beat before its first item on this subject, from 1. 0: unknown (version 2). */
+  first: number;
   /** Flush the room's window with it. */
   urgent: boolean;
   /** Idempotency key of this message, at most 255 bytes; '' where there is none. */
@@ -44,6 +60,12 @@ export type Push = PushHeader & { items: Items };
 /** A push to users, inside a UserPush. */
 export type UserEntry = { users: string[]; id: string; urgent: boolean; items: Items };
 export type UserPush = PushHeader & { entries: UserEntry[] };
+
+/** The process that counts as `publisher`: its beats carry this name. */
+export function processOf(publisher: string): string {
+  const dot = publisher.indexOf('.');
+  return dot < 0 ? publisher : publisher.slice(0, dot);
+}
 
 /** Bytes that `items` take in a message. */
 export function itemsSize(items: Items): number {
@@ -134,7 +156,7 @@ function strSize(text: string): number {
 }
 
 function headerSize(header: PushHeader): number {
-  return 3 + 1 + strSize(header.publisher) + 8 + 8 + strSize(header.id) + 8;
+  return 3 + 1 + strSize(header.publisher) + 8 + 8 + strSize(header.id) + 8 + 12;
 }
 
 class Writer {
@@ -176,6 +198,9 @@ class Writer {
     this.f64(header.at);
     this.str(header.id);
     this.f64(header.begun);
+    this.u32(header.beat);
+    this.u32(header.counter - header.mark);
+    this.u32(header.first);
   }
 
   items(items: Items) {
@@ -226,11 +251,15 @@ class Reader {
     const at = this.f64();
     const id = this.str();
     const begun = version >= 2 ? this.f64() : 0;
+    const beat = version >= 3 ? this.u32() : 0;
+    const mark = counter - (version >= 3 ? this.u32() : 0);
+    const first = version >= 3 ? this.u32() : 0;
     if (this.#at > end) throw new RangeError('bus message header is shorter than its fields');
     if (!Number.isSafeInteger(counter) || counter < 1) throw new TypeError('bus message counter is not a count');
+    if (mark < 1) throw new TypeError('bus message mark is not a count');
     if (!Number.isFinite(at) || !Number.isFinite(begun)) throw new TypeError('bus message time is not a time');
     this.#at = end;
-    return { publisher, counter, at, begun, urgent, id };
+    return { publisher, counter, at, begun, beat, mark, first, urgent, id };
   }
 
   items(): Items {

@@ -7,6 +7,8 @@ export class Subjects {
   readonly all: string;
   /** Pushes to users, many in a message: every gateway filters. */
   readonly user: string;
+  /** Beats of publishers, heard by every gateway. */
+  readonly beat: string;
   /** Commands of logic to every gateway. */
   readonly command: string;
   /** Pattern of all gateways' reports. */
@@ -20,6 +22,7 @@ export class Subjects {
     this.#prefix = prefix;
     this.all = `${prefix}.out.all`;
     this.user = `${prefix}.out.user`;
+    this.beat = `${prefix}.out.beat`;
     this.command = `${prefix}.ctl.cmd`;
     this.everyStat = `${prefix}.ctl.stat.*`;
     this.session = `${prefix}.ctl.session`;

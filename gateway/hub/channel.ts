@@ -51,7 +51,9 @@ export class HubChannel {
 
   /** Takes items in; answers the batches that leave now. `repeats` items at the front came before. */
   offer(header: PushHeader, items: Items, repeats: number, urgent: boolean, now: number): Batch[] {
-    const chunk = { publisher: header.publisher, first: header.counter, at: header.at, items };
+    const { publisher, counter, at, id } = header;
+    const skipped = this.publishers?.takeSkipped(publisher);
+    const chunk = { publisher, first: counter, at, items, id, origin: counter, skipped };
     return this.window.offer(repeats === 0 ? chunk : afterItems(chunk, repeats), now, urgent);
   }
 

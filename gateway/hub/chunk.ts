@@ -1,4 +1,5 @@
 import type { Items } from '@pushcluster/protocol/push.ts';
+import type { Skipped } from './publishers.ts';
 
 /** Items of one publisher that follow each other, on their way to a frame. */
 export type Chunk = {
@@ -8,13 +9,20 @@ export type Chunk = {
   /** When logic accepted them, milliseconds since the epoch. */
   at: number;
   items: Items;
+  /** Idempotency key of the bus message that they came in; '' or absent where it has none. */
+  id?: string | undefined;
+  /** The publisher's counter of that message's first item. */
+  origin?: number | undefined;
+  /** Items of the publisher before these that go no further, since they came before. */
+  skipped?: Skipped | undefined;
 };
 
 /** Items `from` (included) to `to` (excluded) of a chunk, whose bytes are `start` to `end`: whoever walks a chunk knows them. */
 export function sliceChunk(chunk: Chunk, from: number, to: number, start: number, end: number): Chunk {
-  const { publisher, first, at, items } = chunk;
+  const { publisher, first, at, items, id, origin } = chunk;
   const slice = { lengths: items.lengths.subarray(from, to), bytes: items.bytes.subarray(start, end) };
-  return { publisher, first: first + from, at, items: slice };
+  const skipped = from === 0 ? chunk.skipped : undefined;
+  return { publisher, first: first + from, at, items: slice, id, origin, skipped };
 }
 
 /** The chunk without its first `count` items. */

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { inflateRawSync } from 'node:zlib';
-import { DEFLATE_MIN_BYTES, Form } from '@pushcluster/protocol/frames.ts';
+import { DEFLATE_MIN_BYTES, Form, type IdRun } from '@pushcluster/protocol/frames.ts';
 import { joinItems } from '@pushcluster/protocol/push.ts';
 import fc from 'fast-check';
 import { ALL, roomKey, userKey } from '../channelKey.ts';
-import type { Chunk } from './chunk.ts';
+import { type Chunk, sliceChunk } from './chunk.ts';
 import { encodeFrames, type Frame, idRuns } from './frame.ts';
 
 const EVERY_FORM = Form.plain | Form.v1 | Form.deflate;
@@ -120,6 +120,37 @@ describe('id runs', () => {
     );
   });
 
+  it('carry what tells a retry, apart from their neighbours, and the place in its push where a frame was cut', () => {
+    const id = 'abcdefghijklmnopqrstuv/0';
+    const whole = { ...chunk('a', 2, '2', '3', '4'), id, origin: 2 };
+    const pushed = [
+      chunk('a', 1, '1'),
+      sliceChunk(whole, 0, 1, 0, 1),
+      sliceChunk(whole, 1, 3, 2, 5),
+      chunk('a', 5, '5'),
+    ];
+    assert.deepEqual(idRuns(pushed), [
+      ['a', 1, 1],
+      ['a', 2, 3, 'abcdefghij'],
+      ['a', 5, 1],
+    ]);
+    assert.deepEqual(idRuns(pushed.slice(2)), [
+      ['a', 3, 2, 'abcdefghij', 1],
+      ['a', 5, 1],
+    ]);
+  });
+
+  it('name what was skipped before the first items that follow it, and not again', () => {
+    const after = { ...chunk('a', 5, '5', '6'), skipped: { first: 2, count: 3 } };
+    const [front, back] = [sliceChunk(after, 0, 1, 0, 1), sliceChunk(after, 1, 2, 2, 3)];
+    assert.deepEqual(idRuns([chunk('a', 1, '1'), front]), [
+      ['a', 1, 1],
+      ['a', 2, 0, 3],
+      ['a', 5, 1],
+    ]);
+    assert.deepEqual(idRuns([back]), [['a', 6, 1]]);
+  });
+
   it('name every item once, in order', () => {
     const chunks = fc.array(
       fc.record({
@@ -137,7 +168,7 @@ describe('id runs', () => {
           next[publisher] = first + count;
           return chunk(publisher, first, ...new Array<string>(count).fill('1'));
         });
-        const expand = (runs: readonly (readonly [string, number, number])[]) =>
+        const expand = (runs: readonly IdRun[]) =>
           runs.flatMap(([publisher, first, length]) => Array.from({ length }, (_, i) => `${publisher}${first + i}`));
         const runs = idRuns(made);
         assert.deepEqual(

@@ -37,16 +37,29 @@ function deflate(text: Buffer): Buffer {
   return deflateRawSync(text, text.length > FAST_ABOVE_BYTES ? { level: constants.Z_BEST_SPEED } : {});
 }
 
-/** Runs of items by publisher: neighbours that follow each other are one run. */
+/** Runs of items by publisher: neighbours that follow each other are one run, unless an `id` tells them apart. */
 export function idRuns(chunks: readonly Chunk[]): IdRun[] {
   const runs: IdRun[] = [];
-  for (const chunk of chunks) {
-    const count = chunk.items.lengths.length;
+  for (const { publisher, first, items, id, origin = first, skipped } of chunks) {
+    const count = items.lengths.length;
+    if (skipped) runs.push([publisher, skipped.first, 0, skipped.count]);
+    const push = id ? wireId(id) : undefined;
     const last = runs.at(-1);
-    if (last && last[0] === chunk.publisher && last[1] + last[2] === chunk.first) last[2] += count;
-    else runs.push([chunk.publisher, chunk.first, count]);
+    if (last && last[0] === publisher && last[1] + last[2] === first && last[3] === push) last[2] += count;
+    else if (push === undefined) runs.push([publisher, first, count]);
+    else if (first === origin) runs.push([publisher, first, count, push]);
+    else runs.push([publisher, first, count, push, first - origin]);
   }
   return runs;
+}
+
+/**
+ * What a client knows a push by that comes again: 60 bits of the digest that logic made, and the part of the push.
+ * Undefined where a pod of a former version took the id as the backend wrote it.
+ */
+function wireId(id: string): string | undefined {
+  const [, digest, part] = /^([A-Za-z0-9_-]{10})[A-Za-z0-9_-]{12}\/(\d+)$/.exec(id) ?? [];
+  return digest === undefined || part === '0' ? digest : `${digest}.${part}`;
 }
 
 function join(open: string, chunks: readonly Chunk[]): Buffer {

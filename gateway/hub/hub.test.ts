@@ -106,16 +106,17 @@ function forms(link: FakeLink, key: ChannelKey, mask: number): number {
   return turn;
 }
 
-type Publish = { publisher?: string; counter?: number; id?: string; urgent?: boolean; begun?: number };
+type Publish = { publisher?: string; counter?: number; id?: string; urgent?: boolean; beat?: number };
 
 /** Publishes items (JSON texts) to a subject and waits until the hub has them. */
 async function publish(subject: string, texts: readonly string[], more: Publish = {}): Promise<void> {
-  const { publisher = 'p', id = '', urgent = false, begun = 0 } = more;
+  const { publisher = 'p', id = '', urgent = false, beat = 0 } = more;
   const place = `${publisher} ${subject}`;
   const counter = more.counter ?? counters.get(place) ?? 1;
   counters.set(place, counter + texts.length);
   const items = joinItems(texts.map((text) => Buffer.from(text)));
-  held.local.publish(subject, encodePush({ publisher, counter, at: 5, begun, urgent, id, items }));
+  const beats = beat === 0 ? { beat, mark: counter, first: 0 } : { beat, mark: 1, first: beat };
+  held.local.publish(subject, encodePush({ publisher, counter, at: 5, begun: 0, ...beats, urgent, id, items }));
   await settled();
 }
 
@@ -149,7 +150,8 @@ async function publishToUsers(
     urgent,
     items: joinItems(texts.map((text) => Buffer.from(text))),
   }));
-  const header = { publisher: 'p', counter, at: 5, begun: 0, urgent: false, id: '' };
+  const beats = { begun: 0, beat: 0, mark: counter, first: 0 };
+  const header = { publisher: 'p', counter, at: 5, ...beats, urgent: false, id: '' };
   held.local.publish(subjects.user, encodeUserPush({ ...header, entries: list }));
   await settled();
 }
@@ -423,6 +425,21 @@ describe('what was lost or repeated', () => {
     assert.deepEqual(links[0]!.missed, [{ key: ROOM, items: 3, reason: 'bus_gap' }]);
   });
 
+  it('is told however early the timer comes that was set for it', async () => {
+    const after = clock.after.bind(clock);
+    clock.after = (ms, run) => after(ms > 1 ? ms - 0.5 : ms, run);
+    forms(links[0]!, ROOM, Form.v1);
+    await publish(subjects.room('r'), ['1']);
+    await publish(subjects.room('r'), [], { counter: 3 });
+    await publish(subjects.room('r'), [], { counter: 6 });
+    clock.advance(2_000);
+    assert.deepEqual(
+      links[0]!.missed.map(({ items }) => items).reduce((sum, items) => sum + items, 0),
+      4,
+    );
+    assert.equal(clock.timers, 0);
+  });
+
   it('is told where what reveals it is a retry that goes no further', async () => {
     forms(links[0]!, ROOM, Form.v1);
     await publish(subjects.room('r'), ['1'], { id: 'k' });
@@ -436,8 +453,58 @@ describe('what was lost or repeated', () => {
   it('is told of a publisher that began after the room was opened, from its first item on', async () => {
     forms(links[0]!, ROOM, Form.v1);
     await settled();
-    await publish(subjects.room('r'), ['4'], { counter: 4, begun: Date.now() + 1_000 });
-    assert.deepEqual(links[0]!.missed, [{ key: ROOM, items: 3, reason: 'bus_gap' }]);
+    await publish(subjects.beat, [], { publisher: 'q', counter: 5 });
+    await publish(subjects.room('r'), ['4'], { publisher: 'q', counter: 4, beat: 6 });
+    assert.deepEqual(links[0]!.missed, [], 'whether it began before, nobody knew then');
+    clock.advance(2_500);
+    await publish(subjects.beat, [], { publisher: 'q', counter: 8 });
+    const [late, later] = [roomKey('late'), roomKey('later')];
+    for (const key of [late, later]) forms(links[0]!, key, Form.v1);
+    await settled();
+    await publish(subjects.room('late'), ['4'], { publisher: 'q', counter: 4, beat: 9 });
+    await publish(subjects.room('later'), ['4'], { publisher: 'q', counter: 4, beat: 8 });
+    clock.advance(1_000);
+    assert.deepEqual(links[0]!.missed, [{ key: late, items: 3, reason: 'bus_gap' }]);
+  });
+
+  it('is told within a second where it was the last of its room: its publisher says how far it counted', async () => {
+    forms(links[0]!, ROOM, Form.v1);
+    await publish(subjects.room('r'), ['1'], { counter: 1 });
+    await publish(subjects.room('r'), [], { counter: 3 });
+    clock.advance(1_000);
+    await publish(subjects.room('r'), [], { counter: 3 });
+    clock.advance(1_000);
+    assert.deepEqual(links[0]!.missed, [{ key: ROOM, items: 1, reason: 'bus_gap' }]);
+    assert.equal(links[0]!.batches.length, 1);
+    assert.equal(await counted('gaps_total'), 1);
+  });
+
+  it('that goes no further, since it is a retry, is named to those who look for gaps', async () => {
+    forms(links[0]!, ROOM, Form.v1);
+    await publish(subjects.room('r'), ['1'], { id: 'k' });
+    await publish(subjects.room('r'), ['1', '2'], { id: 'k' });
+    await publish(subjects.room('r'), ['3']);
+    clock.advance(1_000);
+    const texts = links[0]!.batches.map(({ frames }) => frames[0]?.bytes.toString());
+    assert.deepEqual(texts, [
+      '{"type":"PUSH","data":{"room":"r","ids":[["p",1,1]],"items":[1]}}',
+      '{"type":"PUSH","data":{"room":"r","ids":[["p",2,0,2],["p",4,1]],"items":[3]}}',
+    ]);
+    assert.deepEqual(links[0]!.missed, []);
+  });
+
+  it('may come again on another gateway: what was pushed with an id carries what tells that', async () => {
+    forms(links[0]!, ROOM, Form.v1);
+    await publish(subjects.room('r'), ['1', '2'], { id: 'abcdefghijklmnopqrstuv/0' });
+    await publish(subjects.room('r'), ['3'], { id: 'abcdefghijklmnopqrstuv/12' });
+    await publish(subjects.room('r'), ['4'], { id: 'a former version’s "id"/0' });
+    clock.advance(1_000);
+    const ids = links[0]!.batches.flatMap(({ frames }) => JSON.parse(`${frames[0]?.bytes}`).data.ids);
+    assert.deepEqual(ids, [
+      ['p', 1, 2, 'abcdefghij'],
+      ['p', 3, 1, 'abcdefghij.12'],
+      ['p', 4, 1],
+    ]);
   });
 
   it('is dropped where it comes again, whole or in part', async () => {

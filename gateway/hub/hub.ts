@@ -13,6 +13,7 @@ import type { ShardAnswer, ShardMessage } from '../wire.ts';
 import { HubChannel } from './channel.ts';
 import type { Clock } from './clock.ts';
 import { encodeFrames, type Frame } from './frame.ts';
+import { Heartbeats } from './heartbeats.ts';
 import type { ShardLink } from './link.ts';
 import { Outbox } from './outbox.ts';
 import { Publishers } from './publishers.ts';
@@ -55,7 +56,8 @@ export class Hub {
   readonly #subjects: Subjects;
   readonly #channels = new Map<ChannelKey, HubChannel>();
   readonly #recent = new Recent();
-  readonly #users = new Publishers();
+  readonly #heartbeats: Heartbeats;
+  readonly #users: Publishers;
   readonly #questions: Questions;
   readonly #roomList: RoomList;
   readonly #outbox: Outbox;
@@ -92,13 +94,16 @@ export class Hub {
       links: () => this.#links,
       announce: (word) => announce(options.bus, guard, this.#subjects.session, word),
     });
+    this.#heartbeats = new Heartbeats(() => options.clock.now());
+    this.#users = new Publishers(this.#heartbeats);
+    const beats = options.bus.subscribe(this.#subjects.beat, (bytes) => this.#heard(bytes));
+    beats.ready.then(() => this.#heartbeats.listening(true));
+    options.bus.onEvent(({ type }) => this.#heartbeats.listening(type === 'connected'));
     const all = new HubChannel(ALL, options.settings);
     this.#channels.set(ALL, all);
     this.#follow(all, this.#subjects.all);
     const users = options.bus.subscribe(this.#subjects.user, (bytes) => this.#userPush(bytes));
-    users.ready.then(() => {
-      this.#users.since = Date.now();
-    });
+    users.ready.then(() => this.#users.inForce());
     options.bus.subscribe(this.#subjects.command, (bytes) => this.#command(bytes));
     options.bus.subscribe(this.#subjects.session, (bytes) => this.#session(bytes));
     options.bus.onEvent(({ type }) => {
@@ -208,12 +213,12 @@ export class Hub {
   #follow(channel: HubChannel, subject: string) {
     const subscription = this.#options.bus.subscribe(subject, (bytes) => this.#push(channel, bytes));
     channel.subscription = subscription;
-    const publishers = new Publishers();
+    const publishers = new Publishers(this.#heartbeats);
     channel.publishers = publishers;
     subscription.ready.then(() => {
       // The room may have ended while the bus was away, and begun anew with a subscription of its own.
       if (this.#channels.get(channel.key) !== channel) return;
-      publishers.since = Date.now();
+      publishers.inForce();
       channel.subscribed = true;
       for (const link of this.#links) {
         const mask = link.masks.get(channel.key);
@@ -229,11 +234,21 @@ export class Hub {
       channel.cancelEnd = undefined;
       channel.cancelTimer?.();
       channel.subscription?.unsubscribe();
+      channel.publishers?.close();
       this.#channels.delete(channel.key);
     });
   }
 
   // ── what the bus brings ──
+
+  #heard(bytes: Uint8Array) {
+    try {
+      const { publisher, counter } = decodePush(bytes);
+      this.#heartbeats.heard(publisher, counter);
+    } catch (error) {
+      this.#undecodable(error);
+    }
+  }
 
   #push(channel: HubChannel, bytes: Uint8Array) {
     let push: Push;
@@ -246,7 +261,11 @@ export class Hub {
     const count = push.items.lengths.length;
     const { gap, repeats } = channel.publishers?.accept(push, count) ?? { gap: 0, repeats: 0 };
     if (gap > 0) this.#gap(channel, gap);
-    if (repeats === count || this.#repeated(channel.key, push.id)) return;
+    if (repeats === count) return;
+    if (this.#repeated(channel.key, push.id)) {
+      channel.publishers?.skip(push.publisher, push.counter + repeats, count - repeats);
+      return;
+    }
     this.#take(channel, push, push.items, repeats, push.urgent);
   }
 
@@ -267,7 +286,7 @@ export class Hub {
     for (const [i, entry] of push.entries.entries()) {
       const count = counts[i] ?? 0;
       const skip = Math.min(count, Math.max(0, repeats - before));
-      const header = { ...push, counter: push.counter + before };
+      const header = { ...push, counter: push.counter + before, id: entry.id };
       before += count;
       if (skip === count || this.#repeated(JSON.stringify(entry.users), entry.id)) continue;
       for (const user of entry.users) {
@@ -334,7 +353,7 @@ export class Hub {
       channel.cancelTimer = undefined;
       const batch = channel.window.flush(clock.now());
       if (batch) this.#outbox.put(channel, batch);
-      // It may have told of losses alone.
+      // It may have told of losses alone, and a timer may be a little early by this clock.
       this.#arm(channel);
     });
   }

@@ -1,23 +1,34 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { beforeEach, describe, it } from 'node:test';
 import type { PushHeader } from '@pushcluster/protocol/push.ts';
 import fc from 'fast-check';
+import { Heartbeats } from './heartbeats.ts';
 import { Publishers } from './publishers.ts';
 
-const SUBSCRIBED = 1_000;
+let now = 0;
+let heartbeats: Heartbeats;
 
-function header(publisher: string, counter: number, begun = 0): PushHeader {
-  return { publisher, counter, at: 0, begun, urgent: false, id: '' };
+beforeEach(() => {
+  now = 0;
+  heartbeats = new Heartbeats(() => now);
+  heartbeats.listening(true);
+  now = 10_000;
+});
+
+/** A message of a publisher of a former version, or with beats. */
+function header(publisher: string, counter: number, beats: { beat?: number; mark?: number; first?: number } = {}) {
+  const { beat = 0, mark = counter, first = 0 } = beats;
+  return { publisher, counter, at: 0, begun: 0, beat, mark, first, urgent: false, id: '' } satisfies PushHeader;
 }
 
 function subscribed(): Publishers {
-  const publishers = new Publishers();
-  publishers.since = SUBSCRIBED;
+  const publishers = new Publishers(heartbeats);
+  publishers.inForce();
   return publishers;
 }
 
 describe('the publishers of a subject', () => {
-  it('are believed at their first message, whatever its counter', () => {
+  it('are believed at their first message, whatever its counter, where they tell no beats', () => {
     assert.deepEqual(subscribed().accept(header('p', 17), 3), { gap: 0, repeats: 0 });
   });
 
@@ -29,56 +40,136 @@ describe('the publishers of a subject', () => {
     assert.deepEqual(publishers.accept(header('p', 11), 1), { gap: 0, repeats: 0 });
   });
 
+  it('show it by a message without items too, once', () => {
+    const publishers = subscribed();
+    publishers.accept(header('p', 1), 3);
+    assert.deepEqual(publishers.accept(header('p', 6), 0), { gap: 2, repeats: 0 });
+    assert.deepEqual(publishers.accept(header('p', 6), 0), { gap: 0, repeats: 0 });
+    assert.deepEqual(publishers.accept(header('p', 6), 1), { gap: 0, repeats: 0 });
+  });
+
   it('show repeats, whole and in part, and are not set back by them', () => {
     const publishers = subscribed();
     publishers.accept(header('p', 1), 5);
     assert.deepEqual(publishers.accept(header('p', 1), 2), { gap: 0, repeats: 2 });
     assert.deepEqual(publishers.accept(header('p', 4), 4), { gap: 0, repeats: 2 });
     assert.deepEqual(publishers.accept(header('p', 8), 1), { gap: 0, repeats: 0 });
+    assert.deepEqual(publishers.accept(header('p', 3), 0), { gap: 0, repeats: 0 });
   });
 
-  it('that began after the subscription are told from those that it came in between', () => {
+  it('that began after the subscription are asked for all that they counted', () => {
+    heartbeats.heard('p', 41);
     const publishers = subscribed();
-    assert.deepEqual(publishers.accept(header('new', 4, SUBSCRIBED + 1), 1), { gap: 3, repeats: 0 });
-    assert.deepEqual(publishers.accept(header('old', 4, SUBSCRIBED - 1), 1), { gap: 0, repeats: 0 });
-    assert.deepEqual(publishers.accept(header('unknown', 4), 1), { gap: 0, repeats: 0 });
+    assert.deepEqual(publishers.accept(header('p', 4, { beat: 42, mark: 2, first: 42 }), 1), { gap: 3, repeats: 0 });
+    assert.deepEqual(publishers.accept(header('p.1', 4, { beat: 42, mark: 2, first: 41 }), 1), { gap: 2, repeats: 0 });
+    assert.deepEqual(publishers.accept(header('p.2', 4, { beat: 41, mark: 2, first: 41 }), 1), { gap: 0, repeats: 0 });
+    assert.deepEqual(publishers.accept(header('new', 4, { beat: 1, mark: 1, first: 1 }), 1), { gap: 3, repeats: 0 });
   });
 
-  it('show no gap at their first message while the subscription is not known to the server', () => {
-    assert.deepEqual(new Publishers().accept(header('p', 4, Number.MAX_SAFE_INTEGER), 1), { gap: 0, repeats: 0 });
+  it('show no gap at their first message before the subscription is in force', () => {
+    const publishers = new Publishers(heartbeats);
+    assert.deepEqual(publishers.accept(header('p', 4, { beat: 9, mark: 1, first: 9 }), 1), { gap: 0, repeats: 0 });
   });
 
-  it('are 64 at most; of one that was forgotten no gap is made up', () => {
+  it('are 64 at most; of one that was forgotten no gap is made up, and later ones are found as before', () => {
     const publishers = subscribed();
-    for (let i = 0; i < 65; i++) publishers.accept(header(`p${i}`, 1, SUBSCRIBED + 1), 1);
-    // p0 was the longest silent.
-    assert.deepEqual(publishers.accept(header('p0', 50, SUBSCRIBED + 1), 1), { gap: 0, repeats: 0 });
-    assert.deepEqual(publishers.accept(header('p2', 4, SUBSCRIBED + 1), 1), { gap: 2, repeats: 0 });
+    const first = (i: number) => {
+      heartbeats.heard(`p${i}`, 1);
+      publishers.accept(header(`p${i}`, 1, { beat: 1, first: 1 }), 1);
+    };
+    for (let i = 0; i < 65; i++) first(i);
+    // p0 was the longest silent, and had gone on.
+    assert.deepEqual(publishers.accept(header('p0', 50, { beat: 1, first: 1 }), 1), { gap: 0, repeats: 0 });
+    // p1 had to go for it: from then on what it sends is looked for by its beats.
+    assert.deepEqual(publishers.accept(header('p1', 9, { beat: 2, mark: 7, first: 1 }), 1), { gap: 2, repeats: 0 });
+    assert.deepEqual(publishers.accept(header('young', 3, { beat: 1, first: 1 }), 1), { gap: 2, repeats: 0 });
   });
 
-  it('account for every item: what was new, what was lost, and what was repeated', () => {
-    const message = fc.record({
-      publisher: fc.constantFrom('a', 'b', 'c'),
+  it('say which items went no further, once, neighbours together', () => {
+    const publishers = subscribed();
+    publishers.accept(header('p', 1), 9);
+    assert.equal(publishers.takeSkipped('p'), undefined);
+    publishers.skip('p', 3, 2);
+    publishers.skip('p', 5, 1);
+    assert.deepEqual(publishers.takeSkipped('p'), { first: 3, count: 3 });
+    assert.equal(publishers.takeSkipped('p'), undefined);
+    publishers.skip('unknown', 1, 1);
+    assert.equal(publishers.takeSkipped('unknown'), undefined);
+  });
+
+  it('account for every item: what was new, what was lost, and what came before the subscription', () => {
+    const step = fc.record({
+      name: fc.constantFrom('a', 'b', 'c'),
+      what: fc.constantFrom('push', 'push', 'push', 'beat', 'tell'),
       count: fc.integer({ min: 1, max: 5 }),
-      fate: fc.constantFrom('comes', 'comes', 'comes', 'lost', 'twice'),
+      /** Neither beats nor pushes come. */
+      away: fc.boolean(),
     });
     fc.assert(
-      fc.property(fc.array(message, { maxLength: 60, size: 'max' }), (messages) => {
-        const publishers = subscribed();
-        const published = new Map<string, number>();
-        const seen = new Map<string, number>();
-        for (const { publisher, count, fate } of messages) {
-          const counter = (published.get(publisher) ?? 0) + 1;
-          published.set(publisher, counter + count - 1);
-          if (fate === 'lost') continue;
-          const { gap, repeats } = publishers.accept(header(publisher, counter, SUBSCRIBED + 1), count);
-          assert.equal(repeats, 0);
-          seen.set(publisher, (seen.get(publisher) ?? 0) + gap + count);
-          assert.equal(seen.get(publisher), counter + count - 1, 'new and lost are not all that was published');
-          if (fate === 'twice')
-            assert.deepEqual(publishers.accept(header(publisher, counter), count), { gap: 0, repeats: count });
+      fc.property(fc.array(step, { maxLength: 80, size: 'max' }), fc.nat(30), (steps, joinAt) => {
+        const beats = new Heartbeats(() => now);
+        beats.listening(true);
+        now += 10_000;
+        const pods = new Map(['a', 'b', 'c'].map((name) => [name, new Pod(name)]));
+        let publishers: Publishers | undefined;
+        const ends = [...pods.keys()].map((name) => ({ name, what: 'tell', count: 0, away: false }));
+        for (const [i, { name, what, count, away }] of [...steps, ...ends].entries()) {
+          if (i === joinAt) {
+            publishers = new Publishers(beats);
+            publishers.inForce();
+            for (const pod of pods.values()) pod.before = pod.beat;
+          }
+          const pod = pods.get(name)!;
+          const comes = !publishers || !away;
+          if (what === 'beat' || pod.beat === 0) {
+            pod.beat++;
+            if (comes) beats.heard(name, pod.beat);
+          }
+          if (what === 'beat' || (what === 'tell' && pod.next === 1)) continue;
+          const items = what === 'push' ? count : 0;
+          const message = pod.message(items);
+          if (!publishers) continue;
+          if (!comes) pod.lost += items;
+          else {
+            const unknown = !pod.known;
+            pod.known = true;
+            const { gap, repeats } = publishers.accept(message, items);
+            assert.equal(repeats, 0);
+            // One that had begun before the subscription is asked for what it sent since its last beat alone.
+            if (unknown && message.first <= pod.before) assert.ok(gap <= pod.lost, `${gap} of ${pod.lost}`);
+            else assert.equal(gap, pod.lost);
+            pod.lost = 0;
+          }
         }
       }),
+      { numRuns: 1_000 },
     );
   });
 });
+
+/** A logic process, as far as one subject goes. */
+class Pod {
+  readonly name: string;
+  beat = 0;
+  /** Its beat when the subscription came into force. */
+  before = 0;
+  next = 1;
+  /** Items that were sent and did not come since one came, or since the subscription. */
+  lost = 0;
+  known = false;
+  #mark = { beat: 0, counter: 1 };
+  #first = 0;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  /** As logic/publish.ts numbers its messages. */
+  message(items: number): PushHeader {
+    if (items > 0 && this.#first === 0) this.#first = this.beat;
+    if (items > 0 && this.#mark.beat !== this.beat) this.#mark = { beat: this.beat, counter: this.next };
+    const counter = this.next;
+    this.next += items;
+    return header(this.name, counter, { beat: this.#mark.beat, mark: this.#mark.counter, first: this.#first });
+  }
+}

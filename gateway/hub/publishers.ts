@@ -1,4 +1,5 @@
 import type { PushHeader } from '@pushcluster/protocol/push.ts';
+import { beatBefore, type Heartbeats, type Mark } from './heartbeats.ts';
 
 /** Publishers remembered for one subject: the logic pods of now and of the last rollouts. The longest silent goes. */
 const MAX_PUBLISHERS = 64;
@@ -11,32 +12,80 @@ export type Verdict = {
   repeats: number;
 };
 
+/** Counters whose items go no further, since they came before by another way: told with the publisher's next items. */
+export type Skipped = { first: number; count: number };
+
+type Publisher = { next: number; skipped: Skipped | undefined };
+
 /** The publishers of one subject and the counter that each should send next: finds gaps and repeats. */
 export class Publishers {
-  /** From when on every message was for us, milliseconds since the epoch: the subscription was known to the server. */
-  since = Number.POSITIVE_INFINITY;
-  readonly #next = new Map<string, number>();
-  #forgot = false;
+  readonly #heartbeats: Heartbeats;
+  /** What was published after it is for us. */
+  #mark: Mark | undefined;
+  readonly #known = new Map<string, Publisher>();
+
+  constructor(heartbeats: Heartbeats) {
+    this.#heartbeats = heartbeats;
+  }
+
+  /** The subscription is in force: from now on every message is for us. What comes after an interruption still is. */
+  inForce(): void {
+    this.#mark ??= this.#heartbeats.mark();
+  }
 
   /** Judges a message of `count` items and remembers it. */
   accept(header: PushHeader, count: number): Verdict {
-    const expected = this.#next.get(header.publisher);
-    const end = header.counter + count;
-    if (expected !== undefined) this.#next.delete(header.publisher);
-    this.#next.set(header.publisher, Math.max(expected ?? 0, end));
-    if (expected === undefined) {
-      if (this.#next.size > MAX_PUBLISHERS) this.#forgetOldest();
-      // A publisher that began after we subscribed: what it counted before this message was for us too.
-      const all = header.begun > this.since && !this.#forgot;
-      return { gap: all ? header.counter - 1 : 0, repeats: 0 };
+    const { publisher, counter } = header;
+    const known = this.#known.get(publisher);
+    if (known === undefined) {
+      const gap = counter - this.#expected(header);
+      this.#known.set(publisher, { next: counter + count, skipped: undefined });
+      if (this.#known.size > MAX_PUBLISHERS) this.#forgetOldest();
+      return { gap, repeats: 0 };
     }
-    if (header.counter >= expected) return { gap: header.counter - expected, repeats: 0 };
-    return { gap: 0, repeats: Math.min(count, expected - header.counter) };
+    // Deleted and set again: the map's order is by last heard.
+    this.#known.delete(publisher);
+    this.#known.set(publisher, known);
+    const gap = Math.max(0, counter - known.next);
+    const repeats = Math.min(count, Math.max(0, known.next - counter));
+    known.next = Math.max(known.next, counter + count);
+    return { gap, repeats };
   }
 
+  /** `count` items from `first` on go no further. */
+  skip(publisher: string, first: number, count: number): void {
+    const known = this.#known.get(publisher);
+    if (!known) return;
+    const before = known.skipped;
+    if (before && before.first + before.count === first) before.count += count;
+    else known.skipped = { first, count };
+  }
+
+  /** What was skipped since the publisher's last items. */
+  takeSkipped(publisher: string): Skipped | undefined {
+    const known = this.#known.get(publisher);
+    const skipped = known?.skipped;
+    if (known) known.skipped = undefined;
+    return skipped;
+  }
+
+  close(): void {
+    this.#heartbeats.forget(this.#mark);
+  }
+
+  /** The counter with which a publisher that is not known here would have begun for us. */
+  #expected({ publisher, counter, beat, mark, first }: PushHeader): number {
+    const before = this.#mark && beatBefore(this.#mark, publisher);
+    if (before === undefined) return counter;
+    if (first > before) return 1;
+    return beat > before ? mark : counter;
+  }
+
+  /** From now on only what was published after this moment is looked for: else what it sent before would seem lost. */
   #forgetOldest() {
-    const [oldest] = this.#next.keys();
-    this.#next.delete(oldest!);
-    this.#forgot = true;
+    this.#known.delete(this.#known.keys().next().value!);
+    if (!this.#mark) return;
+    this.#heartbeats.forget(this.#mark);
+    this.#mark = this.#heartbeats.mark();
   }
 }

@@ -95,7 +95,18 @@ describe("a frame's bytes", () => {
 
   it('on the bus are those of a message and its line', () => {
     const items = joinItems([Buffer.from('x'.repeat(100))]);
-    const bytes = encodePush({ publisher: 'publish0', counter: 1, at: 1, begun: 1, urgent: false, id: '', items });
+    const bytes = encodePush({
+      publisher: 'publish0',
+      counter: 1,
+      at: 1,
+      begun: 1,
+      beat: 1,
+      mark: 1,
+      first: 1,
+      urgent: false,
+      id: '',
+      items,
+    });
     const line = 'MSG pushcluster.out.room.live-123 17 150\r\n\r\n'.length;
     near(100 + ASSUMED.busMessageBytes, bytes.length + line, 0.02);
   });

@@ -104,7 +104,7 @@ async function throughBus(room: string, maker: ItemMaker) {
   const items = joinItems([encoder.encode(maker.next(stampNow()))]);
   const counter = (counters.get(room) ?? 0) + 1;
   counters.set(room, counter);
-  const header = { publisher, counter, at: Date.now(), begun, urgent: false, id: '' };
+  const header = { publisher, counter, at: Date.now(), begun, beat: 0, mark: counter, first: 0, urgent: false, id: '' };
   bus.publish(subjects.room(room), encodePush({ ...header, items }));
 }
 

@@ -280,7 +280,16 @@ export class ObservedCluster {
   /** A publisher whose messages are lost in part. */
   #hole(): void {
     const items = joinItems([new TextEncoder().encode('"after the hole"')]);
-    const header = { publisher: 'somebody', at: Date.now(), begun: Date.now(), urgent: false, id: '' };
+    const header = {
+      publisher: 'somebody',
+      at: Date.now(),
+      begun: 0,
+      beat: 0,
+      mark: 0,
+      first: 0,
+      urgent: false,
+      id: '',
+    };
     for (const skipped of [1, 40]) {
       this.#counter += skipped;
       this.#bus.publish(new Subjects('pushcluster').all, encodePush({ ...header, counter: this.#counter, items }));

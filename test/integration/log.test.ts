@@ -204,7 +204,18 @@ async function publish(subject: string, message: (n: number) => Uint8Array): Pro
 function pushOf(counter: number): Uint8Array {
   const bytes = Buffer.from('1');
   const items = { lengths: Uint32Array.of(1), bytes };
-  return encodePush({ publisher: 'stranger', counter, at: Date.now(), begun: 1, urgent: false, id: '', items });
+  return encodePush({
+    publisher: 'stranger',
+    counter,
+    at: Date.now(),
+    begun: 1,
+    beat: 0,
+    mark: counter,
+    first: 0,
+    urgent: false,
+    id: '',
+    items,
+  });
 }
 
 function handshake(headers: Record<string, string>, path = '/connect'): Promise<string> {
