@@ -241,6 +241,7 @@ class Link implements HubLink {
   readonly index: number;
   readonly masks = new Map();
   readonly listening = true;
+  readonly counts = undefined;
   readonly shard: Shard;
   readonly #clock: SimulatedClock;
 

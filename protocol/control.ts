@@ -107,6 +107,6 @@ export const Answer = z.discriminatedUnion('type', [
     missing,
     gateways,
   }),
-  z.object({ type: z.literal('stats'), ask: z.string(), gateway: z.string(), stats: GatewayStats, gateways }),
+  z.object({ type: z.literal('stats'), ask: z.string(), gateway: z.string(), stats: GatewayStats, missing, gateways }),
 ]);
 export type Answer = z.infer<typeof Answer>;

@@ -769,6 +769,13 @@ describe('the hub', () => {
     assert.equal(links[0]!.told('ask').length, 2);
   });
 
+  it('says in its stats how many of its shards have yet to count', async () => {
+    const answers = replies();
+    links[0]!.counts = undefined;
+    await command({ type: 'stats', ask: 's' });
+    assert.equal(answers[0]?.missing, 1);
+  });
+
   it('counts an answer that the bus does not take, and goes on', async () => {
     const { publish } = held.local;
     held.local.publish = (subject, bytes) => {

@@ -33,7 +33,7 @@ const MAX_AGES = 64;
 /** What the hub needs of a shard's link. */
 export type HubLink = Pick<
   ShardLink,
-  'index' | 'masks' | 'listening' | 'configure' | 'send' | 'sendFrames' | 'sendMissed'
+  'index' | 'masks' | 'listening' | 'counts' | 'configure' | 'send' | 'sendFrames' | 'sendMissed'
 >;
 
 export type HubOptions = {
@@ -423,9 +423,12 @@ export class Hub {
     const { ask } = question;
     const gateways = this.#options.gateways();
     switch (question.type) {
-      case 'stats':
-        reply({ type: 'stats', ask, gateway, gateways, stats: metrics.stats() } satisfies Answer);
+      case 'stats': {
+        // A shard that has just begun to listen has yet to say what it has.
+        const missing = this.#links.filter(({ listening, counts }) => listening && !counts).length;
+        reply({ type: 'stats', ask, gateway, gateways, missing, stats: metrics.stats() } satisfies Answer);
         return;
+      }
       case 'rooms':
         this.#roomList.ask(question.limit, ({ rooms, total, missing }) => {
           const head = JSON.stringify({ type: 'rooms', ask, gateway, gateways, total, missing } satisfies Omit<

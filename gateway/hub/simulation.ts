@@ -1,6 +1,7 @@
 import type { LagReason } from '@pushcluster/protocol/frames.ts';
 import { Settings } from '@pushcluster/protocol/settings.ts';
 import type { ChannelKey } from '../channelKey.ts';
+import { newCounts, type ShardCounts } from '../shard/counts.ts';
 import type { HubMessage } from '../wire.ts';
 import type { Clock } from './clock.ts';
 import type { Frame } from './frame.ts';
@@ -71,6 +72,7 @@ export class FakeLink implements HubLink {
   readonly index: number;
   readonly masks = new Map<ChannelKey, number>();
   listening = true;
+  counts: ShardCounts | undefined = newCounts();
   readonly messages: HubMessage[] = [];
   readonly batches: SentFrames[] = [];
   readonly missed: { key: ChannelKey; items: number; reason: LagReason }[] = [];
