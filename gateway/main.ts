@@ -5,6 +5,7 @@ import { parseCommandLine } from '@pushcluster/runtime/cli.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { SettingsFile } from '@pushcluster/runtime/settings.ts';
 import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
+import { tellDoubts } from '@pushcluster/runtime/tellDoubts.ts';
 import { Registry } from 'prom-client';
 import { Gateway } from './gateway.ts';
 import { requireKeySource } from './keySource.ts';
@@ -16,6 +17,7 @@ try {
   settings.onChange(({ log: { level } }) => {
     log.level = level;
   });
+  tellDoubts(settings, log);
   const registry = new Registry();
   const bus = openBus(settings.current.bus, { log, name: 'pushcluster-gateway' });
   registerBusMetrics(registry, bus);

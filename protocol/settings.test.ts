@@ -94,3 +94,48 @@ test('lists of origins are kept as browsers spell origins; what is none is refus
     assert.match(error?.issues[0]?.message ?? '', /write https:\/\/b\.example /);
   }
 });
+
+test('settings that can not work together are refused at their place', () => {
+  const table: [settings: object, place: string, says: RegExp][] = [
+    [{ gateway: { port: 9090 } }, 'admin.port', /must differ from gateway\.port, which is 9090 too/],
+    [{ logic: { port: 9090 } }, 'admin.port', /must differ from logic\.port/],
+    [{ admin: { port: 7777, host: '127.0.0.1' } }, 'admin.port', /must differ from gateway\.port/],
+    [{ gateway: { host: '10.0.0.1', port: 80 }, admin: { host: '10.0.0.1', port: 80 } }, 'admin.port', /must differ/],
+    [
+      {
+        gateway: {
+          shardWatch: { maxInFlight: '1MiB' },
+          slowConsumer: { maxBuffer: '4MiB' },
+          batching: { maxBytes: '1MiB' },
+        },
+      },
+      'gateway.shardWatch.maxInFlight',
+      /two full frames: at least 2097152 bytes/,
+    ],
+    [
+      {
+        gateway: { shardWatch: { maxInFlight: '1MiB' }, slowConsumer: { maxBuffer: '4MiB' } },
+        rooms: [{ match: 'a', batching: { maxBytes: '1MiB' } }],
+      },
+      'gateway.shardWatch.maxInFlight',
+      /two full frames/,
+    ],
+    [{ gateway: { batching: { maxBytes: '1MiB' } } }, 'gateway.slowConsumer.maxBuffer', /two full frames/],
+    [{ auth: { anonymous: false } }, 'auth.anonymous', /nobody could connect/],
+    [{ auth: { jwt: { secretFile: 'a', jwksFile: 'b' } } }, 'auth.jwt', /exactly one/],
+  ];
+  for (const [settings, place, says] of table) {
+    const issues = Settings.safeParse(settings).error?.issues ?? [];
+    const found = issues.find(({ path }) => path.join('.') === place);
+    assert.match(found?.message ?? 'accepted', says, JSON.stringify(settings));
+  }
+  for (const settings of [
+    { gateway: { port: 0 }, admin: { port: 0 }, logic: { port: 0 } },
+    { gateway: { host: '10.0.0.1', port: 80 }, admin: { host: '127.0.0.1', port: 80 } },
+    // Two processes, one file.
+    { gateway: { port: 8080 }, logic: { port: 8080 } },
+    { gateway: { proxyProtocol: true, tls: { certFile: 'a', keyFile: 'b' } } },
+    { gateway: { proxyProtocol: true, forwardedHeaders: 2 } },
+  ])
+    assert.ok(Settings.safeParse(settings).success, JSON.stringify(settings));
+});

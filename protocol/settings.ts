@@ -23,6 +23,9 @@ const originPattern = z.string().transform((text, context) => {
 /** Proxies in a row that add to X-Forwarded-For, at most. */
 export const MAX_HOPS = 16;
 
+/** Descriptors that a connection takes with gateway.proxyProtocol: the client's, and both ends of the one to the engine. */
+export const FILES_BEHIND_PROXY_PROTOCOL = 3;
+
 /** How a room's messages are merged to frames. */
 const batching = {
   /** Longest wait of an item for its frame; 0: a frame at once for every message. */
@@ -289,6 +292,11 @@ export const NatsSettings = z.strictObject({
   pingInterval: duration({ min: 200, max: 60_000 }).default(2_000),
 });
 
+/** Whether listening there is listening on every address. */
+function isAnyHost(host: string): boolean {
+  return host === '0.0.0.0' || host === '::';
+}
+
 export const Settings = z
   .strictObject({
     /** Set by who renders the file; shown as a metric. Absent: counts the reloads. */
@@ -315,7 +323,23 @@ export const Settings = z
     admin: z.strictObject({ host: z.string().default('0.0.0.0'), port: port.default(9090) }).prefault({}),
     log: z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }).prefault({}),
   })
+  .superRefine(({ gateway, logic, admin }, context) => {
+    for (const [name, { host, port }] of Object.entries({ gateway, logic }))
+      if (port !== 0 && port === admin.port && (host === admin.host || isAnyHost(host) || isAnyHost(admin.host)))
+        context.addIssue({
+          code: 'custom',
+          path: ['admin', 'port'],
+          message: `must differ from ${name}.port, which is ${port} too: both listen in one process`,
+        });
+  })
   .superRefine(({ gateway, rooms }, context) => {
+    const largest = Math.max(gateway.batching.maxBytes, ...rooms.map(({ batching }) => batching?.maxBytes ?? 0));
+    if (gateway.shardWatch.maxInFlight < 2 * largest)
+      context.addIssue({
+        code: 'custom',
+        path: ['gateway', 'shardWatch', 'maxInFlight'],
+        message: `must hold two full frames: at least ${2 * largest} bytes with the largest batching.maxBytes ${largest}`,
+      });
     rooms.forEach(({ match, batching }, index) => {
       const maxBytes = batching?.maxBytes;
       if (maxBytes !== undefined && gateway.slowConsumer.maxBuffer < 2 * maxBytes)

@@ -10,6 +10,7 @@ import { createLog } from '@pushcluster/runtime/log.ts';
 import { assertPortFree } from '@pushcluster/runtime/portProbe.ts';
 import { SettingsFile } from '@pushcluster/runtime/settings.ts';
 import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
+import { tellDoubts } from '@pushcluster/runtime/tellDoubts.ts';
 import { Registry } from 'prom-client';
 
 const LOOPBACK = '127.0.0.1';
@@ -34,6 +35,7 @@ try {
   const log = createLog('pushcluster', settings.current.log.level, { thinned: true });
   await assertPortFree(LOOPBACK, logicSettings.port, 'push API', 'set PUSH_PORT');
   await assertPortFree(LOOPBACK, adminSettings.port, 'admin', 'set ADMIN_PORT');
+  tellDoubts(settings, log);
   const registry = new Registry();
   const bus = openBus(settings.current.bus, {
     log,

@@ -79,6 +79,10 @@ const batching = (field: string) => ({
   ),
 });
 
+/** CEL for pods that ask for CPU: limits count as requests. The default does. */
+const ASKS_FOR_CPU =
+  "(!has(self.resources) || (has(self.resources.requests) && 'cpu' in self.resources.requests) || (has(self.resources.limits) && 'cpu' in self.resources.limits))";
+
 /** CEL for twice a size. */
 function twice(field: string): string {
   return `${bytesIn(field)}.add(${bytesIn(field)})`;
@@ -133,43 +137,50 @@ const GatewayAutoscaling = ruled(
   },
 );
 
-const GatewayService = z.object({
-  type: z
-    .enum(['LoadBalancer', 'NodePort', 'ClusterIP'])
-    .default('LoadBalancer')
-    .describe('Without a load balancer in the cluster, `LoadBalancer` works as `NodePort` and waits for it.'),
-  port: z.number().int().min(1).max(65_535).default(7_777).describe('Port of the Service; the pods listen on 7777.'),
-  annotations: annotations.default({}).describe('For the load balancer.'),
-  externalTrafficPolicy: z
-    .enum(['Local', 'Cluster'])
-    .default('Local')
-    .describe("`Local` keeps clients' addresses and saves a hop. Without meaning for `ClusterIP`."),
-  proxyProtocol: z
-    .boolean()
-    .default(false)
-    .describe(
-      "Take clients' addresses from the PROXY protocol. Only behind a balancer that always sends it; costs CPU and descriptors.",
-    ),
-  forwardedHeaders: z
-    .boolean()
-    .default(false)
-    .describe(
-      "Take clients' addresses from X-Forwarded-For. Only behind proxies that always add the address that they see.",
-    ),
-  forwardedHops: z
-    .number()
-    .int()
-    .min(1)
-    .max(MAX_HOPS)
-    .default(1)
-    .describe('How many such proxies there are in a row: so many of the last entries are trusted.'),
-  tls: z
-    .object({
-      secretName: z.string().min(1).max(253).describe('A Secret of type kubernetes.io/tls, in this namespace.'),
-    })
-    .exactOptional()
-    .describe('Gateways speak TLS with this certificate. A renewed one is taken up live.'),
-});
+const GatewayService = ruled(
+  z.object({
+    type: z
+      .enum(['LoadBalancer', 'NodePort', 'ClusterIP'])
+      .default('LoadBalancer')
+      .describe('Without a load balancer in the cluster, `LoadBalancer` works as `NodePort` and waits for it.'),
+    port: z.number().int().min(1).max(65_535).default(7_777).describe('Port of the Service; the pods listen on 7777.'),
+    annotations: annotations.default({}).describe('For the load balancer.'),
+    externalTrafficPolicy: z
+      .enum(['Local', 'Cluster'])
+      .default('Local')
+      .describe("`Local` keeps clients' addresses and saves a hop. Without meaning for `ClusterIP`."),
+    proxyProtocol: z
+      .boolean()
+      .default(false)
+      .describe(
+        "Take clients' addresses from the PROXY protocol. Only behind a balancer that always sends it; costs CPU and descriptors.",
+      ),
+    forwardedHeaders: z
+      .boolean()
+      .default(false)
+      .describe(
+        "Take clients' addresses from X-Forwarded-For. Only behind proxies that always add the address that they see.",
+      ),
+    forwardedHops: z
+      .number()
+      .int()
+      .min(1)
+      .max(MAX_HOPS)
+      .default(1)
+      .describe('How many such proxies there are in a row: so many of the last entries are trusted.'),
+    tls: z
+      .object({
+        secretName: z.string().min(1).max(253).describe('A Secret of type kubernetes.io/tls, in this namespace.'),
+      })
+      .exactOptional()
+      .describe('Gateways speak TLS with this certificate. A renewed one is taken up live.'),
+  }),
+  {
+    rule: '!has(self.forwardedHops) || self.forwardedHops == 1 || (has(self.forwardedHeaders) && self.forwardedHeaders)',
+    message: 'gateway.service.forwardedHops is of forwardedHeaders, which is not set',
+    fieldPath: '.forwardedHops',
+  },
+);
 
 const Gateway = ruled(
   z.object({
@@ -351,6 +362,17 @@ const Gateway = ruled(
     fieldPath: '.slowConsumer.maxBuffer',
   },
   {
+    rule: '!has(self.autoscaling) || !has(self.autoscaling.targetConnections) || !has(self.connections) || self.connections.max == 0 || self.autoscaling.targetConnections <= self.connections.max',
+    message:
+      'gateway.autoscaling.targetConnections must not be above gateway.connections.max: no gateway would ever hold so many',
+    fieldPath: '.autoscaling.targetConnections',
+  },
+  {
+    rule: `!has(self.autoscaling) || !has(self.autoscaling.targetCPUUtilization) || ${ASKS_FOR_CPU}`,
+    message: 'gateway.autoscaling.targetCPUUtilization is per cent of gateway.resources.requests.cpu, which is not set',
+    fieldPath: '.autoscaling.targetCPUUtilization',
+  },
+  {
     rule: '!has(self.hostNetwork) || !self.hostNetwork || size(self.sysctls) == 0',
     message: "gateway.sysctls must be empty with gateway.hostNetwork: they would be the node's",
     fieldPath: '.sysctls',
@@ -397,29 +419,42 @@ const LogicAutoscaling = ruled(
   },
 );
 
-const Logic = z.object({
-  replicas: z.number().int().min(0).max(1_000).default(2).describe('Logic pods. Without meaning beside `autoscaling`.'),
-  autoscaling: LogicAutoscaling.exactOptional().describe('Makes a HorizontalPodAutoscaler for the logic Deployment.'),
-  apiKeys: mapOf(z.array(ApiKey).max(64), 'name')
-    .default([])
-    .describe('Who may push. None: one key is generated, in the Secret that status.endpoints names.'),
-  service: z
-    .object({
-      type: z.enum(['ClusterIP', 'NodePort', 'LoadBalancer']).default('ClusterIP').describe('Of the Service.'),
-      port: z
-        .number()
-        .int()
-        .min(1)
-        .max(65_535)
-        .default(7_799)
-        .describe('Port of the Service; the pods listen on 7799.'),
-      annotations: annotations.default({}).describe('Of the Service.'),
-    })
-    .prefault({})
-    .describe('How backends reach the push API.'),
-  resources: resources('192Mi'),
-  placement,
-});
+const Logic = ruled(
+  z.object({
+    replicas: z
+      .number()
+      .int()
+      .min(0)
+      .max(1_000)
+      .default(2)
+      .describe('Logic pods. Without meaning beside `autoscaling`.'),
+    autoscaling: LogicAutoscaling.exactOptional().describe('Makes a HorizontalPodAutoscaler for the logic Deployment.'),
+    apiKeys: mapOf(z.array(ApiKey).max(64), 'name')
+      .default([])
+      .describe('Who may push. None: one key is generated, in the Secret that status.endpoints names.'),
+    service: z
+      .object({
+        type: z.enum(['ClusterIP', 'NodePort', 'LoadBalancer']).default('ClusterIP').describe('Of the Service.'),
+        port: z
+          .number()
+          .int()
+          .min(1)
+          .max(65_535)
+          .default(7_799)
+          .describe('Port of the Service; the pods listen on 7799.'),
+        annotations: annotations.default({}).describe('Of the Service.'),
+      })
+      .prefault({})
+      .describe('How backends reach the push API.'),
+    resources: resources('192Mi'),
+    placement,
+  }),
+  {
+    rule: `!has(self.autoscaling) || ${ASKS_FOR_CPU}`,
+    message: 'logic.autoscaling is by per cent of logic.resources.requests.cpu, which is not set',
+    fieldPath: '.autoscaling',
+  },
+);
 
 const RoomPolicy = z.object({
   match: pattern.describe('Names of rooms, with `*` for any run of characters.'),

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { FILES_BEHIND_PROXY_PROTOCOL } from '@pushcluster/protocol/settings.ts';
 import type { PushCluster } from '../api/pushCluster.ts';
 import { managedNats } from './desired/bus.ts';
 import type { Images } from './desired/context.ts';
@@ -41,7 +42,9 @@ export function reports(view: View, cluster: PushCluster, fleet: Fleet, readings
     files.set(id, hash);
     return hash;
   };
-  return reportsOf(pods, readings, { maxConnections: cluster.spec.gateway.connections.max, settingsFile }, now);
+  const { connections, service } = cluster.spec.gateway;
+  const filesEach = service.proxyProtocol ? FILES_BEHIND_PROXY_PROTOCOL : 1;
+  return reportsOf(pods, readings, { maxConnections: connections.max, filesEach, settingsFile }, now);
 }
 
 /** What is shown of numbers that never rest, and since when: milliseconds by a clock that never goes back. */

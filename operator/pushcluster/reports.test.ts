@@ -37,6 +37,7 @@ function report(
   says: Record<string, PodStatus | string>,
   maxConnections = 0,
   readyFor = 20_000,
+  filesEach = 1,
 ): Reports {
   const readingOf = (uid: string) => {
     const found = says[uid];
@@ -48,7 +49,7 @@ function report(
     failure: (uid) => (typeof says[uid] === 'string' ? says[uid] : undefined),
   };
   const settingsFile = (role: string, at: number) => (role === 'gateway' && at === 7 ? FILE : '');
-  return reportsOf(pods, readings, { maxConnections, settingsFile }, Date.parse(READY_SINCE) + readyFor);
+  return reportsOf(pods, readings, { maxConnections, filesEach, settingsFile }, Date.parse(READY_SINCE) + readyFor);
 }
 
 describe('what pods say of themselves, taken together', () => {
@@ -102,9 +103,13 @@ describe('what pods say of themselves, taken together', () => {
 
   it('is who may open too few files, where a number of connections is wanted', () => {
     assert.deepEqual(report([gateway('a')], { a: status() }, 5_000).fdLimits, [
-      { pod: 'a', limit: 1_000, wanted: 5_000 },
+      { pod: 'a', limit: 1_000, wanted: 5_000, each: 1 },
     ]);
     assert.deepEqual(report([gateway('a')], { a: status() }, 0).fdLimits, []);
+    assert.deepEqual(report([gateway('a')], { a: status() }, 500).fdLimits, []);
+    assert.deepEqual(report([gateway('a')], { a: status() }, 500, 20_000, 3).fdLimits, [
+      { pod: 'a', limit: 1_000, wanted: 500, each: 3 },
+    ]);
   });
 
   it('is which gateway is nearest to its limits, and which pods say nothing', () => {

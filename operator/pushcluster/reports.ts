@@ -15,7 +15,7 @@ export type Reports = {
   /** Connections of gateways that drain. */
   left: number | undefined;
   refusals: readonly SettingsRefusal[];
-  fdLimits: readonly { pod: string; limit: number; wanted: number }[];
+  fdLimits: readonly { pod: string; limit: number; wanted: number; each: number }[];
   /** Pods that run other settings than the newest, and say nothing against them. */
   behind: readonly { uid: string; pod: string }[];
   /** Pods that have been ready for a while and don't answer, and why. */
@@ -38,6 +38,8 @@ export type ReportedPod = {
 export type ReportsWanted = {
   /** gateway.connections.max; 0: as many as descriptors allow. */
   maxConnections: number;
+  /** Files that a connection takes. */
+  filesEach: number;
   /** Hash of the settings file that a pod should run, were it of this generation. */
   settingsFile: (role: 'gateway' | 'logic', generation: number) => string;
 };
@@ -85,8 +87,8 @@ export function reportsOf(
     const { refused, file, generation } = status.settings;
     if (refused !== undefined) refusals.push({ pod: name, message: refused });
     else if (file !== wanted.settingsFile(role, generation)) behind.push({ uid, pod: name });
-    if (role === 'gateway' && status.fds.limit < wanted.maxConnections)
-      fdLimits.push({ pod: name, limit: status.fds.limit, wanted: wanted.maxConnections });
+    if (role === 'gateway' && status.fds.limit < wanted.maxConnections * wanted.filesEach)
+      fdLimits.push({ pod: name, limit: status.fds.limit, wanted: wanted.maxConnections, each: wanted.filesEach });
     for (const what of ['memory', 'fds', 'loop'] as const) {
       const share = status.pressure[what];
       if (role === 'gateway' && share !== undefined && share > (fullest?.share ?? 0))

@@ -127,7 +127,7 @@ describe('the status of a cluster', () => {
       message('Degraded', reports({ refusals })),
       '1 pod refused the settings and runs the former ones: live-gateway-x: rooms[0].batching.maxDelay must be at most 10s',
     );
-    const fdLimits = [{ pod: 'live-gateway-x', limit: 1_024, wanted: 100_000 }];
+    const fdLimits = [{ pod: 'live-gateway-x', limit: 1_024, wanted: 100_000, each: 1 }];
     assert.equal(conditions(reports({ fdLimits })).Degraded, 'True/FileLimitTooLow');
   });
 

@@ -232,7 +232,7 @@ function degradation({ problems, reports }: Observed): Verdict {
   if (fd)
     return yes(
       'FileLimitTooLow',
-      `${fd.pod} may open ${fd.limit} files and is to hold ${fd.wanted} connections: raise the node's limit for containers, or lower gateway.connections.max`,
+      `${fd.pod} may open ${fd.limit} files and is to hold ${fd.wanted} connections${fd.each === 1 ? '' : ` (${fd.each} files each, because of service.proxyProtocol)`}: raise the node's limit for containers, or lower gateway.connections.max`,
     );
   return no('AsWanted', 'everything is as wanted');
 }

@@ -231,39 +231,60 @@ const gateway = fc
       { requiredKeys: [] },
     ),
   )
-  .map(([sizes, net, rest]) => ({ ...sizes, ...net, ...rest }));
+  .map(([sizes, net, rest]) => {
+    const { autoscaling, resources, connections, service } = rest;
+    // What can't work together is refused.
+    return {
+      ...{ ...sizes, ...net, ...rest },
+      ...(autoscaling && resources && !asksForCpu(resources) ? { resources: { requests: { cpu: 1 } } } : {}),
+      ...(autoscaling && connections ? { connections: { ...connections, max: 0 } } : {}),
+      ...(service && (service.forwardedHops ?? 1) > 1 ? { service: { ...service, forwardedHeaders: true } } : {}),
+    };
+  });
 
-const logic = fc.record(
-  {
-    replicas: fc.integer({ min: 0, max: 1_000 }),
-    autoscaling: logicAutoscaling,
-    apiKeys: fc.uniqueArray(
-      fc.record(
-        {
-          name,
-          secretRef,
-          scope: fc.record(
-            { all: fc.boolean(), rooms: fc.array(pattern, { maxLength: 3 }), read: fc.boolean() },
-            { requiredKeys: [] },
-          ),
-        },
-        { requiredKeys: ['name', 'secretRef'] },
+const logic = fc
+  .record(
+    {
+      replicas: fc.integer({ min: 0, max: 1_000 }),
+      autoscaling: logicAutoscaling,
+      apiKeys: fc.uniqueArray(
+        fc.record(
+          {
+            name,
+            secretRef,
+            scope: fc.record(
+              { all: fc.boolean(), rooms: fc.array(pattern, { maxLength: 3 }), read: fc.boolean() },
+              { requiredKeys: [] },
+            ),
+          },
+          { requiredKeys: ['name', 'secretRef'] },
+        ),
+        { maxLength: 4, selector: (key) => key.name },
       ),
-      { maxLength: 4, selector: (key) => key.name },
-    ),
-    service: fc.record(
-      {
-        type: fc.constantFrom('LoadBalancer', 'NodePort', 'ClusterIP'),
-        port: fc.integer({ min: 1, max: 65_535 }),
-        annotations,
-      },
-      { requiredKeys: [] },
-    ),
-    resources,
-    placement,
-  },
-  { requiredKeys: [] },
-);
+      service: fc.record(
+        {
+          type: fc.constantFrom('LoadBalancer', 'NodePort', 'ClusterIP'),
+          port: fc.integer({ min: 1, max: 65_535 }),
+          annotations,
+        },
+        { requiredKeys: [] },
+      ),
+      resources,
+      placement,
+    },
+    { requiredKeys: [] },
+  )
+  .map((rest) => {
+    const { autoscaling, resources } = rest;
+    return {
+      ...rest,
+      ...(autoscaling && resources && !asksForCpu(resources) ? { resources: { requests: { cpu: 1 } } } : {}),
+    };
+  });
+
+function asksForCpu({ requests, limits }: { requests?: object; limits?: object }): boolean {
+  return requests !== undefined || limits !== undefined;
+}
 
 const rooms = fc.array(
   fc.record(

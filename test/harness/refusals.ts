@@ -74,6 +74,26 @@ const SPECS: readonly [what: string, spec: object, says: RegExp][] = [
   ['a time that is a number', batching({ maxDelay: 500 }), /gateway\.batching\.maxDelay.*must be of type string/],
   ['a window that is too long', batching({ maxDelay: '11s' }), /gateway\.batching\.maxDelay must be from 0s to 10s/],
   [
+    'more connections than a gateway may hold as its target',
+    gateway({ connections: { max: 100 }, autoscaling: { maxReplicas: 3, targetConnections: 101 } }),
+    /gateway\.autoscaling\.targetConnections must not be above gateway\.connections\.max/,
+  ],
+  [
+    'a share of no CPU',
+    gateway({ resources: { requests: { memory: '1Gi' } }, autoscaling: { maxReplicas: 3, targetCPUUtilization: 50 } }),
+    /gateway\.autoscaling\.targetCPUUtilization is per cent of gateway\.resources\.requests\.cpu/,
+  ],
+  [
+    'a share of no CPU for logic',
+    { logic: { resources: {}, autoscaling: { maxReplicas: 3 } } },
+    /logic\.autoscaling is by per cent of logic\.resources\.requests\.cpu/,
+  ],
+  [
+    'hops without the header',
+    gateway({ service: { forwardedHops: 2 } }),
+    /gateway\.service\.forwardedHops is of forwardedHeaders/,
+  ],
+  [
     'a Prometheus at no URL',
     gateway({ autoscaling: { maxReplicas: 3, targetConnections: 1, keda: { prometheus: 'prometheus:9090' } } }),
     /gateway\.autoscaling\.keda\.prometheus must be a URL/,
