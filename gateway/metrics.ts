@@ -101,7 +101,14 @@ export class GatewayMetrics {
         'answersDropped',
         counter(
           'answers_dropped_total',
-          'Answers that a full socket had no room for: but for PONG the connection is closed.',
+          'Answers and RECONNECTs that a full socket had no room for: but for PONG and RECONNECT the connection is closed.',
+        ),
+      ],
+      [
+        'backlogCut',
+        counter(
+          'backlog_cut_total',
+          'Slow readers closed since what waited for all of them was over the budget of their shard.',
         ),
       ],
     ]);
@@ -211,6 +218,16 @@ export class GatewayMetrics {
       'Worst delay of the event loop in the last second.',
       (counts) => counts.loopLag,
     );
+    this.#shardGauge(
+      'shard_backlog_bytes',
+      'Bytes that wait for slow readers of one shard.',
+      (counts) => counts.backlog,
+    );
+    this.#shardGauge(
+      'shard_backlog_limit_bytes',
+      'Bytes that may wait for slow readers of one shard: an eighth of the memory limit, shared by the shards.',
+      (counts) => counts.backlogBudget,
+    );
     this.#shardGauge('shard_connections', 'Connections of one shard.', (counts) => counts.connections);
     this.#shardGauge('shard_resident_memory_bytes', "Resident memory of one shard's process.", (counts) => counts.rss);
     new Counter({
@@ -240,7 +257,14 @@ export class GatewayMetrics {
   }
 }
 
-type CountedKey = 'opened' | 'framesSent' | 'messagesDelivered' | 'bytesSent' | 'inboundFrames' | 'answersDropped';
+type CountedKey =
+  | 'opened'
+  | 'framesSent'
+  | 'messagesDelivered'
+  | 'bytesSent'
+  | 'inboundFrames'
+  | 'answersDropped'
+  | 'backlogCut';
 type LabelledKey = keyof typeof LABELS;
 const LABELS = {
   closed: 'code',

@@ -212,7 +212,7 @@ export class SimulatedGateway {
     const loop: Loop = {
       now: () => clock.now(),
       soon,
-      after: (ms, run) => void clock.after(ms, run),
+      after: (ms, run) => clock.after(ms, run),
     };
     const links = [0, 1].map((index) => {
       const say = (message: ShardMessage) => clock.after(LINK_MS, () => this.hub.heard(link, message));

@@ -5,9 +5,9 @@ import { ALL, roomKey } from '../channelKey.ts';
 import { Broadcaster } from './broadcaster.ts';
 import { Channel, Member } from './channel.ts';
 import { newCounts } from './counts.ts';
-import type { Job } from './job.ts';
+import type { Sending } from './job.ts';
 import { Session } from './session.ts';
-import { FakeLoop, FakeSocket } from './simulation.ts';
+import { FakeLoop, FakeSocket, NO_BACKLOG } from './simulation.ts';
 
 const SLICE_MS = 8;
 const STRIDE = 64;
@@ -32,6 +32,7 @@ beforeEach(() => {
     counts,
     {
       done: (size) => done.push(size),
+      queued: () => {},
       dropped: (session) => dropped.push(session),
       idle: (channel) => idle.push(channel),
     },
@@ -49,7 +50,7 @@ function room(name: string, size: number, ms = 0, form: Form = Form.v1): { chann
       order.push(name);
     };
     const member = new Member(channel);
-    member.session = new Session(i, socket, form, new Channel(ALL), undefined);
+    member.session = new Session(i, socket, form, new Channel(ALL), undefined, NO_BACKLOG);
     member.session.members.push(member);
     channel.group(form).add(member);
     return socket;
@@ -57,9 +58,9 @@ function room(name: string, size: number, ms = 0, form: Form = Form.v1): { chann
   return { channel, sockets };
 }
 
-function job(text: string, { items = 1, size = 10, ages = [] as [number, number][] } = {}): Job {
+function job(text: string, { items = 1, size = 10, ages = [] as [number, number][] } = {}): Sending {
   const wave = { bytes: Buffer.from(text), binary: false };
-  return { items, waves: [wave, wave, wave], ages, size };
+  return { type: 'send', items, waves: [wave, wave, wave], ages, size };
 }
 
 describe('a broadcast', () => {
@@ -135,7 +136,7 @@ describe('a broadcast', () => {
     loop.turn();
     const late = new FakeSocket();
     const member = new Member(channel);
-    member.session = new Session(9_999, late, Form.v1, new Channel(ALL), undefined);
+    member.session = new Session(9_999, late, Form.v1, new Channel(ALL), undefined, NO_BACKLOG);
     channel.group(Form.v1).add(member);
     broadcaster.push(channel, job('second'));
     loop.idle();
@@ -169,7 +170,7 @@ describe('a broadcast', () => {
     let sends = 0;
     slow.onSend = () => sends++;
     const member = new Member(channel);
-    member.session = new Session(1, slow, Form.v1, new Channel(ALL), undefined);
+    member.session = new Session(1, slow, Form.v1, new Channel(ALL), undefined, NO_BACKLOG);
     member.session.members.push(member);
     channel.group(Form.v1).add(member);
     for (let i = 0; i < 5; i++) broadcaster.push(channel, job(`${i}`, { items: 2 }));

@@ -1,13 +1,12 @@
-import type { Channel, Group } from './channel.ts';
+import type { Channel, Group, Member } from './channel.ts';
 import { observeLatency, type ShardCounts } from './counts.ts';
-import type { Job, Wave } from './job.ts';
-import type { Session } from './session.ts';
+import type { Job, Sending, Visit, Wave } from './job.ts';
+import { DROPPED, SENT, type Session } from './session.ts';
 
 /** A slice of a broadcast, milliseconds: between two slices the loop serves reads, joins and other rooms. */
 const SLICE_MS = 8;
 /** Sends between two looks at the clock. */
 const STRIDE = 64;
-const DROPPED = 2;
 
 /** The event loop as a shard's rules see it: tests put in their own. */
 export type Loop = {
@@ -15,8 +14,8 @@ export type Loop = {
   now(): number;
   /** Calls `run` in the loop's next turn. */
   soon(run: () => void): void;
-  /** Calls `run` once after `ms` milliseconds. */
-  after(ms: number, run: () => void): void;
+  /** Calls `run` once after `ms` milliseconds; the returned function calls it off. */
+  after(ms: number, run: () => void): () => void;
 };
 
 export const systemLoop: Loop = {
@@ -25,20 +24,23 @@ export const systemLoop: Loop = {
     setImmediate(run);
   },
   after: (ms, run) => {
-    setTimeout(run, ms);
+    const timer = setTimeout(run, ms);
+    return () => clearTimeout(timer);
   },
 };
 
 export type BroadcasterHooks = {
   /** `size` bytes of a frame are done with. */
   done(size: number): void;
+  /** Bytes of a frame wait for the session. */
+  queued(session: Session): void;
   /** The session's first drop: it is marked already. Don't close it here: the group is being walked. */
   dropped(session: Session): void;
   /** The channel has no more jobs. */
   idle(channel: Channel): void;
 };
 
-/** Sends jobs to the members of their channels: one at a time for a channel, in slices, channels in turn. */
+/** Does jobs for the members of their channels, sends for the most part: one at a time for a channel, in slices, channels in turn. */
 export class Broadcaster {
   readonly #counts: ShardCounts;
   readonly #hooks: BroadcasterHooks;
@@ -56,6 +58,11 @@ export class Broadcaster {
     channel.jobs.push(job);
     if (channel.jobs.length === 1 && !channel.active) this.#turn.push(channel);
     this.#schedule();
+  }
+
+  /** Calls `visit` for each of these members, after what is on its way to the channel already and before what comes later. */
+  visit(channel: Channel, members: readonly Member[], visit: (member: Member) => void, done = () => {}): void {
+    this.push(channel, { type: 'visit', items: 0, members, visited: 0, visit, done });
   }
 
   #schedule() {
@@ -88,6 +95,13 @@ export class Broadcaster {
     for (;;) {
       const job = channel.active ?? channel.begin();
       if (!job) return false;
+      if (job.type === 'visit') {
+        if (!this.#visit(job, deadline)) return true;
+        channel.finish();
+        job.done();
+        if (channel.jobs.length > 0 && this.#loop.now() >= deadline) return true;
+        continue;
+      }
       for (; channel.activeGroup < 3; channel.activeGroup++) {
         const group = channel.groups[channel.activeGroup];
         const wave = job.waves[channel.activeGroup];
@@ -101,8 +115,19 @@ export class Broadcaster {
     }
   }
 
+  /** Goes on with a visit; false where the slice is over before everyone was visited. */
+  #visit(job: Visit, deadline: number): boolean {
+    const { members, visit } = job;
+    while (job.visited < members.length) {
+      const stop = Math.min(members.length, job.visited + STRIDE);
+      while (job.visited < stop) visit(members[job.visited++]!);
+      if (job.visited < members.length && this.#loop.now() >= deadline) return false;
+    }
+    return true;
+  }
+
   /** Sends one wave on; false where the slice is over before the group is through. */
-  #send(group: Group, wave: Wave, job: Job, deadline: number): boolean {
+  #send(group: Group, wave: Wave, job: Sending, deadline: number): boolean {
     const { sockets } = group;
     const { bytes, binary } = wave;
     let sent = 0;
@@ -114,13 +139,21 @@ export class Broadcaster {
         const socket = sockets[group.cursor];
         if (socket === undefined) {
           skipped++;
-        } else if (socket.send(bytes, binary, false) === DROPPED) {
+          continue;
+        }
+        const verdict = socket.send(bytes, binary, false);
+        if (verdict === SENT) {
+          sent++;
+          continue;
+        }
+        const { session } = group.members[group.cursor]!;
+        if (verdict === DROPPED) {
           skipped++;
-          const { session } = group.members[group.cursor]!;
           session.lag();
           this.#hooks.dropped(session);
         } else {
           sent++;
+          this.#hooks.queued(session);
         }
       }
       if (group.cursor < group.end && this.#loop.now() >= deadline) {
@@ -132,7 +165,7 @@ export class Broadcaster {
     return through;
   }
 
-  #count(job: Job, bytes: number, sent: number, skipped: number) {
+  #count(job: Sending, bytes: number, sent: number, skipped: number) {
     const counts = this.#counts;
     counts.framesSent += sent;
     counts.bytesSent += sent * (bytes + headerBytes(bytes));

@@ -6,13 +6,13 @@ import { ALL, roomKey } from '../channelKey.ts';
 import { Channel, Group, Member } from './channel.ts';
 import type { Job } from './job.ts';
 import { Session } from './session.ts';
-import { FakeSocket } from './simulation.ts';
+import { FakeSocket, NO_BACKLOG } from './simulation.ts';
 
 const all = new Channel(ALL);
 let lastId = 0;
 
 function session(form: Form = Form.v1): Session {
-  return new Session(++lastId, new FakeSocket(), form, all, undefined);
+  return new Session(++lastId, new FakeSocket(), form, all, undefined, NO_BACKLOG);
 }
 
 function memberOf(channel: Channel, of = session()): Member {
@@ -23,7 +23,7 @@ function memberOf(channel: Channel, of = session()): Member {
 }
 
 function job(items: number): Job {
-  return { items, waves: [undefined, undefined, undefined], ages: [], size: 0 };
+  return { type: 'send', items, waves: [undefined, undefined, undefined], ages: [], size: 0 };
 }
 
 const step = fc.oneof(

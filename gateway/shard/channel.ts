@@ -108,8 +108,12 @@ export class Channel {
   }
 
   /** Everyone now: a copy, since what is done to a member may remove it. */
+  get all(): Member[] {
+    return this.groups.flatMap((group) => group?.members ?? []);
+  }
+
   get sessions(): Session[] {
-    return this.groups.flatMap((group) => group?.members.map((member) => member.session) ?? []);
+    return this.all.map(({ session }) => session);
   }
 
   /** Items of this channel that have been offered to `member` or passed it by. */
@@ -127,7 +131,7 @@ export class Channel {
     for (const group of this.groups) {
       if (!group) continue;
       group.cursor = 0;
-      group.end = this.active ? group.members.length : 0;
+      group.end = this.active?.type === 'send' ? group.members.length : 0;
     }
     return this.active;
   }

@@ -28,6 +28,9 @@ export type ShardCounts = {
   /** Descriptors open, and how many may be. */
   fds: number;
   fdLimit: number;
+  /** Bytes that wait for slow readers, and how many may. */
+  backlog: number;
+  backlogBudget: number;
   /** 0..1 of what is too late. */
   loopPressure: number;
   /** Seconds that keys by URL could not be fetched anew; 0 while all is well. */
@@ -40,8 +43,10 @@ export type ShardCounts = {
   messagesDelivered: number;
   bytesSent: number;
   inboundFrames: number;
-  /** Answers that a full socket had no room for. */
+  /** Answers and RECONNECTs that a full socket had no room for. */
   answersDropped: number;
+  /** Connections closed since more waited for all slow readers together than the shard has room for. */
+  backlogCut: number;
   cpuSeconds: number;
   closed: Record<string, number>;
   refused: Record<string, number>;
@@ -66,6 +71,8 @@ export function newCounts(): ShardCounts {
     rss: 0,
     fds: 0,
     fdLimit: 0,
+    backlog: 0,
+    backlogBudget: 0,
     loopPressure: 0,
     keysStaleFor: 0,
     sentAt: 0,
@@ -75,6 +82,7 @@ export function newCounts(): ShardCounts {
     bytesSent: 0,
     inboundFrames: 0,
     answersDropped: 0,
+    backlogCut: 0,
     cpuSeconds: 0,
     closed: {},
     refused: {},

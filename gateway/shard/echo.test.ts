@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
-import { Echo, type EchoSession } from './echo.ts';
-import { FakeSocket } from './simulation.ts';
+import { Echo, EchoSession } from './echo.ts';
+import { FakeLoop, FakeSocket } from './simulation.ts';
 
 const closing = (socket: FakeSocket) => socket.ended?.code;
 const bytes = (text: string) => new TextEncoder().encode(text).buffer;
@@ -15,7 +15,7 @@ describe('the diagnostic echo', () => {
   });
 
   function open(capacity?: number): { session: EchoSession; socket: FakeSocket } {
-    const session: EchoSession = { queued: 0 };
+    const session = new EchoSession();
     const socket = new FakeSocket(capacity);
     socket.onEnd = () => echo.closed(session);
     echo.opened(session, socket);
@@ -50,15 +50,17 @@ describe('the diagnostic echo', () => {
     );
   });
 
-  it('queues 1,000 messages for a peer that does not read, and closes it with 4003 at the next', () => {
+  it('queues 1,000 messages for a peer that does not read, and cuts it at the next, with all that waits for it', () => {
     const { session, socket } = open();
     socket.reading = false;
     for (let i = 0; i < 1_000; i++) echo.received(session, socket, bytes('x'), false);
     mock.timers.tick(0);
     assert.equal(closing(socket), undefined);
     echo.received(session, socket, bytes('x'), false);
+    assert.equal(echo.backlog.bytes, 1_001);
     mock.timers.tick(0);
-    assert.equal(closing(socket), 4003);
+    assert.equal(closing(socket), 1006);
+    assert.equal(echo.backlog.bytes, 0);
   });
 
   it('counts anew for a peer that has read all', () => {
@@ -80,7 +82,29 @@ describe('the diagnostic echo', () => {
     echo.received(session, socket, bytes('x'), false);
     echo.received(session, socket, bytes('x'), false);
     mock.timers.tick(0);
-    assert.equal(closing(socket), 4003);
+    assert.equal(closing(socket), 1006);
+  });
+
+  it('cuts who holds the most where all together hold more than they may', () => {
+    const loop = new FakeLoop();
+    echo = new Echo(loop);
+    echo.backlogBudget = 100;
+    const [most, less] = [open(), open()];
+    for (const { socket } of [most, less]) socket.reading = false;
+    for (let i = 0; i < 60; i++) echo.received(most.session, most.socket, bytes('x'), false);
+    for (let i = 0; i < 40; i++) echo.received(less.session, less.socket, bytes('x'), false);
+    loop.idle();
+    assert.deepEqual(
+      [most, less].map(({ socket }) => closing(socket)),
+      [undefined, undefined],
+    );
+    echo.received(less.session, less.socket, bytes('x'), false);
+    loop.idle();
+    assert.deepEqual(
+      [most, less].map(({ socket }) => closing(socket)),
+      [1006, undefined],
+    );
+    assert.equal(echo.backlog.bytes, 41);
   });
 
   it('serves 256 peers at most', () => {

@@ -1,5 +1,7 @@
 import { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
-import type { Socket } from './session.ts';
+import { Backlog } from './backlog.ts';
+import { type Loop, systemLoop } from './broadcaster.ts';
+import { DROPPED, SENT, type Socket } from './session.ts';
 
 /** Messages that may wait for a slow peer of the echo (contract, section 2). */
 const MAX_QUEUED = 1_000;
@@ -12,13 +14,28 @@ const FIRST_HEARTBEAT_MS = 2_300;
 /** Peers at most: it is for diagnosis, and they count in no limit of the gateway's. */
 const MAX_PEERS = 256;
 
-export type EchoSession = { queued: number; ws?: Socket; heartbeat?: NodeJS.Timeout };
+export class EchoSession {
+  /** Messages that wait. */
+  queued = 0;
+  ws: Socket | undefined;
+  heartbeat: NodeJS.Timeout | undefined;
+  // The backlog's.
+  waiting = 0;
+  waitingSince = 0;
+}
 
 /** The diagnostic echo at `/ws`: a heartbeat every second, and every message sent back as it came. */
 export class Echo {
   /** Bytes that may wait for one peer: whichever of this and MAX_QUEUED comes first makes it slow. */
   readonly maxBuffer = 67_108_864;
+  /** What waits for all peers, and how many bytes may. */
+  readonly backlog: Backlog<EchoSession>;
+  backlogBudget = Number.MAX_SAFE_INTEGER;
   readonly #sessions = new Set<EchoSession>();
+
+  constructor(loop: Loop = systemLoop) {
+    this.backlog = new Backlog({ loop, budget: () => this.backlogBudget, cut: ({ ws }) => ws?.close() });
+  }
 
   /** Whether one more peer is served. */
   get hasRoom(): boolean {
@@ -45,31 +62,38 @@ export class Echo {
 
   closed(session: EchoSession): void {
     this.#sessions.delete(session);
-    delete session.ws;
+    session.ws = undefined;
+    this.backlog.forget(session);
     clearTimeout(session.heartbeat);
   }
 
   received(session: EchoSession, ws: Socket, message: ArrayBuffer, isBinary: boolean): void {
-    this.#sent(session, ws, ws.send(message, isBinary, false));
+    this.#sent(session, ws.send(message, isBinary, false));
+    // Within the engine's handler what is sent is queued a little later, and nobody is told.
+    this.backlog.note(session);
   }
 
   drained(session: EchoSession, ws: Socket): void {
+    this.backlog.note(session);
     if (ws.getBufferedAmount() === 0) session.queued = 0;
   }
 
   #beat(session: EchoSession) {
     const { ws } = session;
-    if (ws) this.#sent(session, ws, ws.send('heartbeat', false, false));
+    if (ws) this.#sent(session, ws.send('heartbeat', false, false));
   }
 
-  /** `verdict` is the engine's: 1 sent, 0 queued, 2 dropped. */
-  #sent(session: EchoSession, ws: Socket, verdict: number) {
-    if (verdict === 1) session.queued = 0;
-    else session.queued++;
-    if (verdict === 2 || session.queued > MAX_QUEUED) setImmediate(() => this.#cut(session, ws));
+  #sent(session: EchoSession, verdict: number) {
+    if (verdict === SENT) session.queued = 0;
+    else {
+      session.queued++;
+      this.backlog.note(session);
+    }
+    if (verdict === DROPPED || session.queued > MAX_QUEUED) setImmediate(() => this.#cut(session));
   }
 
-  #cut(session: EchoSession, ws: Socket) {
-    if (session.ws) ws.end(CloseCode.slowConsumer, 'reads too slowly');
+  /** Without a close code: it would wait behind what is not read, and the engine would keep both. */
+  #cut(session: EchoSession) {
+    session.ws?.close();
   }
 }

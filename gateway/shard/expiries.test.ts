@@ -5,10 +5,10 @@ import { ALL } from '../channelKey.ts';
 import { Channel } from './channel.ts';
 import { Expiries } from './expiries.ts';
 import { Session } from './session.ts';
-import { FakeSocket } from './simulation.ts';
+import { FakeSocket, NO_BACKLOG } from './simulation.ts';
 
 const all = new Channel(ALL);
-const session = (id: number) => new Session(id, new FakeSocket(), Form.v1, all, undefined);
+const session = (id: number) => new Session(id, new FakeSocket(), Form.v1, all, undefined, NO_BACKLOG);
 
 it('hands out each session once, at its second or at the next look after it', () => {
   const expiries = new Expiries();

@@ -5,25 +5,31 @@ import type { MoveReason, ShardCounts } from './counts.ts';
 import { Oldest } from './oldest.ts';
 import type { Session } from './session.ts';
 
-const LEAVING = 'this gateway is leaving';
+export const LEAVING = 'this gateway is leaving';
 /** Why a session ends where a user may have one. */
 export const REPLACED = 'the user opened a newer connection';
 
 export type LeaversOptions = {
-  counts: Pick<ShardCounts, 'moved'>;
+  counts: Pick<ShardCounts, 'moved' | 'answersDropped'>;
+  /** Milliseconds; only differences count. */
+  now: () => number;
   /** Everyone who may be served. */
   all: () => readonly Session[];
   /** Those who have yet to send their first token. */
   unauthorized: () => readonly Session[];
   end: (session: Session, code: CloseCode, reason: string) => void;
-  /** Calls `run` once after `ms` milliseconds. */
-  after: (ms: number, run: () => void) => void;
+  /** Calls `run` once after `ms` milliseconds; the returned function calls it off. */
+  after: (ms: number, run: () => void) => () => void;
 };
 
 /** Connections of a shard that were asked to go elsewhere, or are being closed: none is asked twice. */
 export class Leavers {
   readonly #options: LeaversOptions;
   readonly #oldest: Oldest;
+  /** What happens to those that were asked when their time is over; gone with them. */
+  readonly #timers = new Map<Session, () => void>();
+  /** Those whose RECONNECT found no room in their socket, and until when they may leave. */
+  readonly #untold = new Map<Session, { until: number; overlapMs: number }>();
   #count = 0;
 
   constructor(options: LeaversOptions) {
@@ -50,11 +56,14 @@ export class Leavers {
   remove(session: Session): void {
     if (session.moving) this.#count--;
     session.moving = false;
+    this.#timers.get(session)?.();
+    this.#timers.delete(session);
+    this.#untold.delete(session);
   }
 
   /** Asks or makes up to `count` connections that were not asked yet to leave: v1 by RECONNECT, others by 1012. */
   ask(count: number, time: MoveTime, reason: MoveReason): void {
-    const { counts, all, unauthorized, end, after } = this.#options;
+    const { counts, all, unauthorized, end, now } = this.#options;
     let left = count;
     for (const session of [...unauthorized(), ...all()]) {
       if (left === 0) return;
@@ -66,8 +75,11 @@ export class Leavers {
         continue;
       }
       this.add(session);
-      session.say(reconnectFrame(time.withinMs, time.overlapMs));
-      after(time.withinMs, () => end(session, CloseCode.goingAway, LEAVING));
+      if (!session.say(reconnectFrame(time.withinMs, time.overlapMs))) {
+        counts.answersDropped++;
+        this.#untold.set(session, { until: now() + time.withinMs, overlapMs: time.overlapMs });
+      }
+      this.#after(time.withinMs, session, () => end(session, CloseCode.goingAway, LEAVING));
     }
   }
 
@@ -76,33 +88,48 @@ export class Leavers {
    * @param others also those who don't understand RECONNECT, by 1012
    */
   askOldest(count: number, time: MoveTime, others: boolean): void {
-    const { counts, end, after } = this.#options;
+    const { counts, end } = this.#options;
     for (let left = count; left > 0; left--) {
       const session = this.#oldest.next(others);
       if (!session) return;
-      counts.moved.rebalance++;
       if (!session.v1) {
+        counts.moved.rebalance++;
         end(session, CloseCode.goingAway, 'other gateways have more room');
         continue;
       }
+      // One whose socket is full of what it has yet to read can't come with us now: it stays, and another one goes.
+      if (!session.say(reconnectFrame(time.withinMs, time.overlapMs))) {
+        counts.answersDropped++;
+        left++;
+        continue;
+      }
+      counts.moved.rebalance++;
       this.add(session);
-      session.say(reconnectFrame(time.withinMs, time.overlapMs));
-      after(time.withinMs, () => {
-        if (session.closed) return;
+      this.#after(time.withinMs, session, () => {
         this.remove(session);
         if (session.replaced) end(session, CloseCode.replaced, REPLACED);
       });
     }
   }
 
+  /** The socket of one that could not be told has drained: it is told now, with the time that is left. */
+  drained(session: Session): void {
+    const untold = this.#untold.get(session);
+    if (!untold) return;
+    const left = Math.max(0, Math.round(untold.until - this.#options.now()));
+    if (session.say(reconnectFrame(left, untold.overlapMs))) this.#untold.delete(session);
+  }
+
+  #after(ms: number, session: Session, run: () => void) {
+    const cancel = this.#options.after(ms, () => {
+      this.#timers.delete(session);
+      run();
+    });
+    this.#timers.set(session, cancel);
+  }
+
   /** From now on only sessions up to this one are asked by `askOldest`; undefined: any. */
   mark(lastId: number | undefined): void {
     this.#oldest.mark(lastId);
-  }
-
-  /** The last moment: whoever is left goes with 1012. */
-  endAll(): void {
-    const { all, unauthorized, end } = this.#options;
-    for (const session of [...all(), ...unauthorized()]) end(session, CloseCode.goingAway, LEAVING);
   }
 }

@@ -8,7 +8,7 @@ import type { Asset } from '../console/assets.ts';
 import { AcceptRate, chooseSubprotocol, originAllowed, type Refusal, retryAfter } from './admission.ts';
 import { addressGroup, canonicalAddress, forwardedAddress } from './clientAddress.ts';
 import { increment } from './counts.ts';
-import { Echo, type EchoSession } from './echo.ts';
+import { Echo, EchoSession } from './echo.ts';
 import type { ShardProtection } from './protection.ts';
 import { ENGINE_HOST, ProxyFront } from './proxyFront.ts';
 import type { Identity, Session } from './session.ts';
@@ -67,7 +67,7 @@ export type ListenOptions = {
 export class Listener {
   readonly #options: ListenOptions;
   readonly #rate = new AcceptRate();
-  readonly #echo = new Echo();
+  readonly echo = new Echo();
   #socket: uWS.us_listen_socket | false = false;
   #front: ProxyFront | undefined;
   #stopped = false;
@@ -118,14 +118,9 @@ export class Listener {
     this.#socket = false;
   }
 
-  /** Closes what `endAll` of the shard doesn't know. */
-  endEcho(): void {
-    this.#echo.endAll();
-  }
-
   /** Descriptors that are neither a connection's nor a handshake's: of peers of the echo, and of what stands in front of the engine. */
   get otherFds(): number {
-    return this.#echo.peers + (this.#front?.fds ?? 0);
+    return this.echo.peers + (this.#front?.fds ?? 0);
   }
 
   /** The engine tells of each socket that opens, and of each that ends without an upgrade. */
@@ -167,9 +162,13 @@ export class Listener {
       },
       message: (ws, message, isBinary) => {
         const { session } = ws.getUserData();
-        if (!session || session.closed) return;
+        if (!session || session.gone) return;
         const text = isBinary ? undefined : decoder.decode(message);
         shard.received(session, text, message.byteLength, Math.floor(performance.now() / 1_000));
+      },
+      ping: (ws) => {
+        const { session } = ws.getUserData();
+        if (session) shard.pinged(session, Math.floor(performance.now() / 1_000));
       },
       drain: (ws) => {
         const { session } = ws.getUserData();
@@ -314,7 +313,7 @@ export class Listener {
   #serveEcho(app: uWS.TemplatedApp) {
     app.ws<EchoSession>('/ws', {
       maxPayloadLength: ECHO_MAX_PAYLOAD,
-      maxBackpressure: this.#echo.maxBuffer,
+      maxBackpressure: this.echo.maxBuffer,
       idleTimeout: 120,
       sendPingsAutomatically: true,
       compression: uWS.DISABLED,
@@ -325,7 +324,7 @@ export class Listener {
           refuseHttp(res, WRONG_VERSION);
           return;
         }
-        if (!this.#echo.hasRoom) {
+        if (!this.echo.hasRoom) {
           refuseHttp(res, { status: 503, code: 'full', detail: 'the echo has as many peers as it may' });
           return;
         }
@@ -338,7 +337,7 @@ export class Listener {
           return;
         }
         res.upgrade<EchoSession>(
-          { queued: 0 },
+          new EchoSession(),
           req.getHeader('sec-websocket-key'),
           '',
           req.getHeader('sec-websocket-extensions'),
@@ -347,11 +346,11 @@ export class Listener {
       },
       open: (ws) => {
         this.#options.protection.ended();
-        this.#echo.opened(ws.getUserData(), ws);
+        this.echo.opened(ws.getUserData(), ws);
       },
-      message: (ws, message, isBinary) => this.#echo.received(ws.getUserData(), ws, message, isBinary),
-      drain: (ws) => this.#echo.drained(ws.getUserData(), ws),
-      close: (ws) => this.#echo.closed(ws.getUserData()),
+      message: (ws, message, isBinary) => this.echo.received(ws.getUserData(), ws, message, isBinary),
+      drain: (ws) => this.echo.drained(ws.getUserData(), ws),
+      close: (ws) => this.echo.closed(ws.getUserData()),
     });
   }
 

@@ -5,8 +5,10 @@ import { descriptorLimit, openDescriptors } from '@pushcluster/runtime/descripto
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { SecretFile } from '@pushcluster/runtime/secretFile.ts';
 import { loadConsole } from '../console/assets.ts';
+import { MemoryReader } from '../memoryUse.ts';
 import { monotonicMs } from '../monotonicClock.ts';
 import { type HubMessage, type ShardMessage, Wire } from '../wire.ts';
+import { backlogBudget } from './backlog.ts';
 import { Listener } from './listen.ts';
 import { ShardProtection } from './protection.ts';
 import { Shard } from './shard.ts';
@@ -16,6 +18,10 @@ import { nextVerifier, type TokenVerifier } from './token.ts';
 const OFTEN_REPORT_MS = 100;
 /** Between two looks at resident memory, which reads /proc. */
 const RSS_MS = 10_000;
+/** Of what may wait for connections, as much may wait for the echo's peers besides. */
+const ECHO_PART = 4;
+/** While memory is short, so many times less may wait: slow readers go before everyone does. */
+const SHORT_PART = 4;
 /** How often the loop's delay is sampled, milliseconds: each sample wakes an idle shard. */
 const LAG_RESOLUTION = 500;
 
@@ -27,6 +33,7 @@ const log = createLog('gateway-shard', 'info', { thinned: true });
 const hub = new Socket({ fd: 3, readable: true, writable: true });
 const fdLimit = descriptorLimit();
 const loopDelay = monitorEventLoopDelay({ resolution: LAG_RESOLUTION });
+const memory = new MemoryReader();
 const admissions = new Map<number, (allowed: boolean) => void>();
 let shard: Shard | undefined;
 let listener: Listener | undefined;
@@ -37,6 +44,8 @@ const keyFetches = { ok: 0, failed: 0 };
 let oftenReports: NodeJS.Timeout | undefined;
 let lastAsk = 0;
 let rssAt = 0;
+let shards = 1;
+let memoryLimit: number | undefined;
 
 process.on('SIGTERM', () => {});
 process.on('SIGINT', () => {});
@@ -73,6 +82,7 @@ function obey(message: HubMessage): void {
       return;
     case 'short':
       protection.short = message.resource;
+      budgetBacklog(shard, memoryLimit);
       return;
     case 'disconnectUser':
       shard.disconnectUser(message.user, message.reason);
@@ -107,10 +117,9 @@ function obey(message: HubMessage): void {
       shard.leavers.askOldest(message.count, message.time, message.others);
       return;
     case 'exit':
-      shard.leavers.endAll();
-      listener?.endEcho();
-      // The close frames leave in this turn; what the peers' kernels have by then, they have.
-      setTimeout(() => process.exit(0), 100);
+      listener?.echo.endAll();
+      // The close frames leave in that turn; what the peers' kernels have by then, they have.
+      void shard.endAll().then(() => setTimeout(() => process.exit(0), 100));
       return;
   }
 }
@@ -139,6 +148,7 @@ async function configure(message: Extract<HubMessage, { type: 'settings' }>): Pr
 
 async function start(message: Extract<HubMessage, { type: 'settings' }>) {
   const { settings } = message;
+  shards = message.shards;
   const started = new Shard(settings, log, (reply) => wire.send(reply));
   started.verifier = verifier;
   started.counts.fdLimit = fdLimit;
@@ -214,7 +224,23 @@ function report(started: Shard) {
   if (performance.now() - rssAt >= RSS_MS || counts.rss === 0) {
     rssAt = performance.now();
     counts.rss = process.memoryUsage.rss();
+    // Limits may change where a pod is resized in place; without one, what the host has available does.
+    memoryLimit = memory.read(counts.rss)?.limit;
+    budgetBacklog(started, memoryLimit);
   }
+  counts.backlog = started.backlog.bytes + (listener?.echo.backlog.bytes ?? 0);
+  counts.backlogBudget = started.backlogBudget;
   counts.sentAt = monotonicMs();
   wire.send({ type: 'counts', counts });
+}
+
+function budgetBacklog(started: Shard, limit: number | undefined) {
+  if (limit === undefined) return;
+  const least = started.settings.gateway.slowConsumer.maxBuffer;
+  const part = protection?.short === 'memory' ? SHORT_PART : 1;
+  started.backlogBudget = backlogBudget(limit / part, shards, least);
+  started.backlog.check();
+  if (!listener) return;
+  listener.echo.backlogBudget = started.backlogBudget / ECHO_PART;
+  listener.echo.backlog.check();
 }

@@ -32,7 +32,7 @@ export class Oldest {
       .sort((a, b) => b.id - a.id);
     for (;;) {
       const session = this.#waiting.pop();
-      if (!session || (!session.closed && !session.moving)) return session;
+      if (!session || (!session.gone && !session.moving)) return session;
     }
   }
 }

@@ -1,5 +1,7 @@
+import type { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
 import { Form, laggedFrame } from '@pushcluster/protocol/frames.ts';
 import { roomOf } from '../channelKey.ts';
+import type { Backlog } from './backlog.ts';
 import { type Channel, Member } from './channel.ts';
 
 /** What the engine's socket can do for us. `send` answers 1 sent, 0 queued, 2 dropped. */
@@ -10,7 +12,9 @@ export interface Socket {
   getBufferedAmount(): number;
 }
 
-const DROPPED = 2;
+/** What `send` answers. */
+export const SENT = 1;
+export const DROPPED = 2;
 
 /** Who a connection is and what it may do, from its token or from being anonymous. */
 export type Identity = {
@@ -41,6 +45,14 @@ export class Session extends Member {
   /** Skipped until its buffer has drained. */
   lagging = false;
   closed = false;
+  /** Why it is being closed, once it is: from then on nothing is read from it and nothing goes to it. */
+  ending: { code: CloseCode; reason: string } | undefined = undefined;
+  /** It is a member of nothing any more. */
+  withdrawn = false;
+  // The backlog's.
+  waiting = 0;
+  waitingSince = 0;
+  readonly #backlog: Pick<Backlog<Session>, 'note'>;
   /** It was asked to move, or is being closed: not asked again. */
   moving = false;
   /** Which of the shard's it is, as the hub was told; 0 where it was opened while any number per user was allowed. */
@@ -51,13 +63,26 @@ export class Session extends Member {
   second = 0;
   frames = 0;
 
-  constructor(id: number, ws: Socket, form: Form, all: Channel, address: string | undefined) {
+  constructor(
+    id: number,
+    ws: Socket,
+    form: Form,
+    all: Channel,
+    address: string | undefined,
+    backlog: Pick<Backlog<Session>, 'note'>,
+  ) {
     super(all);
+    this.#backlog = backlog;
     this.session = this;
     this.id = id;
     this.ws = ws;
     this.form = form;
     this.address = address;
+  }
+
+  /** It is closed, or being closed. */
+  get gone(): boolean {
+    return this.closed || this.ending !== undefined;
   }
 
   /** Whether it understands LAGGED, RECONNECT and LEAVE. */
@@ -73,7 +98,9 @@ export class Session extends Member {
 
   /** Says a control text; false where the socket's buffer was over its limit and it was dropped. */
   say(text: string): boolean {
-    return this.ws.send(text, false, false) !== DROPPED;
+    const verdict = this.ws.send(text, false, false);
+    if (verdict !== SENT) this.#backlog.note(this);
+    return verdict !== DROPPED;
   }
 
   /** The first drop was seen: from here it is skipped, with each channel's position noted. */

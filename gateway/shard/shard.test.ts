@@ -191,6 +191,7 @@ describe('a connection', () => {
   it('is closed with a reason that fits a close frame, cut between characters', () => {
     const peer = open(Form.v1, { user: 'u', expires: 0 });
     shard.disconnectUser('u', `${'x'.repeat(122)}é and more`);
+    loop.idle();
     assert.deepEqual(peer.socket.ended, { code: 4002, reason: 'x'.repeat(122) });
   });
 });
@@ -446,17 +447,22 @@ describe('AUTH on an open connection', () => {
     identities.set('longer', user([], 200));
     await auth(fresh, 'longer');
     shard.expire(99);
+    loop.idle();
     assert.deepEqual([fresh, stale, forever].map(closing), [undefined, undefined, undefined]);
     shard.expire(100);
+    loop.idle();
     assert.deepEqual([fresh, stale, forever].map(closing), [undefined, 4001, undefined]);
     shard.expire(250);
+    loop.idle();
     assert.deepEqual([fresh, forever].map(closing), [4001, undefined]);
   });
 
   it('closes soon with 4001 by a token whose end is past already, within the tolerance of clocks', () => {
     shard.expire(500);
+    loop.idle();
     const peer = open(Form.v1, user([], 497));
     shard.expire(501);
+    loop.idle();
     assert.equal(closing(peer), 4001);
   });
 
@@ -488,6 +494,7 @@ describe('AUTH on an open connection', () => {
     await auth(peer, 'v', 3);
     assert.deepEqual(last(peer)?.data, { code: 'unauthorized', message: 'the token is for another user' });
     shard.expire(100);
+    loop.idle();
     assert.equal(closing(peer), 4001);
     assert.equal(shard.connections, 0);
     assert.ok(forms(userKey('u')).at(-1)?.mask === 0, 'nothing of the user is left');
@@ -570,6 +577,7 @@ describe('an answer that a full socket has no room for', () => {
     join(peer, 'a');
     shard.disconnectRoom('a', 'closed');
     loop.idle();
+    loop.idle();
     assert.equal(closing(peer), 4003);
   });
 
@@ -589,6 +597,7 @@ describe('one session per user', () => {
     const first = open(Form.v1, { user: 'u', expires: 0 });
     const other = open(Form.v1, { user: 'v', expires: 0 });
     const second = open(Form.v1, { user: 'u', expires: 0 });
+    loop.idle();
     assert.deepEqual([first, other, second].map(closing), [4004, undefined, undefined]);
     const words = told.filter((message) => message.type === 'session');
     assert.deepEqual(
@@ -601,8 +610,10 @@ describe('one session per user', () => {
     const peer = open(Form.v1, { user: 'u', expires: 0 });
     const { number } = peer.session;
     shard.replace('u', number - 1);
+    loop.idle();
     assert.equal(closing(peer), undefined);
     shard.replace('u', number);
+    loop.idle();
     assert.equal(closing(peer), 4004);
   });
 
@@ -610,6 +621,7 @@ describe('one session per user', () => {
     start();
     const peer = open(Form.v1, { user: 'u', expires: 0 });
     shard.replace('u', 0);
+    loop.idle();
     assert.equal(closing(peer), 4004);
   });
 
@@ -617,6 +629,7 @@ describe('one session per user', () => {
     const moving = open(Form.v1, { user: 'u', expires: 0 });
     shard.leavers.ask(1, TIME, 'leave');
     open(Form.v1, { user: 'u', expires: 0 });
+    loop.idle();
     assert.equal(closing(moving), undefined);
   });
 
@@ -624,6 +637,7 @@ describe('one session per user', () => {
     const [moving, staying] = [open(Form.v1, { user: 'u', expires: 0 }), open(Form.v1, { user: 'v', expires: 0 })];
     shard.leavers.askOldest(2, TIME, false);
     open(Form.v1, { user: 'u', expires: 0 });
+    loop.idle();
     mock.timers.tick(TIME.withinMs);
     assert.deepEqual([moving, staying].map(closing), [4004, undefined]);
   });
@@ -632,6 +646,7 @@ describe('one session per user', () => {
     start();
     const first = open(Form.v1, { user: 'u', expires: 0 });
     open(Form.v1, { user: 'u', expires: 0 });
+    loop.idle();
     assert.equal(closing(first), undefined);
     assert.ok(told.every(({ type }) => type !== 'session'));
   });
@@ -642,7 +657,14 @@ describe('a JOIN that waits for its answer', () => {
   const ways: Ways = {
     'a LEAVE in the same write': { out: (peer) => leave(peer, 'r', 2), code: 'left', told: ['ERROR', 'OK'] },
     'a LEAVE without an id': { out: (peer) => leave(peer, 'r'), code: 'left', told: ['ERROR'] },
-    'the API': { out: () => shard.disconnectRoom('r', 'over'), code: 'left', told: ['ERROR', 'LEAVE'] },
+    'the API': {
+      out: () => {
+        shard.disconnectRoom('r', 'over');
+        loop.idle();
+      },
+      code: 'left',
+      told: ['ERROR', 'LEAVE'],
+    },
     'a new token': { out: (peer) => auth(peer, 'narrow', 2), code: 'room_forbidden', told: ['ERROR', 'LEAVE', 'OK'] },
   };
   for (const [way, { out, code, told: types }] of Object.entries(ways))
@@ -683,7 +705,9 @@ describe('a disconnect', () => {
   it('of a user closes all of their connections with 4002 and the reason', () => {
     const peers = [open(Form.v1, { user: 'u', expires: 0 }), open(Form.plain, { user: 'u', expires: 0 }), open()];
     shard.disconnectUser('u', 'banned');
+    loop.idle();
     shard.disconnectUser('nobody', 'banned');
+    loop.idle();
     assert.deepEqual(peers.map(closing), [4002, 4002, undefined]);
     assert.equal(peers[0]!.socket.ended?.reason, 'banned');
     assert.equal(forms(userKey('u')).at(-1)?.mask, 0);
@@ -693,7 +717,9 @@ describe('a disconnect', () => {
     const peers = [open(Form.v1), open(Form.plain), open(Form.deflate)];
     for (const peer of peers) for (const room of ['r', 's']) join(peer, room);
     shard.disconnectRoom('r', 'over');
+    loop.idle();
     shard.disconnectRoom('nowhere', 'over');
+    loop.idle();
     const left = [{ type: 'LEAVE', data: { room: 'r', reason: 'over' } }];
     assert.deepEqual(
       peers.map(({ socket }) => socket.frames),
@@ -706,14 +732,189 @@ describe('a disconnect', () => {
   });
 });
 
+describe('what is done to many at once', () => {
+  const MANY = 2_000;
+  /** Milliseconds that a slice may take: the broadcaster's, and what 64 members take between two looks at the clock. */
+  const SLICE = 8 + 64 * 0.05;
+  let crowd: Peer[];
+  let longest: number;
+
+  beforeEach(() => {
+    crowd = Array.from({ length: MANY }, () => {
+      const peer = open(Form.v1, { user: 'u', expires: 100 });
+      join(peer, 'r');
+      peer.socket.onSend = () => {
+        loop.time += 0.05;
+      };
+      const { onEnd } = peer.socket;
+      peer.socket.onEnd = (code) => {
+        loop.time += 0.05;
+        onEnd(code);
+      };
+      return peer;
+    });
+    longest = 0;
+  });
+
+  /** One turn of the loop, and how long it took. */
+  function turn(): boolean {
+    const began = loop.time;
+    const more = loop.turn();
+    longest = Math.max(longest, loop.time - began);
+    return more;
+  }
+
+  const acts: Record<string, { act: () => unknown; done: (peer: Peer) => boolean }> = {
+    'a disconnected room': {
+      act: () => shard.disconnectRoom('r', 'over'),
+      done: (peer) => last(peer)?.type === 'LEAVE' && peer.session.members.length === 1,
+    },
+    'a disconnected user': { act: () => shard.disconnectUser('u', 'gone'), done: (peer) => closing(peer) === 4002 },
+    'a newer session elsewhere': {
+      act: () => shard.replace('u', Number.MAX_SAFE_INTEGER),
+      done: (peer) => closing(peer) === 4004,
+    },
+    'tokens of one second': { act: () => shard.expire(100), done: (peer) => closing(peer) === 4001 },
+    'the end': { act: () => shard.endAll(), done: (peer) => closing(peer) === 1012 },
+  };
+  for (const [what, { act, done }] of Object.entries(acts))
+    it(`takes the loop for a slice at a time, and is done to all who were there: ${what}`, () => {
+      const before = loop.time;
+      act();
+      assert.equal(loop.time, before, 'nothing at once');
+      while (turn());
+      assert.ok(crowd.every(done));
+      assert.ok(longest <= SLICE + 0.001, `${longest} ms`);
+      assert.ok(loop.time - before > MANY * 0.05 - 1);
+    });
+
+  it('leaves those in the room who come after it was said, and who left and came back', () => {
+    shard.disconnectRoom('r', 'over');
+    const late = open();
+    join(late, 'r');
+    const back = crowd[MANY - 1]!;
+    leave(back, 'r');
+    join(back, 'r');
+    while (turn());
+    assert.equal(last(late), undefined);
+    assert.equal(last(back)?.type, undefined);
+    push(ROOM);
+    assert.deepEqual(pushes(late), [ROOM]);
+    assert.deepEqual(pushes(back), [ROOM]);
+    assert.equal(crowd.filter((peer) => pushes(peer).length > 0).length, 1);
+  });
+
+  it('keeps the order of frames: those of before come, those of after do not, whoever has had his turn', () => {
+    const frame = (key: string) => {
+      const bytes = Buffer.from(JSON.stringify({ type: 'PUSH', data: { key } }));
+      shard.frame({ key: ROOM, items: 1, frames: [{ form: Form.v1, binary: false, bytes }], ages: [], size: 1 });
+    };
+    frame('before');
+    turn();
+    shard.disconnectRoom('r', 'over');
+    frame('after');
+    while (turn());
+    for (const peer of crowd) {
+      assert.deepEqual(pushes(peer), ['before']);
+      assert.equal(last(peer)?.type, 'LEAVE');
+    }
+    assert.equal(forms(ROOM).at(-1)?.mask, 0);
+    assert.equal(shard.rooms, 0);
+  });
+
+  it('bears those who go by themselves meanwhile', () => {
+    shard.disconnectRoom('r', 'over');
+    shard.disconnectUser('u', 'gone');
+    turn();
+    for (const [i, { session }] of crowd.entries()) if (i % 3 === 0 && !session.closed) shard.closed(session, 1001);
+    while (turn());
+    assert.equal(shard.connections, 0);
+    assert.equal(shard.rooms, 0);
+  });
+});
+
 describe('a slow reader', () => {
   it('is closed with 4003, outside of the broadcast, where so set', () => {
     start({ gateway: { slowConsumer: { policy: 'close' } } });
     const peer = open(Form.v1, ANYONE, 1);
     peer.socket.reading = false;
     for (let i = 0; i < 3; i++) push(ALL);
+    assert.equal(closing(peer), undefined, 'the code waits behind what it has yet to read');
+    peer.socket.drain();
+    shard.drained(peer.session);
     assert.equal(closing(peer), 4003);
     assert.equal(shard.connections, 0);
+  });
+
+  it('is cut where it does not even read what waits before its close code, whatever it is closed for', () => {
+    const ways: Record<string, (peer: Peer) => void> = {
+      'not JSON': (peer) => say(peer, '{'),
+      'too large': (peer) => say(peer, 'x'.repeat(5_000)),
+      'a user disconnected': () => shard.disconnectUser('u', 'gone'),
+      'asked to move, too late': () => {
+        shard.leavers.ask(1, { withinMs: 1_000, overlapMs: 500 }, 'leave');
+        mock.timers.tick(1_000);
+      },
+      'an expired token': () => shard.expire(2_000),
+    };
+    for (const [what, close] of Object.entries(ways)) {
+      start();
+      const peer = open(Form.v1, { user: 'u', expires: 1_000 }, 3);
+      join(peer, 'r');
+      peer.socket.reading = false;
+      push(ROOM);
+      push(ROOM);
+      assert.equal(shard.backlog.bytes, 2);
+      close(peer);
+      loop.idle();
+      const said = peer.socket.said.length;
+      assert.equal(closing(peer), undefined, what);
+      assert.equal(shard.connections, 1, 'it counts while its socket is open');
+      push(ROOM);
+      push(ALL);
+      say(peer, { type: 'PING', id: 1, data: {} });
+      assert.equal(peer.socket.said.length, said, 'nothing more goes to it');
+      mock.timers.tick(4_999);
+      assert.equal(closing(peer), undefined, what);
+      mock.timers.tick(1);
+      assert.equal(closing(peer), 1006, what);
+      assert.deepEqual([shard.connections, shard.backlog.bytes, shard.unasked], [0, 0, 0], what);
+      assert.equal(
+        Object.values(shard.counts.closed).reduce((sum, count) => sum + count, 0),
+        1,
+      );
+      assert.equal(shard.counts.closed['1006'], undefined, 'it counts by what it was closed for');
+    }
+  });
+
+  it('is closed first where more waits for all than may: the others notice nothing', () => {
+    start();
+    shard.backlogBudget = 100;
+    const stopped = Array.from({ length: 20 }, () => open(Form.v1, ANYONE, 10));
+    const fast = open();
+    for (const { socket } of stopped) socket.reading = false;
+    for (let i = 0; i < 10; i++) {
+      push(ALL);
+      loop.time += 1_000;
+      assert.ok(shard.backlog.bytes <= 100);
+    }
+    const cut = stopped.filter(({ socket }) => socket.ended);
+    assert.ok(cut.length >= 10 && cut.length < 20, `${cut.length} were cut`);
+    assert.equal(shard.counts.backlogCut, cut.length);
+    assert.equal(shard.counts.closed['4003'], cut.length);
+    assert.equal(pushes(fast).length, 10);
+  });
+
+  it('that only asks, and reads no answer, is counted too', () => {
+    start();
+    const peer = open(Form.v1, ANYONE, 100);
+    peer.socket.reading = false;
+    for (let i = 0; i < 10; i++) say(peer, { type: 'PING', data: {} });
+    assert.equal(shard.backlog.bytes, 10);
+    // The engine's own answers to pings of the protocol's.
+    for (let i = 0; i < 5; i++) peer.socket.send('pong');
+    shard.pinged(peer.session, 1);
+    assert.equal(shard.backlog.bytes, 15);
   });
 
   it('is not closed again where it went by itself meanwhile', () => {
@@ -867,6 +1068,61 @@ describe('leaving', () => {
     assert.equal(shard.unasked, 0);
   });
 
+  it('tells one that had no room for RECONNECT once it has, with the time that is left', () => {
+    const peer = open(Form.v1, ANYONE, 1);
+    peer.socket.reading = false;
+    push(ALL);
+    shard.leavers.ask(1, TIME, 'leave');
+    assert.equal(last(peer)?.type, 'PUSH');
+    assert.equal(shard.counts.answersDropped, 1);
+    loop.time += 3_000;
+    peer.socket.drain();
+    shard.drained(peer.session);
+    assert.deepEqual(last(peer), { type: 'RECONNECT', data: { withinMs: 5_000, overlapMs: 2_000 } });
+    peer.socket.drain();
+    shard.drained(peer.session);
+    assert.equal(peer.socket.frames.filter(({ type }) => type === 'RECONNECT').length, 1);
+    mock.timers.tick(8_000);
+    assert.equal(closing(peer), 1012);
+  });
+
+  it('closes one that never had room for RECONNECT in time all the same', () => {
+    const peer = open(Form.v1, ANYONE, 1);
+    peer.socket.reading = false;
+    push(ALL);
+    shard.leavers.ask(1, TIME, 'leave');
+    mock.timers.tick(8_000);
+    mock.timers.tick(5_000);
+    assert.equal(closing(peer), 1006);
+    assert.deepEqual(shard.counts.closed, { '1012': 1 });
+  });
+
+  it('moves another one to even out the load where a socket has no room for RECONNECT', () => {
+    const [full, other] = [open(Form.v1, ANYONE, 1), open()];
+    full.socket.reading = false;
+    push(ALL);
+    shard.leavers.askOldest(1, TIME, false);
+    assert.equal(last(other)?.type, 'RECONNECT');
+    assert.equal(full.session.moving, false);
+    assert.equal(shard.counts.moved.rebalance, 1);
+    shard.leavers.askOldest(1, TIME, false);
+    assert.equal(shard.unasked, 1);
+  });
+
+  it('keeps nothing of those that are gone', () => {
+    const timers = process.getActiveResourcesInfo().length;
+    mock.timers.reset();
+    for (let i = 0; i < 100; i++) {
+      const gone = [stranger(), open(), open()];
+      shard.leavers.ask(3, TIME, 'leave');
+      const moved = open();
+      shard.leavers.askOldest(1, TIME, false);
+      for (const { session } of [...gone, moved]) if (!session.closed) shard.closed(session, 1001);
+    }
+    assert.equal(process.getActiveResourcesInfo().length, timers);
+    mock.timers.enable({ apis: ['setTimeout'] });
+  });
+
   it('makes those go too that have yet to send their token', () => {
     const peers = [stranger(), stranger(Form.plain)];
     assert.equal(shard.unasked, 2);
@@ -878,7 +1134,8 @@ describe('leaving', () => {
   it('closes whoever is left with 1012 at the last moment', () => {
     const peers = [open(Form.plain), open(Form.v1), stranger()];
     shard.leavers.ask(1, TIME, 'leave');
-    shard.leavers.endAll();
+    void shard.endAll();
+    loop.idle();
     assert.deepEqual(peers.map(closing), [1012, 1012, 1012]);
     assert.equal(shard.connections, 0);
   });

@@ -18,18 +18,21 @@ import type { Logger } from '@pushcluster/runtime/log.ts';
 import { ALL, type ChannelKey, roomKey, roomOf, userKey } from '../channelKey.ts';
 import { Fullest, jsonWithin, MAX_LIST_BYTES } from '../fullest.ts';
 import { type FrameMessage, missedSize, type ShardAnswer, type ShardMessage } from '../wire.ts';
+import { Backlog } from './backlog.ts';
 import { Broadcaster, type BroadcasterHooks, type Loop, systemLoop } from './broadcaster.ts';
 import { Channel, Member } from './channel.ts';
 import { increment, newCounts } from './counts.ts';
 import { Expiries } from './expiries.ts';
-import type { Job, Wave } from './job.ts';
+import type { Sending, Wave } from './job.ts';
 import { closeLabel } from './labels.ts';
-import { Leavers, REPLACED } from './leavers.ts';
+import { LEAVING, Leavers, REPLACED } from './leavers.ts';
 import { type Identity, Session } from './session.ts';
 import { InvalidToken, type TokenVerifier } from './token.ts';
 
 /** How long a connection without a token may take to send its first AUTH, milliseconds (contract, section 2). */
 const AUTH_WITHIN = 5_000;
+/** A connection that is being closed and has yet to read what waits for it is given this long, milliseconds: then it is cut. */
+const LINGER_MS = 5_000;
 /** Fewer bytes that are done with wait for the next report: a quiet room's frame needs no word of its own. A sixteenth of the least `maxInFlight`. */
 const TELL_DONE_BYTES = 65_536;
 
@@ -43,8 +46,9 @@ export class Shard {
   readonly counts = newCounts();
   readonly leavers = new Leavers({
     counts: this.counts,
+    now: () => this.#loop.now(),
     all: () => this.#all.sessions,
-    unauthorized: () => [...this.#unauthorized],
+    unauthorized: () => [...this.#unauthorized.keys()],
     end: (session, code, reason) => this.end(session, code, reason),
     after: (ms, run) => this.#loop.after(ms, run),
   });
@@ -57,8 +61,13 @@ export class Shard {
   readonly #channels = new Map<ChannelKey, Channel>([[ALL, this.#all]]);
   readonly #broadcaster: Broadcaster;
   readonly #expiries = new Expiries();
-  /** Opened, and still to send their first AUTH: nothing goes to them. */
-  readonly #unauthorized = new Set<Session>();
+  /** Opened, and still to send their first AUTH, with the timer that ends their wait: nothing goes to them. */
+  readonly #unauthorized = new Map<Session, () => void>();
+  /** Being closed, with the timer that cuts them: what waits for them must not be kept by peers that don't read. */
+  readonly #lingering = new Map<Session, () => void>();
+  /** What waits for all connections, and how many bytes may. */
+  readonly backlog: Backlog<Session>;
+  backlogBudget = Number.MAX_SAFE_INTEGER;
   /** Those whose AUTH waits for its check. */
   readonly #authenticating = new Set<Session>();
   #connections = 0;
@@ -74,7 +83,13 @@ export class Shard {
     this.#log = log;
     this.#tell = tell;
     this.#loop = loop;
+    this.backlog = new Backlog({
+      loop,
+      budget: () => this.backlogBudget,
+      cut: (session) => this.#cut(session),
+    });
     const hooks: BroadcasterHooks = {
+      queued: (session) => this.backlog.note(session),
       done: (size) => this.#done(size),
       dropped: (session) => this.#dropped(session),
       idle: (channel) => this.#forgetIfEmpty(channel),
@@ -104,18 +119,18 @@ export class Shard {
 
   /** A connection was opened. Without an identity it must send AUTH within 5 s. */
   open(ws: Session['ws'], form: Form, identity: Identity | undefined, address: string | undefined): Session {
-    const session = new Session(++this.#lastId, ws, form, this.#all, address);
+    const session = new Session(++this.#lastId, ws, form, this.#all, address, this.backlog);
     this.counts.opened++;
     this.#connections++;
     if (identity) {
       this.#identify(session, identity);
     } else {
-      this.#unauthorized.add(session);
-      this.#loop.after(AUTH_WITHIN, () => {
+      const late = () => {
         // One that is being checked is answered in any case: what nobody can tell yet is no refusal.
-        if (this.#unauthorized.has(session) && !this.#authenticating.has(session))
+        if (!this.#authenticating.has(session))
           this.end(session, CloseCode.unauthorized, `no token within ${AUTH_WITHIN / 1_000} s`);
-      });
+      };
+      this.#unauthorized.set(session, this.#loop.after(AUTH_WITHIN, late));
     }
     return session;
   }
@@ -123,14 +138,25 @@ export class Shard {
   /** The engine says that a connection is gone. */
   closed(session: Session, code: number): void {
     session.closed = true;
-    increment(this.counts.closed, closeLabel(code));
+    increment(this.counts.closed, closeLabel(session.ending?.code ?? code));
+    this.#withdraw(session);
+    this.backlog.forget(session);
+    this.#lingering.get(session)?.();
+    this.#lingering.delete(session);
+    this.#connections--;
+    this.leavers.remove(session);
+    if (session.address !== undefined) this.release(session.address);
+  }
+
+  /** Takes it out of everything that is sent to, if it is in it still. */
+  #withdraw(session: Session) {
+    if (session.withdrawn) return;
+    session.withdrawn = true;
     if (session.expires > 0) this.#expiries.delete(session.expires, session);
     for (const member of session.members) this.#remove(member);
     session.members = [];
-    this.#connections--;
-    this.leavers.remove(session);
+    this.#unauthorized.get(session)?.();
     if (!this.#unauthorized.delete(session)) this.#remove(session);
-    if (session.address !== undefined) this.release(session.address);
   }
 
   /** A connection that the hub admitted for this address is gone, or never came to be. */
@@ -138,34 +164,72 @@ export class Shard {
     this.#tell({ type: 'left', ip: address });
   }
 
-  /** Ends a connection with a code that says why. */
-  end(session: Session, code: number, reason: string): void {
-    if (session.closed) return;
+  /**
+   * Ends a connection with a code that says why. Where bytes wait for it, the code follows them: at the engine's own end
+   * they would be out of reach, uncounted, and a peer that doesn't read would keep them.
+   */
+  end(session: Session, code: CloseCode, reason: string): void {
+    if (session.gone) return;
     this.leavers.add(session);
     const level = code === CloseCode.goingAway ? 'debug' : 'info';
     this.#log[level]({ session: session.id, user: session.user, address: session.address, code, reason }, 'closing');
-    session.ws.end(code, closeReason(reason));
+    session.ending = { code, reason: closeReason(reason) };
+    this.#withdraw(session);
+    this.backlog.note(session);
+    if (session.waiting === 0) session.ws.end(code, session.ending.reason);
+    else
+      this.#lingering.set(
+        session,
+        this.#loop.after(LINGER_MS, () => session.ws.close()),
+      );
+  }
+
+  /** Over the budget of what may wait for all: its bytes are let go of at once. A close code would wait behind them. */
+  #cut(session: Session) {
+    this.counts.backlogCut++;
+    if (!session.ending) {
+      const reason = 'reads too slowly: too much waits for all slow readers';
+      session.ending = { code: CloseCode.slowConsumer, reason };
+      const { id, user, address, waiting } = session;
+      this.#log.info({ session: id, user, address, code: CloseCode.slowConsumer, reason, waiting }, 'closing');
+    }
+    session.ws.close();
   }
 
   /** The socket's buffer went down. */
   drained(session: Session): void {
-    if (session.lagging && session.ws.getBufferedAmount() === 0) session.recover();
+    this.backlog.note(session);
+    if (session.waiting > 0) return;
+    if (session.ending) {
+      session.ws.end(session.ending.code, session.ending.reason);
+      return;
+    }
+    this.leavers.drained(session);
+    if (session.lagging) session.recover();
+  }
+
+  /** A client's PING of the protocol's own, which the engine has answered. */
+  pinged(session: Session, nowSecond: number): void {
+    if (session.gone) return;
+    // The answer may have found no room in the kernel, and the engine tells nobody.
+    this.backlog.note(session);
+    this.#limitRate(session, nowSecond);
   }
 
   // ── what a client says ──
 
   /** A message arrived: `text` is undefined for a binary one. */
   received(session: Session, text: string | undefined, bytes: number, nowSecond: number): void {
+    if (session.gone) return;
     this.counts.inboundFrames++;
-    const { maxFrame, frameRate } = this.settings.gateway.inbound;
+    // What was answered within the engine's last turn, and found no room in the kernel, was told to nobody.
+    this.backlog.note(session);
+    const { maxFrame } = this.settings.gateway.inbound;
     if (bytes > maxFrame) {
       this.end(session, CloseCode.tooBig, `frame of ${bytes} bytes, at most ${maxFrame}`);
       return;
     }
-    if (this.#tooFast(session, nowSecond, frameRate)) {
-      this.end(session, CloseCode.policy, `more than ${frameRate} frames a second`);
-      return;
-    }
+    if (this.#limitRate(session, nowSecond)) return;
     if (text === undefined) {
       increment(this.counts.ignored, 'binary');
       return;
@@ -173,12 +237,16 @@ export class Shard {
     this.#obey(session, parseClientFrame(text));
   }
 
-  #tooFast(session: Session, second: number, rate: number): boolean {
+  /** Counts a frame; true where that is one too many, and the connection is being closed for it. */
+  #limitRate(session: Session, second: number): boolean {
+    const rate = this.settings.gateway.inbound.frameRate;
     if (second !== session.second) {
       session.frames = Math.max(0, session.frames - rate * (second - session.second));
       session.second = second;
     }
-    return ++session.frames > 2 * rate;
+    if (++session.frames <= 2 * rate) return false;
+    this.end(session, CloseCode.policy, `more than ${rate} frames a second`);
+    return true;
   }
 
   #obey(session: Session, frame: ClientFrame) {
@@ -227,13 +295,13 @@ export class Shard {
     try {
       if (!this.verifier) throw new InvalidToken('this gateway takes no tokens');
       const identity = this.verifier.verifyNow(token) ?? (await this.verifier.verify(token));
-      if (session.closed) return;
+      if (session.gone) return;
       if (session.authorized && !session.anonymous && identity.user !== session.user)
         throw new InvalidToken('the token is for another user');
       this.#identify(session, identity);
       if (id !== undefined) this.#say(session, okFrame(id));
     } catch (error) {
-      if (session.closed) return;
+      if (session.gone) return;
       const invalid = error instanceof InvalidToken;
       const message = invalid ? error.message : 'the token can not be checked now';
       this.#log.info({ session: session.id, user: session.user, reason: message }, 'AUTH refused');
@@ -261,6 +329,7 @@ export class Shard {
     session.anonymous = identity.anonymous === true;
     if (!session.authorized) {
       session.authorized = true;
+      this.#unauthorized.get(session)?.();
       this.#unauthorized.delete(session);
       this.#add(session);
     }
@@ -403,6 +472,7 @@ export class Shard {
     }
     const wave = (form: Form): Wave | undefined => message.frames.find((frame) => frame.form === form);
     this.#broadcaster.push(channel, {
+      type: 'send',
       items: message.items,
       waves: [wave(Form.plain), wave(Form.v1), wave(Form.deflate)],
       ages: message.ages,
@@ -410,7 +480,7 @@ export class Shard {
     });
   }
 
-  missed(key: ChannelKey, items: number, reason: NonNullable<Job['missed']>): void {
+  missed(key: ChannelKey, items: number, reason: NonNullable<Sending['missed']>): void {
     const channel = this.#channels.get(key);
     const size = missedSize(key);
     if (!channel) {
@@ -419,21 +489,35 @@ export class Shard {
     }
     const wave: Wave = { bytes: Buffer.from(laggedFrame(roomOf(key), items, reason)), binary: false };
     this.counts.dropped[reason] += items * channel.size;
-    this.#broadcaster.push(channel, { items, waves: [undefined, wave, wave], ages: [], missed: reason, size });
+    this.#broadcaster.push(channel, {
+      type: 'send',
+      items,
+      waves: [undefined, wave, wave],
+      ages: [],
+      missed: reason,
+      size,
+    });
   }
 
   disconnectUser(user: string, reason: string): void {
-    for (const session of this.#sessionsOf(user)) this.end(session, CloseCode.disconnected, reason);
+    this.#visitUser(
+      user,
+      () => true,
+      (session) => this.end(session, CloseCode.disconnected, reason),
+    );
   }
 
+  /** Takes out everyone who is in the room now: after what is on its way to them, and before what comes later. */
   disconnectRoom(room: string, reason: string): void {
     const channel = this.#channels.get(roomKey(room));
     if (!channel) return;
-    for (const session of channel.sessions) {
-      const member = session.memberOf(channel);
-      if (member) this.#leave(session, member, 'left', reason);
+    this.#broadcaster.visit(channel, channel.all, (member) => {
+      const { session } = member;
+      // Who left and came back since is there as another member.
+      if (session.memberOf(channel) !== member) return;
+      this.#leave(session, member, 'left', reason);
       if (session.v1) this.#say(session, leaveFrame(room, reason));
-    }
+    });
   }
 
   /**
@@ -441,11 +525,33 @@ export class Shard {
    * move, and it still has to hear what waits in a window.
    */
   replace(user: string, upTo: number): void {
-    for (const session of this.#sessionsOf(user)) {
-      if (session.number > upTo) continue;
-      if (session.moving) session.replaced = true;
-      else this.end(session, CloseCode.replaced, REPLACED);
-    }
+    this.#visitUser(
+      user,
+      ({ number }) => number <= upTo,
+      (session) => {
+        if (session.moving) session.replaced = true;
+        else this.end(session, CloseCode.replaced, REPLACED);
+      },
+    );
+  }
+
+  /** The last moment: whoever is left goes with 1012. Resolves when everyone was told. */
+  endAll(): Promise<void> {
+    return new Promise((resolve) => {
+      const left = [...this.#all.sessions, ...this.#unauthorized.keys()];
+      this.#broadcaster.visit(
+        this.#all,
+        left,
+        ({ session }) => this.end(session, CloseCode.goingAway, LEAVING),
+        resolve,
+      );
+    });
+  }
+
+  #visitUser(user: string, isMeant: (session: Session) => boolean, visit: (session: Session) => void) {
+    const channel = this.#channels.get(userKey(user));
+    const members = channel?.all.filter(({ session }) => isMeant(session)) ?? [];
+    if (channel && members.length > 0) this.#broadcaster.visit(channel, members, ({ session }) => visit(session));
   }
 
   #done(size: number) {
@@ -481,12 +587,12 @@ export class Shard {
 
   /** Closes those whose token has expired. Call about once a second. */
   expire(nowSecond: number): void {
-    for (const session of this.#expiries.due(nowSecond))
+    const due = this.#expiries.due(nowSecond);
+    if (due.length === 0) return;
+    // Tokens of one issuer may all expire in the same second.
+    this.#broadcaster.visit(this.#all, due, ({ session }) => {
       if (session.expires <= nowSecond) this.end(session, CloseCode.tokenExpired, 'the token has expired');
-  }
-
-  #sessionsOf(user: string): Session[] {
-    return this.#channels.get(userKey(user))?.sessions ?? [];
+    });
   }
 
   #fullestRooms(limit: number) {

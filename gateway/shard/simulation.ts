@@ -1,7 +1,9 @@
 import type { Loop } from './broadcaster.ts';
-import type { Socket } from './session.ts';
+import { DROPPED, SENT, type Socket } from './session.ts';
 
-const [QUEUED, SENT, DROPPED] = [0, 1, 2];
+const QUEUED = 0;
+/** For sessions of no shard. */
+export const NO_BACKLOG = { note: () => {} };
 
 /** An event loop whose turns and time a test decides on. */
 export class FakeLoop implements Loop {
@@ -17,8 +19,9 @@ export class FakeLoop implements Loop {
     this.#turns.push(run);
   }
 
-  after(ms: number, run: () => void): void {
-    setTimeout(run, ms);
+  after(ms: number, run: () => void): () => void {
+    const timer = setTimeout(run, ms);
+    return () => clearTimeout(timer);
   }
 
   /** Runs what was scheduled for the next turn; false where nothing was. */
@@ -57,12 +60,12 @@ export class FakeSocket implements Socket {
   send(message: string | Uint8Array | ArrayBuffer, isBinary = false): number {
     if (this.ended) throw new Error('Invalid access of closed uWS.WebSocket');
     this.onSend();
-    if (this.#queued >= this.#capacity) return DROPPED!;
+    if (this.#queued >= this.#capacity) return DROPPED;
     const bytes = typeof message === 'string' ? Buffer.from(message) : Buffer.from(new Uint8Array(message));
     this.said.push({ bytes, binary: isBinary });
-    if (this.reading) return SENT!;
+    if (this.reading) return SENT;
     this.#queued++;
-    return QUEUED!;
+    return QUEUED;
   }
 
   end(code?: number, reason?: string): void {
@@ -72,7 +75,9 @@ export class FakeSocket implements Socket {
   }
 
   close(): void {
-    this.end();
+    if (this.ended) throw new Error('Invalid access of closed uWS.WebSocket');
+    this.ended = { code: 1006, reason: undefined };
+    this.onEnd(1006);
   }
 
   getBufferedAmount(): number {

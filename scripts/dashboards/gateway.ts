@@ -252,6 +252,7 @@ export const gatewayDashboard = dashboard({
             { expr: `sum(${rate(gateway('frames_received_total'))})`, legend: 'received' },
             { expr: `sum(${rate(gateway('frames_ignored_total'))})`, legend: 'ignored' },
             { expr: `sum(${rate(gateway('answers_dropped_total'))})`, legend: 'answers dropped' },
+            { expr: `sum(${rate(gateway('backlog_cut_total'))})`, legend: 'slow readers cut' },
           ],
         }),
       ],
