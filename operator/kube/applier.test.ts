@@ -34,6 +34,24 @@ describe('an applier', () => {
     assert.deepEqual(api.requests, [`PATCH ${PATH}`]);
   });
 
+  it('asks nothing where controllers have only told what they did', async () => {
+    const { api, applier } = start();
+    const { object } = await applier.apply(settings('1'), undefined);
+    const told = {
+      ...object,
+      metadata: {
+        ...object.metadata,
+        generation: 2,
+        resourceVersion: '9',
+        annotations: { 'deployment.kubernetes.io/revision': '1' },
+      },
+    };
+    assert.equal((await applier.apply(settings('1'), told)).asked, false);
+    const theirs = { ...told, metadata: { ...told.metadata, annotations: { team: 'a' } } };
+    assert.equal((await applier.apply(settings('1'), theirs)).asked, true);
+    assert.equal(api.requests.length, 2);
+  });
+
   it('changes what is there by one request', async () => {
     const { api, applier } = start();
     const { object } = await applier.apply(settings('1'), undefined);

@@ -90,10 +90,14 @@ function refuseForeign(found: KubeObject, desired: Desired): void {
   );
 }
 
+/** Set by the controller of Deployments at the first look, and at each rollout. */
+const REVISION = 'deployment.kubernetes.io/revision';
+
 /** Everything but what changes without anybody wanting something else. */
 function lasting(object: KubeObject): object {
-  const { resourceVersion: _v, generation: _g, managedFields: _m, ...metadata } = object.metadata;
-  return { ...withDigest(object), metadata, status: undefined };
+  const { resourceVersion: _v, generation: _g, managedFields: _m, annotations, ...metadata } = object.metadata;
+  const { [REVISION]: _r, ...kept } = annotations ?? {};
+  return { ...withDigest(object), metadata: { ...metadata, annotations: kept }, status: undefined };
 }
 
 function idOf(ref: Ref): string {
