@@ -85,8 +85,9 @@ describe('two operators, of which one leads', () => {
   }
   /** How often the standby has looked in vain since the lease was free. @param duration of a lease that nobody gave back */
   async function inVain(since: number, duration?: number): Promise<number> {
-    const events = (await plane.audit.events()).filter((each) => ofLease(each) && each.received > since);
-    return looksInVain(events, leader.user, standby.user, duration);
+    const events = (await plane.audit.events()).filter(ofLease);
+    const lease = duration === undefined ? { since } : { since, duration };
+    return looksInVain(events, leader.user, standby.user, lease);
   }
 
   /** What the former leader asked to have written after the new one had the lease. The two change their parts. */
