@@ -106,7 +106,11 @@ export class ProxyFront {
       finish();
       this.#handOn(socket, source, rest.subarray(skipped));
     };
-    const ended = () => cut('proxy_header', 'the connection ended before it');
+    const ended = () => {
+      // A balancer's health check by TCP alone says nothing: that is no fault.
+      if (head.length === 0) socket.destroy();
+      else cut('proxy_header', 'the connection ended before it');
+    };
     socket.on('data', read).on('end', ended);
   }
 

@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { Connection, type ConnectOptions, cutAll, Refused, WIRE_FORMS } from '../harness/connection.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
 import { type GatewayProcess, type LogicProcess, startGateway, startLogic } from '../harness/processes.ts';
+import { upgradeRequest } from '../harness/rawWebSocket.ts';
 import type { SettingsInput } from '../harness/settingsFolder.ts';
 import { jwks, SigningKey, secondsFromNow } from '../harness/tokens.ts';
 import { until } from '../harness/until.ts';
@@ -100,6 +103,23 @@ describe('limits of connections', () => {
     await until('one more gets in', async () => (await attempt({ port, from: '127.0.0.2' })) === true);
     assertProblem(await attempt({ port, from: '127.0.0.2' }), 429, 'per_ip');
     assertProblem(await attempt({ port, from: '127.0.0.1' }), 429, 'per_ip');
+  });
+
+  it('perIp forgets those that go while they are still being looked at', async (t) => {
+    const perIp = 5;
+    const { port } = await start(t, { connections: { perIp } });
+    for (let round = 0; round < 5; round++) {
+      const sockets = Array.from({ length: 40 }, () => createConnection(port, '127.0.0.1'));
+      await Promise.all(
+        sockets.map(async (socket) => {
+          socket.on('error', () => {});
+          await once(socket, 'connect');
+          socket.write(upgradeRequest('/connect'), () => socket.resetAndDestroy());
+        }),
+      );
+    }
+    await until('all may come again', async () => (await attempt({ port })) === true && opened.length === perIp);
+    assertProblem(await attempt({ port }), 429, 'per_ip');
   });
 
   it('forwarded addresses count only where that is set: X-Forwarded-For, live', async (t) => {

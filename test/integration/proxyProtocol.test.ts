@@ -116,6 +116,8 @@ describe('behind a balancer that sends the PROXY protocol', () => {
     silent[1]!.write(v2(PROXY, 0x11, ipv4(1), TLVS).subarray(0, 40));
     await until('they are cut', () => silent.every(({ destroyed }) => destroyed));
     assert.ok(performance.now() - began > 4_000);
+    // A health check of a balancer that connects and says nothing is no fault.
+    (await dial(t, gateway)).end();
     await until('each is counted', async () => (await refusedFor(gateway)) === wrong.length + silent.length);
     assert.equal(await status(t, gateway, [v2(PROXY, 0x11, ipv4(1)), UPGRADE]), '101');
   });
