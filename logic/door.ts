@@ -66,6 +66,11 @@ export class Door {
   }
 
   #failed(error: Error) {
+    if (this.#server.listening) {
+      // For want of a descriptor, say: the next ones may be.
+      this.#log.error({ err: error }, 'a connection could not be accepted');
+      return;
+    }
     this.#problem = listenProblem(error, this.#host, this.#port, 'push API', 'set logic.host or logic.port');
     this.#log.error({ problem: this.#problem }, 'the push API does not listen');
     this.#retry = setTimeout(() => this.#listen(), RETRY_MS).unref();

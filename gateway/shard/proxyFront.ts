@@ -44,6 +44,8 @@ export class ProxyFront {
   async listen(host: string, port: number): Promise<void> {
     this.#server.listen({ host, port, backlog: BACKLOG, reusePort: true });
     await once(this.#server, 'listening');
+    // A connection could not be accepted, for want of a descriptor say: the next ones may be.
+    this.#server.on('error', ({ message }) => this.#options.refused('handshakes', '', message));
   }
 
   stop(): void {
