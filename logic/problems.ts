@@ -19,6 +19,7 @@ export const CATALOGUE = {
   too_many_items: { status: 413, title: 'Too many items in one request' },
   item_too_large: { status: 413, title: 'An item is too large' },
   unsupported_media_type: { status: 415, title: 'The body is of the wrong type' },
+  expectation_failed: { status: 417, title: 'The server can not do what Expect asks for' },
   urgent_rate: { status: 429, title: 'Too many urgent pushes' },
   headers_too_large: { status: 431, title: 'The headers are too large' },
   internal: { status: 500, title: 'The server made a mistake' },

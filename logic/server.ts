@@ -1,4 +1,4 @@
-import type { IncomingMessage, Server } from 'node:http';
+import { METHODS as ALL_METHODS, type IncomingMessage, type Server } from 'node:http';
 import type { Socket } from 'node:net';
 import swagger from '@fastify/swagger';
 import { clipped } from '@pushcluster/runtime/clipped.ts';
@@ -7,9 +7,11 @@ import { createJsonSchemaTransform, type FastifyPluginAsyncZod, type ZodTypeProv
 import { z } from 'zod';
 import type { ApiKeys, Caller } from './auth.ts';
 import { validatorCompiler } from './bodies.ts';
+import { BrokenRequests } from './brokenRequests.ts';
 import type { TargetLabel } from './metrics.ts';
 import { admitOrigin, requireLoopback, requireSingleHeaders } from './origin.ts';
 import { Problem, problemOf } from './problems.ts';
+import { LingeringResponse } from './response.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -22,7 +24,8 @@ declare module 'fastify' {
   }
 }
 
-const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE'] as const;
+/** CONNECT is none of a path. */
+const METHODS = ALL_METHODS.filter((method) => method !== 'CONNECT');
 /** A name of 128 bytes, each percent-encoded. */
 const MAX_PARAM_LENGTH = 3 * 128;
 /** Connections of backends; more are closed at once. */
@@ -53,20 +56,38 @@ export type App = Parameters<FastifyPluginAsyncZod>[0];
 /** The HTTP server without its routes: who may come in, how bodies are read, how errors are answered. */
 export async function createServer(options: ServerOptions): Promise<App> {
   const { requestTimeout = REQUEST_TIMEOUT_MS, maxConnections = MAX_CONNECTIONS } = options;
+  const broken = new BrokenRequests({
+    requestTimeout,
+    headers: (request) => corsOf(options, request.method ?? '', request.headers),
+  });
+  const unexpected = new WeakSet<IncomingMessage>();
   const app = fastify({
     logger: false,
     bodyLimit: options.bodyLimit,
     requestTimeout,
-    http: { headersTimeout: requestTimeout, connectionsCheckingInterval: requestTimeout / 6 },
+    http: {
+      headersTimeout: requestTimeout,
+      connectionsCheckingInterval: requestTimeout / 6,
+      ServerResponse: LingeringResponse,
+      // Node's own answer is no problem document: see `admit`.
+      requireHostHeader: false,
+    },
+    rewriteUrl: ({ url = '/' }) => (url.startsWith('/') ? url : url.replace(/^https?:\/\/[^/?#]*(?=\/)/i, '')),
     keepAliveTimeout: KEEP_ALIVE_MS,
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
-    frameworkErrors: (error, request, reply) => refuse(options.log, error, request, reply),
-    clientErrorHandler: (error, socket) => refuseConnection(error, socket, requestTimeout),
+    frameworkErrors: (error, request, reply) => refuse(options, error, request, reply),
+    clientErrorHandler: (error, socket) => broken.refuse(error, socket),
   }).withTypeProvider<ZodTypeProvider>();
   app.server.maxConnections = maxConnections;
   app.server.on('drop', options.onConnectionRefused);
+  broken.watch(app.server);
+  app.server.on('checkExpectation', (request, response) => {
+    unexpected.add(request);
+    app.server.emit('request', request, response);
+  });
+  for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method);
 
   app.decorateRequest('rawJson', null);
   app.decorateRequest('caller', null);
@@ -75,7 +96,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
   // Types check what is sent; checking it again at run time would cost more than the rest of a push.
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
   app.removeAllContentTypeParsers();
-  app.setErrorHandler((error, request, reply) => refuse(options.log, error, request, reply));
+  app.setErrorHandler((error, request, reply) => refuse(options, error, request, reply));
   app.setNotFoundHandler((request) => {
     throw new Problem(
       'not_found',
@@ -85,6 +106,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
   app.addHook('onRequest', (request, reply, done) => {
     try {
       if (options.leaving()) reply.header('connection', 'close');
+      requireUnderstood(request.raw, unexpected.has(request.raw));
       if (admit(options, request, reply)) done();
     } catch (error) {
       done(error instanceof Error ? error : new Error(String(error)));
@@ -172,6 +194,21 @@ const openapiInfo = {
   },
 } as const;
 
+/** Throws a Problem where it can't be known what is asked for. */
+function requireUnderstood({ headers, httpVersion, url = '' }: IncomingMessage, unexpected: boolean) {
+  if (headers.host === undefined && httpVersion !== '1.0')
+    throw new Problem('bad_request', 'Send a Host header: HTTP/1.1 needs one.');
+  if (unexpected) throw new Problem('expectation_failed', 'Expect can only be 100-continue.');
+  const query = url.indexOf('?');
+  if (url.includes('#')) throw new Problem('bad_request', 'There is a "#" in the address: encode it as "%23".');
+  if (query < 0 || !url.includes('%', query)) return;
+  try {
+    decodeURIComponent(url.slice(query));
+  } catch {
+    throw new Problem('bad_request', 'The query is not valid percent-encoded UTF-8.');
+  }
+}
+
 /** Whether the request goes on. Throws a Problem where it may not; answers preflights itself. */
 function admit(options: ServerOptions, request: FastifyRequest, reply: FastifyReply): boolean {
   const { headers, method } = request;
@@ -180,15 +217,13 @@ function admit(options: ServerOptions, request: FastifyRequest, reply: FastifyRe
   const approach = { method, version: httpVersion, peer: request.socket.remoteAddress, headers };
   if (!options.keys.required) requireLoopback(approach);
   const origin = admitOrigin(approach, options.allowedOrigins());
-  if (headers['content-encoding'] !== undefined && headers['content-encoding'] !== 'identity')
+  if (!isIdentity(headers['content-encoding']))
     throw new Problem('unsupported_media_type', 'Send the body without Content-Encoding.');
   if (origin === undefined) return true;
-  reply.header('access-control-allow-origin', origin).header('vary', 'Origin');
-  if (method !== 'OPTIONS' || headers['access-control-request-method'] === undefined) {
-    reply.header('access-control-expose-headers', 'retry-after');
-    return true;
-  }
+  reply.headers(corsHeaders(origin));
+  if (method !== 'OPTIONS' || headers['access-control-request-method'] === undefined) return true;
   reply
+    .removeHeader('access-control-expose-headers')
     .header('access-control-allow-methods', 'GET, POST')
     .header('access-control-allow-headers', 'authorization, content-type')
     .header('access-control-max-age', '600');
@@ -199,8 +234,28 @@ function admit(options: ServerOptions, request: FastifyRequest, reply: FastifyRe
   return false;
 }
 
-function refuse(log: ServerOptions['log'], error: unknown, request: FastifyRequest, reply: FastifyReply) {
-  const problem = problemOf(error, request.server.initialConfig.bodyLimit ?? 0);
+/** A list of codings (RFC 9110, 8.4) that changes nothing. */
+function isIdentity(encoding: string | undefined): boolean {
+  return encoding === undefined || encoding.split(',').every((coding) => /^\s*(identity)?\s*$/i.test(coding));
+}
+
+function corsHeaders(origin: string): Record<string, string> {
+  return { 'access-control-allow-origin': origin, vary: 'Origin', 'access-control-expose-headers': 'retry-after' };
+}
+
+/** The CORS headers of a refusal: none where the origin is not allowed either. */
+function corsOf(options: ServerOptions, method: string, headers: FastifyRequest['headers']): Record<string, string> {
+  try {
+    const origin = admitOrigin({ method, peer: undefined, headers }, options.allowedOrigins());
+    return origin === undefined ? {} : corsHeaders(origin);
+  } catch {
+    return {};
+  }
+}
+
+function refuse(options: ServerOptions, error: unknown, request: FastifyRequest, reply: FastifyReply) {
+  const { log } = options;
+  const problem = problemOf(error, options.bodyLimit);
   const { status, code } = problem;
   const fields = {
     code,
@@ -217,24 +272,10 @@ function refuse(log: ServerOptions['log'], error: unknown, request: FastifyReque
   }
   reply
     .code(status)
+    .headers(corsOf(options, request.method, request.headers))
     .headers(problem.headers)
     .header('content-type', 'application/problem+json')
     .send(Buffer.from(problem.toJson()));
-}
-
-/** Answers what isn't HTTP, or arrives too slowly, on the bare socket. */
-function refuseConnection(error: Error & { code?: string }, socket: Socket, requestTimeout: number) {
-  if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) return;
-  const problem =
-    error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-      ? new Problem('request_timeout', `The request did not arrive within ${requestTimeout / 1_000} s.`)
-      : error.code === 'HPE_HEADER_OVERFLOW'
-        ? new Problem('headers_too_large', 'The headers are over 16 KiB.')
-        : new Problem('bad_request', 'This is not a valid HTTP/1.1 request.');
-  const body = problem.toJson();
-  socket.end(
-    `HTTP/1.1 ${problem.status} \r\nContent-Type: application/problem+json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
-  );
 }
 
 function pathOf(url: IncomingMessage['url']): string {
