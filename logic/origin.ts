@@ -49,7 +49,10 @@ export function requireLoopback({ peer, version, headers }: Approach): void {
  * The origin of another site that may read the answer (for the CORS headers); undefined for backends and own pages.
  * Throws Problem origin_forbidden for a page of an origin that is not in `allowed`.
  */
-export function admitOrigin({ method, headers }: Approach, allowed: readonly string[]): string | undefined {
+export function admitOrigin(
+  { method, headers }: Pick<Approach, 'method' | 'headers'>,
+  allowed: readonly string[],
+): string | undefined {
   const { origin, host } = headers;
   if (origin === undefined) {
     // A browser that hides the origin of a form still says that it comes from another site.

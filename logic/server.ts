@@ -246,7 +246,7 @@ function corsHeaders(origin: string): Record<string, string> {
 /** The CORS headers of a refusal: none where the origin is not allowed either. */
 function corsOf(options: ServerOptions, method: string, headers: FastifyRequest['headers']): Record<string, string> {
   try {
-    const origin = admitOrigin({ method, peer: undefined, headers }, options.allowedOrigins());
+    const origin = admitOrigin({ method, headers }, options.allowedOrigins());
     return origin === undefined ? {} : corsHeaders(origin);
   } catch {
     return {};
