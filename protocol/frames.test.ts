@@ -2,7 +2,16 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { CloseCode, comebackAfter } from './closeCodes.ts';
-import { errorFrame, laggedFrame, leaveFrame, okFrame, PONG, parseClientFrame, reconnectFrame } from './frames.ts';
+import {
+  errorFrame,
+  laggedFrame,
+  leaveFrame,
+  okFrame,
+  PONG,
+  parseClientFrame,
+  pongFrame,
+  reconnectFrame,
+} from './frames.ts';
 
 const parse = (frame: unknown) => parseClientFrame(JSON.stringify(frame));
 
@@ -10,9 +19,9 @@ describe('what a client says', () => {
   test('the frames of the contract are understood, with and without an id', () => {
     assert.deepEqual(parse({ type: 'PING', data: {} }), { type: 'PING' });
     assert.deepEqual(parse({ type: 'JOIN', data: { room: 'r' } }), { type: 'JOIN', room: 'r' });
-    assert.deepEqual(parse({ type: 'JOIN', id: 7, data: { room: 'r' } }), { type: 'JOIN', id: 7, room: 'r' });
-    assert.deepEqual(parse({ type: 'LEAVE', id: 'x', data: { room: 'r' } }), { type: 'LEAVE', id: 'x', room: 'r' });
-    assert.deepEqual(parse({ type: 'AUTH', id: 0, data: { token: 't' } }), { type: 'AUTH', id: 0, token: 't' });
+    assert.deepEqual(parse({ type: 'JOIN', id: 7, data: { room: 'r' } }), { type: 'JOIN', id: '7', room: 'r' });
+    assert.deepEqual(parse({ type: 'LEAVE', id: 'x', data: { room: 'r' } }), { type: 'LEAVE', id: '"x"', room: 'r' });
+    assert.deepEqual(parse({ type: 'AUTH', id: 0, data: { token: 't' } }), { type: 'AUTH', id: '0', token: 't' });
     assert.deepEqual(parseClientFrame('{"type":"PING"}'), { type: 'PING' });
   });
 
@@ -25,10 +34,59 @@ describe('what a client says', () => {
     });
   });
 
+  test('of an unknown type with an id is known by it', () => {
+    for (const type of ['DANCE', 5, null, undefined])
+      assert.deepEqual(parse({ type, id: 7 }), { type: 'unknown', id: '7' });
+  });
+
+  test('an id is told as it was sent, whatever a double makes of it', () => {
+    const numbers = [
+      '9007199254740993',
+      '-9007199254740993',
+      '1e400',
+      '-1E+400',
+      '-0',
+      '0.1',
+      '1e-400',
+      '0.99999999999999999999',
+      '1.0',
+      '1e2',
+      `1${'0'.repeat(4_000)}`,
+    ];
+    for (const id of [...numbers, '"x"', '"\\ud83d\\ude00"', '7']) {
+      const text = `{"a":{"id":1.5},"id":"no","type":"PING","id" : ${id} ,"b":[{"id":2.5}]}`;
+      const frame = parseClientFrame(text);
+      assert.ok(frame.type === 'PING' && frame.id !== undefined);
+      if (numbers.includes(id)) assert.equal(frame.id, id);
+      else assert.deepEqual(JSON.parse(frame.id), JSON.parse(id));
+      assert.equal(pongFrame(frame.id), `{"type":"PONG","id":${frame.id},"data":{}}`);
+    }
+  });
+
+  test('any number and any text that is an id comes back as the same JSON value', () => {
+    const digits = fc.stringMatching(/^-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,4})?$/);
+    const ids = fc.oneof(
+      digits,
+      fc.string({ unit: 'binary' }).map((text) => JSON.stringify(text)),
+    );
+    const others = fc.dictionary(fc.constantFrom('id', 'a', '__proto__', 'data'), fc.jsonValue(), { maxKeys: 3 });
+    fc.assert(
+      fc.property(ids, others, fc.constantFrom('PING', 'DANCE'), (id, other, type) => {
+        const before = JSON.stringify(other).slice(1, -1);
+        const frame = parseClientFrame(`{${before}${before === '' ? '' : ','}"type":"${type}","id":${id}}`);
+        assert.ok(frame.type === (type === 'PING' ? 'PING' : 'unknown') && frame.id !== undefined);
+        if (id.startsWith('"')) assert.equal(JSON.parse(frame.id), JSON.parse(id));
+        else assert.equal(frame.id, id);
+        assert.doesNotThrow(() => JSON.parse(errorFrame(frame.id ?? '', 'bad_frame', 'x')));
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
   test('a bad room is answered by its name', () => {
     for (const data of [undefined, null, [], 'r', {}, { room: 5 }, { room: '' }, { room: 'x'.repeat(129) }]) {
       const frame = parse({ type: 'JOIN', id: 7, data });
-      assert.ok(frame.type === 'bad' && frame.code === 'bad_room' && frame.id === 7, JSON.stringify(data));
+      assert.ok(frame.type === 'bad' && frame.code === 'bad_room' && frame.id === '7', JSON.stringify(data));
       assert.match(frame.message, /^data\.room must /);
     }
     assert.deepEqual(parseClientFrame('{"type":"JOIN","data":{"room":"\\ud800"}}').type, 'bad');
@@ -37,7 +95,7 @@ describe('what a client says', () => {
   test('AUTH without a token is bad', () => {
     assert.deepEqual(parse({ type: 'AUTH', id: 1, data: { token: 5 } }), {
       type: 'bad',
-      id: 1,
+      id: '1',
       code: 'bad_frame',
       message: 'data.token must be a string',
     });
@@ -84,10 +142,10 @@ describe('what a client says', () => {
 describe('what a gateway says', () => {
   test('frames are those of the contract', () => {
     assert.equal(PONG, '{"type":"PONG","data":{}}');
-    assert.equal(okFrame(7, 'r'), '{"type":"OK","id":7,"data":{"room":"r"}}');
-    assert.equal(okFrame('a'), '{"type":"OK","id":"a","data":{}}');
+    assert.equal(okFrame('7', 'r'), '{"type":"OK","id":7,"data":{"room":"r"}}');
+    assert.equal(okFrame('"a"'), '{"type":"OK","id":"a","data":{}}');
     assert.equal(
-      errorFrame(7, 'room_limit', 'too many'),
+      errorFrame('7', 'room_limit', 'too many'),
       '{"type":"ERROR","id":7,"data":{"code":"room_limit","message":"too many"}}',
     );
     assert.equal(laggedFrame('r', 12, 'slow'), '{"type":"LAGGED","data":{"room":"r","dropped":12,"reason":"slow"}}');
@@ -99,12 +157,12 @@ describe('what a gateway says', () => {
   test('whatever a client calls its frame comes back as valid UTF-8 and JSON', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), (id) => {
-        const frame = okFrame(id, id);
+        const frame = okFrame(JSON.stringify(id), id);
         assert.ok(frame.isWellFormed());
         assert.deepEqual(JSON.parse(frame), { type: 'OK', id, data: { room: id } });
       }),
     );
-    assert.ok(okFrame('\ud800').isWellFormed());
+    assert.ok(okFrame(JSON.stringify('\ud800')).isWellFormed());
   });
 });
 

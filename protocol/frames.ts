@@ -42,15 +42,21 @@ export type ErrorCode =
 
 export type FrameId = number | string;
 
+/**
+ * A client's id as the JSON text that goes back, such as `7` or `"x"`: as a number it would lose what is beyond 2^53 or
+ * a double.
+ */
+export type IdText = string;
+
 /** What a client may say, parsed. */
 export type ClientFrame =
-  | { type: 'PING'; id?: FrameId }
-  | { type: 'JOIN'; id?: FrameId; room: string }
-  | { type: 'LEAVE'; id?: FrameId; room: string }
-  | { type: 'AUTH'; id?: FrameId; token: string }
+  | { type: 'PING'; id?: IdText }
+  | { type: 'JOIN'; id?: IdText; room: string }
+  | { type: 'LEAVE'; id?: IdText; room: string }
+  | { type: 'AUTH'; id?: IdText; token: string }
   /** Understood as JSON but unknown or lacking: ignored and counted, or answered by ERROR where it has an id. */
-  | { type: 'unknown' }
-  | { type: 'bad'; id?: FrameId; code: ErrorCode; message: string }
+  | { type: 'unknown'; id?: IdText }
+  | { type: 'bad'; id?: IdText; code: ErrorCode; message: string }
   /** Not JSON: closed with 1008. */
   | { type: 'malformed' };
 
@@ -62,8 +68,13 @@ export function parseClientFrame(text: string): ClientFrame {
   } catch {
     return { type: 'malformed' };
   }
-  if (!isObject(frame) || typeof frame.type !== 'string') return { type: 'unknown' };
-  const id = typeof frame.id === 'number' || typeof frame.id === 'string' ? { id: frame.id } : {};
+  if (!isObject(frame)) return { type: 'unknown' };
+  const id =
+    typeof frame.id === 'number'
+      ? { id: numberText(frame.id, text) }
+      : typeof frame.id === 'string'
+        ? { id: JSON.stringify(frame.id) }
+        : undefined;
   const data = isObject(frame.data) ? frame.data : {};
   switch (frame.type) {
     case 'PING':
@@ -79,8 +90,18 @@ export function parseClientFrame(text: string): ClientFrame {
         return { type: 'bad', ...id, code: 'bad_frame', message: 'data.token must be a string' };
       return { type: 'AUTH', ...id, token: data.token };
     default:
-      return { type: 'unknown' };
+      return { type: 'unknown', ...id };
   }
+}
+
+/** The number `id` of the frame `text` as it stands there, where that isn't what the number says. */
+function numberText(id: number, text: string): string {
+  // Without a point or an exponent anywhere in the frame a whole number is what it says.
+  if (Number.isSafeInteger(id) && !Object.is(id, -0) && !/\d[.eE]/.test(text)) return String(id);
+  const frame: unknown = JSON.parse(text, (key, value, ...[context]: unknown[]) =>
+    key === 'id' && typeof value === 'number' && isObject(context) ? context.source : value,
+  );
+  return isObject(frame) && typeof frame.id === 'string' ? frame.id : 'null';
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {
@@ -89,12 +110,16 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 export const PONG = '{"type":"PONG","data":{}}';
 
-export function okFrame(id: FrameId, room?: string): string {
-  return JSON.stringify({ type: 'OK', id, data: room === undefined ? {} : { room } });
+export function pongFrame(id: IdText): string {
+  return `{"type":"PONG","id":${id},"data":{}}`;
 }
 
-export function errorFrame(id: FrameId, code: ErrorCode, message: string): string {
-  return JSON.stringify({ type: 'ERROR', id, data: { code, message } });
+export function okFrame(id: IdText, room?: string): string {
+  return `{"type":"OK","id":${id},"data":${JSON.stringify(room === undefined ? {} : { room })}}`;
+}
+
+export function errorFrame(id: IdText, code: ErrorCode, message: string): string {
+  return `{"type":"ERROR","id":${id},"data":${JSON.stringify({ code, message })}}`;
 }
 
 /** v1 only. `room` is absent for items pushed to all or to a user. */
@@ -119,7 +144,7 @@ export type ServerFrame =
       type: 'PUSH';
       data: { room?: string; user?: true; seq?: number; epoch?: string; ids?: IdRun[]; items: unknown[] };
     }
-  | { type: 'PONG'; data: object }
+  | { type: 'PONG'; id?: FrameId; data: object }
   | { type: 'OK'; id: FrameId; data: { room?: string } }
   | { type: 'ERROR'; id: FrameId; data: { code: ErrorCode; message: string } }
   | { type: 'LAGGED'; data: { room?: string; dropped: number; reason: LagReason } }

@@ -1,4 +1,4 @@
-import { Form, type FrameId } from '@pushcluster/protocol/frames.ts';
+import { Form, type IdText } from '@pushcluster/protocol/frames.ts';
 import type { ChannelKey } from '../channelKey.ts';
 import type { Job } from './job.ts';
 import type { Session, Socket } from './session.ts';
@@ -76,7 +76,7 @@ export class Channel {
   /** Forms that the hub has confirmed. */
   opened = 0;
   /** Members whose JOIN is answered once their form is confirmed: at most one of each. */
-  waiting: Map<Member, FrameId> | undefined;
+  waiting: Map<Member, IdText> | undefined;
   /** Of the last word to the hub on forms; only the answer to that one counts. */
   turn = 0;
 

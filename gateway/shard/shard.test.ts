@@ -127,6 +127,24 @@ describe('a connection', () => {
     assert.deepEqual(peer.socket.texts, [PONG]);
   });
 
+  it('is answered by its id, as it was sent: PONG to PING, ERROR to what is unknown', () => {
+    const peer = open();
+    for (const id of ['7', '"x"', '9007199254740993', '1e400']) {
+      say(peer, `{"type":"PING","id":${id}}`);
+      say(peer, `{"type":"LEAVE","id":${id},"data":{"room":"r"}}`);
+      say(peer, `{"type":"DANCE","id":${id}}`);
+      const error = '{"code":"bad_frame","message":"type is none of PING, JOIN, LEAVE and AUTH"}';
+      assert.deepEqual(peer.socket.texts.slice(-3), [
+        `{"type":"PONG","id":${id},"data":{}}`,
+        `{"type":"OK","id":${id},"data":{"room":"r"}}`,
+        `{"type":"ERROR","id":${id},"data":${error}}`,
+      ]);
+    }
+    say(peer, { type: 'DANCE' });
+    assert.equal(peer.socket.texts.length, 12);
+    assert.equal(shard.counts.ignored.unknown, 5);
+  });
+
   it('is closed with 1008 for what is not JSON, and 1009 for a frame over the limit', () => {
     start({ gateway: { inbound: { maxFrame: 256 } } });
     const peers = [open(), open(), open()];

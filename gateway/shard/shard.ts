@@ -5,12 +5,13 @@ import {
   type ErrorCode,
   errorFrame,
   Form,
-  type FrameId,
+  type IdText,
   laggedFrame,
   leaveFrame,
   okFrame,
   PONG,
   parseClientFrame,
+  pongFrame,
 } from '@pushcluster/protocol/frames.ts';
 import { matches } from '@pushcluster/protocol/pattern.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
@@ -253,7 +254,7 @@ export class Shard {
     switch (frame.type) {
       case 'PING':
         // Who asks for it has a limit of its own for how long it waits.
-        if (!session.say(PONG)) this.counts.answersDropped++;
+        if (!session.say(frame.id === undefined ? PONG : pongFrame(frame.id))) this.counts.answersDropped++;
         return;
       case 'AUTH':
         void this.#authenticate(session, frame.token, frame.id);
@@ -276,17 +277,19 @@ export class Shard {
         return;
       case 'unknown':
         increment(this.counts.ignored, 'unknown');
+        if (frame.id !== undefined)
+          this.#say(session, errorFrame(frame.id, 'bad_frame', 'type is none of PING, JOIN, LEAVE and AUTH'));
         return;
     }
   }
 
-  #refuse(session: Session, id: FrameId | undefined, code: ErrorCode, message: string) {
+  #refuse(session: Session, id: IdText | undefined, code: ErrorCode, message: string) {
     increment(this.counts.ignored, code);
     this.#log.debug({ session: session.id, user: session.user, code, message }, 'frame refused');
     if (id !== undefined) this.#say(session, errorFrame(id, code, message));
   }
 
-  async #authenticate(session: Session, token: string, id: FrameId | undefined): Promise<void> {
+  async #authenticate(session: Session, token: string, id: IdText | undefined): Promise<void> {
     if (this.#authenticating.has(session)) {
       this.#refuse(session, id, 'unavailable', 'an AUTH is still to be answered');
       return;
@@ -343,7 +346,7 @@ export class Shard {
     }
   }
 
-  #join(session: Session, room: string, id: FrameId | undefined) {
+  #join(session: Session, room: string, id: IdText | undefined) {
     if (!session.authorized) {
       this.#refuse(session, id, 'unauthorized', 'AUTH comes first');
       return;
