@@ -109,9 +109,25 @@ const partial = z
   .optional()
   .describe('The numbers lack something: a gateway or a part of one that did not answer in time. Absent: nothing.');
 
-export const RoomsQuery = z.strictObject({
-  limit: z.coerce.number().int().min(1).max(1_000).default(100).describe('Rooms in the answer, at most.'),
-});
+/** Rooms in a list where the request says nothing. */
+export const DEFAULT_ROOMS = 100;
+
+/** A parameter that is a whole number in digits: `Number` would take "", "0x10" and "1e2" as well. */
+function wholeNumber(schema: z.ZodNumber) {
+  return z.preprocess((text) => (typeof text === 'string' && /^\d+$/.test(text) ? Number(text) : text), schema);
+}
+
+export const RoomsQuery = z
+  .strictObject({
+    limit: wholeNumber(z.number().int().min(1).max(1_000))
+      .optional()
+      .describe(`Rooms in the list, at most; ${DEFAULT_ROOMS} by default.`),
+    room: RoomName.optional().describe('This room alone: also one that a path can not name, such as `..`.'),
+  })
+  .refine(({ limit, room }) => limit === undefined || room === undefined, {
+    path: ['limit'],
+    message: 'is of the list of rooms: leave it out beside room',
+  });
 
 export const Rooms = z
   .object({
@@ -136,6 +152,9 @@ export const Room = z
   .object({ room: z.string(), connections: z.number().int(), gateways: Asked, partial })
   .meta({ examples: [{ room: 'live-42', connections: 1200, gateways: { asked: 3, answered: 3 } }] });
 
+export const UsersQuery = z.strictObject({
+  user: UserName.describe('The user: also one that a path can not name, such as `..`.'),
+});
 export const UserParams = z.strictObject({ user: UserName });
 export const User = z
   .object({

@@ -1,5 +1,6 @@
 import {
   Accepted,
+  DEFAULT_ROOMS,
   Disconnected,
   DisconnectRequest,
   PartlyAccepted,
@@ -12,6 +13,7 @@ import {
   Stats,
   User,
   UserParams,
+  UsersQuery,
 } from '@pushcluster/protocol/api.ts';
 import type { GatewayStats } from '@pushcluster/protocol/control.ts';
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
@@ -42,6 +44,18 @@ const security = [{ key: [] }];
 export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pushes, directory, metrics }) => {
   requireKey(app, keys);
   takeJson(app);
+
+  const roomOf = async (room: string) => {
+    const { answers, ...complete } = await directory.ask('room', { room });
+    return { room, connections: sum(answers, (answer) => answer.connections), ...complete };
+  };
+  const userOf = async (user: string) => {
+    const { answers, ...complete } = await directory.ask('user', { user });
+    const byGateway = answers
+      .filter(({ connections }) => connections > 0)
+      .map(({ gateway, connections }) => ({ gateway, connections }));
+    return { user, connections: sum(byGateway, (on) => on.connections), byGateway, ...complete };
+  };
 
   app.route({
     method: 'POST',
@@ -83,17 +97,18 @@ export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pu
     url: '/v1/rooms',
     schema: {
       operationId: 'listRooms',
-      summary: 'The fullest rooms, by connections across the cluster',
+      summary: 'The fullest rooms, by connections across the cluster; or one room',
       description:
-        'Merged from the fullest rooms of each gateway: a room that is among them on no gateway can be missed, and counts of smaller rooms can be low. `/v1/rooms/{room}` is exact. Up to two seconds old: those who ask at about the same time share an answer.',
+        'Merged from the fullest rooms of each gateway: a room that is among them on no gateway can be missed, and counts of smaller rooms can be low. `/v1/rooms/{room}` is exact, and so is `room=` here, which names a room that clients take for steps in a path (`.`, `..`). Up to two seconds old: those who ask at about the same time share an answer.',
       tags: ['who is online'],
       security,
       querystring: RoomsQuery,
-      response: { 200: Rooms.describe('The fullest rooms.'), ...COMMON },
+      response: { 200: z.union([Rooms, Room]).describe('The fullest rooms, or the one that `room` names.'), ...COMMON },
     },
     handler: async (request) => {
       authorize(request.caller, { type: 'read' });
-      return directory.rooms(request.query.limit);
+      const { room, limit = DEFAULT_ROOMS } = request.query;
+      return room === undefined ? directory.rooms(limit) : roomOf(room);
     },
   });
 
@@ -110,9 +125,25 @@ export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pu
     },
     handler: async (request) => {
       authorize(request.caller, { type: 'read' });
-      const { room } = request.params;
-      const { answers, ...complete } = await directory.ask('room', { room });
-      return { room, connections: sum(answers, (answer) => answer.connections), ...complete };
+      return roomOf(request.params.room);
+    },
+  });
+
+  app.route({
+    method: 'GET',
+    url: '/v1/users',
+    schema: {
+      operationId: 'findUser',
+      summary: 'Connections of a user, whom a path may not be able to name',
+      description: 'Like `/v1/users/{user}`; also for users that clients take for steps in a path (`.`, `..`).',
+      tags: ['who is online'],
+      security,
+      querystring: UsersQuery,
+      response: { 200: User.describe('Their connections.'), ...COMMON },
+    },
+    handler: async (request) => {
+      authorize(request.caller, { type: 'read' });
+      return userOf(request.query.user);
     },
   });
 
@@ -129,12 +160,7 @@ export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pu
     },
     handler: async (request) => {
       authorize(request.caller, { type: 'read' });
-      const { user } = request.params;
-      const { answers, ...complete } = await directory.ask('user', { user });
-      const byGateway = answers
-        .filter(({ connections }) => connections > 0)
-        .map(({ gateway, connections }) => ({ gateway, connections }));
-      return { user, connections: sum(byGateway, (on) => on.connections), byGateway, ...complete };
+      return userOf(request.params.user);
     },
   });
 

@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
-import { Room } from '@pushcluster/protocol/api.ts';
+import { Room, User } from '@pushcluster/protocol/api.ts';
 import { assertProblem, PUSH, startApi, startHeardApi, temporaryFolder } from '../harness/api.ts';
 import { until } from '../harness/until.ts';
 
@@ -37,6 +37,22 @@ describe('HTTP', () => {
     assertProblem(await api.request(`/v1/rooms/${'x'.repeat(129)}`), 400, 'invalid_request');
     for (const path of ['%ff', '%zz', 'x'.repeat(400)])
       assertProblem(await api.request(`/v1/rooms/${path}`), 400, 'bad_request');
+    for (const name of ['.', '..', '...', './', '../x', 'a/b', '%2F', '?#&=+ ', '直播'.repeat(21), '%', '\0']) {
+      const query = new URLSearchParams({ room: name });
+      assert.equal(Room.parse((await api.request(`/v1/rooms?${query}`)).json()).room, name);
+      const user = await api.request(`/v1/users?${new URLSearchParams({ user: name })}`);
+      assert.equal(User.parse(user.json()).user, name);
+    }
+    for (const query of ['rooms?room=', 'users?user=', 'users', 'rooms?room=a&room=b', 'rooms?room=a&limit=5'])
+      assertProblem(await api.request(`/v1/${query}`), 400, 'invalid_request');
+    assertProblem(await api.request('/v1/rooms?room=%ff'), 400, 'bad_request');
+    for (const limit of ['1e400', '0x10', '1e2', ' 5', '5.0', '', '-1', '9007199254740993'])
+      assertProblem(
+        await api.request(`/v1/rooms?limit=${encodeURIComponent(limit)}`),
+        400,
+        'invalid_request',
+        /^limit: /,
+      );
     assertProblem(await api.request('/v1/rooms?limit=0'), 400, 'invalid_request', /^limit: must be at least 1/);
     assertProblem(await api.request('/v1/rooms?limit=many'), 400, 'invalid_request', /^limit: must be a number/);
     assertProblem(await api.request('/v1/rooms?lmit=5'), 400, 'invalid_request', /"lmit"/);

@@ -38,10 +38,10 @@ test('the examples of docs/api.md answer as printed', async (t) => {
   const api = await startApi(t, {}, bus);
   const gateways = [
     new FakeGateway(bus, 'gateway-a', { 'live-42': 700, lobby: 31 }, { alice: 2 }),
-    new FakeGateway(bus, 'gateway-b', { 'live-42': 500, quiet: 1 }, {}),
+    new FakeGateway(bus, 'gateway-b', { 'live-42': 500, quiet: 1, '..': 1 }, {}),
   ];
   for (const gateway of gateways) gateway.report();
-  assert.equal(await run(api, withoutKeys), 10);
+  assert.equal(await run(api, withoutKeys), 11);
 });
 
 test('the examples with API keys of docs/api.md answer as printed', async (t) => {

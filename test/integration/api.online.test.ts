@@ -90,12 +90,17 @@ describe('the documentation', () => {
       'get /v1/rooms',
       'get /v1/rooms/{room}',
       'get /v1/stats',
+      'get /v1/users',
       'get /v1/users/{user}',
       'post /push/all',
       'post /push/room',
       'post /v1/disconnect',
       'post /v1/push',
     ]);
+    const asked = (path: string) =>
+      document.paths[path]?.get?.parameters?.map(({ name, in: place }) => `${place} ${name}`);
+    assert.deepEqual(asked('/v1/rooms'), ['query limit', 'query room']);
+    assert.deepEqual(asked('/v1/users'), ['query user']);
     const ids = new Set<string>();
     for (const [path, methods] of Object.entries(document.paths))
       for (const [method, operation] of Object.entries(methods)) {
