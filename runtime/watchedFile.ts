@@ -101,6 +101,11 @@ export class WatchedFile {
   }
 }
 
+/** The content of a file now. Throws an Error that says why it can't be read, or that it is too large. */
+export function readSmallFile(path: string): Buffer {
+  return read(path).bytes;
+}
+
 function lookNowAndAgain(look: () => void, pollInterval: number | undefined): () => void {
   if (pollInterval === undefined) return onBeat(look);
   const interval = setInterval(look, pollInterval).unref();

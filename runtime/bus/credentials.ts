@@ -1,5 +1,3 @@
-import { readFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { fromSeed } from '@nats-io/nkeys';
 import type { NatsSettings } from '@pushcluster/protocol/settings.ts';
 import {
@@ -11,38 +9,53 @@ import {
   usernamePasswordAuthenticator,
 } from 'nats';
 import type { z } from 'zod';
+import { isBlank } from '../secretFile.ts';
+import { readSmallFile } from '../watchedFile.ts';
 
 type Settings = z.infer<typeof NatsSettings>;
 
 /** What a connection shows to the server, and what it asks of it. */
 export type Credentials = { authenticator: Authenticator[]; tls?: TlsOptions };
 
-/** Reads the files that `settings` name: afresh for every connection, so that they may rotate. Throws where one can't be read or used. */
-export async function readCredentials(settings: Settings): Promise<Credentials> {
+/** The files that the settings name: read afresh for every connection, so that they may rotate. */
+export class CredentialFiles {
+  readonly #settings: Settings;
+  readonly #onProblem: (problem: string) => void;
+  #last: Credentials;
+
+  /**
+   * @param onProblem called with a sentence where a file can't be read or used any more
+   * @throws Error with a sentence where one can't be read or used now: before anything waits on a connection
+   */
+  constructor(settings: Settings, onProblem: (problem: string) => void) {
+    if (settings.passwordFile !== undefined && settings.user === undefined)
+      throw new Error('bus.nats.passwordFile needs bus.nats.user: set the name that the password belongs to');
+    this.#settings = settings;
+    this.#onProblem = onProblem;
+    this.#last = read(settings);
+  }
+
+  /** What the files say, or said when they were last of use: a rotation in two steps must not keep us out between them. */
+  read(): Credentials {
+    try {
+      this.#last = read(this.#settings);
+    } catch (error) {
+      this.#onProblem(`${error instanceof Error ? error.message : String(error)}: the last value stays in use`);
+    }
+    return this.#last;
+  }
+}
+
+function read(settings: Settings): Credentials {
   const files = new Map<string, Buffer>();
   for (const [key, path] of credentialFiles(settings)) {
     try {
-      files.set(key, await readFile(path));
+      files.set(key, readSmallFile(path));
     } catch (error) {
       throw unreadable(key, path, error);
     }
   }
   return build(settings, files);
-}
-
-/** Throws what `readCredentials` would: for the start, before anything waits on a connection. */
-export function checkCredentials(settings: Settings): void {
-  if (settings.passwordFile !== undefined && settings.user === undefined)
-    throw new Error('bus.nats.passwordFile needs bus.nats.user: set the name that the password belongs to');
-  const files = new Map<string, Buffer>();
-  for (const [key, path] of credentialFiles(settings)) {
-    try {
-      files.set(key, readFileSync(path));
-    } catch (error) {
-      throw unreadable(key, path, error);
-    }
-  }
-  build(settings, files);
 }
 
 /** Says which credentials `settings` name, without their contents. */
@@ -70,7 +83,7 @@ function build(settings: Settings, files: ReadonlyMap<string, Buffer>): Credenti
     const bytes = files.get(key);
     if (bytes === undefined) return undefined;
     const trimmed = bytes.toString('utf8').trim();
-    if (trimmed === '') throw new Error(`bus.nats.${key} is an empty file: put the secret in it`);
+    if (isBlank(bytes)) throw new Error(`bus.nats.${key} is an empty file: put the secret in it`);
     return trimmed;
   };
   if (settings.user !== undefined)

@@ -4,7 +4,7 @@ import { Socket } from 'node:net';
 import type { NatsSettings } from '@pushcluster/protocol/settings.ts';
 import { AuthorizationError, type ConnectionOptions, type NatsConnection, UserAuthenticationExpiredError } from 'nats';
 import type { z } from 'zod';
-import { describeCredentials, readCredentials } from './credentials.ts';
+import { type Credentials, describeCredentials } from './credentials.ts';
 import { connect } from './transport.ts';
 
 type Settings = z.infer<typeof NatsSettings>;
@@ -65,9 +65,9 @@ export type Line = { connection: NatsConnection; cut(): void };
 export async function dial(
   server: Server,
   settings: Settings,
-  options: { name: string; signal: AbortSignal },
+  options: { name: string; signal: AbortSignal; credentials: Credentials },
 ): Promise<Line> {
-  const { authenticator, tls } = await readCredentials(settings);
+  const { authenticator, tls } = options.credentials;
   options.signal.throwIfAborted();
   const connectionOptions: ConnectionOptions = {
     servers: [server.url.replace(/^tls:/, 'nats:')],

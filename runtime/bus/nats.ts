@@ -12,7 +12,7 @@ import {
   type Handler,
   type Subscription,
 } from './bus.ts';
-import { checkCredentials } from './credentials.ts';
+import { CredentialFiles } from './credentials.ts';
 import { dial, type Line, parseServer, type Server } from './dial.ts';
 import { DEFAULT_MAX_PAYLOAD, Link, type LinkNotice } from './link.ts';
 import { guarded, Listeners } from './listeners.ts';
@@ -47,6 +47,7 @@ export class NatsBus implements Bus {
   readonly #closing = new AbortController();
   readonly #stopped: Promise<void>;
   readonly #logged = new Map<string, number>();
+  readonly #credentials: CredentialFiles;
   /** The present connection; while it is being set up, not yet `#connected`. */
   #link: Link | undefined;
   #connected = false;
@@ -60,7 +61,9 @@ export class NatsBus implements Bus {
     this.#log = options.log;
     this.#listeners = new Listeners(options.log);
     this.#servers = shuffled(settings.servers.map(parseServer));
-    checkCredentials(settings);
+    this.#credentials = new CredentialFiles(settings, (problem) =>
+      this.#complain(problem, () => this.#log.error({ problem }, 'credentials for NATS')),
+    );
     this.#stopped = this.#run();
   }
 
@@ -129,7 +132,7 @@ export class NatsBus implements Bus {
     const { signal } = this.#closing;
     let line: Line;
     try {
-      line = await dial(server, this.#settings, { name, signal });
+      line = await dial(server, this.#settings, { name, signal, credentials: this.#credentials.read() });
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       if (!signal.aborted)

@@ -131,6 +131,20 @@ describe('a NATS bus shows its credentials:', () => {
     await file('rotated', 'new');
     await worksOn(bus);
   });
+
+  it('a password whose file becomes useless stays in use, and that is logged', async (t) => {
+    const nats = await server(t, { config: 'authorization { user: gw, password: old }' });
+    const passwordFile = await file('blank', 'old');
+    const { bus, has } = open(t, { servers: [nats.url], user: 'gw', passwordFile });
+    await worksOn(bus);
+    await file('blank', '\uFEFF\n \r\n\n');
+    await nats.reload('authorization { user: gw, password: new }');
+    await until('it is logged', () =>
+      has('passwordFile is an empty file: put the secret in it: the last value stays in use'),
+    );
+    await nats.reload('authorization { user: gw, password: old }');
+    await worksOn(bus);
+  });
 });
 
 describe('a NATS bus over TLS', () => {
