@@ -19,6 +19,8 @@ const OPERATORS_SHARE_MS = 1_000;
 describe('a PushCluster from nothing', () => {
   let cluster: OpenCluster;
   let live: Live;
+  /** By how much the machine was late from apply to Ready, milliseconds. */
+  let late = 0;
   before(async () => {
     cluster = await openCluster();
   });
@@ -50,8 +52,9 @@ describe('a PushCluster from nothing', () => {
     await live.apply({});
     await live.whenReady();
     const took = performance.now() - began;
-    t.diagnostic(`apply to Ready: ${seconds(took)}; this machine was late by ${seconds(lateness.total)}`);
-    assert.ok(took <= READY_MS + lateness.total, seconds(took));
+    late = lateness.total;
+    t.diagnostic(`apply to Ready: ${seconds(took)}; this machine was late by ${seconds(late)}`);
+    assert.ok(took <= READY_MS + late, seconds(took));
     for (const role of ['gateway', 'logic'] as const)
       assert.equal(
         new Set((await live.pods(role)).map(({ node }) => node)).size,
@@ -62,7 +65,7 @@ describe('a PushCluster from nothing', () => {
       for (const pod of await live.pods(role)) assert.equal(pod.restarts, 0, `${pod.name} was restarted`);
   });
 
-  it('gets there with less than a second by the operator itself', async (t) => {
+  it('gets there with less than a second by the operator itself, where the machine is not late', async (t) => {
     if (!process.env.E2E_CLUSTER) return t.skip('it needs the audit log, which KUBECONFIG does not lead to');
     const audit = new AuditLog(join(folderOf(process.env.E2E_CLUSTER), 'control-plane', 'audit.log'));
     const writes = (await audit.writes()).filter(
@@ -93,7 +96,7 @@ describe('a PushCluster from nothing', () => {
       .reduce((sum, { received, answered }) => sum + answered - received, 0);
     t.diagnostic(`of the former the API server took ${seconds(served)}`);
     const share = made - first.answered - served + ready.answered - known.answered;
-    assert.ok(share <= Math.max(OPERATORS_SHARE_MS, served), `the operator's own share is ${share} ms`);
+    assert.ok(share <= Math.max(OPERATORS_SHARE_MS, served) + late, `the operator's own share is ${share} ms`);
   });
 
   it('is readable by kubectl alone', async () => {
