@@ -160,6 +160,7 @@ async function start(message: Extract<HubMessage, { type: 'settings' }>) {
     fdLimit,
     ownFds: openDescriptors(),
     connections: () => started.connections,
+    asked: () => admissions.size,
     others: () => listener?.otherFds ?? 0,
   });
   protection = guard;

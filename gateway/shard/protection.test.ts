@@ -10,17 +10,20 @@ const OWN_FDS = 20;
 describe('the protection of a shard', () => {
   let settings: Settings['gateway']['protection'];
   let connections: number;
+  let asked: number;
   let protection: ShardProtection;
 
   beforeEach(() => {
     settings = { ...Settings.parse({}).gateway.protection, handshakes: 10 };
     connections = 0;
+    asked = 0;
     protection = new ShardProtection({
       settings: () => settings,
       log: pino({ level: 'silent' }),
       fdLimit: FD_LIMIT,
       ownFds: OWN_FDS,
       connections: () => connections,
+      asked: () => asked,
       others: () => 3,
     });
     protection.allowance = 1_000_000;
@@ -41,6 +44,13 @@ describe('the protection of a shard', () => {
     assert.equal(protection.refusal()?.code, 'fds', 'not before it is well below');
     connections = 9_650;
     assert.equal(protection.refusal(), undefined);
+  });
+
+  it('refuses where the hub has yet to answer for as many as may be under way, gone or not', () => {
+    asked = 10;
+    assert.equal(protection.refusal(), undefined);
+    asked = 11;
+    assert.equal(protection.refusal()?.code, 'handshakes');
   });
 
   it('keeps some descriptors free whatever is set', () => {

@@ -28,6 +28,8 @@ export type ShardProtectionOptions = {
   connections: () => number;
   /** Descriptors now that are neither a connection's nor a handshake's: of the echo, and of what takes PROXY headers off. */
   others: () => number;
+  /** Handshakes that wait for the hub's word, those included whose client has gone. */
+  asked: () => number;
 };
 
 /**
@@ -77,9 +79,9 @@ export class ShardProtection {
 
   /** Why no WebSocket can be opened now; undefined where one can. */
   refusal(): Refusal | undefined {
-    const { connections, settings, log, fdLimit } = this.#options;
+    const { asked, connections, settings, log, fdLimit } = this.#options;
     if (this.#isLate) return SHORT.loop;
-    if (this.#handshakes > settings().handshakes) return HANDSHAKES;
+    if (Math.max(this.#handshakes, asked()) > settings().handshakes) return HANDSHAKES;
     const { fds } = this;
     if (this.#fdGate.read(fds / fdLimit, Math.min(settings().fds, this.#fdsAtMost / fdLimit)))
       logShortage(log, this.#fdGate.closed, 'fds', { open: fds, limit: fdLimit });
