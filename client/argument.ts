@@ -1,15 +1,16 @@
-/** What a page passes, refused with a sentence where it can't be used. */
-/** What can be listened to as an AbortSignal: those of other realms and of polyfills are no instances of ours. */
-export function signalOf(signal: AbortSignal | null | undefined): AbortSignal | undefined {
-  if (signal == null) return undefined;
-  needed('boolean', 'signal.aborted', signal.aborted);
-  needed('function', 'signal.addEventListener', signal.addEventListener);
-  return signal;
-}
-
-/** @throws TypeError where `value` is not of this type */
+/**
+ * What a page passes is refused with a sentence where it can't be used.
+ *
+ * @throws TypeError where `value` is not of this type
+ */
 export function needed(type: string, name: string, value: unknown): void {
   if (typeof value !== type) throw wrong(name, `of type ${type}`, value);
+}
+
+/** Those of other realms and of polyfills are no instances of ours. @throws TypeError where `signal` can't be listened to */
+export function onAbort(signal: AbortSignal, run: () => void): void {
+  needed('function', 'signal.addEventListener', signal.addEventListener);
+  signal.addEventListener('abort', run);
 }
 
 /** The error of who passed `value` as `name`. */

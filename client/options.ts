@@ -1,5 +1,5 @@
 import type { Subprotocol } from '@pushcluster/protocol/frames.ts';
-import { needed, signalOf, wrong } from './argument.ts';
+import { needed, wrong } from './argument.ts';
 import { type Backoff, defaultBackoff } from './backoff.ts';
 import { type Clock, MAX_DELAY, systemClock } from './clock.ts';
 import type { SocketConstructor } from './connection.ts';
@@ -28,7 +28,7 @@ export type PushOptions = {
   probeTimeout?: number | null | undefined;
   /** Closes the client when it aborts. */
   signal?: AbortSignal | null | undefined;
-  /** 0 to 1, for jitter. Default: Math.random, also where it gives something else or throws. */
+  /** 0 to 1, for jitter. Default: Math.random, also where it is no function, gives something else or throws. */
   random?: (() => number) | null | undefined;
   clock?: Clock | null | undefined;
 };
@@ -51,34 +51,27 @@ const SUBPROTOCOL = /^[!#$%&'*+.^`|~\w-]+$/;
  */
 export function configOf(url: unknown, options: PushOptions | null | undefined, base: string | undefined): Config {
   const { token, compression, protocols, backoff, signal, random, clock, WebSocket } = options ?? {};
-  const Socket = of('function', 'WebSocket', WebSocket) ?? globalThis.WebSocket;
-  if (!Socket) throw new Error('This platform has no WebSocket: pass one by the option WebSocket.');
-  const isDeflated = of('boolean', 'compression', compression) ?? true;
-  const chosen = of('function', 'random', random);
-  if (clock != null) for (const name of ['now', 'after'] as const) needed('function', `clock.${name}`, clock[name]);
+  const Socket = WebSocket ?? globalThis.WebSocket;
+  if (Socket === undefined) throw new Error('This platform has no WebSocket: pass one by the option WebSocket.');
+  needed('function', 'WebSocket', Socket);
+  if (token != null && typeof token !== 'function') needed('string', 'token', token);
   const { queueLimit, ...timeouts } = numbers(options, NUMBERS, 1);
   return {
     link: {
       connection: {
         url: addressOf(url, base),
-        protocols: subprotocols(protocols) ?? (isDeflated && canInflate() ? [DEFLATE, V1] : [V1]),
+        protocols: subprotocols(protocols) ?? ((compression ?? true) && canInflate() ? [DEFLATE, V1] : [V1]),
         WebSocket: Socket,
-        token: typeof token === 'function' ? token : of('string', 'token', token),
+        token: token ?? undefined,
         clock: clock ?? systemClock,
         ...timeouts,
       },
-      backoff: numbers(of('object', 'backoff', backoff), defaultBackoff, 0, 'backoff.'),
-      random: chosen ? () => chance(chosen) : Math.random,
+      backoff: numbers(backoff, defaultBackoff, 0, 'backoff.'),
+      random: () => chance(random),
     },
     queueLimit,
-    signal: signalOf(signal),
+    signal: signal ?? undefined,
   };
-}
-
-function of<Value>(type: string, name: string, value: Value): NonNullable<Value> | undefined {
-  if (value == null) return undefined;
-  needed(type, name, value);
-  return value;
 }
 
 function addressOf(url: unknown, base: string | undefined): URL {
@@ -115,9 +108,9 @@ function subprotocols(protocols: readonly string[] | null | undefined): string[]
   return [...new Set(protocols)];
 }
 
-function chance(random: () => unknown): number {
+function chance(random: (() => number) | null | undefined): number {
   try {
-    const value = random();
+    const value = random?.();
     if (typeof value === 'number' && value >= 0 && value <= 1) return value;
   } catch {}
   return Math.random();

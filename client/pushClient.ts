@@ -1,5 +1,5 @@
 import { nameProblem } from '@pushcluster/protocol/names.ts';
-import { needed, signalOf } from './argument.ts';
+import { needed, onAbort } from './argument.ts';
 import type { News, WireFrame } from './connection.ts';
 import { Emitter } from './emitter.ts';
 import { type Closed, Link, type LinkOwner, type LinkState } from './link.ts';
@@ -65,9 +65,9 @@ export class PushClient {
     this.#link = new Link(link, this.#owner);
     if (signal?.aborted) this.close();
     else {
-      page.addEventListener?.('online', this.#hurry);
-      signal?.addEventListener('abort', this.#abort);
+      if (signal !== undefined) onAbort(signal, this.#abort);
       this.#link.connect();
+      page.addEventListener?.('online', this.#hurry);
     }
   }
 
@@ -89,9 +89,8 @@ export class PushClient {
    */
   join<Item = unknown>(name: string, options?: { signal?: AbortSignal | null | undefined } | null): Room<Item> {
     needed('string', 'The name of a room', name);
-    const signal = signalOf(options?.signal);
     if (this.state === 'closed') throw new PushError('closed', 'The client is closed: make a new one to join a room.');
-    return this.#join(name, signal) as Room as Room<Item>;
+    return this.#join(name, options?.signal) as Room as Room<Item>;
   }
 
   /** Ends the connection and all streams, for good and at once: its last event is `state`. */
@@ -104,7 +103,7 @@ export class PushClient {
     this.#user.discard();
   }
 
-  #join(name: string, signal: AbortSignal | undefined): RoomFeed {
+  #join(name: string, signal: AbortSignal | null | undefined): RoomFeed {
     const joined = signal?.aborted ? undefined : this.#rooms.get(name);
     const room = joined ?? new RoomFeed(name, this.#owner, this.#queueLimit, (left) => this.#leave(left));
     const problem = nameProblem(name);
@@ -115,7 +114,7 @@ export class PushClient {
       room.end(error);
       queueMicrotask(() => this.#emitter.emit('error', error));
     } else {
-      if (signal) room.leaveOn(signal);
+      if (signal != null) room.leaveOn(signal);
       if (room === joined) return room;
       this.#rooms.set(name, room);
       this.#link.join(room);

@@ -1,4 +1,5 @@
 import type { IdRun, LagReason } from '@pushcluster/protocol/frames.ts';
+import { onAbort } from './argument.ts';
 import { Emitter } from './emitter.ts';
 import { Positions } from './positions.ts';
 import type { PushError } from './pushError.ts';
@@ -180,8 +181,8 @@ export class RoomFeed<Item = unknown> extends Feed<Item> implements Room<Item> {
 
   /** Leaves when `signal` aborts. It is let go when the room ends before. */
   leaveOn(signal: AbortSignal): void {
+    onAbort(signal, this.leave);
     this.#signals.add(signal);
-    signal.addEventListener('abort', this.leave);
   }
 
   /** `refusal` is for who still waits for `joined`; `error` for iterations, which end quietly without. */
