@@ -285,9 +285,12 @@ test('each signal with which a room was joined ends it for all, and one that has
   const late = push.join('r', { signal: AbortSignal.abort() });
   await assert.rejects(late.joined, { code: 'left' });
   assert.equal((await late[Symbol.asyncIterator]().next()).done, true);
-  assert.deepEqual(network.last.sent, []);
+  assert.equal(network.last.sent.length, 0);
   two.abort();
-  assert.deepEqual(network.last.sent, [{ type: 'LEAVE', data: { room: 'r' } }]);
+  assert.deepEqual(
+    network.last.sent.map(({ type, data }) => [type, data.room]),
+    [['LEAVE', 'r']],
+  );
   assert.notEqual(push.join('r'), room);
   one.abort();
   assert.equal(network.last.sent.filter(({ type }) => type === 'LEAVE').length, 1, 'it is another room by now');

@@ -488,6 +488,43 @@ test('frames of any JSON neither throw nor stop what comes after them', async ()
   );
 });
 
+test('a network that comes and goes does not put off what is due, nor make a storm', async () => {
+  const page = globalThis as { addEventListener?: unknown; removeEventListener?: unknown };
+  const listeners = new Set<() => void>();
+  page.addEventListener = (_: string, listener: () => void) => listeners.add(listener);
+  page.removeEventListener = (_: string, listener: () => void) => listeners.delete(listener);
+  try {
+    for (const [every, random] of [
+      [100, 1],
+      [100, 0],
+      [1, 0],
+      [450, 0.9],
+    ] as const) {
+      const clock = new SimulatedClock();
+      const network = new SimulatedNetwork();
+      const at: number[] = [];
+      network.onOpen = (socket) => {
+        at.push(clock.now());
+        clock.after(1, () => socket.onclose && socket.end(1006));
+      };
+      const options = { WebSocket: network.WebSocket, clock, random: () => random };
+      const push = new PushClient('ws://gateway/connect', options);
+      for (let ms = 0; ms < 120_000; ms += every) {
+        await clock.advance(every);
+        for (const listener of listeners) listener();
+      }
+      assert.ok(at.length > 20, `only ${at.length} attempts`);
+      for (const [i, begun] of at.entries())
+        assert.ok((at[i + IN_A_MINUTE] ?? Number.POSITIVE_INFINITY) - begun > 60_000, `${at.length} attempts`);
+      push.close();
+      assert.equal(listeners.size, 0);
+    }
+  } finally {
+    delete page.addEventListener;
+    delete page.removeEventListener;
+  }
+});
+
 test('where nothing can be inflated, compression is not offered, even where it was asked for', () => {
   const { DecompressionStream: kept } = globalThis;
   for (const broken of [

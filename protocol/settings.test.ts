@@ -26,6 +26,24 @@ test('settings that were read once read the same again', () => {
   assert.deepEqual(Settings.parse(once), once);
 });
 
+test('no time is longer than a timer can wait: beyond 2^31 - 1 ms it would fire at once', () => {
+  const times: string[] = [];
+  const tooLong = '600h';
+  const look = (value: unknown, path: readonly string[]) => {
+    if (typeof value === 'object' && value !== null)
+      for (const [key, part] of Object.entries(value)) look(part, [...path, key]);
+    else if (typeof value === 'number') {
+      const at = (text: unknown) => path.reduceRight((inner, key) => ({ [key]: inner }), text);
+      const complaints = Settings.safeParse(at('1 day')).error?.issues.map(({ message }) => message) ?? [];
+      if (!complaints.some((message) => message.startsWith('must be a time'))) return;
+      times.push(path.join('.'));
+      assert.ok(!Settings.safeParse(at(tooLong)).success, `${path.join('.')} may be ${tooLong}`);
+    }
+  };
+  look(Settings.parse({ bus: { nats: { servers: ['nats://a:4222'] } } }), []);
+  assert.ok(times.length > 10 && times.includes('logic.drain.timeout'), times.join(' '));
+});
+
 test('unknown keys are refused at every depth', () => {
   for (const wrong of [
     { gatway: {} },

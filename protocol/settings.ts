@@ -234,7 +234,7 @@ export const LogicSettings = z
     drain: z
       .strictObject({
         settle: duration({ min: 0, max: 300_000 }).default(5_000),
-        timeout: duration({ min: 1_000 }).default(30_000),
+        timeout: duration({ min: 1_000, max: 3_600_000 }).default(30_000),
       })
       .prefault({}),
   })
