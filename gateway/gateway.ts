@@ -81,6 +81,7 @@ export class Gateway {
       startedAt: Date.now(),
       shards: () => this.#links.map((link) => link.counts),
       rooms: () => this.#hub.rooms,
+      channels: () => this.#hub.channels,
       draining: () => this.#drain.active,
       rebalancing: () => this.#rebalancer.active,
       peers: () => this.#peers.all.length,

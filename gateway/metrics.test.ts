@@ -16,6 +16,7 @@ beforeEach(() => {
     startedAt: 7,
     shards: () => shards,
     rooms: () => 3,
+    channels: () => ({ kept: 5, empty: 2, waiting: 1 }),
     draining: () => true,
     rebalancing: () => false,
     peers: () => 0,
@@ -119,6 +120,9 @@ describe('the gateway’s metrics', () => {
     assert.equal(await value('gateway_connections'), 9);
     assert.equal(await value('gateway_fd_limit'), 150);
     assert.equal(await value('gateway_rooms'), 3);
+    assert.equal(await value('gateway_channels'), 5);
+    assert.equal(await value('gateway_channels_empty'), 2);
+    assert.equal(await value('gateway_rooms_waiting'), 1);
     assert.equal(await value('gateway_draining'), 1);
     assert.equal(await value('gateway_config_generation'), 9);
     assert.equal(await value('gateway_shard_loop_lag_seconds{shard="0"}'), 0.25);

@@ -13,6 +13,8 @@ export type GatewayView = {
   startedAt: number;
   shards(): readonly (ShardCounts | undefined)[];
   rooms(): number;
+  /** Rooms, and users who were pushed to, that the hub keeps: of those, empty ones, and ones that wait for their subscription. */
+  channels(): { kept: number; empty: number; waiting: number };
   draining(): boolean;
   rebalancing(): boolean;
   peers(): number;
@@ -31,6 +33,9 @@ export class GatewayMetrics {
   readonly idempotencyForgotten: Counter;
   readonly shardRestarts: Counter;
   readonly settingsRefused: Counter;
+  /** Rooms whose subscription began, and empty ones that ended before their time. */
+  readonly roomSubscriptions: Counter;
+  readonly roomsEndedEarly: Counter;
   /** Errors that cost one event, by where. */
   readonly internalErrors: Counter<'place'>;
   /** Items that the hub had no time to encode. */
@@ -76,6 +81,14 @@ export class GatewayMetrics {
     this.shardOverrun = counter(
       'shard_overrun_items_total',
       'Items of frames dropped before a shard that fell behind; its members are told.',
+    );
+    this.roomSubscriptions = counter(
+      'room_subscriptions_total',
+      'Subscriptions of rooms that began: a room that has somebody again within 5 s keeps its own.',
+    );
+    this.roomsEndedEarly = counter(
+      'rooms_ended_early_total',
+      'Empty rooms that ended before their 5 s, since 20,000 were empty.',
     );
     this.hubOverrun = counter(
       'hub_overrun_items_total',
@@ -201,6 +214,9 @@ export class GatewayMetrics {
       });
     gauge('connections', 'Connections now.', () => total(view.shards(), 'connections'));
     gauge('rooms', 'Rooms with a member on this gateway.', () => view.rooms());
+    gauge('channels', 'Rooms and users that the hub keeps, the empty ones too.', () => view.channels().kept);
+    gauge('channels_empty', 'Of those, kept for 5 s after their last member.', () => view.channels().empty);
+    gauge('rooms_waiting', 'Rooms that wait for their subscription.', () => view.channels().waiting);
     gauge('draining', '1 while the gateway leaves, or was told to drain.', () => (view.draining() ? 1 : 0));
     gauge('rebalancing', '1 while the gateway moves what it has above the average.', () =>
       view.rebalancing() ? 1 : 0,

@@ -192,7 +192,14 @@ export class SimulatedGateway {
     const { settings, log } = plan;
     this.name = name;
     this.bus = bus;
-    const view = { gateway: name, startedAt: 0, shards: () => [], rooms: () => 0, generation: () => 1 };
+    const view = {
+      gateway: name,
+      startedAt: 0,
+      shards: () => [],
+      rooms: () => 0,
+      channels: () => this.hub.channels,
+      generation: () => 1,
+    };
     const idle = { draining: () => false, rebalancing: () => false, peers: () => 0 };
     const metrics = new GatewayMetrics(new Registry(), { ...view, ...idle });
     const soon = (run: () => void) => void clock.after(0, run);

@@ -78,7 +78,7 @@ let links: FakeLink[];
 let hub: Hub;
 let counters: Map<string, number>;
 
-function start(settings: Settings = settingsWith(), shards = 2) {
+function start(settings: Settings = settingsWith(), shards = 2, maxEmpty?: number) {
   const log = pino({ level: 'silent' });
   clock = new FakeClock();
   held = new HeldBus(log);
@@ -88,13 +88,24 @@ function start(settings: Settings = settingsWith(), shards = 2) {
     startedAt: 1,
     shards: () => [],
     rooms: () => hub.rooms,
+    channels: () => hub.channels,
     draining: () => false,
     rebalancing: () => false,
     peers: () => 0,
     generation: () => 1,
   });
   const guard = new Guard(log, (place) => metrics.internalErrors.inc({ place }));
-  hub = new Hub({ gateway: 'g1', bus: held.bus, settings, clock, log, metrics, guard, gateways: () => 3 });
+  hub = new Hub({
+    gateway: 'g1',
+    bus: held.bus,
+    settings,
+    clock,
+    log,
+    metrics,
+    guard,
+    gateways: () => 3,
+    ...(maxEmpty && { maxEmpty }),
+  });
   links = Array.from({ length: shards }, (_, i) => new FakeLink(i));
   hub.attach(links);
   counters = new Map();
@@ -228,6 +239,35 @@ describe('a room', () => {
     assert.deepEqual(held.unsubscribed, [subjects.room('r')]);
     await publish(subjects.room('r'), ['1']);
     assert.deepEqual(links[0]!.batches, []);
+    assert.equal(clock.timers, 0);
+  });
+
+  it('that a flood of joins and leaves begins is paced, and those that are empty are kept in a limited number', async () => {
+    start(settingsWith(), 2, 300);
+    const rooms = Array.from({ length: 1_500 }, (_, i) => roomKey(`r${i}`));
+    for (const [i, key] of rooms.entries()) {
+      forms(links[i % 2]!, key, Form.plain);
+      // Of those that wait for their turn nothing is left.
+      if (i % 3 === 0) forms(links[i % 2]!, key, 0);
+    }
+    assert.ok(held.subscribed.length < 300, `${held.subscribed.length} subscriptions at once`);
+    assert.ok(hub.channels.kept < 1_100, `${hub.channels.kept} rooms kept`);
+    while (hub.channels.waiting > 0) {
+      const before = held.subscribed.length;
+      clock.advance(50);
+      assert.ok(held.subscribed.length - before <= 250, `${held.subscribed.length - before} at once`);
+    }
+    assert.equal(hub.rooms, 1_000);
+    for (const [i, key] of rooms.entries()) if (i % 3) forms(links[i % 2]!, key, 0);
+    assert.equal(hub.rooms, 0);
+    assert.equal(hub.channels.empty, 300);
+    assert.equal(hub.channels.kept, 301, 'and all');
+    assert.ok((await counted('rooms_ended_early_total')) >= 700);
+    clock.advance(5_000);
+    assert.deepEqual(hub.channels, { kept: 1, empty: 0, waiting: 0 });
+    const ofRooms = (list: string[]) => list.filter((subject) => subject.includes('.room.')).length;
+    assert.equal(ofRooms(held.subscribed), ofRooms(held.unsubscribed));
+    assert.equal(await counted('room_subscriptions_total'), ofRooms(held.subscribed));
     assert.equal(clock.timers, 0);
   });
 

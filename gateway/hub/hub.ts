@@ -15,6 +15,7 @@ import type { Clock } from './clock.ts';
 import { encodeFrames, type Frame } from './frame.ts';
 import { Heartbeats } from './heartbeats.ts';
 import type { ShardLink } from './link.ts';
+import { Openings } from './openings.ts';
 import { Outbox } from './outbox.ts';
 import { Publishers } from './publishers.ts';
 import { Questions } from './questions.ts';
@@ -25,6 +26,8 @@ import type { Batch } from './window.ts';
 
 /** An empty room's subscription is kept this long, milliseconds: people come back, and a flapping join costs nothing. */
 const EMPTY_ROOM_MS = 5_000;
+/** Empty rooms kept at most: beyond, the one that has been empty for longest ends at once. */
+const MAX_EMPTY_ROOMS = 20_000;
 /** What an answer has beside its list, at most. */
 const ENVELOPE_BYTES = 1_024;
 /** Pairs of (accepted at, items) that a frame carries for the latency histogram. */
@@ -48,6 +51,8 @@ export type HubOptions = {
   wall?: () => number;
   /** Gateways that are there, this one included. */
   gateways: () => number;
+  /** Empty rooms kept at most. */
+  maxEmpty?: number;
 };
 
 /** The one that orders: takes pushes off the bus, finds gaps and repeats, merges, encodes once, and hands to the shards. */
@@ -61,6 +66,9 @@ export class Hub {
   readonly #questions: Questions;
   readonly #roomList: RoomList;
   readonly #outbox: Outbox;
+  readonly #openings: Openings;
+  /** Rooms and users that nobody is left of, by when. */
+  readonly #empty = new Set<HubChannel>();
   #lastForUser: { publisher: string; first: number; items: Items; frames: Frame[] } | undefined;
   readonly #sessions: UserSessions;
   #links: readonly HubLink[] = [];
@@ -74,6 +82,9 @@ export class Hub {
     this.#subjects = new Subjects(options.settings.bus.prefix);
     this.#questions = new Questions(options.clock);
     const { clock, guard, metrics } = options;
+    this.#openings = new Openings(clock, (channel) => {
+      if (channel.room !== undefined) this.#follow(channel, this.#subjects.room(channel.room));
+    });
     this.#roomList = new RoomList({
       clock,
       questions: this.#questions,
@@ -122,6 +133,11 @@ export class Hub {
   /** Rooms that have a member on this gateway. */
   get rooms(): number {
     return this.#rooms;
+  }
+
+  /** Rooms and users that are kept: those with a member, those that were left a moment ago, and those that wait for their subscription. */
+  get channels(): { kept: number; empty: number; waiting: number } {
+    return { kept: this.#channels.size, empty: this.#empty.size, waiting: this.#openings.waiting };
   }
 
   attach(links: readonly HubLink[]): void {
@@ -190,7 +206,7 @@ export class Hub {
       }
       channel = new HubChannel(key, this.#settings);
       this.#channels.set(key, channel);
-      if (channel.room !== undefined) this.#follow(channel, this.#subjects.room(channel.room));
+      if (channel.room !== undefined) this.#openings.enter(channel);
     }
     this.#setMask(channel, link, mask);
     channel.turns[link.index] = turn;
@@ -200,6 +216,7 @@ export class Hub {
     }
     channel.cancelEnd?.();
     channel.cancelEnd = undefined;
+    this.#empty.delete(channel);
     if (channel.subscribed) link.send({ type: 'opened', key, mask, turn });
   }
 
@@ -211,6 +228,7 @@ export class Hub {
   }
 
   #follow(channel: HubChannel, subject: string) {
+    if (channel.room !== undefined) this.#options.metrics.roomSubscriptions.inc();
     const subscription = this.#options.bus.subscribe(subject, (bytes) => this.#push(channel, bytes));
     channel.subscription = subscription;
     const publishers = new Publishers(this.#heartbeats);
@@ -230,13 +248,27 @@ export class Hub {
 
   #endIfEmpty(channel: HubChannel) {
     if (channel.key === ALL || channel.mask !== 0 || channel.cancelEnd) return;
-    channel.cancelEnd = this.#options.clock.after(EMPTY_ROOM_MS, () => {
-      channel.cancelEnd = undefined;
-      channel.cancelTimer?.();
-      channel.subscription?.unsubscribe();
-      channel.publishers?.close();
-      this.#channels.delete(channel.key);
-    });
+    if (this.#openings.leave(channel)) {
+      this.#end(channel);
+      return;
+    }
+    channel.cancelEnd = this.#options.clock.after(EMPTY_ROOM_MS, () => this.#end(channel));
+    this.#empty.add(channel);
+    if (this.#empty.size <= (this.#options.maxEmpty ?? MAX_EMPTY_ROOMS)) return;
+    const [first] = this.#empty;
+    if (!first) return;
+    this.#options.metrics.roomsEndedEarly.inc();
+    this.#end(first);
+  }
+
+  #end(channel: HubChannel) {
+    channel.cancelEnd?.();
+    channel.cancelEnd = undefined;
+    channel.cancelTimer?.();
+    channel.subscription?.unsubscribe();
+    channel.publishers?.close();
+    this.#empty.delete(channel);
+    this.#channels.delete(channel.key);
   }
 
   // ── what the bus brings ──

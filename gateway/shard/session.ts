@@ -62,6 +62,8 @@ export class Session extends Member {
   // The inbound rate: frames counted in the present second, and which second that is.
   second = 0;
   frames = 0;
+  // Rooms that it was the first in, in the same way; most are in few, and the first in none.
+  #opened: { second: number; rooms: number } | undefined = undefined;
 
   constructor(
     id: number,
@@ -83,6 +85,17 @@ export class Session extends Member {
   /** It is closed, or being closed. */
   get gone(): boolean {
     return this.closed || this.ending !== undefined;
+  }
+
+  /** It would begin a room that nobody is in: true where that is too much, after `burst` at once and `rate` a second. */
+  opensTooMany(rate: number, burst: number): boolean {
+    this.#opened ??= { second: this.second, rooms: 0 };
+    const opened = this.#opened;
+    opened.rooms = Math.max(0, opened.rooms - rate * (this.second - opened.second));
+    opened.second = this.second;
+    if (opened.rooms >= burst) return true;
+    opened.rooms++;
+    return false;
   }
 
   /** Whether it understands LAGGED, RECONNECT and LEAVE. */

@@ -428,6 +428,45 @@ describe('JOIN and LEAVE', () => {
   });
 });
 
+describe('a connection that begins many rooms', () => {
+  it('may begin 100 at once and 10 a second, whatever it leaves; rooms that somebody is in don’t count', () => {
+    start({ gateway: { inbound: { frameRate: 10_000 } } });
+    const [peer, other] = [open(), open()];
+    join(other, 'full');
+    let refused = 0;
+    let begun = 0;
+    const sent = (frame: object) => {
+      const text = JSON.stringify(frame);
+      shard.received(peer.session, text, text.length, second);
+    };
+    for (let now = 0; now < 10; now++, second++) {
+      for (let i = 0; i < 200; i++) {
+        const before = peer.socket.frames.filter(({ type }) => type === 'ERROR').length;
+        sent({ type: 'JOIN', id: i, data: { room: `${now} ${i}` } });
+        if (peer.socket.frames.filter(({ type }) => type === 'ERROR').length > before) refused++;
+        else begun++;
+        sent({ type: 'LEAVE', data: { room: `${now} ${i}` } });
+        sent({ type: 'JOIN', data: { room: 'full' } });
+        sent({ type: 'LEAVE', data: { room: 'full' } });
+      }
+    }
+    assert.equal(begun, 100 + 9 * 10);
+    assert.equal(begun + refused, 2_000);
+    assert.equal(last(peer)?.data.code, 'unavailable');
+    assert.equal(shard.rooms, 1);
+  });
+
+  it('may begin as many at once as it may be in', () => {
+    start({ gateway: { rooms: { maxPerConnection: 500 }, inbound: { frameRate: 10_000 } } });
+    const peer = open();
+    for (let i = 0; i < 500; i++) {
+      const text = JSON.stringify({ type: 'JOIN', id: i, data: { room: `${i}` } });
+      shard.received(peer.session, text, text.length, second);
+    }
+    assert.equal(shard.rooms, 500);
+  });
+});
+
 describe('AUTH on an open connection', () => {
   const user = (rooms?: string[], expires = 0): Identity => ({ user: 'u', rooms, expires });
 

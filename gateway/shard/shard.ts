@@ -30,6 +30,12 @@ import { LEAVING, Leavers, REPLACED } from './leavers.ts';
 import { type Identity, Session } from './session.ts';
 import { InvalidToken, type TokenVerifier } from './token.ts';
 
+/**
+ * Rooms that nobody else is in, that one connection may begin: each costs a subscription. So many at once (or
+ * `maxPerConnection`, if that is more), and so many a second after that.
+ */
+const NEW_ROOMS_AT_ONCE = 100;
+const NEW_ROOMS_A_SECOND = 10;
 /** How long a connection without a token may take to send its first AUTH, milliseconds (contract, section 2). */
 const AUTH_WITHIN = 5_000;
 /** A connection that is being closed and has yet to read what waits for it is given this long, milliseconds: then it is cut. */
@@ -365,6 +371,10 @@ export class Shard {
       }
       if (!existing && this.#rooms >= max) {
         this.#refuse(session, id, 'unavailable', `this gateway has ${max} rooms already`);
+        return;
+      }
+      if (!existing && session.opensTooMany(NEW_ROOMS_A_SECOND, Math.max(NEW_ROOMS_AT_ONCE, maxPerConnection))) {
+        this.#refuse(session, id, 'unavailable', `more than ${NEW_ROOMS_A_SECOND} new rooms a second`);
         return;
       }
       this.#add(this.#enter(session, existing ?? this.#channel(roomKey(room))));
