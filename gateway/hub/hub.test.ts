@@ -816,6 +816,18 @@ describe('the hub', () => {
     assert.equal(answers[0]?.missing, 1);
   });
 
+  it('goes on after a message of the bus that it could not follow, which is counted', async () => {
+    const { send } = links[0]!;
+    links[0]!.send = () => {
+      throw new Error('no');
+    };
+    await command({ type: 'disconnect_user', user: 'u', reason: 'x' });
+    links[0]!.send = send;
+    await command({ type: 'disconnect_user', user: 'v', reason: 'x' });
+    assert.equal(await counted('internal_errors_total'), 1);
+    assert.equal(links[0]!.told('disconnectUser').length, 1);
+  });
+
   it('counts an answer that the bus does not take, and goes on', async () => {
     const { publish } = held.local;
     held.local.publish = (subject, bytes) => {

@@ -2,7 +2,7 @@ import { type Answer, Command, HeldSessions, type Question, SessionWord } from '
 import { decodePush, decodeUserPush, type Items, type Push, type PushHeader } from '@pushcluster/protocol/push.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
-import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
+import type { Bus, Subscription } from '@pushcluster/runtime/bus/bus.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { announce } from '../announce.ts';
 import { ALL, type ChannelKey, isUser, userKey, userOf } from '../channelKey.ts';
@@ -107,21 +107,32 @@ export class Hub {
     });
     this.#heartbeats = new Heartbeats(() => options.clock.now());
     this.#users = new Publishers(this.#heartbeats);
-    const beats = options.bus.subscribe(this.#subjects.beat, (bytes) => this.#heard(bytes));
+    const beats = this.#subscribe(this.#subjects.beat, (bytes) => this.#heard(bytes));
     beats.ready.then(() => this.#heartbeats.listening(true));
     options.bus.onEvent(({ type }) => this.#heartbeats.listening(type === 'connected'));
     const all = new HubChannel(ALL, options.settings);
     this.#channels.set(ALL, all);
     this.#follow(all, this.#subjects.all);
-    const users = options.bus.subscribe(this.#subjects.user, (bytes) => this.#userPush(bytes));
+    const users = this.#subscribe(this.#subjects.user, (bytes) => this.#userPush(bytes));
     users.ready.then(() => this.#users.inForce());
-    options.bus.subscribe(this.#subjects.command, (bytes) => this.#command(bytes));
-    options.bus.subscribe(this.#subjects.session, (bytes) => this.#session(bytes));
+    this.#subscribe(this.#subjects.command, (bytes) => this.#command(bytes));
+    this.#subscribe(this.#subjects.session, (bytes) => this.#session(bytes));
     options.bus.onEvent(({ type }) => {
       if (type === 'connected') this.#sessions.repeat();
     });
     all.subscription?.ready.then(() => {
       this.#ready = true;
+    });
+  }
+
+  #subscribe(subject: string, handler: (bytes: Uint8Array) => void): Subscription {
+    const { bus, guard } = this.#options;
+    return bus.subscribe(subject, (bytes) => {
+      try {
+        handler(bytes);
+      } catch (error) {
+        guard.caught('bus', error);
+      }
     });
   }
 
@@ -229,7 +240,7 @@ export class Hub {
 
   #follow(channel: HubChannel, subject: string) {
     if (channel.room !== undefined) this.#options.metrics.roomSubscriptions.inc();
-    const subscription = this.#options.bus.subscribe(subject, (bytes) => this.#push(channel, bytes));
+    const subscription = this.#subscribe(subject, (bytes) => this.#push(channel, bytes));
     channel.subscription = subscription;
     const publishers = new Publishers(this.#heartbeats);
     channel.publishers = publishers;
