@@ -430,6 +430,18 @@ describe('pushes to users', () => {
     assert.deepEqual([both!.counter, last!.counter, bus.sent.length], [1, 4, 2]);
   });
 
+  test('of the same milliseconds name 4,096 users in one message at most, in order', async () => {
+    const bus = new FakeBus();
+    const publisher = new Publisher(bus, subjects);
+    const all = Array.from({ length: 10_000 }, (_, i) => `u${i}`);
+    const pushes = Array.from({ length: 10 }, (_, i) => all.slice(i * 1_000, (i + 1) * 1_000));
+    await Promise.all(pushes.map((users) => publisher.publish({ type: 'users', users }, json(1), NO_OPTIONS)));
+    const named = bus.userPushes().map(({ entries }) => entries.flatMap(({ users }) => users));
+    assert.deepEqual(named.flat(), all);
+    assert.ok(named.every((users) => users.length <= 4_096));
+    assert.equal(named.length, 3);
+  });
+
   test('are cut to the bus’s limit: by items and by users, each part with its own id', async () => {
     const bus = new FakeBus();
     bus.maxPayload = 8_192;

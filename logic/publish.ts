@@ -20,6 +20,8 @@ import { type ProblemCode, problemOf } from './problems.ts';
 const HEADER_BYTES = 1_024;
 /** User pushes of so many milliseconds travel in one message: every gateway reads each of them. */
 const USER_WINDOW_MS = 2;
+/** Names in one message, at most: looked at in one go, each 1 to 2 µs of every gateway's hub. */
+const MAX_USERS_TOGETHER = 4_096;
 /** Rooms counted before a new publisher id: about 100 MB of names and counters at their longest. */
 const MAX_SUBJECTS = 1_000_000;
 /** Bytes of one push to many rooms that go out before their receipt is waited for: far below what the bus refuses (BusOverloaded). */
@@ -263,13 +265,17 @@ export class Publisher {
   /** Puts `entry` in the message of these milliseconds. Resolves when the bus has confirmed it. */
   #enqueue(entry: UserEntry): Promise<void> {
     const size = userEntrySize(entry);
-    if (this.#batch && this.#batch.size + size > this.#budget) this.#sendBatch(this.#batch);
+    const { users } = entry;
+    const full =
+      this.#batch && (this.#batch.size + size > this.#budget || this.#batch.users + users.length > MAX_USERS_TOGETHER);
+    if (this.#batch && full) this.#sendBatch(this.#batch);
     if (!this.#batch) {
-      const batch: UserBatch = { entries: [], size: 4, ...Promise.withResolvers<void>() };
+      const batch: UserBatch = { entries: [], users: 0, size: 4, ...Promise.withResolvers<void>() };
       setTimeout(() => this.#sendBatch(batch), USER_WINDOW_MS);
       this.#batch = batch;
     }
     this.#batch.entries.push(entry);
+    this.#batch.users += users.length;
     this.#batch.size += size;
     return this.#batch.promise;
   }
@@ -388,7 +394,7 @@ type Counted = {
   pushed: number;
 };
 
-type UserBatch = { entries: UserEntry[]; size: number } & PromiseWithResolvers<void>;
+type UserBatch = { entries: UserEntry[]; users: number; size: number } & PromiseWithResolvers<void>;
 
 const NO_ITEMS: Items = { lengths: new Uint32Array(0), bytes: new Uint8Array(0) };
 
