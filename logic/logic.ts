@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
-import { onBeat } from '@pushcluster/runtime/beat.ts';
+import { onBeat, onBeatError } from '@pushcluster/runtime/beat.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { listenProblem } from '@pushcluster/runtime/portProbe.ts';
@@ -68,6 +68,7 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
     urgent.rate = current.logic.urgentRate;
     log.level = current.log.level;
   });
+  onBeatError((error) => log.error({ err: error, code: 'beat' }, 'an error cost one event'));
   const offBeat = onBeat(() => publisher.tick());
   const stop = () => {
     door?.close();

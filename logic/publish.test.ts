@@ -405,6 +405,27 @@ describe('a push to several rooms', () => {
   });
 });
 
+test('what a bus refuses of the counts after their tick is thrown by the next tick, and by nothing before', async () => {
+  const bus = new FakeBus();
+  const publisher = new Publisher(bus, subjects);
+  const rooms = Array.from({ length: 1_000 }, (_, i) => `${i}`);
+  await publisher.publish({ type: 'rooms', rooms }, json(1), NO_OPTIONS);
+  publisher.greet(true);
+  const publish = bus.publish.bind(bus);
+  let left = 300;
+  bus.publish = (subject, bytes) => {
+    if (left-- <= 0) throw new RangeError('too large');
+    publish(subject, bytes);
+  };
+  // What a tick can't send at once comes in later turns.
+  for (let i = 0; i < 5 && left > 0; i++) {
+    publisher.tick();
+    await new Promise(setImmediate);
+  }
+  assert.ok(left <= 0);
+  assert.throws(() => publisher.tick(), RangeError);
+});
+
 describe('pushes to users', () => {
   test('of the same milliseconds travel in one message, counted item by item', async () => {
     const bus = new FakeBus();

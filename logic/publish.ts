@@ -52,6 +52,8 @@ export class Publisher {
   #counted = new Map<string, Counted>();
   readonly #beats = new Beats<Counted>();
   #beat = 0;
+  /** What telling the counts threw after its tick. */
+  #failure: unknown;
   #beatAt = Number.NEGATIVE_INFINITY;
   #batch: UserBatch | undefined;
   #inFlight = 0;
@@ -107,6 +109,9 @@ export class Publisher {
    * whoever missed the last one of a room hears of it too.
    */
   tick(): void {
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure !== undefined) throw failure;
     if (!this.#bus.connected) return;
     try {
       this.#sayBeat();
@@ -139,7 +144,8 @@ export class Publisher {
       try {
         this.#tell(counts);
       } catch (error) {
-        if (!(error instanceof BusUnavailable)) throw error;
+        // Nobody takes what is thrown here: the next tick throws it.
+        if (!(error instanceof BusUnavailable)) this.#failure = error;
       }
     });
   }

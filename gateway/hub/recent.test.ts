@@ -24,6 +24,15 @@ describe('recent ids', () => {
     assert.equal(recent.forgotten, 2);
   });
 
+  it('of any length are told apart, and a long one is kept as a short one', () => {
+    const recent = new Recent();
+    const long = 'x'.repeat(130_000);
+    assert.equal(recent.seen(`${long}a`, 0), false);
+    assert.equal(recent.seen(`${long}b`, 0), false);
+    assert.equal(recent.seen(`${long}a`, 1), true);
+    assert.ok(recent.characters < 200, `${recent.characters} characters are kept`);
+  });
+
   it('that ran out make room and are not counted as forgotten', () => {
     const recent = new Recent(3);
     for (const key of ['a', 'b', 'c']) recent.seen(key, 0);
