@@ -160,7 +160,7 @@ describe('a storm of what a stranger can cause is some lines in the log, which c
       const lines = () => process.output.slice(from).split('\n').slice(0, -1);
       // The last count comes seconds later, since no other line of the kind does.
       if (message !== undefined)
-        await until('all are accounted for', () => accountedFor(lines(), message, code) >= EVENTS, 20_000);
+        await until('all are accounted for', () => accountedFor(lines(), message, code) >= EVENTS);
       const bytes = process.output.length - from;
       t.diagnostic(`${bytes} bytes in ${lines().length} lines`);
       assert.ok(bytes < MOST_BYTES, `${bytes} bytes`);

@@ -403,7 +403,7 @@ describe('gateways of a PushCluster on a real control plane', () => {
     assert.ok(last);
     last.isUp = false;
     const isTold = async () => (await condition('uneven', 'Available'))?.message.includes('did not say how it is');
-    await until('what it said is out of date', async () => (await isTold()) === true, 40_000);
+    await until('what it said is out of date', async () => (await isTold()) === true, 120_000);
     assert.equal(serving('uneven').length, 2);
     assert.equal((await condition('uneven', 'Progressing'))?.reason, 'Rebalancing');
     last.isUp = true;

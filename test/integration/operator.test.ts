@@ -384,7 +384,7 @@ describe('the operator', () => {
 
   it('leaves nothing behind when a PushCluster is deleted', async () => {
     await plane.kubectl(['delete', 'pushcluster/live', '-n', 'shop']);
-    await until('all is gone', async () => (await made('shop')).length === 0, 60_000);
+    await until('all is gone', async () => (await made('shop')).length === 0, 180_000);
   });
 
   it('ends with 0 at SIGTERM and gives its lease back', async () => {

@@ -157,7 +157,7 @@ describe('the pipeline with a cluster of three nats-servers', () => {
     const writers = pipeline.writers(ledger, places);
     let rounds = 0;
     const writing = writers.map((writer, i) => write(writer, 150, i, () => rounds++));
-    await until('writing is half-way', () => rounds > (writers.length * 150) / 2, 60_000);
+    await until('writing is half-way', () => rounds > (writers.length * 150) / 2, 180_000);
     await (await busiest(cluster)).kill();
     await Promise.all(writing);
     for (const process of [...pipeline.logics, ...pipeline.gateways])
