@@ -6,6 +6,7 @@ import { until } from './harness/until.ts';
 
 const cluster = await ObservedCluster.start('');
 try {
+  await cluster.idle();
   await cluster.calm();
   await until('conditions are there', async () => (await cluster.exported()).operator.includes('condition="Ready"'));
   writeFileSync(METRICS_PAGE, metricsPage(await cluster.exported()).should);

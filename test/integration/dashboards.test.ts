@@ -49,6 +49,7 @@ const TROUBLE = [
 const STEADY = Object.fromEntries(
   Object.entries({
     'Gateway / Frames of clients / C': 'takes a client that asks and does not read',
+    'Gateway / Frames of clients / D': 'takes readers for whom more waits than the budget of a shard',
     'Gateway / Retries dropped / B': 'takes 100,000 ids in two minutes',
     'Gateway / Shards replaced, items overrun / B': 'takes a shard that stands still before a full queue',
     'Logic and bus / Waiting for the bus / A': 'of a moment between two scrapes',
