@@ -15,7 +15,7 @@ import { freePorts } from './ports.ts';
 import { type GatewayProcess, type LogicProcess, startGateway, startLogic } from './processes.ts';
 import { type Prometheus, startPrometheus } from './prometheus.ts';
 import type { SettingsInput } from './settingsFolder.ts';
-import { until } from './until.ts';
+import { PATIENCE_MS, until } from './until.ts';
 
 const OPERATOR = new URL('../../operator/main.ts', import.meta.url).pathname;
 const IMAGES = { GATEWAY_IMAGE: 'gateway:1.2.3', LOGIC_IMAGE: 'logic:1.2.3', NATS_IMAGE: 'nats:2' };
@@ -150,7 +150,17 @@ export class ObservedCluster {
     );
     for (const each of this.gateways) await each.configure({ gateway: { drain: { rate: 30 } } });
     this.#nonsense();
-    this.#hole();
+    const gaps = async () =>
+      (await Promise.all(this.gateways.map((each) => each.metrics()))).some(
+        (metrics) => metrics.sum('pushcluster_gateway_gaps_total') > 0,
+      );
+    // A gateway that is away from the bus for a moment hears of none.
+    const isNoticed = async () => {
+      if (await gaps()) return true;
+      this.#hole();
+      return false;
+    };
+    await until('a hole is noticed', isNoticed, PATIENCE_MS, 3_000);
     // Somebody else's object has the name that the operator needs.
     const metadata = { name: 'other-settings', namespace: NAMESPACE };
     await apply(this.plane.kubectl, [{ apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { mine: 'yes' } }]);
@@ -285,7 +295,7 @@ export class ObservedCluster {
       at: Date.now(),
       begun: 0,
       beat: 0,
-      mark: 0,
+      mark: 1,
       first: 0,
       urgent: false,
       id: '',
