@@ -14,6 +14,8 @@ const SUBPROTOCOLS: Record<WireForm, string[]> = {
   deflate: ['pushcluster.v1.deflate'],
 };
 const LOOPBACK = '127.0.0.1';
+/** Where nobody answers, a client tries elsewhere. */
+const HANDSHAKE_MS = 20_000;
 /** Frames whose items are kept cut: the same frame comes to many connections. */
 const KEPT_FRAMES = 64;
 
@@ -83,7 +85,7 @@ export class Connection {
   onReconnect: () => void = () => {};
   readonly #socket: WebSocket;
   readonly #keepItems: boolean;
-  readonly #replies = new Map<number, (reply: Reply) => void>();
+  readonly #replies = new Map<number, PromiseWithResolvers<Reply>>();
   #asked = 0;
   #pongs = 0;
 
@@ -92,7 +94,7 @@ export class Connection {
     const { host = LOOPBACK, port, form = 'plain', headers, from, ca, ahead, token } = options;
     const query = token === undefined ? '' : `?token=${token}`;
     const url = `${ca === undefined ? 'ws' : 'wss'}://${host}:${port}/connect${query}`;
-    const client: ClientOptions = { perMessageDeflate: false, handshakeTimeout: PATIENCE_MS };
+    const client: ClientOptions = { perMessageDeflate: false, handshakeTimeout: HANDSHAKE_MS };
     if (headers)
       client.finishRequest = (request) => {
         for (const [name, value] of Object.entries(headers)) request.setHeader(name, value);
@@ -127,6 +129,8 @@ export class Connection {
     socket.on('message', (data: Buffer, isBinary) => this.#receive(data, isBinary));
     socket.on('close', (code, reason) => {
       this.closing = { code, reason: reason.toString(), at: performance.now() };
+      for (const { reject } of this.#replies.values()) reject(new Error(`closed with ${code} before its answer came`));
+      this.#replies.clear();
     });
   }
 
@@ -155,25 +159,27 @@ export class Connection {
 
   /** Sends a frame with an id; resolves with its answer. */
   ask(type: 'JOIN' | 'LEAVE' | 'AUTH', data: object): Promise<Reply> {
+    if (this.closing) return Promise.reject(new Error(`it was closed with ${this.closing.code}`));
     const id = ++this.#asked;
     this.send({ type, id, data });
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(
-        () => reject(new Error(`no answer to ${type} ${JSON.stringify(data)} within ${PATIENCE_MS} ms`)),
-        PATIENCE_MS,
-      );
-      this.#replies.set(id, (reply) => {
-        clearTimeout(timer);
-        resolve(reply);
-      });
-    });
+    const reply = Promise.withResolvers<Reply>();
+    const timer = setTimeout(
+      () => reply.reject(new Error(`no answer to ${type} ${JSON.stringify(data)} within ${PATIENCE_MS} ms`)),
+      PATIENCE_MS,
+    );
+    this.#replies.set(id, reply);
+    return reply.promise.finally(() => clearTimeout(timer));
   }
 
   /** Sends PING; resolves with its PONG: what was sent before has been obeyed by then. */
   async ping(): Promise<void> {
     const before = this.#pongs;
     this.send({ type: 'PING', data: {} });
-    await until('PONG comes', () => this.#pongs > before);
+    await until('PONG comes', () => {
+      if (this.#pongs > before) return true;
+      if (this.closing) throw new Error(`closed with ${this.closing.code} before its PONG came`);
+      return false;
+    });
   }
 
   send(frame: object | string): void {
@@ -230,7 +236,7 @@ export class Connection {
     switch (frame.type) {
       case 'OK':
       case 'ERROR':
-        this.#replies.get(Number(frame.id))?.(frame);
+        this.#replies.get(Number(frame.id))?.resolve(frame);
         this.#replies.delete(Number(frame.id));
         return;
       case 'LAGGED':
