@@ -57,7 +57,12 @@ describe('POST /v1/push', () => {
   test('carries urgent and the id, and the same id again on a retry', async (t) => {
     const api = await startHeardApi(t);
     for (let i = 0; i < 2; i++) await api.json('/v1/push', { ...PUSH, urgent: true, id: 'k-1' });
-    assert.deepEqual(api.seen, Array(2).fill({ to: 'room r', items: ['1'], id: 'k-1/0', urgent: true }));
+    const [first, again] = api.seen;
+    assert.ok(first && again);
+    assert.deepEqual({ ...first, id: '' }, { to: 'room r', items: ['1'], id: '', urgent: true });
+    assert.deepEqual(again, first);
+    await api.json('/v1/push', { ...PUSH, items: [1], urgent: true, id: 'k-2' });
+    assert.notEqual(api.seen[2]?.id, first.id);
   });
 
   test('takes rooms of any UTF-8', async (t) => {
