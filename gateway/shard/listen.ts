@@ -186,13 +186,13 @@ export class Listener {
     const { gateway, auth } = shard.settings;
     const key = req.getHeader('sec-websocket-key');
     const extensions = req.getHeader('sec-websocket-extensions');
-    const offered = req.getHeader('sec-websocket-protocol');
+    const { offered, forwarded } = repeatedHeaders(req);
     const served = gateway.batching.compression ? [Subprotocol.v1, Subprotocol.deflate] : [Subprotocol.v1];
     const protocol = chooseSubprotocol(offered, served);
     const form = protocol === Subprotocol.v1 ? Form.v1 : protocol === Subprotocol.deflate ? Form.deflate : Form.plain;
     const origin = req.getHeader('origin');
     const token = bearer(req.getHeader('authorization')) ?? req.getQuery('token') ?? '';
-    const address = this.#address(res, req);
+    const address = this.#address(res, forwarded);
 
     const upgrade = (open: NonNullable<UserData['open']>) => {
       // Never corked here: after an upgrade that came late (a token had to be checked) the engine's cork takes the new
@@ -295,17 +295,10 @@ export class Listener {
   }
 
   /** The client's address in its one spelling: as the proxies say that are trusted, else the peer's. */
-  #address(res: uWS.HttpResponse, req: uWS.HttpRequest): string {
+  #address(res: uWS.HttpResponse, forwarded: readonly string[]): string {
     const { forwardedHeaders } = this.#options.shard.settings.gateway;
-    if (forwardedHeaders > 0) {
-      const lines: string[] = [];
-      // getHeader knows one line of a name only, and a client may have sent the first.
-      req.forEach((name, value) => {
-        if (name === 'x-forwarded-for') lines.push(value);
-      });
-      const forwarded = forwardedAddress(lines, forwardedHeaders);
-      if (forwarded !== undefined) return forwarded;
-    }
+    const told = forwardedHeaders > 0 ? forwardedAddress(forwarded, forwardedHeaders) : undefined;
+    if (told !== undefined) return told;
     const peer = peerOf(res);
     return this.#front?.clientOf(peer) ?? canonicalAddress(peer) ?? peer;
   }
@@ -380,6 +373,17 @@ export class Listener {
       });
     });
   }
+}
+
+/** Headers that may stand in several lines: the engine's getHeader knows one line of a name only. */
+function repeatedHeaders(req: uWS.HttpRequest): { offered: string; forwarded: string[] } {
+  const offered: string[] = [];
+  const forwarded: string[] = [];
+  req.forEach((name, value) => {
+    if (name === 'sec-websocket-protocol') offered.push(value);
+    else if (name === 'x-forwarded-for') forwarded.push(value);
+  });
+  return { offered: offered.join(','), forwarded };
 }
 
 function peerOf(res: uWS.HttpResponse): string {

@@ -81,6 +81,19 @@ describe('a handshake', () => {
     return answer;
   }
 
+  it('may offer subprotocols in several lines, and has one Host', async () => {
+    const lines = 'chat\r\nSec-WebSocket-Protocol: other, pushcluster.v1';
+    const raw = await RawWebSocket.dial(gateway.port);
+    raw.send(upgradeRequest('/connect', { headers: { 'Sec-WebSocket-Protocol': lines } }));
+    const { status, headers } = await raw.answer();
+    assert.deepEqual([status, headers.get('sec-websocket-protocol')], [101, 'pushcluster.v1']);
+    raw.destroy();
+    const two = await RawWebSocket.dial(gateway.port);
+    two.send(upgradeRequest('/connect', { headers: { Host: '127.0.0.1\r\nhost: evil.example' } }));
+    assert.equal((await two.answer()).status, 400);
+    await two.gone();
+  });
+
   it('is answered with the accept key, and with the subprotocol that was chosen', async () => {
     const key = 'x3JJHMbDL1EzLkh9GBhXDw==';
     const upgrade = (protocol?: string) =>
