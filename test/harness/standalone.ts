@@ -14,7 +14,7 @@ export class Standalone {
   readonly #child;
   #output = '';
 
-  constructor([port, pushPort, adminPort]: readonly number[]) {
+  constructor([port, pushPort, adminPort]: readonly number[], env: Record<string, string> = {}) {
     this.page = `http://127.0.0.1:${port}`;
     this.socket = `ws://127.0.0.1:${port}`;
     this.pushApi = `http://127.0.0.1:${pushPort}`;
@@ -22,7 +22,7 @@ export class Standalone {
     this.#child = spawn(process.execPath, ['standalone/main.ts'], {
       cwd: ROOT,
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, PORT: String(port), PUSH_PORT: String(pushPort), ADMIN_PORT: String(adminPort) },
+      env: { ...process.env, ...env, PORT: String(port), PUSH_PORT: String(pushPort), ADMIN_PORT: String(adminPort) },
     });
     const kill = () => this.#child.kill('SIGKILL');
     process.on('exit', kill);
@@ -60,7 +60,10 @@ export class Standalone {
   }
 }
 
-/** @param ports of gateway, push API and admin; free ones where absent */
-export async function startStandalone(ports?: readonly number[]): Promise<Standalone> {
-  return new Standalone(ports ?? (await freePorts(3))).ready();
+/**
+ * @param ports of gateway, push API and admin; free ones where absent
+ * @param env over this process's own
+ */
+export async function startStandalone(ports?: readonly number[], env?: Record<string, string>): Promise<Standalone> {
+  return new Standalone(ports ?? (await freePorts(3)), env).ready();
 }
