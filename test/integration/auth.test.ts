@@ -190,6 +190,34 @@ describe('tokens signed with a key pair', () => {
     assert.ok(asked <= 4, `asked ${asked} times for two shards: keys are kept`);
   });
 
+  it('by a JWKS URL: a new key counts at once, keys outlive their server and changes of other settings', async (t) => {
+    const [first, second, third] = [new SigningKey('ES256'), new SigningKey('ES256'), new SigningKey('ES256')];
+    let keys = jwks(first, second);
+    let up = true;
+    const server = createServer((_request, response) => {
+      if (up) response.end(keys);
+      else response.writeHead(503).end();
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    t.after(() => server.close());
+    const address = server.address();
+    assert.ok(typeof address === 'object' && address !== null);
+    const gateway = await startFor(t, { jwt: { jwksUrl: `http://127.0.0.1:${address.port}/jwks.json` } });
+    const { port } = gateway;
+    const claims = { sub: 'alice' };
+    // Each shard has its keys.
+    assert.ok(await allAre(101, { port, token: second.token(claims) }));
+    keys = jwks(second, third);
+    assert.ok(await allAre(101, { port, token: third.token(claims) }), 'who has a new key waits for it');
+    up = false;
+    await gateway.configure({ gateway: { batching: { maxDelay: '700ms' } } });
+    assert.ok(await allAre(101, { port, token: third.token(claims) }));
+    const unknown = new SigningKey('ES256').token(claims);
+    assert.ok(await allAre(503, { port, token: unknown }), 'what nobody can tell is no refusal');
+    const metrics = await gateway.metrics();
+    assert.ok(metrics.sum('pushcluster_gateway_token_key_fetches_total', { outcome: 'ok' }) >= 4);
+  });
+
   it('by a JWKS URL that does not answer: 503, come back later', async (t) => {
     const { port } = await startFor(t, { jwt: { jwksUrl: 'http://127.0.0.1:9/jwks.json' } });
     const refusal = await refused({ port, token: new SigningKey('ES256').token({ sub: 'alice' }) });
@@ -206,6 +234,12 @@ describe('anonymous connections', () => {
     await anonymous.join('r');
     assert.equal(await status({ port, token: 'abc' }), 401);
     assert.equal(await status({ port, token: hs256(SECRET, { sub: 'alice' }) }), 101);
+    const token = hs256(SECRET, { sub: 'alice', rooms: ['r'] });
+    assert.equal((await anonymous.ask('AUTH', { token: 'abc' })).type, 'ERROR');
+    assert.equal((await anonymous.ask('AUTH', { token })).type, 'OK', 'it says who it is');
+    assert.equal((await anonymous.ask('AUTH', { token: hs256(SECRET, { sub: 'bob' }) })).type, 'ERROR', 'once');
+    assert.equal((await anonymous.ask('JOIN', { room: 'other' })).type, 'ERROR');
+    await anonymous.ping();
     anonymous.cut();
   });
 });
