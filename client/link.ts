@@ -2,7 +2,7 @@ import { CloseCode, comebackAfter } from '@pushcluster/protocol/closeCodes.ts';
 import { type Backoff, retryDelay } from './backoff.ts';
 import { Connection, type ConnectionConfig, type ConnectionOwner, type News, type WireFrame } from './connection.ts';
 import { Pace } from './pace.ts';
-import type { PushError } from './pushError.ts';
+import { PushError } from './pushError.ts';
 import type { RoomFeed } from './stream.ts';
 
 /**
@@ -142,7 +142,11 @@ export class Link implements ConnectionOwner {
     } else if (frame.type === 'LEAVE') {
       // Before the answer to our JOIN it is about an earlier membership.
       const room = connection.joining.has(frame.data.room) ? undefined : this.#owner.rooms.get(frame.data.room);
-      if (room) this.#owner.left(room, frame.data.reason);
+      if (!room) return;
+      const { code, reason } = frame.data;
+      if (code !== 'unavailable') return this.#owner.left(room, reason);
+      this.#owner.failed(new PushError(code, reason));
+      this.#join(connection, room);
     } else if (connection.held) this.#hold(connection, connection.held, frame);
     else this.#owner.deliver(frame);
   }

@@ -247,6 +247,30 @@ test('a push that a backend retried through another pod comes once, whichever ga
   push.close();
 });
 
+test('a room that the gateway lost is joined again, and an error tells it', async () => {
+  const { push, network } = connected();
+  const room = push.join('r');
+  const errors: PushError[] = [];
+  push.on('error', (error) => errors.push(error));
+  push.on('left', () => assert.fail('it was not left for good'));
+  network.last.accept();
+  network.last.ok();
+  network.last.sent.length = 0;
+  network.last.say({ type: 'LEAVE', data: { room: 'r', reason: 'the bus refuses it', code: 'unavailable' } });
+  assert.deepEqual(
+    network.last.sent.map(({ type }) => type),
+    ['JOIN'],
+  );
+  assert.deepEqual(
+    errors.map(({ code, message }) => [code, message]),
+    [['unavailable', 'the bus refuses it']],
+  );
+  const got = collect(room);
+  network.last.say(pushFrame('r', 'a', 1, 1));
+  assert.equal(got.length, 1);
+  push.close();
+});
+
 test('every room is joined again after a reconnect, and repeats are dropped across it', async () => {
   const { push, network, clock } = connected();
   const rooms = ['r', 's'].map((name) => push.join<{ n: number }>(name));

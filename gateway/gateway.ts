@@ -263,6 +263,7 @@ export class Gateway {
         this.#allowances.started(link.index);
         this.#allow();
         link.send({ type: 'short', resource: this.#protection.short });
+        link.send({ type: 'bus', connected: this.#options.bus.connected });
         return;
       case 'admit': {
         const { perIp } = this.#options.settings.current.gateway.connections;

@@ -276,6 +276,15 @@ class Link implements HubLink {
   #obey(message: HubMessage) {
     const { shard } = this;
     switch (message.type) {
+      case 'shut':
+        shard.shut(message.key);
+        return;
+      case 'bus':
+        shard.busChanged(message.connected);
+        return;
+      case 'verified':
+        shard.verified(message.turn);
+        return;
       case 'opened':
         shard.opened(message.key, message.mask, message.turn);
         return;

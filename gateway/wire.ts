@@ -18,6 +18,12 @@ export type HubMessage =
   | { type: 'settings'; shard: number; settings: Settings; shards: number }
   /** Answers `forms`: the hub now encodes these for the channel, and its subscription is known to the bus. */
   | { type: 'opened'; key: ChannelKey; mask: number; turn: number }
+  /** The subscription of the room is no longer in force, since the bus refuses it: what is pushed now does not come. */
+  | { type: 'shut'; key: ChannelKey }
+  /** The bus has gone away, or has come back with all subscriptions but those that are shut. */
+  | { type: 'bus'; connected: boolean }
+  /** The bus was there after `verify` of this turn had come. */
+  | { type: 'verified'; turn: number }
   /** Items that will not come, in order with the frames. It is a frame to everyone as well: `missedSize` bytes on their way. */
   | { type: 'missed'; key: ChannelKey; items: number; reason: LagReason }
   | { type: 'admitted'; ask: number; refused: boolean }
@@ -46,6 +52,8 @@ export type ShardMessage =
   | { type: 'failed'; message: string }
   /** Which wire forms have a listener on the channel; 0: none any more. */
   | { type: 'forms'; key: ChannelKey; mask: number; turn: number }
+  /** Asks whether the bus is there now: answered by `verified`, or not at all. */
+  | { type: 'verify'; turn: number }
   /** Bytes of frames that are done with. */
   | { type: 'done'; bytes: number }
   | { type: 'counts'; counts: ShardCounts }

@@ -132,9 +132,9 @@ export function reconnectFrame(withinMs: number, overlapMs: number): string {
   return JSON.stringify({ type: 'RECONNECT', data: { withinMs, overlapMs } });
 }
 
-/** v1 only: the API took this connection out of a room. */
-export function leaveFrame(room: string, reason: string): string {
-  return JSON.stringify({ type: 'LEAVE', data: { room, reason } });
+/** v1 only: the connection was taken out of a room, by the API or a new token. `code`: join again, as after an ERROR of it. */
+export function leaveFrame(room: string, reason: string, code?: 'unavailable'): string {
+  return JSON.stringify({ type: 'LEAVE', data: { room, reason, ...(code === undefined ? {} : { code }) } });
 }
 
 /** What a gateway says, as the SDK reads it. */
@@ -150,4 +150,4 @@ export type ServerFrame =
   | { type: 'LAGGED'; data: { room?: string; dropped: number; reason: LagReason } }
   /** Older gateways don't say `overlapMs`. */
   | { type: 'RECONNECT'; data: { withinMs: number; overlapMs?: number } }
-  | { type: 'LEAVE'; data: { room: string; reason: string } };
+  | { type: 'LEAVE'; data: { room: string; reason: string; code?: 'unavailable' } };

@@ -6,7 +6,13 @@ import { Form } from '@pushcluster/protocol/frames.ts';
 import { encodePush, encodeUserPush, joinItems, type UserEntry } from '@pushcluster/protocol/push.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
-import type { Bus, Handler, Subscription } from '@pushcluster/runtime/bus/bus.ts';
+import {
+  type Bus,
+  type BusEvent,
+  BusUnconfirmed,
+  type Handler,
+  type Subscription,
+} from '@pushcluster/runtime/bus/bus.ts';
 import { LocalBus } from '@pushcluster/runtime/bus/local.ts';
 import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';
@@ -28,6 +34,12 @@ class HeldBus {
   readonly subscribed: string[] = [];
   readonly unsubscribed: string[] = [];
   held = false;
+  connected = true;
+  /** What the server is to say of a subscription, later. */
+  readonly changes = new Map<string, (inForce: boolean) => void>();
+  /** Whether receipts come. */
+  answers = true;
+  readonly #listeners = new Set<(event: BusEvent) => void>();
   #waiting: (() => void)[] = [];
 
   constructor(log: Logger) {
@@ -36,15 +48,29 @@ class HeldBus {
 
   get bus(): Bus {
     const { local } = this;
+    const self = this;
     return {
-      connected: true,
+      get connected() {
+        return self.connected;
+      },
       maxPayload: local.maxPayload,
       publish: (subject, bytes) => local.publish(subject, bytes),
-      flush: () => local.flush(),
-      onEvent: (listener) => local.onEvent(listener),
+      flush: () => (this.answers ? local.flush() : Promise.reject(new BusUnconfirmed('refused'))),
+      onEvent: (listener) => {
+        this.#listeners.add(listener);
+        return () => this.#listeners.delete(listener);
+      },
       close: () => local.close(),
-      subscribe: (subject, handler) => this.#subscribe(subject, handler),
+      subscribe: (subject, handler, onChange) => {
+        if (onChange) this.changes.set(subject, onChange);
+        return this.#subscribe(subject, handler);
+      },
     };
+  }
+
+  tell(event: BusEvent): void {
+    this.connected = event.type === 'connected';
+    for (const listener of this.#listeners) listener(event);
   }
 
   /** Lets the subscriptions that were held be ready. */
@@ -225,6 +251,20 @@ describe('a room', () => {
     assert.deepEqual(links[0]!.told('opened'), []);
     await late.release();
     assert.equal(links[0]!.told('opened').length, 1);
+  });
+
+  it('is shut where the server takes its subscription back, and opened when it grants it', async () => {
+    forms(links[0]!, ROOM, Form.v1);
+    await settled();
+    const change = held.changes.get(subjects.room('r'))!;
+    change(false);
+    assert.deepEqual(links[0]!.told('shut'), [{ type: 'shut', key: ROOM }]);
+    assert.deepEqual(links[1]!.told('shut'), [], 'it has no member there');
+    const turn = forms(links[1]!, ROOM, Form.v1);
+    assert.equal(links[1]!.told('opened').length, 0);
+    change(true);
+    assert.deepEqual(links[1]!.told('opened'), [{ type: 'opened', key: ROOM, mask: Form.v1, turn }]);
+    assert.equal(links[0]!.told('opened').length, 2);
   });
 
   it('keeps its subscription for 5 s when it is empty, and then ends', async () => {
@@ -692,6 +732,32 @@ describe('the hub', () => {
     assert.equal(hub.ready, false);
     await settled();
     assert.equal(hub.ready, true);
+  });
+
+  it('says when the bus goes away and comes back, and whether it is there, by a receipt', async () => {
+    held.tell({ type: 'disconnected', reason: 'cut' });
+    held.answers = false;
+    hub.heard(links[0]!, { type: 'verify', turn: 1 });
+    await settled();
+    clock.advance(0);
+    held.tell({ type: 'connected', reconnects: 1 });
+    assert.deepEqual(links[1]!.told('bus'), [
+      { type: 'bus', connected: false },
+      { type: 'bus', connected: true },
+    ]);
+    assert.deepEqual(links[0]!.told('verified'), []);
+    // A receipt that failed for something that was refused: the bus is there.
+    hub.heard(links[0]!, { type: 'verify', turn: 2 });
+    await settled();
+    clock.advance(0);
+    held.answers = true;
+    hub.heard(links[0]!, { type: 'verify', turn: 3 });
+    await settled();
+    assert.deepEqual(
+      links[0]!.told('verified').map(({ turn }) => turn),
+      [2, 3],
+    );
+    assert.deepEqual(links[1]!.told('verified'), []);
   });
 
   it('passes disconnects on to every shard', async () => {

@@ -109,7 +109,10 @@ export class Hub {
     this.#users = new Publishers(this.#heartbeats);
     const beats = this.#subscribe(this.#subjects.beat, (bytes) => this.#heard(bytes));
     beats.ready.then(() => this.#heartbeats.listening(true));
-    options.bus.onEvent(({ type }) => this.#heartbeats.listening(type === 'connected'));
+    options.bus.onEvent(({ type }) => {
+      this.#heartbeats.listening(type === 'connected');
+      for (const link of this.#links) link.send({ type: 'bus', connected: type === 'connected' });
+    });
     const all = new HubChannel(ALL, options.settings);
     this.#channels.set(ALL, all);
     this.#follow(all, this.#subjects.all);
@@ -125,15 +128,20 @@ export class Hub {
     });
   }
 
-  #subscribe(subject: string, handler: (bytes: Uint8Array) => void): Subscription {
+  #subscribe(
+    subject: string,
+    handler: (bytes: Uint8Array) => void,
+    onChange?: (inForce: boolean) => void,
+  ): Subscription {
     const { bus, guard } = this.#options;
-    return bus.subscribe(subject, (bytes) => {
+    const guarded = (bytes: Uint8Array) => {
       try {
         handler(bytes);
       } catch (error) {
         guard.caught('bus', error);
       }
-    });
+    };
+    return bus.subscribe(subject, guarded, onChange);
   }
 
   /** True from the first connection to the bus on. */
@@ -170,6 +178,9 @@ export class Hub {
     switch (message.type) {
       case 'forms':
         this.#forms(link, message.key, message.mask, message.turn);
+        return;
+      case 'verify':
+        this.#verify(link, message.turn);
         return;
       case 'answer':
         this.#questions.answered(message.answer);
@@ -240,20 +251,34 @@ export class Hub {
 
   #follow(channel: HubChannel, subject: string) {
     if (channel.room !== undefined) this.#options.metrics.roomSubscriptions.inc();
-    const subscription = this.#subscribe(subject, (bytes) => this.#push(channel, bytes));
-    channel.subscription = subscription;
     const publishers = new Publishers(this.#heartbeats);
     channel.publishers = publishers;
-    subscription.ready.then(() => {
+    const changed = (inForce: boolean) => {
       // The room may have ended while the bus was away, and begun anew with a subscription of its own.
       if (this.#channels.get(channel.key) !== channel) return;
-      publishers.inForce();
-      channel.subscribed = true;
+      if (inForce) publishers.inForce();
+      channel.subscribed = inForce;
       for (const link of this.#links) {
         const mask = link.masks.get(channel.key);
         const turn = channel.turns[link.index] ?? 0;
-        if (mask) link.send({ type: 'opened', key: channel.key, mask, turn });
+        if (!mask) continue;
+        link.send(inForce ? { type: 'opened', key: channel.key, mask, turn } : { type: 'shut', key: channel.key });
       }
+    };
+    const subscription = this.#subscribe(subject, (bytes) => this.#push(channel, bytes), changed);
+    channel.subscription = subscription;
+    subscription.ready.then(() => changed(true));
+  }
+
+  /** A JOIN may only be answered OK where the bus was there after it: a cut network is noticed by nothing else for seconds. */
+  #verify(link: HubLink, turn: number) {
+    const { bus, clock } = this.#options;
+    const verified = () => link.send({ type: 'verified', turn });
+    bus.flush().then(verified, () => {
+      // A publish of ours that is refused fails the receipt too, and the bus is there. A lost connection is told by then.
+      clock.after(0, () => {
+        if (bus.connected) verified();
+      });
     });
   }
 

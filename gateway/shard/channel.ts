@@ -62,6 +62,17 @@ export class Group {
   }
 }
 
+/** A JOIN that is to be answered. */
+export type Join = {
+  id: IdText;
+  /** It made the connection a member: where it is refused, that ends. */
+  added: boolean;
+  /** The receipt of the bus that it waits for: by it the bus was there after the JOIN. */
+  receipt: number;
+  /** When it came, milliseconds of the loop's clock. */
+  since: number;
+};
+
 /** One room, user, or all, as this shard has it: its members by wire form, and the jobs on their way to them. */
 export class Channel {
   readonly key: ChannelKey;
@@ -75,8 +86,8 @@ export class Channel {
   activeGroup = 0;
   /** Forms that the hub has confirmed. */
   opened = 0;
-  /** Members whose JOIN is answered once their form is confirmed: at most one of each. */
-  waiting: Map<Member, IdText> | undefined;
+  /** Members whose JOIN is answered once it is in force: at most one of each. */
+  waiting: Map<Member, Join> | undefined;
   /** Of the last word to the hub on forms; only the answer to that one counts. */
   turn = 0;
 

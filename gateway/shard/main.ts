@@ -69,6 +69,15 @@ function obey(message: HubMessage): void {
     case 'opened':
       shard.opened(message.key, message.mask, message.turn);
       return;
+    case 'shut':
+      shard.shut(message.key);
+      return;
+    case 'bus':
+      shard.busChanged(message.connected);
+      return;
+    case 'verified':
+      shard.verified(message.turn);
+      return;
     case 'missed':
       shard.missed(message.key, message.items, message.reason);
       return;

@@ -91,6 +91,14 @@ function confirm(key: ChannelKey) {
   const last = forms(key).at(-1);
   assert.ok(last);
   shard.opened(key, last.mask, last.turn);
+  verify();
+}
+
+/** The hub's answer to the last question whether the bus is there. */
+function verify() {
+  loop.idle();
+  const asked = told.filter((message) => message.type === 'verify').at(-1);
+  if (asked) shard.verified(asked.turn);
 }
 
 /** A frame of `items` items to a channel, whose text says where it goes. */
@@ -293,6 +301,7 @@ describe('JOIN and LEAVE', () => {
     confirm(ROOM);
     assert.deepEqual(last(peer), { type: 'OK', id: 1, data: { room: 'r' } });
     join(peer, 'r', 2);
+    verify();
     assert.deepEqual(last(peer), { type: 'OK', id: 2, data: { room: 'r' } });
     leave(peer, 'r', 3);
     assert.deepEqual(last(peer), { type: 'OK', id: 3, data: { room: 'r' } });
@@ -300,16 +309,83 @@ describe('JOIN and LEAVE', () => {
     assert.deepEqual(last(peer), { type: 'OK', id: 4, data: { room: 'never' } });
   });
 
-  it('answer a JOIN at once where the form is open already, and wait where it is not', () => {
+  it('answer a JOIN of an open room when the bus was there after it, one question for all of a moment', () => {
     const [first, second, third] = [open(), open(), open(Form.plain)];
     join(first, 'r', 1);
     confirm(ROOM);
+    const asked = () => told.filter(({ type }) => type === 'verify').length;
+    const before = asked();
     join(second, 'r', 2);
-    assert.equal(second.socket.said.length, 1);
     join(third, 'r', 3);
-    assert.equal(third.socket.said.length, 0);
+    assert.equal(second.socket.said.length, 0);
+    loop.idle();
+    assert.equal(asked(), before + 1);
+    join(first, 'r', 4);
+    shard.verified(before + 1);
+    assert.equal(second.socket.said.length, 1);
+    assert.equal(third.socket.said.length, 0, 'its form is yet to be opened');
+    assert.equal(last(first)?.id, 1, 'that receipt was asked for before its JOIN');
     confirm(ROOM);
     assert.equal(third.socket.said.length, 1);
+    assert.equal(last(first)?.id, 4);
+  });
+
+  it('refuse a JOIN that can’t be in force for three seconds, and whoever was a member stays one', () => {
+    const [member, newcomer, silent] = [open(), open(), open()];
+    join(member, 'r', 1);
+    confirm(ROOM);
+    shard.busChanged(false);
+    join(member, 'r', 2);
+    join(newcomer, 'r', 3);
+    join(silent, 'r');
+    loop.idle();
+    verify();
+    for (const [time, answers] of [
+      [2_999, [1, undefined]],
+      [3_000, [2, 3]],
+    ] as const) {
+      loop.time = time;
+      shard.expire(1);
+      assert.deepEqual([last(member)?.id, last(newcomer)?.id], answers);
+    }
+    for (const peer of [member, newcomer]) assert.deepEqual(last(peer)?.data.code, 'unavailable');
+    assert.equal(silent.socket.said.length, 0);
+    push(ROOM);
+    assert.deepEqual(
+      [member, newcomer, silent].map((peer) => pushes(peer).length),
+      [1, 0, 1],
+    );
+  });
+
+  it('answer a JOIN that waited through an outage by a receipt of the new connection', () => {
+    const [member, newcomer] = [open(), open()];
+    join(member, 'r', 1);
+    confirm(ROOM);
+    join(newcomer, 'r', 2);
+    loop.idle();
+    shard.busChanged(false);
+    verify();
+    assert.equal(newcomer.socket.said.length, 0, 'the bus went away since');
+    shard.busChanged(true);
+    assert.equal(newcomer.socket.said.length, 0);
+    verify();
+    assert.equal(last(newcomer)?.type, 'OK');
+  });
+
+  it('take v1 members out of a room that the bus refuses, and answer no JOIN until it is opened', () => {
+    const [v1, plain] = [open(), open(Form.plain)];
+    for (const peer of [v1, plain]) join(peer, 'r', 1);
+    confirm(ROOM);
+    shard.shut(ROOM);
+    assert.deepEqual([last(v1)?.type, last(v1)?.data.code], ['LEAVE', 'unavailable']);
+    assert.equal(last(plain)?.type, 'OK');
+    join(v1, 'r', 2);
+    verify();
+    assert.equal(last(v1)?.type, 'LEAVE');
+    shard.shut(ROOM);
+    confirm(ROOM);
+    assert.deepEqual([last(v1)?.type, last(v1)?.id], ['OK', 2]);
+    shard.shut(roomKey('nobody'));
   });
 
   it('take no answer to an earlier word for one to the last', () => {

@@ -40,6 +40,8 @@ const NEW_ROOMS_A_SECOND = 10;
 const AUTH_WITHIN = 5_000;
 /** A connection that is being closed and has yet to read what waits for it is given this long, milliseconds: then it is cut. */
 const LINGER_MS = 5_000;
+/** A JOIN that can't be in force for so long is refused, milliseconds: the client tries again, here or elsewhere. */
+const JOIN_WITHIN = 3_000;
 /** Fewer bytes that are done with wait for the next report: a quiet room's frame needs no word of its own. A sixteenth of the least `maxInFlight`. */
 const TELL_DONE_BYTES = 65_536;
 
@@ -81,6 +83,13 @@ export class Shard {
   #rooms = 0;
   #lastId = 0;
   #lastTurn = 0;
+  /** Channels with a JOIN to be answered. */
+  readonly #joining = new Set<Channel>();
+  #bus = true;
+  /** Receipts of the bus that were asked for, and the last that came. */
+  #receiptsAsked = 0;
+  #receipt = 0;
+  #askingReceipt = false;
   #lastSession = 0;
   /** Bytes of frames that the hub has yet to be told of. */
   #doneWith = 0;
@@ -362,6 +371,7 @@ export class Shard {
       return;
     }
     const existing = this.#channels.get(roomKey(room));
+    let added = false;
     if (!existing || !session.memberOf(existing)) {
       const { maxPerConnection, max } = this.settings.gateway.rooms;
       const joined = session.members.length - (session.user === undefined ? 0 : 1);
@@ -377,29 +387,65 @@ export class Shard {
         this.#refuse(session, id, 'unavailable', `more than ${NEW_ROOMS_A_SECOND} new rooms a second`);
         return;
       }
+      added = true;
       this.#add(this.#enter(session, existing ?? this.#channel(roomKey(room))));
     }
     if (id === undefined) return;
     const channel = this.#channel(roomKey(room));
-    if (channel.opened & session.form) {
-      this.#say(session, okFrame(id, room));
-      return;
-    }
     const member = session.memberOf(channel);
     if (!member || channel.waiting?.has(member)) {
       this.#refuse(session, id, 'unavailable', 'a JOIN of this room is still to be answered');
       return;
     }
     channel.waiting ??= new Map();
-    channel.waiting.set(member, id);
+    channel.waiting.set(member, { id, added, receipt: this.#askReceipt(), since: this.#loop.now() });
+    this.#joining.add(channel);
+  }
+
+  /** The number of the receipt that will say that the bus was there after this moment. */
+  #askReceipt(): number {
+    if (!this.#askingReceipt) {
+      this.#askingReceipt = true;
+      this.#loop.soon(() => {
+        this.#askingReceipt = false;
+        this.#tell({ type: 'verify', turn: ++this.#receiptsAsked });
+      });
+    }
+    return this.#receiptsAsked + 1;
+  }
+
+  /** Answers the JOINs of a channel that are in force. */
+  #answerJoins(channel: Channel) {
+    for (const [member, join] of channel.waiting ?? []) {
+      if (!this.#bus || join.receipt > this.#receipt || (member.session.form & channel.opened) === 0) continue;
+      channel.waiting?.delete(member);
+      this.#say(member.session, okFrame(join.id, roomOf(channel.key)));
+    }
+    if (channel.waiting?.size) return;
+    channel.waiting = undefined;
+    this.#joining.delete(channel);
+  }
+
+  /** Refuses the JOINs that waited too long. */
+  #refuseJoins() {
+    const before = this.#loop.now() - JOIN_WITHIN;
+    for (const channel of this.#joining) {
+      for (const [member, join] of channel.waiting ?? []) {
+        if (join.since > before) continue;
+        channel.waiting?.delete(member);
+        if (join.added) this.#leave(member.session, member, 'unavailable', '');
+        this.#refuse(member.session, join.id, 'unavailable', "the room's items can't be had from the bus now");
+      }
+      this.#answerJoins(channel);
+    }
   }
 
   /** Takes a connection that stays out of a channel. Its JOIN that waits there is answered with `code`. */
   #leave(session: Session, member: Member, code: ErrorCode, message: string) {
-    const id = member.channel.waiting?.get(member);
+    const join = member.channel.waiting?.get(member);
     session.members.splice(session.members.indexOf(member), 1);
     this.#remove(member);
-    if (id !== undefined) this.#refuse(session, id, code, message);
+    if (join) this.#refuse(session, join.id, code, message);
   }
 
   // ── members and channels ──
@@ -469,12 +515,41 @@ export class Shard {
     // The answer to an earlier turn: the hub has yet to read that the forms changed since.
     if (!channel || channel.turn !== turn) return;
     channel.opened = mask & channel.mask;
-    for (const [member, id] of channel.waiting ?? []) {
-      if ((member.session.form & channel.opened) === 0) continue;
-      channel.waiting?.delete(member);
-      this.#say(member.session, okFrame(id, roomOf(key)));
+    this.#answerJoins(channel);
+  }
+
+  /** The bus was there when `verify` of this turn had come to the hub. */
+  verified(turn: number): void {
+    this.#receipt = Math.max(this.#receipt, turn);
+    for (const channel of this.#joining) this.#answerJoins(channel);
+  }
+
+  /** The bus has gone away, or has come back. */
+  busChanged(connected: boolean): void {
+    this.#bus = connected;
+    if (!connected || this.#joining.size === 0) return;
+    // What was asked of the former connection is not answered any more.
+    const receipt = this.#askReceipt();
+    for (const channel of this.#joining) for (const join of channel.waiting?.values() ?? []) join.receipt = receipt;
+  }
+
+  /**
+   * The bus refuses the room. Who has joined must not believe to be there: v1 clients are taken out, and join again.
+   * Those without a subprotocol are told of nothing that they miss.
+   */
+  shut(key: ChannelKey): void {
+    const channel = this.#channels.get(key);
+    const room = roomOf(key);
+    if (!channel || room === undefined) return;
+    channel.opened = 0;
+    const reason = 'the bus refuses this room to this gateway';
+    for (const session of channel.sessions) {
+      const member = session.memberOf(channel);
+      // Its JOIN is yet to be answered.
+      if (!member || !session.v1 || channel.waiting?.has(member)) continue;
+      this.#leave(session, member, 'unavailable', reason);
+      this.#say(session, leaveFrame(room, reason, 'unavailable'));
     }
-    if (channel.waiting?.size === 0) channel.waiting = undefined;
   }
 
   frame(message: FrameMessage): void {
@@ -598,8 +673,9 @@ export class Shard {
     this.leavers.mark(on ? this.#lastId : undefined);
   }
 
-  /** Closes those whose token has expired. Call about once a second. */
+  /** Closes those whose token has expired, and refuses JOINs that wait for too long. Call about once a second. */
   expire(nowSecond: number): void {
+    this.#refuseJoins();
     const due = this.#expiries.due(nowSecond);
     if (due.length === 0) return;
     // Tokens of one issuer may all expire in the same second.

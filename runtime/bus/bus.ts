@@ -61,8 +61,14 @@ export interface Bus {
    * the server refused a message.
    */
   flush(): Promise<void>;
-  /** Subscribes from now until `unsubscribe()`, across reconnects. `*` matches one token. */
-  subscribe(subject: string, handler: Handler): Subscription;
+  /**
+   * Subscribes from now until `unsubscribe()`, across reconnects. `*` matches one token. A subscription that the server
+   * refuses is asked for again and again: `onChange` is called with false where it is refused, and with true where one
+   * that was refused has come into force. A bus that goes away and comes back is told by events alone.
+   */
+  subscribe(subject: string, handler: Handler, onChange?: (inForce: boolean) => void): Subscription;
+  /** Subscriptions that the server refuses at present. */
+  readonly refused?: number;
   /** Calls `listener` at each change of connection, until the returned function is called. */
   onEvent(listener: (event: BusEvent) => void): () => void;
   /** Sends what is published, then closes. Later calls of publish throw BusUnavailable. */

@@ -2,12 +2,15 @@ import { PermissionViolationError, type Status } from 'nats';
 import { BusOverloaded, BusUnavailable, checkSubject, type Handler, MAX_UNCONFIRMED_BYTES } from './bus.ts';
 import type { Line } from './dial.ts';
 import { Receipts } from './receipts.ts';
+import { type Asked, type Outcome, Subscribing } from './subscribing.ts';
 
 /** What nats-server sends until it says otherwise. */
 export const DEFAULT_MAX_PAYLOAD = 1_048_576;
 
 /** A receipt is asked for after this many bytes, where nobody waits for one. */
 const CONFIRM_EVERY_BYTES = 1_048_576;
+/** What nats-server says at its limit of subscriptions, or an account's or a user's. The connection goes on. */
+const TOO_MANY_SUBSCRIPTIONS = 'maximum subscriptions exceeded';
 /** Counted for each message beside its payload: the subject and what holds it in memory. */
 const MESSAGE_OVERHEAD_BYTES = 128;
 
@@ -22,6 +25,7 @@ export class Link {
   /** Resolves with the reason of the loss. */
   readonly lost: Promise<string>;
   readonly receipts: Receipts;
+  readonly #subscribing: Subscribing;
   readonly #line: Line;
   readonly #onNotice: (notice: LinkNotice) => void;
   readonly #lose: (reason: string) => void;
@@ -49,6 +53,10 @@ export class Link {
       receiptTimeout,
       () => this.end(`no receipt from the server within ${receiptTimeout} ms`),
     );
+    this.#subscribing = new Subscribing({
+      soon: queueMicrotask,
+      whenAnswered: (callback) => this.receipts.whenAnswered(callback),
+    });
     void this.#watch(line.connection.status());
     void line.connection.closed().then(() => this.end(this.#lastError || 'the connection was closed by the server'));
   }
@@ -88,23 +96,43 @@ export class Link {
   }
 
   /**
-   * @param onRefused called where the server does not permit it
+   * @param onOutcome called when the server has answered, and again where it takes back what it permitted
    * @returns ends the subscription
    */
-  subscribe(subject: string, wild: boolean, handler: Handler, onRefused: () => void): () => void {
+  subscribe(subject: string, wild: boolean, handler: Handler, onOutcome: (outcome: Outcome) => void): () => void {
     if (!this.#alive || this.#line.connection.isClosed()) return () => {};
-    // What was published before is not for this subscription.
-    this.#handOver();
-    const subscription = this.#line.connection.subscribe(subject, {
-      callback: (error, message) => {
-        if (error) onRefused();
-        // Without a wildcard the subject is known, and need not be decoded from each message.
-        else handler(message.data, wild ? message.subject : subject);
+    let known = false;
+    let end = () => {};
+    const asked: Asked = {
+      refused: false,
+      send: () => {
+        if (!this.#alive || this.#line.connection.isClosed()) return;
+        // What was published before is not for this subscription.
+        this.#handOver();
+        const subscription = this.#line.connection.subscribe(subject, {
+          callback: (error, message) => {
+            // Without a wildcard the subject is known, and need not be decoded from each message.
+            if (!error) return handler(message.data, wild ? message.subject : subject);
+            asked.refused = true;
+            if (known) onOutcome('refused');
+          },
+        });
+        end = () => {
+          if (this.#alive) subscription.unsubscribe();
+        };
       },
-    });
-    return () => {
-      if (this.#alive) subscription.unsubscribe();
+      outcome: (outcome) => {
+        known = true;
+        onOutcome(outcome);
+      },
     };
+    this.#subscribing.ask(asked);
+    return () => this.#subscribing.end(asked, () => end());
+  }
+
+  /** Calls back when the outcome of all subscriptions of before is known, or never where the connection ends. */
+  whenSubscribed(callback: () => void): void {
+    this.#subscribing.whenKnown(callback);
   }
 
   /** Ends the connection. What it still holds is not sent. */
@@ -170,6 +198,7 @@ export class Link {
       this.#onNotice({ type: 'refused', operation, subject, message });
       return;
     }
+    if (error.message.includes(TOO_MANY_SUBSCRIPTIONS)) this.#subscribing.limitMet();
     this.#lastError = error.message;
     this.#onNotice({ type: 'error', message: error.message });
   }

@@ -11,6 +11,14 @@ export function registerBusMetrics(registry: Registry, bus: Bus): void {
       this.set(bus.connected ? 1 : 0);
     },
   });
+  new Gauge({
+    name: 'pushcluster_bus_subscriptions_refused',
+    help: 'Subscriptions that the NATS server refuses: its limit, an account’s, or a permission. They are tried again.',
+    registers: [registry],
+    collect() {
+      this.set(bus.refused ?? 0);
+    },
+  });
   const reconnects = new Counter({
     name: 'pushcluster_bus_reconnects_total',
     help: 'Connections to the bus after the first.',

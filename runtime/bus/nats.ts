@@ -30,6 +30,9 @@ const RECEIPT_TIMEOUT_MS = 2_000;
 const BACKOFF = { first: 100, longest: 2_000 };
 /** A connection that lived this long (milliseconds) was a good one: the back-off starts anew. */
 const GOOD_CONNECTION_MS = 2_000;
+/** What the server refused is asked for again after so long (milliseconds), so many at a time at first. */
+const RETRY_REFUSED_MS = 1_000;
+const FEWEST_RETRIED = 8;
 /** The same complaint is logged again after this long (milliseconds). */
 const REPEAT_LOG_MS = 30_000;
 
@@ -48,6 +51,10 @@ export class NatsBus implements Bus {
   readonly #stopped: Promise<void>;
   readonly #logged = new Map<string, number>();
   readonly #credentials: CredentialFiles;
+  /** In the order in which they are asked for again. */
+  readonly #refused = new Set<NatsSubscription>();
+  #retry: NodeJS.Timeout | undefined;
+  #budget = FEWEST_RETRIED;
   /** The present connection; while it is being set up, not yet `#connected`. */
   #link: Link | undefined;
   #connected = false;
@@ -85,19 +92,54 @@ export class NatsBus implements Bus {
     return this.#link.receipts.confirmed();
   }
 
-  subscribe(subject: string, handler: Handler): Subscription {
+  get refused(): number {
+    return this.#refused.size;
+  }
+
+  subscribe(subject: string, handler: Handler, onChange: (inForce: boolean) => void = () => {}): Subscription {
     checkSubject(subject);
-    const subscription = new NatsSubscription(subject, guarded(handler, this.#log), this.#subscriptions);
+    const subscription = new NatsSubscription(subject, guarded(handler, this.#log), {
+      refused: () => {
+        if (!this.#refused.has(subscription)) onChange(false);
+        this.#refused.add(subscription);
+        this.#budget = FEWEST_RETRIED;
+        this.#retryRefused();
+      },
+      inForce: () => {
+        if (this.#refused.delete(subscription)) onChange(true);
+      },
+      ended: () => {
+        this.#subscriptions.delete(subscription);
+        this.#refused.delete(subscription);
+      },
+    });
     if (this.#closing.signal.aborted) {
       subscription.settle();
     } else {
       this.#subscriptions.add(subscription);
-      if (this.#link) {
-        subscription.attach(this.#link);
-        this.#link.receipts.whenAnswered(() => subscription.settle());
-      }
+      if (this.#link) subscription.attach(this.#link);
     }
     return subscription;
+  }
+
+  /** Asks again for some of what was refused; for more each time while nothing is refused. */
+  #retryRefused() {
+    this.#retry ??= globalThis
+      .setTimeout(() => {
+        this.#retry = undefined;
+        const link = this.#link;
+        if (this.#refused.size === 0 || !link) return;
+        const some = [...this.#refused].slice(0, this.#budget);
+        this.#budget *= 2;
+        for (const subscription of some) {
+          // To the end of the line: the others have their turn too.
+          this.#refused.delete(subscription);
+          this.#refused.add(subscription);
+          subscription.attach(link);
+        }
+        link.whenSubscribed(() => this.#retryRefused());
+      }, RETRY_REFUSED_MS)
+      .unref();
   }
 
   onEvent(listener: (event: BusEvent) => void): () => void {
@@ -145,15 +187,8 @@ export class NatsBus implements Bus {
     const link = new Link(line, receiptTimeout, (notice) => this.#onNotice(notice, server));
     if (signal.aborted) link.end('closed');
     this.#link = link;
-    const waiting: NatsSubscription[] = [];
-    for (const subscription of this.#subscriptions) {
-      subscription.attach(link);
-      if (!subscription.settled) waiting.push(subscription);
-    }
-    link.receipts.whenAnswered(() => {
-      for (const subscription of waiting) subscription.settle();
-      this.#up(server);
-    });
+    for (const subscription of this.#subscriptions) subscription.attach(link);
+    link.whenSubscribed(() => this.#up(server));
     this.#down(await link.lost, server);
     return performance.now() - begun;
   }
@@ -169,6 +204,7 @@ export class NatsBus implements Bus {
   #down(reason: string, server: Server): void {
     this.#maxPayload = this.#link?.maxPayload ?? this.#maxPayload;
     this.#link = undefined;
+    for (const subscription of this.#subscriptions) subscription.lost();
     const closing = this.#closing.signal.aborted;
     if (!closing)
       this.#complain(reason, () => this.#log.warn({ server: server.url, reason }, 'lost the connection to NATS'));
@@ -213,47 +249,53 @@ export class NatsBus implements Bus {
   }
 }
 
+type SubscriptionHooks = { refused(): void; inForce(): void; ended(): void };
+
 class NatsSubscription implements Subscription {
   readonly ready: Promise<void>;
-  settled = false;
   readonly #subject: string;
   readonly #wild: boolean;
   readonly #handler: Handler;
-  readonly #all: Set<NatsSubscription>;
+  readonly #hooks: SubscriptionHooks;
   readonly #resolve: () => void;
-  #refused = false;
   #detach: (() => void) | undefined;
 
-  constructor(subject: string, handler: Handler, all: Set<NatsSubscription>) {
+  constructor(subject: string, handler: Handler, hooks: SubscriptionHooks) {
     this.#subject = subject;
     this.#wild = subject.includes('*');
     this.#handler = handler;
-    this.#all = all;
+    this.#hooks = hooks;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.ready = promise;
     this.#resolve = resolve;
   }
 
-  /** Subscribes on a connection. */
+  /** Subscribes on a connection, or once more where it refused. */
   attach(link: Link): void {
-    this.#refused = false;
-    this.#detach = link.subscribe(this.#subject, this.#wild, this.#handler, () => {
-      this.#refused = true;
+    const detach = link.subscribe(this.#subject, this.#wild, this.#handler, (outcome) => {
+      if (this.#detach !== detach) return;
+      if (outcome === 'refused') return this.#hooks.refused();
+      this.#hooks.inForce();
+      this.settle();
     });
+    this.#detach?.();
+    this.#detach = detach;
   }
 
-  /** The server has answered. Where it refused, it isn't ready: a later connection may be granted it. */
+  /** The connection is gone. */
+  lost(): void {
+    this.#detach = undefined;
+  }
+
+  /** There is nothing more to wait for. */
   settle(): void {
-    if (this.#refused || this.settled) return;
-    this.settled = true;
     this.#resolve();
   }
 
   unsubscribe(): void {
-    this.#all.delete(this);
+    this.#hooks.ended();
     this.#detach?.();
     this.#detach = undefined;
-    this.#refused = false;
     this.settle();
   }
 }
