@@ -167,15 +167,15 @@ export class Publisher {
     try {
       await this.#confirm(this.#send(counted, parts, options));
     } catch (error) {
-      this.#unconfirmed(counted, from);
+      if (options.id !== '') this.#unconfirmed(counted, from);
       throw error;
     }
   }
 
   /**
-   * What was counted from `from` on may never have been sent. Its publisher is told so and tries again; told as a gap
-   * it would be one of items that came nevertheless, by the retry. So nothing more is said of it: the subject is counted
-   * anew, under another name.
+   * What was counted from `from` on, with an `id`, may never have been sent. Its publisher is told so and tries again;
+   * told as a gap it would be one of items that came nevertheless, by the retry. So nothing more is said of it: the
+   * subject is counted anew, under another name.
    */
   #unconfirmed(counted: Counted, from: number) {
     if (counted.next <= from) return;
@@ -307,7 +307,7 @@ export class Publisher {
       this.#bus.publish(counted.subject, bytes);
       for (const entry of batch.entries) counted.next += entry.items.lengths.length;
       this.#confirm(bytes.length).then(batch.resolve, (error) => {
-        this.#unconfirmed(counted, from);
+        if (batch.entries.some(({ id }) => id !== '')) this.#unconfirmed(counted, from);
         batch.reject(error);
       });
     } catch (error) {

@@ -61,6 +61,11 @@ export class Link {
     void line.connection.closed().then(() => this.end(this.#lastError || 'the connection was closed by the server'));
   }
 
+  /** It has not ended. */
+  get alive(): boolean {
+    return this.#alive;
+  }
+
   get maxPayload(): number {
     // A closed connection no longer tells.
     this.#maxPayload = this.#line.connection.info?.max_payload ?? this.#maxPayload;
@@ -73,9 +78,7 @@ export class Link {
 
   publish(subject: string, bytes: Uint8Array): void {
     if (!this.#alive) throw new BusUnavailable('the connection to NATS is lost');
-    const maxPayload = this.maxPayload;
-    if (bytes.length > maxPayload)
-      throw new RangeError(`a message of ${bytes.length} bytes is over the server's max_payload of ${maxPayload}`);
+    checkPayload(bytes, this.maxPayload);
     if (this.#published - this.#confirmed > MAX_UNCONFIRMED_BYTES)
       throw new BusOverloaded(`the NATS server ${this.server} does not keep up: it has yet to confirm what was sent`);
     checkSubject(subject);
@@ -202,4 +205,10 @@ export class Link {
     this.#lastError = error.message;
     this.#onNotice({ type: 'error', message: error.message });
   }
+}
+
+/** Throws RangeError where a message is too large for the server. */
+export function checkPayload(bytes: Uint8Array, maxPayload: number): void {
+  if (bytes.length > maxPayload)
+    throw new RangeError(`a message of ${bytes.length} bytes is over the server's max_payload of ${maxPayload}`);
 }

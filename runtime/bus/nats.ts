@@ -6,16 +6,19 @@ import { fullJitter } from './backoff.ts';
 import {
   type Bus,
   type BusEvent,
+  BusOverloaded,
   BusUnavailable,
   BusUnconfirmed,
   checkSubject,
   type Handler,
+  MAX_UNCONFIRMED_BYTES,
   type Subscription,
 } from './bus.ts';
 import { CredentialFiles } from './credentials.ts';
 import { dial, type Line, parseServer, type Server } from './dial.ts';
-import { DEFAULT_MAX_PAYLOAD, Link, type LinkNotice } from './link.ts';
+import { checkPayload, DEFAULT_MAX_PAYLOAD, Link, type LinkNotice } from './link.ts';
 import { guarded, Listeners } from './listeners.ts';
+import { Overlap } from './overlap.ts';
 
 export type NatsBusOptions = {
   log: Logger;
@@ -30,6 +33,13 @@ const RECEIPT_TIMEOUT_MS = 2_000;
 const BACKOFF = { first: 100, longest: 2_000 };
 /** A connection that lived this long (milliseconds) was a good one: the back-off starts anew. */
 const GOOD_CONNECTION_MS = 2_000;
+/**
+ * When a server leaves, another connection is made and hears beside the old one for so long (milliseconds): a server of
+ * the cluster learns of a subscription at another some moments after that has confirmed it.
+ */
+const OVERLAP_MS = 1_000;
+/** Between the last publish on the old connection and the first on the new one: ways through the cluster differ. */
+const PUBLISH_PAUSE_MS = 100;
 /** What the server refused is asked for again after so long (milliseconds), so many at a time at first. */
 const RETRY_REFUSED_MS = 1_000;
 const FEWEST_RETRIED = 8;
@@ -57,6 +67,11 @@ export class NatsBus implements Bus {
   #budget = FEWEST_RETRIED;
   /** The present connection; while it is being set up, not yet `#connected`. */
   #link: Link | undefined;
+  /** While another connection takes over. Resolves when it has, or could not. */
+  #handover: Promise<void> | undefined;
+  #overlap: Overlap<Link> | undefined;
+  /** Published in the moment between two connections, and when that is over. */
+  #pause: Pause | undefined;
   #connected = false;
   #connections = 0;
   #maxPayload = DEFAULT_MAX_PAYLOAD;
@@ -84,12 +99,22 @@ export class NatsBus implements Bus {
 
   publish(subject: string, bytes: Uint8Array): void {
     if (!this.connected || !this.#link) throw new BusUnavailable(this.#absence());
-    this.#link.publish(subject, bytes);
+    if (this.#pause) this.#keep(this.#pause, subject, bytes);
+    else this.#link.publish(subject, bytes);
   }
 
   flush(): Promise<void> {
     if (!this.connected || !this.#link) return Promise.reject(new BusUnconfirmed(this.#absence()));
-    return this.#link.receipts.confirmed();
+    if (!this.#pause) return this.#link.receipts.confirmed();
+    return this.#pause.over.then(() => this.flush());
+  }
+
+  #keep(pause: Pause, subject: string, bytes: Uint8Array) {
+    checkPayload(bytes, this.maxPayload);
+    checkSubject(subject);
+    if (pause.size > MAX_UNCONFIRMED_BYTES) throw new BusOverloaded('too much waits for another server to take over');
+    pause.messages.push({ subject, bytes });
+    pause.size += bytes.length;
   }
 
   get refused(): number {
@@ -98,7 +123,7 @@ export class NatsBus implements Bus {
 
   subscribe(subject: string, handler: Handler, onChange: (inForce: boolean) => void = () => {}): Subscription {
     checkSubject(subject);
-    const subscription = new NatsSubscription(subject, guarded(handler, this.#log), {
+    const subscription = new NatsSubscription(subject, guarded(handler, this.#log), () => this.#overlap, {
       refused: () => {
         if (!this.#refused.has(subscription)) onChange(false);
         this.#refused.add(subscription);
@@ -118,6 +143,7 @@ export class NatsBus implements Bus {
     } else {
       this.#subscriptions.add(subscription);
       if (this.#link) subscription.attach(this.#link);
+      if (this.#overlap) subscription.prepare(this.#overlap.next);
     }
     return subscription;
   }
@@ -129,6 +155,7 @@ export class NatsBus implements Bus {
         this.#retry = undefined;
         const link = this.#link;
         if (this.#refused.size === 0 || !link) return;
+        if (this.#handover) return this.#retryRefused();
         const some = [...this.#refused].slice(0, this.#budget);
         this.#budget *= 2;
         for (const subscription of some) {
@@ -184,13 +211,83 @@ export class NatsBus implements Bus {
       return 0;
     }
     const begun = performance.now();
-    const link = new Link(line, receiptTimeout, (notice) => this.#onNotice(notice, server));
+    const link = new Link(line, receiptTimeout, (notice) => this.#onNotice(notice, server, link));
     if (signal.aborted) link.end('closed');
     this.#link = link;
     for (const subscription of this.#subscriptions) subscription.attach(link);
     link.whenSubscribed(() => this.#up(server));
-    this.#down(await link.lost, server);
-    return performance.now() - begun;
+    for (let current = link; ; ) {
+      const reason = await current.lost;
+      if (this.#handover) await this.#handover;
+      if (this.#link === current || !this.#link) {
+        this.#down(reason, server);
+        return performance.now() - begun;
+      }
+      current = this.#link;
+    }
+  }
+
+  /** `old`'s server is about to leave: another takes over before it does, so that nothing is missed or refused. */
+  async #handOver(old: Link, leaving: Server): Promise<void> {
+    const { signal } = this.#closing;
+    const { name, receiptTimeout = RECEIPT_TIMEOUT_MS } = this.#options;
+    // It takes no new connections: an address that several servers share leads to another.
+    const others = this.#servers.filter(({ url }) => url !== leaving.url);
+    for (let turn = 0; !signal.aborted && old.alive; turn++) {
+      const server = others.length > 0 ? others[turn % others.length]! : leaving;
+      const line = await dial(server, this.#settings, { name, signal }).catch(() => undefined);
+      if (!line) {
+        await pause(fullJitter(turn, BACKOFF), signal);
+        continue;
+      }
+      const next: Link = new Link(line, receiptTimeout, (notice) => this.#onNotice(notice, server, next));
+      if (old.alive && !signal.aborted && (await this.#overlapWith(old, next))) {
+        await this.#switch(old, next);
+        if (signal.aborted) next.end('closed');
+        this.#log.info({ server: server.url, from: leaving.url }, 'another NATS server has taken over');
+        return;
+      }
+      next.end('it could not take over');
+    }
+  }
+
+  /** Has `next` hear beside `old`, and then in its place. False where one of them was lost too early for that. */
+  async #overlapWith(old: Link, next: Link): Promise<boolean> {
+    const overlap = new Overlap(next);
+    this.#overlap = overlap;
+    for (const subscription of this.#subscriptions) subscription.prepare(next);
+    const subscribed = new Promise<void>((resolve) => next.whenSubscribed(resolve));
+    await Promise.race([subscribed, old.lost, next.lost]);
+    if (old.alive && next.alive) {
+      await Promise.race([pause(OVERLAP_MS, this.#closing.signal), overlap.full, old.lost, next.lost]);
+      for (const subscription of this.#subscriptions) subscription.leave(next.alive);
+      if (next.alive) {
+        // What the old one's server had for us has come when it answers.
+        await Promise.race([new Promise<void>((resolve) => old.whenSubscribed(resolve)), old.lost]);
+        overlap.release();
+        this.#overlap = undefined;
+        return next.alive;
+      }
+    }
+    this.#overlap = undefined;
+    for (const subscription of this.#subscriptions) subscription.leave(false);
+    return false;
+  }
+
+  /** From now on `next` publishes: after all that `old` has sent. */
+  async #switch(old: Link, next: Link): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const kept: Pause = { messages: [], size: 0, over: promise };
+    this.#pause = kept;
+    if (old.alive) {
+      await old.receipts.confirmed().catch(() => {});
+      await pause(PUBLISH_PAUSE_MS, this.#closing.signal);
+    }
+    this.#link = next;
+    this.#pause = undefined;
+    for (const { subject, bytes } of kept.messages) if (next.alive) next.publish(subject, bytes);
+    resolve();
+    old.end('another server has taken over');
   }
 
   #up(server: Server): void {
@@ -213,7 +310,8 @@ export class NatsBus implements Bus {
     this.#listeners.emit({ type: 'disconnected', reason });
   }
 
-  #onNotice(notice: LinkNotice, { url: server }: Server): void {
+  #onNotice(notice: LinkNotice, from: Server, link: Link): void {
+    const server = from.url;
     switch (notice.type) {
       case 'refused': {
         const { operation, subject, message } = notice;
@@ -230,6 +328,10 @@ export class NatsBus implements Bus {
         return;
       case 'leaving':
         this.#log.info({ server }, 'the NATS server is about to leave');
+        if (link !== this.#link || !this.#connected) return;
+        this.#handover ??= this.#handOver(link, from).finally(() => {
+          this.#handover = undefined;
+        });
         return;
     }
   }
@@ -249,21 +351,30 @@ export class NatsBus implements Bus {
   }
 }
 
+type Pause = { messages: { subject: string; bytes: Uint8Array }[]; size: number; over: Promise<void> };
 type SubscriptionHooks = { refused(): void; inForce(): void; ended(): void };
+
+let subscriptions = 0;
 
 class NatsSubscription implements Subscription {
   readonly ready: Promise<void>;
+  readonly #number = ++subscriptions;
   readonly #subject: string;
   readonly #wild: boolean;
   readonly #handler: Handler;
+  readonly #overlap: () => Overlap<Link> | undefined;
   readonly #hooks: SubscriptionHooks;
   readonly #resolve: () => void;
+  #ended = false;
   #detach: (() => void) | undefined;
+  /** Ends it on a connection that is to take over. */
+  #detachNext: (() => void) | undefined;
 
-  constructor(subject: string, handler: Handler, hooks: SubscriptionHooks) {
+  constructor(subject: string, handler: Handler, overlap: () => Overlap<Link> | undefined, hooks: SubscriptionHooks) {
     this.#subject = subject;
     this.#wild = subject.includes('*');
     this.#handler = handler;
+    this.#overlap = overlap;
     this.#hooks = hooks;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.ready = promise;
@@ -272,14 +383,39 @@ class NatsSubscription implements Subscription {
 
   /** Subscribes on a connection, or once more where it refused. */
   attach(link: Link): void {
-    const detach = link.subscribe(this.#subject, this.#wild, this.#handler, (outcome) => {
-      if (this.#detach !== detach) return;
+    const detach = this.#subscribe(link);
+    this.#detach?.();
+    this.#detach = detach;
+  }
+
+  /** Subscribes on a connection that is to take over. */
+  prepare(link: Link): void {
+    this.#detachNext = this.#subscribe(link);
+  }
+
+  /** Ends it on the old connection where the other one takes over, or else on that. */
+  leave(takenOver: boolean): void {
+    if (takenOver) {
+      this.#detach?.();
+      this.#detach = this.#detachNext;
+    } else this.#detachNext?.();
+    this.#detachNext = undefined;
+  }
+
+  #subscribe(link: Link): () => void {
+    const take: Handler = (bytes, subject) => {
+      if (this.#ended) return;
+      const overlap = this.#overlap();
+      if (overlap) overlap.take(link, this.#number, this.#handler, bytes, subject);
+      else this.#handler(bytes, subject);
+    };
+    const detach = link.subscribe(this.#subject, this.#wild, take, (outcome) => {
+      if (this.#detach !== detach && this.#detachNext !== detach) return;
       if (outcome === 'refused') return this.#hooks.refused();
       this.#hooks.inForce();
       this.settle();
     });
-    this.#detach?.();
-    this.#detach = detach;
+    return detach;
   }
 
   /** The connection is gone. */
@@ -293,9 +429,12 @@ class NatsSubscription implements Subscription {
   }
 
   unsubscribe(): void {
+    this.#ended = true;
     this.#hooks.ended();
     this.#detach?.();
+    this.#detachNext?.();
     this.#detach = undefined;
+    this.#detachNext = undefined;
     this.settle();
   }
 }

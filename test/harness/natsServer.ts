@@ -74,6 +74,12 @@ export class NatsServer {
     this.#process = await launch(this.#folder, this.#options);
   }
 
+  /** Has it leave as in a rolling update (SIGUSR2: it tells its clients first), and starts it again when it has ended. */
+  async lameDuck(): Promise<void> {
+    await this.#process.ended('SIGUSR2');
+    this.#process = await launch(this.#folder, this.#options);
+  }
+
   /** Gives it another `config` without a restart (SIGHUP). */
   async reload(config: string): Promise<void> {
     this.#options = { ...this.#options, config };
@@ -238,6 +244,13 @@ class NatsProcess {
     const [, port] = new RegExp(`${text}127\\.0\\.0\\.1:(\\d+)`).exec(this.output) ?? [];
     if (port === undefined) throw new Error(`nats-server does not say its port:\n${this.output}`);
     return Number(port);
+  }
+
+  /** Tells it to leave; resolves when it has, in its own time. */
+  async ended(signal: 'SIGUSR2'): Promise<void> {
+    const exit = once(this.#child, 'exit');
+    this.#child.kill(signal);
+    await exit;
   }
 
   async end(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {

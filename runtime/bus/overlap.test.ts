@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { Overlap } from './overlap.ts';
+
+const bytesOf = (text: string) => Buffer.from(text);
+
+describe('two connections that hear the same', () => {
+  it('bring each message once and in order, wherever the new one begins and the old one ends', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.constantFrom('a', 'b', 'c'), { maxLength: 30 }),
+        fc.nat(30),
+        fc.nat(30),
+        fc.infiniteStream(fc.boolean()),
+        (published, x, y, turns) => {
+          const begin = Math.min(x, y, published.length);
+          const end = Math.min(Math.max(x, y), published.length);
+          const got: string[] = [];
+          const handler = (bytes: Uint8Array) => got.push(Buffer.from(bytes).toString());
+          const overlap = new Overlap('new');
+          let [old, next] = [0, begin];
+          while (old < end || next < published.length) {
+            const oldsTurn = next === published.length || (old < end && turns.next().value);
+            if (oldsTurn && old < begin) handler(bytesOf(published[old++]!));
+            else if (oldsTurn) overlap.take('old', 1, handler, bytesOf(published[old++]!), 's');
+            else overlap.take('new', 1, handler, bytesOf(published[next++]!), 's');
+          }
+          overlap.release();
+          assert.deepEqual(got, published);
+        },
+      ),
+    );
+  });
+
+  it('are told apart by subject and by subscription', () => {
+    const got: string[] = [];
+    const overlap = new Overlap('new');
+    const to = (name: string) => () => got.push(name);
+    overlap.take('old', 1, to('old 1'), bytesOf('x'), 's');
+    overlap.take('new', 1, to('new 1'), bytesOf('x'), 's');
+    overlap.take('new', 2, to('new 2'), bytesOf('x'), 's');
+    overlap.take('new', 1, to('other subject'), bytesOf('x'), 't');
+    assert.deepEqual(got, ['old 1']);
+    overlap.release();
+    assert.deepEqual(got, ['old 1', 'new 2', 'other subject']);
+  });
+
+  it('are together no longer than there is room for what is held', async () => {
+    const overlap = new Overlap('new');
+    const big = new Uint8Array(8 * 1_048_576);
+    for (let i = 0; i < 9; i++) overlap.take('new', i, () => {}, big, 's');
+    await overlap.full;
+  });
+});
