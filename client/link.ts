@@ -142,11 +142,11 @@ export class Link implements ConnectionOwner {
     } else if (frame.type === 'LEAVE') {
       // Before the answer to our JOIN it is about an earlier membership.
       const room = connection.joining.has(frame.data.room) ? undefined : this.#owner.rooms.get(frame.data.room);
-      if (!room) return;
       const { code, reason } = frame.data;
-      if (code !== 'unavailable') return this.#owner.left(room, reason);
-      this.#owner.failed(new PushError(code, reason));
-      this.#join(connection, room);
+      if (room && code) {
+        this.#owner.failed(new PushError(code, reason));
+        this.#join(connection, room);
+      } else if (room) this.#owner.left(room, reason);
     } else if (connection.held) this.#hold(connection, connection.held, frame);
     else this.#owner.deliver(frame);
   }

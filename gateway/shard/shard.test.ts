@@ -377,12 +377,14 @@ describe('JOIN and LEAVE', () => {
     for (const peer of [v1, plain]) join(peer, 'r', 1);
     confirm(ROOM);
     shard.shut(ROOM);
+    loop.idle();
     assert.deepEqual([last(v1)?.type, last(v1)?.data.code], ['LEAVE', 'unavailable']);
     assert.equal(last(plain)?.type, 'OK');
     join(v1, 'r', 2);
     verify();
     assert.equal(last(v1)?.type, 'LEAVE');
     shard.shut(ROOM);
+    loop.idle();
     confirm(ROOM);
     assert.deepEqual([last(v1)?.type, last(v1)?.id], ['OK', 2]);
     shard.shut(roomKey('nobody'));

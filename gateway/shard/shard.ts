@@ -543,13 +543,13 @@ export class Shard {
     if (!channel || room === undefined) return;
     channel.opened = 0;
     const reason = 'the bus refuses this room to this gateway';
-    for (const session of channel.sessions) {
-      const member = session.memberOf(channel);
-      // Its JOIN is yet to be answered.
-      if (!member || !session.v1 || channel.waiting?.has(member)) continue;
+    this.#broadcaster.visit(channel, channel.all, (member) => {
+      const { session } = member;
+      // Who left and came back since is there as another member, and a JOIN that waits is yet to be answered.
+      if (session.memberOf(channel) !== member || !session.v1 || channel.waiting?.has(member)) return;
       this.#leave(session, member, 'unavailable', reason);
       this.#say(session, leaveFrame(room, reason, 'unavailable'));
-    }
+    });
   }
 
   frame(message: FrameMessage): void {
