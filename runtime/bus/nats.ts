@@ -197,11 +197,11 @@ export class NatsBus implements Bus {
 
   /** One connection from its dialling to its loss. Resolves with the milliseconds that it lived. */
   async #serve(server: Server): Promise<number> {
-    const { name, receiptTimeout = RECEIPT_TIMEOUT_MS } = this.#options;
+    const { receiptTimeout = RECEIPT_TIMEOUT_MS } = this.#options;
     const { signal } = this.#closing;
     let line: Line;
     try {
-      line = await dial(server, this.#settings, { name, signal, credentials: this.#credentials.read() });
+      line = await this.#dial(server);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       if (!signal.aborted)
@@ -227,15 +227,25 @@ export class NatsBus implements Bus {
     }
   }
 
+  /** Rejects too where the credentials can't be read. */
+  async #dial(server: Server): Promise<Line> {
+    const { signal } = this.#closing;
+    return dial(server, this.#settings, {
+      name: this.#options.name,
+      signal,
+      credentials: this.#credentials.read(),
+    });
+  }
+
   /** `old`'s server is about to leave: another takes over before it does, so that nothing is missed or refused. */
   async #handOver(old: Link, leaving: Server): Promise<void> {
     const { signal } = this.#closing;
-    const { name, receiptTimeout = RECEIPT_TIMEOUT_MS } = this.#options;
+    const { receiptTimeout = RECEIPT_TIMEOUT_MS } = this.#options;
     // It takes no new connections: an address that several servers share leads to another.
     const others = this.#servers.filter(({ url }) => url !== leaving.url);
     for (let turn = 0; !signal.aborted && old.alive; turn++) {
       const server = others.length > 0 ? others[turn % others.length]! : leaving;
-      const line = await dial(server, this.#settings, { name, signal }).catch(() => undefined);
+      const line = await this.#dial(server).catch(() => undefined);
       if (!line) {
         await pause(fullJitter(turn, BACKOFF), signal);
         continue;
