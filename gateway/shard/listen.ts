@@ -168,7 +168,7 @@ export class Listener {
       },
       ping: (ws) => {
         const { session } = ws.getUserData();
-        if (session) shard.pinged(session, Math.floor(performance.now() / 1_000));
+        if (session) shard.pinged(session);
       },
       drain: (ws) => {
         const { session } = ws.getUserData();

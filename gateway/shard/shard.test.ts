@@ -1048,7 +1048,7 @@ describe('a slow reader', () => {
     assert.equal(shard.backlog.bytes, 10);
     // The engine's own answers to pings of the protocol's.
     for (let i = 0; i < 5; i++) peer.socket.send('pong');
-    shard.pinged(peer.session, 1);
+    shard.pinged(peer.session);
     assert.equal(shard.backlog.bytes, 15);
   });
 

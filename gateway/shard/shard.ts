@@ -224,12 +224,10 @@ export class Shard {
     if (session.lagging) session.recover();
   }
 
-  /** A client's PING of the protocol's own, which the engine has answered. */
-  pinged(session: Session, nowSecond: number): void {
-    if (session.gone) return;
+  /** A ping of the WebSocket protocol, which the engine has answered: no frame of ours, and not counted as one. */
+  pinged(session: Session): void {
     // The answer may have found no room in the kernel, and the engine tells nobody.
-    this.backlog.note(session);
-    this.#limitRate(session, nowSecond);
+    if (!session.gone) this.backlog.note(session);
   }
 
   // ── what a client says ──
