@@ -3,6 +3,7 @@ import { type Clock, wallTime } from './clock.ts';
 import { Pace } from './pace.ts';
 import { PushError } from './pushError.ts';
 import { readServerFrame } from './serverFrame.ts';
+import type { Feed } from './stream.ts';
 import { refreshDelay, type TokenSource } from './token.ts';
 
 /** The part of the standard WebSocket that is used. */
@@ -56,9 +57,16 @@ export interface ConnectionOwner {
   wire(): ((frame: WireFrame) => void) | undefined;
 }
 
+/** What is delivered to streams. */
+export type Delivery = Extract<News, { type: 'PUSH' | 'LAGGED' }>;
+export type Held = { frame: Delivery; feed: Feed | undefined };
+
 // A gateway allows a burst of 100 frames and 50 a second by default: stay below, or many rooms would get us closed.
 const BURST = 60;
 const PER_SECOND = 40;
+
+/** How long a token callback may take at a connect, milliseconds. */
+const TOKEN_TIMEOUT = 60_000;
 
 /** Until the next try of a token refresh that failed, milliseconds. */
 const REFRESH_RETRY = 5_000;
@@ -71,14 +79,18 @@ const LOST = 1006;
 export class Connection {
   /** Rooms whose JOIN has no answer yet. */
   readonly joining = new Set<string>();
-  /** Where set, news are kept here until the connection's turn comes. */
-  held: News[] | undefined;
+  /** Rooms whose LEAVE has no answer yet: what comes of them is of a membership that was left. */
+  readonly leaving = new Map<string, number>();
+  /** Where set, news are kept here until the connection's turn comes, with the stream that they were for. */
+  held: Held[] | undefined;
   /** Items in `held`. */
   heldItems = 0;
   /** When it opened, by the clock's `now`. */
   openedAt: number | undefined;
-  /** By when the gateway wants us gone, by the clock's `now`. */
-  leaveBy: number | undefined;
+  /** By when the gateway wants us gone, by the clock's `now`; 0: it does not. */
+  leaveBy = 0;
+  /** How long it is to be listened to once another is in all rooms, milliseconds. */
+  overlap = 0;
 
   readonly #config: ConnectionConfig;
   readonly #owner: ConnectionOwner;
@@ -94,18 +106,19 @@ export class Connection {
   #inflating = 0;
   #tail = Promise.resolve();
   #outbox: string[] = [];
-  readonly #pace = new Pace(BURST, PER_SECOND);
+  readonly #pace: Pace;
   #sendLater = false;
 
-  constructor(config: ConnectionConfig, owner: ConnectionOwner) {
+  /** @param pace 1 or less: which part of the usual number of frames it may send */
+  constructor(config: ConnectionConfig, owner: ConnectionOwner, pace: number) {
     this.#config = config;
     this.#owner = owner;
+    this.#pace = new Pace(Math.max(1, BURST * pace), PER_SECOND * pace);
   }
 
   start(): void {
-    this.#after(this.#config.openTimeout, () => {
-      if (this.openedAt === undefined) this.#lose(LOST, 'The handshake took too long.');
-    });
+    // A token may take its time: that is no sign of a gateway that can't be reached.
+    this.#openWithin(TOKEN_TIMEOUT);
     const { token } = this.#config;
     if (typeof token === 'function')
       this.#fetchToken(token).then(
@@ -116,10 +129,20 @@ export class Connection {
   }
 
   /** Sends a frame with an id; `answer` gets nothing for OK, or the refusal. It is not called where the connection ends before. */
-  request(type: string, data: object, answer: (error?: PushError) => void): void {
+  request(type: string, data: object, answer: (error?: PushError) => void): number {
     const id = ++this.#lastId;
     this.#answers.set(id, answer);
     this.send(type, data, id);
+    return id;
+  }
+
+  /** Leaves a room. What of it is still on its way here is not heard. */
+  leave(room: string): void {
+    this.joining.delete(room);
+    const id = this.request('LEAVE', { room }, () => {
+      if (this.leaving.get(room) === id) this.leaving.delete(room);
+    });
+    this.leaving.set(room, id);
   }
 
   send(type: string, data: object, id?: number): void {
@@ -144,6 +167,12 @@ export class Connection {
     return this.#tail;
   }
 
+  #openWithin(ms: number) {
+    this.#after(ms, () => {
+      if (this.openedAt === undefined) this.#lose(LOST, 'The handshake took too long.');
+    });
+  }
+
   /** Calls `run` after `ms`, unless the connection ends before. */
   #after(ms: number, run: () => void) {
     const cancel = this.#config.clock.after(ms, () => {
@@ -159,7 +188,8 @@ export class Connection {
 
   #open(token: string | undefined) {
     if (this.#over) return;
-    const { url, protocols, WebSocket, clock } = this.#config;
+    const { url, protocols, WebSocket, clock, openTimeout } = this.#config;
+    this.#openWithin(openTimeout);
     const address = new URL(url);
     if (token !== undefined) address.searchParams.set('token', token);
     try {
@@ -204,10 +234,9 @@ export class Connection {
     try {
       frame = readServerFrame(text!);
     } catch {
-      this.#owner.failed(
-        new PushError('frame', 'A frame of the gateway is malformed: it was cut or changed on its way.'),
-      );
-      return this.#lose(MALFORMED, 'A frame was malformed.');
+      const error = new PushError('frame', 'A frame is malformed: it was cut or changed on its way.');
+      this.#owner.failed(error);
+      return this.#lose(MALFORMED, error.message);
     }
     this.#owner.wire()?.({
       bytes: sizeOf(data),

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { Closed } from './link.ts';
 import type { PushOptions } from './options.ts';
 import { PushClient } from './pushClient.ts';
-import { pushFrame, SimulatedClock, SimulatedNetwork, turn } from './simulation.ts';
+import { pushFrame, SimulatedClock, SimulatedNetwork, type SimulatedSocket, turn } from './simulation.ts';
 
 function client(options: PushOptions = {}) {
   const network = new SimulatedNetwork();
@@ -43,7 +43,7 @@ for (const code of [1000, 1001, 1006, 1011, 1012, 1013, 4003])
     push.close();
   });
 
-for (const code of [1008, 1009, 4002, 4004, 4403])
+for (const code of [1009, 4002, 4004, 4403])
   test(`after ${code} the client stays away`, async () => {
     const { push, network, clock, closes } = client();
     network.last.accept();
@@ -68,6 +68,53 @@ for (const code of [4001, 4401])
     fixed.network.last.accept();
     fixed.network.last.end(code);
     assert.equal(fixed.push.state, 'closed');
+  });
+
+test('after 1008 the client comes back and sends half as much, ever later, and stays away only where that never helps', async () => {
+  const { push, network, clock, closes } = client();
+  for (let i = 0; i < 99; i++) push.join(`room ${i}`);
+  const bursts: number[] = [];
+  for (let i = 0; i < 8; i++) {
+    network.last.accept();
+    bursts.push(network.last.sent.length);
+    network.last.end(1008, 'too fast');
+    await clock.advance(closes.at(-1)!.retryIn!);
+  }
+  assert.deepEqual(bursts, [60, 30, 15, 7, 3, 1, 1, 1]);
+  assert.deepEqual(
+    closes.map(({ retryIn }) => retryIn),
+    [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000],
+  );
+  network.last.accept();
+  network.last.end(1008, 'too fast');
+  assert.deepEqual(closes.at(-1), { code: 1008, reason: 'too fast', willRetry: false });
+  assert.equal(push.state, 'closed');
+});
+
+for (const rate of [1, 2, 10, 25, 49])
+  test(`a gateway that allows ${rate} frames a second is soon joined in all rooms, and the connection stays`, async () => {
+    const { push, network, clock, closes } = client();
+    const rooms = Array.from({ length: 40 }, (_, i) => push.join(`room ${i}`));
+    // As gateway/shard/shard.ts counts.
+    const counts = new Map<SimulatedSocket, { second: number; frames: number }>();
+    network.onSend = (socket) => {
+      const second = Math.floor(clock.now() / 1_000);
+      const count = counts.get(socket) ?? { second, frames: 0 };
+      count.frames = Math.max(0, count.frames - rate * (second - count.second)) + 1;
+      count.second = second;
+      counts.set(socket, count);
+      if (count.frames > 2 * rate) queueMicrotask(() => socket.end(1008));
+    };
+    network.onOpen = (socket) => void clock.after(1, () => socket.accept());
+    network.last.accept();
+    for (let second = 0; second < 300; second++) {
+      await clock.advance(1_000);
+      network.last.ok();
+    }
+    await Promise.all(rooms.map(({ joined }) => joined));
+    assert.equal(push.state, 'open');
+    assert.ok(closes.every(({ willRetry }) => willRetry));
+    push.close();
   });
 
 test('refused handshakes make the pauses grow, and a stable connection makes them small again', async () => {
@@ -136,13 +183,13 @@ test('100 rooms are joined at a pace that the gateway allows', async () => {
 // ── moves: make before break ──
 
 /** A client that is open and in its room, and was told to move within 8 s. */
-async function moving(options: PushOptions = {}) {
+async function moving(options: PushOptions = {}, withinMs = 8_000, overlapMs?: number) {
   const made = client({ random: () => 0, ...options });
   const old = made.network.last;
   old.accept();
   old.ok();
   old.say(pushFrame('r', 'a', 1, 2));
-  old.say({ type: 'RECONNECT', data: { withinMs: 8_000 } });
+  old.say({ type: 'RECONNECT', data: { withinMs, overlapMs } });
   await made.clock.advance(0);
   return { ...made, old, next: made.network.last };
 }
@@ -188,7 +235,218 @@ test('where the old connection ends early, the new one takes over at once', asyn
   old.end(1012);
   await turn();
   assert.deepEqual(seen, ['a1', 'a2', 'a3']);
+  assert.deepEqual(events, ['open', 'close', 'open'], 'what waited in a window there may be lost');
+  assert.equal(push.state, 'open');
+  push.close();
+});
+
+test('where the old connection ends after all that waited in a window has come, that was the move', async () => {
+  const { push, old, next, events, clock, closes } = await moving();
+  next.accept();
+  next.ok();
+  await clock.advance(1_900);
+  old.say(pushFrame('r', 'a', 3, 3));
+  await clock.advance(200);
+  old.end(1012);
   assert.deepEqual(events, ['open', 'moved']);
+  assert.deepEqual(closes, []);
+  push.close();
+});
+
+test('where the old connection breaks while the new one is still joining, that is a reconnect', async () => {
+  const { push, old, next, events, closes, clock } = await moving();
+  next.accept();
+  await clock.advance(3_000);
+  old.end(1006, 'lost');
+  assert.deepEqual(events, ['open', 'close', 'open']);
+  assert.deepEqual(closes, [{ code: 1006, reason: 'lost', willRetry: true }]);
+  next.ok();
+  await clock.advance(10_000);
+  assert.deepEqual(events, ['open', 'close', 'open']);
+  push.close();
+});
+
+test('the old connection is listened to for as long as its gateway says, however late the new one is', async () => {
+  const { push, old, next, network, seen, events, clock } = await moving({}, 30_000, 11_000);
+  await clock.advance(9_000);
+  next.end(1006);
+  await clock.advance(9_000);
+  const second = network.last;
+  assert.notEqual(second, next);
+  second.accept();
+  second.ok();
+  await clock.advance(10_900);
+  old.say(pushFrame('r', 'a', 3, 3));
+  assert.equal(old.closedWith, undefined);
+  await clock.advance(200);
+  assert.equal(old.closedWith, 1000);
+  assert.deepEqual(seen, ['a1', 'a2', 'a3']);
+  assert.deepEqual(events, ['open', 'moved']);
+  push.close();
+});
+
+test('a token may take its time within a move: it is no handshake that failed', async () => {
+  let give = (_token: string) => {};
+  let asked = 0;
+  const token = () => (++asked === 1 ? 'first' : new Promise<string>((resolve) => (give = resolve)));
+  const made = client({ random: () => 0, token });
+  await turn();
+  const old = made.network.last;
+  old.accept();
+  old.ok();
+  old.say({ type: 'RECONNECT', data: { withinMs: 30_000, overlapMs: 11_000 } });
+  await made.clock.advance(18_000);
+  assert.equal(asked, 2, 'and is asked for once');
+  give('second');
+  await turn();
+  const next = made.network.last;
+  next.accept();
+  next.ok();
+  await made.clock.advance(10_900);
+  old.say(pushFrame('r', 'a', 1, 1));
+  next.say(pushFrame('r', 'a', 2, 2));
+  assert.equal(old.closedWith, undefined);
+  await made.clock.advance(200);
+  assert.equal(old.closedWith, 1000);
+  assert.deepEqual(made.seen, ['a1', 'a2']);
+  assert.deepEqual(made.events, ['open', 'moved']);
+  made.push.close();
+});
+
+// ── ways out of a room, on two connections ──
+
+for (const by of ['old', 'next'] as const)
+  test(`a kick on the ${by} connection of a move takes the client out of the room on both`, async () => {
+    const made = await moving();
+    const { push, clock, room } = made;
+    made.next.accept();
+    made.next.ok();
+    const lefts: object[] = [];
+    push.on('left', (left) => lefts.push(left));
+    made[by].say({ type: 'LEAVE', data: { room: 'r', reason: 'over' } });
+    const other = by === 'old' ? made.next : made.old;
+    assert.deepEqual(
+      [made[by], other].map(({ sent }) => sent.map(({ type }) => type)),
+      [[], ['LEAVE']],
+    );
+    other.say({ type: 'LEAVE', data: { room: 'r', reason: 'over' } });
+    assert.deepEqual(lefts, [{ room: 'r', reason: 'over' }], 'told once');
+    assert.notEqual(push.join('r'), room);
+    await clock.advance(0);
+    push.close();
+  });
+
+test('a kick while the JOIN waits settles joined, and tells left once', async () => {
+  const { push, network } = client();
+  network.last.accept();
+  const late = push.join('late');
+  const id = network.last.sent.at(-1)!.id;
+  const lefts: object[] = [];
+  push.on('left', (left) => lefts.push(left));
+  network.last.say({ type: 'ERROR', id, data: { code: 'left', message: 'over' } });
+  network.last.say({ type: 'LEAVE', data: { room: 'late', reason: 'over' } });
+  await assert.rejects(late.joined, { code: 'left' });
+  assert.deepEqual(lefts, [{ room: 'late', reason: 'over' }]);
+  push.close();
+});
+
+test('a kick by an older gateway, which answers no JOIN then, settles joined too', async () => {
+  const { push, network } = client();
+  network.last.accept();
+  const late = push.join('late');
+  network.last.say({ type: 'LEAVE', data: { room: 'late', reason: 'over' } });
+  await assert.rejects(late.joined, { code: 'left' });
+  push.close();
+});
+
+test('what comes before LEAVE is answered is of the membership that was left', async () => {
+  const { push, network, room } = client();
+  network.last.accept();
+  network.last.ok();
+  room.leave();
+  const again = push.join<{ n: number }>('r');
+  const seen: number[] = [];
+  again.on('item', ({ n }) => seen.push(n));
+  push.on('lagged', () => seen.push(-1));
+  network.last.say(pushFrame('r', 'a', 1, 1));
+  network.last.say({ type: 'LAGGED', data: { room: 'r', dropped: 1, reason: 'slow' } });
+  network.last.say({ type: 'LEAVE', data: { room: 'r', reason: 'over' } });
+  network.last.ok();
+  await again.joined;
+  network.last.say(pushFrame('r', 'a', 3, 3));
+  assert.deepEqual(seen, [3]);
+  push.close();
+});
+
+test('leaving and joining anew within a move repeats nothing, and tells no gap of what came between', async () => {
+  const { push, clock, old, next, seen, room } = await moving();
+  next.accept();
+  next.ok();
+  next.say(pushFrame('r', 'a', 1, 3));
+  old.say(pushFrame('r', 'a', 3, 3));
+  room.leave();
+  const again = push.join<{ n: number }>('r');
+  again.on('item', ({ n }) => seen.push(`again ${n}`));
+  again.on('gap', ({ missed }) => seen.push(`gap ${missed}`));
+  old.ok();
+  next.ok();
+  await again.joined;
+  // A window there held these from before.
+  next.say(pushFrame('r', 'a', 2, 3));
+  next.say(pushFrame('r', 'a', 6, 6));
+  await clock.advance(8_000);
+  assert.deepEqual(seen, ['a1', 'a2', 'a3', 'again 6']);
+  push.close();
+});
+
+test('joined waits for the connection whose items come', async () => {
+  const { push, clock, old, next } = await moving();
+  next.accept();
+  next.ok();
+  const late = push.join('late');
+  let joined = false;
+  late.joined.then(() => {
+    joined = true;
+  });
+  next.ok();
+  await turn();
+  assert.equal(joined, false, 'what the new one gets is not delivered yet');
+  await clock.advance(8_000);
+  assert.equal(old.closedWith, 1000);
+  await late.joined;
+  push.close();
+});
+
+test('LAGGED of the new connection is not told where the old one delivered the items, and lasts the move until it has', async () => {
+  const { push, clock, old, next, seen } = await moving();
+  const lagged: number[] = [];
+  push.on('lagged', ({ dropped }) => lagged.push(dropped));
+  next.accept();
+  next.ok();
+  await clock.advance(5_900);
+  next.say({ type: 'LAGGED', data: { room: 'r', dropped: 2, reason: 'slow' } });
+  next.say(pushFrame('r', 'a', 5, 5));
+  await clock.advance(1_500);
+  old.say(pushFrame('r', 'a', 3, 4));
+  await clock.advance(1_000);
+  assert.equal(old.closedWith, 1000);
+  assert.deepEqual(seen, ['a1', 'a2', 'a3', 'a4', 'a5']);
+  assert.deepEqual(lagged, []);
+  next.say({ type: 'LAGGED', data: { room: 'r', dropped: 1, reason: 'slow' } });
+  assert.deepEqual(lagged, [1]);
+  push.close();
+});
+
+test('LAGGED of the new connection is told where the old one ended before it had delivered the items', async () => {
+  const { push, old, next } = await moving();
+  const lagged: number[] = [];
+  push.on('lagged', ({ dropped }) => lagged.push(dropped));
+  next.accept();
+  next.ok();
+  next.say({ type: 'LAGGED', data: { room: 'r', dropped: 2, reason: 'slow' } });
+  old.end(1006);
+  await turn();
+  assert.deepEqual(lagged, [2]);
   push.close();
 });
 

@@ -1,9 +1,17 @@
-import { CloseCode, comebackAfter } from '@pushcluster/protocol/closeCodes.ts';
+import { CloseCode, type Comeback, comebackAfter } from '@pushcluster/protocol/closeCodes.ts';
 import { type Backoff, retryDelay } from './backoff.ts';
-import { Connection, type ConnectionConfig, type ConnectionOwner, type News, type WireFrame } from './connection.ts';
+import {
+  Connection,
+  type ConnectionConfig,
+  type ConnectionOwner,
+  type Delivery,
+  type Held,
+  type News,
+  type WireFrame,
+} from './connection.ts';
 import { Pace } from './pace.ts';
 import { PushError } from './pushError.ts';
-import type { RoomFeed } from './stream.ts';
+import type { Feed, RoomFeed } from './stream.ts';
 
 /**
  * `connecting` · `open` · `moving` (open, and on its way to another gateway) · `waiting` (for the next attempt) ·
@@ -28,9 +36,9 @@ export interface LinkOwner {
   /** Taken over by another gateway, with nothing lost between. */
   moved(): void;
   closed(event: Closed): void;
-  deliver(frame: Exclude<News, { type: 'RECONNECT' | 'LEAVE' }>): void;
-  /** Whether all that `frame` holds was delivered before. */
-  covers(frame: News): boolean;
+  /** The stream that a frame is for. */
+  feed(frame: Delivery): Feed | undefined;
+  deliver(frame: Delivery): void;
   refused(room: RoomFeed, error: PushError): void;
   /** The API took us out of a room. */
   left(room: RoomFeed, reason: string): void;
@@ -39,11 +47,12 @@ export interface LinkOwner {
 }
 
 /**
- * How much of a move's time the old connection is still listened to, in all and at least once the new one has joined:
- * the old gateway may hold items in its merge window that were published before.
+ * For how much of a move's time the old connection is still listened to once the new one has joined, where an older gateway
+ * doesn't say how long: it may hold items in its merge window that were published before.
  */
-const LINGER = 0.75;
 const OVERLAP = 0.25;
+/** Closed for sending too fast so often, the client stays away: at half the pace each time that can't be why any more. */
+const MOST_SLOWDOWNS = 8;
 /** Clients that are asked to move together spread over this time, at most, in milliseconds. */
 const MOVE_JITTER = 250;
 /** Items kept of a new connection during a move; any other frame counts as one. */
@@ -55,10 +64,7 @@ const CONNECTS = 10;
 const CONNECTS_PER_SECOND = 1;
 
 type Move = {
-  until: number;
-  lingerUntil: number;
-  overlap: number;
-  /** Since when the new connection is in all rooms. */
+  /** Since when the new connection is in all rooms, and misses nothing that the old one brings. */
   readyAt: number | undefined;
   failures: number;
 };
@@ -76,6 +82,8 @@ export class Link implements ConnectionOwner {
   #retryAt = 0;
   readonly #pace = new Pace(CONNECTS, CONNECTS_PER_SECOND);
   #failures = 0;
+  /** How often it was closed for sending too fast. */
+  #slowdowns = 0;
   #settled: Promise<unknown> = Promise.resolve();
 
   constructor(config: LinkConfig, owner: LinkOwner) {
@@ -101,11 +109,10 @@ export class Link implements ConnectionOwner {
     this.#step();
   }
 
-  leave(name: string): void {
-    for (const connection of this.#open()) {
-      connection.joining.delete(name);
-      connection.send('LEAVE', { room: name });
-    }
+  /** @param by the connection that is no member any more: we may not stay one on the other */
+  leave(name: string, by?: Connection): void {
+    by?.joining.delete(name);
+    for (const connection of this.#open()) if (connection !== by) connection.leave(name);
     this.#step();
   }
 
@@ -137,16 +144,26 @@ export class Link implements ConnectionOwner {
   received(connection: Connection, frame: News): void {
     if (this.#isOver()) return;
     if (frame.type === 'RECONNECT') {
-      connection.leaveBy = this.#now() + frame.data.withinMs;
-      if (connection === this.#current) this.#startMove(frame.data.withinMs);
-    } else if (frame.type === 'LEAVE') {
-      // Before the answer to our JOIN it is about an earlier membership.
-      const room = connection.joining.has(frame.data.room) ? undefined : this.#owner.rooms.get(frame.data.room);
+      const { withinMs, overlapMs } = frame.data;
+      connection.leaveBy = this.#now() + withinMs;
+      connection.overlap = overlapMs! >= 0 ? overlapMs! : withinMs * OVERLAP;
+      if (connection === this.#current) this.#startMove();
+      return;
+    }
+    const name = frame.data.room!;
+    if (connection.leaving.has(name)) return;
+    if (frame.type === 'LEAVE') {
+      const room = this.#owner.rooms.get(name);
       const { code, reason } = frame.data;
-      if (room && code) {
+      if (!room) return;
+      if (code) {
+        // With a JOIN under way it is tried again anyway.
+        if (!connection.joining.has(name)) this.#join(connection, room);
         this.#owner.failed(new PushError(code, reason));
-        this.#join(connection, room);
-      } else if (room) this.#owner.left(room, reason);
+        return;
+      }
+      this.leave(name, connection);
+      this.#owner.left(room, reason);
     } else if (connection.held) this.#hold(connection, connection.held, frame);
     else this.#owner.deliver(frame);
   }
@@ -159,7 +176,9 @@ export class Link implements ConnectionOwner {
   }
 
   #currentClosed(connection: Connection, code: number, reason: string) {
-    const comeback = comebackAfter(code);
+    if (connection.openedAt !== undefined && this.#now() - connection.openedAt >= this.#config.backoff.stable)
+      this.#failures = 0;
+    const comeback = this.#comeback(code);
     // Where a user may have one session, the new one replaces the old one: 4004 means that it is there.
     if (this.#next && (comeback !== 'stop' || code === CloseCode.replaced)) return this.#promote(code, reason);
     this.#end();
@@ -167,8 +186,6 @@ export class Link implements ConnectionOwner {
       this.#become('closed');
       return this.#owner.closed({ code, reason, willRetry: false });
     }
-    if (connection.openedAt !== undefined && this.#now() - connection.openedAt >= this.#config.backoff.stable)
-      this.#failures = 0;
     const retryIn = this.#pause(this.#failures++, code);
     this.#retryIn(retryIn);
     this.#become('waiting');
@@ -185,7 +202,13 @@ export class Link implements ConnectionOwner {
 
   #connection() {
     this.#pace.take(this.#now());
-    return new Connection(this.#config.connection, this);
+    return new Connection(this.#config.connection, this, 2 ** -this.#slowdowns);
+  }
+
+  /** What is to be done after `code`; too fast: it sends at half the pace from now on. */
+  #comeback(code: number): Comeback {
+    const comeback = comebackAfter(code);
+    return comeback === 'slower' && ++this.#slowdowns > MOST_SLOWDOWNS ? 'stop' : comeback;
   }
 
   #open(): Connection[] {
@@ -205,24 +228,19 @@ export class Link implements ConnectionOwner {
         });
       }
       connection.joining.delete(name);
-      if (error) this.#owner.refused(room, error);
-      else room.admit();
+      if (error) {
+        this.leave(name, connection);
+        if (error.code === 'left') this.#owner.left(room, error.message);
+        else this.#owner.refused(room, error);
+        // What only the next connection has joined does not come yet.
+      } else if (connection === this.#current) room.admit();
       this.#step();
     });
   }
 
-  #startMove(withinMs: number) {
-    const until = this.#now() + withinMs;
-    const lingerUntil = this.#now() + withinMs * LINGER;
-    const begun = this.#move;
-    this.#move = {
-      until: Math.min(until, begun?.until ?? until),
-      lingerUntil: Math.min(lingerUntil, begun?.lingerUntil ?? lingerUntil),
-      overlap: withinMs * OVERLAP,
-      readyAt: begun?.readyAt,
-      failures: begun?.failures ?? 0,
-    };
-    if (begun) return this.#step();
+  #startMove() {
+    if (this.#move) return this.#step();
+    this.#move = { readyAt: undefined, failures: 0 };
     this.#become('moving');
     if (this.#isOver()) return;
     const wait = Math.max(this.#config.random() * MOVE_JITTER, this.#pace.wait(this.#now()));
@@ -240,7 +258,7 @@ export class Link implements ConnectionOwner {
     const move = this.#move!;
     move.readyAt = undefined;
     const delay = this.#pause(move.failures++, code);
-    const pointless = comebackAfter(code) === 'stop' || this.#now() + delay >= move.until;
+    const pointless = this.#comeback(code) === 'stop' || this.#now() + delay >= this.#current!.leaveBy;
     if (!pointless) return this.#afterInMove(delay, () => this.#openNext());
     // The old connection serves on until its gateway ends it; then we come back like anybody.
     this.#endMove();
@@ -251,49 +269,59 @@ export class Link implements ConnectionOwner {
   #step() {
     const move = this.#move;
     if (!move) return;
+    const { leaveBy, overlap } = this.#current!;
     if (this.#next?.openedAt === undefined || this.#next.joining.size > 0) {
       move.readyAt = undefined;
       return;
     }
     move.readyAt ??= this.#now();
-    const wait = Math.max(move.lingerUntil, move.readyAt + move.overlap) - this.#now();
+    const wait = Math.max(leaveBy - overlap, move.readyAt + overlap) - this.#now();
     if (wait <= 0) this.#promote();
     else this.#afterInMove(wait, () => this.#step());
   }
 
-  /** The next connection takes over. `code` and `reason` where the old one has ended by itself. */
-  #promote(code?: number, reason = '') {
+  /** The next connection takes over. `code` and `reason` where the old one has ended by itself, perhaps too early. */
+  #promote(code?: number, reason?: string) {
     const old = this.#current!;
     const next = this.#next!;
+    // Not ready is undefined: no comparison with it is true.
+    const whole = code === undefined || this.#now() >= this.#move!.readyAt! + old.overlap;
     this.#endMove();
     this.#current = next;
     this.#next = undefined;
+    // What the new one missed in a whole move the old one has delivered.
+    if (whole) next.held = next.held!.filter(({ frame }) => frame.type === 'PUSH');
     // What the old one received goes first, even where it is still being inflated.
     this.#settled = Promise.all([this.#settled, old.close()]).then(() => {
       const held = next.held ?? [];
       next.held = undefined;
-      for (const frame of held) this.received(next, frame);
+      // A room that was left meanwhile, and perhaps joined anew, is another stream.
+      for (const { frame, feed } of held) if (feed === this.#owner.feed(frame)) this.received(next, frame);
     });
-    if (next.openedAt !== undefined) {
-      this.#become('open');
-      this.#owner.moved();
-      if (this.#isOver()) return;
-      if (next.leaveBy !== undefined) this.#startMove(Math.max(0, next.leaveBy - this.#now()));
-    } else {
+    if (!whole) {
       this.#become('connecting');
-      this.#owner.closed({ code: code ?? 0, reason, willRetry: true });
+      this.#owner.closed({ code: code!, reason: reason!, willRetry: true });
     }
+    if (this.#isOver() || next.openedAt === undefined) return;
+    for (const room of this.#owner.rooms.values()) if (!next.joining.has(room.name)) room.admit();
+    this.#become('open');
+    if (whole) this.#owner.moved();
+    else this.#owner.opened();
+    if (next.leaveBy && !this.#isOver()) this.#startMove();
   }
 
-  #hold(connection: Connection, held: News[], frame: News) {
-    held.push(frame);
+  #hold(connection: Connection, held: Held[], frame: Delivery) {
+    held.push({ frame, feed: this.#owner.feed(frame) });
+    const move = this.#move;
+    // The old connection brings what this one missed, in its time. What a room's policy cuts is cut there too.
+    if (move?.readyAt && frame.type === 'LAGGED' && frame.data.reason !== 'overload') move.readyAt = this.#now();
     connection.heldItems += itemsOf(frame);
     if (connection.heldItems <= MAX_HELD) return;
-    const fresh = held.filter((kept) => !this.#owner.covers(kept));
-    let items = fresh.reduce((sum, kept) => sum + itemsOf(kept), 0);
+    const fresh = held.filter(({ frame, feed }) => frame.type !== 'PUSH' || (feed && !feed.covers(frame.data.ids)));
+    let items = fresh.reduce((sum, { frame }) => sum + itemsOf(frame), 0);
     // Where the old connection stands still, the oldest go: the streams tell the gap.
     let from = 0;
-    while (items > STILL_HELD && from < fresh.length - 1) items -= itemsOf(fresh[from++]!);
+    while (items > STILL_HELD && from < fresh.length - 1) items -= itemsOf(fresh[from++]!.frame);
     connection.held = fresh.slice(from);
     connection.heldItems = items;
   }
@@ -343,7 +371,7 @@ export class Link implements ConnectionOwner {
   }
 }
 
-function itemsOf(frame: News): number {
+function itemsOf(frame: Delivery): number {
   return frame.type === 'PUSH' ? Math.max(1, frame.data.items.length) : 1;
 }
 

@@ -134,7 +134,7 @@ test('leaving ends the iteration, tells the gateway, and the room is not joined 
   })();
   room.leave();
   assert.equal(await ended, 'ended');
-  assert.deepEqual(network.last.sent, [{ type: 'LEAVE', data: { room: 'r' } }]);
+  assert.deepEqual(network.last.sent, [{ type: 'LEAVE', id: 2, data: { room: 'r' } }]);
   network.last.end(1006);
   await clock.advance(1_000);
   network.last.accept();
@@ -193,6 +193,7 @@ test('leaving before the answer rejects joined, and the answer to an earlier JOI
   assert.notEqual(first, second);
   network.last.say({ type: 'ERROR', id: 1, data: { code: 'room_limit', message: 'late' } });
   network.last.say({ type: 'OK', id: 2, data: { room: 'r' } });
+  network.last.say({ type: 'OK', id: 3, data: { room: 'r' } });
   await second.joined;
   push.close();
 });

@@ -1,6 +1,6 @@
 import { nameProblem } from '@pushcluster/protocol/names.ts';
 import { needed, onAbort } from './argument.ts';
-import type { News, WireFrame } from './connection.ts';
+import type { Delivery, WireFrame } from './connection.ts';
 import { Emitter } from './emitter.ts';
 import { type Closed, Link, type LinkOwner, type LinkState } from './link.ts';
 import { configOf, type PushOptions } from './options.ts';
@@ -33,6 +33,9 @@ const page = globalThis as {
   removeEventListener?(type: 'online', listener: () => void): void;
 };
 
+/** Rooms that were left of which is known what came. */
+const MAX_PAST = 100;
+
 /** A lasting connection to a PushCluster: it connects at once, and comes back by itself until `close()`. */
 export class PushClient {
   /** Items pushed to everyone. */
@@ -42,6 +45,8 @@ export class PushClient {
   readonly #all: Feed;
   readonly #user: Feed;
   readonly #rooms = new Map<string, RoomFeed>();
+  /** Rooms that were left: what came by them comes no more when they are joined anew. */
+  readonly #past = new Map<string, RoomFeed>();
   readonly #emitter = new Emitter<PushEvents>();
   readonly #owner: LinkOwner & { lagged(event: Lagged): void; gap(event: Gap): void };
   readonly #link: Link;
@@ -105,7 +110,8 @@ export class PushClient {
 
   #join(name: string, signal: AbortSignal | null | undefined): RoomFeed {
     const joined = signal?.aborted ? undefined : this.#rooms.get(name);
-    const room = joined ?? new RoomFeed(name, this.#owner, this.#queueLimit, (left) => this.#leave(left));
+    const room =
+      joined ?? new RoomFeed(name, this.#owner, this.#queueLimit, (left) => this.#leave(left), this.#past.get(name));
     const problem = nameProblem(name);
     if (signal?.aborted) room.discard(leftError(name));
     else if (problem) {
@@ -130,7 +136,12 @@ export class PushClient {
 
   /** Whether the room was still there. */
   #forget(room: RoomFeed): boolean {
-    return this.#rooms.get(room.name) === room && this.#rooms.delete(room.name);
+    const { name } = room;
+    if (this.#rooms.get(name) !== room) return false;
+    this.#past.delete(name);
+    this.#past.set(name, room);
+    if (this.#past.size > MAX_PAST) this.#past.delete(this.#past.keys().next().value!);
+    return this.#rooms.delete(name);
   }
 
   /** The gateway ended it for good. */
@@ -149,9 +160,8 @@ export class PushClient {
     page.removeEventListener?.('online', this.#hurry);
   }
 
-  #feed(frame: News): Feed | undefined {
-    if (frame.type !== 'PUSH') return undefined;
-    const { room, user } = frame.data;
+  #feed({ data }: Delivery): Feed | undefined {
+    const { room, user } = data as { room?: string; user?: true };
     return room !== undefined ? this.#rooms.get(room) : user ? this.#user : this.#all;
   }
 
@@ -167,16 +177,16 @@ export class PushClient {
         if (!event.willRetry)
           this.#end(new PushError('closed', `The gateway closed with ${event.code}: ${event.reason}`));
       },
-      deliver: (frame: News) => {
-        if (frame.type === 'PUSH') this.#feed(frame)?.deliver(frame.data.items, frame.data.ids);
-        else if (frame.type === 'LAGGED') {
+      feed: (frame: Delivery) => this.#feed(frame),
+      deliver: (frame: Delivery) => {
+        const feed = this.#feed(frame);
+        if (frame.type === 'PUSH') feed?.deliver(frame.data.items, frame.data.ids);
+        else {
           const { room, dropped, reason } = frame.data;
-          const feed = room === undefined ? undefined : this.#rooms.get(room);
-          if (feed) feed.lagged({ room, dropped, reason });
-          else if (room === undefined) emit('lagged', { room, dropped, reason });
+          if (room === undefined) emit('lagged', { room, dropped, reason });
+          else feed?.lagged({ room, dropped, reason });
         }
       },
-      covers: (frame: News) => frame.type === 'PUSH' && (this.#feed(frame)?.covers(frame.data.ids) ?? true),
       refused: (room: RoomFeed, error: PushError) => {
         this.#forget(room);
         room.end(error);
@@ -184,7 +194,7 @@ export class PushClient {
       },
       left: (room: RoomFeed, reason: string) => {
         this.#forget(room);
-        room.end(undefined, new PushError('left', `The API took this client out of the room ${room.name}: ${reason}`));
+        room.end(undefined, new PushError('left', `Taken out of the room ${room.name}: ${reason}`));
         emit('left', { room: room.name, reason });
       },
       failed: (error: PushError) => emit('error', error),

@@ -32,7 +32,7 @@ export interface Stream<Item = unknown> extends AsyncIterable<Item> {
 
 export interface Room<Item = unknown> extends Stream<Item> {
   readonly name: string;
-  /** Resolves at the gateway's first OK; rejects with a PushError where it refuses, or you leave before. */
+  /** Resolves when a gateway answers OK; rejects with a PushError where it refuses, takes you out, or you leave before. */
   readonly joined: Promise<void>;
   /** Ends it at once, for all who joined it: no more items, not even those that are queued. Joining again gives a new Room. */
   leave(): void;
@@ -56,17 +56,22 @@ export class Feed<Item = unknown> implements Stream<Item> {
   readonly #gaps: boolean;
   readonly #emitter = new Emitter<StreamEvents<Item>>();
   readonly #queues = new Set<Queue<Item>>();
-  readonly #positions = new Positions();
+  readonly #positions: Positions;
   /** Pushes with an `id`: a retry of one may come through another publisher. */
-  readonly #pushes = new Positions(MAX_PUSHES, PUSH_REMEMBERED);
+  readonly #pushes: Positions;
   #ended: { error?: PushError | undefined } | undefined;
 
-  /** @param gaps whether every item of a publisher is meant for us, so that a missing counter is a missing item */
-  constructor(room: string | undefined, owner: StreamOwner, limit: number, gaps = true) {
+  /**
+   * @param gaps whether every item of a publisher is meant for us, so that a missing counter is a missing item
+   * @param former an earlier stream of the same room, which was left: what came by it comes no more
+   */
+  constructor(room: string | undefined, owner: StreamOwner, limit: number, gaps = true, former?: Feed) {
     this.#room = room;
     this.#owner = owner;
     this.#limit = limit;
     this.#gaps = gaps;
+    this.#positions = former ? former.#positions.resume() : new Positions();
+    this.#pushes = former ? former.#pushes : new Positions(MAX_PUSHES, PUSH_REMEMBERED);
   }
 
   on<Name extends keyof StreamEvents<Item>>(name: Name, listener: (event: StreamEvents<Item>[Name]) => void) {
@@ -167,8 +172,14 @@ export class RoomFeed<Item = unknown> extends Feed<Item> implements Room<Item> {
   readonly #refuse: (error: PushError) => void;
   readonly #signals = new Set<AbortSignal>();
 
-  constructor(name: string, owner: StreamOwner, limit: number, leave: (room: RoomFeed<Item>) => void) {
-    super(name, owner, limit);
+  constructor(
+    name: string,
+    owner: StreamOwner,
+    limit: number,
+    leave: (room: RoomFeed<Item>) => void,
+    former: RoomFeed | undefined,
+  ) {
+    super(name, owner, limit, true, former);
     this.name = name;
     this.leave = () => leave(this);
     const { promise, resolve, reject } = withResolvers();

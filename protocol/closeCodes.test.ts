@@ -35,14 +35,9 @@ describe('a client', () => {
       4999,
     ])
       assert.equal(comebackAfter(code), 'retry', `${code}`);
+    assert.equal(comebackAfter(CloseCode.policy), 'slower');
     for (const code of [CloseCode.tokenExpired, CloseCode.unauthorized]) assert.equal(comebackAfter(code), 'refresh');
-    for (const code of [
-      CloseCode.policy,
-      CloseCode.tooBig,
-      CloseCode.disconnected,
-      CloseCode.replaced,
-      CloseCode.forbidden,
-    ])
+    for (const code of [CloseCode.tooBig, CloseCode.disconnected, CloseCode.replaced, CloseCode.forbidden])
       assert.equal(comebackAfter(code), 'stop', `${code}`);
   });
 });

@@ -36,8 +36,11 @@ export function closeReason(reason: string): string {
   return new TextDecoder().decode(bytes.subarray(0, end));
 }
 
-/** What a client does after a close: come back (growing back-off), come back with a fresh token, or stay away. */
-export type Comeback = 'retry' | 'refresh' | 'stop';
+/**
+ * What a client does after a close: come back (growing back-off), come back with a fresh token, come back and send at half
+ * the pace, or stay away.
+ */
+export type Comeback = 'retry' | 'refresh' | 'slower' | 'stop';
 
 /** How a client answers `code`. Codes that are not ours (1001, 1006, 1011, ...) mean: retry. */
 export function comebackAfter(code: number): Comeback {
@@ -46,6 +49,7 @@ export function comebackAfter(code: number): Comeback {
     case CloseCode.unauthorized:
       return 'refresh';
     case CloseCode.policy:
+      return 'slower';
     case CloseCode.tooBig:
     case CloseCode.disconnected:
     case CloseCode.replaced:

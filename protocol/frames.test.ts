@@ -177,15 +177,10 @@ describe('close codes', () => {
   test('the code decides whether a client comes back', () => {
     for (const code of [1000, 1001, 1006, 1011, CloseCode.goingAway, CloseCode.overloaded, CloseCode.slowConsumer])
       assert.equal(comebackAfter(code), 'retry', String(code));
+    assert.equal(comebackAfter(CloseCode.policy), 'slower');
     for (const code of [CloseCode.tokenExpired, CloseCode.unauthorized])
       assert.equal(comebackAfter(code), 'refresh', String(code));
-    for (const code of [
-      CloseCode.policy,
-      CloseCode.tooBig,
-      CloseCode.disconnected,
-      CloseCode.replaced,
-      CloseCode.forbidden,
-    ])
+    for (const code of [CloseCode.tooBig, CloseCode.disconnected, CloseCode.replaced, CloseCode.forbidden])
       assert.equal(comebackAfter(code), 'stop', String(code));
   });
 });
