@@ -87,6 +87,9 @@ export async function dial(
     const withHost = { ...tls, host: server.host };
     connectionOptions.tls = withHost;
   }
+  // Whoever closes in the same turn has no socket made for it: one that is ended before it connects would connect nevertheless.
+  await Promise.resolve();
+  options.signal.throwIfAborted();
   const attempt: Attempt = { sockets: [], dialling: true, given: false };
   const cut = () => {
     attempt.given = true;
