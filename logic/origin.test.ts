@@ -4,6 +4,7 @@ import { type Approach, admitOrigin, requireLoopback, requireSingleHeaders } fro
 
 const approach = (headers: Approach['headers'], method = 'POST', peer = '127.0.0.1'): Approach => ({
   method,
+  target: '/v1/push',
   version: '1.1',
   peer,
   headers,
@@ -46,6 +47,18 @@ test('without keys what smells of a proxy is refused, whichever header tells of 
     ...['x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'x-forwarded-client-cert', 'x-real-ip'],
     ...['x-client-ip', 'x-cluster-client-ip', 'x-remote-addr', 'x-original-forwarded-for', 'x-envoy-external-address'],
     ...['x-envoy-expected-rq-timeout-ms', 'x-amzn-trace-id', 'x-azure-clientip'],
+    ...['proxy-connection', 'proxy-authorization', 'x-proxy-id', 'x-proxyuser-ip', 'wl-proxy-client-ip', 'client-ip'],
+    ...[
+      'fly-client-ip',
+      'incap-client-ip',
+      'x-sucuri-clientip',
+      'x-http-forwarded-for',
+      'x-nginx-proxy',
+      'max-forwards',
+    ],
+    ...['surrogate-capability', 'front-end-https', 'akamai-origin-hop', 'x-akamai-edgescape', 'x-arr-log-id', 'x-host'],
+    ...['x-scheme', 'x-url-scheme', 'x-varnish', 'x-vercel-id', 'x-nf-request-id', 'x-traefik-router'],
+    ...['x-cloud-trace-context', 'x-appengine-country', 'x-istio-attributes'],
   ])
     assert.throws(() => requireLoopback(approach({ host: '127.0.0.1:7799', [name]: '1' })), {
       code: 'loopback_only',
@@ -59,6 +72,28 @@ test('without keys HTTP/1.0 is refused: a plain proxy_pass hands on nothing else
   const plain = approach({ host: '127.0.0.1:7799', connection: 'close' });
   requireLoopback(plain);
   assert.throws(() => requireLoopback({ ...plain, version: '1.0' }), { code: 'loopback_only', message: /HTTP\/1\.0/ });
+});
+
+test('without keys the host of a whole URL is one of loopback too', () => {
+  for (const target of [
+    'http://localhost:7799/v1/push',
+    'HTTP://127.0.0.1/v1/push',
+    'https://[::1]',
+    '*',
+    '//evil.example',
+  ])
+    requireLoopback({ ...approach({ host: 'localhost' }), target });
+  for (const target of [
+    'http://evil.example/v1/push',
+    'HTTPS://evil.example',
+    'http://localhost@evil.example/',
+    'http:///',
+  ])
+    assert.throws(
+      () => requireLoopback({ ...approach({ host: 'localhost' }), target }),
+      { code: 'loopback_only' },
+      target,
+    );
 });
 
 test('a header of which there may be one stands in one line, whatever its capitals', () => {

@@ -5,6 +5,8 @@ import { Problem } from './problems.ts';
 /** What admission looks at, of a request. */
 export type Approach = {
   method: string;
+  /** What is asked for: a path, or a whole URL as proxies are asked. */
+  target: string;
   /** `1.1`, or what an old proxy speaks. */
   version: string;
   /** Address of the peer; undefined once it is gone. */
@@ -12,9 +14,9 @@ export type Approach = {
   headers: IncomingHttpHeaders;
 };
 
-/** Headers by which a request says that it came through a proxy, in lower case: all that begin like this. */
+/** Headers by which a request says that it came through a proxy, in lower case: parts of names, and beginnings. */
 const PROXIED =
-  /^(forwarded|via|cdn-loop|true-client-ip|cf-|fastly-|x-(forwarded|real-|client-|cluster-|remote-|original-|envoy-|amzn-|azure-))/;
+  /forwarded|proxy|(client|real)-?ip|^(via|cdn-loop|max-forwards|surrogate-|front-end-https|akamai-|cf-|fastly-|fly-)|^x-(akamai-|amzn-|appengine-|arr-|azure-|client-|cloud-trace-|cluster-|envoy-|host|istio-|nf-|nginx-|original-|remote-|scheme|traefik-|url-scheme|varnish|vercel-)/;
 
 /** Headers of which a request has one at most: of two lines, each reader on the way could take another. */
 const SINGLE = ['host', 'origin', 'authorization', 'content-length', 'content-type', 'content-encoding'];
@@ -35,9 +37,13 @@ export function requireSingleHeaders(raw: readonly string[], headers: IncomingHt
  * too, or a page whose name was made to resolve to 127.0.0.1 could push (DNS rebinding); and what a proxy hands on
  * comes from elsewhere, however near the proxy is. A proxy that hides itself well can't be told from a program here.
  */
-export function requireLoopback({ peer, version, headers }: Approach): void {
+export function requireLoopback({ peer, target, version, headers }: Approach): void {
   if (!isOwnAddress(peer)) throw loopbackOnly('only loopback is served');
   if (!isLoopbackHost(headers.host)) throw loopbackOnly('only Host localhost, 127.0.0.1 and [::1] are served');
+  // The authority of a whole URL counts in place of the Host (RFC 9112, 3.2.2).
+  const [, authority] = /^[a-z][a-z\d+.-]*:\/\/([^/?#]*)/i.exec(target) ?? [];
+  if (authority !== undefined && !isLoopbackHost(authority))
+    throw loopbackOnly('a URL of another host, which proxies are asked for, is not served');
   // What proxies speak to those behind them unless told otherwise, and hardly anyone else.
   if (version !== '1.1') throw loopbackOnly(`HTTP/${version}, which proxies speak, is not served`);
   const sign = Object.keys(headers).find((name) => PROXIED.test(name));

@@ -214,7 +214,8 @@ function admit(options: ServerOptions, request: FastifyRequest, reply: FastifyRe
   const { headers, method } = request;
   const { rawHeaders, httpVersion } = request.raw;
   requireSingleHeaders(rawHeaders, headers);
-  const approach = { method, version: httpVersion, peer: request.socket.remoteAddress, headers };
+  const { remoteAddress: peer } = request.socket;
+  const approach = { method, target: request.originalUrl, version: httpVersion, peer, headers };
   if (!options.keys.required) requireLoopback(approach);
   const origin = admitOrigin(approach, options.allowedOrigins());
   if (!isIdentity(headers['content-encoding']))
