@@ -83,6 +83,15 @@ class Page {
     });
     this.push.on('moved', () => this.moved++);
     this.push.on('close', () => this.#breaks());
+    // Some pages come back at once, and once.
+    let back: Stay | undefined;
+    this.push.on('left', ({ room }) => {
+      const left = this.#present(room);
+      if (!left || left === back || plan.random % 2 === 0) return;
+      left.outAt = clock.now();
+      this.#join(room);
+      back = this.#present(room);
+    });
     this.push.on('open', () => {
       const last = this.broken.at(-1);
       if (last?.to === Number.POSITIVE_INFINITY) last.to = clock.now() + WINDOW_MS + SPARE_MS;

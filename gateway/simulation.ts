@@ -215,6 +215,7 @@ export class SimulatedGateway {
       }),
       gateways: () => 1,
       wall: () => clock.now() + skew,
+      monotonic: () => clock.now(),
     });
     const loop: Loop = {
       now: () => clock.now(),

@@ -60,8 +60,8 @@ export type ShardMessage =
   | { type: 'answer'; answer: ShardAnswer }
   | { type: 'admit'; ask: number; ip: string }
   | { type: 'left'; ip: string }
-  /** A session of this user was opened, the shard's `session`th (only where one per user is set). */
-  | { type: 'session'; user: string; session: number };
+  /** A session of this user was opened, the shard's `session`th, `at` by monotonicMs (only where one per user is set). */
+  | { type: 'session'; user: string; session: number; at: number };
 
 export type ShardAnswer =
   | Omit<Extract<Answer, { type: 'rooms' }>, 'gateway'>

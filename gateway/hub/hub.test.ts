@@ -97,6 +97,9 @@ class HeldBus {
 const settled = () => new Promise<void>((resolve) => setImmediate(() => setImmediate(resolve)));
 
 let clock: FakeClock;
+/** By the wall clock it is so much later than by the other. */
+const WALL = 1_000_000;
+
 let held: HeldBus;
 let metrics: GatewayMetrics;
 let registry: Registry;
@@ -130,6 +133,8 @@ function start(settings: Settings = settingsWith(), shards = 2, maxEmpty?: numbe
     metrics,
     guard,
     gateways: () => 3,
+    wall: () => WALL + clock.now(),
+    monotonic: () => clock.now(),
     ...(maxEmpty && { maxEmpty }),
   });
   links = Array.from({ length: shards }, (_, i) => new FakeLink(i));
@@ -911,7 +916,7 @@ describe('the hub', () => {
     held.local.subscribe(subjects.session, (bytes) =>
       words.push(SessionWord.parse(JSON.parse(Buffer.from(bytes).toString()))),
     );
-    hub.heard(links[0]!, { type: 'session', user: 'u', session: 7 });
+    hub.heard(links[0]!, { type: 'session', user: 'u', session: 7, at: 0 });
     await settled();
     assert.deepEqual(
       words.map(({ gateway, user }) => [gateway, user]),
@@ -929,8 +934,31 @@ describe('the hub', () => {
     );
   });
 
+  it('goes by when shards opened sessions of a user, not by when it heard of them', async () => {
+    const words: SessionWord[] = [];
+    held.local.subscribe(subjects.session, (bytes) =>
+      words.push(SessionWord.parse(JSON.parse(Buffer.from(bytes).toString()))),
+    );
+    clock.advance(10_000);
+    const now = clock.now();
+    hub.heard(links[1]!, { type: 'session', user: 'u', session: 3, at: now - 4_000 });
+    hub.heard(links[0]!, { type: 'session', user: 'u', session: 7, at: now - 5_000 });
+    await settled();
+    assert.deepEqual(
+      links.map((link) => link.told('replaced').map(({ upTo }) => upTo)),
+      [[0, 7], []],
+      'the later one stays',
+    );
+    const order = WALL + now - 4_000;
+    assert.deepEqual(
+      words.map((word) => word.order),
+      [order],
+      'one that was opened elsewhere since is newer',
+    );
+  });
+
   it('takes the word of an older version, which has no order, for the newest', async () => {
-    hub.heard(links[0]!, { type: 'session', user: 'u', session: 7 });
+    hub.heard(links[0]!, { type: 'session', user: 'u', session: 7, at: 0 });
     held.local.publish(subjects.session, Buffer.from(JSON.stringify({ gateway: 'g2', user: 'u', at: 9 })));
     await settled();
     assert.deepEqual(links[0]!.told('replaced'), [{ type: 'replaced', user: 'u', upTo: 7 }]);
@@ -938,7 +966,7 @@ describe('the hub', () => {
 
   it('goes on where the bus is closed under it', async () => {
     await held.local.close();
-    hub.heard(links[0]!, { type: 'session', user: 'u', session: 7 });
+    hub.heard(links[0]!, { type: 'session', user: 'u', session: 7, at: 0 });
     assert.equal(links[1]!.told('replaced').length, 1);
   });
 });

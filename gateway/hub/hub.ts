@@ -8,6 +8,7 @@ import { announce } from '../announce.ts';
 import { ALL, type ChannelKey, isUser, userKey, userOf } from '../channelKey.ts';
 import type { Guard } from '../guard.ts';
 import type { GatewayMetrics } from '../metrics.ts';
+import { monotonicMs } from '../monotonicClock.ts';
 import { parseJson } from '../parseJson.ts';
 import type { ShardAnswer, ShardMessage } from '../wire.ts';
 import { HubChannel } from './channel.ts';
@@ -49,6 +50,8 @@ export type HubOptions = {
   guard: Guard;
   /** Milliseconds since the epoch. Default: Date.now. */
   wall?: () => number;
+  /** Milliseconds of the clock that the shards tell times by. Default: monotonicMs. */
+  monotonic?: () => number;
   /** Gateways that are there, this one included. */
   gateways: () => number;
   /** Empty rooms kept at most. */
@@ -102,6 +105,7 @@ export class Hub {
       gateway: options.gateway,
       clock: options.clock,
       wall: options.wall ?? Date.now,
+      monotonic: options.monotonic ?? monotonicMs,
       links: () => this.#links,
       announce: (word) => announce(options.bus, guard, this.#subjects.session, word),
     });
@@ -186,7 +190,7 @@ export class Hub {
         this.#questions.answered(message.answer);
         return;
       case 'session':
-        if (!this.#sessions.opened(link, message.user, message.session))
+        if (!this.#sessions.opened(link, message))
           this.#options.log.warn(
             { user: message.user },
             'the bus is away: older sessions elsewhere stay until it is back',

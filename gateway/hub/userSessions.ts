@@ -11,10 +11,14 @@ export type UserSessionsOptions = {
   clock: Clock;
   /** Milliseconds since the epoch. */
   wall: () => number;
+  /** Milliseconds of the machine's monotonic clock: the shards' too. */
+  monotonic: () => number;
   links: () => readonly HubLink[];
   /** Tells the other gateways; false where the bus is away. */
   announce: (word: SessionWord | HeldSessions) => boolean;
 };
+
+type Held = { order: number; link: HubLink; at: number };
 
 /**
  * One session per user over all gateways. Sessions have an order: each is newer than all that its gateway had heard of
@@ -23,8 +27,8 @@ export type UserSessionsOptions = {
  */
 export class UserSessions {
   readonly #options: UserSessionsOptions;
-  /** The order of the session that each user has here. */
-  readonly #held = new Map<string, number>();
+  /** The session that each user has here: its order, and where and when it was opened. */
+  readonly #held = new Map<string, Held>();
   /** The last session that each shard told of: what it opened since is still to be ordered, and newer. */
   readonly #heard: number[] = [];
   #last = 0;
@@ -34,14 +38,22 @@ export class UserSessions {
     this.#options = options;
   }
 
-  /** A shard opened its session number `session`. False where the other gateways can't be told now. */
-  opened(link: HubLink, user: string, session: number): boolean {
-    const { gateway, wall, announce } = this.#options;
-    // The clock is only where a gateway begins that has heard of nobody yet.
-    const order = Math.max(this.#last + 1, wall());
-    this.#last = order;
+  /**
+   * A shard opened its session number `session`, `at` by the machine's monotonic clock: shards may be heard in another
+   * order than they opened. False where the other gateways can't be told now.
+   */
+  opened(link: HubLink, { user, session, at }: { user: string; session: number; at: number }): boolean {
+    const { gateway, wall, monotonic, announce } = this.#options;
     this.#heard[link.index] = session;
-    this.#held.set(user, order);
+    const held = this.#held.get(user);
+    if (held && held.link !== link && held.at > at) {
+      link.send({ type: 'replaced', user, upTo: session });
+      return true;
+    }
+    // The clock is only where a gateway begins that has heard of nobody yet.
+    const order = Math.max(this.#last + 1, Math.floor(wall() - Math.max(0, monotonic() - at)));
+    this.#last = order;
+    this.#held.set(user, { order, link, at });
     this.#replace(user, link);
     return announce({ gateway, user, at: wall(), order });
   }
@@ -50,7 +62,7 @@ export class UserSessions {
   heard(gateway: string, user: string, order = this.#last + 1): void {
     const own = this.#options.gateway;
     this.#last = Math.max(this.#last, order);
-    const held = this.#held.get(user);
+    const held = this.#held.get(user)?.order;
     if (held !== undefined && (held > order || (held === order && own > gateway))) {
       // It would have been replaced, had it heard of ours.
       this.#options.announce({ gateway: own, user, at: this.#options.wall(), order: held });
@@ -77,7 +89,7 @@ export class UserSessions {
     const step = () => {
       const held: [string, number][] = [];
       for (const user of users) {
-        const order = this.#held.get(user);
+        const order = this.#held.get(user)?.order;
         if (order !== undefined) held.push([user, order]);
         if (held.length === HELD_AT_ONCE) break;
       }

@@ -1,3 +1,4 @@
+import { monotonicMs } from '../monotonicClock.ts';
 import type { Channel, Group, Member } from './channel.ts';
 import { observeLatency, type ShardCounts } from './counts.ts';
 import type { Job, Sending, Visit, Wave } from './job.ts';
@@ -10,7 +11,7 @@ const STRIDE = 64;
 
 /** The event loop as a shard's rules see it: tests put in their own. */
 export type Loop = {
-  /** Milliseconds; only differences count. */
+  /** Milliseconds of the machine's monotonic clock. */
   now(): number;
   /** Calls `run` in the loop's next turn. */
   soon(run: () => void): void;
@@ -18,8 +19,11 @@ export type Loop = {
   after(ms: number, run: () => void): () => void;
 };
 
+/** performance.now() is cheaper, and begins anew in each process. */
+const BEGAN = monotonicMs() - performance.now();
+
 export const systemLoop: Loop = {
-  now: () => performance.now(),
+  now: () => BEGAN + performance.now(),
   soon: (run) => {
     setImmediate(run);
   },

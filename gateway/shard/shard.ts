@@ -339,8 +339,7 @@ export class Shard {
     for (const member of [...session.members]) {
       const room = roomOf(member.channel.key);
       if (room === undefined || mayJoin(session, room)) continue;
-      this.#leave(session, member, 'room_forbidden', FORBIDDEN_NOW);
-      if (session.v1) this.#say(session, leaveFrame(room, FORBIDDEN_NOW));
+      this.#takeOut(session, member, 'room_forbidden', FORBIDDEN_NOW);
     }
     session.anonymous = identity.anonymous === true;
     if (!session.authorized) {
@@ -355,7 +354,7 @@ export class Shard {
     if (this.settings.gateway.connections.onePerUser) {
       session.number = ++this.#lastSession;
       this.replace(session.user, session.number - 1);
-      this.#tell({ type: 'session', user: session.user, session: session.number });
+      this.#tell({ type: 'session', user: session.user, session: session.number, at: this.#loop.now() });
     }
   }
 
@@ -444,6 +443,14 @@ export class Shard {
     session.members.splice(session.members.indexOf(member), 1);
     this.#remove(member);
     if (join) this.#refuse(session, join.id, code, message);
+  }
+
+  /** Takes a connection that stays out of a room for good, and tells it once: a second word could end what it joins after the first. */
+  #takeOut(session: Session, member: Member, code: ErrorCode, reason: string) {
+    const room = roomOf(member.channel.key);
+    const isTold = member.channel.waiting?.has(member);
+    this.#leave(session, member, code, reason);
+    if (session.v1 && !isTold && room !== undefined) this.#say(session, leaveFrame(room, reason));
   }
 
   // ── members and channels ──
@@ -601,8 +608,7 @@ export class Shard {
       const { session } = member;
       // Who left and came back since is there as another member.
       if (session.memberOf(channel) !== member) return;
-      this.#leave(session, member, 'left', reason);
-      if (session.v1) this.#say(session, leaveFrame(room, reason));
+      this.#takeOut(session, member, 'left', reason);
     });
   }
 
