@@ -174,6 +174,25 @@ describe('a shard that can’t be started while it is replaced', () => {
       assert.deepEqual(errors, []);
     });
 
+  it('is tried again where its process says that it can’t do its work, and /healthz says why', async () => {
+    const first = await listening();
+    const second = new FakeShard();
+    outcomes.push(second);
+    first.emit('close', null, 'SIGKILL');
+    mock.timers.tick(50);
+    second.says({ type: 'failed', message: 'the certificate is gone' });
+    assert.equal(second.killed, 1);
+    assert.match(link.problem ?? '', /the certificate is gone/);
+    const third = new FakeShard();
+    outcomes.push(third);
+    second.emit('close', null, 'SIGKILL');
+    mock.timers.tick(100);
+    assert.equal(spawned, 3);
+    assert.match(link.problem ?? '', /the certificate is gone/);
+    third.says({ type: 'listening' });
+    assert.equal(link.problem, undefined);
+  });
+
   it('ends where it is told to, however it stands', async () => {
     const first = await listening();
     first.emit('close', 1, null);

@@ -219,7 +219,13 @@ export class ShardLink {
         this.#hooks.message(this, message);
         return;
       case 'failed':
-        this.#firstListen?.reject(new Error(message.message));
+        if (!this.#firstListen) {
+          // It does nothing any more: the next one may find what this one lacked.
+          this.#notStarted = message.message;
+          this.#process?.kill('SIGKILL');
+          return;
+        }
+        this.#firstListen.reject(new Error(message.message));
         this.#firstListen = undefined;
         return;
       case 'done':

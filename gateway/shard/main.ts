@@ -1,5 +1,6 @@
 import { Socket } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { BEAT_MS, onBeat } from '@pushcluster/runtime/beat.ts';
 import { descriptorLimit, openDescriptors } from '@pushcluster/runtime/descriptors.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
@@ -12,7 +13,7 @@ import { backlogBudget } from './backlog.ts';
 import { Listener } from './listen.ts';
 import { ShardProtection } from './protection.ts';
 import { Shard } from './shard.ts';
-import { nextVerifier, type TokenVerifier } from './token.ts';
+import { nextVerifier, type TokenVerifier, uncheckable } from './token.ts';
 
 /** How often counts go to the hub while connections are moved away: the pace goes by them. Else they go with each beat. */
 const OFTEN_REPORT_MS = 100;
@@ -24,6 +25,8 @@ const ECHO_PART = 4;
 const SHORT_PART = 4;
 /** How often the loop's delay is sampled, milliseconds: each sample wakes an idle shard. */
 const LAG_RESOLUTION = 500;
+/** Between looks at a key source that was useless when this shard took the place of another, milliseconds. */
+const KEY_RETRY_MS = 2_000;
 
 /**
  * A shard's process: one engine app, and one socket to the hub on descriptor 3. It lives and dies by the hub: signals
@@ -40,6 +43,7 @@ let listener: Listener | undefined;
 let protection: ShardProtection | undefined;
 let listening = false;
 let verifier: TokenVerifier | undefined;
+let keyRetry: NodeJS.Timeout | undefined;
 const keyFetches = { ok: 0, failed: 0 };
 let oftenReports: NodeJS.Timeout | undefined;
 let lastAsk = 0;
@@ -137,16 +141,11 @@ async function configure(message: Extract<HubMessage, { type: 'settings' }>): Pr
   const { settings } = message;
   log.level = settings.log.level;
   try {
-    const former = verifier;
-    verifier = nextVerifier(former, settings.auth.jwt, {
-      onProblem: (problem) => log.error({ problem }, 'keys for tokens'),
-      onFetched: (outcome) => keyFetches[outcome]++,
-    });
-    if (former !== verifier) former?.close();
-    if (!shard) await start(message);
+    const tokens = openKeys(settings);
+    if (!shard) await start(message, tokens);
     else {
       shard.settings = settings;
-      shard.verifier = verifier;
+      shard.verifier = tokens;
     }
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
@@ -155,11 +154,37 @@ async function configure(message: Extract<HubMessage, { type: 'settings' }>): Pr
   }
 }
 
-async function start(message: Extract<HubMessage, { type: 'settings' }>) {
+/**
+ * What tokens are checked with. The hub has found the key source good once: where it is useless by now, a shard with keys keeps
+ * them, and one that has none yet serves who needs none and looks again.
+ * Throws Error with a sentence in the first case.
+ */
+function openKeys(settings: Settings): Shard['verifier'] {
+  clearTimeout(keyRetry);
+  const former = verifier;
+  try {
+    verifier = nextVerifier(former, settings.auth.jwt, {
+      onProblem: (problem) => log.error({ problem }, 'keys for tokens'),
+      onFetched: (outcome) => keyFetches[outcome]++,
+    });
+    if (former !== verifier) former?.close();
+    return verifier;
+  } catch (error) {
+    if (former) throw error;
+    const problem = error instanceof Error ? error.message : String(error);
+    log.error({ problem }, 'keys for tokens: none can be checked until they are there');
+    keyRetry = setTimeout(() => {
+      if (shard) shard.verifier = openKeys(settings);
+    }, KEY_RETRY_MS);
+    return uncheckable(problem);
+  }
+}
+
+async function start(message: Extract<HubMessage, { type: 'settings' }>, tokens: Shard['verifier']) {
   const { settings } = message;
   shards = message.shards;
   const started = new Shard(settings, log, (reply) => wire.send(reply));
-  started.verifier = verifier;
+  started.verifier = tokens;
   started.counts.fdLimit = fdLimit;
   started.counts.keyFetches = keyFetches;
   shard = started;

@@ -6,7 +6,7 @@ import { isText, SecretFile, secretLines, withoutNewline } from '@pushcluster/ru
 import { errors, type JWTPayload, type JWTVerifyOptions, UnsecuredJWT } from 'jose';
 import { z } from 'zod';
 import { systemClock } from '../hub/clock.ts';
-import { fetchJwks, KeySet, RemoteKeys } from './jwks.ts';
+import { fetchJwks, KeySet, KeysUnavailable, RemoteKeys } from './jwks.ts';
 import type { Identity } from './session.ts';
 
 /** Clocks of issuer and gateway may differ by this much, seconds. */
@@ -119,6 +119,11 @@ export class TokenVerifier {
     // Its signature is good: what is left are the claims, which jose checks here as it does for signed ones.
     return UnsecuredJWT.decode(`${NO_ALGORITHM}.${claims}.`, this.#options).payload;
   }
+}
+
+/** In place of a verifier whose key source is useless just now: of no token can be told whether it is good. */
+export function uncheckable(reason: string): Pick<TokenVerifier, 'verify' | 'verifyNow' | 'close'> {
+  return { verify: () => Promise.reject(new KeysUnavailable(reason)), verifyNow: () => undefined, close: () => {} };
 }
 
 /**

@@ -244,6 +244,25 @@ describe('anonymous connections', () => {
   });
 });
 
+it('a shard that is replaced while the file of keys is blank can’t tell, and can once it is there again', async (t) => {
+  const file = secretFile('blanked', `${SECRET}\n`);
+  const gateway = await startFor(t, { jwt: { secretFile: file } });
+  const { port } = gateway;
+  const token = hs256(SECRET, { sub: 'alice' });
+  writeFileSync(file, ' \n\n');
+  const former = gateway.shardPids;
+  for (const pid of former) process.kill(pid, 'SIGKILL');
+  await until(
+    'new shards listen',
+    async () =>
+      gateway.shardPids.filter((pid) => !former.includes(pid)).length === former.length &&
+      (await gateway.probe('/healthz')) === 200,
+  );
+  assert.ok(await allAre(503, { port, token }));
+  writeFileSync(file, `${SECRET}\n`);
+  await until('tokens can be checked', () => allAre(101, { port, token }));
+});
+
 function start(auth: NonNullable<SettingsInput['auth']>): Promise<GatewayProcess> {
   return startGateway({ settings: { gateway: { shards: 2 }, auth } });
 }
