@@ -22,6 +22,17 @@ test('a pattern of an origin is spelt as browsers spell origins', () => {
     ['https://*', 'HTTPS://*/'],
     ['*', '*/'],
     ['*.example.com', '*.Example.com/'],
+    // No browser sends a scheme's own port: whoever wrote it means that scheme.
+    [
+      'https://*.example.com',
+      '*.example.com:443',
+      '*.Example.com:0443/',
+      '*://*.example.com:443',
+      'http*://*.example.com:443',
+    ],
+    ['http://*.example.com', '*.example.com:80', '*://*.example.com:80', 'htt*://*.example.com:80/'],
+    ['https://*', '*:443', '*://*:443'],
+    ['chrome*://example:443', 'Chrome*://example:443/'],
     ['*://example.com', '*://EXAMPLE.com/'],
     ['http*://example.com:8443', 'HTTP*://example.com:8443/'],
     ['null', 'NULL', 'Null'],

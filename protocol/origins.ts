@@ -1,3 +1,5 @@
+import { matches } from './pattern.ts';
+
 /**
  * Patterns of origins, as settings list them: an origin as browsers send it (`https://example.com`, `http://[::1]:3000`, `null`),
  * with `*` for any run of characters.
@@ -26,7 +28,8 @@ const DEFAULT_PORTS = new Map([
 export function canonicalOriginPattern(pattern: string): string {
   if (!SHAPE.test(pattern)) throw new RangeError(`${ORIGIN_FORM}${suggestion(pattern)}`);
   if (/^null$/i.test(pattern)) return 'null';
-  const [, scheme, host = '', port = ''] = PARTS.exec(pattern) ?? [];
+  const [, written, host = '', port = ''] = PARTS.exec(pattern) ?? [];
+  const scheme = schemeOf(written, port);
   if (scheme === undefined) return `${asciiHost(host)}${suffix(port)}`;
   const lower = scheme.toLowerCase();
   if (lower === 'ws' || lower === 'wss')
@@ -37,6 +40,14 @@ export function canonicalOriginPattern(pattern: string): string {
   const isWeb = DEFAULT_PORTS.has(lower) || lower.includes('*');
   if (host === '' && isWeb) throw new RangeError(ORIGIN_FORM);
   return `${lower}://${isWeb ? asciiHost(host) : host}${suffix(port, DEFAULT_PORTS.get(lower))}`;
+}
+
+/** A scheme that could be any is the one whose own port is written: with that port no other's origin is meant. */
+function schemeOf(written: string | undefined, port: string): string | undefined {
+  if (port === '' || port.includes('*') || written?.includes('*') === false) return written;
+  const pattern = (written ?? '*').toLowerCase();
+  const [owner] = [...DEFAULT_PORTS].find(([name, usual]) => usual === Number(port) && matches(pattern, name)) ?? [];
+  return owner ?? written;
 }
 
 function suffix(port: string, usual?: number): string {
