@@ -2,8 +2,10 @@ import type { HeldSessions, SessionWord } from '@pushcluster/protocol/control.ts
 import type { Clock } from './clock.ts';
 import type { HubLink } from './hub.ts';
 
-/** What is said anew after the bus was away: so many users in a message, and a message so often. */
+/** What is said anew after the bus was away: so many users in a message, or bytes of them, and a message so often. */
 const HELD_AT_ONCE = 200;
+/** Half of the least max_payload that is set in practice; a name may take 770 bytes as JSON. */
+const HELD_BYTES = 32_768;
 const HELD_EVERY_MS = 100;
 
 export type UserSessionsOptions = {
@@ -88,10 +90,13 @@ export class UserSessions {
     const users = this.#held.keys();
     const step = () => {
       const held: [string, number][] = [];
+      let bytes = 0;
       for (const user of users) {
         const order = this.#held.get(user)?.order;
-        if (order !== undefined) held.push([user, order]);
-        if (held.length === HELD_AT_ONCE) break;
+        if (order === undefined) continue;
+        held.push([user, order]);
+        bytes += Buffer.byteLength(JSON.stringify([user, order])) + 1;
+        if (held.length === HELD_AT_ONCE || bytes >= HELD_BYTES) break;
       }
       if (held.length === 0 || !this.#options.announce({ gateway: this.#options.gateway, held })) return;
       this.#cancelRepeat = this.#options.clock.after(HELD_EVERY_MS, step);

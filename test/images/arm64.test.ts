@@ -87,7 +87,9 @@ describe('the images for arm64, built on another processor', { skip }, () => {
       await nats?.stop();
     });
     nats = await startNatsServer();
-    const settings = { gateway: { shards: 1, batching: { maxDelay: 200 } }, auth: { anonymous: true } };
+    // An emulated shard takes its time to start, and longer beside other work.
+    const shardWatch = { hangTimeout: 120_000 };
+    const settings = { gateway: { shards: 1, batching: { maxDelay: 200 }, shardWatch }, auth: { anonymous: true } };
     gateway = await startGateway({ nats: [nats.url], settings, installed: await installed('gateway') });
     logic = await startLogic({ nats: [nats.url], installed: await installed('logic') });
     for (const form of WIRE_FORMS) {
