@@ -69,6 +69,7 @@ describe('a PROXY header', () => {
     ['v1 in lower case', v1('proxy TCP4 192.0.2.1 10.0.0.1 1 2\r\n')],
     ['v1 without ports', v1('PROXY TCP4 192.0.2.1 10.0.0.1\r\n')],
     ['v1 with IPv6 as TCP4', v1('PROXY TCP4 ::1 ::1 1 2\r\n')],
+    ['v1 with a port that is none', v1('PROXY TCP4 192.0.2.1 10.0.0.1 65536 2\r\n')],
     ['v1 with a name', v1('PROXY TCP4 localhost 10.0.0.1 1 2\r\n')],
     ['v1 with two spaces', v1('PROXY TCP4  192.0.2.1 10.0.0.1 1 2\r\n')],
     ['v1 of another transport', v1('PROXY UDP4 192.0.2.1 10.0.0.1 1 2\r\n')],

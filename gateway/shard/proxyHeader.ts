@@ -53,9 +53,10 @@ function parseLine(bytes: Buffer): ProxyHeader {
   const line = bytes.toString('latin1', 0, end);
   const length = end + 2;
   if (/^PROXY UNKNOWN(?: |$)/.test(line)) return { type: 'header', length, source: undefined };
-  const [, version, source = '', destination = ''] =
-    /^PROXY TCP([46]) (\S+) (\S+) (?:0|[1-9]\d{0,4}) (?:0|[1-9]\d{0,4})$/.exec(line) ?? [];
-  if (version === undefined || isIP(source) !== Number(version) || isIP(destination) !== Number(version))
+  const [, version, source = '', destination = '', ...ports] =
+    /^PROXY TCP([46]) (\S+) (\S+) (0|[1-9]\d{0,4}) (0|[1-9]\d{0,4})$/.exec(line) ?? [];
+  const isAddress = (text: string) => isIP(text) === Number(version);
+  if (version === undefined || !isAddress(source) || !isAddress(destination) || ports.some((port) => +port > 65_535))
     return wrong('its line is malformed');
   return { type: 'header', length, source: canonicalAddress(source) };
 }
