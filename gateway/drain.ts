@@ -79,14 +79,14 @@ export class Drain {
     const longest = () => longestWindow(settings());
     const rate = () => settings().gateway.drain.rate / (1 + draining());
     const pace = new DrainPace(rate, performance.now(), timeout, longest);
-    if (pace.tooShort)
+    // Counts are as old as the shards' last report: begin with one that is newer than the closed listeners.
+    const unfollow = moves.follow();
+    await moves.fresh();
+    if (pace.tooShort && moves.connections > 0)
       log.warn(
         { timeout, longest: longest() },
         'drain.timeout is short for the longest maxDelay: what waits in it may be missed',
       );
-    // Counts are as old as the shards' last report: begin with one that is newer than the closed listeners.
-    const unfollow = moves.follow();
-    await moves.fresh();
     log.info({ connections: moves.connections }, 'moving connections away');
     let before = 0;
     while (turn === this.#turn) {
