@@ -90,11 +90,19 @@ export class Regular {
 
   async come(): Promise<void> {
     const connection = await Connection.open({ ...this.#address, form: 'plain' });
-    await connection.join(this.#room);
+    try {
+      await connection.join(this.#room);
+    } catch (error) {
+      connection.cut();
+      throw error;
+    }
     this.connections.push(connection);
+    // Its test has ended meanwhile, and closes nothing any more.
+    if (this.#isEnding) connection.cut();
     void connection.ended(3_600_000).then(async () => {
       while (!this.#isEnding) {
         await setTimeout(Math.random() * COME_BACK_MS);
+        if (this.#isEnding) return;
         if (
           await this.come().then(
             () => true,
