@@ -27,6 +27,9 @@ export type Identity = {
   anonymous?: true;
 };
 
+// What is true of a connection, a bit each: a field each would be 48 bytes more, a million times.
+const [AUTHORIZED, ANONYMOUS, LAGGING, CLOSED, WITHDRAWN, MOVING, REPLACED] = [1, 2, 4, 8, 16, 32, 64];
+
 /** One connection. It is its own membership in `all`, so that a million of them stay small. */
 export class Session extends Member {
   readonly id: number;
@@ -36,29 +39,17 @@ export class Session extends Member {
   user: string | undefined = undefined;
   patterns: readonly string[] | undefined = undefined;
   expires = 0;
-  /** False between open and the first valid AUTH. */
-  authorized = false;
-  /** True until the first valid token, where connections without one are allowed. */
-  anonymous = false;
   /** Its memberships besides `all`: rooms, and its user. */
   members: Member[] = [];
-  /** Skipped until its buffer has drained. */
-  lagging = false;
-  closed = false;
   /** Why it is being closed, once it is: from then on nothing is read from it and nothing goes to it. */
   ending: { code: CloseCode; reason: string } | undefined = undefined;
-  /** It is a member of nothing any more. */
-  withdrawn = false;
   // The backlog's.
   waiting = 0;
   waitingSince = 0;
   readonly #backlog: Pick<Backlog<Session>, 'note'>;
-  /** It was asked to move, or is being closed: not asked again. */
-  moving = false;
   /** Which of the shard's it is, as the hub was told; 0 where it was opened while any number per user was allowed. */
   number = 0;
-  /** The user opened a newer one while this was asked to move: it may not stay. */
-  replaced = false;
+  #facts = 0;
   // The inbound rate: frames counted in the present second, and which second that is.
   second = 0;
   frames = 0;
@@ -80,6 +71,69 @@ export class Session extends Member {
     this.ws = ws;
     this.form = form;
     this.address = address;
+  }
+
+  /** False between open and the first valid AUTH. */
+  get authorized(): boolean {
+    return (this.#facts & AUTHORIZED) !== 0;
+  }
+
+  set authorized(is: boolean) {
+    this.#facts = is ? this.#facts | AUTHORIZED : this.#facts & ~AUTHORIZED;
+  }
+
+  /** True until the first valid token, where connections without one are allowed. */
+  get anonymous(): boolean {
+    return (this.#facts & ANONYMOUS) !== 0;
+  }
+
+  set anonymous(is: boolean) {
+    this.#facts = is ? this.#facts | ANONYMOUS : this.#facts & ~ANONYMOUS;
+  }
+
+  /** Skipped until its buffer has drained. */
+  get lagging(): boolean {
+    return (this.#facts & LAGGING) !== 0;
+  }
+
+  set lagging(is: boolean) {
+    this.#facts = is ? this.#facts | LAGGING : this.#facts & ~LAGGING;
+  }
+
+  /** The engine said so. */
+  get closed(): boolean {
+    return (this.#facts & CLOSED) !== 0;
+  }
+
+  set closed(is: boolean) {
+    this.#facts = is ? this.#facts | CLOSED : this.#facts & ~CLOSED;
+  }
+
+  /** It is a member of nothing any more. */
+  get withdrawn(): boolean {
+    return (this.#facts & WITHDRAWN) !== 0;
+  }
+
+  set withdrawn(is: boolean) {
+    this.#facts = is ? this.#facts | WITHDRAWN : this.#facts & ~WITHDRAWN;
+  }
+
+  /** It was asked to move, or is being closed: not asked again. */
+  get moving(): boolean {
+    return (this.#facts & MOVING) !== 0;
+  }
+
+  set moving(is: boolean) {
+    this.#facts = is ? this.#facts | MOVING : this.#facts & ~MOVING;
+  }
+
+  /** The user opened a newer one while this was asked to move: it may not stay. */
+  get replaced(): boolean {
+    return (this.#facts & REPLACED) !== 0;
+  }
+
+  set replaced(is: boolean) {
+    this.#facts = is ? this.#facts | REPLACED : this.#facts & ~REPLACED;
   }
 
   /** It is closed, or being closed. */
