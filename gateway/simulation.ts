@@ -18,6 +18,7 @@ import { Guard } from './guard.ts';
 import { Hub, type HubLink } from './hub/hub.ts';
 import { GatewayMetrics } from './metrics.ts';
 import type { Loop } from './shard/broadcaster.ts';
+import { obey } from './shard/orders.ts';
 import type { Identity, Session, Socket } from './shard/session.ts';
 import { Shard } from './shard/shard.ts';
 import { InvalidToken } from './shard/token.ts';
@@ -264,7 +265,9 @@ class Link implements HubLink {
   }
 
   send(message: HubMessage): void {
-    this.#clock.after(LINK_MS, () => this.#obey(message));
+    this.#clock.after(LINK_MS, () => {
+      if (!obey(this.shard, message)) throw new Error(`a simulated shard is not told ${message.type}`);
+    });
   }
 
   sendFrames: HubLink['sendFrames'] = (key, items, ages, frames) => {
@@ -273,38 +276,6 @@ class Link implements HubLink {
   };
 
   sendMissed: HubLink['sendMissed'] = (key, items, reason) => this.send({ type: 'missed', key, items, reason });
-
-  #obey(message: HubMessage) {
-    const { shard } = this;
-    switch (message.type) {
-      case 'shut':
-        shard.shut(message.key);
-        return;
-      case 'bus':
-        shard.busChanged(message.connected);
-        return;
-      case 'verified':
-        shard.verified(message.turn);
-        return;
-      case 'opened':
-        shard.opened(message.key, message.mask, message.turn);
-        return;
-      case 'missed':
-        shard.missed(message.key, message.items, message.reason);
-        return;
-      case 'disconnectUser':
-        shard.disconnectUser(message.user, message.reason);
-        return;
-      case 'disconnectRoom':
-        shard.disconnectRoom(message.room, message.reason);
-        return;
-      case 'replaced':
-        shard.replace(message.user, message.upTo);
-        return;
-      default:
-        throw new Error(`a simulated shard is not told ${message.type}`);
-    }
-  }
 }
 
 export type ClusterPlan = {

@@ -11,6 +11,7 @@ import { monotonicMs } from '../monotonicClock.ts';
 import { type HubMessage, type ShardMessage, Wire } from '../wire.ts';
 import { backlogBudget } from './backlog.ts';
 import { Listener } from './listen.ts';
+import { obey } from './orders.ts';
 import { ShardProtection } from './protection.ts';
 import { Shard } from './shard.ts';
 import { nextVerifier, type TokenVerifier, uncheckable } from './token.ts';
@@ -58,33 +59,18 @@ hub.on('error', () => process.exit(1));
 
 const wire = new Wire<ShardMessage, HubMessage>(
   hub,
-  (message) => obey(message),
+  (message) => hear(message),
   (frame) => shard?.frame(frame),
   (error) => log.error({ err: error, code: 'hub' }, 'an error cost one event'),
 );
 
-function obey(message: HubMessage): void {
+function hear(message: HubMessage): void {
   if (message.type === 'settings') {
     void configure(message);
     return;
   }
-  if (!shard || !protection) return;
+  if (!shard || !protection || obey(shard, message)) return;
   switch (message.type) {
-    case 'opened':
-      shard.opened(message.key, message.mask, message.turn);
-      return;
-    case 'shut':
-      shard.shut(message.key);
-      return;
-    case 'bus':
-      shard.busChanged(message.connected);
-      return;
-    case 'verified':
-      shard.verified(message.turn);
-      return;
-    case 'missed':
-      shard.missed(message.key, message.items, message.reason);
-      return;
     case 'admitted':
       admissions.get(message.ask)?.(!message.refused);
       admissions.delete(message.ask);
@@ -96,15 +82,6 @@ function obey(message: HubMessage): void {
     case 'short':
       protection.short = message.resource;
       budgetBacklog(shard, memoryLimit);
-      return;
-    case 'disconnectUser':
-      shard.disconnectUser(message.user, message.reason);
-      return;
-    case 'disconnectRoom':
-      shard.disconnectRoom(message.room, message.reason);
-      return;
-    case 'replaced':
-      shard.replace(message.user, message.upTo);
       return;
     case 'ask': {
       const answer = shard.answer(message.question);
@@ -119,15 +96,6 @@ function obey(message: HubMessage): void {
       clearInterval(oftenReports);
       if (message.on) oftenReports = setInterval(report, OFTEN_REPORT_MS, shard);
       report(shard);
-      return;
-    case 'move':
-      shard.leavers.ask(message.count, message.time, message.reason);
-      return;
-    case 'mark':
-      shard.mark(message.on);
-      return;
-    case 'moveOldest':
-      shard.leavers.askOldest(message.count, message.time, message.others);
       return;
     case 'exit':
       listener?.echo.endAll();
