@@ -7,8 +7,8 @@ import { SettingsFile } from '@pushcluster/runtime/settings.ts';
 import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
 import { tellDoubts } from '@pushcluster/runtime/tellDoubts.ts';
 import { Registry } from 'prom-client';
+import { requireKeySource } from './admission/keySource.ts';
 import { Gateway } from './gateway.ts';
-import { requireKeySource } from './keySource.ts';
 
 const { config } = parseCommandLine(process.argv.slice(2), 'gateway');
 try {

@@ -1,8 +1,8 @@
 import type { GatewayStats } from '@pushcluster/protocol/control.ts';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import { GUARDED } from './guard.ts';
-import { REFUSED_HANDSHAKES } from './shard/admission.ts';
-import { LATENCY_BUCKETS, MOVE_REASONS, type ShardCounts } from './shard/counts.ts';
+import { REFUSED_HANDSHAKES } from './admission/handshake.ts';
+import { GUARDED } from './hub/guard.ts';
+import { LATENCY_BUCKETS, MOVE_REASONS, type ShardCounts } from './ipc/counts.ts';
 import { CLOSE_LABELS, IGNORED_REASONS } from './shard/labels.ts';
 
 const PREFIX = 'pushcluster_gateway_';

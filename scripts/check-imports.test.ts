@@ -21,7 +21,7 @@ test('imports that point down the layers pass', () => {
   assert.deepEqual(problems('standalone/main.ts', '@pushcluster/logic/main.ts'), []);
   assert.deepEqual(problems('runtime/log.ts', 'pino'), []);
   assert.deepEqual(problems('runtime/log.ts', 'node:fs'), []);
-  assert.deepEqual(problems('gateway/hub/room.ts', '../wire.ts', 'gateway/wire.ts'), []);
+  assert.deepEqual(problems('gateway/hub/room.ts', '../ipc/messages.ts', 'gateway/ipc/messages.ts'), []);
 });
 
 test('an import that points up the layers is found, with its line', () => {

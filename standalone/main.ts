@@ -1,5 +1,5 @@
+import { requireKeySource } from '@pushcluster/gateway/admission/keySource.ts';
 import { Gateway } from '@pushcluster/gateway/gateway.ts';
-import { requireKeySource } from '@pushcluster/gateway/keySource.ts';
 import { startLogic } from '@pushcluster/logic/logic.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { startAdmin } from '@pushcluster/runtime/admin.ts';

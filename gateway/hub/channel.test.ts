@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Form } from '@pushcluster/protocol/frames.ts';
-import { ALL, roomKey } from '../channelKey.ts';
+import { ALL, roomKey } from '../ipc/channelKey.ts';
+import { settingsWith } from '../simulation/hub.ts';
 import { HubChannel, longestWindow, rulesFor } from './channel.ts';
-import { settingsWith } from './simulation.ts';
 
 const settings = settingsWith({
   gateway: { batching: { maxDelay: '400ms', maxItems: 50, maxBytes: 2_048 } },

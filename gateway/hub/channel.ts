@@ -2,7 +2,7 @@ import { matches } from '@pushcluster/protocol/pattern.ts';
 import type { Items, PushHeader } from '@pushcluster/protocol/push.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Subscription } from '@pushcluster/runtime/bus/bus.ts';
-import { type ChannelKey, roomOf } from '../channelKey.ts';
+import { type ChannelKey, roomOf } from '../ipc/channelKey.ts';
 import { afterItems } from './chunk.ts';
 import type { Publishers } from './publishers.ts';
 import { type Batch, type Rules, Window } from './window.ts';

@@ -1,4 +1,4 @@
-import type { Guard } from '../guard.ts';
+import type { Guard } from './guard.ts';
 
 /** Time as the hub's rules see it: tests put in their own. */
 export interface Clock {

@@ -4,7 +4,7 @@ import { inflateRawSync } from 'node:zlib';
 import { DEFLATE_MIN_BYTES, Form, type IdRun } from '@pushcluster/protocol/frames.ts';
 import { joinItems } from '@pushcluster/protocol/push.ts';
 import fc from 'fast-check';
-import { ALL, roomKey, userKey } from '../channelKey.ts';
+import { ALL, roomKey, userKey } from '../ipc/channelKey.ts';
 import { type Chunk, sliceChunk } from './chunk.ts';
 import { encodeFrames, type Frame, idRuns } from './frame.ts';
 

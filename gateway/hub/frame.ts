@@ -1,6 +1,6 @@
 import { constants, deflateRawSync } from 'node:zlib';
 import { DEFLATE_MIN_BYTES, Form, type IdRun } from '@pushcluster/protocol/frames.ts';
-import { type ChannelKey, isUser, roomOf } from '../channelKey.ts';
+import { type ChannelKey, isUser, roomOf } from '../ipc/channelKey.ts';
 import type { Chunk } from './chunk.ts';
 
 /** One batch in one wire form, ready for the socket. */

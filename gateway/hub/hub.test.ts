@@ -16,11 +16,11 @@ import {
 import { LocalBus } from '@pushcluster/runtime/bus/local.ts';
 import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';
-import { ALL, type ChannelKey, roomKey, userKey } from '../channelKey.ts';
-import { Guard } from '../guard.ts';
+import { ALL, type ChannelKey, roomKey, userKey } from '../ipc/channelKey.ts';
 import { GatewayMetrics } from '../metrics.ts';
+import { FakeClock, FakeLink, settingsWith } from '../simulation/hub.ts';
+import { Guard } from './guard.ts';
 import { Hub } from './hub.ts';
-import { FakeClock, FakeLink, settingsWith } from './simulation.ts';
 
 const subjects = new Subjects('pushcluster');
 const ROOM = roomKey('r');

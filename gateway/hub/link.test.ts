@@ -4,11 +4,11 @@ import { EventEmitter } from 'node:events';
 import { Socket } from 'node:net';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { pino } from 'pino';
-import { roomKey } from '../channelKey.ts';
-import { Guard } from '../guard.ts';
-import { type HubMessage, missedSize, type ShardMessage } from '../wire.ts';
+import { roomKey } from '../ipc/channelKey.ts';
+import { type HubMessage, missedSize, type ShardMessage } from '../ipc/messages.ts';
+import { settingsWith } from '../simulation/hub.ts';
+import { Guard } from './guard.ts';
 import { ShardLink } from './link.ts';
-import { settingsWith } from './simulation.ts';
 
 const log = pino({ level: 'silent' });
 const MIB = 1_048_576;

@@ -6,11 +6,11 @@ import type { LagReason } from '@pushcluster/protocol/frames.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { BEAT_MS, onBeat } from '@pushcluster/runtime/beat.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
-import type { ChannelKey } from '../channelKey.ts';
-import type { Guard } from '../guard.ts';
-import type { ShardCounts } from '../shard/counts.ts';
-import { encodeFrameHead, type HubMessage, missedSize, type ShardMessage, Wire } from '../wire.ts';
+import type { ChannelKey } from '../ipc/channelKey.ts';
+import type { ShardCounts } from '../ipc/counts.ts';
+import { encodeFrameHead, type HubMessage, missedSize, type ShardMessage, Wire } from '../ipc/messages.ts';
 import type { Frame } from './frame.ts';
+import type { Guard } from './guard.ts';
 
 const SHARD_MAIN = fileURLToPath(new URL('../shard/main.ts', import.meta.url));
 /** Bytes of a request's headers that the engine takes: its own 4 KiB is less than a browser's cookies and a token may be. */

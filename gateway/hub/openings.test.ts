@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { roomKey } from '../channelKey.ts';
+import { roomKey } from '../ipc/channelKey.ts';
+import { FakeClock, settingsWith } from '../simulation/hub.ts';
 import { HubChannel } from './channel.ts';
 import { Openings } from './openings.ts';
-import { FakeClock, settingsWith } from './simulation.ts';
 
 const settings = settingsWith();
 const channels = (count: number) => Array.from({ length: count }, (_, i) => new HubChannel(roomKey(`${i}`), settings));

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { joinItems } from '@pushcluster/protocol/push.ts';
-import { roomKey } from '../channelKey.ts';
+import { roomKey } from '../ipc/channelKey.ts';
+import { FakeClock, settingsWith } from '../simulation/hub.ts';
 import { HubChannel } from './channel.ts';
 import { Outbox } from './outbox.ts';
-import { FakeClock, settingsWith } from './simulation.ts';
 import type { Batch } from './window.ts';
 
 const settings = settingsWith();

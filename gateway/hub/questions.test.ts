@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Question } from '@pushcluster/protocol/control.ts';
-import type { ShardAnswer } from '../wire.ts';
+import type { ShardAnswer } from '../ipc/messages.ts';
+import { FakeClock } from '../simulation/hub.ts';
 import { Questions } from './questions.ts';
-import { FakeClock } from './simulation.ts';
 
 const question = (ask: string): Question => ({ type: 'room', reply: 'r', ask, room: 'x' });
 const answer = (ask: string, connections: number): ShardAnswer => ({ type: 'room', ask, connections });

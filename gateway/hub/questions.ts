@@ -1,5 +1,5 @@
 import type { Question } from '@pushcluster/protocol/control.ts';
-import type { ShardAnswer } from '../wire.ts';
+import type { ShardAnswer } from '../ipc/messages.ts';
 import type { Clock } from './clock.ts';
 
 /** Shards answer in one turn of their loop; a question with a shard that does not is answered without it, milliseconds. */

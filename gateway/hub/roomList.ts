@@ -1,6 +1,6 @@
 import { MAX_ROOMS_ANSWERED, type Question } from '@pushcluster/protocol/control.ts';
-import { Fullest, jsonWithin, MAX_LIST_BYTES } from '../fullest.ts';
-import type { ShardAnswer } from '../wire.ts';
+import { Fullest, jsonWithin, MAX_LIST_BYTES } from '../ipc/fullest.ts';
+import type { ShardAnswer } from '../ipc/messages.ts';
 import type { Clock } from './clock.ts';
 import type { Questions } from './questions.ts';
 

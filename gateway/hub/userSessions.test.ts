@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { HeldSessions } from '@pushcluster/protocol/control.ts';
-import { FakeClock, FakeLink } from './simulation.ts';
+import { FakeClock, FakeLink } from '../simulation/hub.ts';
 import { UserSessions } from './userSessions.ts';
 
 it('sessions are said anew in messages that a bus takes, whatever their users are called', () => {

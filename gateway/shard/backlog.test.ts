@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import fc from 'fast-check';
+import { FakeLoop } from '../simulation/shard.ts';
 import { Backlog, backlogBudget } from './backlog.ts';
-import { FakeLoop } from './simulation.ts';
 
 class Reader {
   waiting = 0;

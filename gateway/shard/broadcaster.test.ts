@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { Form } from '@pushcluster/protocol/frames.ts';
-import { ALL, roomKey } from '../channelKey.ts';
+import { ALL, roomKey } from '../ipc/channelKey.ts';
+import { newCounts } from '../ipc/counts.ts';
+import { FakeLoop, FakeSocket, NO_BACKLOG } from '../simulation/shard.ts';
 import { Broadcaster } from './broadcaster.ts';
 import { Channel, Member } from './channel.ts';
-import { newCounts } from './counts.ts';
 import type { Sending } from './job.ts';
 import { Session } from './session.ts';
-import { FakeLoop, FakeSocket, NO_BACKLOG } from './simulation.ts';
 
 const SLICE_MS = 8;
 const STRIDE = 64;

@@ -1,6 +1,6 @@
-import { monotonicMs } from '../monotonicClock.ts';
+import { observeLatency, type ShardCounts } from '../ipc/counts.ts';
+import { monotonicMs } from '../ipc/monotonicClock.ts';
 import type { Channel, Group, Member } from './channel.ts';
-import { observeLatency, type ShardCounts } from './counts.ts';
 import type { Job, Sending, Visit, Wave } from './job.ts';
 import { DROPPED, SENT, type Session } from './session.ts';
 

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Form } from '@pushcluster/protocol/frames.ts';
 import fc from 'fast-check';
-import { ALL, roomKey } from '../channelKey.ts';
+import { ALL, roomKey } from '../ipc/channelKey.ts';
+import { FakeSocket, NO_BACKLOG } from '../simulation/shard.ts';
 import { Channel, Group, Member } from './channel.ts';
 import type { Job } from './job.ts';
 import { Session } from './session.ts';
-import { FakeSocket, NO_BACKLOG } from './simulation.ts';
 
 const all = new Channel(ALL);
 let lastId = 0;

@@ -1,5 +1,5 @@
 import { Form, type IdText } from '@pushcluster/protocol/frames.ts';
-import type { ChannelKey } from '../channelKey.ts';
+import type { ChannelKey } from '../ipc/channelKey.ts';
 import type { Job } from './job.ts';
 import type { Session, Socket } from './session.ts';
 

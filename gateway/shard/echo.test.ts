@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
+import { FakeLoop, FakeSocket } from '../simulation/shard.ts';
 import { Echo, EchoSession } from './echo.ts';
-import { FakeLoop, FakeSocket } from './simulation.ts';
 
 const closing = (socket: FakeSocket) => socket.ended?.code;
 const bytes = (text: string) => new TextEncoder().encode(text).buffer;

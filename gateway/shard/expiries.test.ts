@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { Form } from '@pushcluster/protocol/frames.ts';
-import { ALL } from '../channelKey.ts';
+import { ALL } from '../ipc/channelKey.ts';
+import { FakeSocket, NO_BACKLOG } from '../simulation/shard.ts';
 import { Channel } from './channel.ts';
 import { Expiries } from './expiries.ts';
 import { Session } from './session.ts';
-import { FakeSocket, NO_BACKLOG } from './simulation.ts';
 
 const all = new Channel(ALL);
 const session = (id: number) => new Session(id, new FakeSocket(), Form.v1, all, undefined, NO_BACKLOG);

@@ -1,7 +1,7 @@
 import { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
 import { reconnectFrame } from '@pushcluster/protocol/frames.ts';
-import type { MoveTime } from '../drainPace.ts';
-import type { MoveReason, ShardCounts } from './counts.ts';
+import type { MoveReason, ShardCounts } from '../ipc/counts.ts';
+import type { MoveTime } from '../moves/drainPace.ts';
 import { Oldest } from './oldest.ts';
 import type { Session } from './session.ts';
 

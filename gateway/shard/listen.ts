@@ -4,16 +4,16 @@ import { Form, Subprotocol } from '@pushcluster/protocol/frames.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { clipped } from '@pushcluster/runtime/clipped.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
+import { addressGroup, canonicalAddress, forwardedAddress } from '../admission/clientAddress.ts';
+import { AcceptRate, chooseSubprotocol, originAllowed, type Refusal, retryAfter } from '../admission/handshake.ts';
+import type { ShardProtection } from '../admission/shardProtection.ts';
+import { InvalidToken } from '../admission/tokenVerifier.ts';
 import type { Asset } from '../console/assets.ts';
-import { AcceptRate, chooseSubprotocol, originAllowed, type Refusal, retryAfter } from './admission.ts';
-import { addressGroup, canonicalAddress, forwardedAddress } from './clientAddress.ts';
-import { increment } from './counts.ts';
+import { increment } from '../ipc/counts.ts';
+import { ENGINE_HOST, ProxyFront } from '../proxyProtocol/front.ts';
 import { Echo, EchoSession } from './echo.ts';
-import type { ShardProtection } from './protection.ts';
-import { ENGINE_HOST, ProxyFront } from './proxyFront.ts';
 import type { Identity, Session } from './session.ts';
 import type { Shard } from './shard.ts';
-import { InvalidToken } from './token.ts';
 
 /** The engine reserves memory for announced fragment lengths: our own limit is below, and this is the end. */
 const ENGINE_MAX_PAYLOAD = 65_536;

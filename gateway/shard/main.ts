@@ -5,16 +5,16 @@ import { BEAT_MS, onBeat } from '@pushcluster/runtime/beat.ts';
 import { descriptorLimit, openDescriptors } from '@pushcluster/runtime/descriptors.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { SecretFile } from '@pushcluster/runtime/secretFile.ts';
+import { MemoryReader } from '../admission/memoryUse.ts';
+import { ShardProtection } from '../admission/shardProtection.ts';
+import { nextVerifier, type TokenVerifier, uncheckable } from '../admission/tokenVerifier.ts';
 import { loadConsole } from '../console/assets.ts';
-import { MemoryReader } from '../memoryUse.ts';
-import { monotonicMs } from '../monotonicClock.ts';
-import { type HubMessage, type ShardMessage, Wire } from '../wire.ts';
+import { type HubMessage, type ShardMessage, Wire } from '../ipc/messages.ts';
+import { monotonicMs } from '../ipc/monotonicClock.ts';
 import { backlogBudget } from './backlog.ts';
 import { Listener } from './listen.ts';
 import { obey } from './orders.ts';
-import { ShardProtection } from './protection.ts';
 import { Shard } from './shard.ts';
-import { nextVerifier, type TokenVerifier, uncheckable } from './token.ts';
 
 /** How often counts go to the hub while connections are moved away: the pace goes by them. Else they go with each beat. */
 const OFTEN_REPORT_MS = 100;

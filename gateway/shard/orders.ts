@@ -1,4 +1,4 @@
-import type { HubMessage } from '../wire.ts';
+import type { HubMessage } from '../ipc/messages.ts';
 import type { Shard } from './shard.ts';
 
 /** Does what the hub says of connections and channels; false where the message is about the shard's process. */

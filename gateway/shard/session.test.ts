@@ -3,12 +3,12 @@ import { describe, it } from 'node:test';
 import { Form } from '@pushcluster/protocol/frames.ts';
 import fc from 'fast-check';
 import { pino } from 'pino';
-import { ALL, type ChannelKey, roomKey, userKey } from '../channelKey.ts';
 import type { Frame } from '../hub/frame.ts';
-import { settingsWith } from '../hub/simulation.ts';
+import { ALL, type ChannelKey, roomKey, userKey } from '../ipc/channelKey.ts';
+import { settingsWith } from '../simulation/hub.ts';
+import { FakeLoop, FakeSocket } from '../simulation/shard.ts';
 import type { Session } from './session.ts';
 import { Shard } from './shard.ts';
-import { FakeLoop, FakeSocket } from './simulation.ts';
 
 const log = pino({ level: 'silent' });
 const ROOMS = ['r1', 'r2'] as const;

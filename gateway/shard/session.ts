@@ -1,6 +1,6 @@
 import type { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
 import { Form, laggedFrame } from '@pushcluster/protocol/frames.ts';
-import { roomOf } from '../channelKey.ts';
+import { roomOf } from '../ipc/channelKey.ts';
 import type { Backlog } from './backlog.ts';
 import { type Channel, Member } from './channel.ts';
 

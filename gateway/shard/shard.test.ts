@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
 import { Form, PONG } from '@pushcluster/protocol/frames.ts';
 import { pino } from 'pino';
-import { ALL, type ChannelKey, roomKey, userKey } from '../channelKey.ts';
-import { settingsWith } from '../hub/simulation.ts';
-import { missedSize, type ShardMessage } from '../wire.ts';
+import { InvalidToken } from '../admission/tokenVerifier.ts';
+import { ALL, type ChannelKey, roomKey, userKey } from '../ipc/channelKey.ts';
+import { missedSize, type ShardMessage } from '../ipc/messages.ts';
+import { settingsWith } from '../simulation/hub.ts';
+import { FakeLoop, FakeSocket } from '../simulation/shard.ts';
 import type { Identity, Session } from './session.ts';
 import { Shard } from './shard.ts';
-import { FakeLoop, FakeSocket } from './simulation.ts';
-import { InvalidToken } from './token.ts';
 
 const ANYONE: Identity = { expires: 0 };
 const ROOM = roomKey('r');

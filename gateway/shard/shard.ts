@@ -16,19 +16,19 @@ import {
 import { matches } from '@pushcluster/protocol/pattern.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
-import { ALL, type ChannelKey, roomKey, roomOf, userKey } from '../channelKey.ts';
-import { Fullest, jsonWithin, MAX_LIST_BYTES } from '../fullest.ts';
-import { type FrameMessage, missedSize, type ShardAnswer, type ShardMessage } from '../wire.ts';
+import { InvalidToken, type TokenVerifier } from '../admission/tokenVerifier.ts';
+import { ALL, type ChannelKey, roomKey, roomOf, userKey } from '../ipc/channelKey.ts';
+import { increment, newCounts } from '../ipc/counts.ts';
+import { Fullest, jsonWithin, MAX_LIST_BYTES } from '../ipc/fullest.ts';
+import { type FrameMessage, missedSize, type ShardAnswer, type ShardMessage } from '../ipc/messages.ts';
 import { Backlog } from './backlog.ts';
 import { Broadcaster, type BroadcasterHooks, type Loop, systemLoop } from './broadcaster.ts';
 import { Channel, Member } from './channel.ts';
-import { increment, newCounts } from './counts.ts';
 import { Expiries } from './expiries.ts';
 import type { Sending, Wave } from './job.ts';
 import { closeLabel } from './labels.ts';
 import { LEAVING, Leavers, REPLACED } from './leavers.ts';
 import { type Identity, Session } from './session.ts';
-import { InvalidToken, type TokenVerifier } from './token.ts';
 
 /**
  * Rooms that nobody else is in, that one connection may begin: each costs a subscription. So many at once (or

@@ -1,4 +1,4 @@
-import { DrainPace } from '@pushcluster/gateway/drainPace.ts';
+import { DrainPace } from '@pushcluster/gateway/moves/drainPace.ts';
 import { HOLD_SECONDS, SURGE_PERCENT } from '@pushcluster/operator/pushcluster/desired/gateway.ts';
 import { type GatewayPod, type PodState, plan } from '@pushcluster/operator/pushcluster/scale.ts';
 import type { Chance } from './chance.ts';

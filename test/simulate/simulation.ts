@@ -1,8 +1,8 @@
 import { defaultBackoff, retryDelay } from '@pushcluster/client/backoff.ts';
-import { DrainPace } from '@pushcluster/gateway/drainPace.ts';
+import { share } from '@pushcluster/gateway/admission/share.ts';
+import { DrainPace } from '@pushcluster/gateway/moves/drainPace.ts';
 import { ASSUMED, MEASURED } from '@pushcluster/gateway/plan/constants.ts';
 import { type Inputs, type Plan, plan } from '@pushcluster/gateway/plan/model.ts';
-import { share } from '@pushcluster/gateway/share.ts';
 import { SURGE_PERCENT } from '@pushcluster/operator/pushcluster/desired/gateway.ts';
 import { Chance } from './chance.ts';
 import { Returns } from './returns.ts';

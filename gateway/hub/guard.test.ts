@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { pino } from 'pino';
+import { FakeClock } from '../simulation/hub.ts';
+import { guardedClock } from './clock.ts';
 import { Guard, type Guarded } from './guard.ts';
-import { guardedClock } from './hub/clock.ts';
-import { FakeClock } from './hub/simulation.ts';
 
 function guardWith(now: () => number) {
   const lines: string[] = [];

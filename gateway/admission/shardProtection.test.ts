@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { Settings } from '@pushcluster/protocol/settings.ts';
 import { pino } from 'pino';
-import { ShardProtection } from './protection.ts';
+import { ShardProtection } from './shardProtection.ts';
 
 const FD_LIMIT = 10_000;
 const OWN_FDS = 20;

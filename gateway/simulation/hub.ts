@@ -1,11 +1,11 @@
 import type { LagReason } from '@pushcluster/protocol/frames.ts';
 import { Settings } from '@pushcluster/protocol/settings.ts';
-import type { ChannelKey } from '../channelKey.ts';
-import { newCounts, type ShardCounts } from '../shard/counts.ts';
-import type { HubMessage } from '../wire.ts';
-import type { Clock } from './clock.ts';
-import type { Frame } from './frame.ts';
-import type { HubLink } from './hub.ts';
+import type { Clock } from '../hub/clock.ts';
+import type { Frame } from '../hub/frame.ts';
+import type { HubLink } from '../hub/hub.ts';
+import type { ChannelKey } from '../ipc/channelKey.ts';
+import { newCounts, type ShardCounts } from '../ipc/counts.ts';
+import type { HubMessage } from '../ipc/messages.ts';
 
 /** Time that a test lets pass, and the hub's timers in it. */
 export class FakeClock implements Clock {

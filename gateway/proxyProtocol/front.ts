@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { canonicalAddress } from './clientAddress.ts';
-import { ENOUGH_BYTES, parseProxyHeader } from './proxyHeader.ts';
+import { canonicalAddress } from '../admission/clientAddress.ts';
+import { ENOUGH_BYTES, parseProxyHeader } from './header.ts';
 
 /** A balancer sends the header with its first bytes: within this time, milliseconds, or it is cut. */
 const HEADER_WITHIN_MS = 5_000;

@@ -3,7 +3,7 @@ import { createServer, type RequestListener } from 'node:http';
 import { beforeEach, describe, it, type TestContext } from 'node:test';
 import { until } from '@pushcluster/test/harness/until.ts';
 import { errors, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose';
-import { FakeClock } from '../hub/simulation.ts';
+import { FakeClock } from '../simulation/hub.ts';
 import { fetchJwks, KeySet, KeysUnavailable, RemoteKeys } from './jwks.ts';
 
 type Key = { jwk: JWK; sign: (kid?: string | null) => Promise<string> };

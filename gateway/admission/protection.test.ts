@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { Settings } from '@pushcluster/protocol/settings.ts';
 import { pino } from 'pino';
+import { newCounts, type ShardCounts } from '../ipc/counts.ts';
 import { Protection } from './protection.ts';
-import { newCounts, type ShardCounts } from './shard/counts.ts';
 
 const log = pino({ level: 'silent' });
 const settings = Settings.parse({});

@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { canonicalAddress } from './clientAddress.ts';
+import { canonicalAddress } from '../admission/clientAddress.ts';
 
 /**
  * What begins a connection by the PROXY protocol, versions 1 and 2 (haproxy.org/download/2.9/doc/proxy-protocol.txt).

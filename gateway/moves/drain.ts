@@ -1,7 +1,7 @@
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
+import { longestWindow } from '../hub/channel.ts';
 import { DrainPace } from './drainPace.ts';
-import { longestWindow } from './hub/channel.ts';
 import type { Moves } from './moves.ts';
 
 const PACE_MS = 100;

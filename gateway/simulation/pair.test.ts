@@ -7,9 +7,9 @@ import { jwt, SimulatedClock, SimulatedNetwork } from '@pushcluster/client/simul
 import type { Room } from '@pushcluster/client/stream.ts';
 import fc from 'fast-check';
 import { pino } from 'pino';
-import { roomOf } from './channelKey.ts';
-import { settingsWith } from './hub/simulation.ts';
-import { SimulatedCluster } from './simulation.ts';
+import { roomOf } from '../ipc/channelKey.ts';
+import { SimulatedCluster } from './cluster.ts';
+import { settingsWith } from './hub.ts';
 
 /**
  * The SDK and the gateway as a pair, held against chance: joins, leaves, kicks, tokens, moves, broken connections and bus

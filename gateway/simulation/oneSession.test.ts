@@ -3,8 +3,8 @@ import { describe, it } from 'node:test';
 import { jwt, SimulatedClock, SimulatedNetwork, type SimulatedSocket } from '@pushcluster/client/simulation.ts';
 import fc from 'fast-check';
 import { pino } from 'pino';
-import { settingsWith } from './hub/simulation.ts';
-import { SimulatedCluster } from './simulation.ts';
+import { SimulatedCluster } from './cluster.ts';
+import { settingsWith } from './hub.ts';
 
 /** One session per user over gateways whose clocks differ, in virtual time. */
 

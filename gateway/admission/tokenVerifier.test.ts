@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { until } from '@pushcluster/test/harness/until.ts';
 import { CompactSign, exportJWK, generateKeyPair, type JWTPayload, jwtVerify, SignJWT, UnsecuredJWT } from 'jose';
-import { InvalidToken, nextVerifier, TokenVerifier } from './token.ts';
+import { InvalidToken, nextVerifier, TokenVerifier } from './tokenVerifier.ts';
 
 const SECRET = 'a secret that is long enough for HS256';
 const soon = () => Math.floor(Date.now() / 1_000) + 3_600;

@@ -1,8 +1,8 @@
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
+import { longestWindow } from '../hub/channel.ts';
+import type { Clock } from '../hub/clock.ts';
 import { moveTime } from './drainPace.ts';
-import { longestWindow } from './hub/channel.ts';
-import type { Clock } from './hub/clock.ts';
 import type { Moves } from './moves.ts';
 import type { Peers } from './peers.ts';
 import { Rebalance, type View } from './rebalance.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { AcceptRate, chooseSubprotocol, originAllowed, retryAfter } from './admission.ts';
+import { AcceptRate, chooseSubprotocol, originAllowed, retryAfter } from './handshake.ts';
 
 describe('the accept rate', () => {
   it('lets through so many a second, and at once no more than a second’s worth', () => {

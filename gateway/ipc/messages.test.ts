@@ -4,9 +4,9 @@ import { Duplex } from 'node:stream';
 import { describe, it } from 'node:test';
 import { Form } from '@pushcluster/protocol/frames.ts';
 import fc from 'fast-check';
+import type { Frame } from '../hub/frame.ts';
 import { ALL, type ChannelKey, roomKey, userKey } from './channelKey.ts';
-import type { Frame } from './hub/frame.ts';
-import { encodeFrameHead, type FrameMessage, type HubMessage, type ShardMessage, Wire } from './wire.ts';
+import { encodeFrameHead, type FrameMessage, type HubMessage, type ShardMessage, Wire } from './messages.ts';
 
 /** One end of a socket pair: keeps what is written, and is handed what arrives. */
 class FakeEnd extends Duplex {

@@ -1,7 +1,7 @@
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
-import { Gate, LoopPressure, logShortage, type Resource } from '../pressure.ts';
-import type { Refusal } from './admission.ts';
+import type { Refusal } from './handshake.ts';
+import { Gate, LoopPressure, logShortage, type Resource } from './pressure.ts';
 
 /** Kept free for what is neither a connection nor about to be one: keys fetched, files looked at. */
 const RESERVED_FDS = 64;

@@ -1,5 +1,5 @@
 import { type Settings, SettingsError } from '@pushcluster/runtime/settings.ts';
-import { TokenVerifier } from './shard/token.ts';
+import { TokenVerifier } from './tokenVerifier.ts';
 
 /**
  * `settings`, where the files that tokens are checked with can be used. Throws SettingsError where not: shards that find

@@ -6,8 +6,8 @@ import { isText, SecretFile, secretLines, withoutNewline } from '@pushcluster/ru
 import { errors, type JWTPayload, type JWTVerifyOptions, UnsecuredJWT } from 'jose';
 import { z } from 'zod';
 import { systemClock } from '../hub/clock.ts';
+import type { Identity } from '../shard/session.ts';
 import { fetchJwks, KeySet, KeysUnavailable, RemoteKeys } from './jwks.ts';
-import type { Identity } from './session.ts';
 
 /** Clocks of issuer and gateway may differ by this much, seconds. */
 const CLOCK_TOLERANCE = 5;

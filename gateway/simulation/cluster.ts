@@ -14,15 +14,15 @@ import {
 } from '@pushcluster/runtime/bus/bus.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { Registry } from 'prom-client';
-import { Guard } from './guard.ts';
-import { Hub, type HubLink } from './hub/hub.ts';
-import { GatewayMetrics } from './metrics.ts';
-import type { Loop } from './shard/broadcaster.ts';
-import { obey } from './shard/orders.ts';
-import type { Identity, Session, Socket } from './shard/session.ts';
-import { Shard } from './shard/shard.ts';
-import { InvalidToken } from './shard/token.ts';
-import type { HubMessage, ShardMessage } from './wire.ts';
+import { InvalidToken } from '../admission/tokenVerifier.ts';
+import { Guard } from '../hub/guard.ts';
+import { Hub, type HubLink } from '../hub/hub.ts';
+import type { HubMessage, ShardMessage } from '../ipc/messages.ts';
+import { GatewayMetrics } from '../metrics.ts';
+import type { Loop } from '../shard/broadcaster.ts';
+import { obey } from '../shard/orders.ts';
+import type { Identity, Session, Socket } from '../shard/session.ts';
+import { Shard } from '../shard/shard.ts';
 
 /**
  * For tests: the real hub and shards of several gateways in virtual time, on a bus and wires that are late, go away and

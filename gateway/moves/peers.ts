@@ -1,7 +1,7 @@
 import { STAT_STALE_MS, Stat } from '@pushcluster/protocol/control.ts';
+import { parseJson } from '@pushcluster/protocol/parseJson.ts';
 import type { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
-import { parseJson } from './parseJson.ts';
 
 /** Gateways remembered; more are not heard. */
 const MAX_PEERS = 10_000;

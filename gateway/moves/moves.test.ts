@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
+import { newCounts } from '../ipc/counts.ts';
+import type { HubMessage } from '../ipc/messages.ts';
 import { type MoveLink, Moves } from './moves.ts';
-import { newCounts } from './shard/counts.ts';
-import type { HubMessage } from './wire.ts';
 
 type Link = MoveLink & { messages: HubMessage[] };
 

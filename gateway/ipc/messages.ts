@@ -2,11 +2,11 @@ import type { Socket } from 'node:net';
 import type { Answer, Question } from '@pushcluster/protocol/control.ts';
 import { Form, type LagReason } from '@pushcluster/protocol/frames.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
+import type { Resource } from '../admission/pressure.ts';
+import type { Frame } from '../hub/frame.ts';
+import type { MoveTime } from '../moves/drainPace.ts';
 import type { ChannelKey } from './channelKey.ts';
-import type { MoveTime } from './drainPace.ts';
-import type { Frame } from './hub/frame.ts';
-import type { Resource } from './pressure.ts';
-import type { MoveReason, ShardCounts } from './shard/counts.ts';
+import type { MoveReason, ShardCounts } from './counts.ts';
 
 /**
  * What hub and shard say to each other, over one socket pair: `u32 length · u8 kind · payload`. Frames are binary, all
