@@ -1,4 +1,4 @@
-/** Makes the tables of docs/metrics.md from what real processes export: `node test/metricsReference.ts`. */
+/** Makes the tables of docs/reference/metrics.md from what real processes export: `node test/metricsReference.ts`. */
 import { writeFileSync } from 'node:fs';
 import { METRICS_PAGE, metricsPage } from './harness/metricsReference.ts';
 import { ObservedCluster } from './harness/observedCluster.ts';

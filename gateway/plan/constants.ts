@@ -1,6 +1,6 @@
 /**
  * What the capacity plan counts with. Every measured figure says which command prints it; a test holds this file
- * against the results in docs/performance.md. No imports: this file runs in browsers and in Node.
+ * against the results in docs/explanation/performance.md. No imports: this file runs in browsers and in Node.
  */
 
 export type Measured = {
@@ -9,7 +9,7 @@ export type Measured = {
   what: string;
   /** The command that prints it. */
   command: string;
-  /** The line of the results in docs/performance.md, and the figure as it stands there. */
+  /** The line of the results in docs/explanation/performance.md, and the figure as it stands there. */
   row: string;
   printed: string;
 };

@@ -1,6 +1,6 @@
 import type { Inputs } from './model.ts';
 
-/** The worked examples of docs/capacity.md and of the console's /plan. */
+/** The worked examples of docs/explanation/capacity.md and of the console's /plan. */
 
 export type Example = { id: string; title: string; inputs: Inputs };
 

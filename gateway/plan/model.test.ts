@@ -202,11 +202,11 @@ describe('a plan', () => {
 });
 
 describe('what the plan counts with', () => {
-  it('stands in docs/performance.md as the bench printed it', () => {
-    const results = readFileSync(new URL('../../docs/performance.md', import.meta.url), 'utf8');
+  it('stands in docs/explanation/performance.md as the bench printed it', () => {
+    const results = readFileSync(new URL('../../docs/explanation/performance.md', import.meta.url), 'utf8');
     for (const { row, printed, value } of Object.values(MEASURED)) {
       const line = results.split('\n').find((each) => each.startsWith(`| ${row} |`));
-      assert.ok(line, `docs/performance.md has no results of "${row}"`);
+      assert.ok(line, `docs/explanation/performance.md has no results of "${row}"`);
       assert.ok(line.includes(printed), `"${printed}" (gateway/plan/constants.ts) is not in: ${line}`);
       const numbers = printed
         .replaceAll(',', '')

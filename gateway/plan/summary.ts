@@ -1,6 +1,6 @@
 import type { Inputs, Limit, LimitName, Plan } from './model.ts';
 
-/** A plan in words: the same lines in docs/capacity.md and in the console. */
+/** A plan in words: the same lines in docs/explanation/capacity.md and in the console. */
 
 export type Line = { name: string; value: string; note: string };
 

@@ -2,7 +2,7 @@ import { crd, type Schema } from './crd.ts';
 import { API_VERSION, KIND } from './pushCluster.ts';
 
 /** Where the reference page is kept, from the root of the project. */
-export const REFERENCE_FILE = 'docs/pushcluster.md';
+export const REFERENCE_FILE = 'docs/reference/pushcluster.md';
 
 /** Types of Kubernetes itself: shown by name, their keys are in its own reference. */
 const KUBERNETES_TYPES = new Map([

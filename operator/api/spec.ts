@@ -659,7 +659,7 @@ const Monitoring = z.object({
         },
       )
         .exactOptional()
-        .describe('URL of the runbook, where alerts are to name one in place of `docs/runbook.md`.'),
+        .describe('URL of the runbook, where alerts are to name one in place of `docs/how-to/runbook.md`.'),
     })
     .prefault({})
     .describe('Alerts for Prometheus.'),

@@ -6,7 +6,7 @@ import { logicReplicas } from './desired/replicas.ts';
 import { type Effect, effects } from './effects.ts';
 
 /** Where the page about changes is kept, from the root of the project. */
-export const CHANGES_FILE = 'docs/changes.md';
+export const CHANGES_FILE = 'docs/reference/changes.md';
 
 type SpecInput = z.input<typeof Spec>;
 

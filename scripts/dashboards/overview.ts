@@ -192,7 +192,7 @@ export const overview = dashboard({
         lines({
           title: 'Descriptors',
           description:
-            'Connections against the files that a gateway may open. Near 1 newcomers are refused: raise the limit of open files of the nodes (docs/tuning.md), or add gateways.',
+            'Connections against the files that a gateway may open. Near 1 newcomers are refused: raise the limit of open files of the nodes (docs/how-to/tune-nodes.md), or add gateways.',
           unit: 'percentunit',
           queries: [
             {

@@ -2,7 +2,7 @@
  * The performance suite: `make bench` runs all cases, `make bench CASE=merged` one (or several, parted by commas),
  * `QUICK=1` is a smoke run whose figures mean nothing, `PAIRS=1` measures each figure once, `CONNECTIONS=1000` with fewer,
  * `PEERS=1` adds other servers.
- * docs/performance.md says more.
+ * docs/explanation/performance.md says more.
  */
 import { stopActors } from './actor.ts';
 import { bus } from './cases/bus.ts';

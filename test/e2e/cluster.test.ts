@@ -226,7 +226,7 @@ describe('clusters that we make', options, () => {
   });
 
   describe('make cluster', () => {
-    it('leaves a cluster on which docs/quickstart.md works as pasted, and make cluster-down ends it', async (t) => {
+    it('leaves a cluster on which docs/tutorials/kubernetes.md works as pasted, and make cluster-down ends it', async (t) => {
       after(() => stopCluster('e2e-stays'));
       const said = await run('make', ['cluster', 'CLUSTER=e2e-stays']);
       assert.match(said, /^default +live +True +2 /m);
@@ -239,7 +239,7 @@ describe('clusters that we make', options, () => {
       assert.equal(first.code, 0, first.output);
       assert.match(first.output, /^live +True +2 /m);
       assert.match(first.output, /\{"accepted":1\}/);
-      const text = await readFile(new URL('../../docs/quickstart.md', import.meta.url), 'utf8');
+      const text = await readFile(new URL('../../docs/tutorials/kubernetes.md', import.meta.url), 'utf8');
       const blocks = commandsIn(text);
       assert.ok(blocks.length >= 7, 'the page has its commands');
       const { code, output } = await paste([shell, ...exports, ...blocks].join('\n'), 300_000);

@@ -7,7 +7,7 @@ type Role = keyof Exported;
 
 type Metric = { name: string; type: string; help: string; labels: readonly string[] };
 
-export const METRICS_PAGE = join(import.meta.dirname, '../../docs/metrics.md');
+export const METRICS_PAGE = join(import.meta.dirname, '../../docs/reference/metrics.md');
 const BEGIN = '<!-- What follows is made by: node test/metricsReference.ts -->';
 const TITLES: Record<string, string> = {
   gateway: 'Gateway',

@@ -9,9 +9,9 @@ import { LocalBus } from '@pushcluster/runtime/bus/local.ts';
 import { type Api, startApi, temporaryFolder } from '../harness/api.ts';
 import { FakeGateway } from '../harness/fakeGateway.ts';
 
-const PAGE = readFileSync(new URL('../../docs/api.md', import.meta.url), 'utf8');
+const PAGE = readFileSync(new URL('../../docs/reference/api.md', import.meta.url), 'utf8');
 
-/** The commands of a part of docs/api.md, each with the answer printed below it. */
+/** The commands of a part of docs/reference/api.md, each with the answer printed below it. */
 function examples(part: string): { command: string; answer: string }[] {
   return Array.from(
     part.matchAll(/```sh\n([\s\S]*?)```\n\n```json\n([\s\S]*?)```/g),
@@ -35,7 +35,7 @@ async function run(api: Api, part: string, before = () => {}): Promise<number> {
 
 const [withoutKeys = '', withKeys = ''] = PAGE.split('\n## API keys\n');
 
-test('the examples of docs/api.md answer as printed', async (t) => {
+test('the examples of docs/reference/api.md answer as printed', async (t) => {
   const bus = new LocalBus();
   const api = await startApi(t, {}, bus);
   const gateways = [
@@ -49,14 +49,14 @@ test('the examples of docs/api.md answer as printed', async (t) => {
   assert.equal(await run(api, withoutKeys, report), 11);
 });
 
-test('the examples with API keys of docs/api.md answer as printed', async (t) => {
+test('the examples with API keys of docs/reference/api.md answer as printed', async (t) => {
   const file = join(temporaryFolder(t), 'key');
   writeFileSync(file, 'old-key\nnew-key\n');
   const api = await startApi(t, { logic: { apiKeys: [{ name: 'comments', file, scope: { rooms: ['live-*'] } }] } });
   assert.equal(await run(api, withKeys), 2);
 });
 
-test('docs/api.md lists every error code with its status', () => {
+test('docs/reference/api.md lists every error code with its status', () => {
   const listed = Object.fromEntries(
     Array.from(PAGE.matchAll(/^\| `(\w+)` \| (\d{3}) \|/gm), ([, code, status]) => [code, Number(status)]),
   );

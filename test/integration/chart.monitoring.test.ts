@@ -127,7 +127,7 @@ describe('what the chart brings for Prometheus and Grafana', () => {
     assert.match(await promtool(text), /SUCCESS/);
     assert.ok(text.includes('> 0.8 * 3.125e+09'), 'a quarter of 100 Gbit/s, in bytes');
     assert.ok(text.includes('runbook_url: https://runbooks.example.com/push#pushclusterbusaway'));
-    assert.ok(!text.includes('docs/runbook.md#'));
+    assert.ok(!text.includes('docs/how-to/runbook.md#'));
     // Unchanged, it is the file that is tested.
     const plain = (await made({ rules: { configMap: true } })).find(({ data }) => data?.['pushcluster.yaml']);
     assert.deepEqual(

@@ -190,7 +190,7 @@ describe('the pictures for the docs', () => {
 describe('the metrics', () => {
   it('are documented as they are exported', () => {
     const { is, should } = metricsPage(exported);
-    assert.equal(is, should, 'make docs/metrics.md anew: node test/metricsReference.ts');
+    assert.equal(is, should, 'make docs/reference/metrics.md anew: node test/metricsReference.ts');
   });
 
   it('that dashboards and alerts use are exported', () => {

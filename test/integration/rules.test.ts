@@ -11,7 +11,7 @@ import { stringify } from 'yaml';
 import { alertRules, RULES_FILE } from '../harness/alertRules.ts';
 
 const run = promisify(execFile);
-const RUNBOOK = join(import.meta.dirname, '../../docs/runbook.md');
+const RUNBOOK = join(import.meta.dirname, '../../docs/how-to/runbook.md');
 const OF_POD = 'namespace="shop",pushcluster_dev_cluster="live",pod="live-gateway-1"';
 const OF_LOGIC = 'namespace="shop",pushcluster_dev_cluster="live",pod="live-logic-1"';
 const onBus = (component: string, number: number) =>
@@ -277,7 +277,7 @@ describe('the alerts', () => {
     const sections = [...readFileSync(RUNBOOK, 'utf8').matchAll(/^## (PushCluster\w+)$/gm)].map(([, name]) => name);
     assert.deepEqual([...sections].sort(), alerts.map(({ alert }) => alert).sort());
     for (const { alert, annotations } of alerts)
-      assert.equal(annotations.runbook_url, `docs/runbook.md#${alert.toLowerCase()}`);
+      assert.equal(annotations.runbook_url, `docs/how-to/runbook.md#${alert.toLowerCase()}`);
   });
 
   it('of one PushCluster fire as the others do, where it is this one', async () => {

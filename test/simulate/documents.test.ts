@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { documents, filled } from './documents.ts';
 
-test('docs/capacity.md and its pictures are what model and simulation say now', () => {
+test('docs/explanation/capacity.md and its pictures are what model and simulation say now', () => {
   for (const [file, text] of documents()) {
     const found = readFileSync(join(import.meta.dirname, '../..', file), 'utf8');
     assert.ok(found === text, `${file} is old: run \`make simulate DOCS=1\``);

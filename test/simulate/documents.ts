@@ -7,9 +7,9 @@ import { plan } from '@pushcluster/gateway/plan/model.ts';
 import { figures, shares, verdict } from '@pushcluster/gateway/plan/summary.ts';
 import { fileOf, picture, runs, summary } from './scenarios.ts';
 
-/** docs/capacity.md with its figures as the model and the simulation have them now, and the pictures that it shows. */
+/** docs/explanation/capacity.md with its figures as the model and the simulation have them now, and the pictures that it shows. */
 
-const PAGE = 'docs/capacity.md';
+const PAGE = 'docs/explanation/capacity.md';
 const PICTURES = 'docs/images';
 
 /** Files by path from the root, and what they should hold. */

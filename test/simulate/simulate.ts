@@ -1,7 +1,7 @@
 /**
  * `make simulate`: the worked examples of the capacity plan, and a small cluster, through a gateway's failure, a rollout and
  * a storm of reconnects. Prints what came of it and writes pictures to simulate-results/; SEED=7 for other chance;
- * `DOCS=1` writes docs/capacity.md's figures and its pictures instead.
+ * `DOCS=1` writes docs/explanation/capacity.md's figures and its pictures instead.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';

@@ -3,7 +3,7 @@
 {{- $rate := printf "%g" (mulf .Values.monitoring.rules.lineRate 1.25e8) -}}
 {{- $rules := .Files.Get "rules/pushcluster.yaml" | replace "* 1.25e+09" (printf "* %s" $rate) -}}
 {{- if .Values.monitoring.rules.runbook -}}
-{{- $rules = $rules | replace "docs/runbook.md#" (printf "%s#" .Values.monitoring.rules.runbook) -}}
+{{- $rules = $rules | replace "docs/how-to/runbook.md#" (printf "%s#" .Values.monitoring.rules.runbook) -}}
 {{- end -}}
 {{- $rules | trim -}}
 {{- end -}}

@@ -43,7 +43,7 @@ describe('alerts of a PushCluster', () => {
     const wire = (more: object) => rulesOf(more).find(({ alert }) => alert === 'PushClusterWireNearlyFull');
     assert.match(wire({})?.expr ?? '', /> 0\.8 \* 1250000000$/);
     assert.match(wire({ lineRate: 25 })?.expr ?? '', /> 0\.8 \* 3125000000$/);
-    assert.equal(wire({})?.annotations.runbook_url, 'docs/runbook.md#pushclusterwirenearlyfull');
+    assert.equal(wire({})?.annotations.runbook_url, 'docs/how-to/runbook.md#pushclusterwirenearlyfull');
     const runbook = "https://runbooks.example.com/$&'";
     assert.equal(wire({ runbook })?.annotations.runbook_url, `${runbook}#pushclusterwirenearlyfull`);
   });

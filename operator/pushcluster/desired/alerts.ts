@@ -9,7 +9,7 @@ import { names } from './names.ts';
 /** The chart's own: the image has them in the same place. */
 const FILE = new URL('../../../charts/pushcluster/rules/pushcluster.yaml', import.meta.url);
 /** Where the file has the line rate, and where the runbook. */
-const [LINE_RATE, RUNBOOK] = ['* 1.25e+09', 'docs/runbook.md#'];
+const [LINE_RATE, RUNBOOK] = ['* 1.25e+09', 'docs/how-to/runbook.md#'];
 const BYTES_PER_GBIT = 1.25e8;
 /** Stand in the text that is kept for what each cluster has of its own. */
 const [NAMESPACE, NAME] = ['@NAMESPACE@', '@NAME@'];

@@ -11,7 +11,7 @@ import { goProgram } from './goProgram.ts';
 import { writeAccountsKubeconfig } from './kubeconfig.ts';
 import { apply, type Kubectl } from './kubectl.ts';
 
-/** In place of the namespace and of the ClusterRole that docs/metrics.md names: a cluster may have those. */
+/** In place of the namespace and of the ClusterRole that docs/reference/metrics.md names: a cluster may have those. */
 const NAMESPACE = 'pushcluster-e2e-scraping';
 const ACCOUNT = 'prometheus';
 const DOCUMENTED = { namespace: 'monitoring', role: 'pushcluster-scraping' };
@@ -21,7 +21,7 @@ const Page = z.object({ scrape_configs: z.array(ScrapeConfig) });
 const Review = z.object({ status: z.object({ allowed: z.boolean() }) });
 
 /**
- * Prometheus as docs/metrics.md has it for those without the Prometheus operator: its scrape configuration, and a
+ * Prometheus as docs/reference/metrics.md has it for those without the Prometheus operator: its scrape configuration, and a
  * ServiceAccount with its rights. It runs beside the cluster, so it is told where the API server is; nothing else is
  * changed. Stop it before the cluster closes.
  */

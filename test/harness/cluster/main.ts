@@ -84,7 +84,7 @@ async function up(name: string): Promise<void> {
       '  curl --retry 9 --retry-connrefused -H "Authorization: Bearer $KEY" -H \'content-type: application/json\' \\',
       '    -d \'{"to":{"all":true},"items":["hello"]}\' http://127.0.0.1:7799/v1/push',
       '',
-      `docs/quickstart.md goes on from here. \`make cluster-down${name === LOCAL ? '' : ` CLUSTER=${name}`}\` ends it.`,
+      `docs/tutorials/kubernetes.md goes on from here. \`make cluster-down${name === LOCAL ? '' : ` CLUSTER=${name}`}\` ends it.`,
       '',
     ].join('\n'),
   );

@@ -56,7 +56,7 @@ async function reachable(kubectl: Kubectl): Promise<void> {
   if (!/"gitVersion"|"kind": *"Status"/.test(answer))
     throw new Error(
       `Services of KUBECONFIG's cluster can't be reached from here (the API server at ${address}:443: ${answer || 'no answer'}): its tests are clients ` +
-        'of pods, Services and load balancers. Run them on one of its nodes or in its network, see docs/testing-on-kubernetes.md',
+        'of pods, Services and load balancers. Run them on one of its nodes or in its network, see docs/contributing/testing-on-kubernetes.md',
     );
 }
 
