@@ -3,7 +3,7 @@ import { needed, wrong } from './argument.ts';
 import { type Backoff, defaultBackoff } from './backoff.ts';
 import { type Clock, MAX_DELAY, systemClock } from './clock.ts';
 import type { SocketConstructor } from './connection.ts';
-import type { LinkConfig } from './link.ts';
+import type { ReconnectorConfig } from './reconnector.ts';
 import type { TokenSource } from './token.ts';
 
 /** Whatever is absent, undefined or null means its default. Durations in milliseconds; one beyond 2^31 - 1 means that. */
@@ -33,7 +33,7 @@ export type PushOptions = {
   clock?: Clock | null | undefined;
 };
 
-export type Config = { link: LinkConfig; queueLimit: number; signal: AbortSignal | undefined };
+export type Config = { reconnector: ReconnectorConfig; queueLimit: number; signal: AbortSignal | undefined };
 
 const V1: typeof Subprotocol.v1 = 'pushcluster.v1';
 const DEFLATE: typeof Subprotocol.deflate = 'pushcluster.v1.deflate';
@@ -57,7 +57,7 @@ export function configOf(url: unknown, options: PushOptions | null | undefined, 
   if (token != null && typeof token !== 'function') needed('string', 'token', token);
   const { queueLimit, ...timeouts } = numbers(options, NUMBERS, 1);
   return {
-    link: {
+    reconnector: {
       connection: {
         url: addressOf(url, base),
         protocols: subprotocols(protocols) ?? ((compression ?? true) && canInflate() ? [DEFLATE, V1] : [V1]),

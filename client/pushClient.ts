@@ -2,15 +2,15 @@ import { nameProblem } from '@pushcluster/protocol/names.ts';
 import { needed, onAbort } from './argument.ts';
 import type { Delivery, WireFrame } from './connection.ts';
 import { Emitter } from './emitter.ts';
-import { type Closed, Link, type LinkOwner, type LinkState } from './link.ts';
 import { configOf, type PushOptions } from './options.ts';
 import { PushError } from './pushError.ts';
+import { type ClientState, type Closed, Reconnector, type ReconnectorOwner } from './reconnector.ts';
 import { Feed, type Gap, type Lagged, type Room, RoomFeed, type Stream } from './stream.ts';
 
 export type Left = { room: string; reason: string };
 
 export type PushEvents = {
-  state: LinkState;
+  state: ClientState;
   /** Connected; again after each reconnect. */
   open: undefined;
   /** The connection was lost or ended. Not emitted by close(), nor where another has already taken over. */
@@ -48,11 +48,11 @@ export class PushClient {
   /** Rooms that were left: what came by them comes no more when they are joined anew. */
   readonly #past = new Map<string, RoomFeed>();
   readonly #emitter = new Emitter<PushEvents>();
-  readonly #owner: LinkOwner & { lagged(event: Lagged): void; gap(event: Gap): void };
-  readonly #link: Link;
+  readonly #owner: ReconnectorOwner & { lagged(event: Lagged): void; gap(event: Gap): void };
+  readonly #reconnector: Reconnector;
   readonly #queueLimit: number;
   readonly #signal: AbortSignal | undefined;
-  readonly #hurry = () => this.#link.hurry();
+  readonly #online = () => this.#reconnector.online();
   readonly #abort = () => this.close();
 
   /**
@@ -60,24 +60,24 @@ export class PushClient {
    * @throws TypeError where `url` or an option can't be used, Error where the platform has no WebSocket
    */
   constructor(url: string | URL, options?: PushOptions | null) {
-    const { link, queueLimit, signal } = configOf(url, options, page.location?.href);
+    const { reconnector, queueLimit, signal } = configOf(url, options, page.location?.href);
     this.#queueLimit = queueLimit;
     this.#signal = signal;
-    this.#owner = this.#linkOwner();
+    this.#owner = this.#reconnectorOwner();
     this.#all = this.all = new Feed(undefined, this.#owner, queueLimit);
     // A publisher counts the items of all users together: what is missing there was for others.
     this.#user = this.user = new Feed(undefined, this.#owner, queueLimit, false);
-    this.#link = new Link(link, this.#owner);
+    this.#reconnector = new Reconnector(reconnector, this.#owner);
     if (signal?.aborted) this.close();
     else {
       if (signal !== undefined) onAbort(signal, this.#abort);
-      this.#link.connect();
-      page.addEventListener?.('online', this.#hurry);
+      this.#reconnector.connect();
+      page.addEventListener?.('online', this.#online);
     }
   }
 
-  get state(): LinkState {
-    return this.#link.state;
+  get state(): ClientState {
+    return this.#reconnector.state;
   }
 
   /** Calls `listener` at each event until the returned function is called. */
@@ -100,7 +100,7 @@ export class PushClient {
 
   /** Ends the connection and all streams, for good and at once: its last event is `state`. */
   close(): void {
-    this.#link.close();
+    this.#reconnector.close();
     this.#release();
     for (const room of this.#rooms.values()) room.discard(new PushError('closed', 'The client was closed.'));
     this.#rooms.clear();
@@ -123,14 +123,14 @@ export class PushClient {
       if (signal != null) room.leaveOn(signal);
       if (room === joined) return room;
       this.#rooms.set(name, room);
-      this.#link.join(room);
+      this.#reconnector.join(room);
     }
     return room;
   }
 
   #leave(room: RoomFeed) {
     if (!this.#forget(room)) return;
-    this.#link.leave(room.name);
+    this.#reconnector.leave(room.name);
     room.discard(leftError(room.name));
   }
 
@@ -157,7 +157,7 @@ export class PushClient {
   #release() {
     this.#emitter.end();
     this.#signal?.removeEventListener('abort', this.#abort);
-    page.removeEventListener?.('online', this.#hurry);
+    page.removeEventListener?.('online', this.#online);
   }
 
   #feed({ data }: Delivery): Feed | undefined {
@@ -165,11 +165,11 @@ export class PushClient {
     return room !== undefined ? this.#rooms.get(room) : user ? this.#user : this.#all;
   }
 
-  #linkOwner() {
+  #reconnectorOwner() {
     const emit: Emitter<PushEvents>['emit'] = (name, event) => this.#emitter.emit(name, event);
     return {
       rooms: this.#rooms,
-      state: (state: LinkState) => emit('state', state),
+      state: (state: ClientState) => emit('state', state),
       opened: () => emit('open', undefined),
       moved: () => emit('moved', undefined),
       closed: (event: Closed) => {

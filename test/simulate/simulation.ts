@@ -80,7 +80,7 @@ const STEP = 100;
 const EVENT_AT = 5_000;
 const QUIET_AFTER = 10_000;
 const LONGEST = 3_600_000;
-/** SDK: what a moving client does. `client/link.ts` says why. */
+/** SDK: what a moving client does. `client/reconnector.ts` says why. */
 const LINGER = 0.75;
 /** Cut without a word, or refused before it was open: what a browser makes of both. */
 const ABNORMAL = 1006;

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Closed } from './link.ts';
 import type { PushOptions } from './options.ts';
 import { PushClient } from './pushClient.ts';
+import type { Closed } from './reconnector.ts';
 import { pushFrame, SimulatedClock, SimulatedNetwork, type SimulatedSocket, turn } from './simulation.ts';
 
 function client(options: PushOptions = {}) {

@@ -17,7 +17,7 @@ import type { Feed, RoomFeed } from './stream.ts';
  * `connecting` · `open` · `moving` (open, and on its way to another gateway) · `waiting` (for the next attempt) ·
  * `closed` (for good).
  */
-export type LinkState = 'connecting' | 'open' | 'moving' | 'waiting' | 'closed';
+export type ClientState = 'connecting' | 'open' | 'moving' | 'waiting' | 'closed';
 
 export type Closed = {
   code: number;
@@ -27,11 +27,11 @@ export type Closed = {
   retryIn?: number;
 };
 
-export type LinkConfig = { connection: ConnectionConfig; backoff: Backoff; random: () => number };
+export type ReconnectorConfig = { connection: ConnectionConfig; backoff: Backoff; random: () => number };
 
-export interface LinkOwner {
+export interface ReconnectorOwner {
   readonly rooms: ReadonlyMap<string, RoomFeed>;
-  state(state: LinkState): void;
+  state(state: ClientState): void;
   opened(): void;
   /** Taken over by another gateway, with nothing lost between. */
   moved(): void;
@@ -70,10 +70,10 @@ type Move = {
 };
 
 /** One lasting link made of connections that come and go: reconnects by close code, and makes before it breaks. */
-export class Link implements ConnectionOwner {
-  readonly #config: LinkConfig;
-  readonly #owner: LinkOwner;
-  #state: LinkState = 'connecting';
+export class Reconnector implements ConnectionOwner {
+  readonly #config: ReconnectorConfig;
+  readonly #owner: ReconnectorOwner;
+  #state: ClientState = 'connecting';
   #current: Connection | undefined;
   #next: Connection | undefined;
   #move: Move | undefined;
@@ -86,12 +86,12 @@ export class Link implements ConnectionOwner {
   #slowdowns = 0;
   #settled: Promise<unknown> = Promise.resolve();
 
-  constructor(config: LinkConfig, owner: LinkOwner) {
+  constructor(config: ReconnectorConfig, owner: ReconnectorOwner) {
     this.#config = config;
     this.#owner = owner;
   }
 
-  get state(): LinkState {
+  get state(): ClientState {
     return this.#state;
   }
 
@@ -117,7 +117,7 @@ export class Link implements ConnectionOwner {
   }
 
   /** The network may be back, or another: comes back soon, or looks whether the connection still works. */
-  hurry(): void {
+  online(): void {
     if (this.#state !== 'waiting') this.#current?.probe();
     else {
       const ms = this.#pause(0, 0);
@@ -355,7 +355,7 @@ export class Link implements ConnectionOwner {
     this.#next = undefined;
   }
 
-  #become(state: LinkState) {
+  #become(state: ClientState) {
     if (this.#state === state) return;
     this.#state = state;
     this.#owner.state(state);
