@@ -1,4 +1,4 @@
-import type { Subprotocol } from '@pushcluster/protocol/frames.ts';
+import type { Subprotocol } from '@pushcluster/protocol/wireForms.ts';
 import { needed, wrong } from './argument.ts';
 import { type Backoff, defaultBackoff } from './backoff.ts';
 import { type Clock, MAX_DELAY, systemClock } from './clock.ts';

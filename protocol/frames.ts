@@ -1,23 +1,5 @@
 import { nameProblem } from './names.ts';
 
-/** The subprotocols of `GET /connect`; none at all is go-push's. */
-export const Subprotocol = { v1: 'pushcluster.v1', deflate: 'pushcluster.v1.deflate' } as const;
-
-/** The wire forms of one frame: each is encoded at most once per batch. Bits of a mask. */
-export const Form = {
-  /** go-push compatible: text, no ids. */
-  plain: 1,
-  /** `pushcluster.v1`: text, with ids. */
-  v1: 2,
-  /** `pushcluster.v1.deflate`: as v1, raw DEFLATE in a binary frame above DEFLATE_MIN_BYTES. */
-  deflate: 4,
-} as const;
-export type Form = (typeof Form)[keyof typeof Form];
-export const FORMS = [Form.plain, Form.v1, Form.deflate] as const;
-
-/** Frames below this many bytes stay text in the deflate form: compressing them saves nothing. */
-export const DEFLATE_MIN_BYTES = 256;
-
 /** Why a connection missed items. */
 export type LagReason = 'slow' | 'bus_gap' | 'overload';
 

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { canonicalOriginPattern } from './origins.ts';
+import { Batching, largestFrame, NamePattern, RoomPolicy } from './roomPolicies.ts';
 import { duration, size } from './units.ts';
 
 /**
@@ -9,7 +10,6 @@ import { duration, size } from './units.ts';
 
 const port = z.number().int().min(0).max(65_535);
 const count = z.number().int().min(0);
-const pattern = z.string().min(1).max(128);
 const originPattern = z.string().transform((text, context) => {
   try {
     return canonicalOriginPattern(text);
@@ -25,47 +25,6 @@ export const MAX_HOPS = 16;
 
 /** Descriptors that a connection takes with gateway.proxyProtocol: the client's, and both ends of the one to the engine. */
 export const FILES_BEHIND_PROXY_PROTOCOL = 3;
-
-/** How a room's messages are merged to frames. */
-const batching = {
-  /** Longest wait of an item for its frame; 0: a frame at once for every message. */
-  maxDelay: duration({ min: 0, max: 10_000 }),
-  /** Items in a frame at most. */
-  maxItems: z.number().int().min(1).max(10_000),
-  /** Bytes of items in a frame at most; one larger item goes alone. */
-  maxBytes: size({ min: 1_024, max: 1_048_576 }),
-};
-
-export const Batching = z
-  .strictObject({
-    maxDelay: batching.maxDelay.default(1_000),
-    maxItems: batching.maxItems.default(1_000),
-    maxBytes: batching.maxBytes.default(262_144),
-    /** Whether `pushcluster.v1.deflate` is offered. */
-    compression: z.boolean().default(true),
-    /** Pushes with `urgent` that flush a room's window, a second and room; more are merged as usual. 0: none. */
-    urgentRate: count.default(10),
-  })
-  .prefault({});
-
-/** What a room does with more items than `maxRate` a second: keep a random sample, the newest, or the oldest. */
-export const Overload = z.strictObject({
-  maxRate: z.number().positive().max(1_000_000),
-  policy: z.enum(['sample', 'dropOldest', 'dropNewest']).default('sample'),
-});
-
-/** Settings of the rooms whose name matches; the first match counts. */
-export const RoomPolicy = z.strictObject({
-  match: pattern,
-  batching: z
-    .strictObject({
-      maxDelay: batching.maxDelay.optional(),
-      maxItems: batching.maxItems.optional(),
-      maxBytes: batching.maxBytes.optional(),
-    })
-    .optional(),
-  overload: Overload.optional(),
-});
 
 export const GatewaySettings = z
   .strictObject({
@@ -199,8 +158,8 @@ export const ApiKey = z.strictObject({
   scope: z
     .strictObject({
       all: z.boolean().default(false),
-      rooms: z.array(pattern).default([]),
-      users: z.array(pattern).default([]),
+      rooms: z.array(NamePattern).default([]),
+      users: z.array(NamePattern).default([]),
       /** Disconnect users and rooms that its patterns match. */
       disconnect: z.boolean().default(false),
       /** Rooms, users and stats. */
@@ -333,7 +292,7 @@ export const Settings = z
         });
   })
   .superRefine(({ gateway, rooms }, context) => {
-    const largest = Math.max(gateway.batching.maxBytes, ...rooms.map(({ batching }) => batching?.maxBytes ?? 0));
+    const largest = largestFrame({ gateway, rooms });
     if (gateway.shardWatch.maxInFlight < 2 * largest)
       context.addIssue({
         code: 'custom',

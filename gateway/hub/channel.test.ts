@@ -1,54 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Form } from '@pushcluster/protocol/frames.ts';
+import { Form } from '@pushcluster/protocol/wireForms.ts';
 import { ALL, roomKey } from '../ipc/channelKey.ts';
 import { settingsWith } from '../simulation/hub.ts';
-import { HubChannel, longestWindow, rulesFor } from './channel.ts';
+import { HubChannel } from './channel.ts';
 
 const settings = settingsWith({
-  gateway: { batching: { maxDelay: '400ms', maxItems: 50, maxBytes: 2_048 } },
-  rooms: [
-    { match: 'vip-*', batching: { maxDelay: 0 } },
-    { match: 'vip-loud', overload: { maxRate: 1 } },
-    { match: '*-loud', overload: { maxRate: 20, policy: 'dropOldest' }, batching: { maxItems: 10 } },
-  ],
-});
-
-describe('the longest window', () => {
-  it("is the gateway's or that of any room's policy, whichever is longer", () => {
-    const longest = (own: string, ...policies: string[]) =>
-      longestWindow(
-        settingsWith({
-          gateway: { batching: { maxDelay: own } },
-          rooms: [{ match: 'x' }, ...policies.map((maxDelay, i) => ({ match: `p${i}`, batching: { maxDelay } }))],
-        }),
-      );
-    assert.deepEqual([longest('1s'), longest('1s', '10s', '2s'), longest('3s', '0s')], [1_000, 10_000, 3_000]);
-  });
+  rooms: [{ match: 'vip-*', batching: { maxDelay: 0 } }],
 });
 
 describe("a channel's rules", () => {
-  it("are the gateway's, for all and users and rooms without a policy", () => {
-    const own = { maxDelay: 400, maxItems: 50, maxBytes: 2_048, overload: undefined };
-    assert.deepEqual(rulesFor(undefined, settings), own);
-    assert.deepEqual(rulesFor('quiet', settings), own);
-  });
-
-  it('are those of the first policy that matches, over the gateway’s', () => {
-    assert.deepEqual(rulesFor('vip-loud', settings), {
-      maxDelay: 0,
-      maxItems: 50,
-      maxBytes: 2_048,
-      overload: undefined,
-    });
-    assert.deepEqual(rulesFor('very-loud', settings), {
-      maxDelay: 400,
-      maxItems: 10,
-      maxBytes: 2_048,
-      overload: { maxRate: 20, policy: 'dropOldest' },
-    });
-  });
-
   it('follow changed settings', () => {
     const channel = new HubChannel(roomKey('vip-1'), settings);
     assert.equal(channel.rules.maxDelay, 0);

@@ -1,11 +1,11 @@
-import { matches } from '@pushcluster/protocol/pattern.ts';
 import type { Items, PushHeader } from '@pushcluster/protocol/push.ts';
+import { type ChannelRules, rulesFor } from '@pushcluster/protocol/roomPolicies.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Subscription } from '@pushcluster/runtime/bus/bus.ts';
 import { type ChannelKey, roomOf } from '../ipc/channelKey.ts';
 import { afterItems } from './chunk.ts';
 import type { Publishers } from './publishers.ts';
-import { type Batch, type Rules, Window } from './window.ts';
+import { type Batch, Window } from './window.ts';
 
 /** One room, user, or all, as the hub orders it: who published what, and the window in which it is merged. */
 export class HubChannel {
@@ -16,7 +16,7 @@ export class HubChannel {
   readonly masks: number[] = [];
   /** Of the shards' last words on forms. */
   readonly turns: number[] = [];
-  rules: Rules;
+  rules: ChannelRules;
   /** Rooms have one of their own; all and users share the hub's. */
   subscription: Subscription | undefined;
   subscribed = false;
@@ -65,21 +65,4 @@ export class HubChannel {
     }
     return ++this.#urgent <= rate;
   }
-}
-
-/** The longest that an item of any room, of all, or of a user may wait in its window, milliseconds. */
-export function longestWindow({ gateway, rooms }: Pick<Settings, 'gateway' | 'rooms'>): number {
-  return Math.max(gateway.batching.maxDelay, ...rooms.map(({ batching }) => batching?.maxDelay ?? 0));
-}
-
-/** How a channel's messages are merged: the first room policy that matches, over the gateway's own. */
-export function rulesFor(room: string | undefined, settings: Settings): Rules {
-  const policy = room === undefined ? undefined : settings.rooms.find(({ match }) => matches(match, room));
-  const { maxDelay, maxItems, maxBytes } = settings.gateway.batching;
-  return {
-    maxDelay: policy?.batching?.maxDelay ?? maxDelay,
-    maxItems: policy?.batching?.maxItems ?? maxItems,
-    maxBytes: policy?.batching?.maxBytes ?? maxBytes,
-    overload: policy?.overload,
-  };
 }

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { inflateRawSync } from 'node:zlib';
-import { DEFLATE_MIN_BYTES, Form, type IdRun } from '@pushcluster/protocol/frames.ts';
+import type { IdRun } from '@pushcluster/protocol/frames.ts';
 import { joinItems } from '@pushcluster/protocol/push.ts';
+import { DEFLATE_MIN_BYTES, Form } from '@pushcluster/protocol/wireForms.ts';
 import fc from 'fast-check';
 import { ALL, roomKey, userKey } from '../ipc/channelKey.ts';
 import { type Chunk, sliceChunk } from './chunk.ts';

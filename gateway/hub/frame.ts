@@ -1,5 +1,6 @@
 import { constants, deflateRawSync } from 'node:zlib';
-import { DEFLATE_MIN_BYTES, Form, type IdRun } from '@pushcluster/protocol/frames.ts';
+import type { IdRun } from '@pushcluster/protocol/frames.ts';
+import { DEFLATE_MIN_BYTES, type Form, WIRE_FORMS } from '@pushcluster/protocol/wireForms.ts';
 import { type ChannelKey, isUser, roomOf } from '../ipc/channelKey.ts';
 import type { Chunk } from './chunk.ts';
 
@@ -16,21 +17,25 @@ const FAST_ABOVE_BYTES = 131_072;
  */
 export function encodeFrames(key: ChannelKey, chunks: readonly Chunk[], mask: number): Frame[] {
   const frames: Frame[] = [];
-  const room = roomOf(key);
-  const place = room === undefined ? '' : `"room":${JSON.stringify(room)},`;
-  if (mask & Form.plain)
-    frames.push({ form: Form.plain, binary: false, bytes: join(`{"type":"PUSH","data":{${place}"items":[`, chunks) });
-  if (mask & (Form.v1 | Form.deflate)) {
-    const ids = JSON.stringify(idRuns(chunks));
-    const user = isUser(key) ? '"user":true,' : '';
-    const text = join(`{"type":"PUSH","data":{${place}${user}"ids":${ids},"items":[`, chunks);
-    if (mask & Form.v1) frames.push({ form: Form.v1, binary: false, bytes: text });
-    if (mask & Form.deflate) {
-      const binary = text.length >= DEFLATE_MIN_BYTES;
-      frames.push({ form: Form.deflate, binary, bytes: binary ? deflate(text) : text });
-    }
+  let withIds: Buffer | undefined;
+  let withoutIds: Buffer | undefined;
+  for (const { form, hasIds, compressed } of WIRE_FORMS) {
+    if ((mask & form) === 0) continue;
+    let text: Buffer;
+    if (hasIds) text = withIds ??= encodeText(key, chunks, true);
+    else text = withoutIds ??= encodeText(key, chunks, false);
+    const binary = compressed && text.length >= DEFLATE_MIN_BYTES;
+    frames.push({ form, binary, bytes: binary ? deflate(text) : text });
   }
   return frames;
+}
+
+function encodeText(key: ChannelKey, chunks: readonly Chunk[], hasIds: boolean): Buffer {
+  const room = roomOf(key);
+  const place = room === undefined ? '' : `"room":${JSON.stringify(room)},`;
+  if (!hasIds) return join(`{"type":"PUSH","data":{${place}"items":[`, chunks);
+  const user = isUser(key) ? '"user":true,' : '';
+  return join(`{"type":"PUSH","data":{${place}${user}"ids":${JSON.stringify(idRuns(chunks))},"items":[`, chunks);
 }
 
 function deflate(text: Buffer): Buffer {

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { inflateRawSync } from 'node:zlib';
 import { type Answer, Answer as AnswerSchema, SessionWord } from '@pushcluster/protocol/control.ts';
-import { Form } from '@pushcluster/protocol/frames.ts';
 import { encodePush, encodeUserPush, joinItems, type UserEntry } from '@pushcluster/protocol/push.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
+import { Form } from '@pushcluster/protocol/wireForms.ts';
 import {
   type Bus,
   type BusEvent,

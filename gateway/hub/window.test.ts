@@ -1,30 +1,31 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { joinItems } from '@pushcluster/protocol/push.ts';
+import type { ChannelRules } from '@pushcluster/protocol/roomPolicies.ts';
 import fc from 'fast-check';
 import type { Chunk } from './chunk.ts';
-import { type Batch, type Rules, Window } from './window.ts';
+import { type Batch, Window } from './window.ts';
 
-const RULES: Rules = { maxDelay: 1_000, maxItems: 1_000, maxBytes: 262_144 };
+const RULES: ChannelRules = { maxDelay: 1_000, maxItems: 1_000, maxBytes: 262_144 };
 
 /** Plays the hub's part: a clock, a timer set to `due()` that may fire late, and the log of what went in and out. */
 class Player {
   readonly window: Window;
   readonly offered: { id: string; size: number; at: number }[] = [];
   readonly sent: { batch: Batch; ids: string[]; at: number; why: 'timer' | 'urgent' | 'offer' }[] = [];
-  rules: Rules;
+  rules: ChannelRules;
   now = 0;
   readonly #counters = new Map<string, number>();
   readonly #lateness: number;
 
   /** @param lateness milliseconds that the timer fires late: offers may come between */
-  constructor(rules: Rules, { lateness = 0, random }: { lateness?: number; random?: () => number } = {}) {
+  constructor(rules: ChannelRules, { lateness = 0, random }: { lateness?: number; random?: () => number } = {}) {
     this.rules = rules;
     this.window = new Window(rules, random);
     this.#lateness = lateness;
   }
 
-  configure(rules: Rules): void {
+  configure(rules: ChannelRules): void {
     this.rules = rules;
     this.window.rules = rules;
   }
@@ -94,9 +95,9 @@ function bytesOf(batch: Batch): number {
 type Step =
   | { type: 'advance'; ms: number }
   | { type: 'offer'; publisher: string; sizes: number[]; urgent: boolean }
-  | { type: 'rules'; rules: Rules };
+  | { type: 'rules'; rules: ChannelRules };
 
-const rules: fc.Arbitrary<Rules> = fc.record({
+const rules: fc.Arbitrary<ChannelRules> = fc.record({
   maxDelay: fc.constantFrom(0, 1, 20, 1_000, 5_000),
   maxItems: fc.constantFrom(1, 2, 7, 1_000),
   maxBytes: fc.constantFrom(1_024, 2_000, 262_144),
@@ -269,7 +270,7 @@ describe('a merge window', () => {
 });
 
 describe('an overloaded window', () => {
-  const overloaded = (policy: 'sample' | 'dropOldest' | 'dropNewest', maxRate = 10): Rules => ({
+  const overloaded = (policy: 'sample' | 'dropOldest' | 'dropNewest', maxRate = 10): ChannelRules => ({
     ...RULES,
     overload: { maxRate, policy },
   });

@@ -1,3 +1,4 @@
+import type { ChannelRules } from '@pushcluster/protocol/roomPolicies.ts';
 import { type Chunk, sliceChunk } from './chunk.ts';
 import { Reservoir } from './reservoir.ts';
 
@@ -14,15 +15,6 @@ export type Batch = {
   waited: number;
 };
 
-export type Rules = {
-  /** Milliseconds. */
-  maxDelay: number;
-  maxItems: number;
-  maxBytes: number;
-  /** Items a second, and what goes when there are more. */
-  overload?: { maxRate: number; policy: 'sample' | 'dropOldest' | 'dropNewest' } | undefined;
-};
-
 /** The shortest span over which an overload budget is counted, milliseconds. */
 const BUDGET_SPAN = 1_000;
 /** Between two words on what was cut, or was lost, milliseconds: each is a frame to everyone. */
@@ -34,7 +26,7 @@ const LOSS_SPAN = 1_000;
  * most. Every message costs time in proportion to its items. Pure: time comes in as an argument.
  */
 export class Window {
-  #rules: Rules;
+  #rules: ChannelRules;
   readonly #random: () => number;
   #pending: Chunk[] = [];
   /** Holds what is pending, in place of `#pending`, once the sample of this batch has to leave items out. */
@@ -54,13 +46,13 @@ export class Window {
   #spent = 0;
   #seen = 0;
 
-  constructor(rules: Rules, random: () => number = Math.random) {
+  constructor(rules: ChannelRules, random: () => number = Math.random) {
     this.#rules = rules;
     this.#random = random;
   }
 
   /** From now on; what is pending stays and leaves by the new rules. */
-  set rules(rules: Rules) {
+  set rules(rules: ChannelRules) {
     this.#rules = rules;
   }
 

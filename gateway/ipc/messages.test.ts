@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { describe, it } from 'node:test';
-import { Form } from '@pushcluster/protocol/frames.ts';
+import { Form } from '@pushcluster/protocol/wireForms.ts';
 import fc from 'fast-check';
 import type { Frame } from '../hub/frame.ts';
 import { ALL, type ChannelKey, roomKey, userKey } from './channelKey.ts';

@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net';
 import type { Answer, Question } from '@pushcluster/protocol/control.ts';
-import { Form, type LagReason } from '@pushcluster/protocol/frames.ts';
+import type { LagReason } from '@pushcluster/protocol/frames.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
+import { formIndex, WIRE_FORMS } from '@pushcluster/protocol/wireForms.ts';
 import type { Resource } from '../admission/pressure.ts';
 import type { Frame } from '../hub/frame.ts';
 import type { MoveTime } from '../moves/drainPace.ts';
@@ -192,7 +193,7 @@ export function encodeFrameHead(
   }
   at = head.writeUInt8(frames.length, at);
   for (const frame of frames) {
-    at = head.writeUInt8(frame.form, at);
+    at = head.writeUInt8(formIndex(frame.form), at);
     at = head.writeUInt8(frame.binary ? 1 : 0, at);
     at = head.writeUInt32LE(frame.bytes.length, at);
   }
@@ -214,12 +215,12 @@ function decodeFrameMessage(bytes: Buffer): FrameMessage {
   const frames: Frame[] = [];
   for (let i = 0; i < count; i++, at += 6) {
     const size = bytes.readUInt32LE(at + 2);
-    frames.push({ form: formOf(bytes[at]!), binary: bytes[at + 1] === 1, bytes: bytes.subarray(data, data + size) });
+    frames.push({
+      form: WIRE_FORMS[bytes[at]!]!.form,
+      binary: bytes[at + 1] === 1,
+      bytes: bytes.subarray(data, data + size),
+    });
     data += size;
   }
   return { key, items, frames, ages, size: bytes.length };
-}
-
-function formOf(bit: number): Form {
-  return bit === Form.plain ? Form.plain : bit === Form.v1 ? Form.v1 : Form.deflate;
 }

@@ -1,6 +1,6 @@
+import { longestWindow } from '@pushcluster/protocol/roomPolicies.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
-import { longestWindow } from '../hub/channel.ts';
 import { DrainPace } from './drainPace.ts';
 import type { Moves } from './moves.ts';
 

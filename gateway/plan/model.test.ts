@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
-import { DEFLATE_MIN_BYTES, Form } from '@pushcluster/protocol/frames.ts';
 import { encodePush, joinItems } from '@pushcluster/protocol/push.ts';
 import { Settings } from '@pushcluster/protocol/settings.ts';
+import { DEFLATE_MIN_BYTES, Form } from '@pushcluster/protocol/wireForms.ts';
 import type { Chunk } from '../hub/chunk.ts';
 import { encodeFrames } from '../hub/frame.ts';
 import { Window } from '../hub/window.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
-import { Form } from '@pushcluster/protocol/frames.ts';
+import { Form } from '@pushcluster/protocol/wireForms.ts';
 import { ALL, roomKey } from '../ipc/channelKey.ts';
 import { newCounts } from '../ipc/counts.ts';
 import { FakeLoop, FakeSocket, NO_BACKLOG } from '../simulation/shard.ts';

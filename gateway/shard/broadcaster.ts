@@ -96,6 +96,7 @@ export class Broadcaster {
 
   /** Goes on with a channel's jobs; false where none is left. */
   #advance(channel: Channel, deadline: number): boolean {
+    const { groups } = channel;
     for (;;) {
       const job = channel.active ?? channel.begin();
       if (!job) return false;
@@ -106,8 +107,8 @@ export class Broadcaster {
         if (channel.jobs.length > 0 && this.#loop.now() >= deadline) return true;
         continue;
       }
-      for (; channel.activeGroup < 3; channel.activeGroup++) {
-        const group = channel.groups[channel.activeGroup];
+      for (; channel.activeGroup < groups.length; channel.activeGroup++) {
+        const group = groups[channel.activeGroup];
         const wave = job.waves[channel.activeGroup];
         if (!group) continue;
         if (!wave) group.cursor = group.end;

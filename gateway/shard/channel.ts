@@ -1,4 +1,5 @@
-import { Form, type IdText } from '@pushcluster/protocol/frames.ts';
+import type { IdText } from '@pushcluster/protocol/frames.ts';
+import { type Form, formIndex, WIRE_FORMS } from '@pushcluster/protocol/wireForms.ts';
 import type { ChannelKey } from '../ipc/channelKey.ts';
 import type { Job } from './job.ts';
 import type { Session, Socket } from './session.ts';
@@ -76,8 +77,8 @@ export type Join = {
 /** One room, user, or all, as this shard has it: its members by wire form, and the jobs on their way to them. */
 export class Channel {
   readonly key: ChannelKey;
-  /** For the plain, v1 and deflate forms; made when the first member comes: there is a channel for each user. */
-  readonly groups: (Group | undefined)[] = [undefined, undefined, undefined];
+  /** By index of the wire form. A group is made when its first member comes, since there is a channel for each user. */
+  readonly groups: (Group | undefined)[] = WIRE_FORMS.map(() => undefined);
   /** Items of all jobs that are done. */
   position = 0;
   jobs: Job[] = [];
@@ -96,20 +97,18 @@ export class Channel {
   }
 
   group(form: Form): Group {
-    const place = form === Form.plain ? 0 : form === Form.v1 ? 1 : 2;
-    const group = this.groups[place] ?? new Group();
-    this.groups[place] = group;
+    const index = formIndex(form);
+    const group = this.groups[index] ?? new Group();
+    this.groups[index] = group;
     return group;
   }
 
   /** Forms that have a member. */
   get mask(): number {
-    const [plain, v1, deflate] = this.groups;
-    return (
-      (plain?.members.length ? Form.plain : 0) |
-      (v1?.members.length ? Form.v1 : 0) |
-      (deflate?.members.length ? Form.deflate : 0)
-    );
+    const { groups } = this;
+    let mask = 0;
+    for (let index = 0; index < groups.length; index++) if (groups[index]?.members.length) mask |= 1 << index;
+    return mask;
   }
 
   get size(): number {

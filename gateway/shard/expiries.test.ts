@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { Form } from '@pushcluster/protocol/frames.ts';
+import { Form } from '@pushcluster/protocol/wireForms.ts';
 import { ALL } from '../ipc/channelKey.ts';
 import { FakeSocket, NO_BACKLOG } from '../simulation/shard.ts';
 import { Channel } from './channel.ts';

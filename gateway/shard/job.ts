@@ -7,13 +7,13 @@ export type Wave = { bytes: Uint8Array; binary: boolean };
 /** What a channel's members get or what is done to them, in the order in which the hub said so. */
 export type Job = Sending | Visit;
 
-/** What goes to all members of a channel: a frame in up to three forms, or the news that items were missed. */
+/** What goes to all members of a channel: a frame in each form that has members, or the news that items were missed. */
 export type Sending = {
   type: 'send';
   /** Items that the members' position moves on by. */
   items: number;
-  /** For the plain, v1 and deflate groups; a group without gets nothing. */
-  waves: readonly [Wave | undefined, Wave | undefined, Wave | undefined];
+  /** By index of the wire form, as the channel's groups are; a group without a wave gets nothing. */
+  waves: readonly (Wave | undefined)[];
   /** When logic accepted the items: time (milliseconds since the epoch), how many. */
   ages: readonly [at: number, items: number][];
   /** Set where the items will never come: the waves tell so. */

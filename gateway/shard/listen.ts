@@ -1,7 +1,7 @@
 import uWS from 'uWebSockets.js';
 import { CloseCode, closeReason } from '@pushcluster/protocol/closeCodes.ts';
-import { Form, Subprotocol } from '@pushcluster/protocol/frames.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
+import { formOf, servedSubprotocols, understandsControl } from '@pushcluster/protocol/wireForms.ts';
 import { clipped } from '@pushcluster/runtime/clipped.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { addressGroup, canonicalAddress, forwardedAddress } from '../admission/clientAddress.ts';
@@ -187,9 +187,8 @@ export class Listener {
     const key = req.getHeader('sec-websocket-key');
     const extensions = req.getHeader('sec-websocket-extensions');
     const { offered, forwarded } = repeatedHeaders(req);
-    const served = gateway.batching.compression ? [Subprotocol.v1, Subprotocol.deflate] : [Subprotocol.v1];
-    const protocol = chooseSubprotocol(offered, served);
-    const form = protocol === Subprotocol.v1 ? Form.v1 : protocol === Subprotocol.deflate ? Form.deflate : Form.plain;
+    const protocol = chooseSubprotocol(offered, servedSubprotocols(gateway.batching.compression));
+    const form = formOf(protocol);
     const origin = req.getHeader('origin');
     const token = bearer(req.getHeader('authorization')) ?? req.getQuery('token') ?? '';
     const address = this.#address(res, forwarded);
@@ -205,7 +204,7 @@ export class Listener {
       // Overload is logged by its turn of events (pressure.ts); these are its consequences.
       const level = refusal.status === 429 || refusal.status === 503 ? 'debug' : 'info';
       this.#options.log[level]({ address, origin, reason: refusal.detail, code: refusal.code }, 'handshake refused');
-      if (closeCode !== undefined && form !== Form.plain)
+      if (closeCode !== undefined && understandsControl(form))
         upgrade((ws) => ws.end(closeCode, closeReason(refusal.detail)));
       else refuseHttp(res, refusal);
     };

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Form } from '@pushcluster/protocol/frames.ts';
+import { Form } from '@pushcluster/protocol/wireForms.ts';
 import fc from 'fast-check';
 import { pino } from 'pino';
 import type { Frame } from '../hub/frame.ts';

@@ -1,5 +1,6 @@
 import type { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
-import { Form, laggedFrame } from '@pushcluster/protocol/frames.ts';
+import { laggedFrame } from '@pushcluster/protocol/frames.ts';
+import { type Form, understandsControl } from '@pushcluster/protocol/wireForms.ts';
 import { roomOf } from '../ipc/channelKey.ts';
 import type { Backlog } from './backlog.ts';
 import { type Channel, Member } from './channel.ts';
@@ -154,7 +155,7 @@ export class Session extends Member {
 
   /** Whether it understands LAGGED, RECONNECT and LEAVE. */
   get v1(): boolean {
-    return this.form !== Form.plain;
+    return understandsControl(this.form);
   }
 
   /** Its membership in a room, as a linear search: connections are in few rooms. */

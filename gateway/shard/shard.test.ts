@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
-import { Form, PONG } from '@pushcluster/protocol/frames.ts';
+import { PONG } from '@pushcluster/protocol/frames.ts';
+import { Form } from '@pushcluster/protocol/wireForms.ts';
 import { pino } from 'pino';
 import { InvalidToken } from '../admission/tokenVerifier.ts';
 import { ALL, type ChannelKey, roomKey, userKey } from '../ipc/channelKey.ts';

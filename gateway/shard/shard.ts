@@ -4,7 +4,6 @@ import {
   type ClientFrame,
   type ErrorCode,
   errorFrame,
-  Form,
   type IdText,
   laggedFrame,
   leaveFrame,
@@ -15,6 +14,7 @@ import {
 } from '@pushcluster/protocol/frames.ts';
 import { matches } from '@pushcluster/protocol/pattern.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
+import { type Form, formIndex, WIRE_FORMS } from '@pushcluster/protocol/wireForms.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { InvalidToken, type TokenVerifier } from '../admission/tokenVerifier.ts';
 import { ALL, type ChannelKey, roomKey, roomOf, userKey } from '../ipc/channelKey.ts';
@@ -563,11 +563,12 @@ export class Shard {
       this.#done(message.size);
       return;
     }
-    const wave = (form: Form): Wave | undefined => message.frames.find((frame) => frame.form === form);
+    const waves: (Wave | undefined)[] = WIRE_FORMS.map(() => undefined);
+    for (const frame of message.frames) waves[formIndex(frame.form)] = frame;
     this.#broadcaster.push(channel, {
       type: 'send',
       items: message.items,
-      waves: [wave(Form.plain), wave(Form.v1), wave(Form.deflate)],
+      waves,
       ages: message.ages,
       size: message.size,
     });
@@ -585,7 +586,7 @@ export class Shard {
     this.#broadcaster.push(channel, {
       type: 'send',
       items,
-      waves: [undefined, wave, wave],
+      waves: WIRE_FORMS.map(({ understandsControl }) => (understandsControl ? wave : undefined)),
       ages: [],
       missed: reason,
       size,

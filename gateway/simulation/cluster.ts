@@ -1,9 +1,9 @@
 import type { SimulatedClock, SimulatedNetwork, SimulatedSocket } from '@pushcluster/client/simulation.ts';
 import { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
-import { Form } from '@pushcluster/protocol/frames.ts';
 import { encodePush, joinItems } from '@pushcluster/protocol/push.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
+import { Form } from '@pushcluster/protocol/wireForms.ts';
 import {
   type Bus,
   type BusEvent,

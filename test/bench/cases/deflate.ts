@@ -1,5 +1,5 @@
 import { deflateRawSync } from 'node:zlib';
-import { Subprotocol } from '@pushcluster/protocol/frames.ts';
+import { Subprotocol } from '@pushcluster/protocol/wireForms.ts';
 import { Audience, pause } from '../audience.ts';
 import type { Scale } from '../bench.ts';
 import { ItemMaker } from '../items.ts';

@@ -1,4 +1,4 @@
-import { Subprotocol } from '@pushcluster/protocol/frames.ts';
+import { Subprotocol } from '@pushcluster/protocol/wireForms.ts';
 import { Audience, pause } from '../audience.ts';
 import type { Scale } from '../bench.ts';
 import { type Measured, measured, median } from '../measure.ts';

@@ -1,0 +1,96 @@
+import { z } from 'zod';
+import { matches } from './pattern.ts';
+import { duration, size } from './units.ts';
+
+/** A pattern of names of rooms or users: literal text with `*` for any run of characters. */
+export const NamePattern = z.string().min(1).max(128);
+
+/** Bounds of how a channel's messages are merged to frames. */
+const bounds = {
+  /** Longest wait of an item for its frame; 0: a frame at once for every message. */
+  maxDelay: duration({ min: 0, max: 10_000 }),
+  /** Items in a frame at most. */
+  maxItems: z.number().int().min(1).max(10_000),
+  /** Bytes of items in a frame at most; one larger item goes alone. */
+  maxBytes: size({ min: 1_024, max: 1_048_576 }),
+};
+
+/** The gateway's own rules: they apply to all, to users, and to whatever a room's policy does not set. */
+export const Batching = z
+  .strictObject({
+    maxDelay: bounds.maxDelay.default(1_000),
+    maxItems: bounds.maxItems.default(1_000),
+    maxBytes: bounds.maxBytes.default(262_144),
+    /** Whether `pushcluster.v1.deflate` is offered. */
+    compression: z.boolean().default(true),
+    /** Pushes with `urgent` that flush a room's window, per second and room; more are merged as usual. 0: none. */
+    urgentRate: z.number().int().min(0).default(10),
+  })
+  .prefault({});
+export type Batching = z.infer<typeof Batching>;
+
+/** What a room does with more items than `maxRate` per second: keep a random sample, the newest, or the oldest. */
+export const Overload = z.strictObject({
+  maxRate: z.number().positive().max(1_000_000),
+  policy: z.enum(['sample', 'dropOldest', 'dropNewest']).default('sample'),
+});
+export type Overload = z.infer<typeof Overload>;
+
+/** Settings of the rooms whose name matches. If several policies match a name, the first one counts. */
+export const RoomPolicy = z.strictObject({
+  match: NamePattern,
+  batching: z
+    .strictObject({
+      maxDelay: bounds.maxDelay.optional(),
+      maxItems: bounds.maxItems.optional(),
+      maxBytes: bounds.maxBytes.optional(),
+    })
+    .optional(),
+  overload: Overload.optional(),
+});
+export type RoomPolicy = z.infer<typeof RoomPolicy>;
+
+/** The part of the settings that rooms' rules come from. */
+export type RoomSettings = { gateway: { batching: Batching }; rooms: readonly RoomPolicy[] };
+
+/** How the messages of one room, of one user or of all are merged to frames, and what happens above a rate. */
+export type ChannelRules = {
+  /** The longest that an item waits for its frame, milliseconds. */
+  maxDelay: number;
+  /** Items in a frame at most. */
+  maxItems: number;
+  /** Bytes of items in a frame at most; one larger item goes alone. */
+  maxBytes: number;
+  /** Items a second at most, and which items are cut when there are more. Undefined: no limit. */
+  overload?: Overload | undefined;
+};
+
+/** The policy of a room: the first whose pattern matches the name. */
+export function policyOf(room: string, policies: readonly RoomPolicy[]): RoomPolicy | undefined {
+  return policies.find(({ match }) => matches(match, room));
+}
+
+/**
+ * The rules of a channel: what the room's policy sets, and the gateway's own for the rest.
+ * @param room undefined for `all` and for users, which have no policy
+ */
+export function rulesFor(room: string | undefined, { gateway, rooms }: RoomSettings): ChannelRules {
+  const policy = room === undefined ? undefined : policyOf(room, rooms);
+  const { maxDelay, maxItems, maxBytes } = gateway.batching;
+  return {
+    maxDelay: policy?.batching?.maxDelay ?? maxDelay,
+    maxItems: policy?.batching?.maxItems ?? maxItems,
+    maxBytes: policy?.batching?.maxBytes ?? maxBytes,
+    overload: policy?.overload,
+  };
+}
+
+/** The longest that an item of any room, of `all` or of a user may wait for its frame, milliseconds. */
+export function longestWindow({ gateway, rooms }: RoomSettings): number {
+  return Math.max(gateway.batching.maxDelay, ...rooms.map(({ batching }) => batching?.maxDelay ?? 0));
+}
+
+/** Bytes of items in the largest frame of any room, of `all` or of a user; a larger single item goes alone. */
+export function largestFrame({ gateway, rooms }: RoomSettings): number {
+  return Math.max(gateway.batching.maxBytes, ...rooms.map(({ batching }) => batching?.maxBytes ?? 0));
+}
