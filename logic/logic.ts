@@ -10,7 +10,7 @@ import { ApiKeys } from './auth.ts';
 import { Directory } from './directory.ts';
 import { Door, hostToListenOn } from './door.ts';
 import { Metrics } from './metrics.ts';
-import { Publisher } from './publish.ts';
+import { Publisher } from './publish/publisher.ts';
 import { Pushes } from './push.ts';
 import { docsRoutes } from './routes/docs.ts';
 import { goPushRoutes } from './routes/goPush.ts';

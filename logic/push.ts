@@ -3,7 +3,8 @@ import { BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts'
 import { checkItems } from './items.ts';
 import type { Metrics } from './metrics.ts';
 import { Problem, retryAfter } from './problems.ts';
-import type { Publisher, PublishOptions, RoomFailure } from './publish.ts';
+import type { Publisher, PublishOptions } from './publish/publisher.ts';
+import type { RoomFailure } from './publish/roomFanOut.ts';
 import type { TokenBucket } from './tokenBucket.ts';
 
 export type Limits = { items: number; item: number };

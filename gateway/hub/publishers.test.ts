@@ -164,7 +164,7 @@ class Pod {
     this.name = name;
   }
 
-  /** As logic/publish.ts numbers its messages. */
+  /** As logic/publish/publisher.ts numbers its messages. */
   message(items: number): PushHeader {
     if (items > 0 && this.#first === 0) this.#first = this.beat;
     if (items > 0 && this.#mark.beat !== this.beat) this.#mark = { beat: this.beat, counter: this.next };

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { setTimeout as pass } from 'node:timers/promises';
-import { Publisher } from '@pushcluster/logic/publish.ts';
+import { Publisher } from '@pushcluster/logic/publish/publisher.ts';
 import type { Target } from '@pushcluster/protocol/api.ts';
 import { decodePush, decodeUserPush } from '@pushcluster/protocol/push.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';

@@ -4,8 +4,8 @@ import type { Target } from '@pushcluster/protocol/api.ts';
 import { decodePush, decodeUserPush, itemsSize, type Push, type UserPush } from '@pushcluster/protocol/push.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { type Bus, BusOverloaded, BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
-import { problemOf } from './problems.ts';
-import { Publisher } from './publish.ts';
+import { problemOf } from '../problems.ts';
+import { Publisher } from './publisher.ts';
 
 const subjects = new Subjects('test');
 const json = (...values: unknown[]) => values.map((value) => Buffer.from(JSON.stringify(value)));

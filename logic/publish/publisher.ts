@@ -1,0 +1,164 @@
+import { randomBytes } from 'node:crypto';
+import type { Target } from '@pushcluster/protocol/api.ts';
+import { encodePush, type Items, itemsSize, type UserEntry, userEntrySize } from '@pushcluster/protocol/push.ts';
+import type { Subjects } from '@pushcluster/protocol/subjects.ts';
+import { type Bus, BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
+import { CounterAnnouncements } from './counterAnnouncements.ts';
+import { FlushedPublisher } from './flushedPublisher.ts';
+import { ItemCounters } from './itemCounters.ts';
+import type { Message } from './messagePublisher.ts';
+import { HEADER_BYTES, MessageSplitter, NO_ITEMS, partId } from './messageSplitter.ts';
+import { PublisherHeartbeat } from './publisherHeartbeat.ts';
+import { fanOut, type RoomFailure } from './roomFanOut.ts';
+import { UserBatcher } from './userBatcher.ts';
+
+/** The largest part number that room is kept for in a message to users. */
+const MAX_PART = 999_999;
+
+/** `id`: the idempotency key of the request (requestId.ts); '' if it has none. */
+export type PublishOptions = { urgent: boolean; id: string };
+
+export type PublisherOptions = {
+  /** Milliseconds since the epoch. */
+  now?: () => number;
+  /** Milliseconds of a clock that never goes back. */
+  monotonic?: () => number;
+  maxSubjects?: number;
+};
+
+/**
+ * Publishes pushes: splits them into messages, numbers these, and resolves when the bus has confirmed all of them.
+ * Rejects with BusUnavailable (BusOverloaded is one) or Problem if nothing was sent and nothing will be, with
+ * BusUnconfirmed if something may have been sent.
+ */
+export class Publisher {
+  readonly #bus: Bus;
+  readonly #subjects: Subjects;
+  readonly #splitter: MessageSplitter;
+  readonly #heartbeat: PublisherHeartbeat;
+  readonly #counters: ItemCounters;
+  readonly #announcements: CounterAnnouncements;
+  readonly #messages: FlushedPublisher;
+  readonly #users: UserBatcher;
+
+  constructor(bus: Bus, subjects: Subjects, options: PublisherOptions = {}) {
+    const { now = Date.now, monotonic = () => performance.now() } = options;
+    const process = randomBytes(6).toString('base64url');
+    this.#bus = bus;
+    this.#subjects = subjects;
+    this.#splitter = new MessageSplitter(() => bus.maxPayload);
+    this.#heartbeat = new PublisherHeartbeat(bus, subjects.beat, process, { now, monotonic });
+    this.#counters = new ItemCounters(process, now, options.maxSubjects);
+    this.#announcements = new CounterAnnouncements(bus, now);
+    this.#messages = new FlushedPublisher({
+      bus,
+      heartbeat: this.#heartbeat,
+      counters: this.#counters,
+      announcements: this.#announcements,
+      now,
+    });
+    this.#users = new UserBatcher(this.#messages, subjects.user, this.#splitter);
+  }
+
+  /** The publisher name that new counters get. */
+  get id(): string {
+    return this.#counters.publisher;
+  }
+
+  /** Bytes published and not yet confirmed. */
+  get inFlight(): number {
+    return this.#messages.inFlight;
+  }
+
+  /**
+   * Publishes `items` (JSON texts) to `target`. Resolves with the rooms that failed, if others did not.
+   * Rejects as described above; with Problem item_too_large if an item is over the bus's own limit.
+   */
+  async publish(target: Target, items: readonly Uint8Array[], options: PublishOptions): Promise<RoomFailure[]> {
+    if (!this.#bus.connected) throw new BusUnavailable('the bus is not connected');
+    switch (target.type) {
+      case 'all':
+        await this.#messages.publish(this.#subjects.all, this.#split(items, options));
+        return [];
+      case 'room':
+        await this.#messages.publish(this.#subjects.room(target.room), this.#split(items, options));
+        return [];
+      case 'rooms':
+        return this.#toRooms(target.rooms, items, options);
+      case 'user':
+        await this.#toUsers([target.user], items, options);
+        return [];
+      case 'users':
+        await this.#toUsers(target.users, items, options);
+        return [];
+    }
+  }
+
+  /**
+   * Call once a second. Publishes a heartbeat, and how far subjects with a push lately have been counted.
+   * Throws what an earlier tick could not publish, unless the bus was unavailable.
+   */
+  tick(): void {
+    this.#announcements.throwFailure();
+    this.#whileConnected(() => {
+      this.#heartbeat.send();
+      this.#announcements.tick();
+    });
+  }
+
+  /**
+   * Call when this process or a gateway has connected to the bus: a heartbeat tells gateways at once who publishes.
+   * @param again a gateway was away: the next tick also repeats the counters of the last minutes
+   */
+  greet(again: boolean): void {
+    if (again) this.#announcements.repeat();
+    this.#whileConnected(() => this.#heartbeat.send());
+  }
+
+  /** Does nothing if the bus is unavailable: the next tick is a second away. */
+  #whileConnected(publish: () => void) {
+    if (!this.#bus.connected) return;
+    try {
+      publish();
+    } catch (error) {
+      if (!(error instanceof BusUnavailable)) throw error;
+    }
+  }
+
+  async #toRooms(rooms: string[], items: readonly Uint8Array[], options: PublishOptions): Promise<RoomFailure[]> {
+    const parts = this.#splitter.items(items, 0);
+    const messages = messagesOf(parts, options);
+    const bytes = parts.reduce((sum, part) => sum + itemsSize(part) + HEADER_BYTES, 0);
+    return fanOut(rooms, bytes, (room) => this.#messages.publish(this.#subjects.room(room), messages));
+  }
+
+  async #toUsers(users: string[], items: readonly Uint8Array[], options: PublishOptions): Promise<void> {
+    const { urgent, id } = options;
+    const entries: UserEntry[] = [];
+    // A retry may list the users in another order: it must be split into the same parts.
+    for (const run of this.#splitter.users(id === '' ? users : users.toSorted())) {
+      const overhead = userEntrySize({ users: run, id: partId(id, MAX_PART), urgent, items: NO_ITEMS });
+      for (const part of this.#splitter.items(items, overhead))
+        entries.push({ users: run, id: partId(id, entries.length), urgent, items: part });
+    }
+    const outcomes = await Promise.allSettled(entries.map((entry) => this.#users.add(entry)));
+    const errors = outcomes.filter((outcome) => outcome.status === 'rejected').map((outcome) => outcome.reason);
+    if (errors.length === 0) return;
+    const notSent = errors.filter((error) => error instanceof BusUnavailable).length;
+    if (notSent > 0 && notSent < entries.length)
+      throw new BusUnconfirmed('the bus became unavailable in the middle of a push');
+    throw errors[0];
+  }
+
+  #split(items: readonly Uint8Array[], options: PublishOptions): Message[] {
+    return messagesOf(this.#splitter.items(items, 0), options);
+  }
+}
+
+function messagesOf(parts: readonly Items[], { urgent, id }: PublishOptions): Message[] {
+  return parts.map((items, part) => ({
+    itemCount: items.lengths.length,
+    retriable: id !== '',
+    encode: (numbering) => encodePush({ ...numbering, urgent, id: partId(id, part), items }),
+  }));
+}

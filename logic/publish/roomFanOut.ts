@@ -1,0 +1,38 @@
+import { BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
+import { type ProblemCode, problemOf } from '../problems.ts';
+
+/** Bytes of a push to many rooms that are sent before their confirmation is awaited: far below what the bus refuses (BusOverloaded). */
+const WAVE_BYTES = 8_388_608;
+
+export type RoomFailure = { room: string; code: ProblemCode };
+
+/**
+ * Publishes one push to each of `rooms`, in waves that the bus can hold. Resolves with the rooms that failed.
+ * Rejects if every room failed: with BusUnavailable if nothing was sent, with BusUnconfirmed if something may have been.
+ * @param bytes of the push in one room
+ * @param publish publishes the push to one room; it sends before it returns
+ */
+export async function fanOut(
+  rooms: readonly string[],
+  bytes: number,
+  publish: (room: string) => Promise<void>,
+): Promise<RoomFailure[]> {
+  const wave = Math.max(1, Math.floor(WAVE_BYTES / bytes));
+  const outcomes: PromiseSettledResult<void>[] = [];
+  for (let from = 0; from < rooms.length; from += wave)
+    outcomes.push(...(await Promise.allSettled(rooms.slice(from, from + wave).map(publish))));
+  const failures: RoomFailure[] = [];
+  let unconfirmed: unknown;
+  let unavailable: unknown;
+  for (const [i, outcome] of outcomes.entries()) {
+    if (outcome.status === 'fulfilled') continue;
+    const error: unknown = outcome.reason;
+    if (error instanceof BusUnavailable) unavailable = error;
+    else if (error instanceof BusUnconfirmed) unconfirmed = error;
+    else throw error;
+    failures.push({ room: rooms[i]!, code: problemOf(error, 0).code });
+  }
+  // If no room was reached for certain, one that may have been reached makes the whole push unconfirmed.
+  if (failures.length === rooms.length) throw unconfirmed ?? unavailable;
+  return failures;
+}
