@@ -13,7 +13,7 @@ help: ## List the targets
 
 # The console's SDK, in one file: made anew where its sources are newer.
 SDK = client/dist/pushcluster.js
-$(SDK): $(filter-out %.test.ts,$(wildcard client/*.ts)) protocol/closeCodes.ts protocol/frames.ts package-lock.json
+$(SDK): $(filter-out %.test.ts,$(wildcard client/*.ts protocol/*.ts)) package-lock.json
 	@$(READY) && npm run --silent build -w @pushcluster/client
 
 .PHONY: build

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
+import { FakeClock } from './fakeClock.ts';
 import { createLog } from './log.ts';
 
 function linesOf(statements: string): Record<string, unknown>[] {
@@ -60,9 +61,7 @@ test('texts are cut wherever they stand, and what was cut is still JSON', () => 
 
 test('a thinned log writes a storm of any event as a few lines, by message and code, at every level', () => {
   const lines: { msg: string; code?: string | number; leftOut?: number; of?: string; n?: number }[] = [];
-  let now = 0;
-  const timers: (() => void)[] = [];
-  const clock = { now: () => now, after: (_ms: number, run: () => void) => timers.push(run) };
+  const clock = new FakeClock();
   const log = createLog('gateway', 'debug', {
     thinned: true,
     clock,
@@ -75,8 +74,7 @@ test('a thinned log writes a storm of any event as a few lines, by message and c
     log.error('alone');
   }
   assert.equal(lines.length, 4 * 20);
-  now += 5_000;
-  for (const run of timers.splice(0)) run();
+  clock.advance(5_000);
   assert.deepEqual(
     lines.slice(80).map(({ msg, of, code, leftOut }) => [msg, of, code, leftOut]),
     [

@@ -1,6 +1,7 @@
 import { type LogFn, type Logger, pino, stdSerializers } from 'pino';
 import { clipped } from './clipped.ts';
-import { Thinning, type ThinningClock } from './thinning.ts';
+import type { Clock } from './clock.ts';
+import { Thinning } from './thinning.ts';
 
 export type { Logger } from 'pino';
 
@@ -13,7 +14,7 @@ export type LogOptions = {
    */
   thinned?: boolean;
   /** Of the thinning. */
-  clock?: ThinningClock;
+  clock?: Pick<Clock, 'now' | 'after'>;
   /** Where lines go; standard output where absent. */
   to?: { write(line: string): void };
 };

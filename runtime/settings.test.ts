@@ -65,9 +65,9 @@ log: {level: loud}
       'gateway.batching.maxDelay: must be a time such as "500ms", "1s" or "2m"',
       'gateway.batching.maxItems: must be at least 1',
       'gateway.slowConsumer.policy: must be "skip" or "close", is "skp"',
-      'gateway.drain: must be a map of keys, is 5',
+      'gateway.drain: must be an object, is 5',
       'logic.apiKeys.0.name: must not be empty',
-      'rooms: must be a list, is a map of keys',
+      'rooms: must be an array, is an object',
       'log.level: must be "debug" or "info" or "warn" or "error", is "loud"',
     ]);
   });
@@ -77,8 +77,8 @@ log: {level: loud}
     assert.match(problemsOf('gateway: [')[0]!, /^test\.yaml: .* line 1/);
     assert.match(problemsOf('a: 1\n---\nb: 2\n')[0]!, /^test\.yaml: /);
     assert.match(problemsOf('gateway: !secret x')[0]!, /^test\.yaml: Unresolved tag/);
-    assert.deepEqual(problemsOf('5'), ['the file: must be a map of keys, is 5']);
-    assert.deepEqual(problemsOf('[]'), ['the file: must be a map of keys, is a list']);
+    assert.deepEqual(problemsOf('5'), ['the file: must be an object, is 5']);
+    assert.deepEqual(problemsOf('[]'), ['the file: must be an object, is an array']);
   });
 
   test('aliases that would grow without end are refused', () => {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { zodSentence } from './zodSentence.ts';
 
 /** What zod found wrong, as sentences that begin with the dotted path of the key. */
 export function settingsProblems(schema: z.ZodType, issues: readonly z.core.$ZodIssue[]): string[] {
@@ -8,66 +9,8 @@ export function settingsProblems(schema: z.ZodType, issues: readonly z.core.$Zod
       const known = keysAt(schema, path);
       return issue.keys.map((key) => `${[...path, key].join('.')}: unknown key${suggestion(key, known)}`);
     }
-    return [`${path.join('.') || 'the file'}: ${sentence(issue)}`];
+    return [`${path.join('.') || 'the file'}: ${zodSentence(issue, { withInput: true })}`];
   });
-}
-
-function sentence(issue: z.core.$ZodIssue): string {
-  switch (issue.code) {
-    case 'invalid_type':
-      return issue.input === undefined
-        ? `is missing: must be ${typeName(issue.expected)}`
-        : `must be ${typeName(issue.expected)}, is ${shown(issue.input)}`;
-    case 'too_small':
-      if (issue.minimum === 1 && (issue.origin === 'string' || issue.origin === 'array')) return 'must not be empty';
-      return issue.origin === 'string' || issue.origin === 'array'
-        ? `must have at least ${issue.minimum} ${issue.origin === 'string' ? 'characters' : 'entries'}`
-        : `must be ${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}`;
-    case 'too_big':
-      return issue.origin === 'string' || issue.origin === 'array'
-        ? `must have at most ${issue.maximum} ${issue.origin === 'string' ? 'characters' : 'entries'}`
-        : `must be ${issue.inclusive === false ? 'less than' : 'at most'} ${issue.maximum}`;
-    case 'invalid_value':
-      return `must be ${issue.values.map((value) => JSON.stringify(value)).join(' or ')}, is ${shown(issue.input)}`;
-    case 'invalid_format':
-      return issue.format === 'url' ? `must be a URL, is ${shown(issue.input)}` : issue.message;
-    case 'invalid_union': {
-      if (issue.message !== 'Invalid input') return `${issue.message}, is ${shown(issue.input)}`;
-      const options = issue.errors.flatMap((errors) => errors.slice(0, 1).map((error) => alternative(error)));
-      return `must be ${options.join(' or ')}, is ${shown(issue.input)}`;
-    }
-    default:
-      return issue.message;
-  }
-}
-
-function alternative(issue: z.core.$ZodIssue): string {
-  return sentence(issue)
-    .replace(/^must be /, '')
-    .replace(/, is .*$/, '');
-}
-
-function typeName(expected: string): string {
-  switch (expected) {
-    case 'int':
-      return 'a whole number';
-    case 'array':
-      return 'a list';
-    case 'object':
-    case 'record':
-      return 'a map of keys';
-    case 'boolean':
-      return 'true or false';
-    default:
-      return `a ${expected}`;
-  }
-}
-
-function shown(input: unknown): string {
-  if (Array.isArray(input)) return 'a list';
-  if (typeof input === 'object' && input !== null) return 'a map of keys';
-  const text = JSON.stringify(input) ?? 'nothing';
-  return text.length <= 60 ? text : `${text.slice(0, 57)}...`;
 }
 
 /** The keys that `schema` has at `path`. */

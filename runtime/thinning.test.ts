@@ -1,43 +1,29 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
+import { FakeClock } from './fakeClock.ts';
 import { Thinning } from './thinning.ts';
 
-let now: number;
-let timers: { at: number; run: () => void }[];
+let clock: FakeClock;
 let thinning: Thinning;
 let told: number[];
 
 beforeEach(() => {
-  now = 0;
-  timers = [];
+  clock = new FakeClock();
   told = [];
-  thinning = new Thinning({ now: () => now, after: (ms, run) => timers.push({ at: now + ms, run }) });
+  thinning = new Thinning(clock);
 });
 
 const admit = (kind: string) => thinning.admit(kind, (leftOut) => told.push(leftOut));
 const storm = (kind: string, events: number) =>
   Array.from({ length: events }, () => admit(kind)).filter((leftOut) => leftOut !== undefined).length;
 
-function wait(ms: number) {
-  const until = now + ms;
-  for (;;) {
-    timers.sort((a, b) => a.at - b.at);
-    const [next] = timers;
-    if (!next || next.at > until) break;
-    timers.shift();
-    now = next.at;
-    next.run();
-  }
-  now = until;
-}
-
 describe('a log that is thinned out', () => {
   it('has the first lines of a storm, then one a second, which says how many were left out', () => {
     assert.equal(storm('refused', 1_000), 20);
-    now += 1_000;
+    clock.freeze(1_000);
     assert.equal(admit('refused'), 980);
     assert.equal(admit('refused'), undefined);
-    now += 1_000;
+    clock.freeze(1_000);
     assert.equal(admit('refused'), 1);
   });
 
@@ -48,9 +34,9 @@ describe('a log that is thinned out', () => {
 
   it('says what was left out last, though no other line of the kind comes', () => {
     storm('refused', 120);
-    wait(10_000);
+    clock.advance(10_000);
     assert.deepEqual(told, [100]);
-    assert.equal(timers.length, 0, 'it looks no more');
+    assert.equal(clock.timers, 0, 'it looks no more');
     assert.equal(admit('refused'), 0);
   });
 
@@ -63,11 +49,11 @@ describe('a log that is thinned out', () => {
         written++;
         leftOut += before;
       }
-      wait(i % 7);
+      clock.advance(i % 7);
     }
-    wait(10_000);
+    clock.advance(10_000);
     assert.equal(written + leftOut + told.reduce((sum, count) => sum + count, 0), 5_000);
-    assert.ok(written + told.length <= 20 + now / 1_000 + 1);
+    assert.ok(written + told.length <= 20 + clock.now() / 1_000 + 1);
   });
 
   it('lets all kinds beyond its limit share one', () => {

@@ -1,41 +1,28 @@
+import { backgroundClock, type Clock } from './clock.ts';
+import { TokenBucket } from './tokenBucket.ts';
+
 /** Lines of one kind that may be written at once, and how many a second after that. */
-const BURST = 20;
-const PER_SECOND = 1;
+const LIMIT = { rate: 1, burst: 20 };
 /** How long after a line was left out its kind is looked at again, so that the last count is told too, milliseconds. */
 const LOOK_MS = 2_000;
 /** Kinds that are told apart; all others share one. What a line is about never makes a kind, so there are few. */
 const MOST_KINDS = 256;
 const OTHERS = 'others';
 
-/** Time as the thinning sees it: tests put in their own. */
-export type ThinningClock = {
-  /** Milliseconds; only differences count. */
-  now(): number;
-  /** Calls `run` once, later; keeps no process alive. */
-  after(ms: number, run: () => void): void;
-};
-
-const systemClock: ThinningClock = {
-  now: () => performance.now(),
-  after: (ms, run) => {
-    setTimeout(run, ms).unref();
-  },
-};
-
 /** Writes how many lines were left out where no other line of the kind comes to say so. */
 type Tell = (leftOut: number) => void;
-type Kind = { tokens: number; at: number; leftOut: number; tell: Tell };
+type Kind = { bucket: TokenBucket; leftOut: number; tell: Tell };
 
 /**
  * Which lines of a log are written. What happens once for each event that a stranger causes would be a load of its own,
  * and fill a disk: of each kind some are written at once and then one a second, and the next says how many were left out.
  */
 export class Thinning {
-  readonly #clock: ThinningClock;
+  readonly #clock: Pick<Clock, 'now' | 'after'>;
   readonly #kinds = new Map<string, Kind>();
   #looks = false;
 
-  constructor(clock: ThinningClock = systemClock) {
+  constructor(clock: Pick<Clock, 'now' | 'after'> = backgroundClock) {
     this.#clock = clock;
   }
 
@@ -60,19 +47,14 @@ export class Thinning {
     const key = this.#kinds.has(name) || this.#kinds.size < MOST_KINDS ? name : OTHERS;
     let kind = this.#kinds.get(key);
     if (!kind) {
-      kind = { tokens: BURST, at: this.#clock.now(), leftOut: 0, tell };
+      kind = { bucket: new TokenBucket(LIMIT, this.#clock.now()), leftOut: 0, tell };
       this.#kinds.set(key, kind);
     }
     return kind;
   }
 
   #take(kind: Kind): boolean {
-    const now = this.#clock.now();
-    kind.tokens = Math.min(BURST, kind.tokens + ((now - kind.at) / 1_000) * PER_SECOND);
-    kind.at = now;
-    if (kind.tokens < 1) return false;
-    kind.tokens--;
-    return true;
+    return kind.bucket.take(this.#clock.now()) === 0;
   }
 
   #lookLater() {

@@ -24,7 +24,7 @@ const SOLE_IMPORTERS: Record<string, string> = {
 };
 
 /** What the SDK, which runs in browsers without dependencies, takes from the protocol: files that import no package. */
-const CLIENT_MAY_IMPORT = ['closeCodes.ts', 'names.ts', 'frames.ts', 'wireForms.ts'];
+const CLIENT_MAY_IMPORT = ['closeCodes.ts', 'names.ts', 'frames.ts', 'fullJitter.ts', 'wireForms.ts'];
 
 /** What makes the SDK's bundle; nothing of the SDK. */
 const CLIENT_TOOLS = ['client/build.ts', 'client/bundle.ts'];

@@ -1,4 +1,4 @@
-import { fullJitter } from '@pushcluster/runtime/bus/backoff.ts';
+import { fullJitter } from '@pushcluster/protocol/fullJitter.ts';
 import { z } from 'zod';
 import { type Client, objectOf } from './client.ts';
 import { type Clock, pause, systemClock } from './clock.ts';
@@ -145,7 +145,7 @@ export class Reflector {
     const attempt = this.#failedInARow++;
     // The first list after an expiry needs no wait: nobody is in trouble.
     if (error.reason === 'expired' && attempt === 0) return;
-    const wait = Math.max(error.retryAfter ?? 0, fullJitter(attempt, BACK_OFF, this.#random));
+    const wait = Math.max(error.retryAfter ?? 0, fullJitter(attempt, BACK_OFF.first, BACK_OFF.longest, this.#random()));
     await pause(this.#clock, wait, this.#ending.signal);
   }
 

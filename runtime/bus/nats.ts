@@ -1,8 +1,8 @@
-import { setTimeout } from 'node:timers/promises';
+import { fullJitter } from '@pushcluster/protocol/fullJitter.ts';
 import type { NatsSettings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
-import { fullJitter } from './backoff.ts';
+import { pause, systemClock } from '../clock.ts';
 import {
   type Bus,
   type BusEvent,
@@ -191,7 +191,7 @@ export class NatsBus implements Bus {
     for (let turn = 0; !signal.aborted; turn++) {
       const lived = await this.#serve(this.#servers[turn % this.#servers.length]!);
       failures = lived > GOOD_CONNECTION_MS ? 0 : failures + 1;
-      await pause(fullJitter(failures, BACKOFF), signal);
+      await pause(systemClock, fullJitter(failures, BACKOFF.first, BACKOFF.longest), signal);
     }
   }
 
@@ -247,7 +247,7 @@ export class NatsBus implements Bus {
       const server = others.length > 0 ? others[turn % others.length]! : leaving;
       const line = await this.#dial(server).catch(() => undefined);
       if (!line) {
-        await pause(fullJitter(turn, BACKOFF), signal);
+        await pause(systemClock, fullJitter(turn, BACKOFF.first, BACKOFF.longest), signal);
         continue;
       }
       const next: Link = new Link(line, receiptTimeout, (notice) => this.#onNotice(notice, server, next));
@@ -269,7 +269,7 @@ export class NatsBus implements Bus {
     const subscribed = new Promise<void>((resolve) => next.whenSubscribed(resolve));
     await Promise.race([subscribed, old.lost, next.lost]);
     if (old.alive && next.alive) {
-      await Promise.race([pause(OVERLAP_MS, this.#closing.signal), overlap.full, old.lost, next.lost]);
+      await Promise.race([pause(systemClock, OVERLAP_MS, this.#closing.signal), overlap.full, old.lost, next.lost]);
       for (const subscription of this.#subscriptions) subscription.leave(next.alive);
       if (next.alive) {
         // What the old one's server had for us has come when it answers.
@@ -291,7 +291,7 @@ export class NatsBus implements Bus {
     this.#pause = kept;
     if (old.alive) {
       await old.receipts.confirmed().catch(() => {});
-      await pause(PUBLISH_PAUSE_MS, this.#closing.signal);
+      await pause(systemClock, PUBLISH_PAUSE_MS, this.#closing.signal);
     }
     this.#link = next;
     this.#pause = undefined;
@@ -454,9 +454,4 @@ function shuffled<T>(list: readonly T[]): T[] {
     .map((item) => ({ item, order: Math.random() }))
     .sort((a, b) => a.order - b.order)
     .map(({ item }) => item);
-}
-
-/** Waits, but not beyond `signal`. */
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await setTimeout(ms, undefined, { signal }).catch(() => {});
 }
