@@ -1,7 +1,7 @@
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
-import type { Refusal } from './handshake.ts';
 import { Gate, LoopPressure, logShortage, type Resource } from './pressure.ts';
+import type { Refusal } from './refusal.ts';
 
 /** Kept free for what is neither a connection nor about to be one: keys fetched, files looked at. */
 const RESERVED_FDS = 64;
@@ -9,7 +9,7 @@ const RESERVED_FDS = 64;
 /** Part of the handshakes that are still answered where the loop is late: the others are cut. */
 const LATE_SHARE = 10;
 
-const refusal = (code: string, detail: string): Refusal => ({ status: 503, code, detail });
+const refusal = (code: Refusal['code'], detail: string): Refusal => ({ status: 503, code, detail });
 const FULL = refusal('full', 'this gateway holds as many connections as it may');
 const HANDSHAKES = refusal('handshakes', 'too many handshakes are under way on this gateway');
 const SHORT: Record<Resource, Refusal> = {

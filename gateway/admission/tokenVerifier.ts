@@ -6,7 +6,7 @@ import { isText, SecretFile, secretLines, withoutNewline } from '@pushcluster/ru
 import { errors, type JWTPayload, type JWTVerifyOptions, UnsecuredJWT } from 'jose';
 import { z } from 'zod';
 import { systemClock } from '../hub/clock.ts';
-import type { Identity } from '../shard/session.ts';
+import type { Identity } from './identity.ts';
 import { fetchJwks, KeySet, KeysUnavailable, RemoteKeys } from './jwks.ts';
 
 /** Clocks of issuer and gateway may differ by this much, seconds. */

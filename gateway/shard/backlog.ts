@@ -1,5 +1,5 @@
 import type { Loop } from './broadcaster.ts';
-import type { Socket } from './session.ts';
+import type { Socket } from './engine.ts';
 
 /**
  * Part of the memory limit for what waits for all slow readers of all shards. An eighth, since the engine's buffers may

@@ -1,8 +1,9 @@
 import { observeLatency, type ShardCounts } from '../ipc/counts.ts';
 import { monotonicMs } from '../ipc/monotonicClock.ts';
 import type { Channel, Group, Member } from './channel.ts';
+import { DROPPED, SENT } from './engine.ts';
 import type { Job, Sending, Visit, Wave } from './job.ts';
-import { DROPPED, SENT, type Session } from './session.ts';
+import type { Session } from './session.ts';
 
 /** A slice of a broadcast, milliseconds: between two slices the loop serves reads, joins and other rooms. */
 const SLICE_MS = 8;

@@ -1,8 +1,9 @@
 import type { IdText } from '@pushcluster/protocol/frames.ts';
 import { type Form, formIndex, WIRE_FORMS } from '@pushcluster/protocol/wireForms.ts';
 import type { ChannelKey } from '../ipc/channelKey.ts';
+import type { Socket } from './engine.ts';
 import type { Job } from './job.ts';
-import type { Session, Socket } from './session.ts';
+import type { Session } from './session.ts';
 
 /** A session's place in a channel. Small: there is one for each connection and room. */
 export class Member {

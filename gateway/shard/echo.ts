@@ -1,7 +1,7 @@
 import { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
 import { Backlog } from './backlog.ts';
 import { type Loop, systemLoop } from './broadcaster.ts';
-import { DROPPED, SENT, type Socket } from './session.ts';
+import { DROPPED, SENT, type Socket } from './engine.ts';
 
 /** Messages that may wait for a slow peer of the echo (contract, section 2). */
 const MAX_QUEUED = 1_000;

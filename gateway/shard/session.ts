@@ -4,29 +4,7 @@ import { type Form, understandsControl } from '@pushcluster/protocol/wireForms.t
 import { roomOf } from '../ipc/channelKey.ts';
 import type { Backlog } from './backlog.ts';
 import { type Channel, Member } from './channel.ts';
-
-/** What the engine's socket can do for us. `send` answers 1 sent, 0 queued, 2 dropped. */
-export interface Socket {
-  send(message: string | Uint8Array | ArrayBuffer, isBinary?: boolean, compress?: boolean): number;
-  end(code?: number, reason?: string): void;
-  close(): void;
-  getBufferedAmount(): number;
-}
-
-/** What `send` answers. */
-export const SENT = 1;
-export const DROPPED = 2;
-
-/** Who a connection is and what it may do, from its token or from being anonymous. */
-export type Identity = {
-  user?: string | undefined;
-  /** Room patterns that it may join; undefined: any. */
-  rooms?: readonly string[] | undefined;
-  /** Seconds since the epoch; 0: never. */
-  expires: number;
-  /** It showed no token, where that is allowed: it may still say who it is. */
-  anonymous?: true;
-};
+import { DROPPED, SENT, type Socket } from './engine.ts';
 
 // What is true of a connection, a bit each: a field each would be 48 bytes more, a million times.
 const [AUTHORIZED, ANONYMOUS, LAGGING, CLOSED, WITHDRAWN, MOVING, REPLACED] = [1, 2, 4, 8, 16, 32, 64];

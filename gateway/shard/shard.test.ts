@@ -3,12 +3,13 @@ import { beforeEach, describe, it, mock } from 'node:test';
 import { PONG } from '@pushcluster/protocol/frames.ts';
 import { Form } from '@pushcluster/protocol/wireForms.ts';
 import { pino } from 'pino';
+import type { Identity } from '../admission/identity.ts';
 import { InvalidToken } from '../admission/tokenVerifier.ts';
 import { ALL, type ChannelKey, roomKey, userKey } from '../ipc/channelKey.ts';
 import { missedSize, type ShardMessage } from '../ipc/messages.ts';
 import { settingsWith } from '../simulation/hub.ts';
 import { FakeLoop, FakeSocket } from '../simulation/shard.ts';
-import type { Identity, Session } from './session.ts';
+import type { Session } from './session.ts';
 import { Shard } from './shard.ts';
 
 const ANYONE: Identity = { expires: 0 };

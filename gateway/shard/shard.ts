@@ -16,6 +16,7 @@ import { matches } from '@pushcluster/protocol/pattern.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { type Form, formIndex, WIRE_FORMS } from '@pushcluster/protocol/wireForms.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
+import type { Identity } from '../admission/identity.ts';
 import { InvalidToken, type TokenVerifier } from '../admission/tokenVerifier.ts';
 import { ALL, type ChannelKey, roomKey, roomOf, userKey } from '../ipc/channelKey.ts';
 import { increment, newCounts } from '../ipc/counts.ts';
@@ -28,7 +29,7 @@ import { Expiries } from './expiries.ts';
 import type { Sending, Wave } from './job.ts';
 import { closeLabel } from './labels.ts';
 import { LEAVING, Leavers, REPLACED } from './leavers.ts';
-import { type Identity, Session } from './session.ts';
+import { Session } from './session.ts';
 
 /**
  * Rooms that nobody else is in, that one connection may begin: each costs a subscription. So many at once (or

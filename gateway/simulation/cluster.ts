@@ -14,14 +14,16 @@ import {
 } from '@pushcluster/runtime/bus/bus.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { Registry } from 'prom-client';
+import type { Identity } from '../admission/identity.ts';
 import { InvalidToken } from '../admission/tokenVerifier.ts';
 import { Guard } from '../hub/guard.ts';
 import { Hub, type HubLink } from '../hub/hub.ts';
 import type { HubMessage, ShardMessage } from '../ipc/messages.ts';
 import { GatewayMetrics } from '../metrics.ts';
 import type { Loop } from '../shard/broadcaster.ts';
+import type { Socket } from '../shard/engine.ts';
 import { obey } from '../shard/orders.ts';
-import type { Identity, Session, Socket } from '../shard/session.ts';
+import type { Session } from '../shard/session.ts';
 import { Shard } from '../shard/shard.ts';
 
 /**

@@ -1,0 +1,115 @@
+import { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
+import type { Identity } from './identity.ts';
+import { originAllowed, originRefusal } from './origin.ts';
+import type { Refusal } from './refusal.ts';
+
+/** The only version of the WebSocket protocol (RFC 6455, 4.1). */
+export const WEBSOCKET_VERSION = '13';
+
+export const WRONG_VERSION: Refusal = {
+  status: 426,
+  code: 'version',
+  detail: `this is WebSocket version ${WEBSOCKET_VERSION} only`,
+};
+const RATE: Refusal = { status: 429, code: 'rate', detail: 'too many handshakes a second' };
+const PER_ADDRESS: Refusal = { status: 429, code: 'per_ip', detail: 'too many connections of this address' };
+const NO_TOKENS = invalidToken('this gateway takes no tokens');
+const TOKEN_UNCHECKED: Refusal = {
+  status: 503,
+  code: 'token_unchecked',
+  detail: 'the token could not be checked now',
+};
+
+/** What the client's request says. */
+export type Handshake = {
+  /** Sec-WebSocket-Version. */
+  readonly version: string;
+  /** Origin; '' if there is none. */
+  readonly origin: string;
+  /** From Authorization or the query; '' if there is none. */
+  readonly token: string;
+};
+
+/** The result of a token's check. */
+export type TokenAnswer =
+  | { type: 'valid'; identity: Identity }
+  /** @param reason a sentence that is safe to show */
+  | { type: 'invalid'; reason: string }
+  /** The keys are unavailable. */
+  | { type: 'unchecked' };
+
+/** What must be asked before the decision: each question changes something, costs time, or both. */
+export type Question =
+  /** Takes a token of the accept rate: true if there was one. */
+  | 'rate'
+  /** Checks the client's token, at once or later. */
+  | 'token'
+  /** Asks the hub to count one more connection of the client's address: true if it did. */
+  | 'address';
+
+export type Answers = { rate?: boolean; token?: TokenAnswer; address?: boolean };
+
+export type AdmissionState = {
+  /** `auth.allowedOrigins`. */
+  readonly allowedOrigins: readonly string[];
+  /** A connection without a token is allowed. */
+  readonly anonymous: boolean;
+  /** There is a key source: tokens can be checked. */
+  readonly checksTokens: boolean;
+  /** Connections per address are limited: the hub counts them over all shards. */
+  readonly limitsAddresses: boolean;
+  /** Why this shard takes no connection now. Read only if everything before it is in order. */
+  readonly overload: Refusal | undefined;
+  /** The answers so far. */
+  readonly answers: Readonly<Answers>;
+};
+
+export type Decision =
+  /** Without an identity the connection must send AUTH. */
+  | { type: 'accept'; identity: Identity | undefined }
+  | { type: 'refuse'; refusal: Refusal }
+  /** Decide again with the answer to this question. */
+  | { type: 'ask'; question: Question };
+
+/**
+ * Decides on a handshake: the one place where admission is decided. Cheap reasons to refuse come first, and nothing is
+ * asked for a handshake that is refused anyway. Whoever was not refused at first is held against `overload` again at the
+ * end: others may have connected while the answers were awaited.
+ */
+export function decideHandshake(handshake: Handshake, state: AdmissionState): Decision {
+  const { answers } = state;
+  if (answers.rate === undefined) {
+    if (handshake.version !== WEBSOCKET_VERSION) return refuse(WRONG_VERSION);
+    if (!originAllowed(handshake.origin, state.allowedOrigins)) return refuse(originRefusal(handshake.origin));
+    const { overload } = state;
+    return overload ? refuse(overload) : ask('rate');
+  }
+  if (!answers.rate) return refuse(RATE);
+  if (handshake.token !== '') {
+    // Without a key source a token can't be checked. Taking it for valid would be worse than refusing it.
+    if (!state.checksTokens && !state.anonymous) return refuse(NO_TOKENS);
+    if (state.checksTokens && !answers.token) return ask('token');
+    if (answers.token?.type === 'invalid') return refuse(invalidToken(answers.token.reason));
+    if (answers.token?.type === 'unchecked') return refuse(TOKEN_UNCHECKED);
+  }
+  if (state.limitsAddresses) {
+    if (answers.address === undefined) return ask('address');
+    if (!answers.address) return refuse(PER_ADDRESS);
+  }
+  const { overload } = state;
+  if (overload) return refuse(overload);
+  if (answers.token?.type === 'valid') return { type: 'accept', identity: answers.token.identity };
+  return { type: 'accept', identity: state.anonymous ? { expires: 0, anonymous: true } : undefined };
+}
+
+function refuse(refusal: Refusal): Decision {
+  return { type: 'refuse', refusal };
+}
+
+function ask(question: Question): Decision {
+  return { type: 'ask', question };
+}
+
+function invalidToken(reason: string): Refusal {
+  return { status: 401, code: 'token', detail: reason, closeCode: CloseCode.unauthorized };
+}

@@ -1,0 +1,214 @@
+import { closeReason } from '@pushcluster/protocol/closeCodes.ts';
+import type { Settings } from '@pushcluster/protocol/settings.ts';
+import { type Form, formOf, servedSubprotocols, understandsControl } from '@pushcluster/protocol/wireForms.ts';
+import type { Logger } from '@pushcluster/runtime/log.ts';
+import { AcceptRate } from '../admission/acceptRate.ts';
+import { addressGroup, canonicalAddress, forwardedAddress } from '../admission/clientAddress.ts';
+import { type Answers, decideHandshake, type Question, type TokenAnswer } from '../admission/decideHandshake.ts';
+import type { Identity } from '../admission/identity.ts';
+import type { Refusal } from '../admission/refusal.ts';
+import type { ShardProtection } from '../admission/shardProtection.ts';
+import { chooseSubprotocol } from '../admission/subprotocol.ts';
+import { InvalidToken } from '../admission/tokenVerifier.ts';
+import { increment } from '../ipc/counts.ts';
+import { type HttpRequest, type HttpResponse, peerAddress, type Socket, type UpgradeContext } from './engine.ts';
+import { answerProblem } from './httpAnswers.ts';
+import type { Session } from './session.ts';
+import type { Shard } from './shard.ts';
+
+/** What the engine keeps with a socket. `open` is let go once called: what it closes over must not live as long. */
+export type UserData = {
+  session: Session | undefined;
+  open: ((ws: Socket, data: UserData) => void) | undefined;
+};
+
+export type UpgradeHandlerOptions = {
+  shard: Shard;
+  log: Logger;
+  protection: Pick<ShardProtection, 'refusal'>;
+  /** Asks the hub whether one more connection of this address is allowed. The hub counts it if it is. */
+  admit: (address: string) => Promise<boolean>;
+  /** Shards of the gateway, which share its accept rate. */
+  shards: () => number;
+  /** The client behind a peer that is this gateway's own proxy; undefined: the peer is the client. */
+  clientOf: (peer: string) => string | undefined;
+};
+
+/** One request to upgrade: the handshake under way. */
+type Upgrade = {
+  res: HttpResponse;
+  form: Form;
+  origin: string;
+  token: string;
+  /** The client's. */
+  address: string;
+  /** The address that the hub counts, if connections per address are limited. */
+  counted: string | undefined;
+  /** Makes it a WebSocket. Call it once, and nothing else on `res` after it. */
+  complete: (open: NonNullable<UserData['open']>) => void;
+  aborted: boolean;
+  /** Set once the handshake has left the engine's handler. */
+  waits: boolean;
+};
+
+/** Handshakes at `/connect`: gathers what the decision needs (decideHandshake.ts), and does what was decided. */
+export class UpgradeHandler {
+  readonly #options: UpgradeHandlerOptions;
+  readonly #rate = new AcceptRate();
+
+  constructor(options: UpgradeHandlerOptions) {
+    this.#options = options;
+  }
+
+  /** Takes on a handshake, which is decided on within this call unless it has to wait for an answer. */
+  handle(res: HttpResponse, req: HttpRequest, context: UpgradeContext): void {
+    const { shard } = this.#options;
+    const { gateway, auth } = shard.settings;
+    const key = req.getHeader('sec-websocket-key');
+    const extensions = req.getHeader('sec-websocket-extensions');
+    const { offered, forwarded } = repeatedHeaders(req);
+    const protocol = chooseSubprotocol(offered, servedSubprotocols(gateway.batching.compression));
+    const address = this.#addressOf(res, forwarded);
+    const upgrade: Upgrade = {
+      res,
+      form: formOf(protocol),
+      origin: req.getHeader('origin'),
+      token: bearer(req.getHeader('authorization')) ?? req.getQuery('token') ?? '',
+      address,
+      counted: gateway.connections.perIp > 0 ? addressGroup(address) : undefined,
+      // Never corked here: after an upgrade that came late (a token had to be checked) the engine's cork takes the new
+      // WebSocket's memory for the response's and, now and then, closes the socket.
+      complete: (open) => res.upgrade<UserData>({ session: undefined, open }, key, protocol ?? '', extensions, context),
+      aborted: false,
+      waits: false,
+    };
+    void this.#decide(upgrade, req.getHeader('sec-websocket-version'), auth);
+  }
+
+  async #decide(upgrade: Upgrade, version: string, auth: Settings['auth']): Promise<void> {
+    const { shard, protection } = this.#options;
+    const { verifier } = shard;
+    const { origin, token, counted } = upgrade;
+    const answers: { -readonly [Q in Question]?: Answers[Q] } = {};
+    const state = {
+      allowedOrigins: auth.allowedOrigins,
+      anonymous: auth.anonymous ?? auth.jwt === undefined,
+      checksTokens: verifier !== undefined,
+      limitsAddresses: counted !== undefined,
+      get overload() {
+        return protection.refusal();
+      },
+      answers,
+    };
+    for (;;) {
+      const decision = decideHandshake({ version, origin, token }, state);
+      switch (decision.type) {
+        case 'accept':
+          this.#accept(upgrade, decision.identity);
+          return;
+        case 'refuse':
+          if (answers.address && counted !== undefined) shard.release(counted);
+          this.#refuse(upgrade, decision.refusal);
+          return;
+        case 'ask':
+          break;
+      }
+      // Nothing is awaited that is known at once: the handshake stays within the engine's handler.
+      switch (decision.question) {
+        case 'rate':
+          answers.rate = this.#takeRate();
+          break;
+        case 'token':
+          answers.token = checkedNow(verifier, token) ?? (await this.#wait(upgrade, checked(verifier, token)));
+          break;
+        case 'address':
+          answers.address = await this.#wait(upgrade, this.#options.admit(counted ?? ''));
+          break;
+      }
+      if (!upgrade.aborted) continue;
+      if (answers.address && counted !== undefined) shard.release(counted);
+      return;
+    }
+  }
+
+  #wait<T>(upgrade: Upgrade, answer: Promise<T>): Promise<T> {
+    if (!upgrade.waits)
+      upgrade.res.onAborted(() => {
+        upgrade.aborted = true;
+      });
+    upgrade.waits = true;
+    return answer;
+  }
+
+  #takeRate(): boolean {
+    const { shard, shards } = this.#options;
+    return this.#rate.take(shard.settings.gateway.connections.acceptRate / shards(), performance.now());
+  }
+
+  #accept({ form, counted, complete }: Upgrade, identity: Identity | undefined) {
+    const { shard } = this.#options;
+    complete((ws, data) => {
+      data.session = shard.open(ws, form, identity, counted);
+    });
+  }
+
+  #refuse({ res, form, origin, address, complete }: Upgrade, refusal: Refusal) {
+    const { shard, log } = this.#options;
+    const { status, code, detail, closeCode } = refusal;
+    increment(shard.counts.refused, code);
+    // Overload is logged when it begins and ends (pressure.ts). What it refuses meanwhile are consequences.
+    const level = status === 429 || status === 503 ? 'debug' : 'info';
+    log[level]({ address, origin, reason: detail, code }, 'handshake refused');
+    if (closeCode !== undefined && understandsControl(form)) complete((ws) => ws.end(closeCode, closeReason(detail)));
+    else answerProblem(res, refusal);
+  }
+
+  /** The client's address in canonical form: what trusted proxies say, or else the peer's. */
+  #addressOf(res: HttpResponse, forwarded: readonly string[]): string {
+    const { forwardedHeaders } = this.#options.shard.settings.gateway;
+    const told = forwardedHeaders > 0 ? forwardedAddress(forwarded, forwardedHeaders) : undefined;
+    if (told !== undefined) return told;
+    const peer = peerAddress(res);
+    return this.#options.clientOf(peer) ?? canonicalAddress(peer) ?? peer;
+  }
+}
+
+type Verifier = Shard['verifier'];
+
+/** The answer if it takes no time; undefined if it does. */
+function checkedNow(verifier: Verifier, token: string): TokenAnswer | undefined {
+  try {
+    const identity = verifier?.verifyNow(token);
+    return identity && { type: 'valid', identity };
+  } catch (error) {
+    return failed(error);
+  }
+}
+
+async function checked(verifier: Verifier, token: string): Promise<TokenAnswer> {
+  try {
+    if (!verifier) throw new Error('there is no key source');
+    return { type: 'valid', identity: await verifier.verify(token) };
+  } catch (error) {
+    return failed(error);
+  }
+}
+
+function failed(error: unknown): TokenAnswer {
+  return error instanceof InvalidToken ? { type: 'invalid', reason: error.message } : { type: 'unchecked' };
+}
+
+/** Headers that may take several lines: the engine's getHeader knows only one line of a name. */
+function repeatedHeaders(req: HttpRequest): { offered: string; forwarded: string[] } {
+  const offered: string[] = [];
+  const forwarded: string[] = [];
+  req.forEach((name, value) => {
+    if (name === 'sec-websocket-protocol') offered.push(value);
+    else if (name === 'x-forwarded-for') forwarded.push(value);
+  });
+  return { offered: offered.join(','), forwarded };
+}
+
+function bearer(header: string): string | undefined {
+  return /^Bearer +(\S+)$/i.exec(header)?.[1];
+}
