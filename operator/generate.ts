@@ -1,9 +1,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { CHART_CRD_FILE, CRD_FILE, crdText } from './api/crd.ts';
-import { REFERENCE_FILE, referenceText } from './api/reference.ts';
-import { CHANGES_FILE, changesText } from './pushcluster/changes.ts';
 import { RULES_FILES } from './rbac.ts';
+import { CHANGES_FILE, changesText } from './reference/changesPage.ts';
+import { REFERENCE_FILE, referenceText } from './reference/pushClusterPage.ts';
 
 /** `npm run crd -w @pushcluster/operator`: writes the CRD, the pages about it, and what the chart has of both and of rights. */
 

@@ -4,26 +4,26 @@ import { startAdmin } from '@pushcluster/runtime/admin.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
 import { Registry } from 'prom-client';
-import { registerPollerMetrics } from './gateways/metrics.ts';
-import { News } from './gateways/news.ts';
-import { Poller, STALE_MS } from './gateways/poller.ts';
-import { stuck } from './health.ts';
 import { Applier } from './kube/applier.ts';
 import { Client } from './kube/client.ts';
 import { connect } from './kube/connection.ts';
 import { Controller } from './kube/controller.ts';
 import { Elector, NotLeading } from './kube/elector.ts';
-import { EventRecorder } from './kube/events.ts';
+import { EventRecorder } from './kube/eventRecorder.ts';
 import { Metrics } from './kube/metrics.ts';
 import type { KubeObject } from './kube/objects.ts';
-import { WorkQueue } from './kube/queue.ts';
+import { WorkQueue } from './kube/workQueue.ts';
+import { livenessProblems } from './liveness.ts';
 import { GatewaySource } from './metricsApi/gatewaySource.ts';
 import { MetricsApi } from './metricsApi/metricsApi.ts';
 import { LEASE, operatorOptions } from './options.ts';
+import { registerPollerMetrics } from './podStatus/metrics.ts';
+import { PodStatusPoller, STALE_MS } from './podStatus/poller.ts';
+import { ReconcileTrigger } from './podStatus/reconcileTrigger.ts';
+import { ClusterCache, OPTIONAL_KINDS } from './pushcluster/clusterCache.ts';
 import { registerClusterMetrics } from './pushcluster/clusterMetrics.ts';
-import { clusterOf, isLeaving, readySince } from './pushcluster/fleet.ts';
-import { OPTIONAL_KINDS, View } from './pushcluster/observe.ts';
-import { Reconciler } from './pushcluster/reconcile.ts';
+import { clusterOf, isLeaving, readySince } from './pushcluster/observedGateways.ts';
+import { Reconciler } from './pushcluster/reconciler.ts';
 
 /** Longer than a request to the API server may take. */
 const LEAVE_MS = 20_000;
@@ -51,7 +51,7 @@ try {
     onTrouble: (error) => log.warn({ err: error }, 'an event could not be written'),
   });
   const queue = new WorkQueue();
-  const view = new View({
+  const cache = new ClusterCache({
     client,
     namespaces: options.namespaces,
     served: await client.served(OPTIONAL_KINDS),
@@ -61,7 +61,7 @@ try {
       log.warn({ reason: error.message }, 'the API server could not be watched for a moment; tried again'),
   });
   const registry = new Registry();
-  const gatewaySource = new GatewaySource((namespace) => view.podsIn(namespace));
+  const gatewaySource = new GatewaySource((namespace) => cache.podsIn(namespace));
   const metricsApi = options.metricsApi
     ? new MetricsApi({
         ...options.metricsApi,
@@ -76,38 +76,38 @@ try {
     client,
     // Kinds of others come and go.
     get reflectors() {
-      return [...view.reflectors, ...(metricsApi?.reflectors ?? [])];
+      return [...cache.reflectors, ...(metricsApi?.reflectors ?? [])];
     },
   });
-  registerClusterMetrics(registry, () => view.clusters());
-  const news = new News();
+  registerClusterMetrics(registry, () => cache.clusters());
+  const reconcileTrigger = new ReconcileTrigger();
   /** It was asked before it listened, or not at all. */
   const isNew = (pod: KubeObject) =>
     poller.reading(pod.metadata.uid ?? '') === undefined && Date.now() - (readySince(pod) ?? 0) < STALE_MS;
-  const poller: Poller = new Poller({
-    pods: () => view.everyPod(),
+  const poller: PodStatusPoller = new PodStatusPoller({
+    pods: () => cache.everyPod(),
     port: options.podPort,
     isUrgent: (pod) => isLeaving(pod) || reconciler.awaits(pod) || isNew(pod),
     onReading: (pod, reading) => {
       gatewaySource.heard(pod, reading);
-      const wait = news.heard(pod.metadata.uid ?? '', reading.status);
+      const wait = reconcileTrigger.delayAfter(pod.metadata.uid ?? '', reading.status);
       const key = clusterOf(pod);
       if (key !== undefined && wait !== undefined) queue.addAfter(key, wait);
     },
     // It may answer next time: it is looked at when what it said is out of date.
     onSilence: (pod) => {
-      news.silent(pod.metadata.uid ?? '');
+      reconcileTrigger.forget(pod.metadata.uid ?? '');
       const key = clusterOf(pod);
       if (key !== undefined) queue.addAfter(key, STALE_MS);
     },
   });
   registerPollerMetrics(registry, poller);
   const reconciler = new Reconciler({
-    ...{ view, client: making, applier, recorder, images: options.images, readings: poller },
+    ...{ cache, client: making, applier, recorder, images: options.images, readings: poller },
   });
   const controller = new Controller({
     reconcile: reconciler.reconcile,
-    reflectors: view.reflectors,
+    reflectors: cache.reflectors,
     queue,
     onReconciled: (_key, outcome, seconds) => metrics.reconciled(outcome, seconds),
     onError: (key, error, wait) => log.warn({ pushCluster: key, err: error, waitMs: wait }, 'a reconcile failed'),
@@ -115,9 +115,9 @@ try {
   const admin = await startAdmin({
     ...options.admin,
     registry,
-    health: () => stuck({ reflectors: view.reflectors, elector, poller }),
+    health: () => livenessProblems({ reflectors: cache.reflectors, elector, poller }),
     ready: () => [
-      ...view.reflectors.filter((each) => !each.isSynced).map(({ kind }) => `${kind.plural} are not listed yet`),
+      ...cache.reflectors.filter((each) => !each.isSynced).map(({ kind }) => `${kind.plural} are not listed yet`),
       ...(metricsApi?.unready() ?? []),
     ],
   });
@@ -128,7 +128,7 @@ try {
       await Promise.all([controller.stop(), metricsApi?.stop()]);
       await recorder.flush();
       await elector.stop();
-      await view.stop();
+      await cache.stop();
       await admin.close();
     },
     { deadline: () => LEAVE_MS },
@@ -138,7 +138,7 @@ try {
     log.error({ identity }, 'the lease is lost: another may lead by now');
     process.exit(1);
   });
-  view.start();
+  cache.start();
   poller.start();
   metricsApi?.start();
   elector.start();

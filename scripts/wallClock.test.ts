@@ -28,21 +28,21 @@ const ALLOWED: Record<string, { uses: number; why: string }> = {
   },
   'gateway/shard/main.ts': { uses: 1, why: '`exp` of tokens is a time of day' },
   'logic/publish/publisher.ts': { uses: 1, why: 'the time at which it accepted, for gateways' },
-  'operator/gateways/poller.ts': { uses: 1, why: 'against what objects say; the age of a reading goes by `now`' },
+  'operator/podStatus/poller.ts': { uses: 1, why: 'against what objects say; the age of a reading goes by `now`' },
   'operator/kube/clock.ts': { uses: 2, why: "the Clock's `wall`" },
   'operator/kube/elector.ts': { uses: 4, why: 'written into the lease; that it is held is judged by `now`' },
-  'operator/kube/events.ts': { uses: 3, why: 'written into events' },
+  'operator/kube/eventRecorder.ts': { uses: 3, why: 'written into events' },
   'operator/main.ts': {
     uses: 1,
     why: 'against when the API server says that a pod was ready; at worst it is asked too often',
   },
   'operator/metricsApi/gatewaySource.ts': { uses: 1, why: 'the timestamp of a value; its age goes by `now`' },
-  'operator/metricsApi/keeper.ts': { uses: 1, why: 'certificates hold from and to times of day' },
-  'operator/pushcluster/planner.ts': {
+  'operator/metricsApi/certificateRotator.ts': { uses: 1, why: 'certificates hold from and to times of day' },
+  'operator/pushcluster/scalePlanner.ts': {
     uses: 1,
     why: 'drains are dated in annotations, for the operator that takes over',
   },
-  'operator/pushcluster/reconcile.ts': {
+  'operator/pushcluster/reconciler.ts': {
     uses: 3,
     why: 'written into conditions and events, compared with those of objects',
   },

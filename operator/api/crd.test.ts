@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { z } from 'zod';
+import { REFERENCE_FILE, referenceText } from '../reference/pushClusterPage.ts';
 import { CHART_CRD_FILE, CRD_FILE, crd, crdText, type Schema, structural } from './crd.ts';
 import { PushCluster, Spec } from './pushCluster.ts';
-import { REFERENCE_FILE, referenceText } from './reference.ts';
 
 const version = crd().spec.versions[0]!;
 const root = version.schema.openAPIV3Schema;

@@ -2,8 +2,8 @@ import { type Clock, systemClock } from './clock.ts';
 import { NotLeading } from './elector.ts';
 import { isKubeError } from './errors.ts';
 import type { Outcome } from './metrics.ts';
-import { WorkQueue } from './queue.ts';
 import type { Change, Reflector } from './reflector.ts';
+import { WorkQueue } from './workQueue.ts';
 
 /** Where something is under way: milliseconds after which it is to be looked at again, whatever happens. */
 export type Result = { againIn?: number };

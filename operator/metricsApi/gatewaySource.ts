@@ -2,12 +2,12 @@ import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import { type Clock, systemClock } from '../kube/clock.ts';
 import type { KubeObject } from '../kube/objects.ts';
 import type { MetricName } from './api.ts';
-import { Samples } from './samples.ts';
+import { GatewaySamples } from './gatewaySamples.ts';
 import type { PodLabels, Source } from './server.ts';
 
 /** Values of gateway pods, from what they say of themselves. */
 export class GatewaySource implements Source {
-  readonly #samples = new Samples();
+  readonly #samples = new GatewaySamples();
   readonly #pods: (namespace: string) => Iterable<KubeObject>;
   readonly #clock: Clock;
 
@@ -36,7 +36,7 @@ export class GatewaySource implements Source {
   }
 
   /** `at` in milliseconds since 1970. */
-  value(uid: string, metric: MetricName): ReturnType<Samples['value']> {
+  value(uid: string, metric: MetricName): ReturnType<GatewaySamples['value']> {
     const now = this.#clock.now();
     const value = this.#samples.value(uid, metric, now);
     return value && { ...value, at: this.#clock.wall() - (now - value.at) };

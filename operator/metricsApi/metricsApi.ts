@@ -2,11 +2,11 @@ import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { Client } from '../kube/client.ts';
 import { KINDS } from '../kube/objects.ts';
 import { Reflector } from '../kube/reflector.ts';
+import { Reviews } from './accessReviews.ts';
 import { METRICS_API_SECRET, METRICS_API_SERVICE } from './api.ts';
-import { CertificateKeeper } from './keeper.ts';
-import { Reviews } from './reviews.ts';
+import { CertificateRotator } from './certificateRotator.ts';
+import { AUTHENTICATION_CONFIG, type FrontProxy, frontProxyIn, NO_FRONT_PROXY } from './frontProxy.ts';
 import { MetricsServer, type Source } from './server.ts';
-import { AUTHENTICATION_CONFIG, type FrontProxy, frontProxyIn, NO_FRONT_PROXY } from './trust.ts';
 
 export type MetricsApiOptions = {
   client: Client;
@@ -21,7 +21,7 @@ export type MetricsApiOptions = {
 export class MetricsApi {
   readonly reflectors: readonly Reflector[];
   readonly #options: MetricsApiOptions;
-  readonly #keeper: CertificateKeeper;
+  readonly #rotator: CertificateRotator;
   readonly #authentication: Reflector;
   readonly #answers: Counter<'code'>;
   readonly #seconds: Histogram;
@@ -34,7 +34,7 @@ export class MetricsApi {
   constructor(options: MetricsApiOptions) {
     this.#options = options;
     const { client, registry, onTrouble } = options;
-    this.#keeper = new CertificateKeeper({
+    this.#rotator = new CertificateRotator({
       client,
       namespace: client.namespace,
       secret: METRICS_API_SECRET,
@@ -53,7 +53,7 @@ export class MetricsApi {
       onChange: (change) => this.#believe(change.type === 'deleted' ? undefined : change.object),
       onTrouble: (error) => onTrouble('the ConfigMap extension-apiserver-authentication', error),
     });
-    this.reflectors = [...this.#keeper.reflectors, this.#authentication];
+    this.reflectors = [...this.#rotator.reflectors, this.#authentication];
     this.#answers = new Counter({
       name: 'pushcluster_operator_metrics_api_answers_total',
       help: 'Answers of the custom metrics API, where it is on, by class of their HTTP status.',
@@ -67,7 +67,7 @@ export class MetricsApi {
       buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
       registers: [registry],
     });
-    const keeper = this.#keeper;
+    const keeper = this.#rotator;
     new Gauge({
       name: 'pushcluster_operator_metrics_api_certificate_expiry_timestamp_seconds',
       help: 'When the serving certificate of the custom metrics API ends, where that is on; 0: it has none.',
@@ -96,29 +96,29 @@ export class MetricsApi {
     const unsynced = this.reflectors.filter((each) => !each.isSynced);
     const reasons = unsynced.map(({ kind }) => `${kind.plural} that the metrics API needs are not listed yet`);
     if (this.#problem !== undefined) reasons.push(this.#problem);
-    else if (this.#keeper.current !== undefined && this.#port === undefined)
+    else if (this.#rotator.current !== undefined && this.#port === undefined)
       reasons.push('the metrics API does not listen yet');
     return reasons;
   }
 
   start(): void {
-    this.#keeper.start();
+    this.#rotator.start();
     this.#authentication.start();
   }
 
   /** This process leads: it makes and renews what all serve with. @param writer guarded */
   lead(writer: Client): Promise<void> {
-    return this.#keeper.lead(writer);
+    return this.#rotator.lead(writer);
   }
 
   async stop(): Promise<void> {
-    await Promise.all([this.#keeper.stop(), this.#authentication.stop()]);
+    await Promise.all([this.#rotator.stop(), this.#authentication.stop()]);
     await this.#listening;
     await this.#server?.close();
   }
 
   async #listen(): Promise<void> {
-    const { current } = this.#keeper;
+    const { current } = this.#rotator;
     if (!current) return;
     const { host, port, source, client, onTrouble } = this.#options;
     const server = new MetricsServer({

@@ -4,6 +4,7 @@ import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { isKubeError } from '../kube/errors.ts';
+import { type Action, type Reviews, TooManyReviews } from './accessReviews.ts';
 import {
   type Asked,
   askedFor,
@@ -17,9 +18,8 @@ import {
   type Value,
   valueList,
 } from './api.ts';
-import { type Action, type Reviews, TooManyReviews } from './reviews.ts';
+import { bearerOf, type Caller, callerOf, type FrontProxy, mayVouch, NO_FRONT_PROXY } from './frontProxy.ts';
 import { matches, parseSelector } from './selector.ts';
-import { bearerOf, type Caller, callerOf, type FrontProxy, mayVouch, NO_FRONT_PROXY } from './trust.ts';
 
 /** A pod that may have a value. */
 export type PodLabels = { uid: string; name: string; namespace: string; labels: Readonly<Record<string, string>> };

@@ -3,12 +3,12 @@ import { createLog } from '@pushcluster/runtime/log.ts';
 import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
 import { Client } from '../kube/client.ts';
 import { connect } from '../kube/connection.ts';
-import { EventRecorder } from '../kube/events.ts';
+import { EventRecorder } from '../kube/eventRecorder.ts';
 import { Host } from './host.ts';
+import { NodeRecord } from './nodeRecord.ts';
 import { eventsOf, NodeReport, NotOurs } from './nodeReport.ts';
 import { type NodeTuningOptions, nodeTuningOptions, usage } from './options.ts';
 import { plan } from './plan.ts';
-import { NodeRecord } from './record.ts';
 import { askFate, remove } from './removal.ts';
 import { apply, type Outcome, restore } from './tuner.ts';
 

@@ -1,8 +1,8 @@
 import type { Client } from '../kube/client.ts';
 import { isKubeError } from '../kube/errors.ts';
-import type { EventInput, EventRecorder } from '../kube/events.ts';
+import type { EventInput, EventRecorder } from '../kube/eventRecorder.ts';
 import { KINDS, type KubeObject } from '../kube/objects.ts';
-import type { Entry } from './record.ts';
+import type { Entry } from './nodeRecord.ts';
 import type { Outcome } from './tuner.ts';
 
 const PREFIX = 'node-tuning.pushcluster.dev';

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import type { LogLevel } from '@pushcluster/runtime/log.ts';
 import { z } from 'zod';
-import { type NodeTuningSettings, parseSettings } from './settings.ts';
+import { type NodeTuningSettings, parseSettings } from './nodeTuningSettings.ts';
 
 /** `tune` keeps a node tuned until it is told to end; `remove` deletes the DaemonSet and waits for its pods. */
 export type Command = 'tune' | 'remove';

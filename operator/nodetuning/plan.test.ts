@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { FakeNode } from './fakeNode.ts';
+import { parseSettings } from './nodeTuningSettings.ts';
 import { plan } from './plan.ts';
-import { parseSettings } from './settings.ts';
 
 describe('a plan for a node', () => {
   let node: FakeNode;

@@ -1,6 +1,6 @@
 import { bitmapOf, cpuNumbers, hexOf } from './cpus.ts';
 import { type Host, NotApplicable } from './host.ts';
-import { type InterfaceSettings, LIMITS, type NodeTuningSettings } from './settings.ts';
+import { type InterfaceSettings, LIMITS, type NodeTuningSettings } from './nodeTuningSettings.ts';
 
 /** One thing to set. `wanted` says to what, by the value that the node has of itself; the same: nothing is to be set. */
 export type Planned = { name: string; wanted: (own: string) => string };

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { FakeNode } from './fakeNode.ts';
 import { Host } from './host.ts';
+import { NodeRecord } from './nodeRecord.ts';
+import { parseSettings } from './nodeTuningSettings.ts';
 import { plan } from './plan.ts';
-import { NodeRecord } from './record.ts';
-import { parseSettings } from './settings.ts';
 import { apply, restore } from './tuner.ts';
 
 const WMEM = 'net.ipv4.tcp_wmem';

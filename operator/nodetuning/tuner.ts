@@ -1,6 +1,6 @@
 import { type Host, NotApplicable } from './host.ts';
+import type { Entry, NodeRecord } from './nodeRecord.ts';
 import type { Plan, Planned, Skipped } from './plan.ts';
-import type { Entry, NodeRecord } from './record.ts';
 
 export type Change = { name: string; from: string; to: string };
 

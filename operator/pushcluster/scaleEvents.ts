@@ -1,5 +1,5 @@
-import type { EventInput } from '../kube/events.ts';
-import type { GatewayPod, Step } from './scale.ts';
+import type { EventInput } from '../kube/eventRecorder.ts';
+import type { GatewayPod, Step } from './scalePlan.ts';
 import { some } from './status.ts';
 
 /**

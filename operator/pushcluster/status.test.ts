@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { Status } from '../api/pushCluster.ts';
-import { coarseConnections, type Observed, type Pods, statusOf, transitions } from './status.ts';
+import { type Observed, type Pods, statusOf, transitions } from './status.ts';
 
 const NOW = '2026-01-02T03:04:05Z';
 const LATER = '2026-01-02T03:05:00Z';
@@ -24,12 +24,12 @@ function observed(change: Partial<Observed> = {}): Observed {
     nats: { url: 'nats://live-nats:4222', wanted: 1, ready: 1 },
     problems: [],
     scaling: { phase: 'steady', waits: undefined },
-    reports: { refusals: [], fdLimits: [], behind: [], silent: [], hindrances: [], fullest: undefined },
+    summary: { refusals: [], fdLimits: [], behind: [], silent: [], notReady: [], fullest: undefined },
     endpoints: {},
     ...change,
   };
 }
-const reports = (change: Partial<Observed['reports']>) => ({ reports: { ...observed().reports, ...change } });
+const summary = (change: Partial<Observed['summary']>) => ({ summary: { ...observed().summary, ...change } });
 const gateway = (change: Partial<Observed['gateway']>) => ({ gateway: { ...observed().gateway, ...change } });
 
 /** `Ready=True/Ready`, and so on, of all conditions. */
@@ -53,7 +53,7 @@ describe('the status of a cluster', () => {
     // Nothing is said of what is not known.
     assert.equal(message('Ready', gateway({ connections: undefined })), ready);
     const silent = [{ pod: 'live-gateway-y', why: 'no answer' }];
-    assert.doesNotMatch(message('Ready', reports({ silent })) ?? '', /no gateway is at/);
+    assert.doesNotMatch(message('Ready', summary({ silent })) ?? '', /no gateway is at/);
   });
 
   it('is what the CRD says that it is', () => {
@@ -122,13 +122,13 @@ describe('the status of a cluster', () => {
 
   it('is Degraded where pods refused their settings, or may open too few files', () => {
     const refusals = [{ pod: 'live-gateway-x', message: 'rooms[0].batching.maxDelay must be at most 10s' }];
-    assert.equal(conditions(reports({ refusals })).Degraded, 'True/SettingsRefused');
+    assert.equal(conditions(summary({ refusals })).Degraded, 'True/SettingsRefused');
     assert.equal(
-      message('Degraded', reports({ refusals })),
+      message('Degraded', summary({ refusals })),
       '1 pod refused the settings and runs the former ones: live-gateway-x: rooms[0].batching.maxDelay must be at most 10s',
     );
     const fdLimits = [{ pod: 'live-gateway-x', limit: 1_024, wanted: 100_000, each: 1 }];
-    assert.equal(conditions(reports({ fdLimits })).Degraded, 'True/FileLimitTooLow');
+    assert.equal(conditions(summary({ fdLimits })).Degraded, 'True/FileLimitTooLow');
   });
 
   it('tells why a scale-down waits, that load is evened out, and who runs older settings', () => {
@@ -141,10 +141,10 @@ describe('the status of a cluster', () => {
     assert.equal(conditions({ scaling: { phase: 'rebalancing', waits: undefined } }).Progressing, 'True/Rebalancing');
     const behind = ['live-gateway-x', 'live-gateway-y'].map((pod) => ({ uid: pod, pod }));
     assert.equal(
-      message('Progressing', reports({ behind })),
+      message('Progressing', summary({ behind })),
       'live-gateway-x and 1 more have yet to take up the newest settings',
     );
-    assert.equal(conditions(reports({ behind })).Ready, 'True/Ready');
+    assert.equal(conditions(summary({ behind })).Ready, 'True/Ready');
   });
 
   it('names the pod that keeps it from being ready, and why; what does not go away by itself is Degraded', () => {
@@ -156,7 +156,7 @@ describe('the status of a cluster', () => {
       why: 'no node takes it: 0/2 nodes are available',
       isStuck: false,
     } as const;
-    const starting = { ...gateway({ ready: 1, current: 1 }), ...reports({ hindrances: [unplaced] }) };
+    const starting = { ...gateway({ ready: 1, current: 1 }), ...summary({ notReady: [unplaced] }) };
     assert.equal(
       message('Ready', starting),
       '1 of 3 gateways are up to date and ready; live-gateway-x: no node takes it: 0/2 nodes are available',
@@ -166,7 +166,7 @@ describe('the status of a cluster', () => {
       '1 of 3 gateways are ready; live-gateway-x: no node takes it: 0/2 nodes are available',
     );
     assert.equal(conditions(starting).Degraded, 'False/AsWanted');
-    const none = { ...gateway({ ready: 0, current: 0 }), ...reports({ hindrances: [stuck, unplaced] }) };
+    const none = { ...gateway({ ready: 0, current: 0 }), ...summary({ notReady: [stuck, unplaced] }) };
     assert.equal(
       message('Available', none),
       "none of 3 gateways is ready: clients can't connect; live-gateway-y: its image can't be had (and 1 other pod)",
@@ -181,15 +181,15 @@ describe('the status of a cluster', () => {
     const unplaced = { pod: 'live-nats-0', role: 'nats', why, isStuck: false } as const;
     const other = { pod: 'live-gateway-x', role: 'gateway', why: 'it ends again and again', isStuck: true } as const;
     const nats = { url: 'nats://live-nats:4222', wanted: 3, ready: 1 };
-    const none = { nats, ...reports({ hindrances: [other, unplaced] }) };
+    const none = { nats, ...summary({ notReady: [other, unplaced] }) };
     assert.equal(
       message('Available', none),
       `1 of 3 NATS servers are ready: pushes need more than half of them; live-nats-0: ${why}`,
     );
-    const some = { nats: { ...nats, ready: 2 }, ...reports({ hindrances: [unplaced] }) };
+    const some = { nats: { ...nats, ready: 2 }, ...summary({ notReady: [unplaced] }) };
     assert.equal(message('Ready', some), `2 of 3 NATS servers are ready; live-nats-0: ${why}`);
     assert.equal(message('Progressing', some), `2 of 3 NATS servers are ready; live-nats-0: ${why}`);
-    const stuck = { nats: { ...nats, ready: 2 }, ...reports({ hindrances: [{ ...unplaced, isStuck: true }] }) };
+    const stuck = { nats: { ...nats, ready: 2 }, ...summary({ notReady: [{ ...unplaced, isStuck: true }] }) };
     assert.equal(conditions(stuck).Degraded, 'True/PodsStuck');
     assert.equal(message('Degraded', stuck), `live-nats-0: ${why}`);
   });
@@ -198,12 +198,12 @@ describe('the status of a cluster', () => {
     const fullest = { pod: 'live-gateway-x', what: 'memory', share: 0.85 } as const;
     const silent = [{ pod: 'live-gateway-y', why: 'it gave no answer within 2 s' }];
     assert.equal(
-      message('Ready', reports({ fullest, silent })),
+      message('Ready', summary({ fullest, silent })),
       '3 gateways and 2 logic pods are ready; live-gateway-x is at 85 % of the memory from where on it refuses connections; ' +
         '1 pod did not say how it is when asked: live-gateway-y: it gave no answer within 2 s',
     );
     assert.match(
-      message('Available', reports({ fullest: { ...fullest, share: 1 } })) ?? '',
+      message('Available', summary({ fullest: { ...fullest, share: 1 } })) ?? '',
       /live-gateway-x refuses new connections: its memory is used up/,
     );
   });
@@ -270,17 +270,5 @@ describe('the status of a cluster', () => {
         },
       ),
     );
-  });
-});
-
-describe('the number of connections that is shown', () => {
-  it('follows after 30 s, by 5 % and more, and to and from nothing', () => {
-    const shown = { connections: 1_000, age: 30_000 };
-    assert.equal(coarseConnections(undefined, 5), 5);
-    assert.equal(coarseConnections(shown, 1_050), 1_000);
-    assert.equal(coarseConnections(shown, 1_051), 1_051);
-    assert.equal(coarseConnections({ ...shown, age: 29_999 }, 2_000), 1_000);
-    assert.equal(coarseConnections(shown, 0), 0);
-    assert.equal(coarseConnections({ ...shown, connections: 0 }, 1), 1);
   });
 });

@@ -2,8 +2,9 @@ import type { z } from 'zod';
 import type { Condition as ConditionSchema } from '../api/kubernetes.ts';
 import type { Status } from '../api/pushCluster.ts';
 import type { KubeErrorReason } from '../kube/errors.ts';
-import type { ReportedPod, Reports } from './reports.ts';
-import type { Plan } from './scale.ts';
+import { NEAR_LIMIT } from './displayedNumbers.ts';
+import type { PodStatusSummary, ReportedPod } from './podStatusSummary.ts';
+import type { ScalePlan } from './scalePlan.ts';
 
 export type Condition = z.infer<typeof ConditionSchema>;
 
@@ -40,8 +41,8 @@ export type Observed = {
   nats: { url: string; wanted: number; ready: number };
   problems: readonly Problem[];
   /** What is done about the number of gateways. */
-  scaling: Pick<Plan, 'phase' | 'waits'>;
-  reports: Pick<Reports, 'refusals' | 'fdLimits' | 'behind' | 'silent' | 'hindrances' | 'fullest'>;
+  scaling: Pick<ScalePlan, 'phase' | 'waits'>;
+  summary: Pick<PodStatusSummary, 'refusals' | 'fdLimits' | 'behind' | 'silent' | 'notReady' | 'fullest'>;
   endpoints: NonNullable<Status['endpoints']>;
 };
 
@@ -92,38 +93,14 @@ export function transitions(before: Status | undefined, after: Status): Conditio
   });
 }
 
-const COARSE_SHARE = 0.05;
-/** Numbers that never rest are shown for this long, milliseconds. */
-export const COARSE_MS = 30_000;
-
-/**
- * The number of connections to show: the one shown until now, unless it is 30 s old and 5 % off, or one of both is 0.
- * @param shown what is shown, and since how many milliseconds
- */
-export function coarseConnections(shown: { connections: number; age: number } | undefined, count: number): number {
-  if (!shown) return count;
-  if (shown.age < COARSE_MS) return shown.connections;
-  const isOff = Math.abs(count - shown.connections) > COARSE_SHARE * shown.connections;
-  return isOff || (count === 0) !== (shown.connections === 0) ? count : shown.connections;
-}
-
-/** A gateway this near to where it refuses connections is told of. */
-const FULL = 0.8;
-
-/** The share to show, in steps of 5 %; undefined where it is nothing to tell of. */
-export function coarsePressure(fullest: Reports['fullest']): Reports['fullest'] {
-  if (!fullest || fullest.share < FULL) return undefined;
-  return { ...fullest, share: Math.floor(fullest.share * 20) / 20 };
-}
-
 /** Whether people get pushes. */
-function availability({ gateway, logic, nats, reports }: Observed): Verdict {
+function availability({ gateway, logic, nats, summary }: Observed): Verdict {
   if (nats.wanted > 0 && nats.ready <= nats.wanted / 2)
     return no(
       'NatsNotReady',
       [
         `${nats.ready} of ${nats.wanted} NATS servers are ready: pushes need more than half of them`,
-        ...hindered(reports, 'nats'),
+        ...hindered(summary, 'nats'),
       ].join('; '),
     );
   if (gateway.wanted === 0) return no('ScaledToZero', "gateway.replicas is 0: clients can't connect");
@@ -131,22 +108,22 @@ function availability({ gateway, logic, nats, reports }: Observed): Verdict {
   if (gateway.ready === 0)
     return no(
       'NoGatewayReady',
-      [`none of ${some(gateway.wanted, 'gateway')} is ready: clients can't connect`, ...hindered(reports)].join('; '),
+      [`none of ${some(gateway.wanted, 'gateway')} is ready: clients can't connect`, ...hindered(summary)].join('; '),
     );
   if (logic.ready === 0)
     return no(
       'NoLogicReady',
-      [`none of ${some(logic.wanted, 'logic pod')} is ready: pushes can't be made`, ...hindered(reports)].join('; '),
+      [`none of ${some(logic.wanted, 'logic pod')} is ready: pushes can't be made`, ...hindered(summary)].join('; '),
     );
   const notes = [`${some(gateway.ready, 'gateway')} and ${some(logic.ready, 'logic pod')} are ready`];
-  const { fullest, silent } = reports;
+  const { fullest, silent } = summary;
   if (fullest && fullest.share >= 1) notes.push(`${fullest.pod} refuses new connections: ${FULL_OF[fullest.what]}`);
   else if (fullest)
     notes.push(
       `${fullest.pod} is at ${Math.round(fullest.share * 100)} % of ${SHARE_OF[fullest.what]} from where on it refuses connections`,
     );
   else if (gateway.connections !== undefined && silent.length === 0 && gateway.current >= gateway.wanted)
-    notes.push(`no gateway is at ${100 * FULL} % of what it can bear`);
+    notes.push(`no gateway is at ${100 * NEAR_LIMIT} % of what it can bear`);
   const [first] = silent;
   if (first) notes.push(`${some(silent.length, 'pod')} did not say how it is when asked: ${first.pod}: ${first.why}`);
   return yes('Serving', notes.join('; '));
@@ -160,7 +137,7 @@ const FULL_OF = {
 };
 
 /** Whether something is under way. */
-function progress({ gateway, logic, nats, scaling, reports, problems }: Observed): Verdict {
+function progress({ gateway, logic, nats, scaling, summary, problems }: Observed): Verdict {
   const [leaving, ...others] = problems.filter(isLeaving);
   if (leaving) {
     const more = others.length > 0 ? ` (and ${some(others.length, 'other object')})` : '';
@@ -173,7 +150,7 @@ function progress({ gateway, logic, nats, scaling, reports, problems }: Observed
   ] as const) {
     if (pods.current >= pods.wanted) continue;
     const message = `${pods.current} of ${some(pods.wanted, what)} are of the newest version and ready`;
-    const more = [...drains, ...hindered(reports)];
+    const more = [...drains, ...hindered(summary)];
     if (pods.ready > pods.current) return yes('RollingOut', [message, ...more].join('; '));
     return yes('Starting', [`${pods.ready} of ${some(pods.wanted, what)} are ready`, ...more].join('; '));
   }
@@ -187,20 +164,20 @@ function progress({ gateway, logic, nats, scaling, reports, problems }: Observed
       ),
     );
   if (drains.length > 0) return yes('Draining', drains.join('; '));
-  if (nats.ready < nats.wanted) return yes('Starting', natsNotReady(nats, reports));
+  if (nats.ready < nats.wanted) return yes('Starting', natsNotReady(nats, summary));
   if (scaling.phase === 'rebalancing')
     return yes('Rebalancing', 'gateways that are fuller than the others give connections away, and take no new ones');
-  const [first] = reports.behind;
+  const [first] = summary.behind;
   if (first) {
-    const more = reports.behind.length > 1 ? ` and ${reports.behind.length - 1} more` : '';
+    const more = summary.behind.length > 1 ? ` and ${summary.behind.length - 1} more` : '';
     return yes('SettingsUnderWay', `${first.pod}${more} ${more ? 'have' : 'has'} yet to take up the newest settings`);
   }
   return no('Stable', 'nothing is under way');
 }
 
 /** `live-gateway-x: no node takes it: …`, where a pod that is wanted is not ready and it is known why. */
-function hindered({ hindrances }: Observed['reports'], role?: Role): string[] {
-  const [first, ...others] = hindrances.filter((each) => role === undefined || each.role === role);
+function hindered({ notReady }: Observed['summary'], role?: Role): string[] {
+  const [first, ...others] = notReady.filter((each) => role === undefined || each.role === role);
   if (!first) return [];
   const more = others.length > 0 ? ` (and ${some(others.length, 'other pod')})` : '';
   return [`${first.pod}: ${first.why}${more}`];
@@ -214,15 +191,15 @@ function drained({ draining, left }: Observed['gateway']): string[] {
 }
 
 /** Whether something is wrong that does not go away by itself. */
-function degradation({ problems, reports }: Observed): Verdict {
+function degradation({ problems, summary }: Observed): Verdict {
   const [problem, ...others] = problems.filter((each) => !isLeaving(each));
   if (problem) {
     const more = others.length > 0 ? ` (and ${some(others.length, 'other problem')})` : '';
     return yes(PROBLEM_REASONS[problem.reason], `${problem.object}: ${problem.message}${more}`);
   }
-  const { refusals, fdLimits, hindrances } = reports;
-  const stuck = hindrances.filter(({ isStuck }) => isStuck);
-  if (stuck.length > 0) return yes('PodsStuck', hindered({ ...reports, hindrances: stuck }).join('; '));
+  const { refusals, fdLimits, notReady } = summary;
+  const stuck = notReady.filter(({ isStuck }) => isStuck);
+  if (stuck.length > 0) return yes('PodsStuck', hindered({ ...summary, notReady: stuck }).join('; '));
   const [refusal] = refusals;
   if (refusal) {
     const message = `${some(refusals.length, 'pod')} refused the settings and ${refusals.length === 1 ? 'runs' : 'run'} the former ones: ${refusal.pod}: ${refusal.message}`;
@@ -243,21 +220,21 @@ function isLeaving({ reason }: Problem): boolean {
 }
 
 /** Whether all is as wanted: what drains beside that doesn't matter. */
-function readiness({ gateway, logic, nats, reports }: Observed, available: Verdict, degraded: Verdict): Verdict {
+function readiness({ gateway, logic, nats, summary }: Observed, available: Verdict, degraded: Verdict): Verdict {
   if (!available.isTrue) return available;
   if (degraded.isTrue) return { ...degraded, isTrue: false };
-  if (gateway.current < gateway.wanted) return no('GatewaysNotReady', notReady(gateway, 'gateway', reports));
-  if (logic.current < logic.wanted) return no('LogicNotReady', notReady(logic, 'logic pod', reports));
-  if (nats.ready < nats.wanted) return no('NatsNotReady', natsNotReady(nats, reports));
+  if (gateway.current < gateway.wanted) return no('GatewaysNotReady', notReady(gateway, 'gateway', summary));
+  if (logic.current < logic.wanted) return no('LogicNotReady', notReady(logic, 'logic pod', summary));
+  if (nats.ready < nats.wanted) return no('NatsNotReady', natsNotReady(nats, summary));
   return yes('Ready', available.message);
 }
 
-function notReady({ current, wanted }: Pods, what: string, reports: Observed['reports']): string {
-  return [`${current} of ${some(wanted, what)} are up to date and ready`, ...hindered(reports)].join('; ');
+function notReady({ current, wanted }: Pods, what: string, summary: Observed['summary']): string {
+  return [`${current} of ${some(wanted, what)} are up to date and ready`, ...hindered(summary)].join('; ');
 }
 
-function natsNotReady({ ready, wanted }: Observed['nats'], reports: Observed['reports']): string {
-  return [`${ready} of ${some(wanted, 'NATS server')} are ready`, ...hindered(reports, 'nats')].join('; ');
+function natsNotReady({ ready, wanted }: Observed['nats'], summary: Observed['summary']): string {
+  return [`${ready} of ${some(wanted, 'NATS server')} are ready`, ...hindered(summary, 'nats')].join('; ');
 }
 
 const PROBLEM_REASONS: Record<KubeErrorReason, string> = {

@@ -1,8 +1,8 @@
 import { createInterface } from 'node:readline';
 import { Host } from '@pushcluster/operator/nodetuning/host.ts';
+import { NodeRecord } from '@pushcluster/operator/nodetuning/nodeRecord.ts';
+import { parseSettings } from '@pushcluster/operator/nodetuning/nodeTuningSettings.ts';
 import { plan } from '@pushcluster/operator/nodetuning/plan.ts';
-import { NodeRecord } from '@pushcluster/operator/nodetuning/record.ts';
-import { parseSettings } from '@pushcluster/operator/nodetuning/settings.ts';
 import { apply, type Outcome, restore } from '@pushcluster/operator/nodetuning/tuner.ts';
 
 /**

@@ -13,8 +13,8 @@ import {
   METRICS_API_VERSION,
   METRICS_GROUP,
 } from '@pushcluster/operator/metricsApi/api.ts';
+import { GatewaySamples } from '@pushcluster/operator/metricsApi/gatewaySamples.ts';
 import { MetricsApi } from '@pushcluster/operator/metricsApi/metricsApi.ts';
-import { Samples } from '@pushcluster/operator/metricsApi/samples.ts';
 import type { PodLabels } from '@pushcluster/operator/metricsApi/server.ts';
 import { Registry } from 'prom-client';
 import { type Certificate, createAuthority } from '../harness/certificates.ts';
@@ -40,7 +40,7 @@ type List = { items: { describedObject: { name: string }; value: string; windowS
 describe('the custom metrics API', () => {
   let plane: ControlPlane;
   const pods: PodLabels[] = [];
-  const samples = new Samples();
+  const samples = new GatewaySamples();
   const troubles: string[] = [];
   /** The first one leads and is the one that the API server asks; the other one follows. */
   let [leader, follower]: (MetricsApi | undefined)[] = [];

@@ -3,11 +3,11 @@ import { readFileSync } from 'node:fs';
 import { Agent, request } from 'node:https';
 import { after, before, describe, it } from 'node:test';
 import { Client } from '@pushcluster/operator/kube/client.ts';
+import { Reviews } from '@pushcluster/operator/metricsApi/accessReviews.ts';
 import { CONNECTIONS_METRIC, METRICS_API_VERSION } from '@pushcluster/operator/metricsApi/api.ts';
 import { renewed } from '@pushcluster/operator/metricsApi/certificates.ts';
-import { Reviews } from '@pushcluster/operator/metricsApi/reviews.ts';
+import { frontProxyIn } from '@pushcluster/operator/metricsApi/frontProxy.ts';
 import { MetricsServer } from '@pushcluster/operator/metricsApi/server.ts';
-import { frontProxyIn } from '@pushcluster/operator/metricsApi/trust.ts';
 import { type Authority, type Certificate, createAuthority } from '../harness/certificates.ts';
 
 const NAME = 'metrics.ops.svc';

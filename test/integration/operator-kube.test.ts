@@ -8,7 +8,7 @@ import { Client } from '@pushcluster/operator/kube/client.ts';
 import { connect } from '@pushcluster/operator/kube/connection.ts';
 import { NotLeading } from '@pushcluster/operator/kube/elector.ts';
 import { isKubeError, type KubeErrorReason } from '@pushcluster/operator/kube/errors.ts';
-import { EventRecorder } from '@pushcluster/operator/kube/events.ts';
+import { EventRecorder } from '@pushcluster/operator/kube/eventRecorder.ts';
 import { KINDS } from '@pushcluster/operator/kube/objects.ts';
 import { type Change, Reflector, type ReflectorOptions } from '@pushcluster/operator/kube/reflector.ts';
 import { desired } from '@pushcluster/operator/pushcluster/desired/desired.ts';

@@ -3,7 +3,7 @@ import { after, before, describe, it } from 'node:test';
 import { PushCluster, type Status } from '@pushcluster/operator/api/pushCluster.ts';
 import { Client } from '@pushcluster/operator/kube/client.ts';
 import { connect } from '@pushcluster/operator/kube/connection.ts';
-import { View } from '@pushcluster/operator/pushcluster/observe.ts';
+import { ClusterCache } from '@pushcluster/operator/pushcluster/clusterCache.ts';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
 import { OPERATOR_USER, OperatorProcess } from '../harness/cluster/operatorProcess.ts';
@@ -242,7 +242,7 @@ describe('what the operator makes of what pods say', () => {
 
   it('finds out that ServiceMonitors come and go while it runs', async () => {
     const asked: string[] = [];
-    const view = new View({
+    const view = new ClusterCache({
       ...{ client: new Client(connect({ KUBECONFIG: plane.kubeconfig })), namespaces: [], served: [], lookEvery: 300 },
       onKey: (key) => asked.push(key),
       onGone: () => {},

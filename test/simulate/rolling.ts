@@ -1,6 +1,6 @@
 import { DrainPace } from '@pushcluster/gateway/moves/drainPace.ts';
 import { HOLD_SECONDS, SURGE_PERCENT } from '@pushcluster/operator/pushcluster/desired/gateway.ts';
-import { type GatewayPod, type PodState, plan } from '@pushcluster/operator/pushcluster/scale.ts';
+import { type GatewayPod, type PodState, scalePlan } from '@pushcluster/operator/pushcluster/scalePlan.ts';
 import type { Chance } from './chance.ts';
 
 /**
@@ -191,7 +191,7 @@ class Rolling {
     const known = { isSettled: true, isSeen: true, isAskedAnew: true };
     const drain = { settle: this.#course.settle, timeout: this.#course.timeout };
     const wanted = { replicas: this.#wanted, drain, rebalance: undefined };
-    const planned = plan({ pods, replicas: this.#replicas, ...known }, wanted, BEGIN + this.#now);
+    const planned = scalePlan({ pods, replicas: this.#replicas, ...known }, wanted, BEGIN + this.#now);
     this.#scale(planned.replicas);
     this.#holdMs = planned.releasesOld ? 0 : HOLD_SECONDS * 1_000;
     // It may end at any moment: after some of what it does.

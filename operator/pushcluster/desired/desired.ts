@@ -13,7 +13,7 @@ import { generated, secrets } from './secrets.ts';
 import { serviceAccounts } from './serviceAccounts.ts';
 import { serviceMonitor } from './serviceMonitor.ts';
 import { services } from './services.ts';
-import { settingsConfigMap } from './settings.ts';
+import { settingsConfigMap } from './settingsConfigMap.ts';
 
 /** All kinds that `desired` makes. What a cluster owns of them and is not desired any more is to be deleted. */
 export const MADE_KINDS = [
@@ -33,7 +33,7 @@ export const MADE_KINDS = [
 
 /**
  * All objects that a cluster is to have, in the order in which to apply them: what pods need comes before the pods.
- * @throws UnusableSettings where the settings can't work together
+ * @throws InvalidSettings where the settings can't work together
  */
 export function desired(cluster: PushCluster, context: Context): DesiredObject[] {
   const values = generated(cluster, context);

@@ -13,7 +13,8 @@ import {
   selectorLabels,
 } from './names.ts';
 import { podTemplate, probes } from './pods.ts';
-import { leavesWithin, staticHash } from './settings.ts';
+import { staticSettingsHash } from './staticSettingsHash.ts';
+import { shutdownTime } from './validSettings.ts';
 
 /** Seconds that a gateway has beyond its drain: to say its last word and to end. */
 const GRACE_MARGIN = 10;
@@ -27,7 +28,7 @@ export const HOLD_SECONDS = 40;
 
 /**
  * The Deployment of the gateways.
- * @throws UnusableSettings
+ * @throws InvalidSettings
  */
 export function gatewayDeployment(cluster: PushCluster, context: Context): V1Deployment & DesiredObject {
   const { gateway, image } = cluster.spec;
@@ -59,11 +60,11 @@ export function gatewayDeployment(cluster: PushCluster, context: Context): V1Dep
         placement: gateway.placement,
         resources: gateway.resources,
         serviceAccount: names(cluster).gateway,
-        gracePeriod: Math.ceil(leavesWithin(cluster, 'gateway') / 1_000) + GRACE_MARGIN,
+        gracePeriod: Math.ceil(shutdownTime(cluster, 'gateway') / 1_000) + GRACE_MARGIN,
         labels: { ...gateway.podTemplate.labels, [SERVING_LABEL]: 'true' },
         annotations: {
           ...gateway.podTemplate.annotations,
-          [STATIC_SETTINGS_ANNOTATION]: staticHash(cluster, 'gateway'),
+          [STATIC_SETTINGS_ANNOTATION]: staticSettingsHash(cluster, 'gateway'),
         },
         hostNetwork: gateway.hostNetwork,
         sysctls: gateway.sysctls,

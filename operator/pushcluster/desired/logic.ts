@@ -5,14 +5,15 @@ import { metadataOf } from './metadata.ts';
 import { logicMounts } from './mounts.ts';
 import { ADMIN_PORT, LOGIC_PORT, names, SETTINGS_FILE, STATIC_SETTINGS_ANNOTATION, selectorLabels } from './names.ts';
 import { podTemplate, probes } from './pods.ts';
-import { leavesWithin, staticHash } from './settings.ts';
+import { staticSettingsHash } from './staticSettingsHash.ts';
+import { shutdownTime } from './validSettings.ts';
 
 /** Seconds that logic has beyond its drain: for the bus to send what it has, and to end. */
 const GRACE_MARGIN = 10;
 
 /**
  * The Deployment of logic.
- * @throws UnusableSettings
+ * @throws InvalidSettings
  */
 export function logicDeployment(cluster: PushCluster, context: Context): V1Deployment & DesiredObject {
   const { logic, image } = cluster.spec;
@@ -41,8 +42,8 @@ export function logicDeployment(cluster: PushCluster, context: Context): V1Deplo
         placement: logic.placement,
         resources: logic.resources,
         serviceAccount: names(cluster).logic,
-        gracePeriod: Math.ceil(leavesWithin(cluster, 'logic') / 1_000) + GRACE_MARGIN,
-        annotations: { [STATIC_SETTINGS_ANNOTATION]: staticHash(cluster, 'logic') },
+        gracePeriod: Math.ceil(shutdownTime(cluster, 'logic') / 1_000) + GRACE_MARGIN,
+        annotations: { [STATIC_SETTINGS_ANNOTATION]: staticSettingsHash(cluster, 'logic') },
       }),
     },
   };

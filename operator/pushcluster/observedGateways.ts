@@ -1,0 +1,178 @@
+import { isDeepStrictEqual } from 'node:util';
+import { z } from 'zod';
+import type { KubeObject } from '../kube/objects.ts';
+import type { PodStatusPoller } from '../podStatus/poller.ts';
+import { CLUSTER_LABEL, DRAIN_ANNOTATION, SERVING_LABEL } from './desired/names.ts';
+import type { GatewayPod, ObservedGateways, PodState } from './scalePlan.ts';
+
+/** Of pods of one ReplicaSet, those with the lowest go first. */
+const DELETION_COST_ANNOTATION = 'controller.kubernetes.io/pod-deletion-cost';
+const HASH_LABEL = 'pod-template-hash';
+
+/** What pods say of themselves: a PodStatusPoller. */
+export type Readings = Pick<PodStatusPoller, 'freshReading' | 'reading' | 'failure'>;
+
+const Pod = z.object({
+  status: z
+    .object({
+      phase: z.string().default('Pending'),
+      conditions: z
+        .array(z.object({ type: z.string(), status: z.string(), lastTransitionTime: z.string().nullish() }))
+        .default([]),
+      containerStatuses: z.array(z.object({ state: z.record(z.string(), z.unknown()).default({}) })).default([]),
+    })
+    .prefault({}),
+});
+const Template = z.looseObject({ metadata: z.looseObject({ labels: z.record(z.string(), z.string()).default({}) }) });
+const Workload = z.object({ spec: z.object({ replicas: z.number().int(), template: Template }) });
+const count = z.number().int().default(0);
+const ReplicaSet = z.object({
+  spec: z.object({ template: Template }),
+  status: z.object({ replicas: count, fullyLabeledReplicas: count, readyReplicas: count }).prefault({}),
+});
+
+/** The gateways of a cluster, from its Deployment, the ReplicaSets of that, and the pods. */
+export function observedGateways(
+  deployment: KubeObject | undefined,
+  replicaSets: Iterable<KubeObject>,
+  pods: Iterable<KubeObject>,
+  readings: Readings,
+): ObservedGateways {
+  if (!deployment) return { pods: [], replicas: undefined, isSettled: false, isSeen: false, isAskedAnew: false };
+  const newest = newestOf(deployment, replicaSets);
+  const hash = newest?.metadata.labels?.[HASH_LABEL];
+  const active = [...pods].filter(isActive);
+  return {
+    pods: active.map((pod) => gatewayPod(pod, hash, readings)),
+    replicas: Workload.parse(deployment).spec.replicas,
+    isSettled: hash !== undefined,
+    isSeen: newest !== undefined && isSeen(newest, active),
+    isAskedAnew: false,
+  };
+}
+
+/**
+ * Whether a ReplicaSet's controller sees the pods as they are. It tells how many there are, how many are ready and, since
+ * the label by which the Service chooses is in the template, how many of them that chooses.
+ */
+function isSeen(replicaSet: KubeObject, pods: readonly KubeObject[]): boolean {
+  const { status, spec } = ReplicaSet.parse(replicaSet);
+  const labels = Object.entries(spec.template.metadata.labels);
+  const whole = pods.filter(({ metadata }) => labels.every(([name, value]) => metadata.labels?.[name] === value));
+  return (
+    status.replicas === pods.length &&
+    status.fullyLabeledReplicas === whole.length &&
+    status.readyReplicas === pods.filter(isReady).length
+  );
+}
+
+/** The hash that a Deployment's newest pods are labelled with; undefined until its controller has seen its template. */
+export function newestHash(deployment: KubeObject, replicaSets: Iterable<KubeObject>): string | undefined {
+  return newestOf(deployment, replicaSets)?.metadata.labels?.[HASH_LABEL];
+}
+
+function newestOf(deployment: KubeObject, replicaSets: Iterable<KubeObject>): KubeObject | undefined {
+  const wanted = unhashed(Workload.parse(deployment).spec.template);
+  // As the Deployment's controller finds it: its revisions are written later.
+  return [...replicaSets].find(
+    (each) =>
+      (each.metadata.ownerReferences ?? []).some(({ uid }) => uid === deployment.metadata.uid) &&
+      isDeepStrictEqual(unhashed(Workload.parse(each).spec.template), wanted),
+  );
+}
+
+/** A pod template without the label that a ReplicaSet adds to it. */
+function unhashed({ metadata, ...rest }: z.infer<typeof Template>): object {
+  const { [HASH_LABEL]: _, ...labels } = metadata.labels;
+  return { ...rest, metadata: { ...metadata, labels } };
+}
+
+/** Neither over nor told to end: those that a ReplicaSet counts. */
+function isActive(pod: KubeObject): boolean {
+  const { phase } = statusOf(pod);
+  return !pod.metadata.deletionTimestamp && phase !== 'Succeeded' && phase !== 'Failed';
+}
+
+function gatewayPod(pod: KubeObject, hash: string | undefined, readings: Readings): GatewayPod {
+  const { uid = '', name, labels = {}, annotations = {} } = pod.metadata;
+  const drain = annotations[DRAIN_ANNOTATION];
+  const cost = annotations[DELETION_COST_ANNOTATION];
+  const reading = readings.freshReading(uid);
+  const connections = reading?.status.connections;
+  return {
+    uid,
+    name,
+    isCurrent: labels[HASH_LABEL] === hash,
+    isReady: isReady(pod),
+    readySince: readySince(pod),
+    state: stateOf(pod),
+    isServing: labels[SERVING_LABEL] === 'true',
+    // What is no time counts as one that has not begun: nothing is removed by it.
+    drainSince: drain ? Date.parse(drain) || Number.POSITIVE_INFINITY : undefined,
+    deletionCost: cost === undefined ? undefined : Number(cost),
+    counted: reading && connections !== undefined ? { connections, at: reading.at } : undefined,
+    isFuller: reading?.status.fuller,
+    unknownSince: unknownSince(pod, readings),
+    isAsked: readings.reading(uid) !== undefined || readings.failure(uid) !== undefined,
+    isSilent: readings.failure(uid) !== undefined,
+  };
+}
+
+/** One that was ready and isn't any more has been so since long ago: it isn't waited for. */
+function unknownSince(pod: KubeObject, readings: Readings): number | undefined {
+  const { uid = '', creationTimestamp } = pod.metadata;
+  const since = readySince(pod);
+  if (since === undefined) return Date.parse(creationTimestamp ?? '') || 0;
+  if (readings.freshReading(uid)?.status.connections !== undefined) return undefined;
+  const last = readings.reading(uid);
+  return last?.status.connections === undefined ? since : last.at;
+}
+
+/** JSON merge patch of a pod's metadata that makes it be so. */
+export function podPatch(before: PodState, { isServing, drainSince, deletionCost }: PodState): object {
+  const annotations: Record<string, string | null> = {};
+  if (drainSince !== before.drainSince)
+    annotations[DRAIN_ANNOTATION] = drainSince === undefined ? null : new Date(drainSince).toISOString();
+  if (deletionCost !== before.deletionCost)
+    annotations[DELETION_COST_ANNOTATION] = deletionCost === undefined ? null : String(deletionCost);
+  return { labels: { [SERVING_LABEL]: String(isServing) }, annotations };
+}
+
+/** What of a pod is looked at: a change of anything else is nobody's concern. */
+export function looksOf(pod: KubeObject): string {
+  const { deletionTimestamp, labels, annotations } = pod.metadata;
+  const told = [labels?.[SERVING_LABEL], annotations?.[DRAIN_ANNOTATION], annotations?.[DELETION_COST_ANNOTATION]];
+  return JSON.stringify([deletionTimestamp, ...told, statusOf(pod).phase, isReady(pod), stateOf(pod)]);
+}
+
+/** `namespace/name` of the PushCluster that a pod is of. */
+export function clusterOf({ metadata: { namespace, labels } }: KubeObject): string | undefined {
+  const name = labels?.[CLUSTER_LABEL];
+  return name === undefined ? undefined : `${namespace}/${name}`;
+}
+
+/** It drains, or was told to end. */
+export function isLeaving({ metadata: { deletionTimestamp, annotations } }: KubeObject): boolean {
+  return deletionTimestamp !== undefined || Boolean(annotations?.[DRAIN_ANNOTATION]);
+}
+
+export function isReady(pod: KubeObject): boolean {
+  return readySince(pod) !== undefined;
+}
+
+/** Since when it is ready, milliseconds since 1970; undefined where it isn't. */
+export function readySince(pod: KubeObject): number | undefined {
+  const found = statusOf(pod).conditions.find(({ type, status }) => type === 'Ready' && status === 'True');
+  return found && (Date.parse(found.lastTransitionTime ?? '') || 0);
+}
+
+function stateOf(pod: KubeObject): GatewayPod['state'] {
+  const { phase, containerStatuses } = statusOf(pod);
+  if (phase === 'Pending') return 'pending';
+  const isStopped = containerStatuses.length > 0 && containerStatuses.every(({ state }) => !('running' in state));
+  return isStopped ? 'stopped' : 'running';
+}
+
+function statusOf(pod: KubeObject): z.infer<typeof Pod>['status'] {
+  return Pod.parse(pod).status;
+}

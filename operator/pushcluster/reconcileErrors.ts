@@ -1,0 +1,53 @@
+import { isKubeError, isSilence, type KubeErrorReason } from '../kube/errors.ts';
+import { type Ref, titleOf } from '../kube/objects.ts';
+import type { Problem } from './status.ts';
+
+/** Unanswered requests in a row after which no more are sent. One alone may be the fault of a webhook that hangs. */
+const MAX_UNANSWERED = 2;
+
+/**
+ * The errors of one reconcile. An object that the API server rejects does not keep the others from being written; an API
+ * server that does not answer does.
+ */
+export class ReconcileErrors {
+  readonly problems: Problem[] = [];
+  #unanswered = 0;
+
+  /**
+   * Runs a request about an object and collects its error.
+   * @param act not called once the API server is unresponsive: every call would wait for its timeout
+   * @returns undefined if the request failed or was not sent
+   * @throws what is not a KubeError
+   */
+  async collect<T>(object: Ref, act: () => Promise<T>): Promise<T | undefined> {
+    if (this.isUnresponsive) return undefined;
+    try {
+      const done = await act();
+      this.#unanswered = 0;
+      return done;
+    } catch (error) {
+      if (!isKubeError(error)) throw error;
+      this.#unanswered = isSilence(error) ? this.#unanswered + 1 : 0;
+      this.add(titleOf(object), error.reason, error.message);
+      return undefined;
+    }
+  }
+
+  add(object: string, reason: KubeErrorReason, message: string): void {
+    this.problems.push({ object, reason, message });
+  }
+
+  /** The API server does not answer. The remaining requests of this reconcile are not sent. */
+  get isUnresponsive(): boolean {
+    return this.#unanswered >= MAX_UNANSWERED;
+  }
+
+  get isEmpty(): boolean {
+    return this.problems.length === 0;
+  }
+
+  /** There are errors, and a retry may resolve each of them: the API server was unavailable or reported a conflict. */
+  get areTransient(): boolean {
+    return !this.isEmpty && this.problems.every(({ reason }) => reason === 'unavailable' || reason === 'conflict');
+  }
+}

@@ -1,0 +1,273 @@
+import { randomBytes } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
+import type { PushCluster, Status } from '../api/pushCluster.ts';
+import type { Applier } from '../kube/applier.ts';
+import type { Client } from '../kube/client.ts';
+import { type Clock, systemClock } from '../kube/clock.ts';
+import type { Result } from '../kube/controller.ts';
+import { isKubeError, type KubeErrorReason } from '../kube/errors.ts';
+import type { EventInput, EventRecorder } from '../kube/eventRecorder.ts';
+import { type KubeObject, keyOf, titleOf } from '../kube/objects.ts';
+import type { ClusterCache } from './clusterCache.ts';
+import type { DesiredObject, Images } from './desired/context.ts';
+import { desired } from './desired/desired.ts';
+import { names } from './desired/names.ts';
+import { logicReplicas } from './desired/replicas.ts';
+import { InvalidSettings } from './desired/validSettings.ts';
+import { type DisplayedNumbers, displayedNumbers, replacedIn } from './displayedNumbers.ts';
+import { reloadLiveSettings } from './liveSettingsReload.ts';
+import { observation, podStatusSummary } from './observation.ts';
+import { clusterOf, podPatch } from './observedGateways.ts';
+import { ReconcileErrors } from './reconcileErrors.ts';
+import { RejectedPods } from './rejectedPods.ts';
+import { eventOf } from './scaleEvents.ts';
+import type { ObservedGateways, ScalePlan } from './scalePlan.ts';
+import { type LiveReadings, type Planned, ScalePlanner } from './scalePlanner.ts';
+import { type Condition, type Problem, statusOf, transitions } from './status.ts';
+
+/** An error that the API server reported is retried after this time: no watch tells when a quota is raised or a name is free. */
+const RETRY_MS = 15_000;
+/** Errors that a retry may resolve are reported in the status only once they have lasted this long, milliseconds. */
+const TRANSIENT_MS = 5_000;
+const TRANSIENT_AGAIN_MS = 1_000;
+/** A cluster with draining gateways is reconciled as often as these are polled. */
+const DRAINING_AGAIN_MS = 2_000;
+
+export type ReconcilerOptions = {
+  cache: ClusterCache;
+  /** Guarded: it writes for the leader only. So are the applier's and the recorder's. */
+  client: Client;
+  applier: Applier;
+  recorder: EventRecorder;
+  /** What pods say of themselves. */
+  readings: LiveReadings;
+  /** Of the operator's own version. */
+  images: Images;
+  clock?: Clock;
+};
+
+/** The desired objects of a cluster, and the scale plan that they were built from. */
+type Wanted = Planned & { objects: readonly DesiredObject[] };
+
+/**
+ * Reconciles one PushCluster at a time: observe (cache, pod statuses) → plan the number of gateways → desired objects →
+ * server-side apply → status. Objects of a deleted PushCluster are left to the garbage collector.
+ */
+export class Reconciler {
+  readonly #options: ReconcilerOptions;
+  readonly #clock: Clock;
+  readonly #planner: ScalePlanner;
+  readonly #rejectedPods: RejectedPods;
+  /** The last status written for each cluster, and the version of the cluster that it was computed from. */
+  readonly #written = new Map<string, { over: string | undefined; status: Status }>();
+  readonly #shown = new Map<string, DisplayedNumbers>();
+  /** Pods that do not run their current settings yet, by cluster. */
+  readonly #behind = new Map<string, ReadonlySet<string>>();
+  /** Clusters that have only transient errors, and since when, by the clock's `now`. */
+  readonly #transientSince = new Map<string, number>();
+
+  constructor(options: ReconcilerOptions) {
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#planner = new ScalePlanner(options.cache, options.readings, this.#clock);
+    this.#rejectedPods = new RejectedPods(options.cache, options.client, this.#clock);
+  }
+
+  /** @param key `namespace/name` of a PushCluster, which may be deleted */
+  readonly reconcile = async (key: string): Promise<Result> => {
+    const { cache, readings } = this.#options;
+    const cluster = cache.cluster(key);
+    if (!cluster || cluster.metadata.deletionTimestamp) {
+      for (const known of [this.#written, this.#shown, this.#behind, this.#transientSince]) known.delete(key);
+      this.#planner.forget(key);
+      this.#rejectedPods.forget(key);
+      return {};
+    }
+    const began = this.#clock.now();
+    const errors = new ReconcileErrors();
+    const wanted = await this.#desired(cluster, errors);
+    if (wanted) {
+      if ((await this.#apply(cluster, wanted, errors)) === 'outdated') return { againIn: 0 };
+      // An obsolete object is deleted only once its replacement was accepted.
+      if (errors.isEmpty) await this.#prune(cluster, wanted.objects, errors);
+      await this.#scale(cluster, wanted, errors);
+      if (errors.isEmpty)
+        await reloadLiveSettings(cluster, cache, (pod, metadata) => this.#patch(pod, metadata, errors));
+    }
+    if (this.#isTransient(key, errors, began)) return { againIn: TRANSIENT_AGAIN_MS };
+    // The writes above are already in the cache.
+    const gateways = cache.gateways(cluster, readings);
+    const planned = wanted ? wanted.planned : unchanged(gateways);
+    const podsAgainIn = await this.#rejectedPods.report(cluster, errors);
+    const statusAgainIn = await this.#updateStatus(cluster, gateways, planned, errors.problems);
+    const isUnderWay = planned.phase === 'draining' || planned.waits !== undefined;
+    const refusedAgainIn = errors.isEmpty ? undefined : RETRY_MS;
+    const due = [planned.againIn, podsAgainIn, refusedAgainIn, isUnderWay ? DRAINING_AGAIN_MS : statusAgainIn];
+    const times = due.filter((each) => each !== undefined);
+    return times.length === 0 ? {} : { againIn: Math.min(...times) };
+  };
+
+  /** Whether the cluster of this pod waits for its next status: the pod does not run its current settings yet. */
+  awaits(pod: KubeObject): boolean {
+    return this.#behind.get(clusterOf(pod) ?? '')?.has(pod.metadata.uid ?? '') ?? false;
+  }
+
+  #isTransient(key: string, errors: ReconcileErrors, now: number): boolean {
+    if (!errors.areTransient) {
+      this.#transientSince.delete(key);
+      return false;
+    }
+    const since = this.#transientSince.get(key) ?? now;
+    this.#transientSince.set(key, since);
+    return this.#clock.now() - since < TRANSIENT_MS;
+  }
+
+  /** Undefined if the settings are invalid. */
+  async #desired(cluster: PushCluster, errors: ReconcileErrors): Promise<Wanted | undefined> {
+    const { cache, images } = this.#options;
+    try {
+      const { gateways, planned } = await this.#planner.plan(cluster);
+      const objects = desired(cluster, {
+        images,
+        gatewayReplicas: planned.replicas,
+        releasesOld: planned.releasesOld ?? false,
+        logicReplicas: logicReplicas(cluster, cache.workload(cluster, 'logic')),
+        serviceMonitors: cache.serviceMonitors,
+        secrets: await cache.secrets(cluster),
+        random: randomBytes,
+      });
+      return { objects, gateways, planned };
+    } catch (error) {
+      if (!(error instanceof InvalidSettings)) throw error;
+      errors.add(titleOf(cluster), 'invalid', error.message);
+      return undefined;
+    }
+  }
+
+  /**
+   * Server-side applies the desired objects. Requests take time: if the scale plan is outdated when the gateway Deployment's
+   * turn comes, nothing more is applied, so that no gateway is removed that is needed by now.
+   */
+  async #apply(cluster: PushCluster, wanted: Wanted, errors: ReconcileErrors): Promise<'outdated' | undefined> {
+    const { applier, cache } = this.#options;
+    const { gateway } = names(cluster);
+    for (const object of wanted.objects) {
+      const isOfGateways = object.kind === 'Deployment' && object.metadata.name === gateway;
+      if (isOfGateways && this.#planner.isOutdated(cluster, wanted)) return 'outdated';
+      const applied = await errors.collect(object, () => applier.apply(object, cache.made(object)));
+      if (applied?.changed) cache.wrote(applied.object);
+    }
+    return undefined;
+  }
+
+  /** Deletes objects that are no longer desired. NATS is deleted only once no pod uses it, even if `nats.url` replaces it. */
+  async #prune(cluster: PushCluster, objects: readonly DesiredObject[], errors: ReconcileErrors): Promise<void> {
+    const { cache, client, applier } = this.#options;
+    const wanted = new Set(objects.map((object) => `${object.kind} ${keyOf(object)}`));
+    const isReplacing = cache.isReplacing(cluster);
+    for (const object of cache.belongings(cluster)) {
+      const { uid, deletionTimestamp } = object.metadata;
+      if (deletionTimestamp || wanted.has(`${object.kind} ${keyOf(object)}`)) continue;
+      if (isReplacing && object.metadata.name.startsWith(names(cluster).nats)) continue;
+      // The uid makes sure that a new object of the same name is not deleted.
+      const gone = () => client.delete(object, uid === undefined ? {} : { uid }).catch(ignoring('conflict'));
+      await errors.collect(object, gone);
+      applier.forget(object);
+    }
+  }
+
+  /** Patches gateway pods: removes them from the Service and drains them, or returns them to service. */
+  async #scale(cluster: PushCluster, { gateways, planned }: Planned, errors: ReconcileErrors): Promise<void> {
+    const { cache } = this.#options;
+    const changed = [...cache.pods(cluster, 'gateway')].flatMap((pod) => {
+      const before = gateways.pods.find(({ uid }) => uid === pod.metadata.uid);
+      const state = before && planned.changes.get(before.uid);
+      return before && state ? [{ pod, before, state }] : [];
+    });
+    // Pods join the Service before others leave it, so that it is never without endpoints.
+    changed.sort((a, b) => Number(b.state.isServing) - Number(a.state.isServing));
+    for (const { pod, before, state } of changed) await this.#patch(pod, podPatch(before, state), errors);
+    if (errors.isUnresponsive) return;
+    const refused = new Set(errors.problems.map(({ object }) => object));
+    for (const step of planned.steps) {
+      const isOfPods = step.type === 'drain' || step.type === 'undo';
+      const about = isOfPods ? step.pods.map(({ name }) => `Pod ${name}`) : [`Deployment ${names(cluster).gateway}`];
+      if (!about.some((object) => refused.has(object)))
+        this.#record(cluster, eventOf(step, cluster.spec.gateway.replicas, this.#clock.wall()));
+    }
+  }
+
+  async #patch(pod: KubeObject, metadata: object, errors: ReconcileErrors): Promise<void> {
+    const { cache, client } = this.#options;
+    // The pod may be deleted by now.
+    const patched = await errors.collect(pod, () => client.patch(pod, { metadata }).catch(ignoring('notFound')));
+    if (patched) cache.wrote(patched);
+  }
+
+  /** Returns the milliseconds after which the status has to be updated again if no change triggers it before. */
+  async #updateStatus(
+    cluster: PushCluster,
+    gateways: ObservedGateways,
+    planned: ScalePlan,
+    problems: readonly Problem[],
+  ): Promise<number | undefined> {
+    const { cache, client, images, readings } = this.#options;
+    const { name, namespace, resourceVersion } = cluster.metadata;
+    const key = `${namespace}/${name}`;
+    const summary = podStatusSummary(cache, cluster, gateways, readings, this.#clock.wall());
+    const shown = displayedNumbers(this.#shown.get(key), summary, this.#clock.now());
+    this.#shown.set(key, shown);
+    const againIn = replacedIn(shown, summary, this.#clock.now());
+    this.#behind.set(key, new Set(summary.behind.map(({ uid }) => uid)));
+    const written = this.#written.get(key);
+    // The cached cluster may be older than the last write. The written status counts until the cluster changes.
+    const before = written && written.over === resourceVersion ? written.status : cluster.status;
+    const now = new Date(this.#clock.wall()).toISOString().replace(/\.\d+Z$/, 'Z');
+    const observed = observation(cache, cluster, images, {
+      gateways,
+      planned,
+      summary,
+      shown,
+      problems,
+    });
+    const status = statusOf(observed, before, now);
+    if (isDeepStrictEqual(before, status)) return againIn;
+    const { apiVersion, kind } = cluster;
+    await client.applyStatus({ apiVersion, kind, metadata: { name, namespace }, status });
+    this.#written.set(key, { over: resourceVersion, status });
+    for (const condition of transitions(before, status)) {
+      // Ready summarizes the other conditions, and each drain has an event of its own.
+      if (condition.type === 'Ready' || condition.reason === 'Draining') continue;
+      this.#record(cluster, {
+        type: isBad(condition) ? 'Warning' : 'Normal',
+        reason: condition.reason,
+        action: 'Reconcile',
+        note: condition.message,
+      });
+    }
+    return againIn;
+  }
+
+  #record({ apiVersion, kind, metadata }: PushCluster, event: EventInput): void {
+    const { name, namespace, uid, resourceVersion } = metadata;
+    const about = { name, namespace, uid, ...(resourceVersion ? { resourceVersion } : {}) };
+    this.#options.recorder.record({ apiVersion, kind, metadata: about }, event);
+  }
+}
+
+/** The plan while the settings are invalid: the number of gateways stays as it is. */
+function unchanged({ pods, replicas = 0 }: ObservedGateways): ScalePlan {
+  const phase = pods.some(({ drainSince }) => drainSince !== undefined) ? 'draining' : 'steady';
+  return { replicas, changes: new Map(), steps: [], waits: undefined, phase };
+}
+
+/** Ignores errors of one reason. */
+function ignoring(reason: KubeErrorReason): (error: unknown) => undefined {
+  return (error) => {
+    if (!isKubeError(error, reason)) throw error;
+  };
+}
+
+function isBad({ type, status }: Condition): boolean {
+  return (type === 'Degraded' && status === 'True') || (type === 'Available' && status === 'False');
+}

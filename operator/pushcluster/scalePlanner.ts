@@ -1,0 +1,86 @@
+import type { PushCluster } from '../api/pushCluster.ts';
+import type { Clock } from '../kube/clock.ts';
+import type { PodStatusPoller } from '../podStatus/poller.ts';
+import type { ClusterCache } from './clusterCache.ts';
+import { gatewayDrain } from './desired/validSettings.ts';
+import type { Readings } from './observedGateways.ts';
+import { type ObservedGateways, type ScalePlan, scalePlan, UNSEEN, type Wanted } from './scalePlan.ts';
+
+/** What a ReplicaSet says of its pods is a little later than they are: for so long that is nothing to tell of, milliseconds. */
+const PATIENCE_MS = 5_000;
+const UNSEEN_AGAIN_MS = 500;
+
+/** What pods say, which can be asked for anew. */
+export type LiveReadings = Readings & Pick<PodStatusPoller, 'refresh'>;
+
+/** A plan, and the gateways that it was made for. */
+export type Planned = { gateways: ObservedGateways; planned: ScalePlan };
+
+/** Plans what is done about the number of gateways, by what they say when it matters. */
+export class ScalePlanner {
+  readonly #cache: ClusterCache;
+  readonly #readings: LiveReadings;
+  readonly #clock: Clock;
+  /** Since when it is waited for the ReplicaSet, by the clock's `now`: of clusters that scale down. */
+  readonly #unseen = new Map<string, number>();
+
+  constructor(cache: ClusterCache, readings: LiveReadings, clock: Clock) {
+    this.#cache = cache;
+    this.#readings = readings;
+    this.#clock = clock;
+  }
+
+  /**
+   * What to do next. Asks the pods first where it is to be chosen by what they hold, for 5 s at most.
+   * @throws InvalidSettings
+   */
+  async plan(cluster: PushCluster): Promise<Planned> {
+    let gateways = this.#cache.gateways(cluster, this.#readings);
+    let planned = this.#of(cluster, gateways);
+    if (planned.asks) {
+      await this.#readings.refresh(gateways.pods.map(({ uid }) => uid));
+      gateways = { ...this.#cache.gateways(cluster, this.#readings), isAskedAnew: true };
+      planned = this.#of(cluster, gateways);
+    }
+    return { gateways, planned: this.#patient(keyOf(cluster), planned) };
+  }
+
+  /** Whether gateways would go that are not to go any more: one of them was lost meanwhile, or is not ready. */
+  isOutdated(cluster: PushCluster, { gateways, planned }: Planned): boolean {
+    if (gateways.replicas === undefined || planned.replicas >= gateways.replicas) return false;
+    const now = { ...this.#cache.gateways(cluster, this.#readings), isAskedAnew: gateways.isAskedAnew };
+    return this.#of(cluster, now).replicas !== planned.replicas;
+  }
+
+  forget(key: string): void {
+    this.#unseen.delete(key);
+  }
+
+  #of(cluster: PushCluster, gateways: ObservedGateways): ScalePlan {
+    return scalePlan(gateways, wantedOf(cluster), this.#clock.wall());
+  }
+
+  #patient(key: string, planned: ScalePlan): ScalePlan {
+    if (planned.waits !== UNSEEN) {
+      this.#unseen.delete(key);
+      return planned;
+    }
+    const now = this.#clock.now();
+    const since = this.#unseen.get(key) ?? now;
+    this.#unseen.set(key, since);
+    return now - since < PATIENCE_MS ? { ...planned, waits: undefined, againIn: UNSEEN_AGAIN_MS } : planned;
+  }
+}
+
+function wantedOf(cluster: PushCluster): Wanted {
+  const { replicas, rebalance } = cluster.spec.gateway;
+  return {
+    replicas,
+    drain: gatewayDrain(cluster),
+    rebalance: rebalance.rate > 0 ? { threshold: rebalance.threshold, minimum: rebalance.minimum } : undefined,
+  };
+}
+
+function keyOf({ metadata: { namespace, name } }: PushCluster): string {
+  return `${namespace}/${name}`;
+}

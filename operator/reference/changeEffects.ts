@@ -1,0 +1,71 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { DesiredObject } from '../pushcluster/desired/context.ts';
+
+/** What a change of a PushCluster does to what runs. */
+export type Effect =
+  | 'live'
+  | 'drain'
+  | 'gateways'
+  | 'logic'
+  | 'logicScale'
+  | 'nats'
+  | 'natsScale'
+  | 'natsMove'
+  | 'service'
+  | 'autoscaler'
+  | 'monitor'
+  | 'alerts'
+  | 'dashboards';
+
+/** The objects that `desired` makes, as far as effects are told from them. */
+type Objects = readonly DesiredObject[];
+
+/**
+ * What it does when `before` becomes `after`. A change of the settings file counts as live only where it replaces no
+ * pod of that role: otherwise the new pods begin with it.
+ */
+export function effects(before: Objects, after: Objects): Effect[] {
+  const found: Effect[] = [];
+  const changed = (kind: string, component: string | undefined, ...path: string[]) =>
+    !isDeepStrictEqual(parts(before, kind, component, path), parts(after, kind, component, path));
+  const rolled = {
+    gateway: changed('Deployment', 'gateway', 'spec', 'template'),
+    logic: changed('Deployment', 'logic', 'spec', 'template'),
+  };
+  const live = (['gateway', 'logic'] as const).some(
+    (role) => !rolled[role] && changed('ConfigMap', undefined, 'data', `${role}.yaml`),
+  );
+  if (live) found.push('live');
+  if (changed('Deployment', 'gateway', 'spec', 'replicas')) found.push('drain');
+  if (rolled.gateway) found.push('gateways');
+  if (rolled.logic) found.push('logic');
+  if (changed('Deployment', 'logic', 'spec', 'replicas')) found.push('logicScale');
+  if (changed('StatefulSet', 'nats', 'kind')) found.push('natsMove');
+  else {
+    if (changed('StatefulSet', 'nats', 'spec', 'replicas')) found.push('natsScale');
+    if (changed('StatefulSet', 'nats', 'spec', 'template')) found.push('nats');
+  }
+  if (changed('Service', 'gateway') || changed('Service', 'logic')) found.push('service');
+  if (
+    changed('HorizontalPodAutoscaler', 'gateway') ||
+    changed('HorizontalPodAutoscaler', 'logic') ||
+    changed('ScaledObject', 'gateway')
+  )
+    found.push('autoscaler');
+  if (changed('ServiceMonitor', 'metrics')) found.push('monitor');
+  if (changed('PrometheusRule', 'alerts')) found.push('alerts');
+  if (changed('ConfigMap', 'dashboards')) found.push('dashboards');
+  return found;
+}
+
+/** The values under `path` of all objects of a kind that are made for `component`. */
+function parts(objects: Objects, kind: string, component: string | undefined, path: readonly string[]): unknown[] {
+  return objects
+    .filter((object) => object.kind === kind)
+    .filter(({ metadata }) => metadata.labels['app.kubernetes.io/component'] === component)
+    .map((object) => path.reduce<unknown>(at, object));
+}
+
+function at(value: unknown, key: string): unknown {
+  return typeof value === 'object' && value !== null ? Reflect.get(value, key) : undefined;
+}

@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { describe, it } from 'node:test';
+import { STATIC_KEYS } from '@pushcluster/protocol/settings.ts';
+import { structural } from '../api/crd.ts';
+import { Spec } from '../api/pushCluster.ts';
+import { CHANGES, CHANGES_FILE, changesText, effectsOf, FIXED } from './changesPage.ts';
+import { fields } from './pushClusterPage.ts';
+
+const effect = (field: string) => effectsOf(CHANGES.find((change) => change.field === field)!);
+
+describe('the table of what changes do', () => {
+  it('is checked in as the operator does it: npm run crd -w @pushcluster/operator', () => {
+    assert.equal(readFileSync(new URL(`../../${CHANGES_FILE}`, import.meta.url), 'utf8'), changesText());
+  });
+
+  it('has every field of the spec', () => {
+    const all = Object.entries(structural(Spec).properties ?? {}).flatMap(([name, schema]) => fields(schema, name));
+    assert.deepEqual([...CHANGES.map(({ field }) => field), ...FIXED].sort(), all.map(({ path }) => path).sort());
+  });
+
+  it('has no field whose change does nothing', () => {
+    for (const change of CHANGES) assert.notDeepEqual(effectsOf(change), [], change.field);
+  });
+
+  it('changes windows, limits, policies of rooms and origins without moving anybody', () => {
+    const live = CHANGES.filter(({ field }) =>
+      /^(gateway\.(connections|rooms)|rooms\[|auth\.(anonymous|allowedOrigins)|gateway\.batching\.max|gateway\.drain\.rate)/.test(
+        field,
+      ),
+    );
+    assert.ok(live.length > 15);
+    for (const change of live) assert.deepEqual(effectsOf(change), ['live'], change.field);
+  });
+
+  it('replaces gateways for settings that they read only at their start, and nothing else', () => {
+    for (const { field } of CHANGES)
+      if (STATIC_KEYS.some((key) => key === field)) assert.deepEqual(effect(field), ['gateways'], field);
+  });
+
+  it('moves nobody for anything about logic', () => {
+    for (const change of CHANGES)
+      if (/^(logic\.|image\.logic)/.test(change.field))
+        assert.ok(!effectsOf(change).includes('gateways'), change.field);
+  });
+
+  it('moves nobody when managed NATS gets more servers', () => {
+    assert.deepEqual(effect('nats.managed.replicas'), ['natsScale', 'nats']);
+  });
+});

@@ -1,0 +1,287 @@
+import type { z } from 'zod';
+import { PushCluster, type Spec } from '../api/pushCluster.ts';
+import type { Context } from '../pushcluster/desired/context.ts';
+import { desired } from '../pushcluster/desired/desired.ts';
+import { logicReplicas } from '../pushcluster/desired/replicas.ts';
+import { type Effect, effects } from './changeEffects.ts';
+
+/** Where the page about changes is kept, from the root of the project. */
+export const CHANGES_FILE = 'docs/reference/changes.md';
+
+type SpecInput = z.input<typeof Spec>;
+
+/** A change of one field, of a spec that is empty but for `before`. */
+export type Change = { field: string; before?: SpecInput; after: SpecInput };
+
+const url = { url: 'nats://nats:4222', prefix: 'live' };
+const jwt = { jwksUrl: 'https://id.example.com/jwks.json' };
+const secretRef = { name: 'other' };
+const autoscaling = { maxReplicas: 9, targetConnections: 20_000 };
+
+const gateway = (field: string, after: SpecInput['gateway'], before?: SpecInput['gateway']): Change => ({
+  field: `gateway.${field}`,
+  after: { gateway: after },
+  ...(before === undefined ? {} : { before: { gateway: before } }),
+});
+const logic = (field: string, after: SpecInput['logic'], before?: SpecInput['logic']): Change => ({
+  field: `logic.${field}`,
+  after: { logic: after },
+  ...(before === undefined ? {} : { before: { logic: before } }),
+});
+const apiKey = (field: string, change: object) =>
+  logic(
+    `apiKeys[].${field}`,
+    { apiKeys: [{ name: 'backend', secretRef: { name: 'keys' }, ...change }] },
+    { apiKeys: [{ name: 'backend', secretRef: { name: 'keys' } }] },
+  );
+const room = (field: string, policy: object): Change => ({
+  field: `rooms[].${field}`,
+  before: { rooms: [{ match: 'live-*' }] },
+  after: { rooms: [{ match: 'live-*', ...policy }] },
+});
+const placement = [
+  { field: 'nodeSelector', to: { nodeSelector: { pool: 'live' } } },
+  { field: 'tolerations', to: { tolerations: [{ operator: 'Exists' }] } },
+  { field: 'affinity', to: { affinity: { podAntiAffinity: {} } } },
+  { field: 'topologySpreadConstraints', to: { topologySpreadConstraints: [] } },
+  { field: 'priorityClassName', to: { priorityClassName: 'live' } },
+];
+const credential = (role: 'gateway' | 'logic', field: string, change: object): Change => {
+  const given = { secretRef: { name: 'nats' } };
+  return {
+    field: `nats.credentials.${role}.${field}`,
+    before: { nats: { ...url, credentials: { [role]: given } } },
+    after: { nats: { ...url, credentials: { [role]: { ...given, ...change } } } },
+  };
+};
+const watched = (by: 'rules' | 'dashboards', field: string, change: object): Change => ({
+  field: `monitoring.${by}.${field}`,
+  before: { monitoring: { [by]: { enabled: true } } },
+  after: { monitoring: { [by]: { enabled: true, ...change } } },
+});
+
+/** One change for every field of the spec. */
+export const CHANGES: readonly Change[] = [
+  { field: 'image.gateway', after: { image: { gateway: 'gateway:2' } } },
+  { field: 'image.logic', after: { image: { logic: 'logic:2' } } },
+  { field: 'image.pullPolicy', after: { image: { pullPolicy: 'Always' } } },
+  { field: 'imagePullSecrets[].name', after: { imagePullSecrets: [{ name: 'registry' }] } },
+  gateway('replicas', { replicas: 5 }),
+  gateway('shards', { shards: 3 }),
+  gateway('connections.max', { connections: { max: 9 } }),
+  gateway('connections.acceptRate', { connections: { acceptRate: 9 } }),
+  gateway('connections.perIp', { connections: { perIp: 9 } }),
+  gateway('connections.onePerUser', { connections: { onePerUser: true } }),
+  gateway('rooms.maxPerConnection', { rooms: { maxPerConnection: 9 } }),
+  gateway('batching.maxDelay', { batching: { maxDelay: '2s' } }),
+  gateway('batching.maxItems', { batching: { maxItems: 9 } }),
+  gateway('batching.maxBytes', { batching: { maxBytes: '64KiB' } }),
+  gateway('batching.compression', { batching: { compression: false } }),
+  gateway('batching.urgentRate', { batching: { urgentRate: 9 } }),
+  gateway('slowConsumer.maxBuffer', { slowConsumer: { maxBuffer: '2MiB' } }),
+  gateway('slowConsumer.policy', { slowConsumer: { policy: 'close' } }),
+  gateway('drain.rate', { drain: { rate: 9 } }),
+  gateway('drain.settle', { drain: { settle: '9s' } }),
+  gateway('drain.timeout', { drain: { timeout: '9m' } }),
+  gateway('rebalance.threshold', { rebalance: { threshold: 2 } }),
+  gateway('rebalance.rate', { rebalance: { rate: 9 } }),
+  gateway('rebalance.minimum', { rebalance: { minimum: 9 } }),
+  gateway('rebalance.moveOthers', { rebalance: { moveOthers: true } }),
+  gateway('protection.memory', { protection: { memory: 0.5 } }),
+  gateway('protection.fds', { protection: { fds: 0.5 } }),
+  gateway('protection.loopLag', { protection: { loopLag: '9s' } }),
+  gateway('protection.handshakes', { protection: { handshakes: 99 } }),
+  gateway('autoscaling.minReplicas', { autoscaling: { ...autoscaling, minReplicas: 3 } }, { autoscaling }),
+  gateway('autoscaling.maxReplicas', { autoscaling: { ...autoscaling, maxReplicas: 8 } }, { autoscaling }),
+  gateway('autoscaling.targetConnections', { autoscaling: { ...autoscaling, targetConnections: 9 } }, { autoscaling }),
+  gateway(
+    'autoscaling.targetBytesPerSecond',
+    { autoscaling: { ...autoscaling, targetBytesPerSecond: 9 } },
+    { autoscaling },
+  ),
+  gateway(
+    'autoscaling.targetCPUUtilization',
+    { autoscaling: { ...autoscaling, targetCPUUtilization: 9 } },
+    { autoscaling },
+  ),
+  gateway(
+    'autoscaling.keda.prometheus',
+    { autoscaling: { ...autoscaling, keda: { prometheus: 'http://other:9090' } } },
+    { autoscaling: { ...autoscaling, keda: { prometheus: 'http://prometheus:9090' } } },
+  ),
+  gateway(
+    'autoscaling.behavior',
+    { autoscaling: { ...autoscaling, behavior: { scaleUp: { selectPolicy: 'Disabled' } } } },
+    { autoscaling },
+  ),
+  gateway('service.type', { service: { type: 'ClusterIP' } }),
+  gateway('service.port', { service: { port: 443 } }),
+  gateway('service.annotations', { service: { annotations: { a: 'b' } } }),
+  gateway('service.externalTrafficPolicy', { service: { externalTrafficPolicy: 'Cluster' } }),
+  gateway('service.proxyProtocol', { service: { proxyProtocol: true } }),
+  gateway('service.forwardedHeaders', { service: { forwardedHeaders: true } }),
+  gateway(
+    'service.forwardedHops',
+    { service: { forwardedHeaders: true, forwardedHops: 2 } },
+    { service: { forwardedHeaders: true } },
+  ),
+  gateway('service.tls.secretName', { service: { tls: { secretName: 'tls' } } }),
+  gateway('resources', { resources: { requests: { cpu: '200m' } } }),
+  ...placement.map(({ field, to }) => gateway(`placement.${field}`, { placement: to })),
+  gateway('podTemplate.labels', { podTemplate: { labels: { a: 'b' } } }),
+  gateway('podTemplate.annotations', { podTemplate: { annotations: { a: 'b' } } }),
+  gateway('sysctls', { sysctls: { 'net.ipv4.tcp_wmem': '4096 16384 65536' } }),
+  gateway('hostNetwork', { hostNetwork: true }),
+  logic('replicas', { replicas: 5 }),
+  logic(
+    'autoscaling.minReplicas',
+    { autoscaling: { maxReplicas: 9, minReplicas: 3 } },
+    { autoscaling: { maxReplicas: 9, minReplicas: 4 } },
+  ),
+  logic('autoscaling.maxReplicas', { autoscaling: { maxReplicas: 8 } }, { autoscaling: { maxReplicas: 9 } }),
+  logic(
+    'autoscaling.targetCPUUtilization',
+    { autoscaling: { maxReplicas: 9, targetCPUUtilization: 9 } },
+    { autoscaling: { maxReplicas: 9 } },
+  ),
+  logic('autoscaling.behavior', { autoscaling: { maxReplicas: 9, behavior: {} } }, { autoscaling: { maxReplicas: 9 } }),
+  apiKey('name', { name: 'other' }),
+  apiKey('secretRef.name', { secretRef }),
+  apiKey('secretRef.key', { secretRef: { name: 'keys', key: 'other' } }),
+  apiKey('scope.all', { scope: { all: true } }),
+  apiKey('scope.rooms', { scope: { rooms: ['a'] } }),
+  apiKey('scope.users', { scope: { users: ['a'] } }),
+  apiKey('scope.disconnect', { scope: { disconnect: true } }),
+  apiKey('scope.read', { scope: { read: true } }),
+  logic('service.type', { service: { type: 'NodePort' } }),
+  logic('service.port', { service: { port: 80 } }),
+  logic('service.annotations', { service: { annotations: { a: 'b' } } }),
+  logic('resources', { resources: { requests: { cpu: '200m' } } }),
+  ...placement.map(({ field, to }) => logic(`placement.${field}`, { placement: to })),
+  room('match', { match: 'other' }),
+  room('batching.maxDelay', { batching: { maxDelay: '2s' } }),
+  room('batching.maxItems', { batching: { maxItems: 9 } }),
+  room('batching.maxBytes', { batching: { maxBytes: '64KiB' } }),
+  room('overload.maxRate', { overload: { maxRate: 9 } }),
+  room('overload.policy', { overload: { maxRate: 9, policy: 'dropOldest' } }),
+  {
+    field: 'auth.jwt.secretRef.name',
+    before: { auth: { jwt: { secretRef: { name: 'jwt' } } } },
+    after: { auth: { jwt: { secretRef } } },
+  },
+  {
+    field: 'auth.jwt.secretRef.key',
+    before: { auth: { jwt: { secretRef: { name: 'jwt' } } } },
+    after: { auth: { jwt: { secretRef: { name: 'jwt', key: 'other' } } } },
+  },
+  {
+    field: 'auth.jwt.jwksUrl',
+    before: { auth: { jwt } },
+    after: { auth: { jwt: { jwksUrl: 'https://id.example.com/other.json' } } },
+  },
+  { field: 'auth.jwt.audience', before: { auth: { jwt } }, after: { auth: { jwt: { ...jwt, audience: 'a' } } } },
+  { field: 'auth.jwt.issuer', before: { auth: { jwt } }, after: { auth: { jwt: { ...jwt, issuer: 'a' } } } },
+  { field: 'auth.anonymous', before: { auth: { jwt } }, after: { auth: { jwt, anonymous: true } } },
+  { field: 'auth.allowedOrigins', after: { auth: { allowedOrigins: ['https://example.com'] } } },
+  { field: 'nats.prefix', after: { nats: { prefix: 'other' } } },
+  { field: 'nats.managed.replicas', after: { nats: { managed: { replicas: 3 } } } },
+  {
+    field: 'nats.managed.image',
+    after: { nats: { managed: { image: 'nats:2' } } },
+  },
+  { field: 'nats.managed.resources', after: { nats: { managed: { resources: { requests: { cpu: '200m' } } } } } },
+  { field: 'nats.url', after: { nats: url } },
+  credential('gateway', 'type', { type: 'token' }),
+  credential('gateway', 'user', { type: 'password', user: 'g' }),
+  credential('gateway', 'secretRef.name', { secretRef }),
+  credential('gateway', 'secretRef.key', { secretRef: { name: 'nats', key: 'other' } }),
+  credential('logic', 'type', { type: 'token' }),
+  credential('logic', 'user', { type: 'password', user: 'l' }),
+  credential('logic', 'secretRef.name', { secretRef }),
+  credential('logic', 'secretRef.key', { secretRef: { name: 'nats', key: 'other' } }),
+  {
+    field: 'nats.caSecretRef.name',
+    before: { nats: url },
+    after: { nats: { ...url, caSecretRef: { name: 'ca' } } },
+  },
+  {
+    field: 'nats.caSecretRef.key',
+    before: { nats: { ...url, caSecretRef: { name: 'ca' } } },
+    after: { nats: { ...url, caSecretRef: { name: 'ca', key: 'other' } } },
+  },
+  { field: 'monitoring.serviceMonitor', after: { monitoring: { serviceMonitor: false } } },
+  { field: 'monitoring.rules.enabled', after: { monitoring: { rules: { enabled: true } } } },
+  watched('rules', 'labels', { labels: { release: 'prometheus' } }),
+  watched('rules', 'lineRate', { lineRate: 25 }),
+  watched('rules', 'runbook', { runbook: 'https://runbooks.example.com' }),
+  { field: 'monitoring.dashboards.enabled', after: { monitoring: { dashboards: { enabled: true } } } },
+  watched('dashboards', 'labels', { labels: { team: 'live' } }),
+  watched('dashboards', 'annotations', { annotations: { grafana_folder: 'Live' } }),
+];
+
+/** Fields that the API server lets nobody change. */
+export const FIXED = ['nats.managed.storage.size', 'nats.managed.storage.storageClassName'];
+
+const MEANING: Record<Effect, string> = {
+  live: 'live',
+  drain: 'gateways are added, or drained and removed',
+  gateways: 'rollout of gateways',
+  logic: 'rollout of logic',
+  logicScale: 'logic pods are added or removed',
+  nats: 'NATS servers are replaced one by one',
+  natsScale: 'NATS servers are added or removed',
+  natsMove: 'managed NATS comes, or goes once no pod uses it',
+  service: 'Service changed in place',
+  autoscaler: 'autoscaler changed in place',
+  monitor: 'ServiceMonitor comes or goes',
+  alerts: 'PrometheusRule comes, goes or is changed in place',
+  dashboards: 'ConfigMaps of dashboards come, go or are changed in place',
+};
+
+/** What `change` does, told from the objects that the cluster is to have before and after. */
+export function effectsOf({ before = {}, after }: Change): Effect[] {
+  return effects(objects(before), objects(after));
+}
+
+/** The page: what a change of each field does. */
+export function changesText(): string {
+  const rows = CHANGES.map((change) => {
+    const done = effectsOf(change).map((effect) => MEANING[effect]);
+    return `| \`${change.field}\` | ${done.join('; ')} |`;
+  });
+  return [
+    '<!-- Made by `npm run crd -w @pushcluster/operator` from what the operator does. -->',
+    '',
+    '# What a change does',
+    '',
+    'Fields of `spec` of a [PushCluster](pushcluster.md), and what happens to what runs when they change.',
+    '',
+    '- **live**: pods take it up within seconds; no pod is replaced, nobody is moved.',
+    '- **rollout of gateways**: gateways are replaced, new before old. Connections are moved at `gateway.drain.rate`.',
+    '- **rollout of logic**: logic pods are replaced, new before old. Backends see nothing of it.',
+    '',
+    'The content of Secrets (keys, certificates, tokens) is always live: only another name or key of a Secret is a rollout.',
+    'Adding the first of a kind counts as a change of its name. An operator of a newer version brings newer images, where',
+    '`image` names none: a rollout of everything that it replaces.',
+    '',
+    '| field | a change of it |',
+    '| --- | --- |',
+    ...rows,
+    ...FIXED.map((field) => `| \`${field}\` | refused: volumes stay as they were made |`),
+    '',
+  ].join('\n');
+}
+
+function objects(spec: SpecInput) {
+  const cluster = PushCluster.parse({ metadata: { name: 'live', namespace: 'default', uid: 'uid' }, spec });
+  const context: Context = {
+    images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
+    gatewayReplicas: cluster.spec.gateway.replicas,
+    releasesOld: false,
+    logicReplicas: cluster.spec.logic.autoscaling ? undefined : logicReplicas(cluster, undefined),
+    serviceMonitors: true,
+    secrets: new Map(),
+    random: (bytes) => new Uint8Array(bytes),
+  };
+  return desired(cluster, context);
+}
