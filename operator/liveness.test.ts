@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import { Client } from './kube/client.ts';
 import { Elector } from './kube/elector.ts';
-import { FakeClock } from './kube/fakeClock.ts';
 import { KINDS } from './kube/objects.ts';
 import { Reflector } from './kube/reflector.ts';
 import { livenessProblems } from './liveness.ts';

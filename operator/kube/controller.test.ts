@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import { Registry } from 'prom-client';
 import { Client } from './client.ts';
 import { Controller, type ControllerOptions, itself, ownersOfKind } from './controller.ts';
 import { NotLeading } from './elector.ts';
 import { KubeError } from './errors.ts';
 import { FakeApi } from './fakeApi.ts';
-import { FakeClock } from './fakeClock.ts';
 import { Metrics, type Outcome } from './metrics.ts';
 
 function fixture(reconcile: ControllerOptions['reconcile'], more: Partial<ControllerOptions> = {}) {

@@ -1,4 +1,4 @@
-import { type Clock, systemClock } from './clock.ts';
+import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
 import { NotLeading } from './elector.ts';
 import { isKubeError } from './errors.ts';
 import type { Outcome } from './metrics.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import { Client } from './client.ts';
 import { Elector, NotLeading } from './elector.ts';
 import { FakeApi } from './fakeApi.ts';
-import { FakeClock } from './fakeClock.ts';
 
 const LEASE = '/apis/coordination.k8s.io/v1/namespaces/default/leases/operator';
 

@@ -1,5 +1,5 @@
+import { type Clock, pause, systemClock } from '@pushcluster/runtime/clock.ts';
 import type { Client } from './client.ts';
-import { type Clock, pause, systemClock } from './clock.ts';
 import { isKubeError, KubeError } from './errors.ts';
 import {
   held,

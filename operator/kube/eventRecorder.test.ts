@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import { Client } from './client.ts';
 import { EventRecorder } from './eventRecorder.ts';
 import { FakeApi } from './fakeApi.ts';
-import { FakeClock } from './fakeClock.ts';
 
 const about = {
   apiVersion: 'pushcluster.dev/v1alpha1',

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
+import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
 import type { Client } from './client.ts';
-import { type Clock, systemClock } from './clock.ts';
 import { microTime } from './lease.ts';
 import { KINDS, type KubeObject } from './objects.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import { Client } from './client.ts';
 import type { Answer, Request, Transport } from './connection.ts';
-import { FakeClock } from './fakeClock.ts';
 import { KINDS } from './objects.ts';
 import { Reflector } from './reflector.ts';
 import { watchEvents } from './watchStream.ts';

@@ -1,7 +1,7 @@
 import { fullJitter } from '@pushcluster/protocol/fullJitter.ts';
+import { type Clock, pause, systemClock } from '@pushcluster/runtime/clock.ts';
 import { z } from 'zod';
 import { type Client, objectOf } from './client.ts';
-import { type Clock, pause, systemClock } from './clock.ts';
 import { KubeError } from './errors.ts';
 import { type Kind, type KubeObject, keyOf } from './objects.ts';
 import { watchEvents } from './watchStream.ts';

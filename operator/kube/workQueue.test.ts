@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import fc from 'fast-check';
-import { FakeClock } from './fakeClock.ts';
 import { retryDelay, WorkQueue } from './workQueue.ts';
 
 function fixture() {

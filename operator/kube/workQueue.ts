@@ -1,4 +1,4 @@
-import { type Clock, systemClock } from './clock.ts';
+import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
 
 /** 5 ms as client-go's work queue has it, doubling. What failed for long is to be done soon after its cause is gone. */
 const RETRY = { first: 5, longest: 15_000 };

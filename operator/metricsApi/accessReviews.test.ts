@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import { Client } from '../kube/client.ts';
 import type { Answer, Request } from '../kube/connection.ts';
-import { FakeClock } from '../kube/fakeClock.ts';
 import { Reviews, TooManyReviews } from './accessReviews.ts';
 import type { Caller } from './frontProxy.ts';
 

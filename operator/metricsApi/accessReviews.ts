@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
+import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
 import { z } from 'zod';
 import type { Client } from '../kube/client.ts';
-import { type Clock, systemClock } from '../kube/clock.ts';
 import { authenticated, type Caller } from './frontProxy.ts';
 
 /** As long as API servers themselves take an answer of these kinds for granted. */

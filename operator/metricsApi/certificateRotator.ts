@@ -1,6 +1,6 @@
+import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
 import { z } from 'zod';
 import type { Client } from '../kube/client.ts';
-import { type Clock, systemClock } from '../kube/clock.ts';
 import { KINDS } from '../kube/objects.ts';
 import { Reflector } from '../kube/reflector.ts';
 import { API_SERVICE } from './api.ts';

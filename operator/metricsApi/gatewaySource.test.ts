@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
-import { FakeClock } from '../kube/fakeClock.ts';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import { BYTES_METRIC, CONNECTIONS_METRIC } from './api.ts';
 import { GatewaySource } from './gatewaySource.ts';
 

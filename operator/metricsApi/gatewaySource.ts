@@ -1,5 +1,5 @@
 import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
-import { type Clock, systemClock } from '../kube/clock.ts';
+import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
 import type { KubeObject } from '../kube/objects.ts';
 import type { MetricName } from './api.ts';
 import { GatewaySamples } from './gatewaySamples.ts';

@@ -1,5 +1,6 @@
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parseJson } from '@pushcluster/protocol/parseJson.ts';
 import { z } from 'zod';
 
 /** What was set: from what the node had of itself, as asked for, and what the kernel made of that. */
@@ -28,7 +29,7 @@ export class NodeRecord {
       if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return record;
       throw error;
     }
-    const kept = Kept.safeParse(jsonOf(text));
+    const kept = Kept.safeParse(parseJson(text));
     if (!kept.success)
       throw new Error(
         `${record.#file} says what this node had before it was tuned, and can't be read: restart the node, or set its values by hand and delete the file`,
@@ -82,13 +83,5 @@ export class NodeRecord {
     await writeFile(`${this.#file}.new`, `${JSON.stringify(kept, null, 2)}\n`, { mode: 0o600 });
     await rename(`${this.#file}.new`, this.#file);
     this.#owner = this.#now.owner;
-  }
-}
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
   }
 }

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import { OWN_PORT, ownAddress } from '@pushcluster/test/harness/loopback.ts';
 import { until } from '@pushcluster/test/harness/until.ts';
-import { FakeClock } from '../kube/fakeClock.ts';
 import type { KubeObject } from '../kube/objects.ts';
 import { PodStatusPoller, type PodStatusPollerOptions, STALE_MS } from './poller.ts';
 
@@ -65,7 +65,7 @@ describe('what pods say of themselves', () => {
   }
 
   /** Each question has a timer until it has its answer or none, and the poller has one for its next turn. */
-  const answered = () => until('no question is under way', () => clock.waiting === 1);
+  const answered = () => until('no question is under way', () => clock.timers === 1);
 
   /** Goes on by `ms`, and lets pods answer at once. */
   async function pass(ms: number): Promise<void> {

@@ -1,6 +1,6 @@
 import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
+import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
 import { z } from 'zod';
-import { type Clock, systemClock } from '../kube/clock.ts';
 import type { KubeObject } from '../kube/objects.ts';
 import { StatusClient } from './statusClient.ts';
 

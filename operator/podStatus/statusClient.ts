@@ -1,6 +1,7 @@
 import { Agent, get } from 'node:http';
+import { parseJson } from '@pushcluster/protocol/parseJson.ts';
 import { PodStatus } from '@pushcluster/protocol/podStatus.ts';
-import { type Clock, systemClock } from '../kube/clock.ts';
+import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
 
 /** From the question to the end of the answer, milliseconds. */
 const TIMEOUT_MS = 2_000;
@@ -25,7 +26,7 @@ export class StatusClient {
    */
   async ask(address: string): Promise<PodStatus> {
     const text = await this.#fetch(address);
-    const found = PodStatus.safeParse(json(text));
+    const found = PodStatus.safeParse(parseJson(text));
     if (found.success) return found.data;
     const [issue] = found.error.issues;
     throw new Error(`its answer is no status: ${issue?.path.join('.') || 'it'}: ${issue?.message}`);
@@ -61,13 +62,5 @@ export class StatusClient {
       });
       request.once('error', fail);
     });
-  }
-}
-
-function json(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
   }
 }

@@ -1,7 +1,7 @@
+import { pause, systemClock } from '@pushcluster/runtime/clock.ts';
 import { z } from 'zod';
 import { KIND, PushCluster } from '../api/pushCluster.ts';
 import type { Client } from '../kube/client.ts';
-import { pause, systemClock } from '../kube/clock.ts';
 import { itself, ownersOfKind } from '../kube/controller.ts';
 import { withDigest } from '../kube/digest.ts';
 import type { KubeError } from '../kube/errors.ts';

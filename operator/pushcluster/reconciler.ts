@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
+import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
 import type { PushCluster, Status } from '../api/pushCluster.ts';
 import type { Applier } from '../kube/applier.ts';
 import type { Client } from '../kube/client.ts';
-import { type Clock, systemClock } from '../kube/clock.ts';
 import type { Result } from '../kube/controller.ts';
 import { isKubeError, type KubeErrorReason } from '../kube/errors.ts';
 import type { EventInput, EventRecorder } from '../kube/eventRecorder.ts';

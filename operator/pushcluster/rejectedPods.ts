@@ -1,7 +1,7 @@
+import type { Clock } from '@pushcluster/runtime/clock.ts';
 import { z } from 'zod';
 import type { PushCluster } from '../api/pushCluster.ts';
 import type { Client } from '../kube/client.ts';
-import type { Clock } from '../kube/clock.ts';
 import { KINDS, type KubeObject, keyOf, titleOf } from '../kube/objects.ts';
 import type { ClusterCache } from './clusterCache.ts';
 import { managedNats } from './desired/bus.ts';

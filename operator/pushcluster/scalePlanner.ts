@@ -1,5 +1,5 @@
+import type { Clock } from '@pushcluster/runtime/clock.ts';
 import type { PushCluster } from '../api/pushCluster.ts';
-import type { Clock } from '../kube/clock.ts';
 import type { PodStatusPoller } from '../podStatus/poller.ts';
 import type { ClusterCache } from './clusterCache.ts';
 import { gatewayDrain } from './desired/validSettings.ts';
