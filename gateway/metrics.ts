@@ -2,7 +2,8 @@ import type { GatewayStats } from '@pushcluster/protocol/control.ts';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { REFUSED_HANDSHAKES } from './admission/refusal.ts';
 import { GUARDED } from './hub/guard.ts';
-import { LATENCY_BUCKETS, MOVE_REASONS, type ShardCounts } from './ipc/counts.ts';
+import { LATENCY_BUCKETS, type ShardCounts } from './ipc/counts.ts';
+import { MOVE_REASONS } from './ipc/move.ts';
 import { CLOSE_LABELS, IGNORED_REASONS } from './shard/labels.ts';
 
 const PREFIX = 'pushcluster_gateway_';

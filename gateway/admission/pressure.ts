@@ -1,8 +1,5 @@
 import type { Logger } from '@pushcluster/runtime/log.ts';
-
-/** What a gateway can run out of before it runs out of connections that it may hold. */
-export const RESOURCES = ['memory', 'fds', 'loop'] as const;
-export type Resource = (typeof RESOURCES)[number];
+import type { Resource } from '../ipc/resource.ts';
 
 /** Share of a threshold below which a gate opens again. */
 const REOPEN = { memory: 0.97, fds: 0.99, loop: 0.5 } as const satisfies Record<Resource, number>;

@@ -2,8 +2,9 @@ import type { Pressure } from '@pushcluster/protocol/podStatus.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import type { ShardCounts } from '../ipc/counts.ts';
+import type { Resource } from '../ipc/resource.ts';
 import type { MemoryUse } from './memoryUse.ts';
-import { Gate, LoopPressure, logShortage, MemoryCeiling, type Resource } from './pressure.ts';
+import { Gate, LoopPressure, logShortage, MemoryCeiling } from './pressure.ts';
 
 /** Between two looks at memory, milliseconds: as often as a shard reports. */
 const LOOK_MS = 1_000;

@@ -1,6 +1,7 @@
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
-import { Gate, LoopPressure, logShortage, type Resource } from './pressure.ts';
+import type { Resource } from '../ipc/resource.ts';
+import { Gate, LoopPressure, logShortage } from './pressure.ts';
 import type { Refusal } from './refusal.ts';
 
 /** Kept free for what is neither a connection nor about to be one: keys fetched, files looked at. */

@@ -8,8 +8,10 @@ import { BEAT_MS, onBeat } from '@pushcluster/runtime/beat.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import type { ChannelKey } from '../ipc/channelKey.ts';
 import type { ShardCounts } from '../ipc/counts.ts';
-import { encodeFrameHead, type HubMessage, missedSize, type ShardMessage, Wire } from '../ipc/messages.ts';
-import type { Frame } from './frame.ts';
+import type { Frame } from '../ipc/frame.ts';
+import { encodeFrameHead } from '../ipc/frame.ts';
+import { MessageStream } from '../ipc/messageStream.ts';
+import { type HubMessage, missedSize, type ShardMessage } from '../ipc/messages.ts';
 import type { Guard } from './guard.ts';
 
 const SHARD_MAIN = fileURLToPath(new URL('../shard/main.ts', import.meta.url));
@@ -69,7 +71,7 @@ export class ShardLink {
   readonly #shards: number;
   #settings: Settings;
   #process: ChildProcess | undefined;
-  #wire: Wire<HubMessage, ShardMessage> | undefined;
+  #wire: MessageStream<HubMessage, ShardMessage> | undefined;
   #heard = 0;
   #startedAt = 0;
   #respawnMs = RESPAWN_MS;
@@ -197,7 +199,7 @@ export class ShardLink {
     this.#heard = performance.now();
     this.#inFlight = 0;
     this.#missed.clear();
-    this.#wire = new Wire<HubMessage, ShardMessage>(
+    this.#wire = new MessageStream<HubMessage, ShardMessage>(
       socket,
       (message) => {
         if (child === this.#process) this.#receive(message);

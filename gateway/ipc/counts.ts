@@ -1,3 +1,5 @@
+import type { MoveReason } from './move.ts';
+
 /** Upper bounds of the latency histogram, seconds: around the merge window of 1 s, and fine below it. */
 export const LATENCY_BUCKETS = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 5, 10,
@@ -5,10 +7,6 @@ export const LATENCY_BUCKETS = [
 
 /** Why items did not reach a connection. */
 export type DropReason = 'slow' | 'overload' | 'bus_gap';
-
-/** Why connections were asked to move: the process ends, it was told to drain, or others have more room. */
-export const MOVE_REASONS = ['leave', 'drain', 'rebalance'] as const;
-export type MoveReason = (typeof MOVE_REASONS)[number];
 
 /** What a shard has counted since its start: sent to the hub as it stands, which takes the differences. */
 export type ShardCounts = {

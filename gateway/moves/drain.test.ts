@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { pino } from 'pino';
+import type { MoveTime } from '../ipc/move.ts';
 import { settingsWith } from '../simulation/hub.ts';
 import { Drain } from './drain.ts';
-import type { MoveTime } from './drainPace.ts';
 
 it('a drain gives time for the longest window of any room, and follows a change of it', async (t) => {
   let now = 0;

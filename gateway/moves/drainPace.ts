@@ -1,12 +1,5 @@
+import type { MoveTime } from '../ipc/move.ts';
 import { Pace } from './pace.ts';
-
-/** What a v1 client is told when it is asked to move. Milliseconds. */
-export type MoveTime = {
-  /** By then it should be served elsewhere. */
-  withinMs: number;
-  /** How long it has to listen here once it is in its rooms elsewhere: what waits in a window reaches it. */
-  overlapMs: number;
-};
 
 /** One step of leaving: how many to ask now, and how long they have. */
 export type Step = MoveTime & { count: number };

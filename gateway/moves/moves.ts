@@ -1,7 +1,6 @@
 import { share } from '../admission/share.ts';
 import type { ShardLink } from '../hub/link.ts';
-import type { MoveReason } from '../ipc/counts.ts';
-import type { MoveTime } from './drainPace.ts';
+import type { MoveReason, MoveTime } from '../ipc/move.ts';
 
 /** How long shards may take to say how many connections they hold, milliseconds. */
 const FRESH_WITHIN = 2_000;

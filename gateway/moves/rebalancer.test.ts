@@ -3,8 +3,8 @@ import { describe, it } from 'node:test';
 import { Settings } from '@pushcluster/protocol/settings.ts';
 import fc from 'fast-check';
 import { pino } from 'pino';
+import type { MoveTime } from '../ipc/move.ts';
 import { FakeClock } from '../simulation/hub.ts';
-import type { MoveTime } from './drainPace.ts';
 import type { Peer } from './peers.ts';
 import { Rebalancer } from './rebalancer.ts';
 

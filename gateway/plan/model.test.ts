@@ -5,7 +5,7 @@ import { encodePush, joinItems } from '@pushcluster/protocol/push.ts';
 import { Settings } from '@pushcluster/protocol/settings.ts';
 import { DEFLATE_MIN_BYTES, Form } from '@pushcluster/protocol/wireForms.ts';
 import type { Chunk } from '../hub/chunk.ts';
-import { encodeFrames } from '../hub/frame.ts';
+import { encodeFrames } from '../hub/encodeFrames.ts';
 import { Window } from '../hub/window.ts';
 import { roomKey } from '../ipc/channelKey.ts';
 import { inputsOf, queryOf } from './address.ts';

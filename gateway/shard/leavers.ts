@@ -1,7 +1,7 @@
 import { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
 import { reconnectFrame } from '@pushcluster/protocol/frames.ts';
-import type { MoveReason, ShardCounts } from '../ipc/counts.ts';
-import type { MoveTime } from '../moves/drainPace.ts';
+import type { ShardCounts } from '../ipc/counts.ts';
+import type { MoveReason, MoveTime } from '../ipc/move.ts';
 import { Oldest } from './oldest.ts';
 import type { Session } from './session.ts';
 

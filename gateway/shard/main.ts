@@ -9,7 +9,8 @@ import { MemoryReader } from '../admission/memoryUse.ts';
 import { ShardProtection } from '../admission/shardProtection.ts';
 import { nextVerifier, type TokenVerifier, uncheckable } from '../admission/tokenVerifier.ts';
 import { loadConsole } from '../console/assets.ts';
-import { type HubMessage, type ShardMessage, Wire } from '../ipc/messages.ts';
+import { MessageStream } from '../ipc/messageStream.ts';
+import type { HubMessage, ShardMessage } from '../ipc/messages.ts';
 import { monotonicMs } from '../ipc/monotonicClock.ts';
 import { backlogBudget } from './backlog.ts';
 import { Listener } from './listen.ts';
@@ -57,7 +58,7 @@ process.on('SIGINT', () => {});
 hub.on('close', () => process.exit(0));
 hub.on('error', () => process.exit(1));
 
-const wire = new Wire<ShardMessage, HubMessage>(
+const wire = new MessageStream<ShardMessage, HubMessage>(
   hub,
   (message) => hear(message),
   (frame) => shard?.frame(frame),

@@ -1,10 +1,10 @@
 import type { LagReason } from '@pushcluster/protocol/frames.ts';
 import { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Clock } from '../hub/clock.ts';
-import type { Frame } from '../hub/frame.ts';
 import type { HubLink } from '../hub/hub.ts';
 import type { ChannelKey } from '../ipc/channelKey.ts';
 import { newCounts, type ShardCounts } from '../ipc/counts.ts';
+import type { Frame } from '../ipc/frame.ts';
 import type { HubMessage } from '../ipc/messages.ts';
 
 /** Time that a test lets pass, and the hub's timers in it. */

@@ -1,11 +1,9 @@
 import { constants, deflateRawSync } from 'node:zlib';
 import type { IdRun } from '@pushcluster/protocol/frames.ts';
-import { DEFLATE_MIN_BYTES, type Form, WIRE_FORMS } from '@pushcluster/protocol/wireForms.ts';
+import { DEFLATE_MIN_BYTES, WIRE_FORMS } from '@pushcluster/protocol/wireForms.ts';
 import { type ChannelKey, isUser, roomOf } from '../ipc/channelKey.ts';
+import type { Frame } from '../ipc/frame.ts';
 import type { Chunk } from './chunk.ts';
-
-/** One batch in one wire form, ready for the socket. */
-export type Frame = { form: Form; binary: boolean; bytes: Buffer };
 
 const CLOSE = Buffer.from(']}}');
 /** Larger texts are compressed at zlib's level 1: 256 KiB take 3 ms in place of 16, and are a fifth larger. */

@@ -4,9 +4,11 @@ import { Duplex } from 'node:stream';
 import { describe, it } from 'node:test';
 import { Form } from '@pushcluster/protocol/wireForms.ts';
 import fc from 'fast-check';
-import type { Frame } from '../hub/frame.ts';
 import { ALL, type ChannelKey, roomKey, userKey } from './channelKey.ts';
-import { encodeFrameHead, type FrameMessage, type HubMessage, type ShardMessage, Wire } from './messages.ts';
+import type { Frame } from './frame.ts';
+import { encodeFrameHead, type FrameMessage } from './frame.ts';
+import { MessageStream } from './messageStream.ts';
+import type { HubMessage, ShardMessage } from './messages.ts';
 
 /** One end of a socket pair: keeps what is written, and is handed what arrives. */
 class FakeEnd extends Duplex {
@@ -31,11 +33,11 @@ class FakeEnd extends Duplex {
 
 type Heard = { type: 'message'; message: HubMessage } | { type: 'frame'; frame: FrameMessage };
 
-function hubEnd(): { end: FakeEnd; wire: Wire<HubMessage, ShardMessage> } {
+function hubEnd(): { end: FakeEnd; wire: MessageStream<HubMessage, ShardMessage> } {
   const end = new FakeEnd();
   return {
     end,
-    wire: new Wire(
+    wire: new MessageStream(
       end as unknown as Socket,
       () => {},
       () => {},
@@ -48,7 +50,7 @@ function shardEnd(): { end: FakeEnd; heard: Heard[]; errors: unknown[] } {
   const end = new FakeEnd();
   const heard: Heard[] = [];
   const errors: unknown[] = [];
-  new Wire<ShardMessage, HubMessage>(
+  new MessageStream<ShardMessage, HubMessage>(
     end as unknown as Socket,
     (message) => {
       if (message.type === 'mark') throw new Error('it can’t');
@@ -65,7 +67,7 @@ const turn = () => new Promise(setImmediate);
 
 type FrameInput = { key: ChannelKey; items: number; ages: [number, number][]; frames: Frame[] };
 
-function sendFrame(wire: Wire<HubMessage, ShardMessage>, { key, items, ages, frames }: FrameInput): number {
+function sendFrame(wire: MessageStream<HubMessage, ShardMessage>, { key, items, ages, frames }: FrameInput): number {
   return wire.sendFrame(encodeFrameHead(key, items, ages, frames), frames);
 }
 
@@ -124,7 +126,7 @@ const pieces = fc.oneof(
   fc.array(fc.integer({ min: 1, max: 100_000 }), { maxLength: 30 }),
 );
 
-describe('the wire between hub and shard', () => {
+describe('the stream of messages between hub and shard', () => {
   it('brings everything in order, however the bytes are cut on their way', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 15 }), pieces, async (steps, lengths) => {

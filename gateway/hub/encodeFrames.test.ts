@@ -6,8 +6,9 @@ import { joinItems } from '@pushcluster/protocol/push.ts';
 import { DEFLATE_MIN_BYTES, Form } from '@pushcluster/protocol/wireForms.ts';
 import fc from 'fast-check';
 import { ALL, roomKey, userKey } from '../ipc/channelKey.ts';
+import type { Frame } from '../ipc/frame.ts';
 import { type Chunk, sliceChunk } from './chunk.ts';
-import { encodeFrames, type Frame, idRuns } from './frame.ts';
+import { encodeFrames, idRuns } from './encodeFrames.ts';
 
 const EVERY_FORM = Form.plain | Form.v1 | Form.deflate;
 

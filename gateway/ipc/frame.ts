@@ -1,0 +1,69 @@
+import { type Form, formIndex, WIRE_FORMS } from '@pushcluster/protocol/wireForms.ts';
+import type { ChannelKey } from './channelKey.ts';
+
+/** One batch in one wire form, ready for the socket. */
+export type Frame = { form: Form; binary: boolean; bytes: Buffer };
+
+/** A batch as the shard receives it, in the forms that have a listener there. */
+export type FrameMessage = {
+  key: ChannelKey;
+  /** Items in the batch: the channel's position at the shard moves on by so many. */
+  items: number;
+  frames: Frame[];
+  /** When logic accepted the items: time (milliseconds since the epoch), how many. */
+  ages: [at: number, items: number][];
+  /** Bytes to report as done. */
+  size: number;
+};
+
+/** The part of a frame message before the frames' bytes: all numbers little-endian. */
+export function encodeFrameHead(
+  key: ChannelKey,
+  items: number,
+  ages: readonly [number, number][],
+  frames: readonly Frame[],
+): Buffer {
+  const name = Buffer.from(key);
+  const head = Buffer.allocUnsafe(2 + name.length + 4 + 2 + ages.length * 12 + 1 + frames.length * 6);
+  let at = head.writeUInt16LE(name.length, 0);
+  at += name.copy(head, at);
+  at = head.writeUInt32LE(items, at);
+  at = head.writeUInt16LE(ages.length, at);
+  for (const [time, count] of ages) {
+    at = head.writeDoubleLE(time, at);
+    at = head.writeUInt32LE(count, at);
+  }
+  at = head.writeUInt8(frames.length, at);
+  for (const frame of frames) {
+    at = head.writeUInt8(formIndex(frame.form), at);
+    at = head.writeUInt8(frame.binary ? 1 : 0, at);
+    at = head.writeUInt32LE(frame.bytes.length, at);
+  }
+  return head;
+}
+
+/** Throws RangeError or TypeError if `bytes` are no frame message. The frames' bytes are views of `bytes`. */
+export function decodeFrameMessage(bytes: Buffer): FrameMessage {
+  const nameLength = bytes.readUInt16LE(0);
+  const key = bytes.toString('utf8', 2, 2 + nameLength) as ChannelKey;
+  let at = 2 + nameLength;
+  const items = bytes.readUInt32LE(at);
+  at += 4;
+  const ages: [number, number][] = [];
+  let left = bytes.readUInt16LE(at);
+  at += 2;
+  for (; left > 0; left--, at += 12) ages.push([bytes.readDoubleLE(at), bytes.readUInt32LE(at + 8)]);
+  const count = bytes[at++]!;
+  let data = at + count * 6;
+  const frames: Frame[] = [];
+  for (let i = 0; i < count; i++, at += 6) {
+    const size = bytes.readUInt32LE(at + 2);
+    frames.push({
+      form: WIRE_FORMS[bytes[at]!]!.form,
+      binary: bytes[at + 1] === 1,
+      bytes: bytes.subarray(data, data + size),
+    });
+    data += size;
+  }
+  return { key, items, frames, ages, size: bytes.length };
+}
