@@ -14,8 +14,8 @@ export class HubChannel {
   readonly window: Window;
   /** Forms that have a listener, by shard. */
   readonly masks: number[] = [];
-  /** Of the shards' last words on forms. */
-  readonly turns: number[] = [];
+  /** Generation of each shard's last `forms` message, by shard. */
+  readonly generations: number[] = [];
   rules: ChannelRules;
   /** Rooms have one of their own; all and users share the hub's. */
   subscription: Subscription | undefined;

@@ -142,10 +142,10 @@ function start(settings: Settings = settingsWith(), shards = 2, maxEmpty?: numbe
   counters = new Map();
 }
 
-let turn = 0;
+let generation = 0;
 function forms(link: FakeLink, key: ChannelKey, mask: number): number {
-  hub.heard(link, { type: 'forms', key, mask, turn: ++turn });
-  return turn;
+  hub.heard(link, { type: 'forms', key, mask, generation: ++generation });
+  regeneration turn;
 }
 
 type Publish = { publisher?: string; counter?: number; id?: string; urgent?: boolean; beat?: number };
@@ -220,15 +220,15 @@ describe('a room', () => {
     const first = forms(links[0]!, ROOM, Form.plain);
     await settled();
     assert.deepEqual(held.subscribed.slice(-1), [subjects.room('r')]);
-    assert.deepEqual(links[0]!.told('opened'), []);
+    assert.deepEqual(links[0]!.told('subscribed'), []);
     const second = forms(links[1]!, ROOM, Form.v1);
     await held.release();
-    assert.deepEqual(links[0]!.told('opened'), [{ type: 'opened', key: ROOM, mask: Form.plain, turn: first }]);
-    assert.deepEqual(links[1]!.told('opened'), [{ type: 'opened', key: ROOM, mask: Form.v1, turn: second }]);
+    assert.deepEqual(links[0]!.told('subscribed'), [{ type: 'subscribed', key: ROOM, mask: Form.plain, generation: first }]);
+    assert.deepEqual(links[1]!.told('subscribed'), [{ type: 'subscribed', key: ROOM, mask: Form.v1, generation: second }]);
     // One subscription serves all shards, and a further form is opened at once.
     assert.equal(held.subscribed.filter((subject) => subject === subjects.room('r')).length, 1);
     const third = forms(links[0]!, ROOM, Form.plain | Form.deflate);
-    assert.deepEqual(links[0]!.told('opened').at(-1), { type: 'opened', key: ROOM, mask: 5, turn: third });
+    assert.deepEqual(links[0]!.told('subscribed').at(-1), { type: 'subscribed', key: ROOM, mask: 5, generation: third });
   });
 
   it('is not opened for a shard that has left it meanwhile', async () => {
@@ -236,7 +236,7 @@ describe('a room', () => {
     forms(links[0]!, ROOM, Form.plain);
     forms(links[0]!, ROOM, 0);
     await held.release();
-    assert.deepEqual(links[0]!.told('opened'), []);
+    assert.deepEqual(links[0]!.told('subscribed'), []);
   });
 
   it('is not opened by the late answer to a subscription that it had before', async () => {
@@ -253,9 +253,9 @@ describe('a room', () => {
     forms(links[0]!, ROOM, Form.plain);
     await first;
     assert.equal(late.subscribed.length, before + 1);
-    assert.deepEqual(links[0]!.told('opened'), []);
+    assert.deepEqual(links[0]!.told('subscribed'), []);
     await late.release();
-    assert.equal(links[0]!.told('opened').length, 1);
+    assert.equal(links[0]!.told('subscribed').length, 1);
   });
 
   it('is shut where the server takes its subscription back, and opened when it grants it', async () => {
@@ -263,13 +263,13 @@ describe('a room', () => {
     await settled();
     const change = held.changes.get(subjects.room('r'))!;
     change(false);
-    assert.deepEqual(links[0]!.told('shut'), [{ type: 'shut', key: ROOM }]);
-    assert.deepEqual(links[1]!.told('shut'), [], 'it has no member there');
-    const turn = forms(links[1]!, ROOM, Form.v1);
-    assert.equal(links[1]!.told('opened').length, 0);
+    assert.deepEqual(links[0]!.told('subscriptionRefused'), [{ type: 'subscriptionRefused', key: ROOM }]);
+    assert.deepEqual(links[1]!.told('subscriptionRefused'), [], 'it has no member there');
+    const generation = forms(links[1]!, ROOM, Form.v1);
+    assert.equal(links[1]!.told('subscribed').length, 0);
     change(true);
-    assert.deepEqual(links[1]!.told('opened'), [{ type: 'opened', key: ROOM, mask: Form.v1, turn }]);
-    assert.equal(links[0]!.told('opened').length, 2);
+    assert.deepEqual(links[1]!.told('subscribed'), [{ type: 'subscribed', key: ROOM, mask: Form.v1, generation }]);
+    assert.equal(links[0]!.told('subscribed').length, 2);
   });
 
   it('keeps its subscription for 5 s when it is empty, and then ends', async () => {
@@ -322,7 +322,7 @@ describe('a room', () => {
     forms(links[0]!, ROOM, 0);
     clock.advance(4_000);
     forms(links[1]!, ROOM, Form.v1);
-    assert.equal(links[1]!.told('opened').length, 1, 'the subscription is there still');
+    assert.equal(links[1]!.told('subscribed').length, 1, 'the subscription is there still');
     clock.advance(60_000);
     assert.deepEqual(held.unsubscribed, []);
     await publish(subjects.room('r'), ['1']);
@@ -684,7 +684,7 @@ describe('a push to users', () => {
 
   it('is opened at once: there is one subscription for all users', () => {
     forms(links[0]!, userKey('ann'), Form.plain);
-    assert.equal(links[0]!.told('opened').length, 1);
+    assert.equal(links[0]!.told('subscribed').length, 1);
   });
 
   it('is encoded once for all of them', async () => {
@@ -742,7 +742,7 @@ describe('the hub', () => {
   it('says when the bus goes away and comes back, and whether it is there, by a receipt', async () => {
     held.tell({ type: 'disconnected', reason: 'cut' });
     held.answers = false;
-    hub.heard(links[0]!, { type: 'verify', turn: 1 });
+    hub.heard(links[0]!, { type: 'verify', receipt: 1 });
     await settled();
     clock.advance(0);
     held.tell({ type: 'connected', reconnects: 1 });
@@ -752,14 +752,14 @@ describe('the hub', () => {
     ]);
     assert.deepEqual(links[0]!.told('verified'), []);
     // A receipt that failed for something that was refused: the bus is there.
-    hub.heard(links[0]!, { type: 'verify', turn: 2 });
+    hub.heard(links[0]!, { type: 'verify', receipt: 2 });
     await settled();
     clock.advance(0);
     held.answers = true;
-    hub.heard(links[0]!, { type: 'verify', turn: 3 });
+    hub.heard(links[0]!, { type: 'verify', receipt: 3 });
     await settled();
     assert.deepEqual(
-      links[0]!.told('verified').map(({ turn }) => turn),
+      links[0]!.told('verified').map(({ receipt }) => receipt),
       [2, 3],
     );
     assert.deepEqual(links[1]!.told('verified'), []);

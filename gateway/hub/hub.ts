@@ -182,10 +182,10 @@ export class Hub {
   heard(link: HubLink, message: ShardMessage): void {
     switch (message.type) {
       case 'forms':
-        this.#forms(link, message.key, message.mask, message.turn);
+        this.#forms(link, message.key, message.mask, message.generation);
         return;
       case 'verify':
-        this.#verify(link, message.turn);
+        this.#verify(link, message.receipt);
         return;
       case 'answer':
         this.#questions.answered(message.answer);
@@ -218,7 +218,7 @@ export class Hub {
     if (isUser(key) && !this.#links.some((link) => link.masks.has(key))) this.#sessions.gone(userOf(key));
   }
 
-  #forms(link: HubLink, key: ChannelKey, mask: number, turn: number) {
+  #forms(link: HubLink, key: ChannelKey, mask: number, generation: number) {
     if (mask === 0) {
       link.masks.delete(key);
       this.#endSession(key);
@@ -228,7 +228,7 @@ export class Hub {
       if (mask === 0) return;
       if (isUser(key)) {
         // There may be one for each connection: a channel is made with the user's first push.
-        link.send({ type: 'opened', key, mask, turn });
+        link.send({ type: 'subscribed', key, mask, generation });
         return;
       }
       channel = new HubChannel(key, this.#settings);
@@ -236,7 +236,7 @@ export class Hub {
       if (channel.room !== undefined) this.#openings.enter(channel);
     }
     this.#setMask(channel, link, mask);
-    channel.turns[link.index] = turn;
+    channel.generations[link.index] = generation;
     if (mask === 0) {
       this.#endIfEmpty(channel);
       return;
@@ -244,7 +244,7 @@ export class Hub {
     channel.cancelEnd?.();
     channel.cancelEnd = undefined;
     this.#empty.delete(channel);
-    if (channel.subscribed) link.send({ type: 'opened', key, mask, turn });
+    if (channel.subscribed) link.send({ type: 'subscribed', key, mask, generation });
   }
 
   #setMask(channel: HubChannel, link: HubLink, mask: number) {
@@ -265,9 +265,13 @@ export class Hub {
       channel.subscribed = inForce;
       for (const link of this.#links) {
         const mask = link.masks.get(channel.key);
-        const turn = channel.turns[link.index] ?? 0;
+        const generation = channel.generations[link.index] ?? 0;
         if (!mask) continue;
-        link.send(inForce ? { type: 'opened', key: channel.key, mask, turn } : { type: 'shut', key: channel.key });
+        link.send(
+          inForce
+            ? { type: 'subscribed', key: channel.key, mask, generation }
+            : { type: 'subscriptionRefused', key: channel.key },
+        );
       }
     };
     const subscription = this.#subscribe(subject, (bytes) => this.#push(channel, bytes), changed);
@@ -276,9 +280,9 @@ export class Hub {
   }
 
   /** A JOIN may only be answered OK where the bus was there after it: a cut network is noticed by nothing else for seconds. */
-  #verify(link: HubLink, turn: number) {
+  #verify(link: HubLink, receipt: number) {
     const { bus, clock } = this.#options;
-    const verified = () => link.send({ type: 'verified', turn });
+    const verified = () => link.send({ type: 'verified', receipt });
     bus.flush().then(verified, () => {
       // A publish of ours that is refused fails the receipt too, and the bus is there. A lost connection is told by then.
       clock.after(0, () => {

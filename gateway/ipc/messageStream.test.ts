@@ -109,7 +109,7 @@ const frameInput: fc.Arbitrary<FrameInput> = record({
   frames,
 });
 const message: fc.Arbitrary<HubMessage> = fc.oneof(
-  record({ type: fc.constant('opened' as const), key, mask: fc.nat(7), turn: fc.nat() }),
+  record({ type: fc.constant('subscribed' as const), key, mask: fc.nat(7), generation: fc.nat() }),
   record({
     type: fc.constant('disconnectUser' as const),
     user: fc.string({ unit: 'grapheme' }),

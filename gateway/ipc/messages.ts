@@ -14,14 +14,14 @@ import type { Resource } from './resource.ts';
 export type HubMessage =
   /** The first message, and again at each live change. */
   | { type: 'settings'; shard: number; settings: Settings; shards: number }
-  /** Answers `forms`: the hub now encodes these for the channel, and its subscription is known to the bus. */
-  | { type: 'opened'; key: ChannelKey; mask: number; turn: number }
-  /** The subscription of the room is no longer in force, since the bus refuses it: what is pushed now does not come. */
-  | { type: 'shut'; key: ChannelKey }
-  /** The bus has gone away, or has come back with all subscriptions but those that are shut. */
+  /** Answers the `forms` of this generation: the hub now encodes these forms, and the bus knows of the subscription. */
+  | { type: 'subscribed'; key: ChannelKey; mask: number; generation: number }
+  /** The bus refuses the room's subscription, which is no longer in force: what is pushed now does not come. */
+  | { type: 'subscriptionRefused'; key: ChannelKey }
+  /** The bus has gone away, or has come back with all subscriptions but those that it refuses. */
   | { type: 'bus'; connected: boolean }
-  /** The bus was there after `verify` of this turn had come. */
-  | { type: 'verified'; turn: number }
+  /** The bus was there after the `verify` with this receipt had come. */
+  | { type: 'verified'; receipt: number }
   /** Items that will not come, in order with the frames. It is a frame to everyone as well: `missedSize` bytes on their way. */
   | { type: 'missed'; key: ChannelKey; items: number; reason: LagReason }
   | { type: 'admitted'; ask: number; refused: boolean }
@@ -48,10 +48,13 @@ export type HubMessage =
 export type ShardMessage =
   | { type: 'listening' }
   | { type: 'failed'; message: string }
-  /** Which wire forms have a listener on the channel; 0: none any more. */
-  | { type: 'forms'; key: ChannelKey; mask: number; turn: number }
-  /** Asks whether the bus is there now: answered by `verified`, or not at all. */
-  | { type: 'verify'; turn: number }
+  /**
+   * Which wire forms have a listener on the channel; 0: none any more. The shard gives each of these messages a new
+   * generation, and heeds only the answer to its last one: the others were sent before the hub read of the change.
+   */
+  | { type: 'forms'; key: ChannelKey; mask: number; generation: number }
+  /** Asks whether the bus is there now: answered by `verified` with the same receipt, or not at all. Receipts rise. */
+  | { type: 'verify'; receipt: number }
   /** Bytes of frames that are done with. */
   | { type: 'done'; bytes: number }
   | { type: 'counts'; counts: ShardCounts }

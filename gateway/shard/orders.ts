@@ -4,17 +4,17 @@ import type { Shard } from './shard.ts';
 /** Does what the hub says of connections and channels; false where the message is about the shard's process. */
 export function obey(shard: Shard, message: HubMessage): boolean {
   switch (message.type) {
-    case 'opened':
-      shard.opened(message.key, message.mask, message.turn);
+    case 'subscribed':
+      shard.opened(message.key, message.mask, message.generation);
       return true;
-    case 'shut':
+    case 'subscriptionRefused':
       shard.shut(message.key);
       return true;
     case 'bus':
       shard.busChanged(message.connected);
       return true;
     case 'verified':
-      shard.verified(message.turn);
+      shard.verified(message.receipt);
       return true;
     case 'missed':
       shard.missed(message.key, message.items, message.reason);

@@ -92,7 +92,7 @@ function forms(key?: ChannelKey): Extract<ShardMessage, { type: 'forms' }>[] {
 function confirm(key: ChannelKey) {
   const last = forms(key).at(-1);
   assert.ok(last);
-  shard.opened(key, last.mask, last.turn);
+  shard.opened(key, last.mask, last.generation);
   verify();
 }
 
@@ -100,7 +100,7 @@ function confirm(key: ChannelKey) {
 function verify() {
   loop.idle();
   const asked = told.filter((message) => message.type === 'verify').at(-1);
-  if (asked) shard.verified(asked.turn);
+  if (asked) shard.verified(asked.receipt);
 }
 
 /** A frame of `items` items to a channel, whose text says where it goes. */
@@ -119,7 +119,7 @@ const closing = ({ socket }: Peer) => socket.ended?.code;
 describe('a connection', () => {
   it('gets what goes to all from its opening on, and nothing more once it is closed', () => {
     const peer = open();
-    assert.deepEqual(forms(ALL), [{ type: 'forms', key: ALL, mask: Form.v1, turn: forms(ALL)[0]?.turn }]);
+    assert.deepEqual(forms(ALL), [{ type: 'forms', key: ALL, mask: Form.v1, generation: forms(ALL)[0]?.generation }]);
     push(ALL);
     assert.deepEqual(pushes(peer), [ALL]);
     assert.equal(shard.connections, 1);
@@ -398,7 +398,7 @@ describe('JOIN and LEAVE', () => {
     const early = forms(ROOM).at(-1)!;
     leave(peer, 'r');
     join(peer, 'r', 7);
-    shard.opened(ROOM, early.mask, early.turn);
+    shard.opened(ROOM, early.mask, early.generation);
     assert.deepEqual(peer.socket.said, [], 'the hub has yet to read that it is back');
     confirm(ROOM);
     assert.deepEqual(last(peer), { type: 'OK', id: 7, data: { room: 'r' } });
@@ -436,7 +436,7 @@ describe('JOIN and LEAVE', () => {
       forms(ROOM).map(({ mask }) => mask),
       [Form.plain, Form.plain | Form.v1, Form.v1, 0],
     );
-    const turns = forms().map(({ turn }) => turn);
+    const turns = forms().map(({ generation }) => generation);
     assert.deepEqual(
       turns,
       [...turns].sort((a, b) => a - b),

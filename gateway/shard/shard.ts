@@ -407,7 +407,7 @@ export class Shard {
       this.#askingReceipt = true;
       this.#loop.soon(() => {
         this.#askingReceipt = false;
-        this.#tell({ type: 'verify', turn: ++this.#receiptsAsked });
+        this.#tell({ type: 'verify', receipt: ++this.#receiptsAsked });
       });
     }
     return this.#receiptsAsked + 1;
@@ -494,7 +494,7 @@ export class Shard {
 
   #tellForms(channel: Channel) {
     channel.turn = ++this.#lastTurn;
-    this.#tell({ type: 'forms', key: channel.key, mask: channel.mask, turn: channel.turn });
+    this.#tell({ type: 'forms', key: channel.key, mask: channel.mask, generation: channel.turn });
   }
 
   #forgetIfEmpty(channel: Channel) {
