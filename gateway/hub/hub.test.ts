@@ -145,7 +145,7 @@ function start(settings: Settings = settingsWith(), shards = 2, maxEmpty?: numbe
 let generation = 0;
 function forms(link: FakeLink, key: ChannelKey, mask: number): number {
   hub.heard(link, { type: 'forms', key, mask, generation: ++generation });
-  regeneration turn;
+  return generation;
 }
 
 type Publish = { publisher?: string; counter?: number; id?: string; urgent?: boolean; beat?: number };
@@ -223,12 +223,21 @@ describe('a room', () => {
     assert.deepEqual(links[0]!.told('subscribed'), []);
     const second = forms(links[1]!, ROOM, Form.v1);
     await held.release();
-    assert.deepEqual(links[0]!.told('subscribed'), [{ type: 'subscribed', key: ROOM, mask: Form.plain, generation: first }]);
-    assert.deepEqual(links[1]!.told('subscribed'), [{ type: 'subscribed', key: ROOM, mask: Form.v1, generation: second }]);
+    assert.deepEqual(links[0]!.told('subscribed'), [
+      { type: 'subscribed', key: ROOM, mask: Form.plain, generation: first },
+    ]);
+    assert.deepEqual(links[1]!.told('subscribed'), [
+      { type: 'subscribed', key: ROOM, mask: Form.v1, generation: second },
+    ]);
     // One subscription serves all shards, and a further form is opened at once.
     assert.equal(held.subscribed.filter((subject) => subject === subjects.room('r')).length, 1);
     const third = forms(links[0]!, ROOM, Form.plain | Form.deflate);
-    assert.deepEqual(links[0]!.told('subscribed').at(-1), { type: 'subscribed', key: ROOM, mask: 5, generation: third });
+    assert.deepEqual(links[0]!.told('subscribed').at(-1), {
+      type: 'subscribed',
+      key: ROOM,
+      mask: 5,
+      generation: third,
+    });
   });
 
   it('is not opened for a shard that has left it meanwhile', async () => {
