@@ -25,6 +25,12 @@ export function mapOf<T extends z.ZodType>(list: T, ...keys: string[]): T {
   return extended(list, { 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': keys });
 }
 
+/** A non-negative number that fits Kubernetes' 32-bit integers. */
+export const count = z.number().int().min(0).max(2_147_483_647);
+
+/** A name of a room or user, with `*` for any run of characters. */
+export const pattern = z.string().min(1).max(128);
+
 type Range = {
   min: string;
   max: string;

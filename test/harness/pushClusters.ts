@@ -1,5 +1,5 @@
 import type { Spec } from '@pushcluster/operator/api/pushCluster.ts';
-import { SAFE_SYSCTLS } from '@pushcluster/operator/api/spec.ts';
+import { SAFE_SYSCTLS } from '@pushcluster/operator/api/spec/gateway.ts';
 import { parseSize } from '@pushcluster/protocol/units.ts';
 import fc from 'fast-check';
 import type { z } from 'zod';

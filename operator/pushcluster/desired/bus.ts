@@ -1,7 +1,7 @@
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { z } from 'zod';
 import type { PushCluster, Spec } from '../../api/pushCluster.ts';
-import { ManagedNats } from '../../api/spec.ts';
+import { ManagedNats } from '../../api/spec/nats.ts';
 import { NATS_FOLDER, NATS_PORT, names } from './names.ts';
 
 type Credential = NonNullable<NonNullable<Spec['nats']['credentials']>['gateway']>;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { z } from 'zod';
-import type { ManagedNats } from '../../api/spec.ts';
+import type { ManagedNats } from '../../api/spec/nats.ts';
 import { managedNats } from './bus.ts';
 import { clusterOf, contextOf } from './fixture.ts';
 import { natsStatefulSet } from './nats.ts';

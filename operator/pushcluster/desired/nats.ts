@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { V1StatefulSet } from '@kubernetes/client-node';
 import type { z } from 'zod';
 import { GROUP, type PushCluster } from '../../api/pushCluster.ts';
-import type { ManagedNats } from '../../api/spec.ts';
+import type { ManagedNats } from '../../api/spec/nats.ts';
 import type { Context, DesiredObject } from './context.ts';
 import { metadataOf } from './metadata.ts';
 import { NATS_FOLDER, NATS_MONITOR_PORT, NATS_PORT, NATS_ROUTES_PORT, names, selectorLabels } from './names.ts';

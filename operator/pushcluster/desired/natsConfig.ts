@@ -1,7 +1,7 @@
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { z } from 'zod';
 import type { PushCluster } from '../../api/pushCluster.ts';
-import type { ManagedNats } from '../../api/spec.ts';
+import type { ManagedNats } from '../../api/spec/nats.ts';
 import { busPrefix } from './bus.ts';
 import { NATS_MONITOR_PORT, NATS_PORT, NATS_ROUTES_PORT, names } from './names.ts';
 

@@ -1,0 +1,15 @@
+import { z } from 'zod';
+
+const secretKey = z
+  .string()
+  .min(1)
+  .max(253)
+  .regex(/^[-._a-zA-Z0-9]+$/);
+
+/** A reference to one key of a Secret in the namespace of the PushCluster. @param key the default key */
+export function secretRef(key: string) {
+  return z.object({
+    name: z.string().min(1).max(253).describe('Name of a Secret in this namespace.'),
+    key: secretKey.default(key).describe('Its key.'),
+  });
+}
