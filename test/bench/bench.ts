@@ -22,19 +22,8 @@ import { slowReaders } from './cases/slowReaders.ts';
 import { wire } from './cases/wire.ts';
 import { describeMachine } from './machine.ts';
 import { type Outcome, type Row, save, table } from './report.ts';
+import type { Scale } from './scale.ts';
 import { Stack } from './stack.ts';
-
-/** How large a run is. */
-export type Scale = {
-  quick: boolean;
-  connections: number;
-  /** Interleaved pairs of ours and what it is measured against; the median counts. */
-  pairs: number;
-  /** Seconds of one measurement. */
-  seconds: number;
-  /** Says on standard error what happens. */
-  progress: (text: string) => void;
-};
 
 const CASES: Record<string, (scale: Scale) => Promise<Outcome>> = {
   merged,

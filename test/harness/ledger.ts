@@ -2,21 +2,11 @@ import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import type { Connection } from './connection.ts';
 import { markedItem } from './items.ts';
-import type { PushAnswer } from './processes.ts';
+import type { PushAnswer, Pushes, Target } from './pushes.ts';
 import { PATIENCE_MS, until } from './until.ts';
 
-/** `to` of a v1 push. */
-export type Target =
-  | { all: true }
-  | { room: string }
-  | { rooms: readonly string[] }
-  | { user: string }
-  | { users: readonly string[] };
 /** Where a writer writes to: one place, so that each connection's part of it is clear. */
 export type Place = Extract<Target, { all: true } | { room: string } | { user: string }>;
-
-/** Where a writer pushes to. */
-export type Pushes = { push(to: Target, items: readonly string[]): Promise<PushAnswer> };
 
 /** One writer: pushes marked items to one place through one logic process, one push after the other. */
 export class Writer {

@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import { z } from 'zod';
-import type { Target } from './ledger.ts';
 import { Metrics } from './metrics.ts';
 import { freePorts } from './ports.ts';
+import type { PushAnswer, Target } from './pushes.ts';
 import { merged, SettingsFolder, type SettingsInput } from './settingsFolder.ts';
 import { PATIENCE_MS, until } from './until.ts';
 
@@ -30,7 +30,6 @@ export type ProcessOptions = {
 };
 /** The product as it is in an image, and the program that runs its JavaScript. */
 export type Installed = { node: string; app: string; env: Record<string, string> };
-export type PushAnswer = { status: number; code: string | undefined; ms: number; body: unknown };
 
 /** A gateway or logic as its own process, with its settings file in a folder of its own. Stop it at the end of the test. */
 class ServerProcess {

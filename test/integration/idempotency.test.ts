@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { Connection, cutAll, WIRE_FORMS } from '../harness/connection.ts';
-import type { Target } from '../harness/ledger.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
 import { type GatewayProcess, type LogicProcess, startGateway, startLogic } from '../harness/processes.ts';
+import type { Target } from '../harness/pushes.ts';
 import { hs256 } from '../harness/tokens.ts';
 import { until } from '../harness/until.ts';
 

@@ -3,11 +3,11 @@ import { NatsSettings } from '@pushcluster/protocol/settings.ts';
 import { NatsBus } from '@pushcluster/runtime/bus/nats.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { Audience, pause } from '../audience.ts';
-import type { Scale } from '../bench.ts';
 import { ItemMaker } from '../items.ts';
 import { cpuBetween, cpuOf, tree } from '../machine.ts';
 import { median, medianOf } from '../measure.ts';
 import { type Outcome, round } from '../report.ts';
+import type { Scale } from '../scale.ts';
 import { type Publisher, type Server, Stack } from '../stack.ts';
 
 /** Messages a second, over all rooms. */

@@ -1,10 +1,10 @@
 import { deflateRawSync } from 'node:zlib';
 import { Subprotocol } from '@pushcluster/protocol/wireForms.ts';
 import { Audience, pause } from '../audience.ts';
-import type { Scale } from '../bench.ts';
 import { ItemMaker } from '../items.ts';
 import { assertWhole, type Measured, measured, medianOf } from '../measure.ts';
 import { type Outcome, type Row, round } from '../report.ts';
+import type { Scale } from '../scale.ts';
 import { type Publisher, type Server, Stack } from '../stack.ts';
 import { WARM, WARM_MS } from './merged.ts';
 

@@ -1,6 +1,6 @@
 import { Audience } from '../audience.ts';
-import type { Scale } from '../bench.ts';
 import { type Outcome, round } from '../report.ts';
+import type { Scale } from '../scale.ts';
 import { Stack } from '../stack.ts';
 
 /** As shipped: gateway.drain. */

@@ -1,9 +1,9 @@
 import { Audience } from '../audience.ts';
-import type { Scale } from '../bench.ts';
 import { cpuBetween, cpuOf } from '../machine.ts';
 import { medianOf } from '../measure.ts';
 import { type Outcome, round } from '../report.ts';
 import { sendLoop } from '../rivals.ts';
+import type { Scale } from '../scale.ts';
 import { Stack } from '../stack.ts';
 
 type Run = { rate: number; cpuUs: number; p99: number };

@@ -1,7 +1,7 @@
 import { Audience } from '../audience.ts';
-import type { Scale } from '../bench.ts';
 import { descriptorLimit, memoryOf } from '../machine.ts';
 import { type Outcome, round } from '../report.ts';
+import type { Scale } from '../scale.ts';
 import { Stack } from '../stack.ts';
 
 /** A client process holds at most so many, whatever the limit of the machine. */

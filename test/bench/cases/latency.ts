@@ -1,7 +1,7 @@
 import { Audience, pause } from '../audience.ts';
-import type { Scale } from '../bench.ts';
 import { type Outcome, round } from '../report.ts';
 import { sendLoop } from '../rivals.ts';
+import type { Scale } from '../scale.ts';
 import { QUIET_MS, Stack } from '../stack.ts';
 
 /** One message into a quiet room, through logic's API and NATS: how long until each connection has it. */

@@ -1,11 +1,11 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { Actor } from '../actor.ts';
-import type { Scale } from '../bench.ts';
 import { ItemMaker, stampNow } from '../items.ts';
 import { CLIENT_CORE, cpuBetween, cpuOf, SERVER_CORE } from '../machine.ts';
 import { medianOf } from '../measure.ts';
 import { type Outcome, round } from '../report.ts';
+import type { Scale } from '../scale.ts';
 import { Stack } from '../stack.ts';
 
 const CONNECTIONS = 64;

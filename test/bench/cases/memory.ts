@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { createAuthority } from '../../harness/certificates.ts';
 import { Actor } from '../actor.ts';
 import { Audience, pause } from '../audience.ts';
-import type { Scale } from '../bench.ts';
 import { CLIENT_CORE, descriptorLimit, kernelMemory, memoryOf, tree } from '../machine.ts';
 import { medianOf } from '../measure.ts';
 import type { Outcome, Row } from '../report.ts';
+import type { Scale } from '../scale.ts';
 import { type Server, Stack } from '../stack.ts';
 
 /** Until garbage collectors and the kernel's queues have come to rest, milliseconds. */

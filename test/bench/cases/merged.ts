@@ -1,9 +1,9 @@
 import { Audience, pause } from '../audience.ts';
-import type { Scale } from '../bench.ts';
 import { cpuBetween, cpuOf } from '../machine.ts';
 import { assertWhole, type Measured, measured, medianOf } from '../measure.ts';
 import { type Outcome, round } from '../report.ts';
 import { engineLoop, type Rival, sendLoop } from '../rivals.ts';
+import type { Scale } from '../scale.ts';
 import { Stack } from '../stack.ts';
 
 const RATE = 10;

@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { Actor } from '../actor.ts';
 import { Audience, pause } from '../audience.ts';
-import type { Scale } from '../bench.ts';
 import { BUILD } from '../compile.ts';
 import { memoryOf, SERVER_CORE } from '../machine.ts';
 import { type Measured, measured } from '../measure.ts';
 import { type Outcome, type Row, round } from '../report.ts';
+import type { Scale } from '../scale.ts';
 import { Publisher } from '../stack.ts';
 
 const SOCKET_IO = '4.8.4';

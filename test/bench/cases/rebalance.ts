@@ -1,7 +1,7 @@
 import { Connection, cutAll } from '../../harness/connection.ts';
 import { Audience, pause } from '../audience.ts';
-import type { Scale } from '../bench.ts';
 import { type Outcome, round } from '../report.ts';
+import type { Scale } from '../scale.ts';
 import { type Publisher, QUIET_MS, type Server, Stack } from '../stack.ts';
 
 const MOVED = 'pushcluster_gateway_moved_total';

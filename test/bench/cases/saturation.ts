@@ -1,8 +1,8 @@
 import { Audience, pause } from '../audience.ts';
-import type { Scale } from '../bench.ts';
 import { type Measured, measured, medianOf } from '../measure.ts';
 import { type Outcome, round } from '../report.ts';
 import { engineLoop, type Rival } from '../rivals.ts';
+import type { Scale } from '../scale.ts';
 import { FULL_FRAME, fullFrames, QUIET_MS, Stack } from '../stack.ts';
 import { clientRow } from './merged.ts';
 

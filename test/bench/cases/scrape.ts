@@ -1,8 +1,8 @@
 import { Audience, pause } from '../audience.ts';
-import type { Scale } from '../bench.ts';
 import { type CpuReading, cpuBetween, cpuOf } from '../machine.ts';
 import { median } from '../measure.ts';
 import { type Outcome, round } from '../report.ts';
+import type { Scale } from '../scale.ts';
 import { Stack } from '../stack.ts';
 
 const ROOMS = 2_000;

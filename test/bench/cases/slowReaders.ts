@@ -1,8 +1,8 @@
 import { Subprotocol } from '@pushcluster/protocol/wireForms.ts';
 import { Audience, pause } from '../audience.ts';
-import type { Scale } from '../bench.ts';
 import { type Measured, measured, median } from '../measure.ts';
 import { type Outcome, round } from '../report.ts';
+import type { Scale } from '../scale.ts';
 import { FULL_FRAME, fullFrames, QUIET_MS, Stack } from '../stack.ts';
 
 /** Messages a second: 400 KB a second and connection, so that a stopped reader's buffers are full within seconds. */

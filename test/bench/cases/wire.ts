@@ -1,9 +1,9 @@
 import { Audience, pause } from '../audience.ts';
-import type { Scale } from '../bench.ts';
 import { type CpuReading, cpuBetween, cpuOf, SERVER_CORE } from '../machine.ts';
 import { assertWhole, type Measured, measured, medianOf } from '../measure.ts';
 import { type Outcome, round } from '../report.ts';
 import { sendLoop } from '../rivals.ts';
+import type { Scale } from '../scale.ts';
 import { FULL_FRAME, fullFrames, QUIET_MS, Stack } from '../stack.ts';
 import { type Carried, interruptsOf, LINE_RATE, PAYLOAD_SHARE, Wire, wireProblem } from '../wire.ts';
 import { clientRow } from './merged.ts';

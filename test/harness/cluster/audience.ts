@@ -6,7 +6,8 @@ import { WebSocket } from 'ws';
 import { z } from 'zod';
 import { Connection } from '../connection.ts';
 import type { CountedMoves } from '../countedMoves.ts';
-import { ascends, Ledger, type Place, type Pushes, type Writer } from '../ledger.ts';
+import { ascends, Ledger, type Place, type Writer } from '../ledger.ts';
+import type { Pushes } from '../pushes.ts';
 import { until } from '../until.ts';
 
 /** Where clients connect: each connection through it may end at another gateway. */
