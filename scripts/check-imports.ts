@@ -31,7 +31,6 @@ export const KNOWN_BARRED: readonly string[] = [
   'gateway/ipc/messages.ts → gateway/hub/frame.ts',
   'gateway/ipc/messages.ts → gateway/moves/drainPace.ts',
   'gateway/admission/tokenVerifier.ts → gateway/hub/clock.ts',
-  'gateway/admission/tokenVerifier.ts → gateway/shard/session.ts',
   'gateway/admission/jwks.ts → gateway/hub/clock.ts',
 ];
 
@@ -46,9 +45,10 @@ export const KNOWN_IN_CIRCLES: readonly string[] = [
   'gateway/shard/session.ts',
   'logic/bodies.ts',
   'logic/server.ts',
-  'operator/pushcluster/reports.ts',
-  'operator/pushcluster/rollout.ts',
-  'operator/pushcluster/scale.ts',
+  'operator/pushcluster/displayedNumbers.ts',
+  'operator/pushcluster/podStatusSummary.ts',
+  'operator/pushcluster/rolloutRouting.ts',
+  'operator/pushcluster/scalePlan.ts',
   'operator/pushcluster/status.ts',
 ];
 
