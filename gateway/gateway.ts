@@ -14,11 +14,11 @@ import type { SettingsFile } from '@pushcluster/runtime/settings.ts';
 import { VERSION } from '@pushcluster/runtime/version.ts';
 import type { WatchedFile } from '@pushcluster/runtime/watchedFile.ts';
 import type { Registry } from 'prom-client';
-import { Addresses } from './admission/addresses.ts';
-import { Allowances } from './admission/allowances.ts';
-import { MemoryReader } from './admission/memoryUse.ts';
+import { AddressLimit } from './admission/addressLimit.ts';
+import { ConnectionAllowances } from './admission/connectionAllowances.ts';
+import { HubProtection } from './admission/hubProtection.ts';
+import { MemoryReader } from './admission/memoryReader.ts';
 import { registerPressureMetric } from './admission/pressureMetric.ts';
-import { Protection } from './admission/protection.ts';
 import { guardedClock, systemClock } from './hub/clock.ts';
 import { Guard } from './hub/guard.ts';
 import { Hub } from './hub/hub.ts';
@@ -51,9 +51,9 @@ export class Gateway {
   readonly #guard: Guard;
   readonly #hub: Hub;
   readonly #links: ShardLink[];
-  readonly #addresses = new Addresses();
-  readonly #allowances: Allowances;
-  readonly #protection: Protection;
+  readonly #addressLimit = new AddressLimit();
+  readonly #allowances: ConnectionAllowances;
+  readonly #protection: HubProtection;
   readonly #moves: Moves;
   readonly #peers: Peers;
   readonly #drain: Drain;
@@ -101,7 +101,7 @@ export class Gateway {
       gateways: () => 1 + this.#peers.all.length,
     });
     const memory = new MemoryReader();
-    this.#protection = new Protection({
+    this.#protection = new HubProtection({
       settings: () => settings.current,
       log,
       memory: (resident) => memory.read(resident),
@@ -113,7 +113,7 @@ export class Gateway {
     });
     registerPressureMetric(registry, () => this.#protection.pressure);
     const count = shardCount(settings.current);
-    this.#allowances = new Allowances(count);
+    this.#allowances = new ConnectionAllowances(count);
     this.#links = Array.from({ length: count }, (_, index) => this.#link(index, count));
     this.#hub.attach(this.#links);
     settings.onChange((current) => {
@@ -207,7 +207,7 @@ export class Gateway {
         limit: this.#links.length * descriptorLimit(),
         open: counts.reduce((sum, { fds }) => sum + fds, 0),
       },
-      pressure: this.#protection.nearness,
+      pressure: this.#protection.thresholdPressure,
     };
   }
 
@@ -236,7 +236,7 @@ export class Gateway {
       counted: (counts: ShardCounts, before) => {
         this.#metrics.add(counts, before);
         this.#allowances.reported(index, counts.connections, counts.allowanceTurn);
-        this.#protection.heard(
+        this.#protection.reported(
           counts.sentAt,
           this.#links.map((link) => link.counts),
         );
@@ -244,7 +244,7 @@ export class Gateway {
       },
       died: (link) => {
         this.#metrics.shardRestarts.inc();
-        this.#addresses.forget(link.index);
+        this.#addressLimit.forget(link.index);
         this.#allowances.died(link.index);
         this.#hub.lost(link);
       },
@@ -267,12 +267,12 @@ export class Gateway {
         return;
       case 'admit': {
         const { perIp } = this.#options.settings.current.gateway.connections;
-        const allowed = this.#addresses.admit(link.index, message.ip, perIp > 0 ? perIp : Number.POSITIVE_INFINITY);
+        const allowed = this.#addressLimit.admit(link.index, message.ip, perIp > 0 ? perIp : Number.POSITIVE_INFINITY);
         link.send({ type: 'admitted', ask: message.ask, refused: !allowed });
         return;
       }
       case 'left':
-        this.#addresses.release(link.index, message.ip);
+        this.#addressLimit.release(link.index, message.ip);
         return;
       default:
         this.#hub.heard(link, message);

@@ -1,13 +1,14 @@
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import type { Resource } from '../ipc/resource.ts';
-import { Gate, LoopPressure, logShortage } from './pressure.ts';
+import { LoopPressure } from './pressure.ts';
 import type { Refusal } from './refusal.ts';
+import { logShortage, Shortage } from './shortage.ts';
 
-/** Kept free for what is neither a connection nor about to be one: keys fetched, files looked at. */
+/** Descriptors kept free for what is no connection: keys that are fetched, files that are read. */
 const RESERVED_FDS = 64;
 
-/** Part of the handshakes that are still answered where the loop is late: the others are cut. */
+/** While the loop is late, one in so many handshakes is still answered. The others are cut. */
 const LATE_SHARE = 10;
 
 const refusal = (code: Refusal['code'], detail: string): Refusal => ({ status: 503, code, detail });
@@ -22,39 +23,40 @@ const SHORT: Record<Resource, Refusal> = {
 export type ShardProtectionOptions = {
   settings: () => Settings['gateway']['protection'];
   log: Logger;
-  /** Descriptors that may be open, and those that are before anyone connects. */
+  /** Descriptors that may be open, and those that are open before anyone connects. */
   fdLimit: number;
   ownFds: number;
   /** WebSockets now. */
   connections: () => number;
-  /** Descriptors now that are neither a connection's nor a handshake's: of the echo, and of what takes PROXY headers off. */
+  /** Other descriptors now: of the echo's peers, and of the proxy that takes PROXY headers off. */
   others: () => number;
-  /** Handshakes that wait for the hub's word, those included whose client has gone. */
+  /** Handshakes that wait for the hub's answer, including those whose client has gone. */
   asked: () => number;
 };
 
 /**
- * Whether one more handshake is taken on: asked at each, so it only compares numbers. Descriptors are counted by what
- * opens them, the loop's delay comes with each report, and the hub says what it found.
+ * A shard's part of the overload protection: whether one more handshake is taken on. It is asked for each handshake, so it
+ * only compares numbers: descriptors are counted by what opens them, the loop's delay is observed once a second, and the
+ * hub reports what it found short (HubProtection).
  */
 export class ShardProtection {
-  /** Connections at most by the hub's word; nothing before its first. */
+  /** Connections at most, as the hub said last; 0 until it has said so. */
   allowance = 0;
-  /** What is short by the hub's word. */
+  /** What the hub found short. */
   short: Resource | undefined;
-  /** Of the loop, 0..1. */
+  /** Of this shard's loop, 0 to 1. */
   loopPressure = 0;
   readonly #options: ShardProtectionOptions;
   readonly #loop = new LoopPressure();
-  readonly #loopGate = new Gate('loop');
-  readonly #fdGate = new Gate('fds');
+  readonly #loopShortage = new Shortage('loop');
+  readonly #fdShortage = new Shortage('fds');
   #handshakes = 0;
 
   constructor(options: ShardProtectionOptions) {
     this.#options = options;
   }
 
-  /** Sockets that are no WebSocket: handshakes under way, for the most part. */
+  /** Sockets that are no WebSocket (yet): handshakes under way, for the most part. */
   get handshakes(): number {
     return this.#handshakes;
   }
@@ -64,7 +66,7 @@ export class ShardProtection {
     return ownFds + this.#handshakes + connections() + others();
   }
 
-  /** A socket was opened; false where it is to be cut, unread: refusing it politely would cost what is short. */
+  /** A socket was opened; false: cut it, unread, since an answer would cost what is short. */
   opened(): boolean {
     this.#handshakes++;
     const { handshakes } = this.#options.settings();
@@ -73,20 +75,20 @@ export class ShardProtection {
     return this.#handshakes <= most && this.fds <= this.#fdsAtMost;
   }
 
-  /** A socket was closed before it was a WebSocket, or has become one. */
+  /** A socket was closed before it became a WebSocket, or has become one. */
   ended(): void {
     this.#handshakes--;
   }
 
-  /** Why no WebSocket can be opened now; undefined where one can. */
+  /** Why no WebSocket can be opened now; undefined if one can. Logs when descriptors begin or end to be short. */
   refusal(): Refusal | undefined {
     const { asked, connections, settings, log, fdLimit } = this.#options;
     if (this.#isLate) return SHORT.loop;
     if (Math.max(this.#handshakes, asked()) > settings().handshakes) return HANDSHAKES;
     const { fds } = this;
-    if (this.#fdGate.read(fds / fdLimit, Math.min(settings().fds, this.#fdsAtMost / fdLimit)))
-      logShortage(log, this.#fdGate.closed, 'fds', { open: fds, limit: fdLimit });
-    if (this.#fdGate.closed) return SHORT.fds;
+    if (this.#fdShortage.read(fds / fdLimit, Math.min(settings().fds, this.#fdsAtMost / fdLimit)))
+      logShortage(log, this.#fdShortage.active, 'fds', { open: fds, limit: fdLimit });
+    if (this.#fdShortage.active) return SHORT.fds;
     if (connections() >= this.allowance) return this.short === 'memory' ? SHORT.memory : FULL;
     return undefined;
   }
@@ -95,12 +97,12 @@ export class ShardProtection {
   observe(lag: number): void {
     const { settings, log } = this.#options;
     this.loopPressure = this.#loop.read(lag, settings().loopLag);
-    if (this.#loopGate.read(this.loopPressure, 1))
-      logShortage(log, this.#loopGate.closed, 'loop', { lagMs: Math.round(lag), limitMs: settings().loopLag });
+    if (this.#loopShortage.read(this.loopPressure, 1))
+      logShortage(log, this.#loopShortage.active, 'loop', { lagMs: Math.round(lag), limitMs: settings().loopLag });
   }
 
   get #isLate(): boolean {
-    return this.short === 'loop' || this.#loopGate.closed;
+    return this.short === 'loop' || this.#loopShortage.active;
   }
 
   get #fdsAtMost(): number {

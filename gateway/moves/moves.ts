@@ -1,4 +1,4 @@
-import { share } from '../admission/share.ts';
+import { proportionalShares } from '../admission/proportionalShares.ts';
 import type { ShardLink } from '../hub/link.ts';
 import type { MoveReason, MoveTime } from '../ipc/move.ts';
 
@@ -82,7 +82,7 @@ export class Moves {
   #ask(count: number, of: 'unasked' | 'movable', message: (part: number) => Parameters<MoveLink['send']>[0]) {
     const links = this.#links();
     const sizes = links.map((link) => link.counts?.[of] ?? 0);
-    for (const [i, part] of share(count, sizes).entries()) if (part > 0) links[i]?.send(message(part));
+    for (const [i, part] of proportionalShares(count, sizes).entries()) if (part > 0) links[i]?.send(message(part));
   }
 
   #reportOften(on: boolean) {

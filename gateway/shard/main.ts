@@ -5,7 +5,7 @@ import { BEAT_MS, onBeat } from '@pushcluster/runtime/beat.ts';
 import { descriptorLimit, openDescriptors } from '@pushcluster/runtime/descriptors.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { SecretFile } from '@pushcluster/runtime/secretFile.ts';
-import { MemoryReader } from '../admission/memoryUse.ts';
+import { MemoryReader } from '../admission/memoryReader.ts';
 import { ShardProtection } from '../admission/shardProtection.ts';
 import { nextVerifier, type TokenVerifier, uncheckable } from '../admission/tokenVerifier.ts';
 import { loadConsole } from '../console/assets.ts';

@@ -156,7 +156,7 @@ export class UpgradeHandler {
     const { shard, log } = this.#options;
     const { status, code, detail, closeCode } = refusal;
     increment(shard.counts.refused, code);
-    // Overload is logged when it begins and ends (pressure.ts). What it refuses meanwhile are consequences.
+    // Overload is logged when it begins and ends (shortage.ts), and not again for each handshake that it refuses.
     const level = status === 429 || status === 503 ? 'debug' : 'info';
     log[level]({ address, origin, reason: detail, code }, 'handshake refused');
     if (closeCode !== undefined && understandsControl(form)) complete((ws) => ws.end(closeCode, closeReason(detail)));

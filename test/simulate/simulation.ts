@@ -1,5 +1,5 @@
 import { defaultBackoff, retryDelay } from '@pushcluster/client/backoff.ts';
-import { share } from '@pushcluster/gateway/admission/share.ts';
+import { proportionalShares } from '@pushcluster/gateway/admission/proportionalShares.ts';
 import { DrainPace } from '@pushcluster/gateway/moves/drainPace.ts';
 import { ASSUMED, MEASURED } from '@pushcluster/gateway/plan/constants.ts';
 import { type Inputs, type Plan, plan } from '@pushcluster/gateway/plan/model.ts';
@@ -368,7 +368,7 @@ function connectionsOf({ stay, lingering }: Gateway): number {
 
 /** Takes `count` of those who stay, of each kind in proportion, as near as whole people allow. */
 function take(from: Gateway, count: number): People {
-  const taken = share(Math.min(count, sum(from.stay)), from.stay);
+  const taken = proportionalShares(Math.min(count, sum(from.stay)), from.stay);
   for (const [moves, part] of taken.entries()) from.stay[moves]! -= part;
   return taken;
 }

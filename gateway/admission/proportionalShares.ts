@@ -1,5 +1,5 @@
 /** Shares `count` among parts in proportion to their sizes; the sum is exact. */
-export function share(count: number, sizes: readonly number[]): number[] {
+export function proportionalShares(count: number, sizes: readonly number[]): number[] {
   const total = sizes.reduce((sum, size) => sum + size, 0);
   if (total === 0) return sizes.map(() => 0);
   let given = 0;

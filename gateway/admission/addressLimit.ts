@@ -1,8 +1,8 @@
-/** Connections by client address over all shards, where `connections.perIp` is set. As large as the connections are many. */
-export class Addresses {
+/** The limit of connections per client address (`connections.perIp`), counted over all shards. Each address with a connection takes memory. */
+export class AddressLimit {
   readonly #counts = new Map<string, number[]>();
 
-  /** Counts one more connection of `address` on a shard, unless there are `limit` already. */
+  /** Counts one more connection of `address` on a shard; false if there are `limit` already. */
   admit(shard: number, address: string, limit: number): boolean {
     const shards = this.#counts.get(address) ?? [];
     const held = shards.reduce((sum, count) => sum + (count ?? 0), 0);
@@ -12,6 +12,7 @@ export class Addresses {
     return true;
   }
 
+  /** A connection that was admitted is gone. */
   release(shard: number, address: string): void {
     const shards = this.#counts.get(address);
     if (!shards) return;
@@ -19,7 +20,7 @@ export class Addresses {
     if (shards.every((count) => !count)) this.#counts.delete(address);
   }
 
-  /** The shard died with all its connections. */
+  /** The shard's process is gone, and its connections with it. */
   forget(shard: number): void {
     for (const [address, shards] of this.#counts) {
       shards[shard] = 0;

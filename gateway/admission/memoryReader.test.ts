@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { MemoryReader } from './memoryUse.ts';
+import { MemoryReader } from './memoryReader.ts';
 
 const MIB = 1_048_576;
 const RESIDENT = 100 * MIB;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { type Allowance, Allowances } from './allowances.ts';
+import { type Allowance, ConnectionAllowances } from './connectionAllowances.ts';
 
 /** A shard at the other end of a wire on which words and reports take their time. */
 class FarShard {
@@ -33,13 +33,13 @@ class FarShard {
 
 /** A gateway of so many shards: each step is one thing that happens to one of them. */
 class Simulation {
-  readonly allowances: Allowances;
+  readonly allowances: ConnectionAllowances;
   readonly shards: FarShard[];
   max: number;
 
   constructor(shards: number, max: number) {
     this.max = max;
-    this.allowances = new Allowances(shards);
+    this.allowances = new ConnectionAllowances(shards);
     this.shards = Array.from({ length: shards }, () => new FarShard());
     for (let i = 0; i < shards; i++) this.allowances.started(i);
     this.share();
@@ -116,7 +116,7 @@ describe('the allowances of shards', () => {
   });
 
   it('start at nothing and come with the first word', () => {
-    const allowances = new Allowances(2);
+    const allowances = new ConnectionAllowances(2);
     allowances.started(0);
     allowances.started(1);
     assert.deepEqual(

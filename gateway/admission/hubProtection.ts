@@ -2,46 +2,49 @@ import type { Pressure } from '@pushcluster/protocol/podStatus.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import type { ShardCounts } from '../ipc/counts.ts';
+import { MemoryCeiling } from './memoryCeiling.ts';
+import type { MemoryUse } from './memoryReader.ts';
 import type { Resource } from '../ipc/resource.ts';
-import type { MemoryUse } from './memoryUse.ts';
-import { Gate, LoopPressure, logShortage, MemoryCeiling } from './pressure.ts';
+import { LoopPressure } from './pressure.ts';
+import { logShortage, Shortage } from './shortage.ts';
 
-/** Between two looks at memory, milliseconds: as often as a shard reports. */
-const LOOK_MS = 1_000;
+/** Between two measurements, milliseconds: as often as a shard reports. */
+const MEASURE_MS = 1_000;
 /** A little less, since reports come a little early or late. */
-const LOOK_AFTER_MS = 0.9 * LOOK_MS;
+const MEASURE_AFTER_MS = 0.9 * MEASURE_MS;
 
-export type ProtectionOptions = {
+export type HubProtectionOptions = {
   settings: () => Settings;
   log: Logger;
   /** Memory now. @param resident bytes of gateway and shards */
   memory: (resident: number) => MemoryUse | undefined;
   /** Resident bytes of this process. */
   resident: () => number;
-  /** Milliseconds of a clock that the shards' `sentAt` is of too. */
+  /** Milliseconds of the clock that gives the shards' `sentAt`. */
   now: () => number;
-  /** What shards must know has changed. */
+  /** Called when `short` or `ceiling` has changed, which the shards must know. */
   changed: () => void;
 };
 
 /**
- * The hub's part of the protection: it looks at what shards can't see, the memory of all together and its own loop, and
- * shows all pressures. It has no timer: it looks where a shard reports. Those who are connected stay, whatever it finds.
+ * The hub's part of the overload protection: it measures what no shard can see, the memory of all processes and the hub's
+ * own loop, and shows all pressures. What it finds short goes to the shards, which refuse (ShardProtection). It has no
+ * timer: it measures when a shard reports. Connections that are open stay, whatever it finds.
  */
-export class Protection {
-  readonly #options: ProtectionOptions;
+export class HubProtection {
+  readonly #options: HubProtectionOptions;
   readonly #loop = new LoopPressure();
-  readonly #loopGate = new Gate('loop');
-  readonly #memory = new MemoryCeiling();
+  readonly #loopShortage = new Shortage('loop');
+  readonly #memoryCeiling = new MemoryCeiling();
   #ceiling = Number.POSITIVE_INFINITY;
-  #lookedAt = Number.NEGATIVE_INFINITY;
-  /** The latest of the shards' reports since the last look, milliseconds. */
+  #measuredAt = Number.NEGATIVE_INFINITY;
+  /** How late the latest of the shards' reports was read since the last measurement, milliseconds. */
   #lag = 0;
   #memoryUsed: number | undefined;
   #hubLoop = 0;
   #shards: readonly (ShardCounts | undefined)[] = [];
 
-  constructor(options: ProtectionOptions) {
+  constructor(options: HubProtectionOptions) {
     this.#options = options;
   }
 
@@ -50,13 +53,13 @@ export class Protection {
     return this.#ceiling;
   }
 
-  /** What is short by the hub's own look. */
+  /** What the hub found short. */
   get short(): Resource | undefined {
-    if (this.#loopGate.closed) return 'loop';
-    return this.#memory.closed ? 'memory' : undefined;
+    if (this.#loopShortage.active) return 'loop';
+    return this.#memoryCeiling.active ? 'memory' : undefined;
   }
 
-  /** How much is used of each, of the fullest shard where it is a shard's. */
+  /** Of each resource, 0 to 1: of descriptors that of the fullest shard, of loops that of the latest. Memory is absent if it can't be read. */
   get pressure(): Pressure {
     const counts = this.#shards.filter((shard) => shard !== undefined);
     return {
@@ -66,8 +69,8 @@ export class Protection {
     };
   }
 
-  /** How near each is to where new connections are refused, 0 to 1. */
-  get nearness(): Pressure {
+  /** Each pressure as a share of the threshold at which new connections are refused, 0 to 1. */
+  get thresholdPressure(): Pressure {
     const { memory, fds, loop } = this.pressure;
     const { protection } = this.#options.settings().gateway;
     return {
@@ -77,34 +80,37 @@ export class Protection {
     };
   }
 
-  /** A shard has reported. @param shards the last report of each */
-  heard(sentAt: number, shards: readonly (ShardCounts | undefined)[]): void {
+  /** A shard has reported. @param sentAt milliseconds, by the shard @param shards the last report of each */
+  reported(sentAt: number, shards: readonly (ShardCounts | undefined)[]): void {
     const now = this.#options.now();
     this.#shards = shards;
     this.#lag = Math.max(this.#lag, now - sentAt);
-    if (now - this.#lookedAt < LOOK_AFTER_MS) return;
-    this.#lookedAt = now;
+    if (now - this.#measuredAt < MEASURE_AFTER_MS) return;
+    this.#measuredAt = now;
     const before = [this.short, this.#ceiling];
-    this.#look();
+    this.#measure();
     if (before[0] !== this.short || before[1] !== this.#ceiling) this.#options.changed();
   }
 
-  #look() {
+  #measure() {
     const { settings, log, memory, resident } = this.#options;
     const { protection } = settings().gateway;
     const held = this.#shards.reduce((sum, counts) => sum + (counts?.connections ?? 0), 0);
     this.#hubLoop = this.#loop.read(this.#lag, protection.loopLag);
-    if (this.#loopGate.read(this.#hubLoop, 1))
-      logShortage(log, this.#loopGate.closed, 'loop', { lagMs: Math.round(this.#lag), limitMs: protection.loopLag });
+    if (this.#loopShortage.read(this.#hubLoop, 1))
+      logShortage(log, this.#loopShortage.active, 'loop', {
+        lagMs: Math.round(this.#lag),
+        limitMs: protection.loopLag,
+      });
     this.#lag = 0;
     const use = memory(resident() + this.#shards.reduce((sum, counts) => sum + (counts?.rss ?? 0), 0));
     this.#memoryUsed = use && use.used / use.limit;
     const before = this.#ceiling;
-    this.#ceiling = this.#memory.read(this.#memoryUsed ?? 0, protection.memory, held);
+    this.#ceiling = this.#memoryCeiling.read(this.#memoryUsed ?? 0, protection.memory, held);
     if (use && before !== this.#ceiling)
-      logShortage(log, this.#memory.closed, 'memory', {
+      logShortage(log, this.#memoryCeiling.active, 'memory', {
         ...use,
-        ...(this.#memory.closed ? { keeps: this.#ceiling } : {}),
+        ...(this.#memoryCeiling.active ? { keeps: this.#ceiling } : {}),
       });
   }
 }

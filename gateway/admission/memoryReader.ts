@@ -14,15 +14,16 @@ const V1: Names = {
   usage: 'memory.usage_in_bytes',
   inactive: /^total_inactive_file (\d+)$/m,
 };
-/** Limits are read anew with every so many reads: they change only where a pod is resized in place. */
+/** Limits are read again with every so many reads: they change only if a pod is resized in place. */
 const LIMITS_EVERY = 10;
-/** cgroup v1 has no word for "none": it says the largest number of pages. Nothing has as much memory. */
+/** From here on a limit means none: cgroup v1 then gives the largest number of pages that it can. */
 const NO_LIMIT = 2 ** 60;
 
 /**
- * How near this process and its shards are to the end of their memory. That is the working set (usage without the cache
- * of files, as the kubelet counts it) of the cgroup, or of the one above it that is nearest to its limit; where none has
- * a limit, the resident memory of gateway and shards, of that and what the host has available.
+ * Reads how much memory gateway and shards use, and of how much. In a cgroup with a limit that is its working set, as the
+ * kubelet counts it (usage without the inactive part of the page cache), and the limit. Of several cgroups above each other
+ * it is the one nearest to its limit. Without a limit it is the resident memory of gateway and shards, and that plus what the
+ * host has available.
  */
 export class MemoryReader {
   readonly #root: string;
@@ -36,7 +37,7 @@ export class MemoryReader {
     this.#groups = groupsOf(root);
   }
 
-  /** @param resident bytes of gateway and shards @returns undefined where nothing can be read */
+  /** @param resident bytes of gateway and shards @returns undefined if nothing can be read */
   read(resident: number): MemoryUse | undefined {
     if (this.#reads++ % LIMITS_EVERY === 0) this.#limited = this.#groups.flatMap(limitedBy);
     let tightest: MemoryUse | undefined;
@@ -54,7 +55,7 @@ export class MemoryReader {
   }
 }
 
-/** The memory cgroup of this process and those above it, as far as they are to be seen from here. */
+/** The memory cgroup of this process and those above it, as far as this process sees them. */
 function groupsOf(root: string): Group[] {
   const lines = (text(join(root, 'proc/self/cgroup')) ?? '').split('\n');
   for (const [mount, names, path] of [
@@ -65,7 +66,7 @@ function groupsOf(root: string): Group[] {
     if (path === undefined) continue;
     const steps = path.split('/').filter((step) => step !== '' && step !== '..');
     const groups = [];
-    // In a container the path may be the host's, while the mount is already the container's own group: then only the last is there.
+    // In a container the path may be the host's while the mount is the container's own group. Then only the mount's root is there.
     for (let n = steps.length; n >= 0; n--) {
       const folder = join(root, mount, ...steps.slice(0, n));
       if (text(join(folder, names.usage)) !== undefined) groups.push({ folder, names });
@@ -84,7 +85,7 @@ function pathIn(lines: readonly string[], controller: string): string | undefine
   return undefined;
 }
 
-/** Nothing where the group has no limit. */
+/** Empty if the group has no limit. */
 function limitedBy({ folder, names }: Group): Limited[] {
   const limit = Number(text(join(folder, names.limit)));
   return limit > 0 && limit < NO_LIMIT ? [{ folder, names, limit }] : [];

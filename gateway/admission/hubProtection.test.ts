@@ -3,18 +3,18 @@ import { beforeEach, describe, it } from 'node:test';
 import { Settings } from '@pushcluster/protocol/settings.ts';
 import { pino } from 'pino';
 import { newCounts, type ShardCounts } from '../ipc/counts.ts';
-import { Protection } from './protection.ts';
+import { HubProtection } from './hubProtection.ts';
 
 const log = pino({ level: 'silent' });
 const settings = Settings.parse({});
 
-describe('the hub’s part of the protection', () => {
+describe('the hub’s part of the overload protection', () => {
   let now: number;
   let used: number;
   let looks: number;
   let residents: number[];
   let changes: number;
-  let protection: Protection;
+  let protection: HubProtection;
 
   beforeEach(() => {
     now = 1_000_000;
@@ -22,7 +22,7 @@ describe('the hub’s part of the protection', () => {
     looks = 0;
     residents = [];
     changes = 0;
-    protection = new Protection({
+    protection = new HubProtection({
       settings: () => settings,
       log,
       memory: (resident) => {
@@ -41,7 +41,7 @@ describe('the hub’s part of the protection', () => {
   /** A second later each shard reports; what it says was under way for `late` milliseconds. */
   function second(shards: ShardCounts[], late = 0): void {
     now += 1_000;
-    for (let i = 0; i < shards.length; i++) protection.heard(now - late, shards);
+    for (let i = 0; i < shards.length; i++) protection.reported(now - late, shards);
   }
 
   it('looks once a second, however many shards report, and counts the memory of all', () => {
@@ -84,7 +84,7 @@ describe('the hub’s part of the protection', () => {
 
   it('does not mind shards that are away', () => {
     now += 1_000;
-    protection.heard(now, [undefined, shard({ fds: 10 })]);
+    protection.reported(now, [undefined, shard({ fds: 10 })]);
     assert.equal(protection.pressure.fds, 0.01);
   });
 });

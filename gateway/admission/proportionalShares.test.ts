@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { share } from './share.ts';
+import { proportionalShares } from './proportionalShares.ts';
 
 describe('sharing', () => {
   it('gives out exactly the count, and to each about its part', () => {
@@ -9,7 +9,7 @@ describe('sharing', () => {
       fc.nat(100_000),
       fc.array(fc.nat(50_000), { minLength: 1, maxLength: 20 }),
       (count, sizes) => {
-        const parts = share(count, sizes);
+        const parts = proportionalShares(count, sizes);
         const total = sizes.reduce((sum, size) => sum + size, 0);
         assert.equal(parts.length, sizes.length);
         assert.equal(
