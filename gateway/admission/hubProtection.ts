@@ -2,9 +2,9 @@ import type { Pressure } from '@pushcluster/protocol/podStatus.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import type { ShardCounts } from '../ipc/counts.ts';
+import type { Resource } from '../ipc/resource.ts';
 import { MemoryCeiling } from './memoryCeiling.ts';
 import type { MemoryUse } from './memoryReader.ts';
-import type { Resource } from '../ipc/resource.ts';
 import { LoopPressure } from './pressure.ts';
 import { logShortage, Shortage } from './shortage.ts';
 
