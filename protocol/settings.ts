@@ -135,8 +135,10 @@ export const GatewaySettings = z
     /** Serve the test console at `/`, and the diagnostic echo at `/ws`. */
     console: z.boolean().default(false),
     echo: z.boolean().default(false),
-    /** Where the console pushes to, as the browser sees it. */
+    /** URL of the push API for the console, as the browser reaches it. */
     consolePushUrl: z.string().default(''),
+    /** Room that the console joins as soon as it is opened. Empty: the console waits for its user to connect. */
+    consoleRoom: z.string().default(''),
   })
   .prefault({})
   .superRefine((gateway, context) => {
@@ -328,6 +330,7 @@ export const STATIC_KEYS = [
   'gateway.console',
   'gateway.echo',
   'gateway.consolePushUrl',
+  'gateway.consoleRoom',
   'logic.host',
   'logic.port',
   'logic.publishTimeout',

@@ -11,7 +11,7 @@ test('the defaults, and what a cluster has, are beyond doubt', () => {
     { gateway: { connections: { max: 10_000, perIp: 100, onePerUser: true } }, auth: { jwt: { secretFile: 's' } } },
     { gateway: { forwardedHeaders: 2 } },
     { gateway: { proxyProtocol: true, tls: { certFile: 'a', keyFile: 'b' } } },
-    { gateway: { console: true, consolePushUrl: 'http://127.0.0.1:7799' } },
+    { gateway: { console: true, consolePushUrl: 'http://127.0.0.1:7799', consoleRoom: 'demo' } },
     { rooms: [{ match: 'live-1' }, { match: 'live-*' }, { match: '*' }] },
     { gateway: { batching: { maxItems: 1, maxDelay: 0 } } },
   ])
@@ -25,6 +25,7 @@ test('a setting that another one makes useless is doubtful', () => {
     [{ gateway: { shards: 4, connections: { max: 3 } } }, /max is below gateway\.shards/],
     [{ gateway: { forwardedHeaders: true, proxyProtocol: true } }, /forwardedHeaders counts before/],
     [{ gateway: { consolePushUrl: 'http://a' } }, /consolePushUrl does nothing without/],
+    [{ gateway: { consoleRoom: 'demo' } }, /consoleRoom does nothing without/],
     [{ gateway: { rooms: { max: 50 } } }, /maxPerConnection is above gateway\.rooms\.max/],
     [{ gateway: { batching: { maxItems: 1 } } }, /maxDelay does nothing with maxItems 1/],
     [{ gateway: { drain: { timeout: '1s' }, batching: { maxDelay: '2s' } } }, /drain\.timeout is shorter/],

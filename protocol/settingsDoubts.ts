@@ -23,6 +23,7 @@ export function settingsDoubts({ gateway, logic, rooms, auth }: Settings): strin
       'gateway.forwardedHeaders counts before gateway.proxyProtocol: right only where a proxy is in front of the balancer, else clients write that header',
     ],
     [gateway.consolePushUrl !== '' && !gateway.console, 'gateway.consolePushUrl does nothing without gateway.console'],
+    [gateway.consoleRoom !== '' && !gateway.console, 'gateway.consoleRoom does nothing without gateway.console'],
     [
       gateway.rooms.maxPerConnection > gateway.rooms.max,
       'gateway.rooms.maxPerConnection is above gateway.rooms.max, which is of all connections together',

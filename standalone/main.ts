@@ -15,14 +15,20 @@ import { Registry } from 'prom-client';
 
 const LOOPBACK = '127.0.0.1';
 
-/** A SIGTERM to the process group of `make run` comes once from its sender and once from make. */
-const MAKE_HANDS_ON_MS = 250;
+/** Room that the console joins when it opens. The printed `curl` line and the README's first one push to it. */
+const DEMO_ROOM = 'demo';
+
+/**
+ * A SIGTERM to the process group of `make run` arrives twice: from its sender, and again from make. A second signal within
+ * this time, in milliseconds, is the same request to stop.
+ */
+const MAKE_REPEATS_WITHIN_MS = 250;
 
 const ENVIRONMENT = {
-  PORT: 'WebSocket and console (7777)',
-  PUSH_PORT: 'push API (7799)',
-  ADMIN_PORT: 'metrics and probes (9090)',
-  NATS_URL: 'use this NATS server in place of the in-process bus',
+  PORT: 'port of the WebSocket endpoint and the console (7777)',
+  PUSH_PORT: 'port of the push API (7799)',
+  ADMIN_PORT: 'port of metrics and probes (9090)',
+  NATS_URL: 'NATS server to use instead of the in-process bus',
 };
 
 const { config } = parseCommandLine(process.argv.slice(2), 'pushcluster', {
@@ -59,7 +65,7 @@ try {
       await Promise.all([gateway.leave(), logic.leave()]);
       await bus.close();
     },
-    { deadline: () => gateway.leavesWithin, echo: MAKE_HANDS_ON_MS },
+    { deadline: () => gateway.leavesWithin, echo: MAKE_REPEATS_WITHIN_MS },
   );
   process.stdout.write(banner(settings.current));
 } catch (error) {
@@ -67,7 +73,7 @@ try {
   process.exit(1);
 }
 
-/** One machine, one person: loopback only, console and echo on, and gone soon after Ctrl-C. */
+/** The settings for one person on one machine: loopback only, console and echo on, a fast stop after Ctrl-C. */
 function onThisMachine(settings: Settings): Settings {
   const port = portFrom('PORT', settings.gateway.port);
   const pushPort = portFrom('PUSH_PORT', settings.logic.port);
@@ -82,6 +88,7 @@ function onThisMachine(settings: Settings): Settings {
       console: true,
       echo: true,
       consolePushUrl: `http://${LOOPBACK}:${pushPort}`,
+      consoleRoom: settings.gateway.consoleRoom || DEMO_ROOM,
       drain: { ...settings.gateway.drain, settle: 0, timeout: Math.min(settings.gateway.drain.timeout, 4_000) },
     },
     logic: {
@@ -104,29 +111,35 @@ function portFrom(variable: string, otherwise: number): number {
   if (text === undefined || text === '') return otherwise;
   const port = Number(text);
   if (!Number.isInteger(port) || port < 1 || port > 65_535)
-    throw new Error(`${variable} is ${JSON.stringify(text)}: it should be a port from 1 to 65535`);
+    throw new Error(`${variable} must be a port number from 1 to 65535, not ${JSON.stringify(text)}`);
   return port;
 }
 
 function banner({ gateway, logic, admin, bus }: Settings): string {
   const push = `http://${LOOPBACK}:${logic.port}`;
+  const room = gateway.consoleRoom;
   return [
     '',
     'PushCluster is up.',
     '',
-    `  WebSocket          ws://${LOOPBACK}:${gateway.port}/connect`,
-    `  test console       http://${LOOPBACK}:${gateway.port}/`,
-    `  capacity plan      http://${LOOPBACK}:${gateway.port}/plan`,
-    `  push API           ${push}  (reference: ${push}/docs)`,
-    `  metrics, probes    http://${LOOPBACK}:${admin.port}/metrics`,
-    `  bus                ${bus.nats ? bus.nats.servers.join(', ') : 'in-process'}`,
+    `  Console          http://${LOOPBACK}:${gateway.port}/`,
+    `  Capacity plan    http://${LOOPBACK}:${gateway.port}/plan`,
+    `  WebSocket        ws://${LOOPBACK}:${gateway.port}/connect`,
+    `  Push API         ${push} (reference: ${push}/docs)`,
+    `  Metrics          http://${LOOPBACK}:${admin.port}/metrics`,
+    `  Message bus      ${bus.nats ? bus.nats.servers.join(', ') : 'in-process'}`,
     '',
-    'Join the room "demo" in the console, then push to it:',
+    `Open the console: it joins the room ${JSON.stringify(room)}. Then push a message to that room:`,
     '',
-    `  curl ${push}/v1/push -H 'content-type: application/json' -d '{"to":{"room":"demo"},"items":["hello"]}'`,
+    `  curl ${push}/v1/push -H 'content-type: application/json' -d ${quoted(JSON.stringify({ to: { room }, items: ['hello'] }))}`,
     '',
-    'Ctrl-C drains and ends.',
+    'Press Ctrl-C to stop.',
     '',
     '',
   ].join('\n');
+}
+
+/** `text` as one word of a POSIX shell. */
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
 }

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire, stripTypeScriptTypes } from 'node:module';
 import { basename, extname, join } from 'node:path';
 
-/** A file of the console as it is served. */
+/** A file of the console, ready to be served. */
 export type Asset = { body: Buffer; type: string; headers: Record<string, string> };
 
 const TYPES: Record<string, string> = {
@@ -13,11 +13,13 @@ const TYPES: Record<string, string> = {
 };
 
 /**
- * The console's files, by path, read once. Throws Error where the SDK's bundle was not built.
+ * Reads the files of the console and of the capacity plan once. The keys are URL paths.
  *
- * @param options.pushUrl of the push API as the browser sees it: where the page's form pushes to; '' for none
+ * @param options.pushUrl URL of the push API, as the browser reaches it; '' for none
+ * @param options.room room that the page joins as soon as it is opened; none: the page waits for its user
+ * @throws Error if the SDK's bundle was not built
  */
-export function loadConsole({ pushUrl }: { pushUrl: string }): Map<string, Asset> {
+export function loadConsole({ pushUrl, room }: { pushUrl: string; room?: string }): Map<string, Asset> {
   const { resolve } = createRequire(import.meta.url);
   const headers = {
     'Content-Security-Policy': policy(pushUrl),
@@ -39,11 +41,14 @@ export function loadConsole({ pushUrl }: { pushUrl: string }): Map<string, Asset
     if (!file.endsWith('.test.ts')) add(`/plan/${basename(file, extname(file))}.js`, moduleOf(join(plan, file)));
   add('/sdk.js', readBundle(resolve('@pushcluster/client/package.json')));
   add('/danmaku.js', readFileSync(resolve('danmaku/dist/esm/danmaku.dom.min.js')));
-  add('/console.json', Buffer.from(JSON.stringify({ pushUrl })));
+  add('/console.json', Buffer.from(JSON.stringify({ pushUrl, room })));
   return assets;
 }
 
-/** Nothing but the page's own files; connections to any gateway, and to the one push API; no markup from text. */
+/**
+ * The Content-Security-Policy: scripts and styles from the page's own files only, connections to any gateway and to one
+ * push API, no markup made from text.
+ */
 function policy(pushUrl: string): string {
   const push = URL.canParse(pushUrl) ? ` ${new URL(pushUrl).origin}` : '';
   return [
@@ -59,11 +64,11 @@ function policy(pushUrl: string): string {
   ].join('; ');
 }
 
-/** A module that Node runs too, for browsers: an image has it as JavaScript, a checkout as TypeScript. */
+/** A module that Node runs too, as JavaScript for browsers. An image holds JavaScript already, a checkout TypeScript. */
 function moduleOf(path: string): Buffer {
   const source = readFileSync(path);
   if (extname(path) !== '.ts') return source;
-  // Node warns that this function may change. It would stand on every developer's terminal.
+  // Node warns that stripTypeScriptTypes may change. The warning would show on every developer's terminal.
   const { emitWarning } = process;
   process.emitWarning = () => {};
   try {
@@ -79,7 +84,7 @@ function readBundle(manifest: string): Buffer {
     return readFileSync(join(manifest, '..', 'dist', 'pushcluster.js'));
   } catch (cause) {
     throw new Error(
-      'the console needs the SDK, which is not built: run `npm run build -w @pushcluster/client`, or turn gateway.console off',
+      'the console needs the SDK, and the SDK is not built: run `make build`, or set gateway.console to false',
       { cause },
     );
   }

@@ -177,7 +177,9 @@ async function start(message: Extract<HubMessage, { type: 'settings' }>, tokens:
         wire.send({ type: 'admit', ask: lastAsk, ip });
       }),
     shards: () => message.shards,
-    assets: settings.gateway.console ? loadConsole({ pushUrl: settings.gateway.consolePushUrl }) : new Map(),
+    assets: settings.gateway.console
+      ? loadConsole({ pushUrl: settings.gateway.consolePushUrl, room: settings.gateway.consoleRoom })
+      : new Map(),
   });
   await listener.listen();
   listening = true;

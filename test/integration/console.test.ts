@@ -24,9 +24,9 @@ describe('the console in Chromium', () => {
     await standalone?.stop();
   });
 
-  /** A page in a room of its own. */
+  /** A page in a room of its own. The `#` names no room: the page does not join the demo room. */
   async function inRoom(room: string, options: Parameters<typeof open>[2] = {}): Promise<WatchedPage> {
-    const watched = await open(browser, `${standalone.page}/`, options);
+    const watched = await open(browser, `${standalone.page}/#`, options);
     await watched.page.fill('#room', room);
     await watched.page.click('#join button');
     await watched.page.waitForSelector(`#chips li[data-room="${room}"][data-state=joined]`);
@@ -37,6 +37,30 @@ describe('the console in Chromium', () => {
     await page.context().close();
     assert.deepEqual(complaints, []);
   }
+
+  it('opens connected and in the room demo: a push there is shown, and nothing was clicked', async () => {
+    const watched = await open(browser, `${standalone.page}/`);
+    const { page } = watched;
+    await page.waitForSelector('#chips li[data-room=demo][data-state=joined]');
+    assert.equal(await page.textContent('#status'), 'Connected');
+    assert.equal(await standalone.push({ room: 'demo' }, ['hello']), 202);
+    await page.locator(FLYING).waitFor({ state: 'attached' });
+    assert.equal(await page.textContent(FLYING), 'hello');
+    assert.equal(await page.textContent('#items .what >> nth=0'), 'hello');
+    await leaveClean(watched);
+  });
+
+  it('stays out of the room demo after a reload, once its user has left it', async () => {
+    const watched = await open(browser, `${standalone.page}/`);
+    const { page } = watched;
+    await page.waitForSelector('#chips li[data-room=demo][data-state=joined]');
+    await page.click('button[aria-label="Leave demo"]');
+    await page.reload();
+    await page.waitForSelector('#figures dd');
+    assert.equal(await page.locator('#chips li').count(), 0);
+    assert.equal(await page.textContent('#status'), 'Not connected');
+    await leaveClean(watched);
+  });
 
   it("shows a comment that the page's own curl line pushes, flying, whatever characters it has", async () => {
     const watched = await inRoom('curl');

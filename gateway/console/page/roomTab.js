@@ -15,13 +15,19 @@ const PROTOCOLS = {
   none: [],
 };
 
-/** The rooms in the address (`#room=a&room=b`): they outlast a reload, and can be shared. */
-function roomsOfAddress() {
-  return new URLSearchParams(location.hash.slice(1)).getAll('room');
+/**
+ * The rooms in the page's address (`#room=a&room=b`): they outlast a reload, and the address can be shared. An address
+ * that ends in `#` names no room: the user left them all. Without `#` it is the page's first visit.
+ *
+ * @param {string | undefined} first room of a first visit, if any
+ */
+function roomsOfAddress(first) {
+  if (location.href.includes('#')) return new URLSearchParams(location.hash.slice(1)).getAll('room');
+  return first ? [first] : [];
 }
 
-/** @param {{ pushUrl: string }} settings */
-export function serveRoomTab({ pushUrl }) {
+/** @param {{ pushUrl: string, room?: string }} settings `room`: joined at once on a first visit */
+export function serveRoomTab({ pushUrl, room: firstRoom }) {
   const url = find('url', HTMLInputElement);
   const token = find('token', HTMLInputElement);
   const protocol = find('protocol', HTMLSelectElement);
@@ -38,7 +44,7 @@ export function serveRoomTab({ pushUrl }) {
   /** Marks what this page pushes: latency is told of that only, since `at` is by its own clock, which nobody sets. */
   const me = crypto.getRandomValues(new Uint32Array(1))[0]?.toString(36) ?? '';
   /** @type {Set<string>} */
-  const rooms = new Set(roomsOfAddress());
+  const rooms = new Set(roomsOfAddress(firstRoom));
   /** @type {PushClient | undefined} */
   let push;
 
