@@ -96,7 +96,10 @@ describe('the CRD', () => {
 
 describe('a structural schema', () => {
   it('refuses to say what it can not', () => {
-    assert.throws(() => structural(z.object({ either: z.union([z.string(), z.boolean()]) })), /no structural schema/);
+    assert.throws(
+      () => structural(z.object({ either: z.union([z.string(), z.boolean()]) })),
+      /a structural schema cannot express this/,
+    );
   });
 });
 

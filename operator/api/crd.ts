@@ -2,7 +2,7 @@ import { stringify } from 'yaml';
 import { z } from 'zod';
 import { API_VERSION, GROUP, KIND, PLURAL, ROOT_RULES, Spec, Status, VERSION } from './pushCluster.ts';
 
-/** A structural schema of Kubernetes, as far as this CRD has it. */
+/** A structural schema of Kubernetes: the keywords that this CRD uses. */
 export type Schema = {
   type?: string;
   description?: string;
@@ -11,7 +11,7 @@ export type Schema = {
   pattern?: string;
   enum?: unknown[];
   minimum?: number;
-  /** Kubernetes' older JSON Schema: a word about `minimum`, no bound of its own. */
+  /** Makes `minimum` exclusive: Kubernetes uses an older JSON Schema, in which this is a boolean. */
   exclusiveMinimum?: boolean;
   maximum?: number;
   minLength?: number;
@@ -48,9 +48,9 @@ const KEYS = [
   'x-kubernetes-validations',
 ] as const satisfies (keyof Schema)[];
 
-/** Where the CRD is kept, from the root of the project. */
+/** Path of the CRD from the root of the project. */
 export const CRD_FILE = `crds/${PLURAL}.${GROUP}.yaml`;
-/** The same inside the chart, which can't reach outside of itself. */
+/** Path of its copy in the chart: a chart cannot read files outside its folder. */
 export const CHART_CRD_FILE = 'charts/pushcluster/files/crd.yaml';
 
 /** The CustomResourceDefinition. */
@@ -62,7 +62,7 @@ export function crd() {
     spec: {
       group: GROUP,
       scope: 'Namespaced',
-      // kubectl takes `pc` for the built-in PriorityClass, whatever we say: hence a second one.
+      // kubectl resolves `pc` to the built-in PriorityClass first: hence a second short name.
       names: {
         kind: KIND,
         listKind: `${KIND}List`,
@@ -97,12 +97,12 @@ export function crd() {
   };
 }
 
-/** The CRD as it is kept in CRD_FILE. */
+/** Content of CRD_FILE. */
 export function crdText(): string {
   return `# Made by \`npm run crd -w @pushcluster/operator\` from operator/api/spec.ts.\n${stringify(crd(), { lineWidth: 120, aliasDuplicateObjects: false })}`;
 }
 
-/** The structural schema of a zod schema, as input: what has a default isn't required. */
+/** The structural schema of the input of a zod schema: fields with a default are not required. */
 export function structural(schema: z.ZodType): Schema {
   return cleaned(z.toJSONSchema(schema, { io: 'input' }) as JsonSchema);
 }
@@ -110,17 +110,19 @@ export function structural(schema: z.ZodType): Schema {
 function openApi(): Schema {
   return {
     type: 'object',
-    description: 'A cluster of gateways that hold WebSocket connections, and of logic that takes pushes for them.',
+    description:
+      'A WebSocket push service: gateways that hold the connections of clients, and logic pods with the API for publishers.',
     properties: {
-      apiVersion: { type: 'string', description: `${API_VERSION}` },
-      kind: { type: 'string', description: KIND },
+      apiVersion: { type: 'string', description: `Version of the API: ${API_VERSION}.` },
+      kind: { type: 'string', description: `Kind of the object: ${KIND}.` },
       metadata: { type: 'object' },
       spec: {
         ...structural(Spec),
         default: {},
-        description: 'What is wanted. Every key has a default: `{}` is a working cluster.',
+        description:
+          'Desired state. Every field has a default: `{}` is a working cluster. Changes apply to running pods within seconds unless the description of a field says otherwise.',
       },
-      status: { ...structural(Status), description: 'What is.' },
+      status: { ...structural(Status), description: 'Observed state, as reported by the operator.' },
     },
     'x-kubernetes-validations': [...ROOT_RULES],
   };
@@ -128,7 +130,7 @@ function openApi(): Schema {
 
 type JsonSchema = z.core.JSONSchema.BaseSchema & Record<string, unknown>;
 
-/** Only what a structural schema may have, in a steady order. */
+/** Drops keywords that a structural schema must not have. The order of keys is stable. */
 function cleaned(json: JsonSchema): Schema {
   const schema: Schema = {};
   for (const key of KEYS) if (json[key] !== undefined) Object.assign(schema, { [key]: json[key] });
@@ -136,14 +138,15 @@ function cleaned(json: JsonSchema): Schema {
     schema.minimum = json.exclusiveMinimum;
     schema.exclusiveMinimum = true;
   }
-  // zod bounds integers by what a double holds; the API server has its own bounds.
+  // zod limits integers to those that a double represents exactly; the API server has limits of its own.
   if (json.maximum === Number.MAX_SAFE_INTEGER) delete schema.maximum;
   if (json.minimum === Number.MIN_SAFE_INTEGER) delete schema.minimum;
   if (json['x-kubernetes-int-or-string'] === true) {
     delete schema.type;
     return schema;
   }
-  if (typeof json.type !== 'string') throw new TypeError(`no structural schema can say this: ${JSON.stringify(json)}`);
+  if (typeof json.type !== 'string')
+    throw new TypeError(`a structural schema cannot express this: ${JSON.stringify(json)}`);
   if (json.properties) {
     schema.properties = Object.fromEntries(
       Object.entries(json.properties).map(([name, property]) => [name, cleaned(property as JsonSchema)]),

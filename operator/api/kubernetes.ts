@@ -19,13 +19,15 @@ const Quantity = extended(z.union([z.number(), z.string()]), {
 const amounts = extended(z.record(z.string(), Quantity), { maxProperties: 32 });
 
 export const Resources = z.object({
-  requests: amounts.exactOptional().describe('What the scheduler sets aside.'),
+  requests: amounts.exactOptional().describe('Resources that the scheduler reserves on the node.'),
   limits: amounts
     .exactOptional()
-    .describe('What the container gets at most. Requests that are left out are as limits.'),
+    .describe('Maximum resources of the container. Requests that are not set equal the limits.'),
 });
 
-export const LocalReference = z.object({ name: nameSchema.describe('Name of the object, in this namespace.') });
+export const LocalReference = z.object({
+  name: nameSchema.describe('Name of the object, in the namespace of the PushCluster.'),
+});
 
 const LabelSelector = z.object({
   matchLabels: z.record(z.string(), z.string()).exactOptional(),
@@ -98,13 +100,13 @@ const TopologySpreadConstraint = z.object({
 export const Placement = z.object({
   nodeSelector: extended(z.record(z.string(), z.string()), { maxProperties: 64 })
     .default({})
-    .describe('Labels that a node must have.'),
-  tolerations: z.array(Toleration).max(64).default([]).describe('Taints that pods may run beside.'),
-  affinity: Affinity.exactOptional().describe('As in a pod.'),
+    .describe('Labels that a node must have to run the pods.'),
+  tolerations: z.array(Toleration).max(64).default([]).describe('Taints of nodes that the pods tolerate.'),
+  affinity: Affinity.exactOptional().describe('Affinity, as in a pod.'),
   topologySpreadConstraints: mapOf(z.array(TopologySpreadConstraint).max(16), 'topologyKey', 'whenUnsatisfiable')
     .exactOptional()
     .describe(
-      'As in a pod; a selector that is left out selects the pods of this role. Absent: spread over nodes and zones as well as can be.',
+      'Topology spread constraints, as in a pod. A constraint without a label selector applies to the pods of this role. By default, pods are spread over nodes and zones if possible.',
     ),
   priorityClassName: z.string().max(253).exactOptional().describe('PriorityClass of the pods.'),
 });

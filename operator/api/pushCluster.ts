@@ -11,59 +11,72 @@ export const KIND = 'PushCluster';
 export const PLURAL = 'pushclusters';
 export const API_VERSION = `${GROUP}/${VERSION}`;
 
-/** Names of what is made for a cluster, pods included, are at most this much longer, and must fit the 63 characters of a label. */
+/** Names of pods and other objects add up to 27 characters to the name of the PushCluster, and must fit the 63 of a label. */
 export const MAX_NAME_LENGTH = 36;
 
 const count = z.number().int().min(0);
 
 export const Status = z.object({
-  observedGeneration: count.exactOptional().describe('The generation that this status is about.'),
+  observedGeneration: count.exactOptional().describe('Generation of the PushCluster that this status describes.'),
   version: z.string().exactOptional().describe("Tag or digest of the gateways' image."),
-  conditions: mapOf(z.array(Condition), 'type').exactOptional().describe('Ready, Available, Progressing, Degraded.'),
+  conditions: mapOf(z.array(Condition), 'type')
+    .exactOptional()
+    .describe('Conditions of the PushCluster: Ready, Available, Progressing and Degraded.'),
   gateway: z
     .object({
-      replicas: count.exactOptional().describe('Gateways that are not draining.'),
-      readyReplicas: count.exactOptional().describe('Of them, those that are ready.'),
-      draining: count.exactOptional().describe('Gateways that are draining.'),
-      connections: count.exactOptional().describe('Open connections, coarsely: every 30 s, when it changed by 5 %.'),
+      replicas: count.exactOptional().describe('Number of gateways, without those that are draining.'),
+      readyReplicas: count.exactOptional().describe('Number of gateways that are ready and not draining.'),
+      draining: count.exactOptional().describe('Number of gateways that are draining.'),
+      connections: count
+        .exactOptional()
+        .describe(
+          'Approximate number of open connections. Updated at most every 30 seconds, when it has changed by more than 5 %.',
+        ),
       selector: z
         .string()
         .exactOptional()
-        .describe('Selects the gateway pods, those that drain too, for the scale subresource.'),
+        .describe(
+          'Label selector of the gateway pods, including those that are draining. Used by the scale subresource.',
+        ),
     })
     .exactOptional()
-    .describe('The gateways.'),
+    .describe('State of the gateways.'),
   logic: z
     .object({
-      replicas: count.exactOptional().describe('Logic pods.'),
-      readyReplicas: count.exactOptional().describe('Ready ones.'),
+      replicas: count.exactOptional().describe('Number of logic pods.'),
+      readyReplicas: count.exactOptional().describe('Number of logic pods that are ready.'),
     })
     .exactOptional()
-    .describe('Logic.'),
+    .describe('State of the logic pods.'),
   nats: z
     .object({
-      url: z.string().exactOptional().describe('Where the pods find it.'),
-      replicas: count.exactOptional().describe('Servers, where they are managed.'),
-      readyReplicas: count.exactOptional().describe('Ready ones, where they are managed.'),
+      url: z.string().exactOptional().describe('URL of NATS, as the pods use it.'),
+      replicas: count.exactOptional().describe('Number of managed NATS servers. Not set with `nats.url`.'),
+      readyReplicas: count
+        .exactOptional()
+        .describe('Number of managed NATS servers that are ready. Not set with `nats.url`.'),
     })
     .exactOptional()
-    .describe('NATS.'),
+    .describe('State of NATS.'),
   endpoints: z
     .object({
-      gateway: z.string().exactOptional().describe('Where clients connect inside the cluster.'),
+      gateway: z.string().exactOptional().describe('URL for clients inside the Kubernetes cluster.'),
       external: z
         .array(z.string())
         .exactOptional()
-        .describe('Where clients connect from outside, as the load balancer says.'),
-      logic: z.string().exactOptional().describe('The push API, inside the cluster.'),
-      apiKeySecret: z.string().exactOptional().describe('The Secret of the generated API key, under `key`.'),
+        .describe('URLs for clients outside the Kubernetes cluster, as reported by the load balancer.'),
+      logic: z.string().exactOptional().describe('URL of the push API, inside the Kubernetes cluster.'),
+      apiKeySecret: z
+        .string()
+        .exactOptional()
+        .describe('Name of the Secret with the generated API key, stored under `key`. Not set if `logic.apiKeys` is.'),
     })
     .exactOptional()
-    .describe('Addresses.'),
+    .describe('Addresses of the PushCluster.'),
 });
 export type Status = z.infer<typeof Status>;
 
-/** A PushCluster as the API server gives it; what it doesn't know of metadata is left out. */
+/** A PushCluster as the API server returns it. Unknown fields of metadata are dropped. */
 export const PushCluster = z.object({
   apiVersion: z.literal(API_VERSION).default(API_VERSION),
   kind: z.literal(KIND).default(KIND),
@@ -82,18 +95,18 @@ export const PushCluster = z.object({
 });
 export type PushCluster = z.infer<typeof PushCluster>;
 
-/** Rules about the whole object. */
+/** Validation rules of the whole object. */
 export const ROOT_RULES: readonly Rule[] = [
   {
     rule: `size(self.metadata.name) <= ${MAX_NAME_LENGTH}`,
-    message: `metadata.name must have at most ${MAX_NAME_LENGTH} characters: names of pods and Services are made of it`,
+    message: `metadata.name must have at most ${MAX_NAME_LENGTH} characters: it is part of the names of pods and Services`,
   },
   {
     rule: "!self.metadata.name.contains('.')",
-    message: 'metadata.name must have no dot: names of Services are made of it',
+    message: 'metadata.name must not contain a dot: it is part of the names of Services',
   },
   {
     rule: "self.metadata.name.matches('^[a-z]')",
-    message: 'metadata.name must begin with a letter: names of Services are made of it',
+    message: 'metadata.name must begin with a letter: it is part of the names of Services',
   },
 ];

@@ -16,25 +16,25 @@ import { RoomPolicy } from './spec/rooms.ts';
  */
 export const Spec = ruled(
   z.object({
-    image: Image.prefault({}).describe('Images of the pods.'),
-    imagePullSecrets: mapOf(z.array(LocalReference).max(16), 'name').default([]).describe('For registries that ask.'),
-    gateway: Gateway.prefault({}).describe('What holds the connections.'),
-    logic: Logic.prefault({}).describe('What takes pushes.'),
+    image: Image.prefault({}).describe('Container images of the pods.'),
+    imagePullSecrets: mapOf(z.array(LocalReference).max(16), 'name')
+      .default([])
+      .describe('Secrets with credentials for the image registry. Changing it rolls out all pods.'),
+    gateway: Gateway.prefault({}).describe('Gateway pods, which hold the WebSocket connections.'),
+    logic: Logic.prefault({}).describe('Logic pods, which serve the push API.'),
     rooms: z
       .array(RoomPolicy)
       .max(256)
       .default([])
-      .describe('Settings of rooms by name; the first that matches counts.'),
-    auth: Auth.prefault({}).describe('Who may connect.'),
-    nats: Nats.prefault({}).describe('What is between logic and gateways.'),
-    monitoring: Monitoring.prefault({}).describe(
-      'How Prometheus finds the pods; alerts and dashboards of this cluster alone.',
-    ),
+      .describe('Policies for rooms by name. If several match a room, the first one applies.'),
+    auth: Auth.prefault({}).describe('Authentication of clients.'),
+    nats: Nats.prefault({}).describe('NATS, which carries messages from logic pods to gateways.'),
+    monitoring: Monitoring.prefault({}).describe('Monitoring with Prometheus and Grafana.'),
   }),
   {
     rule: `!has(self.rooms) || !has(self.gateway) || !has(self.gateway.slowConsumer) || self.rooms.all(room, !has(room.batching) || !has(room.batching.maxBytes) || ${twice('room.batching.maxBytes')}.compareTo(${bytesIn('self.gateway.slowConsumer.maxBuffer')}) <= 0)`,
     message:
-      'spec.rooms[].batching.maxBytes must be at most half of spec.gateway.slowConsumer.maxBuffer, which holds two full frames',
+      'spec.rooms[].batching.maxBytes must be at most half of spec.gateway.slowConsumer.maxBuffer, which must hold two full frames',
     fieldPath: '.rooms',
   },
 );

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { DesiredObject } from '../pushcluster/desired/context.ts';
 
-/** What a change of a PushCluster does to what runs. */
+/** An effect of a change of a PushCluster on running objects. */
 export type Effect =
   | 'live'
   | 'drain'
@@ -17,12 +17,12 @@ export type Effect =
   | 'alerts'
   | 'dashboards';
 
-/** The objects that `desired` makes, as far as effects are told from them. */
+/** The desired objects of a cluster. */
 type Objects = readonly DesiredObject[];
 
 /**
- * What it does when `before` becomes `after`. A change of the settings file counts as live only where it replaces no
- * pod of that role: otherwise the new pods begin with it.
+ * The effects of applying `after` over `before`. A change of a settings file counts as live only if it does not roll out
+ * the pods of its role: new pods start with the new file anyway.
  */
 export function effects(before: Objects, after: Objects): Effect[] {
   const found: Effect[] = [];
@@ -58,7 +58,7 @@ export function effects(before: Objects, after: Objects): Effect[] {
   return found;
 }
 
-/** The values under `path` of all objects of a kind that are made for `component`. */
+/** The values at `path` in all objects of a kind and component. */
 function parts(objects: Objects, kind: string, component: string | undefined, path: readonly string[]): unknown[] {
   return objects
     .filter((object) => object.kind === kind)

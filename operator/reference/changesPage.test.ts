@@ -23,6 +23,20 @@ describe('the table of what changes do', () => {
     for (const change of CHANGES) assert.notDeepEqual(effectsOf(change), [], change.field);
   });
 
+  it('rolls out pods for the fields whose description, or that of their group, says so, and for no other', () => {
+    for (const change of CHANGES) {
+      let schema = structural(Spec);
+      const descriptions = change.field.split('.').map((part) => {
+        const property = schema.properties?.[part.replace('[]', '')];
+        assert.ok(property, change.field);
+        schema = part.endsWith('[]') ? property.items! : property;
+        return property.description ?? '';
+      });
+      const rollsOut = effectsOf(change).some((each) => each === 'gateways' || each === 'logic' || each === 'nats');
+      assert.equal(/rolls out|restarts the servers/.test(descriptions.join(' ')), rollsOut, change.field);
+    }
+  });
+
   it('changes windows, limits, policies of rooms and origins without moving anybody', () => {
     const live = CHANGES.filter(({ field }) =>
       /^(gateway\.(connections|rooms)|rooms\[|auth\.(anonymous|allowedOrigins)|gateway\.batching\.max|gateway\.drain\.rate)/.test(

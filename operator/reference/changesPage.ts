@@ -5,12 +5,12 @@ import { desired } from '../pushcluster/desired/desired.ts';
 import { logicReplicas } from '../pushcluster/desired/replicas.ts';
 import { type Effect, effects } from './changeEffects.ts';
 
-/** Where the page about changes is kept, from the root of the project. */
+/** Path of the page about effects of changes, from the root of the project. */
 export const CHANGES_FILE = 'docs/reference/changes.md';
 
 type SpecInput = z.input<typeof Spec>;
 
-/** A change of one field, of a spec that is empty but for `before`. */
+/** A change of one field. `before` is the rest of the spec that the change needs. */
 export type Change = { field: string; before?: SpecInput; after: SpecInput };
 
 const url = { url: 'nats://nats:4222', prefix: 'live' };
@@ -219,7 +219,7 @@ export const CHANGES: readonly Change[] = [
   watched('dashboards', 'annotations', { annotations: { grafana_folder: 'Live' } }),
 ];
 
-/** Fields that the API server lets nobody change. */
+/** Fields that the API server does not allow to be changed. */
 export const FIXED = ['nats.managed.storage.size', 'nats.managed.storage.storageClassName'];
 
 const MEANING: Record<Effect, string> = {
@@ -228,46 +228,49 @@ const MEANING: Record<Effect, string> = {
   gateways: 'rollout of gateways',
   logic: 'rollout of logic',
   logicScale: 'logic pods are added or removed',
-  nats: 'NATS servers are replaced one by one',
+  nats: 'rolling restart of NATS',
   natsScale: 'NATS servers are added or removed',
-  natsMove: 'managed NATS comes, or goes once no pod uses it',
-  service: 'Service changed in place',
-  autoscaler: 'autoscaler changed in place',
-  monitor: 'ServiceMonitor comes or goes',
-  alerts: 'PrometheusRule comes, goes or is changed in place',
-  dashboards: 'ConfigMaps of dashboards come, go or are changed in place',
+  natsMove: 'managed NATS is created, or deleted once no pod uses it',
+  service: 'Service updated in place',
+  autoscaler: 'autoscaler updated in place',
+  monitor: 'ServiceMonitor created or deleted',
+  alerts: 'PrometheusRule created, updated or deleted',
+  dashboards: 'dashboard ConfigMaps created, updated or deleted',
 };
 
-/** What `change` does, told from the objects that the cluster is to have before and after. */
+/** The effects of a change: the difference between the desired objects before and after it. */
 export function effectsOf({ before = {}, after }: Change): Effect[] {
   return effects(objects(before), objects(after));
 }
 
-/** The page: what a change of each field does. */
+/** The page about effects of changes. */
 export function changesText(): string {
   const rows = CHANGES.map((change) => {
     const done = effectsOf(change).map((effect) => MEANING[effect]);
     return `| \`${change.field}\` | ${done.join('; ')} |`;
   });
   return [
-    '<!-- Made by `npm run crd -w @pushcluster/operator` from what the operator does. -->',
+    '<!-- Made by `npm run crd -w @pushcluster/operator` from the desired objects of the operator. -->',
     '',
-    '# What a change does',
+    '# Effects of changes',
     '',
-    'Fields of `spec` of a [PushCluster](pushcluster.md), and what happens to what runs when they change.',
+    'What happens to running pods when you change a field of the `spec` of a [PushCluster](pushcluster.md).',
     '',
-    '- **live**: pods take it up within seconds; no pod is replaced, nobody is moved.',
-    '- **rollout of gateways**: gateways are replaced, new before old. Connections are moved at `gateway.drain.rate`.',
-    '- **rollout of logic**: logic pods are replaced, new before old. Backends see nothing of it.',
+    '| effect | meaning |',
+    '| --- | --- |',
+    '| live | Pods load the new value within seconds. No pod is replaced and no connection is moved. |',
+    '| rollout of gateways | Gateways are replaced, new ones first. Connections are moved at `gateway.drain.rate`. |',
+    '| rollout of logic | Logic pods are replaced, new ones first. Publishers are not interrupted. |',
+    '| rolling restart of NATS | NATS servers are restarted one by one. |',
     '',
-    'The content of Secrets (keys, certificates, tokens) is always live: only another name or key of a Secret is a rollout.',
-    'Adding the first of a kind counts as a change of its name. An operator of a newer version brings newer images, where',
-    '`image` names none: a rollout of everything that it replaces.',
+    'The content of Secrets (keys, certificates, tokens) is always live. Only a different name or key of a Secret causes',
+    'a rollout. Setting an optional field for the first time has the same effect as changing it. A newer version of the',
+    'operator brings newer default images, which roll out every kind of pod whose image is not set in `image`.',
     '',
-    '| field | a change of it |',
+    '| field | effect of a change |',
     '| --- | --- |',
     ...rows,
-    ...FIXED.map((field) => `| \`${field}\` | refused: volumes stay as they were made |`),
+    ...FIXED.map((field) => `| \`${field}\` | rejected: the volumes of a StatefulSet are immutable |`),
     '',
   ].join('\n');
 }

@@ -1,10 +1,10 @@
 import { crd, type Schema } from '../api/crd.ts';
 import { API_VERSION, KIND } from '../api/pushCluster.ts';
 
-/** Where the reference page is kept, from the root of the project. */
+/** Path of the reference page from the root of the project. */
 export const REFERENCE_FILE = 'docs/reference/pushcluster.md';
 
-/** Types of Kubernetes itself: shown by name, their keys are in its own reference. */
+/** Types of Kubernetes, shown by name. Its own reference describes their fields. */
 const KUBERNETES_TYPES = new Map([
   ['resources', 'ResourceRequirements'],
   ['affinity', 'Affinity'],
@@ -14,7 +14,7 @@ const KUBERNETES_TYPES = new Map([
   ['conditions', '[]Condition'],
 ]);
 
-/** The bound of counts that have none of their own: not worth a word. */
+/** The maximum of counts without a limit of their own. It is not shown. */
 const MAX_INT32 = 2_147_483_647;
 
 /** One field of the resource, as the reference shows it. */
@@ -29,9 +29,11 @@ export function referenceText(): string {
     '',
     `# ${KIND}`,
     '',
-    `\`${API_VERSION}\`, namespaced, short names \`pc\` and \`push\` (kubectl takes \`pc\` for the built-in PriorityClass). Every key has a default: \`spec: {}\` is a working cluster.`,
-    'The API server refuses what is wrong, with a message that names the field; `kubectl explain push.spec` shows these lines, too.',
-    'What a change of a field does to running pods is in [changes](changes.md).',
+    `API version \`${API_VERSION}\`, namespaced. Short names are \`push\` and \`pc\`; kubectl resolves \`pc\` to PriorityClass`,
+    'first. Every field has a default, so `spec: {}` is a working cluster.',
+    '',
+    'The API server rejects invalid values with a message that names the field. `kubectl explain push.spec` shows the',
+    'descriptions below. [Effects of changes](changes.md) lists which changes apply to running pods and which roll them out.',
     '',
     '```yaml',
     `apiVersion: ${API_VERSION}`,
@@ -40,25 +42,57 @@ export function referenceText(): string {
     'spec: {}',
     '```',
     '',
-    'Times are text such as `500ms`, `1s`, `2m`; sizes `256KiB`, `1Mi` or bytes, in quotes.',
+    'Durations are strings such as `500ms`, `1s` or `2m`. Sizes are strings such as `256KiB`, `1Mi` or a number of bytes.',
     '',
   ];
   for (const [name, section] of Object.entries(spec.properties ?? {}))
-    lines.push(
-      `## spec.${name}`,
-      '',
-      section.description ?? '',
-      '',
-      ...table(fields(section, name)),
-      ...rules(section, name),
-    );
+    lines.push(`## spec.${name}`, '', section.description ?? '', '', ...parts(section, name), ...rules(section, name));
   lines.push(...rules({ ...spec, properties: {} }, 'spec'));
-  lines.push('## The name', '', ...(schema['x-kubernetes-validations'] ?? []).map(({ message }) => `- ${message}`), '');
-  lines.push('## status', '', status.description ?? '', '', ...table(fields(status, 'status')));
+  lines.push(
+    '## metadata.name',
+    '',
+    'The API server enforces:',
+    '',
+    ...(schema['x-kubernetes-validations'] ?? []).map(({ message }) => `- ${message}`),
+    '',
+  );
+  lines.push('## status', '', status.description ?? '', '', ...parts(status, 'status'));
   return `${lines.join('\n').trimEnd()}\n`;
 }
 
-/** All fields below `schema` that hold a value of their own: what is not an object of ours, and lists of objects with their keys. */
+/** The table of a section's own fields, then one table for each of its groups: objects of this CRD. */
+function parts(section: Schema, name: string): string[] {
+  const groups = Object.entries(section.properties ?? {}).filter(isGroup);
+  const own = rows(section, name).filter(({ path }) =>
+    groups.every(([key]) => path !== `${name}.${key}` && !path.startsWith(`${name}.${key}.`)),
+  );
+  const tables = groups.flatMap(([key, group]) => [
+    `### ${name}.${key}`,
+    '',
+    group.description ?? '',
+    '',
+    ...table(rows(group, `${name}.${key}`)),
+  ]);
+  return [...(own.length > 0 ? table(own) : []), ...tables];
+}
+
+/** The fields below `schema`, and before those of an object the object itself, which has a description too. */
+function rows(schema: Schema, path: string): Field[] {
+  const item = schema.items?.properties === undefined ? undefined : schema.items;
+  const { properties = {}, required = [] } = item ?? schema;
+  const below = item ? `${path}[]` : path;
+  return Object.entries(properties).flatMap(([key, each]) => {
+    const field = { path: `${below}.${key}`, schema: each, required: required.includes(key) };
+    const isList = each.items?.properties !== undefined && !KUBERNETES_TYPES.has(key);
+    return isGroup([key, each]) || isList ? [field, ...rows(each, field.path)] : [field];
+  });
+}
+
+function isGroup([key, { properties }]: [string, Schema]): boolean {
+  return properties !== undefined && !KUBERNETES_TYPES.has(key);
+}
+
+/** All fields below `schema` that have a value of their own: anything but objects of this CRD, whose fields are listed. */
 export function fields(schema: Schema, path: string, required = false): Field[] {
   const name = path.split('.').at(-1)!.replace('[]', '');
   if (schema.properties === undefined || KUBERNETES_TYPES.has(name)) {
@@ -75,7 +109,7 @@ export function fields(schema: Schema, path: string, required = false): Field[] 
 
 function table(rows: Field[]): string[] {
   return [
-    '| field | type | default | |',
+    '| field | type | default | description |',
     '| --- | --- | --- | --- |',
     ...rows.map(
       ({ path, schema, required }) =>
@@ -89,7 +123,7 @@ function rules(schema: Schema, path: string): string[] {
   const messages = [...new Set(messagesOf(schema))];
   return messages.length === 0
     ? []
-    : [`The API server refuses what is wrong in \`${path}\`, and says:`, '', ...messages.map((m) => `- ${m}`), ''];
+    : [`The API server enforces for \`${path}\`:`, '', ...messages.map((m) => `- ${m}`), ''];
 }
 
 function messagesOf(schema: Schema): string[] {

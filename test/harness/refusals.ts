@@ -17,7 +17,7 @@ export function refusals(): Refusal[] {
  */
 export function exactRefusals(): { object: ReturnType<typeof pushCluster>; message: string }[] {
   return [...ruleMessages()]
-    .filter((message) => !message.includes("can't be changed"))
+    .filter((message) => !message.includes('cannot be changed'))
     .map((message, index) => {
       // The pattern that says most is of this rule, and not of another one of the field.
       const [best] = refusals()
@@ -76,22 +76,22 @@ const SPECS: readonly [what: string, spec: object, says: RegExp][] = [
   [
     'more connections than a gateway may hold as its target',
     gateway({ connections: { max: 100 }, autoscaling: { maxReplicas: 3, targetConnections: 101 } }),
-    /gateway\.autoscaling\.targetConnections must not be above gateway\.connections\.max/,
+    /gateway\.autoscaling\.targetConnections must not exceed gateway\.connections\.max/,
   ],
   [
     'a share of no CPU',
     gateway({ resources: { requests: { memory: '1Gi' } }, autoscaling: { maxReplicas: 3, targetCPUUtilization: 50 } }),
-    /gateway\.autoscaling\.targetCPUUtilization is per cent of gateway\.resources\.requests\.cpu/,
+    /gateway\.autoscaling\.targetCPUUtilization is a percentage of gateway\.resources\.requests\.cpu/,
   ],
   [
     'a share of no CPU for logic',
     { logic: { resources: {}, autoscaling: { maxReplicas: 3 } } },
-    /logic\.autoscaling is by per cent of logic\.resources\.requests\.cpu/,
+    /logic\.autoscaling needs logic\.resources\.requests\.cpu/,
   ],
   [
     'hops without the header',
     gateway({ service: { forwardedHops: 2 } }),
-    /gateway\.service\.forwardedHops is of forwardedHeaders/,
+    /gateway\.service\.forwardedHops requires forwardedHeaders/,
   ],
   [
     'a Prometheus at no URL',
@@ -130,12 +130,12 @@ const SPECS: readonly [what: string, spec: object, says: RegExp][] = [
   [
     'less at most than at least',
     gateway({ autoscaling: { minReplicas: 3, maxReplicas: 2, targetConnections: 9 } }),
-    /gateway\.autoscaling\.minReplicas must not be above maxReplicas/,
+    /gateway\.autoscaling\.minReplicas must not exceed maxReplicas/,
   ],
   [
     'an autoscaler without a target',
     gateway({ autoscaling: { maxReplicas: 9 } }),
-    /gateway\.autoscaling needs a target/,
+    /gateway\.autoscaling needs at least one target/,
   ],
   ['an autoscaler without a bound', gateway({ autoscaling: { targetConnections: 9 } }), /maxReplicas: Required value/],
   ['a Service of no type', gateway({ service: { type: 'ExternalName' } }), /gateway\.service\.type/],
@@ -209,7 +209,7 @@ const SPECS: readonly [what: string, spec: object, says: RegExp][] = [
   [
     'less logic at most than at least',
     { logic: { autoscaling: { minReplicas: 3, maxReplicas: 2 } } },
-    /logic\.autoscaling\.minReplicas must not be above maxReplicas/,
+    /logic\.autoscaling\.minReplicas must not exceed maxReplicas/,
   ],
   ['rooms that match nothing', room({ match: '' }), /rooms\[0\]\.match/],
   ['a long window of a room', room({ batching: { maxDelay: '1m' } }), /rooms\[\]\.batching\.maxDelay must be from/],
@@ -238,35 +238,35 @@ const SPECS: readonly [what: string, spec: object, says: RegExp][] = [
   [
     'pages of a WebSocket',
     { auth: { allowedOrigins: ['wss://example.com'] } },
-    /auth\.allowedOrigins must be origins of pages, which are never ws or wss/,
+    /auth\.allowedOrigins must be origins of web pages, which never begin with ws or wss/,
   ],
-  ['nobody at all', { auth: { anonymous: false } }, /auth\.anonymous is false but there is no auth\.jwt/],
+  ['nobody at all', { auth: { anonymous: false } }, /auth\.anonymous is false but auth\.jwt is not set/],
   ['an even number of servers', nats({ managed: { replicas: 2 } }), /nats\.managed\.replicas.*supported values/],
   [
     'volumes that hold nothing',
     nats({ managed: { storage: { size: '1Mi' } } }),
     /nats\.managed\.storage\.size must be from 64MiB to 16384GiB/,
   ],
-  ['NATS of both kinds', nats({ ...url, managed: {} }), /nats must have url or managed, not both/],
-  ['a shared NATS without a prefix', nats({ url: 'nats://n' }), /nats\.prefix is needed with nats\.url/],
+  ['NATS of both kinds', nats({ ...url, managed: {} }), /nats must not have both url and managed/],
+  ['a shared NATS without a prefix', nats({ url: 'nats://n' }), /nats\.prefix is required with nats\.url/],
   ['a prefix that is no subject', nats({ prefix: 'a.*' }), /nats\.prefix/],
   ['NATS at a web address', nats({ ...url, url: 'http://n' }), /nats\.url/],
   ['a password in an address', nats({ ...url, url: 'nats://u:p@n' }), /nats\.url/],
   [
     'credentials for managed servers',
     nats({ credentials: { logic: { secretRef } } }),
-    /nats\.credentials belong to nats\.url/,
+    /nats\.credentials requires nats\.url/,
   ],
-  ['an authority for managed servers', nats({ caSecretRef: secretRef }), /nats\.caSecretRef belongs to nats\.url/],
+  ['an authority for managed servers', nats({ caSecretRef: secretRef }), /nats\.caSecretRef requires nats\.url/],
   ...['gateway', 'logic'].map((role): (typeof SPECS)[number] => [
     `a password of nobody (${role})`,
     nats({ ...url, credentials: { [role]: { type: 'password', secretRef } } }),
-    new RegExp(`nats\\.credentials\\.${role}\\.user must be set with type password`),
+    new RegExp(`nats\\.credentials\\.${role}\\.user is required with type password`),
   ]),
 ];
 
 const NAMES: readonly [what: string, name: string, says: RegExp][] = [
   ['a name that is too long for what is made of it', 'a'.repeat(37), /metadata\.name must have at most 36 characters/],
-  ['a name with a dot', 'a.b', /metadata\.name must have no dot/],
+  ['a name with a dot', 'a.b', /metadata\.name must not contain a dot/],
   ['a name that begins with a digit', '1a', /metadata\.name must begin with a letter/],
 ];

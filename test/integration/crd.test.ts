@@ -85,7 +85,7 @@ describe('a PushCluster is refused with a message that names the field:', () => 
   it('volumes that are changed once they are made', async () => {
     const stored = pushCluster({ nats: { managed: { storage: {} } } }, 'stored');
     await plane.kubectl(['apply', '-f', '-'], JSON.stringify(stored));
-    const says = /nats\.managed\.storage can't be changed/;
+    const says = /nats\.managed\.storage cannot be changed/;
     await refused(pushCluster({ nats: { managed: { storage: { size: '2Gi' } } } }, 'stored'), says);
     await refused(pushCluster({ nats: { managed: {} } }, 'stored'), says);
     await tried(pushCluster({ nats: { managed: { storage: {}, replicas: 3 } } }, 'stored'));

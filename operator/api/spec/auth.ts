@@ -9,15 +9,27 @@ export const Auth = ruled(
       z.object({
         secretRef: secretRef('secret')
           .exactOptional()
-          .describe('HS256: where the secrets are, one a line: two lines are two valid secrets, for rotation.'),
+          .describe(
+            'Secret with the key for HS256. Each line of the value is a valid key; use two lines while you rotate keys. The content is reloaded without a restart, but changing the reference rolls out the gateways.',
+          ),
         jwksUrl: ruled(z.string().max(2_048), {
           rule: "isURL(self) && url(self).getScheme() in ['http', 'https']",
           message: 'auth.jwt.jwksUrl must be a URL such as https://id.example.com/.well-known/jwks.json',
         })
           .exactOptional()
-          .describe('RS256 and ES256: where the JWKS is.'),
-        audience: z.string().min(1).max(512).exactOptional().describe('Tokens must be for it.'),
-        issuer: z.string().min(1).max(512).exactOptional().describe('Tokens must be by it.'),
+          .describe('URL of the JSON Web Key Set for RS256 and ES256.'),
+        audience: z
+          .string()
+          .min(1)
+          .max(512)
+          .exactOptional()
+          .describe('Required audience (`aud`) of tokens. If not set, any is accepted.'),
+        issuer: z
+          .string()
+          .min(1)
+          .max(512)
+          .exactOptional()
+          .describe('Required issuer (`iss`) of tokens. If not set, any is accepted.'),
       }),
       {
         rule: 'has(self.secretRef) != has(self.jwksUrl)',
@@ -25,11 +37,13 @@ export const Auth = ruled(
       },
     )
       .exactOptional()
-      .describe('Tokens of connections: `sub` is the user, `rooms` the room patterns that it may join.'),
+      .describe(
+        'Verification of JSON Web Tokens that clients connect with. The claim `sub` is the user; `rooms` lists the rooms that the client may join, with `*` for any characters.',
+      ),
     anonymous: z
       .boolean()
       .exactOptional()
-      .describe('Whether connections without a token are allowed. Absent: only where no `jwt` is set.'),
+      .describe('Whether clients may connect without a token. Defaults to true if `jwt` is not set, otherwise false.'),
     allowedOrigins: z
       .array(
         ruled(
@@ -37,17 +51,19 @@ export const Auth = ruled(
           { rule: `self.matches(r'${ORIGIN_PATTERN}')`, message: `auth.allowedOrigins ${ORIGIN_FORM}` },
           {
             rule: "!self.matches('^[Ww][Ss][Ss]?://')",
-            message: 'auth.allowedOrigins must be origins of pages, which are never ws or wss: write https://',
+            message: 'auth.allowedOrigins must be origins of web pages, which never begin with ws or wss: use https://',
           },
         ),
       )
       .max(256)
       .default([])
-      .describe('Origins whose pages may connect, with `*` for any run of characters. Empty: any.'),
+      .describe(
+        'Origins of web pages that may connect, such as `https://example.com`. `*` matches any characters. If empty, all origins are allowed.',
+      ),
   }),
   {
     rule: 'has(self.jwt) || !has(self.anonymous) || self.anonymous',
-    message: 'auth.anonymous is false but there is no auth.jwt: nobody could connect',
+    message: 'auth.anonymous is false but auth.jwt is not set: no client could connect',
     fieldPath: '.anonymous',
   },
 );

@@ -6,7 +6,10 @@ import { GatewayService } from './gatewayService.ts';
 import { annotations, labelValue, QUALIFIED_NAME, RESERVED } from './metadata.ts';
 import { ASKS_FOR_CPU, placement, resources } from './pods.ts';
 
-/** Sysctls of a pod's own network that every kubelet allows (tcp_rmem and tcp_wmem: from Kubernetes 1.32 on). */
+/**
+ * Sysctls of the pod's network namespace that kubelets allow by default: Kubernetes' list of safe sysctls. tcp_rmem and
+ * tcp_wmem are safe as of Kubernetes 1.32.
+ */
 export const SAFE_SYSCTLS = [
   'net.ipv4.ip_local_port_range',
   'net.ipv4.tcp_syncookies',
@@ -26,7 +29,9 @@ export const Gateway = ruled(
       .min(0)
       .max(1_000)
       .default(2)
-      .describe('Gateways. Fewer: the emptiest are drained first. Set by the autoscaler where there is one.'),
+      .describe(
+        'Number of gateways. When it is reduced, the gateways with the fewest connections are drained first, then removed. Set by the autoscaler if `autoscaling` is set.',
+      ),
     shards: extended(
       ruled(z.union([z.literal('auto'), z.number().int().min(1).max(256)]), {
         rule: "type(self) == int ? self >= 1 && self <= 256 : self == 'auto'",
@@ -36,19 +41,34 @@ export const Gateway = ruled(
     )
       .default('auto')
       .describe(
-        'Processes with sockets in a gateway. `auto`: one less than its CPUs (limit, else request), at least one.',
+        'Number of processes in a gateway that hold connections. `auto` is the number of its CPUs (limit, otherwise request) minus one, but at least one. Changing it rolls out the gateways.',
       ),
     connections: z
       .object({
-        max: count.default(0).describe('Of a gateway at most. 0: as many as its file descriptors allow.'),
-        acceptRate: count.default(0).describe('Handshakes a second and gateway; over it 429. 0: no limit.'),
+        max: count
+          .default(0)
+          .describe(
+            'Maximum number of connections of a gateway. More are rejected with status 503. 0 means as many as its file descriptors allow.',
+          ),
+        acceptRate: count
+          .default(0)
+          .describe(
+            'Maximum number of handshakes per second and gateway. More are rejected with status 429. 0 means no limit.',
+          ),
         perIp: count
           .default(0)
-          .describe('Of one address (IPv6: one /64) and gateway. 0: no limit, since many people share an address.'),
-        onePerUser: z.boolean().default(false).describe("A user's older session is closed with 4004."),
+          .describe(
+            'Maximum number of connections from one IP address (for IPv6, one /64 network) to a gateway. More are rejected with status 429. 0 means no limit, the default because many users may share an address.',
+          ),
+        onePerUser: z
+          .boolean()
+          .default(false)
+          .describe(
+            'Whether a user has at most one connection. When a user opens another one, the older connection is closed with code 4004.',
+          ),
       })
       .prefault({})
-      .describe('Limits of connections.'),
+      .describe('Limits on connections.'),
     rooms: z
       .object({
         maxPerConnection: z
@@ -57,34 +77,45 @@ export const Gateway = ruled(
           .min(1)
           .max(10_000)
           .default(100)
-          .describe('Rooms that a connection may join.'),
+          .describe('Maximum number of rooms that a connection may join.'),
       })
       .prefault({})
-      .describe('Limits of rooms.'),
+      .describe('Limits on rooms.'),
     batching: z
       .object({
         maxDelay: batching('gateway.batching').maxDelay.default('1s'),
         maxItems: batching('gateway.batching').maxItems.default(1_000),
         maxBytes: batching('gateway.batching').maxBytes.default('256KiB'),
-        compression: z.boolean().default(true).describe('Whether `pushcluster.v1.deflate` is offered.'),
+        compression: z
+          .boolean()
+          .default(true)
+          .describe(
+            'Whether clients may use the compressed subprotocol, `pushcluster.v1.deflate`. Changing it rolls out the gateways.',
+          ),
         urgentRate: count
           .default(10)
-          .describe('Urgent pushes a second and room that flush its window; more are merged as usual.'),
+          .describe(
+            'Maximum number of urgent pushes per second and room that are sent immediately, with all items queued before them. More are batched as usual. With 0, all are.',
+          ),
       })
       .prefault({})
-      .describe("How a room's items are merged to frames."),
+      .describe('Merging of the items of a room into frames. `rooms` overrides it for single rooms.'),
     slowConsumer: z
       .object({
         maxBuffer: size('gateway.slowConsumer.maxBuffer', { min: '16KiB', max: '64MiB' })
           .default('1MiB')
-          .describe("Bytes queued for one connection beyond the kernel's buffer; two full frames at least."),
+          .describe(
+            "Maximum number of bytes queued for a connection, in addition to the kernel's send buffer. Must be at least twice `batching.maxBytes`. Changing it rolls out the gateways.",
+          ),
         policy: z
           .enum(['skip', 'close'])
           .default('skip')
-          .describe('`skip`: leave it out until it has caught up, and tell it. `close`: close it with 4003.'),
+          .describe(
+            'What happens when the queue is full. `skip` sends no more frames until the queue is empty, then tells the client what it has missed (LAGGED). `close` closes the connection with code 4003.',
+          ),
       })
       .prefault({})
-      .describe('What happens to a connection that reads too slowly.'),
+      .describe('Handling of connections that read more slowly than they are sent to.'),
     drain: z
       .object({
         rate: z
@@ -93,57 +124,79 @@ export const Gateway = ruled(
           .min(1)
           .max(1_000_000)
           .default(200)
-          .describe('Connections moved a second; rises as needed to be done in time.'),
+          .describe(
+            'Number of connections that a draining gateway moves per second. The rate increases if needed to finish within `timeout`.',
+          ),
         settle: duration('gateway.drain.settle', { min: '0s', max: '5m' })
           .default('5s')
-          .describe('How long a leaving gateway still accepts, until balancers know.'),
+          .describe(
+            'Time for which a gateway that is shutting down still accepts connections, until load balancers have noticed. Changing it rolls out the gateways.',
+          ),
         timeout: duration('gateway.drain.timeout', { min: '1s', max: '1h' })
           .default('5m')
-          .describe('From the end of `settle` to the end of the gateway. cluster-autoscaler waits 10 minutes at most.'),
+          .describe(
+            'Maximum time to move connections after `settle`. Keep the sum of both below 10 minutes if you use cluster-autoscaler, which waits no longer by default. Changing it rolls out the gateways.',
+          ),
       })
       .prefault({})
-      .describe('How a gateway leaves.'),
+      .describe('Draining: how a gateway moves its connections to others before it shuts down.'),
     rebalance: z
       .object({
         threshold: fraction('gateway.rebalance.threshold', { min: 1.05, max: 100 })
           .default(1.2)
-          .describe('Times the average of all gateways from where on one gives away what it has too much.'),
+          .describe('A gateway moves connections away once it holds more than this multiple of the average.'),
         rate: count
           .default(100)
-          .describe('Connections moved a second, by all gateways together. 0: never; new gateways fill slowly then.'),
-        minimum: count.default(500).describe('Connections that a gateway keeps at least.'),
+          .describe(
+            'Number of connections that all gateways together move per second. 0 disables rebalancing; new gateways then fill only with new connections.',
+          ),
+        minimum: count.default(500).describe('Number of connections below which a gateway moves none away.'),
         moveOthers: z
           .boolean()
           .default(false)
-          .describe('Also those that do not speak `pushcluster.v1`, by closing them with 1012.'),
+          .describe(
+            'Whether connections of clients that do not use the `pushcluster.v1` protocol are moved too, by closing them with code 1012.',
+          ),
       })
       .prefault({})
-      .describe('How gateways become evenly full after more have come. Never during a drain or a rollout.'),
+      .describe(
+        'Rebalancing: moves connections to gateways with fewer of them, for example after a scale-up. Paused during drains and rollouts.',
+      ),
     protection: z
       .object({
         memory: fraction('gateway.protection.memory', { min: 0.1, max: 1 })
           .default(0.9)
-          .describe("Share of the memory limit (the node's memory where there is none). 1: never refuse for it."),
+          .describe(
+            "Share of the memory limit, or of the node's memory if there is no limit, above which new connections are rejected. 1 disables the check.",
+          ),
         fds: fraction('gateway.protection.fds', { min: 0.1, max: 1 })
           .default(0.98)
-          .describe('Share of the descriptors that a shard may open. 1: only the last few are kept free.'),
+          .describe(
+            'Share of the file descriptors of a shard above which new connections are rejected. With 1, only a small reserve is kept.',
+          ),
         loopLag: duration('gateway.protection.loopLag', { min: '0s', max: '1m' })
           .default('500ms')
-          .describe('How late an event loop may serve over the last seconds. `0s`: never refuse for it.'),
+          .describe(
+            'Delay of the event loop, over the last few seconds, above which new connections are rejected. `0s` disables the check.',
+          ),
         handshakes: z
           .number()
           .int()
           .min(10)
           .max(1_000_000)
           .default(3_000)
-          .describe('Handshakes under way in one shard. Over it 503; over twice of it they are cut unread.'),
+          .describe(
+            'Maximum number of handshakes that a shard processes at a time. More are rejected with status 503. Beyond twice the number, TCP connections are closed before their request is read.',
+          ),
       })
       .prefault({})
       .describe(
-        'From where on a gateway refuses newcomers with 503, before a resource gives out. Who is connected stays.',
+        'Overload protection: limits above which a gateway rejects new connections with status 503, before a resource is exhausted. Established connections are kept.',
       ),
-    autoscaling: GatewayAutoscaling.exactOptional().describe('Makes a HorizontalPodAutoscaler for `replicas`.'),
-    service: GatewayService.prefault({}).describe('How clients reach the gateways.'),
+    autoscaling: GatewayAutoscaling.exactOptional().describe(
+      'If set, the operator creates a HorizontalPodAutoscaler that sets `gateway.replicas`. With several targets, the highest result counts.',
+    ),
+    service: GatewayService.prefault({}).describe('Service through which clients connect to the gateways.'),
     resources: resources('256Mi'),
     placement,
     podTemplate: z
@@ -161,7 +214,7 @@ export const Gateway = ruled(
           },
         )
           .default({})
-          .describe('Labels for the pods.'),
+          .describe('Labels added to the gateway pods.'),
         annotations: ruled(
           annotations,
           {
@@ -174,25 +227,27 @@ export const Gateway = ruled(
           },
         )
           .default({})
-          .describe('Annotations for the pods.'),
+          .describe('Annotations added to the gateway pods.'),
       })
       .prefault({})
-      .describe("What the pods carry beside the operator's own."),
+      .describe('Metadata added to the gateway pods. Changing it rolls out the gateways.'),
     sysctls: ruled(extended(z.record(z.string(), z.string()), { maxProperties: SAFE_SYSCTLS.length }), {
       rule: `self.all(k, k in [${SAFE_SYSCTLS.map((name) => `'${name}'`).join(', ')}])`,
-      message: `gateway.sysctls may be ${SAFE_SYSCTLS.join(', ')}: others are refused by kubelets, or are the node's`,
+      message: `gateway.sysctls may be ${SAFE_SYSCTLS.join(', ')}: kubelets reject others, or they belong to the node`,
     })
       .default({})
-      .describe("Sysctls of the pods' network: those that are safe."),
+      .describe(
+        "Sysctls of the pods' network namespace, by name. Only sysctls that Kubernetes considers safe are allowed. Changing it rolls out the gateways.",
+      ),
     hostNetwork: z
       .boolean()
       .default(false)
       .describe(
-        'Pods use the network of their node, whose ports 7777 and 9090 must be free: one a node, with a spare node for rollouts.',
+        'Whether the pods use the network of their node. Ports 7777 and 9090 of the node must be free, so each node runs at most one gateway, and a rollout needs a spare node. Changing it rolls out the gateways.',
       ),
   }),
   {
-    // The API server holds the default {} against the rules before it fills in what is below: hence has().
+    // The API server evaluates the rules on the default {} before it sets the defaults below it: hence has().
     rule: `!has(self.slowConsumer) || !has(self.batching) || ${twice('self.batching.maxBytes')}.compareTo(${bytesIn('self.slowConsumer.maxBuffer')}) <= 0`,
     message: 'gateway.slowConsumer.maxBuffer must hold two full frames: at least twice gateway.batching.maxBytes',
     fieldPath: '.slowConsumer.maxBuffer',
@@ -200,17 +255,18 @@ export const Gateway = ruled(
   {
     rule: '!has(self.autoscaling) || !has(self.autoscaling.targetConnections) || !has(self.connections) || self.connections.max == 0 || self.autoscaling.targetConnections <= self.connections.max',
     message:
-      'gateway.autoscaling.targetConnections must not be above gateway.connections.max: no gateway would ever hold so many',
+      'gateway.autoscaling.targetConnections must not exceed gateway.connections.max: no gateway would ever reach it',
     fieldPath: '.autoscaling.targetConnections',
   },
   {
     rule: `!has(self.autoscaling) || !has(self.autoscaling.targetCPUUtilization) || ${ASKS_FOR_CPU}`,
-    message: 'gateway.autoscaling.targetCPUUtilization is per cent of gateway.resources.requests.cpu, which is not set',
+    message:
+      'gateway.autoscaling.targetCPUUtilization is a percentage of gateway.resources.requests.cpu, which is not set',
     fieldPath: '.autoscaling.targetCPUUtilization',
   },
   {
     rule: '!has(self.hostNetwork) || !self.hostNetwork || size(self.sysctls) == 0',
-    message: "gateway.sysctls must be empty with gateway.hostNetwork: they would be the node's",
+    message: 'gateway.sysctls must be empty with gateway.hostNetwork: they would change the node',
     fieldPath: '.sysctls',
   },
 );

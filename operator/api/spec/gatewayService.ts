@@ -8,24 +8,34 @@ export const GatewayService = ruled(
     type: z
       .enum(['LoadBalancer', 'NodePort', 'ClusterIP'])
       .default('LoadBalancer')
-      .describe('Without a load balancer in the cluster, `LoadBalancer` works as `NodePort` and waits for it.'),
-    port: z.number().int().min(1).max(65_535).default(7_777).describe('Port of the Service; the pods listen on 7777.'),
-    annotations: annotations.default({}).describe('For the load balancer.'),
+      .describe(
+        'Type of the Service. In a cluster without a load balancer, `LoadBalancer` works like `NodePort` until there is one.',
+      ),
+    port: z
+      .number()
+      .int()
+      .min(1)
+      .max(65_535)
+      .default(7_777)
+      .describe('Port of the Service. The pods always listen on port 7777.'),
+    annotations: annotations.default({}).describe('Annotations of the Service, for example for the load balancer.'),
     externalTrafficPolicy: z
       .enum(['Local', 'Cluster'])
       .default('Local')
-      .describe("`Local` keeps clients' addresses and saves a hop. Without meaning for `ClusterIP`."),
+      .describe(
+        "Traffic policy of the Service. `Local` preserves clients' IP addresses and avoids a second hop. Ignored if `type` is `ClusterIP`.",
+      ),
     proxyProtocol: z
       .boolean()
       .default(false)
       .describe(
-        "Take clients' addresses from the PROXY protocol. Only behind a balancer that always sends it; costs CPU and descriptors.",
+        "Whether gateways read clients' IP addresses from the PROXY protocol. Enable it only behind a load balancer that always sends the protocol. It costs CPU and two more file descriptors for each connection. Changing it rolls out the gateways.",
       ),
     forwardedHeaders: z
       .boolean()
       .default(false)
       .describe(
-        "Take clients' addresses from X-Forwarded-For. Only behind proxies that always add the address that they see.",
+        "Whether gateways read clients' IP addresses from the X-Forwarded-For header. Enable it only behind proxies that always append the address of their client.",
       ),
     forwardedHops: z
       .number()
@@ -33,17 +43,25 @@ export const GatewayService = ruled(
       .min(1)
       .max(MAX_HOPS)
       .default(1)
-      .describe('How many such proxies there are in a row: so many of the last entries are trusted.'),
+      .describe(
+        'Number of trusted proxies in front of the gateways. As many of the last entries of X-Forwarded-For are trusted. Requires `forwardedHeaders`.',
+      ),
     tls: z
       .object({
-        secretName: z.string().min(1).max(253).describe('A Secret of type kubernetes.io/tls, in this namespace.'),
+        secretName: z
+          .string()
+          .min(1)
+          .max(253)
+          .describe(
+            'Name of a Secret of type kubernetes.io/tls, in the namespace of the PushCluster. Changing it rolls out the gateways.',
+          ),
       })
       .exactOptional()
-      .describe('Gateways speak TLS with this certificate. A renewed one is taken up live.'),
+      .describe('If set, gateways serve TLS with this certificate. A renewed certificate is loaded without a restart.'),
   }),
   {
     rule: '!has(self.forwardedHops) || self.forwardedHops == 1 || (has(self.forwardedHeaders) && self.forwardedHeaders)',
-    message: 'gateway.service.forwardedHops is of forwardedHeaders, which is not set',
+    message: 'gateway.service.forwardedHops requires forwardedHeaders',
     fieldPath: '.forwardedHops',
   },
 );

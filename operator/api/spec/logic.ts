@@ -11,36 +11,49 @@ const ApiKey = z.object({
     .min(1)
     .max(63)
     .regex(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/)
-    .describe('Shown in logs; never the key itself.'),
-  secretRef: secretRef('key').describe('Where the key is, one a line: two lines are two valid keys, for rotation.'),
+    .describe('Name of the key, as shown in logs. Must be unique. Changing it rolls out the logic pods.'),
+  secretRef: secretRef('key').describe(
+    'Secret that holds the key. Each line of the value is a valid key; use two lines while you rotate keys. The content is reloaded without a restart, but changing the reference rolls out the logic pods.',
+  ),
   scope: z
     .object({
-      all: z.boolean().default(false).describe('Push to all.'),
-      rooms: z.array(pattern).max(100).default([]).describe('Push to rooms that match.'),
-      users: z.array(pattern).max(100).default([]).describe('Push to users that match.'),
-      disconnect: z.boolean().default(false).describe('Disconnect users and rooms that match.'),
-      read: z.boolean().default(false).describe('Read rooms, users and stats.'),
+      all: z.boolean().default(false).describe('Whether the key may push to all connections.'),
+      rooms: z
+        .array(pattern)
+        .max(100)
+        .default([])
+        .describe('Names of the rooms that the key may push to. `*` matches any characters.'),
+      users: z
+        .array(pattern)
+        .max(100)
+        .default([])
+        .describe('Names of the users that the key may push to. `*` matches any characters.'),
+      disconnect: z
+        .boolean()
+        .default(false)
+        .describe('Whether the key may disconnect the users and rooms that match `users` and `rooms`.'),
+      read: z.boolean().default(false).describe('Whether the key may read rooms, users and statistics.'),
     })
     .exactOptional()
-    .describe('What it may do. Absent: everything.'),
+    .describe('Operations that the key is allowed. If not set, all are.'),
 });
 
 const LogicAutoscaling = ruled(
   z.object({
-    minReplicas: z.number().int().min(1).max(1_000).default(2).describe('Logic pods at least.'),
-    maxReplicas: z.number().int().min(1).max(1_000).describe('Logic pods at most.'),
+    minReplicas: z.number().int().min(1).max(1_000).default(2).describe('Minimum number of logic pods.'),
+    maxReplicas: z.number().int().min(1).max(1_000).describe('Maximum number of logic pods.'),
     targetCPUUtilization: z
       .number()
       .int()
       .min(1)
       .max(1_000)
       .default(80)
-      .describe('Per cent of the CPU request, on average.'),
-    behavior: ScalingBehavior.exactOptional().describe('As in a HorizontalPodAutoscaler.'),
+      .describe('Target for the average CPU usage of a logic pod, as a percentage of its CPU request.'),
+    behavior: ScalingBehavior.exactOptional().describe('Scaling behavior, as in a HorizontalPodAutoscaler.'),
   }),
   {
     rule: 'self.minReplicas <= self.maxReplicas',
-    message: 'logic.autoscaling.minReplicas must not be above maxReplicas',
+    message: 'logic.autoscaling.minReplicas must not exceed maxReplicas',
     fieldPath: '.minReplicas',
   },
 );
@@ -53,31 +66,35 @@ export const Logic = ruled(
       .min(0)
       .max(1_000)
       .default(2)
-      .describe('Logic pods. Without meaning beside `autoscaling`.'),
-    autoscaling: LogicAutoscaling.exactOptional().describe('Makes a HorizontalPodAutoscaler for the logic Deployment.'),
+      .describe('Number of logic pods. Ignored if `autoscaling` is set.'),
+    autoscaling: LogicAutoscaling.exactOptional().describe(
+      'If set, the operator creates a HorizontalPodAutoscaler for the logic Deployment.',
+    ),
     apiKeys: mapOf(z.array(ApiKey).max(64), 'name')
       .default([])
-      .describe('Who may push. None: one key is generated, in the Secret that status.endpoints names.'),
+      .describe(
+        'API keys of publishers. If empty, the operator generates one key, in the Secret named by `status.endpoints.apiKeySecret`.',
+      ),
     service: z
       .object({
-        type: z.enum(['ClusterIP', 'NodePort', 'LoadBalancer']).default('ClusterIP').describe('Of the Service.'),
+        type: z.enum(['ClusterIP', 'NodePort', 'LoadBalancer']).default('ClusterIP').describe('Type of the Service.'),
         port: z
           .number()
           .int()
           .min(1)
           .max(65_535)
           .default(7_799)
-          .describe('Port of the Service; the pods listen on 7799.'),
-        annotations: annotations.default({}).describe('Of the Service.'),
+          .describe('Port of the Service. The pods always listen on port 7799.'),
+        annotations: annotations.default({}).describe('Annotations of the Service.'),
       })
       .prefault({})
-      .describe('How backends reach the push API.'),
+      .describe('Service through which publishers reach the push API.'),
     resources: resources('192Mi'),
     placement,
   }),
   {
     rule: `!has(self.autoscaling) || ${ASKS_FOR_CPU}`,
-    message: 'logic.autoscaling is by per cent of logic.resources.requests.cpu, which is not set',
+    message: 'logic.autoscaling needs logic.resources.requests.cpu, which is not set: its target is a percentage of it',
     fieldPath: '.autoscaling',
   },
 );

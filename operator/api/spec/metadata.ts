@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { extended, ruled } from '../fields.ts';
 
-/** Labels and annotations that the operator lives by, not to be set by others. */
+/** CEL: the operator depends on this label or annotation, so users must not set it. */
 export const RESERVED =
   "k.startsWith('app.kubernetes.io/') || k.startsWith('pushcluster.dev/') || k == 'pod-template-hash'";
 export const QUALIFIED_NAME = '!format.qualifiedName().validate(k).hasValue()';
@@ -13,7 +13,10 @@ export const labelValue = z
 
 export const annotations = extended(z.record(z.string(), z.string()), { maxProperties: 64 });
 
-/** Labels or annotations for an object that the operator makes. @param name what messages call the field */
+/**
+ * Labels or annotations that users add to an object of the operator.
+ * @param name the field as validation messages call it
+ */
 export function marks<T extends z.ZodString>(name: string, value: T) {
   return ruled(
     extended(z.record(z.string(), value), { maxProperties: 16 }),

@@ -6,20 +6,26 @@ export const Monitoring = z.object({
   serviceMonitor: z
     .boolean()
     .default(true)
-    .describe('Makes a ServiceMonitor, where the cluster knows that kind (Prometheus operator).'),
+    .describe(
+      'Whether the operator creates a ServiceMonitor. Ignored if the Kubernetes cluster does not have that kind (Prometheus Operator).',
+    ),
   rules: z
     .object({
       enabled: z
         .boolean()
         .default(false)
         .describe(
-          "Makes a PrometheusRule with this cluster's alerts. Only where the chart's `monitoring.rules` is off: both would fire.",
+          "Whether the operator creates a PrometheusRule with the alerts of this PushCluster. Disable the chart's `monitoring.rules` in that case; otherwise both fire.",
         ),
-      labels: marks('monitoring.rules.labels', labelValue).describe('Labels that Prometheus chooses its rules by.'),
+      labels: marks('monitoring.rules.labels', labelValue).describe(
+        'Labels added to the PrometheusRule, for example those that Prometheus selects rules by.',
+      ),
       lineRate: fraction('monitoring.rules.lineRate', { min: 0.1, max: 1_000 })
         .default(10)
-        .describe("Of the nodes' cards, Gbit/s."),
-      // Prometheus takes what is in braces for a template.
+        .describe(
+          "Bandwidth of the nodes' network interfaces, in Gbit/s. The alert about bandwidth fires at a share of it.",
+        ),
+      // Prometheus interprets braces in annotations as templates.
       runbook: ruled(
         z
           .string()
@@ -31,25 +37,25 @@ export const Monitoring = z.object({
         },
       )
         .exactOptional()
-        .describe('URL of the runbook, where alerts are to name one in place of `docs/how-to/runbook.md`.'),
+        .describe('URL of the runbook that the alerts link to. Defaults to `docs/how-to/runbook.md` of this project.'),
     })
     .prefault({})
-    .describe('Alerts for Prometheus.'),
+    .describe('Alerts for Prometheus, restricted to this PushCluster.'),
   dashboards: z
     .object({
       enabled: z
         .boolean()
         .default(false)
         .describe(
-          "Makes a ConfigMap for each of the dashboards, with this cluster chosen. Only where the chart's `monitoring.dashboards` is off.",
+          "Whether the operator creates a ConfigMap for each dashboard, with this PushCluster selected. Disable the chart's `monitoring.dashboards` in that case.",
         ),
       labels: marks('monitoring.dashboards.labels', labelValue).describe(
-        'Labels that Grafana finds dashboards by, beside `grafana_dashboard: "1"`, whose value they may change.',
+        'Labels added to the ConfigMaps. `grafana_dashboard: "1"` is set by default and may be overridden here.',
       ),
       annotations: marks('monitoring.dashboards.annotations', z.string()).describe(
-        'Annotations such as `grafana_folder: Live`.',
+        'Annotations added to the ConfigMaps, such as `grafana_folder: Live`.',
       ),
     })
     .prefault({})
-    .describe('Dashboards for Grafana.'),
+    .describe('Dashboards for Grafana, restricted to this PushCluster.'),
 });

@@ -11,18 +11,23 @@ const credential = (role: string) =>
       type: z
         .enum(NATS_CREDENTIALS)
         .default('creds')
-        .describe('What the Secret holds: a password, a token, an NKey seed, or a .creds file.'),
-      user: z.string().min(1).max(253).exactOptional().describe('Whose password it is.'),
-      secretRef: secretRef('creds').describe('Where it is.'),
+        .describe('What the Secret holds: a password, a token, an NKey seed or a .creds file.'),
+      user: z
+        .string()
+        .min(1)
+        .max(253)
+        .exactOptional()
+        .describe('User name. Required for type `password`, and allowed only there.'),
+      secretRef: secretRef('creds').describe('Secret that holds the credential.'),
     }),
     {
       rule: "(self.type == 'password') == has(self.user)",
-      message: `nats.credentials.${role}.user must be set with type password, and only there`,
+      message: `nats.credentials.${role}.user is required with type password, and not allowed otherwise`,
       fieldPath: '.user',
     },
   );
 
-/** CEL for the volumes of managed servers, as one text: comparing objects costs more than the API server allows. */
+/** CEL: the volumes of managed servers as one string. Comparing objects exceeds the API server's cost limit. */
 function volumesOf(nats: string): string {
   const { storage, className } = {
     storage: `${nats}.managed.storage`,
@@ -34,22 +39,33 @@ function volumesOf(nats: string): string {
 export const ManagedNats = z.object({
   replicas: extended(z.literal([1, 3, 5]), { type: 'integer' })
     .default(1)
-    .describe('Servers: 1, 3 or 5. One that fails is replaced; with 3, nobody waits for that.'),
+    .describe(
+      'Number of NATS servers: 1, 3 or 5. A failed server is replaced; with 3 or 5, messages are delivered meanwhile.',
+    ),
   storage: z
     .object({
       size: size('nats.managed.storage.size', { min: '64MiB', max: '16384GiB' })
         .default('1Gi')
-        .describe('Of each server.'),
-      storageClassName: z.string().min(1).max(253).exactOptional().describe("Absent: the cluster's default class."),
+        .describe('Size of the volume of each server.'),
+      storageClassName: z
+        .string()
+        .min(1)
+        .max(253)
+        .exactOptional()
+        .describe('StorageClass of the volumes. Defaults to the default StorageClass of the Kubernetes cluster.'),
     })
     .exactOptional()
-    .describe('Turns JetStream on, on volumes of their own. Pushes need none: without it nothing is stored.'),
+    .describe(
+      'If set, enables JetStream, with a persistent volume for each server. Pushes do not need it. Cannot be changed later.',
+    ),
   image: z
     .string()
     .min(1)
     .max(500)
     .exactOptional()
-    .describe("Image of the servers. Absent: what this operator's version was tested with."),
+    .describe(
+      'Image of the NATS servers. Defaults to the version that this operator was tested with. Changing it restarts the servers one by one.',
+    ),
   resources: resources('128Mi'),
 });
 
@@ -60,48 +76,56 @@ export const Nats = ruled(
       .max(64)
       .regex(/^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/)
       .exactOptional()
-      .describe('First tokens of all subjects. Needed beside `url`; otherwise `pushcluster`.'),
+      .describe(
+        'First tokens of all subjects. Required with `url`: PushClusters that share a NATS need different prefixes. Defaults to `pushcluster` with managed servers. Changing it rolls out all pods.',
+      ),
     managed: ManagedNats.exactOptional().describe(
-      "NATS servers of this cluster's own: the default, where there is no `url`.",
+      'NATS servers that the operator runs for this PushCluster. Used by default if `url` is not set. Changing it restarts the servers one by one.',
     ),
     url: z
       .string()
       .max(2_048)
       .regex(/^(nats|tls):\/\/[^\s,@/]+(,(nats|tls):\/\/[^\s,@/]+)*$/)
       .exactOptional()
-      .describe('Servers that are there already: `nats://` or `tls://`, several with commas between.'),
+      .describe(
+        'URLs of existing NATS servers, separated by commas, each `nats://` or `tls://`. If set, the operator runs no NATS servers. Changing it rolls out the gateways and logic pods.',
+      ),
     credentials: z
       .object({
         gateway: credential('gateway')
           .exactOptional()
-          .describe('Of gateways: they must not be able to publish pushes.'),
-        logic: credential('logic').exactOptional().describe('Of logic.'),
+          .describe('Credential of the gateways. Its permissions should not allow publishing pushes.'),
+        logic: credential('logic').exactOptional().describe('Credential of the logic pods.'),
       })
       .exactOptional()
-      .describe('How the pods show themselves to the servers of `url`.'),
+      .describe(
+        'Credentials of the pods for the servers of `url`. The content of a Secret is reloaded without a restart, but changing a field rolls out the pods of its role.',
+      ),
     caSecretRef: secretRef('ca.crt')
       .exactOptional()
-      .describe('Authority that signed the certificates of `url`. Absent: public ones.'),
+      .describe(
+        'CA certificates for the servers of `url`. Defaults to the public CAs. Changing the reference rolls out the gateways and logic pods.',
+      ),
   }),
-  { rule: '!(has(self.url) && has(self.managed))', message: 'nats must have url or managed, not both' },
+  { rule: '!(has(self.url) && has(self.managed))', message: 'nats must not have both url and managed' },
   {
     rule: '!has(self.url) || has(self.prefix)',
-    message: 'nats.prefix is needed with nats.url: clusters that share a NATS differ in it',
+    message: 'nats.prefix is required with nats.url: PushClusters that share a NATS need different prefixes',
     fieldPath: '.prefix',
   },
   {
     rule: 'has(self.url) || !has(self.credentials)',
-    message: 'nats.credentials belong to nats.url: those of managed servers are generated',
+    message: 'nats.credentials requires nats.url: credentials of managed servers are generated',
     fieldPath: '.credentials',
   },
   {
     rule: 'has(self.url) || !has(self.caSecretRef)',
-    message: 'nats.caSecretRef belongs to nats.url',
+    message: 'nats.caSecretRef requires nats.url',
     fieldPath: '.caSecretRef',
   },
   {
     rule: `has(self.url) || has(oldSelf.url) || ${volumesOf('self')} == ${volumesOf('oldSelf')}`,
-    message: "nats.managed.storage can't be changed: volumes of a StatefulSet stay as they were made",
+    message: 'nats.managed.storage cannot be changed: the volumes of a StatefulSet are immutable',
     fieldPath: '.managed',
   },
 );

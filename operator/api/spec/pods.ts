@@ -3,11 +3,13 @@ import { Placement, Resources } from '../kubernetes.ts';
 /** @param memory the default memory request */
 export const resources = (memory: string) =>
   Resources.default({ requests: { cpu: '100m', memory } }).describe(
-    'Of each pod; what is given replaces the default whole. With limits alone, or equal to the requests, pods are of the guaranteed QoS class.',
+    "CPU and memory of each pod's container. If set, replaces the default entirely. If requests equal limits, or only limits are set, the pods have the Guaranteed QoS class. Changing it rolls out the pods.",
   );
 
-export const placement = Placement.prefault({}).describe('Where pods run.');
+export const placement = Placement.prefault({}).describe(
+  'Constraints on the nodes that the pods run on. Changing it rolls out the pods.',
+);
 
-/** CEL for pods that ask for CPU: limits count as requests. The default does. */
+/** CEL: the pods request CPU. Without requests, Kubernetes uses the limits; the default of `resources` requests CPU. */
 export const ASKS_FOR_CPU =
   "(!has(self.resources) || (has(self.resources.requests) && 'cpu' in self.resources.requests) || (has(self.resources.limits) && 'cpu' in self.resources.limits))";

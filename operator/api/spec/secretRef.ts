@@ -9,7 +9,7 @@ const secretKey = z
 /** A reference to one key of a Secret in the namespace of the PushCluster. @param key the default key */
 export function secretRef(key: string) {
   return z.object({
-    name: z.string().min(1).max(253).describe('Name of a Secret in this namespace.'),
-    key: secretKey.default(key).describe('Its key.'),
+    name: z.string().min(1).max(253).describe('Name of the Secret, in the namespace of the PushCluster.'),
+    key: secretKey.default(key).describe('Key of the value in the Secret.'),
   });
 }

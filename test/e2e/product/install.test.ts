@@ -123,7 +123,7 @@ describe('a PushCluster from nothing', () => {
     const patch = { spec: { nats: { managed: { storage: {} } } } };
     await assert.rejects(
       live.kubectl('patch', 'push', 'live', '--type=merge', '--dry-run=server', '-p', JSON.stringify(patch)),
-      /nats\.managed\.storage can't be changed/,
+      /nats\.managed\.storage cannot be changed/,
     );
   });
 });
