@@ -79,10 +79,14 @@ screenshot: $(SDK) ## Make docs/images/console.png and plan.png in a real Chromi
 pictures: ## Draw the dashboards to docs/images/dashboard-*.png from real query results, in a real Chromium
 	@$(READY) && exec node test/dashboardPictures.ts
 
+.PHONY: docs
+docs: ## Make the documentation's site in dist/docs, to be served by any web server (BASE=/path/ where it is not at the root)
+	@$(READY) && scripts/install.sh docs/site && exec node scripts/docs.ts
+
 .PHONY: format
 format: ## Format and lint the sources, fixing what can be fixed
 	@$(READY) && exec node_modules/.bin/biome check --write .
 
 .PHONY: clean
 clean: ## Remove what was installed and built in this checkout
-	@rm -rf node_modules client/dist .build bench-results simulate-results
+	@rm -rf node_modules docs/site/node_modules dist client/dist .build bench-results simulate-results

@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
-# Installs the dependencies of this checkout, unless they are already what package-lock.json says. Needs npm in the PATH.
+# install.sh [FOLDER]: installs the dependencies of this checkout, or those of a folder that has a package-lock.json of its own, unless
+# they are already what package-lock.json says. Needs npm in the PATH.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+build=$PWD/.build
+cd "${1:-.}"
 
 stamp=node_modules/.installed
 wanted="$(cksum <package-lock.json) $PWD"
 installed() { [ -e "$stamp" ] && [ "$(<"$stamp")" = "$wanted" ]; }
 
 installed && exit 0
-mkdir -p .build
-exec 9>.build/install.lock
+mkdir -p "$build"
+exec 9>"$build/install.lock"
 flock 9
 installed && exit 0
 

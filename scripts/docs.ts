@@ -1,0 +1,59 @@
+import { spawnSync } from 'node:child_process';
+import { cpSync, globSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { CONTENTS } from './docs/contents.ts';
+import { titleOf } from './docs/markdown.ts';
+import { placeOf, type Repository, sitePages } from './docs/pages.ts';
+
+/**
+ * `node scripts/docs.ts [FOLDER]`: makes the documentation's site in FOLDER, dist/docs unless given. Needs what
+ * docs/site/package-lock.json names to be installed (`scripts/install.sh docs/site`), and no network.
+ */
+
+const ROOT = resolve(import.meta.dirname, '..');
+const SITE = join(ROOT, 'docs/site');
+
+const repository: Repository = {
+  read: (path) => readOrNothing(() => readFileSync(join(ROOT, path), 'utf8')),
+  list: (path) => readOrNothing(() => readdirSync(join(ROOT, path)).filter((name) => name !== 'node_modules')),
+};
+
+const out = resolve(process.argv[2] ?? join(ROOT, 'dist/docs'));
+const pages = join(ROOT, '.build', `docs-${process.pid}`);
+try {
+  writePages(pages);
+  const { status } = spawnSync(
+    process.execPath,
+    [join(SITE, 'node_modules/vitepress/bin/vitepress.js'), 'build', SITE],
+    {
+      stdio: 'inherit',
+      env: { ...process.env, DOCS_PAGES: pages, DOCS_OUT: out },
+    },
+  );
+  process.exitCode = status ?? 1;
+} finally {
+  rmSync(pages, { recursive: true, force: true });
+}
+
+function writePages(folder: string): void {
+  const sources = globSync('docs/**/*.md', { cwd: ROOT, exclude: (name) => name === 'node_modules' });
+  for (const [place, text] of sitePages([...sources, ...CONTENTS.flatMap(({ pages }) => pages)], repository)) {
+    const file = join(folder, place);
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, text);
+  }
+  cpSync(join(ROOT, 'docs/images'), join(folder, 'public/images'), { recursive: true });
+  const contents = CONTENTS.map(({ title, pages }) => ({
+    text: title,
+    items: pages.map((path) => ({ text: titleOf(repository.read(path) ?? ''), link: `/${placeOf(path)}` })),
+  }));
+  writeFileSync(join(folder, 'contents.json'), JSON.stringify(contents));
+}
+
+function readOrNothing<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,38 @@
+/** The site's table of contents. A test holds that every page of docs/ is in it once. */
+
+export type Section = { title: string; pages: readonly string[] };
+
+/** Paths from the root of the repository, in reading order. */
+export const CONTENTS: readonly Section[] = [
+  { title: 'Tutorials', pages: ['docs/tutorials/kubernetes.md'] },
+  { title: 'How-to guides', pages: ['docs/operating.md', 'docs/how-to/tune-nodes.md', 'docs/how-to/runbook.md'] },
+  {
+    title: 'Reference',
+    pages: [
+      'docs/reference/protocol.md',
+      'docs/reference/api.md',
+      'docs/reference/sdk.md',
+      'docs/reference/pushcluster.md',
+      'docs/reference/changes.md',
+      'docs/reference/metrics.md',
+      'charts/pushcluster/README.md',
+      'CHANGELOG.md',
+    ],
+  },
+  {
+    title: 'Explanation',
+    pages: ['docs/explanation/performance.md', 'docs/explanation/capacity.md', 'docs/decisions.md'],
+  },
+  {
+    title: 'Contributing',
+    pages: ['docs/contributing/development.md', 'docs/contributing/testing-on-kubernetes.md'],
+  },
+];
+
+/** Files whose place on the site is not that of the repository. */
+export const PLACES: Readonly<Record<string, string>> = {
+  'docs/README.md': 'index.md',
+  'charts/pushcluster/README.md': 'reference/chart.md',
+  'CHANGELOG.md': 'reference/changelog.md',
+  'CONTRIBUTING.md': 'contributing/index.md',
+};
