@@ -6,6 +6,7 @@ import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { BEAT_MS, onBeat, onBeatError } from '@pushcluster/runtime/beat.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
+import { systemClock } from '@pushcluster/runtime/clock.ts';
 import { descriptorLimit } from '@pushcluster/runtime/descriptors.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { commonStatus } from '@pushcluster/runtime/podStatus.ts';
@@ -19,10 +20,10 @@ import { ConnectionAllowances } from './admission/connectionAllowances.ts';
 import { HubProtection } from './admission/hubProtection.ts';
 import { MemoryReader } from './admission/memoryReader.ts';
 import { registerPressureMetric } from './admission/pressureMetric.ts';
-import { guardedClock, systemClock } from './hub/clock.ts';
 import { Guard } from './hub/guard.ts';
+import { guardedClock } from './hub/guardedClock.ts';
 import { Hub } from './hub/hub.ts';
-import { type LinkHooks, ShardLink } from './hub/link.ts';
+import { ShardProcess, type ShardProcessHooks } from './hub/shardProcess.ts';
 import { StatReports } from './hub/statReports.ts';
 import type { ShardCounts } from './ipc/counts.ts';
 import type { ShardMessage } from './ipc/messages.ts';
@@ -50,7 +51,7 @@ export class Gateway {
   readonly #metrics: GatewayMetrics;
   readonly #guard: Guard;
   readonly #hub: Hub;
-  readonly #links: ShardLink[];
+  readonly #links: ShardProcess[];
   readonly #addressLimit = new AddressLimit();
   readonly #allowances: ConnectionAllowances;
   readonly #protection: HubProtection;
@@ -140,7 +141,7 @@ export class Gateway {
       if (event.type !== 'connected') return;
       busConnections = event.reconnects + 1;
       // Whoever publishes answers with a beat.
-      this.#reports.say();
+      this.#reports.publish();
     });
     const changed = () => this.#reports.changed(this.#drain.active || this.#rebalancer.active);
     this.#drain = new Drain({
@@ -229,9 +230,9 @@ export class Gateway {
     this.#options.log.info('left');
   }
 
-  #link(index: number, count: number): ShardLink {
+  #link(index: number, count: number): ShardProcess {
     const { log, settings } = this.#options;
-    const hooks: LinkHooks = {
+    const hooks: ShardProcessHooks = {
       message: (link, message) => this.#heard(link, message),
       counted: (counts: ShardCounts, before) => {
         this.#metrics.add(counts, before);
@@ -246,14 +247,14 @@ export class Gateway {
         this.#metrics.shardRestarts.inc();
         this.#addressLimit.forget(link.index);
         this.#allowances.died(link.index);
-        this.#hub.lost(link);
+        this.#hub.shardDied(link);
       },
       overrun: (items) => this.#metrics.shardOverrun.inc(items),
     };
-    return new ShardLink({ index, shards: count, settings: settings.current, log, guard: this.#guard, hooks });
+    return new ShardProcess({ index, shards: count, settings: settings.current, log, guard: this.#guard, hooks });
   }
 
-  #heard(link: ShardLink, message: ShardMessage) {
+  #heard(link: ShardProcess, message: ShardMessage) {
     switch (message.type) {
       case 'listening':
         this.#options.log.info({ shard: link.index, pid: link.pid }, 'shard listens');
@@ -275,7 +276,7 @@ export class Gateway {
         this.#addressLimit.release(link.index, message.ip);
         return;
       default:
-        this.#hub.heard(link, message);
+        this.#hub.receive(link, message);
     }
   }
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { createServer, type RequestListener } from 'node:http';
 import { beforeEach, describe, it, type TestContext } from 'node:test';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import { until } from '@pushcluster/test/harness/until.ts';
 import { errors, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose';
-import { FakeClock } from '../simulation/hub.ts';
 import { fetchJwks, KeySet, KeysUnavailable, RemoteKeys } from './jwks.ts';
 
 type Key = { jwk: JWK; sign: (kid?: string | null) => Promise<string> };

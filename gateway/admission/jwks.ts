@@ -1,7 +1,7 @@
 import { createPublicKey } from 'node:crypto';
+import type { Clock } from '@pushcluster/runtime/clock.ts';
 import { createLocalJWKSet, errors, type JWTPayload, type JWTVerifyOptions, jwtVerify } from 'jose';
 import { z } from 'zod';
-import type { Clock } from '../hub/clock.ts';
 
 /** Keys of a set at most: a token that names none is tried with each of its algorithm. */
 const MAX_KEYS = 100;

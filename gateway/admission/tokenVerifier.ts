@@ -2,10 +2,10 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { nameProblem } from '@pushcluster/protocol/names.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
+import { systemClock } from '@pushcluster/runtime/clock.ts';
 import { isText, SecretFile, secretLines, withoutNewline } from '@pushcluster/runtime/secretFile.ts';
 import { errors, type JWTPayload, type JWTVerifyOptions, UnsecuredJWT } from 'jose';
 import { z } from 'zod';
-import { systemClock } from '../hub/clock.ts';
 import type { Identity } from './identity.ts';
 import { fetchJwks, KeySet, KeysUnavailable, RemoteKeys } from './jwks.ts';
 

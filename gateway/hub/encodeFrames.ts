@@ -3,7 +3,7 @@ import type { IdRun } from '@pushcluster/protocol/frames.ts';
 import { DEFLATE_MIN_BYTES, WIRE_FORMS } from '@pushcluster/protocol/wireForms.ts';
 import { type ChannelKey, isUser, roomOf } from '../ipc/channelKey.ts';
 import type { Frame } from '../ipc/frame.ts';
-import type { Chunk } from './chunk.ts';
+import type { MessagePart } from './messagePart.ts';
 
 const CLOSE = Buffer.from(']}}');
 /** Larger texts are compressed at zlib's level 1: 256 KiB take 3 ms in place of 16, and are a fifth larger. */
@@ -13,27 +13,27 @@ const FAST_ABOVE_BYTES = 131_072;
  * The frames of one batch, for each form in `mask`: encoded once for all sockets, the items copied and never parsed.
  * v1 marks what goes to a user: a publisher counts users' items and those of all apart, so that ids would be mixed up.
  */
-export function encodeFrames(key: ChannelKey, chunks: readonly Chunk[], mask: number): Frame[] {
+export function encodeFrames(key: ChannelKey, parts: readonly MessagePart[], mask: number): Frame[] {
   const frames: Frame[] = [];
   let withIds: Buffer | undefined;
   let withoutIds: Buffer | undefined;
   for (const { form, hasIds, compressed } of WIRE_FORMS) {
     if ((mask & form) === 0) continue;
     let text: Buffer;
-    if (hasIds) text = withIds ??= encodeText(key, chunks, true);
-    else text = withoutIds ??= encodeText(key, chunks, false);
+    if (hasIds) text = withIds ??= encodeText(key, parts, true);
+    else text = withoutIds ??= encodeText(key, parts, false);
     const binary = compressed && text.length >= DEFLATE_MIN_BYTES;
     frames.push({ form, binary, bytes: binary ? deflate(text) : text });
   }
   return frames;
 }
 
-function encodeText(key: ChannelKey, chunks: readonly Chunk[], hasIds: boolean): Buffer {
+function encodeText(key: ChannelKey, parts: readonly MessagePart[], hasIds: boolean): Buffer {
   const room = roomOf(key);
   const place = room === undefined ? '' : `"room":${JSON.stringify(room)},`;
-  if (!hasIds) return join(`{"type":"PUSH","data":{${place}"items":[`, chunks);
+  if (!hasIds) return join(`{"type":"PUSH","data":{${place}"items":[`, parts);
   const user = isUser(key) ? '"user":true,' : '';
-  return join(`{"type":"PUSH","data":{${place}${user}"ids":${JSON.stringify(idRuns(chunks))},"items":[`, chunks);
+  return join(`{"type":"PUSH","data":{${place}${user}"ids":${JSON.stringify(idRuns(parts))},"items":[`, parts);
 }
 
 function deflate(text: Buffer): Buffer {
@@ -41,9 +41,9 @@ function deflate(text: Buffer): Buffer {
 }
 
 /** Runs of items by publisher: neighbours that follow each other are one run, unless an `id` tells them apart. */
-export function idRuns(chunks: readonly Chunk[]): IdRun[] {
+export function idRuns(parts: readonly MessagePart[]): IdRun[] {
   const runs: IdRun[] = [];
-  for (const { publisher, first, items, id, origin = first, skipped } of chunks) {
+  for (const { publisher, first, items, id, origin = first, skipped } of parts) {
     const count = items.lengths.length;
     if (skipped) runs.push([publisher, skipped.first, 0, skipped.count]);
     const push = id ? wireId(id) : undefined;
@@ -65,16 +65,16 @@ function wireId(id: string): string | undefined {
   return digest === undefined || part === '0' ? digest : `${digest}.${part}`;
 }
 
-function join(open: string, chunks: readonly Chunk[]): Buffer {
+function join(open: string, parts: readonly MessagePart[]): Buffer {
   const head = Buffer.from(open);
-  let size = head.length + CLOSE.length + Math.max(0, chunks.length - 1);
-  for (const chunk of chunks) size += chunk.items.bytes.length;
+  let size = head.length + CLOSE.length + Math.max(0, parts.length - 1);
+  for (const part of parts) size += part.items.bytes.length;
   const bytes = Buffer.allocUnsafeSlow(size);
   let at = head.copy(bytes);
-  for (const [i, chunk] of chunks.entries()) {
+  for (const [i, part] of parts.entries()) {
     if (i > 0) bytes[at++] = 0x2c;
-    bytes.set(chunk.items.bytes, at);
-    at += chunk.items.bytes.length;
+    bytes.set(part.items.bytes, at);
+    at += part.items.bytes.length;
   }
   CLOSE.copy(bytes, at);
   return bytes;

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import { pino } from 'pino';
-import { FakeClock } from '../simulation/hub.ts';
-import { guardedClock } from './clock.ts';
 import { Guard, type Guarded } from './guard.ts';
+import { guardedClock } from './guardedClock.ts';
 
 function guardWith(now: () => number) {
   const lines: string[] = [];

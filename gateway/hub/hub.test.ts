@@ -14,11 +14,12 @@ import {
   type Subscription,
 } from '@pushcluster/runtime/bus/bus.ts';
 import { LocalBus } from '@pushcluster/runtime/bus/local.ts';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';
 import { ALL, type ChannelKey, roomKey, userKey } from '../ipc/channelKey.ts';
 import { GatewayMetrics } from '../metrics.ts';
-import { FakeClock, FakeLink, settingsWith } from '../simulation/hub.ts';
+import { FakeShard, settingsWith } from '../simulation/hub.ts';
 import { Guard } from './guard.ts';
 import { Hub } from './hub.ts';
 
@@ -103,13 +104,14 @@ const WALL = 1_000_000;
 let held: HeldBus;
 let metrics: GatewayMetrics;
 let registry: Registry;
-let links: FakeLink[];
+let links: FakeShard[];
 let hub: Hub;
 let counters: Map<string, number>;
 
 function start(settings: Settings = settingsWith(), shards = 2, maxEmpty?: number) {
   const log = pino({ level: 'silent' });
   clock = new FakeClock();
+  clock.step(WALL - clock.wall());
   held = new HeldBus(log);
   registry = new Registry();
   metrics = new GatewayMetrics(registry, {
@@ -133,18 +135,16 @@ function start(settings: Settings = settingsWith(), shards = 2, maxEmpty?: numbe
     metrics,
     guard,
     gateways: () => 3,
-    wall: () => WALL + clock.now(),
-    monotonic: () => clock.now(),
     ...(maxEmpty && { maxEmpty }),
   });
-  links = Array.from({ length: shards }, (_, i) => new FakeLink(i));
+  links = Array.from({ length: shards }, (_, i) => new FakeShard(i));
   hub.attach(links);
   counters = new Map();
 }
 
 let generation = 0;
-function forms(link: FakeLink, key: ChannelKey, mask: number): number {
-  hub.heard(link, { type: 'forms', key, mask, generation: ++generation });
+function forms(link: FakeShard, key: ChannelKey, mask: number): number {
+  hub.receive(link, { type: 'forms', key, mask, generation: ++generation });
   return generation;
 }
 
@@ -178,7 +178,7 @@ async function command(one: object): Promise<void> {
 }
 
 /** What a shard was asked last. */
-function asked(link: FakeLink): string {
+function asked(link: FakeShard): string {
   return link.told('ask').at(-1)!.question.ask;
 }
 
@@ -199,7 +199,7 @@ async function publishToUsers(
 }
 
 /** The items of all plain frames that a link got for a channel. */
-function plainItems(link: FakeLink, key: ChannelKey): unknown[] {
+function plainItems(link: FakeShard, key: ChannelKey): unknown[] {
   return link.batches
     .filter((batch) => batch.key === key)
     .flatMap(({ frames }) => frames.filter(({ form }) => form === Form.plain))
@@ -349,8 +349,8 @@ describe('a room', () => {
   it('ends when the shard with its members dies', async () => {
     forms(links[0]!, ROOM, Form.plain);
     await settled();
-    hub.lost(links[0]!);
-    assert.equal(links[0]!.masks.size, 0);
+    hub.shardDied(links[0]!);
+    assert.equal(hub.rooms, 0, 'nobody listens there any more');
     clock.advance(5_000);
     assert.deepEqual(held.unsubscribed, [subjects.room('r')]);
   });
@@ -443,7 +443,7 @@ describe('a push', () => {
     const other = roomKey('other');
     forms(links[0]!, ROOM, Form.plain);
     forms(links[0]!, other, Form.plain);
-    links[0]!.onFrames = () => clock.pass(3);
+    links[0]!.onFrames = () => clock.freeze(3);
     await publish(
       subjects.room('r'),
       Array.from({ length: 200 }, (_, i) => `${i}`),
@@ -751,7 +751,7 @@ describe('the hub', () => {
   it('says when the bus goes away and comes back, and whether it is there, by a receipt', async () => {
     held.tell({ type: 'disconnected', reason: 'cut' });
     held.answers = false;
-    hub.heard(links[0]!, { type: 'verify', receipt: 1 });
+    hub.receive(links[0]!, { type: 'verify', receipt: 1 });
     await settled();
     clock.advance(0);
     held.tell({ type: 'connected', reconnects: 1 });
@@ -761,11 +761,11 @@ describe('the hub', () => {
     ]);
     assert.deepEqual(links[0]!.told('verified'), []);
     // A receipt that failed for something that was refused: the bus is there.
-    hub.heard(links[0]!, { type: 'verify', receipt: 2 });
+    hub.receive(links[0]!, { type: 'verify', receipt: 2 });
     await settled();
     clock.advance(0);
     held.answers = true;
-    hub.heard(links[0]!, { type: 'verify', receipt: 3 });
+    hub.receive(links[0]!, { type: 'verify', receipt: 3 });
     await settled();
     assert.deepEqual(
       links[0]!.told('verified').map(({ receipt }) => receipt),
@@ -794,9 +794,9 @@ describe('the hub', () => {
     const ask = command;
     await ask({ type: 'room', ask: '1', room: 'r' });
     for (const link of links.slice(0, 2))
-      hub.heard(link, { type: 'answer', answer: { type: 'room', ask: '1', connections: 4 } });
+      hub.receive(link, { type: 'answer', answer: { type: 'room', ask: '1', connections: 4 } });
     await ask({ type: 'user', ask: '2', user: 'u' });
-    hub.heard(links[0]!, { type: 'answer', answer: { type: 'user', ask: '2', connections: 1 } });
+    hub.receive(links[0]!, { type: 'answer', answer: { type: 'user', ask: '2', connections: 1 } });
     clock.advance(300);
     await ask({ type: 'rooms', ask: '3', limit: 2 });
     const rooms = [
@@ -810,7 +810,7 @@ describe('the hub', () => {
       ],
     ];
     for (const [i, list] of rooms.entries())
-      hub.heard(links[i]!, { type: 'answer', answer: { type: 'rooms', ask: asked(links[i]!), rooms: list } });
+      hub.receive(links[i]!, { type: 'answer', answer: { type: 'rooms', ask: asked(links[i]!), rooms: list } });
     await ask({ type: 'stats', ask: '4' });
     await settled();
     const [room, user, fullest, stats] = answers;
@@ -839,7 +839,8 @@ describe('the hub', () => {
     assert.equal(answers.length, 0);
     const rooms = ['a', 'b', 'c'].map((room, i) => ({ room, connections: 9 - i }));
     const answer = () => {
-      for (const link of links) hub.heard(link, { type: 'answer', answer: { type: 'rooms', ask: asked(link), rooms } });
+      for (const link of links)
+        hub.receive(link, { type: 'answer', answer: { type: 'rooms', ask: asked(link), rooms } });
     };
     answer();
     await settled();
@@ -868,7 +869,7 @@ describe('the hub', () => {
     for (const { room } of rooms) forms(links[0]!, roomKey(room), Form.plain);
     assert.equal(hub.rooms, 4_000);
     await command({ type: 'rooms', ask: 'q', limit: 4_000 });
-    for (const link of links) hub.heard(link, { type: 'answer', answer: { type: 'rooms', ask: asked(link), rooms } });
+    for (const link of links) hub.receive(link, { type: 'answer', answer: { type: 'rooms', ask: asked(link), rooms } });
     await settled();
     const [answer] = answers;
     assert.ok(answer?.type === 'rooms');
@@ -880,7 +881,7 @@ describe('the hub', () => {
   it('says where a shard was too busy to answer, and keeps no list that lacks something', async () => {
     const answers = replies();
     await command({ type: 'rooms', ask: 'q', limit: 10 });
-    hub.heard(links[1]!, { type: 'answer', answer: { type: 'rooms', ask: asked(links[1]!), rooms: [] } });
+    hub.receive(links[1]!, { type: 'answer', answer: { type: 'rooms', ask: asked(links[1]!), rooms: [] } });
     clock.advance(300);
     await settled();
     assert.ok(answers[0]?.type === 'rooms');
@@ -925,7 +926,7 @@ describe('the hub', () => {
     held.local.subscribe(subjects.session, (bytes) =>
       words.push(SessionWord.parse(JSON.parse(Buffer.from(bytes).toString()))),
     );
-    hub.heard(links[0]!, { type: 'session', user: 'u', session: 7, at: 0 });
+    hub.receive(links[0]!, { type: 'session', user: 'u', session: 7, at: 0 });
     await settled();
     assert.deepEqual(
       words.map(({ gateway, user }) => [gateway, user]),
@@ -950,8 +951,8 @@ describe('the hub', () => {
     );
     clock.advance(10_000);
     const now = clock.now();
-    hub.heard(links[1]!, { type: 'session', user: 'u', session: 3, at: now - 4_000 });
-    hub.heard(links[0]!, { type: 'session', user: 'u', session: 7, at: now - 5_000 });
+    hub.receive(links[1]!, { type: 'session', user: 'u', session: 3, at: now - 4_000 });
+    hub.receive(links[0]!, { type: 'session', user: 'u', session: 7, at: now - 5_000 });
     await settled();
     assert.deepEqual(
       links.map((link) => link.told('replaced').map(({ upTo }) => upTo)),
@@ -967,7 +968,7 @@ describe('the hub', () => {
   });
 
   it('takes the word of an older version, which has no order, for the newest', async () => {
-    hub.heard(links[0]!, { type: 'session', user: 'u', session: 7, at: 0 });
+    hub.receive(links[0]!, { type: 'session', user: 'u', session: 7, at: 0 });
     held.local.publish(subjects.session, Buffer.from(JSON.stringify({ gateway: 'g2', user: 'u', at: 9 })));
     await settled();
     assert.deepEqual(links[0]!.told('replaced'), [{ type: 'replaced', user: 'u', upTo: 7 }]);
@@ -975,7 +976,7 @@ describe('the hub', () => {
 
   it('goes on where the bus is closed under it', async () => {
     await held.local.close();
-    hub.heard(links[0]!, { type: 'session', user: 'u', session: 7, at: 0 });
+    hub.receive(links[0]!, { type: 'session', user: 'u', session: 7, at: 0 });
     assert.equal(links[1]!.told('replaced').length, 1);
   });
 });

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { joinItems } from '@pushcluster/protocol/push.ts';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import { roomKey } from '../ipc/channelKey.ts';
-import { FakeClock, settingsWith } from '../simulation/hub.ts';
-import { HubChannel } from './channel.ts';
+import { settingsWith } from '../simulation/hub.ts';
+import type { Batch } from './batch.ts';
+import { HubChannel } from './hubChannel.ts';
 import { Outbox } from './outbox.ts';
-import type { Batch } from './window.ts';
 
 const settings = settingsWith();
 let clock: FakeClock;
@@ -25,7 +26,7 @@ beforeEach(() => {
   outbox = new Outbox({
     clock,
     send: (channel, batch) => {
-      clock.pass(cost);
+      clock.freeze(cost);
       if (batch.items === 13) throw new Error('thirteen');
       sent.push({ room: channel.room, batch });
     },
@@ -43,8 +44,8 @@ function batch(items: number, bytes = items): Batch {
   const list = joinItems(
     Array.from({ length: items }, () => Buffer.alloc(Math.max(1, Math.floor(bytes / items)), '1')),
   );
-  const chunks = items === 0 ? [] : [{ publisher: 'p', first: 1, at: 0, items: list }];
-  return { chunks, items, cut: 0, lost: { before: 0, after: 0 }, waited: 0 };
+  const parts = items === 0 ? [] : [{ publisher: 'p', first: 1, at: 0, items: list }];
+  return { parts, items, cut: 0, lost: { before: 0, after: 0 }, waited: 0 };
 }
 
 describe('the outbox', () => {
@@ -65,7 +66,7 @@ describe('the outbox', () => {
   it('lets nothing that comes later overtake what waits', () => {
     const [a, b] = [channel('a'), channel('b')];
     for (let i = 1; i <= 5; i++) outbox.put(a, batch(i));
-    clock.pass(1_000);
+    clock.freeze(1_000);
     outbox.put(b, batch(6));
     while (clock.turn());
     assert.deepEqual(

@@ -1,6 +1,6 @@
-import type { HubChannel } from './channel.ts';
-import type { Clock } from './clock.ts';
-import type { Batch } from './window.ts';
+import type { Clock } from '@pushcluster/runtime/clock.ts';
+import type { Batch } from './batch.ts';
+import type { HubChannel } from './hubChannel.ts';
 
 /** Work on batches in one turn of the loop, milliseconds: between two turns the hub hears the bus, the shards and its timers. */
 const SLICE_MS = 8;
@@ -81,7 +81,7 @@ export class Outbox {
     if (this.waiting > 0) return;
     for (const [channel, cut] of this.#leftOut) {
       this.#leftOut.delete(channel);
-      this.put(channel, { chunks: [], items: 0, cut, lost: { before: 0, after: 0 }, waited: 0 });
+      this.put(channel, { parts: [], items: 0, cut, lost: { before: 0, after: 0 }, waited: 0 });
     }
   }
 
@@ -99,8 +99,8 @@ function lossesOf({ items, cut, lost }: Batch): number {
   return items + cut + lost.before + lost.after;
 }
 
-function sizeOf({ chunks }: Batch): number {
+function sizeOf({ parts }: Batch): number {
   let size = BATCH_BYTES;
-  for (const chunk of chunks) size += chunk.items.bytes.length;
+  for (const part of parts) size += part.items.bytes.length;
   return size;
 }

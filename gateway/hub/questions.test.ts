@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Question } from '@pushcluster/protocol/control.ts';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import type { ShardAnswer } from '../ipc/messages.ts';
-import { FakeClock } from '../simulation/hub.ts';
 import { Questions } from './questions.ts';
 
 const question = (ask: string): Question => ({ type: 'room', reply: 'r', ask, room: 'x' });

@@ -1,6 +1,6 @@
 import type { Question } from '@pushcluster/protocol/control.ts';
+import type { Clock } from '@pushcluster/runtime/clock.ts';
 import type { ShardAnswer } from '../ipc/messages.ts';
-import type { Clock } from './clock.ts';
 
 /** Shards answer in one turn of their loop; a question with a shard that does not is answered without it, milliseconds. */
 const ANSWER_WITHIN = 300;

@@ -1,7 +1,7 @@
-import { type Chunk, sliceChunk } from './chunk.ts';
+import { type MessagePart, slicePart } from './messagePart.ts';
 
-/** One item of a chunk, and where its bytes stand. */
-type Entry = { chunk: Chunk; index: number; start: number; end: number };
+/** One item of a part, and where its bytes stand. */
+type Entry = { part: MessagePart; index: number; start: number; end: number };
 
 /** Items in the order of their arrival, any of which gives way to a newcomer at constant cost. */
 export class Reservoir {
@@ -11,10 +11,10 @@ export class Reservoir {
   readonly #kept: number[] = [];
   #bytes = 0;
 
-  constructor(chunks: readonly Chunk[]) {
-    for (const chunk of chunks) {
-      const { lengths } = chunk.items;
-      for (let index = 0, start = 0; index < lengths.length; index++) start = this.add(chunk, index, start);
+  constructor(parts: readonly MessagePart[]) {
+    for (const part of parts) {
+      const { lengths } = part.items;
+      for (let index = 0, start = 0; index < lengths.length; index++) start = this.add(part, index, start);
     }
   }
 
@@ -28,13 +28,13 @@ export class Reservoir {
   }
 
   /**
-   * @param start where the item's bytes begin in the chunk's
+   * @param start where the item's bytes begin in the part's
    * @returns where those of the next begin
    */
-  add(chunk: Chunk, index: number, start: number): number {
-    const end = start + chunk.items.lengths[index]!;
+  add(part: MessagePart, index: number, start: number): number {
+    const end = start + part.items.lengths[index]!;
     this.#bytes += end - start + 1;
-    this.#kept.push(this.#entries.push({ chunk, index, start, end }) - 1);
+    this.#kept.push(this.#entries.push({ part, index, start, end }) - 1);
     return end + 1;
   }
 
@@ -48,16 +48,16 @@ export class Reservoir {
     this.#entries[place] = undefined;
   }
 
-  /** What is kept, neighbours in one chunk. */
-  get chunks(): Chunk[] {
-    const chunks: Chunk[] = [];
+  /** What is kept, neighbours in one part. */
+  get parts(): MessagePart[] {
+    const parts: MessagePart[] = [];
     let run: (Entry & { to: number }) | undefined;
     const close = () => {
-      if (run) chunks.push(sliceChunk(run.chunk, run.index, run.to, run.start, run.end));
+      if (run) parts.push(slicePart(run.part, run.index, run.to, run.start, run.end));
     };
     for (const entry of this.#entries) {
       if (!entry) continue;
-      if (run && run.chunk === entry.chunk && run.to === entry.index) {
+      if (run && run.part === entry.part && run.to === entry.index) {
         run.to++;
         run.end = entry.end;
         continue;
@@ -66,6 +66,6 @@ export class Reservoir {
       run = { ...entry, to: entry.index + 1 };
     }
     close();
-    return chunks;
+    return parts;
   }
 }

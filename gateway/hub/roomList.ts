@@ -1,7 +1,7 @@
 import { MAX_ROOMS_ANSWERED, type Question } from '@pushcluster/protocol/control.ts';
+import type { Clock } from '@pushcluster/runtime/clock.ts';
 import { Fullest, jsonWithin, MAX_LIST_BYTES } from '../ipc/fullest.ts';
 import type { ShardAnswer } from '../ipc/messages.ts';
-import type { Clock } from './clock.ts';
 import type { Questions } from './questions.ts';
 
 /** A list is shared by all who ask within this long of the question, milliseconds. */

@@ -59,7 +59,7 @@ describe("a gateway's reports", () => {
 
   it('say what is so now, and end with a last word', () => {
     connections = 7;
-    reports.say();
+    reports.publish();
     reports.end();
     assert.deepEqual(
       said.map((stat) => [stat.connections, stat.leaving]),

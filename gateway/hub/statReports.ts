@@ -1,10 +1,10 @@
 import { MOVING_STAT_INTERVAL_MS, STAT_INTERVAL_MS, type Stat } from '@pushcluster/protocol/control.ts';
 import { BEAT_MS, onBeat } from '@pushcluster/runtime/beat.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
-import { announce } from './announce.ts';
 import type { Guard } from './guard.ts';
+import { publishJson } from './publishJson.ts';
 
-/** What a gateway says of itself on the bus: now and then, more often while it moves connections away, and at a change. */
+/** Publishes a gateway's stats: at an interval that is shorter while it moves connections away, and at each change. */
 export class StatReports {
   readonly #bus: Bus;
   readonly #guard: Guard;
@@ -18,25 +18,25 @@ export class StatReports {
     this.#guard = guard;
     this.#subject = subject;
     this.#read = read;
-    this.#stop = onBeat(() => this.say(), STAT_INTERVAL_MS / BEAT_MS);
+    this.#stop = onBeat(() => this.publish(), STAT_INTERVAL_MS / BEAT_MS);
   }
 
-  say(leaving = false): void {
-    announce(this.#bus, this.#guard, this.#subject, { ...this.#read(), leaving } satisfies Stat);
+  publish(leaving = false): void {
+    publishJson(this.#bus, this.#guard, this.#subject, { ...this.#read(), leaving } satisfies Stat);
   }
 
-  /** Says what has changed, and from now on as often as `moving` asks for. */
+  /** Publishes what has changed. @param moving whether the gateway moves connections away from now on */
   changed(moving: boolean): void {
-    this.say();
+    this.publish();
     if (moving === this.#moving) return;
     this.#moving = moving;
     this.#stop();
-    this.#stop = onBeat(() => this.say(), (moving ? MOVING_STAT_INTERVAL_MS : STAT_INTERVAL_MS) / BEAT_MS);
+    this.#stop = onBeat(() => this.publish(), (moving ? MOVING_STAT_INTERVAL_MS : STAT_INTERVAL_MS) / BEAT_MS);
   }
 
-  /** The last word. */
+  /** Publishes the last report, with `leaving`. */
   end(): void {
     this.#stop();
-    this.say(true);
+    this.publish(true);
   }
 }

@@ -1,23 +1,22 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { HeldSessions } from '@pushcluster/protocol/control.ts';
-import { FakeClock, FakeLink } from '../simulation/hub.ts';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
+import { FakeShard } from '../simulation/hub.ts';
 import { UserSessions } from './userSessions.ts';
 
 it('sessions are said anew in messages that a bus takes, whatever their users are called', () => {
   const clock = new FakeClock();
-  const link = new FakeLink(0);
+  const shard = new FakeShard(0);
   const messages: string[] = [];
   const sessions = new UserSessions({
     gateway: 'here',
     clock,
-    wall: () => 1_000,
-    monotonic: () => 0,
-    links: () => [link],
-    announce: (word) => messages.push(JSON.stringify(word)) > 0,
+    shards: () => [shard],
+    publish: (message) => messages.push(JSON.stringify(message)) > 0,
   });
   const users = Array.from({ length: 1_000 }, (_, i) => `${'\u0001'.repeat(124)}${String(i).padStart(4, '0')}`);
-  for (const [i, user] of users.entries()) sessions.opened(link, { user, session: i + 1, at: 0 });
+  for (const [i, user] of users.entries()) sessions.opened(shard, { user, session: i + 1, at: 0 });
   messages.length = 0;
   sessions.repeat();
   for (let i = 0; i < 1_000; i++) clock.advance(100);

@@ -1,38 +1,39 @@
-import type { HeldSessions, SessionWord } from '@pushcluster/protocol/control.ts';
-import type { Clock } from './clock.ts';
-import type { HubLink } from './hub.ts';
+import { HeldSessions, SessionWord } from '@pushcluster/protocol/control.ts';
+import { parseJson } from '@pushcluster/protocol/parseJson.ts';
+import type { Clock } from '@pushcluster/runtime/clock.ts';
+import type { ShardHandle } from './shardHandle.ts';
 
-/** What is said anew after the bus was away: so many users in a message, or bytes of them, and a message so often. */
+/** Users in one message of those that are published again once the bus is back, at most. */
 const HELD_AT_ONCE = 200;
-/** Half of the least max_payload that is set in practice; a name may take 770 bytes as JSON. */
+/** Bytes of users in one such message, about: half of the least max_payload that is set in practice. A name may take 770 bytes as JSON. */
 const HELD_BYTES = 32_768;
+/** Milliseconds between two such messages. */
 const HELD_EVERY_MS = 100;
 
 export type UserSessionsOptions = {
   gateway: string;
+  /** Its `now` is the machine's monotonic clock, which the shards go by too. */
   clock: Clock;
-  /** Milliseconds since the epoch. */
-  wall: () => number;
-  /** Milliseconds of the machine's monotonic clock: the shards' too. */
-  monotonic: () => number;
-  links: () => readonly HubLink[];
-  /** Tells the other gateways; false where the bus is away. */
-  announce: (word: SessionWord | HeldSessions) => boolean;
+  shards: () => readonly ShardHandle[];
+  /** Publishes to the other gateways; false if the bus is unavailable. */
+  publish: (message: SessionWord | HeldSessions) => boolean;
 };
 
-type Held = { order: number; link: HubLink; at: number };
+type Held = { order: number; shard: ShardHandle; at: number };
 
 /**
  * One session per user over all gateways. Sessions have an order: each is newer than all that its gateway had heard of
  * when it opened (a Lamport clock), and of two that knew nothing of each other the same one counts as newer everywhere.
- * So one survives, never both and never none. Where words were missed, those who hold a session say so again.
+ * So exactly one of them survives. Messages that were lost while the bus was unavailable are made up for: gateways
+ * publish the sessions that they hold once more.
  */
 export class UserSessions {
   readonly #options: UserSessionsOptions;
   /** The session that each user has here: its order, and where and when it was opened. */
   readonly #held = new Map<string, Held>();
-  /** The last session that each shard told of: what it opened since is still to be ordered, and newer. */
-  readonly #heard: number[] = [];
+  /** Number of each shard's last session that was received, by shard. What a shard opened since has no order yet, and is newer. */
+  readonly #received: number[] = [];
+  /** The highest order that was given or received. */
   #last = 0;
   #cancelRepeat = () => {};
 
@@ -41,33 +42,41 @@ export class UserSessions {
   }
 
   /**
-   * A shard opened its session number `session`, `at` by the machine's monotonic clock: shards may be heard in another
-   * order than they opened. False where the other gateways can't be told now.
+   * A shard opened its session number `session`, `at` by the machine's monotonic clock. Messages of two shards may be
+   * received in another order than that in which they opened. False if the other gateways can't be notified now.
    */
-  opened(link: HubLink, { user, session, at }: { user: string; session: number; at: number }): boolean {
-    const { gateway, wall, monotonic, announce } = this.#options;
-    this.#heard[link.index] = session;
+  opened(shard: ShardHandle, { user, session, at }: { user: string; session: number; at: number }): boolean {
+    const { gateway, clock, publish } = this.#options;
+    this.#received[shard.index] = session;
     const held = this.#held.get(user);
-    if (held && held.link !== link && held.at > at) {
-      link.send({ type: 'replaced', user, upTo: session });
+    if (held && held.shard !== shard && held.at > at) {
+      shard.send({ type: 'replaced', user, upTo: session });
       return true;
     }
-    // The clock is only where a gateway begins that has heard of nobody yet.
-    const order = Math.max(this.#last + 1, Math.floor(wall() - Math.max(0, monotonic() - at)));
+    // The wall clock only gives a gateway that has just started, and has received no session yet, a first order.
+    const order = Math.max(this.#last + 1, Math.floor(clock.wall() - Math.max(0, clock.now() - at)));
     this.#last = order;
-    this.#held.set(user, { order, link, at });
-    this.#replace(user, link);
-    return announce({ gateway, user, at: wall(), order });
+    this.#held.set(user, { order, shard, at });
+    this.#replace(user, shard);
+    return publish({ gateway, user, at: clock.wall(), order });
+  }
+
+  /** A message on the subject of sessions, of another gateway or of this one. What this version can't read is ignored. */
+  receive(bytes: Uint8Array): void {
+    const message = parseJson(bytes, SessionWord) ?? parseJson(bytes, HeldSessions);
+    if (!message || message.gateway === this.#options.gateway) return;
+    if ('user' in message) this.#heldElsewhere(message.gateway, message.user, message.order);
+    else for (const [user, order] of message.held) this.#heldElsewhere(message.gateway, user, order);
   }
 
   /** Another gateway holds a session of the user. @param order absent from older versions: newer than all that are here */
-  heard(gateway: string, user: string, order = this.#last + 1): void {
-    const own = this.#options.gateway;
+  #heldElsewhere(gateway: string, user: string, order = this.#last + 1) {
+    const { gateway: own, clock, publish } = this.#options;
     this.#last = Math.max(this.#last, order);
     const held = this.#held.get(user)?.order;
     if (held !== undefined && (held > order || (held === order && own > gateway))) {
-      // It would have been replaced, had it heard of ours.
-      this.#options.announce({ gateway: own, user, at: this.#options.wall(), order: held });
+      // The other gateway would have closed its session if it had received ours.
+      publish({ gateway: own, user, at: clock.wall(), order: held });
       return;
     }
     this.#held.delete(user);
@@ -75,16 +84,16 @@ export class UserSessions {
   }
 
   /** The user has no session here any more. */
-  gone(user: string): void {
+  ended(user: string): void {
     this.#held.delete(user);
   }
 
-  /** A shard is gone, with its sessions: the next one counts anew. */
-  lost(link: HubLink): void {
-    this.#heard[link.index] = 0;
+  /** A shard's process has ended. The one that replaces it counts its sessions from the beginning. */
+  shardDied(shard: ShardHandle): void {
+    this.#received[shard.index] = 0;
   }
 
-  /** The bus is back: who opened a session meanwhile, here or elsewhere, was not heard. */
+  /** The bus is back. Sessions that were opened meanwhile, here or elsewhere, were not received: publishes those here again. */
   repeat(): void {
     this.#cancelRepeat();
     const users = this.#held.keys();
@@ -98,14 +107,15 @@ export class UserSessions {
         bytes += Buffer.byteLength(JSON.stringify([user, order])) + 1;
         if (held.length === HELD_AT_ONCE || bytes >= HELD_BYTES) break;
       }
-      if (held.length === 0 || !this.#options.announce({ gateway: this.#options.gateway, held })) return;
+      if (held.length === 0 || !this.#options.publish({ gateway: this.#options.gateway, held })) return;
       this.#cancelRepeat = this.#options.clock.after(HELD_EVERY_MS, step);
     };
     step();
   }
 
-  #replace(user: string, by?: HubLink) {
-    for (const link of this.#options.links())
-      if (link !== by) link.send({ type: 'replaced', user, upTo: this.#heard[link.index] ?? 0 });
+  /** Closes the user's sessions on all shards but `by`, up to the last one that was received. */
+  #replace(user: string, by?: ShardHandle) {
+    for (const shard of this.#options.shards())
+      if (shard !== by) shard.send({ type: 'replaced', user, upTo: this.#received[shard.index] ?? 0 });
   }
 }

@@ -3,8 +3,9 @@ import { describe, it } from 'node:test';
 import { joinItems } from '@pushcluster/protocol/push.ts';
 import type { ChannelRules } from '@pushcluster/protocol/roomPolicies.ts';
 import fc from 'fast-check';
-import type { Chunk } from './chunk.ts';
-import { type Batch, Window } from './window.ts';
+import type { Batch } from './batch.ts';
+import type { MessagePart } from './messagePart.ts';
+import { Window } from './window.ts';
 
 const RULES: ChannelRules = { maxDelay: 1_000, maxItems: 1_000, maxBytes: 262_144 };
 
@@ -67,29 +68,29 @@ class Player {
   }
 
   #note(batches: readonly Batch[], why: 'timer' | 'urgent' | 'offer') {
-    for (const batch of batches) this.sent.push({ batch, ids: batch.chunks.flatMap(idsOf), at: this.now, why });
+    for (const batch of batches) this.sent.push({ batch, ids: batch.parts.flatMap(idsOf), at: this.now, why });
   }
 }
 
-/** Cuts a chunk by its lengths: each item must be the text that its counter says. */
-function idsOf(chunk: Chunk): string[] {
-  const { lengths, bytes } = chunk.items;
+/** Cuts a part by its lengths: each item must be the text that its counter says. */
+function idsOf(part: MessagePart): string[] {
+  const { lengths, bytes } = part.items;
   let at = 0;
   const ids = Array.from(lengths, (length, i) => {
     const text = Buffer.from(bytes.subarray(at, at + length))
       .toString()
       .trim();
-    assert.equal(text, JSON.stringify(`${chunk.publisher}${chunk.first + i}`), 'an item under the counter of another');
+    assert.equal(text, JSON.stringify(`${part.publisher}${part.first + i}`), 'an item under the counter of another');
     at += length + 1;
     return text;
   });
-  assert.equal(bytes.length, Math.max(0, at - 1), 'lengths and bytes of a chunk differ');
+  assert.equal(bytes.length, Math.max(0, at - 1), 'lengths and bytes of a part differ');
   return ids;
 }
 
 function bytesOf(batch: Batch): number {
-  const items = batch.chunks.reduce((sum, chunk) => sum + chunk.items.bytes.length, 0);
-  return items + Math.max(0, batch.chunks.length - 1);
+  const items = batch.parts.reduce((sum, part) => sum + part.items.bytes.length, 0);
+  return items + Math.max(0, batch.parts.length - 1);
 }
 
 type Step =
@@ -476,7 +477,7 @@ describe('losses', () => {
 });
 
 describe('the work of a window', () => {
-  /** The lengths of a chunk's items, which count how often one is looked at: slices of them count on. */
+  /** The lengths of a part's items, which count how often one is looked at: slices of them count on. */
   function counting(lengths: Uint32Array, looks: { count: number }): Uint32Array {
     return new Proxy(lengths, {
       get(target, key) {
@@ -500,7 +501,7 @@ describe('the work of a window', () => {
         let out = 0;
         let cut = 0;
         const note = (batch: Batch) => {
-          out += batch.chunks.reduce((sum, { items }) => sum + items.lengths.length, 0);
+          out += batch.parts.reduce((sum, { items }) => sum + items.lengths.length, 0);
           cut += batch.cut;
         };
         const offered = {

@@ -1,19 +1,7 @@
 import type { ChannelRules } from '@pushcluster/protocol/roomPolicies.ts';
-import { type Chunk, sliceChunk } from './chunk.ts';
+import type { Batch } from './batch.ts';
+import { type MessagePart, slicePart } from './messagePart.ts';
 import { Reservoir } from './reservoir.ts';
-
-/** What leaves a window: one frame's items in publish order. */
-export type Batch = {
-  chunks: Chunk[];
-  /** Items in `chunks`. */
-  items: number;
-  /** Items that the overload policy cut since it was last told. */
-  cut: number;
-  /** Items that were lost on the bus before the first of `chunks`, or after the last: a frame can't tell of them within. */
-  lost: { before: number; after: number };
-  /** Milliseconds from the first item's arrival to now. */
-  waited: number;
-};
 
 /** The shortest span over which an overload budget is counted, milliseconds. */
 const BUDGET_SPAN = 1_000;
@@ -28,7 +16,7 @@ const LOSS_SPAN = 1_000;
 export class Window {
   #rules: ChannelRules;
   readonly #random: () => number;
-  #pending: Chunk[] = [];
+  #pending: MessagePart[] = [];
   /** Holds what is pending, in place of `#pending`, once the sample of this batch has to leave items out. */
   #reservoir: Reservoir | undefined;
   #items = 0;
@@ -66,11 +54,11 @@ export class Window {
     else this.#lost.after += items;
   }
 
-  /** Takes a chunk and returns the batches that leave now, in order. `urgent` flushes all with it. */
-  offer(chunk: Chunk, now: number, urgent = false): Batch[] {
+  /** Takes a part and returns the batches that leave now, in order. `urgent` flushes all with it. */
+  offer(part: MessagePart, now: number, urgent = false): Batch[] {
     const out: Batch[] = [];
-    if (this.#rules.overload) this.#admit(chunk, now, out);
-    else this.#append(chunk, now, out);
+    if (this.#rules.overload) this.#admit(part, now, out);
+    else this.#append(part, now, out);
     const leave = this.#items > 0 && (urgent || now >= this.#itemsDue);
     if (leave || this.#lossDue <= now) out.push(this.#flush(now, leave));
     return out;
@@ -102,7 +90,7 @@ export class Window {
 
   /** @param withItems false: only the losses that may be told */
   #flush(now: number, withItems: boolean): Batch {
-    const batch: Batch = { chunks: [], items: 0, cut: 0, lost: { before: 0, after: 0 }, waited: 0 };
+    const batch: Batch = { parts: [], items: 0, cut: 0, lost: { before: 0, after: 0 }, waited: 0 };
     if (this.#cut > 0 && now >= Math.max(this.#cutDue, this.#cutTold + LOSS_SPAN)) {
       batch.cut = this.#cut;
       this.#cut = 0;
@@ -116,7 +104,7 @@ export class Window {
       this.#lostTold = now;
     }
     if (!withItems) return batch;
-    batch.chunks = this.#reservoir?.chunks ?? this.#pending;
+    batch.parts = this.#reservoir?.parts ?? this.#pending;
     batch.items = this.#items;
     batch.waited = now - this.#firstAt;
     this.#lost = { before: this.#lost.before + this.#lost.after, after: 0 };
@@ -130,14 +118,14 @@ export class Window {
     return batch;
   }
 
-  #append(chunk: Chunk, now: number, out: Batch[]) {
-    this.#appendFirst(chunk, chunk.items.lengths.length, now, out);
+  #append(part: MessagePart, now: number, out: Batch[]) {
+    this.#appendFirst(part, part.items.lengths.length, now, out);
   }
 
-  /** Takes the first `count` items of a chunk, flushing whatever gets full. Returns where the bytes of the next item begin. */
-  #appendFirst(chunk: Chunk, count: number, now: number, out: Batch[]): number {
+  /** Takes the first `count` items of a part, flushing whatever gets full. Returns where the bytes of the next item begin. */
+  #appendFirst(part: MessagePart, count: number, now: number, out: Batch[]): number {
     if (count > 0) this.#endSample();
-    const { lengths, bytes } = chunk.items;
+    const { lengths, bytes } = part.items;
     const { maxItems, maxBytes } = this.#rules;
     const whole = count === lengths.length;
     let from = 0;
@@ -158,7 +146,7 @@ export class Window {
       }
       if (to > from) {
         const all = from === 0 && to === lengths.length;
-        this.#push(all ? chunk : sliceChunk(chunk, from, to, start, next - 1), now);
+        this.#push(all ? part : slicePart(part, from, to, start, next - 1), now);
         from = to;
         start = next;
       }
@@ -171,14 +159,14 @@ export class Window {
     return this.#items >= this.#rules.maxItems || this.#bytes >= this.#rules.maxBytes;
   }
 
-  #push(chunk: Chunk, now: number) {
+  #push(part: MessagePart, now: number) {
     if (this.#items === 0) this.#firstAt = now;
-    this.#pending.push(chunk);
-    this.#items += chunk.items.lengths.length;
-    this.#bytes += chunk.items.bytes.length + 1;
+    this.#pending.push(part);
+    this.#items += part.items.lengths.length;
+    this.#bytes += part.items.bytes.length + 1;
   }
 
-  #admit(chunk: Chunk, now: number, out: Batch[]) {
+  #admit(part: MessagePart, now: number, out: Batch[]) {
     const { maxDelay, overload } = this.#rules;
     if (!overload) return;
     const span = Math.max(maxDelay, BUDGET_SPAN);
@@ -188,14 +176,14 @@ export class Window {
       this.#spent = -this.#items;
     }
     const budget = Math.max(1, Math.round((overload.maxRate * span) / 1_000));
-    const count = chunk.items.lengths.length;
+    const count = part.items.lengths.length;
     const taken = this.#reservoir ? 0 : Math.min(count, Math.max(0, budget - this.#spent - this.#items));
-    const start = this.#appendFirst(chunk, taken, now, out);
+    const start = this.#appendFirst(part, taken, now, out);
     this.#seen += taken;
     if (taken === count) return;
-    if (overload.policy === 'sample') this.#sample(chunk, taken, start, budget, now, out);
+    if (overload.policy === 'sample') this.#sample(part, taken, start, budget, now, out);
     else if (overload.policy === 'dropOldest' && this.#items > 0 && budget > this.#spent)
-      this.#renew(chunk, taken, start, now, out);
+      this.#renew(part, taken, start, now, out);
     else this.#cutItems(count - taken);
   }
 
@@ -210,8 +198,8 @@ export class Window {
   }
 
   /** The items from `from` on take the places of the oldest that are pending, or of each other. */
-  #renew(chunk: Chunk, from: number, start: number, now: number, out: Batch[]) {
-    const { lengths, bytes } = chunk.items;
+  #renew(part: MessagePart, from: number, start: number, now: number, out: Batch[]) {
+    const { lengths, bytes } = part.items;
     this.#endSample();
     const rest = lengths.length - from;
     const kept = Math.min(rest, this.#items);
@@ -219,7 +207,7 @@ export class Window {
     for (let i = from; i < lengths.length - kept; i++) first += lengths[i]! + 1;
     this.#cutItems(rest);
     this.#removeOldest(kept);
-    this.#append(sliceChunk(chunk, lengths.length - kept, lengths.length, first, bytes.length), now, out);
+    this.#append(slicePart(part, lengths.length - kept, lengths.length, first, bytes.length), now, out);
   }
 
   #removeOldest(items: number) {
@@ -232,17 +220,17 @@ export class Window {
     this.#pending.splice(0, whole);
     this.#items -= items;
     if (left === 0) return;
-    const chunk = this.#pending[0]!;
-    const { lengths, bytes } = chunk.items;
+    const part = this.#pending[0]!;
+    const { lengths, bytes } = part.items;
     let start = 0;
     for (let i = 0; i < left; i++) start += lengths[i]! + 1;
-    this.#pending[0] = sliceChunk(chunk, left, lengths.length, start, bytes.length);
+    this.#pending[0] = slicePart(part, left, lengths.length, start, bytes.length);
     this.#bytes -= start;
   }
 
   /** A reservoir: each item seen since the last batch has the same chance to be in it. */
-  #sample(chunk: Chunk, from: number, start: number, budget: number, now: number, out: Batch[]) {
-    const { lengths } = chunk.items;
+  #sample(part: MessagePart, from: number, start: number, budget: number, now: number, out: Batch[]) {
+    const { lengths } = part.items;
     let next = start;
     for (let i = from; i < lengths.length; i++) {
       const free = budget - this.#spent;
@@ -261,18 +249,18 @@ export class Window {
         this.#sampled.remove(victim);
         this.#items--;
       }
-      this.#keep(chunk, i, at, now, out);
+      this.#keep(part, i, at, now, out);
     }
   }
 
   /** One item into the reservoir; a batch that it would make too large leaves without it. */
-  #keep(chunk: Chunk, index: number, start: number, now: number, out: Batch[]) {
+  #keep(part: MessagePart, index: number, start: number, now: number, out: Batch[]) {
     this.#bytes = this.#sampled.bytes;
-    if (this.#items > 0 && this.#bytes + chunk.items.lengths[index]! + 1 > this.#rules.maxBytes)
+    if (this.#items > 0 && this.#bytes + part.items.lengths[index]! + 1 > this.#rules.maxBytes)
       out.push(this.#flush(now, true));
     if (this.#items === 0) this.#firstAt = now;
     const reservoir = this.#sampled;
-    reservoir.add(chunk, index, start);
+    reservoir.add(part, index, start);
     this.#items = reservoir.size;
     this.#bytes = reservoir.bytes;
     if (this.#full) out.push(this.#flush(now, true));
@@ -281,7 +269,7 @@ export class Window {
   /** The policy changed under a batch that was sampled: what is kept stays. */
   #endSample() {
     if (!this.#reservoir) return;
-    this.#pending = this.#reservoir.chunks;
+    this.#pending = this.#reservoir.parts;
     this.#reservoir = undefined;
   }
 

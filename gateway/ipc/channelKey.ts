@@ -16,6 +16,10 @@ export function roomOf(key: ChannelKey): string | undefined {
   return key[0] === 'r' ? key.slice(1) : undefined;
 }
 
+export function isRoom(key: ChannelKey): boolean {
+  return key[0] === 'r';
+}
+
 export function isUser(key: ChannelKey): boolean {
   return key[0] === 'u';
 }

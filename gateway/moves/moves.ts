@@ -1,12 +1,12 @@
 import { proportionalShares } from '../admission/proportionalShares.ts';
-import type { ShardLink } from '../hub/link.ts';
+import type { ShardProcess } from '../hub/shardProcess.ts';
 import type { MoveReason, MoveTime } from '../ipc/move.ts';
 
 /** How long shards may take to say how many connections they hold, milliseconds. */
 const FRESH_WITHIN = 2_000;
 
 /** What the moves need of a shard's link. */
-export type MoveLink = Pick<ShardLink, 'counts' | 'listening' | 'send'>;
+export type MoveLink = Pick<ShardProcess, 'counts' | 'listening' | 'send'>;
 
 /** The connections of all shards as those to be moved: how many there are, and asking some of them to go. */
 export class Moves {

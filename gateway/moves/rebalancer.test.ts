@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Settings } from '@pushcluster/protocol/settings.ts';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import fc from 'fast-check';
 import { pino } from 'pino';
 import type { MoveTime } from '../ipc/move.ts';
-import { FakeClock } from '../simulation/hub.ts';
 import type { Peer } from './peers.ts';
 import { Rebalancer } from './rebalancer.ts';
 

@@ -1,7 +1,7 @@
 import { longestWindow } from '@pushcluster/protocol/roomPolicies.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
+import type { Clock } from '@pushcluster/runtime/clock.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
-import type { Clock } from '../hub/clock.ts';
 import { moveTime } from './drainPace.ts';
 import type { Moves } from './moves.ts';
 import type { Peers } from './peers.ts';

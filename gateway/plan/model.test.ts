@@ -4,8 +4,8 @@ import { describe, it } from 'node:test';
 import { encodePush, joinItems } from '@pushcluster/protocol/push.ts';
 import { Settings } from '@pushcluster/protocol/settings.ts';
 import { DEFLATE_MIN_BYTES, Form } from '@pushcluster/protocol/wireForms.ts';
-import type { Chunk } from '../hub/chunk.ts';
 import { encodeFrames } from '../hub/encodeFrames.ts';
+import type { MessagePart } from '../hub/messagePart.ts';
 import { Window } from '../hub/window.ts';
 import { roomKey } from '../ipc/channelKey.ts';
 import { inputsOf, queryOf } from './address.ts';
@@ -68,8 +68,8 @@ describe("a frame's bytes", () => {
       [10, 2],
       [400, 3],
     ] as const) {
-      const chunks = Array.from({ length: items }, (_, i) => chunk(`publish${i % publishers}`, 10_001 + i));
-      const [frame] = encodeFrames(roomKey('live-123'), chunks, Form.v1);
+      const parts = Array.from({ length: items }, (_, i) => part(`publish${i % publishers}`, 10_001 + i));
+      const [frame] = encodeFrames(roomKey('live-123'), parts, Form.v1);
       const header = frame!.bytes.length < 126 ? 2 : frame!.bytes.length < 65_536 ? 4 : 10;
       // In turn they never follow each other; at random, each now and then follows itself.
       const runs = publishers === 1 ? 1 : items;
@@ -237,7 +237,7 @@ describe('the address of a plan', () => {
   });
 });
 
-function chunk(publisher: string, first: number): Chunk {
+function part(publisher: string, first: number): MessagePart {
   return { publisher, first, at: 0, items: joinItems([Buffer.from('x'.repeat(100))]) };
 }
 
@@ -254,7 +254,7 @@ function played(rate: number, seconds: number, over: number): number {
   for (let now = 0, i = 1; now < over * 1_000; i++) {
     now -= (Math.log(random()) / rate) * 1_000;
     for (let due = window.due(); due !== undefined && due <= now; due = window.due()) if (window.flush(due)) frames++;
-    frames += window.offer(chunk('publish0', i), now).length;
+    frames += window.offer(part('publish0', i), now).length;
   }
   return frames / over;
 }

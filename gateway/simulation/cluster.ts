@@ -17,7 +17,8 @@ import { Registry } from 'prom-client';
 import type { Identity } from '../admission/identity.ts';
 import { InvalidToken } from '../admission/tokenVerifier.ts';
 import { Guard } from '../hub/guard.ts';
-import { Hub, type HubLink } from '../hub/hub.ts';
+import { Hub } from '../hub/hub.ts';
+import type { ShardHandle } from '../hub/shardHandle.ts';
 import type { HubMessage, ShardMessage } from '../ipc/messages.ts';
 import { GatewayMetrics } from '../metrics.ts';
 import type { Loop } from '../shard/broadcaster.ts';
@@ -210,30 +211,28 @@ export class SimulatedGateway {
       gateway: name,
       bus,
       settings,
-      clock: { now: () => clock.now(), after: (ms, run) => clock.after(ms, run), soon },
+      clock: { now: () => clock.now(), wall: () => clock.now() + skew, after: (ms, run) => clock.after(ms, run), soon },
       log,
       metrics,
       guard: new Guard(log, (place) => {
         throw new Error(`an error at ${place}`);
       }),
       gateways: () => 1,
-      wall: () => clock.now() + skew,
-      monotonic: () => clock.now(),
     });
     const loop: Loop = {
       now: () => clock.now(),
       soon,
       after: (ms, run) => clock.after(ms, run),
     };
-    const links = [0, 1].map((index) => {
-      const say = (message: ShardMessage) => clock.after(LINK_MS, () => this.hub.heard(link, message));
+    const handles = [0, 1].map((index) => {
+      const say = (message: ShardMessage) => clock.after(LINK_MS, () => this.hub.receive(handle, message));
       const shard = new Shard(settings, log, say, loop);
       shard.verifier = { verifyNow: identityOf, verify: async (token) => identityOf(token), close() {} };
-      const link = new Link(clock, index, shard);
-      return link;
+      const handle = new SimulatedShard(clock, index, shard);
+      return handle;
     });
-    this.shards = links.map(({ shard }) => shard);
-    this.hub.attach(links);
+    this.shards = handles.map(({ shard }) => shard);
+    this.hub.attach(handles);
   }
 
   open(wire: Wire, token: string | null): Session {
@@ -247,10 +246,9 @@ export class SimulatedGateway {
   }
 }
 
-/** A hub's link to a shard of the same process. */
-class Link implements HubLink {
+/** A shard of the same process, as the hub sees it. */
+class SimulatedShard implements ShardHandle {
   readonly index: number;
-  readonly masks = new Map();
   readonly listening = true;
   readonly counts = undefined;
   readonly shard: Shard;
@@ -272,12 +270,12 @@ class Link implements HubLink {
     });
   }
 
-  sendFrames: HubLink['sendFrames'] = (key, items, ages, frames) => {
+  sendFrames: ShardHandle['sendFrames'] = (key, items, ages, frames) => {
     const message = { key, items, ages: [...ages], frames: [...frames], size: 0 };
     this.#clock.after(LINK_MS, () => this.shard.frame(message));
   };
 
-  sendMissed: HubLink['sendMissed'] = (key, items, reason) => this.send({ type: 'missed', key, items, reason });
+  sendMissed: ShardHandle['sendMissed'] = (key, items, reason) => this.send({ type: 'missed', key, items, reason });
 }
 
 export type ClusterPlan = {

@@ -1,64 +1,10 @@
 import type { LagReason } from '@pushcluster/protocol/frames.ts';
 import { Settings } from '@pushcluster/protocol/settings.ts';
-import type { Clock } from '../hub/clock.ts';
-import type { HubLink } from '../hub/hub.ts';
+import type { ShardHandle } from '../hub/shardHandle.ts';
 import type { ChannelKey } from '../ipc/channelKey.ts';
 import { newCounts, type ShardCounts } from '../ipc/counts.ts';
 import type { Frame } from '../ipc/frame.ts';
 import type { HubMessage } from '../ipc/messages.ts';
-
-/** Time that a test lets pass, and the hub's timers in it. */
-export class FakeClock implements Clock {
-  #now = 0;
-  #timers: { at: number; run: () => void }[] = [];
-  #soon: (() => void)[] = [];
-
-  now(): number {
-    return this.#now;
-  }
-
-  after(ms: number, run: () => void): () => void {
-    const timer = { at: this.#now + ms, run };
-    this.#timers.push(timer);
-    return () => {
-      this.#timers = this.#timers.filter((other) => other !== timer);
-    };
-  }
-
-  soon(run: () => void): void {
-    this.#soon.push(run);
-  }
-
-  /** Work takes `ms`: no timer runs meanwhile. */
-  pass(ms: number): void {
-    this.#now += ms;
-  }
-
-  /** The loop's next turn; false where nothing was to be done in it. */
-  turn(): boolean {
-    const runs = this.#soon.splice(0);
-    for (const run of runs) run();
-    return runs.length > 0;
-  }
-
-  get timers(): number {
-    return this.#timers.length;
-  }
-
-  /** Runs, in their order, the timers that come due in the next `ms`, and the turns between them. */
-  advance(ms: number): void {
-    const until = this.#now + ms;
-    for (;;) {
-      while (this.turn());
-      const [next] = this.#timers.filter(({ at }) => at <= until).sort((a, b) => a.at - b.at);
-      if (!next) break;
-      this.#timers = this.#timers.filter((other) => other !== next);
-      this.#now = Math.max(this.#now, next.at);
-      next.run();
-    }
-    this.#now = Math.max(this.#now, until);
-  }
-}
 
 export type SentFrames = {
   key: ChannelKey;
@@ -67,10 +13,9 @@ export type SentFrames = {
   frames: readonly Frame[];
 };
 
-/** A shard as the hub sees it, which keeps what it is told. */
-export class FakeLink implements HubLink {
+/** A shard as the hub sees it, which keeps what is sent to it. */
+export class FakeShard implements ShardHandle {
   readonly index: number;
-  readonly masks = new Map<ChannelKey, number>();
   listening = true;
   counts: ShardCounts | undefined = newCounts();
   readonly messages: HubMessage[] = [];

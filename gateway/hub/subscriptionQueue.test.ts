@@ -1,22 +1,23 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import { roomKey } from '../ipc/channelKey.ts';
-import { FakeClock, settingsWith } from '../simulation/hub.ts';
-import { HubChannel } from './channel.ts';
-import { Openings } from './openings.ts';
+import { settingsWith } from '../simulation/hub.ts';
+import { HubChannel } from './hubChannel.ts';
+import { SubscriptionQueue } from './subscriptionQueue.ts';
 
 const settings = settingsWith();
 const channels = (count: number) => Array.from({ length: count }, (_, i) => new HubChannel(roomKey(`${i}`), settings));
 
-describe('the line of rooms that begin', () => {
-  it('opens 250 at once, and 250 every 50 ms, in their order', () => {
+describe('the queue of rooms that subscribe', () => {
+  it('subscribes for 250 at once, and 250 every 50 ms, in their order', () => {
     const clock = new FakeClock();
     const opened: HubChannel[] = [];
-    const openings = new Openings(clock, (channel) => opened.push(channel));
+    const queue = new SubscriptionQueue(clock, (channel) => opened.push(channel));
     const all = channels(1_000);
-    for (const channel of all) openings.enter(channel);
+    for (const channel of all) queue.add(channel);
     assert.equal(opened.length, 250);
-    assert.equal(openings.waiting, 750);
+    assert.equal(queue.waiting, 750);
     for (let tick = 2; tick <= 4; tick++) {
       clock.advance(50);
       assert.equal(opened.length, 250 * tick);
@@ -25,18 +26,18 @@ describe('the line of rooms that begin', () => {
     clock.advance(1_000);
     assert.equal(clock.timers, 0);
     const [late] = channels(1);
-    openings.enter(late!);
+    queue.add(late!);
     assert.equal(opened.at(-1), late);
   });
 
   it('leaves out those that nobody waits for any more, which cost nothing', () => {
     const clock = new FakeClock();
     const opened: HubChannel[] = [];
-    const openings = new Openings(clock, (channel) => opened.push(channel));
+    const queue = new SubscriptionQueue(clock, (channel) => opened.push(channel));
     const all = channels(10_000);
-    for (const channel of all) openings.enter(channel);
-    for (const channel of all.slice(250, 9_999)) assert.equal(openings.leave(channel), true);
-    assert.equal(openings.leave(all[0]!), false);
+    for (const channel of all) queue.add(channel);
+    for (const channel of all.slice(250, 9_999)) assert.equal(queue.remove(channel), true);
+    assert.equal(queue.remove(all[0]!), false);
     clock.advance(50);
     assert.deepEqual(opened, [...all.slice(0, 250), all[9_999]]);
   });
@@ -45,14 +46,14 @@ describe('the line of rooms that begin', () => {
     const clock = new FakeClock();
     let opened = 0;
     const all = channels(300);
-    const openings = new Openings(clock, (channel) => {
+    const queue = new SubscriptionQueue(clock, (channel) => {
       if (channel === all[260]) throw new Error('no');
       opened++;
     });
-    for (const channel of all) openings.enter(channel);
+    for (const channel of all) queue.add(channel);
     assert.throws(() => clock.advance(50));
     clock.advance(50);
     assert.equal(opened, 299);
-    assert.equal(openings.waiting, 0);
+    assert.equal(queue.waiting, 0);
   });
 });

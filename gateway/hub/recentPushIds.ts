@@ -7,7 +7,7 @@ const REMEMBERED = 120_000;
 const LONGEST = 256;
 
 /** Idempotency keys of the last two minutes, at most `limit`: beyond that the oldest go, and are counted. */
-export class Recent {
+export class RecentPushIds {
   /** Keys forgotten before their time. */
   forgotten = 0;
   readonly #limit: number;

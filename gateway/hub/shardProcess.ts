@@ -13,6 +13,7 @@ import { encodeFrameHead } from '../ipc/frame.ts';
 import { MessageStream } from '../ipc/messageStream.ts';
 import { type HubMessage, missedSize, type ShardMessage } from '../ipc/messages.ts';
 import type { Guard } from './guard.ts';
+import type { ShardHandle } from './shardHandle.ts';
 
 const SHARD_MAIN = fileURLToPath(new URL('../shard/main.ts', import.meta.url));
 /** Bytes of a request's headers that the engine takes: its own 4 KiB is less than a browser's cookies and a token may be. */
@@ -29,25 +30,25 @@ const START_MS = 20_000;
 /** A shard that lived this long was well. */
 const WELL_MS = 30_000;
 
-export type LinkHooks = {
+export type ShardProcessHooks = {
   /** What the shard says, but for what the link itself is about. */
-  message(link: ShardLink, message: ShardMessage): void;
+  message(shard: ShardProcess, message: ShardMessage): void;
   /** New counts, and those before them (undefined from a new process). */
   counted(counts: ShardCounts, before: ShardCounts | undefined): void;
   /** The process is gone: its connections are closed. A new one is on its way, unless the link was told to end. */
-  died(link: ShardLink, how: string): void;
+  died(shard: ShardProcess, how: string): void;
   /** Frames on their way to the shard are over the limit: `items` of the channel will not come. */
   overrun(items: number): void;
 };
 
-export type LinkOptions = {
+export type ShardProcessOptions = {
   index: number;
   /** How many there are. */
   shards: number;
   settings: Settings;
   log: Logger;
   guard: Guard;
-  hooks: LinkHooks;
+  hooks: ShardProcessHooks;
   /** Starts a process; node:child_process's own where absent. */
   spawn?: (command: string, args: string[], options: SpawnOptions) => ChildProcess;
 };
@@ -56,18 +57,16 @@ export type LinkOptions = {
  * The hub's end of one shard: its process, the frames on their way to it, and the watch over it. A process that dies is
  * replaced; one that is silent for hangTimeout is killed and replaced.
  */
-export class ShardLink {
+export class ShardProcess implements ShardHandle {
   readonly index: number;
-  /** Forms that have a listener there, by channel. */
-  readonly masks = new Map<ChannelKey, number>();
   counts: ShardCounts | undefined;
   /** It accepts connections. */
   listening = false;
   restarts = 0;
   readonly #log: Logger;
   readonly #guard: Guard;
-  readonly #hooks: LinkHooks;
-  readonly #spawnProcess: NonNullable<LinkOptions['spawn']>;
+  readonly #hooks: ShardProcessHooks;
+  readonly #spawnProcess: NonNullable<ShardProcessOptions['spawn']>;
   readonly #shards: number;
   #settings: Settings;
   #process: ChildProcess | undefined;
@@ -83,7 +82,7 @@ export class ShardLink {
   readonly #stopWatching: () => void;
   #firstListen: { resolve: () => void; reject: (error: Error) => void } | undefined;
 
-  constructor(options: LinkOptions) {
+  constructor(options: ShardProcessOptions) {
     this.index = options.index;
     this.#shards = options.shards;
     this.#settings = options.settings;

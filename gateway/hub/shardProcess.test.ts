@@ -8,7 +8,7 @@ import { roomKey } from '../ipc/channelKey.ts';
 import { type HubMessage, missedSize, type ShardMessage } from '../ipc/messages.ts';
 import { settingsWith } from '../simulation/hub.ts';
 import { Guard } from './guard.ts';
-import { ShardLink } from './link.ts';
+import { ShardProcess } from './shardProcess.ts';
 
 const log = pino({ level: 'silent' });
 const MIB = 1_048_576;
@@ -67,10 +67,10 @@ let spawned: number;
 let died: number;
 let overrun: number;
 let errors: string[];
-let link: ShardLink;
+let link: ShardProcess;
 
-function linkWith(settings: object = {}): ShardLink {
-  return new ShardLink({
+function linkWith(settings: object = {}): ShardProcess {
+  return new ShardProcess({
     index: 0,
     shards: 2,
     settings: settingsWith(settings),

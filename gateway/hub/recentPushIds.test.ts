@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Recent } from './recent.ts';
+import { RecentPushIds } from './recentPushIds.ts';
 
 const TWO_MINUTES = 120_000;
 
 describe('recent ids', () => {
   it('are known for two minutes from when they were first seen', () => {
-    const recent = new Recent();
+    const recent = new RecentPushIds();
     assert.equal(recent.seen('a', 0), false);
     assert.equal(recent.seen('a', 1), true);
     assert.equal(recent.seen('a', TWO_MINUTES - 1), true);
@@ -16,7 +16,7 @@ describe('recent ids', () => {
   });
 
   it('are bounded: beyond the limit the oldest is forgotten early, and counted', () => {
-    const recent = new Recent(3);
+    const recent = new RecentPushIds(3);
     for (const key of ['a', 'b', 'c', 'd']) assert.equal(recent.seen(key, 0), false);
     assert.equal(recent.forgotten, 1);
     assert.equal(recent.seen('b', 1), true);
@@ -25,7 +25,7 @@ describe('recent ids', () => {
   });
 
   it('of any length are told apart, and a long one is kept as a short one', () => {
-    const recent = new Recent();
+    const recent = new RecentPushIds();
     const long = 'x'.repeat(130_000);
     assert.equal(recent.seen(`${long}a`, 0), false);
     assert.equal(recent.seen(`${long}b`, 0), false);
@@ -34,7 +34,7 @@ describe('recent ids', () => {
   });
 
   it('that ran out make room and are not counted as forgotten', () => {
-    const recent = new Recent(3);
+    const recent = new RecentPushIds(3);
     for (const key of ['a', 'b', 'c']) recent.seen(key, 0);
     for (const key of ['d', 'e', 'f']) assert.equal(recent.seen(key, TWO_MINUTES), false);
     assert.equal(recent.forgotten, 0);

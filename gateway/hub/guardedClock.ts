@@ -1,0 +1,12 @@
+import type { Clock } from '@pushcluster/runtime/clock.ts';
+import type { Guard } from './guard.ts';
+
+/** A clock whose timers' errors `guard` keeps from ending the process. */
+export function guardedClock(clock: Clock, guard: Guard): Clock {
+  return {
+    now: () => clock.now(),
+    wall: () => clock.wall(),
+    after: (ms, run) => clock.after(ms, () => guard.run('timer', run)),
+    soon: (run) => clock.soon(() => guard.run('timer', run)),
+  };
+}

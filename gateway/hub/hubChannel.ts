@@ -1,0 +1,48 @@
+import { type ChannelRules, rulesFor } from '@pushcluster/protocol/roomPolicies.ts';
+import type { Settings } from '@pushcluster/protocol/settings.ts';
+import { type ChannelKey, roomOf } from '../ipc/channelKey.ts';
+import { Window } from './window.ts';
+
+/** One room, one user, or all, as the hub has it: the window in which its messages are merged. */
+export class HubChannel {
+  readonly key: ChannelKey;
+  /** Undefined for all and for users. */
+  readonly room: string | undefined;
+  readonly window: Window;
+  /** Generation of each shard's last `forms` message, by shard. */
+  readonly generations: number[] = [];
+  rules: ChannelRules;
+  /** Its subscription is in force. */
+  subscribed = false;
+  /** Ends its subscription. Undefined for users, who share one, and for a room that waits for its subscription. */
+  unsubscribe: (() => void) | undefined;
+  /** Cancels the end of a channel without listeners. */
+  cancelEnd: (() => void) | undefined;
+  /** Cancels the timer of the window, which is set to `timerAt`. The merger's. */
+  cancelTimer: (() => void) | undefined;
+  timerAt = 0;
+  // Urgent flushes: how many in the second that began at `urgentSince`.
+  #urgentSince = Number.NEGATIVE_INFINITY;
+  #urgent = 0;
+
+  constructor(key: ChannelKey, settings: Settings) {
+    this.key = key;
+    this.room = roomOf(key);
+    this.rules = rulesFor(this.room, settings);
+    this.window = new Window(this.rules);
+  }
+
+  configure(settings: Settings): void {
+    this.rules = rulesFor(this.room, settings);
+    this.window.rules = this.rules;
+  }
+
+  /** Takes one more urgent flush of the window. False if there were `rate` in this second already. */
+  mayFlush(rate: number, now: number): boolean {
+    if (now - this.#urgentSince >= 1_000) {
+      this.#urgentSince = now;
+      this.#urgent = 0;
+    }
+    return ++this.#urgent <= rate;
+  }
+}

@@ -1,0 +1,15 @@
+/**
+ * Where the messages of one subscription enter the hub. It decodes them, orders them, and finds losses and repeats.
+ *
+ * `accept` takes one message. An inlet that can't finish at once, since it repairs a gap from history, returns a
+ * promise: the following messages of this subscription wait until it settles, those of others do not. An inlet that
+ * finishes at once returns nothing, so that no promise is made for each message.
+ */
+export interface Inlet {
+  /** `bytes` stay valid and unchanged. An error that it throws costs this message alone. */
+  accept(bytes: Uint8Array): void | Promise<void>;
+  /** The subscription has come into force: what is published from now on arrives. */
+  subscribed(): void;
+  /** The subscription has ended. */
+  close(): void;
+}

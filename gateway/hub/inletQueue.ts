@@ -1,0 +1,47 @@
+import type { Inlet } from './inlet.ts';
+
+/** Gives an inlet its messages one at a time, in order. While the inlet is busy with one, those that follow wait here. */
+export class InletQueue {
+  readonly #inlet: Inlet;
+  readonly #failed: (error: unknown) => void;
+  /** Messages that wait; undefined while the inlet is not busy. */
+  #waiting: Uint8Array[] | undefined;
+  #closed = false;
+
+  /** @param failed an error with which a promise of the inlet was rejected: the messages after it still go on */
+  constructor(inlet: Inlet, failed: (error: unknown) => void) {
+    this.#inlet = inlet;
+    this.#failed = failed;
+  }
+
+  /** Throws what the inlet throws at once. */
+  receive(bytes: Uint8Array): void {
+    if (this.#waiting) {
+      this.#waiting.push(bytes);
+      return;
+    }
+    const busy = this.#inlet.accept(bytes);
+    if (busy) void this.#hold(busy);
+  }
+
+  /** What waits goes no further. */
+  close(): void {
+    this.#closed = true;
+  }
+
+  async #hold(busy: Promise<void>) {
+    const waiting: Uint8Array[] = [];
+    this.#waiting = waiting;
+    await busy.catch(this.#failed);
+    // What comes meanwhile is appended, and is reached by the same loop.
+    for (const bytes of waiting) {
+      if (this.#closed) break;
+      try {
+        await this.#inlet.accept(bytes);
+      } catch (error) {
+        this.#failed(error);
+      }
+    }
+    this.#waiting = undefined;
+  }
+}

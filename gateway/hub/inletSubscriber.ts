@@ -1,0 +1,63 @@
+import type { Bus, Subscription } from '@pushcluster/runtime/bus/bus.ts';
+import type { Guard } from './guard.ts';
+import type { Inlet } from './inlet.ts';
+import { InletQueue } from './inletQueue.ts';
+
+export type InletSubscription = {
+  /** Resolves when the subscription is in force for the first time, and when it ends. Never rejects. */
+  ready: Promise<void>;
+  unsubscribe: () => void;
+};
+
+/** Connects inlets to the bus. An error of one message is counted and logged, and costs that message alone. */
+export class InletSubscriber {
+  readonly #bus: Bus;
+  readonly #failed: (error: unknown) => void;
+
+  constructor(bus: Bus, guard: Guard) {
+    this.#bus = bus;
+    this.#failed = (error) => guard.caught('bus', error);
+  }
+
+  /** Calls `handler` with each message of a subject. */
+  listen(subject: string, handler: (bytes: Uint8Array) => void): Subscription {
+    return this.#bus.subscribe(subject, (bytes) => {
+      try {
+        handler(bytes);
+      } catch (error) {
+        this.#failed(error);
+      }
+    });
+  }
+
+  /**
+   * Gives an inlet the messages of a subject, until `unsubscribe` is called.
+   * @param onChange called with true when the subscription comes into force, and with false if the bus refuses it; never
+   * after `unsubscribe`
+   */
+  subscribe(subject: string, inlet: Inlet, onChange: (inForce: boolean) => void = () => {}): InletSubscription {
+    const queue = new InletQueue(inlet, this.#failed);
+    let ended = false;
+    const changed = (inForce: boolean) => {
+      // A subscription that ended while the bus was unavailable becomes ready too.
+      if (ended) return;
+      if (inForce) inlet.subscribed();
+      onChange(inForce);
+    };
+    const receive = (bytes: Uint8Array) => {
+      try {
+        queue.receive(bytes);
+      } catch (error) {
+        this.#failed(error);
+      }
+    };
+    const subscription = this.#bus.subscribe(subject, receive, changed);
+    const unsubscribe = () => {
+      ended = true;
+      subscription.unsubscribe();
+      queue.close();
+      inlet.close();
+    };
+    return { ready: subscription.ready.then(() => changed(true)), unsubscribe };
+  }
+}

@@ -1,0 +1,60 @@
+import type { Clock } from '@pushcluster/runtime/clock.ts';
+import type { Batch } from './batch.ts';
+import type { HubChannel } from './hubChannel.ts';
+import type { MessagePart } from './messagePart.ts';
+
+export type MergerOptions = {
+  clock: Clock;
+  /** Urgent messages that may flush a channel's window, per second and channel: gateway.batching.urgentRate. */
+  urgentRate: () => number;
+  /** Takes the batches of a channel, in order. */
+  put: (channel: HubChannel, batch: Batch) => void;
+};
+
+/** Merges messages into batches: the windows of all channels, and their timers. */
+export class Merger {
+  readonly #options: MergerOptions;
+
+  constructor(options: MergerOptions) {
+    this.#options = options;
+  }
+
+  /** Takes items into the channel's window. What is urgent leaves at once with all that waits, up to the urgent rate. */
+  merge(channel: HubChannel, part: MessagePart, urgent: boolean): void {
+    const { clock, urgentRate, put } = this.#options;
+    const now = clock.now();
+    const flush = urgent && channel.mayFlush(urgentRate(), now);
+    for (const batch of channel.window.offer(part, now, flush)) put(channel, batch);
+    this.schedule(channel);
+  }
+
+  /** Items were lost on the bus, after those that the channel has. */
+  lose(channel: HubChannel, items: number): void {
+    channel.window.lose(items);
+    // What revealed the loss may itself be a repeat, and reach no window.
+    this.schedule(channel);
+  }
+
+  /** Sets the timer of the channel's window to when it is due, or cancels it. Call it when the window's rules changed. */
+  schedule(channel: HubChannel): void {
+    const due = channel.window.due();
+    if (channel.cancelTimer && due === channel.timerAt) return;
+    this.cancel(channel);
+    if (due === undefined) return;
+    channel.timerAt = due;
+    const { clock, put } = this.#options;
+    channel.cancelTimer = clock.after(Math.max(0, due - clock.now()), () => {
+      channel.cancelTimer = undefined;
+      const batch = channel.window.flush(clock.now());
+      if (batch) put(channel, batch);
+      // The flush may have been of losses alone, and a timer may be a little early by this clock.
+      this.schedule(channel);
+    });
+  }
+
+  /** The channel has ended. */
+  cancel(channel: HubChannel): void {
+    channel.cancelTimer?.();
+    channel.cancelTimer = undefined;
+  }
+}

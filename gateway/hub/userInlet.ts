@@ -1,0 +1,66 @@
+import { decodeUserPush } from '@pushcluster/protocol/push.ts';
+import { type ChannelKey, userKey } from '../ipc/channelKey.ts';
+import type { GatewayMetrics } from '../metrics.ts';
+import type { Heartbeats } from './heartbeats.ts';
+import type { HubChannel } from './hubChannel.ts';
+import type { IgnoredMessages } from './ignoredMessages.ts';
+import type { Inlet } from './inlet.ts';
+import type { Merger } from './merger.ts';
+import { partOf } from './messagePart.ts';
+import { Publishers } from './publishers.ts';
+import type { PushRetries } from './pushRetries.ts';
+
+export type UserInletOptions = {
+  heartbeats: Heartbeats;
+  retries: PushRetries;
+  merger: Merger;
+  ignored: IgnoredMessages;
+  metrics: Pick<GatewayMetrics, 'gaps'>;
+  /** The channel of a user; undefined if the user has no connection on this gateway. */
+  channelOf: (key: ChannelKey) => HubChannel | undefined;
+};
+
+/**
+ * The inlet of pushes to users. Every gateway gets all of them, and passes on those to users who are connected to it:
+ * there is no registry of users that would have to be kept true.
+ */
+export class UserInlet implements Inlet {
+  readonly #options: UserInletOptions;
+  readonly #publishers: Publishers;
+
+  constructor(options: UserInletOptions) {
+    this.#options = options;
+    this.#publishers = new Publishers(options.heartbeats);
+  }
+
+  accept(bytes: Uint8Array): void {
+    const { ignored, retries, merger, metrics, channelOf } = this.#options;
+    const push = ignored.decode(bytes, decodeUserPush);
+    if (!push) return;
+    const counts = push.entries.map((entry) => entry.items.lengths.length);
+    const total = counts.reduce((sum, count) => sum + count, 0);
+    const { gap, repeats } = this.#publishers.accept(push, total);
+    // Nobody here can know to whom the lost items were pushed: they are counted, and no client is notified.
+    if (gap > 0) metrics.gaps.inc(gap);
+    let before = 0;
+    for (const [i, entry] of push.entries.entries()) {
+      const count = counts[i] ?? 0;
+      const skip = Math.min(count, Math.max(0, repeats - before));
+      const header = { ...push, counter: push.counter + before, id: entry.id };
+      before += count;
+      if (skip === count || retries.repeated(JSON.stringify(entry.users), entry.id)) continue;
+      for (const user of entry.users) {
+        const channel = channelOf(userKey(user));
+        if (channel) merger.merge(channel, partOf(header, entry.items, skip), entry.urgent);
+      }
+    }
+  }
+
+  subscribed(): void {
+    this.#publishers.inForce();
+  }
+
+  close(): void {
+    this.#publishers.close();
+  }
+}
