@@ -4,7 +4,7 @@ import { REFUSED_HANDSHAKES } from './admission/refusal.ts';
 import { GUARDED } from './hub/guard.ts';
 import { LATENCY_BUCKETS, type ShardCounts } from './ipc/counts.ts';
 import { MOVE_REASONS } from './ipc/move.ts';
-import { CLOSE_LABELS, IGNORED_REASONS } from './shard/labels.ts';
+import { CLOSE_LABELS, IGNORED_REASONS } from './shard/metricLabels.ts';
 
 const PREFIX = 'pushcluster_gateway_';
 

@@ -1,5 +1,5 @@
-import type { Loop } from './broadcaster.ts';
 import type { Socket } from './engine.ts';
+import type { Loop } from './loop.ts';
 
 /**
  * Part of the memory limit for what waits for all slow readers of all shards. An eighth, since the engine's buffers may

@@ -5,9 +5,9 @@ import { ALL, roomKey } from '../ipc/channelKey.ts';
 import { newCounts } from '../ipc/counts.ts';
 import { FakeLoop, FakeSocket, NO_BACKLOG } from '../simulation/shard.ts';
 import { Broadcaster } from './broadcaster.ts';
-import { Channel, Member } from './channel.ts';
-import type { Sending } from './job.ts';
-import { Session } from './session.ts';
+import { Channel } from './channel.ts';
+import type { SendTask } from './channelTask.ts';
+import { Connection, Member } from './connection.ts';
 
 const SLICE_MS = 8;
 const STRIDE = 64;
@@ -16,8 +16,8 @@ let loop: FakeLoop;
 let counts: ReturnType<typeof newCounts>;
 let broadcaster: Broadcaster;
 let done: number[];
-let dropped: Session[];
-let idle: Channel[];
+let dropped: Connection[];
+let idle: Channel<Member>[];
 /** Who was sent to, in order: the names of the rooms. */
 let order: string[];
 
@@ -33,7 +33,7 @@ beforeEach(() => {
     {
       done: (size) => done.push(size),
       queued: () => {},
-      dropped: (session) => dropped.push(session),
+      dropped: (connection) => dropped.push(connection),
       idle: (channel) => idle.push(channel),
     },
     loop,
@@ -41,8 +41,13 @@ beforeEach(() => {
 });
 
 /** A room of `size` members, each send to which takes `ms`. */
-function room(name: string, size: number, ms = 0, form: Form = Form.v1): { channel: Channel; sockets: FakeSocket[] } {
-  const channel = new Channel(roomKey(name));
+function room(
+  name: string,
+  size: number,
+  ms = 0,
+  form: Form = Form.v1,
+): { channel: Channel<Member>; sockets: FakeSocket[] } {
+  const channel = new Channel<Member>(roomKey(name));
   const sockets = Array.from({ length: size }, (_, i) => {
     const socket = new FakeSocket();
     socket.onSend = () => {
@@ -50,23 +55,23 @@ function room(name: string, size: number, ms = 0, form: Form = Form.v1): { chann
       order.push(name);
     };
     const member = new Member(channel);
-    member.session = new Session(i, socket, form, new Channel(ALL), undefined, NO_BACKLOG);
-    member.session.members.push(member);
+    member.connection = new Connection(i, socket, form, new Channel<Member>(ALL), undefined, NO_BACKLOG);
+    member.connection.members.push(member);
     channel.group(form).add(member);
     return socket;
   });
   return { channel, sockets };
 }
 
-function job(text: string, { items = 1, size = 10, ages = [] as [number, number][] } = {}): Sending {
-  const wave = { bytes: Buffer.from(text), binary: false };
-  return { type: 'send', items, waves: [wave, wave, wave], ages, size };
+function task(text: string, { items = 1, size = 10, ages = [] as [number, number][] } = {}): SendTask {
+  const frame = { bytes: Buffer.from(text), binary: false };
+  return { type: 'send', items, frames: [frame, frame, frame], ages, size };
 }
 
 describe('a broadcast', () => {
   it('goes to every member once, in a later turn of the loop', () => {
     const { channel, sockets } = room('r', 200);
-    broadcaster.push(channel, job('hello'));
+    broadcaster.push(channel, task('hello'));
     assert.ok(sockets.every(({ said }) => said.length === 0));
     loop.idle();
     assert.ok(sockets.every(({ texts }) => texts.length === 1 && texts[0] === 'hello'));
@@ -76,16 +81,16 @@ describe('a broadcast', () => {
 
   it('keeps the order of a room', () => {
     const { channel, sockets } = room('r', 3);
-    for (const text of ['a', 'b', 'c']) broadcaster.push(channel, job(text));
+    for (const text of ['a', 'b', 'c']) broadcaster.push(channel, task(text));
     loop.turn();
-    broadcaster.push(channel, job('d'));
+    broadcaster.push(channel, task('d'));
     loop.idle();
     for (const { texts } of sockets) assert.deepEqual(texts, ['a', 'b', 'c', 'd']);
   });
 
   it('is cut into slices: between them the loop has its turn', () => {
     const { channel, sockets } = room('r', 1_000, 0.1);
-    broadcaster.push(channel, job('hello'));
+    broadcaster.push(channel, task('hello'));
     const slices: number[] = [];
     for (let before = 0; loop.turn(); before = order.length) slices.push(order.length - before);
     // 80 sends take 8 ms; the clock is read at each stride.
@@ -101,9 +106,9 @@ describe('a broadcast', () => {
   it('of one room does not keep another waiting for more than a slice', () => {
     const big = room('big', 2_000, 0.1);
     const small = room('small', 5, 0.1);
-    broadcaster.push(big.channel, job('hello'));
+    broadcaster.push(big.channel, task('hello'));
     loop.turn();
-    broadcaster.push(small.channel, job('hi'));
+    broadcaster.push(small.channel, task('hi'));
     loop.turn();
     loop.turn();
     assert.equal(order.filter((name) => name === 'small').length, 5);
@@ -114,15 +119,15 @@ describe('a broadcast', () => {
 
   it('serves big rooms in turn', () => {
     const rooms = ['a', 'b', 'c'].map((name) => room(name, 1_000, 0.1));
-    for (const { channel } of rooms) broadcaster.push(channel, job('hello'));
+    for (const { channel } of rooms) broadcaster.push(channel, task('hello'));
     for (let i = 0; i < 6; i++) loop.turn();
     const sent = ['a', 'b', 'c'].map((name) => order.filter((other) => other === name).length);
     assert.ok(Math.max(...sent) - Math.min(...sent) <= 2 * (80 + STRIDE), `${sent}`);
   });
 
-  it('of a thousand jobs in a tiny room leaves the loop its turns too', () => {
+  it('of a thousand tasks in a tiny room leaves the loop its turns too', () => {
     const { channel } = room('tiny', 1, 0.1);
-    for (let i = 0; i < 1_000; i++) broadcaster.push(channel, job(`${i}`));
+    for (let i = 0; i < 1_000; i++) broadcaster.push(channel, task(`${i}`));
     loop.turn();
     assert.ok(order.length <= 2 * (SLICE_MS / 0.1), `${order.length} sends in one turn`);
     loop.idle();
@@ -132,23 +137,23 @@ describe('a broadcast', () => {
 
   it('is not for those who join while it is under way, and is for those who join before it begins', () => {
     const { channel, sockets } = room('r', 300, 0.1);
-    broadcaster.push(channel, job('first'));
+    broadcaster.push(channel, task('first'));
     loop.turn();
     const late = new FakeSocket();
     const member = new Member(channel);
-    member.session = new Session(9_999, late, Form.v1, new Channel(ALL), undefined, NO_BACKLOG);
+    member.connection = new Connection(9_999, late, Form.v1, new Channel<Member>(ALL), undefined, NO_BACKLOG);
     channel.group(Form.v1).add(member);
-    broadcaster.push(channel, job('second'));
+    broadcaster.push(channel, task('second'));
     loop.idle();
     assert.deepEqual(late.texts, ['second']);
     assert.deepEqual(sockets[0]!.texts, ['first', 'second']);
   });
 
-  it('passes over a form that has no wave, and counts it as done', () => {
+  it('passes over a form that has no frame, and counts it as done', () => {
     const { channel, sockets } = room('r', 3, 0, Form.plain);
     broadcaster.push(channel, {
-      ...job('x'),
-      waves: [undefined, { bytes: Buffer.from('x'), binary: false }, undefined],
+      ...task('x'),
+      frames: [undefined, { bytes: Buffer.from('x'), binary: false }, undefined],
     });
     loop.idle();
     assert.ok(sockets.every(({ said }) => said.length === 0));
@@ -158,7 +163,7 @@ describe('a broadcast', () => {
 
   it('says nothing of being done where nothing is owed', () => {
     const { channel } = room('r', 1);
-    broadcaster.push(channel, job('x', { size: 0 }));
+    broadcaster.push(channel, task('x', { size: 0 }));
     loop.idle();
     assert.deepEqual(done, []);
   });
@@ -170,14 +175,14 @@ describe('a broadcast', () => {
     let sends = 0;
     slow.onSend = () => sends++;
     const member = new Member(channel);
-    member.session = new Session(1, slow, Form.v1, new Channel(ALL), undefined, NO_BACKLOG);
-    member.session.members.push(member);
+    member.connection = new Connection(1, slow, Form.v1, new Channel<Member>(ALL), undefined, NO_BACKLOG);
+    member.connection.members.push(member);
     channel.group(Form.v1).add(member);
-    for (let i = 0; i < 5; i++) broadcaster.push(channel, job(`${i}`, { items: 2 }));
+    for (let i = 0; i < 5; i++) broadcaster.push(channel, task(`${i}`, { items: 2 }));
     loop.idle();
     assert.deepEqual(slow.texts, ['0']);
     assert.equal(sends, 2, 'one was queued, one dropped, the rest not tried');
-    assert.deepEqual(dropped, [member.session]);
+    assert.deepEqual(dropped, [member.connection]);
     assert.equal(sockets[0]!.said.length, 5);
     assert.equal(counts.dropped.slow, 8);
     assert.equal(counts.messagesDelivered, 12);
@@ -188,7 +193,7 @@ describe('what a broadcast counts', () => {
   it('is frames, items, and bytes with the frame header', () => {
     const { channel } = room('r', 3);
     for (const length of [10, 125, 126, 65_535, 65_536])
-      broadcaster.push(channel, job('x'.repeat(length), { items: 4 }));
+      broadcaster.push(channel, task('x'.repeat(length), { items: 4 }));
     loop.idle();
     assert.equal(counts.framesSent, 15);
     assert.equal(counts.messagesDelivered, 60);
@@ -200,7 +205,7 @@ describe('what a broadcast counts', () => {
     const now = Date.now();
     broadcaster.push(
       channel,
-      job('x', {
+      task('x', {
         items: 5,
         ages: [
           [now - 600, 4],
@@ -224,17 +229,17 @@ describe('what a broadcast counts', () => {
     const step = 3_600_000;
     const underWay = Date.now() - 600;
     t.mock.method(Date, 'now', () => performance.timeOrigin + performance.now() + step);
-    broadcaster.push(channel, job('x', { items: 1, ages: [[underWay, 1]] }));
+    broadcaster.push(channel, task('x', { items: 1, ages: [[underWay, 1]] }));
     loop.idle();
     assert.equal(counts.latency.at(-1), 3, 'an hour late');
-    broadcaster.push(channel, job('x', { items: 1, ages: [[Date.now() - 600, 1]] }));
+    broadcaster.push(channel, task('x', { items: 1, ages: [[Date.now() - 600, 1]] }));
     loop.idle();
     assert.equal(counts.latency[9], 3);
   });
 
   it('is not the news of missed items', () => {
     const { channel, sockets } = room('r', 3);
-    broadcaster.push(channel, { ...job('LAGGED', { items: 7, size: 0 }), missed: 'bus_gap' });
+    broadcaster.push(channel, { ...task('LAGGED', { items: 7, size: 0 }), missed: 'bus_gap' });
     loop.idle();
     assert.ok(sockets.every(({ texts }) => texts[0] === 'LAGGED'));
     assert.equal(counts.messagesDelivered, 0);

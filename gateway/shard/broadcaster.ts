@@ -1,56 +1,36 @@
 import { observeLatency, type ShardCounts } from '../ipc/counts.ts';
-import { monotonicMs } from '../ipc/monotonicClock.ts';
-import type { Channel, Group, Member } from './channel.ts';
+import type { Channel } from './channel.ts';
+import type { ChannelTask, FrameBytes, SendTask, VisitTask } from './channelTask.ts';
+import type { Connection, Member } from './connection.ts';
 import { DROPPED, SENT } from './engine.ts';
-import type { Job, Sending, Visit, Wave } from './job.ts';
-import type { Session } from './session.ts';
+import type { Group } from './group.ts';
+import type { Loop } from './loop.ts';
 
-/** A slice of a broadcast, milliseconds: between two slices the loop serves reads, joins and other rooms. */
+/** Length of a slice of broadcasts, milliseconds. Between two slices the loop serves reads and joins. */
 const SLICE_MS = 8;
-/** Sends between two looks at the clock. */
+/** Sends between two readings of the clock. */
 const STRIDE = 64;
 
-/** The event loop as a shard's rules see it: tests put in their own. */
-export type Loop = {
-  /** Milliseconds of the machine's monotonic clock. */
-  now(): number;
-  /** Calls `run` in the loop's next turn. */
-  soon(run: () => void): void;
-  /** Calls `run` once after `ms` milliseconds; the returned function calls it off. */
-  after(ms: number, run: () => void): () => void;
-};
-
-/** performance.now() is cheaper, and begins anew in each process. */
-const BEGAN = monotonicMs() - performance.now();
-
-export const systemLoop: Loop = {
-  now: () => BEGAN + performance.now(),
-  soon: (run) => {
-    setImmediate(run);
-  },
-  after: (ms, run) => {
-    const timer = setTimeout(run, ms);
-    return () => clearTimeout(timer);
-  },
-};
-
 export type BroadcasterHooks = {
-  /** `size` bytes of a frame are done with. */
+  /** Everyone got, or was passed by, frames of `size` bytes. */
   done(size: number): void;
-  /** Bytes of a frame wait for the session. */
-  queued(session: Session): void;
-  /** The session's first drop: it is marked already. Don't close it here: the group is being walked. */
-  dropped(session: Session): void;
-  /** The channel has no more jobs. */
-  idle(channel: Channel): void;
+  /** Bytes of a frame wait in the connection's buffer. */
+  queued(connection: Connection): void;
+  /** The connection's first drop: it is behind already. Don't close it here, since the group is being walked. */
+  dropped(connection: Connection): void;
+  /** The channel has no task any more. */
+  idle(channel: Channel<Member>): void;
 };
 
-/** Does jobs for the members of their channels, sends for the most part: one at a time for a channel, in slices, channels in turn. */
+/**
+ * Carries out the tasks of channels, sends for the most part. A channel's tasks are done one after another; channels take
+ * turns, in slices, so that a large room holds up neither the small ones nor the loop.
+ */
 export class Broadcaster {
   readonly #counts: ShardCounts;
   readonly #hooks: BroadcasterHooks;
   readonly #loop: Loop;
-  #turn: Channel[] = [];
+  #queue: Channel<Member>[] = [];
   #scheduled = false;
 
   constructor(counts: ShardCounts, hooks: BroadcasterHooks, loop: Loop) {
@@ -59,19 +39,19 @@ export class Broadcaster {
     this.#loop = loop;
   }
 
-  push(channel: Channel, job: Job): void {
-    channel.jobs.push(job);
-    if (channel.jobs.length === 1 && !channel.active) this.#turn.push(channel);
+  push(channel: Channel<Member>, task: ChannelTask<Member>): void {
+    channel.tasks.push(task);
+    if (channel.tasks.length === 1 && !channel.active) this.#queue.push(channel);
     this.#schedule();
   }
 
   /** Calls `visit` for each of these members, after what is on its way to the channel already and before what comes later. */
-  visit(channel: Channel, members: readonly Member[], visit: (member: Member) => void, done = () => {}): void {
+  visit(channel: Channel<Member>, members: readonly Member[], visit: (member: Member) => void, done = () => {}): void {
     this.push(channel, { type: 'visit', items: 0, members, visited: 0, visit, done });
   }
 
   #schedule() {
-    if (this.#scheduled || this.#turn.length === 0) return;
+    if (this.#scheduled || this.#queue.length === 0) return;
     this.#scheduled = true;
     this.#loop.soon(() => {
       this.#scheduled = false;
@@ -80,62 +60,62 @@ export class Broadcaster {
     });
   }
 
-  /** Runs until `deadline`; every channel in turn gets at least one stride. */
+  /** Runs until `deadline`. Every channel that it comes to gets at least one stride. */
   #run(deadline: number) {
-    const round = this.#turn;
-    this.#turn = [];
+    const round = this.#queue;
+    this.#queue = [];
     for (const [i, channel] of round.entries()) {
       const more = this.#advance(channel, deadline);
-      if (more) this.#turn.push(channel);
+      if (more) this.#queue.push(channel);
       else this.#hooks.idle(channel);
       if (this.#loop.now() >= deadline) {
-        this.#turn = round.slice(i + 1).concat(this.#turn);
+        this.#queue = round.slice(i + 1).concat(this.#queue);
         return;
       }
     }
   }
 
-  /** Goes on with a channel's jobs; false where none is left. */
-  #advance(channel: Channel, deadline: number): boolean {
+  /** Continues a channel's tasks; false if none is left. */
+  #advance(channel: Channel<Member>, deadline: number): boolean {
     const { groups } = channel;
     for (;;) {
-      const job = channel.active ?? channel.begin();
-      if (!job) return false;
-      if (job.type === 'visit') {
-        if (!this.#visit(job, deadline)) return true;
+      const task = channel.active ?? channel.begin();
+      if (!task) return false;
+      if (task.type === 'visit') {
+        if (!this.#visit(task, deadline)) return true;
         channel.finish();
-        job.done();
-        if (channel.jobs.length > 0 && this.#loop.now() >= deadline) return true;
+        task.done();
+        if (channel.tasks.length > 0 && this.#loop.now() >= deadline) return true;
         continue;
       }
       for (; channel.activeGroup < groups.length; channel.activeGroup++) {
         const group = groups[channel.activeGroup];
-        const wave = job.waves[channel.activeGroup];
+        const frame = task.frames[channel.activeGroup];
         if (!group) continue;
-        if (!wave) group.cursor = group.end;
-        else if (!this.#send(group, wave, job, deadline)) return true;
+        if (!frame) group.cursor = group.end;
+        else if (!this.#send(group, frame, task, deadline)) return true;
       }
       channel.finish();
-      if (job.size > 0) this.#hooks.done(job.size);
-      if (channel.jobs.length > 0 && this.#loop.now() >= deadline) return true;
+      if (task.size > 0) this.#hooks.done(task.size);
+      if (channel.tasks.length > 0 && this.#loop.now() >= deadline) return true;
     }
   }
 
-  /** Goes on with a visit; false where the slice is over before everyone was visited. */
-  #visit(job: Visit, deadline: number): boolean {
-    const { members, visit } = job;
-    while (job.visited < members.length) {
-      const stop = Math.min(members.length, job.visited + STRIDE);
-      while (job.visited < stop) visit(members[job.visited++]!);
-      if (job.visited < members.length && this.#loop.now() >= deadline) return false;
+  /** Continues a visit; false if the slice is over before everyone was visited. */
+  #visit(task: VisitTask<Member>, deadline: number): boolean {
+    const { members, visit } = task;
+    while (task.visited < members.length) {
+      const stop = Math.min(members.length, task.visited + STRIDE);
+      while (task.visited < stop) visit(members[task.visited++]!);
+      if (task.visited < members.length && this.#loop.now() >= deadline) return false;
     }
     return true;
   }
 
-  /** Sends one wave on; false where the slice is over before the group is through. */
-  #send(group: Group, wave: Wave, job: Sending, deadline: number): boolean {
+  /** Continues to send a frame; false if the slice is over before the group is through. */
+  #send(group: Group<Member>, frame: FrameBytes, task: SendTask, deadline: number): boolean {
     const { sockets } = group;
-    const { bytes, binary } = wave;
+    const { bytes, binary } = frame;
     let sent = 0;
     let skipped = 0;
     let through = true;
@@ -152,14 +132,14 @@ export class Broadcaster {
           sent++;
           continue;
         }
-        const { session } = group.members[group.cursor]!;
+        const { connection } = group.members[group.cursor]!;
         if (verdict === DROPPED) {
           skipped++;
-          session.lag();
-          this.#hooks.dropped(session);
+          connection.lag();
+          this.#hooks.dropped(connection);
         } else {
           sent++;
-          this.#hooks.queued(session);
+          this.#hooks.queued(connection);
         }
       }
       if (group.cursor < group.end && this.#loop.now() >= deadline) {
@@ -167,20 +147,20 @@ export class Broadcaster {
         break;
       }
     }
-    this.#count(job, bytes.length, sent, skipped);
+    this.#count(task, bytes.length, sent, skipped);
     return through;
   }
 
-  #count(job: Sending, bytes: number, sent: number, skipped: number) {
+  #count(task: SendTask, bytes: number, sent: number, skipped: number) {
     const counts = this.#counts;
     counts.framesSent += sent;
     counts.bytesSent += sent * (bytes + headerBytes(bytes));
-    if (job.missed) return;
-    counts.messagesDelivered += sent * job.items;
-    counts.dropped.slow += skipped * job.items;
-    // Logic's clock is read so too: where both are set, what is counted from then on is right again.
+    if (task.missed) return;
+    counts.messagesDelivered += sent * task.items;
+    counts.dropped.slow += skipped * task.items;
+    // Wall time, as logic's: if both clocks are set, what is counted from then on is right again.
     const now = Date.now();
-    if (sent > 0) for (const [at, items] of job.ages) observeLatency(counts, (now - at) / 1_000, items * sent);
+    if (sent > 0) for (const [at, items] of task.ages) observeLatency(counts, (now - at) / 1_000, items * sent);
   }
 }
 

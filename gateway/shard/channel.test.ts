@@ -4,26 +4,27 @@ import { Form } from '@pushcluster/protocol/wireForms.ts';
 import fc from 'fast-check';
 import { ALL, roomKey } from '../ipc/channelKey.ts';
 import { FakeSocket, NO_BACKLOG } from '../simulation/shard.ts';
-import { Channel, Group, Member } from './channel.ts';
-import type { Job } from './job.ts';
-import { Session } from './session.ts';
+import { Channel } from './channel.ts';
+import type { ChannelTask } from './channelTask.ts';
+import { Connection, Member } from './connection.ts';
+import { Group } from './group.ts';
 
-const all = new Channel(ALL);
+const all = new Channel<Member>(ALL);
 let lastId = 0;
 
-function session(form: Form = Form.v1): Session {
-  return new Session(++lastId, new FakeSocket(), form, all, undefined, NO_BACKLOG);
+function connection(form: Form = Form.v1): Connection {
+  return new Connection(++lastId, new FakeSocket(), form, all, undefined, NO_BACKLOG);
 }
 
-function memberOf(channel: Channel, of = session()): Member {
+function memberOf(channel: Channel<Member>, of = connection()): Member {
   const member = new Member(channel);
-  member.session = of;
+  member.connection = of;
   of.members.push(member);
   return member;
 }
 
-function job(items: number): Job {
-  return { type: 'send', items, waves: [undefined, undefined, undefined], ages: [], size: 0 };
+function task(items: number): ChannelTask<Member> {
+  return { type: 'send', items, frames: [undefined, undefined, undefined], ages: [], size: 0 };
 }
 
 const step = fc.oneof(
@@ -34,11 +35,11 @@ const step = fc.oneof(
 );
 
 describe('a group', () => {
-  it('gives a job to each member that was there when it began and stayed, once, and to no newcomer', () => {
+  it('gives a task to each member that was there when it began and stayed, once, and to no newcomer', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 200, size: 'max' }), (steps) => {
-        const channel = new Channel(roomKey('r'));
-        const group = new Group();
+        const channel = new Channel<Member>(roomKey('r'));
+        const group = new Group<Member>();
         let present: Member[] = [];
         let running: { due: Set<Member>; got: Set<Member> } | undefined;
         const finishIfThrough = () => {
@@ -78,7 +79,7 @@ describe('a group', () => {
           assert.deepEqual(new Set(group.members), new Set(present));
           for (const [i, member] of group.members.entries()) {
             assert.equal(member.index, i);
-            assert.equal(group.sockets[i], member.session.ws, 'a socket at the place of another member');
+            assert.equal(group.sockets[i], member.connection.ws, 'a socket at the place of another member');
           }
           assert.equal(group.sockets.length, group.members.length);
         }
@@ -87,48 +88,48 @@ describe('a group', () => {
     );
   });
 
-  it('keeps no socket of a member that is muted, or that joins while it lags', () => {
-    const channel = new Channel(roomKey('r'));
+  it('keeps no socket of a member that is behind, or that joins while it lags', () => {
+    const channel = new Channel<Member>(roomKey('r'));
     const group = channel.group(Form.v1);
     const first = memberOf(channel);
     const slow = memberOf(channel);
-    slow.session.lagging = true;
+    slow.behind = { since: 0, reason: 'slow' };
     group.add(first);
     group.add(slow);
-    assert.deepEqual(group.sockets, [first.session.ws, undefined]);
-    group.mute(first, true);
-    group.mute(slow, false);
-    assert.deepEqual(group.sockets, [undefined, slow.session.ws]);
+    assert.deepEqual(group.sockets, [first.connection.ws, undefined]);
+    channel.fallBehind(first, 'slow');
+    channel.catchUp(slow);
+    assert.deepEqual(group.sockets, [undefined, slow.connection.ws]);
     group.remove(first);
-    assert.deepEqual(group.sockets, [slow.session.ws]);
+    assert.deepEqual(group.sockets, [slow.connection.ws]);
   });
 });
 
 describe('a channel', () => {
   it('knows the forms of its members', () => {
-    const channel = new Channel(roomKey('r'));
+    const channel = new Channel<Member>(roomKey('r'));
     assert.equal(channel.mask, 0);
-    const member = memberOf(channel, session(Form.deflate));
+    const member = memberOf(channel, connection(Form.deflate));
     channel.group(Form.deflate).add(member);
-    channel.group(Form.plain).add(memberOf(channel, session(Form.plain)));
+    channel.group(Form.plain).add(memberOf(channel, connection(Form.plain)));
     assert.equal(channel.mask, Form.deflate | Form.plain);
     assert.equal(channel.size, 2);
     channel.group(Form.deflate).remove(member);
     assert.equal(channel.mask, Form.plain);
   });
 
-  it('says of each member how many items have passed it, also in the middle of a job', () => {
-    const channel = new Channel(roomKey('r'));
+  it('says of each member how many items have passed it, also in the middle of a task', () => {
+    const channel = new Channel<Member>(roomKey('r'));
     const group = channel.group(Form.v1);
     const [first, second] = [memberOf(channel), memberOf(channel)];
     group.add(first);
     group.add(second);
-    channel.jobs.push(job(3), job(4));
+    channel.tasks.push(task(3), task(4));
     channel.begin();
     group.cursor = 1;
     const late = memberOf(channel);
     group.add(late);
-    const plain = memberOf(channel, session(Form.plain));
+    const plain = memberOf(channel, connection(Form.plain));
     channel.group(Form.plain).add(plain);
     assert.deepEqual(
       [first, second, late, plain].map((member) => channel.positionOf(member)),
@@ -137,7 +138,7 @@ describe('a channel', () => {
     channel.finish();
     assert.equal(channel.positionOf(second), 3);
     channel.begin();
-    assert.equal(channel.positionOf(late), 3, 'the second job is for it too');
+    assert.equal(channel.positionOf(late), 3, 'the second task is for it too');
     channel.finish();
     assert.equal(channel.position, 7);
     assert.equal(channel.begin(), undefined);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
 import { FakeLoop, FakeSocket } from '../simulation/shard.ts';
-import { Echo, EchoSession } from './echo.ts';
+import { Echo, EchoPeer } from './echo.ts';
 
 const closing = (socket: FakeSocket) => socket.ended?.code;
 const bytes = (text: string) => new TextEncoder().encode(text).buffer;
@@ -14,8 +14,8 @@ describe('the diagnostic echo', () => {
     echo = new Echo();
   });
 
-  function open(capacity?: number): { session: EchoSession; socket: FakeSocket } {
-    const session = new EchoSession();
+  function open(capacity?: number): { session: EchoPeer; socket: FakeSocket } {
+    const session = new EchoPeer();
     const socket = new FakeSocket(capacity);
     socket.onEnd = () => echo.closed(session);
     echo.opened(session, socket);

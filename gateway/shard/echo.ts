@@ -1,7 +1,8 @@
 import { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
+import { systemClock } from '@pushcluster/runtime/clock.ts';
 import { Backlog } from './backlog.ts';
-import { type Loop, systemLoop } from './broadcaster.ts';
 import { DROPPED, SENT, type Socket } from './engine.ts';
+import type { Loop } from './loop.ts';
 
 /** Messages that may wait for a slow peer of the echo (contract, section 2). */
 const MAX_QUEUED = 1_000;
@@ -14,7 +15,7 @@ const FIRST_HEARTBEAT_MS = 2_300;
 /** Peers at most: it is for diagnosis, and they count in no limit of the gateway's. */
 const MAX_PEERS = 256;
 
-export class EchoSession {
+export class EchoPeer {
   /** Messages that wait. */
   queued = 0;
   ws: Socket | undefined;
@@ -29,71 +30,71 @@ export class Echo {
   /** Bytes that may wait for one peer: whichever of this and MAX_QUEUED comes first makes it slow. */
   readonly maxBuffer = 67_108_864;
   /** What waits for all peers, and how many bytes may. */
-  readonly backlog: Backlog<EchoSession>;
+  readonly backlog: Backlog<EchoPeer>;
   backlogBudget = Number.MAX_SAFE_INTEGER;
-  readonly #sessions = new Set<EchoSession>();
+  readonly #peers = new Set<EchoPeer>();
 
-  constructor(loop: Loop = systemLoop) {
+  constructor(loop: Loop = systemClock) {
     this.backlog = new Backlog({ loop, budget: () => this.backlogBudget, cut: ({ ws }) => ws?.close() });
   }
 
   /** Whether one more peer is served. */
   get hasRoom(): boolean {
-    return this.#sessions.size < MAX_PEERS;
+    return this.#peers.size < MAX_PEERS;
   }
 
   get peers(): number {
-    return this.#sessions.size;
+    return this.#peers.size;
   }
 
-  opened(session: EchoSession, ws: Socket): void {
-    session.ws = ws;
-    this.#sessions.add(session);
-    session.heartbeat = setTimeout(() => {
-      this.#beat(session);
-      session.heartbeat = setInterval(() => this.#beat(session), HEARTBEAT_MS);
+  opened(peer: EchoPeer, ws: Socket): void {
+    peer.ws = ws;
+    this.#peers.add(peer);
+    peer.heartbeat = setTimeout(() => {
+      this.#beat(peer);
+      peer.heartbeat = setInterval(() => this.#beat(peer), HEARTBEAT_MS);
     }, FIRST_HEARTBEAT_MS);
   }
 
   /** The gateway leaves. */
   endAll(): void {
-    for (const { ws } of [...this.#sessions]) ws?.end(CloseCode.goingAway, 'this gateway is leaving');
+    for (const { ws } of [...this.#peers]) ws?.end(CloseCode.goingAway, 'this gateway is leaving');
   }
 
-  closed(session: EchoSession): void {
-    this.#sessions.delete(session);
-    session.ws = undefined;
-    this.backlog.forget(session);
-    clearTimeout(session.heartbeat);
+  closed(peer: EchoPeer): void {
+    this.#peers.delete(peer);
+    peer.ws = undefined;
+    this.backlog.forget(peer);
+    clearTimeout(peer.heartbeat);
   }
 
-  received(session: EchoSession, ws: Socket, message: ArrayBuffer, isBinary: boolean): void {
-    this.#sent(session, ws.send(message, isBinary, false));
+  received(peer: EchoPeer, ws: Socket, message: ArrayBuffer, isBinary: boolean): void {
+    this.#sent(peer, ws.send(message, isBinary, false));
     // Within the engine's handler what is sent is queued a little later, and nobody is told.
-    this.backlog.note(session);
+    this.backlog.note(peer);
   }
 
-  drained(session: EchoSession, ws: Socket): void {
-    this.backlog.note(session);
-    if (ws.getBufferedAmount() === 0) session.queued = 0;
+  drained(peer: EchoPeer, ws: Socket): void {
+    this.backlog.note(peer);
+    if (ws.getBufferedAmount() === 0) peer.queued = 0;
   }
 
-  #beat(session: EchoSession) {
-    const { ws } = session;
-    if (ws) this.#sent(session, ws.send('heartbeat', false, false));
+  #beat(peer: EchoPeer) {
+    const { ws } = peer;
+    if (ws) this.#sent(peer, ws.send('heartbeat', false, false));
   }
 
-  #sent(session: EchoSession, verdict: number) {
-    if (verdict === SENT) session.queued = 0;
+  #sent(peer: EchoPeer, verdict: number) {
+    if (verdict === SENT) peer.queued = 0;
     else {
-      session.queued++;
-      this.backlog.note(session);
+      peer.queued++;
+      this.backlog.note(peer);
     }
-    if (verdict === DROPPED || session.queued > MAX_QUEUED) setImmediate(() => this.#cut(session));
+    if (verdict === DROPPED || peer.queued > MAX_QUEUED) setImmediate(() => this.#cut(peer));
   }
 
   /** Without a close code: it would wait behind what is not read, and the engine would keep both. */
-  #cut(session: EchoSession) {
-    session.ws?.close();
+  #cut(peer: EchoPeer) {
+    peer.ws?.close();
   }
 }

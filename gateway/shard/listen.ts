@@ -7,7 +7,7 @@ import type { ShardProtection } from '../admission/shardProtection.ts';
 import type { Asset } from '../console/assets.ts';
 import { increment } from '../ipc/counts.ts';
 import { ENGINE_HOST, ProxyFront } from '../proxyProtocol/front.ts';
-import { Echo, EchoSession } from './echo.ts';
+import { Echo, EchoPeer } from './echo.ts';
 import { peerAddress } from './engine.ts';
 import { answerHttp, answerProblem } from './httpAnswers.ts';
 import type { Shard } from './shard.ts';
@@ -131,28 +131,28 @@ export class Listener {
         data.open = undefined;
       },
       message: (ws, message, isBinary) => {
-        const { session } = ws.getUserData();
-        if (!session || session.gone) return;
+        const { connection } = ws.getUserData();
+        if (!connection || connection.gone) return;
         const text = isBinary ? undefined : decoder.decode(message);
-        shard.received(session, text, message.byteLength, Math.floor(performance.now() / 1_000));
+        shard.received(connection, text, message.byteLength, Math.floor(performance.now() / 1_000));
       },
       ping: (ws) => {
-        const { session } = ws.getUserData();
-        if (session) shard.pinged(session);
+        const { connection } = ws.getUserData();
+        if (connection) shard.pinged(connection);
       },
       drain: (ws) => {
-        const { session } = ws.getUserData();
-        if (session) shard.drained(session);
+        const { connection } = ws.getUserData();
+        if (connection) shard.drained(connection);
       },
       close: (ws, code) => {
-        const { session } = ws.getUserData();
-        if (session) shard.closed(session, code);
+        const { connection } = ws.getUserData();
+        if (connection) shard.closed(connection, code);
       },
     });
   }
 
   #serveEcho(app: uWS.TemplatedApp) {
-    app.ws<EchoSession>('/ws', {
+    app.ws<EchoPeer>('/ws', {
       maxPayloadLength: ECHO_MAX_PAYLOAD,
       maxBackpressure: this.echo.maxBuffer,
       idleTimeout: 120,
@@ -173,8 +173,8 @@ export class Listener {
           answerProblem(res, originRefusal(origin));
           return;
         }
-        res.upgrade<EchoSession>(
-          new EchoSession(),
+        res.upgrade<EchoPeer>(
+          new EchoPeer(),
           req.getHeader('sec-websocket-key'),
           '',
           req.getHeader('sec-websocket-extensions'),

@@ -14,7 +14,6 @@ import type { HubMessage, ShardMessage } from '../ipc/messages.ts';
 import { monotonicMs } from '../ipc/monotonicClock.ts';
 import { backlogBudget } from './backlog.ts';
 import { Listener } from './listen.ts';
-import { obey } from './orders.ts';
 import { Shard } from './shard.ts';
 
 /** How often counts go to the hub while connections are moved away: the pace goes by them. Else they go with each beat. */
@@ -70,7 +69,7 @@ function hear(message: HubMessage): void {
     void configure(message);
     return;
   }
-  if (!shard || !protection || obey(shard, message)) return;
+  if (!shard || !protection || shard.handle(message)) return;
   switch (message.type) {
     case 'admitted':
       admissions.get(message.ask)?.(!message.refused);
@@ -216,7 +215,7 @@ function followCertificate(tls: { certFile: string; keyFile: string }) {
 }
 
 function report(started: Shard) {
-  started.tellDone();
+  started.reportDone();
   const { counts } = started;
   const cpu = process.cpuUsage();
   counts.connections = started.connections;

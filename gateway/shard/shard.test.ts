@@ -9,7 +9,7 @@ import { ALL, type ChannelKey, roomKey, userKey } from '../ipc/channelKey.ts';
 import { missedSize, type ShardMessage } from '../ipc/messages.ts';
 import { settingsWith } from '../simulation/hub.ts';
 import { FakeLoop, FakeSocket } from '../simulation/shard.ts';
-import type { Session } from './session.ts';
+import type { Connection } from './connection.ts';
 import { Shard } from './shard.ts';
 
 const ANYONE: Identity = { expires: 0 };
@@ -23,7 +23,7 @@ let second: number;
 /** What the verifier knows, by token. */
 let identities: Map<string, Identity | Error>;
 
-type Peer = { session: Session; socket: FakeSocket };
+type Peer = { connection: Connection; socket: FakeSocket };
 
 beforeEach(() => {
   start();
@@ -58,15 +58,15 @@ function stranger(form: Form = Form.v1): Peer {
 
 function opened(form: Form, identity: Identity | undefined, capacity?: number): Peer {
   const socket = new FakeSocket(capacity);
-  const session = shard.open(socket, form, identity, undefined);
+  const connection = shard.open(socket, form, identity, undefined);
   // The engine calls back at once; a socket may be ended as soon as it is opened.
-  socket.onEnd = (code) => shard.closed(session, code);
-  return { session, socket };
+  socket.onEnd = (code) => shard.closed(connection, code);
+  return { connection, socket };
 }
 
-function say({ session }: Peer, frame: object | string) {
+function say({ connection }: Peer, frame: object | string) {
   const text = typeof frame === 'string' ? frame : JSON.stringify(frame);
-  shard.received(session, text, Buffer.byteLength(text), second++);
+  shard.received(connection, text, Buffer.byteLength(text), second++);
 }
 
 /** JOIN and LEAVE, with an `id` where one is given. */
@@ -92,7 +92,7 @@ function forms(key?: ChannelKey): Extract<ShardMessage, { type: 'forms' }>[] {
 function confirm(key: ChannelKey) {
   const last = forms(key).at(-1);
   assert.ok(last);
-  shard.opened(key, last.mask, last.generation);
+  shard.handle({ type: 'subscribed', key, mask: last.mask, generation: last.generation });
   verify();
 }
 
@@ -100,7 +100,7 @@ function confirm(key: ChannelKey) {
 function verify() {
   loop.idle();
   const asked = told.filter((message) => message.type === 'verify').at(-1);
-  if (asked) shard.verified(asked.receipt);
+  if (asked) shard.handle({ type: 'verified', receipt: asked.receipt });
 }
 
 /** A frame of `items` items to a channel, whose text says where it goes. */
@@ -123,7 +123,7 @@ describe('a connection', () => {
     push(ALL);
     assert.deepEqual(pushes(peer), [ALL]);
     assert.equal(shard.connections, 1);
-    shard.closed(peer.session, 1000);
+    shard.closed(peer.connection, 1000);
     assert.equal(forms(ALL).at(-1)?.mask, 0);
     push(ALL);
     assert.deepEqual(pushes(peer), [ALL]);
@@ -168,7 +168,7 @@ describe('a connection', () => {
   it('is not answered, and counted, for frames that can be understood but not followed', () => {
     const peer = open();
     for (const frame of ['1', 'null', '[]', '"x"', '{}', '{"type":7}', '{"type":"SUBSCRIBE"}']) say(peer, frame);
-    shard.received(peer.session, undefined, 10, second++);
+    shard.received(peer.connection, undefined, 10, second++);
     say(peer, { type: 'JOIN', data: {} });
     say(peer, { type: 'AUTH', data: {} });
     assert.deepEqual(peer.socket.said, []);
@@ -191,7 +191,8 @@ describe('a connection', () => {
     start({ gateway: { inbound: { frameRate: 5 } } });
     const peer = open(Form.plain);
     const ping = (times: number, at: number) => {
-      for (let i = 0; i < times; i++) if (!peer.session.closed) shard.received(peer.session, '{"type":"PING"}', 15, at);
+      for (let i = 0; i < times; i++)
+        if (!peer.connection.closed) shard.received(peer.connection, '{"type":"PING"}', 15, at);
     };
     ping(10, 1);
     ping(5, 2);
@@ -200,25 +201,25 @@ describe('a connection', () => {
     ping(1, 3);
     assert.equal(closing(peer), 1008);
     const other = open(Form.plain);
-    for (let at = 1; at < 50; at += 10) for (let i = 0; i < 10; i++) shard.received(other.session, '{}', 2, at);
+    for (let at = 1; at < 50; at += 10) for (let i = 0; i < 10; i++) shard.received(other.connection, '{}', 2, at);
     assert.equal(closing(other), undefined);
   });
 
   it('is counted by close codes that are known; others share a label', () => {
-    for (const code of [1000, 1001, 1006, 1008, 4002, 3999, 4999, 1015]) shard.closed(open().session, code);
+    for (const code of [1000, 1001, 1006, 1008, 4002, 3999, 4999, 1015]) shard.closed(open().connection, code);
     assert.deepEqual(shard.counts.closed, { '1000': 1, '1001': 1, '1006': 1, '1008': 1, '4002': 1, other: 3 });
     assert.equal(shard.counts.opened, 8);
   });
 
   it('that the hub counted for its address is reported when it goes', () => {
-    const session = shard.open(new FakeSocket(), Form.v1, ANYONE, '10.0.0.1');
-    shard.closed(session, 1000);
+    const connection = shard.open(new FakeSocket(), Form.v1, ANYONE, '10.0.0.1');
+    shard.closed(connection, 1000);
     assert.deepEqual(told.at(-1), { type: 'left', ip: '10.0.0.1' });
   });
 
   it('is closed with a reason that fits a close frame, cut between characters', () => {
     const peer = open(Form.v1, { user: 'u', expires: 0 });
-    shard.disconnectUser('u', `${'x'.repeat(122)}é and more`);
+    shard.handle({ type: 'disconnectUser', user: 'u', reason: `${'x'.repeat(122)}é and more` });
     loop.idle();
     assert.deepEqual(peer.socket.ended, { code: 4002, reason: 'x'.repeat(122) });
   });
@@ -273,7 +274,7 @@ describe('a connection without a token', () => {
     identities.set('good', ANYONE);
     const peer = stranger();
     say(peer, { type: 'AUTH', id: 1, data: { token: 'good' } });
-    shard.closed(peer.session, 1006);
+    shard.closed(peer.connection, 1006);
     await new Promise(setImmediate);
     assert.deepEqual(peer.socket.said, []);
     assert.equal(shard.connections, 0);
@@ -323,7 +324,7 @@ describe('JOIN and LEAVE', () => {
     loop.idle();
     assert.equal(asked(), before + 1);
     join(first, 'r', 4);
-    shard.verified(before + 1);
+    shard.handle({ type: 'verified', receipt: before + 1 });
     assert.equal(second.socket.said.length, 1);
     assert.equal(third.socket.said.length, 0, 'its form is yet to be opened');
     assert.equal(last(first)?.id, 1, 'that receipt was asked for before its JOIN');
@@ -336,7 +337,7 @@ describe('JOIN and LEAVE', () => {
     const [member, newcomer, silent] = [open(), open(), open()];
     join(member, 'r', 1);
     confirm(ROOM);
-    shard.busChanged(false);
+    shard.handle({ type: 'bus', connected: false });
     join(member, 'r', 2);
     join(newcomer, 'r', 3);
     join(silent, 'r');
@@ -365,10 +366,10 @@ describe('JOIN and LEAVE', () => {
     confirm(ROOM);
     join(newcomer, 'r', 2);
     loop.idle();
-    shard.busChanged(false);
+    shard.handle({ type: 'bus', connected: false });
     verify();
     assert.equal(newcomer.socket.said.length, 0, 'the bus went away since');
-    shard.busChanged(true);
+    shard.handle({ type: 'bus', connected: true });
     assert.equal(newcomer.socket.said.length, 0);
     verify();
     assert.equal(last(newcomer)?.type, 'OK');
@@ -378,18 +379,18 @@ describe('JOIN and LEAVE', () => {
     const [v1, plain] = [open(), open(Form.plain)];
     for (const peer of [v1, plain]) join(peer, 'r', 1);
     confirm(ROOM);
-    shard.shut(ROOM);
+    shard.handle({ type: 'subscriptionRefused', key: ROOM });
     loop.idle();
     assert.deepEqual([last(v1)?.type, last(v1)?.data.code], ['LEAVE', 'unavailable']);
     assert.equal(last(plain)?.type, 'OK');
     join(v1, 'r', 2);
     verify();
     assert.equal(last(v1)?.type, 'LEAVE');
-    shard.shut(ROOM);
+    shard.handle({ type: 'subscriptionRefused', key: ROOM });
     loop.idle();
     confirm(ROOM);
     assert.deepEqual([last(v1)?.type, last(v1)?.id], ['OK', 2]);
-    shard.shut(roomKey('nobody'));
+    shard.handle({ type: 'subscriptionRefused', key: roomKey('nobody') });
   });
 
   it('take no answer to an earlier word for one to the last', () => {
@@ -398,7 +399,7 @@ describe('JOIN and LEAVE', () => {
     const early = forms(ROOM).at(-1)!;
     leave(peer, 'r');
     join(peer, 'r', 7);
-    shard.opened(ROOM, early.mask, early.generation);
+    shard.handle({ type: 'subscribed', key: ROOM, mask: early.mask, generation: early.generation });
     assert.deepEqual(peer.socket.said, [], 'the hub has yet to read that it is back');
     confirm(ROOM);
     assert.deepEqual(last(peer), { type: 'OK', id: 7, data: { room: 'r' } });
@@ -410,7 +411,7 @@ describe('JOIN and LEAVE', () => {
     join(peer, 'r', 2);
     assert.deepEqual([last(peer)?.id, last(peer)?.data.code], [2, 'unavailable']);
     leave(peer, 'r', 3);
-    shard.closed(gone.session, 1001);
+    shard.closed(gone.connection, 1001);
     confirm(ROOM);
     assert.equal(last(peer)?.id, 3, 'one that left is not told that it is in');
     assert.equal(gone.socket.said.length, 0, 'nothing is said to a connection that is gone');
@@ -499,11 +500,11 @@ describe('JOIN and LEAVE', () => {
     loop.turn();
     const reached = peers.filter((peer) => pushes(peer).length > 0).length;
     assert.ok(reached > 0 && reached < 100, `${reached} were reached in the first slice`);
-    for (const { session } of peers) shard.closed(session, 1001);
+    for (const { connection } of peers) shard.closed(connection, 1001);
     assert.equal(shard.rooms, 1, 'a room with a job under way');
     loop.idle();
     assert.equal(shard.rooms, 0);
-    shard.tellDone();
+    shard.reportDone();
     assert.deepEqual(told.at(-1), { type: 'done', bytes: 50 });
   });
 });
@@ -517,7 +518,7 @@ describe('a connection that begins many rooms', () => {
     let begun = 0;
     const sent = (frame: object) => {
       const text = JSON.stringify(frame);
-      shard.received(peer.session, text, text.length, second);
+      shard.received(peer.connection, text, text.length, second);
     };
     for (let now = 0; now < 10; now++, second++) {
       for (let i = 0; i < 200; i++) {
@@ -541,7 +542,7 @@ describe('a connection that begins many rooms', () => {
     const peer = open();
     for (let i = 0; i < 500; i++) {
       const text = JSON.stringify({ type: 'JOIN', id: i, data: { room: `${i}` } });
-      shard.received(peer.session, text, text.length, second);
+      shard.received(peer.connection, text, text.length, second);
     }
     assert.equal(shard.rooms, 500);
   });
@@ -712,7 +713,7 @@ describe('an answer that a full socket has no room for', () => {
   it('ends one who would go on to believe that it is in a room', () => {
     const peer = full();
     join(peer, 'a');
-    shard.disconnectRoom('a', 'closed');
+    shard.handle({ type: 'disconnectRoom', room: 'a', reason: 'closed' });
     loop.idle();
     loop.idle();
     assert.equal(closing(peer), 4003);
@@ -727,7 +728,7 @@ describe('an answer that a full socket has no room for', () => {
   });
 });
 
-describe('one session per user', () => {
+describe('one connection per user', () => {
   beforeEach(() => start({ gateway: { connections: { onePerUser: true } } }));
 
   it('closes the older ones here with 4004 and tells the hub', () => {
@@ -745,11 +746,11 @@ describe('one session per user', () => {
 
   it('closes those that are older than one opened elsewhere, and not one of which the hub had yet to hear', () => {
     const peer = open(Form.v1, { user: 'u', expires: 0 });
-    const { number } = peer.session;
-    shard.replace('u', number - 1);
+    const { sessionNumber } = peer.connection;
+    shard.handle({ type: 'replaced', user: 'u', upTo: sessionNumber - 1 });
     loop.idle();
     assert.equal(closing(peer), undefined);
-    shard.replace('u', number);
+    shard.handle({ type: 'replaced', user: 'u', upTo: sessionNumber });
     loop.idle();
     assert.equal(closing(peer), 4004);
   });
@@ -757,14 +758,14 @@ describe('one session per user', () => {
   it('closes those too that were opened before it was set', () => {
     start();
     const peer = open(Form.v1, { user: 'u', expires: 0 });
-    shard.replace('u', 0);
+    shard.handle({ type: 'replaced', user: 'u', upTo: 0 });
     loop.idle();
     assert.equal(closing(peer), 4004);
   });
 
   it('leaves one that was asked to move: the newer connection is its move', () => {
     const moving = open(Form.v1, { user: 'u', expires: 0 });
-    shard.leavers.ask(1, TIME, 'leave');
+    shard.moving.ask(1, TIME, 'leave');
     open(Form.v1, { user: 'u', expires: 0 });
     loop.idle();
     assert.equal(closing(moving), undefined);
@@ -772,7 +773,7 @@ describe('one session per user', () => {
 
   it('closes one that was asked to move, and did not, when its time is over', () => {
     const [moving, staying] = [open(Form.v1, { user: 'u', expires: 0 }), open(Form.v1, { user: 'v', expires: 0 })];
-    shard.leavers.askOldest(2, TIME, false);
+    shard.moving.askOldest(2, TIME, false);
     open(Form.v1, { user: 'u', expires: 0 });
     loop.idle();
     mock.timers.tick(TIME.withinMs);
@@ -796,7 +797,7 @@ describe('a JOIN that waits for its answer', () => {
     'a LEAVE without an id': { out: (peer) => leave(peer, 'r'), code: 'left', told: ['ERROR'] },
     'the API': {
       out: () => {
-        shard.disconnectRoom('r', 'over');
+        shard.handle({ type: 'disconnectRoom', room: 'r', reason: 'over' });
         loop.idle();
       },
       code: 'left',
@@ -841,9 +842,9 @@ describe('a JOIN that waits for its answer', () => {
 describe('a disconnect', () => {
   it('of a user closes all of their connections with 4002 and the reason', () => {
     const peers = [open(Form.v1, { user: 'u', expires: 0 }), open(Form.plain, { user: 'u', expires: 0 }), open()];
-    shard.disconnectUser('u', 'banned');
+    shard.handle({ type: 'disconnectUser', user: 'u', reason: 'banned' });
     loop.idle();
-    shard.disconnectUser('nobody', 'banned');
+    shard.handle({ type: 'disconnectUser', user: 'nobody', reason: 'banned' });
     loop.idle();
     assert.deepEqual(peers.map(closing), [4002, 4002, undefined]);
     assert.equal(peers[0]!.socket.ended?.reason, 'banned');
@@ -853,9 +854,9 @@ describe('a disconnect', () => {
   it('of a room takes everyone out of it; connections stay, and v1 is told', () => {
     const peers = [open(Form.v1), open(Form.plain), open(Form.deflate)];
     for (const peer of peers) for (const room of ['r', 's']) join(peer, room);
-    shard.disconnectRoom('r', 'over');
+    shard.handle({ type: 'disconnectRoom', room: 'r', reason: 'over' });
     loop.idle();
-    shard.disconnectRoom('nowhere', 'over');
+    shard.handle({ type: 'disconnectRoom', room: 'nowhere', reason: 'over' });
     loop.idle();
     const left = [{ type: 'LEAVE', data: { room: 'r', reason: 'over' } }];
     assert.deepEqual(
@@ -903,12 +904,15 @@ describe('what is done to many at once', () => {
 
   const acts: Record<string, { act: () => unknown; done: (peer: Peer) => boolean }> = {
     'a disconnected room': {
-      act: () => shard.disconnectRoom('r', 'over'),
-      done: (peer) => last(peer)?.type === 'LEAVE' && peer.session.members.length === 1,
+      act: () => shard.handle({ type: 'disconnectRoom', room: 'r', reason: 'over' }),
+      done: (peer) => last(peer)?.type === 'LEAVE' && peer.connection.members.length === 1,
     },
-    'a disconnected user': { act: () => shard.disconnectUser('u', 'gone'), done: (peer) => closing(peer) === 4002 },
-    'a newer session elsewhere': {
-      act: () => shard.replace('u', Number.MAX_SAFE_INTEGER),
+    'a disconnected user': {
+      act: () => shard.handle({ type: 'disconnectUser', user: 'u', reason: 'gone' }),
+      done: (peer) => closing(peer) === 4002,
+    },
+    'a newer connection elsewhere': {
+      act: () => shard.handle({ type: 'replaced', user: 'u', upTo: Number.MAX_SAFE_INTEGER }),
       done: (peer) => closing(peer) === 4004,
     },
     'tokens of one second': { act: () => shard.expire(100), done: (peer) => closing(peer) === 4001 },
@@ -926,7 +930,7 @@ describe('what is done to many at once', () => {
     });
 
   it('leaves those in the room who come after it was said, and who left and came back', () => {
-    shard.disconnectRoom('r', 'over');
+    shard.handle({ type: 'disconnectRoom', room: 'r', reason: 'over' });
     const late = open();
     join(late, 'r');
     const back = crowd[MANY - 1]!;
@@ -948,7 +952,7 @@ describe('what is done to many at once', () => {
     };
     frame('before');
     turn();
-    shard.disconnectRoom('r', 'over');
+    shard.handle({ type: 'disconnectRoom', room: 'r', reason: 'over' });
     frame('after');
     while (turn());
     for (const peer of crowd) {
@@ -960,10 +964,11 @@ describe('what is done to many at once', () => {
   });
 
   it('bears those who go by themselves meanwhile', () => {
-    shard.disconnectRoom('r', 'over');
-    shard.disconnectUser('u', 'gone');
+    shard.handle({ type: 'disconnectRoom', room: 'r', reason: 'over' });
+    shard.handle({ type: 'disconnectUser', user: 'u', reason: 'gone' });
     turn();
-    for (const [i, { session }] of crowd.entries()) if (i % 3 === 0 && !session.closed) shard.closed(session, 1001);
+    for (const [i, { connection }] of crowd.entries())
+      if (i % 3 === 0 && !connection.closed) shard.closed(connection, 1001);
     while (turn());
     assert.equal(shard.connections, 0);
     assert.equal(shard.rooms, 0);
@@ -978,7 +983,7 @@ describe('a slow reader', () => {
     for (let i = 0; i < 3; i++) push(ALL);
     assert.equal(closing(peer), undefined, 'the code waits behind what it has yet to read');
     peer.socket.drain();
-    shard.drained(peer.session);
+    shard.drained(peer.connection);
     assert.equal(closing(peer), 4003);
     assert.equal(shard.connections, 0);
   });
@@ -987,9 +992,9 @@ describe('a slow reader', () => {
     const ways: Record<string, (peer: Peer) => void> = {
       'not JSON': (peer) => say(peer, '{'),
       'too large': (peer) => say(peer, 'x'.repeat(5_000)),
-      'a user disconnected': () => shard.disconnectUser('u', 'gone'),
+      'a user disconnected': () => shard.handle({ type: 'disconnectUser', user: 'u', reason: 'gone' }),
       'asked to move, too late': () => {
-        shard.leavers.ask(1, { withinMs: 1_000, overlapMs: 500 }, 'leave');
+        shard.moving.ask(1, { withinMs: 1_000, overlapMs: 500 }, 'leave');
         mock.timers.tick(1_000);
       },
       'an expired token': () => shard.expire(2_000),
@@ -1050,7 +1055,7 @@ describe('a slow reader', () => {
     assert.equal(shard.backlog.bytes, 10);
     // The engine's own answers to pings of the protocol's.
     for (let i = 0; i < 5; i++) peer.socket.send('pong');
-    shard.pinged(peer.session);
+    shard.pinged(peer.connection);
     assert.equal(shard.backlog.bytes, 15);
   });
 
@@ -1060,7 +1065,7 @@ describe('a slow reader', () => {
     const bytes = Buffer.from('{}');
     shard.frame({ key: ALL, items: 1, frames: [{ form: Form.v1, binary: false, bytes }], ages: [], size: 1 });
     loop.turn();
-    shard.closed(peer.session, 1006);
+    shard.closed(peer.connection, 1006);
     loop.idle();
     assert.equal(peer.socket.ended, undefined);
   });
@@ -1069,11 +1074,11 @@ describe('a slow reader', () => {
 describe('what the hub says', () => {
   it('of a channel that nobody is in any more is done with, and told with the next report', () => {
     push(roomKey('gone'));
-    shard.missed(roomKey('gone'), 3, 'bus_gap');
-    shard.opened(roomKey('gone'), 1, 1);
+    shard.handle({ type: 'missed', key: roomKey('gone'), items: 3, reason: 'bus_gap' });
+    shard.handle({ type: 'subscribed', key: roomKey('gone'), mask: 1, generation: 1 });
     assert.deepEqual(told, []);
-    shard.tellDone();
-    shard.tellDone();
+    shard.reportDone();
+    shard.reportDone();
     assert.deepEqual(told, [{ type: 'done', bytes: 100 + missedSize(roomKey('gone')) }]);
   });
 
@@ -1087,7 +1092,7 @@ describe('what the hub says', () => {
     const peers = [open(Form.plain), open(Form.v1), open(Form.deflate)];
     for (const peer of peers) join(peer, 'r');
     push(ROOM);
-    shard.missed(ROOM, 4, 'overload');
+    shard.handle({ type: 'missed', key: ROOM, items: 4, reason: 'overload' });
     push(ROOM);
     const lagged = { type: 'LAGGED', data: { room: 'r', dropped: 4, reason: 'overload' } };
     assert.deepEqual(
@@ -1133,14 +1138,14 @@ describe('evening out', () => {
 
   it('asks v1 clients that came first, each once, and leaves who can not move where they are', () => {
     const peers = [open(Form.v1), open(Form.plain), open(Form.deflate), open(Form.v1)];
-    shard.leavers.askOldest(2, TIME, false);
+    shard.moving.askOldest(2, TIME, false);
     assert.deepEqual(peers.map(asked), [1, 0, 1, 0]);
     assert.equal(shard.unasked, 2);
-    shard.closed(peers[0]!.session, 1000);
+    shard.closed(peers[0]!.connection, 1000);
     mock.timers.tick(8_000);
     assert.deepEqual(peers.map(closing), [undefined, undefined, undefined, undefined]);
     assert.equal(shard.unasked, 3, 'one has gone, one stays');
-    shard.leavers.askOldest(5, TIME, false);
+    shard.moving.askOldest(5, TIME, false);
     assert.deepEqual(peers.map(asked), [1, 0, 1, 1]);
     assert.equal(shard.movable, 0);
     assert.deepEqual(shard.counts.moved, { leave: 0, drain: 0, rebalance: 3 });
@@ -1148,31 +1153,31 @@ describe('evening out', () => {
 
   it('closes others with 1012 only where told to', () => {
     const peer = open(Form.plain);
-    shard.leavers.askOldest(1, TIME, false);
+    shard.moving.askOldest(1, TIME, false);
     assert.equal(closing(peer), undefined);
-    shard.mark(false);
-    shard.leavers.askOldest(1, TIME, true);
+    shard.handle({ type: 'mark', on: false });
+    shard.moving.askOldest(1, TIME, true);
     assert.equal(closing(peer), 1012);
   });
 
   it('spares those who came after the mark, until it is taken back', () => {
     const before = open(Form.v1);
-    shard.mark(true);
+    shard.handle({ type: 'mark', on: true });
     const after = open(Form.v1);
-    shard.leavers.askOldest(5, TIME, false);
+    shard.moving.askOldest(5, TIME, false);
     assert.deepEqual([before, after].map(asked), [1, 0]);
     assert.equal(shard.movable, 0);
-    shard.mark(false);
+    shard.handle({ type: 'mark', on: false });
     assert.equal(shard.movable, 1);
-    shard.leavers.askOldest(5, TIME, false);
+    shard.moving.askOldest(5, TIME, false);
     assert.deepEqual([before, after].map(asked), [1, 1]);
   });
 
   it('does not hold up a drain: who was asked to go and stayed is asked again', () => {
     const peer = open(Form.v1);
-    shard.leavers.askOldest(1, TIME, false);
+    shard.moving.askOldest(1, TIME, false);
     mock.timers.tick(8_000);
-    shard.leavers.ask(1, TIME, 'leave');
+    shard.moving.ask(1, TIME, 'leave');
     assert.equal(asked(peer), 2);
     mock.timers.tick(8_000);
     assert.equal(closing(peer), 1012);
@@ -1183,22 +1188,22 @@ describe('leaving', () => {
   it('asks v1 to reconnect and closes them with 1012 in time, and others at once, as many as asked for', () => {
     const plain = [open(Form.plain), open(Form.plain)];
     const v1 = [open(Form.v1), open(Form.deflate)];
-    shard.leavers.ask(1, TIME, 'leave');
+    shard.moving.ask(1, TIME, 'leave');
     assert.deepEqual([...plain, ...v1].map(closing), [1012, undefined, undefined, undefined]);
     assert.equal(shard.unasked, 3);
-    shard.leavers.ask(2, TIME, 'leave');
+    shard.moving.ask(2, TIME, 'leave');
     assert.deepEqual(plain.map(closing), [1012, 1012]);
     const asked = v1.filter(({ socket }) => socket.said.length > 0);
     assert.equal(asked.length, 1);
     assert.deepEqual(asked[0]!.socket.frames, [{ type: 'RECONNECT', data: TIME }]);
     assert.equal(shard.unasked, 1);
-    shard.leavers.ask(5, TIME, 'leave');
+    shard.moving.ask(5, TIME, 'leave');
     assert.ok(
       v1.every(({ socket }) => socket.said.length === 1),
       'nobody is asked twice',
     );
     assert.equal(shard.unasked, 0);
-    shard.closed(asked[0]!.session, 1000);
+    shard.closed(asked[0]!.connection, 1000);
     mock.timers.tick(8_000);
     assert.deepEqual(v1.map(closing).sort(), [1012, undefined].sort());
     assert.equal(shard.connections, 0);
@@ -1209,15 +1214,15 @@ describe('leaving', () => {
     const peer = open(Form.v1, ANYONE, 1);
     peer.socket.reading = false;
     push(ALL);
-    shard.leavers.ask(1, TIME, 'leave');
+    shard.moving.ask(1, TIME, 'leave');
     assert.equal(last(peer)?.type, 'PUSH');
     assert.equal(shard.counts.answersDropped, 1);
     loop.time += 3_000;
     peer.socket.drain();
-    shard.drained(peer.session);
+    shard.drained(peer.connection);
     assert.deepEqual(last(peer), { type: 'RECONNECT', data: { withinMs: 5_000, overlapMs: 2_000 } });
     peer.socket.drain();
-    shard.drained(peer.session);
+    shard.drained(peer.connection);
     assert.equal(peer.socket.frames.filter(({ type }) => type === 'RECONNECT').length, 1);
     mock.timers.tick(8_000);
     assert.equal(closing(peer), 1012);
@@ -1227,7 +1232,7 @@ describe('leaving', () => {
     const peer = open(Form.v1, ANYONE, 1);
     peer.socket.reading = false;
     push(ALL);
-    shard.leavers.ask(1, TIME, 'leave');
+    shard.moving.ask(1, TIME, 'leave');
     mock.timers.tick(8_000);
     mock.timers.tick(5_000);
     assert.equal(closing(peer), 1006);
@@ -1238,11 +1243,11 @@ describe('leaving', () => {
     const [full, other] = [open(Form.v1, ANYONE, 1), open()];
     full.socket.reading = false;
     push(ALL);
-    shard.leavers.askOldest(1, TIME, false);
+    shard.moving.askOldest(1, TIME, false);
     assert.equal(last(other)?.type, 'RECONNECT');
-    assert.equal(full.session.moving, false);
+    assert.equal(full.connection.moving, false);
     assert.equal(shard.counts.moved.rebalance, 1);
-    shard.leavers.askOldest(1, TIME, false);
+    shard.moving.askOldest(1, TIME, false);
     assert.equal(shard.unasked, 1);
   });
 
@@ -1251,10 +1256,10 @@ describe('leaving', () => {
     mock.timers.reset();
     for (let i = 0; i < 100; i++) {
       const gone = [stranger(), open(), open()];
-      shard.leavers.ask(3, TIME, 'leave');
+      shard.moving.ask(3, TIME, 'leave');
       const moved = open();
-      shard.leavers.askOldest(1, TIME, false);
-      for (const { session } of [...gone, moved]) if (!session.closed) shard.closed(session, 1001);
+      shard.moving.askOldest(1, TIME, false);
+      for (const { connection } of [...gone, moved]) if (!connection.closed) shard.closed(connection, 1001);
     }
     assert.equal(process.getActiveResourcesInfo().length, timers);
     mock.timers.enable({ apis: ['setTimeout'] });
@@ -1263,14 +1268,14 @@ describe('leaving', () => {
   it('makes those go too that have yet to send their token', () => {
     const peers = [stranger(), stranger(Form.plain)];
     assert.equal(shard.unasked, 2);
-    shard.leavers.ask(2, TIME, 'leave');
+    shard.moving.ask(2, TIME, 'leave');
     assert.deepEqual(peers.map(closing), [1012, 1012]);
     assert.equal(shard.unasked, 0);
   });
 
   it('closes whoever is left with 1012 at the last moment', () => {
     const peers = [open(Form.plain), open(Form.v1), stranger()];
-    shard.leavers.ask(1, TIME, 'leave');
+    shard.moving.ask(1, TIME, 'leave');
     void shard.endAll();
     loop.idle();
     assert.deepEqual(peers.map(closing), [1012, 1012, 1012]);

@@ -11,14 +11,14 @@ import type { ShardProtection } from '../admission/shardProtection.ts';
 import { chooseSubprotocol } from '../admission/subprotocol.ts';
 import { InvalidToken } from '../admission/tokenVerifier.ts';
 import { increment } from '../ipc/counts.ts';
+import type { Connection } from './connection.ts';
 import { type HttpRequest, type HttpResponse, peerAddress, type Socket, type UpgradeContext } from './engine.ts';
 import { answerProblem } from './httpAnswers.ts';
-import type { Session } from './session.ts';
 import type { Shard } from './shard.ts';
 
 /** What the engine keeps with a socket. `open` is let go once called: what it closes over must not live as long. */
 export type UserData = {
-  session: Session | undefined;
+  connection: Connection | undefined;
   open: ((ws: Socket, data: UserData) => void) | undefined;
 };
 
@@ -78,7 +78,8 @@ export class UpgradeHandler {
       counted: gateway.connections.perIp > 0 ? addressGroup(address) : undefined,
       // Never corked here: after an upgrade that came late (a token had to be checked) the engine's cork takes the new
       // WebSocket's memory for the response's and, now and then, closes the socket.
-      complete: (open) => res.upgrade<UserData>({ session: undefined, open }, key, protocol ?? '', extensions, context),
+      complete: (open) =>
+        res.upgrade<UserData>({ connection: undefined, open }, key, protocol ?? '', extensions, context),
       aborted: false,
       waits: false,
     };
@@ -148,7 +149,7 @@ export class UpgradeHandler {
   #accept({ form, counted, complete }: Upgrade, identity: Identity | undefined) {
     const { shard } = this.#options;
     complete((ws, data) => {
-      data.session = shard.open(ws, form, identity, counted);
+      data.connection = shard.open(ws, form, identity, counted);
     });
   }
 

@@ -21,10 +21,9 @@ import { Hub } from '../hub/hub.ts';
 import type { ShardHandle } from '../hub/shardHandle.ts';
 import type { HubMessage, ShardMessage } from '../ipc/messages.ts';
 import { GatewayMetrics } from '../metrics.ts';
-import type { Loop } from '../shard/broadcaster.ts';
+import type { Connection } from '../shard/connection.ts';
 import type { Socket } from '../shard/engine.ts';
-import { obey } from '../shard/orders.ts';
-import type { Session } from '../shard/session.ts';
+import type { Loop } from '../shard/loop.ts';
 import { Shard } from '../shard/shard.ts';
 
 /**
@@ -141,7 +140,7 @@ export class SimulatedBus implements Bus {
 
 /** The wire of one connection: what is said arrives later, in order, until either side has ended it. */
 class Wire implements Socket {
-  session: Session | undefined;
+  connection: Connection | undefined;
   /** The peer reads nothing: what is said is dropped. */
   stuck = false;
   over = false;
@@ -172,7 +171,7 @@ class Wire implements Socket {
   end(code: number = CloseCode.goingAway, reason = ''): void {
     this.over = true;
     this.travel(() => this.#socket.end(code, reason));
-    if (this.session) this.gateway.shardOf(this).closed(this.session, code);
+    if (this.connection) this.gateway.shardOf(this).closed(this.connection, code);
   }
 
   close(): void {
@@ -235,7 +234,7 @@ export class SimulatedGateway {
     this.hub.attach(handles);
   }
 
-  open(wire: Wire, token: string | null): Session {
+  open(wire: Wire, token: string | null): Connection {
     const shard = this.shards[this.#wires.size % this.shards.length]!;
     this.#wires.set(wire, shard);
     return shard.open(wire, Form.v1, token === null ? { expires: 0 } : identityOf(token), undefined);
@@ -266,7 +265,7 @@ class SimulatedShard implements ShardHandle {
 
   send(message: HubMessage): void {
     this.#clock.after(LINK_MS, () => {
-      if (!obey(this.shard, message)) throw new Error(`a simulated shard is not told ${message.type}`);
+      if (!this.shard.handle(message)) throw new Error(`a simulated shard is not told ${message.type}`);
     });
   }
 
@@ -311,9 +310,9 @@ export class SimulatedCluster {
       const wire = this.#wires.get(socket);
       const text = JSON.stringify(frame);
       wire?.travel(() => {
-        if (wire.over || !wire.session) return;
+        if (wire.over || !wire.connection) return;
         const second = Math.floor(this.#clock.now() / 1_000);
-        wire.gateway.shardOf(wire).received(wire.session, text, text.length, second);
+        wire.gateway.shardOf(wire).received(wire.connection, text, text.length, second);
       });
     };
     network.onClose = (socket) => {
@@ -324,7 +323,7 @@ export class SimulatedCluster {
 
   /** Connections as the gateways have them. */
   get wires(): Wire[] {
-    return [...this.#wires.values()].filter(({ session, over }) => session && !over);
+    return [...this.#wires.values()].filter(({ connection, over }) => connection && !over);
   }
 
   /** A push of items `{ p, n }` to a room, numbered from 1 for each publisher and room. Answers the last number. */
@@ -378,14 +377,14 @@ export class SimulatedCluster {
         return;
       }
       wire.travel(() => socket.accept());
-      wire.session = gateway.open(wire, socket.url.searchParams.get('token'));
+      wire.connection = gateway.open(wire, socket.url.searchParams.get('token'));
     });
   }
 
   #gone(wire: Wire, code: number) {
     if (wire.over) return;
     wire.over = true;
-    if (wire.session) wire.gateway.shardOf(wire).closed(wire.session, code);
+    if (wire.connection) wire.gateway.shardOf(wire).closed(wire.connection, code);
   }
 }
 

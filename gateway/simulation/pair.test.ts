@@ -119,8 +119,8 @@ class Page {
         return;
       case 'move':
         for (const { shards } of cluster.gateways.slice(0, 1 + (this.cluster.wires.length % cluster.gateways.length)))
-          for (const { leavers } of shards)
-            leavers.ask(10, { withinMs: op.withinMs, overlapMs: WINDOW_MS + SPARE_MS }, 'leave');
+          for (const { moving } of shards)
+            moving.ask(10, { withinMs: op.withinMs, overlapMs: WINDOW_MS + SPARE_MS }, 'leave');
         return;
       case 'cut': {
         const { wires } = cluster;
@@ -155,8 +155,8 @@ class Page {
   /** Rooms by the page's own view, and by the gateways'. */
   get membership(): { page: string[]; gateways: string[][] } {
     const page = this.stays.filter(({ outAt }) => outAt === Number.POSITIVE_INFINITY).map(({ name }) => name);
-    const gateways = this.cluster.wires.map(({ session }) =>
-      session!.members.flatMap(({ channel }) => roomOf(channel.key) ?? []).sort(),
+    const gateways = this.cluster.wires.map(({ connection }) =>
+      connection!.members.flatMap(({ channel }) => roomOf(channel.key) ?? []).sort(),
     );
     return { page: page.sort(), gateways };
   }

@@ -1,5 +1,5 @@
-import type { Loop } from '../shard/broadcaster.ts';
 import { DROPPED, SENT, type Socket } from '../shard/engine.ts';
+import type { Loop } from '../shard/loop.ts';
 
 const QUEUED = 0;
 /** For sessions of no shard. */

@@ -7,7 +7,7 @@ import { ALL, type ChannelKey, roomKey, userKey } from '../ipc/channelKey.ts';
 import type { Frame } from '../ipc/frame.ts';
 import { settingsWith } from '../simulation/hub.ts';
 import { FakeLoop, FakeSocket } from '../simulation/shard.ts';
-import type { Session } from './session.ts';
+import type { Connection } from './connection.ts';
 import { Shard } from './shard.ts';
 
 const log = pino({ level: 'silent' });
@@ -17,7 +17,7 @@ type Room = (typeof ROOMS)[number];
 const CROWD = 100;
 const MS_A_SEND = 0.2;
 
-type Client = { session: Session; socket: FakeSocket; joins: Map<Room, Join> };
+type Client = { connection: Connection; socket: FakeSocket; joins: Map<Room, Join> };
 /** A stay in a room: where the client's stream was then, and how many items had begun to go out. */
 type Join = { from: number; begun: number };
 type Stay = Join & { room: Room; to: number };
@@ -35,8 +35,8 @@ class World {
     const crowd = { ...quick(this.loop) };
     const half = (from: number) => {
       for (let i = from; i < CROWD; i += 2) {
-        const session = this.shard.open(crowd, Form.v1, { expires: 0 }, undefined);
-        for (const room of ROOMS) this.#say(session, 'JOIN', room);
+        const connection = this.shard.open(crowd, Form.v1, { expires: 0 }, undefined);
+        for (const room of ROOMS) this.#say(connection, 'JOIN', room);
       }
     };
     half(0);
@@ -47,16 +47,16 @@ class World {
       };
       // One client is a user; the others get nothing without a room but what goes to all.
       const identity = i === 0 ? { user: 'u', expires: 0 } : { expires: 0 };
-      return { session: this.shard.open(socket, form, identity, undefined), socket, joins: new Map() };
+      return { connection: this.shard.open(socket, form, identity, undefined), socket, joins: new Map() };
     });
     half(1);
   }
 
-  #say(session: Session, type: 'JOIN' | 'LEAVE', room: string) {
+  #say(connection: Connection, type: 'JOIN' | 'LEAVE', room: string) {
     const text = JSON.stringify({ type, data: { room } });
     // A second for each frame: the inbound rate is another test's.
     this.#second += 1;
-    this.shard.received(session, text, text.length, this.#second);
+    this.shard.received(connection, text, text.length, this.#second);
   }
 
   #second = 0;
@@ -64,8 +64,8 @@ class World {
   join(client: Client, room: Room): void {
     if (client.joins.has(room)) return;
     const from = client.socket.said.length;
-    this.#say(client.session, 'JOIN', room);
-    const channel = client.session.members.find((member) => member.channel.key === roomKey(room))?.channel;
+    this.#say(client.connection, 'JOIN', room);
+    const channel = client.connection.members.find((member) => member.channel.key === roomKey(room))?.channel;
     assert.ok(channel);
     client.joins.set(room, { from, begun: channel.position + (channel.active?.items ?? 0) });
   }
@@ -73,7 +73,7 @@ class World {
   leave(client: Client, room: Room): void {
     const join = client.joins.get(room);
     if (!join) return;
-    this.#say(client.session, 'LEAVE', room);
+    this.#say(client.connection, 'LEAVE', room);
     client.joins.delete(room);
     const stays = this.stays.get(client) ?? [];
     stays.push({ ...join, room, to: client.socket.said.length });
@@ -90,7 +90,7 @@ class World {
 
   miss(key: ChannelKey, items: number): void {
     this.#count(key, items);
-    this.shard.missed(key, items, 'bus_gap');
+    this.shard.handle({ type: 'missed', key, items, reason: 'bus_gap' });
   }
 
   #count(key: ChannelKey, items: number): number {
@@ -101,7 +101,7 @@ class World {
 
   drain(client: Client, messages?: number): void {
     client.socket.drain(messages);
-    this.shard.drained(client.session);
+    this.shard.drained(client.connection);
   }
 
   /** Everyone reads again, and all that is under way arrives. */
@@ -255,7 +255,7 @@ describe('a connection that reads slowly', () => {
               end = word.first + word.items;
             }
           }
-          assert.ok(world.clients.every(({ session }) => !session.lagging));
+          assert.ok(world.clients.every(({ connection }) => !connection.lagging));
         },
       ),
       { numRuns: 200 },
@@ -284,12 +284,12 @@ describe('a connection that reads slowly', () => {
     world.publish(ALL, 1);
     world.publish(ALL, 1);
     world.loop.idle();
-    assert.ok(client!.session.lagging);
+    assert.ok(client!.connection.lagging);
     // The engine says that something was written, but not all.
-    world.shard.drained(client!.session);
-    assert.ok(client!.session.lagging);
+    world.shard.drained(client!.connection);
+    assert.ok(client!.connection.lagging);
     world.drain(client!);
-    assert.ok(!client!.session.lagging);
+    assert.ok(!client!.connection.lagging);
   });
 
   it('that fills up again while it is told is told the rest the next time', () => {
@@ -303,14 +303,14 @@ describe('a connection that reads slowly', () => {
     const told = () => heard(client!).filter((word) => 'dropped' in word).length;
     world.drain(client!);
     assert.equal(told(), 1, 'there was room for one');
-    assert.ok(client!.session.lagging);
+    assert.ok(client!.connection.lagging);
     world.publish(ALL, 5);
     world.loop.idle();
     world.drain(client!);
     assert.equal(told(), 2);
     world.settle();
     assert.equal(withoutRoom(heard(client!)), 7);
-    assert.ok(!client!.session.lagging);
+    assert.ok(!client!.connection.lagging);
   });
 });
 

@@ -1,17 +1,17 @@
-import type { Session } from './session.ts';
+import type { Connection } from './connection.ts';
 
 /**
- * Sessions of a shard by age, as those that may be moved to even out the load. With a mark only those from before it are
+ * Connections of a shard by age, as those that may be moved to even out the load. With a mark only those from before it are
  * given out, each once, so that nobody who was just moved here is moved on.
  */
-export class Oldest {
-  readonly #all: () => readonly Session[];
-  /** The last session before the mark. */
+export class MoveCandidates {
+  readonly #all: () => readonly Connection[];
+  /** The last connection before the mark. */
   #upTo: number | undefined;
   /** From the youngest to the oldest; undefined until they are asked for. */
-  #waiting: Session[] | undefined;
+  #waiting: Connection[] | undefined;
 
-  constructor(all: () => readonly Session[]) {
+  constructor(all: () => readonly Connection[]) {
     this.#all = all;
   }
 
@@ -26,13 +26,13 @@ export class Oldest {
   }
 
   /** The oldest that is still there and was not asked to move; undefined where there is none. */
-  next(others: boolean): Session | undefined {
+  next(others: boolean): Connection | undefined {
     this.#waiting ??= this.#all()
       .filter(({ id, v1 }) => (others || v1) && id <= (this.#upTo ?? Number.POSITIVE_INFINITY))
       .sort((a, b) => b.id - a.id);
     for (;;) {
-      const session = this.#waiting.pop();
-      if (!session || (!session.gone && !session.moving)) return session;
+      const connection = this.#waiting.pop();
+      if (!connection || (!connection.gone && !connection.moving)) return connection;
     }
   }
 }

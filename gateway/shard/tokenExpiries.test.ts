@@ -4,15 +4,15 @@ import { Form } from '@pushcluster/protocol/wireForms.ts';
 import { ALL } from '../ipc/channelKey.ts';
 import { FakeSocket, NO_BACKLOG } from '../simulation/shard.ts';
 import { Channel } from './channel.ts';
-import { Expiries } from './expiries.ts';
-import { Session } from './session.ts';
+import { Connection, type Member } from './connection.ts';
+import { TokenExpiries } from './tokenExpiries.ts';
 
-const all = new Channel(ALL);
-const session = (id: number) => new Session(id, new FakeSocket(), Form.v1, all, undefined, NO_BACKLOG);
+const all = new Channel<Member>(ALL);
+const connection = (id: number) => new Connection(id, new FakeSocket(), Form.v1, all, undefined, NO_BACKLOG);
 
-it('hands out each session once, at its second or at the next look after it', () => {
-  const expiries = new Expiries();
-  const [a, b, c, late] = [session(1), session(2), session(3), session(4)];
+it('hands out each connection once, at its second or at the next look after it', () => {
+  const expiries = new TokenExpiries();
+  const [a, b, c, late] = [connection(1), connection(2), connection(3), connection(4)];
   expiries.add(10, a);
   expiries.add(10, b);
   expiries.add(12, c);
@@ -23,9 +23,9 @@ it('hands out each session once, at its second or at the next look after it', ()
   assert.deepEqual(new Set(expiries.due(13)), new Set([c, late]));
 });
 
-it('forgets a session that has a later end now, or is gone', () => {
-  const expiries = new Expiries();
-  const [a, b] = [session(1), session(2)];
+it('forgets a connection that has a later end now, or is gone', () => {
+  const expiries = new TokenExpiries();
+  const [a, b] = [connection(1), connection(2)];
   expiries.add(10, a);
   expiries.add(10, b);
   expiries.delete(10, a);

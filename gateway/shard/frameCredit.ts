@@ -1,0 +1,28 @@
+import type { ShardMessage } from '../ipc/messages.ts';
+
+/** Fewer bytes wait for the next report: a quiet room's frame needs no message of its own. A sixteenth of the least `shardWatch.maxInFlight`. */
+const REPORT_BYTES = 65_536;
+
+/** Which bytes of frames this shard is done with: the hub sends only so many that are not. */
+export class FrameCredit {
+  readonly #notifyHub: (message: ShardMessage) => void;
+  /** Bytes that are still to be reported. */
+  #bytes = 0;
+
+  constructor(notifyHub: (message: ShardMessage) => void) {
+    this.#notifyHub = notifyHub;
+  }
+
+  /** `bytes` of a frame are done with. They are reported at once if they are many, or else with the next report. */
+  done(bytes: number): void {
+    this.#bytes += bytes;
+    if (this.#bytes >= REPORT_BYTES) this.report();
+  }
+
+  /** Reports what is still to be reported. Call it with each report of counts. */
+  report(): void {
+    if (this.#bytes === 0) return;
+    this.#notifyHub({ type: 'done', bytes: this.#bytes });
+    this.#bytes = 0;
+  }
+}

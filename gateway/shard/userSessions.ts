@@ -1,0 +1,74 @@
+import { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
+import type { Settings } from '@pushcluster/protocol/settings.ts';
+import { userKey } from '../ipc/channelKey.ts';
+import type { ShardMessage } from '../ipc/messages.ts';
+import type { Broadcaster } from './broadcaster.ts';
+import type { Channels } from './channels.ts';
+import type { Connection } from './connection.ts';
+import type { Connections } from './connections.ts';
+import type { Loop } from './loop.ts';
+import { REPLACED } from './movingConnections.ts';
+
+export type UserSessionsOptions = {
+  settings: () => Settings;
+  loop: Loop;
+  channels: Channels;
+  broadcaster: Pick<Broadcaster, 'visit'>;
+  connections: Pick<Connections, 'end'>;
+  notifyHub: (message: ShardMessage) => void;
+};
+
+/**
+ * The connections of users. With `connections.onePerUser` each is a session, and a newer one replaces those before it, on
+ * other shards and gateways too: the hub is notified of each, by number.
+ */
+export class UserSessions {
+  readonly #options: UserSessionsOptions;
+  #lastNumber = 0;
+
+  constructor(options: UserSessionsOptions) {
+    this.#options = options;
+  }
+
+  /** A connection is known to be this user's from now on. It was nobody's before. */
+  identified(connection: Connection, user: string): void {
+    const { settings, loop, channels, notifyHub } = this.#options;
+    connection.user = user;
+    channels.join(connection, channels.obtain(userKey(user)));
+    if (!settings().gateway.connections.onePerUser) return;
+    connection.sessionNumber = ++this.#lastNumber;
+    this.replace(user, connection.sessionNumber - 1);
+    notifyHub({ type: 'session', user, session: connection.sessionNumber, at: loop.now() });
+  }
+
+  /**
+   * Ends the user's sessions up to number `upTo`, and connections without a number. One that was asked to move is not ended:
+   * the newer session may be its move, and it still has to receive what waits in a window. It may not stay, though.
+   */
+  replace(user: string, upTo: number): void {
+    this.#visit(
+      user,
+      ({ sessionNumber }) => sessionNumber <= upTo,
+      (connection) => {
+        if (connection.moving) connection.replaced = true;
+        else this.#options.connections.end(connection, CloseCode.replaced, REPLACED);
+      },
+    );
+  }
+
+  /** A backend disconnects the user: ends the user's connections, after what is on its way to them. */
+  disconnect(user: string, reason: string): void {
+    this.#visit(
+      user,
+      () => true,
+      (connection) => this.#options.connections.end(connection, CloseCode.disconnected, reason),
+    );
+  }
+
+  #visit(user: string, isMeant: (connection: Connection) => boolean, visit: (connection: Connection) => void) {
+    const { channels, broadcaster } = this.#options;
+    const channel = channels.get(userKey(user));
+    const members = channel?.members.filter(({ connection }) => isMeant(connection)) ?? [];
+    if (channel && members.length > 0) broadcaster.visit(channel, members, ({ connection }) => visit(connection));
+  }
+}
