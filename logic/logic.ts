@@ -5,47 +5,52 @@ import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { listenProblem } from '@pushcluster/runtime/portProbe.ts';
 import type { SettingsFile } from '@pushcluster/runtime/settings.ts';
+import { perSecond, TokenBucket } from '@pushcluster/runtime/tokenBucket.ts';
 import type { Registry } from 'prom-client';
-import { ApiKeys } from './auth.ts';
-import { Directory } from './directory.ts';
-import { Door, hostToListenOn } from './door.ts';
+import { ApiKeys } from './access/apiKeys.ts';
+import { collectMethods, refuseOtherMethods } from './http/allowedMethods.ts';
+import { ApiListener, listenHost } from './http/apiListener.ts';
+import { createServer } from './http/server.ts';
+import { SilentConnections } from './http/silentConnections.ts';
 import { Metrics } from './metrics.ts';
+import { OnlineDirectory } from './online/onlineDirectory.ts';
 import { Publisher } from './publish/publisher.ts';
-import { Pushes } from './push.ts';
-import { docsRoutes } from './routes/docs.ts';
+import { PushService } from './publish/pushService.ts';
+import { apiReferenceRoutes } from './routes/apiReference.ts';
 import { goPushRoutes } from './routes/goPush.ts';
 import { v1Routes } from './routes/v1.ts';
-import { createServer, refuseOtherMethods, silentConnections } from './server.ts';
-import { TokenBucket } from './tokenBucket.ts';
 
 export type LogicOptions = { settings: SettingsFile; bus: Bus; log: Logger; registry: Registry };
 
 export type Logic = {
-  /** Where it listens. */
+  /** Port of the push API. */
   port: number;
-  /** Why no traffic should come, a sentence each; empty: ready. */
+  /** Why it should receive no traffic, a sentence for each reason; empty if it is ready. */
   ready(): string[];
-  /** It was told to leave. */
+  /** Whether `leave` was called. */
   readonly leaving: boolean;
-  /** Not ready from now on; accepts for `logic.drain.settle` more, answers what is under way, and closes. The bus stays open. */
+  /**
+   * Becomes unready at once, accepts connections for `logic.drain.settle` more, answers the requests under way, and closes.
+   * The bus stays open.
+   */
   leave(): Promise<void>;
 };
 
 /**
  * Starts the push API.
- * @throws Error with a sentence where the port can't be had, or the file of an API key is useless
+ * @throws Error with a sentence if it can't listen on the port, or if the file of an API key can't be read
  */
 export async function startLogic({ settings, bus, log, registry }: LogicOptions): Promise<Logic> {
   const subjects = new Subjects(settings.current.bus.prefix);
   const logic = () => settings.current.logic;
   let hasConnected = bus.connected;
   let leaving = false;
-  let door: Door | undefined;
+  let listener: ApiListener | undefined;
 
   const keys = new ApiKeys(logic().apiKeys, log);
-  const urgent = new TokenBucket(logic().urgentRate);
+  const urgent = new TokenBucket(perSecond(logic().urgentRate), performance.now());
   const publisher = new Publisher(bus, subjects);
-  const directory = new Directory(bus, subjects, {
+  const directory = new OnlineDirectory(bus, subjects, {
     askTimeout: () => logic().askTimeout,
     onIgnored: (kind) => metrics.ignored(kind),
     onGateway: (again) => publisher.greet(again),
@@ -56,7 +61,7 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
     questions: () => directory.questions,
     generation: () => settings.generation,
   });
-  const pushes = new Pushes(publisher, urgent, metrics, () => logic().limits);
+  const pushes = new PushService(publisher, urgent, metrics, () => logic().limits);
   const offEvent = bus.onEvent((event) => {
     if (event.type !== 'connected') return;
     hasConnected = true;
@@ -64,14 +69,14 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
   });
   const offChange = settings.onChange((current) => {
     keys.update(current.logic.apiKeys);
-    door?.move(hostToListenOn(current.logic.host, keys.required));
-    urgent.rate = current.logic.urgentRate;
+    listener?.move(listenHost(current.logic.host, keys.required));
+    urgent.change(perSecond(current.logic.urgentRate), performance.now());
     log.level = current.log.level;
   });
-  onBeatError((error) => log.error({ err: error, code: 'beat' }, 'an error cost one event'));
+  onBeatError((error) => log.error({ err: error, code: 'beat' }, 'an event handler failed; the process goes on'));
   const offBeat = onBeat(() => publisher.tick());
   const stop = () => {
-    door?.close();
+    listener?.close();
     offEvent();
     offBeat();
     offChange();
@@ -88,29 +93,24 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
       leaving: () => leaving,
       onConnectionRefused: () => metrics.connectionRefused(),
     });
-    const silent = silentConnections(app.server);
-    const routes = new Map<string, Set<string>>();
-    app.addHook('onRoute', ({ url, method }) => {
-      const methods = routes.get(url) ?? new Set();
-      for (const one of [method].flat()) methods.add(one);
-      routes.set(url, methods);
-    });
+    const silent = new SilentConnections(app.server);
+    const methods = collectMethods(app);
     await app.register(v1Routes, { keys, pushes, directory, metrics });
     await app.register(goPushRoutes, { keys, pushes, metrics });
-    await app.register(docsRoutes);
-    refuseOtherMethods(app, new Map(routes));
-    const host = hostToListenOn(logic().host, keys.required);
+    await app.register(apiReferenceRoutes);
+    refuseOtherMethods(app, new Map(methods));
+    const host = listenHost(logic().host, keys.required);
     await listen(app, host, logic().port);
-    door = new Door(app.server, host, log);
-    const { port } = door;
+    listener = new ApiListener(app.server, host, log);
+    const { port } = listener;
     log.info({ host, port, keys: logic().apiKeys.length, publisher: publisher.id }, 'push API listens');
     if (host !== logic().host)
       log.warn(
         { host, set: logic().host },
-        'there are no API keys (logic.apiKeys): the push API listens on loopback only',
+        'no API keys are configured (logic.apiKeys): the push API listens on loopback only',
       );
-    // The settings may have changed meanwhile.
-    door.move(hostToListenOn(logic().host, keys.required));
+    // The settings may have changed while it began to listen.
+    listener.move(listenHost(logic().host, keys.required));
 
     return {
       port,
@@ -119,16 +119,16 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
       },
       ready() {
         if (leaving) return ['leaving'];
-        const reasons = hasConnected ? [] : ['there has been no connection to the bus yet'];
-        return door?.problem === undefined ? reasons : [...reasons, door.problem];
+        const reasons = hasConnected ? [] : ['the bus was never connected'];
+        return listener?.problem === undefined ? reasons : [...reasons, listener.problem];
       },
       async leave() {
         if (leaving) return;
         leaving = true;
         await sleep(logic().drain.settle);
-        door?.close();
+        listener?.close();
         const cut = setTimeout(() => app.server.closeAllConnections(), logic().drain.timeout);
-        // Those that were being served when close was called turn idle only later.
+        // Connections that were busy when `close` was called become idle later.
         const idle = setInterval(() => {
           app.server.closeIdleConnections();
           silent.close();

@@ -126,7 +126,7 @@ export const RoomsQuery = z
   })
   .refine(({ limit, room }) => limit === undefined || room === undefined, {
     path: ['limit'],
-    message: 'is of the list of rooms: leave it out beside room',
+    message: 'must not be used together with room',
   });
 
 export const Rooms = z

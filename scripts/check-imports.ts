@@ -35,8 +35,6 @@ export const KNOWN_IN_CIRCLES: readonly string[] = [
   'gateway/shard/channel.ts',
   'gateway/shard/channelTask.ts',
   'gateway/shard/connection.ts',
-  'logic/bodies.ts',
-  'logic/server.ts',
   'operator/pushcluster/displayedNumbers.ts',
   'operator/pushcluster/podStatusSummary.ts',
   'operator/pushcluster/rolloutRouting.ts',

@@ -1,5 +1,5 @@
 import { type Items, itemsSize, joinItems, sliceItems } from '@pushcluster/protocol/push.ts';
-import { itemTooLarge } from '../items.ts';
+import { itemTooLarge } from '../items/pushLimits.ts';
 
 /** Bytes of a message that are kept for its header: the most that protocol/push.ts writes, and as much again for later versions. */
 export const HEADER_BYTES = 1_024;

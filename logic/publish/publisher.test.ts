@@ -4,7 +4,7 @@ import type { Target } from '@pushcluster/protocol/api.ts';
 import { decodePush, decodeUserPush, itemsSize, type Push, type UserPush } from '@pushcluster/protocol/push.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { type Bus, BusOverloaded, BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
-import { problemOf } from '../problems.ts';
+import { translateError } from '../errors/errorTranslation.ts';
 import { Publisher } from './publisher.ts';
 
 const subjects = new Subjects('test');
@@ -335,8 +335,8 @@ describe('a publisher', () => {
         () => assert.fail('it was taken'),
         (reason: unknown) => reason,
       );
-      assert.equal(problemOf(error, 0).code, 'overloaded');
-      assert.match(problemOf(error, 0).headers['retry-after'] ?? '', /^[1-3]$/);
+      assert.equal(translateError(error, 0).code, 'overloaded');
+      assert.match(translateError(error, 0).headers['retry-after'] ?? '', /^[1-3]$/);
     });
 });
 

@@ -15,7 +15,7 @@ import { UserBatcher } from './userBatcher.ts';
 /** The largest part number that room is kept for in a message to users. */
 const MAX_PART = 999_999;
 
-/** `id`: the idempotency key of the request (requestId.ts); '' if it has none. */
+/** `id`: the request's idempotency key (idempotencyKey.ts); '' if it has none. */
 export type PublishOptions = { urgent: boolean; id: string };
 
 export type PublisherOptions = {

@@ -1,10 +1,11 @@
-import { BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
-import { type ProblemCode, problemOf } from '../problems.ts';
+import { BusUnavailable } from '@pushcluster/runtime/bus/bus.ts';
+import type { ErrorCode } from '../errors/errorCatalogue.ts';
+import { translateBusError } from '../errors/errorTranslation.ts';
 
 /** Bytes of a push to many rooms that are sent before their confirmation is awaited: far below what the bus refuses (BusOverloaded). */
 const WAVE_BYTES = 8_388_608;
 
-export type RoomFailure = { room: string; code: ProblemCode };
+export type RoomFailure = { room: string; code: ErrorCode };
 
 /**
  * Publishes one push to each of `rooms`, in waves that the bus can hold. Resolves with the rooms that failed.
@@ -27,10 +28,11 @@ export async function fanOut(
   for (const [i, outcome] of outcomes.entries()) {
     if (outcome.status === 'fulfilled') continue;
     const error: unknown = outcome.reason;
+    const problem = translateBusError(error);
+    if (!problem) throw error;
     if (error instanceof BusUnavailable) unavailable = error;
-    else if (error instanceof BusUnconfirmed) unconfirmed = error;
-    else throw error;
-    failures.push({ room: rooms[i]!, code: problemOf(error, 0).code });
+    else unconfirmed = error;
+    failures.push({ room: rooms[i]!, code: problem.code });
   }
   // If no room was reached for certain, one that may have been reached makes the whole push unconfirmed.
   if (failures.length === rooms.length) throw unconfirmed ?? unavailable;

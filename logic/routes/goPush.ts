@@ -1,13 +1,14 @@
 import { GoPushStats, ProblemDocument, RoomName } from '@pushcluster/protocol/api.ts';
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import { type ApiKeys, authorize } from '../auth.ts';
-import { formItems, takeForms } from '../bodies.ts';
+import type { ApiKeys } from '../access/apiKeys.ts';
+import { authorize } from '../access/authorization.ts';
+import { requireKey } from '../http/authentication.ts';
+import { acceptForms, formItems } from '../http/bodyParsers.ts';
 import type { Metrics } from '../metrics.ts';
-import type { Pushes } from '../push.ts';
-import { requireKey } from '../server.ts';
+import type { PushService } from '../publish/pushService.ts';
 
-export type GoPushOptions = { keys: ApiKeys; pushes: Pushes; metrics: Metrics };
+export type GoPushOptions = { keys: ApiKeys; pushes: PushService; metrics: Metrics };
 
 const Items = z.string().meta({ description: 'A JSON array.', examples: ['[{"msg":"hi"},{"msg":"bye"}]'] });
 const problem = (description: string) => ({
@@ -36,7 +37,7 @@ const security = [{ key: [] }];
 /** The API of go-push, for backends that speak it. Unknown form fields are ignored, as there. */
 export const goPushRoutes: FastifyPluginAsyncZod<GoPushOptions> = async (app, { keys, pushes, metrics }) => {
   requireKey(app, keys);
-  takeForms(app);
+  acceptForms(app);
 
   app.route({
     method: 'POST',

@@ -18,15 +18,16 @@ import {
 import type { GatewayStats } from '@pushcluster/protocol/control.ts';
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import { type ApiKeys, authorize } from '../auth.ts';
-import { bodyItems, takeJson } from '../bodies.ts';
-import type { Directory } from '../directory.ts';
+import type { ApiKeys } from '../access/apiKeys.ts';
+import { authorize } from '../access/authorization.ts';
+import { requireKey } from '../http/authentication.ts';
+import { acceptJson, bodyItems } from '../http/bodyParsers.ts';
 import type { Metrics } from '../metrics.ts';
-import type { Pushes } from '../push.ts';
-import { requestId } from '../requestId.ts';
-import { requireKey } from '../server.ts';
+import type { OnlineDirectory } from '../online/onlineDirectory.ts';
+import { idempotencyKey } from '../publish/idempotencyKey.ts';
+import type { PushService } from '../publish/pushService.ts';
 
-export type V1Options = { keys: ApiKeys; pushes: Pushes; directory: Directory; metrics: Metrics };
+export type V1Options = { keys: ApiKeys; pushes: PushService; directory: OnlineDirectory; metrics: Metrics };
 
 const problem = (description: string) => ({
   description,
@@ -43,7 +44,7 @@ const security = [{ key: [] }];
 /** The v1 API. */
 export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pushes, directory, metrics }) => {
   requireKey(app, keys);
-  takeJson(app);
+  acceptJson(app);
 
   const roomOf = async (room: string) => {
     const { answers, ...complete } = await directory.ask('room', { room });
@@ -86,7 +87,7 @@ export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pu
       request.target = to.type;
       authorize(request.caller, to);
       const items = bodyItems(request.rawJson);
-      const failed = await pushes.push(to, items, { urgent, id: requestId(request.caller?.name, to, id ?? '') });
+      const failed = await pushes.push(to, items, { urgent, id: idempotencyKey(request.caller?.name, to, id ?? '') });
       if (failed.length === 0) return reply.code(202).send({ accepted: items.length });
       return reply.code(207).send({ accepted: items.length, failed });
     },

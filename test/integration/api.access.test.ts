@@ -51,10 +51,10 @@ describe('HTTP', () => {
         await api.request(`/v1/rooms?limit=${encodeURIComponent(limit)}`),
         400,
         'invalid_request',
-        /^limit: /,
+        /^limit /,
       );
-    assertProblem(await api.request('/v1/rooms?limit=0'), 400, 'invalid_request', /^limit: must be at least 1/);
-    assertProblem(await api.request('/v1/rooms?limit=many'), 400, 'invalid_request', /^limit: must be a number/);
+    assertProblem(await api.request('/v1/rooms?limit=0'), 400, 'invalid_request', /^limit must be at least 1/);
+    assertProblem(await api.request('/v1/rooms?limit=many'), 400, 'invalid_request', /^limit must be a number/);
     assertProblem(await api.request('/v1/rooms?lmit=5'), 400, 'invalid_request', /"lmit"/);
   });
 

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
-import { CATALOGUE } from '@pushcluster/logic/problems.ts';
+import { ERROR_CATALOGUE } from '@pushcluster/logic/errors/errorCatalogue.ts';
 import { LocalBus } from '@pushcluster/runtime/bus/local.ts';
 import { type Api, startApi, temporaryFolder } from '../harness/api.ts';
 import { FakeGateway } from '../harness/fakeGateway.ts';
@@ -60,5 +60,8 @@ test('docs/reference/api.md lists every error code with its status', () => {
   const listed = Object.fromEntries(
     Array.from(PAGE.matchAll(/^\| `(\w+)` \| (\d{3}) \|/gm), ([, code, status]) => [code, Number(status)]),
   );
-  assert.deepEqual(listed, Object.fromEntries(Object.entries(CATALOGUE).map(([code, { status }]) => [code, status])));
+  assert.deepEqual(
+    listed,
+    Object.fromEntries(Object.entries(ERROR_CATALOGUE).map(([code, { status }]) => [code, status])),
+  );
 });

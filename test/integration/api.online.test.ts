@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { CATALOGUE } from '@pushcluster/logic/problems.ts';
+import { ERROR_CATALOGUE } from '@pushcluster/logic/errors/errorCatalogue.ts';
 import { Disconnected, Room, Rooms, Stats, User } from '@pushcluster/protocol/api.ts';
 import { LocalBus } from '@pushcluster/runtime/bus/local.ts';
 import { assertProblem, startApi } from '../harness/api.ts';
@@ -146,6 +146,6 @@ describe('the documentation', () => {
     );
     assert.doesNotMatch(text, /(src|href)="(https?:)?\/\//);
     assert.doesNotMatch(text, /\son\w+=|style="/, 'inline handlers and styles would be blocked');
-    for (const code of Object.keys(CATALOGUE)) assert.ok(text.includes(`<tr id="${code}">`), code);
+    for (const code of Object.keys(ERROR_CATALOGUE)) assert.ok(text.includes(`<tr id="${code}">`), code);
   });
 });

@@ -1,0 +1,120 @@
+import type { IncomingMessage } from 'node:http';
+import { type FastifyReply, type FastifyRequest, fastify } from 'fastify';
+import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import type { ApiKeys } from '../access/apiKeys.ts';
+import { requireLoopback } from '../access/loopbackGuard.ts';
+import { admitOrigin } from '../access/originPolicy.ts';
+import { Problem } from '../errors/problem.ts';
+import { METHODS } from './allowedMethods.ts';
+import type { App } from './app.ts';
+import { validatorCompiler } from './bodyParsers.ts';
+import { answerPreflight, corsHeaders, corsHeadersOfError } from './cors.ts';
+import { clippedPath, type ErrorLog, respondWithError } from './errorResponse.ts';
+import { LingeringResponse } from './lingeringResponse.ts';
+import { MalformedRequests } from './malformedRequests.ts';
+import { describeRoutes } from './openApi.ts';
+import { requireSingleHeaders, requireUnambiguous, requireUncompressed } from './requestChecks.ts';
+
+/** Longest parameter of a path: a name of 128 bytes, each percent-encoded. */
+const MAX_PARAM_LENGTH = 3 * 128;
+/** Connections beyond this are closed at once. Clients of this API are backends, which keep a few connections each. */
+const MAX_CONNECTIONS = 10_000;
+/** A request that takes longer to arrive is answered 408. */
+const REQUEST_TIMEOUT_MS = 30_000;
+/** Longer than load balancers usually keep idle connections, so that they close first: the reverse loses requests. */
+const KEEP_ALIVE_MS = 75_000;
+
+export type ServerOptions = {
+  keys: ApiKeys;
+  /** Patterns of origins whose pages may use the API. */
+  allowedOrigins: () => readonly string[];
+  log: ErrorLog;
+  /** Largest body in bytes. */
+  bodyLimit: number;
+  /** Whether each connection is to close after its next response. */
+  leaving: () => boolean;
+  /** Called after a connection beyond the limit was closed. */
+  onConnectionRefused: () => void;
+  /** Milliseconds that a request may take to arrive; 30,000 by default. */
+  requestTimeout?: number;
+  maxConnections?: number;
+};
+
+/** The HTTP server without its routes: admits requests, parses bodies and answers errors. */
+export async function createServer(options: ServerOptions): Promise<App> {
+  const { requestTimeout = REQUEST_TIMEOUT_MS, maxConnections = MAX_CONNECTIONS } = options;
+  const respond = (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
+    const cors = corsHeadersOfError(request, options.allowedOrigins());
+    respondWithError(error, request, reply, { ...options, cors });
+  };
+  const malformed = new MalformedRequests({
+    requestTimeout,
+    headers: ({ method = '', headers }) => corsHeadersOfError({ method, headers }, options.allowedOrigins()),
+  });
+  const unsupportedExpect = new WeakSet<IncomingMessage>();
+  const app = fastify({
+    logger: false,
+    bodyLimit: options.bodyLimit,
+    requestTimeout,
+    http: {
+      headersTimeout: requestTimeout,
+      connectionsCheckingInterval: requestTimeout / 6,
+      ServerResponse: LingeringResponse,
+      // Node's own response is not a problem document: `requireUnambiguous` checks the Host.
+      requireHostHeader: false,
+    },
+    rewriteUrl: ({ url = '/' }) => (url.startsWith('/') ? url : url.replace(/^https?:\/\/[^/?#]*(?=\/)/i, '')),
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    return503OnClosing: false,
+    forceCloseConnections: 'idle',
+    routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
+    frameworkErrors: respond,
+    clientErrorHandler: (error, socket) => malformed.refuse(error, socket),
+  }).withTypeProvider<ZodTypeProvider>();
+  app.server.maxConnections = maxConnections;
+  app.server.on('drop', options.onConnectionRefused);
+  malformed.watch(app.server);
+  app.server.on('checkExpectation', (request, response) => {
+    unsupportedExpect.add(request);
+    app.server.emit('request', request, response);
+  });
+  for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method);
+
+  app.decorateRequest('rawJson', null);
+  app.decorateRequest('caller', null);
+  app.decorateRequest('target', 'unknown');
+  app.setValidatorCompiler(validatorCompiler);
+  // Responses are checked by their types. Checking them at run time would cost more than the rest of a push.
+  app.setSerializerCompiler(() => (data) => JSON.stringify(data));
+  app.removeAllContentTypeParsers();
+  app.setErrorHandler(respond);
+  app.setNotFoundHandler((request) => {
+    const path = clippedPath(request.url);
+    throw new Problem('not_found', `There is no route ${request.method} ${path}; /docs lists the routes.`);
+  });
+  app.addHook('onRequest', (request, reply, done) => {
+    try {
+      if (options.leaving()) reply.header('connection', 'close');
+      requireUnambiguous(request.raw, unsupportedExpect.has(request.raw));
+      if (admit(options, request, reply)) done();
+    } catch (error) {
+      done(error instanceof Error ? error : new Error(String(error)));
+    }
+  });
+  await describeRoutes(app);
+  return app;
+}
+
+/** Admits a request before its API key is looked at, or throws a Problem. Returns false if it was a preflight, which is answered. */
+function admit({ keys, allowedOrigins }: ServerOptions, request: FastifyRequest, reply: FastifyReply): boolean {
+  const { headers, method } = request;
+  const { rawHeaders, httpVersion } = request.raw;
+  requireSingleHeaders(rawHeaders, headers);
+  const { remoteAddress: peer } = request.socket;
+  if (!keys.required) requireLoopback({ target: request.originalUrl, version: httpVersion, peer, headers });
+  const origin = admitOrigin({ method, headers }, allowedOrigins());
+  requireUncompressed(headers['content-encoding']);
+  if (origin === undefined) return true;
+  reply.headers(corsHeaders(origin));
+  return !answerPreflight({ method, headers }, reply);
+}

@@ -1,0 +1,20 @@
+import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
+
+/** Connections on which nothing was sent yet. Node counts them neither as idle nor as busy, so closing a server misses them. */
+export class SilentConnections {
+  readonly #sockets = new Set<Socket>();
+
+  /** Follows the connections of `server` from now on. */
+  constructor(server: Server) {
+    server.on('connection', (socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+    });
+    server.on('request', ({ socket }) => this.#sockets.delete(socket));
+  }
+
+  close() {
+    for (const socket of this.#sockets) if (socket.bytesRead === 0) socket.destroy();
+  }
+}
