@@ -78,14 +78,14 @@ function refuseForeign(found: KubeObject, desired: Desired): void {
   const title = titleOf(found);
   const { kind, name } = owner;
   if (owners.some((each) => each.kind === kind && each.name === name))
-    throw new KubeError('leaving', `${title} is left of a ${kind} ${name} that is gone, and goes too`, { code: 409 });
+    throw new KubeError('leaving', `${title} belongs to a deleted ${kind} ${name} and is being deleted`, { code: 409 });
   const whose =
     owners.length === 0
       ? `does not belong to ${kind} ${name}`
       : `belongs to ${owners.map((each) => `${each.kind} ${each.name}`).join(', ')}`;
   throw new KubeError(
     'taken',
-    `${title} is there already and ${whose}: delete or rename it, or choose another name for ${kind} ${name}`,
+    `${title} already exists and ${whose}: delete it, or choose another name for ${kind} ${name}`,
     { code: 409 },
   );
 }

@@ -220,18 +220,22 @@ describe('what pods say of themselves', () => {
 
   it('is refused where it is garbage, endless, late, an error or nothing at all', async () => {
     const answers: [string, RequestListener, RegExp][] = [
-      ['garbage', (_, response) => response.end('<html>'), /its answer is no status: it: /],
-      ['old', (_, response) => response.writeHead(404).end(), /it answered GET \/status with 404/],
-      ['wrong', (_, response) => response.end('{"version":"1","role":"cook"}'), /its answer is no status: role: /],
-      ['endless', (_, response) => response.end('x'.repeat(1 << 20)), /longer than 16384 bytes/],
-      ['hangs', () => {}, /no answer within 2 s/],
+      ['garbage', (_, response) => response.end('<html>'), /the response is not a valid status: response: /],
+      ['old', (_, response) => response.writeHead(404).end(), /GET \/status returned status 404/],
+      [
+        'wrong',
+        (_, response) => response.end('{"version":"1","role":"cook"}'),
+        /the response is not a valid status: role: /,
+      ],
+      ['endless', (_, response) => response.end('x'.repeat(1 << 20)), /exceeds 16384 bytes/],
+      ['hangs', () => {}, /no response within 2 s/],
       [
         'drips',
         (_, response) => {
           const drip = setInterval(() => response.write(' '), 50);
           response.once('close', () => clearInterval(drip));
         },
-        /no answer within 2 s/,
+        /no response within 2 s/,
       ],
     ];
     const pods: KubeObject[] = [];

@@ -3,12 +3,12 @@ import { parseJson } from '@pushcluster/protocol/parseJson.ts';
 import { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
 
-/** From the question to the end of the answer, milliseconds. */
+/** Time for a request and its response, milliseconds. */
 const TIMEOUT_MS = 2_000;
-/** Many times what a status takes: who sends more is no pod of ours. */
+/** Many times the size of a status. A longer response does not come from a pod of a PushCluster. */
 const MAX_BYTES = 16_384;
 
-/** Asks pods for their status, over a connection to each that is kept between questions. */
+/** Requests GET /status from pods, with a keep-alive connection to each. */
 export class StatusClient {
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 1, maxFreeSockets: 1 });
   readonly #port: number;
@@ -20,16 +20,15 @@ export class StatusClient {
   }
 
   /**
-   * Resolves with what a pod says.
    * @param address an IP address
-   * @throws Error with a sentence: no answer in 2 s, one of more than 16 KiB, or one that is no status
+   * @throws Error: no response within 2 s, more than 16 KiB, or not a valid status
    */
   async ask(address: string): Promise<PodStatus> {
     const text = await this.#fetch(address);
     const found = PodStatus.safeParse(parseJson(text));
     if (found.success) return found.data;
     const [issue] = found.error.issues;
-    throw new Error(`its answer is no status: ${issue?.path.join('.') || 'it'}: ${issue?.message}`);
+    throw new Error(`the response is not a valid status: ${issue?.path.join('.') || 'response'}: ${issue?.message}`);
   }
 
   close(): void {
@@ -43,7 +42,7 @@ export class StatusClient {
       const callOff = this.#clock.after(TIMEOUT_MS, () => late.abort());
       const fail = (error: Error) => {
         callOff();
-        reject(signal.aborted ? new Error(`it gave no answer within ${TIMEOUT_MS / 1_000} s`) : error);
+        reject(signal.aborted ? new Error(`no response within ${TIMEOUT_MS / 1_000} s`) : error);
       };
       const request = get({ agent: this.#agent, host, port: this.#port, path: '/status', signal }, (response) => {
         const parts: Buffer[] = [];
@@ -51,13 +50,13 @@ export class StatusClient {
         response.on('data', (part: Buffer) => {
           size += part.length;
           parts.push(part);
-          if (size > MAX_BYTES) request.destroy(new Error(`its answer is longer than ${MAX_BYTES} bytes`));
+          if (size > MAX_BYTES) request.destroy(new Error(`the response exceeds ${MAX_BYTES} bytes`));
         });
         response.once('error', fail);
         response.once('end', () => {
           callOff();
           if (response.statusCode === 200) resolve(Buffer.concat(parts).toString());
-          else reject(new Error(`it answered GET /status with ${response.statusCode}`));
+          else reject(new Error(`GET /status returned status ${response.statusCode}`));
         });
       });
       request.once('error', fail);

@@ -20,7 +20,7 @@ const why = (status: object, metadata?: object) => notReadyReasonOf(pod(status, 
 
 describe('what keeps a pod from being ready', () => {
   it('is an image that can not be had, told in the same words while the kubelet tries again', () => {
-    const words = "its image pushcluster/gateway:9.9.9 can't be had: `kubectl describe pod live-gateway-x` says why";
+    const words = 'image pushcluster/gateway:9.9.9 cannot be pulled: see `kubectl describe pod live-gateway-x`';
     assert.equal(why(container(waiting('ErrImagePull', 'not found'))), words);
     assert.equal(why(container(waiting('ImagePullBackOff', 'Back-off pulling'))), words);
     assert.equal(notReadyReasonOf(pod(container(waiting('ErrImagePull'))))?.isStuck, true);
@@ -28,12 +28,12 @@ describe('what keeps a pod from being ready', () => {
 
   it('is a Secret that a container wants and that is not there', () => {
     const status = container(waiting('CreateContainerConfigError', 'secret "tls" not found'));
-    assert.equal(why(status), 'its container can\'t be started: secret "tls" not found');
+    assert.equal(why(status), 'the container cannot be started: secret "tls" not found');
   });
 
   it('is that it ends again and again, also while it is up once more', () => {
     const words =
-      'it ends again and again (its memory was used up): `kubectl logs live-gateway-x -c gateway --previous` says why';
+      'the container keeps terminating (out of memory): see `kubectl logs live-gateway-x -c gateway --previous`';
     const killed = { restartCount: 2, ...ended(137, 'OOMKilled') };
     assert.equal(why(container({ ...killed, ...waiting('CrashLoopBackOff', 'back-off 10s') })), words);
     assert.equal(why(container({ ...killed, restartCount: 3, state: { running: {} } })), words);
@@ -44,7 +44,7 @@ describe('what keeps a pod from being ready', () => {
     const message = '0/2 nodes are available: 2 Insufficient cpu.';
     const conditions = [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message }];
     const found = notReadyReasonOf(pod({ phase: 'Pending', conditions }));
-    assert.deepEqual(found, { pod: POD, why: `no node takes it: ${message}`, isStuck: false });
+    assert.deepEqual(found, { pod: POD, why: `cannot be scheduled: ${message}`, isStuck: false });
   });
 
   it('is that its volume is not there, and whom to ask about it', () => {
@@ -52,7 +52,7 @@ describe('what keeps a pod from being ready', () => {
     const conditions = [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message }];
     const found = pod({ phase: 'Pending', conditions });
     const volumes = [{ name: 'config' }, { name: 'data', persistentVolumeClaim: { claimName: 'data-live-nats-0' } }];
-    const words = `no node takes it: ${message}: \`kubectl describe pvc data-live-nats-0\` says why its volume is not there`;
+    const words = `cannot be scheduled: ${message}; see \`kubectl describe pvc data-live-nats-0\` for its volume`;
     assert.equal(notReadyReasonOf({ ...found, ...{ spec: { volumes } } })?.why, words);
     const full = [{ ...conditions[0], message: '0/2 nodes are available: 2 Insufficient cpu.' }];
     const other = pod({ phase: 'Pending', conditions: full });

@@ -2,11 +2,11 @@ import { z } from 'zod';
 import type { KubeObject } from '../kube/objects.ts';
 import { isReady } from './observedGateways.ts';
 
-/** Why a pod is not ready, where Kubernetes says so. */
+/** Why a pod is not ready, as reported by Kubernetes. */
 export type NotReadyReason = {
   pod: string;
   why: string;
-  /** It does not go away by itself. A node with room may yet come. */
+  /** It does not resolve itself. A pod that cannot be scheduled may: a node may be added. */
   isStuck: boolean;
 };
 
@@ -48,41 +48,44 @@ const Pod = z.object({
     .prefault({}),
 });
 
-/** The kubelet goes from one to the other and back while it tries again. */
+/** The kubelet alternates between these while it retries. */
 const NO_IMAGE = ['ErrImagePull', 'ImagePullBackOff', 'ErrImageNeverPull', 'InvalidImageName', 'ImageInspectError'];
 const NO_CONTAINER = ['CreateContainerConfigError', 'CreateContainerError', 'RunContainerError'];
-/** The scheduler's words where a claim has no volume, or none that a node can reach. */
+/** How the scheduler reports a claim without a volume, or with one that no node can mount. */
 const OF_VOLUME = /persistent ?volume|volume node affinity|storageclass/i;
-/** The first restart comes at once, and helps as a rule. */
+/** Restarts that are reported. The first one follows at once, and usually succeeds. */
 const RESTARTS = 2;
 
-/** What keeps a pod from being ready, in words that stay the same while it is tried again. */
+/** Why a pod is not ready. The text does not change while Kubernetes retries, so that the status does not either. */
 export function notReadyReasonOf(pod: KubeObject): NotReadyReason | undefined {
   const { name, deletionTimestamp } = pod.metadata;
   if (deletionTimestamp !== undefined || isReady(pod)) return undefined;
   const { spec, status } = Pod.parse(pod);
   const { conditions, containerStatuses } = status;
-  const unplaced = conditions.find(({ type, status }) => type === 'PodScheduled' && status === 'False');
-  if (unplaced?.reason === 'Unschedulable') {
+  const unscheduled = conditions.find(({ type, status }) => type === 'PodScheduled' && status === 'False');
+  if (unscheduled?.reason === 'Unschedulable') {
     const claim = spec.volumes.find(({ persistentVolumeClaim }) => persistentVolumeClaim)?.persistentVolumeClaim;
-    const isOfVolume = claim !== undefined && OF_VOLUME.test(unplaced.message);
-    const more = isOfVolume ? `: \`kubectl describe pvc ${claim.claimName}\` says why its volume is not there` : '';
-    return { pod: name, why: `no node takes it: ${unplaced.message}${more}`, isStuck: false };
+    const isOfVolume = claim !== undefined && OF_VOLUME.test(unscheduled.message);
+    const more = isOfVolume ? `; see \`kubectl describe pvc ${claim.claimName}\` for its volume` : '';
+    return { pod: name, why: `cannot be scheduled: ${unscheduled.message}${more}`, isStuck: false };
   }
   for (const container of containerStatuses) {
-    const why = hindering(name, container);
+    const why = containerReason(name, container);
     if (why !== undefined) return { pod: name, why, isStuck: true };
   }
   return undefined;
 }
 
-function hindering(pod: string, { name, image, ready, restartCount, state, lastState }: z.infer<typeof Container>) {
+function containerReason(
+  pod: string,
+  { name, image, ready, restartCount, state, lastState }: z.infer<typeof Container>,
+) {
   const { reason = '', message = '' } = state.waiting ?? {};
-  if (NO_IMAGE.includes(reason)) return `its image ${image} can't be had: \`kubectl describe pod ${pod}\` says why`;
-  if (NO_CONTAINER.includes(reason)) return `its container can't be started: ${message || reason}`;
+  if (NO_IMAGE.includes(reason)) return `image ${image} cannot be pulled: see \`kubectl describe pod ${pod}\``;
+  if (NO_CONTAINER.includes(reason)) return `the container cannot be started: ${message || reason}`;
   if (ready || (reason !== 'CrashLoopBackOff' && restartCount < RESTARTS)) return undefined;
   const { terminated } = lastState;
   if (!terminated) return undefined;
-  const killed = terminated.reason === 'OOMKilled' ? 'its memory was used up' : `exit code ${terminated.exitCode}`;
-  return `it ends again and again (${killed}): \`kubectl logs ${pod} -c ${name} --previous\` says why`;
+  const killed = terminated.reason === 'OOMKilled' ? 'out of memory' : `exit code ${terminated.exitCode}`;
+  return `the container keeps terminating (${killed}): see \`kubectl logs ${pod} -c ${name} --previous\``;
 }

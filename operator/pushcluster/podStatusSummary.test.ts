@@ -121,11 +121,11 @@ describe('what pods say of themselves, taken together', () => {
     const found = report(pods, {
       a: status({ pressure: { memory: 0.5, loop: 0.9 } }),
       b: status({ pressure: { fds: 0.8 } }),
-      c: 'it gave no answer within 2 s',
+      c: 'no response within 2 s',
       d: 'it is about to end',
     });
     assert.deepEqual(found.fullest, { pod: 'a', what: 'loop', share: 0.9 });
-    assert.deepEqual(found.silent, [{ pod: 'c', why: 'it gave no answer within 2 s' }]);
+    assert.deepEqual(found.silent, [{ pod: 'c', why: 'no response within 2 s' }]);
     // Asked before it was ready, it had no answer.
     assert.deepEqual(report([gateway('c')], { c: 'nobody is there' }, 0, 19_999).silent, []);
   });

@@ -3,57 +3,55 @@ import type { GatewayPod, Step } from './scalePlan.ts';
 import { some } from './status.ts';
 
 /**
- * What a step says to people.
- * @param wanted gateways
+ * The event of one step of a scale plan.
+ * @param wanted the number of gateways that the PushCluster asks for
  * @param now milliseconds since 1970
  */
 export function eventOf(step: Step, wanted: number, now: number): EventInput {
   const event = (reason: string, note: string): EventInput => ({ type: 'Normal', reason, action: 'Scale', note });
   switch (step.type) {
     case 'drain': {
-      const verb = step.pods.length === 1 ? 'drains' : 'drain';
-      const drained = `${are(wanted)} wanted: ${listed(step.pods, counted)} ${verb}`;
-      if (step.silent.length === 0) return event('DrainStarted', drained);
-      const count = step.silent.length === 1 ? 'counts' : 'count';
+      const note = `Scaling down to ${some(wanted, 'gateway')}: draining ${listed(step.pods, withConnections)}`;
+      if (step.silent.length === 0) return event('DrainStarted', note);
+      const are = step.silent.length === 1 ? 'is' : 'are';
       const names = listed(step.silent, ({ name }) => name);
-      return event('DrainStarted', `${drained}; ${names} did not answer, and ${count} as full`);
+      return event('DrainStarted', `${note}; ${names} did not respond and ${are} considered full`);
     }
-    case 'undo': {
-      const verb = step.pods.length === 1 ? 'serves' : 'serve';
-      return event('DrainUndone', `${are(wanted)} wanted: ${listed(step.pods, ({ name }) => name)} ${verb} again`);
-    }
+    case 'undo':
+      return event(
+        'DrainUndone',
+        `Scaling to ${some(wanted, 'gateway')}: no longer draining ${listed(step.pods, ({ name }) => name)}`,
+      );
     case 'remove': {
-      const pods = listed(step.pods, (pod) => removed(pod, now));
-      if (!step.late) return event('DrainEnded', `${pods}: removed`);
-      const note = `${pods}: removed at the end of gateway.drain.timeout; what is left moves while it ends`;
+      const removed = `Removed ${listed(step.pods, (pod) => withOutcome(pod, now))}`;
+      if (!step.late) return event('DrainEnded', removed);
+      const note = `${removed} at the end of gateway.drain.timeout; remaining connections move during its shutdown`;
       return { ...event('DrainEnded', note), type: 'Warning' };
     }
-    case 'drop':
-      return event('ScaledDown', `${are(wanted)} wanted: ${some(step.count, 'gateway')} less, of those that don't run`);
+    case 'drop': {
+      const were = step.count === 1 ? 'was' : 'were';
+      return event('ScaledDown', `Scaled down: removed ${some(step.count, 'gateway')} that ${were} not running`);
+    }
     case 'add':
-      return event('ScaledUp', `from ${step.from} to ${some(step.to, 'gateway')}`);
+      return event('ScaledUp', `Scaled up from ${step.from} to ${some(step.to, 'gateway')}`);
   }
 }
 
-function are(count: number): string {
-  return `${some(count, 'gateway')} ${count === 1 ? 'is' : 'are'}`;
-}
-
-function counted({ name, counted }: GatewayPod): string {
+function withConnections({ name, counted }: GatewayPod): string {
   return counted === undefined ? name : `${name} (${some(counted.connections, 'connection')})`;
 }
 
-function removed({ name, counted, drainSince, state }: GatewayPod, now: number): string {
-  const seconds = Math.round((now - (drainSince ?? now)) / 1_000);
-  const after = `after ${some(seconds, 'second')}`;
-  if (state === 'pending') return `${name} has not begun to run`;
-  if (state !== 'running') return `${name} has ended ${after}`;
-  if (counted === undefined) return `${name} doesn't say how many connections it has ${after}`;
+function withOutcome({ name, counted, drainSince, state }: GatewayPod, now: number): string {
+  if (state === 'pending') return `${name} (not started)`;
+  const after = `after ${some(Math.round((now - (drainSince ?? now)) / 1_000), 'second')}`;
+  if (state !== 'running') return `${name} (stopped ${after})`;
+  if (counted === undefined) return `${name} (number of connections unknown ${after})`;
   return counted.connections === 0
-    ? `${name} is empty ${after}`
-    : `${name} has ${some(counted.connections, 'connection')} left ${after}`;
+    ? `${name} (empty ${after})`
+    : `${name} (${some(counted.connections, 'connection')} left ${after})`;
 }
 
+/** At most three pods by name. */
 function listed(pods: readonly GatewayPod[], say: (pod: GatewayPod) => string): string {
   const told = pods.slice(0, 3).map(say);
   return pods.length > 3 ? `${told.join(', ')} and ${pods.length - 3} more` : told.join(', ');

@@ -223,12 +223,15 @@ describe('the number of gateways', () => {
 
   it('says what it waits for', () => {
     const waits = (pods: GatewayPod[], want: number) => decide(pods, want).waits;
-    assert.equal(waits([pod('a', 9), pod('b', 1, unready)], 1), 'b is not ready, and would be removed first');
-    assert.match(waits([pod('a', 9), pod('b', undefined, { isAsked: false })], 1) ?? '', /not known yet/);
+    assert.equal(waits([pod('a', 9), pod('b', 1, unready)], 1), 'b is not ready and would be deleted first');
+    assert.match(
+      waits([pod('a', 9), pod('b', undefined, { isAsked: false })], 1) ?? '',
+      /not all gateways have reported/,
+    );
     assert.equal(decide([pod('a', 9), pod('b', 1)], 1, { isSeen: false }).waits, UNSEEN);
     assert.equal(decide([pod('a', 9), pod('b', 1)], 1, { isAskedAnew: false }).asks, true);
     const many = [pod('a', 9, unready), pod('b', 1, unready), pod('c', 1, unready), pod('d', 1)];
-    assert.equal(waits(many, 1), 'a, b and 1 more are not ready, and would be removed first');
+    assert.equal(waits(many, 1), 'a, b and 1 more are not ready and would be deleted first');
   });
 
   it('tells each step once', () => {

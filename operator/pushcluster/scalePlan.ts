@@ -87,7 +87,7 @@ const MARGIN_MS = 10_000;
 export const HOLD_MS = 120_000;
 
 /** What a scale-down waits for while `isSeen` is not so. */
-export const UNSEEN = 'the ReplicaSet has yet to take note of its gateways as they are';
+export const UNSEEN = 'the status of the ReplicaSet does not match its pods yet';
 
 /**
  * What to do next about the number of gateways: the emptiest that are too many drain, those that are empty go, and
@@ -202,7 +202,7 @@ function scaleDown(
   }
   const unready = others.filter(({ isReady }) => !isReady);
   if (unready.length > 0)
-    return waiting(`${listed(unready)} ${unready.length === 1 ? 'is' : 'are'} not ready, and would be removed first`);
+    return waiting(`${listed(unready)} ${unready.length === 1 ? 'is' : 'are'} not ready and would be deleted first`);
   // All others serve before one leaves.
   if (others.some(({ isServing }) => !isServing)) {
     const state = (pod: GatewayPod) => (pod.drainSince === undefined ? serving(pod) : pod);
@@ -210,7 +210,7 @@ function scaleDown(
   }
   if (!isSeen) return waiting(UNSEEN);
   if (!isAskedAnew) return { ...still(asked, phase), asks: true };
-  if (others.some(({ isAsked }) => !isAsked)) return waiting('it is not known yet which gateways are the emptiest');
+  if (others.some(({ isAsked }) => !isAsked)) return waiting('not all gateways have reported their connections yet');
   const silent = others.filter(({ isSilent }) => isSilent);
   const answering = others.filter(({ isSilent }) => !isSilent);
   const chosen = [...byConnections(answering), ...byConnections(silent)].slice(0, excess);
@@ -259,7 +259,7 @@ function removal(
   if (going.length === 0) {
     const unready = marked.flatMap(blockers).filter((pod, index, all) => all.indexOf(pod) === index);
     const who = unready.length > 0 ? listed(unready) : 'a gateway';
-    const waits = `${who} ${unready.length > 1 ? 'are' : 'is'} not ready, and would be removed first`;
+    const waits = `${who} ${unready.length > 1 ? 'are' : 'is'} not ready and would be deleted first`;
     return { ...none, waits };
   }
   const late = going.some((pod) => !isEmpty(pod));

@@ -49,7 +49,7 @@ describe('the status of a cluster', () => {
       Degraded: 'False/AsWanted',
     });
     const ready = '3 gateways and 2 logic pods are ready';
-    assert.equal(message('Ready', {}), `${ready}; no gateway is at 80 % of what it can bear`);
+    assert.equal(message('Ready', {}), `${ready}; all gateways are below 80 % of their limits`);
     // Nothing is said of what is not known.
     assert.equal(message('Ready', gateway({ connections: undefined })), ready);
     const silent = [{ pod: 'live-gateway-y', why: 'no answer' }];
@@ -71,22 +71,25 @@ describe('the status of a cluster', () => {
     assert.match(conditions({ logic: pods(2, 0) }).Available ?? '', /^False\/NoLogicReady/);
     assert.match(conditions(gateway({ wanted: 0, ready: 0, current: 0 })).Ready ?? '', /^False\/ScaledToZero/);
     const nats = { url: 'nats://live-nats:4222', wanted: 3, ready: 1 };
-    assert.equal(message('Available', { nats }), '1 of 3 NATS servers are ready: pushes need more than half of them');
+    assert.equal(
+      message('Available', { nats }),
+      '1 of 3 NATS servers are ready: publishing requires more than half of them',
+    );
     assert.match(conditions({ nats: { ...nats, ready: 2 } }).Available ?? '', /^True/);
     assert.match(conditions({ nats: { ...nats, ready: 2 } }).Ready ?? '', /^False\/NatsNotReady/);
   });
 
   it('tells what is under way: draining, a rollout, a start', () => {
     assert.equal(conditions(gateway({ draining: 1 })).Progressing, 'True/Draining');
-    assert.equal(message('Progressing', gateway({ draining: 1 })), '1 gateway drains');
+    assert.equal(message('Progressing', gateway({ draining: 1 })), '1 gateway is draining');
     const drains = gateway({ draining: 2, left: 1_204 });
-    assert.equal(message('Progressing', drains), '2 gateways drain: 1,204 connections left');
+    assert.equal(message('Progressing', drains), '2 gateways are draining: 1,204 connections left');
     assert.equal(conditions(gateway({ draining: 1 })).Ready, 'True/Ready');
     assert.equal(conditions(gateway({ current: 1 })).Progressing, 'True/RollingOut');
     assert.equal(conditions(gateway({ current: 1 })).Ready, 'False/GatewaysNotReady');
     assert.equal(
       message('Progressing', gateway({ current: 1, draining: 1, left: 7 })),
-      '1 of 3 gateways are of the newest version and ready; 1 gateway drains: 7 connections left',
+      '1 of 3 gateways are updated and ready; 1 gateway is draining: 7 connections left',
     );
     assert.equal(conditions({ logic: pods(4, 2) }).Progressing, 'True/Starting');
     assert.equal(message('Progressing', { logic: pods(4, 2) }), '2 of 4 logic pods are ready');
@@ -110,13 +113,13 @@ describe('the status of a cluster', () => {
   it('is not Degraded where it waits for what a deleted one of its name has left', () => {
     const problems = ['Secret live-api-key', 'Service live-logic'].map((object) => ({
       ...{ object, reason: 'leaving' as const },
-      message: `${object} is left of a PushCluster live that is gone, and goes too`,
+      message: `${object} belongs to a deleted PushCluster live and is being deleted`,
     }));
     assert.equal(conditions({ problems }).Degraded, 'False/AsWanted');
     assert.equal(conditions({ problems }).Progressing, 'True/NameLeaving');
     assert.equal(
       message('Progressing', { problems }),
-      'waits for its name: Secret live-api-key is left of a PushCluster live that is gone, and goes too (and 1 other object)',
+      'waiting for deletion: Secret live-api-key belongs to a deleted PushCluster live and is being deleted (and 1 other object)',
     );
   });
 
@@ -125,66 +128,66 @@ describe('the status of a cluster', () => {
     assert.equal(conditions(summary({ refusals })).Degraded, 'True/SettingsRefused');
     assert.equal(
       message('Degraded', summary({ refusals })),
-      '1 pod refused the settings and runs the former ones: live-gateway-x: rooms[0].batching.maxDelay must be at most 10s',
+      '1 pod rejected the settings and keeps the previous ones: live-gateway-x: rooms[0].batching.maxDelay must be at most 10s',
     );
     const fdLimits = [{ pod: 'live-gateway-x', limit: 1_024, wanted: 100_000, each: 1 }];
     assert.equal(conditions(summary({ fdLimits })).Degraded, 'True/FileLimitTooLow');
   });
 
   it('tells why a scale-down waits, that load is evened out, and who runs older settings', () => {
-    const waits = { phase: 'steady', waits: 'live-gateway-x is not ready, and would be removed first' } as const;
+    const waits = { phase: 'steady', waits: 'live-gateway-x is not ready and would be deleted first' } as const;
     assert.equal(conditions({ scaling: waits }).Progressing, 'True/ScaleDownWaits');
     assert.equal(
       message('Progressing', { scaling: waits, ...gateway({ replicas: 4 }) }),
-      '3 of 4 gateways are to stay; waits: live-gateway-x is not ready, and would be removed first',
+      'scaling down from 4 to 3 gateways; waiting: live-gateway-x is not ready and would be deleted first',
     );
     assert.equal(conditions({ scaling: { phase: 'rebalancing', waits: undefined } }).Progressing, 'True/Rebalancing');
     const behind = ['live-gateway-x', 'live-gateway-y'].map((pod) => ({ uid: pod, pod }));
     assert.equal(
       message('Progressing', summary({ behind })),
-      'live-gateway-x and 1 more have yet to take up the newest settings',
+      'live-gateway-x and 1 more have not loaded the current settings yet',
     );
     assert.equal(conditions(summary({ behind })).Ready, 'True/Ready');
   });
 
   it('names the pod that keeps it from being ready, and why; what does not go away by itself is Degraded', () => {
     const role = 'gateway';
-    const stuck = { pod: 'live-gateway-y', role, why: "its image can't be had", isStuck: true } as const;
+    const stuck = { pod: 'live-gateway-y', role, why: 'its image cannot be pulled', isStuck: true } as const;
     const unplaced = {
       pod: 'live-gateway-x',
       role,
-      why: 'no node takes it: 0/2 nodes are available',
+      why: 'cannot be scheduled: 0/2 nodes are available',
       isStuck: false,
     } as const;
     const starting = { ...gateway({ ready: 1, current: 1 }), ...summary({ notReady: [unplaced] }) };
     assert.equal(
       message('Ready', starting),
-      '1 of 3 gateways are up to date and ready; live-gateway-x: no node takes it: 0/2 nodes are available',
+      '1 of 3 gateways are updated and ready; live-gateway-x: cannot be scheduled: 0/2 nodes are available',
     );
     assert.equal(
       message('Progressing', starting),
-      '1 of 3 gateways are ready; live-gateway-x: no node takes it: 0/2 nodes are available',
+      '1 of 3 gateways are ready; live-gateway-x: cannot be scheduled: 0/2 nodes are available',
     );
     assert.equal(conditions(starting).Degraded, 'False/AsWanted');
     const none = { ...gateway({ ready: 0, current: 0 }), ...summary({ notReady: [stuck, unplaced] }) };
     assert.equal(
       message('Available', none),
-      "none of 3 gateways is ready: clients can't connect; live-gateway-y: its image can't be had (and 1 other pod)",
+      '0 of 3 gateways are ready: clients cannot connect; live-gateway-y: its image cannot be pulled (and 1 other pod)',
     );
     assert.equal(conditions(none).Degraded, 'True/PodsStuck');
-    assert.equal(message('Degraded', none), "live-gateway-y: its image can't be had");
+    assert.equal(message('Degraded', none), 'live-gateway-y: its image cannot be pulled');
     assert.equal(conditions(none).Ready, 'False/NoGatewayReady');
   });
 
   it('names the NATS server that is not ready, and why', () => {
-    const why = 'no node takes it: 0/2 nodes are available';
+    const why = 'cannot be scheduled: 0/2 nodes are available';
     const unplaced = { pod: 'live-nats-0', role: 'nats', why, isStuck: false } as const;
     const other = { pod: 'live-gateway-x', role: 'gateway', why: 'it ends again and again', isStuck: true } as const;
     const nats = { url: 'nats://live-nats:4222', wanted: 3, ready: 1 };
     const none = { nats, ...summary({ notReady: [other, unplaced] }) };
     assert.equal(
       message('Available', none),
-      `1 of 3 NATS servers are ready: pushes need more than half of them; live-nats-0: ${why}`,
+      `1 of 3 NATS servers are ready: publishing requires more than half of them; live-nats-0: ${why}`,
     );
     const some = { nats: { ...nats, ready: 2 }, ...summary({ notReady: [unplaced] }) };
     assert.equal(message('Ready', some), `2 of 3 NATS servers are ready; live-nats-0: ${why}`);
@@ -196,15 +199,15 @@ describe('the status of a cluster', () => {
 
   it('says which gateway is the fullest, and who does not answer, without being any less Ready', () => {
     const fullest = { pod: 'live-gateway-x', what: 'memory', share: 0.85 } as const;
-    const silent = [{ pod: 'live-gateway-y', why: 'it gave no answer within 2 s' }];
+    const silent = [{ pod: 'live-gateway-y', why: 'no response within 2 s' }];
     assert.equal(
       message('Ready', summary({ fullest, silent })),
-      '3 gateways and 2 logic pods are ready; live-gateway-x is at 85 % of the memory from where on it refuses connections; ' +
-        '1 pod did not say how it is when asked: live-gateway-y: it gave no answer within 2 s',
+      '3 gateways and 2 logic pods are ready; live-gateway-x is at 85 % of the memory usage at which it rejects new connections; ' +
+        '1 pod did not respond to status requests: live-gateway-y: no response within 2 s',
     );
     assert.match(
       message('Available', summary({ fullest: { ...fullest, share: 1 } })) ?? '',
-      /live-gateway-x refuses new connections: its memory is used up/,
+      /live-gateway-x rejects new connections: its memory is exhausted/,
     );
   });
 

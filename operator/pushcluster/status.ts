@@ -8,39 +8,39 @@ import type { ScalePlan } from './scalePlan.ts';
 
 export type Condition = z.infer<typeof ConditionSchema>;
 
-/** Pods of one role: how many are wanted, and how they are. */
+/** Numbers of pods of one role. */
 export type Pods = {
   wanted: number;
-  /** Ready, of whatever template. */
+  /** Ready, of any pod template. */
   ready: number;
-  /** Of the newest template, and ready. */
+  /** Ready, and of the current pod template. */
   current: number;
 };
 
-/** An object that could not be applied, and what the API server said. */
+/** An object that could not be written, and the error of the API server. */
 export type Problem = { object: string; reason: KubeErrorReason; message: string };
 
-/** A pod that runs older settings than it should, since it refused them. */
+/** A pod that rejected the current settings and keeps the previous ones. */
 export type SettingsRefusal = { pod: string; message: string };
 
 export type Observed = {
-  /** Of the PushCluster whose objects were applied. */
+  /** Generation of the PushCluster that was reconciled. */
   generation: number;
   version: string;
   gateway: Pods & {
-    /** Those that don't drain. */
+    /** Gateways that are not draining. */
     replicas: number;
     draining: number;
-    /** Connections of those that drain; undefined where none says so. */
+    /** Connections of draining gateways; undefined if none has reported them. */
     left: number | undefined;
     connections: number | undefined;
     selector: string;
   };
   logic: Pods;
-  /** `wanted` 0: an external one. */
+  /** `wanted` is 0 for external servers. */
   nats: { url: string; wanted: number; ready: number };
   problems: readonly Problem[];
-  /** What is done about the number of gateways. */
+  /** The plan for the number of gateways. */
   scaling: Pick<ScalePlan, 'phase' | 'waits'>;
   summary: Pick<PodStatusSummary, 'refusals' | 'fdLimits' | 'behind' | 'silent' | 'notReady' | 'fullest'>;
   endpoints: NonNullable<Status['endpoints']>;
@@ -50,9 +50,9 @@ type Role = ReportedPod['role'];
 type Verdict = { isTrue: boolean; reason: string; message: string };
 
 /**
- * The status of a cluster. A condition keeps the time of its last change.
- * @param before the status until now
- * @param now seconds as the API has them: `2026-01-02T03:04:05Z`
+ * The status of a cluster. `lastTransitionTime` of a condition changes only with its status.
+ * @param before the previous status
+ * @param now RFC 3339 with seconds, as the API has it: `2026-01-02T03:04:05Z`
  */
 export function statusOf(observed: Observed, before: Status | undefined, now: string): Status {
   const { gateway, logic, nats, generation } = observed;
@@ -82,8 +82,8 @@ export function statusOf(observed: Observed, before: Status | undefined, now: st
 }
 
 /**
- * Conditions that are now other than before, for events. Those that are new count where they say something bad; what is
- * not available yet is not worth a warning for each part that is still to come.
+ * Conditions that changed, for events. A new condition counts only if it reports a problem. While a cluster starts, its
+ * reasons for not being available change often and are not events.
  */
 export function transitions(before: Status | undefined, after: Status): Condition[] {
   return (after.conditions ?? []).filter((each) => {
@@ -93,55 +93,63 @@ export function transitions(before: Status | undefined, after: Status): Conditio
   });
 }
 
-/** Whether people get pushes. */
+/** Available: clients can connect and receive pushes. */
 function availability({ gateway, logic, nats, summary }: Observed): Verdict {
   if (nats.wanted > 0 && nats.ready <= nats.wanted / 2)
     return no(
       'NatsNotReady',
       [
-        `${nats.ready} of ${nats.wanted} NATS servers are ready: pushes need more than half of them`,
-        ...hindered(summary, 'nats'),
+        `${nats.ready} of ${nats.wanted} NATS servers are ready: publishing requires more than half of them`,
+        ...notReadyNote(summary, 'nats'),
       ].join('; '),
     );
-  if (gateway.wanted === 0) return no('ScaledToZero', "gateway.replicas is 0: clients can't connect");
-  if (logic.wanted === 0) return no('ScaledToZero', "logic.replicas is 0: pushes can't be made");
+  if (gateway.wanted === 0) return no('ScaledToZero', 'gateway.replicas is 0: clients cannot connect');
+  if (logic.wanted === 0) return no('ScaledToZero', 'logic.replicas is 0: publishers cannot push');
   if (gateway.ready === 0)
     return no(
       'NoGatewayReady',
-      [`none of ${some(gateway.wanted, 'gateway')} is ready: clients can't connect`, ...hindered(summary)].join('; '),
+      [`0 of ${some(gateway.wanted, 'gateway')} are ready: clients cannot connect`, ...notReadyNote(summary)].join(
+        '; ',
+      ),
     );
   if (logic.ready === 0)
     return no(
       'NoLogicReady',
-      [`none of ${some(logic.wanted, 'logic pod')} is ready: pushes can't be made`, ...hindered(summary)].join('; '),
+      [`0 of ${some(logic.wanted, 'logic pod')} are ready: publishers cannot push`, ...notReadyNote(summary)].join(
+        '; ',
+      ),
     );
   const notes = [`${some(gateway.ready, 'gateway')} and ${some(logic.ready, 'logic pod')} are ready`];
   const { fullest, silent } = summary;
-  if (fullest && fullest.share >= 1) notes.push(`${fullest.pod} refuses new connections: ${FULL_OF[fullest.what]}`);
+  if (fullest && fullest.share >= 1) notes.push(`${fullest.pod} rejects new connections: ${FULL_OF[fullest.what]}`);
   else if (fullest)
     notes.push(
-      `${fullest.pod} is at ${Math.round(fullest.share * 100)} % of ${SHARE_OF[fullest.what]} from where on it refuses connections`,
+      `${fullest.pod} is at ${Math.round(fullest.share * 100)} % of ${SHARE_OF[fullest.what]} at which it rejects new connections`,
     );
   else if (gateway.connections !== undefined && silent.length === 0 && gateway.current >= gateway.wanted)
-    notes.push(`no gateway is at ${100 * NEAR_LIMIT} % of what it can bear`);
+    notes.push(`all gateways are below ${100 * NEAR_LIMIT} % of their limits`);
   const [first] = silent;
-  if (first) notes.push(`${some(silent.length, 'pod')} did not say how it is when asked: ${first.pod}: ${first.why}`);
+  if (first) notes.push(`${some(silent.length, 'pod')} did not respond to status requests: ${first.pod}: ${first.why}`);
   return yes('Serving', notes.join('; '));
 }
 
-const SHARE_OF = { memory: 'the memory', fds: 'the open files', loop: "the event loop's delay" };
+const SHARE_OF = {
+  memory: 'the memory usage',
+  fds: 'the number of open files',
+  loop: 'the event loop delay',
+};
 const FULL_OF = {
-  memory: 'its memory is used up: raise gateway.resources.limits.memory or gateway.replicas',
-  fds: "its open files are used up: raise the node's limit or gateway.replicas",
-  loop: 'its event loop is late: raise gateway.resources.limits.cpu or gateway.replicas',
+  memory: 'its memory is exhausted: increase gateway.resources.limits.memory or gateway.replicas',
+  fds: "it has no file descriptors left: increase the node's limit or gateway.replicas",
+  loop: 'its event loop is delayed: increase gateway.resources.limits.cpu or gateway.replicas',
 };
 
-/** Whether something is under way. */
+/** Progressing: the operator or Kubernetes is changing something. */
 function progress({ gateway, logic, nats, scaling, summary, problems }: Observed): Verdict {
   const [leaving, ...others] = problems.filter(isLeaving);
   if (leaving) {
     const more = others.length > 0 ? ` (and ${some(others.length, 'other object')})` : '';
-    return yes(PROBLEM_REASONS.leaving, `waits for its name: ${leaving.message}${more}`);
+    return yes(PROBLEM_REASONS.leaving, `waiting for deletion: ${leaving.message}${more}`);
   }
   const drains = drained(gateway);
   for (const [what, pods] of [
@@ -149,48 +157,50 @@ function progress({ gateway, logic, nats, scaling, summary, problems }: Observed
     ['logic pod', logic],
   ] as const) {
     if (pods.current >= pods.wanted) continue;
-    const message = `${pods.current} of ${some(pods.wanted, what)} are of the newest version and ready`;
-    const more = [...drains, ...hindered(summary)];
+    const message = `${pods.current} of ${some(pods.wanted, what)} are updated and ready`;
+    const more = [...drains, ...notReadyNote(summary)];
     if (pods.ready > pods.current) return yes('RollingOut', [message, ...more].join('; '));
     return yes('Starting', [`${pods.ready} of ${some(pods.wanted, what)} are ready`, ...more].join('; '));
   }
   if (scaling.phase === 'rollout')
-    return yes('RollingOut', ['the gateways of the former version go', ...drains].join('; '));
+    return yes('RollingOut', ['gateways of the previous version are being replaced', ...drains].join('; '));
   if (scaling.waits !== undefined)
     return yes(
       'ScaleDownWaits',
-      [`${gateway.wanted} of ${gateway.replicas} gateways are to stay`, ...drains, `waits: ${scaling.waits}`].join(
-        '; ',
-      ),
+      [
+        `scaling down from ${gateway.replicas} to ${some(gateway.wanted, 'gateway')}`,
+        ...drains,
+        `waiting: ${scaling.waits}`,
+      ].join('; '),
     );
   if (drains.length > 0) return yes('Draining', drains.join('; '));
   if (nats.ready < nats.wanted) return yes('Starting', natsNotReady(nats, summary));
   if (scaling.phase === 'rebalancing')
-    return yes('Rebalancing', 'gateways that are fuller than the others give connections away, and take no new ones');
+    return yes('Rebalancing', 'gateways with more connections than others move some away and receive no new ones');
   const [first] = summary.behind;
   if (first) {
     const more = summary.behind.length > 1 ? ` and ${summary.behind.length - 1} more` : '';
-    return yes('SettingsUnderWay', `${first.pod}${more} ${more ? 'have' : 'has'} yet to take up the newest settings`);
+    return yes('SettingsUnderWay', `${first.pod}${more} ${more ? 'have' : 'has'} not loaded the current settings yet`);
   }
-  return no('Stable', 'nothing is under way');
+  return no('Stable', 'no changes in progress');
 }
 
-/** `live-gateway-x: no node takes it: …`, where a pod that is wanted is not ready and it is known why. */
-function hindered({ notReady }: Observed['summary'], role?: Role): string[] {
+/** The first pod that is not ready for a known reason: `live-gateway-x: cannot be scheduled: …`. */
+function notReadyNote({ notReady }: Observed['summary'], role?: Role): string[] {
   const [first, ...others] = notReady.filter((each) => role === undefined || each.role === role);
   if (!first) return [];
   const more = others.length > 0 ? ` (and ${some(others.length, 'other pod')})` : '';
   return [`${first.pod}: ${first.why}${more}`];
 }
 
-/** `2 gateways drain: 1,204 connections left`, where any does. */
+/** `2 gateways are draining: 1,204 connections left`; empty if there are none. */
 function drained({ draining, left }: Observed['gateway']): string[] {
   if (draining === 0) return [];
   const count = left === undefined ? '' : `: ${some(left, 'connection')} left`;
-  return [`${some(draining, 'gateway')} ${draining === 1 ? 'drains' : 'drain'}${count}`];
+  return [`${some(draining, 'gateway')} ${draining === 1 ? 'is' : 'are'} draining${count}`];
 }
 
-/** Whether something is wrong that does not go away by itself. */
+/** Degraded: something is wrong that does not resolve itself. */
 function degradation({ problems, summary }: Observed): Verdict {
   const [problem, ...others] = problems.filter((each) => !isLeaving(each));
   if (problem) {
@@ -199,27 +209,27 @@ function degradation({ problems, summary }: Observed): Verdict {
   }
   const { refusals, fdLimits, notReady } = summary;
   const stuck = notReady.filter(({ isStuck }) => isStuck);
-  if (stuck.length > 0) return yes('PodsStuck', hindered({ ...summary, notReady: stuck }).join('; '));
+  if (stuck.length > 0) return yes('PodsStuck', notReadyNote({ ...summary, notReady: stuck }).join('; '));
   const [refusal] = refusals;
   if (refusal) {
-    const message = `${some(refusals.length, 'pod')} refused the settings and ${refusals.length === 1 ? 'runs' : 'run'} the former ones: ${refusal.pod}: ${refusal.message}`;
+    const message = `${some(refusals.length, 'pod')} rejected the settings and ${refusals.length === 1 ? 'keeps' : 'keep'} the previous ones: ${refusal.pod}: ${refusal.message}`;
     return yes('SettingsRefused', message);
   }
   const [fd] = fdLimits;
   if (fd)
     return yes(
       'FileLimitTooLow',
-      `${fd.pod} may open ${fd.limit} files and is to hold ${fd.wanted} connections${fd.each === 1 ? '' : ` (${fd.each} files each, because of service.proxyProtocol)`}: raise the node's limit for containers, or lower gateway.connections.max`,
+      `${fd.pod} may open ${fd.limit} files, too few for ${fd.wanted} connections${fd.each === 1 ? '' : ` (${fd.each} files each because of gateway.service.proxyProtocol)`}: increase the node's limit for containers, or reduce gateway.connections.max`,
     );
-  return no('AsWanted', 'everything is as wanted');
+  return no('AsWanted', 'no problems');
 }
 
-/** It goes away by itself. */
+/** The object is being deleted: the problem resolves itself. */
 function isLeaving({ reason }: Problem): boolean {
   return reason === 'leaving';
 }
 
-/** Whether all is as wanted: what drains beside that doesn't matter. */
+/** Ready: available, not degraded, and every pod is updated and ready. Draining gateways do not matter. */
 function readiness({ gateway, logic, nats, summary }: Observed, available: Verdict, degraded: Verdict): Verdict {
   if (!available.isTrue) return available;
   if (degraded.isTrue) return { ...degraded, isTrue: false };
@@ -230,11 +240,11 @@ function readiness({ gateway, logic, nats, summary }: Observed, available: Verdi
 }
 
 function notReady({ current, wanted }: Pods, what: string, summary: Observed['summary']): string {
-  return [`${current} of ${some(wanted, what)} are up to date and ready`, ...hindered(summary)].join('; ');
+  return [`${current} of ${some(wanted, what)} are updated and ready`, ...notReadyNote(summary)].join('; ');
 }
 
 function natsNotReady({ ready, wanted }: Observed['nats'], summary: Observed['summary']): string {
-  return [`${ready} of ${some(wanted, 'NATS server')} are ready`, ...hindered(summary, 'nats')].join('; ');
+  return [`${ready} of ${some(wanted, 'NATS server')} are ready`, ...notReadyNote(summary, 'nats')].join('; ');
 }
 
 const PROBLEM_REASONS: Record<KubeErrorReason, string> = {
@@ -262,7 +272,7 @@ function condition(
   return { type, status, reason, message: cut(message), observedGeneration: generation, lastTransitionTime };
 }
 
-/** The API's own limit is 32 KiB; nobody reads that. */
+/** The API allows 32 KiB; a readable message is shorter. */
 function cut(message: string): string {
   return message.length > 1_024 ? `${message.slice(0, 1_023)}…` : message;
 }

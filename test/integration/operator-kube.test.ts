@@ -181,7 +181,7 @@ describe('the operator and a real API server', () => {
       await client.apply(configMap('taken', { mine: 'yes' }));
       const said = await refusal(new Applier(client).apply(owned, undefined));
       assert.equal(said.reason, 'taken');
-      assert.match(said.message, /ConfigMap taken is there already and does not belong to ConfigMap owner/);
+      assert.match(said.message, /ConfigMap taken already exists and does not belong to ConfigMap owner/);
       await client.delete(configMap('taken'));
       assert.equal((await new Applier(client).apply(owned, undefined)).changed, true);
       await client.delete(configMap('taken'));

@@ -91,15 +91,15 @@ describe('what the operator makes of what pods say', () => {
     assert.deepEqual(brought('gateway'), after);
   });
 
-  it('tells who has yet to take up the newest settings, and who refuses them', async () => {
+  it('tells who has not loaded the current settings yet, and who refuses them', async () => {
     const slow = gateway();
     slow.followsSettings = false;
     await patch({ gateway: { batching: { maxDelay: '300ms' } } });
-    await condition('Progressing', ({ message }) => message === `${slow.name} has yet to take up the newest settings`);
+    await condition('Progressing', ({ message }) => message === `${slow.name} has not loaded the current settings yet`);
     slow.says.settings.refused = 'gateway.batching.maxDelay must be at most 200ms';
     await condition('Degraded', ({ reason }) => reason === 'SettingsRefused');
     await condition('Ready', ({ status, message }) => {
-      const expected = `1 pod refused the settings and runs the former ones: ${slow.name}: ${slow.says.settings.refused}`;
+      const expected = `1 pod rejected the settings and keeps the previous ones: ${slow.name}: ${slow.says.settings.refused}`;
       return status === 'False' && message === expected;
     });
     delete slow.says.settings.refused;
@@ -129,9 +129,9 @@ describe('what the operator makes of what pods say', () => {
       return plane.kubectl([...args, '-p', JSON.stringify({ status: { containerStatuses } })]);
     };
     await pods.setReady(NAMESPACE, name, false);
-    await condition('Ready', ({ message }) => message === '1 of 2 gateways are up to date and ready');
+    await condition('Ready', ({ message }) => message === '1 of 2 gateways are updated and ready');
     await patched([one]);
-    const words = `${name}: its image ${image} can't be had: \`kubectl describe pod ${name}\` says why`;
+    const words = `${name}: image ${image} cannot be pulled: see \`kubectl describe pod ${name}\``;
     await condition('Degraded', ({ reason, message }) => reason === 'PodsStuck' && message === words);
     await condition('Ready', ({ reason, message }) => reason === 'PodsStuck' && message === words);
     await condition('Progressing', ({ message }) => message === `1 of 2 gateways are ready; ${words}`);
@@ -167,13 +167,13 @@ describe('what the operator makes of what pods say', () => {
     };
     const message = '0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims.';
     await patched({ conditions: [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message }] });
-    const why = `no node takes it: ${message}: \`kubectl describe pvc data-${name}\` says why its volume is not there`;
-    const none = '0 of 1 NATS servers are ready: pushes need more than half of them';
+    const why = `cannot be scheduled: ${message}; see \`kubectl describe pvc data-${name}\` for its volume`;
+    const none = '0 of 1 NATS servers are ready: publishing requires more than half of them';
     await condition('Available', (found) => found.message === `${none}; ${name}: ${why}`, namespace);
     const state = { waiting: { reason: 'ErrImagePull', message: 'not found' } };
     const one = { name: 'nats', image: 'nats:9', imageID: '', ready: false, restartCount: 0, state };
     await patched({ conditions: [{ type: 'PodScheduled', status: 'True' }], containerStatuses: [one] });
-    const words = `${name}: its image nats:9 can't be had: \`kubectl describe pod ${name}\` says why`;
+    const words = `${name}: image nats:9 cannot be pulled: see \`kubectl describe pod ${name}\``;
     await condition('Degraded', (found) => found.reason === 'PodsStuck' && found.message === words, namespace);
     await plane.kubectl(['delete', 'pushcluster', 'live', '-n', namespace, '--wait=false']);
   });
@@ -195,7 +195,7 @@ describe('what the operator makes of what pods say', () => {
         const { status, message } = JSON.parse(await plane.kubectl(args));
         return (
           status === 'True' &&
-          message.includes(`1 pod did not say how it is when asked: ${silent.name}: socket hang up`)
+          message.includes(`1 pod did not respond to status requests: ${silent.name}: socket hang up`)
         );
       },
       45_000,

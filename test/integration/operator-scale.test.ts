@@ -124,7 +124,7 @@ describe('gateways of a PushCluster on a real control plane', () => {
     assert.equal(found?.gateway?.readyReplicas, 2);
     const progressing = await condition('down', 'Progressing');
     assert.equal(progressing?.reason, 'Draining');
-    assert.equal(progressing?.message, '1 gateway drains: 30 connections left');
+    assert.equal(progressing?.message, '1 gateway is draining: 30 connections left');
     assert.equal(await replicas('down'), '3');
     const { text } = await plane.get('/apis/pushcluster.dev/v1alpha1/namespaces/down/pushclusters/live/scale');
     const { spec, status: scaled } = JSON.parse(text);
@@ -140,10 +140,12 @@ describe('gateways of a PushCluster on a real control plane', () => {
     assert.equal(await replicas('down'), '2');
     await until('nothing is under way', async () => (await condition('down', 'Progressing'))?.status === 'False');
     assert.equal((await status('down'))?.gateway?.draining, 0);
-    assert.deepEqual(await events('down', 'DrainStarted'), [`2 gateways are wanted: ${empty} (30 connections) drains`]);
+    assert.deepEqual(await events('down', 'DrainStarted'), [
+      `Scaling down to 2 gateways: draining ${empty} (30 connections)`,
+    ]);
     assert.match(
       (await events('down', 'DrainEnded')).join(),
-      new RegExp(`^${empty} is empty after \\d+ seconds?: removed$`),
+      new RegExp(`^Removed ${empty} \\(empty after \\d+ seconds?\\)$`),
     );
   });
 
@@ -159,9 +161,11 @@ describe('gateways of a PushCluster on a real control plane', () => {
     await until('all serve', () => serving('undone').length === 4 && draining('undone').length === 0);
     assert.deepEqual(names('undone').slice(0, 3), before);
     for (const { metadata } of objects('undone')) assert.equal(metadata.annotations?.[COST], undefined);
-    assert.ok((await events('undone', 'DrainUndone')).includes(`2 gateways are wanted: ${before[2]} serves again`));
+    assert.ok(
+      (await events('undone', 'DrainUndone')).includes(`Scaling to 2 gateways: no longer draining ${before[2]}`),
+    );
     assert.deepEqual(await events('undone', 'RollingOut'), []);
-    assert.ok((await events('undone', 'ScaledUp')).includes('from 3 to 4 gateways'));
+    assert.ok((await events('undone', 'ScaledUp')).includes('Scaled up from 3 to 4 gateways'));
   });
 
   it('go on draining over a restart of the operator, which changes nothing by it', async () => {
@@ -217,7 +221,7 @@ describe('gateways of a PushCluster on a real control plane', () => {
     assert.deepEqual(draining('anew'), [first]);
     await until('it says so', async () => (await events('anew', 'DrainStarted')).length === 1);
     assert.deepEqual(await events('anew', 'DrainStarted'), [
-      `3 gateways are wanted: ${first} (1 connection) drains; ${silent} did not answer, and counts as full`,
+      `Scaling down to 3 gateways: draining ${first} (1 connection); ${silent} did not respond and is considered full`,
     ]);
     await scale('anew', 1);
     await until('two more drain', () => draining('anew').length === 3);
@@ -277,10 +281,7 @@ describe('gateways of a PushCluster on a real control plane', () => {
     await scale('late', 1);
     await until('it is gone', () => names('late').length === 1);
     assert.deepEqual(names('late'), [stays]);
-    assert.match(
-      (await events('late', 'DrainEnded')).join(),
-      /has 40 connections left after 1\d seconds: removed at the end/,
-    );
+    assert.match((await events('late', 'DrainEnded')).join(), /\(40 connections left after 1\d seconds\) at the end/);
   });
 
   it('all go for 0 replicas, and come back', async () => {
@@ -302,7 +303,7 @@ describe('gateways of a PushCluster on a real control plane', () => {
       'it says so',
       async () =>
         (await condition('unready', 'Progressing'))?.reason === 'ScaleDownWaits' ||
-        (await condition('unready', 'Progressing'))?.message.includes('waits') === true,
+        (await condition('unready', 'Progressing'))?.message.includes('waiting') === true,
     );
     assert.deepEqual(draining('unready'), []);
     assert.equal(await replicas('unready'), '3');
@@ -402,7 +403,8 @@ describe('gateways of a PushCluster on a real control plane', () => {
     const [, , , last] = pods.of('uneven');
     assert.ok(last);
     last.isUp = false;
-    const isTold = async () => (await condition('uneven', 'Available'))?.message.includes('did not say how it is');
+    const isTold = async () =>
+      (await condition('uneven', 'Available'))?.message.includes('did not respond to status requests');
     await until('what it said is out of date', async () => (await isTold()) === true, 120_000);
     assert.equal(serving('uneven').length, 2);
     assert.equal((await condition('uneven', 'Progressing'))?.reason, 'Rebalancing');

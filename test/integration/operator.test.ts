@@ -214,7 +214,7 @@ describe('the operator', () => {
       assert.equal(degraded?.reason, 'NameTaken');
       assert.match(
         degraded?.message ?? '',
-        /ConfigMap live-settings is there already and does not belong to PushCluster live/,
+        /ConfigMap live-settings already exists and does not belong to PushCluster live/,
       );
       assert.equal(await path('taken', 'configmap/live-settings', '.data.mine'), 'yes');
       const events = await plane.kubectl([
@@ -270,10 +270,11 @@ describe('the operator', () => {
       const found = await status('again', (each) => condition(each, 'Progressing')?.reason === 'NameLeaving');
       assert.match(
         condition(found, 'Progressing')?.message ?? '',
-        /waits for its name: .* is left of a PushCluster live that is gone, and goes too/,
+        /waiting for deletion: .* belongs to a deleted PushCluster live and is being deleted/,
       );
       assert.equal(condition(found, 'Degraded')?.status, 'False', JSON.stringify(found));
-      const last = 'waits for its name: Secret live-api-key is left of a PushCluster live that is gone, and goes too';
+      const last =
+        'waiting for deletion: Secret live-api-key belongs to a deleted PushCluster live and is being deleted';
       await status('again', (each) => condition(each, 'Progressing')?.message === last, 60_000);
       assert.equal(await path('again', 'secret/live-api-key', '.metadata.uid'), uid);
       await held([]);
