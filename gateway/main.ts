@@ -1,6 +1,6 @@
 import { startAdmin } from '@pushcluster/runtime/admin.ts';
-import { registerBusMetrics } from '@pushcluster/runtime/bus/metrics.ts';
-import { openBus } from '@pushcluster/runtime/bus/open.ts';
+import { registerBusMetrics } from '@pushcluster/runtime/bus/busMetrics.ts';
+import { openBus } from '@pushcluster/runtime/bus/openBus.ts';
 import { parseCommandLine } from '@pushcluster/runtime/cli.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { SettingsFile } from '@pushcluster/runtime/settings.ts';

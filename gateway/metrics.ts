@@ -1,20 +1,21 @@
 import type { GatewayStats } from '@pushcluster/protocol/control.ts';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { REFUSED_HANDSHAKES } from './admission/refusal.ts';
+import { DeliveryLatency } from './deliveryLatency.ts';
 import { GUARDED } from './hub/guard.ts';
-import { LATENCY_BUCKETS, type ShardCounts } from './ipc/counts.ts';
+import type { ShardCounts } from './ipc/counts.ts';
 import { MOVE_REASONS } from './ipc/move.ts';
 import { CLOSE_LABELS, IGNORED_REASONS } from './shard/metricLabels.ts';
 
 const PREFIX = 'pushcluster_gateway_';
 
-/** What the gateway reads at a scrape. */
+/** What the metrics read at a scrape. */
 export type GatewayView = {
   gateway: string;
   startedAt: number;
   shards(): readonly (ShardCounts | undefined)[];
   rooms(): number;
-  /** Rooms, and users who were pushed to, that the hub keeps: of those, empty ones, and ones that wait for their subscription. */
+  /** Channels (rooms and users) that the hub keeps, how many of them are empty, and how many wait for their subscription. */
   channels(): { kept: number; empty: number; waiting: number };
   draining(): boolean;
   rebalancing(): boolean;
@@ -22,26 +23,26 @@ export type GatewayView = {
   generation(): number;
 };
 
-/** The gateway's metrics. Shards count, the hub adds up: what a dead shard had counted stays. */
+/** The gateway's metrics. Shards count and this process adds up, so that the counts of a dead shard are kept. */
 export class GatewayMetrics {
   readonly batchItems: Histogram;
   readonly batchWindow: Histogram;
-  /** Items lost on the bus, as counters show. */
+  /** Items lost on the bus, known from the publishers' counters. */
   readonly gaps: Counter;
   readonly undecodable: Counter;
-  /** Retries by id that were dropped as known. */
+  /** Retried pushes that were dropped because their id was known. */
   readonly repeats: Counter;
   readonly idempotencyForgotten: Counter;
   readonly shardRestarts: Counter;
   readonly settingsRefused: Counter;
-  /** Rooms whose subscription began, and empty ones that ended before their time. */
+  /** Rooms whose subscription began, and empty rooms that ended before their 5 s. */
   readonly roomSubscriptions: Counter;
   readonly roomsEndedEarly: Counter;
-  /** Errors that cost one event, by where. */
+  /** Errors that lost one event, by place. */
   readonly internalErrors: Counter<'place'>;
-  /** Items that the hub had no time to encode. */
+  /** Items that the hub dropped because it could not encode them in time. */
   readonly hubOverrun: Counter;
-  /** Items that a shard could not take in time. */
+  /** Items of frames that were dropped because a shard did not read them in time. */
   readonly shardOverrun: Counter;
   readonly #view: GatewayView;
   readonly #registry: Registry;
@@ -166,11 +167,11 @@ export class GatewayMetrics {
     for (const reason of IGNORED_REASONS) this.#labelled.get('ignored')?.inc({ reason }, 0);
     for (const code of CLOSE_LABELS) this.#labelled.get('closed')?.inc({ code }, 0);
     for (const reason of REFUSED_HANDSHAKES) this.#labelled.get('refused')?.inc({ reason }, 0);
-    this.#latency = new DeliveryLatency(registry);
+    this.#latency = new DeliveryLatency(registry, PREFIX);
     this.#gauges();
   }
 
-  /** A shard reports: adds what is new since its last report (undefined: since its start). */
+  /** Adds what a shard has counted since `before`, its last report (undefined: since its start). */
   add(counts: ShardCounts, before: ShardCounts | undefined): void {
     for (const [key, counter] of this.#plain) counter.inc(counts[key] - (before?.[key] ?? 0));
     for (const [key, counter] of this.#labelled) {
@@ -296,47 +297,4 @@ function total(shards: readonly (ShardCounts | undefined)[], key: 'connections' 
   let sum = 0;
   for (const counts of shards) sum += counts?.[key] ?? 0;
   return sum;
-}
-
-/** A histogram that shards filled: prom-client's own takes one observation at a time, a broadcast makes ten thousand. */
-class DeliveryLatency extends Histogram {
-  readonly #name: string;
-  readonly #help: string;
-  readonly #buckets = new Array<number>(LATENCY_BUCKETS.length + 1).fill(0);
-  #sum = 0;
-
-  constructor(registry: Registry) {
-    const name = `${PREFIX}delivery_latency_seconds`;
-    const help = 'From accepted by logic to written to the socket, each item and connection.';
-    super({ name, help, buckets: [...LATENCY_BUCKETS], registers: [registry] });
-    this.#name = name;
-    this.#help = help;
-  }
-
-  add(counts: ShardCounts, before: ShardCounts | undefined): void {
-    for (const [i, count] of counts.latency.entries()) this.#buckets[i]! += count - (before?.latency[i] ?? 0);
-    this.#sum += counts.latencySum - (before?.latencySum ?? 0);
-  }
-
-  /** What the registry writes out, and what the base class's `get` goes by; its types don't name it. */
-  async getForPromString() {
-    const line = (suffix: string, value: number, labels: { le?: number | string } = {}) => ({
-      metricName: `${this.#name}_${suffix}`,
-      value,
-      labels,
-      sharedLabels: {},
-    });
-    let cumulative = 0;
-    const buckets = this.#buckets.map((count, i) => {
-      cumulative += count;
-      return line('bucket', cumulative, { le: LATENCY_BUCKETS[i] ?? '+Inf' });
-    });
-    return {
-      name: this.#name,
-      help: this.#help,
-      type: 'histogram',
-      aggregator: 'sum',
-      values: [...buckets, line('sum', this.#sum), line('count', cumulative)],
-    };
-  }
 }

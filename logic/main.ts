@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import { startAdmin } from '@pushcluster/runtime/admin.ts';
-import { registerBusMetrics } from '@pushcluster/runtime/bus/metrics.ts';
-import { openBus } from '@pushcluster/runtime/bus/open.ts';
+import { registerBusMetrics } from '@pushcluster/runtime/bus/busMetrics.ts';
+import { openBus } from '@pushcluster/runtime/bus/openBus.ts';
 import { parseCommandLine } from '@pushcluster/runtime/cli.ts';
 import { descriptorLimit, openDescriptors } from '@pushcluster/runtime/descriptors.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';

@@ -56,7 +56,7 @@ test('the engine is imported by listen.ts alone, and by tests', () => {
 });
 
 test('the NATS client is imported under runtime/bus alone', () => {
-  assert.deepEqual(problems('runtime/bus/nats.ts', 'nats'), []);
+  assert.deepEqual(problems('runtime/bus/natsBus.ts', 'nats'), []);
   assert.match(problems('runtime/admin.ts', 'nats')[0]!, /only runtime\/bus\//);
 });
 

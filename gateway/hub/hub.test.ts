@@ -13,7 +13,7 @@ import {
   type Handler,
   type Subscription,
 } from '@pushcluster/runtime/bus/bus.ts';
-import { LocalBus } from '@pushcluster/runtime/bus/local.ts';
+import { LocalBus } from '@pushcluster/runtime/bus/localBus.ts';
 import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';

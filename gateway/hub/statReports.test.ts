@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { MOVING_STAT_INTERVAL_MS, STAT_INTERVAL_MS, Stat } from '@pushcluster/protocol/control.ts';
-import { LocalBus } from '@pushcluster/runtime/bus/local.ts';
+import { LocalBus } from '@pushcluster/runtime/bus/localBus.ts';
 import { pino } from 'pino';
 import { Guard } from './guard.ts';
 import { StatReports } from './statReports.ts';

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, mock, test } from 'node:test';
 import { type Answer, Command, STAT_INTERVAL_MS, STAT_STALE_MS, type Stat } from '@pushcluster/protocol/control.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { type BusEvent, BusUnavailable } from '@pushcluster/runtime/bus/bus.ts';
-import { LocalBus } from '@pushcluster/runtime/bus/local.ts';
+import { LocalBus } from '@pushcluster/runtime/bus/localBus.ts';
 import { OnlineDirectory } from './onlineDirectory.ts';
 
 const subjects = new Subjects('test');

@@ -14,18 +14,18 @@ import { readSmallFile } from '../watchedFile.ts';
 
 type Settings = z.infer<typeof NatsSettings>;
 
-/** What a connection shows to the server, and what it asks of it. */
+/** How a connection authenticates, and the TLS options that it uses. */
 export type Credentials = { authenticator: Authenticator[]; tls?: TlsOptions };
 
-/** The files that the settings name: read afresh for every connection, so that they may rotate. */
+/** The credential files that the settings name. They are read for each connection, so that they may rotate. */
 export class CredentialFiles {
   readonly #settings: Settings;
   readonly #onProblem: (problem: string) => void;
   #last: Credentials;
 
   /**
-   * @param onProblem called with a sentence where a file can't be read or used any more
-   * @throws Error with a sentence where one can't be read or used now: before anything waits on a connection
+   * @param onProblem called with a sentence if a file can no longer be read or used
+   * @throws Error with a sentence if a file cannot be read or used now
    */
   constructor(settings: Settings, onProblem: (problem: string) => void) {
     if (settings.passwordFile !== undefined && settings.user === undefined)
@@ -35,7 +35,7 @@ export class CredentialFiles {
     this.#last = read(settings);
   }
 
-  /** What the files say, or said when they were last of use: a rotation in two steps must not keep us out between them. */
+  /** The present content, or the last that was usable: a rotation in two steps must not lock this process out meanwhile. */
   read(): Credentials {
     try {
       this.#last = read(this.#settings);
@@ -58,7 +58,7 @@ function read(settings: Settings): Credentials {
   return build(settings, files);
 }
 
-/** Says which credentials `settings` name, without their contents. */
+/** Names the credentials of `settings`, without their content. */
 export function describeCredentials(settings: Settings): string {
   const parts = [
     settings.user === undefined ? undefined : `user ${settings.user}`,
@@ -97,7 +97,7 @@ function build(settings: Settings, files: ReadonlyMap<string, Buffer>): Credenti
   }
   const creds = text('credsFile');
   if (creds !== undefined) {
-    // nats.js wants the line break after the last dashes.
+    // nats.js requires the line break after the last dashes.
     const authenticate = credsAuthenticator(Buffer.from(`${creds}\n`));
     usable('credsFile', 'a .creds file (a user JWT and its NKey seed)', () => authenticate('nonce'));
     authenticator.push(authenticate);

@@ -5,22 +5,25 @@ import type { NatsSettings } from '@pushcluster/protocol/settings.ts';
 import { AuthorizationError, type ConnectionOptions, type NatsConnection, UserAuthenticationExpiredError } from 'nats';
 import type { z } from 'zod';
 import { type Credentials, describeCredentials } from './credentials.ts';
-import { connect } from './transport.ts';
+import { connect } from './natsTransport.ts';
 
 type Settings = z.infer<typeof NatsSettings>;
 
-/** A server of the settings, taken apart. */
+/** A server's address, parsed. */
 export type Server = { url: string; host: string; port: number; tls: boolean };
 
-/** Milliseconds for one attempt: TCP, TLS and authentication. Short, for behind a healed cut the next attempt gets through sooner than a late SYN. */
+/**
+ * Milliseconds for one attempt: TCP, TLS and authentication. Short, because after a network failure a new attempt gets
+ * through sooner than the next retransmitted SYN.
+ */
 const CONNECT_TIMEOUT_MS = 3_000;
 
 /** nats-server's own default. */
 const DEFAULT_PORT = 4222;
 
 /**
- * The sockets that an attempt opened. nats.js lets go of a socket of an attempt that timed out without closing it, and
- * closes one in use so that the kernel still sends what it holds: both are ended here instead.
+ * The sockets that an attempt opened. nats.js does not close the socket of an attempt that timed out, and closes a socket
+ * in use so that the kernel still sends its buffer. Both are ended here instead (runtime/README.md, "Internals").
  */
 type Attempt = { sockets: Socket[]; dialling: boolean; given: boolean };
 const attempts = new AsyncLocalStorage<Attempt>();
@@ -34,7 +37,7 @@ function noteSocket(message: unknown): void {
 }
 subscribe('net.client.socket', noteSocket);
 
-/** Reads `nats://host:port`, `tls://host:port` or `host:port`. Throws a sentence where it is none. */
+/** Parses `nats://host:port`, `tls://host:port` or `host:port`. Throws an Error with a sentence if it is none of them. */
 export function parseServer(url: string): Server {
   const complain = (problem: string) =>
     new Error(`bus.nats.servers: "${url}" ${problem}: write nats://host:port or tls://host:port`);
@@ -55,18 +58,18 @@ export function parseServer(url: string): Server {
   return { url: `${scheme}://${parsed.hostname}:${port}`, host, port, tls: scheme === 'tls' };
 }
 
-/** A connection, and how to end it so that nothing of it is sent later. */
-export type Line = { connection: NatsConnection; cut(): void };
+/** A connection of nats.js. `cut()` ends it so that nothing of it is sent later. */
+export type RawConnection = { connection: NatsConnection; cut(): void };
 
 /**
- * Connects to `server` once. Rejects with a sentence that says why not, after CONNECT_TIMEOUT_MS at the latest, and at
- * once when `signal` aborts.
+ * Connects to `server` once. Rejects with a sentence that says why, after CONNECT_TIMEOUT_MS at the latest and at once
+ * when `signal` aborts.
  */
 export async function dial(
   server: Server,
   settings: Settings,
   options: { name: string; signal: AbortSignal; credentials: Credentials },
-): Promise<Line> {
+): Promise<RawConnection> {
   const { authenticator, tls } = options.credentials;
   options.signal.throwIfAborted();
   const connectionOptions: ConnectionOptions = {
@@ -74,12 +77,12 @@ export async function dial(
     name: options.name,
     authenticator,
     reconnect: false,
-    // The settings' list is what counts: what a cluster tells of itself may not be reachable from here.
+    // Only the addresses of the settings: those that a cluster announces may not be reachable from here.
     ignoreClusterUpdates: true,
     pingInterval: settings.pingInterval,
     maxPingOut: 2,
     noAsyncTraces: true,
-    // Later than ours: nats.js would leave its socket open.
+    // Longer than ours, because nats.js would leave its socket open.
     timeout: CONNECT_TIMEOUT_MS * 2,
   };
   if (tls !== undefined || server.tls) {
@@ -87,7 +90,7 @@ export async function dial(
     const withHost = { ...tls, host: server.host };
     connectionOptions.tls = withHost;
   }
-  // Whoever closes in the same turn has no socket made for it: one that is ended before it connects would connect nevertheless.
+  // If the bus is closed in this very turn, no socket is made: a socket that is ended before it connects still connects.
   await Promise.resolve();
   options.signal.throwIfAborted();
   const attempt: Attempt = { sockets: [], dialling: true, given: false };
@@ -96,7 +99,7 @@ export async function dial(
     for (const socket of attempt.sockets) reset(socket);
   };
   const connecting = attempts.run(attempt, () => connect(connectionOptions));
-  // One that comes through after we gave it up.
+  // A connection that succeeds after the attempt was given up.
   connecting.then(
     (connection) => {
       if (attempt.given) void connection.close();
@@ -124,10 +127,10 @@ export async function dial(
   }
 }
 
-/** Ends a connection with what its kernel buffer holds: a cut network that heals must not carry it on. */
+/** Ends a connection and discards its kernel buffer: a network that recovers must not deliver it. */
 function reset(socket: Socket): void {
   if (socket.destroyed) return;
-  // nats.js takes its listeners off before it destroys; an error without a listener would end the process.
+  // nats.js removes its listeners before it destroys the socket. An error without a listener would end the process.
   socket.on('error', () => {});
   socket.resetAndDestroy();
 }

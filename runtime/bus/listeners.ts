@@ -1,18 +1,18 @@
 import type { Handler } from './bus.ts';
 
-/** Where errors of handlers and listeners go: a pino Logger, or the console. */
-export type Complain = { error(details: object, message: string): void };
+/** Where errors of handlers and listeners are logged: a pino Logger, or the console. */
+export type ErrorLog = { error(details: object, message: string): void };
 
-/** Those who listen to one kind of event. One that throws is logged; the others still hear. */
+/** Listeners to one kind of event. The error of one is logged and keeps the event from no other. */
 export class Listeners<Event> {
-  readonly #log: Complain;
+  readonly #log: ErrorLog;
   readonly #all = new Set<{ listener: (event: Event) => void }>();
 
-  constructor(log: Complain) {
+  constructor(log: ErrorLog) {
     this.#log = log;
   }
 
-  /** Listens until the returned function is called. */
+  /** Adds a listener. The returned function removes it. */
   add(listener: (event: Event) => void): () => void {
     const entry = { listener };
     this.#all.add(entry);
@@ -32,8 +32,8 @@ export class Listeners<Event> {
   }
 }
 
-/** A handler that never throws: its errors are logged, and the messages after it still come. */
-export function guarded(handler: Handler, log: Complain): Handler {
+/** `handler`, except that it never throws: its errors are logged, and later messages are still delivered. */
+export function guarded(handler: Handler, log: ErrorLog): Handler {
   return (bytes, subject) => {
     try {
       handler(bytes, subject);

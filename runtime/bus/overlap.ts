@@ -1,21 +1,21 @@
 import { hash } from 'node:crypto';
 import type { Handler } from './bus.ts';
 
-/** Bytes that are held at most; beyond, the overlap ends early. */
+/** Bytes that are held at most. Beyond them the overlap ends early. */
 const MAX_HELD_BYTES = 64 * 1_048_576;
 
 type Held = { handler: Handler; bytes: Uint8Array; subject: string; key: string };
 
 /**
- * Two connections that hear the same: all that the old one brings goes on, and what the new one brings is held until
- * the old one has ended. Then those of it go on that the old one did not bring.
+ * Two connections that receive the same messages. Those of the old connection are delivered; those of the next one are
+ * held until the old one has ended, and then delivered unless the old one brought them too.
  */
 export class Overlap<Source> {
+  /** Resolves when no more can be held. */
   readonly full: Promise<void>;
-  /** The new one. */
   readonly next: Source;
   readonly #setFull: () => void;
-  /** How often the old one has brought a message that the new one has not yet. */
+  /** How often the old connection brought a message that the next one has not brought yet. */
   readonly #brought = new Map<string, number>();
   #held: Held[] = [];
   #bytes = 0;
@@ -27,8 +27,8 @@ export class Overlap<Source> {
     this.#setFull = resolve;
   }
 
-  /** @param subscription tells apart several that hear the same subject */
-  take(source: Source, subscription: number, handler: Handler, bytes: Uint8Array, subject: string): void {
+  /** @param subscription tells apart several subscriptions of one subject */
+  receive(source: Source, subscription: number, handler: Handler, bytes: Uint8Array, subject: string): void {
     const key = `${subscription} ${hash('sha1', bytes, 'base64')} ${subject}`;
     if (source !== this.next) {
       this.#brought.set(key, (this.#brought.get(key) ?? 0) + 1);
@@ -40,7 +40,7 @@ export class Overlap<Source> {
     if (this.#bytes > MAX_HELD_BYTES) this.#setFull();
   }
 
-  /** The old one has ended: what it did not bring goes on. */
+  /** The old connection has ended: delivers what it did not bring. */
   release(): void {
     const held = this.#held;
     this.#held = [];

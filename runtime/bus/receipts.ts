@@ -1,14 +1,14 @@
 import { BusUnconfirmed } from './bus.ts';
 
 /**
- * Receipts of one connection: a PING that was answered says that the server has all that was sent before it. While one
- * is under way, all who come later share the next.
+ * Receipts of one connection. The answer to a PING says that the server has all that was sent before it. While one
+ * receipt is pending, all later callers share the next one.
  */
 export class Receipts {
   readonly #ping: () => Promise<void>;
   readonly #timeout: number;
   readonly #onTimeout: () => void;
-  #underWay: Receipt | undefined;
+  #pending: Receipt | undefined;
   #next: Receipt | undefined;
   #timer: NodeJS.Timeout | undefined;
   #ended: string | undefined;
@@ -16,7 +16,7 @@ export class Receipts {
   /**
    * @param ping sends a PING; resolves with its PONG
    * @param timeout milliseconds that a PONG may take
-   * @param onTimeout called when it took longer: the connection is to be dropped
+   * @param onTimeout called if it took longer: drop the connection
    */
   constructor(ping: () => Promise<void>, timeout: number, onTimeout: () => void) {
     this.#ping = ping;
@@ -24,37 +24,37 @@ export class Receipts {
     this.#onTimeout = onTimeout;
   }
 
-  /** Resolves when the server has all that was sent before. Rejects with BusUnconfirmed where nobody can know. */
+  /** Resolves when the server has all that was sent before. Rejects with BusUnconfirmed if that cannot be known. */
   confirmed(): Promise<void> {
     if (this.#ended !== undefined) return Promise.reject(new BusUnconfirmed(this.#ended));
     return this.#receipt().promise();
   }
 
-  /** Calls `callback` when the server has all that was sent before, or never where the connection ends before. */
+  /** Calls `callback` when the server has all that was sent before, or never if the connection ends first. */
   whenAnswered(callback: () => void): void {
     if (this.#ended === undefined) this.#receipt().callbacks.push(callback);
   }
 
-  /** The server refused something that was published: those who wait for its receipt are told `reason`. */
+  /** The server refused a message: the receipts that include it reject with `reason`. */
   refuse(reason: string): void {
-    if (this.#underWay) this.#underWay.refusal = reason;
+    if (this.#pending) this.#pending.refusal = reason;
     if (this.#next) this.#next.refusal = reason;
   }
 
-  /** The connection is lost: rejects all who wait, and those who come later. */
+  /** The connection is lost: rejects all receipts, present and future. */
   end(reason: string): void {
     if (this.#ended !== undefined) return;
     this.#ended = reason;
     clearTimeout(this.#timer);
     const error = new BusUnconfirmed(reason);
-    this.#underWay?.reject(error);
+    this.#pending?.reject(error);
     this.#next?.reject(error);
-    this.#underWay = undefined;
+    this.#pending = undefined;
     this.#next = undefined;
   }
 
   #receipt(): Receipt {
-    if (this.#underWay) {
+    if (this.#pending) {
       this.#next ??= new Receipt(performance.now() + this.#timeout);
       return this.#next;
     }
@@ -64,8 +64,8 @@ export class Receipts {
   }
 
   #start(receipt: Receipt): void {
-    this.#underWay = receipt;
-    // The server's word that it refused a message comes before the PONG but reaches us some microtasks later.
+    this.#pending = receipt;
+    // The server sends the refusal of a message before the PONG, but nats.js reports it some microtasks later.
     this.#ping().then(
       () => setImmediate(() => this.#arrived(receipt)),
       () => {},
@@ -74,23 +74,23 @@ export class Receipts {
   }
 
   #arrived(receipt: Receipt): void {
-    if (this.#underWay !== receipt) return;
+    if (this.#pending !== receipt) return;
     const next = this.#next;
-    this.#underWay = undefined;
+    this.#pending = undefined;
     this.#next = undefined;
     if (next) this.#start(next);
     receipt.arrive();
   }
 
-  /** One timer at a time, never cleared by a receipt in time: it looks again at the oldest one's deadline. */
+  /** One timer at a time. A receipt in time does not clear it: it checks the deadline of the oldest pending one again. */
   #watch(deadline: number): NodeJS.Timeout {
     const look = () => {
       this.#timer = undefined;
-      if (!this.#underWay || this.#ended !== undefined) return;
-      if (this.#underWay.deadline <= performance.now()) this.#onTimeout();
-      else this.#timer = this.#watch(this.#underWay.deadline);
+      if (!this.#pending || this.#ended !== undefined) return;
+      if (this.#pending.deadline <= performance.now()) this.#onTimeout();
+      else this.#timer = this.#watch(this.#pending.deadline);
     };
-    // After a pause of our own process timers come first: the PONG that has long been here is read before we judge.
+    // After this process was stopped, timers run before sockets are read: read a PONG that has arrived before judging.
     const wait = Math.max(1, Math.ceil(deadline - performance.now()));
     return setTimeout(() => setImmediate(() => setImmediate(look)), wait).unref();
   }

@@ -10,7 +10,7 @@ import { createInterface } from 'node:readline';
 import { encodePush, joinItems } from '@pushcluster/protocol/push.ts';
 import { NatsSettings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
-import { NatsBus } from '@pushcluster/runtime/bus/nats.ts';
+import { NatsBus } from '@pushcluster/runtime/bus/natsBus.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { z } from 'zod';
 import { ItemMaker, stampNow } from './items.ts';

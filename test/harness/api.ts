@@ -9,7 +9,7 @@ import { ProblemDocument } from '@pushcluster/protocol/api.ts';
 import { decodePush, decodeUserPush, type Items, sliceItems } from '@pushcluster/protocol/push.ts';
 import { roomOfToken, Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
-import { LocalBus } from '@pushcluster/runtime/bus/local.ts';
+import { LocalBus } from '@pushcluster/runtime/bus/localBus.ts';
 import { SettingsFile } from '@pushcluster/runtime/settings.ts';
 import { Registry } from 'prom-client';
 import { logLines } from './logLines.ts';

@@ -5,7 +5,7 @@ import { API_VERSION, KIND } from '@pushcluster/operator/api/pushCluster.ts';
 import { encodePush, joinItems } from '@pushcluster/protocol/push.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
-import { openBus } from '@pushcluster/runtime/bus/open.ts';
+import { openBus } from '@pushcluster/runtime/bus/openBus.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { type ControlPlane, startControlPlane } from './cluster/controlPlane.ts';
 import { apply } from './cluster/kubectl.ts';

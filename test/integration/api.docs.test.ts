@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { ERROR_CATALOGUE } from '@pushcluster/logic/errors/errorCatalogue.ts';
-import { LocalBus } from '@pushcluster/runtime/bus/local.ts';
+import { LocalBus } from '@pushcluster/runtime/bus/localBus.ts';
 import { type Api, startApi, temporaryFolder } from '../harness/api.ts';
 import { FakeGateway } from '../harness/fakeGateway.ts';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { ERROR_CATALOGUE } from '@pushcluster/logic/errors/errorCatalogue.ts';
 import { Disconnected, Room, Rooms, Stats, User } from '@pushcluster/protocol/api.ts';
-import { LocalBus } from '@pushcluster/runtime/bus/local.ts';
+import { LocalBus } from '@pushcluster/runtime/bus/localBus.ts';
 import { assertProblem, startApi } from '../harness/api.ts';
 import { FakeGateway } from '../harness/fakeGateway.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { type Bus, type BusEvent, BusUnavailable } from '@pushcluster/runtime/bus/bus.ts';
-import { LocalBus } from '@pushcluster/runtime/bus/local.ts';
-import { NatsBus } from '@pushcluster/runtime/bus/nats.ts';
+import { LocalBus } from '@pushcluster/runtime/bus/localBus.ts';
+import { NatsBus } from '@pushcluster/runtime/bus/natsBus.ts';
 import { type LogLine, logLines } from '../harness/logLines.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
 import { until } from '../harness/until.ts';

@@ -7,8 +7,8 @@ import {
   BusUnavailable,
   BusUnconfirmed,
 } from '@pushcluster/runtime/bus/bus.ts';
-import { registerBusMetrics } from '@pushcluster/runtime/bus/metrics.ts';
-import { NatsBus } from '@pushcluster/runtime/bus/nats.ts';
+import { registerBusMetrics } from '@pushcluster/runtime/bus/busMetrics.ts';
+import { NatsBus } from '@pushcluster/runtime/bus/natsBus.ts';
 import { Registry } from 'prom-client';
 import { Lateness } from '../harness/lateness.ts';
 import { logLines } from '../harness/logLines.ts';

@@ -6,7 +6,7 @@ import type { Target } from '@pushcluster/protocol/api.ts';
 import { decodePush, decodeUserPush } from '@pushcluster/protocol/push.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
-import { NatsBus } from '@pushcluster/runtime/bus/nats.ts';
+import { NatsBus } from '@pushcluster/runtime/bus/natsBus.ts';
 import { logLines } from '../harness/logLines.ts';
 import { startNatsServer } from '../harness/natsServer.ts';
 import { startTcpProxy } from '../harness/tcpProxy.ts';

@@ -5,7 +5,7 @@ import { encodePush } from '@pushcluster/protocol/push.ts';
 import { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
-import { openBus } from '@pushcluster/runtime/bus/open.ts';
+import { openBus } from '@pushcluster/runtime/bus/openBus.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { Connection, cutAll } from '../harness/connection.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';

@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { LocalBus } from '@pushcluster/runtime/bus/local.ts';
+import { LocalBus } from '@pushcluster/runtime/bus/localBus.ts';
 import { PUSH, startApi, temporaryFolder } from '../harness/api.ts';
 import { Lateness } from '../harness/lateness.ts';
 import { until } from '../harness/until.ts';

@@ -9,7 +9,7 @@ import { natsConfig } from '@pushcluster/operator/pushcluster/desired/natsConfig
 import { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
-import { openBus } from '@pushcluster/runtime/bus/open.ts';
+import { openBus } from '@pushcluster/runtime/bus/openBus.ts';
 import { logLines } from '../harness/logLines.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
 import { freePorts } from '../harness/ports.ts';

@@ -6,7 +6,7 @@ import { Stat } from '@pushcluster/protocol/control.ts';
 import { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
-import { openBus } from '@pushcluster/runtime/bus/open.ts';
+import { openBus } from '@pushcluster/runtime/bus/openBus.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { VERSION } from '@pushcluster/runtime/version.ts';
 import { Connection } from '../harness/connection.ts';

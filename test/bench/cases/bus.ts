@@ -1,6 +1,6 @@
 import { deflateRawSync } from 'node:zlib';
 import { NatsSettings } from '@pushcluster/protocol/settings.ts';
-import { NatsBus } from '@pushcluster/runtime/bus/nats.ts';
+import { NatsBus } from '@pushcluster/runtime/bus/natsBus.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { Audience, pause } from '../audience.ts';
 import { ItemMaker } from '../items.ts';

@@ -1,37 +1,37 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { type Asked, type Outcome, Subscribing } from './subscribing.ts';
+import { type Outcome, SubscriptionGroups, type SubscriptionRequest } from './subscriptionGroups.ts';
 
 /** A server that takes so many subscriptions, and says of one too many only that there was one. */
 class Server {
   readonly known = new Set<string>();
-  readonly subscribing: Subscribing;
+  readonly groups: SubscriptionGroups;
   readonly outcomes = new Map<string, Outcome>();
-  readonly #asked = new Map<string, Asked>();
+  readonly #asked = new Map<string, SubscriptionRequest>();
   #limit: number;
   #answers: (() => void)[] = [];
 
   constructor(limit: number) {
     this.#limit = limit;
-    this.subscribing = new Subscribing({
+    this.groups = new SubscriptionGroups({
       soon: (run) => run(),
       whenAnswered: (callback) => this.#answers.push(callback),
     });
   }
 
   ask(name: string, permitted = true) {
-    const asked: Asked = {
+    const asked: SubscriptionRequest = {
       refused: false,
       send: () => {
         if (!permitted) asked.refused = true;
-        else if (this.known.size >= this.#limit) this.subscribing.limitMet();
+        else if (this.known.size >= this.#limit) this.groups.limitReached();
         else this.known.add(name);
       },
       outcome: (outcome) => this.outcomes.set(name, outcome),
     };
     this.#asked.set(name, asked);
-    this.subscribing.ask(asked);
+    this.groups.add(asked);
   }
 
   end(name: string) {
@@ -40,7 +40,7 @@ class Server {
     this.#asked.delete(name);
     this.outcomes.delete(name);
     asked.outcome = () => {};
-    this.subscribing.end(asked, () => this.known.delete(name));
+    this.groups.end(asked, () => this.known.delete(name));
   }
 
   answer() {
@@ -70,9 +70,9 @@ describe('subscriptions of one connection', () => {
   it('say when all that was asked before is known, and wait for nothing that was asked later', () => {
     const server = new Server(10);
     const known: string[] = [];
-    server.subscribing.whenKnown(() => known.push('nothing asked'));
+    server.groups.whenKnown(() => known.push('nothing asked'));
     server.ask('a');
-    server.subscribing.whenKnown(() => known.push(`a ${server.outcomes.get('a')}`));
+    server.groups.whenKnown(() => known.push(`a ${server.outcomes.get('a')}`));
     server.answer();
     server.ask('b');
     assert.deepEqual(known, ['nothing asked']);

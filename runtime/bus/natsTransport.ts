@@ -7,12 +7,14 @@ import {
 } from 'nats/lib/nats-base-client.js';
 import { NodeTransport, nodeResolveHost } from 'nats/lib/node_transport.js';
 
-/** Bytes read at once, as many as Node's own streams ask for. */
+/** Bytes read at once: the size that streams of Node use. */
 const READ_BYTES = 65_536;
 
 /**
- * nats.js's transport, which reads into one buffer instead of through a stream. A hub is woken by each message; with
- * Node's stream in between that costs a third more (docs/decisions.md). Under TLS it is as before.
+ * The transport of nats.js, except that it reads into one buffer instead of through a stream of Node. A hub is woken by
+ * each message, and the stream would make that a third more expensive (docs/decisions.md). TLS is unchanged.
+ *
+ * Built on internals of nats.js: runtime/README.md, "Internals".
  */
 class DirectTransport extends NodeTransport {
   override dial({ hostname, port }: { hostname: string; port: number }): Promise<Socket> {
@@ -25,7 +27,7 @@ class DirectTransport extends NodeTransport {
         noDelay: true,
         onread: {
           buffer: Buffer.allocUnsafeSlow(READ_BYTES),
-          // nats.js keeps what it is given, and the buffer is filled anew.
+          // A copy, because nats.js keeps what it gets and the buffer is reused.
           callback: (size, buffer) => {
             socket.emit('data', Buffer.from(buffer.subarray(0, size)));
             return true;
@@ -48,7 +50,7 @@ class DirectTransport extends NodeTransport {
   }
 }
 
-/** Connects as nats.js's own `connect` does, by the transport above. */
+/** Connects as `connect` of nats.js does, with the transport above. */
 export function connect(options: ConnectionOptions): Promise<NatsConnection> {
   setTransportFactory({ factory: () => new DirectTransport(), dnsResolveFn: nodeResolveHost });
   return NatsConnectionImpl.connect(options);

@@ -7,29 +7,29 @@ import {
   type Handler,
   type Subscription,
 } from './bus.ts';
-import { type Complain, guarded, Listeners } from './listeners.ts';
+import { type ErrorLog, guarded, Listeners } from './listeners.ts';
 
-/** Largest message, as nats-server has it by default: what works in one process works on NATS. */
+/** Bytes. The default of nats-server, so that what works in one process works on NATS. */
 const MAX_PAYLOAD = 1_048_576;
 
 type Message = { number: number; subject: string; bytes: Uint8Array };
 type Subscriber = { since: number; tokens: readonly string[] | undefined; handler: Handler; active: boolean };
 
-/** The in-process bus: serves publishers and subscribers of one process. Delivers in the next turn of the loop. */
+/** The in-process bus, for publishers and subscribers in one process. Delivers in the next turn of the event loop. */
 export class LocalBus implements Bus {
   readonly maxPayload = MAX_PAYLOAD;
   readonly #listeners: Listeners<BusEvent>;
-  readonly #log: Complain;
-  /** By subject. Arrays are replaced and never changed, so that a handler may subscribe and unsubscribe. */
+  readonly #log: ErrorLog;
+  /** By subject. Arrays are replaced, never changed, so that a handler may subscribe and unsubscribe. */
   readonly #exact = new Map<string, readonly Subscriber[]>();
-  #wild: readonly Subscriber[] = [];
+  #wildcards: readonly Subscriber[] = [];
   #queue: Message[] = [];
   #published = 0;
   #delivery: Promise<void> | undefined;
   #open = true;
 
-  /** @param log where a handler's error goes; the console where absent */
-  constructor(log: Complain = console) {
+  /** @param log where errors of handlers are logged */
+  constructor(log: ErrorLog = console) {
     this.#log = log;
     this.#listeners = new Listeners(log);
   }
@@ -41,7 +41,7 @@ export class LocalBus implements Bus {
   publish(subject: string, bytes: Uint8Array): void {
     if (!this.#open) throw new BusUnavailable('the bus is closed');
     if (bytes.length > MAX_PAYLOAD)
-      throw new RangeError(`a message of ${bytes.length} bytes is over the bus's limit of ${MAX_PAYLOAD}`);
+      throw new RangeError(`a message of ${bytes.length} bytes is over the limit of ${MAX_PAYLOAD}`);
     checkSubject(subject);
     this.#queue.push({ number: ++this.#published, subject, bytes });
     this.#delivery ??= new Promise((resolve) => setImmediate(() => resolve(this.#deliver())));
@@ -56,14 +56,14 @@ export class LocalBus implements Bus {
   subscribe(subject: string, handler: Handler): Subscription {
     checkSubject(subject);
     if (!this.#open) return { ready: Promise.resolve(), unsubscribe() {} };
-    const wild = subject.split('.').includes('*');
+    const isWildcard = subject.split('.').includes('*');
     const subscriber: Subscriber = {
       since: this.#published,
-      tokens: wild ? subject.split('.') : undefined,
+      tokens: isWildcard ? subject.split('.') : undefined,
       handler: guarded(handler, this.#log),
       active: true,
     };
-    if (wild) this.#wild = [...this.#wild, subscriber];
+    if (isWildcard) this.#wildcards = [...this.#wildcards, subscriber];
     else this.#exact.set(subject, [...(this.#exact.get(subject) ?? []), subscriber]);
     return { ready: Promise.resolve(), unsubscribe: () => this.#remove(subject, subscriber) };
   }
@@ -78,7 +78,7 @@ export class LocalBus implements Bus {
     this.#open = false;
     await delivered;
     this.#exact.clear();
-    this.#wild = [];
+    this.#wildcards = [];
     this.#listeners.emit({ type: 'disconnected', reason: 'closed' });
   }
 
@@ -89,9 +89,9 @@ export class LocalBus implements Bus {
     for (const message of queue) {
       for (const subscriber of this.#exact.get(message.subject) ?? [])
         if (subscriber.active && message.number > subscriber.since) subscriber.handler(message.bytes, message.subject);
-      if (this.#wild.length === 0) continue;
+      if (this.#wildcards.length === 0) continue;
       const tokens = message.subject.split('.');
-      for (const subscriber of this.#wild)
+      for (const subscriber of this.#wildcards)
         if (subscriber.active && message.number > subscriber.since && fits(subscriber.tokens ?? [], tokens))
           subscriber.handler(message.bytes, message.subject);
     }
@@ -100,7 +100,7 @@ export class LocalBus implements Bus {
   #remove(subject: string, subscriber: Subscriber): void {
     subscriber.active = false;
     if (subscriber.tokens) {
-      this.#wild = this.#wild.filter((other) => other !== subscriber);
+      this.#wildcards = this.#wildcards.filter((other) => other !== subscriber);
       return;
     }
     const left = (this.#exact.get(subject) ?? []).filter((other) => other !== subscriber);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { logLines } from '@pushcluster/test/harness/logLines.ts';
-import { openBus } from './open.ts';
+import { openBus } from './openBus.ts';
 
 test('without bus.nats, a process says that it is alone with its pushes', async () => {
   const { log, lines } = logLines();
@@ -9,7 +9,7 @@ test('without bus.nats, a process says that it is alone with its pushes', async 
   await bus.close();
   assert.deepEqual(
     lines.map(({ level, msg }) => [level, msg]),
-    [[40, 'bus.nats is not set: no push leaves this process, and none comes from another']],
+    [[40, 'bus.nats is not set: this process sends no push to others and receives none']],
   );
 });
 

@@ -1,50 +1,53 @@
 import { PermissionViolationError, type Status } from 'nats';
 import { BusOverloaded, BusUnavailable, checkSubject, type Handler, MAX_UNCONFIRMED_BYTES } from './bus.ts';
-import type { Line } from './dial.ts';
+import type { RawConnection } from './dial.ts';
 import { Receipts } from './receipts.ts';
-import { type Asked, type Outcome, Subscribing } from './subscribing.ts';
+import { type Outcome, SubscriptionGroups, type SubscriptionRequest } from './subscriptionGroups.ts';
 
-/** What nats-server sends until it says otherwise. */
+/** nats-server's default, which holds until the server has told its own. */
 export const DEFAULT_MAX_PAYLOAD = 1_048_576;
 
-/** A receipt is asked for after this many bytes, where nobody waits for one. */
+/** A receipt is requested after this many bytes even if nobody waits for one. */
 const CONFIRM_EVERY_BYTES = 1_048_576;
-/** What nats-server says at its limit of subscriptions, or an account's or a user's. The connection goes on. */
+/** nats-server's error at its limit of subscriptions, or an account's or a user's. The connection stays open. */
 const TOO_MANY_SUBSCRIPTIONS = 'maximum subscriptions exceeded';
-/** Counted for each message beside its payload: the subject and what holds it in memory. */
+/** Counted for each message in addition to its payload: its subject and the objects that hold it in memory. */
 const MESSAGE_OVERHEAD_BYTES = 128;
 
-/** What the server says of itself, and of what it refuses. */
-export type LinkNotice =
+/** What a server says about itself, or refuses. */
+export type ServerNotice =
   | { type: 'refused'; operation: 'publish' | 'subscription'; subject: string; message: string }
   | { type: 'error'; message: string }
+  /** Lame duck mode: the server is about to shut down. */
   | { type: 'leaving' };
 
-/** One NATS connection from its success to its loss. It is never mended: after its loss another is made. */
-export class Link {
+/** One NATS connection, from its success to its loss. It never reconnects: another BusConnection replaces it. */
+export class BusConnection {
   /** Resolves with the reason of the loss. */
   readonly lost: Promise<string>;
   readonly receipts: Receipts;
-  readonly #subscribing: Subscribing;
-  readonly #line: Line;
-  readonly #onNotice: (notice: LinkNotice) => void;
+  readonly #subscriptions: SubscriptionGroups;
+  readonly #raw: RawConnection;
+  readonly #onNotice: (notice: ServerNotice) => void;
   readonly #lose: (reason: string) => void;
   #alive = true;
   #maxPayload: number;
   #lastError = '';
-  /** Published in this turn of the loop: handed over together, so that they leave in one write. */
+  /** Published in this turn of the event loop: passed on together, so that they leave in one write. */
   #batch: { subject: string; bytes: Uint8Array }[] = [];
   #scheduled = false;
+  // Bytes published so far, and how many of them the last receipt confirmed and the pending one will confirm.
   #published = 0;
   #confirmed = 0;
   #confirming = 0;
-  #asked = false;
+  /** A receipt was requested because of CONFIRM_EVERY_BYTES. */
+  #receiptRequested = false;
 
   /** @param receiptTimeout milliseconds */
-  constructor(line: Line, receiptTimeout: number, onNotice: (notice: LinkNotice) => void) {
-    this.#line = line;
+  constructor(raw: RawConnection, receiptTimeout: number, onNotice: (notice: ServerNotice) => void) {
+    this.#raw = raw;
     this.#onNotice = onNotice;
-    this.#maxPayload = line.connection.info?.max_payload ?? DEFAULT_MAX_PAYLOAD;
+    this.#maxPayload = raw.connection.info?.max_payload ?? DEFAULT_MAX_PAYLOAD;
     const { promise, resolve } = Promise.withResolvers<string>();
     this.lost = promise;
     this.#lose = resolve;
@@ -53,12 +56,12 @@ export class Link {
       receiptTimeout,
       () => this.end(`no receipt from the server within ${receiptTimeout} ms`),
     );
-    this.#subscribing = new Subscribing({
+    this.#subscriptions = new SubscriptionGroups({
       soon: queueMicrotask,
       whenAnswered: (callback) => this.receipts.whenAnswered(callback),
     });
-    void this.#watch(line.connection.status());
-    void line.connection.closed().then(() => this.end(this.#lastError || 'the connection was closed by the server'));
+    void this.#watch(raw.connection.status());
+    void raw.connection.closed().then(() => this.end(this.#lastError || 'the connection was closed by the server'));
   }
 
   /** It has not ended. */
@@ -66,57 +69,62 @@ export class Link {
     return this.#alive;
   }
 
+  /** Bytes. */
   get maxPayload(): number {
-    // A closed connection no longer tells.
-    this.#maxPayload = this.#line.connection.info?.max_payload ?? this.#maxPayload;
+    // A closed connection has no info.
+    this.#maxPayload = this.#raw.connection.info?.max_payload ?? this.#maxPayload;
     return this.#maxPayload;
   }
 
   get server(): string {
-    return this.#line.connection.getServer();
+    return this.#raw.connection.getServer();
   }
 
+  /** As Bus.publish(). */
   publish(subject: string, bytes: Uint8Array): void {
     if (!this.#alive) throw new BusUnavailable('the connection to NATS is lost');
     checkPayload(bytes, this.maxPayload);
     if (this.#published - this.#confirmed > MAX_UNCONFIRMED_BYTES)
-      throw new BusOverloaded(`the NATS server ${this.server} does not keep up: it has yet to confirm what was sent`);
+      throw new BusOverloaded(
+        `the NATS server ${this.server} is too slow: ${MAX_UNCONFIRMED_BYTES} bytes wait for its receipt`,
+      );
     checkSubject(subject);
     this.#batch.push({ subject, bytes });
     this.#published += bytes.length + MESSAGE_OVERHEAD_BYTES;
-    if (!this.#asked && this.#published - this.#confirming > CONFIRM_EVERY_BYTES) {
-      this.#asked = true;
+    if (!this.#receiptRequested && this.#published - this.#confirming > CONFIRM_EVERY_BYTES) {
+      this.#receiptRequested = true;
       this.receipts.whenAnswered(() => {
-        this.#asked = false;
+        this.#receiptRequested = false;
       });
     }
     if (this.#scheduled) return;
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
-      this.#handOver();
+      this.#sendBatch();
     });
   }
 
   /**
-   * @param onOutcome called when the server has answered, and again where it takes back what it permitted
+   * @param wildcard whether `subject` has a wildcard
+   * @param onOutcome called when the server has answered, and again if the server withdraws a permission later
    * @returns ends the subscription
    */
-  subscribe(subject: string, wild: boolean, handler: Handler, onOutcome: (outcome: Outcome) => void): () => void {
-    if (!this.#alive || this.#line.connection.isClosed()) return () => {};
+  subscribe(subject: string, wildcard: boolean, handler: Handler, onOutcome: (outcome: Outcome) => void): () => void {
+    if (!this.#alive || this.#raw.connection.isClosed()) return () => {};
     let known = false;
     let end = () => {};
-    const asked: Asked = {
+    const request: SubscriptionRequest = {
       refused: false,
       send: () => {
-        if (!this.#alive || this.#line.connection.isClosed()) return;
-        // What was published before is not for this subscription.
-        this.#handOver();
-        const subscription = this.#line.connection.subscribe(subject, {
+        if (!this.#alive || this.#raw.connection.isClosed()) return;
+        // Messages published before are not for this subscription.
+        this.#sendBatch();
+        const subscription = this.#raw.connection.subscribe(subject, {
           callback: (error, message) => {
-            // Without a wildcard the subject is known, and need not be decoded from each message.
-            if (!error) return handler(message.data, wild ? message.subject : subject);
-            asked.refused = true;
+            // Without a wildcard the subject is known and need not be decoded from each message.
+            if (!error) return handler(message.data, wildcard ? message.subject : subject);
+            request.refused = true;
             if (known) onOutcome('refused');
           },
         });
@@ -129,37 +137,37 @@ export class Link {
         onOutcome(outcome);
       },
     };
-    this.#subscribing.ask(asked);
-    return () => this.#subscribing.end(asked, () => end());
+    this.#subscriptions.add(request);
+    return () => this.#subscriptions.end(request, () => end());
   }
 
-  /** Calls back when the outcome of all subscriptions of before is known, or never where the connection ends. */
+  /** Calls back when the outcome of all earlier subscriptions is known, or never if the connection ends first. */
   whenSubscribed(callback: () => void): void {
-    this.#subscribing.whenKnown(callback);
+    this.#subscriptions.whenKnown(callback);
   }
 
-  /** Ends the connection. What it still holds is not sent. */
+  /** Ends the connection. Nothing that is still queued is sent. */
   end(reason: string): void {
     if (!this.#alive) return;
     this.#alive = false;
     this.#batch = [];
-    this.#line.cut();
-    // Stops its timers; it waits for nothing, since the socket is gone.
-    void this.#line.connection.close();
+    this.#raw.cut();
+    // Stops its timers. It waits for nothing, since the socket is gone.
+    void this.#raw.connection.close();
     this.receipts.end(`the connection to NATS was lost: ${reason}`);
     this.#lose(reason);
   }
 
-  #handOver(): void {
+  #sendBatch(): void {
     if (this.#batch.length === 0 || !this.#alive) return;
     const batch = this.#batch;
     this.#batch = [];
-    const { connection } = this.#line;
+    const { connection } = this.#raw;
     for (const { subject, bytes } of batch) {
       try {
         connection.publish(subject, bytes);
       } catch (error) {
-        // Its limit shrank since, or it closed in this very turn.
+        // The server's limit shrank meanwhile, or the connection closed in this very turn.
         const message = error instanceof Error ? error.message : String(error);
         this.receipts.refuse(`a message on ${subject} was not sent: ${message}`);
         this.#onNotice({ type: 'error', message: `a message on ${subject} was not sent: ${message}` });
@@ -168,10 +176,10 @@ export class Link {
   }
 
   async #ping(): Promise<void> {
-    this.#handOver();
+    this.#sendBatch();
     const upTo = this.#published;
     this.#confirming = upTo;
-    await this.#line.connection.flush();
+    await this.#raw.connection.flush();
     this.#confirmed = upTo;
   }
 
@@ -201,13 +209,13 @@ export class Link {
       this.#onNotice({ type: 'refused', operation, subject, message });
       return;
     }
-    if (error.message.includes(TOO_MANY_SUBSCRIPTIONS)) this.#subscribing.limitMet();
+    if (error.message.includes(TOO_MANY_SUBSCRIPTIONS)) this.#subscriptions.limitReached();
     this.#lastError = error.message;
     this.#onNotice({ type: 'error', message: error.message });
   }
 }
 
-/** Throws RangeError where a message is too large for the server. */
+/** Throws RangeError if a message is larger than the server takes. */
 export function checkPayload(bytes: Uint8Array, maxPayload: number): void {
   if (bytes.length > maxPayload)
     throw new RangeError(`a message of ${bytes.length} bytes is over the server's max_payload of ${maxPayload}`);
