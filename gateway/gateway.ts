@@ -30,10 +30,10 @@ import type { ShardMessage } from './ipc/messages.ts';
 import { monotonicMs } from './ipc/monotonicClock.ts';
 import { GatewayMetrics } from './metrics.ts';
 import { Drain } from './moves/drain.ts';
-import { followDrainFile } from './moves/drainFile.ts';
-import { Moves } from './moves/moves.ts';
+import { followDrainOrderFile } from './moves/drainOrderFile.ts';
 import { Peers } from './moves/peers.ts';
 import { Rebalancer } from './moves/rebalancer.ts';
+import { ShardMoves } from './moves/shardMoves.ts';
 
 export type GatewayOptions = {
   settings: SettingsFile;
@@ -55,12 +55,12 @@ export class Gateway {
   readonly #addressLimit = new AddressLimit();
   readonly #allowances: ConnectionAllowances;
   readonly #protection: HubProtection;
-  readonly #moves: Moves;
+  readonly #moves: ShardMoves;
   readonly #peers: Peers;
   readonly #drain: Drain;
   readonly #rebalancer: Rebalancer;
   readonly #reports: StatReports;
-  readonly #stopLooking: () => void;
+  readonly #stopChecking: () => void;
   readonly #drainFile: WatchedFile | undefined;
 
   /** Starts hub and shards; resolves when every shard listens. Throws Error with a sentence where it can't. */
@@ -127,14 +127,14 @@ export class Gateway {
       log.error({ problems: error.message.split('\n') }, 'the settings file was refused; the former settings stay');
     });
     settings.onPending((keys) => log.warn({ keys }, 'changed settings that take effect at the next start'));
-    this.#moves = new Moves(() => this.#links);
+    this.#moves = new ShardMoves(() => this.#links);
     this.#peers = new Peers({
       gateway: this.name,
       bus,
       subjects,
       now: () => performance.now(),
       ignored: () => this.#metrics.undecodable.inc(),
-      rebalancing: () => this.#rebalancer.look(),
+      rebalancing: () => this.#rebalancer.check(),
     });
     let busConnections = 1;
     bus.onEvent((event) => {
@@ -168,9 +168,9 @@ export class Gateway {
       rebalancing: this.#rebalancer.active,
       template,
     }));
-    this.#stopLooking = onBeat(() => this.#rebalancer.look(), STAT_INTERVAL_MS / BEAT_MS);
+    this.#stopChecking = onBeat(() => this.#rebalancer.check(), STAT_INTERVAL_MS / BEAT_MS);
     const { file } = settings.current.gateway.drain;
-    if (file !== undefined) this.#drainFile = followDrainFile(file, log, (since) => this.#drain.order(since));
+    if (file !== undefined) this.#drainFile = followDrainOrderFile(file, log, (since) => this.#drain.order(since));
   }
 
   /** Processes of the shards, for tests and tools. */
@@ -222,7 +222,7 @@ export class Gateway {
   async leave(): Promise<void> {
     this.#drainFile?.close();
     await this.#drain.leave();
-    this.#stopLooking();
+    this.#stopChecking();
     this.#rebalancer.stop();
     await Promise.all(this.#links.map((link) => link.end()));
     this.#peers.close();

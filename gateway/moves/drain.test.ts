@@ -14,9 +14,9 @@ it('a drain gives time for the longest window of any room, and follows a change 
   const moves = {
     connections: 1_000,
     unasked: 1_000,
-    ask: (_count: number, time: MoveTime) => asked.push(time),
-    follow: () => () => {},
-    fresh: async () => {},
+    askToMove: (_count: number, time: MoveTime) => asked.push(time),
+    reportOften: () => () => {},
+    freshCounts: async () => {},
     stopListening() {},
   };
   const drain = new Drain({

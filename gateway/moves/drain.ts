@@ -1,33 +1,34 @@
 import { longestWindow } from '@pushcluster/protocol/roomPolicies.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
+import { pause, systemClock } from '@pushcluster/runtime/clock.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
-import { DrainPace } from './drainPace.ts';
-import type { Moves } from './moves.ts';
+import { DrainSchedule } from './drainSchedule.ts';
+import type { ShardMoves } from './shardMoves.ts';
 
-const PACE_MS = 100;
-/** What a drain is given at least, milliseconds, where its time is over already: no burst even then. */
+const STEP_MS = 100;
+/** A drain gets at least this long even if its time is over, milliseconds: never a burst. */
 const LEAST_MS = 10_000;
 
 export type DrainOptions = {
-  moves: Pick<Moves, 'connections' | 'unasked' | 'ask' | 'follow' | 'fresh' | 'stopListening'>;
+  moves: Pick<ShardMoves, 'connections' | 'unasked' | 'askToMove' | 'reportOften' | 'freshCounts' | 'stopListening'>;
   settings: () => Settings;
-  /** How many other gateways drain now: the pace is one for all of them. */
+  /** How many other gateways drain at present: they share the rate. */
   draining: () => number;
   log: Logger;
-  /** It has begun, was undone, or has nobody left to ask. */
+  /** It has begun, was cancelled, or has nobody left to ask. */
   changed: () => void;
 };
 
 /**
- * A gateway's drain: everyone is moved away at a pace that all draining gateways share, and that rises as needed to be
- * done in time. It is ordered, and then can be undone, or it is the way out of a process that was told to end.
+ * Moves all connections of this gateway away: `drain.rate` a second, shared by all draining gateways, or faster if needed
+ * to finish in time. A drain is ordered, and can then be cancelled, or it is part of the shutdown of the process.
  */
 export class Drain {
   readonly #options: DrainOptions;
   #ordered = false;
   #leaving = false;
-  /** Which run of the loop goes on: an earlier one ends at its next step. */
-  #turn = 0;
+  /** The number of the present run. An earlier run ends at its next step. */
+  #run = 0;
 
   constructor(options: DrainOptions) {
     this.#options = options;
@@ -37,72 +38,71 @@ export class Drain {
     return this.#ordered || this.#leaving;
   }
 
-  /** The process was told to end: nobody new is taken after `drain.settle`. */
+  /** The process shuts down: it accepts no new connections after `drain.settle`. */
   get leaving(): boolean {
     return this.#leaving;
   }
 
   /**
-   * Drains, and goes on listening: who comes is moved on. Undefined undoes it.
-   * @param since when it was ordered, milliseconds since the epoch: it is done by `drain.timeout` from then
+   * Drains and keeps listening: new connections are moved on too. Undefined cancels the order.
+   * @param since when it was ordered, milliseconds since 1970: it ends `drain.timeout` later
    */
   order(since: number | undefined): void {
     const { log, changed, settings, moves } = this.#options;
     this.#ordered = since !== undefined;
     if (this.#leaving) return;
-    const turn = ++this.#turn;
+    const run = ++this.#run;
     changed();
     if (since === undefined) {
-      log.info({ connections: moves.connections }, 'no longer to drain: it serves on');
+      log.info({ connections: moves.connections }, 'the order to drain was cancelled');
       return;
     }
     const { timeout } = settings().gateway.drain;
     const left = Math.max(Math.min(LEAST_MS, timeout), Math.min(timeout, since + timeout - Date.now()));
-    log.info({ connections: moves.connections, since: new Date(since).toISOString(), left }, 'told to drain');
-    void this.#run(turn, left, 'drain');
+    log.info({ connections: moves.connections, since: new Date(since).toISOString(), left }, 'ordered to drain');
+    void this.#drain(run, left, 'drain');
   }
 
-  /** Leaves well: accepts for `drain.settle`, then moves everyone away. Resolves when all are gone or time is up. */
+  /** Accepts for `drain.settle`, then moves all connections away. Resolves when all are gone or time is up. */
   async leave(): Promise<void> {
     const { log, settings, moves, changed } = this.#options;
     const { settle, timeout } = settings().gateway.drain;
     this.#leaving = true;
     changed();
-    log.info({ connections: moves.connections, settle, timeout }, 'leaving: accepting a little longer');
-    await wait(settle);
+    log.info(
+      { connections: moves.connections, settle, timeout },
+      'shutting down: new connections are accepted for settle',
+    );
+    await pause(systemClock, settle);
     moves.stopListening();
-    await this.#run(++this.#turn, timeout, 'leave');
+    await this.#drain(++this.#run, timeout, 'leave');
   }
 
-  async #run(turn: number, timeout: number, reason: 'drain' | 'leave'): Promise<void> {
+  async #drain(run: number, timeout: number, reason: 'drain' | 'leave'): Promise<void> {
     const { moves, settings, log, changed, draining } = this.#options;
     const longest = () => longestWindow(settings());
     const rate = () => settings().gateway.drain.rate / (1 + draining());
-    const pace = new DrainPace(rate, performance.now(), timeout, longest);
-    // Counts are as old as the shards' last report: begin with one that is newer than the closed listeners.
-    const unfollow = moves.follow();
-    await moves.fresh();
-    if (pace.tooShort && moves.connections > 0)
+    const schedule = new DrainSchedule(rate, performance.now(), timeout, longest);
+    // Counts are as old as the shards' last report: begin with one that is newer than the end of listening.
+    const stopReports = moves.reportOften();
+    await moves.freshCounts();
+    if (schedule.tooShort && moves.connections > 0)
       log.warn(
         { timeout, longest: longest() },
-        'drain.timeout is short for the longest maxDelay: what waits in it may be missed',
+        'drain.timeout is too short for the longest maxDelay: clients that move may miss items',
       );
     log.info({ connections: moves.connections }, 'moving connections away');
     let before = 0;
-    while (turn === this.#turn) {
-      if (reason === 'leave' && (moves.connections === 0 || performance.now() >= pace.end)) break;
+    while (run === this.#run) {
+      if (reason === 'leave' && (moves.connections === 0 || performance.now() >= schedule.end)) break;
       const { unasked } = moves;
-      // Who has nobody left leaves the pace to the others.
+      // A gateway that has asked all of its connections leaves its share of the rate to the others.
       if ((unasked === 0) !== (before === 0)) changed();
       before = unasked;
-      const { count, ...time } = pace.step(performance.now(), unasked);
-      if (count > 0) moves.ask(count, time, reason);
-      await wait(PACE_MS);
+      const { count, ...time } = schedule.step(performance.now(), unasked);
+      if (count > 0) moves.askToMove(count, time, reason);
+      await pause(systemClock, STEP_MS);
     }
-    unfollow();
+    stopReports();
   }
-}
-
-function wait(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

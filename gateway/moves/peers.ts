@@ -3,36 +3,36 @@ import { parseJson } from '@pushcluster/protocol/parseJson.ts';
 import type { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 
-/** Gateways remembered; more are not heard. */
+/** Other gateways that are remembered. Further ones are ignored. */
 const MAX_PEERS = 10_000;
 
 export type PeersOptions = {
-  /** The name of this gateway: what it says itself is not heard. */
+  /** The name of this gateway: its own reports are ignored. */
   gateway: string;
   bus: Bus;
   subjects: Subjects;
-  /** Milliseconds of a clock that never goes back. */
+  /** Milliseconds of a monotonic clock. */
   now: () => number;
-  /** Called for a report that was not understood. */
+  /** Called for a report that could not be parsed. */
   ignored: () => void;
-  /** Called when one began to move its surplus, or has ended to. */
+  /** Called when another gateway begins or ends to move its surplus. */
   rebalancing: () => void;
   maxPeers?: number;
 };
 
-/** Another gateway, as it last said. */
+/** Another gateway, by its last report. */
 export type Peer = Pick<Stat, 'gateway' | 'draining' | 'rebalancing' | 'template'> & {
   /** Connections that it has not asked to move. */
   unasked: number;
 };
 
 /**
- * The other gateways: they report themselves. One that is silent is forgotten, but not while the bus is away: then
- * nobody can be heard, and those who drain still do.
+ * The other gateways, from their own reports. A silent one is forgotten, but not while the bus is disconnected: nobody can
+ * report then, and a draining gateway still drains.
  */
 export class Peers {
   readonly #options: PeersOptions;
-  readonly #heard = new Map<string, { peer: Peer; at: number }>();
+  readonly #known = new Map<string, { peer: Peer; at: number }>();
   readonly #close: () => void;
   #changedAt: number;
 
@@ -40,11 +40,11 @@ export class Peers {
     this.#options = options;
     const { bus, subjects, now } = options;
     this.#changedAt = now();
-    const subscription = bus.subscribe(subjects.everyStat, (bytes) => this.#hear(bytes));
+    const subscription = bus.subscribe(subjects.everyStat, (bytes) => this.#receive(bytes));
     const off = bus.onEvent(({ type }) => {
       if (type !== 'connected') return;
       this.#changedAt = now();
-      for (const known of this.#heard.values()) known.at = now();
+      for (const known of this.#known.values()) known.at = now();
     });
     this.#close = () => {
       subscription.unsubscribe();
@@ -52,18 +52,18 @@ export class Peers {
     };
   }
 
-  /** Those heard lately. */
+  /** Those that reported lately. */
   get all(): Peer[] {
     this.#forget();
-    return Array.from(this.#heard.values(), ({ peer }) => peer);
+    return Array.from(this.#known.values(), ({ peer }) => peer);
   }
 
-  /** How many move their connections away since they leave: of those the pace of a drain is shared with. */
+  /** How many drain and have connections left to ask: they share the rate of a drain. */
   get draining(): number {
     return this.all.filter(({ draining, unasked }) => draining && unasked > 0).length;
   }
 
-  /** When one of them came, went, began or ceased to drain; or the bus came back. */
+  /** When one of them last appeared, disappeared, began or ended to drain, or the bus reconnected. */
   get changedAt(): number {
     this.#forget();
     return this.#changedAt;
@@ -71,10 +71,10 @@ export class Peers {
 
   close(): void {
     this.#close();
-    this.#heard.clear();
+    this.#known.clear();
   }
 
-  #hear(bytes: Uint8Array) {
+  #receive(bytes: Uint8Array) {
     const { gateway, now, ignored, maxPeers = MAX_PEERS } = this.#options;
     const stat = parseJson(bytes, Stat);
     if (!stat) {
@@ -82,19 +82,19 @@ export class Peers {
       return;
     }
     if (stat.gateway === gateway) return;
-    const before = this.#heard.get(stat.gateway)?.peer;
+    const before = this.#known.get(stat.gateway)?.peer;
     if (stat.leaving) {
-      if (this.#heard.delete(stat.gateway)) this.#changedAt = now();
+      if (this.#known.delete(stat.gateway)) this.#changedAt = now();
       return;
     }
     if (!before) {
       this.#forget();
-      if (this.#heard.size >= maxPeers) return;
+      if (this.#known.size >= maxPeers) return;
     }
     const { draining, rebalancing, template, connections } = stat;
     const peer = { gateway: stat.gateway, draining, rebalancing, template, unasked: stat.unasked ?? connections };
     if (before?.draining !== draining || before.template !== template) this.#changedAt = now();
-    this.#heard.set(stat.gateway, { peer, at: now() });
+    this.#known.set(stat.gateway, { peer, at: now() });
     if ((before?.rebalancing ?? false) !== peer.rebalancing) this.#options.rebalancing();
   }
 
@@ -102,9 +102,9 @@ export class Peers {
     const { bus, now } = this.#options;
     if (!bus.connected) return;
     const since = now() - STAT_STALE_MS;
-    for (const [gateway, { at }] of this.#heard) {
+    for (const [gateway, { at }] of this.#known) {
       if (at >= since) continue;
-      this.#heard.delete(gateway);
+      this.#known.delete(gateway);
       this.#changedAt = now();
     }
   }

@@ -72,14 +72,14 @@ class Cluster {
       get movable() {
         return sim.marked ?? waiting.length;
       },
-      askOldest: (count: number, time: MoveTime) => {
+      askOldestToMove: (count: number, time: MoveTime) => {
         this.time = time;
         this.#ask(sim, Math.min(count, moves.movable));
       },
       mark: (on: boolean) => {
         sim.marked = on ? waiting.length : undefined;
       },
-      follow: () => () => {},
+      reportOften: () => () => {},
     };
     const cluster = this;
     const sim: Sim = {
@@ -124,7 +124,7 @@ class Cluster {
       for (const [i, sim] of this.gateways.entries()) {
         const turn = (now / STEP_MS + 7 * i) % 20;
         if (turn === 0 || (sim.rebalancer.active && turn === 10)) this.#report(sim);
-        if (turn === 3) sim.rebalancer.look();
+        if (turn === 3) sim.rebalancer.check();
       }
       // The operator looks at pods every 10 s.
       if (now % 10_000 === 0) this.#choose();
@@ -136,7 +136,7 @@ class Cluster {
     const before = sim.said.rebalancing;
     sim.said = { ...sim.said, draining, template, rebalancing: rebalancer.active, unasked: waiting.length };
     if (sim.said.rebalancing === before) return;
-    for (const other of this.gateways) if (other !== sim) other.rebalancer.look();
+    for (const other of this.gateways) if (other !== sim) other.rebalancer.check();
   }
 
   #ask(sim: Sim, count: number) {

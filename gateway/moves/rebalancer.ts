@@ -2,56 +2,59 @@ import { longestWindow } from '@pushcluster/protocol/roomPolicies.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Clock } from '@pushcluster/runtime/clock.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
-import { moveTime } from './drainPace.ts';
-import type { Moves } from './moves.ts';
+import { moveTime } from './moveTime.ts';
 import type { Peers } from './peers.ts';
-import { Rebalance, type View } from './rebalance.ts';
+import { RebalancePolicy, type View } from './rebalancePolicy.ts';
+import type { ShardMoves } from './shardMoves.ts';
 
-const PACE_MS = 100;
-/** Nobody has moved connections for this long, milliseconds: who was moved may be moved again. */
+const STEP_MS = 100;
+/** After no gateway has moved connections for this long, milliseconds, those that were moved may be moved again. */
 const EPISODE_REST_MS = 30_000;
 
 export type RebalancerOptions = {
-  moves: Pick<Moves, 'connections' | 'unasked' | 'movable' | 'askOldest' | 'mark' | 'follow'>;
+  moves: Pick<ShardMoves, 'connections' | 'unasked' | 'movable' | 'askOldestToMove' | 'mark' | 'reportOften'>;
   peers: Pick<Peers, 'all' | 'changedAt'>;
   settings: () => Pick<Settings, 'gateway' | 'rooms'>;
-  clock: Clock;
-  /** What this gateway is an instance of: others of a different one mean a rollout. */
+  clock: Pick<Clock, 'now' | 'after'>;
+  /** The template of this gateway. A gateway with another one means that a rollout is in progress. */
   template: string;
-  /** This gateway drains, or has no bus. */
+  /** This gateway drains, or is not connected to the bus. */
   blocked: () => boolean;
   log: Logger;
-  /** It has begun or ended to move. */
+  /** Moving has begun or ended. */
   changed: () => void;
 };
 
-/** Carries out what the rebalance decides. An episode is when any gateway moves: who came during one stays in it. */
+/**
+ * Carries out what RebalancePolicy decides. An episode lasts while any gateway moves connections: those that open during
+ * an episode are not moved in it, so that no connection is moved twice.
+ */
 export class Rebalancer {
   readonly #options: RebalancerOptions;
-  readonly #rebalance: Rebalance;
+  readonly #policy: RebalancePolicy;
   #cancelStep = () => {};
-  #unfollow = () => {};
-  /** When somebody last moved; undefined outside of an episode. */
+  #stopReports = () => {};
+  /** When a gateway last moved connections; undefined outside of an episode. */
   #episodeAt: number | undefined;
 
   constructor(options: RebalancerOptions) {
     this.#options = options;
-    this.#rebalance = new Rebalance(() => options.settings().gateway.rebalance);
+    this.#policy = new RebalancePolicy(() => options.settings().gateway.rebalance);
   }
 
   get active(): boolean {
-    return this.#rebalance.moving;
+    return this.#policy.moving;
   }
 
-  /** It has far more than the others: newcomers should go to them. */
+  /** Over the threshold: new connections should go to other gateways. */
   get full(): boolean {
-    return this.#rebalance.full;
+    return this.#policy.full;
   }
 
-  /** Looks whether there is something to do: call it every few seconds, and when another begins to move its surplus. */
-  look(): void {
+  /** Checks whether to move connections. Call it every few seconds, and when another gateway begins or ends to move. */
+  check(): void {
     if (!this.active) this.#step();
-    this.#episode();
+    this.#followEpisode();
   }
 
   stop(): void {
@@ -61,17 +64,18 @@ export class Rebalancer {
   #step() {
     const { moves, settings, log, changed } = this.#options;
     const wasMoving = this.active;
-    const count = this.#rebalance.step(this.#options.clock.now(), this.#view());
-    if (count > 0) moves.askOldest(count, moveTime(longestWindow(settings())), settings().gateway.rebalance.moveOthers);
-    if (this.active) this.#cancelStep = this.#options.clock.after(PACE_MS, () => this.#step());
+    const count = this.#policy.step(this.#options.clock.now(), this.#view());
+    if (count > 0)
+      moves.askOldestToMove(count, moveTime(longestWindow(settings())), settings().gateway.rebalance.moveOthers);
+    if (this.active) this.#cancelStep = this.#options.clock.after(STEP_MS, () => this.#step());
     if (this.active === wasMoving) return;
     const { connections, unasked } = moves;
     if (this.active) {
-      log.info({ connections, others: this.#view().others }, 'fuller than the others: moving some of them away');
-      this.#episode();
-      this.#unfollow = moves.follow();
+      log.info({ connections, others: this.#view().others }, 'rebalancing: moving the surplus over the average away');
+      this.#followEpisode();
+      this.#stopReports = moves.reportOften();
     } else {
-      log.info({ connections, unasked }, 'moved what there was above the average, or may not now');
+      log.info({ connections, unasked }, 'rebalancing ended');
       this.#halt();
     }
     changed();
@@ -79,8 +83,8 @@ export class Rebalancer {
 
   #halt() {
     this.#cancelStep();
-    this.#unfollow();
-    this.#unfollow = () => {};
+    this.#stopReports();
+    this.#stopReports = () => {};
   }
 
   #view(): View {
@@ -97,8 +101,8 @@ export class Rebalancer {
     };
   }
 
-  /** Marks who is here when somebody begins to move, and takes the mark back some time after all have ended. */
-  #episode() {
+  /** Marks the open connections when an episode begins, and removes the mark some time after it has ended. */
+  #followEpisode() {
     const { moves, peers, clock } = this.#options;
     const now = clock.now();
     if (this.active || peers.all.some(({ rebalancing }) => rebalancing)) {

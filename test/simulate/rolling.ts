@@ -1,4 +1,4 @@
-import { DrainPace } from '@pushcluster/gateway/moves/drainPace.ts';
+import { DrainSchedule } from '@pushcluster/gateway/moves/drainSchedule.ts';
 import { HOLD_SECONDS, SURGE_PERCENT } from '@pushcluster/operator/pushcluster/desired/gateway.ts';
 import { type GatewayPod, type PodState, scalePlan } from '@pushcluster/operator/pushcluster/scalePlan.ts';
 import type { Chance } from './chance.ts';
@@ -58,7 +58,7 @@ type Pod = GatewayPod & {
   /** Since when it is as the Service has to see it. */
   servingSince: number;
   leavingAt: number | undefined;
-  pace: DrainPace | undefined;
+  pace: DrainSchedule | undefined;
   /** Everyone who is connected, by how often that one was moved. */
   people: number[];
 };
@@ -285,7 +285,7 @@ class Rolling {
     const busy = leaving.filter(({ people }) => sum(people) > 0).length;
     let moved = 0;
     for (const pod of leaving) {
-      pod.pace ??= new DrainPace(
+      pod.pace ??= new DrainSchedule(
         () => rate / Math.max(1, busy),
         this.#now,
         timeout,

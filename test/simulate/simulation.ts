@@ -1,6 +1,6 @@
 import { defaultBackoff, retryDelay } from '@pushcluster/client/backoff.ts';
 import { proportionalShares } from '@pushcluster/gateway/admission/proportionalShares.ts';
-import { DrainPace } from '@pushcluster/gateway/moves/drainPace.ts';
+import { DrainSchedule } from '@pushcluster/gateway/moves/drainSchedule.ts';
 import { ASSUMED, MEASURED } from '@pushcluster/gateway/plan/constants.ts';
 import { type Inputs, type Plan, plan } from '@pushcluster/gateway/plan/model.ts';
 import { SURGE_PERCENT } from '@pushcluster/operator/pushcluster/desired/gateway.ts';
@@ -97,7 +97,7 @@ type Gateway = {
   readyAt: number;
   /** When it was told to leave, and its pace from the end of settle. */
   leavingAt?: number;
-  pace?: DrainPace;
+  pace?: DrainSchedule;
   gone: boolean;
   /** Who was not asked to move. */
   stay: People;
@@ -214,7 +214,7 @@ class Simulation {
     for (const each of this.#gateways) {
       this.#letGo(each);
       if (each.gone || each.leavingAt === undefined || this.#now < each.leavingAt + drain.settle) continue;
-      each.pace ??= new DrainPace(
+      each.pace ??= new DrainSchedule(
         () => drain.rate / this.#sharing(),
         this.#now,
         drain.timeout,

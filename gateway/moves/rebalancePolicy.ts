@@ -1,46 +1,46 @@
 import type { Settings } from '@pushcluster/protocol/settings.ts';
-import { Pace } from './pace.ts';
+import { Pacer } from './pacer.ts';
 
 export type RebalanceSettings = Settings['gateway']['rebalance'];
 
-/** What a gateway knows when it decides: its own counts are of now, others' some seconds old. */
+/** What a gateway knows when it decides. Its own counts are current, those of the others some seconds old. */
 export type View = {
   /** Connections that were not asked to move. */
   own: number;
-  /** Of those, how many may be moved now. */
+  /** How many of those may be moved now. */
   movable: number;
   /** Connections of the other gateways that were not asked to move. */
   others: readonly number[];
-  /** How many of them move their surplus now: the rate is for all together. */
+  /** How many of the others move their surplus at present: they share the rate. */
   rebalancing: number;
-  /** When a gateway last came or went, milliseconds. */
+  /** When a gateway last appeared, disappeared, or began or ended to drain, milliseconds. */
   changedAt: number;
-  /** Somebody drains, gateways are being replaced, or the others can't be heard. */
+  /** A gateway drains, a rollout is in progress, or the bus is disconnected. */
   blocked: boolean;
 };
 
-/** What it had, and how many of it were asked. */
+/** Connections before a move, and how many of them were asked. */
 type Tally = { before: number; asked: number };
-type Plan = Tally & { budget: number; pace: Pace };
+type Plan = Tally & { budget: number; pacer: Pacer };
 type Phase =
   | { type: 'watching'; fullSince: number | undefined }
   | ({ type: 'moving' } & Plan)
   | ({ type: 'resting'; until: number } & Tally);
 
-/** Fuller than the threshold, and the same gateways, for this long, milliseconds: those that start together are all seen. */
+/** A gateway must be over the threshold, and the set of gateways unchanged, for this long, milliseconds. */
 export const HOLD_MS = 10_000;
-/** Until those who were asked are counted where they went, milliseconds. */
+/** Time until the connections that were asked are counted at their new gateways, milliseconds. */
 export const REST_MS = 10_000;
-/** Where moving did not help (a balancer sends them back) the next try waits, and each time twice as long, milliseconds. */
+/** If moving did not help (the load balancer sends clients back), the next attempt waits this long, then twice as long, milliseconds. */
 const PAUSE_MS = 60_000;
 const LONGEST_PAUSE_MS = 3_600_000;
 
 /**
- * Whether and how fast a gateway moves away what it has above the average. Each move follows a plan: the surplus of the
- * moment when it is made, no more than that is asked to go, and then it looks anew; so that old readings can't make it
- * move too many. Pure: time and readings come in as arguments.
+ * Decides whether and how fast a gateway moves its surplus over the average away. Each move has a budget: the surplus at
+ * its start. After it the policy waits for new counts, so that outdated counts cannot make it move too many. Pure: time
+ * and counts come in as arguments.
  */
-export class Rebalance {
+export class RebalancePolicy {
   readonly #settings: () => RebalanceSettings;
   #phase: Phase = { type: 'watching', fullSince: undefined };
   #pause = 0;
@@ -55,12 +55,12 @@ export class Rebalance {
     return this.#phase.type === 'moving';
   }
 
-  /** It is over the threshold, or moves its surplus: no newcomer should be sent here. */
+  /** It is over the threshold, or moves its surplus: new connections should go to others. */
   get full(): boolean {
     return this.#phase.type === 'watching' ? this.#full : true;
   }
 
-  /** How many to ask now: call it every 100 ms while `moving`, else every few seconds. @param now milliseconds */
+  /** How many to ask now. Call it every 100 ms while `moving`, otherwise every few seconds. @param now milliseconds */
   step(now: number, view: View): number {
     const settings = this.#settings();
     if (view.blocked || view.others.length === 0 || settings.rate === 0) {
@@ -87,7 +87,7 @@ export class Rebalance {
     const fullSince = budget > 0 && now >= this.#notBefore ? (before ?? now) : undefined;
     this.#phase =
       fullSince !== undefined && now - Math.max(fullSince, view.changedAt) >= HOLD_MS
-        ? { type: 'moving', pace: new Pace(now), before: view.own, budget, asked: 0 }
+        ? { type: 'moving', pacer: new Pacer(now), before: view.own, budget, asked: 0 }
         : { type: 'watching', fullSince };
   }
 
@@ -99,27 +99,27 @@ export class Rebalance {
       this.#phase = { type: 'resting', until: now + REST_MS, before: plan.before, asked: plan.asked };
       return 0;
     }
-    const count = plan.pace.take(now, settings.rate / (1 + view.rebalancing), wanted);
+    const count = plan.pacer.take(now, settings.rate / (1 + view.rebalancing), wanted);
     plan.asked += count;
     return count;
   }
 
-  /** Did it help? */
+  /** Did the move help? At least a quarter of those asked should be gone. */
   #judge(now: number, view: View, { before, asked }: Tally) {
     const futile = asked > 0 && before - view.own < asked / 4;
     this.#pause = futile ? Math.min(LONGEST_PAUSE_MS, Math.max(PAUSE_MS, 2 * this.#pause)) : 0;
     this.#notBefore = now + this.#pause;
-    // It has just looked on for as long.
+    // The rest counts as the time over the threshold.
     this.#phase = { type: 'watching', fullSince: now - HOLD_MS };
   }
 }
 
-/** How many connections a gateway has too many; 0 where it is not over the threshold. */
+/** The connections that a gateway should move away; 0 if it is not over the threshold. */
 export function surplus(own: number, others: readonly number[], settings: RebalanceSettings): number {
   return own > settings.threshold * average(own, others) ? Math.max(0, own - goal(own, others, settings)) : 0;
 }
 
-/** What a gateway that is too full goes down to: a little above the average, which is never known exactly. */
+/** The size at which a move ends: a little above the average, which is never known exactly. */
 function goal(own: number, others: readonly number[], { threshold, minimum }: RebalanceSettings): number {
   return Math.max(minimum, Math.ceil(average(own, others) * (1 + (threshold - 1) / 4)));
 }

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, it } from 'node:test';
 import type { WatchedFile } from '@pushcluster/runtime/watchedFile.ts';
 import { until } from '@pushcluster/test/harness/until.ts';
 import { pino } from 'pino';
-import { followDrainFile } from './drainFile.ts';
+import { followDrainOrderFile } from './drainOrderFile.ts';
 
 const TIME = '2026-01-31T12:00:00Z';
 
@@ -30,7 +30,7 @@ describe('the order to drain in a file', () => {
 
   function follow() {
     const log = pino({}, { write: (line: string) => logged.push(line) });
-    file = followDrainFile(path, log, (since) => orders.push(since), 5);
+    file = followDrainOrderFile(path, log, (since) => orders.push(since), 5);
   }
 
   it('is a time; emptied or removed it is taken back', async () => {
@@ -80,6 +80,6 @@ describe('the order to drain in a file', () => {
     writeFileSync(path, 'now');
     await until('it is taken back', () => orders.length === 2);
     assert.deepEqual(orders, [Date.parse(TIME), undefined]);
-    assert.match(logged.join(''), /is not a time such as/);
+    assert.match(logged.join(''), /it is not a time such as/);
   });
 });

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { newCounts } from '../ipc/counts.ts';
 import type { HubMessage } from '../ipc/messages.ts';
-import { type MoveLink, Moves } from './moves.ts';
+import { type MovableShard, ShardMoves } from './shardMoves.ts';
 
-type Link = MoveLink & { messages: HubMessage[] };
+type Link = MovableShard & { messages: HubMessage[] };
 
 function link(unasked: number, movable = unasked): Link {
   const messages: HubMessage[] = [];
@@ -14,18 +14,18 @@ function link(unasked: number, movable = unasked): Link {
 
 describe('moves', () => {
   let links: Link[];
-  let moves: Moves;
+  let moves: ShardMoves;
 
   beforeEach(() => {
     links = [link(30, 10), link(10, 10), link(0)];
-    moves = new Moves(() => links);
+    moves = new ShardMoves(() => links);
   });
 
   it('count what the shards last said, and ask each for its part', () => {
     assert.deepEqual([moves.connections, moves.unasked, moves.movable], [43, 40, 20]);
     const time = { withinMs: 8_000, overlapMs: 2_000 };
-    moves.ask(8, time, 'drain');
-    moves.askOldest(4, time, true);
+    moves.askToMove(8, time, 'drain');
+    moves.askOldestToMove(4, time, true);
     assert.deepEqual(
       links.map(({ messages }) => messages),
       [
@@ -43,8 +43,8 @@ describe('moves', () => {
   });
 
   it('have the shards report often as long as anybody follows them', () => {
-    const first = moves.follow();
-    const second = moves.follow();
+    const first = moves.reportOften();
+    const second = moves.reportOften();
     first();
     first();
     assert.deepEqual(links[0]!.messages, [{ type: 'reportOften', on: true }]);
@@ -56,7 +56,7 @@ describe('moves', () => {
     const late = link(0);
     moves.started(late);
     assert.deepEqual(late.messages, []);
-    moves.follow();
+    moves.reportOften();
     moves.mark(true);
     moves.started(late);
     assert.deepEqual(late.messages, [
@@ -70,7 +70,7 @@ describe('moves', () => {
     t.mock.method(performance, 'now', () => 0);
     links[2]!.listening = false;
     let fresh = false;
-    const waiting = moves.fresh().then(() => {
+    const waiting = moves.freshCounts().then(() => {
       fresh = true;
     });
     links[0]!.counts = newCounts();

@@ -5,22 +5,25 @@ import { z } from 'zod';
 const Time = z.iso.datetime({ offset: true });
 
 /**
- * The order to drain, in a file that another writes (the value of a pod's annotation, by a volume): the time at which it
- * was given. Empty, or not there: no order.
- * @param ordered called with that time, milliseconds since the epoch, or undefined, at each change
- * @param pollInterval milliseconds between looks, a second by default
+ * Reads the order to drain from a file that holds the time of the order (an annotation of the pod, in a volume). An empty
+ * or missing file is no order.
+ * @param ordered called at each change with that time, milliseconds since 1970, or undefined if there is no order
+ * @param pollInterval milliseconds between two checks of the file, a second by default
  */
-export function followDrainFile(
+export function followDrainOrderFile(
   path: string,
   log: Logger,
   ordered: (since: number | undefined) => void,
   pollInterval?: number,
 ): WatchedFile {
   let last: number | undefined;
-  const say = (text: string) => {
+  const read = (text: string) => {
     const since = orderOf(text);
     if (Number.isNaN(since))
-      log.error({ file: path }, 'the order to drain is not a time such as 2026-01-31T12:00:00Z: it is not followed');
+      log.error(
+        { file: path },
+        'the order to drain is ignored, because it is not a time such as 2026-01-31T12:00:00Z',
+      );
     const order = Number.isNaN(since) ? undefined : since;
     if (order === last) return;
     last = order;
@@ -29,15 +32,15 @@ export function followDrainFile(
   const file = new WatchedFile(path, {
     mayBeMissing: true,
     ...(pollInterval === undefined ? {} : { pollInterval }),
-    changed: (bytes) => say(bytes.toString()),
-    unreadable: () => say(''),
-    readable: () => say(file.bytes.toString()),
+    changed: (bytes) => read(bytes.toString()),
+    unreadable: () => read(''),
+    readable: () => read(file.bytes.toString()),
   });
-  say(file.bytes.toString());
+  read(file.bytes.toString());
   return file;
 }
 
-/** Milliseconds since the epoch; NaN where it is no time. */
+/** Milliseconds since 1970; NaN if it is not a time; undefined if there is none. */
 function orderOf(text: string): number | undefined {
   const trimmed = text.trim();
   if (trimmed === '') return undefined;

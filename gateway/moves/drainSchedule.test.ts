@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { DrainPace } from './drainPace.ts';
+import { DrainSchedule } from './drainSchedule.ts';
 
 type Ask = { at: number; count: number };
 
@@ -15,7 +15,7 @@ function drain(options: {
   every: (step: number) => number;
 }): { asks: Ask[]; left: number; end: number; within: number } {
   const { rate, timeout, maxDelay = 1_000, began = 5_000 } = options;
-  const pace = new DrainPace(
+  const schedule = new DrainSchedule(
     () => rate,
     began,
     timeout,
@@ -25,14 +25,14 @@ function drain(options: {
   let left = options.connections;
   let within = 0;
   let now = began;
-  for (let step = 0; now < pace.end; step++) {
-    const asked = pace.step(now, left);
+  for (let step = 0; now < schedule.end; step++) {
+    const asked = schedule.step(now, left);
     within = asked.withinMs;
     left -= asked.count;
     if (asked.count > 0) asks.push({ at: now, count: asked.count });
     now += options.every(step);
   }
-  return { asks, left, end: pace.end, within };
+  return { asks, left, end: schedule.end, within };
 }
 
 /** The most that was asked within any second. */
@@ -46,7 +46,7 @@ function busiest(asks: readonly Ask[]): number {
   return most;
 }
 
-describe('the pace of a drain', () => {
+describe('the schedule of a drain', () => {
   it('asks at the rate where there is time enough', () => {
     const { asks, left } = drain({ connections: 1_000, rate: 200, timeout: 300_000, every: () => 100 });
     assert.equal(left, 0);
@@ -99,7 +99,7 @@ describe('the pace of a drain', () => {
 
   it('ends 5 s before the timeout, or half-way through a short one', () => {
     const end = (timeout: number) =>
-      new DrainPace(
+      new DrainSchedule(
         () => 1,
         0,
         timeout,
@@ -110,7 +110,7 @@ describe('the pace of a drain', () => {
 
   it('gives 8 s to move, or three of the longest window, or a quarter of a short timeout; and says how long to overlap', () => {
     const told = (timeout: number, longest: number) => {
-      const { withinMs, overlapMs } = new DrainPace(
+      const { withinMs, overlapMs } = new DrainSchedule(
         () => 1,
         0,
         timeout,
@@ -126,7 +126,7 @@ describe('the pace of a drain', () => {
 
   it('knows when the timeout is too short for the longest window', () => {
     const isTooShort = (timeout: number, longest: number) =>
-      new DrainPace(
+      new DrainSchedule(
         () => 1,
         0,
         timeout,
@@ -137,27 +137,27 @@ describe('the pace of a drain', () => {
 
   it('follows a window that changes live', () => {
     let longest = 1_000;
-    const pace = new DrainPace(
+    const schedule = new DrainSchedule(
       () => 1,
       0,
       3_600_000,
       () => longest,
     );
-    assert.equal(pace.step(0, 1).withinMs, 8_000);
+    assert.equal(schedule.step(0, 1).withinMs, 8_000);
     longest = 10_000;
-    assert.equal(pace.step(0, 1).withinMs, 30_000);
+    assert.equal(schedule.step(0, 1).withinMs, 30_000);
   });
 
   it('follows a rate that changes live', () => {
     let rate = 10;
-    const pace = new DrainPace(
+    const schedule = new DrainSchedule(
       () => rate,
       0,
       3_600_000,
       () => 0,
     );
-    assert.equal(pace.step(100, 1_000).count, 1);
+    assert.equal(schedule.step(100, 1_000).count, 1);
     rate = 100;
-    assert.equal(pace.step(200, 1_000).count, 10);
+    assert.equal(schedule.step(200, 1_000).count, 10);
   });
 });
