@@ -17,10 +17,7 @@ const ALLOWED: Record<string, { uses: number; why: string }> = {
     why: 'against the time in drain.file, which the operator wrote; bounded on both sides',
   },
   'gateway/gateway.ts': { uses: 1, why: 'the time of its start, as a metric' },
-  'gateway/hub/hub.ts': {
-    uses: 3,
-    why: "against a publisher's `begun`; and for the order of sessions of who has heard of none",
-  },
+  'gateway/hub/guardedClock.ts': { uses: 1, why: "the Clock's `wall`" },
   'gateway/hub/userSessions.ts': { uses: 3, why: 'where the order of sessions begins, and what older gateways read' },
   'gateway/shard/broadcaster.ts': {
     uses: 1,

@@ -20,10 +20,7 @@ export function followDrainOrderFile(
   const read = (text: string) => {
     const since = orderOf(text);
     if (Number.isNaN(since))
-      log.error(
-        { file: path },
-        'the order to drain is ignored, because it is not a time such as 2026-01-31T12:00:00Z',
-      );
+      log.error({ file: path }, 'the order to drain is ignored, because it is not a time such as 2026-01-31T12:00:00Z');
     const order = Number.isNaN(since) ? undefined : since;
     if (order === last) return;
     last = order;
