@@ -30,16 +30,6 @@ export const KNOWN_BARRED: readonly string[] = [];
 
 /** Files that import one another in a circle and are yet to be taken apart. Never add one. */
 export const KNOWN_IN_CIRCLES: readonly string[] = [
-<<<<<<< HEAD
-  'gateway/shard/backlog.ts',
-  'gateway/shard/broadcaster.ts',
-  'gateway/shard/channel.ts',
-  'gateway/shard/channelTask.ts',
-  'gateway/shard/connection.ts',
-=======
-  'logic/bodies.ts',
-  'logic/server.ts',
->>>>>>> 4f87439 (The import check: the list follows main)
   'operator/pushcluster/displayedNumbers.ts',
   'operator/pushcluster/podStatusSummary.ts',
   'operator/pushcluster/rolloutRouting.ts',
