@@ -2,7 +2,7 @@ import type { VariableModel } from '@grafana/schema';
 import { choiceVariable, labelVariable } from './panels.ts';
 
 /**
- * How dashboards choose series. The operator's ServiceMonitor gives targets these labels; docs/reference/metrics.md has the scrape
+ * How dashboards choose series. The operator's ServiceMonitor gives targets these labels; docs/how-to/monitor.md has the scrape
  * configuration that does the same without it.
  */
 

@@ -4,14 +4,32 @@ export type Section = { title: string; pages: readonly string[] };
 
 /** Paths from the root of the repository, in reading order. */
 export const CONTENTS: readonly Section[] = [
-  { title: 'Tutorials', pages: ['docs/tutorials/kubernetes.md'] },
-  { title: 'How-to guides', pages: ['docs/operating.md', 'docs/how-to/tune-nodes.md', 'docs/how-to/runbook.md'] },
+  {
+    title: 'Tutorials',
+    pages: ['docs/tutorials/first-push.md', 'docs/tutorials/kubernetes.md', 'docs/tutorials/react.md'],
+  },
+  {
+    title: 'How-to guides',
+    pages: [
+      'docs/how-to/scale.md',
+      'docs/how-to/roll-out.md',
+      'docs/how-to/secure.md',
+      'docs/how-to/monitor.md',
+      'docs/how-to/debug.md',
+      'docs/how-to/runbook.md',
+      'docs/how-to/overload-protection.md',
+      'docs/how-to/plan-capacity.md',
+      'docs/how-to/tune-nodes.md',
+      'docs/how-to/migrate-from-go-push.md',
+    ],
+  },
   {
     title: 'Reference',
     pages: [
       'docs/reference/protocol.md',
       'docs/reference/api.md',
       'docs/reference/sdk.md',
+      'docs/reference/settings.md',
       'docs/reference/pushcluster.md',
       'docs/reference/changes.md',
       'docs/reference/metrics.md',
@@ -21,11 +39,22 @@ export const CONTENTS: readonly Section[] = [
   },
   {
     title: 'Explanation',
-    pages: ['docs/explanation/performance.md', 'docs/explanation/capacity.md', 'docs/decisions.md'],
+    pages: [
+      'docs/explanation/architecture.md',
+      'docs/explanation/guarantees.md',
+      'docs/explanation/performance.md',
+      'docs/explanation/capacity.md',
+      'docs/decisions.md',
+    ],
   },
   {
     title: 'Contributing',
-    pages: ['docs/contributing/development.md', 'docs/contributing/testing-on-kubernetes.md'],
+    pages: [
+      'CONTRIBUTING.md',
+      'docs/contributing/development.md',
+      'docs/contributing/testing-on-kubernetes.md',
+      'docs/contributing/benchmarks.md',
+    ],
   },
 ];
 

@@ -13,7 +13,7 @@ const INTERVAL_SECONDS = 2;
 const RATE_SECONDS = 10;
 const ROOT = new URL('../../../', import.meta.url).pathname;
 
-describe('docs/operating.md', () => {
+describe('docs/how-to/scale.md', () => {
   let cluster: OpenCluster;
   let prometheus: Prometheus;
   const began = Date.now() / 1_000;
@@ -32,7 +32,7 @@ describe('docs/operating.md', () => {
   it('has an example of autoscaling that works as pasted: from two gateways to four, and back', async (t) => {
     await cluster.kubectl(['apply', '-f', `${ROOT}/examples/minimal.yaml`]);
     await cluster.kubectl(['wait', 'push/live', '--for=condition=Ready', '--timeout=2m']);
-    const text = await readFile(`${ROOT}/docs/operating.md`, 'utf8');
+    const text = await readFile(`${ROOT}/docs/how-to/scale.md`, 'utf8');
     const [, section = ''] = /^## Autoscaling\n(.*?)^## /ms.exec(text) ?? [];
     const blocks = commandsIn(section);
     assert.equal(blocks.length, 3, 'the section has its commands');

@@ -5,13 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { METRICS_PAGE } from '../metricsReference.ts';
 import { type Prometheus, startPrometheus } from '../prometheus.ts';
 import { goProgram } from './goProgram.ts';
 import { writeAccountsKubeconfig } from './kubeconfig.ts';
 import { apply, type Kubectl } from './kubectl.ts';
 
-/** In place of the namespace and of the ClusterRole that docs/reference/metrics.md names: a cluster may have those. */
+/** The page whose scrape configuration and rights are tried. */
+const MONITORING_PAGE = join(import.meta.dirname, '../../../docs/how-to/monitor.md');
+/** In place of the namespace and of the ClusterRole that docs/how-to/monitor.md names: a cluster may have those. */
 const NAMESPACE = 'pushcluster-e2e-scraping';
 const ACCOUNT = 'prometheus';
 const DOCUMENTED = { namespace: 'monitoring', role: 'pushcluster-scraping' };
@@ -21,7 +22,7 @@ const Page = z.object({ scrape_configs: z.array(ScrapeConfig) });
 const Review = z.object({ status: z.object({ allowed: z.boolean() }) });
 
 /**
- * Prometheus as docs/reference/metrics.md has it for those without the Prometheus operator: its scrape configuration, and a
+ * Prometheus as docs/how-to/monitor.md has it for those without the Prometheus operator: its scrape configuration, and a
  * ServiceAccount with its rights. It runs beside the cluster, so it is told where the API server is; nothing else is
  * changed. Stop it before the cluster closes.
  */
@@ -59,9 +60,9 @@ export async function scraperMay(kubectl: Kubectl, verb: string, resource: strin
 }
 
 function block(begin: string): string {
-  const page = readFileSync(METRICS_PAGE, 'utf8');
+  const page = readFileSync(MONITORING_PAGE, 'utf8');
   const found = page.split('```yaml\n').find((text) => text.startsWith(begin));
-  assert.ok(found, `${METRICS_PAGE} has a block of YAML that begins with ${begin}`);
+  assert.ok(found, `${MONITORING_PAGE} has a block of YAML that begins with ${begin}`);
   return found.slice(0, found.indexOf('```'));
 }
 
