@@ -1,29 +1,28 @@
 import { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
+import { fullJitter } from '@pushcluster/protocol/fullJitter.ts';
 
-/** How a client spreads its returns. Times in milliseconds. */
+/** How long a client waits before it reconnects. Times in milliseconds. */
 export type Backoff = {
-  /** The first window: a client returns at a random moment in it. Each failure doubles it. */
+  /** Upper limit of the first wait. The limit doubles with each failed attempt. */
   base: number;
-  /** The widest window. */
+  /** Upper limit of any wait. */
   cap: number;
-  /** A connection that stayed open for this long was a success: the windows begin small again. */
+  /** A connection that stayed open for this long was a success: the next wait starts from `base` again. */
   stable: number;
 };
 
 export const defaultBackoff: Backoff = { base: 500, cap: 30_000, stable: 10_000 };
 
-// Whole rooms get these at once: they need a wider window than one client's mishap.
-const SPREAD: Record<number, number> = { [CloseCode.goingAway]: 4, [CloseCode.overloaded]: 16 };
+/** Doublings at least, by close code. All clients of a gateway get these codes at once, so they need a wider window. */
+const DOUBLINGS: Record<number, number> = { [CloseCode.goingAway]: 2, [CloseCode.overloaded]: 4 };
 
 /**
- * Milliseconds until the next attempt: full jitter over a window that grows.
+ * Milliseconds until the next attempt, with full jitter.
  *
  * @param failures attempts that failed since the last success
- * @param code of the last close
- * @param random 0 to 1
+ * @param code close code of the last connection
+ * @param random a number from 0 to 1
  */
-export function retryDelay(failures: number, code: number, backoff: Backoff, random: number): number {
-  // Not beyond what is finite: nothing times that is no number.
-  const factor = Math.max(2 ** Math.min(failures, 31), SPREAD[code] ?? 1);
-  return random * Math.min(backoff.cap, backoff.base * factor);
+export function retryDelay(failures: number, code: number, { base, cap }: Backoff, random: number): number {
+  return fullJitter(Math.max(failures, DOUBLINGS[code] ?? 0), base, cap, random);
 }

@@ -7,7 +7,8 @@ import { deflateRawSync } from 'node:zlib';
 import { until } from '@pushcluster/test/harness/until.ts';
 import fc from 'fast-check';
 import type { PushOptions } from './options.ts';
-import { PushClient, type PushEvents } from './pushClient.ts';
+import { PushClient } from './pushClient.ts';
+import type { PushEvents } from './pushEvents.ts';
 import { jwt, pushFrame, SimulatedClock, SimulatedNetwork, type SimulatedSocket, turn } from './simulation.ts';
 import type { StreamEvents } from './stream.ts';
 

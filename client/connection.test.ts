@@ -5,10 +5,10 @@ import { type TestContext, test } from 'node:test';
 import { deflateRawSync } from 'node:zlib';
 import { OWN_PORT, ownAddress } from '@pushcluster/test/harness/loopback.ts';
 import { WebSocket as OtherWebSocket, type WebSocket as ServerSocket, WebSocketServer } from 'ws';
-import type { WireFrame } from './connection.ts';
 import type { PushOptions } from './options.ts';
 import { PushClient } from './pushClient.ts';
 import type { PushError } from './pushError.ts';
+import type { WireFrame } from './pushEvents.ts';
 import { pushFrame } from './simulation.ts';
 
 /** A client of a gateway that says what the test scripts, over real sockets. For Node 22 too: without `await using`. */

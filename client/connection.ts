@@ -1,10 +1,12 @@
 import type { FrameId, ServerFrame } from '@pushcluster/protocol/frames.ts';
+import { wrong } from './argument.ts';
 import { type Clock, wallTime } from './clock.ts';
-import { Pace } from './pace.ts';
+import type { Emitter } from './emitter.ts';
 import { PushError } from './pushError.ts';
+import type { PushEvents } from './pushEvents.ts';
 import { readServerFrame } from './serverFrame.ts';
-import type { Feed } from './stream.ts';
 import { refreshDelay, type TokenSource } from './token.ts';
+import { TokenBucket } from './tokenBucket.ts';
 
 /** The part of the standard WebSocket that is used. */
 export interface Socket {
@@ -17,18 +19,6 @@ export interface Socket {
   close(code?: number, reason?: string): void;
 }
 export type SocketConstructor = new (url: string, protocols: string[]) => Socket;
-
-/** A frame as it came: for a look behind the scenes. */
-export type WireFrame = {
-  /** Bytes on the wire: of the compressed form, where it was. */
-  bytes: number;
-  /** The JSON text. */
-  text: string;
-  /** Items in it. */
-  items: number;
-  /** Milliseconds since the epoch. */
-  at: number;
-};
 
 export type ConnectionConfig = {
   url: URL;
@@ -52,14 +42,7 @@ export interface ConnectionOwner {
   received(connection: Connection, frame: News): void;
   /** Called once, after all that was received, unless close() was called. */
   closed(connection: Connection, code: number, reason: string): void;
-  failed(error: PushError): void;
-  /** Absent where nobody looks. */
-  wire(): ((frame: WireFrame) => void) | undefined;
 }
-
-/** What is delivered to streams. */
-export type Delivery = Extract<News, { type: 'PUSH' | 'LAGGED' }>;
-export type Held = { frame: Delivery; feed: Feed | undefined };
 
 // A gateway allows a burst of 100 frames and 50 a second by default: stay below, or many rooms would get us closed.
 const BURST = 60;
@@ -77,23 +60,12 @@ const LOST = 1006;
 
 /** One WebSocket: opening, requests and answers, inflating in order, the token's refresh, and silence noticed. */
 export class Connection {
-  /** Rooms whose JOIN has no answer yet. */
-  readonly joining = new Set<string>();
-  /** Rooms whose LEAVE has no answer yet: what comes of them is of a membership that was left. */
-  readonly leaving = new Map<string, number>();
-  /** Where set, news are kept here until the connection's turn comes, with the stream that they were for. */
-  held: Held[] | undefined;
-  /** Items in `held`. */
-  heldItems = 0;
   /** When it opened, by the clock's `now`. */
   openedAt: number | undefined;
-  /** By when the gateway wants us gone, by the clock's `now`; 0: it does not. */
-  leaveBy = 0;
-  /** How long it is to be listened to once another is in all rooms, milliseconds. */
-  overlap = 0;
 
   readonly #config: ConnectionConfig;
   readonly #owner: ConnectionOwner;
+  readonly #events: Emitter<PushEvents>;
   readonly #timers = new Set<() => void>();
   readonly #answers = new Map<FrameId, (error?: PushError) => void>();
   #socket: Socket | undefined;
@@ -106,14 +78,15 @@ export class Connection {
   #inflating = 0;
   #tail = Promise.resolve();
   #outbox: string[] = [];
-  readonly #pace: Pace;
+  readonly #rate: TokenBucket;
   #sendLater = false;
 
   /** @param pace 1 or less: which part of the usual number of frames it may send */
-  constructor(config: ConnectionConfig, owner: ConnectionOwner, pace: number) {
+  constructor(config: ConnectionConfig, owner: ConnectionOwner, events: Emitter<PushEvents>, pace: number) {
     this.#config = config;
     this.#owner = owner;
-    this.#pace = new Pace(Math.max(1, BURST * pace), PER_SECOND * pace);
+    this.#events = events;
+    this.#rate = new TokenBucket(Math.max(1, BURST * pace), PER_SECOND * pace);
   }
 
   start(): void {
@@ -136,15 +109,6 @@ export class Connection {
     return id;
   }
 
-  /** Leaves a room. What of it is still on its way here is not heard. */
-  leave(room: string): void {
-    this.joining.delete(room);
-    const id = this.request('LEAVE', { room }, () => {
-      if (this.leaving.get(room) === id) this.leaving.delete(room);
-    });
-    this.leaving.set(room, id);
-  }
-
   send(type: string, data: object, id?: number): void {
     this.#outbox.push(JSON.stringify({ type, id, data }));
     this.#flush();
@@ -157,7 +121,7 @@ export class Connection {
     this.#probed = heard;
     this.send('PING', {});
     this.#after(this.#config.probeTimeout, () => {
-      if (heard === this.#heard) this.#lose(LOST, 'The gateway fell silent.');
+      if (heard === this.#heard) this.#lose(LOST, 'The gateway did not answer a PING.');
     });
   }
 
@@ -169,7 +133,7 @@ export class Connection {
 
   #openWithin(ms: number) {
     this.#after(ms, () => {
-      if (this.openedAt === undefined) this.#lose(LOST, 'The handshake took too long.');
+      if (this.openedAt === undefined) this.#lose(LOST, 'The handshake timed out.');
     });
   }
 
@@ -186,9 +150,14 @@ export class Connection {
     if (!this.#over) this.#after(ms, run);
   }
 
+  /** The clock's `now`. */
+  now(): number {
+    return this.#config.clock.now();
+  }
+
   #open(token: string | undefined) {
     if (this.#over) return;
-    const { url, protocols, WebSocket, clock, openTimeout } = this.#config;
+    const { url, protocols, WebSocket, openTimeout } = this.#config;
     this.#openWithin(openTimeout);
     const address = new URL(url);
     if (token !== undefined) address.searchParams.set('token', token);
@@ -199,7 +168,7 @@ export class Connection {
       // Whatever a platform calls late or twice is not heard.
       socket.onopen = () => {
         if (this.#over || this.openedAt !== undefined) return;
-        this.openedAt = this.#heardAt = clock.now();
+        this.openedAt = this.#heardAt = this.now();
         this.#watch();
         this.#refreshInTime(token);
         this.#owner.opened(this);
@@ -211,14 +180,14 @@ export class Connection {
       socket.onclose = (event: { code: unknown; reason: unknown }) =>
         this.#lose(Number(event?.code) || LOST, String(event?.reason ?? ''));
     } catch (cause) {
-      this.#loseSoon(new PushError('connect', 'No WebSocket could be made: see cause.', { cause }));
+      this.#loseSoon(new PushError('connect', 'The WebSocket failed: see cause.', { cause }));
     }
   }
 
   #receive(data: unknown) {
     if (this.#over) return;
     this.#heard++;
-    this.#heardAt = this.#config.clock.now();
+    this.#heardAt = this.now();
     if (typeof data === 'string' && this.#inflating === 0) return this.#read(data);
     this.#inflating++;
     // Frames inflate side by side, and are read in the order in which they came.
@@ -234,16 +203,17 @@ export class Connection {
     try {
       frame = readServerFrame(text!);
     } catch {
-      const error = new PushError('frame', 'A frame is malformed: it was cut or changed on its way.');
-      this.#owner.failed(error);
+      const error = new PushError('frame', 'The gateway sent a malformed frame.');
+      this.#events.emit('error', error);
       return this.#lose(MALFORMED, error.message);
     }
-    this.#owner.wire()?.({
-      bytes: sizeOf(data),
-      text: text!,
-      items: frame?.type === 'PUSH' ? frame.data.items.length : 0,
-      at: wallTime(this.#config.clock),
-    });
+    if (this.#events.has('frame'))
+      this.#events.emit('frame', {
+        bytes: sizeOf(data),
+        text: text!,
+        items: frame?.type === 'PUSH' ? frame.data.items.length : 0,
+        at: wallTime(this.#config.clock),
+      });
     if (!frame || frame.type === 'PONG') return;
     if (frame.type !== 'OK' && frame.type !== 'ERROR') return this.#owner.received(this, frame);
     const answer = this.#answers.get(frame.id);
@@ -253,16 +223,16 @@ export class Connection {
 
   #flush() {
     if (this.openedAt === undefined || this.#over || this.#sendLater) return;
-    const now = this.#config.clock.now();
+    const now = this.now();
     try {
-      for (; this.#outbox.length > 0 && this.#pace.wait(now) === 0; this.#pace.take(now))
+      for (; this.#outbox.length > 0 && this.#rate.wait(now) === 0; this.#rate.take(now))
         this.#socket!.send(this.#outbox.shift()!);
     } catch (cause) {
-      return this.#loseSoon(new PushError('connect', 'The WebSocket sends nothing: see cause.', { cause }));
+      return this.#loseSoon(new PushError('connect', 'The WebSocket failed: see cause.', { cause }));
     }
     if (this.#outbox.length === 0) return;
     this.#sendLater = true;
-    this.#after(this.#pace.wait(now), () => {
+    this.#after(this.#rate.wait(now), () => {
       this.#sendLater = false;
       this.#flush();
     });
@@ -270,8 +240,8 @@ export class Connection {
 
   #watch(ms = this.#config.idleTimeout) {
     this.#after(ms, () => {
-      const { clock, idleTimeout } = this.#config;
-      const left = idleTimeout - (clock.now() - this.#heardAt);
+      const { idleTimeout } = this.#config;
+      const left = idleTimeout - (this.now() - this.#heardAt);
       if (left <= 0) this.probe();
       this.#watch(left > 0 ? left : idleTimeout);
     });
@@ -288,7 +258,7 @@ export class Connection {
         if (fresh === undefined) return;
         this.request('AUTH', { token: fresh }, (error) => {
           if (!error) return this.#refreshInTime(fresh);
-          this.#owner.failed(error);
+          this.#events.emit('error', error);
           retry();
         });
       }, retry);
@@ -301,12 +271,12 @@ export class Connection {
     try {
       const token = await source();
       if (token == null || typeof token === 'string') return token || undefined;
-      cause = new TypeError(`The token has to be a string: it is ${typeof token}.`);
+      cause = wrong('token', 'a string', token);
     } catch (thrown) {
       cause = thrown;
     }
     const error = new PushError('token', 'The token callback failed: see cause.', { cause });
-    if (!this.#over) this.#owner.failed(error);
+    if (!this.#over) this.#events.emit('error', error);
     throw error;
   }
 
@@ -314,7 +284,7 @@ export class Connection {
   #loseSoon(error: PushError) {
     queueMicrotask(() => {
       if (this.#over) return;
-      this.#owner.failed(error);
+      this.#events.emit('error', error);
       this.#lose(LOST, error.message);
     });
   }

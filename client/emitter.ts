@@ -1,33 +1,37 @@
 import { needed } from './argument.ts';
 
-type Registration = { listener: ((event: never) => void) | undefined };
+type Registration<Events> = { name: keyof Events; listener: ((event: never) => void) | undefined };
 
-/** Typed events. A listener that throws does not stop the others: its error is thrown as uncaught. */
+/**
+ * Typed events. A listener that throws does not stop the others: its error is reported as uncaught.
+ *
+ * A listener that is registered while an event is delivered gets the next event. A listener that is stopped meanwhile gets
+ * nothing more.
+ */
 export class Emitter<Events extends object> {
-  // An array is replaced, never changed: who is being told an event goes through those that were there when it came.
-  readonly #registered = new Map<keyof Events, readonly Registration[]>();
+  // The array is replaced, never changed: an event in delivery goes through those that were registered when it came.
+  #registered: readonly Registration<Events>[] = [];
   #ended = false;
 
   /**
-   * Calls `listener` at each `name` until the returned function is called. Each call registers anew, to be stopped by
-   * itself; what is registered while an event is told gets the next.
+   * Calls `listener` at each `name` until the returned function is called. Each call is a registration of its own, even for
+   * the same function, and its returned function stops this registration only.
    *
-   * @throws TypeError where `listener` is no function
+   * @throws TypeError if `listener` is no function
    */
   on<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): () => void {
-    needed('function', 'A listener', listener);
-    const registration: Registration = { listener };
-    if (!this.#ended) this.#registered.set(name, [...this.#of(name), registration]);
+    needed('function', 'listener', listener);
+    const registration: Registration<Events> = { name, listener };
+    if (!this.#ended) this.#registered = [...this.#registered, registration];
     return () => {
       registration.listener = undefined;
-      const left = this.#of(name).filter((other) => other !== registration);
-      if (left.length > 0) this.#registered.set(name, left);
-      else this.#registered.delete(name);
+      this.#registered = this.#registered.filter((other) => other !== registration);
     };
   }
 
   emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
-    for (const registration of this.#of(name)) {
+    for (const registration of this.#registered) {
+      if (registration.name !== name) continue;
       try {
         (registration.listener as ((event: Events[Name]) => void) | undefined)?.(event);
       } catch (error) {
@@ -39,18 +43,13 @@ export class Emitter<Events extends object> {
   }
 
   has(name: keyof Events): boolean {
-    return this.#registered.has(name);
+    return this.#registered.some((registration) => registration.name === name);
   }
 
-  /** Nothing is told any more, not even the rest of an event that is being told. */
+  /** Nothing is delivered any more, not even the rest of an event that is being delivered. */
   end(): void {
     this.#ended = true;
-    for (const registrations of this.#registered.values())
-      for (const registration of registrations) registration.listener = undefined;
-    this.#registered.clear();
-  }
-
-  #of(name: keyof Events): readonly Registration[] {
-    return this.#registered.get(name) ?? [];
+    for (const registration of this.#registered) registration.listener = undefined;
+    this.#registered = [];
   }
 }

@@ -192,7 +192,7 @@ for (const option of OPTIONS)
         } catch (error) {
           assert.ok(error instanceof TypeError, `${String(error)}`);
           if (option === 'clock') assert.match(error.message, /clock\.(now|after) is not a function$/);
-          else assert.match(error.message, new RegExp(`^${option}[.a-zA-Z]* has to be .+: it is .+\\.$`));
+          else assert.match(error.message, new RegExp(`^${option}[.a-zA-Z]* must be .+, not .+\\.$`));
           return;
         }
         // Without our own clock or network nothing more can be played.

@@ -2,10 +2,10 @@
 export { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
 export type { Backoff } from './backoff.ts';
 export type { Clock } from './clock.ts';
-export type { Socket, SocketConstructor, WireFrame } from './connection.ts';
+export type { Socket, SocketConstructor } from './connection.ts';
 export type { PushOptions } from './options.ts';
-export { type Left, PushClient, type PushEvents } from './pushClient.ts';
+export { PushClient } from './pushClient.ts';
 export { PushError, type PushErrorCode } from './pushError.ts';
-export type { ClientState, ClientState as LinkState, Closed } from './reconnector.ts';
+export type { ClientState, ClientState as LinkState, Closed, Left, PushEvents, WireFrame } from './pushEvents.ts';
 export type { Gap, Lagged, Room, Stream, StreamEvents } from './stream.ts';
 export type { TokenSource } from './token.ts';

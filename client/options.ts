@@ -52,7 +52,7 @@ const SUBPROTOCOL = /^[!#$%&'*+.^`|~\w-]+$/;
 export function configOf(url: unknown, options: PushOptions | null | undefined, base: string | undefined): Config {
   const { token, compression, protocols, backoff, signal, random, clock, WebSocket } = options ?? {};
   const Socket = WebSocket ?? globalThis.WebSocket;
-  if (Socket === undefined) throw new Error('This platform has no WebSocket: pass one by the option WebSocket.');
+  if (Socket === undefined) throw new Error('This platform has no WebSocket: pass one as the option WebSocket.');
   needed('function', 'WebSocket', Socket);
   if (token != null && typeof token !== 'function') needed('string', 'token', token);
   const { queueLimit, ...timeouts } = numbers(options, NUMBERS, 1);

@@ -1,30 +1,13 @@
 import { nameProblem } from '@pushcluster/protocol/names.ts';
 import { needed, onAbort } from './argument.ts';
-import type { Delivery, WireFrame } from './connection.ts';
 import { Emitter } from './emitter.ts';
 import { configOf, type PushOptions } from './options.ts';
 import { PushError } from './pushError.ts';
-import { type ClientState, type Closed, Reconnector, type ReconnectorOwner } from './reconnector.ts';
-import { Feed, type Gap, type Lagged, type Room, RoomFeed, type Stream } from './stream.ts';
-
-export type Left = { room: string; reason: string };
-
-export type PushEvents = {
-  state: ClientState;
-  /** Connected; again after each reconnect. */
-  open: undefined;
-  /** The connection was lost or ended. Not emitted by close(), nor where another has already taken over. */
-  close: Closed;
-  /** Another gateway took over, with nothing lost and nothing twice. */
-  moved: undefined;
-  lagged: Lagged;
-  gap: Gap;
-  /** The API took us out of a room. */
-  left: Left;
-  /** A refused room, a token callback that failed, a broken frame. The client goes on. */
-  error: PushError;
-  frame: WireFrame;
-};
+import type { ClientState, PushEvents } from './pushEvents.ts';
+import { Reconnector, type ReconnectorOwner } from './reconnector.ts';
+import { type RoomOwner, RoomSubscription } from './roomSubscription.ts';
+import type { Room, Stream } from './stream.ts';
+import { Subscription } from './subscription.ts';
 
 /** What a browser's page has: other platforms lack an address, or tell nothing of the network. */
 const page = globalThis as {
@@ -42,13 +25,45 @@ export class PushClient {
   readonly all: Stream;
   /** Items pushed to this user. (Without a subprotocol these can't be told apart, and come by `all`.) */
   readonly user: Stream;
-  readonly #all: Feed;
-  readonly #user: Feed;
-  readonly #rooms = new Map<string, RoomFeed>();
+  readonly #all: Subscription;
+  readonly #user: Subscription;
+  readonly #rooms = new Map<string, RoomSubscription>();
   /** Rooms that were left: what came by them comes no more when they are joined anew. */
-  readonly #past = new Map<string, RoomFeed>();
+  readonly #past = new Map<string, RoomSubscription>();
   readonly #emitter = new Emitter<PushEvents>();
-  readonly #owner: ReconnectorOwner & { lagged(event: Lagged): void; gap(event: Gap): void };
+  readonly #owner: ReconnectorOwner & RoomOwner = {
+    streams: () => [this.#all, this.#user, ...this.#rooms.values()],
+    streamsOf: ({ type, data }) => {
+      const { room, user } = data as { room?: string; user?: true };
+      if (room !== undefined) return [this.#rooms.get(room)];
+      // Items to all and items to the user are missed together.
+      return type === 'LAGGED' ? [this.#all, this.#user] : [user ? this.#user : this.#all];
+    },
+    ended: (code, reason) => {
+      const error = new PushError('closed', `The gateway closed with ${code}: ${reason}`);
+      this.#release();
+      for (const stream of this.#owner.streams()) stream.end(error);
+      this.#rooms.clear();
+    },
+    leave: (room) => {
+      if (!this.#forget(room)) return;
+      room.quit();
+      this.#reconnector.step();
+      room.discard(leftError(room.name));
+    },
+    refused: (room, error) => {
+      this.#forget(room);
+      room.end(error);
+      this.#emitter.emit('error', error);
+    },
+    left: (room, reason) => {
+      this.#forget(room);
+      room.end(undefined, new PushError('left', `Removed from the room ${room.name}: ${reason}`));
+      this.#emitter.emit('left', { room: room.name, reason });
+    },
+    answered: () => this.#reconnector.step(),
+    retryDelay: (failures) => this.#reconnector.retryDelay(failures),
+  };
   readonly #reconnector: Reconnector;
   readonly #queueLimit: number;
   readonly #signal: AbortSignal | undefined;
@@ -63,11 +78,10 @@ export class PushClient {
     const { reconnector, queueLimit, signal } = configOf(url, options, page.location?.href);
     this.#queueLimit = queueLimit;
     this.#signal = signal;
-    this.#owner = this.#reconnectorOwner();
-    this.#all = this.all = new Feed(undefined, this.#owner, queueLimit);
+    this.#all = this.all = new Subscription(undefined, this.#emitter, queueLimit);
     // A publisher counts the items of all users together: what is missing there was for others.
-    this.#user = this.user = new Feed(undefined, this.#owner, queueLimit, false);
-    this.#reconnector = new Reconnector(reconnector, this.#owner);
+    this.#user = this.user = new Subscription(undefined, this.#emitter, queueLimit, false);
+    this.#reconnector = new Reconnector(reconnector, this.#owner, this.#emitter);
     if (signal?.aborted) this.close();
     else {
       if (signal !== undefined) onAbort(signal, this.#abort);
@@ -93,8 +107,8 @@ export class PushClient {
    * @throws PushError `closed` where the client is closed, TypeError where `name` is no string or `signal` no AbortSignal
    */
   join<Item = unknown>(name: string, options?: { signal?: AbortSignal | null | undefined } | null): Room<Item> {
-    needed('string', 'The name of a room', name);
-    if (this.state === 'closed') throw new PushError('closed', 'The client is closed: make a new one to join a room.');
+    needed('string', 'name', name);
+    if (this.state === 'closed') throw new PushError('closed', 'The client is closed.');
     return this.#join(name, options?.signal) as Room as Room<Item>;
   }
 
@@ -102,21 +116,19 @@ export class PushClient {
   close(): void {
     this.#reconnector.close();
     this.#release();
-    for (const room of this.#rooms.values()) room.discard(new PushError('closed', 'The client was closed.'));
+    for (const stream of this.#owner.streams()) stream.discard(new PushError('closed', 'The client is closed.'));
     this.#rooms.clear();
-    this.#all.discard();
-    this.#user.discard();
   }
 
-  #join(name: string, signal: AbortSignal | null | undefined): RoomFeed {
+  #join(name: string, signal: AbortSignal | null | undefined): RoomSubscription {
     const joined = signal?.aborted ? undefined : this.#rooms.get(name);
     const room =
-      joined ?? new RoomFeed(name, this.#owner, this.#queueLimit, (left) => this.#leave(left), this.#past.get(name));
+      joined ?? new RoomSubscription(name, this.#owner, this.#emitter, this.#queueLimit, this.#past.get(name));
     const problem = nameProblem(name);
     if (signal?.aborted) room.discard(leftError(name));
     else if (problem) {
       // As a gateway would: but a frame that is too long would be the end of the connection.
-      const error = new PushError('bad_room', `The name of a room ${problem}.`);
+      const error = new PushError('bad_room', `A room name ${problem}.`);
       room.end(error);
       queueMicrotask(() => this.#emitter.emit('error', error));
     } else {
@@ -128,14 +140,8 @@ export class PushClient {
     return room;
   }
 
-  #leave(room: RoomFeed) {
-    if (!this.#forget(room)) return;
-    this.#reconnector.leave(room.name);
-    room.discard(leftError(room.name));
-  }
-
   /** Whether the room was still there. */
-  #forget(room: RoomFeed): boolean {
+  #forget(room: RoomSubscription): boolean {
     const { name } = room;
     if (this.#rooms.get(name) !== room) return false;
     this.#past.delete(name);
@@ -144,64 +150,11 @@ export class PushClient {
     return this.#rooms.delete(name);
   }
 
-  /** The gateway ended it for good. */
-  #end(error: PushError) {
-    this.#release();
-    for (const room of this.#rooms.values()) room.end(error);
-    this.#rooms.clear();
-    this.#all.end(error);
-    this.#user.end(error);
-  }
-
   /** Lets go of the page: it is told nothing any more, and what it holds does not hold us. */
   #release() {
     this.#emitter.end();
     this.#signal?.removeEventListener('abort', this.#abort);
     page.removeEventListener?.('online', this.#online);
-  }
-
-  #feed({ data }: Delivery): Feed | undefined {
-    const { room, user } = data as { room?: string; user?: true };
-    return room !== undefined ? this.#rooms.get(room) : user ? this.#user : this.#all;
-  }
-
-  #reconnectorOwner() {
-    const emit: Emitter<PushEvents>['emit'] = (name, event) => this.#emitter.emit(name, event);
-    return {
-      rooms: this.#rooms,
-      state: (state: ClientState) => emit('state', state),
-      opened: () => emit('open', undefined),
-      moved: () => emit('moved', undefined),
-      closed: (event: Closed) => {
-        emit('close', event);
-        if (!event.willRetry)
-          this.#end(new PushError('closed', `The gateway closed with ${event.code}: ${event.reason}`));
-      },
-      feed: (frame: Delivery) => this.#feed(frame),
-      deliver: (frame: Delivery) => {
-        const feed = this.#feed(frame);
-        if (frame.type === 'PUSH') feed?.deliver(frame.data.items, frame.data.ids);
-        else {
-          const { room, dropped, reason } = frame.data;
-          if (room === undefined) emit('lagged', { room, dropped, reason });
-          else feed?.lagged({ room, dropped, reason });
-        }
-      },
-      refused: (room: RoomFeed, error: PushError) => {
-        this.#forget(room);
-        room.end(error);
-        emit('error', error);
-      },
-      left: (room: RoomFeed, reason: string) => {
-        this.#forget(room);
-        room.end(undefined, new PushError('left', `Taken out of the room ${room.name}: ${reason}`));
-        emit('left', { room: room.name, reason });
-      },
-      failed: (error: PushError) => emit('error', error),
-      wire: () => (this.#emitter.has('frame') ? (frame: WireFrame) => emit('frame', frame) : undefined),
-      lagged: (event: Lagged) => emit('lagged', event),
-      gap: (event: Gap) => emit('gap', event),
-    };
   }
 }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { PushOptions } from './options.ts';
 import { PushClient } from './pushClient.ts';
-import type { Closed } from './reconnector.ts';
+import type { Closed } from './pushEvents.ts';
 import { pushFrame, SimulatedClock, SimulatedNetwork, type SimulatedSocket, turn } from './simulation.ts';
 
 function client(options: PushOptions = {}) {
@@ -434,6 +434,28 @@ test('LAGGED of the new connection is not told where the old one delivered the i
   assert.deepEqual(lagged, []);
   next.say({ type: 'LAGGED', data: { room: 'r', dropped: 1, reason: 'slow' } });
   assert.deepEqual(lagged, [1]);
+  push.close();
+});
+
+test('LAGGED without a room speaks of items to all and to the user: the move lasts until the old one has delivered both', async () => {
+  const { push, clock, old, next } = await moving();
+  const lagged: unknown[] = [];
+  push.on('lagged', (event) => lagged.push(event));
+  for (const stream of [push.all, push.user]) stream.on('lagged', (event) => lagged.push(event));
+  const users: unknown[] = [];
+  push.user.on('item', (item) => users.push(item));
+  next.accept();
+  next.ok();
+  await clock.advance(5_900);
+  next.say({ type: 'LAGGED', data: { dropped: 2, reason: 'slow' } });
+  await clock.advance(1_500);
+  old.say(pushFrame(undefined, 'a', 1, 2, { user: true }));
+  await clock.advance(1_000);
+  assert.equal(old.closedWith, 1000);
+  assert.equal(users.length, 2);
+  assert.deepEqual(lagged, []);
+  next.say({ type: 'LAGGED', data: { dropped: 1, reason: 'slow' } });
+  assert.deepEqual(lagged, [{ room: undefined, dropped: 1, reason: 'slow' }], 'told once, by the client');
   push.close();
 });
 

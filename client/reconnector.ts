@@ -1,94 +1,68 @@
 import { CloseCode, type Comeback, comebackAfter } from '@pushcluster/protocol/closeCodes.ts';
 import { type Backoff, retryDelay } from './backoff.ts';
-import {
-  Connection,
-  type ConnectionConfig,
-  type ConnectionOwner,
-  type Delivery,
-  type Held,
-  type News,
-  type WireFrame,
-} from './connection.ts';
-import { Pace } from './pace.ts';
-import { PushError } from './pushError.ts';
-import type { Feed, RoomFeed } from './stream.ts';
-
-/**
- * `connecting` · `open` · `moving` (open, and on its way to another gateway) · `waiting` (for the next attempt) ·
- * `closed` (for good).
- */
-export type ClientState = 'connecting' | 'open' | 'moving' | 'waiting' | 'closed';
-
-export type Closed = {
-  code: number;
-  reason: string;
-  willRetry: boolean;
-  /** Milliseconds until the next attempt; absent where there is none, or where it is under way. */
-  retryIn?: number;
-};
+import { Connection, type ConnectionConfig, type ConnectionOwner, type News } from './connection.ts';
+import type { Emitter } from './emitter.ts';
+import type { ClientState, PushEvents } from './pushEvents.ts';
+import type { RoomSubscription } from './roomSubscription.ts';
+import type { StreamFrame, Subscription } from './subscription.ts';
+import { TokenBucket } from './tokenBucket.ts';
 
 export type ReconnectorConfig = { connection: ConnectionConfig; backoff: Backoff; random: () => number };
 
 export interface ReconnectorOwner {
-  readonly rooms: ReadonlyMap<string, RoomFeed>;
-  state(state: ClientState): void;
-  opened(): void;
-  /** Taken over by another gateway, with nothing lost between. */
-  moved(): void;
-  closed(event: Closed): void;
-  /** The stream that a frame is for. */
-  feed(frame: Delivery): Feed | undefined;
-  deliver(frame: Delivery): void;
-  refused(room: RoomFeed, error: PushError): void;
-  /** The API took us out of a room. */
-  left(room: RoomFeed, reason: string): void;
-  failed(error: PushError): void;
-  wire(): ((frame: WireFrame) => void) | undefined;
+  streams(): Subscription[];
+  /** The streams that a frame is for. */
+  streamsOf(frame: StreamFrame): (Subscription | undefined)[];
+  /** The gateway closed the connection for good. */
+  ended(code: number, reason: string): void;
 }
 
 /**
- * For how much of a move's time the old connection is still listened to once the new one has joined, where an older gateway
- * doesn't say how long: it may hold items in its merge window that were published before.
+ * Fraction of a move's time for which the old connection is still read once the new one has joined, if the gateway does
+ * not say how long (older ones): its merge window may hold items that were published before.
  */
 const OVERLAP = 0.25;
-/** Closed for sending too fast so often, the client stays away: at half the pace each time that can't be why any more. */
-const MOST_SLOWDOWNS = 8;
-/** Clients that are asked to move together spread over this time, at most, in milliseconds. */
+/** After so many closes for sending too fast the client stays away: with half the rate each time, the rate is not the cause. */
+const MAX_SLOWDOWNS = 8;
+/** Clients that are told to move at the same moment spread over this time, milliseconds. */
 const MOVE_JITTER = 250;
-/** Items kept of a new connection during a move; any other frame counts as one. */
+/** Items held during a move, at most; a frame without items counts as one. */
 const MAX_HELD = 10_000;
-/** What is kept of them where the old connection stands still: below, so that not each frame looks through all. */
-const STILL_HELD = 9_000;
-/** Connections at once and a second, at most, whatever options, gateways and platform say. */
-const CONNECTS = 10;
+/** Items held after some were dropped: fewer than the most, so that not every frame needs a look at all of them. */
+const KEPT_HELD = 9_000;
+/** Connections that may be opened at once, and per second on average, whatever options, gateways and platform do. */
+const CONNECT_BURST = 10;
 const CONNECTS_PER_SECOND = 1;
 
-type Move = {
-  /** Since when the new connection is in all rooms, and misses nothing that the old one brings. */
-  readyAt: number | undefined;
-  failures: number;
-};
+/** What a RECONNECT said: by when the client has to be gone, and how long it has to read on after it has joined elsewhere. */
+type Deadline = { leaveBy: number; overlap: number };
 
-/** One lasting link made of connections that come and go: reconnects by close code, and makes before it breaks. */
+/** Keeps the client connected: reconnects by close code, and opens a second connection before it closes one that ends soon. */
 export class Reconnector implements ConnectionOwner {
   readonly #config: ReconnectorConfig;
   readonly #owner: ReconnectorOwner;
+  readonly #events: Emitter<PushEvents>;
   #state: ClientState = 'connecting';
   #current: Connection | undefined;
+  /** The connection to move to. */
   #next: Connection | undefined;
-  #move: Move | undefined;
+  readonly #deadlines = new WeakMap<Connection, Deadline>();
+  #moveFailures = 0;
   #moveTimers: (() => void)[] = [];
+  #heldItems = 0;
   #retry: (() => void) | undefined;
   #retryAt = 0;
-  readonly #pace = new Pace(CONNECTS, CONNECTS_PER_SECOND);
+  readonly #connects = new TokenBucket(CONNECT_BURST, CONNECTS_PER_SECOND);
   #failures = 0;
   /** How often it was closed for sending too fast. */
   #slowdowns = 0;
+  /** Resolves when connections that have ended have brought all that they received. */
   #settled: Promise<unknown> = Promise.resolve();
 
-  constructor(config: ReconnectorConfig, owner: ReconnectorOwner) {
+  constructor(config: ReconnectorConfig, owner: ReconnectorOwner, events: Emitter<PushEvents>) {
     this.#config = config;
     this.#owner = owner;
+    this.#events = events;
   }
 
   get state(): ClientState {
@@ -104,24 +78,20 @@ export class Reconnector implements ConnectionOwner {
     this.#current.start();
   }
 
-  join(room: RoomFeed): void {
-    for (const connection of this.#open()) this.#join(connection, room);
-    this.#step();
+  join(room: RoomSubscription): void {
+    for (const connection of [this.#current, this.#next]) {
+      if (!connection) continue;
+      room.handover.add(connection);
+      if (connection.openedAt !== undefined) room.opened(connection);
+    }
   }
 
-  /** @param by the connection that is no member any more: we may not stay one on the other */
-  leave(name: string, by?: Connection): void {
-    by?.joining.delete(name);
-    for (const connection of this.#open()) if (connection !== by) connection.leave(name);
-    this.#step();
-  }
-
-  /** The network may be back, or another: comes back soon, or looks whether the connection still works. */
+  /** The network is back, or another one: reconnects soon, or checks that the connection still works. */
   online(): void {
     if (this.#state !== 'waiting') this.#current?.probe();
     else {
       const ms = this.#pause(0, 0);
-      // The event comes often where a network comes and goes: it must not put off what is due.
+      // Where a network comes and goes this is called often: it must not postpone the attempt that is due.
       if (this.#now() + ms < this.#retryAt) this.#retryIn(ms);
     }
   }
@@ -132,204 +102,154 @@ export class Reconnector implements ConnectionOwner {
     this.#become('closed');
   }
 
+  retryDelay(failures: number, code = 0): number {
+    return retryDelay(failures, code, this.#config.backoff, this.#config.random());
+  }
+
   opened(connection: Connection): void {
     if (this.#isOver()) return;
-    for (const room of this.#owner.rooms.values()) this.#join(connection, room);
+    for (const stream of this.#owner.streams()) stream.opened(connection);
     if (connection === this.#current) {
       this.#become('open');
-      this.#owner.opened();
-    } else this.#step();
+      this.#events.emit('open', undefined);
+    } else this.step();
   }
 
   received(connection: Connection, frame: News): void {
     if (this.#isOver()) return;
     if (frame.type === 'RECONNECT') {
       const { withinMs, overlapMs } = frame.data;
-      connection.leaveBy = this.#now() + withinMs;
-      connection.overlap = overlapMs! >= 0 ? overlapMs! : withinMs * OVERLAP;
+      const overlap = overlapMs! >= 0 ? overlapMs! : withinMs * OVERLAP;
+      this.#deadlines.set(connection, { leaveBy: this.#now() + withinMs, overlap });
       if (connection === this.#current) this.#startMove();
-      return;
-    }
-    const name = frame.data.room!;
-    if (connection.leaving.has(name)) return;
-    if (frame.type === 'LEAVE') {
-      const room = this.#owner.rooms.get(name);
-      const { code, reason } = frame.data;
-      if (!room) return;
-      if (code) {
-        // With a JOIN under way it is tried again anyway.
-        if (!connection.joining.has(name)) this.#join(connection, room);
-        this.#owner.failed(new PushError(code, reason));
-        return;
-      }
-      this.leave(name, connection);
-      this.#owner.left(room, reason);
-    } else if (connection.held) this.#hold(connection, connection.held, frame);
-    else this.#owner.deliver(frame);
+    } else
+      for (const stream of this.#owner.streamsOf(frame))
+        this.#hold(connection, stream?.receive(connection, frame) ?? 0);
   }
 
   closed(connection: Connection, code: number, reason: string): void {
-    // What it received may be inflated for longer than we stay.
+    // What it received may be inflated for longer than the client stays open.
     if (this.#isOver()) return;
     if (connection === this.#next) this.#nextClosed(code);
     else if (connection === this.#current) this.#currentClosed(connection, code, reason);
+  }
+
+  /** Looks how far a move is, and ends it when no stream needs the old connection any more. */
+  step(): void {
+    if (this.#next?.openedAt === undefined) return;
+    const { leaveBy, overlap } = this.#deadlines.get(this.#current!)!;
+    const wait = Math.max(leaveBy - overlap, this.#switchAt(overlap)) - this.#now();
+    if (wait <= 0) this.#promote();
+    else if (Number.isFinite(wait)) this.#afterInMove(wait, () => this.step());
+  }
+
+  /** So many more items of `connection` are held. Beyond the limit repeats go, then the oldest: streams tell these as a gap. */
+  #hold(connection: Connection, items: number) {
+    this.#heldItems += items;
+    if (this.#heldItems <= MAX_HELD) return;
+    const streams = this.#owner.streams();
+    this.#heldItems = streams.reduce((sum, stream) => sum + stream.dropRepeats(connection), 0);
+    while (this.#heldItems > KEPT_HELD) {
+      streams.sort((a, b) => a.handover.heldSince(connection) - b.handover.heldSince(connection));
+      this.#heldItems -= streams[0]!.handover.dropOldest(connection);
+    }
   }
 
   #currentClosed(connection: Connection, code: number, reason: string) {
     if (connection.openedAt !== undefined && this.#now() - connection.openedAt >= this.#config.backoff.stable)
       this.#failures = 0;
     const comeback = this.#comeback(code);
-    // Where a user may have one session, the new one replaces the old one: 4004 means that it is there.
+    // If a user may have one session only, the new connection replaces the old one with 4004: it is there.
     if (this.#next && (comeback !== 'stop' || code === CloseCode.replaced)) return this.#promote(code, reason);
     this.#end();
+    this.#retire(connection);
+    this.#current = undefined;
     if (comeback === 'stop' || (comeback === 'refresh' && typeof this.#config.connection.token !== 'function')) {
       this.#become('closed');
-      return this.#owner.closed({ code, reason, willRetry: false });
+      this.#events.emit('close', { code, reason, willRetry: false });
+      return this.#owner.ended(code, reason);
     }
     const retryIn = this.#pause(this.#failures++, code);
     this.#retryIn(retryIn);
     this.#become('waiting');
-    this.#owner.closed({ code, reason, willRetry: true, retryIn });
-  }
-
-  failed(error: PushError): void {
-    this.#owner.failed(error);
-  }
-
-  wire() {
-    return this.#owner.wire();
+    this.#events.emit('close', { code, reason, willRetry: true, retryIn });
   }
 
   #connection() {
-    this.#pace.take(this.#now());
-    return new Connection(this.#config.connection, this, 2 ** -this.#slowdowns);
+    this.#connects.take(this.#now());
+    const connection = new Connection(this.#config.connection, this, this.#events, 2 ** -this.#slowdowns);
+    for (const { handover } of this.#owner.streams()) handover.add(connection);
+    return connection;
   }
 
-  /** What is to be done after `code`; too fast: it sends at half the pace from now on. */
+  /** What to do after `code`. After 1008 (too fast) the client sends at half the rate. */
   #comeback(code: number): Comeback {
     const comeback = comebackAfter(code);
-    return comeback === 'slower' && ++this.#slowdowns > MOST_SLOWDOWNS ? 'stop' : comeback;
-  }
-
-  #open(): Connection[] {
-    return [this.#current, this.#next].filter((connection) => connection?.openedAt !== undefined) as Connection[];
-  }
-
-  #join(connection: Connection, room: RoomFeed, failures = 0) {
-    const { name } = room;
-    connection.joining.add(name);
-    connection.request('JOIN', joinData(room), (error) => {
-      // It was left meanwhile, and perhaps joined anew: that JOIN has its own answer.
-      if (this.#owner.rooms.get(name) !== room) return;
-      if (error?.code === 'unavailable') {
-        const delay = retryDelay(failures, 0, this.#config.backoff, this.#config.random());
-        return connection.after(delay, () => {
-          if (this.#owner.rooms.get(name) === room) this.#join(connection, room, failures + 1);
-        });
-      }
-      connection.joining.delete(name);
-      if (error) {
-        this.leave(name, connection);
-        if (error.code === 'left') this.#owner.left(room, error.message);
-        else this.#owner.refused(room, error);
-        // What only the next connection has joined does not come yet.
-      } else if (connection === this.#current) room.admit();
-      this.#step();
-    });
+    return comeback === 'slower' && ++this.#slowdowns > MAX_SLOWDOWNS ? 'stop' : comeback;
   }
 
   #startMove() {
-    if (this.#move) return this.#step();
-    this.#move = { readyAt: undefined, failures: 0 };
+    if (this.#state === 'moving') return this.step();
+    this.#moveFailures = this.#heldItems = 0;
     this.#become('moving');
     if (this.#isOver()) return;
-    const wait = Math.max(this.#config.random() * MOVE_JITTER, this.#pace.wait(this.#now()));
+    const wait = Math.max(this.#config.random() * MOVE_JITTER, this.#connects.wait(this.#now()));
     this.#afterInMove(wait, () => this.#openNext());
   }
 
   #openNext() {
     this.#next = this.#connection();
-    this.#next.held = [];
     this.#next.start();
   }
 
   #nextClosed(code: number) {
-    this.#next = undefined;
-    const move = this.#move!;
-    move.readyAt = undefined;
-    const delay = this.#pause(move.failures++, code);
-    const pointless = this.#comeback(code) === 'stop' || this.#now() + delay >= this.#current!.leaveBy;
+    this.#dropNext();
+    const delay = this.#pause(this.#moveFailures++, code);
+    const { leaveBy } = this.#deadlines.get(this.#current!)!;
+    const pointless = this.#comeback(code) === 'stop' || this.#now() + delay >= leaveBy;
     if (!pointless) return this.#afterInMove(delay, () => this.#openNext());
-    // The old connection serves on until its gateway ends it; then we come back like anybody.
+    // The old connection serves until its gateway ends it. Then the client reconnects as usual.
     this.#endMove();
     this.#become('open');
   }
 
-  /** Looks how far the move is, and ends it when it is time. */
-  #step() {
-    const move = this.#move;
-    if (!move) return;
-    const { leaveBy, overlap } = this.#current!;
-    if (this.#next?.openedAt === undefined || this.#next.joining.size > 0) {
-      move.readyAt = undefined;
-      return;
-    }
-    move.readyAt ??= this.#now();
-    const wait = Math.max(leaveBy - overlap, move.readyAt + overlap) - this.#now();
-    if (wait <= 0) this.#promote();
-    else this.#afterInMove(wait, () => this.#step());
+  /** When every stream can do without the old connection; Infinity: not known yet. */
+  #switchAt(overlap: number): number {
+    return Math.max(...this.#owner.streams().map(({ handover }) => handover.readyAt(this.#next!))) + overlap;
   }
 
-  /** The next connection takes over. `code` and `reason` where the old one has ended by itself, perhaps too early. */
+  /** The next connection takes over. `code` and `reason` are those of the old one if it has ended by itself, perhaps too early. */
   #promote(code?: number, reason?: string) {
     const old = this.#current!;
     const next = this.#next!;
-    // Not ready is undefined: no comparison with it is true.
-    const whole = code === undefined || this.#now() >= this.#move!.readyAt! + old.overlap;
+    const isWhole = code === undefined || this.#now() >= this.#switchAt(this.#deadlines.get(old)!.overlap);
     this.#endMove();
     this.#current = next;
     this.#next = undefined;
-    // What the new one missed in a whole move the old one has delivered.
-    if (whole) next.held = next.held!.filter(({ frame }) => frame.type === 'PUSH');
-    // What the old one received goes first, even where it is still being inflated.
-    this.#settled = Promise.all([this.#settled, old.close()]).then(() => {
-      const held = next.held ?? [];
-      next.held = undefined;
-      // A room that was left meanwhile, and perhaps joined anew, is another stream.
-      for (const { frame, feed } of held) if (feed === this.#owner.feed(frame)) this.received(next, frame);
-    });
-    if (!whole) {
+    // What the new one missed in a whole move the old one has delivered: no loss is told.
+    if (isWhole) for (const { handover } of this.#owner.streams()) handover.keep(next, ({ type }) => type === 'PUSH');
+    this.#retire(old);
+    if (!isWhole) {
       this.#become('connecting');
-      this.#owner.closed({ code: code!, reason: reason!, willRetry: true });
+      this.#events.emit('close', { code: code!, reason: reason!, willRetry: true });
     }
     if (this.#isOver() || next.openedAt === undefined) return;
-    for (const room of this.#owner.rooms.values()) if (!next.joining.has(room.name)) room.admit();
     this.#become('open');
-    if (whole) this.#owner.moved();
-    else this.#owner.opened();
-    if (next.leaveBy && !this.#isOver()) this.#startMove();
+    if (isWhole) this.#events.emit('moved', undefined);
+    else this.#events.emit('open', undefined);
+    if (this.#deadlines.has(next) && !this.#isOver()) this.#startMove();
   }
 
-  #hold(connection: Connection, held: Held[], frame: Delivery) {
-    held.push({ frame, feed: this.#owner.feed(frame) });
-    const move = this.#move;
-    // The old connection brings what this one missed, in its time. What a room's policy cuts is cut there too.
-    if (move?.readyAt && frame.type === 'LAGGED' && frame.data.reason !== 'overload') move.readyAt = this.#now();
-    connection.heldItems += itemsOf(frame);
-    if (connection.heldItems <= MAX_HELD) return;
-    const fresh = held.filter(({ frame, feed }) => frame.type !== 'PUSH' || (feed && !feed.covers(frame.data.ids)));
-    let items = fresh.reduce((sum, { frame }) => sum + itemsOf(frame), 0);
-    // Where the old connection stands still, the oldest go: the streams tell the gap.
-    let from = 0;
-    while (items > STILL_HELD && from < fresh.length - 1) items -= itemsOf(fresh[from++]!.frame);
-    connection.held = fresh.slice(from);
-    connection.heldItems = items;
+  /** Ends `connection`. What it received goes first, even if it is still being inflated. */
+  #retire(connection: Connection) {
+    this.#settled = Promise.all([this.#settled, connection.close()]).then(() => {
+      for (const { handover } of this.#owner.streams()) handover.remove(connection);
+    });
   }
 
   /** Milliseconds until an attempt after so many failures. */
   #pause(failures: number, code: number): number {
-    const delay = retryDelay(failures, code, this.#config.backoff, this.#config.random());
-    return Math.max(delay, this.#pace.wait(this.#now()));
+    return Math.max(this.retryDelay(failures, code), this.#connects.wait(this.#now()));
   }
 
   #retryIn(ms: number) {
@@ -343,25 +263,31 @@ export class Reconnector implements ConnectionOwner {
   }
 
   #endMove() {
-    this.#move = undefined;
     for (const cancel of this.#moveTimers.splice(0)) cancel();
+  }
+
+  #dropNext() {
+    const next = this.#next;
+    this.#next = undefined;
+    if (!next) return;
+    void next.close();
+    for (const { handover } of this.#owner.streams()) handover.remove(next);
   }
 
   /** Ends all but the current connection. */
   #end() {
     this.#endMove();
     this.#retry?.();
-    void this.#next?.close();
-    this.#next = undefined;
+    this.#dropNext();
   }
 
   #become(state: ClientState) {
     if (this.#state === state) return;
     this.#state = state;
-    this.#owner.state(state);
+    this.#events.emit('state', state);
   }
 
-  /** A listener may close us wherever it is told something. */
+  /** A listener may close the client at each event. */
   #isOver() {
     return this.#state === 'closed';
   }
@@ -369,13 +295,4 @@ export class Reconnector implements ConnectionOwner {
   #now() {
     return this.#config.connection.clock.now();
   }
-}
-
-function itemsOf(frame: Delivery): number {
-  return frame.type === 'PUSH' ? Math.max(1, frame.data.items.length) : 1;
-}
-
-/** What a JOIN says. Resuming by sequence will add `since` here. */
-function joinData(room: RoomFeed): object {
-  return { room: room.name };
 }

@@ -1,0 +1,104 @@
+import type { ServerFrame } from '@pushcluster/protocol/frames.ts';
+import type { Connection } from './connection.ts';
+
+/** What a gateway sends to a stream. */
+export type Delivery = Extract<ServerFrame, { type: 'PUSH' | 'LAGGED' }>;
+
+type Held = { frame: Delivery; at: number };
+type Source = { readyAt: number; held: Held[] };
+
+/** Later than any time. */
+const NEVER = 1 / 0;
+
+/**
+ * The hand-over of one stream from connection to connection (make before break). Connections serve in the order in which
+ * they were added: frames of the first are delivered, and frames of the others are held until the first is removed.
+ * Times in milliseconds, by the clock's `now`.
+ */
+export class Handover {
+  readonly #deliver: (frame: Delivery) => void;
+  readonly #serve: () => void;
+  /** In the order in which they were added. */
+  readonly #sources = new Map<Connection, Source>();
+
+  /**
+   * @param deliver takes the frames, in order
+   * @param serve called when the connection that serves is ready; may be called again
+   */
+  constructor(deliver: (frame: Delivery) => void, serve: () => void) {
+    this.#deliver = deliver;
+    this.#serve = serve;
+  }
+
+  get connections(): Connection[] {
+    return [...this.#sources.keys()];
+  }
+
+  add(connection: Connection): void {
+    this.#sources.set(connection, { readyAt: NEVER, held: [] });
+  }
+
+  /** Since when `connection` misses nothing that the ones before it still bring; Infinity: it is not ready. */
+  readyAt(connection: Connection): number {
+    return this.#sources.get(connection)?.readyAt ?? NEVER;
+  }
+
+  /** What is pushed from now on comes by `connection`, or (`isReady` false) perhaps not. */
+  setReady(connection: Connection, isReady: boolean): void {
+    const source = this.#sources.get(connection);
+    if (source) source.readyAt = isReady ? connection.now() : NEVER;
+    this.#tellReady();
+  }
+
+  /**
+   * Delivers or holds a frame that came by `connection`. A frame of a connection that was not added, or was removed, is
+   * dropped. @returns how many items are held, where a frame without items counts as one
+   */
+  receive(connection: Connection, frame: Delivery): number {
+    const source = this.#sources.get(connection);
+    if (connection === this.connections[0]) this.#deliver(frame);
+    else if (source) {
+      const at = connection.now();
+      source.held.push({ frame, at });
+      // The connections before it bring what it missed, in their time. What a room's policy dropped they drop too.
+      if (frame.type === 'LAGGED' && frame.data.reason !== 'overload' && source.readyAt < NEVER) source.readyAt = at;
+      return itemsOf(frame);
+    }
+    return 0;
+  }
+
+  /** `connection` brings nothing more. If it served, the next one does, and what that brought is delivered. */
+  remove(connection: Connection): void {
+    this.#sources.delete(connection);
+    const [serving] = this.#sources.values();
+    for (const { frame } of serving?.held.splice(0) ?? []) this.#deliver(frame);
+    this.#tellReady();
+  }
+
+  /** Goes on holding only those frames of `connection` that are `wanted`. @returns how many items they have */
+  keep(connection: Connection, wanted: (frame: Delivery) => boolean): number {
+    const source = this.#sources.get(connection);
+    if (!source) return 0;
+    source.held = source.held.filter(({ frame }) => wanted(frame));
+    return source.held.reduce((sum, { frame }) => sum + itemsOf(frame), 0);
+  }
+
+  /** When the oldest frame that is held of `connection` came; Infinity: none is held. */
+  heldSince(connection: Connection): number {
+    return this.#sources.get(connection)?.held[0]?.at ?? NEVER;
+  }
+
+  /** Drops the oldest frame that is held of `connection`. @returns how many items it had */
+  dropOldest(connection: Connection): number {
+    return itemsOf(this.#sources.get(connection)!.held.shift()!.frame);
+  }
+
+  #tellReady() {
+    const [serving] = this.connections;
+    if (serving && this.readyAt(serving) < NEVER) this.#serve();
+  }
+}
+
+function itemsOf(frame: Delivery): number {
+  return frame.type === 'PUSH' ? Math.max(1, frame.data.items.length) : 1;
+}

@@ -1,0 +1,133 @@
+import { onAbort } from './argument.ts';
+import type { Connection } from './connection.ts';
+import type { Emitter } from './emitter.ts';
+import { PushError } from './pushError.ts';
+import type { PushEvents } from './pushEvents.ts';
+import type { Room } from './stream.ts';
+import { type StreamFrame, Subscription } from './subscription.ts';
+
+/** What a room tells the client that it belongs to. */
+export interface RoomOwner {
+  /** The page left it. */
+  leave(room: RoomSubscription): void;
+  /** A gateway refused the JOIN. */
+  refused(room: RoomSubscription, error: PushError): void;
+  /** The API took the client out of it. */
+  left(room: RoomSubscription, reason: string): void;
+  /** A JOIN was answered: the move may be complete. */
+  answered(): void;
+  /** Milliseconds until a JOIN that can't be served now is sent again. */
+  retryDelay(failures: number): number;
+}
+
+/** A room: joined on each connection that opens, until it is left. */
+export class RoomSubscription<Item = unknown> extends Subscription<Item> implements Room<Item> {
+  readonly name: string;
+  readonly joined: Promise<void>;
+  readonly leave: () => void;
+  readonly #owner: RoomOwner;
+  readonly #events: Emitter<PushEvents>;
+  #admit!: () => void;
+  #refuse!: (error: PushError) => void;
+  readonly #signals = new Set<AbortSignal>();
+  /** The last LEAVE on a connection that has no answer yet: what comes there is of a membership that has ended. */
+  readonly #leaving: WeakMap<Connection, number>;
+
+  constructor(
+    name: string,
+    owner: RoomOwner,
+    events: Emitter<PushEvents>,
+    limit: number,
+    former: RoomSubscription | undefined,
+  ) {
+    super(name, events, limit, true, former);
+    this.#events = events;
+    this.name = name;
+    this.#owner = owner;
+    this.#leaving = former ? former.#leaving : new WeakMap();
+    this.leave = () => owner.leave(this as RoomSubscription);
+    this.joined = new Promise((resolve, reject) => {
+      this.#admit = resolve;
+      this.#refuse = reject;
+    });
+    // Refusals are told by an event too: nobody has to look at the promise.
+    this.joined.catch(() => {});
+  }
+
+  override admit(): void {
+    this.#admit();
+  }
+
+  override opened(connection: Connection): void {
+    this.#join(connection);
+  }
+
+  override receive(connection: Connection, frame: StreamFrame): number {
+    if (this.#leaving.has(connection)) return 0;
+    if (frame.type !== 'LEAVE') return super.receive(connection, frame);
+    const { code, reason } = frame.data;
+    if (!code) {
+      this.quit(connection);
+      this.#owner.left(this as RoomSubscription, reason);
+    } else {
+      // A JOIN without an answer is enough.
+      if (this.handover.readyAt(connection) < Number.POSITIVE_INFINITY) this.#join(connection);
+      this.#events.emit('error', new PushError(code, reason));
+    }
+    return 0;
+  }
+
+  /** Sends LEAVE on each open connection but `gone`, where the gateway has ended the membership. */
+  quit(gone?: Connection): void {
+    for (const connection of this.handover.connections) {
+      if (connection === gone || connection.openedAt === undefined) continue;
+      const id = connection.request('LEAVE', { room: this.name }, () => {
+        if (this.#leaving.get(connection) === id) this.#leaving.delete(connection);
+      });
+      this.#leaving.set(connection, id);
+    }
+  }
+
+  /** Leaves when `signal` aborts. The listener is removed if the room ends before. */
+  leaveOn(signal: AbortSignal): void {
+    onAbort(signal, this.leave);
+    this.#signals.add(signal);
+  }
+
+  /** @param refusal rejects `joined`; `error` is for iterations, which end quietly without one */
+  override end(error?: PushError, refusal = error): void {
+    super.end(error);
+    this.#settle(refusal);
+  }
+
+  override discard(refusal?: PushError): void {
+    super.discard();
+    this.#settle(refusal);
+  }
+
+  #join(connection: Connection, failures = 0) {
+    this.handover.setReady(connection, false);
+    // Resuming by position will add `since` here.
+    connection.request('JOIN', { room: this.name }, (error) => {
+      // The room was left, and perhaps joined anew: that JOIN has its own answer.
+      if (this.isEnded) return;
+      if (error?.code === 'unavailable')
+        return connection.after(this.#owner.retryDelay(failures), () => {
+          if (!this.isEnded) this.#join(connection, failures + 1);
+        });
+      if (!error) this.handover.setReady(connection, true);
+      else {
+        this.quit(connection);
+        if (error.code === 'left') this.#owner.left(this as RoomSubscription, error.message);
+        else this.#owner.refused(this as RoomSubscription, error);
+      }
+      this.#owner.answered();
+    });
+  }
+
+  #settle(refusal: PushError | undefined) {
+    if (refusal) this.#refuse(refusal);
+    for (const signal of this.#signals) signal.removeEventListener('abort', this.leave);
+    this.#signals.clear();
+  }
+}

@@ -1,0 +1,169 @@
+import type { IdRun, ServerFrame } from '@pushcluster/protocol/frames.ts';
+import type { Connection } from './connection.ts';
+import { Emitter } from './emitter.ts';
+import { type Delivery, Handover } from './handover.ts';
+import { Positions } from './positions.ts';
+import type { PushError } from './pushError.ts';
+import type { PushEvents } from './pushEvents.ts';
+import { Queue } from './queue.ts';
+import type { Stream, StreamEvents } from './stream.ts';
+
+/** Pushes with an `id` that are remembered for one stream, and for how long (milliseconds): a backend may retry them. */
+const MAX_PUSHES = 10_000;
+const PUSH_REMEMBERED = 120_000;
+
+/** What a stream is told. */
+export type StreamFrame = Extract<ServerFrame, { type: 'PUSH' | 'LAGGED' | 'LEAVE' }>;
+
+/** The inside of a stream: takes frames from one connection after the other, drops repeats, tells gaps, feeds its readers. */
+export class Subscription<Item = unknown> implements Stream<Item> {
+  /** By which connections the frames come, and whose turn it is. */
+  readonly handover: Handover;
+  readonly #room: string | undefined;
+  readonly #events: Emitter<PushEvents>;
+  readonly #limit: number;
+  readonly #isComplete: boolean;
+  readonly #emitter = new Emitter<StreamEvents<Item>>();
+  readonly #queues = new Set<Queue<Item>>();
+  readonly #positions: Positions;
+  /** Pushes with an `id`: a retry of one may come through another publisher. */
+  readonly #pushes: Positions;
+  #ended: { error?: PushError | undefined } | undefined;
+
+  /**
+   * @param events of the client: what the stream tells is told there too
+   * @param limit items that a queue holds
+   * @param isComplete whether every item of a publisher is meant for this stream, so that a missing counter is a missing item
+   * @param former an earlier subscription of the same room, which has ended: what it delivered is not delivered again
+   */
+  constructor(
+    room: string | undefined,
+    events: Emitter<PushEvents>,
+    limit: number,
+    isComplete = true,
+    former?: Subscription,
+  ) {
+    this.handover = new Handover(
+      (frame) => this.#deliver(frame),
+      () => this.admit(),
+    );
+    this.#room = room;
+    this.#events = events;
+    this.#limit = limit;
+    this.#isComplete = isComplete;
+    this.#positions = former ? former.#positions.resume() : new Positions();
+    this.#pushes = former ? former.#pushes : new Positions(MAX_PUSHES, PUSH_REMEMBERED);
+  }
+
+  get isEnded(): boolean {
+    return this.#ended !== undefined;
+  }
+
+  on<Name extends keyof StreamEvents<Item>>(name: Name, listener: (event: StreamEvents<Item>[Name]) => void) {
+    return this.#emitter.on(name, listener);
+  }
+
+  [Symbol.asyncIterator](): AsyncIterableIterator<Item, undefined> {
+    const queue = new Queue<Item>(this.#limit, () => this.#queues.delete(queue));
+    if (this.#ended) queue.end(this.#ended.error);
+    else this.#queues.add(queue);
+    const iterator = iteratorOf(queue);
+    abandoned.register(iterator, { queue, queues: this.#queues });
+    return iterator;
+  }
+
+  /** `connection` has opened: it brings all that is pushed from now on. */
+  opened(connection: Connection): void {
+    this.handover.setReady(connection, true);
+  }
+
+  /** The connection whose frames are delivered is ready. */
+  admit(): void {}
+
+  /** @returns how many items of the frame are held */
+  receive(connection: Connection, frame: StreamFrame): number {
+    return frame.type === 'LEAVE' ? 0 : this.handover.receive(connection, frame);
+  }
+
+  /** Drops held frames of `connection` that bring nothing new. @returns how many of its items are left */
+  dropRepeats(connection: Connection): number {
+    return this.handover.keep(
+      connection,
+      ({ type, data }) => type !== 'PUSH' || !data.ids || !this.#positions.covers(data.ids),
+    );
+  }
+
+  /** The gateway ended it: queued items still come, then the end or `error`. */
+  end(error?: PushError): void {
+    this.#end(error, (queue) => queue.end(error));
+  }
+
+  /** The page ended it: nothing comes any more. `_refusal` is for rooms. */
+  discard(_refusal?: PushError): void {
+    this.#end(undefined, (queue) => queue.discard());
+  }
+
+  #end(error: PushError | undefined, end: (queue: Queue<Item>) => void) {
+    if (this.#ended) return;
+    this.#ended = { error };
+    this.#emitter.end();
+    for (const queue of this.#queues) end(queue);
+    this.#queues.clear();
+  }
+
+  #deliver(frame: Delivery) {
+    if (frame.type === 'PUSH') return this.#deliverItems(frame.data.items as Item[], frame.data.ids);
+    const { room, dropped, reason } = frame.data;
+    // Without a room it speaks of items to all and of items to the user. Both streams get it: one of them tells it.
+    const event = { room, dropped, reason };
+    if (room !== undefined) this.#tell('lagged', event);
+    else if (this.#isComplete) this.#events.emit('lagged', event);
+  }
+
+  /** `ids` says who published the items; without it nothing is dropped. */
+  #deliverItems(items: readonly Item[], ids: readonly IdRun[] = []) {
+    let at = 0;
+    let dropped = 0;
+    const take = (to: number) => {
+      // A listener may leave in the middle of a frame.
+      for (; at < to && !this.#ended; at++) {
+        const item = items[at]!;
+        this.#emitter.emit('item', item);
+        for (const queue of this.#queues) if (queue.push(item)) dropped++;
+      }
+    };
+    for (const run of ids) {
+      const { repeats, missed } = this.#positions.advance(run);
+      const [, , length, push, index = 0] = run;
+      const again = push && length ? this.#pushes.advance([`${push}`, index, length]).repeats : 0;
+      if (missed > 0 && this.#isComplete) this.#tell('gap', { room: this.#room, publisher: run[0], missed });
+      const end = Math.min(items.length, at + length);
+      at += Math.max(repeats, again);
+      take(end);
+      at = end;
+    }
+    take(items.length);
+    if (dropped > 0) this.#tell('lagged', { room: this.#room, dropped, reason: 'queue' });
+  }
+
+  #tell<Name extends 'lagged' | 'gap'>(name: Name, event: StreamEvents<Item>[Name] & PushEvents[Name]) {
+    if (this.#ended) return;
+    this.#emitter.emit(name, event);
+    this.#events.emit(name, event);
+  }
+}
+
+// The queue of an iterator that is dropped without `return()` would be filled for ever. A queue does not refer to its
+// iterator, so the iterator can be collected. An iterator that is waited for by `next()` stays: its queue refers to the wait.
+type Abandoned = { queue: Queue<unknown>; queues: Set<Queue<unknown>> };
+const abandoned = new FinalizationRegistry<Abandoned>(({ queue, queues }) => queues.delete(queue));
+
+function iteratorOf<Item>(queue: Queue<Item>): AsyncIterableIterator<Item, undefined> {
+  return {
+    next: () => queue.next(),
+    return: () => queue.return(),
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+  };
+}
