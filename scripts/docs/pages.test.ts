@@ -7,6 +7,9 @@ import { deadLinks, type Repository, sitePages } from './pages.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 
+/** Made from descriptions of fields, a paragraph or a message a line. */
+const GENERATED = ['docs/reference/pushcluster.md', 'docs/reference/changes.md'];
+
 /** A repository of some files. */
 function repositoryOf(files: Record<string, string>): Repository {
   return {
@@ -80,6 +83,21 @@ describe('the Markdown files of the repository', () => {
   it('link to files and headings that are there', () => {
     assert.deepEqual(
       files.flatMap((file) => deadLinks(file, HERE.read(file)!, HERE)),
+      [],
+    );
+  });
+
+  it('have no line over 120 columns, tables excepted', () => {
+    const long = files
+      .filter((file) => !GENERATED.includes(file))
+      .flatMap((file) =>
+        HERE.read(file)!
+          .split('\n')
+          .map((line, index) => ({ line, place: `${file}:${index + 1}` })),
+      )
+      .filter(({ line }) => [...line].length > 120 && !line.startsWith('|'));
+    assert.deepEqual(
+      long.map(({ place }) => place),
       [],
     );
   });
