@@ -236,7 +236,7 @@ export class Gateway {
       message: (link, message) => this.#heard(link, message),
       counted: (counts: ShardCounts, before) => {
         this.#metrics.add(counts, before);
-        this.#allowances.reported(index, counts.connections, counts.allowanceTurn);
+        this.#allowances.reported(index, counts.connections, counts.allowanceGeneration);
         this.#protection.reported(
           counts.sentAt,
           this.#links.map((link) => link.counts),

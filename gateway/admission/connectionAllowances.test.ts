@@ -7,9 +7,9 @@ import { type Allowance, ConnectionAllowances } from './connectionAllowances.ts'
 class FarShard {
   held = 0;
   allowance = 0;
-  turn = 0;
+  generation = 0;
   readonly toShard: Allowance[] = [];
-  readonly toHub: { held: number; turn: number }[] = [];
+  readonly toHub: { held: number; generation: number }[] = [];
 
   connect(): void {
     if (this.held < this.allowance) this.held++;
@@ -23,11 +23,11 @@ class FarShard {
     const word = this.toShard.shift();
     if (!word) return;
     this.allowance = word.connections;
-    this.turn = word.turn;
+    this.generation = word.generation;
   }
 
   report(): void {
-    this.toHub.push({ held: this.held, turn: this.turn });
+    this.toHub.push({ held: this.held, generation: this.generation });
   }
 }
 
@@ -52,7 +52,7 @@ class Simulation {
   hear(i: number): void {
     const said = this.shards[i]!.toHub.shift();
     if (!said) return;
-    this.allowances.reported(i, said.held, said.turn);
+    this.allowances.reported(i, said.held, said.generation);
     this.share();
   }
 

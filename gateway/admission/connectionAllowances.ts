@@ -1,7 +1,7 @@
 import { proportionalShares } from './proportionalShares.ts';
 
-/** How many connections a shard may hold. An allowance with a higher `turn` replaces those before it. */
-export type Allowance = { connections: number; turn: number };
+/** How many connections a shard may hold. An allowance with a higher `generation` replaces those before it. */
+export type Allowance = { connections: number; generation: number };
 
 type ShardState = {
   listening: boolean;
@@ -9,18 +9,18 @@ type ShardState = {
   held: number;
   /** The largest of the allowances that the shard may still go by. */
   ceiling: number;
-  /** The last allowance sent, and its turn. */
+  /** The last allowance sent, and its generation. */
   granted: number;
-  turn: number;
+  generation: number;
 };
 
 /**
- * Shares `connections.max` among the shards, in proportion to nothing but need: each gets what it holds and an equal part of
- * what is free. Invariant: the sum of all ceilings is at most `max`, so all shards together never hold more. A report is out
- * of date when it arrives, and an allowance is not in force before the shard reports its turn. Until then the shard may go by
- * the former one, which is why a ceiling is the largest of both. Example with max 10 and two shards: shard 0 holds 4 and has
- * an allowance of 7, shard 1 holds 0 and has 3. To raise shard 1 to 6, shard 0 is lowered to 4 first. Only when shard 0
- * reports that turn are 3 more free.
+ * Shares `connections.max` among the shards: each may hold what it holds, and an equal part of what is free. Invariant: the
+ * sum of all ceilings is at most `max`, so all shards together never hold more. A report is out of date when it arrives, and
+ * a shard may go by its former allowance until it has reported the generation of the new one. Therefore a ceiling is the
+ * larger of both. Example with a `max` of 10 and an allowance of 5 each: shard 0 holds nothing and shard 1 holds 4, so 6 are
+ * free, and the shards should have 3 and 7. Shard 0 is lowered to 3 at once. Shard 1 is raised to 7 only after shard 0 has
+ * reported that generation, since until then shard 0 may still open its fourth and fifth connection.
  */
 export class ConnectionAllowances {
   readonly #shards: ShardState[];
@@ -31,14 +31,14 @@ export class ConnectionAllowances {
       held: 0,
       ceiling: 0,
       granted: 0,
-      turn: 0,
+      generation: 0,
     }));
   }
 
   /** A new process of the shard listens: it holds no connection, and may hold none yet. */
   started(shard: number): void {
-    const turn = this.#shards[shard]?.turn ?? 0;
-    this.#shards[shard] = { listening: true, held: 0, ceiling: 0, granted: 0, turn };
+    const generation = this.#shards[shard]?.generation ?? 0;
+    this.#shards[shard] = { listening: true, held: 0, ceiling: 0, granted: 0, generation };
   }
 
   /** The shard's process is gone with all its connections. */
@@ -47,12 +47,12 @@ export class ConnectionAllowances {
     if (state) Object.assign(state, { listening: false, held: 0, ceiling: 0, granted: 0 });
   }
 
-  /** A shard reports how many connections it holds, and the turn of the allowance that it goes by. */
-  reported(shard: number, held: number, turn: number): void {
+  /** A shard reports how many connections it holds, and the generation of the allowance that it goes by. */
+  reported(shard: number, held: number, generation: number): void {
     const state = this.#shards[shard];
     if (!state) return;
     state.held = held;
-    if (turn === state.turn) state.ceiling = Math.max(held, state.granted);
+    if (generation === state.generation) state.ceiling = Math.max(held, state.granted);
   }
 
   /** New allowances to send, by shard; undefined if a shard's stays as it is. @param max Infinity: no limit */
@@ -79,6 +79,6 @@ export class ConnectionAllowances {
     if (connections === state.granted) return undefined;
     state.granted = connections;
     state.ceiling = Math.max(state.ceiling, connections);
-    return { connections, turn: ++state.turn };
+    return { connections, generation: ++state.generation };
   }
 }

@@ -17,7 +17,7 @@ export type ShardCounts = {
   /** Of those, how many may be moved to even out the load, at most. */
   movable: number;
   /** The last allowance that was read. */
-  allowanceTurn: number;
+  allowanceGeneration: number;
   rooms: number;
   /** Seconds that the event loop was late, the worst since the last report. */
   loopLag: number;
@@ -63,7 +63,7 @@ export function newCounts(): ShardCounts {
     connections: 0,
     unasked: 0,
     movable: 0,
-    allowanceTurn: 0,
+    allowanceGeneration: 0,
     rooms: 0,
     loopLag: 0,
     rss: 0,

@@ -25,8 +25,8 @@ export type HubMessage =
   /** Items that will not come, in order with the frames. It is a frame to everyone as well: `missedSize` bytes on their way. */
   | { type: 'missed'; key: ChannelKey; items: number; reason: LagReason }
   | { type: 'admitted'; ask: number; refused: boolean }
-  /** Connections this shard may hold; its counts say which turn it goes by. */
-  | { type: 'allowance'; connections: number; turn: number }
+  /** Connections that this shard may hold. Its counts say which generation is in force. */
+  | { type: 'allowance'; connections: number; generation: number }
   /** What the hub found short, when that changes: the loop's refuses everyone, memory is why an allowance is small. */
   | { type: 'short'; resource: Resource | undefined }
   | { type: 'disconnectUser'; user: string; reason: string }

@@ -2,24 +2,24 @@ import type { Socket } from './engine.ts';
 import type { Loop } from './loop.ts';
 
 /**
- * Part of the memory limit for what waits for all slow readers of all shards. An eighth, since the engine's buffers may
- * be twice as large as what waits in them.
+ * Part of the memory limit for what waits for the slow readers of all shards. An eighth, since the engine's buffers may be
+ * twice as large as what waits in them.
  */
 const SHARE = 1 / 8;
-/** So far below the budget it is made room for, when it is over: not for each byte anew. */
+/** Over the budget, connections are cut until this share of it is left, so that not each further byte cuts one. */
 const ROOM_MADE = 0.9;
 
-/** Bytes that may wait on one shard. @param memory limit, bytes @param least what one connection may have */
+/** Bytes that may wait on one shard. @param memory limit, bytes @param least what may wait for one connection, bytes */
 export function backlogBudget(memory: number, shards: number, least: number): number {
   return Math.max(least, Math.floor((memory * SHARE) / shards));
 }
 
-/** Someone for whom bytes may wait in this process. The two numbers are the backlog's own. */
+/** A peer for which bytes may wait in this process. The two numbers are the backlog's own. */
 export type Waiter = {
   readonly ws: Pick<Socket, 'getBufferedAmount'> | undefined;
-  /** Bytes that wait for it. */
+  /** Bytes that wait for it, as of the last `note`. */
   waiting: number;
-  /** Since when there are any, milliseconds of the loop's clock. */
+  /** When they began to wait, milliseconds of the loop's clock. */
   waitingSince: number;
 };
 
@@ -27,15 +27,15 @@ export type BacklogOptions<W extends Waiter> = {
   loop: Loop;
   /** Bytes that may wait for all of them together. */
   budget: () => number;
-  /** Closes one and lets go of its bytes at once. Must call `forget`, at once too. */
+  /** Closes a peer and frees its bytes at once. It must call `forget` within the call. */
   cut: (waiter: W) => void;
 };
 
 /**
- * The bytes that wait for all sockets of a shard, beyond the kernel's buffers. Each socket has a limit of its own, and
- * nothing but this one limits the sum. Over the budget those are cut first who hold the most bytes for the longest time:
- * who reads, if slowly at times, holds them for moments. It is told only where a send was not sent at once, where a
- * buffer went down and where a client speaks, so that those who keep up cost nothing.
+ * The bytes that wait for all sockets of a shard, beyond the kernel's buffers. Each socket has a limit of its own; this is the
+ * limit of the sum. Over the budget, peers are cut by bytes times time: a peer that reads, if slowly, holds bytes for moments
+ * only. `note` is called when a send had to wait, when a buffer went down and when a client sends something, so that peers
+ * that keep up cost nothing.
  */
 export class Backlog<W extends Waiter> {
   readonly #options: BacklogOptions<W>;
@@ -47,12 +47,12 @@ export class Backlog<W extends Waiter> {
     this.#options = options;
   }
 
-  /** Bytes that wait for all, as of the last word on each. */
+  /** Bytes that wait for all, as of the last `note` of each. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** Looks at what waits for `waiter` now. */
+  /** Reads how much waits for `waiter` now. */
   note(waiter: W): void {
     const now = waiter.ws?.getBufferedAmount() ?? 0;
     if (now === waiter.waiting) return;
@@ -66,14 +66,14 @@ export class Backlog<W extends Waiter> {
     else this.check();
   }
 
-  /** It is gone, and its bytes with it. */
+  /** The peer is gone, and its bytes with it. */
   forget(waiter: W): void {
     this.#bytes -= waiter.waiting;
     waiter.waiting = 0;
     this.#waiters.delete(waiter);
   }
 
-  /** Makes room in the loop's next turn where it is over the budget: here a group may be being walked. */
+  /** If it is over the budget, cuts peers in the loop's next turn: now a group may be being walked. */
   check(): void {
     const { loop, budget } = this.#options;
     if (this.#scheduled || this.#bytes <= budget()) return;
@@ -87,7 +87,7 @@ export class Backlog<W extends Waiter> {
   #makeRoom() {
     const { loop, budget, cut } = this.#options;
     const most = budget();
-    // Some may have been read meanwhile.
+    // Some bytes may have been read meanwhile.
     for (const waiter of this.#waiters) this.note(waiter);
     if (this.#bytes <= most) return;
     const now = loop.now();

@@ -12,7 +12,7 @@ const HEARTBEAT_MS = 1_000;
  * and fails them where anything but their echo arrives.
  */
 const FIRST_HEARTBEAT_MS = 2_300;
-/** Peers at most: it is for diagnosis, and they count in no limit of the gateway's. */
+/** Peers at most. The echo is for diagnosis, and its peers count in no limit of the gateway. */
 const MAX_PEERS = 256;
 
 export class EchoPeer {
@@ -27,7 +27,7 @@ export class EchoPeer {
 
 /** The diagnostic echo at `/ws`: a heartbeat every second, and every message sent back as it came. */
 export class Echo {
-  /** Bytes that may wait for one peer: whichever of this and MAX_QUEUED comes first makes it slow. */
+  /** Bytes that may wait for one peer. A peer over this or over MAX_QUEUED is cut. */
   readonly maxBuffer = 67_108_864;
   /** What waits for all peers, and how many bytes may. */
   readonly backlog: Backlog<EchoPeer>;
@@ -38,7 +38,7 @@ export class Echo {
     this.backlog = new Backlog({ loop, budget: () => this.backlogBudget, cut: ({ ws }) => ws?.close() });
   }
 
-  /** Whether one more peer is served. */
+  /** One more peer can be served. */
   get hasRoom(): boolean {
     return this.#peers.size < MAX_PEERS;
   }
@@ -56,7 +56,7 @@ export class Echo {
     }, FIRST_HEARTBEAT_MS);
   }
 
-  /** The gateway leaves. */
+  /** The gateway leaves: ends every peer. */
   endAll(): void {
     for (const { ws } of [...this.#peers]) ws?.end(CloseCode.goingAway, 'this gateway is leaving');
   }
@@ -70,7 +70,7 @@ export class Echo {
 
   received(peer: EchoPeer, ws: Socket, message: ArrayBuffer, isBinary: boolean): void {
     this.#sent(peer, ws.send(message, isBinary, false));
-    // Within the engine's handler what is sent is queued a little later, and nobody is told.
+    // Within the engine's handler what is sent is queued only later, and the engine does not report it.
     this.backlog.note(peer);
   }
 
@@ -93,7 +93,7 @@ export class Echo {
     if (verdict === DROPPED || peer.queued > MAX_QUEUED) setImmediate(() => this.#cut(peer));
   }
 
-  /** Without a close code: it would wait behind what is not read, and the engine would keep both. */
+  /** Without a close frame, which would wait behind what is not read, and the engine would keep both. */
   #cut(peer: EchoPeer) {
     peer.ws?.close();
   }

@@ -1,38 +1,40 @@
 import uWS from 'uWebSockets.js';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
-import { WEBSOCKET_VERSION, WRONG_VERSION } from '../admission/decideHandshake.ts';
-import { originAllowed, originRefusal } from '../admission/origin.ts';
 import type { ShardProtection } from '../admission/shardProtection.ts';
 import type { Asset } from '../console/assets.ts';
 import { increment } from '../ipc/counts.ts';
 import { ENGINE_HOST, ProxyFront } from '../proxyProtocol/front.ts';
-import { Echo, EchoPeer } from './echo.ts';
+import { connectionEvents } from './connectionEvents.ts';
+import { Echo, type EchoPeer } from './echo.ts';
+import { echoEndpoint } from './echoEndpoint.ts';
 import { peerAddress } from './engine.ts';
-import { answerHttp, answerProblem } from './httpAnswers.ts';
+import { answerHttp } from './httpAnswers.ts';
 import type { Shard } from './shard.ts';
 import { UpgradeHandler, type UserData } from './upgradeHandler.ts';
 
-/** The engine reserves memory for announced fragment lengths: our own limit is below, and this is the end. */
+/**
+ * Bytes of a message that the engine takes at most: it reserves memory for the length that a fragment announces. The
+ * gateway's own limit (`inbound.maxFrame`) is lower.
+ */
 const ENGINE_MAX_PAYLOAD = 65_536;
 const ECHO_MAX_PAYLOAD = 1_048_576;
-
-const decoder = new TextDecoder();
+/** Seconds without a byte from a peer of the echo until it is closed. */
+const ECHO_IDLE_SECONDS = 120;
 
 export type ListenOptions = {
   shard: Shard;
   log: Logger;
-  /** Whether one more handshake is taken on. */
   protection: Pick<ShardProtection, 'opened' | 'ended' | 'refusal'>;
-  /** Asks the hub whether one more connection of this address is allowed. */
+  /** Asks the hub whether one more connection of this address is allowed. The hub counts it if it is. */
   admit: (address: string) => Promise<boolean>;
-  /** Share of the gateway's accept rate. */
+  /** Shards of the gateway, which share its accept rate. */
   shards: () => number;
-  /** The console, by path; empty where it is off. */
+  /** The console's files, by path; empty if the console is off. */
   assets: ReadonlyMap<string, Asset>;
 };
 
-/** One engine app on the gateway's port: the only file that knows uWebSockets.js. */
+/** One engine app on the gateway's port. This file alone imports uWebSockets.js; the others know it by engine.ts. */
 export class Listener {
   readonly #options: ListenOptions;
   readonly #upgrades: UpgradeHandler;
@@ -46,13 +48,13 @@ export class Listener {
     this.#upgrades = new UpgradeHandler({ ...options, clientOf: (peer) => this.#front?.clientOf(peer) });
   }
 
-  /** Listens, or listens anew with the certificate files as they are now: connections stay. Throws Error where it can't. */
+  /** Listens, or listens again with the certificate files as they are now: connections stay. Throws Error if it can't. */
   async listen(): Promise<void> {
     if (this.#stopped) return;
     const { gateway } = this.#options.shard.settings;
     const app = gateway.tls ? tlsApp(gateway.tls) : uWS.App();
-    this.#watchHandshakes(app);
-    this.#connect(app);
+    this.#watchSockets(app);
+    this.#serveConnections(app);
     if (gateway.echo) this.#serveEcho(app);
     this.#serveHttp(app);
     const [host, port] = gateway.proxyProtocol ? [ENGINE_HOST, 0] : [gateway.host, gateway.port];
@@ -80,7 +82,7 @@ export class Listener {
     await this.#front.listen(host, port);
   }
 
-  /** Listens no more, not for a new certificate either. */
+  /** Stops listening for good: a new certificate does not begin it again. */
   stop(): void {
     this.#stopped = true;
     this.#front?.stop();
@@ -88,34 +90,34 @@ export class Listener {
     this.#socket = false;
   }
 
-  /** Descriptors that are neither a connection's nor a handshake's: of peers of the echo, and of what stands in front of the engine. */
+  /** Descriptors that are neither a connection's nor a handshake's: of the echo's peers, and of the front. */
   get otherFds(): number {
     return this.echo.peers + (this.#front?.fds ?? 0);
   }
 
-  /** The engine tells of each socket that opens, and of each that ends without an upgrade. */
-  #watchHandshakes(app: uWS.TemplatedApp) {
+  /** The engine reports each socket that opens, and each that closes without an upgrade. */
+  #watchSockets(app: uWS.TemplatedApp) {
     const { protection, shard } = this.#options;
     const watch = (res: uWS.HttpResponse, change: number) => {
       if (change < 0) {
         protection.ended();
         return;
       }
-      const isOpen = protection.opened();
-      // Only the front may connect to the engine where there is one.
+      const isTaken = protection.opened();
+      // If there is a front, nothing else may connect to the engine.
       if (this.#front && this.#front.clientOf(peerAddress(res)) === undefined) {
         res.close();
         return;
       }
-      if (isOpen) return;
+      if (isTaken) return;
       increment(shard.counts.refused, 'handshakes');
       res.close();
     };
     app.filter((res, change) => watch(res, Number(change)));
   }
 
-  #connect(app: uWS.TemplatedApp) {
-    const { shard } = this.#options;
+  #serveConnections(app: uWS.TemplatedApp) {
+    const { shard, protection } = this.#options;
     const { gateway } = shard.settings;
     app.ws<UserData>('/connect', {
       maxPayloadLength: ENGINE_MAX_PAYLOAD,
@@ -124,70 +126,19 @@ export class Listener {
       sendPingsAutomatically: true,
       compression: uWS.DISABLED,
       upgrade: (res, req, context) => this.#upgrades.handle(res, req, context),
-      open: (ws) => {
-        this.#options.protection.ended();
-        const data = ws.getUserData();
-        data.open?.(ws, data);
-        data.open = undefined;
-      },
-      message: (ws, message, isBinary) => {
-        const { connection } = ws.getUserData();
-        if (!connection || connection.gone) return;
-        const text = isBinary ? undefined : decoder.decode(message);
-        shard.received(connection, text, message.byteLength, Math.floor(performance.now() / 1_000));
-      },
-      ping: (ws) => {
-        const { connection } = ws.getUserData();
-        if (connection) shard.pinged(connection);
-      },
-      drain: (ws) => {
-        const { connection } = ws.getUserData();
-        if (connection) shard.drained(connection);
-      },
-      close: (ws, code) => {
-        const { connection } = ws.getUserData();
-        if (connection) shard.closed(connection, code);
-      },
+      ...connectionEvents(shard, protection),
     });
   }
 
   #serveEcho(app: uWS.TemplatedApp) {
+    const { shard, protection } = this.#options;
     app.ws<EchoPeer>('/ws', {
       maxPayloadLength: ECHO_MAX_PAYLOAD,
       maxBackpressure: this.echo.maxBuffer,
-      idleTimeout: 120,
+      idleTimeout: ECHO_IDLE_SECONDS,
       sendPingsAutomatically: true,
       compression: uWS.DISABLED,
-      upgrade: (res, req, context) => {
-        const { allowedOrigins } = this.#options.shard.settings.auth;
-        const origin = req.getHeader('origin');
-        if (req.getHeader('sec-websocket-version') !== WEBSOCKET_VERSION) {
-          answerProblem(res, WRONG_VERSION);
-          return;
-        }
-        if (!this.echo.hasRoom) {
-          answerProblem(res, { status: 503, code: 'full', detail: 'the echo has as many peers as it may' });
-          return;
-        }
-        if (!originAllowed(origin, allowedOrigins)) {
-          answerProblem(res, originRefusal(origin));
-          return;
-        }
-        res.upgrade<EchoPeer>(
-          new EchoPeer(),
-          req.getHeader('sec-websocket-key'),
-          '',
-          req.getHeader('sec-websocket-extensions'),
-          context,
-        );
-      },
-      open: (ws) => {
-        this.#options.protection.ended();
-        this.echo.opened(ws.getUserData(), ws);
-      },
-      message: (ws, message, isBinary) => this.echo.received(ws.getUserData(), ws, message, isBinary),
-      drain: (ws) => this.echo.drained(ws.getUserData(), ws),
-      close: (ws) => this.echo.closed(ws.getUserData()),
+      ...echoEndpoint(this.echo, protection, () => shard.settings.auth.allowedOrigins),
     });
   }
 

@@ -1,51 +1,52 @@
 import { Socket } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { BEAT_MS, onBeat } from '@pushcluster/runtime/beat.ts';
 import { descriptorLimit, openDescriptors } from '@pushcluster/runtime/descriptors.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { SecretFile } from '@pushcluster/runtime/secretFile.ts';
 import { MemoryReader } from '../admission/memoryReader.ts';
 import { ShardProtection } from '../admission/shardProtection.ts';
-import { nextVerifier, type TokenVerifier, uncheckable } from '../admission/tokenVerifier.ts';
 import { loadConsole } from '../console/assets.ts';
 import { MessageStream } from '../ipc/messageStream.ts';
 import type { HubMessage, ShardMessage } from '../ipc/messages.ts';
 import { monotonicMs } from '../ipc/monotonicClock.ts';
+import type { Verifier } from './authentication.ts';
 import { backlogBudget } from './backlog.ts';
 import { Listener } from './listen.ts';
 import { Shard } from './shard.ts';
+import { VerifierSource } from './verifierSource.ts';
 
-/** How often counts go to the hub while connections are moved away: the pace goes by them. Else they go with each beat. */
+/** Between reports of counts while connections are moved away, milliseconds: the pace depends on them. Otherwise each beat reports. */
 const OFTEN_REPORT_MS = 100;
-/** Between two looks at resident memory, which reads /proc. */
+/** Between two readings of resident memory, milliseconds: each reads /proc. */
 const RSS_MS = 10_000;
-/** Of what may wait for connections, as much may wait for the echo's peers besides. */
+/** The echo's peers have a backlog budget of their own: a quarter of that of connections. */
 const ECHO_PART = 4;
-/** While memory is short, so many times less may wait: slow readers go before everyone does. */
+/** While memory is short the backlog budget is a quarter: slow readers are closed before everyone is. */
 const SHORT_PART = 4;
-/** How often the loop's delay is sampled, milliseconds: each sample wakes an idle shard. */
+/** Between two samples of the loop's delay, milliseconds: each sample wakes an idle shard. */
 const LAG_RESOLUTION = 500;
-/** Between looks at a key source that was useless when this shard took the place of another, milliseconds. */
-const KEY_RETRY_MS = 2_000;
+/** From the last close frames to the end of the process, milliseconds: they leave in the next turn of the loop. */
+const EXIT_AFTER_MS = 100;
 
 /**
- * A shard's process: one engine app, and one socket to the hub on descriptor 3. It lives and dies by the hub: signals
- * meant for the process group are the hub's to answer, and when the hub is gone so is the shard.
+ * A shard's process: one engine app, and one socket to the hub on descriptor 3. It ends when the hub says so or is gone.
+ * Signals go to the whole process group; the hub alone answers them.
  */
 const log = createLog('gateway-shard', 'info', { thinned: true });
 const hub = new Socket({ fd: 3, readable: true, writable: true });
 const fdLimit = descriptorLimit();
 const loopDelay = monitorEventLoopDelay({ resolution: LAG_RESOLUTION });
 const memory = new MemoryReader();
+/** Handshakes that wait for the hub's answer, by number. */
 const admissions = new Map<number, (allowed: boolean) => void>();
 let shard: Shard | undefined;
 let listener: Listener | undefined;
 let protection: ShardProtection | undefined;
 let listening = false;
-let verifier: TokenVerifier | undefined;
-let keyRetry: NodeJS.Timeout | undefined;
-const keyFetches = { ok: 0, failed: 0 };
+const keys = new VerifierSource(log, (verifier) => {
+  if (shard) shard.verifier = verifier;
+});
 let oftenReports: NodeJS.Timeout | undefined;
 let lastAsk = 0;
 let rssAt = 0;
@@ -57,14 +58,14 @@ process.on('SIGINT', () => {});
 hub.on('close', () => process.exit(0));
 hub.on('error', () => process.exit(1));
 
-const wire = new MessageStream<ShardMessage, HubMessage>(
+const toHub = new MessageStream<ShardMessage, HubMessage>(
   hub,
-  (message) => hear(message),
+  (message) => handle(message),
   (frame) => shard?.frame(frame),
   (error) => log.error({ err: error, code: 'hub' }, 'an error cost one event'),
 );
 
-function hear(message: HubMessage): void {
+function handle(message: HubMessage): void {
   if (message.type === 'settings') {
     void configure(message);
     return;
@@ -77,7 +78,7 @@ function hear(message: HubMessage): void {
       return;
     case 'allowance':
       protection.allowance = message.connections;
-      shard.counts.allowanceTurn = message.turn;
+      shard.counts.allowanceGeneration = message.generation;
       return;
     case 'short':
       protection.short = message.resource;
@@ -85,7 +86,7 @@ function hear(message: HubMessage): void {
       return;
     case 'ask': {
       const answer = shard.answer(message.question);
-      if (answer) wire.send({ type: 'answer', answer });
+      if (answer) toHub.send({ type: 'answer', answer });
       return;
     }
     case 'stopListening':
@@ -99,8 +100,7 @@ function hear(message: HubMessage): void {
       return;
     case 'exit':
       listener?.echo.endAll();
-      // The close frames leave in that turn; what the peers' kernels have by then, they have.
-      void shard.endAll().then(() => setTimeout(() => process.exit(0), 100));
+      void shard.endAll().then(() => setTimeout(() => process.exit(0), EXIT_AFTER_MS));
       return;
   }
 }
@@ -109,52 +109,26 @@ async function configure(message: Extract<HubMessage, { type: 'settings' }>): Pr
   const { settings } = message;
   log.level = settings.log.level;
   try {
-    const tokens = openKeys(settings);
-    if (!shard) await start(message, tokens);
+    const verifier = keys.open(settings.auth.jwt);
+    if (!shard) await start(message, verifier);
     else {
       shard.settings = settings;
-      shard.verifier = tokens;
+      shard.verifier = verifier;
     }
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     log.error({ reason }, 'settings could not be applied');
-    if (!listening) wire.send({ type: 'failed', message: reason });
+    if (!listening) toHub.send({ type: 'failed', message: reason });
   }
 }
 
-/**
- * What tokens are checked with. The hub has found the key source good once: where it is useless by now, a shard with keys keeps
- * them, and one that has none yet serves who needs none and looks again.
- * Throws Error with a sentence in the first case.
- */
-function openKeys(settings: Settings): Shard['verifier'] {
-  clearTimeout(keyRetry);
-  const former = verifier;
-  try {
-    verifier = nextVerifier(former, settings.auth.jwt, {
-      onProblem: (problem) => log.error({ problem }, 'keys for tokens'),
-      onFetched: (outcome) => keyFetches[outcome]++,
-    });
-    if (former !== verifier) former?.close();
-    return verifier;
-  } catch (error) {
-    if (former) throw error;
-    const problem = error instanceof Error ? error.message : String(error);
-    log.error({ problem }, 'keys for tokens: none can be checked until they are there');
-    keyRetry = setTimeout(() => {
-      if (shard) shard.verifier = openKeys(settings);
-    }, KEY_RETRY_MS);
-    return uncheckable(problem);
-  }
-}
-
-async function start(message: Extract<HubMessage, { type: 'settings' }>, tokens: Shard['verifier']) {
+async function start(message: Extract<HubMessage, { type: 'settings' }>, verifier: Verifier | undefined) {
   const { settings } = message;
   shards = message.shards;
-  const started = new Shard(settings, log, (reply) => wire.send(reply));
-  started.verifier = tokens;
+  const started = new Shard(settings, log, (reply) => toHub.send(reply));
+  started.verifier = verifier;
   started.counts.fdLimit = fdLimit;
-  started.counts.keyFetches = keyFetches;
+  started.counts.keyFetches = keys.fetches;
   shard = started;
   const guard = new ShardProtection({
     settings: () => started.settings.gateway.protection,
@@ -173,7 +147,7 @@ async function start(message: Extract<HubMessage, { type: 'settings' }>, tokens:
     admit: (ip) =>
       new Promise((resolve) => {
         admissions.set(++lastAsk, resolve);
-        wire.send({ type: 'admit', ask: lastAsk, ip });
+        toHub.send({ type: 'admit', ask: lastAsk, ip });
       }),
     shards: () => message.shards,
     assets: settings.gateway.console
@@ -183,12 +157,12 @@ async function start(message: Extract<HubMessage, { type: 'settings' }>, tokens:
   await listener.listen();
   listening = true;
   if (settings.gateway.tls) followCertificate(settings.gateway.tls);
-  wire.send({ type: 'listening' });
+  toHub.send({ type: 'listening' });
   loopDelay.enable();
   let observed = monotonicMs();
   onBeat(() => {
     const now = monotonicMs();
-    // A loop that stood still may run this before the sampler has seen it.
+    // After a long delay this may run before the sampler has measured it.
     const lag = Math.max(0, loopDelay.max / 1e6 - LAG_RESOLUTION, now - observed - BEAT_MS);
     observed = now;
     loopDelay.reset();
@@ -206,7 +180,7 @@ function followCertificate(tls: { certFile: string; keyFile: string }) {
       (error: unknown) => log.error({ err: error }, 'the new certificate could not be used; the former stays'),
     );
   };
-  // Each file alone may not fit the other yet: then the former pair stays, and the other's change comes next.
+  // A new file may not fit the other one yet. Then the former pair stays in use until the other file has changed, too.
   for (const path of [tls.certFile, tls.keyFile]) {
     const file = SecretFile.open(path, (bytes) => bytes);
     file.onChange(relisten);
@@ -222,21 +196,21 @@ function report(started: Shard) {
   counts.unasked = started.unasked;
   counts.movable = started.movable;
   counts.rooms = started.rooms;
-  counts.keysStaleFor = verifier?.remote?.staleFor ?? 0;
+  counts.keysStaleFor = keys.staleFor;
   counts.fds = protection?.fds ?? 0;
   counts.loopPressure = protection?.loopPressure ?? 0;
   counts.cpuSeconds = (cpu.user + cpu.system) / 1e6;
   if (performance.now() - rssAt >= RSS_MS || counts.rss === 0) {
     rssAt = performance.now();
     counts.rss = process.memoryUsage.rss();
-    // Limits may change where a pod is resized in place; without one, what the host has available does.
+    // A limit changes if a pod is resized in place. Without a limit it is what the host has available, which changes.
     memoryLimit = memory.read(counts.rss)?.limit;
     budgetBacklog(started, memoryLimit);
   }
   counts.backlog = started.backlog.bytes + (listener?.echo.backlog.bytes ?? 0);
   counts.backlogBudget = started.backlogBudget;
   counts.sentAt = monotonicMs();
-  wire.send({ type: 'counts', counts });
+  toHub.send({ type: 'counts', counts });
 }
 
 function budgetBacklog(started: Shard, limit: number | undefined) {

@@ -1,12 +1,12 @@
 import { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
 import type { ErrorCode } from '@pushcluster/protocol/frames.ts';
 
-/** Values of metrics' labels: each is there from the start, at 0, so that its first increase is one. */
+/** Values of metrics' labels. Each is there from the start with 0, so that Prometheus sees the first increase. */
 
 const KNOWN_CODES = [1000, 1001, 1005, 1006, 1007, 1011, ...Object.values(CloseCode)];
 export const CLOSE_LABELS: readonly string[] = [...KNOWN_CODES.map(String), 'other'];
 
-/** Strangers choose close codes: those that we know have a label, others share one. */
+/** The label of a close code. Clients choose codes at will, so codes that are not known share a label. */
 export function closeLabel(code: number): string {
   const label = String(code);
   return CLOSE_LABELS.includes(label) ? label : 'other';
@@ -22,5 +22,5 @@ const REFUSED_FRAMES = {
   unavailable: true,
 } satisfies Record<ErrorCode, true>;
 
-/** Why frames of clients have no effect. */
+/** Why frames of clients have no effect: labels of `frames_ignored_total`. */
 export const IGNORED_REASONS: readonly string[] = ['binary', 'unknown', ...Object.keys(REFUSED_FRAMES)];

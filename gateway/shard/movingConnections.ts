@@ -6,29 +6,32 @@ import type { Connection } from './connection.ts';
 import { MoveCandidates } from './moveCandidates.ts';
 
 export const LEAVING = 'this gateway is leaving';
-/** Why a connection ends where a user may have one. */
+/** Why a connection ends if each user may have only one. */
 export const REPLACED = 'the user opened a newer connection';
 
 export type MovingConnectionsOptions = {
   counts: Pick<ShardCounts, 'moved' | 'answersDropped'>;
-  /** Milliseconds; only differences count. */
+  /** Milliseconds of a monotonic clock. */
   now: () => number;
-  /** Everyone who may be served. */
+  /** All authorized connections. */
   all: () => readonly Connection[];
-  /** Those who have yet to send their first token. */
+  /** Connections that have yet to send their first token. */
   unauthorized: () => readonly Connection[];
   end: (connection: Connection, code: CloseCode, reason: string) => void;
-  /** Calls `run` once after `ms` milliseconds; the returned function calls it off. */
+  /** Calls `run` once after `ms` milliseconds. The returned function cancels it. */
   after: (ms: number, run: () => void) => () => void;
 };
 
-/** Connections of a shard that were asked to go elsewhere, or are being closed: none is asked twice. */
+/**
+ * Connections that were asked to move to another gateway (by RECONNECT), or are being closed. None of them is asked again. A
+ * drain moves everyone, and ends those who do not move in time. Rebalancing moves the oldest, and who does not move stays.
+ */
 export class MovingConnections {
   readonly #options: MovingConnectionsOptions;
   readonly #candidates: MoveCandidates;
-  /** What happens to those that were asked when their time is over; gone with them. */
+  /** Of each connection that was asked, what cancels the timer that runs when its time is over. */
   readonly #timers = new Map<Connection, () => void>();
-  /** Those whose RECONNECT found no room in their socket, and until when they may leave. */
+  /** Connections whose RECONNECT was dropped, since their buffer was full, and until when they may move. */
   readonly #unnotified = new Map<Connection, { until: number; overlapMs: number }>();
   #count = 0;
 
@@ -41,18 +44,18 @@ export class MovingConnections {
     return this.#count;
   }
 
-  /** Connections that `askOldest` would still find, at most. @param unasked those that were not asked to move */
+  /** How many connections `askOldest` would still find, at most. @param unasked connections that were not asked to move */
   movable(unasked: number): number {
     return this.#candidates.left(unasked);
   }
 
-  /** It was asked, or is being closed. */
+  /** The connection is being closed. */
   add(connection: Connection): void {
     if (!connection.moving) this.#count++;
     connection.moving = true;
   }
 
-  /** It is gone, or stays after all. */
+  /** The connection is gone, or stays after all. */
   remove(connection: Connection): void {
     if (connection.moving) this.#count--;
     connection.moving = false;
@@ -61,7 +64,7 @@ export class MovingConnections {
     this.#unnotified.delete(connection);
   }
 
-  /** Asks or makes up to `count` connections that were not asked yet to leave: v1 by RECONNECT, others by 1012. */
+  /** Moves up to `count` connections that were not asked yet, for a drain: v1 clients by RECONNECT, others by close code 1012. */
   ask(count: number, time: MoveTime, reason: MoveReason): void {
     const { counts, all, unauthorized, end, now } = this.#options;
     let left = count;
@@ -84,8 +87,8 @@ export class MovingConnections {
   }
 
   /**
-   * Asks up to `count` connections to go elsewhere, those that came first. One that can't within its time stays.
-   * @param others also those who don't understand RECONNECT, by 1012
+   * Asks up to `count` connections to move, the oldest first, for rebalancing. One that does not move in time stays.
+   * @param others whether clients that don't understand RECONNECT are moved, too, by close code 1012
    */
   askOldest(count: number, time: MoveTime, others: boolean): void {
     const { counts, end } = this.#options;
@@ -97,7 +100,7 @@ export class MovingConnections {
         end(connection, CloseCode.goingAway, 'other gateways have more room');
         continue;
       }
-      // One whose socket is full of what it has yet to read can't come with us now: it stays, and another one goes.
+      // Its buffer is full: it could not move in time. Another one moves instead.
       if (!connection.send(reconnectFrame(time.withinMs, time.overlapMs))) {
         counts.answersDropped++;
         left++;
@@ -112,7 +115,7 @@ export class MovingConnections {
     }
   }
 
-  /** The socket of one that could not be told has drained: it is told now, with the time that is left. */
+  /** The socket's buffer has drained. If its RECONNECT was dropped, it is sent now, with the time that is left. */
   drained(connection: Connection): void {
     const unnotified = this.#unnotified.get(connection);
     if (!unnotified) return;
@@ -128,7 +131,7 @@ export class MovingConnections {
     this.#timers.set(connection, cancel);
   }
 
-  /** From now on only sessions up to this one are asked by `askOldest`; undefined: any. */
+  /** From now on `askOldest` asks only connections up to this id; undefined: any. */
   mark(lastId: number | undefined): void {
     this.#candidates.mark(lastId);
   }

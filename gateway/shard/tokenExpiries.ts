@@ -1,6 +1,6 @@
 import type { Connection } from './connection.ts';
 
-/** Connections by the second at which their token expires. */
+/** Connections by the second (since the epoch) at which their token expires. */
 export class TokenExpiries {
   readonly #bySecond = new Map<number, Set<Connection>>();
 
