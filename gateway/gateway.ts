@@ -11,7 +11,7 @@ import { descriptorLimit } from '@pushcluster/runtime/descriptors.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { commonStatus } from '@pushcluster/runtime/podStatus.ts';
 import { assertPortFree } from '@pushcluster/runtime/portProbe.ts';
-import type { SettingsFile } from '@pushcluster/runtime/settings.ts';
+import type { SettingsFile } from '@pushcluster/runtime/settingsFile.ts';
 import { VERSION } from '@pushcluster/runtime/version.ts';
 import type { WatchedFile } from '@pushcluster/runtime/watchedFile.ts';
 import type { Registry } from 'prom-client';

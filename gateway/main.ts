@@ -3,9 +3,9 @@ import { registerBusMetrics } from '@pushcluster/runtime/bus/busMetrics.ts';
 import { openBus } from '@pushcluster/runtime/bus/openBus.ts';
 import { parseCommandLine } from '@pushcluster/runtime/cli.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
-import { SettingsFile } from '@pushcluster/runtime/settings.ts';
+import { logSettingsWarnings } from '@pushcluster/runtime/logSettingsWarnings.ts';
+import { SettingsFile } from '@pushcluster/runtime/settingsFile.ts';
 import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
-import { tellDoubts } from '@pushcluster/runtime/tellDoubts.ts';
 import { Registry } from 'prom-client';
 import { requireKeySource } from './admission/keySource.ts';
 import { Gateway } from './gateway.ts';
@@ -17,7 +17,7 @@ try {
   settings.onChange(({ log: { level } }) => {
     log.level = level;
   });
-  tellDoubts(settings, log);
+  logSettingsWarnings(settings, log);
   const registry = new Registry();
   const bus = openBus(settings.current.bus, { log, name: 'pushcluster-gateway' });
   registerBusMetrics(registry, bus);

@@ -4,7 +4,7 @@ import { onBeat, onBeatError } from '@pushcluster/runtime/beat.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { listenProblem } from '@pushcluster/runtime/portProbe.ts';
-import type { SettingsFile } from '@pushcluster/runtime/settings.ts';
+import type { SettingsFile } from '@pushcluster/runtime/settingsFile.ts';
 import { perSecond, TokenBucket } from '@pushcluster/runtime/tokenBucket.ts';
 import type { Registry } from 'prom-client';
 import { ApiKeys } from './access/apiKeys.ts';

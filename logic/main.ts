@@ -5,10 +5,10 @@ import { openBus } from '@pushcluster/runtime/bus/openBus.ts';
 import { parseCommandLine } from '@pushcluster/runtime/cli.ts';
 import { descriptorLimit, openDescriptors } from '@pushcluster/runtime/descriptors.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
+import { logSettingsWarnings } from '@pushcluster/runtime/logSettingsWarnings.ts';
 import { commonStatus } from '@pushcluster/runtime/podStatus.ts';
-import { SettingsFile } from '@pushcluster/runtime/settings.ts';
+import { SettingsFile } from '@pushcluster/runtime/settingsFile.ts';
 import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
-import { tellDoubts } from '@pushcluster/runtime/tellDoubts.ts';
 import { Registry } from 'prom-client';
 import { startLogic } from './logic.ts';
 
@@ -22,7 +22,7 @@ try {
   settings.onChange(() => log.info({ generation: settings.generation }, 'the changed settings count'));
   settings.onRefused(({ problems }) => log.error({ problems }, 'the changed settings are wrong and were refused'));
   settings.onPending((keys) => log.warn({ keys }, 'changed settings that take effect at the next start'));
-  tellDoubts(settings, log);
+  logSettingsWarnings(settings, log);
   const registry = new Registry();
   const bus = openBus(settings.current.bus, {
     log,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Settings, STATIC_KEYS } from './settings.ts';
+import { Settings } from './settings.ts';
+import { STATIC_KEYS } from './staticSettings.ts';
 
 test('an empty file is a whole one', () => {
   const settings = Settings.parse({});

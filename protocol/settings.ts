@@ -312,30 +312,3 @@ export const Settings = z
     });
   });
 export type Settings = z.infer<typeof Settings>;
-
-/** Keys (as dotted paths, with everything below them) that take effect only at a start. All others change live. */
-export const STATIC_KEYS = [
-  'gateway.host',
-  'gateway.port',
-  'gateway.shards',
-  'gateway.tls',
-  'gateway.proxyProtocol',
-  'gateway.idleTimeout',
-  'gateway.slowConsumer.maxBuffer',
-  'gateway.batching.compression',
-  // A process is given its time to leave when it is started.
-  'gateway.drain.settle',
-  'gateway.drain.timeout',
-  'gateway.drain.file',
-  'gateway.console',
-  'gateway.echo',
-  'gateway.consolePushUrl',
-  'gateway.consoleRoom',
-  'logic.host',
-  'logic.port',
-  'logic.publishTimeout',
-  'logic.limits.body',
-  'logic.allowedOrigins',
-  'bus',
-  'admin',
-] as const;

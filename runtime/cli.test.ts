@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { parse } from 'yaml';
 import { readCommandLine } from './cli.ts';
-import { parseSettings } from './settings.ts';
+import { parseSettings } from './parseSettings.ts';
 
 describe('the command line', () => {
   let folder: string;

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import { stringify } from 'yaml';
-import { SettingsError, SettingsFile, type SettingsFileOptions } from './settings.ts';
+import { SettingsError } from './parseSettings.ts';
+import { SettingsFile, type SettingsFileOptions } from './settingsFile.ts';
 
 /** What a command line asks for. */
 export type CommandLine =

@@ -1,6 +1,6 @@
 import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import type { Bus } from './bus/bus.ts';
-import type { SettingsFile } from './settings.ts';
+import type { SettingsFile } from './settingsFile.ts';
 import { VERSION } from './version.ts';
 
 /** Characters of a refusal at most: a file may be wrong in a thousand places. */

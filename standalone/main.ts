@@ -7,10 +7,10 @@ import { registerBusMetrics } from '@pushcluster/runtime/bus/busMetrics.ts';
 import { openBus } from '@pushcluster/runtime/bus/openBus.ts';
 import { parseCommandLine } from '@pushcluster/runtime/cli.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
+import { logSettingsWarnings } from '@pushcluster/runtime/logSettingsWarnings.ts';
 import { assertPortFree } from '@pushcluster/runtime/portProbe.ts';
-import { SettingsFile } from '@pushcluster/runtime/settings.ts';
+import { SettingsFile } from '@pushcluster/runtime/settingsFile.ts';
 import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
-import { tellDoubts } from '@pushcluster/runtime/tellDoubts.ts';
 import { Registry } from 'prom-client';
 
 const LOOPBACK = '127.0.0.1';
@@ -41,7 +41,7 @@ try {
   const log = createLog('pushcluster', settings.current.log.level, { thinned: true });
   await assertPortFree(LOOPBACK, logicSettings.port, 'push API', 'set PUSH_PORT');
   await assertPortFree(LOOPBACK, adminSettings.port, 'admin', 'set ADMIN_PORT');
-  tellDoubts(settings, log);
+  logSettingsWarnings(settings, log);
   const registry = new Registry();
   const bus = openBus(settings.current.bus, {
     log,

@@ -1,4 +1,5 @@
-import { type Settings, SettingsError } from '@pushcluster/runtime/settings.ts';
+import type { Settings } from '@pushcluster/protocol/settings.ts';
+import { SettingsError } from '@pushcluster/runtime/parseSettings.ts';
 import { TokenVerifier } from './tokenVerifier.ts';
 
 /**

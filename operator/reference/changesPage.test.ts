@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
-import { STATIC_KEYS } from '@pushcluster/protocol/settings.ts';
+import { STATIC_KEYS } from '@pushcluster/protocol/staticSettings.ts';
 import { structural } from '../api/crd.ts';
 import { Spec } from '../api/pushCluster.ts';
 import { CHANGES, CHANGES_FILE, changesText, effectsOf, FIXED } from './changesPage.ts';

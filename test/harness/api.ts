@@ -10,7 +10,7 @@ import { decodePush, decodeUserPush, type Items, sliceItems } from '@pushcluster
 import { roomOfToken, Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import { LocalBus } from '@pushcluster/runtime/bus/localBus.ts';
-import { SettingsFile } from '@pushcluster/runtime/settings.ts';
+import { SettingsFile } from '@pushcluster/runtime/settingsFile.ts';
 import { Registry } from 'prom-client';
 import { logLines } from './logLines.ts';
 

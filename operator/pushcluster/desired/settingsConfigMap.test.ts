@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Settings } from '@pushcluster/protocol/settings.ts';
-import { parseSettings } from '@pushcluster/runtime/settings.ts';
+import { parseSettings } from '@pushcluster/runtime/parseSettings.ts';
 import { clusterOf } from './fixture.ts';
 import { DRAIN_FILE } from './names.ts';
 import { gatewaySettings, settingsConfigMap } from './settingsConfigMap.ts';

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { type Settings, STATIC_KEYS } from '@pushcluster/protocol/settings.ts';
+import type { Settings } from '@pushcluster/protocol/settings.ts';
+import { STATIC_KEYS } from '@pushcluster/protocol/staticSettings.ts';
 import type { PushCluster } from '../../api/pushCluster.ts';
 import { validSettings } from './validSettings.ts';
 

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Settings } from './settings.ts';
-import { settingsDoubts } from './settingsDoubts.ts';
+import { settingsWarnings } from './settingsWarnings.ts';
 
-const doubts = (settings: object) => settingsDoubts(Settings.parse(settings));
+const warnings = (settings: object) => settingsWarnings(Settings.parse(settings));
 
-test('the defaults, and what a cluster has, are beyond doubt', () => {
+test('the defaults, and the settings of a cluster, cause no warning', () => {
   for (const settings of [
     {},
     { gateway: { connections: { max: 10_000, perIp: 100, onePerUser: true } }, auth: { jwt: { secretFile: 's' } } },
@@ -15,10 +15,10 @@ test('the defaults, and what a cluster has, are beyond doubt', () => {
     { rooms: [{ match: 'live-1' }, { match: 'live-*' }, { match: '*' }] },
     { gateway: { batching: { maxItems: 1, maxDelay: 0 } } },
   ])
-    assert.deepEqual(doubts(settings), [], JSON.stringify(settings));
+    assert.deepEqual(warnings(settings), [], JSON.stringify(settings));
 });
 
-test('a setting that another one makes useless is doubtful', () => {
+test('a setting without effect beside another one causes a warning', () => {
   const table: [settings: object, says: RegExp][] = [
     [{ gateway: { connections: { onePerUser: true } } }, /onePerUser does nothing without auth\.jwt/],
     [{ gateway: { connections: { max: 10, perIp: 11 } } }, /perIp does nothing/],
@@ -38,7 +38,7 @@ test('a setting that another one makes useless is doubtful', () => {
     [{ rooms: [{ match: 'b' }, { match: 'live-*' }, { match: 'live-*-x' }] }, /rooms\.2 .* rooms\.1 matches/],
   ];
   for (const [settings, says] of table) {
-    const found = doubts(settings);
+    const found = warnings(settings);
     assert.equal(found.length, 1, JSON.stringify([settings, found]));
     assert.match(found[0]!, says);
   }

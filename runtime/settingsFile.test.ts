@@ -4,9 +4,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
+import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { until } from '@pushcluster/test/harness/until.ts';
 import fc from 'fast-check';
-import { parseSettings, type Settings, SettingsError, SettingsFile, type SettingsFileOptions } from './settings.ts';
+import { parseSettings, SettingsError } from './parseSettings.ts';
+import { SettingsFile, type SettingsFileOptions } from './settingsFile.ts';
 
 function problemsOf(text: string): string[] {
   try {
@@ -192,7 +194,7 @@ describe('a settings file', () => {
     const settings = open('gateway: {batching: {maxDelay: 2s}}');
     rmSync(path);
     await until('it is told', () => refusals.length > 0);
-    assert.deepEqual(refusals, [`${path} does not exist: the settings stay as they are`]);
+    assert.deepEqual(refusals, [`${path} does not exist: the settings stay unchanged`]);
     assert.equal(settings.current.gateway.batching.maxDelay, 2_000);
   });
 
