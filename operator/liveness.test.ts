@@ -20,9 +20,9 @@ describe('the health of the operator', () => {
     assert.deepEqual(
       livenessProblems({ reflectors: [{ ...pods, idleFor: 301_000 }], elector: idle(61_000), poller: idle(62_000) }),
       [
-        'pods were neither listed nor watched for 301 s',
-        'nobody looked after the lease for 61 s',
-        'no pod was asked for 62 s',
+        'pods have not been listed or watched for 301 s',
+        'the lease has not been checked for 61 s',
+        'no pod has been polled for 62 s',
       ],
     );
   });

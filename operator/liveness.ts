@@ -1,14 +1,14 @@
-/** Something that does its work over and over: milliseconds since it last did any. */
+/** A loop that runs periodically. `idleFor`: milliseconds since its last run. */
 export type Loop = { readonly idleFor: number };
 
-/** A watch is silent for 100 s at most and a list waits 15 s for each page; whoever asks to be asked later gets some more. */
+/** A watch is silent for at most 100 s, and a list waits at most 15 s for each page. Retry-After may add to that. */
 const REFLECTOR_MS = 300_000;
-/** A try takes 15 s at most, and the next one comes within seconds. */
+/** An attempt takes at most 15 s, and the next one follows within seconds. */
 const LOOP_MS = 60_000;
 
 /**
- * What of the operator stands still, a sentence each. An API server that doesn't answer is no reason: everything tries
- * again, and a restart would help nobody.
+ * Why the liveness probe fails: loops that no longer run. An API server that does not respond is no reason, since every
+ * loop retries and a restart would not help.
  */
 export function livenessProblems(parts: {
   reflectors: readonly (Loop & { kind: { plural: string } })[];
@@ -17,10 +17,10 @@ export function livenessProblems(parts: {
 }): string[] {
   const found = parts.reflectors
     .filter(({ idleFor }) => idleFor > REFLECTOR_MS)
-    .map(({ kind, idleFor }) => `${kind.plural} were neither listed nor watched for ${seconds(idleFor)}`);
+    .map(({ kind, idleFor }) => `${kind.plural} have not been listed or watched for ${seconds(idleFor)}`);
   if (parts.elector.idleFor > LOOP_MS)
-    found.push(`nobody looked after the lease for ${seconds(parts.elector.idleFor)}`);
-  if (parts.poller.idleFor > LOOP_MS) found.push(`no pod was asked for ${seconds(parts.poller.idleFor)}`);
+    found.push(`the lease has not been checked for ${seconds(parts.elector.idleFor)}`);
+  if (parts.poller.idleFor > LOOP_MS) found.push(`no pod has been polled for ${seconds(parts.poller.idleFor)}`);
   return found;
 }
 

@@ -25,7 +25,7 @@ import { registerClusterMetrics } from './pushcluster/clusterMetrics.ts';
 import { clusterOf, isLeaving, readySince } from './pushcluster/observedGateways.ts';
 import { Reconciler } from './pushcluster/reconciler.ts';
 
-/** Longer than a request to the API server may take. */
+/** Maximum time for a shutdown, milliseconds. Longer than a request to the API server may take. */
 const LEAVE_MS = 20_000;
 
 const options = operatorOptions(process.argv.slice(2), process.env);
@@ -38,12 +38,12 @@ try {
     name: LEASE,
     namespace: options.leaseNamespace ?? client.namespace,
     identity,
-    onTrouble: (error) => log.warn({ err: error }, 'the lease could not be asked for'),
+    onTrouble: (error) => log.warn({ err: error }, 'a request for the lease failed'),
   });
   const guarded = client.guarded(elector.assertLeading);
-  /** What makes clusters begins no write any more once this process is told to end: others wait to go on with it. */
+  /** Writes for reconciles. None starts once this process shuts down, so that the next leader can take over. */
   const making = client.guarded(() => {
-    if (controller.isEnding) throw new NotLeading(`${identity} is told to end`);
+    if (controller.isEnding) throw new NotLeading(`${identity} is shutting down`);
     return elector.assertLeading();
   });
   const applier = new Applier(making);
@@ -57,8 +57,7 @@ try {
     served: await client.served(OPTIONAL_KINDS),
     onKey: (key) => queue.add(key),
     onGone: (ref) => applier.forget(ref),
-    onTrouble: (error) =>
-      log.warn({ reason: error.message }, 'the API server could not be watched for a moment; tried again'),
+    onTrouble: (error) => log.warn({ reason: error.message }, 'a list or watch failed and will be retried'),
   });
   const registry = new Registry();
   const gatewaySource = new GatewaySource((namespace) => cache.podsIn(namespace));
@@ -74,14 +73,14 @@ try {
     depth: () => queue.depth,
     failing: () => queue.failing,
     client,
-    // Kinds of others come and go.
+    // Optional kinds may be installed or removed.
     get reflectors() {
       return [...cache.reflectors, ...(metricsApi?.reflectors ?? [])];
     },
   });
   registerClusterMetrics(registry, () => cache.clusters());
   const reconcileTrigger = new ReconcileTrigger();
-  /** It was asked before it listened, or not at all. */
+  /** A pod that became ready recently and has not reported a status yet. */
   const isNew = (pod: KubeObject) =>
     poller.reading(pod.metadata.uid ?? '') === undefined && Date.now() - (readySince(pod) ?? 0) < STALE_MS;
   const poller: PodStatusPoller = new PodStatusPoller({
@@ -94,7 +93,7 @@ try {
       const key = clusterOf(pod);
       if (key !== undefined && wait !== undefined) queue.addAfter(key, wait);
     },
-    // It may answer next time: it is looked at when what it said is out of date.
+    // The next request may succeed: the cluster is reconciled when the last status is outdated.
     onSilence: (pod) => {
       reconcileTrigger.forget(pod.metadata.uid ?? '');
       const key = clusterOf(pod);
@@ -110,14 +109,14 @@ try {
     reflectors: cache.reflectors,
     queue,
     onReconciled: (_key, outcome, seconds) => metrics.reconciled(outcome, seconds),
-    onError: (key, error, wait) => log.warn({ pushCluster: key, err: error, waitMs: wait }, 'a reconcile failed'),
+    onError: (key, error, wait) => log.warn({ pushCluster: key, err: error, waitMs: wait }, 'reconcile failed'),
   });
   const admin = await startAdmin({
     ...options.admin,
     registry,
     health: () => livenessProblems({ reflectors: cache.reflectors, elector, poller }),
     ready: () => [
-      ...cache.reflectors.filter((each) => !each.isSynced).map(({ kind }) => `${kind.plural} are not listed yet`),
+      ...cache.reflectors.filter((each) => !each.isSynced).map(({ kind }) => `${kind.plural} have not been listed yet`),
       ...(metricsApi?.unready() ?? []),
     ],
   });
@@ -135,14 +134,14 @@ try {
   );
   void elector.whenEnded().then((how) => {
     if (how !== 'lost') return;
-    log.error({ identity }, 'the lease is lost: another may lead by now');
+    log.error({ identity }, 'lost the lease: another process may lead');
     process.exit(1);
   });
   cache.start();
   poller.start();
   metricsApi?.start();
   elector.start();
-  log.info({ identity, namespaces: options.namespaces, admin: admin.port }, 'operator is up');
+  log.info({ identity, namespaces: options.namespaces, admin: admin.port }, 'operator started');
   if (await elector.whenElected()) {
     log.info({ identity }, 'leading');
     controller.start();

@@ -40,7 +40,7 @@ describe("the operator's options", () => {
   it('are refused with a sentence where they are wrong', () => {
     const missing = run([], { ...IMAGES, NATS_IMAGE: '' });
     assert.equal(missing.status, 2, missing.stderr);
-    assert.match(missing.stderr, /^operator: --nats-image \(or NATS_IMAGE\): is needed/);
+    assert.match(missing.stderr, /^operator: --nats-image \(or NATS_IMAGE\): is required/);
     assert.match(run(['--port', '1'], IMAGES).stderr, /Unknown option '--port'/);
     const outOfRange = run(['--admin-port', '70000'], IMAGES);
     assert.equal(outOfRange.status, 2, outOfRange.stderr);
@@ -49,6 +49,6 @@ describe("the operator's options", () => {
   it('are of no use without an API server to talk to', () => {
     const { status, stderr } = run([], IMAGES);
     assert.equal(status, 1, stderr);
-    assert.match(stderr, /^operator: there is no Kubernetes to talk to: run in a pod .* or set KUBECONFIG/);
+    assert.match(stderr, /^operator: no Kubernetes cluster found: run in a pod .* or set KUBECONFIG/);
   });
 });

@@ -3,18 +3,18 @@ import type { LogLevel } from '@pushcluster/runtime/log.ts';
 import { z } from 'zod';
 import type { Images } from './pushcluster/desired/context.ts';
 
-/** Name of the Lease that the leader holds. */
+/** Name of the Lease for leader election. */
 export const LEASE = 'pushcluster-operator';
 
 export type OperatorOptions = {
-  /** Whose PushClusters it deals with; all where empty. */
+  /** Namespaces whose PushClusters are managed; all if empty. */
   namespaces: readonly string[];
-  /** Its own where absent. */
+  /** Default: the operator's own namespace. */
   leaseNamespace: string | undefined;
   admin: { host: string; port: number };
-  /** Where pods are asked how they are. */
+  /** Port of GET /status of gateway and logic pods. */
   podPort: number;
-  /** Where the custom metrics API is served; undefined: it is not. */
+  /** Address of the custom metrics API; undefined if it is not served. */
   metricsApi: { host: string; port: number } | undefined;
   logLevel: LogLevel;
   images: Images;
@@ -22,26 +22,30 @@ export type OperatorOptions = {
 
 const USAGE = `usage: operator --gateway-image IMAGE --logic-image IMAGE --nats-image IMAGE [options]
 
-Makes the Kubernetes objects of PushClusters and keeps them so. Talks to the API server as a pod of its cluster, or as
-KUBECONFIG says.
+Kubernetes operator for PushCluster resources. Connects to the API server with the kubeconfig in KUBECONFIG if set,
+otherwise with the service account of its pod.
 
-  --gateway-image IMAGE   of PushClusters that name none                GATEWAY_IMAGE
-  --logic-image IMAGE     of PushClusters that name none                LOGIC_IMAGE
-  --nats-image IMAGE      of PushClusters that name none                NATS_IMAGE
-  --namespaces NAME,NAME  PushClusters of these only; default: all      WATCH_NAMESPACES
-  --lease-namespace NAME  where the leader's Lease is; default: its own LEASE_NAMESPACE
-  --admin-host ADDRESS    metrics and probes; default 0.0.0.0           ADMIN_HOST
-  --admin-port PORT       metrics and probes; default 9090              ADMIN_PORT
-  --metrics-api-host ADDR custom metrics API; default 0.0.0.0           METRICS_API_HOST
-  --metrics-api-port PORT custom metrics API; default: it is not served METRICS_API_PORT
-  --pod-port PORT         where pods answer /status; default 9090       POD_PORT
-  --log-level LEVEL       debug, info, warn, error; default info        LOG_LEVEL
-  --help                  prints this
+Option                    Description                                    Environment variable
+  --gateway-image IMAGE   default image of gateways (required)           GATEWAY_IMAGE
+  --logic-image IMAGE     default image of logic pods (required)         LOGIC_IMAGE
+  --nats-image IMAGE      default image of NATS servers (required)       NATS_IMAGE
+  --namespaces NAME,NAME  namespaces to watch; default: all              WATCH_NAMESPACES
+  --lease-namespace NAME  namespace of the Lease for leader election;    LEASE_NAMESPACE
+                          default: that of the operator
+  --admin-host ADDRESS    address of metrics and probes; default 0.0.0.0 ADMIN_HOST
+  --admin-port PORT       port of metrics and probes; default 9090       ADMIN_PORT
+  --metrics-api-host ADDR address of the custom metrics API;             METRICS_API_HOST
+                          default 0.0.0.0
+  --metrics-api-port PORT port of the custom metrics API;                METRICS_API_PORT
+                          default: the API is not served
+  --pod-port PORT         port of GET /status of the pods; default 9090  POD_PORT
+  --log-level LEVEL       debug, info, warn or error; default info       LOG_LEVEL
+  --help                  show this help
 
-An option counts before the environment variable beside it.
+An option takes precedence over its environment variable.
 `;
 
-const image = z.string('is needed: which image PushClusters run that name none').min(1);
+const image = z.string('is required: the image of PushClusters that do not set one').min(1);
 const Values = z.object({
   'gateway-image': image,
   'logic-image': image,
@@ -74,7 +78,7 @@ const VARIABLES = {
   'log-level': 'LOG_LEVEL',
 } as const;
 
-/** Options of the command line and the environment. Ends the process after --help (0), and where they are wrong (2). */
+/** Options of the command line and the environment. Exits with 0 after --help, with 2 if they are invalid. */
 export function operatorOptions(argv: readonly string[], environment: NodeJS.ProcessEnv): OperatorOptions {
   try {
     const text = { type: 'string' } as const;
@@ -127,9 +131,7 @@ export function operatorOptions(argv: readonly string[], environment: NodeJS.Pro
       images: { gateway: data['gateway-image'], logic: data['logic-image'], nats: data['nats-image'] },
     };
   } catch (error) {
-    process.stderr.write(
-      `operator: ${error instanceof Error ? error.message : String(error)}; --help shows what there is\n`,
-    );
+    process.stderr.write(`operator: ${error instanceof Error ? error.message : String(error)}; see --help\n`);
     process.exit(2);
   }
 }

@@ -7,28 +7,28 @@ import { MADE_KINDS } from './pushcluster/desired/desired.ts';
 
 export type PolicyRule = { apiGroups: string[]; resources: string[]; resourceNames?: string[]; verbs: string[] };
 
-/** What the operator may do wherever it watches PushClusters, and no more than it does. */
+/** Rights of the operator in each namespace in which it watches PushClusters: exactly those that it needs. */
 export const CLUSTER_RULES: readonly PolicyRule[] = [
   rule(GROUP, PLURAL, ['get', 'list', 'watch']),
   rule(GROUP, `${PLURAL}/status`, ['patch']),
   ...MADE_KINDS.map((made) =>
     rule(groupOf(made.apiVersion), kindOf(made).plural, ['get', 'list', 'watch', 'create', 'patch', 'delete']),
   ),
-  // Tell which of a Deployment's pods are of its newest template.
+  // Show which pods of a Deployment have its current template.
   rule('apps', 'replicasets', ['get', 'list', 'watch']),
-  // Brings changed settings to them at once, has gateways drain, and takes them out of the Service.
+  // Patched to reload settings, to drain gateways, and to remove them from the Service.
   rule('', 'pods', ['get', 'list', 'watch', 'patch']),
-  // Those of a StatefulSet say why a pod of its can't be made.
+  // Listed to find out why a StatefulSet cannot create a pod.
   rule('events.k8s.io', 'events', ['create', 'patch', 'list']),
 ];
 
-/** What it may do in its own namespace: be the leader. Kubernetes can't restrict `create` by name. */
+/** Rights in its own namespace, for leader election. Kubernetes cannot restrict `create` by name. */
 export const OWN_RULES: readonly PolicyRule[] = [
   rule('coordination.k8s.io', 'leases', ['create']),
   { ...rule('coordination.k8s.io', 'leases', ['get', 'update']), resourceNames: [LEASE] },
 ];
 
-/** What the metrics API needs in the whole cluster, where it is on: its authority known. Besides it asks the API server who callers are. */
+/** Cluster-wide rights for the metrics API, if enabled: it publishes its CA. It also needs the role system:auth-delegator. */
 export const METRICS_API_RULES: readonly PolicyRule[] = [
   {
     ...rule('apiregistration.k8s.io', 'apiservices', ['get', 'list', 'watch', 'patch']),
@@ -36,13 +36,13 @@ export const METRICS_API_RULES: readonly PolicyRule[] = [
   },
 ];
 
-/** And in its own namespace: the certificates that all replicas serve with. */
+/** Rights for the metrics API in its own namespace: the certificates that all replicas serve. */
 export const METRICS_API_OWN_RULES: readonly PolicyRule[] = [
   { ...rule('', 'secrets', ['get', 'list', 'watch', 'create', 'patch']), resourceNames: [METRICS_API_SECRET] },
   { ...rule('', 'services', ['get']), resourceNames: [METRICS_API_SERVICE] },
 ];
 
-/** The rules as the chart has them, by file from the root of the project. */
+/** Files of the chart with these rules, by path from the root of the project. */
 export const RULES_FILES: readonly (readonly [file: string, text: string])[] = [
   ['charts/pushcluster/files/watched-rules.yaml', rulesText(CLUSTER_RULES)],
   ['charts/pushcluster/files/own-rules.yaml', rulesText(OWN_RULES)],

@@ -3,22 +3,22 @@ import { digest, withDigest } from './digest.ts';
 import { KubeError } from './errors.ts';
 import { type KubeObject, keyOf, type Ref, titleOf } from './objects.ts';
 
-/** An object as the operator wants it: those fields that it owns, and an owner that deletes it in the end. */
+/** A desired object: the fields that the operator owns, and its owner. */
 export type Desired = Ref & {
   metadata: { ownerReferences?: readonly { kind: string; name: string; uid: string }[] | undefined };
 };
 
 export type Applied = {
   object: KubeObject;
-  /** Whether the API server was asked at all. */
+  /** Whether a request was sent. */
   asked: boolean;
-  /** Whether it changed anything. */
+  /** Whether the object was changed. */
   changed: boolean;
 };
 
 /**
- * Applies objects, and asks nothing of the API server where nothing is to do: what was applied last time is wanted
- * again, and the object looks as it did then. Remembers two digests for each object of clusters that there are.
+ * Applies objects, and sends no request if nothing has changed: the desired object is the one applied last, and the
+ * observed object is as it was after that. Keeps two digests for each object.
  */
 export class Applier {
   readonly #client: Client;
@@ -29,9 +29,10 @@ export class Applier {
   }
 
   /**
-   * Makes the object be as wanted. Rejects with a KubeError: `taken` where its name belongs to somebody else, `leaving`
-   * where it belongs to an owner of the same name that is gone.
-   * @param observed how it looks, as a reflector has it: undefined where there is none
+   * Applies an object.
+   * @param observed the object as a reflector has it; undefined if it does not exist
+   * @throws KubeError, among others `taken` if an object of its name has another owner, and `leaving` if that owner is a
+   * deleted one of the same name
    */
   async apply(desired: Desired, observed: KubeObject | undefined): Promise<Applied> {
     const id = idOf(desired);
@@ -45,8 +46,8 @@ export class Applier {
   }
 
   /**
-   * A reflector is late, and may select by labels that somebody else's object doesn't have: whether the name is free is
-   * asked by the write itself, and only where it isn't is there something to read.
+   * A reflector lags behind, and selects by labels that an object of somebody else may not have. So the write itself finds
+   * out whether the name is free, and the object is read only if it is not.
    */
   async #make(desired: Desired): Promise<{ before: KubeObject | undefined; object: KubeObject }> {
     const object = await this.#client.applyNew(desired);
@@ -59,7 +60,7 @@ export class Applier {
     return { before, object: await this.#client.apply(desired) };
   }
 
-  /** The object is gone, or is somebody else's concern. */
+  /** The object was deleted, or is no longer managed. */
   forget(ref: Ref): void {
     this.#last.delete(idOf(ref));
   }
@@ -69,7 +70,7 @@ export class Applier {
   }
 }
 
-/** Taking over what belongs to somebody else would break it, and delete it together with the PushCluster. */
+/** Refuses to take over an object of somebody else: it would break, and be deleted together with the PushCluster. */
 function refuseForeign(found: KubeObject, desired: Desired): void {
   const [owner] = desired.metadata.ownerReferences ?? [];
   if (!owner) return;
@@ -90,10 +91,10 @@ function refuseForeign(found: KubeObject, desired: Desired): void {
   );
 }
 
-/** Set by the controller of Deployments at the first look, and at each rollout. */
+/** Set by the Deployment controller, and changed at each rollout. */
 const REVISION = 'deployment.kubernetes.io/revision';
 
-/** Everything but what changes without anybody wanting something else. */
+/** The object without fields that change although its desired state does not. */
 function lasting(object: KubeObject): object {
   const { resourceVersion: _v, generation: _g, managedFields: _m, annotations, ...metadata } = object.metadata;
   const { [REVISION]: _r, ...kept } = annotations ?? {};

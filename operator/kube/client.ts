@@ -3,34 +3,34 @@ import type { Answer, Method, Request, Transport } from './connection.ts';
 import { errorOfAnswer, errorOfSilence, isKubeError, KubeError } from './errors.ts';
 import { type Kind, type KubeObject, kindOf, Metadata, pathOf, type Ref } from './objects.ts';
 
-/** Owns the fields that the operator applies. */
+/** Field manager of the fields that the operator applies. */
 export const FIELD_MANAGER = 'pushcluster-operator';
 
-/** As long as the API server itself lets a request take by default is a minute; nothing here is worth waiting for that long. */
+/** Shorter than the API server's own default, a minute. */
 const REQUEST_TIMEOUT_MS = 15_000;
 
 /**
- * The first version of the API server's store, which is older than every object in it. On one that is there it is a conflict, in
- * the same moment in which it would be written; where there is none it is made.
+ * A resourceVersion older than any object. Applied to an existing object it is a conflict, checked atomically with the
+ * write; otherwise the object is created.
  */
 const OLDER_THAN_ALL = '1';
 
-/** Asked before every write. Returns the milliseconds that a write may still take; throws where none may be made. */
+/** Called before every write. Returns the milliseconds that the write may take; throws if none is allowed. */
 export type WriteGuard = () => number;
 
 export type Query = Record<string, string | number | boolean | undefined>;
 export type ListOptions = {
-  /** All namespaces where absent. */
+  /** Default: all namespaces. */
   namespace?: string;
   labelSelector?: string;
   fieldSelector?: string;
-  /** Objects a page. */
+  /** Maximum number of objects in a page. */
   limit?: number;
   continue?: string;
 };
 export type Page = { items: KubeObject[]; resourceVersion: string; continue: string | undefined };
 
-/** What every object has. Objects are JSON as the API server gave it: no field is dropped, a time stays a string. */
+/** Any object. It stays JSON as the API server returned it: no field is dropped and times are strings. */
 const Any = z.looseObject({ metadata: Metadata });
 const List = z.looseObject({
   metadata: z.looseObject({ resourceVersion: z.string().default(''), continue: z.string().optional() }),
@@ -39,15 +39,15 @@ const List = z.looseObject({
 const Resources = z.object({ resources: z.array(z.object({ kind: z.string() })) });
 
 /**
- * Reads and writes objects of a Kubernetes API. Its methods reject with a KubeError, or with what the guard throws.
- * Requests are counted by verb.
+ * Reads and writes objects of a Kubernetes API. Methods reject with a KubeError, or with what the guard throws. Requests
+ * are counted by verb.
  */
 export class Client {
   readonly #transport: Transport;
   readonly #guard: WriteGuard | undefined;
   readonly #timeout: number;
   readonly #fieldManager: string;
-  /** Requests sent: reads, writes and watches. */
+  /** Number of requests sent. */
   readonly counts: { reads: number; writes: number; watches: number };
 
   constructor(
@@ -71,12 +71,12 @@ export class Client {
     return this.#transport.namespace;
   }
 
-  /** The same client, whose every write asks `guard` first, and once more when it is about to go out. */
+  /** The same client with a guard: it is called before every write, and again just before the request is sent. */
   guarded(guard: WriteGuard, timeout = this.#timeout): Client {
     return new Client(this.#transport, { guard, timeout, fieldManager: this.#fieldManager, counts: this.counts });
   }
 
-  /** The object, or undefined where there is none. */
+  /** The object, or undefined if it does not exist. */
   async get(ref: Ref): Promise<KubeObject | undefined> {
     try {
       return objectOf(await this.#read(pathOf(kindOf(ref), ref.metadata)), kindOf(ref));
@@ -86,7 +86,7 @@ export class Client {
     }
   }
 
-  /** One page of a kind's objects. */
+  /** One page of the objects of a kind. */
   async list(kind: Kind, options: ListOptions = {}): Promise<Page> {
     const { namespace, ...query } = options;
     const path = pathOf(kind, namespace === undefined ? {} : { namespace });
@@ -98,7 +98,7 @@ export class Client {
     };
   }
 
-  /** All of a kind's objects. */
+  /** All objects of a kind. */
   async listAll(kind: Kind, options: ListOptions = {}): Promise<KubeObject[]> {
     const items: KubeObject[] = [];
     let next: string | undefined;
@@ -110,12 +110,12 @@ export class Client {
     return items;
   }
 
-  /** Makes the fields of `object` be as given, and those that were given before and aren't any more go (server-side apply). */
+  /** Server-side apply: sets the fields of `object` and removes those that were applied before but are no longer in it. */
   apply(object: Ref, { dryRun = false }: { dryRun?: boolean } = {}): Promise<KubeObject> {
     return this.#apply(object, pathOf(kindOf(object), object.metadata), dryRun);
   }
 
-  /** The same with an object that must not be there yet: undefined, and nothing is changed, where one has its name. */
+  /** Server-side apply of a new object. Undefined, without any change, if an object of its name exists. */
   async applyNew(object: Ref): Promise<KubeObject | undefined> {
     try {
       const metadata = { ...object.metadata, resourceVersion: OLDER_THAN_ALL };
@@ -126,34 +126,34 @@ export class Client {
     }
   }
 
-  /** The same with the status subresource. */
+  /** Server-side apply of the status subresource. */
   applyStatus(object: Ref & { status: unknown }): Promise<KubeObject> {
     return this.#apply(object, pathOf(kindOf(object), { ...object.metadata, subresource: 'status' }), false);
   }
 
-  /** Makes an object that must not be there yet. */
+  /** Creates an object. A KubeError if it exists. */
   async create(object: Ref): Promise<KubeObject> {
     const { name: _, ...place } = object.metadata;
     const path = withQuery(pathOf(kindOf(object), place), { fieldManager: this.#fieldManager });
     return objectOf(await this.#write('POST', path, object), kindOf(object));
   }
 
-  /** Replaces an object as a whole; a conflict where it has changed since its resourceVersion. */
+  /** Replaces a whole object. A conflict if it has changed since its resourceVersion. */
   async replace(object: Ref): Promise<KubeObject> {
     const path = withQuery(pathOf(kindOf(object), object.metadata), { fieldManager: this.#fieldManager });
     return objectOf(await this.#write('PUT', path, object), kindOf(object));
   }
 
-  /** Changes single fields (JSON merge patch): for annotations of pods, which others own. */
+  /** Changes single fields (JSON merge patch) of an object that others own, such as annotations of a pod. */
   async patch(ref: Ref, change: object): Promise<KubeObject> {
     const path = withQuery(pathOf(kindOf(ref), ref.metadata), { fieldManager: this.#fieldManager });
     return objectOf(await this.#write('PATCH', path, change, 'application/merge-patch+json'), kindOf(ref));
   }
 
   /**
-   * Deletes an object, and what it owns. False where there was none.
-   * @param preconditions a conflict where the object is another one by now
-   * @param propagationPolicy what it owns goes after it (Background), or before it (Foreground)
+   * Deletes an object and its dependents. False if it does not exist.
+   * @param preconditions a conflict if they do not hold, for example because the object was replaced
+   * @param propagationPolicy whether dependents are deleted after it (Background) or before it (Foreground)
    */
   async delete(
     ref: Ref,
@@ -170,7 +170,7 @@ export class Client {
     }
   }
 
-  /** Puts a question that is an object, such as a SubjectAccessReview, and returns it with its answer. It writes nothing. */
+  /** Posts a review, such as a SubjectAccessReview, and returns it with its status. Nothing is written. */
   ask(path: string, question: object): Promise<unknown> {
     this.counts.reads++;
     const body = JSON.stringify(question);
@@ -178,8 +178,8 @@ export class Client {
   }
 
   /**
-   * Those of `kinds` that the API has: ServiceMonitors are there only where Prometheus' operator is. One request for each
-   * group and version.
+   * Those of `kinds` that the API server serves: for example, ServiceMonitors exist only with the Prometheus Operator. One
+   * request for each group and version.
    */
   async served(kinds: readonly Kind[]): Promise<Kind[]> {
     const names = new Map<string, Set<string>>();
@@ -188,7 +188,7 @@ export class Client {
     return kinds.filter(({ apiVersion, kind }) => names.get(apiVersion)?.has(kind));
   }
 
-  /** Begins a watch: its answer is a stream of lines. No time limit but `signal`. */
+  /** Starts a watch. The response is a stream of lines without a timeout; `signal` ends it. */
   async watch(kind: Kind, namespace: string | undefined, query: Query, signal: AbortSignal): Promise<unknown> {
     this.counts.watches++;
     const path = pathOf(kind, namespace === undefined ? {} : { namespace });
@@ -208,7 +208,7 @@ export class Client {
 
   async #apply(object: Ref, path: string, dryRun: boolean): Promise<KubeObject> {
     const query = { fieldManager: this.#fieldManager, force: true, dryRun: dryRun ? 'All' : undefined };
-    // JSON is YAML too.
+    // JSON is valid YAML.
     const answer = await this.#write('PATCH', withQuery(path, query), object, 'application/apply-patch+yaml');
     return objectOf(answer, kindOf(object));
   }
@@ -250,12 +250,12 @@ export class Client {
     try {
       return JSON.parse(await answer.text());
     } catch (error) {
-      throw errorOfSilence(error, `${request.method} ${request.path} was answered by something else than JSON`);
+      throw errorOfSilence(error, `${request.method} ${request.path} did not return JSON`);
     }
   }
 
   async #answer(request: Request): Promise<Answer> {
-    const what = `no answer of the API server to ${request.method} ${request.path.split('?', 1)[0]}`;
+    const what = `no response from the API server to ${request.method} ${request.path.split('?', 1)[0]}`;
     const answer = await this.#transport.send(request).catch((error: unknown) => {
       throw errorOfSilence(error, what);
     });
@@ -267,7 +267,7 @@ export class Client {
   }
 }
 
-/** An object with its kind, which lists leave out of their items. */
+/** An object with its kind. The items of lists have none. */
 export function objectOf(json: unknown, { apiVersion, kind }: Kind): KubeObject {
   const object = parsed(Any, json, `a ${kind}`);
   return { ...object, apiVersion, kind };
@@ -276,7 +276,7 @@ export function objectOf(json: unknown, { apiVersion, kind }: Kind): KubeObject 
 function parsed<T>(schema: z.ZodType<T>, json: unknown, what: string): T {
   const result = schema.safeParse(json);
   if (result.success) return result.data;
-  throw new KubeError('invalid', `the API server answered ${what} in a form that is unknown: ${result.error.message}`);
+  throw new KubeError('invalid', `the API server returned ${what} in an unknown form: ${result.error.message}`);
 }
 
 function withQuery(path: string, query: Query): string {

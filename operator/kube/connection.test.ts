@@ -26,7 +26,7 @@ describe('a connection', () => {
   it('says what to do where there is no Kubernetes to talk to', () => {
     assert.throws(
       () => connect({}),
-      /there is no Kubernetes to talk to: run in a pod with a service account, or set KUBECONFIG/,
+      /no Kubernetes cluster found: run in a pod with a service account, or set KUBECONFIG/,
     );
     const file = join(folder, 'empty');
     writeFileSync(file, JSON.stringify({ clusters: [], users: [], contexts: [] }));

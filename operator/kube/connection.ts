@@ -8,12 +8,12 @@ type Interceptor = Parameters<Dispatcher['compose']>[0] extends infer T
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 export type Request = {
   method: Method;
-  /** With its query. */
+  /** Including its query. */
   path: string;
   body?: string;
   contentType?: string;
   signal: AbortSignal;
-  /** Called when the request is about to be written to its socket: what it throws keeps it from being sent. */
+  /** Called just before the request is written to its socket. If it throws, the request is not sent. */
   beforeSend?: () => void;
 };
 export type Answer = {
@@ -23,18 +23,18 @@ export type Answer = {
   stream: () => unknown;
 };
 
-/** What a client needs of a connection: tests put in their own. */
+/** Sends requests; tests replace it. */
 export interface Transport {
   /** The namespace of the credentials. */
   readonly namespace: string;
-  /** Sends a request. Rejects where nobody answered; any status is an answer. */
+  /** Sends a request. Rejects only if there was no response. */
   send(request: Request): Promise<Answer>;
 }
 
-/** Says who asks, in the API server's audit log. */
+/** Identifies the operator in the audit log of the API server. */
 const USER_AGENT = 'pushcluster-operator';
 
-/** The way to an API server: address, certificates and credentials of a KubeConfig, over connections that stay open. */
+/** A connection to an API server with the address, certificates and credentials of a KubeConfig, over keep-alive sockets. */
 export class Connection implements Transport {
   /** `https://…` */
   readonly server: string;
@@ -76,16 +76,16 @@ export class Connection implements Transport {
   }
 }
 
-/** Connects as $KUBECONFIG says, or else as a pod of the cluster. Throws a sentence where there is neither. */
+/** Connects with $KUBECONFIG, otherwise as a pod of the cluster. @throws Error if there is neither */
 export function connect(environment: NodeJS.ProcessEnv = process.env): Connection {
   const config = new PooledConfig();
   if (environment.KUBECONFIG) config.loadFromFile(environment.KUBECONFIG);
   else if (environment.KUBERNETES_SERVICE_HOST) config.loadFromCluster();
-  else throw new Error('there is no Kubernetes to talk to: run in a pod with a service account, or set KUBECONFIG');
+  else throw new Error('no Kubernetes cluster found: run in a pod with a service account, or set KUBECONFIG');
   return new Connection(config);
 }
 
-/** A KubeConfig that keeps one pool of connections: by itself it opens a new one for each call. */
+/** A KubeConfig with one pool of connections. The base class opens a new one for each request. */
 class PooledConfig extends KubeConfig {
   #key: string | undefined;
   #dispatcher: Dispatcher | undefined;
@@ -95,12 +95,12 @@ class PooledConfig extends KubeConfig {
   ): ReturnType<KubeConfig['createDispatcherOptions']> {
     const options = super.createDispatcherOptions(...args);
     if (options.type === 'none') return options;
-    // Read from files each time, so that rotated certificates count: then the pool is a new one.
+    // Certificates are read from their files each time. When they were rotated, the options differ and a new pool is made.
     const key = JSON.stringify(options);
     if (key === this.#key) return { type: 'none' };
     this.#key = key;
     if (options.type !== 'agent') return options;
-    // A connection for each watch: one that hangs holds nothing else up.
+    // With HTTP/2, all watches would share one connection, and one that hangs would block them.
     return { ...options, connect: Object.assign(options.connect, { allowH2: false }) };
   }
 
@@ -108,14 +108,14 @@ class PooledConfig extends KubeConfig {
     await super.applySecurityAuthentication(context);
     const made = context.getDispatcher();
     if (made) {
-      // Whatever is under way over the old ones is let finish.
+      // Requests on the previous pool may finish.
       void this.#dispatcher?.close();
       this.#dispatcher = made;
     } else if (this.#dispatcher) context.setDispatcher(this.#dispatcher);
   }
 }
 
-/** Asks once more when a connection is there: waiting for one, the process may have stood still for long. */
+/** Calls the guard again once a connection is open: the process may have been stopped while it waited for one. */
 function guarding(beforeSend: () => void): Interceptor {
   return (dispatch) => (options, handler) => {
     const guarded: typeof handler = Object.create(handler);

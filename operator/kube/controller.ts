@@ -5,24 +5,24 @@ import type { Outcome } from './metrics.ts';
 import type { Change, Reflector } from './reflector.ts';
 import { WorkQueue } from './workQueue.ts';
 
-/** Where something is under way: milliseconds after which it is to be looked at again, whatever happens. */
+/** The result of a reconcile. `againIn`: milliseconds after which the key is reconciled again even without a change. */
 export type Result = { againIn?: number };
 
 export type ControllerOptions = {
-  /** Makes one object be as wanted, from what is observed now: it may be gone. Rejects to be tried again later. */
+  /** Reconciles one object, which may be deleted by now. If it rejects, the key is retried with a back-off. */
   reconcile: (key: string) => Promise<Result>;
-  /** All must be synced before anything is reconciled. */
+  /** Nothing is reconciled before all of them are synced. */
   reflectors: readonly Reflector[];
   queue?: WorkQueue;
-  /** Keys that are worked on at the same time. */
+  /** Number of keys that are reconciled concurrently; default 4. */
   workers?: number;
   clock?: Clock;
   onReconciled?: (key: string, outcome: Outcome, seconds: number) => void;
-  /** Called with what a reconcile rejected with, and the wait before the next try in milliseconds. */
+  /** Called with the error of a reconcile, and the milliseconds until its retry. */
   onError?: (key: string, error: unknown, wait: number) => void;
 };
 
-/** Reconciles keys as they are added, and those again that failed. */
+/** Reconciles keys from a work queue, with retries. */
 export class Controller {
   readonly queue: WorkQueue;
   readonly #options: ControllerOptions;
@@ -37,17 +37,17 @@ export class Controller {
     this.queue = options.queue ?? new WorkQueue(this.#clock);
   }
 
-  /** Whether nothing new is to be begun. */
+  /** Whether `stop` was called: no reconcile is started. */
   get isEnding(): boolean {
     return this.#isEnding;
   }
 
-  /** Works until `stop`: call it when this process leads. */
+  /** Starts the workers. Call it once this process leads. */
   start(): void {
     this.#running ??= this.#run();
   }
 
-  /** Resolves when no reconcile is under way any more. */
+  /** Resolves when the running reconciles have finished. */
   async stop(): Promise<void> {
     this.#isEnding = true;
     this.#ending.resolve();
@@ -79,7 +79,7 @@ export class Controller {
       this.queue.addAfter(key, againIn);
       return 'again';
     } catch (error) {
-      // The process is about to end.
+      // The process is about to exit.
       if (error instanceof NotLeading) return undefined;
       const wait = this.queue.retry(key, isKubeError(error) ? error.retryAfter : 0);
       this.#options.onError?.(key, error, wait);

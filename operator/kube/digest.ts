@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import type { KubeObject } from './objects.ts';
 
-/** Kinds of which only metadata is read: the rest is compared, and may be long. */
+/** Kinds whose content is only compared, never read. It may be large, so that only its digest is kept in memory. */
 const COMPARED: ReadonlySet<string> = new Set(['ConfigMap', 'PrometheusRule']);
 
-/** The object with a digest in place of its content, where that is only ever compared; any other, and one that has it, as it is. */
+/** The object with a digest instead of its content if it is of such a kind; otherwise the object itself. */
 export function withDigest(object: KubeObject): KubeObject {
   if (!COMPARED.has(object.kind) || 'digest' in object) return object;
   const { apiVersion, kind, metadata, ...content } = object;
@@ -12,14 +12,14 @@ export function withDigest(object: KubeObject): KubeObject {
   return compared;
 }
 
-/** The same for all values that are the same as JSON, whatever the order of their keys. */
+/** SHA-256 of a value as JSON. The order of keys does not matter. */
 export function digest(value: unknown): string {
   return createHash('sha256')
     .update(JSON.stringify(sorted(value)))
     .digest('base64');
 }
 
-/** Keys in one order: the API server has its own. */
+/** Sorts keys: the API server returns them in an order of its own. */
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted);
   if (typeof value !== 'object' || value === null || value instanceof Date) return value;

@@ -80,7 +80,7 @@ describe('an elector', () => {
     await clock.pass(0.1);
     const before = api.requests.length;
     clock.freeze(10_001);
-    assert.throws(a.assertLeading, /a is not the leader: nothing is written/);
+    assert.throws(a.assertLeading, /a is not the leader: the write was rejected/);
     assert.equal(await a.whenEnded(), 'lost');
     await clock.pass(10_000);
     assert.equal(api.requests.length, before);

@@ -16,7 +16,7 @@ import {
 } from './lease.ts';
 import { KINDS } from './objects.ts';
 
-/** A write was about to be made by a process that isn't the leader (any more). */
+/** A write was rejected because this process is not the leader, or no longer. */
 export class NotLeading extends Error {
   override readonly name = 'NotLeading';
 }
@@ -25,18 +25,18 @@ export type ElectorOptions = {
   client: Client;
   name: string;
   namespace: string;
-  /** Of this process, and of no other ever: a pod's name and something random. */
+  /** Unique to this process: the name of the pod and a random suffix. */
   identity: string;
   times?: LeaseTimes;
   clock?: Clock;
   random?: () => number;
-  /** Called when asking for the lease failed. */
+  /** Called when a request for the lease failed. */
   onTrouble?: (error: unknown) => void;
 };
 
 /**
- * Wants to be the leader, is it, and then isn't any more: a process leads at most once, and ends afterwards.
- * Two never lead at once, as far as clocks run at about the same speed: a leader stops writing 5 s before its lease ends.
+ * Leader election with a Lease. A process is on standby, then leads at most once, then exits. Two processes never lead at
+ * the same time provided that their clocks run at about the same speed: a leader stops writing 5 s before its lease ends.
  */
 export class Elector {
   readonly identity: string;
@@ -73,56 +73,56 @@ export class Elector {
     return this.#state === 'leading' && this.#clock.now() < this.#leadsUntil;
   }
 
-  /** Milliseconds since it last looked after the lease: some seconds, whether the API server answers or not. */
+  /** Milliseconds since the last attempt to acquire or renew: a few seconds even if the API server does not respond. */
   get idleFor(): number {
     return this.#clock.now() - this.#activeAt;
   }
 
-  /** Who was seen to hold the lease last; empty where nobody did. */
+  /** The last known holder of the lease; empty if there is none. */
   get holder(): string {
     return this.#lease?.spec.holderIdentity ?? '';
   }
 
-  /** Resolves with true when this process has become the leader, with false when it was stopped before. */
+  /** Resolves with true once this process leads, with false if it was stopped before. */
   whenElected(): Promise<boolean> {
     return this.#elected.promise;
   }
 
-  /** Resolves when this process leads no more, and never will again. On `lost` it should exit. */
+  /** Resolves when this process no longer leads and never will again. On `lost`, the process should exit. */
   whenEnded(): Promise<'released' | 'lost'> {
     return this.#ended.promise;
   }
 
   /**
-   * To be asked before every write: give it to `Client.guarded`. Goes by a clock that runs on while the process is
-   * stopped, and so throws in one that comes back after others have taken over, before anything else has noticed.
-   * @returns milliseconds for which it still leads
+   * Guard for `Client.guarded`. Its clock keeps counting while the process is stopped, so that a process that resumes after
+   * another took over cannot write.
+   * @returns milliseconds for which this process still leads
    * @throws NotLeading
    */
   readonly assertLeading = (): number => {
     const left = this.#leadsUntil - this.#clock.now();
     if (this.#state === 'leading' && left > 0) return left;
     if (this.#state === 'leading') this.#end('lost');
-    throw new NotLeading(`${this.identity} is not the leader: nothing is written`);
+    throw new NotLeading(`${this.identity} is not the leader: the write was rejected`);
   };
 
   /**
-   * Gives the lease back, if this process has it, so that the next leader needn't wait for its end.
-   * Let writes that are under way finish before: the next leader is there at once.
+   * Releases the lease if this process holds it, so that the next leader need not wait until it expires. Let running
+   * writes finish before: the next leader may start immediately.
    */
   async stop(): Promise<void> {
     this.#ending.abort();
     await this.#running;
     if (this.isLeading && this.#lease) {
       const lease = released(this.#lease, this.#clock.wall());
-      // From here on nothing else is written.
+      // No other write is allowed from here on.
       const allowed = this.assertLeading();
       this.#state = 'ended';
       const until = this.#leadsUntil;
       const client = this.#client.guarded(
         () => {
           if (this.#clock.now() < until) return until - this.#clock.now();
-          throw new NotLeading(`${this.identity} is not the leader: its lease is not given back`);
+          throw new NotLeading(`${this.identity} is not the leader: its lease is not released`);
         },
         Math.min(allowed, this.#times.retryPeriod),
       );
@@ -138,13 +138,13 @@ export class Elector {
       try {
         await (this.#state === 'leading' ? this.#renew() : this.#acquire());
       } catch (error) {
-        // Another was first to take it: all is well.
+        // Another process acquired it first, which is no error.
         const isTaken = this.#state === 'standby' && isKubeError(error, 'conflict');
         if (!signal.aborted && !isTaken) this.#options.onTrouble?.(error);
       }
       if (this.#state === 'leading' && !this.isLeading) this.#end('lost');
       const { retryPeriod } = this.#times;
-      // Those who wait don't ask in step. A leader doesn't sleep past its end.
+      // Jitter spreads the requests of standby processes. A leader wakes up no later than the end of its term.
       const wait = retryPeriod * (1 + 0.2 * this.#random());
       const left = this.#state === 'leading' ? this.#leadsUntil - this.#clock.now() : Number.POSITIVE_INFINITY;
       if (!signal.aborted) await pause(this.#clock, Math.max(0, Math.min(wait, left)), signal);
@@ -165,9 +165,9 @@ export class Elector {
     }
     const lease = leaseOf(found);
     this.#lease = lease;
-    // The answer is as old as the question: this process may have stood still in between.
+    // The response may be as old as the request: this process may have been stopped in between.
     this.#sighting = sighted(lease, this.#sighting, askedAt);
-    // Its own where it was taken, but the answer was lost.
+    // The lease is this process's own if an earlier request was successful but its response was lost.
     const isOwn = lease.spec.holderIdentity === this.identity;
     if (!isOwn && !isFree(lease, this.#sighting, askedAt)) return;
     await this.#lead(client.replace(held(lease, this.identity, this.#times, this.#clock.wall())), sentAt);
@@ -177,12 +177,12 @@ export class Elector {
     const lease = this.#lease;
     if (!lease) return;
     const sentAt = this.#clock.now();
-    // A try that hangs leaves time for another.
+    // If one attempt hangs, there is time for another.
     const client = this.#client.guarded(this.assertLeading, this.#times.renewDeadline / 2);
     try {
       await this.#lead(client.replace(held(lease, this.identity, this.#times, this.#clock.wall())), sentAt);
     } catch (error) {
-      // Its answer may have been lost, or somebody has touched the lease: whose is it?
+      // An earlier response may have been lost, or the lease was modified: check who holds it.
       if (isKubeError(error, 'conflict')) await this.#lookAgain(lease);
       else if (isKubeError(error, 'notFound')) this.#end('lost');
       throw error;
@@ -204,17 +204,17 @@ export class Elector {
     this.#leadsUntil = leadsUntil(sentAt, this.#times);
     if (this.#state === 'leading') return;
     if (this.#clock.now() >= this.#leadsUntil)
-      throw new KubeError('unavailable', 'the lease was taken, but the answer came so late that it counts for nothing');
+      throw new KubeError('unavailable', 'the lease was acquired, but the response arrived after its deadline');
     this.#state = 'leading';
     this.#elected.resolve(true);
   }
 
-  /** What was decided on an old look at the lease isn't done any more. */
+  /** Guards against a decision that is based on an outdated lease. */
   #fresh(decidedAt: number): () => number {
     return () => {
       const left = decidedAt + this.#times.retryPeriod - this.#clock.now();
       if (left > 0) return this.#times.renewDeadline;
-      throw new NotLeading(`${this.identity} looked at the lease too long ago to take it`);
+      throw new NotLeading(`${this.identity} read the lease too long ago to acquire it`);
     };
   }
 

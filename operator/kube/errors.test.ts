@@ -23,7 +23,7 @@ it('the API server is quoted, also where it says something else than a Status', 
   const status = JSON.stringify({ kind: 'Status', message: 'exceeded quota: small', code: 403 });
   assert.equal(errorOfAnswer(403, status).message, 'exceeded quota: small');
   assert.equal(errorOfAnswer(502, '<html>bad gateway</html>').message, '<html>bad gateway</html>');
-  assert.equal(errorOfAnswer(500, ' ').message, 'the API server answered 500');
+  assert.equal(errorOfAnswer(500, ' ').message, 'the API server returned status 500');
   assert.equal(errorOfAnswer(500, 'x'.repeat(5_000)).message.length, 300);
 });
 
@@ -35,8 +35,8 @@ it('the server may say when it wants to be asked again', () => {
 it('where nobody answered, it says why, from as far down as it is known', () => {
   const error = new TypeError('fetch failed', { cause: new Error('connect ECONNREFUSED 127.0.0.1:6443') });
   assert.equal(
-    errorOfSilence(error, 'no answer of the API server to GET /api/v1/pods').message,
-    'no answer of the API server to GET /api/v1/pods: connect ECONNREFUSED 127.0.0.1:6443',
+    errorOfSilence(error, 'no response from the API server to GET /api/v1/pods').message,
+    'no response from the API server to GET /api/v1/pods: connect ECONNREFUSED 127.0.0.1:6443',
   );
 });
 

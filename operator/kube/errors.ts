@@ -1,15 +1,15 @@
 import { z } from 'zod';
 
 /**
- * What kind of refusal it is, and so what to do:
- * - conflict: somebody else was first; look again
- * - taken: the name belongs to somebody else's object; a person has to do something
- * - leaving: the name belongs to what a deleted owner of the same name has left, and is soon free
- * - notFound: there is no such object, or no such kind
- * - expired: a resourceVersion or a page of a list is too old; list anew
- * - forbidden: rights, quota or admission; a person has to do something
- * - invalid: the object itself is wrong; a person has to do something
- * - unavailable: nobody answered, or not now, or a webhook that was to be asked did not; try again
+ * Why a request failed, and what to do:
+ * - conflict: the object was changed meanwhile; read it again
+ * - taken: the name belongs to an object of somebody else; an administrator has to act
+ * - leaving: the name belongs to an object of a deleted owner and will be free soon
+ * - notFound: the object or the kind does not exist
+ * - expired: a resourceVersion or the page of a list is too old; list again
+ * - forbidden: RBAC, quota or admission; an administrator has to act
+ * - invalid: the object is invalid; an administrator has to act
+ * - unavailable: the API server, or a webhook that it calls, did not respond; retry
  */
 export type KubeErrorReason =
   | 'conflict'
@@ -21,13 +21,13 @@ export type KubeErrorReason =
   | 'invalid'
   | 'unavailable';
 
-/** What the API server said, in its own words. */
+/** A failed request. The message is that of the API server if there was a response. */
 export class KubeError extends Error {
   override readonly name = 'KubeError';
   readonly reason: KubeErrorReason;
-  /** HTTP status; 0 where there was no answer. */
+  /** HTTP status; 0 if there was no response. */
   readonly code: number;
-  /** Milliseconds after which the server wants to be asked again, where it said so. */
+  /** Retry-After of the response, milliseconds. */
   readonly retryAfter: number | undefined;
 
   constructor(
@@ -42,7 +42,7 @@ export class KubeError extends Error {
   }
 }
 
-/** Whether there was no answer at all. */
+/** Whether there was no response at all. */
 export function isSilence(error: KubeError): boolean {
   return error.reason === 'unavailable' && error.code === 0;
 }
@@ -51,23 +51,23 @@ export function isKubeError(error: unknown, ...reasons: KubeErrorReason[]): erro
   return error instanceof KubeError && (reasons.length === 0 || reasons.includes(error.reason));
 }
 
-/** The API's Status object: what it answers in place of what was asked for. */
+/** The Status object, with which the API server reports an error. */
 const Status = z.object({ message: z.string().optional(), reason: z.string().optional(), code: z.number().optional() });
 
-/** An error of an answer that is no success. A body that is no Status is told as it is, up to 300 characters. */
+/** The error of an unsuccessful response. If its body is not a Status, the message is the body, up to 300 characters. */
 export function errorOfAnswer(code: number, body: string, headers: Record<string, string> = {}): KubeError {
   const seconds = Number(headers['retry-after']);
   const retryAfter = Number.isFinite(seconds) && seconds > 0 ? seconds * 1_000 : undefined;
-  return new KubeError(reasonOf(code), saidIn(body) ?? `the API server answered ${code}`, { code, retryAfter });
+  return new KubeError(reasonOf(code), saidIn(body) ?? `the API server returned status ${code}`, { code, retryAfter });
 }
 
-/** An error of the Status object that ends a watch. */
+/** The error of the Status object that ends a watch. */
 export function errorOfStatus(status: unknown): KubeError {
   const { code = 500, message } = Status.catch({}).parse(status);
-  return new KubeError(reasonOf(code), message ?? `the API server ended it with ${code}`, { code });
+  return new KubeError(reasonOf(code), message ?? `the API server ended the watch with status ${code}`, { code });
 }
 
-/** An error of a request that got no answer. */
+/** The error of a request without a response. */
 export function errorOfSilence(error: unknown, what: string): KubeError {
   if (error instanceof KubeError) return error;
   return new KubeError('unavailable', `${what}: ${causeOf(error)}`, { cause: error });
@@ -87,13 +87,13 @@ function saidIn(body: string): string | undefined {
     const status = Status.safeParse(JSON.parse(body));
     if (status.success && status.data.message) return status.data.message;
   } catch {
-    // A proxy's page, or plain text.
+    // The response of a proxy, for example HTML or plain text.
   }
   const text = body.trim().slice(0, 300);
   return text === '' ? undefined : text;
 }
 
-/** fetch says no more than that it failed; why is further down. */
+/** The innermost cause: the message of fetch itself only says that it failed. */
 function causeOf(error: unknown): string {
   let found = error;
   while (found instanceof Error && found.cause instanceof Error) found = found.cause;

@@ -4,27 +4,27 @@ import type { Client } from './client.ts';
 import { microTime } from './lease.ts';
 import { KINDS, type KubeObject } from './objects.ts';
 
-/** The same thing said again within this time is counted, and not told anew. */
+/** An event that repeats within this time becomes a series: its count is increased. */
 const SERIES_MS = 600_000;
-/** A series' count is written at most this often. */
+/** Minimum time between two writes of the count of a series. */
 const SERIES_WRITE_MS = 60_000;
-/** Of client-go: 25 events of an object at once, then one in 5 minutes. */
+/** Rate limit for the events of one object, as in client-go: a burst of 25, then one in 5 minutes. */
 const BURST = 25;
 const REFILL_MS = 300_000;
-/** Objects and series that are remembered; the oldest go first. */
+/** Maximum number of objects and of series in memory. The oldest are dropped first. */
 const MAX_REMEMBERED = 2_000;
-/** Events that wait to be sent; those beyond are dropped and counted. */
+/** Maximum number of events in the send queue. More are dropped and counted. */
 const MAX_WAITING = 100;
-/** The API's own limit is 1 KiB. */
+/** The API allows 1 KiB. */
 const MAX_NOTE = 1_000;
 
 export type EventInput = {
   type: 'Normal' | 'Warning';
-  /** One word in CamelCase, for machines: ScalingDown. */
+  /** Machine-readable reason in CamelCase: ScaledDown. */
   reason: string;
-  /** What the operator did or tried, in CamelCase: Reconcile. */
+  /** The action that was taken or failed, in CamelCase: Reconcile. */
   action: string;
-  /** A sentence for people. */
+  /** Human-readable message. */
   note: string;
 };
 
@@ -32,8 +32,8 @@ type Series = { name: string; namespace: string; count: number; since: number; w
 type Allowance = { tokens: number; at: number };
 
 /**
- * Writes events about objects, best effort: what can't be written is dropped and counted. Call it on transitions only;
- * what is said again within 10 minutes raises a count.
+ * Writes Events about objects, best effort: an event that cannot be written is dropped and counted. Call it on transitions
+ * only. An event that repeats within 10 minutes increases a count.
  */
 export class EventRecorder {
   readonly counts = { written: 0, repeated: 0, limited: 0, dropped: 0, failed: 0 };
@@ -45,11 +45,11 @@ export class EventRecorder {
   readonly #series = new Map<string, Series>();
   readonly #allowances = new Map<string, Allowance>();
   #waiting = 0;
-  /** Milliseconds since 1970 that the name of the last event says. */
+  /** Time in the name of the last event, milliseconds since 1970. */
   #lastTime = 0;
   #last: Promise<void> = Promise.resolve();
 
-  /** @param instance this process: a pod's name */
+  /** @param instance name of this process: that of its pod */
   constructor(
     client: Client,
     instance: string,
@@ -66,7 +66,7 @@ export class EventRecorder {
     this.#onTrouble = onTrouble;
   }
 
-  /** Returns at once, and never throws. */
+  /** Queues an event. Never throws. */
   record(about: KubeObject, event: EventInput): void {
     const now = this.#clock.now();
     const subject = about.metadata.uid ?? about.metadata.name;
@@ -90,7 +90,7 @@ export class EventRecorder {
     this.#send(() => this.#create(about, event, { name, namespace }));
   }
 
-  /** Resolves when what was recorded so far is written, or has failed. */
+  /** Resolves when all events recorded so far are written or have failed. */
   flush(): Promise<void> {
     return this.#last;
   }
@@ -117,7 +117,7 @@ export class EventRecorder {
       });
   }
 
-  /** Grows with time: kubectl lists events by name, and `describe` doesn't sort those of the events API otherwise. */
+  /** Increases with time: `kubectl describe` shows events of the events.k8s.io API in the order of their names. */
   #suffix(): string {
     this.#lastTime = Math.max(this.#clock.wall(), this.#lastTime + 1);
     return this.#lastTime.toString(16).padStart(12, '0') + randomBytes(4).toString('hex');

@@ -2,15 +2,15 @@ import type { Answer, Request, Transport } from './connection.ts';
 import { KubeError } from './errors.ts';
 import type { KubeObject } from './objects.ts';
 
-/** An API server of a test's own: objects by path, optimistic concurrency, and answers that come when the test says so. */
+/** An API server for tests: objects by path, optimistic concurrency, and responses that the test can delay. */
 export class FakeApi implements Transport {
   readonly namespace = 'default';
   readonly objects = new Map<string, KubeObject>();
-  /** Every request that arrived: `PUT /apis/…`. */
+  /** Requests received: `PUT /apis/…`. */
   readonly requests: string[] = [];
-  /** Called before a request is answered: throws, or waits. */
+  /** Called before each response. May throw or wait. */
   onRequest: (request: Request) => Promise<void> | void = () => {};
-  /** The store of an API server begins with its own. */
+  /** The first versions belong to objects of the API server itself. */
   #version = 1;
 
   async send(request: Request): Promise<Answer> {
@@ -21,7 +21,7 @@ export class FakeApi implements Transport {
     return this.#answer(request, path, request.body === undefined ? undefined : JSON.parse(request.body));
   }
 
-  /** Requests that change something. */
+  /** Requests that write. */
   get writes(): string[] {
     return this.requests.filter((each) => !each.startsWith('GET'));
   }
@@ -67,6 +67,6 @@ function refused(code: number, message: string): Answer {
 
 function aborted(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
-    signal.addEventListener('abort', () => reject(new KubeError('unavailable', 'no answer in time')), { once: true });
+    signal.addEventListener('abort', () => reject(new KubeError('unavailable', 'no response in time')), { once: true });
   });
 }

@@ -1,18 +1,18 @@
 import { z } from 'zod';
 import { KINDS, type KubeObject, Metadata } from './objects.ts';
 
-/** Of client-go: others wait this long for a silent leader, which gives up earlier, having tried now and then. */
+/** Times of the leader election, with the defaults of client-go. */
 export type LeaseTimes = {
-  /** Milliseconds that others wait after they last saw a renewal. */
+  /** Milliseconds after the last observed renewal before another process may acquire the lease. */
   duration: number;
-  /** Milliseconds after its last renewal that a leader may still write. Less than `duration`: clocks needn't agree. */
+  /** Milliseconds after its last renewal in which a leader may write. Less than `duration`, since clocks drift. */
   renewDeadline: number;
-  /** Milliseconds between two tries, of a leader and of those who want to be. */
+  /** Milliseconds between two attempts to acquire or renew. */
   retryPeriod: number;
 };
 export const LEASE_TIMES: LeaseTimes = { duration: 15_000, renewDeadline: 10_000, retryPeriod: 2_000 };
 
-/** A time as Leases and Events have it: with microseconds. */
+/** A MicroTime, as Leases and Events have it. @param wall milliseconds since 1970 */
 export function microTime(wall: number): string {
   return new Date(wall).toISOString().replace('Z', '000Z');
 }
@@ -31,30 +31,30 @@ export function leaseOf(object: KubeObject): Lease {
   return LeaseObject.parse(object);
 }
 
-/** When a lease was seen to have changed, by the watcher's own clock: whoever renews it may have another time of day. */
+/** When a change of a lease was observed, by the observer's monotonic clock: times in the lease are of another machine. */
 export type Sighting = { record: string; at: number };
 
-/** What is seen of a lease now, given what was seen before. */
+/** The current observation of a lease, given the previous one. */
 export function sighted(lease: Lease, before: Sighting | undefined, now: number): Sighting {
   const { holderIdentity, renewTime, leaseTransitions } = lease.spec;
   const record = JSON.stringify([holderIdentity, renewTime, leaseTransitions, lease.metadata.uid]);
   return before?.record === record ? before : { record, at: now };
 }
 
-/** Whether a lease may be taken: nobody holds it, or whoever does was silent for the lease's own duration. */
+/** Whether a lease may be acquired: it has no holder, or was not renewed for its duration. */
 export function isFree(lease: Lease, sighting: Sighting, now: number): boolean {
   if (lease.spec.holderIdentity === '') return true;
   return now - sighting.at > lease.spec.leaseDurationSeconds * 1_000;
 }
 
-/** Until when a leader may write that sent its last successful renewal at `sentAt`. */
+/** Until when a leader may write. @param sentAt when it sent its last successful renewal */
 export function leadsUntil(sentAt: number, times: LeaseTimes): number {
   return sentAt + times.renewDeadline;
 }
 
 type Naming = { name: string; namespace: string; identity: string };
 
-/** A lease that nobody has made yet. */
+/** A new lease. */
 export function newLease({ name, namespace, identity }: Naming, times: LeaseTimes, wall: number) {
   const time = microTime(wall);
   return {
@@ -70,7 +70,7 @@ export function newLease({ name, namespace, identity }: Naming, times: LeaseTime
   };
 }
 
-/** The lease in the hands of `identity`: taken over where it was another's, else renewed. */
+/** The lease held by `identity`: renewed, or taken over from another holder. */
 export function held(lease: Lease, identity: string, times: LeaseTimes, wall: number) {
   const time = microTime(wall);
   const isNew = lease.spec.holderIdentity !== identity;
@@ -88,7 +88,7 @@ export function held(lease: Lease, identity: string, times: LeaseTimes, wall: nu
   };
 }
 
-/** The lease in nobody's hands: whoever asks next takes it. */
+/** The lease without a holder: the next process acquires it immediately. */
 export function released(lease: Lease, wall: number) {
   return {
     ...lease,

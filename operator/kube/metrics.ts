@@ -3,15 +3,16 @@ import type { Client } from './client.ts';
 import type { Reflector } from './reflector.ts';
 
 /**
- * - done: all is as wanted, and nothing more is to be done
- * - again: something is under way, and is looked at again later
- * - conflict: somebody changed it meanwhile: tried again at once
- * - error: tried again after a growing wait
+ * The outcome of a reconcile:
+ * - done: nothing is left to do
+ * - again: a change is in progress; reconciled again later
+ * - conflict: an object was changed meanwhile; retried immediately
+ * - error: retried with a back-off
  */
 export type Outcome = 'done' | 'again' | 'conflict' | 'error';
 const OUTCOMES: readonly Outcome[] = ['done', 'again', 'conflict', 'error'];
 
-/** The operator's metrics. None has a label whose values a user chooses. */
+/** Metrics of the operator. No label has values that users choose. */
 export class Metrics {
   readonly #reconciles: Counter<'outcome'>;
   readonly #seconds: Histogram;
@@ -29,27 +30,27 @@ export class Metrics {
     const registers = [registry];
     this.#reconciles = new Counter({
       name: 'pushcluster_operator_reconcile_total',
-      help: 'Reconciles of a PushCluster, by how they ended.',
+      help: 'Reconciles of a PushCluster, by outcome.',
       labelNames: ['outcome'],
       registers,
     });
     for (const outcome of OUTCOMES) this.#reconciles.inc({ outcome }, 0);
     this.#seconds = new Histogram({
       name: 'pushcluster_operator_reconcile_seconds',
-      help: 'What a reconcile took.',
+      help: 'Duration of a reconcile.',
       buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
       registers,
     });
     gauge('pushcluster_operator_leader', 'Whether this process is the leader.', () => Number(read.isLeading()));
     gauge(
       'pushcluster_operator_clusters_failing',
-      'PushClusters whose last reconcile failed, and that are tried again later: only the leader has any.',
+      'PushClusters whose last reconcile failed and will be retried. Always 0 in processes that do not lead.',
       read.failing,
     );
-    gauge('pushcluster_operator_workqueue_depth', 'PushClusters that wait to be reconciled.', read.depth);
+    gauge('pushcluster_operator_workqueue_depth', 'PushClusters waiting to be reconciled.', read.depth);
     new Counter({
       name: 'pushcluster_operator_requests_total',
-      help: 'Requests to the API server.',
+      help: 'Requests to the API server, by verb.',
       labelNames: ['verb'],
       registers,
       collect() {
@@ -59,7 +60,7 @@ export class Metrics {
     });
     new Counter({
       name: 'pushcluster_operator_watch_failures_total',
-      help: 'Lists and watches that failed, by kind and by how.',
+      help: 'Failed lists and watches, by kind and by how they failed.',
       labelNames: ['kind', 'how'],
       registers,
       collect() {

@@ -1,12 +1,12 @@
 import type { KubeObject } from './objects.ts';
 import { Reflector, type ReflectorOptions } from './reflector.ts';
 
-/** A kind's objects in all namespaces, or in some: then with a reflector for each, since rights may end there. */
+/** The objects of a kind in all namespaces, or in some: then with one reflector each, since RBAC may allow only these. */
 export class NamespacedReflectors {
   readonly reflectors: readonly Reflector[];
   readonly #byNamespace: ReadonlyMap<string | undefined, Reflector>;
 
-  /** @param namespaces all where empty */
+  /** @param namespaces all if empty */
   constructor(namespaces: readonly string[], options: Omit<ReflectorOptions, 'namespace'>) {
     this.#byNamespace =
       namespaces.length === 0
@@ -20,7 +20,7 @@ export class NamespacedReflectors {
     return this.#of(key.slice(0, key.indexOf('/')))?.get(key);
   }
 
-  /** Those of one namespace. Must not be changed. */
+  /** Objects of one namespace. Must not be changed. */
   *objects(namespace: string): Generator<KubeObject> {
     yield* this.#of(namespace)?.objects(namespace) ?? [];
   }

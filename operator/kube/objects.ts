@@ -4,7 +4,7 @@ import { API_VERSION, KIND, PLURAL } from '../api/pushCluster.ts';
 const text = z.string().exactOptional();
 const texts = z.record(z.string(), z.string()).exactOptional();
 
-/** Says who an object is for, and lets the cluster delete it after its owner. */
+/** The owner of an object: the garbage collector deletes the object after it. */
 const OwnerReference = z.looseObject({
   apiVersion: z.string(),
   kind: z.string(),
@@ -14,7 +14,7 @@ const OwnerReference = z.looseObject({
   blockOwnerDeletion: z.boolean().exactOptional(),
 });
 
-/** What the operator looks at; the rest stays as it came. */
+/** Metadata of an object. Other fields are kept as they are. */
 export const Metadata = z.looseObject({
   name: z.string(),
   namespace: text,
@@ -29,13 +29,13 @@ export const Metadata = z.looseObject({
 });
 export type Metadata = z.infer<typeof Metadata>;
 
-/** Any object of the API, as its JSON has it: nothing is dropped, and a time is a string. */
+/** Any object of the API as JSON: no field is dropped, and times are strings. */
 export type KubeObject = { apiVersion: string; kind: string; metadata: Metadata };
 
-/** Names one object; may be a whole one, of whatever type. */
+/** A reference to an object. A whole object is one too. */
 export type Ref = { apiVersion: string; kind: string; metadata: { name: string; namespace?: string | undefined } };
 
-/** A kind of objects, and where the API has it. */
+/** A kind of objects and its place in the API. */
 export type Kind = { apiVersion: string; kind: string; plural: string; namespaced: boolean };
 
 const kind = (apiVersion: string, kind: string, plural: string, namespaced = true): Kind => ({
@@ -45,7 +45,7 @@ const kind = (apiVersion: string, kind: string, plural: string, namespaced = tru
   namespaced,
 });
 
-/** Every kind that the operator reads or writes. */
+/** All kinds that the operator reads or writes. */
 export const KINDS = {
   pushClusters: kind(API_VERSION, KIND, PLURAL),
   deployments: kind('apps/v1', 'Deployment', 'deployments'),
@@ -75,24 +75,24 @@ export const KINDS = {
 
 const byName = new Map(Object.values(KINDS).map((each) => [`${each.apiVersion}/${each.kind}`, each]));
 
-/** The kind of an object. Throws where it is none of `KINDS`. */
+/** The kind of an object. @throws Error if it is not in KINDS */
 export function kindOf({ apiVersion, kind }: { apiVersion: string; kind: string }): Kind {
   const found = byName.get(`${apiVersion}/${kind}`);
-  if (!found) throw new Error(`${apiVersion} ${kind} is no kind that the operator deals with: add it to KINDS`);
+  if (!found) throw new Error(`${apiVersion} ${kind} is not a kind that the operator knows: add it to KINDS`);
   return found;
 }
 
-/** `namespace/name`, or `name` of what is in no namespace. */
+/** `namespace/name`, or `name` of an object without a namespace. */
 export function keyOf({ metadata: { namespace, name } }: { metadata: Ref['metadata'] }): string {
   return namespace === undefined ? name : `${namespace}/${name}`;
 }
 
-/** `Deployment live-gateway`, as messages call an object. */
+/** How messages refer to an object: `Deployment live-gateway`. */
 export function titleOf({ kind, metadata }: Ref): string {
   return `${kind} ${metadata.name}`;
 }
 
-/** The path of a kind's objects, or of one of them where it has a `name`. */
+/** The path of the objects of a kind, or with a `name`, of one of them. */
 export function pathOf(
   { apiVersion, plural, namespaced }: Kind,
   { namespace, name, subresource }: { namespace?: string | undefined; name?: string; subresource?: string } = {},

@@ -112,7 +112,7 @@ describe('a reflector', () => {
   it('is in trouble where a watch is not even answered for 100 s', async () => {
     const { clock, reflector } = fixture([() => json(200, listOf('5'))], ['unanswered']);
     await clock.pass(101_000, 1_000);
-    assert.match(reflector.trouble?.message ?? '', /the watch of configmaps had no answer for 100000 ms/);
+    assert.match(reflector.trouble?.message ?? '', /the watch of configmaps had no response for 100000 ms/);
     assert.deepEqual([reflector.counts.silences, reflector.counts.failures], [1, 1]);
     await reflector.stop();
   });
@@ -171,9 +171,9 @@ describe("a watch's stream", () => {
 
   it('is refused where it is no JSON, no event, or a line without end', async () => {
     const of = (text: string) => all(ReadableStream.from([Buffer.from(text)]));
-    await assert.rejects(of('<html>\n'), /a watch was answered by something else than JSON/);
-    await assert.rejects(of('{"kind":"Status"}\n'), /in a form that is unknown/);
+    await assert.rejects(of('<html>\n'), /a watch did not return JSON/);
+    await assert.rejects(of('{"kind":"Status"}\n'), /an event of an unknown form/);
     const part = Buffer.alloc(4 * 1024 * 1024, 'x');
-    await assert.rejects(all(ReadableStream.from(Array(5).fill(part))), /a line above 16777216 bytes/);
+    await assert.rejects(all(ReadableStream.from(Array(5).fill(part))), /a line of more than 16777216 bytes/);
   });
 });

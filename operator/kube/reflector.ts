@@ -7,50 +7,50 @@ import { type Kind, type KubeObject, keyOf } from './objects.ts';
 import { watchEvents } from './watchStream.ts';
 
 /**
- * An API server sends a bookmark about once a minute (with a quarter of jitter), but only one that is newer than where the
- * watch began: of a kind that nobody changes there is none. So silence may be a hang or not, and is ended by asking anew.
+ * A watch that received nothing for this long is restarted. An API server sends a bookmark about once a minute, but none if
+ * no object of the kind was changed since the start of the watch, so silence alone does not tell whether the watch hangs.
  */
 const SILENCE_MS = 100_000;
-/** A watch ends by itself after 5 to 10 minutes, as client-go's do, so that connections spread over API servers. */
+/** Duration of a watch: random, as in client-go, so that connections spread over API servers. */
 const WATCH_SECONDS = { least: 300, most: 600 };
-/** Short, since what drifts meanwhile isn't repaired. */
+/** Back-off, milliseconds. Short, since drift is not noticed meanwhile. */
 const BACK_OFF = { first: 250, longest: 10_000 };
-/** Long enough that whoever accepts a watch and ends it at once isn't asked in a tight loop. */
+/** A watch that ends sooner counts as failed, so that it is not restarted in a tight loop. */
 const SOUND_WATCH_MS = 5_000;
 const PAGE = 500;
 
 export type Change =
   | { type: 'added'; object: KubeObject; before?: undefined }
   | { type: 'changed'; object: KubeObject; before: KubeObject }
-  /** `object` is its last state that is known. */
+  /** `object` is its last known state. */
   | { type: 'deleted'; object: KubeObject; before?: undefined };
 
 export type ReflectorOptions = {
   client: Client;
   kind: Kind;
-  /** All namespaces where absent. */
+  /** Default: all namespaces. */
   namespace?: string;
   labelSelector?: string;
   fieldSelector?: string;
-  /** Called after the store has changed. Must not throw. */
+  /** Called after each change of the store. Must not throw. */
   onChange?: (change: Change) => void;
-  /** Called when listing or watching failed, before the next try. */
+  /** Called when a list or watch failed, before its retry. */
   onTrouble?: (error: KubeError) => void;
   clock?: Clock;
   random?: () => number;
-  /** Milliseconds of silence after which a watch is opened anew, and one that was not even answered counts as failed. */
+  /** Milliseconds of silence after which a watch is restarted. A watch without any response counts as failed. */
   silence?: number;
   page?: number;
-  /** Keep who owns which field: half of an object's size. */
+  /** Keep `managedFields`: half of the size of an object. Default: false. */
   managedFields?: boolean;
-  /** What to keep of an object, without its managed fields unless these are kept; all where absent. */
+  /** Reduces an object to what is kept of it. Default: the whole object. */
   kept?: (object: KubeObject) => KubeObject;
 };
 
-/** What bookmarks have, and nothing more. */
+/** A bookmark. */
 const Bookmark = z.object({ metadata: z.object({ resourceVersion: z.string() }) });
 
-/** A copy of a kind's objects, kept true by list and watch. It holds what the cluster holds. */
+/** A local copy of the objects of a kind, kept up to date by list and watch. */
 export class Reflector {
   readonly kind: Kind;
   readonly counts = { lists: 0, watches: 0, expired: 0, silences: 0, failures: 0, events: 0, bookmarks: 0 };
@@ -63,7 +63,7 @@ export class Reflector {
   #isSynced = false;
   #running: Promise<void> | undefined;
   #activeAt: number;
-  /** From where to watch on; undefined where it takes a list first. */
+  /** The resourceVersion to continue the watch from; undefined if a list is needed first. */
   #version: string | undefined;
   #failedInARow = 0;
   #trouble: KubeError | undefined;
@@ -85,7 +85,7 @@ export class Reflector {
     await this.#running;
   }
 
-  /** The first list is in the store. */
+  /** Whether the first list has completed. */
   get isSynced(): boolean {
     return this.#isSynced;
   }
@@ -94,12 +94,12 @@ export class Reflector {
     return this.#synced.promise;
   }
 
-  /** Why it can't list or watch at the moment. */
+  /** Why the last list or watch failed; undefined if it succeeded. */
   get trouble(): KubeError | undefined {
     return this.#trouble;
   }
 
-  /** Milliseconds since it last asked or heard anything: some minutes at most, whether the API server answers or not. */
+  /** Milliseconds since the last request or event: a few minutes at most, even if the API server does not respond. */
   get idleFor(): number {
     return this.#clock.now() - this.#activeAt;
   }
@@ -136,14 +136,14 @@ export class Reflector {
   }
 
   async #fail(error: KubeError): Promise<void> {
-    // What is missing from the log of changes can only be had by a list; a silent or broken connection misses nothing.
+    // If changes were missed, a new list is needed. After a broken connection, the watch continues where it was.
     if (error.reason !== 'unavailable') this.#version = undefined;
     if (error.reason === 'expired') this.counts.expired++;
     else this.counts.failures++;
     this.#trouble = error;
     this.#options.onTrouble?.(error);
     const attempt = this.#failedInARow++;
-    // The first list after an expiry needs no wait: nobody is in trouble.
+    // The first list after an expiry needs no back-off: the API server is fine.
     if (error.reason === 'expired' && attempt === 0) return;
     const wait = Math.max(error.retryAfter ?? 0, fullJitter(attempt, BACK_OFF.first, BACK_OFF.longest, this.#random()));
     await pause(this.#clock, wait, this.#ending.signal);
@@ -168,7 +168,7 @@ export class Reflector {
       next = page.continue;
     } while (next !== undefined && !this.#ending.signal.aborted);
     if (this.#ending.signal.aborted) return;
-    // Deleted while nobody watched: only the comparison tells.
+    // Objects that were deleted between two watches are found only by comparison.
     for (const [key, object] of this.#store) if (!found.has(key)) this.#remove(key, object);
     for (const [key, object] of found) this.#put(key, object);
     this.#version = version;
@@ -217,7 +217,7 @@ export class Reflector {
       if (!isSilent) throw error;
       if (isAnswered) return;
       this.counts.silences++;
-      throw new KubeError('unavailable', `the watch of ${kind.plural} had no answer for ${silence} ms`, {
+      throw new KubeError('unavailable', `the watch of ${kind.plural} had no response for ${silence} ms`, {
         cause: error,
       });
     } finally {
@@ -225,7 +225,7 @@ export class Reflector {
       this.#ending.signal.removeEventListener('abort', end);
     }
     if (this.#clock.now() - began < SOUND_WATCH_MS)
-      throw new KubeError('unavailable', `the watch of ${kind.plural} was ended by the API server as soon as it began`);
+      throw new KubeError('unavailable', `the API server ended the watch of ${kind.plural} immediately`);
     this.#failedInARow = 0;
   }
 
@@ -253,7 +253,7 @@ export class Reflector {
     else if (before.metadata.uid === kept.metadata.uid)
       this.#options.onChange?.({ type: 'changed', object: kept, before });
     else {
-      // Deleted and made anew between two looks.
+      // Deleted and created again between two events.
       this.#options.onChange?.({ type: 'deleted', object: before });
       this.#options.onChange?.({ type: 'added', object: kept });
     }

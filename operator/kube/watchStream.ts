@@ -1,16 +1,16 @@
 import { z } from 'zod';
 import { errorOfSilence, errorOfStatus, KubeError } from './errors.ts';
 
-/** A watch tells of one object a line. etcd takes objects of 1.5 MiB; as JSON with escapes they are larger. */
+/** Maximum size of a line: one event. etcd limits objects to 1.5 MiB; as escaped JSON they are larger. */
 const MAX_LINE_BYTES = 16 * 1024 * 1024;
 
 const Event = z.object({ type: z.string(), object: z.unknown() });
 export type WatchEvent = { type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK'; object: unknown };
 
 /**
- * The events of a watch's answer. Ends when the server ends it in good order.
- * Throws a KubeError for the server's own error event, a broken connection and what is no event.
- * @param heard called for all that arrives
+ * The events of a watch. Ends when the server ends the response regularly.
+ * @param heard called for each chunk that arrives
+ * @throws KubeError for an error event, a broken connection or an invalid event
  */
 export async function* watchEvents(stream: unknown, heard: () => void): AsyncGenerator<WatchEvent> {
   for await (const line of lines(stream, heard)) yield eventOf(line);
@@ -18,7 +18,7 @@ export async function* watchEvents(stream: unknown, heard: () => void): AsyncGen
 
 function eventOf(line: string): WatchEvent {
   const event = Event.safeParse(jsonOf(line));
-  if (!event.success) throw new KubeError('unavailable', 'a watch was answered in a form that is unknown');
+  if (!event.success) throw new KubeError('unavailable', 'a watch returned an event of an unknown form');
   const { type, object } = event.data;
   switch (type) {
     case 'ADDED':
@@ -35,7 +35,7 @@ function jsonOf(line: string): unknown {
   try {
     return JSON.parse(line);
   } catch (error) {
-    throw errorOfSilence(error, 'a watch was answered by something else than JSON');
+    throw errorOfSilence(error, 'a watch did not return JSON');
   }
 }
 
@@ -58,10 +58,10 @@ async function* lines(stream: unknown, heard: () => void): AsyncGenerator<string
       parts.push(rest);
       length += rest.length;
       if (length > MAX_LINE_BYTES)
-        throw new KubeError('unavailable', `a watch sent a line above ${MAX_LINE_BYTES} bytes`);
+        throw new KubeError('unavailable', `a watch sent a line of more than ${MAX_LINE_BYTES} bytes`);
     }
   } catch (error) {
-    throw errorOfSilence(error, 'a watch broke off');
+    throw errorOfSilence(error, 'a watch was interrupted');
   }
 }
 

@@ -1,17 +1,17 @@
 import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
 
-/** 5 ms as client-go's work queue has it, doubling. What failed for long is to be done soon after its cause is gone. */
+/** Back-off, milliseconds: 5 ms as in client-go, doubling. The maximum is short so that recovery is noticed soon. */
 const RETRY = { first: 5, longest: 15_000 };
 
 /**
- * Keys to work on. A key is there once, however often it was added; it is never with two workers at once; one that is
- * added while it is worked on comes again afterwards. It has at most as many keys as there are objects.
+ * A queue of keys to reconcile. A key is queued once, however often it was added, and is never processed by two workers at
+ * the same time. A key that is added while it is processed is queued again afterwards.
  */
 export class WorkQueue {
   readonly #clock: Clock;
   readonly #ready = new Set<string>();
   readonly #working = new Set<string>();
-  /** Added while worked on. */
+  /** Keys that were added while they were processed. */
   readonly #again = new Set<string>();
   readonly #later = new Map<string, { at: number; callOff: () => void }>();
   readonly #failures = new Map<string, number>();
@@ -22,17 +22,17 @@ export class WorkQueue {
     this.#clock = clock;
   }
 
-  /** Keys that wait for a worker now. */
+  /** Number of keys that wait for a worker. */
   get depth(): number {
     return this.#ready.size + this.#again.size;
   }
 
-  /** Keys that wait for their time. */
+  /** Number of keys that are added later. */
   get delayed(): number {
     return this.#later.size;
   }
 
-  /** Keys whose last try failed. */
+  /** Number of keys whose last attempt failed. */
   get failing(): number {
     return this.#failures.size;
   }
@@ -50,7 +50,7 @@ export class WorkQueue {
     } else this.#ready.add(key);
   }
 
-  /** Adds a key in `ms`; where it waits already, at the earlier of the two times. */
+  /** Adds a key after `ms` milliseconds. If it is already scheduled, the earlier time counts. */
   addAfter(key: string, ms: number): void {
     if (this.#closed) return;
     if (ms <= 0) {
@@ -70,7 +70,7 @@ export class WorkQueue {
     this.#later.set(key, { at, callOff });
   }
 
-  /** Adds a key that failed, after twice the wait of the time before. Returns that wait in milliseconds. */
+  /** Adds a failed key after its back-off, but not before `atLeast`. Returns the wait in milliseconds. */
   retry(key: string, atLeast = 0): number {
     const failures = this.#failures.get(key) ?? 0;
     this.#failures.set(key, failures + 1);
@@ -79,17 +79,17 @@ export class WorkQueue {
     return wait;
   }
 
-  /** The key has done well, or is gone: its next failure is its first. */
+  /** Resets the back-off of a key that succeeded or was deleted. */
   forget(key: string): void {
     this.#failures.delete(key);
   }
 
-  /** How often the key has failed in a row. */
+  /** Consecutive failures of a key. */
   failures(key: string): number {
     return this.#failures.get(key) ?? 0;
   }
 
-  /** The next key, when there is one: the one who waited longest. Undefined when the queue is closed. Call `done` afterwards. */
+  /** Resolves with the key that waited longest; undefined if the queue is closed. Call `done` afterwards. */
   take(): Promise<string | undefined> {
     if (this.#closed) return Promise.resolve(undefined);
     const [key] = this.#ready;
@@ -99,13 +99,13 @@ export class WorkQueue {
     return Promise.resolve(key);
   }
 
-  /** The key isn't worked on any more. */
+  /** The key is no longer processed. */
   done(key: string): void {
     this.#working.delete(key);
     if (this.#again.delete(key)) this.add(key);
   }
 
-  /** Nothing is taken any more, and those who wait are told. */
+  /** Drops all keys. Pending calls of `take` resolve with undefined. */
   close(): void {
     this.#closed = true;
     for (const { callOff } of this.#later.values()) callOff();
@@ -116,7 +116,7 @@ export class WorkQueue {
   }
 }
 
-/** Milliseconds to wait after `failures` failures before this one. */
+/** Back-off in milliseconds. @param failures consecutive failures before this one */
 export function retryDelay(failures: number): number {
   return Math.min(RETRY.longest, RETRY.first * 2 ** Math.min(failures, 30));
 }

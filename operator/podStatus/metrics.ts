@@ -1,11 +1,11 @@
 import { Counter, type Registry } from 'prom-client';
 import type { PodStatusPoller } from './poller.ts';
 
-/** Registers how pods answer the operator. */
+/** Registers metrics about the polling of pods. */
 export function registerPollerMetrics(registry: Registry, poller: Pick<PodStatusPoller, 'counts'>): void {
   new Counter({
     name: 'pushcluster_operator_pod_questions_total',
-    help: 'Questions to gateway and logic pods for their status, by whether they had an answer.',
+    help: 'Status requests to gateway and logic pods, by whether there was a response.',
     labelNames: ['answer'],
     registers: [registry],
     collect() {

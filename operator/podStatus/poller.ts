@@ -4,32 +4,32 @@ import { z } from 'zod';
 import type { KubeObject } from '../kube/objects.ts';
 import { StatusClient } from './statusClient.ts';
 
-/** What a pod said of itself, and when: milliseconds since 1970. */
+/** A status that a pod reported, and when: milliseconds since 1970. */
 export type Reading = { status: PodStatus; at: number };
 
-/** How often a pod is asked, milliseconds. */
+/** Polling interval of a pod, milliseconds. */
 const PERIOD_MS = 10_000;
-/** The same where somebody waits for it: it drains, or has yet to take up its settings. */
+/** The same for a pod whose status is awaited: it is draining, or has not loaded its settings yet. */
 const URGENT_PERIOD_MS = 2_000;
-/** How often it is looked which pods are due. */
+/** Interval of the timer that polls the pods that are due, milliseconds. */
 const TURN_MS = 250;
-/** Pods that are asked at the same time: one that hangs holds a place for 2 s. */
+/** Maximum number of concurrent requests. A pod that hangs occupies one for 2 s. */
 const CONCURRENCY = 64;
-/** So long all are waited for who are asked anew: some don't answer, and there may be more of those than are asked at once. */
+/** Maximum time of `refresh`, milliseconds: more pods may fail to respond than are polled concurrently. */
 const REFRESH_MS = 5_000;
-/** A reading that is older tells nothing of now: two questions in a row had no answer. */
+/** Age after which a status is outdated, milliseconds: two requests in a row had no response. */
 export const STALE_MS = 20_000;
 
 export type PodStatusPollerOptions = {
-  /** Gateway and logic pods as they are now, those that are about to end too. */
+  /** The current gateway and logic pods, including those that are terminating. */
   pods: () => Iterable<KubeObject>;
-  /** Where pods answer; default 9090. */
+  /** Port of GET /status; default 9090. */
   port?: number;
-  /** Whether somebody waits for what a pod says. */
+  /** Whether the status of a pod is awaited. */
   isUrgent?: (pod: KubeObject) => boolean;
-  /** Called with each answer, and with the answer before it. Must not throw. */
+  /** Called with each status, and the one before it. Must not throw. */
   onReading?: (pod: KubeObject, reading: Reading, before: Reading | undefined) => void;
-  /** Called when a pod that answered, or was never asked, gives no answer. Must not throw. */
+  /** Called when a request fails and the one before did not. Must not throw. */
   onSilence?: (pod: KubeObject, why: string) => void;
   clock?: Clock;
   /** 0 to 1, for jitter. Default: Math.random. */
@@ -37,14 +37,14 @@ export type PodStatusPollerOptions = {
 };
 
 type Known = {
-  /** When to ask next, by the clock's `now`. */
+  /** Time of the next request, by the clock's `now`. */
   due: number;
   isAsked: boolean;
   reading: Reading | undefined;
-  /** When that came, by the clock's `now`. */
+  /** Time of the reading, by the clock's `now`. */
   readAt: number;
   failure: string | undefined;
-  /** Called at the end of the next question to begin. */
+  /** Called when the next request that starts has ended. */
   waiting: (() => void)[];
 };
 
@@ -53,9 +53,7 @@ const Running = z.object({
   status: z.object({ podIP: z.string().min(1), phase: z.literal('Running') }),
 });
 
-/**
- * Asks pods for their status over and over, and keeps the last answer of each. It remembers just the pods that there are.
- */
+/** Polls the status of pods, and keeps the last one of each existing pod. */
 export class PodStatusPoller {
   readonly counts = { answered: 0, unanswered: 0 };
   readonly #options: PodStatusPollerOptions;
@@ -82,7 +80,7 @@ export class PodStatusPoller {
     this.#turn();
   }
 
-  /** Nobody is asked any more, nor waited for. */
+  /** Stops polling. Pending calls of `refresh` resolve. */
   stop(): void {
     this.#isEnding = true;
     this.#ending.resolve();
@@ -91,25 +89,25 @@ export class PodStatusPoller {
     this.#client.close();
   }
 
-  /** The last answer of a pod, however old. */
+  /** The last status of a pod, however old. */
   reading(uid: string): Reading | undefined {
     return this.#known.get(uid)?.reading;
   }
 
-  /** The last answer where it still tells how the pod is. */
+  /** The last status of a pod if it is not outdated. */
   freshReading(uid: string): Reading | undefined {
     const known = this.#known.get(uid);
     return known && this.#clock.now() - known.readAt <= STALE_MS ? known.reading : undefined;
   }
 
-  /** Why the last question to a pod had no answer; undefined where it had one, or none was put yet. */
+  /** Why the last request to a pod failed; undefined if it succeeded or there was none yet. */
   failure(uid: string): string | undefined {
     return this.#known.get(uid)?.failure;
   }
 
   /**
-   * Asks pods anew, out of their turn, and resolves when each has answered or has not: after 5 s at most. A question that
-   * is under way tells of before, and does not count. Pods that don't run can't be asked.
+   * Polls pods immediately. Resolves when each request has ended, after 5 s at most. A request that is running already does
+   * not count, since its response may describe an earlier state. Pods that are not running are skipped.
    */
   async refresh(uids: readonly string[]): Promise<void> {
     if (this.#isEnding) return;
@@ -129,7 +127,7 @@ export class PodStatusPoller {
     callOff();
   }
 
-  /** Milliseconds since pods were last gone through: far more than a second where something is stuck. */
+  /** Milliseconds since the timer last ran. */
   get idleFor(): number {
     return this.#clock.now() - this.#turnedAt;
   }
@@ -192,7 +190,7 @@ export class PodStatusPoller {
     } finally {
       this.#asking--;
       known.isAsked = false;
-      // A pod that has just begun may not listen yet. Those that came together are not asked together for ever.
+      // A new pod may not listen yet. Jitter spreads the requests to pods that started together.
       known.due = this.#clock.now() + (isNews ? URGENT_PERIOD_MS : PERIOD_MS * (0.9 + 0.1 * this.#random()));
       for (const tell of waiting) tell();
       if (known.waiting.length > 0) {

@@ -1,42 +1,42 @@
 import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 
-/** Numbers that move are looked at this late, milliseconds: they move with each reading, and a look costs milliseconds. */
+/** Delay of a reconcile after a change of numbers, milliseconds: they change with each status, and reconciling takes time. */
 const NUMBERS_WAIT_MS = 5_000;
-/** Connections have changed where both are passed. */
+/** A change of connections counts if it exceeds both this share and this number. */
 const SHARE = 0.05;
 const CONNECTIONS = 20;
-/** From here on the pressure on a gateway counts, in steps of so much. */
+/** A change of pressure counts above `from`, in steps of `step`. */
 const PRESSURE = { from: 0.8, step: 0.05 };
-/** Pods that are remembered; what another one says is always news. */
+/** Maximum number of pods in memory. The status of any other pod triggers a reconcile. */
 const MAX_PODS = 20_000;
 
-type Told = { state: string; connections: number; pressure: number };
+type Known = { state: string; connections: number; pressure: number };
 
-/** Tells which of what pods say is worth a look at their cluster. */
+/** Decides which changes of the status of a pod trigger a reconcile of its PushCluster. */
 export class ReconcileTrigger {
-  readonly #told = new Map<string, Told>();
+  readonly #known = new Map<string, Known>();
 
-  /** Milliseconds after which the cluster of a pod is to be looked at; undefined where it says what it said before. */
+  /** Milliseconds after which the PushCluster of a pod is to be reconciled; undefined if nothing relevant has changed. */
   delayAfter(uid: string, status: PodStatus): number | undefined {
-    const before = this.#told.get(uid);
-    const now = toldBy(status);
-    if (before?.state === now.state && !isOther(before, now)) return undefined;
-    this.#told.delete(uid);
-    this.#told.set(uid, now);
-    for (const oldest of this.#told.keys()) {
-      if (this.#told.size <= MAX_PODS) break;
-      this.#told.delete(oldest);
+    const before = this.#known.get(uid);
+    const now = knownOf(status);
+    if (before?.state === now.state && !isDifferent(before, now)) return undefined;
+    this.#known.delete(uid);
+    this.#known.set(uid, now);
+    for (const oldest of this.#known.keys()) {
+      if (this.#known.size <= MAX_PODS) break;
+      this.#known.delete(oldest);
     }
     return before?.state === now.state ? NUMBERS_WAIT_MS : 0;
   }
 
-  /** A pod gives no answer, and the status may say so: its next one is news, whatever it says. */
+  /** Forgets a pod that does not respond: its next status triggers a reconcile. */
   forget(uid: string): void {
-    this.#told.delete(uid);
+    this.#known.delete(uid);
   }
 }
 
-function toldBy({ settings, fds, draining, connections = 0, pressure }: PodStatus): Told {
+function knownOf({ settings, fds, draining, connections = 0, pressure }: PodStatus): Known {
   const most = Math.max(pressure.memory ?? 0, pressure.fds ?? 0, pressure.loop ?? 0);
   return {
     state: JSON.stringify([settings.file, settings.refused, fds.limit, draining, connections === 0]),
@@ -45,7 +45,7 @@ function toldBy({ settings, fds, draining, connections = 0, pressure }: PodStatu
   };
 }
 
-function isOther(before: Told, now: Told): boolean {
+function isDifferent(before: Known, now: Known): boolean {
   const by = Math.abs(now.connections - before.connections);
   return (by >= CONNECTIONS && by > SHARE * before.connections) || now.pressure !== before.pressure;
 }

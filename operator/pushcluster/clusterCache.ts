@@ -54,37 +54,37 @@ const Secret = z.object({ data: z.record(z.string(), z.string()).default({}) });
 
 export type ClusterCacheOptions = {
   client: Client;
-  /** All where empty. */
+  /** Namespaces to watch; all if empty. */
   namespaces: readonly string[];
-  /** Of OPTIONAL_KINDS those that the API server knows. */
+  /** The OPTIONAL_KINDS that the API server serves. */
   served: readonly Kind[];
-  /** How often it is looked which it knows by now, milliseconds; default: a minute. */
+  /** Interval of checking which ones it serves, milliseconds; default: one minute. */
   lookEvery?: number;
-  /** Called with the key of a PushCluster that is to be looked at. */
+  /** Called with the key of a PushCluster that has to be reconciled. */
   onKey: (key: string) => void;
-  /** Called when an object made for a PushCluster is gone. */
+  /** Called when an object of a PushCluster was deleted. */
   onGone: (ref: Ref) => void;
   onTrouble?: (error: KubeError) => void;
 };
 
-/** Kinds of others, which may come and go while the operator runs: those of Prometheus' operator and of KEDA. */
+/** Kinds that may be installed or removed while the operator runs: those of the Prometheus Operator and of KEDA. */
 export const OPTIONAL_KINDS: readonly Kind[] = [KINDS.serviceMonitors, KINDS.prometheusRules, KINDS.scaledObjects];
 
 const LOOK_MS = 60_000;
 
-/** Objects that were written within the moment in which they come back. */
+/** Maximum number of written objects that the watches have not returned yet. */
 const MAX_WRITTEN = 2_000;
 
-/** What the cluster has of PushClusters, of what is made for them, and of their pods. */
+/** A local copy of all PushClusters, of the objects made for them, and of their pods. */
 export class ClusterCache {
-  /** As many as there are kinds: it changes. */
+  /** One or more for each kind. The list changes with OPTIONAL_KINDS. */
   readonly reflectors: readonly Reflector[];
   readonly #reflectors: Reflector[];
   readonly #client: Client;
   readonly #clusters: NamespacedReflectors;
   readonly #pods: NamespacedReflectors;
   readonly #replicaSets: NamespacedReflectors;
-  /** What was written and may not have come back yet. */
+  /** Objects that were written and that the watches may not have returned yet, by uid. */
   readonly #written = new Map<string, KubeObject>();
   readonly #made: Map<string, NamespacedReflectors>;
   readonly #reflectMade: (kind: Kind) => NamespacedReflectors;
@@ -98,7 +98,7 @@ export class ClusterCache {
       new NamespacedReflectors(namespaces, {
         client,
         kind,
-        // Tells whose the number of logic pods is.
+        // managedFields tell who owns the number of logic pods.
         managedFields: kind === KINDS.deployments,
         kept: withDigest,
         onChange,
@@ -114,7 +114,7 @@ export class ClusterCache {
       const key = clusterOf(object);
       if (key !== undefined) onKey(key);
     };
-    // A ReplicaSet tells by its being there.
+    // A new or deleted ReplicaSet is relevant as such.
     const looked = (change: Change) => {
       if (change.type !== 'changed' || looksOf(change.object) !== looksOf(change.before)) ofPod(change);
     };
@@ -141,7 +141,7 @@ export class ClusterCache {
     this.reflectors = this.#reflectors;
   }
 
-  /** Whether the API server knows ServiceMonitors. */
+  /** Whether the API server serves ServiceMonitors. */
   get serviceMonitors(): boolean {
     return this.#made.has(KINDS.serviceMonitors.kind);
   }
@@ -157,14 +157,14 @@ export class ClusterCache {
     await this.#looking;
   }
 
-  /** Looks now and then whether a kind has come or gone. */
+  /** Checks periodically whether an optional kind was installed or removed. */
   async #look(): Promise<void> {
     const { signal } = this.#ending;
     while (!signal.aborted) {
       await pause(systemClock, this.#lookEvery, signal);
       for (const kinds of Map.groupBy(OPTIONAL_KINDS, ({ apiVersion }) => apiVersion).values()) {
         if (signal.aborted) return;
-        // Who doesn't answer is asked again, and no kind is lost by it.
+        // If the API server does not respond, nothing changes until the next check.
         const served = await this.#client.served(kinds).catch(() => kinds.filter(({ kind }) => this.#made.has(kind)));
         for (const kind of kinds) await this.#settle(kind, served.includes(kind));
       }
@@ -182,7 +182,7 @@ export class ClusterCache {
     const reflected = this.#reflectMade(kind);
     const { reflectors } = reflected;
     for (const each of reflectors) each.start();
-    // One that is made already must be seen before another is made.
+    // Existing objects have to be known before the kind is used.
     const synced = Promise.all(reflectors.map((each) => each.whenSynced()));
     await Promise.race([synced, pause(systemClock, this.#lookEvery, this.#ending.signal)]);
     if (!reflectors.every(({ isSynced }) => isSynced)) {
@@ -200,24 +200,24 @@ export class ClusterCache {
     await Promise.all(reflectors.map((each) => each.stop()));
   }
 
-  /** Undefined where there is none (any more). Throws where it isn't what the CRD says. */
+  /** Undefined if it does not exist. @throws ZodError if it does not match the CRD */
   cluster(key: string): PushCluster | undefined {
     const found = this.#clusters.get(key);
     return found && PushCluster.parse(found);
   }
 
-  /** All PushClusters, as they are: unparsed, for what looks at many at a time. */
+  /** All PushClusters, unparsed since parsing many at a time is slow. */
   *clusters(): Generator<KubeObject> {
     for (const reflector of this.#clusters.reflectors) yield* reflector.objects();
   }
 
-  /** An object made for a PushCluster, as it is; in place of some contents their digest. */
+  /** An object made for a PushCluster. For some kinds, a digest replaces the content. */
   made(ref: Ref): KubeObject | undefined {
     const found = this.#made.get(ref.kind)?.get(keyOf(ref));
     return found && this.#newest(found);
   }
 
-  /** What was just written counts before it comes back: nothing is to be decided twice. */
+  /** Records a written object, which counts until the watch returns it: otherwise a decision might be made twice. */
   wrote(object: KubeObject): void {
     const { uid } = object.metadata;
     if (uid === undefined) return;
@@ -237,20 +237,20 @@ export class ClusterCache {
     return seen;
   }
 
-  /** All that belongs to a cluster of what is made for PushClusters. */
+  /** All objects that a cluster owns. */
   *belongings(cluster: PushCluster): Generator<KubeObject> {
     for (const reflector of this.#made.values())
       for (const object of reflector.objects(cluster.metadata.namespace)) if (belongs(object, cluster)) yield object;
   }
 
-  /** Pods of a cluster, those that are about to end too. */
+  /** Pods of a cluster, including those that are terminating. */
   *pods(cluster: PushCluster, role: 'gateway' | 'logic' | 'nats'): Generator<KubeObject> {
     const wanted = Object.entries(selectorLabels(cluster, role));
     for (const pod of this.#pods.objects(cluster.metadata.namespace))
       if (wanted.every(([name, value]) => pod.metadata.labels?.[name] === value)) yield this.#newest(pod);
   }
 
-  /** The gateways of a cluster, as far as their number is concerned. */
+  /** The gateways of a cluster, as the scale plan needs them. */
   gateways(cluster: PushCluster, readings: Readings): ObservedGateways {
     const { namespace } = cluster.metadata;
     const deployment = this.#deployment(cluster, 'gateway');
@@ -263,17 +263,17 @@ export class ClusterCache {
     return found && belongs(found, cluster) ? found : undefined;
   }
 
-  /** Gateway and logic pods of all clusters, those that are about to end too. */
+  /** Gateway and logic pods of all clusters, including those that are terminating. */
   *everyPod(): Generator<KubeObject> {
     for (const reflector of this.#pods.reflectors) for (const pod of reflector.objects()) if (!isNats(pod)) yield pod;
   }
 
-  /** Gateway and logic pods of all clusters of a namespace, those that are about to end too. */
+  /** Gateway and logic pods of all clusters in a namespace, including those that are terminating. */
   *podsIn(namespace: string): Generator<KubeObject> {
     for (const pod of this.#pods.objects(namespace)) if (!isNats(pod)) yield pod;
   }
 
-  /** What a cluster's own Secrets hold, by name. One that isn't seen yet is asked for: what it holds must be kept. */
+  /** Data of the Secrets of a cluster, by name. A Secret that is not cached yet is requested: its content must be kept. */
   async secrets(cluster: PushCluster): Promise<Map<string, Record<string, string>>> {
     const found = new Map<string, Record<string, string>>();
     for (const ref of secrets(cluster, { apiKey: '', gateway: '', logic: '', routes: '' })) {
@@ -293,31 +293,31 @@ export class ClusterCache {
     return found && belongs(found, cluster) ? Workload.parse(found) : undefined;
   }
 
-  /** Whether a rollout of logic is over: all of its pods are of the template that is wanted. */
+  /** Whether no rollout of logic is in progress: all pods have the current template. */
   isLogicCurrent(cluster: PushCluster): boolean {
     const { replicas, updatedReplicas } = this.workload(cluster, 'logic')?.status ?? {};
     return this.#isSeen(cluster, 'logic') && updatedReplicas === replicas;
   }
 
-  /** Whether the Deployment's controller has seen its template. */
+  /** Whether the Deployment controller has observed the current template. */
   #isSeen(cluster: PushCluster, role: 'gateway' | 'logic'): boolean {
     const deployment = this.#deployment(cluster, role);
     const sets = this.#replicaSets.objects(cluster.metadata.namespace);
     return deployment !== undefined && newestHash(deployment, sets) !== undefined;
   }
 
-  /** Whether pods of an older template still serve, or are ending: they use what they were made with. */
+  /** Whether pods of an older template are serving or terminating: they still use objects that are no longer desired. */
   isReplacing(cluster: PushCluster): boolean {
     return (['gateway', 'logic'] as const).some((role) => {
       const workload = this.workload(cluster, role);
-      // Its ReplicaSet may be there before its status counts by it.
+      // The ReplicaSet may exist before the status of the Deployment counts its pods.
       if (workload && workload.status.observedGeneration < workload.metadata.generation) return true;
       const { ready, current } = podsOf(0, workload, this.#isSeen(cluster, role));
       return ready > current || (workload?.status.terminatingReplicas ?? 0) > 0;
     });
   }
 
-  /** What the status tells of beside what pods say. */
+  /** The parts of the status that do not depend on what pods report. */
   observed(cluster: PushCluster, images: Images): Omit<Observed, 'problems' | 'gateway' | 'scaling' | 'summary'> {
     const { spec, metadata } = cluster;
     const logic = this.workload(cluster, 'logic');
@@ -360,12 +360,12 @@ export class ClusterCache {
   }
 }
 
-/** Versions of the same kind are whole numbers that grow. */
+/** resourceVersions of the same kind are increasing integers. */
 function versionIn({ metadata: { resourceVersion = '' } }: KubeObject): bigint {
   return /^\d+$/.test(resourceVersion) ? BigInt(resourceVersion) : 0n;
 }
 
-/** It has no status of ours to ask for. */
+/** NATS pods do not serve GET /status. */
 function isNats({ metadata: { labels } }: KubeObject): boolean {
   return labels?.['app.kubernetes.io/component'] === 'nats';
 }
@@ -375,8 +375,9 @@ function belongs(object: KubeObject, { metadata: { uid } }: PushCluster): boolea
 }
 
 /**
- * A Deployment doesn't say how many of its newest pods are ready: at least those that can't be older ones.
- * @param isSeen whether its controller has seen its template
+ * Numbers of pods of a Deployment. It does not report how many of the updated pods are ready: at least those of the ready
+ * pods that cannot be older ones.
+ * @param isSeen whether the Deployment controller has observed the current template
  */
 function podsOf(wanted: number, workload: Workload | undefined, isSeen: boolean): Pods {
   if (!workload) return { wanted, ready: 0, current: 0 };
@@ -385,7 +386,7 @@ function podsOf(wanted: number, workload: Workload | undefined, isSeen: boolean)
   return { wanted, ready: readyReplicas, current: isSeen ? current : 0 };
 }
 
-/** Digest or tag of an image. */
+/** Digest or tag of an image; `latest` if it has neither. */
 function versionOf(image: string): string {
   const [name = '', digest] = image.split('@');
   return digest ?? /:([^:/]+)$/.exec(name)?.[1] ?? 'latest';

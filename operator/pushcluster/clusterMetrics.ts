@@ -2,14 +2,14 @@ import { Gauge, type Registry } from 'prom-client';
 import { z } from 'zod';
 
 /**
- * PushClusters with series of their own: those that come first by name. Seven series each, so that a scrape stays below
- * a megabyte; how many there are in all is a metric too.
+ * Maximum number of PushClusters with series of their own, by name. There are seven series each, and a scrape should stay
+ * below 1 MB. The total number of PushClusters is a metric too.
  */
 export const NAMED_CLUSTERS = 1_000;
 
 const count = z.number().int().min(0);
 
-/** What is told of a PushCluster. Parsing all of it for each scrape would cost more than the scrape. */
+/** The fields that metrics need. Parsing whole PushClusters would take longer than the scrape. */
 const Told = z.object({
   metadata: z.object({ name: z.string(), namespace: z.string() }),
   spec: z.object({ gateway: z.object({ replicas: count.exactOptional() }).exactOptional() }).exactOptional(),
@@ -25,15 +25,15 @@ const CONDITIONS = ['Ready', 'Available', 'Progressing', 'Degraded'];
 const NAME_LABELS = ['cluster_namespace', 'cluster_name'] as const;
 
 /**
- * Registers what every operator replica, leading or not, sees of each PushCluster. The labels are not called `namespace`:
- * that is the operator's own at whoever scrapes it.
- * @param clusters all PushClusters, as the API server has them
+ * Registers metrics about each PushCluster, in every replica of the operator, leading or not. The label is not called
+ * `namespace` because Prometheus sets that to the namespace of the operator.
+ * @param clusters all PushClusters, unparsed
  */
 export function registerClusterMetrics(registry: Registry, clusters: () => Iterable<unknown>): void {
   const registers = [registry];
   new Gauge({
     name: 'pushcluster_operator_clusters',
-    help: `PushClusters that the operator looks after; the first ${NAMED_CLUSTERS.toLocaleString('en')} by name have series of their own.`,
+    help: `PushClusters that the operator manages. The first ${NAMED_CLUSTERS.toLocaleString('en')} by name have series of their own.`,
     registers,
     collect() {
       this.set([...clusters()].length);
@@ -41,7 +41,7 @@ export function registerClusterMetrics(registry: Registry, clusters: () => Itera
   });
   new Gauge({
     name: 'pushcluster_operator_cluster_condition',
-    help: "1 where a condition of a PushCluster's status is True, 0 where it is not.",
+    help: 'Conditions of a PushCluster: 1 if True, otherwise 0.',
     labelNames: [...NAME_LABELS, 'condition'],
     registers,
     collect() {
@@ -53,7 +53,7 @@ export function registerClusterMetrics(registry: Registry, clusters: () => Itera
   });
   new Gauge({
     name: 'pushcluster_operator_cluster_gateways',
-    help: 'Gateways of a PushCluster: wanted (spec.gateway.replicas), ready, draining.',
+    help: 'Gateways of a PushCluster, by state: wanted (spec.gateway.replicas), ready, draining.',
     labelNames: [...NAME_LABELS, 'state'],
     registers,
     collect() {

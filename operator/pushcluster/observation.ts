@@ -79,8 +79,8 @@ export function observation(
       draining: draining + ending,
       left: shown.left,
       connections: shown.connections,
-      // All of them, those too that the Service may not choose: an HPA that does not see what draining or over-full
-      // gateways hold asks for too few.
+      // All gateways, including those that the Service does not select: an HPA that does not count the connections of
+      // draining or overfull gateways would ask for too few.
       selector: Object.entries(selectorLabels(cluster, 'gateway'))
         .map(([name, value]) => `${name}=${value}`)
         .join(','),

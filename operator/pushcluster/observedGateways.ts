@@ -5,11 +5,11 @@ import type { PodStatusPoller } from '../podStatus/poller.ts';
 import { CLUSTER_LABEL, DRAIN_ANNOTATION, SERVING_LABEL } from './desired/names.ts';
 import type { GatewayPod, ObservedGateways, PodState } from './scalePlan.ts';
 
-/** Of pods of one ReplicaSet, those with the lowest go first. */
+/** A ReplicaSet deletes pods with a lower cost first. */
 const DELETION_COST_ANNOTATION = 'controller.kubernetes.io/pod-deletion-cost';
 const HASH_LABEL = 'pod-template-hash';
 
-/** What pods say of themselves: a PodStatusPoller. */
+/** Statuses of pods: a PodStatusPoller. */
 export type Readings = Pick<PodStatusPoller, 'freshReading' | 'reading' | 'failure'>;
 
 const Pod = z.object({
@@ -31,7 +31,7 @@ const ReplicaSet = z.object({
   status: z.object({ replicas: count, fullyLabeledReplicas: count, readyReplicas: count }).prefault({}),
 });
 
-/** The gateways of a cluster, from its Deployment, the ReplicaSets of that, and the pods. */
+/** The gateways of a cluster, observed from its Deployment, ReplicaSets and pods. */
 export function observedGateways(
   deployment: KubeObject | undefined,
   replicaSets: Iterable<KubeObject>,
@@ -52,8 +52,8 @@ export function observedGateways(
 }
 
 /**
- * Whether a ReplicaSet's controller sees the pods as they are. It tells how many there are, how many are ready and, since
- * the label by which the Service chooses is in the template, how many of them that chooses.
+ * Whether the status of a ReplicaSet matches its pods: how many there are, how many are ready, and how many the Service
+ * selects, which is known because the label that it selects by is in the template.
  */
 function isSeen(replicaSet: KubeObject, pods: readonly KubeObject[]): boolean {
   const { status, spec } = ReplicaSet.parse(replicaSet);
@@ -66,14 +66,14 @@ function isSeen(replicaSet: KubeObject, pods: readonly KubeObject[]): boolean {
   );
 }
 
-/** The hash that a Deployment's newest pods are labelled with; undefined until its controller has seen its template. */
+/** The pod-template-hash of the current pods; undefined until the Deployment controller has observed the template. */
 export function newestHash(deployment: KubeObject, replicaSets: Iterable<KubeObject>): string | undefined {
   return newestOf(deployment, replicaSets)?.metadata.labels?.[HASH_LABEL];
 }
 
 function newestOf(deployment: KubeObject, replicaSets: Iterable<KubeObject>): KubeObject | undefined {
   const wanted = unhashed(Workload.parse(deployment).spec.template);
-  // As the Deployment's controller finds it: its revisions are written later.
+  // The Deployment controller finds it the same way. Revisions are written later.
   return [...replicaSets].find(
     (each) =>
       (each.metadata.ownerReferences ?? []).some(({ uid }) => uid === deployment.metadata.uid) &&
@@ -81,13 +81,13 @@ function newestOf(deployment: KubeObject, replicaSets: Iterable<KubeObject>): Ku
   );
 }
 
-/** A pod template without the label that a ReplicaSet adds to it. */
+/** A pod template without the label that a ReplicaSet adds. */
 function unhashed({ metadata, ...rest }: z.infer<typeof Template>): object {
   const { [HASH_LABEL]: _, ...labels } = metadata.labels;
   return { ...rest, metadata: { ...metadata, labels } };
 }
 
-/** Neither over nor told to end: those that a ReplicaSet counts. */
+/** Neither finished nor terminating: the pods that a ReplicaSet counts. */
 function isActive(pod: KubeObject): boolean {
   const { phase } = statusOf(pod);
   return !pod.metadata.deletionTimestamp && phase !== 'Succeeded' && phase !== 'Failed';
@@ -107,7 +107,7 @@ function gatewayPod(pod: KubeObject, hash: string | undefined, readings: Reading
     readySince: readySince(pod),
     state: stateOf(pod),
     isServing: labels[SERVING_LABEL] === 'true',
-    // What is no time counts as one that has not begun: nothing is removed by it.
+    // An invalid time counts as a drain that never ends: the pod is not removed because of it.
     drainSince: drain ? Date.parse(drain) || Number.POSITIVE_INFINITY : undefined,
     deletionCost: cost === undefined ? undefined : Number(cost),
     counted: reading && connections !== undefined ? { connections, at: reading.at } : undefined,
@@ -118,7 +118,7 @@ function gatewayPod(pod: KubeObject, hash: string | undefined, readings: Reading
   };
 }
 
-/** One that was ready and isn't any more has been so since long ago: it isn't waited for. */
+/** Since when the connections are unknown. A pod that is no longer ready counts from its creation, so that none waits for it. */
 function unknownSince(pod: KubeObject, readings: Readings): number | undefined {
   const { uid = '', creationTimestamp } = pod.metadata;
   const since = readySince(pod);
@@ -128,7 +128,7 @@ function unknownSince(pod: KubeObject, readings: Readings): number | undefined {
   return last?.status.connections === undefined ? since : last.at;
 }
 
-/** JSON merge patch of a pod's metadata that makes it be so. */
+/** JSON merge patch of the metadata of a pod from one state to another. */
 export function podPatch(before: PodState, { isServing, drainSince, deletionCost }: PodState): object {
   const annotations: Record<string, string | null> = {};
   if (drainSince !== before.drainSince)
@@ -138,20 +138,20 @@ export function podPatch(before: PodState, { isServing, drainSince, deletionCost
   return { labels: { [SERVING_LABEL]: String(isServing) }, annotations };
 }
 
-/** What of a pod is looked at: a change of anything else is nobody's concern. */
+/** A digest of the fields of a pod that a reconcile depends on. Changes of other fields are ignored. */
 export function looksOf(pod: KubeObject): string {
   const { deletionTimestamp, labels, annotations } = pod.metadata;
   const told = [labels?.[SERVING_LABEL], annotations?.[DRAIN_ANNOTATION], annotations?.[DELETION_COST_ANNOTATION]];
   return JSON.stringify([deletionTimestamp, ...told, statusOf(pod).phase, isReady(pod), stateOf(pod)]);
 }
 
-/** `namespace/name` of the PushCluster that a pod is of. */
+/** `namespace/name` of the PushCluster that a pod belongs to. */
 export function clusterOf({ metadata: { namespace, labels } }: KubeObject): string | undefined {
   const name = labels?.[CLUSTER_LABEL];
   return name === undefined ? undefined : `${namespace}/${name}`;
 }
 
-/** It drains, or was told to end. */
+/** Whether a pod is draining or terminating. */
 export function isLeaving({ metadata: { deletionTimestamp, annotations } }: KubeObject): boolean {
   return deletionTimestamp !== undefined || Boolean(annotations?.[DRAIN_ANNOTATION]);
 }
@@ -160,7 +160,7 @@ export function isReady(pod: KubeObject): boolean {
   return readySince(pod) !== undefined;
 }
 
-/** Since when it is ready, milliseconds since 1970; undefined where it isn't. */
+/** Since when a pod is ready, milliseconds since 1970; undefined if it is not. */
 export function readySince(pod: KubeObject): number | undefined {
   const found = statusOf(pod).conditions.find(({ type, status }) => type === 'Ready' && status === 'True');
   return found && (Date.parse(found.lastTransitionTime ?? '') || 0);

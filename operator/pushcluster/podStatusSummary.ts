@@ -6,46 +6,46 @@ import type { Readings } from './observedGateways.ts';
 import { isReady, readySince } from './observedGateways.ts';
 import type { SettingsRefusal } from './status.ts';
 
-/** What the pods of a cluster say of themselves, taken together. */
+/** A summary of what the pods of a cluster report. */
 export type PodStatusSummary = {
-  /** Of all gateways that say so; undefined where none does. */
+  /** Sum over all gateways that report them; undefined if none does. */
   connections: number | undefined;
-  /** Every gateway that is ready was asked for its connections. */
+  /** Every ready gateway has been polled at least once. */
   isCounted: boolean;
-  /** Connections of gateways that drain. */
+  /** Connections of draining gateways. */
   left: number | undefined;
   refusals: readonly SettingsRefusal[];
   fdLimits: readonly { pod: string; limit: number; wanted: number; each: number }[];
-  /** Pods that run other settings than the newest, and say nothing against them. */
+  /** Pods that have neither loaded nor rejected the current settings. */
   behind: readonly { uid: string; pod: string }[];
-  /** Pods that have been ready for a while and don't answer, and why. */
+  /** Pods that have been ready for a while and do not respond, and why. */
   silent: readonly { pod: string; why: string }[];
-  /** Pods of the wanted template that aren't ready, where Kubernetes says why: first those that stay so. */
+  /** Pods of the current template that are not ready for a known reason; first those that do not resolve themselves. */
   notReady: readonly (NotReadyReason & { role: ReportedPod['role'] })[];
-  /** The gateway that is nearest to where it refuses new connections. */
+  /** The gateway that is closest to a limit at which it rejects new connections. */
   fullest: { pod: string; what: keyof Pressure; share: number } | undefined;
 };
 
 export type ReportedPod = {
   pod: KubeObject;
   role: 'gateway' | 'logic' | 'nats';
-  /** It drains, or was told to end. */
+  /** It is draining or terminating. */
   isLeaving: boolean;
-  /** Of the template that is wanted now: others are on their way out, and needn't understand new settings. */
+  /** It has the current template. Others are about to be replaced, and may not understand new settings. */
   isCurrent: boolean;
 };
 
 export type ExpectedStatus = {
-  /** gateway.connections.max; 0: as many as descriptors allow. */
+  /** gateway.connections.max; 0 means as many as file descriptors allow. */
   maxConnections: number;
-  /** Files that a connection takes. */
+  /** File descriptors that a connection uses. */
   filesEach: number;
-  /** Hash of the settings file that a pod should run, were it of this generation. */
+  /** Hash of the settings file that a pod should have loaded, if it were of this generation. */
   settingsFile: (role: 'gateway' | 'logic', generation: number) => string;
 };
 
 /**
- * @param readings what each pod said last
+ * @param readings the last status of each pod
  * @param now milliseconds since 1970
  */
 export function summarizePodStatus(
@@ -65,7 +65,7 @@ export function summarizePodStatus(
   let isCounted = true;
   for (const { pod, role, isLeaving, isCurrent } of pods) {
     const { uid = '', name } = pod.metadata;
-    // While logic is rolled out nobody says which of its pods are the new ones, nor of NATS, one by one.
+    // Which pods of logic and NATS have the current template is not known during a rollout.
     const isWanted = !isLeaving && (isCurrent || role !== 'gateway');
     const reason = isWanted ? notReadyReasonOf(pod) : undefined;
     if (reason) notReady.push({ ...reason, role });

@@ -8,14 +8,14 @@ import { managedNats } from './desired/bus.ts';
 import { names } from './desired/names.ts';
 import type { ReconcileErrors } from './reconcileErrors.ts';
 
-/** A pod is made within moments of its StatefulSet, or of the end of the one before it: milliseconds. */
+/** Time in which a StatefulSet normally creates a pod, milliseconds. */
 const PATIENCE_MS = 5_000;
-/** Events are asked for this often: the controller of a busy cluster may only be late, with many at once. */
+/** Minimum time between two requests for events, milliseconds: in a busy cluster, many pods may only be late. */
 const LOOK_AGAIN_MS = 15_000;
-/** Events of one StatefulSet: the API server forgets them after an hour. */
+/** Maximum number of events of one StatefulSet. The API server keeps them for an hour. */
 const MAX_EVENTS = 50;
 
-/** A controller that is no part of the events API yet says when by the fields of before. */
+/** The StatefulSet controller still writes events with the deprecated fields. */
 const Event = z.object({
   note: z.string().default(''),
   eventTime: z.string().nullish(),
@@ -23,12 +23,12 @@ const Event = z.object({
 });
 const Made = z.object({ metadata: z.object({ creationTimestamp: z.string().default('') }) });
 
-/** Pods that admission refuses: what was to have them was taken, and says so later, in the API server's words. */
+/** Finds pods that cannot be created, because of quota or admission: the Deployment or StatefulSet itself was accepted. */
 export class RejectedPods {
   readonly #cache: ClusterCache;
   readonly #client: Client;
   readonly #clock: Clock;
-  /** Of clusters whose NATS servers are missing: when events are due to be looked at, by the clock's `now`, and what they said. */
+  /** Clusters with missing NATS servers: when to request events next, by the clock's `now`, and what the last ones said. */
   readonly #missing = new Map<string, { due: number; said: string | undefined }>();
 
   constructor(cache: ClusterCache, client: Client, clock: Clock) {
@@ -37,7 +37,7 @@ export class RejectedPods {
     this.#clock = clock;
   }
 
-  /** Adds what is refused now to the problems. Returns the milliseconds after which it may be known better. */
+  /** Adds rejected pods to the errors. Returns the milliseconds after which to check again. */
   async report(cluster: PushCluster, errors: ReconcileErrors): Promise<number | undefined> {
     for (const role of ['gateway', 'logic'] as const) {
       const conditions = this.#cache.workload(cluster, role)?.status.conditions ?? [];
@@ -51,7 +51,7 @@ export class RejectedPods {
     this.#missing.delete(key);
   }
 
-  /** A StatefulSet has no such condition: events say it. They are asked for only where a pod is missing for long. */
+  /** A StatefulSet has no such condition, so events are requested, but only if a pod is missing for a while. */
   async #reportNats(cluster: PushCluster, errors: ReconcileErrors): Promise<number | undefined> {
     const key = keyOf(cluster);
     const wanted = managedNats(cluster)?.replicas ?? 0;
@@ -72,7 +72,7 @@ export class RejectedPods {
     return missing.due - now;
   }
 
-  /** What was said last of a pod that could not be made, unless one was made since. */
+  /** The last FailedCreate event, unless a pod was created since. */
   async #lastFailure(cluster: PushCluster, { metadata: { namespace, uid } }: KubeObject): Promise<string | undefined> {
     const { items } = await this.#client.list(KINDS.events, {
       ...(namespace === undefined ? {} : { namespace }),

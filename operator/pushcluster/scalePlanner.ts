@@ -6,22 +6,22 @@ import { gatewayDrain } from './desired/validSettings.ts';
 import type { Readings } from './observedGateways.ts';
 import { type ObservedGateways, type ScalePlan, scalePlan, UNSEEN, type Wanted } from './scalePlan.ts';
 
-/** What a ReplicaSet says of its pods is a little later than they are: for so long that is nothing to tell of, milliseconds. */
+/** The status of a ReplicaSet lags behind its pods. It is reported as a reason for waiting only after this time, milliseconds. */
 const PATIENCE_MS = 5_000;
 const UNSEEN_AGAIN_MS = 500;
 
-/** What pods say, which can be asked for anew. */
+/** Statuses of pods, which can be refreshed. */
 export type LiveReadings = Readings & Pick<PodStatusPoller, 'refresh'>;
 
-/** A plan, and the gateways that it was made for. */
+/** A plan, and the gateways that it is based on. */
 export type Planned = { gateways: ObservedGateways; planned: ScalePlan };
 
-/** Plans what is done about the number of gateways, by what they say when it matters. */
+/** Makes the scale plan of a cluster, with current numbers of connections if it depends on them. */
 export class ScalePlanner {
   readonly #cache: ClusterCache;
   readonly #readings: LiveReadings;
   readonly #clock: Clock;
-  /** Since when it is waited for the ReplicaSet, by the clock's `now`: of clusters that scale down. */
+  /** Since when clusters wait for the status of their ReplicaSet, by the clock's `now`. */
   readonly #unseen = new Map<string, number>();
 
   constructor(cache: ClusterCache, readings: LiveReadings, clock: Clock) {
@@ -31,7 +31,7 @@ export class ScalePlanner {
   }
 
   /**
-   * What to do next. Asks the pods first where it is to be chosen by what they hold, for 5 s at most.
+   * The next steps. Polls the pods first if gateways have to be chosen by their connections, for 5 s at most.
    * @throws InvalidSettings
    */
   async plan(cluster: PushCluster): Promise<Planned> {
@@ -45,7 +45,7 @@ export class ScalePlanner {
     return { gateways, planned: this.#patient(keyOf(cluster), planned) };
   }
 
-  /** Whether gateways would go that are not to go any more: one of them was lost meanwhile, or is not ready. */
+  /** Whether the plan removes gateways that are needed by now, for example because another gateway failed meanwhile. */
   isOutdated(cluster: PushCluster, { gateways, planned }: Planned): boolean {
     if (gateways.replicas === undefined || planned.replicas >= gateways.replicas) return false;
     const now = { ...this.#cache.gateways(cluster, this.#readings), isAskedAnew: gateways.isAskedAnew };

@@ -285,7 +285,7 @@ describe('the operator and a real API server', () => {
       await plane.apiServer.pause();
       const before = reflector.counts.silences;
       await until('it has noticed', () => reflector.counts.silences > before, 20 * silence);
-      assert.match(reflector.trouble?.message ?? '', /the watch of configmaps had no answer for 1000 ms/);
+      assert.match(reflector.trouble?.message ?? '', /the watch of configmaps had no response for 1000 ms/);
       plane.apiServer.resume();
       await client.apply(labelled('hung', 'h2'));
       await until('it sees what is new', () => changes.includes('added h2'));

@@ -323,7 +323,7 @@ describe('the operator', () => {
       assert.equal(condition(found, 'Degraded')?.reason, 'Unavailable');
       assert.match(
         condition(found, 'Degraded')?.message ?? '',
-        /^StatefulSet live-nats: no answer of the API server to PATCH .*\/statefulsets\/live-nats/,
+        /^StatefulSet live-nats: no response from the API server to PATCH .*\/statefulsets\/live-nats/,
       );
       assert.deepEqual(
         await made('hung'),
