@@ -1,4 +1,4 @@
-/** Makes dist/: the bundle, and its types. `npm run build -w @pushcluster/client`. */
+/** Builds dist/: the bundle and its types. `npm run build -w @pushcluster/client`. */
 import { execFileSync } from 'node:child_process';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -18,7 +18,7 @@ for (const file of await readdir(join(dist, 'types'), { recursive: true, withFil
   if (!file.isFile()) continue;
   const path = join(file.parentPath, file.name);
   const text = await readFile(path, 'utf8');
-  // What is published has no sources and no workspaces beside it.
+  // The published package has no sources and no workspaces: imports must point to the types beside it.
   await writeFile(
     path,
     text.replace(/'@pushcluster\/protocol\//g, "'../protocol/").replace(/(from '\.[^']*)\.ts'/g, "$1.js'"),

@@ -1,14 +1,14 @@
-/** Time as the client's rules see it: tests put in their own. */
+/** The client's clock. Tests pass their own. */
 export interface Clock {
-  /** Milliseconds by a clock that is never set, nor goes back: only differences count. */
+  /** Milliseconds of a clock that is never set and never goes back. Only differences count. */
   now(): number;
-  /** Milliseconds since the epoch. Where it is absent, `now` counts from there. */
+  /** Milliseconds since the epoch. Default: `now`. */
   wall?(): number;
-  /** Calls `run` once after `ms`; the returned function calls it off. */
+  /** Calls `run` once after `ms` milliseconds. The returned function cancels it. */
   after(ms: number, run: () => void): () => void;
 }
 
-/** Longer timers fire at once in every engine. */
+/** Longest timer, milliseconds: engines run longer ones at once. */
 export const MAX_DELAY = 2 ** 31 - 1;
 
 export const systemClock: Clock = {

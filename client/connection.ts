@@ -34,33 +34,37 @@ export type ConnectionConfig = {
   probeTimeout: number;
 };
 
-/** What is not an answer to a request. */
+/** A frame that is no answer to a request. */
 export type News = Exclude<ServerFrame, { type: 'OK' | 'ERROR' | 'PONG' }>;
 
 export interface ConnectionOwner {
   opened(connection: Connection): void;
   received(connection: Connection, frame: News): void;
-  /** Called once, after all that was received, unless close() was called. */
+  /** Called once, after all received frames, unless close() was called. */
   closed(connection: Connection, code: number, reason: string): void;
 }
 
-// A gateway allows a burst of 100 frames and 50 a second by default: stay below, or many rooms would get us closed.
+// A gateway allows 100 frames at once and 50 per second by default (inbound.frameRate). A client that joins many rooms has to
+// stay below, or the gateway closes it with 1008.
 const BURST = 60;
 const PER_SECOND = 40;
 
-/** How long a token callback may take at a connect, milliseconds. */
+/** How long a token callback may take before a handshake, milliseconds. */
 const TOKEN_TIMEOUT = 60_000;
 
-/** Until the next try of a token refresh that failed, milliseconds. */
+/** Wait before a failed token refresh is tried again, milliseconds. */
 const REFRESH_RETRY = 5_000;
 
-/** Malformed payload, as we name it: the code never goes over the wire. */
+/** Close code of the client itself for a malformed frame. It is never sent. */
 const MALFORMED = 1007;
 const LOST = 1006;
 
-/** One WebSocket: opening, requests and answers, inflating in order, the token's refresh, and silence noticed. */
+/**
+ * One WebSocket: connects with a token and refreshes it, sends requests within the gateway's rate limit, reads frames in
+ * order, inflated, and notices a gateway that no longer answers.
+ */
 export class Connection {
-  /** When it opened, by the clock's `now`. */
+  /** When it opened, by the clock's `now`; undefined: not yet. */
   openedAt: number | undefined;
 
   readonly #config: ConnectionConfig;
@@ -72,7 +76,7 @@ export class Connection {
   #over = false;
   #lastId = 0;
   #heard = 0;
-  /** `#heard` at the last probe: while it is the same, that one has no answer yet. */
+  /** `#heard` at the last probe. While it is the same, the probe has no answer yet. */
   #probed = -1;
   #heardAt = 0;
   #inflating = 0;
@@ -81,7 +85,7 @@ export class Connection {
   readonly #rate: TokenBucket;
   #sendLater = false;
 
-  /** @param pace 1 or less: which part of the usual number of frames it may send */
+  /** @param pace fraction of the usual send rate, up to 1 */
   constructor(config: ConnectionConfig, owner: ConnectionOwner, events: Emitter<PushEvents>, pace: number) {
     this.#config = config;
     this.#owner = owner;
@@ -90,7 +94,7 @@ export class Connection {
   }
 
   start(): void {
-    // A token may take its time: that is no sign of a gateway that can't be reached.
+    // A slow token callback does not count as a gateway that can't be reached: it has a timeout of its own.
     this.#openWithin(TOKEN_TIMEOUT);
     const { token } = this.#config;
     if (typeof token === 'function')
@@ -101,7 +105,10 @@ export class Connection {
     else this.#open(token || undefined);
   }
 
-  /** Sends a frame with an id; `answer` gets nothing for OK, or the refusal. It is not called where the connection ends before. */
+  /**
+   * Sends a frame with an id. `answer` is called without an error for OK, and with one for ERROR. It is not called if the
+   * connection ends before.
+   */
   request(type: string, data: object, answer: (error?: PushError) => void): number {
     const id = ++this.#lastId;
     this.#answers.set(id, answer);
@@ -114,7 +121,7 @@ export class Connection {
     this.#flush();
   }
 
-  /** Asks for a sign of life now. */
+  /** Sends a PING. If nothing is received within `probeTimeout`, the connection counts as lost. */
   probe(): void {
     if (this.openedAt === undefined || this.#probed === this.#heard) return;
     const heard = this.#heard;
@@ -125,7 +132,7 @@ export class Connection {
     });
   }
 
-  /** Ends it; `closed` is not called. Resolves when all that was received has been handled. */
+  /** Closes the connection; `closed` is not called. Resolves when all received frames have been handled. */
   close(): Promise<void> {
     this.#detach();
     return this.#tail;
@@ -165,7 +172,7 @@ export class Connection {
       const socket = new WebSocket(address.href, protocols);
       this.#socket = socket;
       socket.binaryType = 'arraybuffer';
-      // Whatever a platform calls late or twice is not heard.
+      // A platform may call a handler late or twice: such a call is ignored.
       socket.onopen = () => {
         if (this.#over || this.openedAt !== undefined) return;
         this.openedAt = this.#heardAt = this.now();
@@ -175,7 +182,7 @@ export class Connection {
         this.#flush();
       };
       socket.onmessage = (event: { data: unknown }) => this.#receive(event?.data);
-      // It says nothing that `close` does not; unheard it would be thrown by some implementations.
+      // The error event says nothing that the close event does not. Some implementations throw it if it has no handler.
       socket.onerror = () => {};
       socket.onclose = (event: { code: unknown; reason: unknown }) =>
         this.#lose(Number(event?.code) || LOST, String(event?.reason ?? ''));
@@ -190,7 +197,7 @@ export class Connection {
     this.#heardAt = this.now();
     if (typeof data === 'string' && this.#inflating === 0) return this.#read(data);
     this.#inflating++;
-    // Frames inflate side by side, and are read in the order in which they came.
+    // Frames are inflated concurrently, and read in the order in which they came.
     const text = typeof data === 'string' ? data : inflate(data);
     this.#tail = this.#tail.then(async () => {
       this.#read(await text, data);
@@ -280,7 +287,7 @@ export class Connection {
     throw error;
   }
 
-  /** Later, since who made it open or send is still at it. */
+  /** Ends the connection in a microtask: the caller that opened it or sent by it has not returned yet. */
   #loseSoon(error: PushError) {
     queueMicrotask(() => {
       if (this.#over) return;
@@ -307,20 +314,20 @@ export class Connection {
       socket.onopen = socket.onmessage = socket.onclose = null;
       socket.close(1000);
     } catch {
-      // It is not heard any more, which is all that can be done.
+      // Some platforms throw here. The handlers are gone, which is enough.
     }
   }
 }
 
-/** Undefined where it is no raw DEFLATE. */
+/** The text of raw DEFLATE; undefined if the data is none. */
 async function inflate(data: unknown): Promise<string | undefined> {
   try {
-    // Some platforms give Blobs, whatever the socket's binaryType.
+    // Some platforms deliver Blobs, whatever the socket's binaryType.
     const { arrayBuffer } = data as Blob;
     const bytes = arrayBuffer ? await arrayBuffer.call(data) : (data as ArrayBuffer);
     const { readable, writable } = new DecompressionStream('deflate-raw');
     const writer = writable.getWriter();
-    // What fails here fails at the reader too. (A Blob's stream costs more, and leaks on Node 24.16 to 24.18.)
+    // A failure here fails the reader too. (Blob.stream() costs more, and leaks on Node 24.16 to 24.18.)
     writer.write(new Uint8Array(bytes)).catch(() => {});
     writer.close().catch(() => {});
     return await new Response(readable).text();

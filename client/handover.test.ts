@@ -67,6 +67,16 @@ test('a loss that the next connection tells makes it ready anew from then on, ex
   assert.equal(made.readyAt(next), 200);
 });
 
+test('a hand-over that is released delivers nothing and refers to no connection', () => {
+  const { made, old, next, delivered } = handover();
+  made.receive(next, push('next 1'));
+  made.release();
+  made.remove(old);
+  made.receive(next, push('next 2'));
+  assert.deepEqual(delivered, []);
+  assert.deepEqual(made.connections, []);
+});
+
 test('held frames can be counted, kept by choice, and dropped oldest first', () => {
   const { made, old, next, clock, delivered } = handover();
   assert.equal(made.heldSince(next), Number.POSITIVE_INFINITY);

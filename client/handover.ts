@@ -93,6 +93,11 @@ export class Handover {
     return itemsOf(this.#sources.get(connection)!.held.shift()!.frame);
   }
 
+  /** The stream has ended: forgets connections and held frames. */
+  release(): void {
+    this.#sources.clear();
+  }
+
   #tellReady() {
     const [serving] = this.connections;
     if (serving && this.readyAt(serving) < NEVER) this.#serve();

@@ -6,30 +6,31 @@ import type { SocketConstructor } from './connection.ts';
 import type { ReconnectorConfig } from './reconnector.ts';
 import type { TokenSource } from './token.ts';
 
-/** Whatever is absent, undefined or null means its default. Durations in milliseconds; one beyond 2^31 - 1 means that. */
+/** An option that is absent, undefined or null has its default. Durations in milliseconds, at most 2^31 - 1. */
 export type PushOptions = {
-  /** A JWT, or what gives one: called at each connect, and before the last one expires. */
+  /** A JWT, or a function that returns one: called before each connect, and before the current token expires. */
   token?: TokenSource | null | undefined;
-  /** Take frames compressed where the platform can inflate them. Default true. */
+  /** Receive compressed frames, if the platform can inflate them. Default true. */
   compression?: boolean | null | undefined;
-  /** Subprotocols to offer in place of the usual; `[]` speaks as go-push clients do: no moves, repeats not dropped. */
+  /** Subprotocols to offer instead of the default ones. With `[]` the client speaks like go-push's: no moves, no repeats dropped. */
   protocols?: readonly string[] | null | undefined;
-  /** Default: the platform's. */
+  /** WebSocket constructor. Default: the platform's. */
   WebSocket?: SocketConstructor | null | undefined;
   /** Default: `{ base: 500, cap: 30000, stable: 10000 }`. */
   backoff?: { [Name in keyof Backoff]?: number | null | undefined } | null | undefined;
-  /** Items that wait for a slow `for await` at most, at least 1; then the oldest go, and `lagged` tells. Default 1000. */
+  /** Items that may wait for a slow `for await`, at least 1. Beyond, the oldest are dropped and `lagged` is emitted. Default 1000. */
   queueLimit?: number | null | undefined;
-  /** Until a handshake counts as failed. Default 10,000. */
+  /** Time until a handshake counts as failed. Default 10,000. */
   openTimeout?: number | null | undefined;
-  /** Silence until the gateway is asked for a sign of life. Default 40,000. */
+  /** Time without a frame after which the client sends a PING. Default 40,000. */
   idleTimeout?: number | null | undefined;
-  /** That it may take to answer. Default 10,000. */
+  /** Time that the gateway has to answer a PING. Default 10,000. */
   probeTimeout?: number | null | undefined;
   /** Closes the client when it aborts. */
   signal?: AbortSignal | null | undefined;
-  /** 0 to 1, for jitter. Default: Math.random, also where it is no function, gives something else or throws. */
+  /** Random numbers from 0 to 1, for jitter. Math.random is used by default, and if this returns something else or throws. */
   random?: (() => number) | null | undefined;
+  /** The clock of all timeouts, for tests. */
   clock?: Clock | null | undefined;
 };
 
@@ -40,14 +41,14 @@ const DEFLATE: typeof Subprotocol.deflate = 'pushcluster.v1.deflate';
 
 const NUMBERS = { queueLimit: 1_000, openTimeout: 10_000, idleTimeout: 40_000, probeTimeout: 10_000 };
 
-/** A token of HTTP (RFC 9110, 5.6.2), which a subprotocol has to be. */
+/** A subprotocol is a token of HTTP (RFC 9110, 5.6.2). */
 const SUBPROTOCOL = /^[!#$%&'*+.^`|~\w-]+$/;
 
 /**
- * What a page passes, looked at once: each option is read a single time, and is right, its default, or refused.
+ * Checks the options. Each option is read once: it is valid, has its default, or is refused.
  *
- * @param base what relative addresses refer to
- * @throws TypeError where something can't be used, Error where the platform has no WebSocket
+ * @param base URL that a relative `url` refers to
+ * @throws TypeError, which names the argument, if one is not valid; Error if the platform has no WebSocket
  */
 export function configOf(url: unknown, options: PushOptions | null | undefined, base: string | undefined): Config {
   const { token, compression, protocols, backoff, signal, random, clock, WebSocket } = options ?? {};
@@ -80,11 +81,11 @@ function addressOf(url: unknown, base: string | undefined): URL {
   const address = new URL(text as string, base);
   address.protocol = address.protocol.replace('http', 'ws');
   address.hash = '';
-  if (!/^wss?:$/.test(address.protocol)) throw wrong('url', 'a ws: or wss: address', text);
+  if (!/^wss?:$/.test(address.protocol)) throw wrong('url', 'a ws: or wss: URL', text);
   return address;
 }
 
-/** What `given` says by the names of `defaults`. */
+/** The numbers of `given` that `defaults` names. @param place prefix of the names in an error */
 function numbers<Names extends string>(
   given: { [Name in NoInfer<Names>]?: unknown } | null | undefined,
   defaults: Record<Names, number>,
@@ -104,7 +105,7 @@ function subprotocols(protocols: readonly string[] | null | undefined): string[]
   if (protocols == null) return undefined;
   if (!Array.isArray(protocols)) throw wrong('protocols', 'an array', protocols);
   for (const name of protocols)
-    if (!SUBPROTOCOL.test(name)) throw wrong('protocols', 'an array of names without spaces', name);
+    if (!SUBPROTOCOL.test(name)) throw wrong('protocols', 'an array of subprotocol names', name);
   return [...new Set(protocols)];
 }
 

@@ -9,26 +9,26 @@ import { type RoomOwner, RoomSubscription } from './roomSubscription.ts';
 import type { Room, Stream } from './stream.ts';
 import { Subscription } from './subscription.ts';
 
-/** What a browser's page has: other platforms lack an address, or tell nothing of the network. */
+/** What only a browser's page has: an address, and events of the network. */
 const page = globalThis as {
   location?: { href?: string };
   addEventListener?(type: 'online', listener: () => void): void;
   removeEventListener?(type: 'online', listener: () => void): void;
 };
 
-/** Rooms that were left of which is known what came. */
+/** Rooms that were left and whose delivered items are still remembered. */
 const MAX_PAST = 100;
 
-/** A lasting connection to a PushCluster: it connects at once, and comes back by itself until `close()`. */
+/** A client of a PushCluster. It connects at once, and reconnects by itself until `close()`. */
 export class PushClient {
   /** Items pushed to everyone. */
   readonly all: Stream;
-  /** Items pushed to this user. (Without a subprotocol these can't be told apart, and come by `all`.) */
+  /** Items pushed to this user. Without a subprotocol they can't be told apart and come by `all`. */
   readonly user: Stream;
   readonly #all: Subscription;
   readonly #user: Subscription;
   readonly #rooms = new Map<string, RoomSubscription>();
-  /** Rooms that were left: what came by them comes no more when they are joined anew. */
+  /** Rooms that were left. If one is joined again, it does not repeat what was delivered. */
   readonly #past = new Map<string, RoomSubscription>();
   readonly #emitter = new Emitter<PushEvents>();
   readonly #owner: ReconnectorOwner & RoomOwner = {
@@ -71,15 +71,15 @@ export class PushClient {
   readonly #abort = () => this.close();
 
   /**
-   * @param url of the gateway's `/connect`: `ws:`, `wss:`, or in browsers a path
-   * @throws TypeError where `url` or an option can't be used, Error where the platform has no WebSocket
+   * @param url of the gateway's `/connect`: `ws:` or `wss:`, or a path in browsers
+   * @throws TypeError, which names the argument, if `url` or an option is not valid; Error if the platform has no WebSocket
    */
   constructor(url: string | URL, options?: PushOptions | null) {
     const { reconnector, queueLimit, signal } = configOf(url, options, page.location?.href);
     this.#queueLimit = queueLimit;
     this.#signal = signal;
     this.#all = this.all = new Subscription(undefined, this.#emitter, queueLimit);
-    // A publisher counts the items of all users together: what is missing there was for others.
+    // A publisher counts the items of all users together: a missing counter is an item for another user.
     this.#user = this.user = new Subscription(undefined, this.#emitter, queueLimit, false);
     this.#reconnector = new Reconnector(reconnector, this.#owner, this.#emitter);
     if (signal?.aborted) this.close();
@@ -100,11 +100,11 @@ export class PushClient {
   }
 
   /**
-   * Joins a room, now and after every reconnect, until it is left. A room that is joined already is returned as it is:
-   * `leave()` and the `signal` of each who joined it end it for all. With a signal that has aborted nothing is joined.
-   * `Item` is what you expect of your backend: it is not checked.
+   * Joins a room, and joins it again after every reconnect, until it is left. If the room is joined already, the same Room
+   * is returned: `leave()` and each `signal` with which it was joined end it for everyone. If `signal` has aborted,
+   * nothing is joined. `Item` is the type that your backend pushes: it is not checked.
    *
-   * @throws PushError `closed` where the client is closed, TypeError where `name` is no string or `signal` no AbortSignal
+   * @throws PushError `closed` if the client is closed; TypeError if `name` is no string or `signal` no AbortSignal
    */
   join<Item = unknown>(name: string, options?: { signal?: AbortSignal | null | undefined } | null): Room<Item> {
     needed('string', 'name', name);
@@ -112,7 +112,7 @@ export class PushClient {
     return this.#join(name, options?.signal) as Room as Room<Item>;
   }
 
-  /** Ends the connection and all streams, for good and at once: its last event is `state`. */
+  /** Closes the connection and ends all streams, for good and at once. The last event is `state`. */
   close(): void {
     this.#reconnector.close();
     this.#release();
@@ -127,7 +127,7 @@ export class PushClient {
     const problem = nameProblem(name);
     if (signal?.aborted) room.discard(leftError(name));
     else if (problem) {
-      // As a gateway would: but a frame that is too long would be the end of the connection.
+      // A gateway would refuse the name too, but it closes the connection if the frame is too long.
       const error = new PushError('bad_room', `A room name ${problem}.`);
       room.end(error);
       queueMicrotask(() => this.#emitter.emit('error', error));
@@ -140,7 +140,7 @@ export class PushClient {
     return room;
   }
 
-  /** Whether the room was still there. */
+  /** @returns whether the room was still joined */
   #forget(room: RoomSubscription): boolean {
     const { name } = room;
     if (this.#rooms.get(name) !== room) return false;
@@ -150,7 +150,7 @@ export class PushClient {
     return this.#rooms.delete(name);
   }
 
-  /** Lets go of the page: it is told nothing any more, and what it holds does not hold us. */
+  /** Removes all listeners: the page's, and the client's on the page's objects, so that those don't keep it in memory. */
   #release() {
     this.#emitter.end();
     this.#signal?.removeEventListener('abort', this.#abort);

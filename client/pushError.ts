@@ -1,8 +1,8 @@
 import type { ErrorCode } from '@pushcluster/protocol/frames.ts';
 
 /**
- * What went wrong: a gateway's refusal, a broken frame, a token source that failed, a WebSocket that could not be made
- * or sends nothing, or a connection that ended for good.
+ * What failed. A code of the protocol: a gateway refused a request. `closed`: the connection ended for good. `token`: the token
+ * callback failed. `connect`: the WebSocket could not be created, or failed to send. `frame`: a frame was malformed.
  */
 export type PushErrorCode = ErrorCode | 'closed' | 'token' | 'connect' | 'frame';
 

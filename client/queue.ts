@@ -1,9 +1,9 @@
-/** A bounded queue of items for one `for await`: what it can't hold goes, oldest first. */
+/** A bounded queue of items for one `for await`. A full queue drops its oldest item. */
 export class Queue<Item> implements AsyncIterator<Item, undefined> {
   readonly #limit: number;
   readonly #onReturn: () => void;
   #items: (Item | undefined)[] = [];
-  /** Where the oldest is: shifting an array of many thousands moves all of it. */
+  /** Index of the oldest item. Array.shift() would move all items of a long queue. */
   #head = 0;
   readonly #waiting: {
     resolve(result: IteratorResult<Item, undefined>): void;
@@ -11,13 +11,13 @@ export class Queue<Item> implements AsyncIterator<Item, undefined> {
   }[] = [];
   #ended: { error?: Error | undefined } | undefined;
 
-  /** @param onReturn nobody reads it any more */
+  /** @param onReturn called when the reader ends the iteration */
   constructor(limit: number, onReturn: () => void) {
     this.#limit = limit;
     this.#onReturn = onReturn;
   }
 
-  /** Whether an older item had to go. */
+  /** @returns whether the oldest item was dropped */
   push(item: Item): boolean {
     const waiting = this.#waiting.shift();
     if (waiting) waiting.resolve({ value: item, done: false });
@@ -27,7 +27,7 @@ export class Queue<Item> implements AsyncIterator<Item, undefined> {
     return true;
   }
 
-  /** What is queued still comes, then the end, or the error. */
+  /** Queued items still come, then the end or `error`. */
   end(error?: Error): void {
     this.#ended ??= { error };
     for (const { resolve, reject } of this.#waiting.splice(0)) {
@@ -36,7 +36,7 @@ export class Queue<Item> implements AsyncIterator<Item, undefined> {
     }
   }
 
-  /** Ends it at once: what is queued goes. */
+  /** Ends it at once: queued items are dropped. */
   discard(): void {
     this.#items = [];
     this.#head = 0;

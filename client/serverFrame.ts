@@ -1,6 +1,6 @@
 import type { ServerFrame } from '@pushcluster/protocol/frames.ts';
 
-/** Parses a text frame of a gateway; undefined for what this version does not know. Throws SyntaxError where it is no JSON. */
+/** Parses a text frame of a gateway. @returns undefined for a frame that this version does not know @throws SyntaxError if it is no JSON */
 export function readServerFrame(text: string): ServerFrame | undefined {
   const frame: unknown = JSON.parse(text);
   if (!isObject(frame) || !isObject(frame.data)) return undefined;

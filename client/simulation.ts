@@ -1,7 +1,7 @@
 import type { Clock } from './clock.ts';
 import type { Socket } from './connection.ts';
 
-/** For tests: time that passes only when told to, and sockets whose other end is the test. */
+/** For tests: a clock that moves only when told to. */
 export class SimulatedClock implements Clock {
   #now = 1_700_000_000_000;
   #timers: { at: number; run: () => void }[] = [];
@@ -18,12 +18,12 @@ export class SimulatedClock implements Clock {
     };
   }
 
-  /** Timers that are set. */
+  /** Number of timers that are set. */
   get pending(): number {
     return this.#timers.length;
   }
 
-  /** Lets `ms` pass: runs what is due in order, and what promises follow from it. */
+  /** Lets `ms` pass: runs timers that are due, in order, and the promises that follow from each. */
   async advance(ms: number): Promise<void> {
     const end = this.#now + ms;
     await turn();
@@ -40,14 +40,14 @@ export class SimulatedClock implements Clock {
   }
 }
 
-/** Lets all promises that are ready run. */
+/** Resolves after all promises that are ready have run. */
 export function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
 export type SentFrame = { type: string; id?: number; data: Record<string, unknown> };
 
-/** One simulated WebSocket, with the gateway's part of it for the test. */
+/** One simulated WebSocket. The test plays the gateway with `accept`, `say`, `ok` and `end`. */
 export class SimulatedSocket implements Socket {
   binaryType = 'blob';
   onopen: ((event: never) => void) | null = null;

@@ -106,6 +106,7 @@ export class Subscription<Item = unknown> implements Stream<Item> {
   #end(error: PushError | undefined, end: (queue: Queue<Item>) => void) {
     if (this.#ended) return;
     this.#ended = { error };
+    this.handover.release();
     this.#emitter.end();
     for (const queue of this.#queues) end(queue);
     this.#queues.clear();

@@ -1,16 +1,16 @@
 type Token = string | null | undefined;
 
-/** Gives a token, or none for who connects without: at each connect, and again before the last one expires. */
+/** A token, or a function that returns one, or none to connect without. It is called before each connect, and before a token expires. */
 export type TokenSource = string | (() => Token | Promise<Token>);
 
-/** Soonest refresh, in milliseconds: a source that returns a nearly expired token must not make us spin. */
+/** Shortest time to a refresh, milliseconds: a source of nearly expired tokens must not cause a loop. */
 const SOONEST = 5_000;
-/** What is left of a token when it is replaced, in milliseconds, where 80 % of its life would leave less. */
+/** Time that a token is still valid when it is replaced, milliseconds, if 20 % of its life is less. */
 const MARGIN = 30_000;
 
 /**
- * Milliseconds after which a JWT should be replaced; undefined where it says nothing of its end. It is read, not
- * verified: that is the gateway's part.
+ * Milliseconds until a JWT should be replaced; undefined if it has no `exp`. It is read and not verified: the gateway
+ * verifies it.
  *
  * @param now milliseconds since the epoch
  */
@@ -18,12 +18,12 @@ export function refreshDelay(token: string, now: number): number | undefined {
   const { exp, iat } = claims(token);
   if (!isTime(exp)) return undefined;
   let left = exp * 1000 - now;
-  // The gateway took the token, so an impossible age means that the clock here is wrong: trust the token's own span.
+  // The gateway accepted the token, so an impossible age means that the local clock is wrong: use the token's own lifetime.
   if (isTime(iat) && (left <= 0 || left > (exp - iat) * 1000)) left = (exp - iat) * 1000;
   return Math.max(SOONEST, Math.min(left * 0.8, Math.max(left / 2, left - MARGIN)));
 }
 
-/** JSON can say 1e999. */
+/** JSON may hold 1e999, which is Infinity. */
 function isTime(value: unknown): value is number {
   return Number.isFinite(value);
 }
