@@ -1,12 +1,13 @@
 import { isIP } from 'node:net';
 import ipaddr from 'ipaddr.js';
 
-/** No address is longer than an IPv6 one with an IPv4 tail, in brackets, with a port and a zone's name. */
+/** Characters of the longest address: IPv6 with an IPv4 tail, in brackets, with a port and a zone's name. */
 const LONGEST = 100;
 
 /**
- * An address in its one spelling, whatever was written: `[2001:DB8::A]:443`, `1.2.3.4:5678`, `fe80::1%eth0`. IPv4 inside IPv6
- * (`::ffff:1.2.3.4`, and 64:ff9b::/96, which translators put all IPv4 clients into) is IPv4. Undefined where it is no address.
+ * An address in canonical form. Port, brackets and zone are taken off (`[2001:DB8::A]:443`, `1.2.3.4:5678`, `fe80::1%eth0`). IPv4
+ * inside IPv6 is IPv4: `::ffff:1.2.3.4`, and 64:ff9b::/96, in which translators put all IPv4 clients. Undefined if `text` is no
+ * address.
  */
 export function canonicalAddress(text: string): string | undefined {
   const plain = bare(text);
@@ -17,7 +18,7 @@ export function canonicalAddress(text: string): string | undefined {
   return new ipaddr.IPv4(address.toByteArray().slice(12)).toString();
 }
 
-/** What one subscriber gets: a canonical IPv4 address, or the /64 of an IPv6 one. */
+/** What an access provider gives to one subscriber: an IPv4 address, or a /64 of IPv6. @param address in canonical form */
 export function addressGroup(address: string): string {
   if (isIP(address) !== 6) return address;
   const network = ipaddr.IPv6.parse(address).parts.slice(0, 4);
@@ -25,11 +26,11 @@ export function addressGroup(address: string): string {
 }
 
 /**
- * The client's address by X-Forwarded-For, of which the last `hops` entries were written by proxies that are trusted, each the
- * peer that it saw. Where the entry of the outermost one is no address, the nearest after it counts, which is that of a proxy.
- * @param lines values of all lines of the header in their order: a proxy may add its own line below the client's
+ * The client's address by X-Forwarded-For. Its last `hops` entries were written by trusted proxies, each the address of its own
+ * peer. The first of those is the client. If it is no address, the next one that is counts, which is that of a proxy.
+ * @param lines values of all lines of the header, in their order: a proxy may add its own line below the client's
  * @param hops 1 or more
- * @returns undefined where none of these entries is an address
+ * @returns undefined if none of these entries is an address
  */
 export function forwardedAddress(lines: readonly string[], hops: number): string | undefined {
   const entries = lines

@@ -4,7 +4,7 @@ import type { Logger } from '@pushcluster/runtime/log.ts';
 import type { ShardProtection } from '../admission/shardProtection.ts';
 import type { Asset } from '../console/assets.ts';
 import { increment } from '../ipc/counts.ts';
-import { ENGINE_HOST, ProxyFront } from '../proxyProtocol/front.ts';
+import { ENGINE_HOST, ProxyFront } from '../proxyProtocol/proxyFront.ts';
 import { connectionEvents } from './connectionEvents.ts';
 import { Echo, type EchoPeer } from './echo.ts';
 import { echoEndpoint } from './echoEndpoint.ts';

@@ -2,16 +2,16 @@ import { isIP } from 'node:net';
 import { canonicalAddress } from '../admission/clientAddress.ts';
 
 /**
- * What begins a connection by the PROXY protocol, versions 1 and 2 (haproxy.org/download/2.9/doc/proxy-protocol.txt).
- * `unknown` may be right once there is more; `length` is that of the whole header, of which not all need be there yet;
- * `source` is the client, or undefined where the connection is the balancer's own (LOCAL, UNKNOWN, UNIX and what is no IP).
+ * The header of the PROXY protocol, versions 1 and 2 (haproxy.org/download/2.9/doc/proxy-protocol.txt). `unknown`: more bytes
+ * are needed. `length` is that of the whole header, whose end may not have arrived yet. `source` is the client's address; it is
+ * undefined if the connection is the balancer's own (LOCAL, UNKNOWN) or not of IP (UNIX).
  */
 export type ProxyHeader =
   | { type: 'unknown' }
   | { type: 'header'; length: number; source: string | undefined }
   | { type: 'wrong'; reason: string };
 
-/** Bytes that are enough to understand any header: of version 1 the longest line, of version 2 the addresses of IPv6. */
+/** Bytes that are enough to understand any header: the longest line of version 1. Addresses of IPv6 in version 2 take less. */
 export const ENOUGH_BYTES = 107;
 
 const SIGNATURE = Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1');
@@ -24,7 +24,7 @@ const SIZES = new Map([
 ]);
 const UNKNOWN: ProxyHeader = { type: 'unknown' };
 
-/** Understands the beginning of a connection: `bytes` are the first ENOUGH_BYTES of it, or all there are yet. */
+/** Parses the beginning of a connection. @param bytes its first ENOUGH_BYTES, or all that have arrived so far */
 export function parseProxyHeader(bytes: Buffer): ProxyHeader {
   if (startsLike(bytes, V1_WORD)) return parseLine(bytes);
   if (startsLike(bytes, SIGNATURE)) return parseBinary(bytes);
@@ -39,7 +39,7 @@ function parseBinary(bytes: Buffer): ProxyHeader {
   const command = versionAndCommand & 15;
   if (command > 1) return wrong(`command ${command} is not known`);
   const size = SIZES.get(familyAndTransport >> 4);
-  // A balancer's health check, or a family that says nothing about who it is: what is in the header is to be skipped.
+  // A balancer's health check, or a family without IP addresses: the rest of the header is skipped.
   if (command === 0 || size === undefined) return { type: 'header', length, source: undefined };
   if (length < V2_HEAD + size) return wrong('it is shorter than its addresses');
   if (bytes.length < V2_HEAD + size) return UNKNOWN;

@@ -1,17 +1,17 @@
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { canonicalAddress } from '../admission/clientAddress.ts';
-import { ENOUGH_BYTES, parseProxyHeader } from './header.ts';
+import { ENOUGH_BYTES, parseProxyHeader } from './proxyHeader.ts';
 
-/** A balancer sends the header with its first bytes: within this time, milliseconds, or it is cut. */
+/** Time for the header to come, milliseconds; then the connection is cut. A balancer sends it with its first bytes. */
 const HEADER_WITHIN_MS = 5_000;
-/** What the engine has closed is given this long to take its last bytes, milliseconds. */
+/** When the engine has closed its side, the client is given this long to read the last bytes, milliseconds. */
 const LINGER_MS = 5_000;
-/** The engine listens there, for nobody but the front. */
+/** Where the engine listens if there is a front. Only the front may connect to it. */
 export const ENGINE_HOST = '127.0.0.1';
-/** The engine's listen queue is short; this one may be as long as the kernel allows. */
+/** Length of the listen queue: as long as kernels allow by default. The engine's own is short. */
 const BACKLOG = 4_096;
-/** Own addresses that the front's connections come from: 127.1.0.0 to 127.254.255.255. */
+/** The front's connections to the engine come from 127.1.0.0 to 127.254.255.255. */
 const FIRST_OWN = 0x01_00_00;
 const LAST_OWN = 0xfe_ff_ff;
 
@@ -19,19 +19,20 @@ export type ProxyFrontOptions = {
   /** Port of the engine on ENGINE_HOST now. */
   enginePort: () => number;
   protection: { opened(): boolean; ended(): void };
-  /** A socket was cut, unread or for its header. */
+  /** Called when a socket is cut, unread or because of its header. */
   refused: (code: 'handshakes' | 'proxy_header', address: string, reason: string) => void;
 };
 
 /**
- * Listens in place of the engine where balancers send the PROXY protocol: takes the header off each connection, whole and once, and
- * hands on the rest. The engine itself reads headers of up to 36 bytes only, in version 2, and anew at each request. It learns who a
- * connection is by where the front connects from: each has an address of 127.0.0.0/8 of its own, which no client can choose.
+ * Listens in place of the engine if balancers send the PROXY protocol. It takes the header off each connection and pipes the
+ * rest to the engine, which reads only headers of version 2 of up to 36 bytes, and expects one at each request. The engine
+ * learns the client by the address that the front connects from: each connection has its own of 127.0.0.0/8, which no client
+ * can choose.
  */
 export class ProxyFront {
   readonly #options: ProxyFrontOptions;
   readonly #server: Server;
-  /** Clients' addresses by the own address that stands for them. */
+  /** The client's address, by the address in 127.0.0.0/8 that stands for it. */
   readonly #clients = new Map<string, string>();
   #last = LAST_OWN;
 
@@ -40,11 +41,11 @@ export class ProxyFront {
     this.#server = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => this.#take(socket));
   }
 
-  /** Shares the port with the fronts of other shards. Throws Error where it can't listen. */
+  /** Shares the port with the fronts of other shards. Throws Error if it can't listen. */
   async listen(host: string, port: number): Promise<void> {
     this.#server.listen({ host, port, backlog: BACKLOG, reusePort: true });
     await once(this.#server, 'listening');
-    // A connection could not be accepted, for want of a descriptor say: the next ones may be.
+    // One connection could not be accepted, for example for want of a descriptor. The next ones may be.
     this.#server.on('error', ({ message }) => this.#options.refused('handshakes', '', message));
   }
 
@@ -52,12 +53,12 @@ export class ProxyFront {
     if (this.#server.listening) this.#server.close();
   }
 
-  /** Descriptors beside those that the engine counts: two for each connection that it has handed on. */
+  /** Descriptors that the engine does not count: two for each connection that was handed on. */
   get fds(): number {
     return 2 * this.#clients.size;
   }
 
-  /** Whose connection comes from this address; undefined where it is not the front's. */
+  /** The client whose connection comes from this address; undefined if it is not the front's. */
   clientOf(own: string): string | undefined {
     return this.#clients.get(own);
   }
@@ -84,7 +85,7 @@ export class ProxyFront {
       return;
     }
     let head = Buffer.alloc(0);
-    /** Bytes of the header that are still to come, once it is understood. */
+    /** Bytes of the header that are still to come; negative until its length is known. */
     let left = -1;
     let source = '';
     const read = (chunk: Buffer) => {
@@ -109,7 +110,7 @@ export class ProxyFront {
       this.#handOn(socket, source, rest.subarray(skipped));
     };
     const ended = () => {
-      // A balancer's health check by TCP alone says nothing: that is no fault.
+      // A balancer's health check by TCP sends nothing, which is no error.
       if (head.length === 0) socket.destroy();
       else cut('proxy_header', 'the connection ended before it');
     };

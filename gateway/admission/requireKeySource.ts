@@ -3,8 +3,8 @@ import { SettingsError } from '@pushcluster/runtime/parseSettings.ts';
 import { TokenVerifier } from './tokenVerifier.ts';
 
 /**
- * `settings`, where the files that tokens are checked with can be used. Throws SettingsError where not: shards that find
- * that out by themselves would stay with former settings, or not start again after a death.
+ * Returns `settings` if the files that tokens are checked with can be used. Throws SettingsError if not, before any shard gets
+ * these settings: a shard could only keep its former ones, or after a restart serve without a verifier.
  */
 export function requireKeySource(settings: Settings): Settings {
   const { jwt } = settings.auth;

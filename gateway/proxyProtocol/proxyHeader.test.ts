@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { ENOUGH_BYTES, parseProxyHeader } from './header.ts';
+import { ENOUGH_BYTES, parseProxyHeader } from './proxyHeader.ts';
 
 const SIGNATURE = Buffer.from('0d0a0d0a000d0a515549540a', 'hex');
 

@@ -1,0 +1,43 @@
+import assert from 'node:assert/strict';
+import { createServer, type RequestListener } from 'node:http';
+import { describe, it, type TestContext } from 'node:test';
+import { fetchJwks } from './fetchJwks.ts';
+
+describe('the fetch of a JWKS', () => {
+  async function serve(t: TestContext, listener: RequestListener): Promise<string> {
+    const server = createServer(listener);
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    t.after(() => {
+      server.closeAllConnections();
+      server.close();
+    });
+    const address = server.address();
+    assert.ok(address !== null && typeof address === 'object');
+    return `http://127.0.0.1:${address.port}/keys`;
+  }
+
+  it('brings what is there', async (t) => {
+    const url = await serve(t, (_request, response) => response.end('{"keys":[]}'));
+    assert.equal(await fetchJwks(url), '{"keys":[]}');
+  });
+
+  it('says why it brings nothing: a status, a redirect, too much, nobody there', async (t) => {
+    const url = await serve(t, ({ url }, response) => {
+      if (url === '/500') response.writeHead(500).end('oops');
+      else if (url === '/302') response.writeHead(302, { location: '/keys' }).end();
+      else if (url === '/big') response.end(Buffer.alloc(10 * 1024 * 1024, ' '));
+      else response.end('{"keys":[]}');
+    });
+    const at = (path: string) => fetchJwks(new URL(path, url).href);
+    await assert.rejects(at('/500'), { message: 'is answered with 500' });
+    await assert.rejects(at('/302'), { message: 'is answered with 302: redirects are not followed' });
+    await assert.rejects(at('/big'), { message: 'is larger than 1048576 bytes' });
+    await assert.rejects(fetchJwks('http://127.0.0.1:1/'), { message: /^can't be fetched: / });
+  });
+
+  it('is given up after 5 s, in the middle of a body too', async (t) => {
+    t.mock.method(AbortSignal, 'timeout', () => AbortSignal.abort());
+    const url = await serve(t, (_request, response) => response.write('{'));
+    await assert.rejects(fetchJwks(url), { message: 'did not arrive within 5 s' });
+  });
+});

@@ -1,0 +1,64 @@
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import { isText, secretLines, withoutNewline } from '@pushcluster/runtime/secretFile.ts';
+import { errors, type JWTPayload, type JWTVerifyOptions, UnsecuredJWT } from 'jose';
+import { z } from 'zod';
+
+/** `{"alg":"none"}` */
+const NO_ALGORITHM = 'eyJhbGciOiJub25lIn0';
+
+const Header = z.looseObject({ alg: z.string(), crit: z.unknown().optional() });
+
+/**
+ * The claims of a token (JWS, RFC 7515) that is signed by HS256 with one of these secrets. Own code for the signature, since
+ * jose verifies only in promises, which would take the handshake out of the engine's handler. Takes microseconds.
+ * @throws JOSEError that says what is wrong with the token
+ */
+export function verifyHs256(token: string, secrets: readonly Buffer[], options: JWTVerifyOptions): JWTPayload {
+  const [header = '', claims = '', signature = '', ...more] = token.split('.');
+  if (more.length > 0 || signature === '') throw new errors.JWSInvalid('Invalid Compact JWS');
+  const { alg, crit } = headerOf(header);
+  if (alg !== 'HS256') throw new errors.JOSEAlgNotAllowed('"alg" (Algorithm) Header Parameter value not allowed');
+  if (crit !== undefined) throw new errors.JWSInvalid('"crit" names extensions that are not supported');
+  const given = Buffer.from(signature);
+  const isValid = secrets.some((secret) => {
+    const expected = Buffer.from(createHmac('sha256', secret).update(`${header}.${claims}`).digest('base64url'));
+    return given.length === expected.length && timingSafeEqual(given, expected);
+  });
+  if (!isValid) throw new errors.JWSSignatureVerificationFailed();
+  // The signature is valid. The claims are checked by jose, which takes a token without a signature at once.
+  return UnsecuredJWT.decode(`${NO_ALGORITHM}.${claims}.`, options).payload;
+}
+
+/**
+ * The secrets of a file, one a line. A file that is no text is one secret. A line counts as it stands and without the space
+ * around it, since nobody knows whether signer and editor meant that space.
+ * @throws Error with the predicate of a sentence if the file is no list of secrets
+ */
+export function hs256Secrets(bytes: Buffer): Buffer[] {
+  if (!isText(bytes)) {
+    if (isUtf16(bytes)) throw new Error('is UTF-16: save it as UTF-8');
+    return [withoutNewline(bytes)];
+  }
+  // The first line of a PEM file is known to everyone, and its content may be a public key.
+  if (bytes.includes('-----BEGIN ')) throw new Error('is a PEM file: secretFile takes secrets for HS256, one a line');
+  const exact = bytes
+    .toString('utf8')
+    .replace(/^\uFEFF/, '')
+    .split(/\r?\n/)
+    .filter((line) => line.trim() !== '');
+  return [...new Set([...secretLines(bytes), ...exact])].map((line) => Buffer.from(line));
+}
+
+function isUtf16(bytes: Buffer): boolean {
+  if (bytes.length < 4) return false;
+  const mark = bytes.readUInt16BE(0);
+  return (mark === 0xfffe && bytes[3] === 0) || (mark === 0xfeff && bytes[2] === 0);
+}
+
+function headerOf(encoded: string): z.infer<typeof Header> {
+  try {
+    return Header.parse(JSON.parse(Buffer.from(encoded, 'base64url').toString()));
+  } catch (cause) {
+    throw new errors.JWSInvalid('JWS Protected Header is invalid', { cause });
+  }
+}
