@@ -27,7 +27,6 @@ import { ShardProcess, type ShardProcessHooks } from './hub/shardProcess.ts';
 import { StatReports } from './hub/statReports.ts';
 import type { ShardCounts } from './ipc/counts.ts';
 import type { ShardMessage } from './ipc/messages.ts';
-import { monotonicMs } from './ipc/monotonicClock.ts';
 import { GatewayMetrics } from './metrics.ts';
 import { Drain } from './moves/drain.ts';
 import { followDrainOrderFile } from './moves/drainOrderFile.ts';
@@ -107,7 +106,7 @@ export class Gateway {
       log,
       memory: (resident) => memory.read(resident),
       resident: () => process.memoryUsage.rss(),
-      now: monotonicMs,
+      now: systemClock.now,
       changed: () => {
         for (const link of this.#links) link.send({ type: 'short', resource: this.#protection.short });
       },

@@ -9,7 +9,8 @@ const MAX_SHOWN = 60;
  *
  * Unknown keys are the caller's to tell: the places to name are the keys, not the issue's path.
  *
- * @param withInput adds the wrong value, such as `, is "5"`. Needs issues that were made with `reportInput`.
+ * @param issue made with `reportInput`: otherwise a value of a wrong type reads as a missing one
+ * @param withInput adds the wrong value, such as `, is "5"`
  */
 export function zodSentence(issue: z.core.$ZodIssue, { withInput = false } = {}): string {
   const but = withInput ? `, is ${shown(issue.input)}` : '';

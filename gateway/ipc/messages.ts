@@ -61,7 +61,7 @@ export type ShardMessage =
   | { type: 'answer'; answer: ShardAnswer }
   | { type: 'admit'; ask: number; ip: string }
   | { type: 'left'; ip: string }
-  /** A session of this user was opened, the shard's `session`th, `at` by monotonicMs (only where one per user is set). */
+  /** A session of this user was opened, the shard's `session`th, `at` by systemClock.now() (only where one per user is set). */
   | { type: 'session'; user: string; session: number; at: number };
 
 export type ShardAnswer =

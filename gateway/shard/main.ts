@@ -1,6 +1,7 @@
 import { Socket } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { BEAT_MS, onBeat } from '@pushcluster/runtime/beat.ts';
+import { systemClock } from '@pushcluster/runtime/clock.ts';
 import { descriptorLimit, openDescriptors } from '@pushcluster/runtime/descriptors.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { SecretFile } from '@pushcluster/runtime/secretFile.ts';
@@ -9,7 +10,6 @@ import { ShardProtection } from '../admission/shardProtection.ts';
 import { loadConsole } from '../console/assets.ts';
 import { MessageStream } from '../ipc/messageStream.ts';
 import type { HubMessage, ShardMessage } from '../ipc/messages.ts';
-import { monotonicMs } from '../ipc/monotonicClock.ts';
 import type { Verifier } from './authentication.ts';
 import { backlogBudget } from './backlog.ts';
 import { Listener } from './listen.ts';
@@ -159,9 +159,9 @@ async function start(message: Extract<HubMessage, { type: 'settings' }>, verifie
   if (settings.gateway.tls) followCertificate(settings.gateway.tls);
   toHub.send({ type: 'listening' });
   loopDelay.enable();
-  let observed = monotonicMs();
+  let observed = systemClock.now();
   onBeat(() => {
-    const now = monotonicMs();
+    const now = systemClock.now();
     // After a long delay this may run before the sampler has measured it.
     const lag = Math.max(0, loopDelay.max / 1e6 - LAG_RESOLUTION, now - observed - BEAT_MS);
     observed = now;
@@ -209,7 +209,7 @@ function report(started: Shard) {
   }
   counts.backlog = started.backlog.bytes + (listener?.echo.backlog.bytes ?? 0);
   counts.backlogBudget = started.backlogBudget;
-  counts.sentAt = monotonicMs();
+  counts.sentAt = systemClock.now();
   toHub.send({ type: 'counts', counts });
 }
 

@@ -1,3 +1,4 @@
+import { parseJson } from '@pushcluster/protocol/parseJson.ts';
 import { z } from 'zod';
 
 /**
@@ -83,12 +84,9 @@ function reasonOf(code: number): KubeErrorReason {
 }
 
 function saidIn(body: string): string | undefined {
-  try {
-    const status = Status.safeParse(JSON.parse(body));
-    if (status.success && status.data.message) return status.data.message;
-  } catch {
-    // The response of a proxy, for example HTML or plain text.
-  }
+  const status = parseJson(body, Status);
+  if (status?.message) return status.message;
+  // The response of a proxy, for example HTML or plain text.
   const text = body.trim().slice(0, 300);
   return text === '' ? undefined : text;
 }

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
+import { TokenBucket } from '@pushcluster/runtime/tokenBucket.ts';
 import type { Client } from './client.ts';
 import { microTime } from './lease.ts';
 import { KINDS, type KubeObject } from './objects.ts';
@@ -9,8 +10,7 @@ const SERIES_MS = 600_000;
 /** Minimum time between two writes of the count of a series. */
 const SERIES_WRITE_MS = 60_000;
 /** Rate limit for the events of one object, as in client-go: a burst of 25, then one in 5 minutes. */
-const BURST = 25;
-const REFILL_MS = 300_000;
+const LIMIT = { burst: 25, rate: 1 / 300 };
 /** Maximum number of objects and of series in memory. The oldest are dropped first. */
 const MAX_REMEMBERED = 2_000;
 /** Maximum number of events in the send queue. More are dropped and counted. */
@@ -29,7 +29,6 @@ export type EventInput = {
 };
 
 type Series = { name: string; namespace: string; count: number; since: number; writtenAt: number };
-type Allowance = { tokens: number; at: number };
 
 /**
  * Writes Events about objects, best effort: an event that cannot be written is dropped and counted. Call it on transitions
@@ -43,7 +42,7 @@ export class EventRecorder {
   readonly #clock: Clock;
   readonly #onTrouble: (error: unknown) => void;
   readonly #series = new Map<string, Series>();
-  readonly #allowances = new Map<string, Allowance>();
+  readonly #allowances = new Map<string, TokenBucket>();
   #waiting = 0;
   /** Time in the name of the last event, milliseconds since 1970. */
   #lastTime = 0;
@@ -147,10 +146,9 @@ export class EventRecorder {
   }
 
   #allowed(subject: string, now: number): boolean {
-    const { tokens, at } = this.#allowances.get(subject) ?? { tokens: BURST, at: now };
-    const left = Math.min(BURST, tokens + (now - at) / REFILL_MS);
-    remember(this.#allowances, subject, { tokens: left >= 1 ? left - 1 : left, at: now });
-    return left >= 1;
+    const allowance = this.#allowances.get(subject) ?? new TokenBucket(LIMIT, now);
+    remember(this.#allowances, subject, allowance);
+    return allowance.take(now) === 0;
   }
 }
 

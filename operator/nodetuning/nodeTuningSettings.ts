@@ -1,3 +1,4 @@
+import { zodSentence } from '@pushcluster/runtime/zodSentence.ts';
 import { z } from 'zod';
 
 /** Of the kernel: INT_MAX, which is what most of these are kept in. */
@@ -69,8 +70,10 @@ export function parseSettings(text: string): NodeTuningSettings {
   } catch (error) {
     throw new Error('the settings are not JSON', { cause: error });
   }
-  const found = NodeTuningSettings.safeParse(json);
+  const found = NodeTuningSettings.safeParse(json, { reportInput: true });
   if (found.success) return found.data;
-  const problems = found.error.issues.map(({ path, message }) => `${path.join(' ') || 'the settings'}: ${message}`);
+  const problems = found.error.issues.map(
+    (issue) => `${issue.path.join(' ') || 'the settings'}: ${zodSentence(issue, { withInput: true })}`,
+  );
   throw new Error(`the settings are wrong: ${problems.join('; ')}`);
 }
