@@ -40,7 +40,7 @@ export type ShardProtectionOptions = {
  * hub reports what it found short (HubProtection).
  */
 export class ShardProtection {
-  /** Connections at most, as the hub said last; 0 until it has said so. */
+  /** Connections at most: the hub's last allowance; 0 until the first one. */
   allowance = 0;
   /** What the hub found short. */
   short: Resource | undefined;

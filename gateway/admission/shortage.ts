@@ -27,6 +27,7 @@ export class Shortage {
 
 /** Logs that a shortage began or ended. */
 export function logShortage(log: Logger, active: boolean, resource: Resource, more: object): void {
-  if (active) log.warn({ resource, ...more }, 'running short: new connections are refused, those that are here stay');
-  else log.info({ resource, ...more }, 'no longer short: new connections are accepted');
+  if (active)
+    log.warn({ resource, ...more }, 'running short of a resource: new connections are refused, open connections stay');
+  else log.info({ resource, ...more }, 'no longer short of the resource: new connections are accepted');
 }

@@ -66,7 +66,7 @@ export class Channel<M extends ChannelMember> {
     return this.groups.flatMap((group) => group?.members ?? []);
   }
 
-  /** Items of this channel that have been sent to `member` or passed it by. */
+  /** Items of this channel that were sent to `member`, or would have been if it were not behind. */
   positionOf(member: M): number {
     if (!this.active) return this.position;
     const group = this.group(member.connection.form);
@@ -74,13 +74,13 @@ export class Channel<M extends ChannelMember> {
     return passed ? this.position + this.active.items : this.position;
   }
 
-  /** From now on broadcasts pass the member by. */
+  /** From now on broadcasts skip the member. */
   fallBehind(member: M, reason: BehindReason): void {
     member.behind = { since: this.positionOf(member), reason };
     this.group(member.connection.form).update(member);
   }
 
-  /** The member has heard what it missed: broadcasts reach it again. */
+  /** The member was sent what it missed: broadcasts reach it again. */
   catchUp(member: M): void {
     member.behind = undefined;
     this.group(member.connection.form).update(member);

@@ -44,7 +44,7 @@ export class Connection extends Member {
   waiting = 0;
   waitingSince = 0;
   readonly #backlog: Pick<Backlog<Connection>, 'note'>;
-  /** Which session of the shard it is, as the hub was told; 0 if it was opened without a limit of one session per user. */
+  /** The number of its session, as the hub knows it; 0 if it was opened without a limit of one session per user. */
   sessionNumber = 0;
   #facts = 0;
   // The inbound rate: the second of the last frame, and the count of frames as of then, which leaks at that rate.

@@ -9,7 +9,7 @@ const MAX_QUEUED = 1_000;
 const HEARTBEAT_MS = 1_000;
 /**
  * The first comes this late: the Autobahn testsuite has cases that pause for up to 2 s within a message (5.19, 5.20, 6.4),
- * and fails them where anything but their echo arrives.
+ * and fails them if anything but their echo arrives.
  */
 const FIRST_HEARTBEAT_MS = 2_300;
 /** Peers at most. The echo is for diagnosis, and its peers count in no limit of the gateway. */

@@ -5,11 +5,11 @@ import type { Socket } from './engine.ts';
 export type BehindReason = 'slow';
 
 /**
- * A member that is behind is passed by: it gets nothing more of its channel until it has heard what it missed, which is
- * what the channel's position has moved on by since then.
+ * A member that is behind is skipped: it gets nothing of its channel until it was sent how many items it missed. These are the
+ * items by which the channel's position has moved on since then.
  */
 export type Behind = {
-  /** The channel's position up to which the member got, or was told of, every item. */
+  /** The channel's position up to which the member was sent every item, or the news that items were missed. */
   since: number;
   readonly reason: BehindReason;
 };
@@ -42,7 +42,7 @@ export class Group<M extends ChannelMember> {
     this.sockets.push(member.behind ? undefined : member.connection.ws);
   }
 
-  /** Broadcasts pass the member by if it is behind, or else reach it. Call it when that has changed. */
+  /** Broadcasts skip the member if it is behind, and otherwise reach it. Call this when that has changed. */
   update(member: M): void {
     this.sockets[member.index] = member.behind ? undefined : member.connection.ws;
   }

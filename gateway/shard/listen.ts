@@ -76,7 +76,7 @@ export class Listener {
       refused: (code, address, reason) => {
         increment(shard.counts.refused, code);
         if (code === 'proxy_header')
-          log.info({ address, reason, code }, 'a connection without a right PROXY header was cut');
+          log.info({ address, reason, code }, 'connection cut: it has no valid PROXY protocol header');
       },
     });
     await this.#front.listen(host, port);

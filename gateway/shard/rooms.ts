@@ -115,7 +115,7 @@ export class Rooms {
 
   /**
    * The bus refuses the room's subscription. Members must not believe that they are in the room: v1 clients are taken out,
-   * and join again. Clients without a subprotocol can't be told.
+   * and join again. Clients without a subprotocol understand no such notice.
    */
   subscriptionRefused(key: ChannelKey): void {
     const { channels, broadcaster, replies } = this.#options;

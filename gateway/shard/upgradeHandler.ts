@@ -167,8 +167,8 @@ export class UpgradeHandler {
   /** The client's address in canonical form: what trusted proxies say, or else the peer's. */
   #addressOf(res: HttpResponse, forwarded: readonly string[]): string {
     const { forwardedHeaders } = this.#options.shard.settings.gateway;
-    const told = forwardedHeaders > 0 ? forwardedAddress(forwarded, forwardedHeaders) : undefined;
-    if (told !== undefined) return told;
+    const client = forwardedHeaders > 0 ? forwardedAddress(forwarded, forwardedHeaders) : undefined;
+    if (client !== undefined) return client;
     const peer = peerAddress(res);
     return this.#options.clientOf(peer) ?? canonicalAddress(peer) ?? peer;
   }

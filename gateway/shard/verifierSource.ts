@@ -7,9 +7,9 @@ import type { Verifier } from './authentication.ts';
 const RETRY_MS = 2_000;
 
 /**
- * A shard's verifier, through changes of `auth.jwt`. The hub has found the key source good before any shard hears of it. If it
- * has become useless since then, a shard with a verifier keeps that one. A shard that has just started has none: until the
- * key source can be opened it tells no token valid or invalid, and still serves clients that need none.
+ * A shard's verifier, through changes of `auth.jwt`. The hub opens the key source before any shard gets these settings. If it
+ * can't be opened any more, a shard that has a verifier keeps that one. A shard that has just started has none: until the key
+ * source can be opened it can check no token, and serves clients that need none.
  */
 export class VerifierSource {
   /** Fetches of a JWKS by URL so far. */
@@ -44,7 +44,7 @@ export class VerifierSource {
     } catch (error) {
       if (former) throw error;
       const problem = error instanceof Error ? error.message : String(error);
-      this.#log.error({ problem }, 'keys for tokens can not be opened: no token is accepted until they can');
+      this.#log.error({ problem }, 'the keys for tokens can not be opened: no token can be checked until they can');
       this.#retry = setTimeout(() => this.#changed(this.open(jwt)), RETRY_MS);
       return uncheckable(problem);
     }
