@@ -1,7 +1,7 @@
 import { DEFAULTS } from './examples.ts';
 import type { Inputs } from './model.ts';
 
-/** The inputs in the address of /plan, so that a plan can be shared: what differs from the defaults. */
+/** The inputs of a plan in the address of /plan, so that it can be shared. Only inputs that differ from the defaults are in it. */
 
 /** The query of an address, without `?`. */
 export function queryOf(inputs: Inputs): string {
@@ -10,7 +10,7 @@ export function queryOf(inputs: Inputs): string {
   return query.toString();
 }
 
-/** The inputs of an address; what is missing or no number is as in the defaults. */
+/** The inputs of an address. An input that is missing or no number has its default. */
 export function inputsOf(query: string): Inputs {
   const given = new URLSearchParams(query);
   const number = (name: Exclude<keyof Inputs, 'compression'>) => {

@@ -1,6 +1,6 @@
 /**
- * What the capacity plan counts with. Every measured figure says which command prints it; a test holds this file
- * against the results in docs/explanation/performance.md. No imports: this file runs in browsers and in Node.
+ * The constants of the capacity plan. Every measured figure names the command that prints it, and a test compares this
+ * file with the results in docs/explanation/performance.md. No imports: this file runs in browsers and in Node.
  */
 
 export type Measured = {
@@ -9,17 +9,17 @@ export type Measured = {
   what: string;
   /** The command that prints it. */
   command: string;
-  /** The line of the results in docs/explanation/performance.md, and the figure as it stands there. */
+  /** Row of the results in docs/explanation/performance.md, and the figure as printed there. */
   row: string;
   printed: string;
 };
 
-/** Measured on 2 virtual cores of an Intel Xeon; another processor has other figures, and much the same ratios. */
+/** Measured on 2 virtual cores of an Intel Xeon. Other processors have other figures, and similar ratios. */
 export const MEASURED = {
   frameCpu: {
     value: 5.32,
     unit: 'µs',
-    what: 'CPU of a gateway to send a frame of 1 KB to one connection',
+    what: 'CPU of a gateway to send a 1 KB frame to one connection',
     command: 'make bench CASE=merged',
     row: 'merged: CPU a frame at 10 msg/s',
     printed: '5.32 µs',
@@ -27,7 +27,7 @@ export const MEASURED = {
   sendCpu: {
     value: 4.29,
     unit: 'µs',
-    what: "the kernel's part of it: a bare send() of as many bytes",
+    what: 'part of this in the kernel: send() of the same size',
     command: 'make bench CASE=merged',
     row: 'merged: CPU a frame at 10 msg/s',
     printed: 'send loop 4.29 µs',
@@ -35,7 +35,7 @@ export const MEASURED = {
   largeFrameCpu: {
     value: 14.4,
     unit: 'µs',
-    what: 'the same with a frame of 64 KB of text',
+    what: 'CPU of a gateway to send a 64 KB text frame to one connection',
     command: 'make bench CASE=deflate',
     row: 'deflate: CPU a frame beside the same as text, 1 KB · 64 KB',
     printed: '14.4 µs',
@@ -43,7 +43,7 @@ export const MEASURED = {
   smallRatio: {
     value: 1.82,
     unit: '×',
-    what: 'bytes that DEFLATE saves on live comments in frames of 1 KB',
+    what: 'compression ratio of live comments in 1 KB frames',
     command: 'make bench CASE=deflate',
     row: 'deflate: bytes on the wire, frames of 1 KB',
     printed: '1.82 ×',
@@ -51,7 +51,7 @@ export const MEASURED = {
   largeRatio: {
     value: 3.25,
     unit: '×',
-    what: 'the same in frames of 64 KB',
+    what: 'compression ratio of live comments in 64 KB frames',
     command: 'make bench CASE=deflate',
     row: 'deflate: bytes on the wire, frames of 64 KB',
     printed: '3.25 ×',
@@ -59,7 +59,7 @@ export const MEASURED = {
   connectionMemory: {
     value: 1.84,
     unit: 'KiB',
-    what: 'memory of a connection with a user, in one room',
+    what: 'memory per connection with a user, in one room',
     command: 'make bench CASE=memory',
     row: 'the same with a user (JWT) · over TLS',
     printed: '1.84 KB',
@@ -67,15 +67,15 @@ export const MEASURED = {
   kernelMemory: {
     value: 7.7,
     unit: 'KiB',
-    what: "the kernel's memory of a connection, both ends: a gateway has one of them",
+    what: 'kernel memory per connection, both ends (a gateway has one end)',
     command: 'make bench CASE=memory',
     row: "kernel's memory of it, both ends",
     printed: '7.7 KB',
   },
   handshakes: {
     value: 36_172,
-    unit: 'a second',
-    what: 'handshakes with JOIN and OK that a core takes, without TLS',
+    unit: 'per second',
+    what: 'handshakes with JOIN and OK per core, without TLS',
     command: 'make bench CASE=handshakes',
     row: 'handshakes with JOIN and OK, a second',
     printed: '36,172',
@@ -83,7 +83,7 @@ export const MEASURED = {
   hubMemory: {
     value: 116,
     unit: 'MiB',
-    what: 'memory of a gateway: its hub',
+    what: 'memory of the hub of a gateway',
     command: 'make bench CASE=memory',
     row: 'a gateway that holds nobody: hub · shard',
     printed: '116 · 103 MB',
@@ -91,7 +91,7 @@ export const MEASURED = {
   shardMemory: {
     value: 103,
     unit: 'MiB',
-    what: 'memory of each of its shards, with no connection',
+    what: 'memory of a shard without connections',
     command: 'make bench CASE=memory',
     row: 'a gateway that holds nobody: hub · shard',
     printed: '116 · 103 MB',
@@ -99,7 +99,7 @@ export const MEASURED = {
   hubMessageCpu: {
     value: 6.33,
     unit: 'µs',
-    what: "CPU of a gateway's hub for a message from NATS",
+    what: 'CPU of the hub per message from NATS',
     command: 'make bench CASE=bus',
     row: 'bus: CPU of the hub for a message · for a frame to a shard',
     printed: '6.33 · 16.5 µs',
@@ -107,7 +107,7 @@ export const MEASURED = {
   hubFrameCpu: {
     value: 16.5,
     unit: 'µs',
-    what: 'CPU of the hub for a frame, for each shard that gets it',
+    what: 'CPU of the hub per frame and shard',
     command: 'make bench CASE=bus',
     row: 'bus: CPU of the hub for a message · for a frame to a shard',
     printed: '6.33 · 16.5 µs',
@@ -115,7 +115,7 @@ export const MEASURED = {
   shardFrameCpu: {
     value: 15.2,
     unit: 'µs',
-    what: 'CPU of a shard for a frame to one listener: to the others it is a frame of 1 KB as above',
+    what: 'CPU of a shard per frame for the first connection (each further one: a 1 KB frame, as above)',
     command: 'make bench CASE=bus',
     row: 'bus: CPU of a shard for a frame to its one listener',
     printed: '15.2 µs',
@@ -123,7 +123,7 @@ export const MEASURED = {
   deflateCpu: {
     value: 50.3,
     unit: 'µs',
-    what: 'CPU of the hub to compress 1,000 bytes of a frame, once for all who get it',
+    what: 'CPU of the hub to compress 1,000 bytes, once per frame',
     command: 'make bench CASE=bus',
     row: 'bus: CPU to compress 1,000 bytes of a frame',
     printed: '50.3 µs',
@@ -131,7 +131,7 @@ export const MEASURED = {
   natsInCpu: {
     value: 3.27,
     unit: 'µs',
-    what: 'CPU of nats-server for a message in',
+    what: 'CPU of nats-server per message in',
     command: 'make bench CASE=bus',
     row: 'bus: CPU of nats-server for a message in · out',
     printed: '3.27 · 0.560 µs',
@@ -139,40 +139,40 @@ export const MEASURED = {
   natsOutCpu: {
     value: 0.56,
     unit: 'µs',
-    what: 'CPU of nats-server for a message out to a gateway',
+    what: 'CPU of nats-server per message out to a gateway',
     command: 'make bench CASE=bus',
     row: 'bus: CPU of nats-server for a message in · out',
     printed: '3.27 · 0.560 µs',
   },
   pushes: {
     value: 37_784,
-    unit: 'a second',
-    what: 'pushes of one item that a core of logic takes',
+    unit: 'per second',
+    what: 'pushes of one item per core of logic',
     command: 'make bench CASE=logic',
     row: 'logic: `POST /v1/push` a second',
     printed: '37,784',
   },
 } as const satisfies Record<string, Measured>;
 
-/** What is set as shipped, and a test holds against the settings. */
+/** Default settings. A test compares them with the settings' schema. */
 export const SHIPPED = { maxItems: 1_000, maxBytes: 262_144, deflateMinBytes: 256 } as const;
 
-/** What nobody measured here: by a standard, by the encoding itself, or a guess that is said to be one. */
+/** Constants that are not measured: from a standard, from the encoding, or a guess, which is marked as one. */
 export const ASSUMED = {
-  /** A v1 frame of JSON without its items and runs, with a room's name of 8 bytes (a test encodes one). */
+  /** Bytes of a v1 frame without items and runs, for a room name of 8 bytes. A test encodes one. */
   envelopeBytes: 61,
-  /** One run of `ids`, with a counter of five digits (the same test). */
+  /** Bytes of one run of `ids` with a five-digit counter. The same test. */
   runBytes: 20,
-  /** A bus message around its item, and NATS' own line (the same test). */
+  /** Bytes of a bus message without its item, with NATS' protocol line. The same test. */
   busMessageBytes: 102,
-  /** Bytes of a frame in a packet: Ethernet's 1,500 less IPv4 and TCP with timestamps. */
+  /** Payload of a packet, bytes: Ethernet's 1,500 minus IPv4 and TCP with timestamps. */
   segmentBytes: 1_448,
-  /** Bytes on the line around them: Ethernet with preamble and gap 38, IPv4 20, TCP with timestamps 32. */
+  /** Overhead of a packet on the wire, bytes: Ethernet with preamble and gap 38, IPv4 20, TCP with timestamps 32. */
   packetBytes: 90,
-  /** Seconds to a client and back: as long its bytes wait in the kernel for an answer. A guess. */
+  /** Round trip to a client, seconds: sent bytes stay in the kernel for that long. A guess. */
   roundTrip: 0.1,
-  /** Seconds until a new pod is ready. A guess: measure yours. */
+  /** Time until a new pod is ready, seconds. A guess: measure yours. */
   startup: 5,
-  /** Share of its core that a logic pod is to use. A choice. */
+  /** Target utilization of a logic pod's core. A choice. */
   logicFill: 0.6,
 } as const;

@@ -4,7 +4,7 @@ import type { Inputs } from './model.ts';
 
 export type Example = { id: string; title: string; inputs: Inputs };
 
-/** A node with 8 cores and 10 Gbit/s, 2 million packets a second, three NATS servers of four cores. */
+/** Nodes with 8 cores, 10 Gbit/s and 2 million packets per second; three NATS servers with 4 cores each. */
 export const DEFAULTS: Inputs = {
   people: 1_000_000,
   rooms: 1,
@@ -30,12 +30,12 @@ export const EXAMPLES: readonly Example[] = [
   },
   {
     id: 'ten-million-busy',
-    title: 'Ten million in 10,000 rooms that are ten times as busy',
+    title: 'Ten million in 10,000 rooms with ten times the messages',
     inputs: { ...DEFAULTS, people: 10_000_000, rooms: 10_000, rate: 10, cores: 4 },
   },
   {
     id: 'tenth',
-    title: 'A tenth of them: a million in 1,000 rooms',
+    title: 'One of ten clusters: a million in 1,000 rooms',
     inputs: { ...DEFAULTS, rooms: 1_000, rate: 10, cores: 4 },
   },
 ];

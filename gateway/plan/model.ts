@@ -1,89 +1,89 @@
 import { ASSUMED, MEASURED, SHIPPED } from './constants.ts';
 
 /**
- * The capacity plan: from who listens and what is pushed to frames, bytes, cores, memory, gateways, and what gives out
- * first. Pure, and without imports but its constants: the console's /plan and Node run this same file.
+ * The capacity plan: computes frames, bytes, cores, memory, the number of gateways and the utilization of each limit from the
+ * number of people and the message rate. Pure, and imports only its constants: the console's /plan and Node run this file.
  */
 
 export type Inputs = {
   /** People online. */
   people: number;
-  /** Rooms; everyone is in one, and all are as large. */
+  /** Number of rooms. Everyone is in one room, and all rooms have the same size. */
   rooms: number;
-  /** Messages a second into each room, arriving at random. */
+  /** Messages per second to each room, at random intervals. */
   rate: number;
-  /** Bytes of an item. */
+  /** Size of an item, bytes. */
   itemBytes: number;
   /** The merge window (batching.maxDelay), seconds. */
   window: number;
-  /** Whether all clients take `pushcluster.v1.deflate`. */
+  /** Whether all clients use `pushcluster.v1.deflate`. */
   compression: boolean;
-  /** Cores of a gateway: one is the hub's, the others have a shard each. */
+  /** Cores of a gateway: one for the hub, and one for each shard. */
   cores: number;
-  /** Line rate of a gateway's node, Gbit a second. */
+  /** Bandwidth of a gateway's node, Gbit/s. */
   line: number;
   /** Memory of a gateway's node, GiB. */
   memory: number;
-  /** Packets a second that the node's network sends: by the provider, or by a test of the card. */
+  /** Packets per second that the node can send: as the provider says, or as measured. */
   packets: number;
-  /** Servers of the NATS cluster, and cores of each. */
+  /** Servers of the NATS cluster, and cores per server. */
   natsServers: number;
   natsCores: number;
-  /** Percent of each limit that may be in use in quiet times. */
+  /** Target utilization of each limit in normal operation, percent. */
   fill: number;
 };
 
 export type LimitName = 'packets' | 'cpu' | 'hub' | 'memory' | 'wire' | 'nats';
 
-/** What may give out: `used` is a share of what there is, 0 to 1 and beyond. */
+/** A limit and its utilization: 1 is saturated, more is overloaded. */
 export type Limit = { name: LimitName; used: number };
 
 export type Plan = {
-  /** Items that arrive at people, a second. */
+  /** Items delivered to people, per second. */
   delivered: number;
-  /** Frames a second of one room. */
+  /** Frames per second of one room. */
   roomFrames: number;
   itemsPerFrame: number;
-  /** Bytes of a frame as it is handed to the kernel, compressed where that is on. */
+  /** Bytes of a frame as passed to the kernel: compressed, if compression is on. */
   frameBytes: number;
   packetsPerFrame: number;
-  /** All gateways together: frames, packets, bits a second on the wire, and cores. */
+  /** All gateways together: frames, packets and bits per second on the wire, and cores in use. */
   frames: number;
   packets: number;
   bits: number;
   cores: number;
-  /** Cores of these that the kernel's send() takes, whoever calls it. */
+  /** Part of these cores that the kernel's send() uses. */
   sendCores: number;
-  /** Cores, and frames a second, if each message went out by itself. */
+  /** Cores and frames per second if each message were sent in a frame of its own. */
   unmerged: { frames: number; cores: number };
-  /** Undefined where no number of gateways is enough. */
+  /** Undefined if no number of gateways is enough. */
   gateways: number | undefined;
-  /** Of one gateway: people, bytes of memory. */
+  /** Per gateway: people, and memory in bytes. */
   connections: number;
   memory: number;
-  /** Messages into NATS and out of it, a second, and cores of the busiest server. */
+  /** Messages into and out of NATS, per second, and cores in use on each server. */
   natsIn: number;
   natsOut: number;
   natsCores: number;
   logicCores: number;
   logicPods: number;
-  /** With as many gateways, the fullest first. */
+  /** With that many gateways; the highest utilization first. */
   limits: Limit[];
-  /** The same with one gateway away, the fullest. */
+  /** The highest utilization with one gateway down. */
   oneAway: Limit;
 };
 
-/** More gateways than these are another architecture. */
+/** The largest number of gateways that is tried: more need another architecture. */
 const MOST_GATEWAYS = 10_000;
 const KIB = 1_024;
 const GIB = 1_024 ** 3;
 
-/** The plan of `inputs`. Throws RangeError where one of them is no positive number (rate and window: or 0). */
+/** The plan for `inputs`. Throws RangeError if an input is not a positive number (rate and window may be 0). */
 export function plan(inputs: Inputs): Plan {
   check(inputs);
   const room = roomOf(inputs);
   const at = (gateways: number) => fleet(inputs, room, gateways);
-  // NATS is not among them: more gateways are no help to it.
+  // NATS does not count here: more gateways do not relieve it.
   const within = (gateways: number, share: number) =>
     at(gateways).limits.every(({ name, used }) => name === 'nats' || used <= share);
   const gateways = fewest((count) => within(count, inputs.fill / 100) && within(count - 1, 1));
@@ -110,8 +110,8 @@ export function plan(inputs: Inputs): Plan {
 }
 
 /**
- * Frames a second of a room, as the gateway's window makes them: the first message of a quiet room leaves at once, what
- * follows waits for the window's end, and full frames don't wait. For messages that arrive at random (Poisson).
+ * Frames per second of a room with the gateway's merge window. The first message of a quiet room is sent at once, the
+ * following ones wait until the window ends, and a full frame does not wait. For random arrivals (Poisson).
  */
 export function roomFrames(rate: number, window: number, itemBytes: number): number {
   if (rate === 0) return 0;
@@ -120,14 +120,14 @@ export function roomFrames(rate: number, window: number, itemBytes: number): num
   return Math.min(rate, Math.max(1 / interval, rate / most));
 }
 
-/** Bytes of a v1 frame of text with its WebSocket header. @param publishers logic pods, whose items come in runs */
+/** Bytes of a v1 text frame with its WebSocket header. @param publishers number of logic pods: each adds runs of `ids` */
 export function textFrameBytes(items: number, itemBytes: number, publishers: number): number {
   const runs = 1 + Math.max(0, items - 1) * (1 - 1 / publishers);
   const payload = ASSUMED.envelopeBytes + runs * ASSUMED.runBytes + items * (itemBytes + 1) - 1;
   return payload + headerBytes(payload);
 }
 
-/** How many times smaller DEFLATE makes a frame of live comments: between and beyond the two sizes that were measured. */
+/** Compression ratio of DEFLATE for a frame of live comments, interpolated from two measured sizes. */
 export function compressionRatio(bytes: number): number {
   if (bytes < SHIPPED.deflateMinBytes) return 1;
   const slope = (MEASURED.largeRatio.value - MEASURED.smallRatio.value) / Math.log(64);
@@ -135,13 +135,13 @@ export function compressionRatio(bytes: number): number {
   return Math.max(1, Math.min(MEASURED.largeRatio.value, ratio));
 }
 
-/** Microseconds of a gateway's CPU to send a frame of so many bytes to one connection: a line through two measurements. */
+/** CPU time of a gateway to send a frame of this size to one connection, µs, interpolated from two measured sizes. */
 export function frameCpu(bytes: number): number {
   const perByte = (MEASURED.largeFrameCpu.value - MEASURED.frameCpu.value) / (63 * KIB);
   return MEASURED.frameCpu.value + perByte * Math.max(0, bytes - KIB);
 }
 
-/** Of `parts`, how many have at least one of `members` that are spread over them by chance. */
+/** Expected number of `parts` that have at least one of `members`, if these are spread at random. */
 export function reached(parts: number, members: number): number {
   return parts * (1 - (1 - 1 / parts) ** members);
 }
@@ -161,13 +161,13 @@ function roomOf({ rooms, rate, itemBytes, window, compression }: Inputs) {
   return { frames, items, text, bytes, packets, wireBytes, busBytes, logicCores, logicPods };
 }
 
-/** What `gateways` have to do. */
+/** The load of `gateways` gateways. */
 function fleet(inputs: Inputs, room: Room, gateways: number) {
   const { people, rooms, rate, cores, natsServers } = inputs;
   const shards = Math.max(1, cores - 1);
   const connections = people / gateways;
   const inRoom = people / rooms;
-  // Of a room: gateways and shards that have a member.
+  // Gateways and shards that have a member of a given room.
   const gatewaysReached = reached(gateways, inRoom);
   const shardsReached = reached(gateways * shards, inRoom);
 
@@ -191,7 +191,7 @@ function fleet(inputs: Inputs, room: Room, gateways: number) {
     (bits / 8) * ASSUMED.roundTrip;
 
   const natsOut = messages * gatewaysReached;
-  // Every server of a NATS cluster hears each message, and passes it on to its own share of the gateways.
+  // Every server of a NATS cluster receives each message, and sends it to the gateways that are connected to it.
   const passedOn = (natsOut + messages * (natsServers - 1)) / natsServers;
   const natsCores = (messages * MEASURED.natsInCpu.value + passedOn * MEASURED.natsOutCpu.value) / 1e6;
   const natsBits = passedOn * room.busBytes * 8;
@@ -220,7 +220,7 @@ function unmerged(inputs: Inputs, gateways: number) {
   return { frames: inputs.people * inputs.rate, cores: fleet(each, roomOf(each), gateways).cores };
 }
 
-/** The smallest count from 2 (one may always go) up to the most for which `enough` holds; more are never worse. */
+/** The smallest count, from 2 (one gateway may be down), for which `enough` holds. More gateways are never worse. */
 function fewest(enough: (count: number) => boolean): number | undefined {
   if (!enough(MOST_GATEWAYS)) return undefined;
   let low = 1;
@@ -237,7 +237,7 @@ function sorted(limits: readonly Limit[]): Limit[] {
   return limits.toSorted((a, b) => b.used - a.used);
 }
 
-/** RFC 6455, 5.2: a server's frame. */
+/** Header of a server's frame (RFC 6455, 5.2), bytes. */
 function headerBytes(payload: number): number {
   if (payload < 126) return 2;
   return payload < 65_536 ? 4 : 10;
@@ -247,8 +247,9 @@ function check(inputs: Inputs) {
   for (const [name, value] of Object.entries(inputs)) {
     if (typeof value === 'boolean') continue;
     const least = name === 'rate' || name === 'window' ? 0 : Number.MIN_VALUE;
-    if (!Number.isFinite(value) || value < least) throw new RangeError(`${name} is ${value}: it should be above 0`);
+    if (!Number.isFinite(value) || value < least)
+      throw new RangeError(`${name} must be ${least === 0 ? 'at least' : 'greater than'} 0, not ${value}`);
   }
   if (inputs.rooms > inputs.people)
-    throw new RangeError(`rooms is ${inputs.rooms}: there should be no more than people (${inputs.people})`);
+    throw new RangeError(`rooms must not exceed people (${inputs.people}), but is ${inputs.rooms}`);
 }

@@ -5,19 +5,19 @@ import type { Inputs, Limit, LimitName, Plan } from './model.ts';
 export type Line = { name: string; value: string; note: string };
 
 const LIMITS: Record<LimitName, { name: string; remedy: string }> = {
-  packets: { name: 'Packets', remedy: 'more gateways, a longer window, or a card that sends more packets' },
-  cpu: { name: 'CPU', remedy: 'more gateways, more cores for each, or a longer window' },
+  packets: { name: 'Packet rate', remedy: 'add gateways, lengthen the merge window, or use faster network interfaces' },
+  cpu: { name: 'CPU', remedy: 'add gateways or cores, or lengthen the merge window' },
   hub: {
     name: 'Hub (one core)',
     remedy:
-      'fewer cores for each gateway and so fewer shards to write to, a longer window, or rooms parted among clusters',
+      'give each gateway fewer cores (fewer shards to write to), lengthen the merge window, or split the rooms between clusters',
   },
-  memory: { name: 'Memory', remedy: 'more gateways, or more memory for each' },
-  wire: { name: 'Wire', remedy: 'more gateways, a faster line, or compression' },
-  nats: { name: 'NATS', remedy: 'more servers or cores for NATS, or rooms parted among clusters' },
+  memory: { name: 'Memory', remedy: 'add gateways or memory' },
+  wire: { name: 'Bandwidth', remedy: 'add gateways, use faster links, or turn on compression' },
+  nats: { name: 'NATS', remedy: 'add NATS servers or cores, or split the rooms between clusters' },
 };
 
-/** What the load comes to, line by line. */
+/** The resources that the load needs, line by line. */
 export function figures(inputs: Inputs, plan: Plan): Line[] {
   const { natsServers, natsCores } = inputs;
   return [
@@ -25,31 +25,31 @@ export function figures(inputs: Inputs, plan: Plan): Line[] {
     {
       name: 'Frames',
       value: `${amount(plan.frames)}/s`,
-      note: `${amount(plan.itemsPerFrame)} messages in each, ${amount(plan.frameBytes)} bytes; without merging ${amount(plan.unmerged.frames)}/s`,
+      note: `${amount(plan.itemsPerFrame)} messages and ${amount(plan.frameBytes)} bytes per frame; without merging ${amount(plan.unmerged.frames)}/s`,
     },
-    { name: 'On the wire', value: bits(plan.bits), note: `${amount(plan.packets)} packets a second` },
+    { name: 'Bandwidth', value: bits(plan.bits), note: `${amount(plan.packets)} packets/s` },
     {
-      name: 'Cores of gateways',
+      name: 'Gateway cores',
       value: amount(plan.cores),
-      note: `busy, ${amount(plan.sendCores)} of them with send() itself; without merging ${amount(plan.unmerged.cores)}`,
+      note: `in use, ${amount(plan.sendCores)} of them by send(); without merging ${amount(plan.unmerged.cores)}`,
     },
     {
       name: 'Gateways',
       value: plan.gateways === undefined ? 'not possible' : count(plan.gateways),
-      note: `of ${count(inputs.cores)} cores, at most ${inputs.fill} % full, and not over with one away`,
+      note: `with ${count(inputs.cores)} cores each, at most ${inputs.fill} % utilized, and not overloaded with one gateway down`,
     },
-    { name: 'People on a gateway', value: amount(plan.connections), note: '' },
-    { name: 'Memory of a gateway', value: bytes(plan.memory), note: "with the kernel's" },
+    { name: 'People per gateway', value: amount(plan.connections), note: '' },
+    { name: 'Memory per gateway', value: bytes(plan.memory), note: 'including the kernel' },
     {
       name: 'NATS',
       value: `${amount(plan.natsIn)}/s in, ${amount(plan.natsOut)}/s out`,
-      note: `${amount(plan.natsCores)} of ${count(natsCores)} cores on each of ${count(natsServers)}`,
+      note: `${amount(plan.natsCores)} of ${count(natsCores)} cores in use on each of ${count(natsServers)} servers`,
     },
-    { name: 'Logic', value: `${count(plan.logicPods)} pods`, note: `${amount(plan.logicCores)} cores busy` },
+    { name: 'Logic', value: `${count(plan.logicPods)} pods`, note: `${amount(plan.logicCores)} cores in use` },
   ];
 }
 
-/** What may give out, the fullest first. */
+/** The utilization of each limit, the highest first. */
 export function shares(plan: Plan): (Line & { used: number })[] {
   return plan.limits.map((limit) => ({
     name: LIMITS[limit.name].name,
@@ -59,20 +59,20 @@ export function shares(plan: Plan): (Line & { used: number })[] {
   }));
 }
 
-/** What gives out first, and by how much, as a sentence. */
+/** Which limit saturates first, at what load, and what helps. */
 export function verdict(inputs: Inputs, plan: Plan): string {
   const [first] = plan.limits;
   if (!first) return '';
   const { name, remedy } = LIMITS[first.name];
-  const other = plan.gateways === undefined ? 'No number of gateways is enough. ' : '';
-  if (first.used > 1) return `${other}${name} gives out: ${times(first.used)} what there is. What helps: ${remedy}.`;
-  const away = `With one gateway away it is ${percent(plan.oneAway.used)} (${LIMITS[plan.oneAway.name].name}).`;
-  const full =
-    first.used > inputs.fill / 100 + 1e-9 ? `More than the ${inputs.fill} % that were to be in use: ${remedy}. ` : '';
-  return `${name} gives out first: ${percent(first.used)} in use, so at ${times(1 / first.used)} this load. ${full}${away}`;
+  const impossible = plan.gateways === undefined ? 'No number of gateways is enough. ' : '';
+  if (first.used > 1)
+    return `${impossible}${name} is overloaded: the load is ${times(first.used)} the capacity. To fix this, ${remedy}.`;
+  const away = `With one gateway down, the highest utilization is ${percent(plan.oneAway.used)} (${LIMITS[plan.oneAway.name].name}).`;
+  const full = first.used > inputs.fill / 100 + 1e-9 ? `This is above the target of ${inputs.fill} %: ${remedy}. ` : '';
+  return `${name} saturates first, at ${times(1 / first.used)} this load: its utilization is ${percent(first.used)}. ${full}${away}`;
 }
 
-/** A number with three digits that count. */
+/** A number with three significant digits. */
 export function amount(value: number): string {
   for (const [size, unit] of [
     [1e9, ' G'],

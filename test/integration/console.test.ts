@@ -192,6 +192,7 @@ describe('the console in Chromium', () => {
     assert.ok(await page.isVisible('#panel-room'));
     assert.equal(await page.evaluate('document.activeElement.id'), 'tab-room');
     assert.deepEqual(await unnamedControls(page), []);
+    assert.equal(await page.getAttribute('html', 'lang'), 'en');
     await leaveClean(watched);
   });
 

@@ -57,7 +57,7 @@ describe('the capacity plan in Chromium', () => {
     const before = await shown(page);
     await page.getByLabel('People online').fill('250000');
     await page.getByLabel('Merge window').fill('0.5');
-    await page.getByLabel('Line rate').fill('25');
+    await page.getByLabel('Bandwidth').fill('25');
     await page.getByLabel('Compression').check();
     const changed = await shown(page);
     assert.notDeepEqual(changed, before);
@@ -81,7 +81,7 @@ describe('the capacity plan in Chromium', () => {
     assert.equal(Math.round(limits!.y - answer!.y - answer!.height), 16, 'cards stand together beside the longer form');
     await page.getByLabel('Merge window').fill('1');
     await page.getByLabel('Rooms').fill('2000000');
-    assert.match((await page.textContent('#verdict'))!, /^rooms is 2000000: there should be no more than people/);
+    assert.match((await page.textContent('#verdict'))!, /^rooms must not exceed people \(\d+\), but is 2000000/);
     await page.getByLabel('Rooms').fill('1');
     assert.equal(await page.locator('#shares li').count(), 6);
     await leaveClean(watched);
@@ -107,6 +107,7 @@ describe('the capacity plan in Chromium', () => {
       const watched = await opened('', { ...PHONE, colorScheme });
       const { page } = watched;
       await page.click('summary');
+      assert.equal(await page.getAttribute('html', 'lang'), 'en');
       assert.ok(
         await page.evaluate('document.documentElement.scrollWidth <= innerWidth'),
         'nothing to scroll sideways',

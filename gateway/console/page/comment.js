@@ -1,9 +1,9 @@
-/** What of an item is shown on the stage, in characters. */
+/** Longest comment that the stage shows in full, in characters. */
 const LONGEST = 120;
 
 /**
- * What an item says as a comment: a string, or an object with `text`, `content`, `msg` or `message`, and perhaps a
- * `color`. Undefined where it is no comment.
+ * An item as a comment: a string, or an object with `text`, `content`, `msg` or `message`, and perhaps `color`. Undefined
+ * if the item is neither.
  *
  * @param {unknown} item
  * @returns {{ text: string, color: string | undefined } | undefined}
@@ -21,7 +21,7 @@ export function commentOf(item) {
 }
 
 /**
- * An item as a line of a list.
+ * An item as text for a list.
  *
  * @param {unknown} item
  */

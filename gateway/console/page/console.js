@@ -5,9 +5,9 @@ import { serveTabs } from './tabs.js';
 
 const status = find('status', HTMLElement);
 serveTabs(find('tab-room', HTMLElement).parentElement ?? document.body, (id) => {
-  // It is of the room's connection.
+  // The status is that of the room's connection.
   status.hidden = id !== 'tab-room';
 });
 serveEchoTab();
-// Last: what is above works while this is fetched.
+// Last: the tabs above work while the settings are fetched.
 serveRoomTab(await (await fetch('/console.json')).json());

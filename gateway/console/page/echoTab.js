@@ -2,10 +2,10 @@ import { clip } from './comment.js';
 import { find } from './find.js';
 import { Lines } from './lines.js';
 
-/** What a line of the log shows at most, in characters. */
+/** Longest message that the log shows in full, in characters. */
 const SHOWN = 4_000;
 
-/** The diagnostic echo at `/ws`: the log says what happened, as text. */
+/** The tab of the diagnostic echo at `/ws`, with a log of its events. */
 export function serveEchoTab() {
   const url = find('echo-url', HTMLInputElement);
   const connect = find('echo-connect', HTMLButtonElement);

@@ -1,9 +1,9 @@
 import { make } from './find.js';
 
-/** Seconds that the sparklines show, and over which the numbers are averaged. */
+/** Seconds that the sparklines show, and seconds over which the numbers are averaged. */
 const SHOWN = 60;
 const AVERAGED = 5;
-/** Latencies that the percentiles are of, at most. */
+/** Number of latest latencies that the percentiles are computed from. */
 const LATENCIES = 500;
 
 /** @typedef {{ items: number, frames: number, bytes: number, plain: number, p50: number, p99: number }} Second */
@@ -27,7 +27,7 @@ const RATES = [
   },
 ];
 
-/** What comes in, second by second, as numbers and sparklines. */
+/** What arrives per second, as numbers and sparklines. */
 export class Figures {
   /** @type {Second[]} */
   #seconds = Array.from({ length: SHOWN }, () => NOTHING);
@@ -67,7 +67,7 @@ export class Figures {
     this.#now.items += items;
   }
 
-  /** @param {number} ms from the push of this page to its arrival */
+  /** @param {number} ms from this page's push to the arrival of its item */
   latency(ms) {
     this.#latencies.push(Math.max(0, ms));
     if (this.#latencies.length > LATENCIES) this.#latencies.shift();
@@ -75,14 +75,14 @@ export class Figures {
 
   /**
    * @param {keyof Second} what
-   * @returns {number} a second, over the last few
+   * @returns {number} per second, over the last AVERAGED seconds
    */
   rate(what) {
     const seconds = this.#seconds.slice(-AVERAGED);
     return seconds.reduce((sum, second) => sum + second[what], 0) / seconds.length;
   }
 
-  /** Part of the bytes that compression saved. */
+  /** Fraction of the bytes that compression saved. */
   get saved() {
     const plain = this.rate('plain');
     return plain > 0 ? 1 - this.rate('bytes') / plain : 0;
@@ -172,5 +172,5 @@ function bytes(value) {
  * @returns {[value: string, note: string]}
  */
 function milliseconds(value) {
-  return value === undefined ? ['–', ' push to see'] : [`${amount(value)} ms`, ''];
+  return value === undefined ? ['–', ' push to measure'] : [`${amount(value)} ms`, ''];
 }

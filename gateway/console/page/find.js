@@ -1,5 +1,5 @@
 /**
- * The element with this id, of this type. Throws Error where the page has none.
+ * The element with this id and of this type. Throws Error if the page has none.
  *
  * @template {Element} T
  * @param {string} id
@@ -13,7 +13,7 @@ export function find(id, type) {
 }
 
 /**
- * A new element. What it shows is set as text, never as markup.
+ * A new element. Its content is set as text, never as markup.
  *
  * @param {string} tag
  * @param {string} className

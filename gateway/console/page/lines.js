@@ -9,7 +9,7 @@ import { make } from './find.js';
  * @property {string} [tag]
  */
 
-/** A bounded list of lines: drawn once a frame of the screen, however many come. */
+/** A bounded list of lines, drawn at most once per animation frame. */
 export class Lines {
   #list;
   #limit;
@@ -26,7 +26,7 @@ export class Lines {
    */
   constructor(list, { limit, newestFirst, millis = false }) {
     this.#list = list;
-    // What scrolls must be reachable by keyboard.
+    // A list that scrolls must be reachable by keyboard.
     list.tabIndex = 0;
     this.#limit = limit;
     this.#newestFirst = newestFirst;

@@ -119,6 +119,8 @@ find('constants', HTMLElement).append(
     return row;
   }),
 );
+// The table scrolls on a phone: it must be reachable by keyboard.
+find('scroll', HTMLElement).tabIndex = 0;
 form.addEventListener('input', update);
 form.addEventListener('submit', (event) => event.preventDefault());
 const share = find('share', HTMLButtonElement);
@@ -127,7 +129,7 @@ share.addEventListener('click', async () => {
     await navigator.clipboard.writeText(location.href);
     share.textContent = 'Copied';
   } catch {
-    share.textContent = 'It is in the address bar';
+    share.textContent = 'Copy it from the address bar';
   }
 });
 show(inputsOf(location.search.slice(1)));

@@ -1,6 +1,6 @@
 import { find } from './find.js';
 
-/** What "Push 20" pushes. */
+/** Comments of the button "Push 20". */
 const SAMPLES = [
   'First!',
   'Good evening from Lisbon',
@@ -45,6 +45,8 @@ export function serveForm({ pushUrl, me }) {
   const color = () => form.querySelector('input[name=color]:checked')?.getAttribute('value') || undefined;
 
   api.value = pushUrl;
+  // A long command scrolls: it must be reachable by keyboard.
+  curl.tabIndex = 0;
 
   /** @param {unknown[]} items */
   const body = (items) => {
@@ -86,7 +88,10 @@ export function serveForm({ pushUrl, me }) {
       tell(`${answer.status} ${answer.ok ? 'accepted' : problem(text)}`, answer.ok ? 'good' : 'bad');
       return answer.ok;
     } catch {
-      tell(`No answer from ${base(api.value)}: is logic there, and is this page among logic.allowedOrigins?`, 'bad');
+      tell(
+        `No answer from ${base(api.value)}. Check that logic is running and that logic.allowedOrigins contains ${location.origin}.`,
+        'bad',
+      );
       return false;
     }
   };
@@ -112,9 +117,9 @@ export function serveForm({ pushUrl, me }) {
       await navigator.clipboard.writeText(curl.textContent ?? '');
       copy.textContent = 'Copied';
     } catch {
-      // Pages that are not served securely have no clipboard: it is marked, to be copied by hand.
+      // A page without TLS has no clipboard: the command is selected, so that the user can copy it.
       getSelection()?.selectAllChildren(curl);
-      copy.textContent = 'Marked';
+      copy.textContent = 'Selected';
     }
     setTimeout(() => {
       copy.textContent = 'Copy';
@@ -144,17 +149,17 @@ function quoted(text) {
 }
 
 /**
- * Why this page can't push there. Its security policy allows one push API, by the gateway's settings.
+ * Why this page can't push to `url`; undefined if it can. The page's security policy allows one push API, by a setting.
  *
  * @param {string} url
  * @param {string} allowed
  */
 function addressProblem(url, allowed) {
   if (!URL.canParse(url))
-    return 'The push API needs an address, such as http://127.0.0.1:7799 (gateway.consolePushUrl sets it).';
+    return 'Enter the URL of the push API, such as http://127.0.0.1:7799. The setting gateway.consolePushUrl sets its default.';
   const { origin } = new URL(url);
   if (origin === location.origin || (URL.canParse(allowed) && origin === new URL(allowed).origin)) return undefined;
-  return `This page may push to ${allowed || 'its own gateway'} only: gateway.consolePushUrl sets that. The curl line works.`;
+  return `This page can push to ${allowed || 'its own gateway'} only (setting gateway.consolePushUrl). Use the curl command instead.`;
 }
 
 /** @param {string} text an RFC 9457 problem, perhaps */

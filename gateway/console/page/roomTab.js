@@ -6,7 +6,7 @@ import { serveForm } from './pushForm.js';
 import { PushClient } from './sdk.js';
 import { Stage } from './stage.js';
 
-/** What a line of the frames' list shows at most, in characters. */
+/** Longest frame that the list shows in full, in characters. */
 const FRAME_TEXT = 2_000;
 
 const PROTOCOLS = {
@@ -41,7 +41,7 @@ export function serveRoomTab({ pushUrl, room: firstRoom }) {
   const frames = new Lines(find('frames', HTMLOListElement), { limit: 100, newestFirst: true, millis: true });
   const figures = new Figures(find('figures', HTMLElement));
   const stage = new Stage();
-  /** Marks what this page pushes: latency is told of that only, since `at` is by its own clock, which nobody sets. */
+  /** Marks the items that this page pushes. Latency is measured for these only: their `at` is of this page's own clock. */
   const me = crypto.getRandomValues(new Uint32Array(1))[0]?.toString(36) ?? '';
   /** @type {Set<string>} */
   const rooms = new Set(roomsOfAddress(firstRoom));
@@ -126,10 +126,10 @@ export function serveRoomTab({ pushUrl, room: firstRoom }) {
       () => {
         confirmed.add(name);
         drawChips();
-        stage.clear(`In ${name}. Push a comment: it flies here.`);
+        stage.clear(`You are in the room ${name}. Push a comment to it: the comment appears here.`);
         news(`Joined ${name}.`);
       },
-      // Told by the error event, or by who left.
+      // The error event, or the one that left, has told why.
       () => forget(name, room),
     );
   };
@@ -170,29 +170,30 @@ export function serveRoomTab({ pushUrl, room: firstRoom }) {
       news('Connected.');
     });
     client.on('state', (state) => {
-      if (state === 'moving') show('moving', 'Moving to another gateway');
+      if (state === 'moving') show('moving', 'Moving to another gateway…');
       else if (state === 'connecting') show('connecting', 'Connecting…');
     });
     client.on('moved', () => {
       show('open', 'Connected');
-      news('Moved to another gateway: nothing lost, nothing twice.');
+      news('Moved to another gateway without loss or duplicates.');
     });
     client.on('close', ({ code, reason, willRetry, retryIn }) => {
       if (push !== client) return;
       const why = reason ? `${code}, ${reason}` : String(code);
-      if (willRetry) show('waiting', `Lost (${why}): again in ${Math.max(0.1, (retryIn ?? 0) / 1000).toFixed(1)} s`);
+      if (willRetry)
+        show('waiting', `Disconnected (${why}), reconnecting in ${Math.max(0.1, (retryIn ?? 0) / 1000).toFixed(1)} s`);
       else {
         disconnect();
         show('closed', `Closed by the gateway (${why})`);
       }
-      news(`Connection ended: ${why}.`, 'news bad');
+      news(`Connection closed: ${why}.`, 'news bad');
     });
     client.on('lagged', ({ room, dropped, reason }) =>
       news(`Missed ${dropped} items${in_(room)}: ${reason}.`, 'news bad'),
     );
-    client.on('gap', ({ room, missed }) => news(`${missed} counters${in_(room)} were skipped: lost, cut, or repeats.`));
+    client.on('gap', ({ room, missed }) => news(`Gap: ${missed} items${in_(room)} did not arrive.`));
     client.on('left', ({ room, reason }) => {
-      news(`Taken out of ${room}: ${reason}`, 'news bad');
+      news(`Removed from ${room}: ${reason}`, 'news bad');
       forget(room);
     });
     client.on('error', (error) => news(`${error.code}: ${error.message}`, 'news bad'));

@@ -1,19 +1,19 @@
 import Danmaku from './danmaku.js';
 import { find, make } from './find.js';
 
-/** Pixels a second, and how long a comment of usual length takes to enter whole: then its line is free for the next. */
+/** Pixels per second, and how long a comment of usual length takes to enter in full: then its line is free for the next. */
 const SPEED = 200;
 const ENTRANCE_MS = 2_000;
 /** Height of a line, as the style sheet has it, in pixels. */
 const LINE = 36;
-/** Comments that wait for a line at most, and lines of the calm list. Nobody reads more: they are counted. */
+/** Comments that may wait for a line, and lines of the list for reduced motion. More can't be read: they are counted. */
 const MOST_WAITING = 10;
 const CALM_LINES = 8;
-/** The library keeps what has flown by: it is made anew after so many, when the sky is empty, or at the latest after the second. */
+/** The library never drops old comments. It is created anew after RENEW comments, once the stage is empty, or at once after RENEW_AT_LAST. */
 const RENEW = 500;
 const RENEW_AT_LAST = 10_000;
 
-/** Where comments fly: or, for who prefers reduced motion, where they are listed. */
+/** The area where comments fly, or are listed if the user prefers reduced motion. */
 export class Stage {
   #sky = find('sky', HTMLElement);
   #calm = find('calm', HTMLElement);
@@ -38,7 +38,7 @@ export class Stage {
 
   /** @param {{ text: string, color: string | undefined }} comment */
   show({ text, color }) {
-    // A hidden page draws nothing: it would all fly at once when it is seen again.
+    // A hidden page draws nothing: all comments would start at once when it is shown again.
     if (document.hidden) return;
     this.#hint.hidden = true;
     if (this.#waiting.length >= MOST_WAITING) {
@@ -49,7 +49,7 @@ export class Stage {
     this.#waiting.push({ text, color: safe });
   }
 
-  /** @param {string} hint what to do so that something flies */
+  /** @param {string} hint what the user can do to see a comment */
   clear(hint) {
     this.#hint.textContent = hint;
     this.#hint.hidden = false;
@@ -58,7 +58,7 @@ export class Stage {
     this.#calm.replaceChildren();
   }
 
-  /** Starts what waits, one at a time: a frame's comments come as a block, and would fly as one. */
+  /** Starts waiting comments one at a time: the comments of a frame arrive together, and would overlap. */
   #start() {
     const next = this.#waiting.shift();
     if (next && this.#still.matches) this.#list(next.text, next.color);
@@ -107,7 +107,7 @@ export class Stage {
 
   #tellSkipped() {
     this.#more.hidden = this.#skipped === 0;
-    this.#more.textContent = `${this.#skipped} more a second`;
+    this.#more.textContent = `${this.#skipped} more per second`;
     this.#skipped = 0;
   }
 }

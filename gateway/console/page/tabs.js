@@ -1,5 +1,5 @@
 /**
- * Tabs as ARIA's authoring practices have them: arrow keys, Home and End move, and one tab is in the page's tab order.
+ * Tabs according to the ARIA Authoring Practices: arrow keys, Home and End move, and one tab is in the page's tab order.
  *
  * @param {HTMLElement} list
  * @param {(id: string) => void} onSelect
