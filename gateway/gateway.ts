@@ -4,7 +4,6 @@ import { STAT_INTERVAL_MS } from '@pushcluster/protocol/control.ts';
 import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
-import { BEAT_MS, onBeat, onBeatError } from '@pushcluster/runtime/beat.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import { systemClock } from '@pushcluster/runtime/clock.ts';
 import { descriptorLimit } from '@pushcluster/runtime/descriptors.ts';
@@ -12,6 +11,7 @@ import type { Logger } from '@pushcluster/runtime/log.ts';
 import { commonStatus } from '@pushcluster/runtime/podStatus.ts';
 import { assertPortFree } from '@pushcluster/runtime/portProbe.ts';
 import type { SettingsFile } from '@pushcluster/runtime/settingsFile.ts';
+import { onTick, onTickError, TICK_MS } from '@pushcluster/runtime/ticker.ts';
 import { VERSION } from '@pushcluster/runtime/version.ts';
 import type { WatchedFile } from '@pushcluster/runtime/watchedFile.ts';
 import type { Registry } from 'prom-client';
@@ -88,7 +88,7 @@ export class Gateway {
       generation: () => settings.generation,
     });
     this.#guard = new Guard(log, (place) => this.#metrics.internalErrors.inc({ place }));
-    onBeatError((error) => this.#guard.caught('timer', error));
+    onTickError((error) => this.#guard.caught('timer', error));
     const clock = guardedClock(systemClock, this.#guard);
     this.#hub = new Hub({
       gateway: this.name,
@@ -167,7 +167,7 @@ export class Gateway {
       rebalancing: this.#rebalancer.active,
       template,
     }));
-    this.#stopChecking = onBeat(() => this.#rebalancer.check(), STAT_INTERVAL_MS / BEAT_MS);
+    this.#stopChecking = onTick(() => this.#rebalancer.check(), STAT_INTERVAL_MS / TICK_MS);
     const { file } = settings.current.gateway.drain;
     if (file !== undefined) this.#drainFile = followDrainOrderFile(file, log, (since) => this.#drain.order(since));
   }

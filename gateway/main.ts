@@ -13,7 +13,7 @@ import { Gateway } from './gateway.ts';
 const { config } = parseCommandLine(process.argv.slice(2), 'gateway');
 try {
   const settings = SettingsFile.open(config, { override: requireKeySource });
-  const log = createLog('gateway', settings.current.log.level, { thinned: true });
+  const log = createLog('gateway', settings.current.log.level, { rateLimited: true });
   settings.onChange(({ log: { level } }) => {
     log.level = level;
   });

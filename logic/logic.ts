@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
-import { onBeat, onBeatError } from '@pushcluster/runtime/beat.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { listenProblem } from '@pushcluster/runtime/portProbe.ts';
 import type { SettingsFile } from '@pushcluster/runtime/settingsFile.ts';
+import { onTick, onTickError } from '@pushcluster/runtime/ticker.ts';
 import { perSecond, TokenBucket } from '@pushcluster/runtime/tokenBucket.ts';
 import type { Registry } from 'prom-client';
 import { ApiKeys } from './access/apiKeys.ts';
@@ -73,8 +73,8 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
     urgent.change(perSecond(current.logic.urgentRate), performance.now());
     log.level = current.log.level;
   });
-  onBeatError((error) => log.error({ err: error, code: 'beat' }, 'an event handler failed; the process goes on'));
-  const offBeat = onBeat(() => publisher.tick());
+  onTickError((error) => log.error({ err: error, code: 'beat' }, 'an event handler failed; the process goes on'));
+  const offBeat = onTick(() => publisher.tick());
   const stop = () => {
     listener?.close();
     offEvent();

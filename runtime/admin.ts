@@ -3,34 +3,34 @@ import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import { collectDefaultMetrics, type Registry } from 'prom-client';
 import { listenProblem } from './portProbe.ts';
 
-/** Longest time that a probe or a scrape waits for its answers, below the one second and ten that Kubernetes and Prometheus usually wait. */
+/** Timeouts of a probe and of a scrape: below the defaults of Kubernetes (1 s) and Prometheus (10 s). */
 const PROBE_TIMEOUT_MS = 900;
 const COLLECT_TIMEOUT_MS = 2_000;
 
-/** What the event loop's delay histogram wakes up for, instead of prom-client's 10 ms: an idle process stays idle. */
+/** Sampling interval of the event loop's delay. The default of prom-client, 10 ms, would keep an idle process busy. */
 const LOOP_PRECISION_MS = 1_000;
 
 export type AdminOptions = {
   host: string;
   port: number;
   registry: Registry;
-  /** Brings the metrics up to date before each scrape. Where it fails or takes too long, they are served as they are. */
+  /** Updates the metrics before each scrape. If it fails or takes too long, they are served as they are. */
   collect?: () => Promise<void>;
-  /** What is broken, a sentence each; empty: healthy. */
+  /** What is broken, a sentence each. Empty: healthy. */
   health: () => Promise<string[]> | string[];
-  /** Why no traffic should come, a sentence each; empty: ready. */
+  /** Why the process should get no traffic, a sentence each. Empty: ready. */
   ready: () => Promise<string[]> | string[];
-  /** What `GET /status` answers; without it there is no such path. */
+  /** The answer to `GET /status`. Without it that path does not exist. */
   status?: () => PodStatus;
-  /** Called with what went wrong inside a scrape. */
+  /** Called with an error inside a scrape. */
   onProblem?: (error: Error) => void;
 };
 
 export type Admin = { port: number; close(): Promise<void> };
 
 /**
- * Serves GET /metrics, /healthz, /readyz and, where there is one, /status; adds the process's default metrics to the registry.
- * @throws Error with a sentence where the port can't be had
+ * Serves GET /metrics, /healthz, /readyz and, if given, /status. Adds the default metrics of the process to the registry.
+ * @throws Error with a sentence if it cannot listen on the port
  */
 export async function startAdmin(options: AdminOptions): Promise<Admin> {
   const { host, port, registry } = options;
@@ -79,7 +79,8 @@ async function answer(options: AdminOptions, request: IncomingMessage): Promise<
   const path = (request.url ?? '/').split('?', 1)[0];
   const { status } = options;
   const paths = ['/metrics', '/healthz', '/readyz', ...(status ? ['/status'] : [])];
-  if (path === undefined || !paths.includes(path)) return { status: 404, body: `here are ${paths.join(', ')}\n` };
+  if (path === undefined || !paths.includes(path))
+    return { status: 404, body: `not found; available paths: ${paths.join(', ')}\n` };
   if (request.method !== 'GET' && request.method !== 'HEAD')
     return { status: 405, body: 'GET only\n', allow: 'GET, HEAD' };
   if (path === '/metrics') return scrape(options);
@@ -119,7 +120,7 @@ async function within<T>(milliseconds: number, work: Promise<T> | T, what: strin
 }
 
 function send(request: IncomingMessage, response: ServerResponse, { status, body, type, allow }: Result): void {
-  // A body that nobody reads would be taken for the next request on this connection.
+  // The body is not read, and would be parsed as the next request on this connection.
   if (request.method !== 'GET' && request.method !== 'HEAD') response.setHeader('connection', 'close');
   if (allow !== undefined) response.setHeader('allow', allow);
   response.writeHead(status, {

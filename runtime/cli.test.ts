@@ -42,8 +42,8 @@ describe('the command line', () => {
     });
     assert.deepEqual(readCommandLine(['-h']), { type: 'help' });
     assert.deepEqual(readCommandLine(['--config=']), { type: 'wrong', problem: '--config needs a file' });
-    assert.deepEqual(readCommandLine(['--confg', 'a']), { type: 'wrong', problem: 'there is no option --confg' });
-    assert.deepEqual(readCommandLine(['a.yaml']), { type: 'wrong', problem: '"a.yaml" is no option' });
+    assert.deepEqual(readCommandLine(['--confg', 'a']), { type: 'wrong', problem: 'unknown option --confg' });
+    assert.deepEqual(readCommandLine(['a.yaml']), { type: 'wrong', problem: '"a.yaml" is not an option' });
     for (const argv of [['--config'], ['--help=1'], ['--config', '--help'], ['-x'], ['--']])
       assert.ok(['wrong', 'run'].includes(readCommandLine(argv).type), argv.join(' '));
   });
@@ -82,7 +82,7 @@ describe('the command line', () => {
     assert.deepEqual(run('--prot', '5'), {
       code: 2,
       out: '',
-      err: 'gateway: there is no option --prot; --help shows what there is\n',
+      err: 'gateway: unknown option --prot; see --help\n',
     });
   });
 });

@@ -3,7 +3,7 @@ import { stringify } from 'yaml';
 import { SettingsError } from './parseSettings.ts';
 import { SettingsFile, type SettingsFileOptions } from './settingsFile.ts';
 
-/** What a command line asks for. */
+/** A parsed command line. */
 export type CommandLine =
   | { type: 'run'; config: string | undefined }
   | { type: 'print-config'; config: string | undefined }
@@ -11,16 +11,16 @@ export type CommandLine =
   | { type: 'wrong'; problem: string };
 
 export type CommandLineOptions = {
-  /** The same as the process gives to SettingsFile.open, so that --print-config prints what will count. */
+  /** As given to SettingsFile.open, so that --print-config prints the settings that would be in force. */
   override?: SettingsFileOptions['override'];
-  /** Environment variables and what they do, for --help. */
+  /** Environment variables and their meaning, for --help. */
   environment?: Record<string, string>;
 };
 
 /**
- * Parses a process's arguments (without node and the script). Ends the process where that is all there is to do:
- * with 0 after --help and --print-config, with 2 and a sentence on standard error where they are wrong.
- * @param name the process, as in its usage
+ * Parses the arguments of a process (without node and the script). Exits with 0 after --help and --print-config, and with 2
+ * and a sentence on standard error if the arguments are invalid.
+ * @param name of the process, for its usage
  */
 export function parseCommandLine(
   argv: readonly string[],
@@ -36,7 +36,7 @@ export function parseCommandLine(
       process.exit(0);
       break;
     case 'wrong':
-      process.stderr.write(`${name}: ${command.problem}; --help shows what there is\n`);
+      process.stderr.write(`${name}: ${command.problem}; see --help\n`);
       process.exit(2);
       break;
     case 'print-config':
@@ -45,7 +45,7 @@ export function parseCommandLine(
   }
 }
 
-/** Reads `argv` without acting on it. */
+/** Parses `argv` without acting on it. */
 export function readCommandLine(argv: readonly string[]): CommandLine {
   try {
     const { values } = parseArgs({
@@ -74,7 +74,7 @@ function effectiveSettings(config: string | undefined, name: string, { override 
     return text;
   } catch (error) {
     if (!(error instanceof SettingsError)) throw error;
-    process.stderr.write(`${name}: the settings are wrong:\n${error.message}\n`);
+    process.stderr.write(`${name}: the settings are invalid:\n${error.message}\n`);
     process.exit(2);
   }
 }
@@ -83,9 +83,9 @@ function usage(name: string, environment: Record<string, string>): string {
   const lines = [
     `usage: ${name} [--config FILE] [--print-config]`,
     '',
-    '  --config FILE    settings, YAML or JSON; read again when the file changes',
-    '  --print-config   prints the settings that would count, all of them, and ends',
-    '  --help           prints this',
+    '  --config FILE    settings file, YAML or JSON; it is reloaded when it changes',
+    '  --print-config   prints all settings that would be in force, and exits',
+    '  --help           prints this help',
   ];
   const variables = Object.entries(environment);
   if (variables.length > 0) lines.push('', 'environment:');
@@ -97,9 +97,9 @@ function problemOf(error: unknown, argv: readonly string[]): string {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   switch (code) {
     case 'ERR_PARSE_ARGS_UNKNOWN_OPTION':
-      return `there is no option ${/'([^']+)'/.exec((error as Error).message)?.[1] ?? argv.join(' ')}`;
+      return `unknown option ${/'([^']+)'/.exec((error as Error).message)?.[1] ?? argv.join(' ')}`;
     case 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL':
-      return `"${/'([^']*)'/.exec((error as Error).message)?.[1] ?? argv.join(' ')}" is no option`;
+      return `"${/'([^']*)'/.exec((error as Error).message)?.[1] ?? argv.join(' ')}" is not an option`;
     default:
       return error instanceof Error ? error.message.split('\n', 1)[0]! : String(error);
   }

@@ -1,4 +1,4 @@
-/** `text`, cut to `length` characters: what strangers send ends up in answers and logs. */
+/** `text`, cut to `length` characters: for responses and logs that contain what clients sent. */
 export function clipped(text: string, length: number): string {
   return text.length <= length ? text : `${text.slice(0, length).toWellFormed()}…`;
 }

@@ -59,11 +59,11 @@ test('texts are cut wherever they stand, and what was cut is still JSON', () => 
   assert.ok(lines[3]!.length < 3_000);
 });
 
-test('a thinned log writes a storm of any event as a few lines, by message and code, at every level', () => {
-  const lines: { msg: string; code?: string | number; leftOut?: number; of?: string; n?: number }[] = [];
+test('a log with a rate limit writes a storm of any event as a few lines, by message and code, at every level', () => {
+  const lines: { msg: string; code?: string | number; suppressed?: number; of?: string; n?: number }[] = [];
   const clock = new FakeClock();
   const log = createLog('gateway', 'debug', {
-    thinned: true,
+    rateLimited: true,
     clock,
     to: { write: (line) => lines.push(JSON.parse(line)) },
   });
@@ -76,22 +76,22 @@ test('a thinned log writes a storm of any event as a few lines, by message and c
   assert.equal(lines.length, 4 * 20);
   clock.advance(5_000);
   assert.deepEqual(
-    lines.slice(80).map(({ msg, of, code, leftOut }) => [msg, of, code, leftOut]),
+    lines.slice(80).map(({ msg, of, code, suppressed }) => [msg, of, code, suppressed]),
     [
-      ['lines were left out', 'frame refused', 'bad', 980],
-      ['lines were left out', 'closing', '1008', 980],
-      ['lines were left out', 'closing', '4401', 980],
-      ['lines were left out', 'alone', undefined, 980],
+      ['log lines suppressed', 'frame refused', 'bad', 980],
+      ['log lines suppressed', 'closing', '1008', 980],
+      ['log lines suppressed', 'closing', '4401', 980],
+      ['log lines suppressed', 'alone', undefined, 980],
     ],
   );
 });
 
-test('what the level hides does not count as left out', () => {
+test('what the level hides does not count as suppressed', () => {
   const lines: string[] = [];
-  const log = createLog('gateway', 'info', { thinned: true, to: { write: (line) => lines.push(line) } });
+  const log = createLog('gateway', 'info', { rateLimited: true, to: { write: (line) => lines.push(line) } });
   for (let n = 0; n < 100; n++) log.debug('hidden');
   log.level = 'debug';
   log.debug('hidden');
   assert.equal(lines.length, 1);
-  assert.doesNotMatch(lines[0]!, /leftOut/);
+  assert.doesNotMatch(lines[0]!, /suppressed/);
 });

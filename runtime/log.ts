@@ -1,42 +1,39 @@
 import { type LogFn, type Logger, pino, stdSerializers } from 'pino';
 import { clipped } from './clipped.ts';
 import type { Clock } from './clock.ts';
-import { Thinning } from './thinning.ts';
+import { LogRateLimit } from './logRateLimit.ts';
 
 export type { Logger } from 'pino';
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
 export type LogOptions = {
-  /**
-   * Thin out lines that come often, by message and `code`: for processes whose events strangers cause. Off, each line is
-   * written.
-   */
-  thinned?: boolean;
-  /** Of the thinning. */
+  /** Limits the rate of lines by message and `code`: for processes whose events clients cause. Default: no limit. */
+  rateLimited?: boolean;
+  /** Of the rate limit. */
   clock?: Pick<Clock, 'now' | 'after'>;
-  /** Where lines go; standard output where absent. */
+  /** Where lines go; standard output if absent. */
   to?: { write(line: string): void };
 };
 
-/** Characters of a text in a line, and of a stack: a name, a header or a path may be as long as a stranger likes. */
-const MOST_CHARACTERS = 300;
-const MOST_OF_STACK = 3_000;
-/** Entries of a list or an object, and levels of them within each other. */
-const MOST_ENTRIES = 50;
-const DEEPEST = 4;
+/** Limits of a text in a line and of a stack, characters: clients choose the length of names, headers and paths. */
+const MAX_CHARACTERS = 300;
+const MAX_STACK = 3_000;
+/** Limits of the entries of an array or an object, and of nesting. */
+const MAX_ENTRIES = 50;
+const MAX_DEPTH = 4;
 
 /**
- * A log of JSON lines on standard output, written at once, so that nothing is lost at an exit. Texts are cut.
- * Change the level of a running process by `log.level = 'debug'`; children made before keep theirs.
+ * A log of JSON lines on standard output. Lines are written synchronously, so that none is lost at an exit; long texts are
+ * cut. `log.level = 'debug'` changes the level at run time, but not that of existing child loggers.
  * @param name the process: gateway, logic, ...
  */
-export function createLog(name: string, level: LogLevel, { thinned = false, clock, to }: LogOptions = {}): Logger {
-  const thinning = thinned ? new Thinning(clock) : undefined;
+export function createLog(name: string, level: LogLevel, { rateLimited = false, clock, to }: LogOptions = {}): Logger {
+  const limit = rateLimited ? new LogRateLimit(clock) : undefined;
   const options = {
     name,
     level,
-    // The host's name is the pod's, which whoever collects the lines adds anyway.
+    // No host name: it is the pod's, which log collectors add.
     base: { pid: process.pid },
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label: string) => ({ level: label }), log: cutFields },
@@ -44,20 +41,24 @@ export function createLog(name: string, level: LogLevel, { thinned = false, cloc
     hooks: {
       logMethod(this: Logger, args: Parameters<LogFn>, write: LogFn, number: number) {
         const { fields, message } = partsOf(args);
-        const cut = clipped(message, MOST_CHARACTERS);
+        const cut = clipped(message, MAX_CHARACTERS);
         const code = 'code' in fields ? String(fields.code) : undefined;
-        const leftOut = thinning?.admit(`${number} ${code ?? ''} ${message}`, (count) => {
-          write.call(this, { leftOut: count, of: cut, ...(code === undefined ? {} : { code }) }, 'lines were left out');
+        const suppressed = limit?.admit(`${number} ${code ?? ''} ${message}`, (count) => {
+          write.call(
+            this,
+            { suppressed: count, of: cut, ...(code === undefined ? {} : { code }) },
+            'log lines suppressed',
+          );
         });
-        if (thinning && leftOut === undefined) return;
-        write.call(this, leftOut ? { ...fields, leftOut } : fields, cut);
+        if (limit && suppressed === undefined) return;
+        write.call(this, suppressed ? { ...fields, suppressed } : fields, cut);
       },
     },
   };
   return to ? pino(options, to) : pino(options);
 }
 
-/** A line is a message, with fields before it or without. */
+/** The fields and the message of a call such as `log.info({ fields }, 'message')`. */
 function partsOf([first, second]: readonly unknown[]): { fields: object; message: string } {
   if (typeof first === 'string') return { fields: {}, message: first };
   const message = typeof second === 'string' ? second : '';
@@ -68,25 +69,25 @@ function partsOf([first, second]: readonly unknown[]): { fields: object; message
 function cutFields(fields: object): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(fields)
-      .slice(0, MOST_ENTRIES)
-      .map(([key, value]) => [key, cutValue(value, DEEPEST)]),
+      .slice(0, MAX_ENTRIES)
+      .map(([key, value]) => [key, cutValue(value, MAX_DEPTH)]),
   );
 }
 
 function cutValue(value: unknown, depth: number): unknown {
-  if (typeof value === 'string') return clipped(value, MOST_CHARACTERS);
-  // Errors are for their serializer.
+  if (typeof value === 'string') return clipped(value, MAX_CHARACTERS);
+  // The serializer handles errors.
   if (typeof value !== 'object' || value === null || value instanceof Error) return value;
   if (depth === 0) return '…';
   if (Array.isArray(value)) {
-    const entries: unknown[] = value.slice(0, MOST_ENTRIES).map((entry) => cutValue(entry, depth - 1));
-    return value.length > MOST_ENTRIES ? [...entries, `… ${value.length - MOST_ENTRIES} more`] : entries;
+    const entries: unknown[] = value.slice(0, MAX_ENTRIES).map((entry) => cutValue(entry, depth - 1));
+    return value.length > MAX_ENTRIES ? [...entries, `… ${value.length - MAX_ENTRIES} more`] : entries;
   }
-  const entries = Object.entries(value).slice(0, MOST_ENTRIES);
-  return Object.fromEntries(entries.map(([key, entry]) => [clipped(key, MOST_CHARACTERS), cutValue(entry, depth - 1)]));
+  const entries = Object.entries(value).slice(0, MAX_ENTRIES);
+  return Object.fromEntries(entries.map(([key, entry]) => [clipped(key, MAX_CHARACTERS), cutValue(entry, depth - 1)]));
 }
 
 function cutError(error: Error): unknown {
   const { stack, ...rest } = stdSerializers.err(error);
-  return { ...cutFields(rest), ...(typeof stack === 'string' ? { stack: clipped(stack, MOST_OF_STACK) } : {}) };
+  return { ...cutFields(rest), ...(typeof stack === 'string' ? { stack: clipped(stack, MAX_STACK) } : {}) };
 }

@@ -3,10 +3,10 @@ import type { Bus } from './bus/bus.ts';
 import type { SettingsFile } from './settingsFile.ts';
 import { VERSION } from './version.ts';
 
-/** Characters of a refusal at most: a file may be wrong in a thousand places. */
+/** Limit of a refusal, characters: a file may have a thousand errors. */
 const MAX_REFUSAL = 1_000;
 
-/** The part of the status that gateway and logic have alike. */
+/** The part of the status that gateway and logic share. */
 export function commonStatus(settings: SettingsFile, bus: Bus): Pick<PodStatus, 'version' | 'settings' | 'bus'> {
   const refused = settings.refused?.problems.join('; ').slice(0, MAX_REFUSAL);
   return {

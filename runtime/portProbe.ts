@@ -1,10 +1,10 @@
 import { createServer } from 'node:net';
 
 /**
- * Resolves where `port` can be bound by this process alone. The engine listens with SO_REUSEPORT, which would share a
- * port silently with another process of the same user. Port 0 (any) is always free.
- * @param what who wants it, such as `WebSocket`
- * @param remedy what to do where it is taken, such as `set PORT to another`
+ * Resolves if this process can bind `port` exclusively. The engine listens with SO_REUSEPORT and would silently share a
+ * port with another process of the same user. Port 0 (any) is always free.
+ * @param what the listener, such as `WebSocket`
+ * @param remedy what to do if the port is in use, such as `set PORT to another`
  * @throws Error with a sentence that says what is wrong and what to do
  */
 export async function assertPortFree(
@@ -26,7 +26,7 @@ export async function assertPortFree(
   await new Promise<void>((resolve) => server.close(() => resolve()));
 }
 
-/** What it means that listening on `port` failed with `error`, as a sentence for a person. */
+/** Why listening on `port` failed with `error`, as a sentence. */
 export function listenProblem(error: unknown, host: string, port: number, what: string, remedy: string): string {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   switch (code) {

@@ -1,17 +1,17 @@
 import { isUtf8 } from 'node:buffer';
 import { WatchedFile } from './watchedFile.ts';
 
-/** Secrets that one file of lines holds at most: each is tried on each check. */
+/** Limit of secrets in one file: each is tried at each check. */
 const MAX_LINES = 1_000;
 
 export type SecretFileOptions = {
-  /** Milliseconds between looks, 1,000 by default. */
+  /** Milliseconds between two checks, 1,000 by default. */
   pollInterval?: number;
 };
 
 /**
- * A secret in a file, read again when the file changes. A file that vanishes, becomes unreadable or holds nothing that
- * can be used keeps the last value: a rotation in two steps must not lock everyone out between them.
+ * A secret in a file, reloaded when the file changes. If the file is removed, unreadable or invalid, the last value stays in
+ * use: a rotation in two steps must not lock all clients out meanwhile.
  */
 export class SecretFile<T> {
   readonly path: string;
@@ -24,8 +24,8 @@ export class SecretFile<T> {
 
   /**
    * Reads the secret now.
-   * @param parse what the content means; throws Error with what is wrong with the file ("is no JWKS")
-   * @throws Error with a sentence where the file can't be read, is blank, or is refused by `parse`
+   * @param parse parses the content; throws an Error whose message follows the file's name ("is no JWKS")
+   * @throws Error with a sentence if the file cannot be read, is blank, or is refused by `parse`
    */
   static open<T>(path: string, parse: (bytes: Buffer) => T, options: SecretFileOptions = {}): SecretFile<T> {
     return new SecretFile(path, parse, options);
@@ -58,7 +58,7 @@ export class SecretFile<T> {
     return () => this.#changes.delete(listener);
   }
 
-  /** Calls `listener` with a sentence when the file became useless and the last value stays. */
+  /** Calls `listener` with a sentence when the file cannot be used and the last value stays in use. */
   onProblem(listener: (problem: string) => void): () => void {
     this.#problems.add(listener);
     return () => this.#problems.delete(listener);
@@ -96,17 +96,17 @@ export class SecretFile<T> {
   }
 }
 
-/** Control characters and spaces: zeros are what a crash leaves of a file. */
-const NOTHING = /[\0-\x20\x7f]+/g;
+/** Control characters and spaces. Zeros are what a crash leaves of a file. */
+const BLANK = /[\0-\x20\x7f]+/g;
 
-/** Whether `bytes` are a byte order mark, white space and control characters only: an editor's or a crash's leavings. */
+/** Whether `bytes` consist of a byte order mark, white space and control characters only. */
 export function isBlank(bytes: Buffer): boolean {
-  return bytes.toString('utf8').replace(NOTHING, '').trim() === '';
+  return bytes.toString('utf8').replace(BLANK, '').trim() === '';
 }
 
 /**
- * The lines of a file that hold something, without the space around them; a byte order mark is no part of the first.
- * Throws Error where it is no UTF-8 text (PowerShell writes UTF-16), or holds more than 1,000.
+ * The lines of a file that are not blank, without surrounding white space and without a byte order mark.
+ * Throws an Error if the file is not UTF-8 text (PowerShell writes UTF-16), or has more than 1,000 such lines.
  */
 export function secretLines(bytes: Buffer): string[] {
   if (!isText(bytes)) throw new Error('is no UTF-8 text: save it as UTF-8');
@@ -119,9 +119,9 @@ export function secretLines(bytes: Buffer): string[] {
   return lines;
 }
 
-/** Whether `bytes` are text as people write it: UTF-8 without control characters but tabs and line ends. */
+/** Whether `bytes` are text: UTF-8 without control characters other than tabs and line ends. */
 export function isText(bytes: Buffer): boolean {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: that there are none is the question
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: it checks for them
   return isUtf8(bytes) && !/[\0-\x08\x0b\x0c\x0e-\x1f\x7f]/.test(bytes.toString('utf8'));
 }
 

@@ -34,14 +34,14 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const)
     child.kill(signal);
     assert.equal(await ended, '0');
     assert.match(output(), new RegExp(`gone by ${signal}`));
-    assert.match(output(), /"msg":"left"/);
+    assert.match(output(), /"msg":"shut down"/);
   });
 
 test('what is not done by the deadline is left undone, with a warning and 0', async () => {
   const { child, output, ended } = await start('await new Promise(() => {});', 50);
   child.kill('SIGTERM');
   assert.equal(await ended, '0');
-  assert.match(output(), /"level":"warn".*not done by the deadline/);
+  assert.match(output(), /"level":"warn".*shutdown is not complete at the deadline/);
 });
 
 for (const [signal, code] of [

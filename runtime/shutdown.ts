@@ -5,12 +5,11 @@ export type Signal = 'SIGTERM' | 'SIGINT';
 const EXIT_CODE = { SIGINT: 130, SIGTERM: 143 } as const satisfies Record<Signal, number>;
 
 /**
- * Leaves well: the first SIGTERM or SIGINT calls `leave` once and the process ends with 0 when it resolves, or at the
- * deadline with a warning. A second signal ends it at once (130 or 143). Where `leave` rejects, that is logged and the
- * code is 1.
- * @param options.deadline milliseconds from the signal, asked when the signal comes: it may follow live settings
- * @param options.echo milliseconds in which the same signal again is the first one's echo and ignored, 0 by default: who is
- *   told to end together with the program above it, which hands the signal on, gets it twice
+ * Shuts the process down gracefully. The first SIGTERM or SIGINT calls `leave`. The process exits with 0 when `leave`
+ * resolves, with 0 and a warning at the deadline, and with 1 if `leave` rejects. A second signal ends it at once (130 or 143).
+ * @param options.deadline milliseconds from the signal; called when the signal arrives, so that it may follow live settings
+ * @param options.echo the same signal again within this many milliseconds is ignored, 0 by default: a process that gets a
+ *   signal both from its terminal and from its parent gets it twice
  */
 export function onShutdown(
   log: Logger,
@@ -21,27 +20,27 @@ export function onShutdown(
   const receive = (signal: Signal): void => {
     if (first) {
       if (signal === first.signal && performance.now() - first.at < (options.echo ?? 0)) return;
-      log.warn({ signal }, 'second signal: ending at once');
+      log.warn({ signal }, 'second signal: exiting at once');
       process.exit(EXIT_CODE[signal]);
     }
     const began = performance.now();
     first = { signal, at: began };
     const deadline = options.deadline();
-    log.info({ signal, deadlineMs: deadline }, 'leaving');
+    log.info({ signal, deadlineMs: deadline }, 'shutting down');
     setTimeout(() => {
-      log.warn({ signal, deadlineMs: deadline }, 'not done by the deadline: ending now');
+      log.warn({ signal, deadlineMs: deadline }, 'shutdown is not complete at the deadline: exiting now');
       process.exit(0);
     }, deadline);
-    // A `leave` that throws before its first await must end like one that rejects.
+    // A `leave` that throws synchronously is handled as one that rejects.
     Promise.resolve(signal)
       .then(leave)
       .then(
         () => {
-          log.info({ signal, tookMs: Math.round(performance.now() - began) }, 'left');
+          log.info({ signal, tookMs: Math.round(performance.now() - began) }, 'shut down');
           process.exit(0);
         },
         (error: unknown) => {
-          log.error({ signal, err: error }, 'leaving failed');
+          log.error({ signal, err: error }, 'shutdown failed');
           process.exit(1);
         },
       );

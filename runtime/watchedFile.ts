@@ -1,50 +1,50 @@
 import { type BigIntStats, closeSync, existsSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
-import { onBeat } from './beat.ts';
+import { onTick } from './ticker.ts';
 
-/** Settings and secrets are small: a larger file is a mistake (a log, a device), not worth the memory. */
+/** Settings and secrets are small. A larger file is a mistake (a log, a device). */
 export const MAX_FILE_BYTES = 4 * 1024 * 1024;
 
-/** New content counts once the file has said the same for this long: writers truncate first and fill it after. */
+/** New content is accepted once it is unchanged for this long: writers truncate a file first and fill it afterwards. */
 const SETTLE_MS = 100;
-/** File times are as coarse as the kernel's tick, so a file changed this recently is read whatever its times say. */
+/** File times have the resolution of the kernel's tick: a file changed this recently is read even if its times are unchanged. */
 const FRESH_MS = 2_000n;
 
 export type WatchedFileOptions = {
-  /** Milliseconds between looks; by the process' beat where absent. */
+  /** Milliseconds between two checks; at each tick of the process if absent. */
   pollInterval?: number;
-  /** A file that isn't there at the start is empty, and is read once it is there. */
+  /** A file that is missing at the start counts as empty, and is read once it exists. */
   mayBeMissing?: boolean;
-  /** Called with the new bytes once the file has other bytes than before. */
+  /** Called with the new bytes when they differ from the previous ones. */
   changed: (bytes: Buffer) => void;
-  /** Called once when the file can no longer be read, with a sentence; the last bytes stay. */
+  /** Called once when the file can no longer be read, with a sentence. The last bytes stay. */
   unreadable: (problem: string) => void;
-  /** Called once when the file can be read again, and says what it said last. */
+  /** Called once when the file can be read again and is unchanged. */
   readable?: () => void;
 };
 
 /**
- * A file that is read now and again whenever its content changes. It polls, so that rewriting in place, an editor's
- * rename and the symlink swaps of Kubernetes volumes are all the same, on every file system.
+ * A file that is read now, and again whenever its content changes. It is polled, because that detects a rewrite in place,
+ * the rename of an editor and the symlink swap of a Kubernetes volume alike, on every file system.
  */
 export class WatchedFile {
   readonly path: string;
   readonly #options: WatchedFileOptions;
-  readonly #stopLooking: (() => void) | undefined;
+  readonly #stopChecking: (() => void) | undefined;
   #settling: NodeJS.Timeout | undefined;
   #bytes: Buffer;
   #candidate: Buffer | undefined;
   #stamp: string | undefined;
   #readable = true;
 
-  /** Reads `path` now. Throws an Error that says why it can't be read. */
+  /** Reads `path` now. Throws an Error that says why it cannot be read. */
   constructor(path: string, options: WatchedFileOptions) {
     this.path = path;
     this.#options = options;
     const { bytes, regular, stamp } = this.#first();
     this.#bytes = bytes;
     this.#stamp = stamp;
-    // A pipe can be read only once: its content is what it was.
-    if (regular) this.#stopLooking = lookNowAndAgain(() => this.#look(), options.pollInterval);
+    // A pipe can be read only once, so it is not watched.
+    if (regular) this.#stopChecking = checkPeriodically(() => this.#check(), options.pollInterval);
   }
 
   /** The content, as last read. */
@@ -53,7 +53,7 @@ export class WatchedFile {
   }
 
   close(): void {
-    this.#stopLooking?.();
+    this.#stopChecking?.();
     clearTimeout(this.#settling);
   }
 
@@ -67,12 +67,12 @@ export class WatchedFile {
     }
   }
 
-  #look(settled = false): void {
+  #check(settled = false): void {
     let next: Buffer;
     try {
       const stats = statSync(this.path, { bigint: true });
       if (!this.#candidate && this.#stamp !== undefined && this.#stamp === stampOf(stats)) return;
-      // Opening a pipe would hang the process until somebody writes.
+      // Opening a pipe would block the process until somebody writes to it.
       if (!stats.isFile()) throw new Error(`${this.path} is no longer a regular file`);
       const file = read(this.path);
       this.#stamp = file.stamp;
@@ -92,7 +92,7 @@ export class WatchedFile {
     } else if (!this.#candidate?.equals(next)) {
       this.#candidate = next;
       clearTimeout(this.#settling);
-      this.#settling = setTimeout(() => this.#look(true), SETTLE_MS).unref();
+      this.#settling = setTimeout(() => this.#check(true), SETTLE_MS).unref();
     } else if (settled) {
       this.#candidate = undefined;
       this.#bytes = next;
@@ -101,18 +101,18 @@ export class WatchedFile {
   }
 }
 
-/** The content of a file now. Throws an Error that says why it can't be read, or that it is too large. */
+/** The content of a file. Throws an Error that says why it cannot be read, or that it is too large. */
 export function readSmallFile(path: string): Buffer {
   return read(path).bytes;
 }
 
-function lookNowAndAgain(look: () => void, pollInterval: number | undefined): () => void {
-  if (pollInterval === undefined) return onBeat(look);
-  const interval = setInterval(look, pollInterval).unref();
+function checkPeriodically(check: () => void, pollInterval: number | undefined): () => void {
+  if (pollInterval === undefined) return onTick(check);
+  const interval = setInterval(check, pollInterval).unref();
   return () => clearInterval(interval);
 }
 
-/** The content of `path`. Throws an Error that says why it can't be read; `stamp` is undefined while the file is fresh. */
+/** The content of `path`. `stamp` is undefined while the file is fresh. Throws an Error that says why it cannot be read. */
 function read(path: string): { bytes: Buffer; regular: boolean; stamp: string | undefined } {
   let fd: number;
   try {

@@ -38,7 +38,7 @@ const { config } = parseCommandLine(process.argv.slice(2), 'pushcluster', {
 try {
   const settings = SettingsFile.open(config, { override: (input) => requireKeySource(onThisMachine(input)) });
   const { logic: logicSettings, admin: adminSettings } = settings.current;
-  const log = createLog('pushcluster', settings.current.log.level, { thinned: true });
+  const log = createLog('pushcluster', settings.current.log.level, { rateLimited: true });
   await assertPortFree(LOOPBACK, logicSettings.port, 'push API', 'set PUSH_PORT');
   await assertPortFree(LOOPBACK, adminSettings.port, 'admin', 'set ADMIN_PORT');
   logSettingsWarnings(settings, log);

@@ -4,8 +4,8 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { LagReason } from '@pushcluster/protocol/frames.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
-import { BEAT_MS, onBeat } from '@pushcluster/runtime/beat.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
+import { onTick, TICK_MS } from '@pushcluster/runtime/ticker.ts';
 import type { ChannelKey } from '../ipc/channelKey.ts';
 import type { ShardCounts } from '../ipc/counts.ts';
 import type { Frame } from '../ipc/frame.ts';
@@ -297,10 +297,10 @@ export class ShardProcess implements ShardHandle {
 
   #watchOver(): () => void {
     let looked = performance.now();
-    return onBeat(() => {
+    return onTick(() => {
       const now = performance.now();
       // Where this process itself stood still, the shard's words are still waiting to be read.
-      if (now - looked > 2 * BEAT_MS) this.#heard = now;
+      if (now - looked > 2 * TICK_MS) this.#heard = now;
       looked = now;
       const silent = now - this.#heard;
       const { hangTimeout } = this.#settings.gateway.shardWatch;

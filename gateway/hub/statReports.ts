@@ -1,6 +1,6 @@
 import { MOVING_STAT_INTERVAL_MS, STAT_INTERVAL_MS, type Stat } from '@pushcluster/protocol/control.ts';
-import { BEAT_MS, onBeat } from '@pushcluster/runtime/beat.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
+import { onTick, TICK_MS } from '@pushcluster/runtime/ticker.ts';
 import type { Guard } from './guard.ts';
 import { publishJson } from './publishJson.ts';
 
@@ -18,7 +18,7 @@ export class StatReports {
     this.#guard = guard;
     this.#subject = subject;
     this.#read = read;
-    this.#stop = onBeat(() => this.publish(), STAT_INTERVAL_MS / BEAT_MS);
+    this.#stop = onTick(() => this.publish(), STAT_INTERVAL_MS / TICK_MS);
   }
 
   publish(leaving = false): void {
@@ -31,7 +31,7 @@ export class StatReports {
     if (moving === this.#moving) return;
     this.#moving = moving;
     this.#stop();
-    this.#stop = onBeat(() => this.publish(), (moving ? MOVING_STAT_INTERVAL_MS : STAT_INTERVAL_MS) / BEAT_MS);
+    this.#stop = onTick(() => this.publish(), (moving ? MOVING_STAT_INTERVAL_MS : STAT_INTERVAL_MS) / TICK_MS);
   }
 
   /** Publishes the last report, with `leaving`. */

@@ -6,12 +6,12 @@ import type { Loop } from './loop.ts';
 
 /** Messages that may wait for a slow peer of the echo (contract, section 2). */
 const MAX_QUEUED = 1_000;
-const HEARTBEAT_MS = 1_000;
+const HEARTTICK_MS = 1_000;
 /**
  * The first comes this late: the Autobahn testsuite has cases that pause for up to 2 s within a message (5.19, 5.20, 6.4),
  * and fails them if anything but their echo arrives.
  */
-const FIRST_HEARTBEAT_MS = 2_300;
+const FIRST_HEARTTICK_MS = 2_300;
 /** Peers at most. The echo is for diagnosis, and its peers count in no limit of the gateway. */
 const MAX_PEERS = 256;
 
@@ -52,8 +52,8 @@ export class Echo {
     this.#peers.add(peer);
     peer.heartbeat = setTimeout(() => {
       this.#beat(peer);
-      peer.heartbeat = setInterval(() => this.#beat(peer), HEARTBEAT_MS);
-    }, FIRST_HEARTBEAT_MS);
+      peer.heartbeat = setInterval(() => this.#beat(peer), HEARTTICK_MS);
+    }, FIRST_HEARTTICK_MS);
   }
 
   /** The gateway leaves: ends every peer. */

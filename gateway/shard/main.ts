@@ -1,10 +1,10 @@
 import { Socket } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { BEAT_MS, onBeat } from '@pushcluster/runtime/beat.ts';
 import { systemClock } from '@pushcluster/runtime/clock.ts';
 import { descriptorLimit, openDescriptors } from '@pushcluster/runtime/descriptors.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { SecretFile } from '@pushcluster/runtime/secretFile.ts';
+import { onTick, TICK_MS } from '@pushcluster/runtime/ticker.ts';
 import { MemoryReader } from '../admission/memoryReader.ts';
 import { ShardProtection } from '../admission/shardProtection.ts';
 import { loadConsole } from '../console/assets.ts';
@@ -33,7 +33,7 @@ const EXIT_AFTER_MS = 100;
  * A shard's process: one engine app, and one socket to the hub on descriptor 3. It ends when the hub says so or is gone.
  * Signals go to the whole process group; the hub alone answers them.
  */
-const log = createLog('gateway-shard', 'info', { thinned: true });
+const log = createLog('gateway-shard', 'info', { rateLimited: true });
 const hub = new Socket({ fd: 3, readable: true, writable: true });
 const fdLimit = descriptorLimit();
 const loopDelay = monitorEventLoopDelay({ resolution: LAG_RESOLUTION });
@@ -160,10 +160,10 @@ async function start(message: Extract<HubMessage, { type: 'settings' }>, verifie
   toHub.send({ type: 'listening' });
   loopDelay.enable();
   let observed = systemClock.now();
-  onBeat(() => {
+  onTick(() => {
     const now = systemClock.now();
     // After a long delay this may run before the sampler has measured it.
-    const lag = Math.max(0, loopDelay.max / 1e6 - LAG_RESOLUTION, now - observed - BEAT_MS);
+    const lag = Math.max(0, loopDelay.max / 1e6 - LAG_RESOLUTION, now - observed - TICK_MS);
     observed = now;
     loopDelay.reset();
     started.counts.loopLag = lag / 1_000;

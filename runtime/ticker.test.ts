@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
-import { BEAT_MS, onBeat, onBeatError } from './beat.ts';
+import { onTick, onTickError, TICK_MS } from './ticker.ts';
 
-describe('the beat of a process', () => {
+describe('the tick of a process', () => {
   let ends: (() => void)[];
 
   beforeEach(() => {
@@ -17,50 +17,50 @@ describe('the beat of a process', () => {
   it('calls each of its listeners once a second, or at every so many seconds, at the same moment', () => {
     const heard = { always: 0, seldom: 0 };
     let together = 0;
-    ends.push(onBeat(() => heard.always++));
-    ends.push(onBeat(() => heard.seldom++, 2));
-    ends.push(onBeat(() => together++, 2));
-    mock.timers.tick(10 * BEAT_MS);
+    ends.push(onTick(() => heard.always++));
+    ends.push(onTick(() => heard.seldom++, 2));
+    ends.push(onTick(() => together++, 2));
+    mock.timers.tick(10 * TICK_MS);
     assert.deepEqual(heard, { always: 10, seldom: 5 });
     assert.equal(together, heard.seldom);
   });
 
-  it('leaves out a listener that ended, also one that another ends at the same beat', () => {
+  it('leaves out a listener that ended, also one that another ends at the same tick', () => {
     const heard: string[] = [];
     ends.push(
-      onBeat(() => {
+      onTick(() => {
         heard.push('first');
         ends[1]?.();
       }),
     );
-    ends.push(onBeat(() => heard.push('second')));
-    mock.timers.tick(2 * BEAT_MS);
+    ends.push(onTick(() => heard.push('second')));
+    mock.timers.tick(2 * TICK_MS);
     assert.deepEqual(heard, ['first', 'first']);
   });
 
-  it('calls the others where one throws, at each beat, and says so', () => {
+  it('calls the others where one throws, at each tick, and says so', () => {
     const errors: unknown[] = [];
     let heard = 0;
-    onBeatError((error) => errors.push(error));
-    ends.push(() => onBeatError(console.error));
+    onTickError((error) => errors.push(error));
+    ends.push(() => onTickError(console.error));
     ends.push(
-      onBeat(() => {
+      onTick(() => {
         throw new Error('no');
       }),
     );
-    ends.push(onBeat(() => heard++));
-    mock.timers.tick(3 * BEAT_MS);
+    ends.push(onTick(() => heard++));
+    mock.timers.tick(3 * TICK_MS);
     assert.equal(heard, 3);
     assert.equal(errors.length, 3);
   });
 
   it('stops with its last listener, and begins again with the next', () => {
     let heard = 0;
-    onBeat(() => heard++)();
-    mock.timers.tick(BEAT_MS);
+    onTick(() => heard++)();
+    mock.timers.tick(TICK_MS);
     assert.equal(heard, 0);
-    ends.push(onBeat(() => heard++));
-    mock.timers.tick(BEAT_MS);
+    ends.push(onTick(() => heard++));
+    mock.timers.tick(TICK_MS);
     assert.equal(heard, 1);
   });
 });
