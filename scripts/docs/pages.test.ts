@@ -10,6 +10,9 @@ const ROOT = resolve(import.meta.dirname, '../..');
 /** Made from descriptions of fields, a paragraph or a message a line. */
 const GENERATED = ['docs/reference/pushcluster.md', 'docs/reference/changes.md'];
 
+/** Parts of a page that a program writes. */
+const FIGURES = /<!-- figures: [\s\S]*?<!-- end -->/g;
+
 /** A repository of some files. */
 function repositoryOf(files: Record<string, string>): Repository {
   return {
@@ -92,6 +95,7 @@ describe('the Markdown files of the repository', () => {
       .filter((file) => !GENERATED.includes(file))
       .flatMap((file) =>
         HERE.read(file)!
+          .replace(FIGURES, (figures) => figures.replace(/[^\n]/g, ''))
           .split('\n')
           .map((line, index) => ({ line, place: `${file}:${index + 1}` })),
       )
