@@ -5,7 +5,10 @@ import { RULES_FILES } from './rbac.ts';
 import { CHANGES_FILE, changesText } from './reference/changesPage.ts';
 import { REFERENCE_FILE, referenceText } from './reference/pushClusterPage.ts';
 
-/** `npm run crd -w @pushcluster/operator`: writes the CRD, its reference pages, and the chart's copies of the CRD and RBAC rules. */
+/**
+ * `npm run crd -w @pushcluster/operator`: writes the CRD, its reference pages, and the chart's copies of the CRD and
+ * RBAC rules.
+ */
 
 const root = new URL('../', import.meta.url);
 for (const [file, text] of [

@@ -28,7 +28,10 @@ export const OWN_RULES: readonly PolicyRule[] = [
   { ...rule('coordination.k8s.io', 'leases', ['get', 'update']), resourceNames: [LEASE] },
 ];
 
-/** Cluster-wide rights for the metrics API, if enabled: it publishes its CA. It also needs the role system:auth-delegator. */
+/**
+ * Cluster-wide rights for the metrics API, if enabled: it publishes its CA. It also needs the role
+ * system:auth-delegator.
+ */
 export const METRICS_API_RULES: readonly PolicyRule[] = [
   {
     ...rule('apiregistration.k8s.io', 'apiservices', ['get', 'list', 'watch', 'patch']),

@@ -1,26 +1,26 @@
 import * as units from '@pushcluster/protocol/units.ts';
 import { z } from 'zod';
 
-/** A condition in CEL that the API server checks, and what it says where the value doesn't meet it. */
+/** A validation rule in CEL that the API server enforces, and its error message. */
 export type Rule = {
   rule: string;
-  /** A sentence that names the field. */
+  /** Must contain the name of the field. */
   message: string;
-  /** Path from where the rule stands to the field that is wrong, such as `.minReplicas`. */
+  /** Path of the invalid field, relative to the rule, such as `.minReplicas`. */
   fieldPath?: string;
 };
 
-/** Adds `rules` to those that the API server checks. zod doesn't: what it parses, the API server has accepted. */
+/** Adds validation rules to a schema. Only the API server enforces them, before the operator parses the object. */
 export function ruled<T extends z.ZodType>(schema: T, ...rules: Rule[]): T {
   return extended(schema, { 'x-kubernetes-validations': rules });
 }
 
-/** Adds keys of a CRD's schema, such as `maxProperties` or `x-kubernetes-list-type`. */
+/** Adds keywords of CRD schemas, such as `maxProperties` or `x-kubernetes-list-type`. */
 export function extended<T extends z.ZodType>(schema: T, keys: Record<string, unknown>): T {
   return schema.meta({ ...schema.meta(), ...keys });
 }
 
-/** A list whose entries differ in `keys`: the API server refuses two that don't, and merges by them. */
+/** A list whose entries are identified by `keys`: the API server rejects duplicates, and merges entries by them. */
 export function mapOf<T extends z.ZodType>(list: T, ...keys: string[]): T {
   return extended(list, { 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': keys });
 }
@@ -37,8 +37,8 @@ type Range = {
 };
 
 /**
- * A length of time as text with a unit, as the settings file has it.
- * @param name what messages call the field
+ * A duration as a string with a unit, as in the settings file.
+ * @param name the field as validation messages call it
  */
 export function duration(name: string, { min, max }: Range) {
   const parsed = units.duration({ min: units.parseDuration(min)!, max: units.parseDuration(max)! });
@@ -56,9 +56,9 @@ export function duration(name: string, { min, max }: Range) {
 }
 
 /**
- * A number that is no count. The rule is there besides the schema's own `minimum` because API servers cut that to an
- * integer before they hold it against an integer: 0 would pass for 0.1.
- * @param name what messages call the field
+ * A number that may have a fraction. A rule repeats `minimum` and `maximum` because the API server truncates these when
+ * the value is an integer: 0 would pass a minimum of 0.1.
+ * @param name the field as validation messages call it
  */
 export function fraction(name: string, { min, max }: { min: number; max: number }) {
   return ruled(z.number().min(min).max(max), {
@@ -68,8 +68,8 @@ export function fraction(name: string, { min, max }: { min: number; max: number 
 }
 
 /**
- * A number of bytes as text, `256KiB` or Kubernetes' `256Ki`.
- * @param name what messages call the field
+ * A number of bytes as a string: `256KiB`, or `256Ki` as in Kubernetes.
+ * @param name the field as validation messages call it
  */
 export function size(name: string, { min, max }: Range) {
   const parsed = units.size({ min: units.parseSize(min)!, max: units.parseSize(max)! });
@@ -87,7 +87,7 @@ export function size(name: string, { min, max }: Range) {
   );
 }
 
-/** CEL for the quantity of a size field: Kubernetes knows Ki, not KiB. */
+/** CEL: a size field as a quantity. Kubernetes accepts Ki, not KiB. */
 export function bytesIn(field: string): string {
   return `quantity(${field}.replace('B', ''))`;
 }

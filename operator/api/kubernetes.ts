@@ -2,14 +2,14 @@ import { z } from 'zod';
 import { extended, mapOf } from './fields.ts';
 
 /**
- * Kubernetes' own types inside a PushCluster, as far as their form goes, so that a misspelt key is refused at once.
- * What their values may be is the API server's to say when the objects made of them are applied.
+ * Types of Kubernetes inside a PushCluster. The schemas contain the fields, so that misspelled ones are rejected.
+ * Values are validated by the API server when the objects that they are copied to are applied.
  */
 
 const int = z.number().int();
 const nameSchema = z.string().min(1).max(253);
 
-/** An amount such as `500m`, `2` or `1Gi`. */
+/** A quantity such as `500m`, `2` or `1Gi`. */
 const Quantity = extended(z.union([z.number(), z.string()]), {
   'x-kubernetes-int-or-string': true,
   pattern:

@@ -11,7 +11,10 @@ export const KIND = 'PushCluster';
 export const PLURAL = 'pushclusters';
 export const API_VERSION = `${GROUP}/${VERSION}`;
 
-/** Names of pods and other objects add up to 27 characters to the name of the PushCluster, and must fit the 63 of a label. */
+/**
+ * Names of pods and other objects add up to 27 characters to the name of the PushCluster, and must fit the 63 of a
+ * label.
+ */
 export const MAX_NAME_LENGTH = 36;
 
 const count = z.number().int().min(0);

@@ -31,8 +31,8 @@ export class Applier {
   /**
    * Applies an object.
    * @param observed the object as a reflector has it; undefined if it does not exist
-   * @throws KubeError, among others `taken` if an object of its name has another owner, and `leaving` if that owner is a
-   * deleted one of the same name
+   * @throws KubeError, among others `taken` if an object of its name has another owner, and `leaving` if that owner is
+   * a deleted one of the same name
    */
   async apply(desired: Desired, observed: KubeObject | undefined): Promise<Applied> {
     const id = idOf(desired);
@@ -46,8 +46,8 @@ export class Applier {
   }
 
   /**
-   * A reflector lags behind, and selects by labels that an object of somebody else may not have. So the write itself finds
-   * out whether the name is free, and the object is read only if it is not.
+   * A reflector lags behind, and selects by labels that an object of somebody else may not have. So the write itself
+   * finds out whether the name is free, and the object is read only if it is not.
    */
   async #make(desired: Desired): Promise<{ before: KubeObject | undefined; object: KubeObject }> {
     const object = await this.#client.applyNew(desired);

@@ -39,8 +39,8 @@ const List = z.looseObject({
 const Resources = z.object({ resources: z.array(z.object({ kind: z.string() })) });
 
 /**
- * Reads and writes objects of a Kubernetes API. Methods reject with a KubeError, or with what the guard throws. Requests
- * are counted by verb.
+ * Reads and writes objects of a Kubernetes API. Methods reject with a KubeError, or with what the guard throws.
+ * Requests are counted by verb.
  */
 export class Client {
   readonly #transport: Transport;
@@ -110,7 +110,9 @@ export class Client {
     return items;
   }
 
-  /** Server-side apply: sets the fields of `object` and removes those that were applied before but are no longer in it. */
+  /**
+   * Server-side apply: sets the fields of `object` and removes those that were applied before but are no longer in it.
+   */
   apply(object: Ref, { dryRun = false }: { dryRun?: boolean } = {}): Promise<KubeObject> {
     return this.#apply(object, pathOf(kindOf(object), object.metadata), dryRun);
   }
@@ -178,8 +180,8 @@ export class Client {
   }
 
   /**
-   * Those of `kinds` that the API server serves: for example, ServiceMonitors exist only with the Prometheus Operator. One
-   * request for each group and version.
+   * Those of `kinds` that the API server serves: for example, ServiceMonitors exist only with the Prometheus Operator.
+   * One request for each group and version.
    */
   async served(kinds: readonly Kind[]): Promise<Kind[]> {
     const names = new Map<string, Set<string>>();

@@ -34,7 +34,10 @@ export interface Transport {
 /** Identifies the operator in the audit log of the API server. */
 const USER_AGENT = 'pushcluster-operator';
 
-/** A connection to an API server with the address, certificates and credentials of a KubeConfig, over keep-alive sockets. */
+/**
+ * A connection to an API server with the address, certificates and credentials of a KubeConfig, over keep-alive
+ * sockets.
+ */
 export class Connection implements Transport {
   /** `https://…` */
   readonly server: string;
@@ -95,7 +98,8 @@ class PooledConfig extends KubeConfig {
   ): ReturnType<KubeConfig['createDispatcherOptions']> {
     const options = super.createDispatcherOptions(...args);
     if (options.type === 'none') return options;
-    // Certificates are read from their files each time. When they were rotated, the options differ and a new pool is made.
+    // Certificates are read from their files each time. When they were rotated, the options differ and a new pool is
+    // made.
     const key = JSON.stringify(options);
     if (key === this.#key) return { type: 'none' };
     this.#key = key;

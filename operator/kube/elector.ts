@@ -35,8 +35,9 @@ export type ElectorOptions = {
 };
 
 /**
- * Leader election with a Lease. A process is on standby, then leads at most once, then exits. Two processes never lead at
- * the same time provided that their clocks run at about the same speed: a leader stops writing 5 s before its lease ends.
+ * Leader election with a Lease. A process is on standby, then leads at most once, then exits. Two processes never lead
+ * at the same time provided that their clocks run at about the same speed: a leader stops writing 5 s before its lease
+ * ends.
  */
 export class Elector {
   readonly identity: string;
@@ -94,8 +95,8 @@ export class Elector {
   }
 
   /**
-   * Guard for `Client.guarded`. Its clock keeps counting while the process is stopped, so that a process that resumes after
-   * another took over cannot write.
+   * Guard for `Client.guarded`. Its clock keeps counting while the process is stopped, so that a process that resumes
+   * after another took over cannot write.
    * @returns milliseconds for which this process still leads
    * @throws NotLeading
    */

@@ -55,7 +55,9 @@ export function isKubeError(error: unknown, ...reasons: KubeErrorReason[]): erro
 /** The Status object, with which the API server reports an error. */
 const Status = z.object({ message: z.string().optional(), reason: z.string().optional(), code: z.number().optional() });
 
-/** The error of an unsuccessful response. If its body is not a Status, the message is the body, up to 300 characters. */
+/**
+ * The error of an unsuccessful response. If its body is not a Status, the message is the body, up to 300 characters.
+ */
 export function errorOfAnswer(code: number, body: string, headers: Record<string, string> = {}): KubeError {
   const seconds = Number(headers['retry-after']);
   const retryAfter = Number.isFinite(seconds) && seconds > 0 ? seconds * 1_000 : undefined;

@@ -31,8 +31,8 @@ export type EventInput = {
 type Series = { name: string; namespace: string; count: number; since: number; writtenAt: number };
 
 /**
- * Writes Events about objects, best effort: an event that cannot be written is dropped and counted. Call it on transitions
- * only. An event that repeats within 10 minutes increases a count.
+ * Writes Events about objects, best effort: an event that cannot be written is dropped and counted. Call it on
+ * transitions only. An event that repeats within 10 minutes increases a count.
  */
 export class EventRecorder {
   readonly counts = { written: 0, repeated: 0, limited: 0, dropped: 0, failed: 0 };

@@ -31,7 +31,9 @@ export function leaseOf(object: KubeObject): Lease {
   return LeaseObject.parse(object);
 }
 
-/** When a change of a lease was observed, by the observer's monotonic clock: times in the lease are of another machine. */
+/**
+ * When a change of a lease was observed, by the observer's monotonic clock: times in the lease are of another machine.
+ */
 export type Sighting = { record: string; at: number };
 
 /** The current observation of a lease, given the previous one. */

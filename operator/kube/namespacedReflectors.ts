@@ -1,7 +1,9 @@
 import type { KubeObject } from './objects.ts';
 import { Reflector, type ReflectorOptions } from './reflector.ts';
 
-/** The objects of a kind in all namespaces, or in some: then with one reflector each, since RBAC may allow only these. */
+/**
+ * The objects of a kind in all namespaces, or in some: then with one reflector each, since RBAC may allow only these.
+ */
 export class NamespacedReflectors {
   readonly reflectors: readonly Reflector[];
   readonly #byNamespace: ReadonlyMap<string | undefined, Reflector>;

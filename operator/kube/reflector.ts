@@ -7,8 +7,9 @@ import { type Kind, type KubeObject, keyOf } from './objects.ts';
 import { watchEvents } from './watchStream.ts';
 
 /**
- * A watch that received nothing for this long is restarted. An API server sends a bookmark about once a minute, but none if
- * no object of the kind was changed since the start of the watch, so silence alone does not tell whether the watch hangs.
+ * A watch that received nothing for this long is restarted. An API server sends a bookmark about once a minute, but
+ * none if no object of the kind was changed since the start of the watch, so silence alone does not tell whether the
+ * watch hangs.
  */
 const SILENCE_MS = 100_000;
 /** Duration of a watch: random, as in client-go, so that connections spread over API servers. */

@@ -4,8 +4,8 @@ import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
 const RETRY = { first: 5, longest: 15_000 };
 
 /**
- * A queue of keys to reconcile. A key is queued once, however often it was added, and is never processed by two workers at
- * the same time. A key that is added while it is processed is queued again afterwards.
+ * A queue of keys to reconcile. A key is queued once, however often it was added, and is never processed by two workers
+ * at the same time. A key that is added while it is processed is queued again afterwards.
  */
 export class WorkQueue {
   readonly #clock: Clock;

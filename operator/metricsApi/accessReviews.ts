@@ -4,13 +4,13 @@ import { z } from 'zod';
 import type { Client } from '../kube/client.ts';
 import { authenticated, type Caller } from './frontProxy.ts';
 
-/** As long as API servers themselves take an answer of these kinds for granted. */
+/** Time for which a review is cached, milliseconds: as long as API servers cache them themselves. */
 const KEPT_MS = 10_000;
-/** Answers kept at most: strangers can ask with any token. The oldest go first. */
+/** Maximum number of cached reviews, since clients can send any token. The oldest are dropped first. */
 const MAX_KEPT = 2_000;
-/** Questions under way at most: what strangers ask must not take the operator's own way to the API server. */
+/** Maximum number of concurrent reviews: clients must not exhaust the operator's connections to the API server. */
 const MAX_ASKED = 32;
-/** May do everything in every Kubernetes, whatever its authoriser says. */
+/** A group that every Kubernetes cluster allows everything. */
 const MASTERS = 'system:masters';
 
 export type Action =
@@ -25,7 +25,7 @@ export type Action =
       name: string;
     };
 
-/** More is asked at once than the API server is to be bothered with. */
+/** There are too many concurrent reviews. */
 export class TooManyReviews extends Error {
   override readonly name = 'TooManyReviews';
 }
@@ -50,7 +50,9 @@ const SubjectAccessReview = z.object({
   status: z.object({ allowed: z.boolean().default(false), reason: z.string().default('') }).prefault({}),
 });
 
-/** Asks the API server who somebody is and what they may do. Its answers count for 10 s; that nobody answered does not. */
+/**
+ * Authenticates and authorizes callers with reviews of the API server. Reviews are cached for 10 s, failures are not.
+ */
 export class Reviews {
   readonly #client: Client;
   readonly #clock: Clock;
@@ -63,8 +65,8 @@ export class Reviews {
   }
 
   /**
-   * Whose token it is; undefined where it is nobody's. Rejects with a KubeError where the API server does not answer.
-   * @throws TooManyReviews
+   * The owner of a token; undefined if the token is invalid.
+   * @throws TooManyReviews, or a KubeError if the API server does not respond
    */
   async tokenOf(token: string): Promise<Caller | undefined> {
     const { status } = await this.#ask(
@@ -79,8 +81,8 @@ export class Reviews {
   }
 
   /**
-   * Whether `caller` may do it, and what the authoriser says about that.
-   * @throws TooManyReviews, and a KubeError where the API server does not answer
+   * Whether a caller is authorized, and the reason.
+   * @throws TooManyReviews, or a KubeError if the API server does not respond
    */
   async mayDo(caller: Caller, action: Action): Promise<{ allowed: boolean; reason: string }> {
     if (caller.groups.includes(MASTERS)) return { allowed: true, reason: '' };
@@ -96,7 +98,7 @@ export class Reviews {
     return status;
   }
 
-  /** Answers that are kept. */
+  /** Number of cached reviews. */
   get size(): number {
     return this.#kept.size;
   }
@@ -105,8 +107,7 @@ export class Reviews {
     const now = this.#clock.now();
     const kept = this.#kept.get(key);
     if (kept && kept.until > now) return schema.parse(await kept.answer);
-    if (this.#asked >= MAX_ASKED)
-      throw new TooManyReviews(`${MAX_ASKED} questions about callers are under way already: ask again later`);
+    if (this.#asked >= MAX_ASKED) throw new TooManyReviews(`${MAX_ASKED} reviews of callers are running: retry later`);
     this.#asked++;
     const answer = this.#client.ask(path, object).finally(() => {
       this.#asked--;

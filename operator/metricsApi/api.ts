@@ -1,22 +1,22 @@
-/** The API as clients see it: its name, its metrics, and the documents by which they find it. */
+/** The custom metrics API as clients see it: its group, its metrics and its discovery documents. */
 
 export const METRICS_GROUP = 'custom.metrics.k8s.io';
-/** The only one: Kubernetes' HPA controller takes the version that discovery prefers. */
+/** The only version. The HPA controller uses the preferred version of the discovery. */
 export const METRICS_VERSION = 'v1beta2';
 export const METRICS_API_VERSION = `${METRICS_GROUP}/${METRICS_VERSION}`;
-/** Of the APIService that the chart makes. */
+/** Name of the APIService, which the chart creates. */
 export const API_SERVICE = `${METRICS_VERSION}.${METRICS_GROUP}`;
-/** Names of what it needs in the operator's own namespace. There is one such API in a cluster, and so one of each. */
+/** Names of its Service and Secret in the operator's namespace. There is only one such API in a cluster. */
 export const METRICS_API_SERVICE = 'pushcluster-metrics-api';
 export const METRICS_API_SECRET = 'pushcluster-metrics-api';
 
-/** Metrics of gateway pods; names as HPAs have them. */
+/** Names of the metrics of gateway pods, as HPAs refer to them. */
 export const CONNECTIONS_METRIC = 'pushcluster_gateway_connections';
 export const BYTES_METRIC = 'pushcluster_gateway_bytes_per_second';
 export const METRICS = [CONNECTIONS_METRIC, BYTES_METRIC] as const;
 export type MetricName = (typeof METRICS)[number];
 
-/** One value of one pod. */
+/** The value of a metric of one pod. */
 export type Value = {
   pod: string;
   namespace: string;
@@ -24,7 +24,7 @@ export type Value = {
   value: number;
   /** Milliseconds since 1970. */
   at: number;
-  /** What a rate was taken over. */
+  /** Period of a rate. */
   windowSeconds?: number;
 };
 
@@ -49,7 +49,7 @@ const parameter = (name: string, place: 'path' | 'query', description: string) =
   schema: { type: 'string' },
 });
 
-/** Documents by path. They say the same to everybody. */
+/** Discovery documents by path. */
 export const DOCUMENTS: ReadonlyMap<string, object> = new Map<string, object>([
   ['/apis', { kind: 'APIGroupList', apiVersion: 'v1', groups: [GROUP] }],
   [`/apis/${METRICS_GROUP}`, { kind: 'APIGroup', apiVersion: 'v1', ...GROUP }],
@@ -57,7 +57,7 @@ export const DOCUMENTS: ReadonlyMap<string, object> = new Map<string, object>([
     `/apis/${METRICS_API_VERSION}`,
     { kind: 'APIResourceList', apiVersion: 'v1', groupVersion: METRICS_API_VERSION, resources },
   ],
-  // The API server merges it into its own: it has nothing to add there, and complains where there is none.
+  // The API server merges it into its own document and logs errors if it is missing. There is nothing to add.
   ['/openapi/v2', { swagger: '2.0', info: { title: METRICS_GROUP, version: METRICS_VERSION }, paths: {} }],
   [
     '/openapi/v3',
@@ -71,14 +71,14 @@ export const DOCUMENTS: ReadonlyMap<string, object> = new Map<string, object>([
       paths: {
         [VALUES_PATH]: {
           get: {
-            description: 'Values of a metric, one for each pod that has one at most 20 s old.',
+            description: 'Values of a metric, one for each pod with a value that is at most 20 s old.',
             operationId: 'listPodMetricValues',
             parameters: [
-              parameter('namespace', 'path', 'Of the pods.'),
-              parameter('name', 'path', 'Of a pod, or * for those that labelSelector selects.'),
+              parameter('namespace', 'path', 'Namespace of the pods.'),
+              parameter('name', 'path', 'Name of a pod, or * for all pods that labelSelector selects.'),
               parameter('metric', 'path', METRICS.join(' or ')),
-              parameter('labelSelector', 'query', 'Which pods.'),
-              parameter('metricLabelSelector', 'query', 'By labels of the metric: it has none.'),
+              parameter('labelSelector', 'query', 'Selects pods by their labels.'),
+              parameter('metricLabelSelector', 'query', 'Selects by labels of the metric. The metrics have none.'),
             ],
             responses: { '200': { description: 'A MetricValueList.' } },
           },
@@ -88,17 +88,17 @@ export const DOCUMENTS: ReadonlyMap<string, object> = new Map<string, object>([
   ],
 ]);
 
-/** What is asked for under a path. */
+/** What a path refers to. */
 export type Asked =
   | { what: 'document'; document: object }
   | { what: 'health' }
-  /** `name` is `*` for all pods. */
+  /** `name` may be `*`: all pods. */
   | { what: 'values'; namespace: string; name: string; metric: string }
   | { what: 'nothing' };
 
 const HEALTH_PATHS = ['/healthz', '/livez', '/readyz'];
 
-/** @param path without its query */
+/** @param path without query */
 export function askedFor(path: string): Asked {
   if (HEALTH_PATHS.includes(path)) return { what: 'health' };
   const document = DOCUMENTS.get(path === '/' ? path : path.replace(/\/$/, ''));
@@ -115,7 +115,7 @@ export function isMetric(name: string): name is MetricName {
   return METRICS.some((metric) => metric === name);
 }
 
-/** The list that answers for values. Rates are whole numbers: nobody scales by half a byte. */
+/** The MetricValueList of values, which are rounded to integers. */
 export function valueList(values: readonly Value[]): object {
   return {
     kind: 'MetricValueList',
@@ -131,7 +131,7 @@ export function valueList(values: readonly Value[]): object {
   };
 }
 
-/** Why a request is refused, as the API says it. */
+/** Why a request is rejected, for a Status object. */
 export type Refusal = { code: number; reason: string; message: string };
 
 export function statusOf({ code, reason, message }: Refusal): object {

@@ -6,9 +6,9 @@ import { Reflector } from '../kube/reflector.ts';
 import { API_SERVICE } from './api.ts';
 import { type Certificates, certificatesIn, endOf, renewed, secretData } from './certificates.ts';
 
-/** Certificates are looked at this often, beside whenever the Secret or the APIService changes. */
-const LOOK_MS = 60_000;
-/** After something was refused: a right may have been given meanwhile, and nobody tells. */
+/** Interval of checking the certificates, milliseconds, in addition to each change of the Secret or the APIService. */
+const CHECK_MS = 60_000;
+/** The same after an error, for example because of missing rights. */
 const AGAIN_MS = 5_000;
 
 const Secret = z.object({ data: z.record(z.string(), z.string()).nullish() });
@@ -16,11 +16,11 @@ const ApiService = z.object({ spec: z.object({ caBundle: z.string().default('') 
 
 export type CertificateRotatorOptions = {
   client: Client;
-  /** Where the Secret is: the operator's own. */
+  /** Namespace of the Secret: the operator's own. */
   namespace: string;
   /** Name of the Secret. */
   secret: string;
-  /** Name of the Service by which the API server finds the operator's pods. */
+  /** Name of the Service through which the API server reaches the operator. */
   service: string;
   onCertificates: (certificates: Certificates) => void;
   onTrouble: (error: unknown) => void;
@@ -28,8 +28,8 @@ export type CertificateRotatorOptions = {
 };
 
 /**
- * Keeps the certificates of the metrics API in a Secret, and their authority in the APIService. Every replica follows
- * the Secret; one that leads makes it and renews it.
+ * Keeps the certificates of the metrics API in a Secret, and their CA in the APIService. Every replica loads the
+ * Secret; the leader creates and renews it.
  */
 export class CertificateRotator {
   readonly reflectors: readonly Reflector[];
@@ -37,11 +37,11 @@ export class CertificateRotator {
   readonly #clock: Clock;
   readonly #secrets: Reflector;
   readonly #apiServices: Reflector;
-  /** Set once this process leads. */
+  /** The client for writes, set once this process leads. */
   #writer: Client | undefined;
   #current: Certificates | undefined;
-  #looking: Promise<void> | undefined;
-  #lookAgain = false;
+  #checking: Promise<void> | undefined;
+  #checkAgain = false;
   #callOff = () => {};
   #stopped = false;
 
@@ -56,19 +56,19 @@ export class CertificateRotator {
       namespace,
       onChange: () => {
         this.#follow();
-        this.#look();
+        this.#check();
       },
     });
-    this.#apiServices = new Reflector({ ...one(API_SERVICE), kind: KINDS.apiServices, onChange: () => this.#look() });
+    this.#apiServices = new Reflector({ ...one(API_SERVICE), kind: KINDS.apiServices, onChange: () => this.#check() });
     this.reflectors = [this.#secrets, this.#apiServices];
   }
 
-  /** What is served with now; undefined until there is a Secret. */
+  /** The current certificates; undefined until the Secret exists. */
   get current(): Certificates | undefined {
     return this.#current;
   }
 
-  /** When what is served with ends, in milliseconds since 1970; 0 where there is nothing. */
+  /** When the serving certificate expires, milliseconds since 1970; 0 if there is none. */
   get servingEnds(): number {
     return this.#current === undefined ? 0 : endOf(this.#current.serving.certificate);
   }
@@ -77,17 +77,17 @@ export class CertificateRotator {
     for (const each of this.reflectors) each.start();
   }
 
-  /** From now on it makes and renews. @param writer guarded: it writes for the leader only */
+  /** Starts to create and renew certificates. @param writer writes only while this process leads */
   async lead(writer: Client): Promise<void> {
     await Promise.all(this.reflectors.map((each) => each.whenSynced()));
     this.#writer = writer;
-    this.#look();
+    this.#check();
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#callOff();
-    await this.#looking;
+    await this.#checking;
     await Promise.all(this.reflectors.map((each) => each.stop()));
   }
 
@@ -104,42 +104,40 @@ export class CertificateRotator {
     return found && certificatesIn(Secret.parse(found).data ?? {});
   }
 
-  #look(): void {
+  #check(): void {
     if (this.#writer === undefined || this.#stopped) return;
-    this.#lookAgain = true;
-    this.#looking ??= this.#lookOn(this.#writer).finally(() => {
-      this.#looking = undefined;
+    this.#checkAgain = true;
+    this.#checking ??= this.#checkUntilDone(this.#writer).finally(() => {
+      this.#checking = undefined;
     });
   }
 
-  async #lookOn(writer: Client): Promise<void> {
+  async #checkUntilDone(writer: Client): Promise<void> {
     this.#callOff();
-    let wait = LOOK_MS;
-    while (this.#lookAgain && !this.#stopped) {
-      this.#lookAgain = false;
+    let wait = CHECK_MS;
+    while (this.#checkAgain && !this.#stopped) {
+      this.#checkAgain = false;
       try {
-        await this.#keep(writer);
+        await this.#renew(writer);
       } catch (error) {
         wait = AGAIN_MS;
         this.#options.onTrouble(error);
       }
     }
-    if (!this.#stopped) this.#callOff = this.#clock.after(wait, () => this.#look());
+    if (!this.#stopped) this.#callOff = this.#clock.after(wait, () => this.#check());
   }
 
-  /** The Service, which is the chart's: the Secret goes with it, whoever made what when. */
+  /** The owner of the Secret: the Service, so that both are deleted with the chart's release. */
   async #owner(client: Client): Promise<{ apiVersion: string; kind: string; name: string; uid: string }> {
     const { namespace, service: name } = this.#options;
     const { apiVersion, kind } = KINDS.services;
     const found = await client.get({ apiVersion, kind, metadata: { name, namespace } });
     if (found?.metadata.uid === undefined)
-      throw new Error(
-        `there is no Service ${name} in the namespace ${namespace}: the chart's metricsApi.enabled makes it`,
-      );
+      throw new Error(`Service ${name} does not exist in namespace ${namespace}: set metricsApi.enabled in the chart`);
     return { apiVersion, kind, name, uid: found.metadata.uid };
   }
 
-  async #keep(writer: Client): Promise<void> {
+  async #renew(writer: Client): Promise<void> {
     const { namespace, secret, service } = this.#options;
     const kept = this.#kept();
     const apiService = this.#apiServices.get(API_SERVICE);
@@ -150,7 +148,7 @@ export class CertificateRotator {
       const { apiVersion, kind } = KINDS.secrets;
       const metadata = { name: secret, namespace, ownerReferences: [await this.#owner(writer)] };
       await writer.apply({ apiVersion, kind, metadata, ...{ data: secretData(wanted) } });
-      // What was written comes back by the watch, and with it the next look.
+      // The watch returns the written Secret, which triggers the next check.
       return;
     }
     if (apiService !== undefined && published !== kept.bundle)

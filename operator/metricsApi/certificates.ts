@@ -2,22 +2,22 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { issueServing, type KeyPair, newAuthority } from './x509.ts';
 
 /**
- * What the metrics API serves with, and what vouches for it: kept in one Secret, renewed before it ends. A new authority
- * is made known first, and signs only when the API server was told of it: at no time is what is served not trusted.
+ * The serving certificate of the metrics API and its CA, stored in one Secret and renewed before they expire. A new CA
+ * is published first and signs only once the API server trusts it, so that the serving certificate is always trusted.
  */
 export type Certificates = {
   authority: KeyPair;
   serving: KeyPair;
-  /** PEM of all authorities that are to be trusted, `authority` first. */
+  /** PEM of all trusted CAs, `authority` first. */
   bundle: string;
 };
 
 const DAY_MS = 86_400_000;
 export const AUTHORITY_LASTS_MS = 3_650 * DAY_MS;
-/** What is left of an authority when the next one is made: longer than what it signs lasts. */
+/** Remaining validity of a CA when it is replaced: longer than that of the certificates that it signs. */
 const AUTHORITY_RENEWED_AT_MS = 365 * DAY_MS;
 export const SERVING_LASTS_MS = 90 * DAY_MS;
-/** A month in which nobody need look. */
+/** Remaining validity of a serving certificate when it is renewed. */
 const SERVING_RENEWED_AT_MS = 30 * DAY_MS;
 const NAME = 'pushcluster metrics API';
 
@@ -25,17 +25,17 @@ const KEYS = { authority: 'ca.crt', authorityKey: 'ca.key', serving: 'tls.crt', 
 
 export type Situation = {
   kept: Certificates | undefined;
-  /** What the API server was told to trust; undefined where it was told nothing yet. */
+  /** The CAs that the APIService contains; undefined if there is none yet. */
   published: string | undefined;
-  /** DNS names under which it is served, in the order of the certificate. */
+  /** DNS names of the serving certificate, in their order. */
   dnsNames: readonly string[];
   now: number;
 };
 
-/** The certificates that are to be kept now: what is kept already, where nothing is to be done. */
+/** The certificates to store now: `kept` itself if nothing has to be renewed. */
 export function renewed({ kept, published, dnsNames, now }: Situation): Certificates {
   const issue = (authority: KeyPair) => issueServing(authority, { name: NAME, now, lasts: SERVING_LASTS_MS, dnsNames });
-  // Authorities differ by name: some verifiers go by nothing else.
+  // CAs have different names: some TLS libraries find the issuer only by its name.
   const authorityName = `${NAME} authority ${new Date(now).toISOString().slice(0, 10)}`;
   if (kept === undefined || left(kept.authority.certificate, now) <= 0) {
     const authority = newAuthority({ name: authorityName, now, lasts: AUTHORITY_LASTS_MS });
@@ -63,7 +63,7 @@ export function secretData({ authority, serving, bundle }: Certificates): Record
   };
 }
 
-/** The certificates in a Secret's data; undefined where they are incomplete, or don't belong together. */
+/** The certificates in the data of a Secret; undefined if they are incomplete or do not match each other. */
 export function certificatesIn(data: Readonly<Record<string, string>>): Certificates | undefined {
   const text = (key: string) => Buffer.from(data[key] ?? '', 'base64').toString('utf8');
   const bundle = certificatesOf(text(KEYS.authority));
@@ -78,12 +78,12 @@ export function certificatesIn(data: Readonly<Record<string, string>>): Certific
   return isVouchedFor && fits(found.authority) && fits(found.serving) ? found : undefined;
 }
 
-/** Each certificate of a PEM text, with a line's end. */
+/** The certificates of a PEM text, each with a trailing newline. */
 export function certificatesOf(pem: string): string[] {
   return (pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map((each) => `${each}\n`);
 }
 
-/** When a certificate ends, in milliseconds since 1970. */
+/** When a certificate expires, milliseconds since 1970. */
 export function endOf(certificate: string): number {
   return new X509Certificate(certificate).validToDate.getTime();
 }
@@ -93,7 +93,7 @@ function isDue(certificate: string, dnsNames: readonly string[], now: number): b
   return left(certificate, now) < SERVING_RENEWED_AT_MS || new X509Certificate(certificate).subjectAltName !== names;
 }
 
-/** Milliseconds until it ends; 0 where it has ended. */
+/** Milliseconds until a certificate expires; 0 if it has expired. */
 function left(certificate: string, now: number): number {
   return Math.max(0, endOf(certificate) - now);
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { authenticated, bearerOf, callerOf, frontProxyIn, mayVouch, NO_FRONT_PROXY } from './frontProxy.ts';
+import { authenticated, bearerOf, callerOf, frontProxyIn, isFrontProxy, NO_FRONT_PROXY } from './frontProxy.ts';
 import { newAuthority } from './x509.ts';
 
 const { certificate } = newAuthority({ name: 'front proxy', now: Date.now(), lasts: 60_000 });
@@ -18,23 +18,23 @@ const proxy = frontProxyIn({ data });
 describe('whom the metrics API believes', () => {
   it("is the front proxy that the API server's ConfigMap names", () => {
     assert.deepEqual(proxy.authorities, [certificate]);
-    assert.ok(mayVouch(proxy, 'front-proxy'));
-    assert.ok(!mayVouch(proxy, 'another'));
+    assert.ok(isFrontProxy(proxy, 'front-proxy'));
+    assert.ok(!isFrontProxy(proxy, 'another'));
   });
 
   it('is any name of that authority where none is named', () => {
-    assert.ok(mayVouch(frontProxyIn({ data: { ...data, 'requestheader-allowed-names': '' } }), 'another'));
+    assert.ok(isFrontProxy(frontProxyIn({ data: { ...data, 'requestheader-allowed-names': '' } }), 'another'));
   });
 
   it('is nobody where there is no authority', () => {
-    assert.ok(!mayVouch(NO_FRONT_PROXY, ''));
-    assert.ok(!mayVouch(frontProxyIn({ data: { 'requestheader-allowed-names': '[]' } }), 'front-proxy'));
-    assert.ok(!mayVouch(frontProxyIn({}), 'front-proxy'));
+    assert.ok(!isFrontProxy(NO_FRONT_PROXY, ''));
+    assert.ok(!isFrontProxy(frontProxyIn({ data: { 'requestheader-allowed-names': '[]' } }), 'front-proxy'));
+    assert.ok(!isFrontProxy(frontProxyIn({}), 'front-proxy'));
   });
 
   it('is not guessed where the ConfigMap is not in its form', () => {
     const broken = { ...data, 'requestheader-allowed-names': 'front-proxy' };
-    assert.throws(() => frontProxyIn({ data: broken }), /requestheader-allowed-names .* is no JSON list/);
+    assert.throws(() => frontProxyIn({ data: broken }), /requestheader-allowed-names .* is not a JSON array/);
     const junk = certificate.replace('MII', 'AAA');
     assert.throws(() => frontProxyIn({ data: { ...data, 'requestheader-client-ca-file': junk } }));
   });

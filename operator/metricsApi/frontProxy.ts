@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
 import { certificatesOf } from './certificates.ts';
 
-/** Somebody who asks, as the API server knows users. */
+/** The user of a request, as authenticated by the API server. */
 export type Caller = {
   name: string;
   uid: string | undefined;
@@ -11,13 +11,13 @@ export type Caller = {
   extra: Readonly<Record<string, readonly string[]>>;
 };
 
-/** Whom to believe when it says who is asking, and how it says so: the API server's front proxy. */
+/** The front proxy of the API server: how to verify it, and the headers in which it names the user of a request. */
 export type FrontProxy = {
-  /** Authorities of its client certificate, as PEM. Empty: nobody is believed. */
+  /** PEM of the CAs of its client certificate. If empty, no client is trusted. */
   authorities: readonly string[];
-  /** Common names that it may have; empty: any of those authorities. */
+  /** Allowed common names of its client certificate. If empty, any is allowed. */
   names: readonly string[];
-  /** Header names, lower case; of several the first that is there counts. */
+  /** Names of headers in lower case. If there are several, the first one that is present counts. */
   headers: {
     user: readonly string[];
     uid: readonly string[];
@@ -26,29 +26,31 @@ export type FrontProxy = {
   };
 };
 
-/** Believes nobody: what counts until the API server's ConfigMap was read. */
+/** Trusts no client. Used until the ConfigMap of the API server was read. */
 export const NO_FRONT_PROXY: FrontProxy = {
   authorities: [],
   names: [],
   headers: { user: [], uid: [], group: [], extraPrefixes: [] },
 };
 
-/** Where the API server says how it shows itself: to be read by whoever has the role extension-apiserver-authentication-reader. */
+/**
+ * The ConfigMap that describes the front proxy. The role extension-apiserver-authentication-reader allows reading it.
+ */
 export const AUTHENTICATION_CONFIG = { namespace: 'kube-system', name: 'extension-apiserver-authentication' } as const;
 
 const ConfigMap = z.object({ data: z.record(z.string(), z.string()).default({}) });
 const Names = z.array(z.string());
 
 /**
- * Reads the ConfigMap extension-apiserver-authentication.
- * @throws Error with a sentence where it is not in its form
+ * Parses the ConfigMap extension-apiserver-authentication.
+ * @throws Error if it is invalid
  */
 export function frontProxyIn(configMap: unknown): FrontProxy {
   const { data } = ConfigMap.parse(configMap);
   const list = (key: string) => namesIn(key, data[key]);
   const headers = (key: string) => list(key).map((name) => name.toLowerCase());
   const authorities = certificatesOf(data['requestheader-client-ca-file'] ?? '');
-  // One that is none is said now, and not at each connection.
+  // Reports an invalid certificate now rather than at each connection.
   for (const authority of authorities) new X509Certificate(authority);
   return {
     authorities,
@@ -62,14 +64,14 @@ export function frontProxyIn(configMap: unknown): FrontProxy {
   };
 }
 
-/** Whether a client whose certificate one of the authorities has signed may speak for others. */
-export function mayVouch({ authorities, names }: FrontProxy, commonName: string): boolean {
+/** Whether a client with a verified certificate is the front proxy. @param commonName of the certificate */
+export function isFrontProxy({ authorities, names }: FrontProxy, commonName: string): boolean {
   return authorities.length > 0 && (names.length === 0 || names.includes(commonName));
 }
 
 /**
- * Who the front proxy says is asking; undefined where it names nobody.
- * @param headers each with all its values, in lower case: `IncomingMessage.headersDistinct`
+ * The user that the front proxy names; undefined if it names none.
+ * @param headers all values by name in lower case: `IncomingMessage.headersDistinct`
  */
 export function callerOf({ headers: names }: FrontProxy, headers: NodeJS.Dict<string[]>): Caller | undefined {
   const first = (of: readonly string[]) =>
@@ -95,7 +97,7 @@ export function bearerOf({ authorization = '' }: IncomingHttpHeaders): string | 
 const ANONYMOUS = 'system:anonymous';
 const AUTHENTICATED_GROUPS = ['system:authenticated', 'system:unauthenticated'];
 
-/** Whoever was recognised is in a group that Kubernetes' own roles are bound to; the front proxy may leave it out. */
+/** Adds the group system:authenticated, which default role bindings refer to. The front proxy may leave it out. */
 export function authenticated(caller: Caller): Caller {
   if (caller.name === ANONYMOUS || caller.groups.some((group) => AUTHENTICATED_GROUPS.includes(group))) return caller;
   return { ...caller, groups: [...caller.groups, 'system:authenticated'] };
@@ -106,11 +108,13 @@ function namesIn(key: string, text: string | undefined): string[] {
   try {
     return Names.parse(JSON.parse(text));
   } catch (cause) {
-    throw new Error(`${key} of the ConfigMap extension-apiserver-authentication is no JSON list of texts`, { cause });
+    throw new Error(`${key} of the ConfigMap extension-apiserver-authentication is not a JSON array of strings`, {
+      cause,
+    });
   }
 }
 
-/** Keys of extra values may have characters that headers may not. */
+/** Decodes keys of extra values, which may contain characters that are not allowed in headers. */
 function unescaped(text: string): string {
   try {
     return decodeURIComponent(text);

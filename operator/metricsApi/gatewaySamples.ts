@@ -1,30 +1,30 @@
 import { BYTES_METRIC, CONNECTIONS_METRIC, type MetricName } from './api.ts';
 
-/** What a gateway said of itself. */
+/** One sample of a gateway. */
 export type Sample = {
-  /** When, in milliseconds of a clock that is never set. */
+  /** Time by a monotonic clock, milliseconds. */
   at: number;
   connections?: number | undefined;
   bytesSentTotal?: number | undefined;
 };
 
-/** Older than this it is not told any more: a scaler must not act on what was. */
+/** Maximum age of a value, milliseconds: an autoscaler must not act on outdated ones. */
 export const MAX_AGE_MS = 20_000;
-/** A rate over less is mostly noise: gateways send in bursts. */
+/** Minimum period of a rate, milliseconds: gateways send in bursts. */
 const MIN_WINDOW_MS = 5_000;
-/** A rate over more is one of long ago. */
+/** Maximum period of a rate, milliseconds: a longer one describes the past. */
 const MAX_WINDOW_MS = 60_000;
-/** More than come within MIN_WINDOW_MS, where the most impatient asks every second. */
+/** More samples than arrive within MIN_WINDOW_MS even if a gateway is polled every second. */
 const MAX_SAMPLES = 8;
 
-/** The newest samples of each pod, and earlier ones for rates. Pods that nothing was heard of for a minute are forgotten. */
+/** The latest sample of each pod, and earlier ones for rates. Pods without samples for one minute are dropped. */
 export class GatewaySamples {
-  /** Newest first; the last of several is the one that the rate begins at. */
+  /** Newest first. The last one is the start of the rate. */
   readonly #known = new Map<string, readonly [Sample, ...Sample[]]>();
 
   #sweptAt = Number.NEGATIVE_INFINITY;
 
-  /** Takes a sample of a pod, by the pod's uid. */
+  /** Adds a sample. @param uid of the pod */
   put(uid: string, sample: Sample): void {
     const known = this.#known.get(uid) ?? [];
     if (known[0] && known[0].at >= sample.at) return;
@@ -34,7 +34,7 @@ export class GatewaySamples {
     this.#sweep(sample.at);
   }
 
-  /** The value of a metric; undefined where there is none that counts at `now`. */
+  /** The value of a metric; undefined if there is none or it is outdated at `now`. */
   value(
     uid: string,
     metric: MetricName,
@@ -66,7 +66,7 @@ function rateOf(
   before: Sample | undefined,
 ): { value: number; at: number; windowSeconds: number } | undefined {
   const [to, from] = [last.bytesSentTotal, before?.bytesSentTotal];
-  // A total that has fallen is another process's: its first rate comes with its second sample.
+  // A counter that decreased belongs to a new process, whose first rate needs two samples.
   if (before === undefined || to === undefined || from === undefined || to < from) return undefined;
   const took = last.at - before.at;
   if (took < MIN_WINDOW_MS || took > MAX_WINDOW_MS) return undefined;

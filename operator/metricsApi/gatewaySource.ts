@@ -5,19 +5,19 @@ import type { MetricName } from './api.ts';
 import { GatewaySamples } from './gatewaySamples.ts';
 import type { PodLabels, Source } from './server.ts';
 
-/** Values of gateway pods, from what they say of themselves. */
+/** Metrics of gateway pods, computed from the statuses that they report. */
 export class GatewaySource implements Source {
   readonly #samples = new GatewaySamples();
   readonly #pods: (namespace: string) => Iterable<KubeObject>;
   readonly #clock: Clock;
 
-  /** @param pods gateway and logic pods of a namespace, as they are now */
+  /** @param pods returns the current gateway and logic pods of a namespace */
   constructor(pods: (namespace: string) => Iterable<KubeObject>, clock: Clock = systemClock) {
     this.#pods = pods;
     this.#clock = clock;
   }
 
-  /** Takes what a pod has said just now. */
+  /** Adds a status that a pod just reported. */
   heard({ metadata: { uid } }: KubeObject, { status }: { status: PodStatus }): void {
     if (uid === undefined || status.role !== 'gateway') return;
     this.#samples.put(uid, {

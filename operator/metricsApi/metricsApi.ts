@@ -17,7 +17,7 @@ export type MetricsApiOptions = {
   onTrouble: (what: string, error: unknown) => void;
 };
 
-/** The custom metrics API of one operator process: certificates, whom it believes, and the server itself. */
+/** The custom metrics API of one operator process: its certificates, its authentication and its server. */
 export class MetricsApi {
   readonly reflectors: readonly Reflector[];
   readonly #options: MetricsApiOptions;
@@ -43,58 +43,58 @@ export class MetricsApi {
         if (this.#server) this.#server.serveWith(serving);
         else this.#listening ??= this.#listen();
       },
-      onTrouble: (error) => onTrouble('the certificates of the metrics API', error),
+      onTrouble: (error) => onTrouble('certificates of the metrics API', error),
     });
     this.#authentication = new Reflector({
       client,
       kind: KINDS.configMaps,
       namespace: AUTHENTICATION_CONFIG.namespace,
       fieldSelector: `metadata.name=${AUTHENTICATION_CONFIG.name}`,
-      onChange: (change) => this.#believe(change.type === 'deleted' ? undefined : change.object),
-      onTrouble: (error) => onTrouble('the ConfigMap extension-apiserver-authentication', error),
+      onChange: (change) => this.#trust(change.type === 'deleted' ? undefined : change.object),
+      onTrouble: (error) => onTrouble('ConfigMap extension-apiserver-authentication', error),
     });
     this.reflectors = [...this.#rotator.reflectors, this.#authentication];
     this.#answers = new Counter({
       name: 'pushcluster_operator_metrics_api_answers_total',
-      help: 'Answers of the custom metrics API, where it is on, by class of their HTTP status.',
+      help: 'Responses of the custom metrics API, if enabled, by class of HTTP status.',
       labelNames: ['code'],
       registers: [registry],
     });
     for (const code of ['2xx', '4xx', '5xx']) this.#answers.inc({ code }, 0);
     this.#seconds = new Histogram({
       name: 'pushcluster_operator_metrics_api_seconds',
-      help: 'What an answer of the custom metrics API took, where it is on.',
+      help: 'Duration of a request to the custom metrics API, if enabled.',
       buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
       registers: [registry],
     });
-    const keeper = this.#rotator;
+    const rotator = this.#rotator;
     new Gauge({
       name: 'pushcluster_operator_metrics_api_certificate_expiry_timestamp_seconds',
-      help: 'When the serving certificate of the custom metrics API ends, where that is on; 0: it has none.',
+      help: 'Expiry of the serving certificate of the custom metrics API, if enabled; 0 if it has none.',
       registers: [registry],
       collect() {
-        this.set(keeper.servingEnds / 1_000);
+        this.set(rotator.servingEnds / 1_000);
       },
     });
   }
 
-  /** The port that it listens on; undefined before it does. */
+  /** The port that it listens on; undefined if it does not listen yet. */
   get port(): number | undefined {
     return this.#port;
   }
 
-  /** Whether it answers, and knows whom to believe. */
+  /** Whether it listens and can authenticate the front proxy. */
   get isServing(): boolean {
     return this.#port !== undefined && this.#frontProxy.authorities.length > 0;
   }
 
   /**
-   * Why this process can't do what others could, a sentence each. That nobody has made certificates yet is no reason:
-   * it is the leader's to make them, and in an upgrade that is an older process, which ends only when this one is ready.
+   * Why this process is not ready. Missing certificates are no reason: the leader creates them, and during an upgrade
+   * the leader is an older process, which exits only once this one is ready.
    */
   unready(): string[] {
     const unsynced = this.reflectors.filter((each) => !each.isSynced);
-    const reasons = unsynced.map(({ kind }) => `${kind.plural} that the metrics API needs are not listed yet`);
+    const reasons = unsynced.map(({ kind }) => `${kind.plural} that the metrics API needs have not been listed yet`);
     if (this.#problem !== undefined) reasons.push(this.#problem);
     else if (this.#rotator.current !== undefined && this.#port === undefined)
       reasons.push('the metrics API does not listen yet');
@@ -106,7 +106,7 @@ export class MetricsApi {
     this.#authentication.start();
   }
 
-  /** This process leads: it makes and renews what all serve with. @param writer guarded */
+  /** This process leads: it creates and renews the certificates. @param writer writes only while this process leads */
   lead(writer: Client): Promise<void> {
     return this.#rotator.lead(writer);
   }
@@ -128,26 +128,26 @@ export class MetricsApi {
         this.#answers.inc({ code: `${Math.floor(code / 100)}xx` });
         this.#seconds.observe(seconds);
       },
-      onTrouble: (error) => onTrouble('an answer of the metrics API', error),
+      onTrouble: (error) => onTrouble('request to the metrics API', error),
     });
-    server.believe(this.#frontProxy);
+    server.trust(this.#frontProxy);
     this.#server = server;
     try {
       this.#port = await server.listen();
     } catch (error) {
-      this.#problem = `the metrics API can't listen: ${error instanceof Error ? error.message : String(error)}`;
-      onTrouble('the port of the metrics API', error);
+      this.#problem = `the metrics API cannot listen: ${error instanceof Error ? error.message : String(error)}`;
+      onTrouble('port of the metrics API', error);
     }
   }
 
-  #believe(configMap: unknown): void {
+  #trust(configMap: unknown): void {
     try {
       this.#frontProxy = configMap === undefined ? NO_FRONT_PROXY : frontProxyIn(configMap);
     } catch (error) {
-      // Nobody is believed who may be wrong.
+      // An invalid configuration trusts no client.
       this.#frontProxy = NO_FRONT_PROXY;
-      this.#options.onTrouble('the ConfigMap extension-apiserver-authentication', error);
+      this.#options.onTrouble('ConfigMap extension-apiserver-authentication', error);
     }
-    this.#server?.believe(this.#frontProxy);
+    this.#server?.trust(this.#frontProxy);
   }
 }

@@ -46,6 +46,6 @@ describe('a label selector', () => {
 
   it('is refused where it is none', () => {
     for (const text of ['a=b,', ',', 'a in b', 'a in (b', '=b', 'a=b=c', 'a>1', '-a', 'a=-', 'a b', '!'])
-      assert.throws(() => parseSelector(text), /is no label selector/, text);
+      assert.throws(() => parseSelector(text), /is not a valid label selector/, text);
   });
 });

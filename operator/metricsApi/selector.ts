@@ -1,4 +1,4 @@
-/** What a label selector asks of an object's labels: all of its requirements. */
+/** A label selector: requirements that must all hold. */
 export type Selector = readonly Requirement[];
 type Requirement =
   | { key: string; is: 'in' | 'notIn'; values: readonly string[] }
@@ -10,8 +10,9 @@ const SET = /^(\S+)\s+(in|notin)\s*\(([^()]*)\)$/;
 const EQUALITY = /^([^\s=!]+)\s*(==|=|!=)\s*(\S*)$/;
 
 /**
- * Reads a selector as kubectl and client-go write it: `a=b,c!=d,e in (f,g),h notin (i),j,!k`. An empty one asks nothing.
- * @throws Error with a sentence where it is none
+ * Parses a selector in the syntax of kubectl: `a=b,c!=d,e in (f,g),h notin (i),j,!k`. An empty selector matches
+ * everything.
+ * @throws Error if it is invalid
  */
 export function parseSelector(text: string): Selector {
   const parts = text.trim() === '' ? [] : splitOutside(text);
@@ -28,7 +29,7 @@ function holds(requirement: Requirement, labels: Readonly<Record<string, string>
     case 'in':
       return value !== undefined && requirement.values.includes(value);
     case 'notIn':
-      // As Kubernetes has it: an object without the label isn't one of those values either.
+      // As in Kubernetes, an object without the label matches too.
       return value === undefined || !requirement.values.includes(value);
     case 'there':
       return value !== undefined;
@@ -37,7 +38,7 @@ function holds(requirement: Requirement, labels: Readonly<Record<string, string>
   }
 }
 
-/** At commas that are not in parentheses. */
+/** Splits at commas outside parentheses. */
 function splitOutside(text: string): string[] {
   return text.split(/,(?![^()]*\))/);
 }
@@ -57,5 +58,5 @@ function requirementOf(part: string, text: string): Requirement {
 function checked(requirement: Requirement, text: string): Requirement {
   const values = 'values' in requirement ? requirement.values : [];
   if (KEY.test(requirement.key) && values.every((value) => VALUE.test(value))) return requirement;
-  throw new Error(`${JSON.stringify(text)} is no label selector: write it as a=b,c!=d,e in (f,g),h,!i`);
+  throw new Error(`${JSON.stringify(text)} is not a valid label selector: use the form a=b,c!=d,e in (f,g),h,!i`);
 }

@@ -18,17 +18,17 @@ import {
   type Value,
   valueList,
 } from './api.ts';
-import { bearerOf, type Caller, callerOf, type FrontProxy, mayVouch, NO_FRONT_PROXY } from './frontProxy.ts';
+import { bearerOf, type Caller, callerOf, type FrontProxy, isFrontProxy, NO_FRONT_PROXY } from './frontProxy.ts';
 import { matches, parseSelector } from './selector.ts';
 
-/** A pod that may have a value. */
+/** A pod that may have metrics. */
 export type PodLabels = { uid: string; name: string; namespace: string; labels: Readonly<Record<string, string>> };
 
-/** Where values come from. */
+/** A source of metrics. */
 export type Source = {
-  /** Gateway pods of a namespace that are not about to end. */
+  /** Gateway pods of a namespace that are not terminating. */
   pods(namespace: string): Iterable<PodLabels>;
-  /** The value of a pod's metric; undefined where there is none that is young enough. */
+  /** The value of a metric of a pod; undefined if there is none or it is outdated. */
   value(uid: string, metric: MetricName): { value: number; at: number; windowSeconds?: number } | undefined;
 };
 
@@ -39,32 +39,34 @@ export type MetricsServerOptions = {
   serving: { certificate: string; key: string };
   source: Source;
   reviews: Reviews;
-  /** Called after each answer. */
+  /** Called after each response. */
   onAnswered?: (code: number, seconds: number) => void;
-  /** Called with what went wrong on the way to an answer. */
+  /** Called with the error of a request. */
   onTrouble?: (error: unknown) => void;
 };
 
-/** API servers keep a few connections each; what strangers open beyond that is refused. */
+/** Maximum number of connections. Each API server keeps only a few. */
 const MAX_CONNECTIONS = 512;
 const REQUEST_TIMEOUT_MS = 5_000;
-/** Longer than the API server keeps an idle one (90 s): it is the one to close. */
+/** Longer than the API server keeps an idle connection (90 s), so that the API server closes it. */
 const KEEP_ALIVE_MS = 120_000;
 const RETRY_SECONDS = '1';
 
-/** Certificates from a client's own up to an authority. */
+/** Maximum length of a certificate chain. */
 const MAX_CHAIN = 10;
 
 type Answer = { code: number; body: string; type?: string };
 
-/** Serves the custom metrics API over HTTPS to whoever the API server vouches for, and to bearers of its tokens. */
+/**
+ * Serves the custom metrics API over HTTPS. Clients are the front proxy of the API server, and holders of its tokens.
+ */
 export class MetricsServer {
   readonly #options: MetricsServerOptions;
   readonly #server: Server;
   #serving: { certificate: string; key: string };
   #frontProxy: FrontProxy = NO_FRONT_PROXY;
-  /** Common names that verified client certificates have, by connection: empty where there is none. */
-  #vouching = new WeakMap<TLSSocket, { by: FrontProxy; commonName: string }>();
+  /** Common name of the verified client certificate of each connection; empty if there is none. */
+  #peers = new WeakMap<TLSSocket, { by: FrontProxy; commonName: string }>();
 
   constructor(options: MetricsServerOptions) {
     this.#options = options;
@@ -72,7 +74,7 @@ export class MetricsServer {
     this.#server = createServer(
       {
         ...this.#credentials(),
-        // Who shows no certificate, or another one, may still have a token.
+        // A client without a trusted certificate may still have a token.
         requestCert: true,
         rejectUnauthorized: false,
         ALPNProtocols: ['http/1.1'],
@@ -84,13 +86,13 @@ export class MetricsServer {
       (request, response) => void this.#serve(request, response),
     );
     this.#server.maxConnections = MAX_CONNECTIONS;
-    // What is trusted at a handshake is what is trusted then.
-    this.#server.on('secureConnection', (socket) => this.#meet(socket));
-    // Port scans and clients that trust another authority: nothing of ours is wrong.
+    // The trust at the time of the handshake is recorded with the connection.
+    this.#server.on('secureConnection', (socket) => this.#record(socket));
+    // Port scans, and clients that do not trust the CA.
     this.#server.on('tlsClientError', () => {});
   }
 
-  /** Listens; returns its port. Rejects where it can't be had. */
+  /** Starts listening and returns the port. Rejects if the port is not available. */
   async listen(): Promise<number> {
     const { host, port } = this.#options;
     await new Promise<void>((resolve, reject) => {
@@ -103,15 +105,15 @@ export class MetricsServer {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** Serves with another certificate from the next connection on. */
+  /** Uses another serving certificate for new connections. */
   serveWith(serving: { certificate: string; key: string }): void {
     if (serving.certificate === this.#serving.certificate) return;
     this.#serving = serving;
     this.#server.setSecureContext(this.#credentials());
   }
 
-  /** Believes another front proxy from now on: those that were believed before have to show themselves again. */
-  believe(frontProxy: FrontProxy): void {
+  /** Trusts another front proxy. Existing connections have to authenticate again. */
+  trust(frontProxy: FrontProxy): void {
     this.#frontProxy = frontProxy;
     this.#server.setSecureContext(this.#credentials());
     this.#server.closeIdleConnections();
@@ -128,25 +130,25 @@ export class MetricsServer {
     return {
       cert: this.#serving.certificate,
       key: this.#serving.key,
-      // An empty list trusts nobody; none at all would trust the public authorities.
+      // An empty list trusts no client. Without a list, Node.js would trust public CAs.
       ca: [...this.#frontProxy.authorities],
       minVersion: 'TLSv1.2' as const,
-      // A resumed session would bring a certificate that was verified before a change.
+      // A resumed TLS session would have a certificate that was verified before a change of trust.
       secureOptions: constants.SSL_OP_NO_TICKET,
     };
   }
 
-  #meet(socket: TLSSocket): void {
+  #record(socket: TLSSocket): void {
     const by = this.#frontProxy;
     const certificate = socket.authorized ? socket.getPeerX509Certificate() : undefined;
-    // A handshake may have begun under another trust than it ended.
+    // The trust may have changed during the handshake.
     const commonName = certificate && isBy(certificate, by) ? socket.getPeerCertificate().subject?.CN : undefined;
-    this.#vouching.set(socket, { by, commonName: typeof commonName === 'string' ? commonName : '' });
+    this.#peers.set(socket, { by, commonName: typeof commonName === 'string' ? commonName : '' });
   }
 
-  /** Whether a connection was made under another trust: then it ends with the answer that is under way. */
+  /** Whether the trust has changed since the handshake: then the connection is closed after its response. */
   #isStale({ socket }: IncomingMessage): boolean {
-    return !(socket instanceof TLSSocket) || this.#vouching.get(socket)?.by !== this.#frontProxy;
+    return !(socket instanceof TLSSocket) || this.#peers.get(socket)?.by !== this.#frontProxy;
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -168,7 +170,7 @@ export class MetricsServer {
     if (code === 401) headers['www-authenticate'] = 'Bearer';
     if (code === 405) headers.allow = 'GET';
     if (code === 503) headers['retry-after'] = RETRY_SECONDS;
-    // A body that nobody asked for is not waited for.
+    // Does not wait for an unexpected request body.
     if (request.method !== 'GET' || this.#isStale(request)) headers.connection = 'close';
     response.writeHead(code, headers).end(body);
     this.#options.onAnswered?.(code, (performance.now() - began) / 1_000);
@@ -179,14 +181,14 @@ export class MetricsServer {
     const [path = '/', query = ''] = url.split('?', 2);
     const asked = askedFor(path);
     if (request.method !== 'GET')
-      return refused({ code: 405, reason: 'MethodNotAllowed', message: 'this API is read with GET only' });
+      return refused({ code: 405, reason: 'MethodNotAllowed', message: 'only GET is allowed' });
     if (asked.what === 'health') return { code: 200, body: 'ok', type: 'text/plain' };
     const caller = await this.#callerOf(request);
     if (caller === undefined)
       return refused({
         code: 401,
         reason: 'Unauthorized',
-        message: 'Unauthorized: ask by way of the Kubernetes API server, or with a bearer token of it',
+        message: 'Unauthorized: use the Kubernetes API server as a proxy, or a bearer token of it',
       });
     const { allowed, reason } = await this.#options.reviews.mayDo(caller, actionOf(asked, path));
     if (!allowed) return refused(forbidden(caller, asked, path, reason));
@@ -196,15 +198,15 @@ export class MetricsServer {
       case 'values':
         return this.#values(asked, new URLSearchParams(query));
       case 'nothing':
-        return refused({ code: 404, reason: 'NotFound', message: `there is nothing at ${path}` });
+        return refused({ code: 404, reason: 'NotFound', message: `no resource at ${path}` });
     }
   }
 
   async #callerOf(request: IncomingMessage): Promise<Caller | undefined> {
     const { socket } = request;
-    const vouching = socket instanceof TLSSocket ? this.#vouching.get(socket) : undefined;
-    if (vouching?.by === this.#frontProxy && vouching.commonName !== '' && mayVouch(vouching.by, vouching.commonName)) {
-      const caller = callerOf(vouching.by, request.headersDistinct);
+    const peer = socket instanceof TLSSocket ? this.#peers.get(socket) : undefined;
+    if (peer?.by === this.#frontProxy && peer.commonName !== '' && isFrontProxy(peer.by, peer.commonName)) {
+      const caller = callerOf(peer.by, request.headersDistinct);
       if (caller !== undefined) return caller;
     }
     const token = bearerOf(request.headers);
@@ -216,7 +218,7 @@ export class MetricsServer {
       return refused({
         code: 404,
         reason: 'NotFound',
-        message: `pods have no metric ${metric} here: there are ${METRICS.join(' and ')}`,
+        message: `unknown metric ${metric}: available metrics are ${METRICS.join(' and ')}`,
       });
     const [selector, metricSelector] = ['labelSelector', 'metricLabelSelector'].map((each) =>
       parseOr400(query.get(each) ?? ''),
@@ -224,7 +226,7 @@ export class MetricsServer {
     if (selector === undefined || metricSelector === undefined) throw new TypeError('two selectors were read');
     const { source } = this.#options;
     const values: Value[] = [];
-    // The metrics have no labels of their own: whoever asks for some gets none.
+    // The metrics have no labels, so that a selector by their labels matches none.
     if (matches(metricSelector, {}))
       for (const pod of source.pods(namespace)) {
         if (name === '*' ? !matches(selector, pod.labels) : pod.name !== name) continue;
@@ -235,13 +237,13 @@ export class MetricsServer {
       return refused({
         code: 404,
         reason: 'NotFound',
-        message: `pod ${namespace}/${name} has no value of ${metric} that is young enough to be told`,
+        message: `pod ${namespace}/${name} has no recent value of ${metric}`,
       });
     return { code: 200, body: JSON.stringify(valueList(values)) };
   }
 }
 
-/** Whether an authority of the front proxy has signed a verified certificate, or one above it. */
+/** Whether a CA of the front proxy has signed a certificate of the chain. */
 function isBy(certificate: X509Certificate, { authorities }: FrontProxy): boolean {
   let each: X509Certificate | undefined = certificate;
   for (let depth = 0; each !== undefined && depth < MAX_CHAIN; depth++, each = each.issuerCertificate)
@@ -249,7 +251,7 @@ function isBy(certificate: X509Certificate, { authorities }: FrontProxy): boolea
   return false;
 }
 
-/** The request itself is wrong. */
+/** The request is invalid. */
 class BadRequest extends Error {
   override readonly name = 'BadRequest';
 }
@@ -284,9 +286,9 @@ function refusalOf(error: unknown): Refusal {
     return {
       code: 503,
       reason: 'ServiceUnavailable',
-      message: `who is asking can't be told at the moment: ${error.message}`,
+      message: `the caller cannot be authenticated or authorized at the moment: ${error.message}`,
     };
-  return { code: 500, reason: 'InternalError', message: 'the answer could not be made: the operator has logged why' };
+  return { code: 500, reason: 'InternalError', message: 'internal error: see the log of the operator' };
 }
 
 function refused(refusal: Refusal): Answer {

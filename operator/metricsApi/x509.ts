@@ -5,10 +5,10 @@ import * as asn1 from '@peculiar/asn1-x509';
 /** A certificate and its private key, both as PEM. */
 export type KeyPair = { certificate: string; key: string };
 
-/** ecdsa-with-SHA256, of RFC 5758. */
+/** ecdsa-with-SHA256 (RFC 5758). */
 const ECDSA_SHA256 = '1.2.840.10045.4.3.2';
 const COMMON_NAME = '2.5.4.3';
-/** Clocks of API servers and operators differ: what is made now counts from a little earlier on. */
+/** Certificates are valid from a little earlier, since the clocks of API servers and operators differ. */
 const SKEW_MS = 5 * 60_000;
 
 type Subject = {
@@ -18,7 +18,7 @@ type Subject = {
   lasts: number;
 };
 
-/** A new authority: P-256, signed by itself, good for nothing but signing certificates of servers. */
+/** A new self-signed CA (P-256), which can only sign server certificates. */
 export function newAuthority({ name, now, lasts }: Subject): KeyPair {
   const keys = newKeys();
   const own = keyIdOf(keys.publicKey);
@@ -37,7 +37,7 @@ export function newAuthority({ name, now, lasts }: Subject): KeyPair {
   return { certificate, key: keys.key };
 }
 
-/** A server's certificate by `authority`, for the DNS names given. */
+/** A new server certificate for `dnsNames`, signed by `authority`. */
 export function issueServing(
   authority: KeyPair,
   { name, now, lasts, dnsNames }: Subject & { dnsNames: readonly string[] },
@@ -107,7 +107,7 @@ function newKeys(): { key: string; publicKey: asn1.SubjectPublicKeyInfo } {
   };
 }
 
-/** 128 bits, above zero: RFC 5280 allows 20 bytes at most. */
+/** A positive number of 128 bits. RFC 5280 allows at most 20 bytes. */
 function serial(): ArrayBuffer {
   const bytes = randomBytes(16);
   bytes[0] = (bytes[0]! & 0x7f) | 0x40;
@@ -129,7 +129,7 @@ function extension(extnID: string, value: object, critical = false): asn1.Extens
   return new asn1.Extension({ extnID, critical, extnValue: new OctetString(AsnSerializer.serialize(value)) });
 }
 
-/** Any digest of the key will do: it only tells keys of one name apart (RFC 5280, 4.2.1.2). */
+/** Identifies a key. Any digest will do (RFC 5280, 4.2.1.2). */
 function keyIdOf(publicKey: asn1.SubjectPublicKeyInfo): ArrayBuffer {
   return publicKey.subjectPublicKey.slice(-20);
 }

@@ -1,14 +1,14 @@
-/** CPUs as a set of bits: bit 3 is CPU 3. */
+/** A set of CPUs: bit 3 is CPU 3. */
 export type Bitmap = bigint;
 
-/** Of the kernel's hexadecimal form, in groups of eight digits: `0000000f,ffffffff`. */
+/** Parses the hexadecimal form of the kernel, in groups of eight digits: `0000000f,ffffffff`. @throws Error */
 export function bitmap(hex: string): Bitmap {
   const digits = hex.replaceAll(',', '');
-  if (!/^[0-9a-f]+$/i.test(digits)) throw new Error(`"${hex}" is no set of CPUs`);
+  if (!/^[0-9a-f]+$/i.test(digits)) throw new Error(`"${hex}" is not a set of CPUs`);
   return BigInt(`0x${digits}`);
 }
 
-/** As short as the kernel takes it: without zeros in front. */
+/** The hexadecimal form without leading zeros. */
 export function hexOf(cpus: Bitmap): string {
   const digits = cpus.toString(16);
   const whole = digits.padStart(Math.ceil(digits.length / 8) * 8, '0');
@@ -18,11 +18,12 @@ export function hexOf(cpus: Bitmap): string {
     .replace(/^0+(?=[0-9a-f])/, '');
 }
 
-/** Numbers of a list as `0-3,8`. */
+/** Parses a list such as `0-3,8`. @throws Error */
 export function cpuNumbers(list: string): number[] {
   return list.split(',').flatMap((part) => {
     const [first, last = first] = part.split('-').map(Number);
-    if (first === undefined || last === undefined || !(first <= last)) throw new Error(`"${list}" is no list of CPUs`);
+    if (first === undefined || last === undefined || !(first <= last))
+      throw new Error(`"${list}" is not a list of CPUs`);
     return Array.from({ length: last - first + 1 }, (_, index) => first + index);
   });
 }

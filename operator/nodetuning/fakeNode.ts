@@ -12,17 +12,17 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Host } from './host.ts';
 
-/** A node's files in a folder of their own, for tests: no kernel is behind them. */
+/** Files of a node in a temporary folder, for tests. No kernel is involved. */
 export class FakeNode {
   readonly root = mkdtempSync(join(tmpdir(), 'pushcluster-node-'));
   readonly host: Host;
   readonly record = join(this.root, 'record');
-  /** Names its interfaces as /proc/self/net does. */
+  /** Lists its interfaces like /proc/self/net. */
   readonly net = join(this.root, 'net');
-  /** Answers as ethtool does, from a file of ring sizes. */
+  /** A program like ethtool, which reads ring sizes from a file. */
   readonly ethtool = join(this.root, 'ethtool');
 
-  /** @param cpus how many run */
+  /** @param cpus number of online CPUs */
   constructor({ cpus = 4, memory = 16 * 1024 ** 3 }: { cpus?: number; memory?: number } = {}) {
     this.write('proc/sys/kernel/random/boot_id', 'boot-1\n');
     this.write('sys/devices/system/cpu/online', cpus === 1 ? '0\n' : `0-${cpus - 1}\n`);
@@ -33,7 +33,7 @@ export class FakeNode {
     this.host = new Host({ root: this.root, ethtool: this.ethtool, net: this.net, memory });
   }
 
-  /** Sysctls by name. */
+  /** Sets sysctls by name. */
   sysctls(values: Record<string, string>): void {
     for (const [name, value] of Object.entries(values)) this.write(sysctlPath(name), `${value}\n`);
   }
@@ -42,7 +42,7 @@ export class FakeNode {
     return this.read(sysctlPath(name));
   }
 
-  /** A network interface; a card where it has rings or says so. */
+  /** Adds a network interface. It is physical with `card` or `rings`. */
   device(
     name: string,
     { rx = 1, tx = 1, card = false, rings }: { rx?: number; tx?: number; card?: boolean; rings?: string } = {},
@@ -73,7 +73,9 @@ function sysctlPath(name: string): string {
   return `proc/sys/${name.replaceAll('.', '/')}`;
 }
 
-/** `rings-NAME` holds the most and the current size of the rx ring, then of the tx ring. Its words are those of ethtool 6.1. */
+/**
+ * The file `rings-NAME` has the maximum and current size of the rx ring, then of the tx ring. Output as of ethtool 6.1.
+ */
 const ETHTOOL = `#!/bin/sh
 file="$(dirname "$0")/rings-$2"
 if [ ! -e "$file" ]; then echo 'netlink error: Operation not supported' >&2; exit 81; fi

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { bitmap, hexOf } from './cpus.ts';
 
-/** What can't be set here, and why: it is said, and is no failure. */
+/** A setting that this node does not have, and why. It is reported and is no failure. */
 export class NotApplicable extends Error {
   override readonly name = 'NotApplicable';
 }
@@ -16,8 +16,8 @@ export type Direction = 'rx' | 'tx';
 export type Ring = { now: number; most: number };
 
 /**
- * What can be set on a node, by name: a sysctl (`net.ipv4.tcp_wmem`), CPUs of a queue (`eth0 rx-0 rps_cpus`), a ring buffer
- * (`eth0 rx ring`). Its files are found below a folder, so that tests can bring their own.
+ * The settings of a node, by name: a sysctl (`net.ipv4.tcp_wmem`), the CPUs of a queue (`eth0 rx-0 rps_cpus`) or a ring
+ * buffer (`eth0 rx ring`). `root` is the folder of /proc and /sys, which tests replace.
  */
 export class Host {
   readonly #root: string;
@@ -38,7 +38,7 @@ export class Host {
     this.memory = memory;
   }
 
-  /** Throws NotApplicable where the node has no such thing. */
+  /** @throws NotApplicable if the node does not have the setting */
   async read(name: string): Promise<string> {
     const target = targetOf(name);
     if (target.kind === 'ring') return String((await this.ring(target.device, target.direction)).now);
@@ -46,7 +46,7 @@ export class Host {
     return target.kind === 'cpus' ? hexOf(bitmap(text)) : text.split(/\s+/).join(' ');
   }
 
-  /** Throws NotApplicable where the node doesn't let it be set, and Error where the kernel refuses the value. */
+  /** @throws NotApplicable if the setting is read-only or missing, Error if the kernel rejects the value */
   async write(name: string, value: string): Promise<void> {
     const target = targetOf(name);
     if (target.kind === 'ring') {
@@ -54,14 +54,14 @@ export class Host {
       return;
     }
     try {
-      // A file that is not there must not come to be.
+      // Without O_CREAT: a missing file must not be created.
       await writeFile(join(this.#root, target.path), value, { flag: constants.O_WRONLY | constants.O_TRUNC });
     } catch (error) {
       const code = codeOf(error);
-      if (code === 'ENOENT') throw new NotApplicable('this kernel has no such setting for it');
+      if (code === 'ENOENT') throw new NotApplicable('the kernel does not have this setting');
       if (code === 'EACCES' || code === 'EPERM')
-        throw new NotApplicable("it can only be read here: it is set in the machine's first network namespace");
-      throw new Error(`the kernel refuses ${value} (${code})`, { cause: error });
+        throw new NotApplicable("read-only here: it can only be set in the machine's initial network namespace");
+      throw new Error(`the kernel rejected ${value} (${code})`, { cause: error });
     }
   }
 
@@ -70,30 +70,32 @@ export class Host {
     const [most, now] = [...text.matchAll(new RegExp(`^${direction.toUpperCase()}:\\s+(\\d+)$`, 'gm'))].map((found) =>
       Number(found[1]),
     );
-    if (most === undefined || now === undefined) throw new NotApplicable(`${device} has no ${direction} ring to size`);
+    if (most === undefined || now === undefined)
+      throw new NotApplicable(`${device} has no ${direction} ring with a configurable size`);
     return { now, most };
   }
 
   /**
-   * Names of all network interfaces. Throws NotApplicable where /sys is that of another network than this process's: a
-   * container or a namespace may see the machine's there, which is not its to tune.
+   * Names of all network interfaces.
+   * @throws NotApplicable if /sys shows another network namespace than that of this process: a container may see the
+   * interfaces of its machine there, which it must not tune
    */
   async devices(): Promise<string[]> {
     for (let left = DEVICES_ATTEMPTS - 1; ; left--) {
       const shown = (await this.#list('sys/class/net')).filter((name) => name !== 'bonding_masters').sort();
       if (await this.#isOwnNetwork(shown)) return shown;
-      // Pods come and go, and their interfaces with them.
-      if (left === 0) throw new NotApplicable('/sys shows the interfaces of another network than the one here');
+      // Interfaces of pods may be created or removed between the two reads: retry.
+      if (left === 0) throw new NotApplicable('/sys shows the interfaces of another network namespace');
     }
   }
 
-  /** Whether there is a card behind it, as there is none behind a veth, a bridge or a tunnel. */
+  /** Whether an interface is physical, unlike a veth, a bridge or a tunnel. */
   async isCard(device: string): Promise<boolean> {
     const path = await realpath(join(this.#root, 'sys/class/net', device)).catch(() => '');
     return path !== '' && !path.includes('/devices/virtual/');
   }
 
-  /** `rx-0`, `rx-1`, … in their order. */
+  /** `rx-0`, `rx-1`, … in numeric order. */
   async queues(device: string, direction: Direction): Promise<string[]> {
     const all = await this.#list(`sys/class/net/${device}/queues`);
     return all
@@ -101,18 +103,18 @@ export class Host {
       .sort((one, other) => Number(one.slice(3)) - Number(other.slice(3)));
   }
 
-  /** CPUs that run, as the kernel lists them: 0-7. */
+  /** Online CPUs as a list: `0-7`. */
   cpus(): Promise<string> {
     return this.#text('sys/devices/system/cpu/online');
   }
 
-  /** CPUs whose memory the card is at; all that run where it doesn't say. */
+  /** CPUs of the NUMA node of an interface; all online CPUs if it is unknown. */
   async cpusNear(device: string): Promise<string> {
     const near = await this.#text(`sys/class/net/${device}/device/local_cpulist`).catch(() => '');
     return near || this.cpus();
   }
 
-  /** Another one after each start of the machine, when the kernel has forgotten all that was set. */
+  /** Changes with each boot, when all settings of the kernel are lost. */
   bootId(): Promise<string> {
     return this.#text('proc/sys/kernel/random/boot_id');
   }
@@ -133,7 +135,7 @@ export class Host {
       return (await readFile(join(this.#root, path), 'utf8')).trim();
     } catch (error) {
       if (codeOf(error) === 'ENOENT')
-        throw new NotApplicable('this kernel, or this network namespace, does not have it');
+        throw new NotApplicable('the kernel or the network namespace does not have this setting');
       throw error;
     }
   }
@@ -151,10 +153,10 @@ export class Host {
     try {
       return (await promisify(execFile)(this.#ethtool, args, { timeout: 10_000 })).stdout;
     } catch (error) {
-      if (codeOf(error) === 'ENOENT') throw new NotApplicable('there is no ethtool here');
+      if (codeOf(error) === 'ENOENT') throw new NotApplicable('ethtool is not installed');
       const said = error instanceof Error && 'stderr' in error ? String(error.stderr).trim() : '';
       if (/not supported|no such device/i.test(said))
-        throw new NotApplicable(`${device} has no ring buffers that can be sized`);
+        throw new NotApplicable(`${device} has no ring buffers with a configurable size`);
       throw new Error(`ethtool ${args.join(' ')}: ${said || String(error)}`, { cause: error });
     }
   }
@@ -165,13 +167,13 @@ type Target =
   | { kind: 'cpus'; path: string }
   | { kind: 'ring'; device: string; direction: Direction };
 
-/** Throws where the name is none of those above: names also come from a file on the node. */
+/** @throws Error if the name is invalid: names may come from a file on the node */
 function targetOf(name: string): Target {
   if (/^[a-z0-9_-]+(\.[a-z0-9_-]+)+$/.test(name))
     return { kind: 'sysctl', path: `proc/sys/${name.replaceAll('.', '/')}` };
   const [, device, what] =
     /^((?!\.\.? )[\w.:-]{1,15}) (rx-\d+ rps_cpus|tx-\d+ xps_cpus|rx ring|tx ring)$/.exec(name) ?? [];
-  if (device === undefined || what === undefined) throw new Error(`"${name}" names nothing that can be set`);
+  if (device === undefined || what === undefined) throw new Error(`"${name}" is not the name of a setting`);
   if (what.endsWith('ring')) return { kind: 'ring', device, direction: what.startsWith('rx') ? 'rx' : 'tx' };
   return { kind: 'cpus', path: `sys/class/net/${device}/queues/${what.replace(' ', '/')}` };
 }

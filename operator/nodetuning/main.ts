@@ -9,10 +9,13 @@ import { NodeRecord } from './nodeRecord.ts';
 import { eventsOf, NodeReport, NotOurs } from './nodeReport.ts';
 import { type NodeTuningOptions, nodeTuningOptions, usage } from './options.ts';
 import { plan } from './plan.ts';
-import { askFate, remove } from './removal.ts';
+import { remove, requestRestoreDecision } from './removal.ts';
 import { apply, type Outcome, restore } from './tuner.ts';
 
-/** Less than the pod's grace period; asking the API server takes some seconds of it. */
+/**
+ * Maximum time for a shutdown, milliseconds. Less than the grace period of the pod; requests may take some seconds of
+ * it.
+ */
 const LEAVE_MS = 45_000;
 
 try {
@@ -21,9 +24,7 @@ try {
   else if (options.command === 'remove') await removeAll(options);
   else await tune(options);
 } catch (error) {
-  process.stderr.write(
-    `node-tuning: ${error instanceof Error ? error.message : String(error)}; --help shows what there is\n`,
-  );
+  process.stderr.write(`node-tuning: ${error instanceof Error ? error.message : String(error)}; see --help\n`);
   process.exit(2);
 }
 
@@ -55,14 +56,14 @@ async function tune(options: Extract<NodeTuningOptions, { command: 'tune' }>): P
     try {
       await report.claim();
       claimed = true;
-      // Not earlier: until then it may be another's, who still writes to it.
+      // Opened after the claim: before, another DaemonSet may still write to it.
       const record = await opened();
       const outcome = await apply(await plan(settings, host), host, record);
       await report.say(record.entries, outcome);
       await tell(outcome);
       if (outcome.failed.length === 0) {
         await writeFile(readyFile, '');
-        log.info({ set: record.entries.length, notApplicable: outcome.skipped.length }, 'the node is tuned');
+        log.info({ set: record.entries.length, notApplicable: outcome.skipped.length }, 'node tuned');
         return;
       }
     } catch (error) {
@@ -89,9 +90,9 @@ async function tune(options: Extract<NodeTuningOptions, { command: 'tune' }>): P
       await working;
       const record = await opened();
       if (!claimed && !record.isOurs) return;
-      const fate = await askFate(client, { namespace, daemonSet, node });
-      log.info({ restore: fate.restore }, fate.why);
-      if (!fate.restore) return;
+      const decision = await requestRestoreDecision(client, { namespace, daemonSet, node });
+      log.info({ restore: decision.restore }, decision.why);
+      if (!decision.restore) return;
       const outcome = await restore(host, record);
       for (const { note } of eventsOf(outcome)) log.info(note);
       try {
@@ -100,24 +101,24 @@ async function tune(options: Extract<NodeTuningOptions, { command: 'tune' }>): P
       } catch (error) {
         log.warn(
           { err: error },
-          `the node's annotations could not be removed: kubectl annotate node ${node} node-tuning.pushcluster.dev/owner- does it`,
+          `the annotations of the node could not be removed: run kubectl annotate node ${node} node-tuning.pushcluster.dev/owner-`,
         );
       }
-      if (outcome.failed.length > 0) throw new Error('not all of it could be put back');
+      if (outcome.failed.length > 0) throw new Error('not all settings could be restored');
     },
     { deadline: () => LEAVE_MS },
   );
-  // Nothing else to do until it is told to end.
+  // Keeps the process running until SIGTERM.
   setInterval(() => {}, 2 ** 30);
 }
 
 async function removeAll({ daemonSet }: NodeTuningOptions): Promise<void> {
   const client = new Client(connect(), { fieldManager: 'pushcluster-node-tuning' });
   const gone = await remove(client, { namespace: client.namespace, daemonSet });
-  // What is removed next must not wait for a node that is down.
+  // Succeeds in any case: the removal of the release must not wait for a node that is down.
   process.stdout.write(
     gone
-      ? `DaemonSet ${daemonSet} is gone, and its pods have put back what they had set\n`
-      : `DaemonSet ${daemonSet} is deleted, but not all of its pods have ended: their nodes put back what was set when they can\n`,
+      ? `DaemonSet ${daemonSet} was deleted, and its pods have restored the settings of their nodes\n`
+      : `DaemonSet ${daemonSet} was deleted, but some of its pods are still running. They restore the settings of their nodes when they terminate\n`,
   );
 }

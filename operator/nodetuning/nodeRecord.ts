@@ -3,15 +3,15 @@ import { join } from 'node:path';
 import { parseJson } from '@pushcluster/protocol/parseJson.ts';
 import { z } from 'zod';
 
-/** What was set: from what the node had of itself, as asked for, and what the kernel made of that. */
+/** A change of a setting: the original value, the requested one, and the one that the kernel then reported. */
 const Entry = z.strictObject({ name: z.string(), from: z.string(), asked: z.string(), to: z.string() });
 export type Entry = z.infer<typeof Entry>;
 
 const Kept = z.object({ version: z.literal(1), bootId: z.string(), owner: z.string(), entries: z.array(Entry) });
 
 /**
- * What was set on a node and what was there before, in a file on the node: it outlives the pod, however that ends. It says
- * nothing after the machine has started anew, since the kernel has forgotten then as well.
+ * The changes of a node, with the original values, in a file on the node that outlives the pod. It is ignored after a
+ * reboot, when the kernel has lost the changes.
  */
 export class NodeRecord {
   readonly #folder: string;
@@ -19,7 +19,7 @@ export class NodeRecord {
   #owner: string | undefined;
   readonly #entries = new Map<string, Entry>();
 
-  /** Throws where the file is there and can't be understood: what the node had before would be lost. */
+  /** @throws Error if the file exists and is invalid: the original values would be lost */
   static async open(folder: string, now: { bootId: string; owner: string }): Promise<NodeRecord> {
     const record = new NodeRecord(folder, now);
     let text: string;
@@ -32,7 +32,7 @@ export class NodeRecord {
     const kept = Kept.safeParse(parseJson(text));
     if (!kept.success)
       throw new Error(
-        `${record.#file} says what this node had before it was tuned, and can't be read: restart the node, or set its values by hand and delete the file`,
+        `${record.#file} contains the original settings of this node but is invalid: reboot the node, or restore the settings manually and delete the file`,
       );
     if (kept.data.bootId !== now.bootId) return record;
     record.#owner = kept.data.owner;
@@ -45,7 +45,7 @@ export class NodeRecord {
     this.#now = now;
   }
 
-  /** Whether a pod of the same DaemonSet has written it. */
+  /** Whether it was written by a pod of the same DaemonSet. */
   get isOurs(): boolean {
     return this.#owner === this.#now.owner;
   }
@@ -58,7 +58,7 @@ export class NodeRecord {
     return this.#entries.get(name);
   }
 
-  /** Is on the node when it resolves: call it before the value is set. */
+  /** Resolves once the entry is stored on the node. Call it before the value is set. */
   async put(entry: Entry): Promise<void> {
     this.#entries.set(entry.name, entry);
     await this.#save();
@@ -79,7 +79,7 @@ export class NodeRecord {
     }
     await mkdir(this.#folder, { recursive: true });
     const kept: z.infer<typeof Kept> = { version: 1, ...this.#now, entries: [...this.#entries.values()] };
-    // In one step: a half-written file would be worse than none.
+    // Atomic: a partially written file would lose the original values.
     await writeFile(`${this.#file}.new`, `${JSON.stringify(kept, null, 2)}\n`, { mode: 0o600 });
     await rename(`${this.#file}.new`, this.#file);
     this.#owner = this.#now.owner;

@@ -6,24 +6,24 @@ import type { Entry } from './nodeRecord.ts';
 import type { Outcome } from './tuner.ts';
 
 const PREFIX = 'node-tuning.pushcluster.dev';
-/** `namespace/name` of the DaemonSet that may tune the node. */
+/** Annotation: `namespace/name` of the DaemonSet that tunes the node. */
 export const OWNER = `${PREFIX}/owner`;
-/** JSON: what is set, from what to what, by name. */
+/** Annotation: JSON of the changed settings, with original and new value, by name. */
 export const CHANGED = `${PREFIX}/changed`;
-/** JSON: what the node doesn't have or keeps, and why, by name. */
+/** Annotation: JSON of the settings that were not changed, and why, by name. */
 export const SKIPPED = `${PREFIX}/skipped`;
 
-/** So many things an event names of a node with many queues. */
+/** Maximum number of settings in an Event: a node may have many queues. */
 const MAX_NAMED = 12;
 
 const CLAIM_ATTEMPTS = 5;
 
-/** The node is somebody else's to tune. */
+/** Another DaemonSet tunes the node. */
 export class NotOurs extends Error {
   override readonly name = 'NotOurs';
 }
 
-/** What a node's object says about its tuning: annotations, and events. */
+/** Reports the tuning of a node in its annotations and Events. */
 export class NodeReport {
   readonly #client: Client;
   readonly #recorder: EventRecorder;
@@ -37,19 +37,19 @@ export class NodeReport {
     this.#owner = owner;
   }
 
-  /** Marks the node as ours before anything is set. Throws NotOurs where it is marked already; of two at once one wins. */
+  /** Claims the node before any setting is changed. If two do so at the same time, one succeeds. @throws NotOurs */
   async claim(): Promise<void> {
     for (let left = CLAIM_ATTEMPTS - 1; ; left--) {
       try {
         return await this.#tryToClaim();
       } catch (error) {
-        // Its kubelet writes to it all the time.
+        // The kubelet updates the node frequently: retry conflicts.
         if (left === 0 || !isKubeError(error, 'conflict')) throw error;
       }
     }
   }
 
-  /** Says on the node what is set, and what was not and why. Writes nothing where it says so already. */
+  /** Updates the annotations if they have changed. */
   async say(entries: readonly Entry[], { skipped, left, failed }: Outcome): Promise<void> {
     const changed = Object.fromEntries(entries.map(({ name, from, to }) => [name, { from, to }]));
     const reasons = Object.fromEntries([...skipped, ...left, ...failed].map(({ name, reason }) => [name, reason]));
@@ -59,7 +59,7 @@ export class NodeReport {
     await this.#annotate(wanted);
   }
 
-  /** Takes all of it off the node again; nothing where another's mark is there. */
+  /** Removes the annotations, unless another DaemonSet has claimed the node. */
   async release(): Promise<void> {
     if ((await this.#node()).metadata.annotations?.[OWNER] !== this.#owner) return;
     await this.#annotate({ [OWNER]: null, [CHANGED]: null, [SKIPPED]: null });
@@ -76,9 +76,9 @@ export class NodeReport {
     if (owner === this.#owner) return;
     if (owner !== undefined)
       throw new NotOurs(
-        `node ${this.#name} is tuned by DaemonSet ${owner}: nothing was changed. Remove that one; where it is gone already: kubectl annotate node ${this.#name} ${OWNER}-`,
+        `node ${this.#name} is tuned by DaemonSet ${owner}: nothing was changed. Delete that DaemonSet. If it no longer exists, run kubectl annotate node ${this.#name} ${OWNER}-`,
       );
-    // A conflict where the node has changed since, perhaps by another's mark.
+    // A conflict if the node has changed, possibly by another claim.
     const { resourceVersion } = node.metadata;
     await this.#annotate({ [OWNER]: this.#owner }, resourceVersion);
   }
@@ -90,7 +90,7 @@ export class NodeReport {
 
   async #node(): Promise<KubeObject> {
     const node = await this.#client.get(this.#ref());
-    if (node === undefined) throw new Error(`there is no node ${this.#name}`);
+    if (node === undefined) throw new Error(`node ${this.#name} does not exist`);
     return node;
   }
 
@@ -100,7 +100,7 @@ export class NodeReport {
   }
 }
 
-/** The events that an outcome deserves: none where nothing was done and nothing failed. */
+/** The Events of an outcome; none if nothing was done and nothing failed. */
 export function eventsOf({ changed, restored, left, failed }: Outcome): EventInput[] {
   const action = 'Tune';
   const changes = (all: Outcome['changed']) => listed(all.map(({ name, from, to }) => `${name} from ${from} to ${to}`));
@@ -110,7 +110,7 @@ export function eventsOf({ changed, restored, left, failed }: Outcome): EventInp
       ? [{ type: 'Normal' as const, reason: 'NodeTuned', action, note: `Set ${changes(changed)}` }]
       : []),
     ...(restored.length > 0
-      ? [{ type: 'Normal' as const, reason: 'NodeRestored', action, note: `Put back ${changes(restored)}` }]
+      ? [{ type: 'Normal' as const, reason: 'NodeRestored', action, note: `Restored ${changes(restored)}` }]
       : []),
     ...(left.length > 0 ? [{ type: 'Warning' as const, reason: 'NodeTuningLeft', action, note: reasons(left) }] : []),
     ...(failed.length > 0

@@ -34,7 +34,7 @@ describe('settings of node tuning', () => {
     ['a triple of two', '{"sysctls":{"net.ipv4.tcp_wmem":"1 2"}}', /three numbers of bytes/],
     ['a number that no kernel takes', '{"sysctls":{"fs.nr_open":4294967296}}', /fs\.nr_open/],
     ['CPUs that are no list', '{"interfaces":[{"name":"eth0","rps":"all"}]}', /list of CPUs/],
-    ['what is not JSON', 'sysctls: {}', /not JSON/],
+    ['what is not JSON', 'sysctls: {}', /not valid JSON/],
   ] as const)
     it(`refuse ${what}`, () => assert.throws(() => parseSettings(text), message));
 

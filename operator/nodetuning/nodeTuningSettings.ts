@@ -1,39 +1,39 @@
 import { zodSentence } from '@pushcluster/runtime/zodSentence.ts';
 import { z } from 'zod';
 
-/** Of the kernel: INT_MAX, which is what most of these are kept in. */
+/** INT_MAX: the kernel stores most of these settings in an int. */
 const MAX_INT = 2_147_483_647;
 
 const count = z.number().int().min(1).max(MAX_INT);
 const three = (word: string, what: string) =>
-  z.string().regex(new RegExp(`^${word} ${word} ${word}$`), `is ${what}, parted by single blanks`);
+  z.string().regex(new RegExp(`^${word} ${word} ${word}$`), `must be ${what}, separated by single spaces`);
 
 /**
- * What may be set on a node, and nothing else may. A key that is absent is left as the node has it.
- * Limits are raised only: a node that has more keeps it. Triples and ranges are set as they are given.
+ * The sysctls that may be set. The node keeps its value of a missing key. Limits are only raised: a node with a higher
+ * value keeps it. Triples and ranges are set as they are.
  */
 const Sysctls = z.strictObject({
   'fs.nr_open': count.exactOptional(),
   'fs.file-max': z.number().int().min(1).max(Number.MAX_SAFE_INTEGER).exactOptional(),
   'net.core.netdev_max_backlog': count.exactOptional(),
-  /** Pages, or shares of the node's memory: low, pressure, high. */
+  /** Low, pressure and high, in pages or as shares of the node's memory. */
   'net.ipv4.tcp_mem': z
     .union([three('\\d{1,10}', 'three numbers of pages'), three('\\d{1,2}%', 'three percentages')])
     .exactOptional(),
-  /** Bytes: least, initial, most. */
+  /** Minimum, initial and maximum, in bytes. */
   'net.ipv4.tcp_wmem': three('\\d{1,10}', 'three numbers of bytes').exactOptional(),
   'net.ipv4.tcp_rmem': three('\\d{1,10}', 'three numbers of bytes').exactOptional(),
   'net.ipv4.ip_local_port_range': z
     .string()
-    .regex(/^\d{1,5} \d{1,5}$/, 'is the first and the last port, parted by a blank')
+    .regex(/^\d{1,5} \d{1,5}$/, 'must be the first and the last port, separated by a space')
     .exactOptional(),
   'net.netfilter.nf_conntrack_max': count.exactOptional(),
-  /** The size of its hash table. */
+  /** Size of the hash table of conntrack. */
   'net.netfilter.nf_conntrack_buckets': count.exactOptional(),
 });
 export type SysctlName = keyof z.infer<typeof Sysctls>;
 
-/** Sysctls that are limits: what a node has above them stays. */
+/** Sysctls that are limits: a node with a higher value keeps it. */
 export const LIMITS: ReadonlySet<string> = new Set<SysctlName>([
   'fs.nr_open',
   'fs.file-max',
@@ -42,15 +42,17 @@ export const LIMITS: ReadonlySet<string> = new Set<SysctlName>([
   'net.netfilter.nf_conntrack_buckets',
 ]);
 
-const cpus = z.string().regex(/^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*$/, 'is a list of CPUs, as 0-3,8');
+const cpus = z.string().regex(/^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*$/, 'must be a list of CPUs such as 0-3,8');
 const ring = z.union([z.literal('max'), z.number().int().min(1).max(1_048_576)]);
 
 const Interface = z.strictObject({
-  /** Its name, with `*` for any run of characters. */
-  name: z.string().regex(/^[\w.:*-]{1,30}$/, 'is the name of an interface, with * for any run of characters'),
-  /** CPUs that packets are spread over in software: a list, or those of the card's memory where it has fewer queues. */
+  /** Name of the interface. `*` matches any characters. */
+  name: z.string().regex(/^[\w.:*-]{1,30}$/, 'must be the name of an interface, with * for any characters'),
+  /**
+   * Receive packet steering over a list of CPUs; `auto`: those of its NUMA node if there are more of them than queues.
+   */
   rps: z.union([z.literal('auto'), cpus]).exactOptional(),
-  /** Each CPU sends by one queue of its own. */
+  /** Transmit packet steering: CPUs are distributed over the transmit queues. */
   xps: z.literal('auto').exactOptional(),
   rings: z.strictObject({ rx: ring.exactOptional(), tx: ring.exactOptional() }).exactOptional(),
 });
@@ -62,18 +64,18 @@ export const NodeTuningSettings = z.strictObject({
 });
 export type NodeTuningSettings = z.infer<typeof NodeTuningSettings>;
 
-/** Settings of their JSON. Throws a sentence for each thing that is wrong, unknown keys among them. */
+/** Parses settings in JSON. @throws Error with one sentence for each problem; unknown keys are problems */
 export function parseSettings(text: string): NodeTuningSettings {
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch (error) {
-    throw new Error('the settings are not JSON', { cause: error });
+    throw new Error('the settings are not valid JSON', { cause: error });
   }
   const found = NodeTuningSettings.safeParse(json, { reportInput: true });
   if (found.success) return found.data;
   const problems = found.error.issues.map(
     (issue) => `${issue.path.join(' ') || 'the settings'}: ${zodSentence(issue, { withInput: true })}`,
   );
-  throw new Error(`the settings are wrong: ${problems.join('; ')}`);
+  throw new Error(`the settings are invalid: ${problems.join('; ')}`);
 }

@@ -24,10 +24,10 @@ describe('options of node tuning', () => {
   });
 
   for (const [what, args, environment, message] of [
-    ['a command that is none', ['restore'], ENVIRONMENT, /"restore" is no command: there are tune and remove/],
+    ['a command that is none', ['restore'], ENVIRONMENT, /"restore" is not a command: use tune or remove/],
     ['an option that is none', ['--nodes', 'x'], ENVIRONMENT, /--nodes/],
-    ['no DaemonSet', ['tune'], { NODE_NAME: 'n', SETTINGS: '{}' }, /--daemon-set \(or DAEMON_SET\): is needed/],
-    ['no node', ['tune'], { DAEMON_SET: 'd', SETTINGS: '{}' }, /--node \(or NODE_NAME\): is needed/],
+    ['no DaemonSet', ['tune'], { NODE_NAME: 'n', SETTINGS: '{}' }, /--daemon-set \(or DAEMON_SET\): is required/],
+    ['no node', ['tune'], { DAEMON_SET: 'd', SETTINGS: '{}' }, /--node \(or NODE_NAME\): is required/],
     ['settings that are wrong', ['tune'], { ...ENVIRONMENT, SETTINGS: '{"sysctl":{}}' }, /"sysctl"/],
   ] as const)
     it(`are refused with ${what}`, () => assert.throws(() => nodeTuningOptions(args, environment), message));

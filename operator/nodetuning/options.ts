@@ -3,7 +3,7 @@ import type { LogLevel } from '@pushcluster/runtime/log.ts';
 import { z } from 'zod';
 import { type NodeTuningSettings, parseSettings } from './nodeTuningSettings.ts';
 
-/** `tune` keeps a node tuned until it is told to end; `remove` deletes the DaemonSet and waits for its pods. */
+/** `tune` tunes a node until SIGTERM. `remove` deletes the DaemonSet and waits for its pods. */
 export type Command = 'tune' | 'remove';
 
 export type NodeTuningOptions = {
@@ -20,29 +20,35 @@ export type NodeTuningOptions = {
       readyFile: string;
       ethtool: string;
       net: string;
-      /** Milliseconds until what failed is tried again. */
+      /** Milliseconds until failed settings are retried. */
       retry: number;
     }
 );
 
 const USAGE = `usage: node-tuning [tune|remove] --daemon-set NAME [options]
 
-tune sets kernel settings of the node that it runs on, and puts them back when its DaemonSet is gone; remove deletes the
-DaemonSet and waits until its pods have done so. Talks to the API server as a pod of its cluster, or as KUBECONFIG says.
+tune changes kernel settings of its node, and restores them when its DaemonSet is deleted. remove deletes the DaemonSet
+and waits until its pods have restored their nodes. Connects to the API server with the kubeconfig in KUBECONFIG if set,
+otherwise with the service account of its pod.
 
-  --daemon-set NAME   that it belongs to, in its own namespace      DAEMON_SET
-  --node NAME         that it runs on                               NODE_NAME
-  --settings JSON     what to set: {"sysctls": {}, "interfaces": []} SETTINGS
-  --root FOLDER       where the node's /proc and /sys are; default / HOST_ROOT
-  --record FOLDER     on the node, for what was there before         RECORD_FOLDER
-  --ready-file FILE   is there while all is set                      READY_FILE
-  --ethtool PROGRAM   default ethtool                                ETHTOOL
-  --net FOLDER        default /proc/self/net                         NET_FOLDER
-  --retry SECONDS     until what failed is tried again; default 30   RETRY
-  --log-level LEVEL   debug, info, warn, error; default info         LOG_LEVEL
-  --help              prints this
+Option                Description                                      Environment variable
+  --daemon-set NAME   name of its DaemonSet, in its own namespace      DAEMON_SET
+                      (required)
+  --node NAME         name of its node (required for tune)             NODE_NAME
+  --settings JSON     {"sysctls": {}, "interfaces": []}                SETTINGS
+                      (required for tune)
+  --root FOLDER       folder of the node's /proc and /sys; default /   HOST_ROOT
+  --record FOLDER     folder on the node for original values;          RECORD_FOLDER
+                      default /run/pushcluster-node-tuning
+  --ready-file FILE   exists once all settings are applied;            READY_FILE
+                      default /tmp/tuned
+  --ethtool PROGRAM   default ethtool                                  ETHTOOL
+  --net FOLDER        default /proc/self/net                           NET_FOLDER
+  --retry SECONDS     interval of retrying failed settings; default 30 RETRY
+  --log-level LEVEL   debug, info, warn or error; default info         LOG_LEVEL
+  --help              show this help
 
-An option counts before the environment variable beside it.
+An option takes precedence over its environment variable.
 `;
 
 const VARIABLES = {
@@ -58,14 +64,14 @@ const VARIABLES = {
   'log-level': 'LOG_LEVEL',
 } as const;
 
-const needed = (what: string) => z.string(`is needed: ${what}`).min(1);
+const required = (what: string) => z.string(`is required: ${what}`).min(1);
 const Common = z.object({
-  'daemon-set': needed('the DaemonSet that it belongs to'),
+  'daemon-set': required('the name of its DaemonSet'),
   'log-level': z.enum(['debug', 'info', 'warn', 'error']).default('info'),
 });
 const Tune = Common.extend({
-  node: needed('the node that it runs on'),
-  settings: needed('what to set'),
+  node: required('the name of its node'),
+  settings: required('the settings to apply'),
   root: z.string().default('/'),
   record: z.string().default('/run/pushcluster-node-tuning'),
   'ready-file': z.string().default('/tmp/tuned'),
@@ -74,7 +80,7 @@ const Tune = Common.extend({
   retry: z.coerce.number().min(0.1).max(3_600).default(30),
 });
 
-/** Options of the command line and the environment. Throws a sentence where they are wrong; undefined where help is wanted. */
+/** Options of the command line and the environment; undefined for --help. @throws Error if they are invalid */
 export function nodeTuningOptions(
   argv: readonly string[],
   environment: NodeJS.ProcessEnv,
@@ -93,7 +99,7 @@ export function nodeTuningOptions(
   if (values.help) return undefined;
   const [command = 'tune', ...more] = positionals;
   if ((command !== 'tune' && command !== 'remove') || more.length > 0)
-    throw new Error(`"${positionals.join(' ')}" is no command: there are tune and remove`);
+    throw new Error(`"${positionals.join(' ')}" is not a command: use tune or remove`);
   const given = Object.fromEntries(
     Object.entries(VARIABLES).map(([name, variable]) => [
       name,

@@ -54,7 +54,7 @@ describe('a plan for a node', () => {
   it('leaves queues alone that are as many as the CPUs, and what a driver has set', async () => {
     node.device('eth0', { rx: 4, tx: 4, card: true });
     const { wanted, skipped } = await planFor({ interfaces: [{ name: 'eth0', rps: 'auto', xps: 'auto' }] }, 'f');
-    assert.match(skipped['eth0 rps'] ?? '', /queue for each CPU already \(4 queues, 4 CPUs\)/);
+    assert.match(skipped['eth0 rps'] ?? '', /already has a queue for each CPU \(4 queues, 4 CPUs\)/);
     assert.equal(wanted['eth0 tx-0 xps_cpus'], 'f');
   });
 
@@ -65,7 +65,7 @@ describe('a plan for a node', () => {
     const given = await planFor({ interfaces: [{ name: 'eth0', rps: '1,3,9' }] });
     assert.equal(given.wanted['eth0 rx-0 rps_cpus'], 'a');
     const none = await planFor({ interfaces: [{ name: 'eth0', rps: '8-9' }] });
-    assert.match(none.skipped['eth0 rps'] ?? '', /none of the CPUs 8-9 runs/);
+    assert.match(none.skipped['eth0 rps'] ?? '', /none of the CPUs 8-9 is online/);
   });
 
   it('takes as large a ring as the card has', async () => {
@@ -82,8 +82,8 @@ describe('a plan for a node', () => {
     });
     assert.deepEqual(wanted, {});
     for (const device of ['veth1', 'br0']) {
-      assert.match(skipped[`${device} rps`] ?? '', /has no card/);
-      assert.match(skipped[`${device} xps`] ?? '', /one queue/);
+      assert.match(skipped[`${device} rps`] ?? '', /is virtual/);
+      assert.match(skipped[`${device} xps`] ?? '', /only one transmit queue/);
       assert.match(skipped[`${device} rx ring`] ?? '', /no ring buffers/);
     }
   });

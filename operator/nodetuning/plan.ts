@@ -2,19 +2,19 @@ import { bitmapOf, cpuNumbers, hexOf } from './cpus.ts';
 import { type Host, NotApplicable } from './host.ts';
 import { type InterfaceSettings, LIMITS, type NodeTuningSettings } from './nodeTuningSettings.ts';
 
-/** One thing to set. `wanted` says to what, by the value that the node has of itself; the same: nothing is to be set. */
+/** A setting to change. `wanted` returns the new value for the original one; the same value means no change. */
 export type Planned = { name: string; wanted: (own: string) => string };
 export type Skipped = { name: string; reason: string };
 export type Plan = { planned: Planned[]; skipped: Skipped[] };
 
-/** Pages are 4 KiB on amd64 and on nearly all of arm64; where they are larger a share of the memory comes out larger. */
+/** Page size of amd64 and most arm64 kernels. With larger pages, shares of the memory become larger too. */
 const PAGE = 4_096;
 
-/** What the settings come to on this node: which of its interfaces they mean, and what of that it doesn't have. */
+/** The settings to change on this node: resolves interfaces, and reports settings that the node does not have. */
 export async function plan({ sysctls, interfaces }: NodeTuningSettings, host: Host): Promise<Plan> {
   const all: Plan = { planned: [], skipped: [] };
   const pages = Math.floor(host.memory / PAGE);
-  // The table of connections grows before the number of connections in it may.
+  // Sorted: the size of the conntrack table is raised before the number of its entries.
   const names = Object.keys(sysctls).sort();
   for (const name of names) {
     const value = String(Reflect.get(sysctls, name));
@@ -32,8 +32,9 @@ export async function plan({ sysctls, interfaces }: NodeTuningSettings, host: Ho
   const seen = new Set<string>();
   for (const settings of interfaces) {
     const matching = devices.filter((device) => matches(settings.name, device) && !seen.has(device));
-    if (matching.length === 0) all.skipped.push({ name: settings.name, reason: 'the node has no such interface' });
-    // The first entry that names an interface is its only one.
+    if (matching.length === 0)
+      all.skipped.push({ name: settings.name, reason: 'the node does not have this interface' });
+    // Only the first entry that matches an interface applies to it.
     for (const device of matching) {
       seen.add(device);
       const one = await ofInterface(device, settings, host);
@@ -68,7 +69,7 @@ async function ofInterface(device: string, { rps, xps, rings = {} }: InterfaceSe
   return found;
 }
 
-/** Receive packet steering: which CPUs handle what came in by a queue. */
+/** Receive packet steering: the CPUs that process packets of each receive queue. */
 async function receiving(device: string, rps: string, host: Host): Promise<Planned[]> {
   const queues = await host.queues(device, 'rx');
   if (queues.length === 0) throw new NotApplicable(`${device} has no queues`);
@@ -77,21 +78,21 @@ async function receiving(device: string, rps: string, host: Host): Promise<Plann
   const cpus = near.filter((cpu) => running.has(cpu));
   if (rps === 'auto') {
     if (!(await host.isCard(device)))
-      throw new NotApplicable(`${device} has no card: its packets come on the CPU that sent them`);
+      throw new NotApplicable(`${device} is virtual: its packets are processed on the CPU that sent them`);
     if (queues.length >= cpus.length)
       throw new NotApplicable(
-        `${device} has a queue for each CPU already (${queues.length} queues, ${cpus.length} CPUs)`,
+        `${device} already has a queue for each CPU (${queues.length} queues, ${cpus.length} CPUs)`,
       );
   }
-  if (cpus.length === 0) throw new NotApplicable(`none of the CPUs ${rps} runs`);
+  if (cpus.length === 0) throw new NotApplicable(`none of the CPUs ${rps} is online`);
   const mask = hexOf(bitmapOf(cpus));
   return queues.map((queue) => ({ name: `${device} ${queue} rps_cpus`, wanted: () => mask }));
 }
 
-/** Transmit packet steering: which CPUs send by a queue. What the driver has set stays. */
+/** Transmit packet steering: the CPUs that use each transmit queue. Values set by the driver are kept. */
 async function sending(device: string, host: Host): Promise<Planned[]> {
   const queues = await host.queues(device, 'tx');
-  if (queues.length < 2) throw new NotApplicable(`${device} has one queue to send by: nothing to choose from`);
+  if (queues.length < 2) throw new NotApplicable(`${device} has only one transmit queue`);
   const cpus = cpuNumbers(await host.cpus());
   return queues.map((queue, index) => {
     const mask = hexOf(bitmapOf(cpus.filter((_, at) => at % queues.length === index)));
@@ -107,7 +108,7 @@ function matches(pattern: string, name: string): boolean {
   return new RegExp(`^${source}$`).test(name);
 }
 
-/** Numbers here may be larger than a double is exact for: the kernel's own default of fs.file-max is 2^63 - 1. */
+/** The larger number. The kernel's default of fs.file-max is 2^63 - 1, which a double cannot represent. */
 function higher(own: string, value: string): string {
   return BigInt(own) >= BigInt(value) ? own : value;
 }

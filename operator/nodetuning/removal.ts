@@ -3,8 +3,8 @@ import type { Client } from '../kube/client.ts';
 import { isKubeError } from '../kube/errors.ts';
 import { KINDS, type KubeObject } from '../kube/objects.ts';
 
-/** What to do with the node's values when the pod is told to end. */
-export type Fate = { restore: boolean; why: string };
+/** Whether to restore the node's settings when the pod terminates. */
+export type RestoreDecision = { restore: boolean; why: string };
 
 const DaemonSet = z.looseObject({
   metadata: z.looseObject({ deletionTimestamp: z.string().optional() }),
@@ -16,47 +16,53 @@ const DaemonSet = z.looseObject({
 });
 
 /**
- * Values are put back where the DaemonSet is gone, is being deleted, or means this node no longer; in a rolling update, a
- * restart of the pod or of the machine they stay, and the next pod finds them as they are.
- * @param daemonSet as the API server has it, or undefined where it has none
+ * Settings are restored if the DaemonSet was deleted, is being deleted, or no longer selects this node. They are kept
+ * if the pod restarts, for example in a rolling update: the next pod continues with them.
+ * @param daemonSet undefined if it does not exist
  */
-export function fateOf(daemonSet: KubeObject | undefined, node: KubeObject | undefined): Fate {
-  if (daemonSet === undefined) return { restore: true, why: 'its DaemonSet is gone' };
+export function restoreDecision(daemonSet: KubeObject | undefined, node: KubeObject | undefined): RestoreDecision {
+  if (daemonSet === undefined) return { restore: true, why: 'the DaemonSet was deleted' };
   const { metadata, spec } = DaemonSet.parse(daemonSet);
-  if (metadata.deletionTimestamp !== undefined) return { restore: true, why: 'its DaemonSet is being deleted' };
+  if (metadata.deletionTimestamp !== undefined) return { restore: true, why: 'the DaemonSet is being deleted' };
   const labels = node?.metadata.labels ?? {};
   const missing = Object.entries(spec.template.spec?.nodeSelector ?? {}).find(([key, value]) => labels[key] !== value);
   if (missing !== undefined)
-    return { restore: true, why: `its DaemonSet wants the label ${missing.join('=')}, which the node does not have` };
-  return { restore: false, why: 'its DaemonSet is still there: the next pod goes on with it' };
+    return {
+      restore: true,
+      why: `the DaemonSet requires the label ${missing.join('=')}, which the node does not have`,
+    };
+  return { restore: false, why: 'the DaemonSet still exists: the next pod continues' };
 }
 
 /**
- * Asks the API server until it answers, at most `patience` milliseconds. Rights that are there at the start and not at the
- * end were removed with everything else.
+ * Requests the DaemonSet and the node until the API server responds, for at most `patience` milliseconds. If the rights
+ * for this are missing, they were deleted together with the DaemonSet.
  */
-export async function askFate(
+export async function requestRestoreDecision(
   client: Client,
   where: { namespace: string; daemonSet: string; node: string },
   { patience = 5_000, pause = 500 }: { patience?: number; pause?: number } = {},
-): Promise<Fate> {
+): Promise<RestoreDecision> {
   const began = performance.now();
   for (;;) {
     try {
-      return fateOf(await daemonSetOf(client, where), await nodeOf(client, where.node));
+      return restoreDecision(await daemonSetOf(client, where), await nodeOf(client, where.node));
     } catch (error) {
       if (performance.now() - began < patience) {
         await new Promise((resolve) => setTimeout(resolve, pause));
         continue;
       }
       const said = error instanceof Error ? error.message : String(error);
-      if (isKubeError(error, 'forbidden')) return { restore: true, why: `its rights are gone (${said})` };
-      return { restore: false, why: `whether its DaemonSet is still there is unknown (${said})` };
+      if (isKubeError(error, 'forbidden')) return { restore: true, why: `its rights were deleted (${said})` };
+      return { restore: false, why: `unknown whether the DaemonSet still exists (${said})` };
     }
   }
 }
 
-/** Deletes the DaemonSet and waits until its pods have ended, each of which puts its node's values back. */
+/**
+ * Deletes the DaemonSet and waits until its pods have terminated, each of which restores its node. False after
+ * `patience`.
+ */
 export async function remove(
   client: Client,
   where: { namespace: string; daemonSet: string },

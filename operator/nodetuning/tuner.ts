@@ -4,18 +4,18 @@ import type { Plan, Planned, Skipped } from './plan.ts';
 
 export type Change = { name: string; from: string; to: string };
 
-/** What was done, what was not and why. Values that were as wanted already are in none of them. */
+/** What was changed and what was not, and why. Settings that had their desired value already are not included. */
 export type Outcome = {
   changed: Change[];
   restored: Change[];
-  /** What the node doesn't have: no failure. */
+  /** Settings that the node does not have, which is no failure. */
   skipped: Skipped[];
-  /** What somebody else has set since, and so stays as it is. */
+  /** Settings that somebody else has changed, and that are not restored. */
   left: Skipped[];
   failed: Skipped[];
 };
 
-/** Sets what a plan says and puts back what it no longer does. One thing that fails keeps no other from being set. */
+/** Applies a plan, and restores settings that it no longer contains. A failure does not affect other settings. */
 export async function apply({ planned, skipped }: Plan, host: Host, record: NodeRecord): Promise<Outcome> {
   const outcome: Outcome = { changed: [], restored: [], skipped: [...skipped], left: [], failed: [] };
   const names = new Set(planned.map(({ name }) => name));
@@ -25,7 +25,7 @@ export async function apply({ planned, skipped }: Plan, host: Host, record: Node
   return outcome;
 }
 
-/** Puts back all that was set, the last first. */
+/** Restores all settings, in reverse order. */
 export async function restore(host: Host, record: NodeRecord): Promise<Outcome> {
   const outcome: Outcome = { changed: [], restored: [], skipped: [], left: [], failed: [] };
   for (const entry of [...record.entries].reverse()) await putBack(entry, host, record, outcome);
@@ -35,7 +35,7 @@ export async function restore(host: Host, record: NodeRecord): Promise<Outcome> 
 async function set({ name, wanted }: Planned, host: Host, record: NodeRecord, outcome: Outcome): Promise<void> {
   const before = await host.read(name);
   const former = record.get(name);
-  // What somebody else has set meanwhile is what the node has of itself by now.
+  // A value that somebody else has set meanwhile becomes the original value.
   const own = former !== undefined && before === former.to ? former.from : before;
   const asked = wanted(own);
   if (former !== undefined && before === former.to && asked === former.asked) return;
@@ -48,16 +48,16 @@ async function set({ name, wanted }: Planned, host: Host, record: NodeRecord, ou
     await host.write(name, asked);
   } catch (error) {
     await record.drop(name);
-    // The kernel has refused the new value, and the former one is still there to be put back one day.
+    // The kernel rejected the new value. The previous change remains, and its original value is still needed.
     if (former !== undefined && before === former.to) await record.put(former);
     throw error;
   }
   const to = await host.read(name);
   if (to === own) {
     await record.drop(name);
-    throw new Error(`the kernel keeps ${own} where ${asked} was set`);
+    throw new Error(`the kernel kept ${own} instead of ${asked}`);
   }
-  // Some values are rounded by the kernel.
+  // The kernel rounds some values.
   if (to !== asked) await record.put({ name, from: own, asked, to });
   outcome.changed.push({ name, from: before, to });
 }
@@ -69,7 +69,7 @@ async function putBack(entry: Entry, host: Host, record: NodeRecord, outcome: Ou
     try {
       now = await host.read(name);
     } catch (error) {
-      // An interface that has gone took its settings along.
+      // The settings of a removed interface are lost with it.
       if (error instanceof NotApplicable) await record.drop(name);
       throw error;
     }
@@ -77,7 +77,7 @@ async function putBack(entry: Entry, host: Host, record: NodeRecord, outcome: Ou
       await host.write(name, from);
       outcome.restored.push({ name, from: now, to: await host.read(name) });
     } else if (now !== from) {
-      outcome.left.push({ name, reason: `somebody else has set it to ${now} since: it stays so` });
+      outcome.left.push({ name, reason: `changed to ${now} by somebody else: not restored` });
     }
     await record.drop(name);
   });

@@ -106,8 +106,8 @@ export class PodStatusPoller {
   }
 
   /**
-   * Polls pods immediately. Resolves when each request has ended, after 5 s at most. A request that is running already does
-   * not count, since its response may describe an earlier state. Pods that are not running are skipped.
+   * Polls pods immediately. Resolves when each request has ended, after 5 s at most. A request that is running already
+   * does not count, since its response may describe an earlier state. Pods that are not running are skipped.
    */
   async refresh(uids: readonly string[]): Promise<void> {
     if (this.#isEnding) return;

@@ -1,6 +1,9 @@
 import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 
-/** Delay of a reconcile after a change of numbers, milliseconds: they change with each status, and reconciling takes time. */
+/**
+ * Delay of a reconcile after a change of numbers, milliseconds: they change with each status, and reconciling takes
+ * time.
+ */
 const NUMBERS_WAIT_MS = 5_000;
 /** A change of connections counts if it exceeds both this share and this number. */
 const SHARE = 0.05;
@@ -16,7 +19,9 @@ type Known = { state: string; connections: number; pressure: number };
 export class ReconcileTrigger {
   readonly #known = new Map<string, Known>();
 
-  /** Milliseconds after which the PushCluster of a pod is to be reconciled; undefined if nothing relevant has changed. */
+  /**
+   * Milliseconds after which the PushCluster of a pod is to be reconciled; undefined if nothing relevant has changed.
+   */
   delayAfter(uid: string, status: PodStatus): number | undefined {
     const before = this.#known.get(uid);
     const now = knownOf(status);

@@ -273,7 +273,9 @@ export class ClusterCache {
     for (const pod of this.#pods.objects(namespace)) if (!isNats(pod)) yield pod;
   }
 
-  /** Data of the Secrets of a cluster, by name. A Secret that is not cached yet is requested: its content must be kept. */
+  /**
+   * Data of the Secrets of a cluster, by name. A Secret that is not cached yet is requested: its content must be kept.
+   */
   async secrets(cluster: PushCluster): Promise<Map<string, Record<string, string>>> {
     const found = new Map<string, Record<string, string>>();
     for (const ref of secrets(cluster, { apiKey: '', gateway: '', logic: '', routes: '' })) {
@@ -306,7 +308,9 @@ export class ClusterCache {
     return deployment !== undefined && newestHash(deployment, sets) !== undefined;
   }
 
-  /** Whether pods of an older template are serving or terminating: they still use objects that are no longer desired. */
+  /**
+   * Whether pods of an older template are serving or terminating: they still use objects that are no longer desired.
+   */
   isReplacing(cluster: PushCluster): boolean {
     return (['gateway', 'logic'] as const).some((role) => {
       const workload = this.workload(cluster, role);
@@ -375,8 +379,8 @@ function belongs(object: KubeObject, { metadata: { uid } }: PushCluster): boolea
 }
 
 /**
- * Numbers of pods of a Deployment. It does not report how many of the updated pods are ready: at least those of the ready
- * pods that cannot be older ones.
+ * Numbers of pods of a Deployment. It does not report how many of the updated pods are ready: at least those of the
+ * ready pods that cannot be older ones.
  * @param isSeen whether the Deployment controller has observed the current template
  */
 function podsOf(wanted: number, workload: Workload | undefined, isSeen: boolean): Pods {

@@ -2,8 +2,8 @@ import { Gauge, type Registry } from 'prom-client';
 import { z } from 'zod';
 
 /**
- * Maximum number of PushClusters with series of their own, by name. There are seven series each, and a scrape should stay
- * below 1 MB. The total number of PushClusters is a metric too.
+ * Maximum number of PushClusters with series of their own, by name. There are seven series each, and a scrape should
+ * stay below 1 MB. The total number of PushClusters is a metric too.
  */
 export const NAMED_CLUSTERS = 1_000;
 

@@ -1,6 +1,8 @@
 import type { PodStatusSummary } from './podStatusSummary.ts';
 
-/** A changing number stays in the status for this long, milliseconds: each update is a write and an event for watchers. */
+/**
+ * A changing number stays in the status for this long, milliseconds: each update is a write and an event for watchers.
+ */
 export const DISPLAY_MS = 30_000;
 /** The same for the connections that draining gateways still hold. */
 const DRAIN_DISPLAY_MS = 10_000;

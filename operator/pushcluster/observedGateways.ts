@@ -118,7 +118,10 @@ function gatewayPod(pod: KubeObject, hash: string | undefined, readings: Reading
   };
 }
 
-/** Since when the connections are unknown. A pod that is no longer ready counts from its creation, so that none waits for it. */
+/**
+ * Since when the connections are unknown. A pod that is no longer ready counts from its creation, so that none waits
+ * for it.
+ */
 function unknownSince(pod: KubeObject, readings: Readings): number | undefined {
   const { uid = '', creationTimestamp } = pod.metadata;
   const since = readySince(pod);

@@ -6,8 +6,8 @@ import type { Problem } from './status.ts';
 const MAX_UNANSWERED = 2;
 
 /**
- * The errors of one reconcile. An object that the API server rejects does not keep the others from being written; an API
- * server that does not answer does.
+ * The errors of one reconcile. An object that the API server rejects does not keep the others from being written; an
+ * API server that does not answer does.
  */
 export class ReconcileErrors {
   readonly problems: Problem[] = [];

@@ -25,7 +25,10 @@ import type { ObservedGateways, ScalePlan } from './scalePlan.ts';
 import { type LiveReadings, type Planned, ScalePlanner } from './scalePlanner.ts';
 import { type Condition, type Problem, statusOf, transitions } from './status.ts';
 
-/** An error that the API server reported is retried after this time: no watch tells when a quota is raised or a name is free. */
+/**
+ * An error that the API server reported is retried after this time: no watch tells when a quota is raised or a name is
+ * free.
+ */
 const RETRY_MS = 15_000;
 /** Errors that a retry may resolve are reported in the status only once they have lasted this long, milliseconds. */
 const TRANSIENT_MS = 5_000;
@@ -35,13 +38,13 @@ const DRAINING_AGAIN_MS = 2_000;
 
 export type ReconcilerOptions = {
   cache: ClusterCache;
-  /** Guarded: it writes for the leader only. So are the applier's and the recorder's. */
+  /** Writes only while this process leads. So do the clients of the applier and the recorder. */
   client: Client;
   applier: Applier;
   recorder: EventRecorder;
-  /** What pods say of themselves. */
+  /** The latest status of each pod. */
   readings: LiveReadings;
-  /** Of the operator's own version. */
+  /** Images of the operator's own version. */
   images: Images;
   clock?: Clock;
 };
@@ -145,8 +148,8 @@ export class Reconciler {
   }
 
   /**
-   * Server-side applies the desired objects. Requests take time: if the scale plan is outdated when the gateway Deployment's
-   * turn comes, nothing more is applied, so that no gateway is removed that is needed by now.
+   * Server-side applies the desired objects. Requests take time: if the scale plan is outdated when the gateway
+   * Deployment's turn comes, nothing more is applied, so that no gateway is removed that is needed by now.
    */
   async #apply(cluster: PushCluster, wanted: Wanted, errors: ReconcileErrors): Promise<'outdated' | undefined> {
     const { applier, cache } = this.#options;
@@ -160,7 +163,10 @@ export class Reconciler {
     return undefined;
   }
 
-  /** Deletes objects that are no longer desired. NATS is deleted only once no pod uses it, even if `nats.url` replaces it. */
+  /**
+   * Deletes objects that are no longer desired. NATS is deleted only once no pod uses it, even if `nats.url` replaces
+   * it.
+   */
   async #prune(cluster: PushCluster, objects: readonly DesiredObject[], errors: ReconcileErrors): Promise<void> {
     const { cache, client, applier } = this.#options;
     const wanted = new Set(objects.map((object) => `${object.kind} ${keyOf(object)}`));

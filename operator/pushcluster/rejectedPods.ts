@@ -23,12 +23,16 @@ const Event = z.object({
 });
 const Made = z.object({ metadata: z.object({ creationTimestamp: z.string().default('') }) });
 
-/** Finds pods that cannot be created, because of quota or admission: the Deployment or StatefulSet itself was accepted. */
+/**
+ * Finds pods that cannot be created, because of quota or admission: the Deployment or StatefulSet itself was accepted.
+ */
 export class RejectedPods {
   readonly #cache: ClusterCache;
   readonly #client: Client;
   readonly #clock: Clock;
-  /** Clusters with missing NATS servers: when to request events next, by the clock's `now`, and what the last ones said. */
+  /**
+   * Clusters with missing NATS servers: when to request events next, by the clock's `now`, and what the last ones said.
+   */
   readonly #missing = new Map<string, { due: number; said: string | undefined }>();
 
   constructor(cache: ClusterCache, client: Client, clock: Clock) {

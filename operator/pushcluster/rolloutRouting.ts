@@ -1,26 +1,30 @@
 import { SURGE_PERCENT } from './desired/gateway.ts';
 import type { GatewayPod } from './scalePlan.ts';
 
-/** So long all those that come together are waited for, from when the first of them is ready, milliseconds: less than they are held for. */
+/** How long to wait for all new gateways once the first is ready, milliseconds. Less than `HOLD_SECONDS`. */
 export const WAIT_MS = 10_000;
-/** How often it is looked whether new gateways have become too full, milliseconds. */
+/** Interval of checking whether new gateways are overfull, milliseconds. */
 const LOOK_MS = 5_000;
-/** New gateways that have this many times the average are too full; old ones go again below the second. */
+/**
+ * Multiples of the average: above `out`, new gateways are overfull; below `in`, they alone get new connections again.
+ */
 const TOO_FULL = { out: 2, in: 1.5 };
-/** With so few connections none is. */
+/** Up to this mean number of connections, no gateway is overfull. */
 const FEW = 1_000;
 
 export type RolloutRouting = {
-  /** New gateways alone are to be chosen by the Service. */
+  /** The Service selects only new gateways. */
   newOnly: boolean;
-  /** Milliseconds after which it may be otherwise, whatever happens. */
+  /** Milliseconds after which to decide again even without a change. */
   againIn?: number;
 };
 
 /**
- * To whom rolloutRouting go in a rollout: to old and new gateways, or to the new ones alone as soon as these can bear it.
- * That is so when as many are ready as a rollout brings at a time, or all that came within 10 s. The old ones serve again
- * where the new ones fail, or become far fuller than others; not any more once the new ones are half of those wanted.
+ * Which gateways get new connections during a rollout: old and new ones, or only new ones once these have enough
+ * capacity. They do if as many are ready as a rollout adds at a time, or all that were ready within 10 s. Old gateways
+ * get new connections again if the new ones fail or become overfull, but no longer once half of the desired gateways
+ * are new.
+ * @param replicas the desired number of gateways
  * @param now milliseconds since 1970
  */
 export function rolloutRouting(pods: readonly GatewayPod[], replicas: number, now: number): RolloutRouting {
@@ -29,11 +33,11 @@ export function rolloutRouting(pods: readonly GatewayPod[], replicas: number, no
   const ready = fresh.filter(({ isReady, isServing }) => isReady && isServing);
   if (ready.length === 0) return { newOnly: false };
   if (ready.length >= Math.ceil(replicas / 2)) return { newOnly: true };
-  // Its people look for another one: more than those that are ready can take, before these have said how full they are.
+  // Clients of failing gateways reconnect: too many for the ready ones, before these have reported how full they are.
   const failing = fresh.filter(({ isReady, counted }) => !isReady && (counted?.connections ?? 0) > 0);
   if (failing.length > ready.length) return { newOnly: false, againIn: LOOK_MS };
   const isSo = staying.some(({ isCurrent, isServing }) => !isCurrent && !isServing);
-  // Nobody says how many it has: what is so stays so.
+  // No gateway reports its connections: nothing changes.
   if (pods.every(({ counted }) => counted === undefined)) return { newOnly: isSo };
   if (isTooFull(ready, pods, isSo ? TOO_FULL.out : TOO_FULL.in)) return { newOnly: false, againIn: LOOK_MS };
   if (isSo || ready.length >= Math.ceil((replicas * SURGE_PERCENT) / 100)) return { newOnly: true, againIn: LOOK_MS };
@@ -47,7 +51,7 @@ function isTooFull(fresh: readonly GatewayPod[], pods: readonly GatewayPod[], ti
   return mean > FEW && mean > times * meanOf(pods.filter(({ isReady }) => isReady));
 }
 
-/** Of those that say how many they have. */
+/** Mean number of connections of the gateways that report them. */
 function meanOf(pods: readonly GatewayPod[]): number {
   const counts = pods.flatMap(({ counted }) => counted?.connections ?? []);
   return counts.length === 0 ? 0 : counts.reduce((sum, each) => sum + each, 0) / counts.length;

@@ -1,61 +1,65 @@
 import { rolloutRouting } from './rolloutRouting.ts';
 
-/** A gateway pod that was not told to end. */
+/** A gateway pod that is not terminating. */
 export type GatewayPod = {
   uid: string;
   name: string;
-  /** Of the template that the Deployment has now. */
+  /** It has the current pod template. */
   isCurrent: boolean;
   isReady: boolean;
-  /** Milliseconds since 1970, to the second; undefined where it isn't. */
+  /** Since when it is ready, milliseconds since 1970, to the second; undefined if it is not. */
   readySince: number | undefined;
-  /** Pending: no container of it has begun yet. Stopped: none runs. Neither holds a connection. */
+  /** Pending: no container was started yet. Stopped: none is running. Neither holds connections. */
   state: 'pending' | 'running' | 'stopped';
-  /** The Service may choose it. */
+  /** The Service selects it. */
   isServing: boolean;
-  /** Since when it drains, milliseconds since 1970. */
+  /** Since when it is draining, milliseconds since 1970. */
   drainSince: number | undefined;
-  /** `controller.kubernetes.io/pod-deletion-cost`, where it has one. */
+  /** The annotation `controller.kubernetes.io/pod-deletion-cost`. */
   deletionCost: number | undefined;
-  /** Connections and when they were counted, milliseconds since 1970; undefined where it doesn't say. */
+  /** Its connections, and when they were reported, milliseconds since 1970; undefined if they are unknown. */
   counted: { connections: number; at: number } | undefined;
-  /** Since when it isn't known how many connections it has as one that is ready, milliseconds since 1970. */
+  /** Since when its connections are unknown although it is ready, milliseconds since 1970. */
   unknownSince: number | undefined;
-  /** Whether it says that it has far more than the others; undefined where it doesn't say. */
+  /** Whether it reports far more connections than others; undefined if it does not report that. */
   isFuller: boolean | undefined;
-  /** It was asked for its connections, whether it answered or not. */
+  /** It was polled, successfully or not. */
   isAsked: boolean;
-  /** It gave no answer when it was last asked. */
+  /** It did not respond when it was last polled. */
   isSilent: boolean;
 };
 
-/** The gateways of a cluster as they are. */
+/** The observed gateways of a cluster. */
 export type ObservedGateways = {
   pods: readonly GatewayPod[];
-  /** Pods that the Deployment asks for; undefined where there is no Deployment yet. */
+  /** `spec.replicas` of the Deployment; undefined if it does not exist yet. */
   replicas: number | undefined;
-  /** There is a ReplicaSet for the Deployment's template: `isCurrent` counts. */
+  /** A ReplicaSet for the current template exists, so that `isCurrent` is meaningful. */
   isSettled: boolean;
-  /** The ReplicaSet's controller, which chooses by its own copy of the pods, says what its pods are, and that is as they are. */
+  /**
+   * The status of the ReplicaSet matches its pods: its controller, which picks pods from its own cache, is up to date.
+   */
   isSeen: boolean;
-  /** All pods were asked for their connections just now, as far as they answer. */
+  /** All pods were polled just now. */
   isAskedAnew: boolean;
 };
 
-/** What is wanted of them. */
+/** The desired state of the gateways. */
 export type Wanted = {
   replicas: number;
   /** Milliseconds. */
   drain: { settle: number; timeout: number };
-  /** From how many times the average, and from how many connections on, a gateway gives away what it has too much; undefined: never. */
+  /**
+   * Multiple of the average, and number of connections, above which a gateway moves connections away; undefined: never.
+   */
   rebalance: { threshold: number; minimum: number } | undefined;
 };
 
 export type PodState = Pick<GatewayPod, 'isServing' | 'drainSince' | 'deletionCost'>;
 
-/** What is done now, for events. */
+/** What a plan does, for Events. */
 export type Step =
-  /** `silent`: those that count as full, since they didn't answer. */
+  /** `silent`: gateways that are considered full because they did not respond. */
   | { type: 'drain'; pods: readonly GatewayPod[]; silent: readonly GatewayPod[] }
   | { type: 'undo'; pods: readonly GatewayPod[] }
   | { type: 'remove'; pods: readonly GatewayPod[]; late: boolean }
@@ -63,36 +67,38 @@ export type Step =
   | { type: 'add'; from: number; to: number };
 
 export type ScalePlan = {
-  /** For the Deployment. */
+  /** `spec.replicas` for the Deployment. */
   replicas: number;
-  /** Pods that are to be other than they are, by uid. */
+  /** New states of pods, by uid. */
   changes: ReadonlyMap<string, PodState>;
   steps: readonly Step[];
-  /** Why a scale-down doesn't go on. */
+  /** Why a scale-down waits. */
   waits: string | undefined;
-  /** Something is to be chosen by connections: ask all pods, and plan again. */
+  /** Gateways have to be chosen by their connections: poll all pods, then plan again. */
   asks?: boolean;
-  /** Old gateways of a rollout may be told to end at once for each new one that is ready: nobody new comes to them. */
+  /** The rollout may terminate old gateways without delay: they receive no new connections. */
   releasesOld?: boolean;
-  /** Milliseconds after which it is to be planned again, whatever happens. */
+  /** Milliseconds after which to plan again even without a change. */
   againIn?: number;
   phase: 'steady' | 'rollout' | 'draining' | 'rebalancing';
 };
 
-/** Of pods with the lowest cost a ReplicaSet removes the first: those that drain before others, empty ones before all. */
+/**
+ * Pod deletion costs. A ReplicaSet deletes pods with a lower cost first: empty ones, then draining ones, then others.
+ */
 const COST = { draining: -1_000, empty: -2_000 };
-/** A gateway that was given its time to drain may be this late, milliseconds. */
+/** Time that a gateway gets in addition to its drain timeout, milliseconds. */
 const MARGIN_MS = 10_000;
-/** So long who is over-full stays out of the Service while it isn't known how full another is, milliseconds. */
+/** How long an overfull gateway stays out of the Service while the connections of another are unknown, milliseconds. */
 export const HOLD_MS = 120_000;
 
-/** What a scale-down waits for while `isSeen` is not so. */
+/** Why a scale-down waits if `isSeen` is false. */
 export const UNSEEN = 'the status of the ReplicaSet does not match its pods yet';
 
 /**
- * What to do next about the number of gateways: the emptiest that are too many drain, those that are empty go, and
- * drains are taken back when gateways are wanted again. All that it goes by is in the pods and the Deployment, so that
- * any operator can go on where another has stopped.
+ * The next steps towards the desired number of gateways. Surplus gateways with the fewest connections are drained,
+ * empty ones are removed, and drains are undone if gateways are needed again. The whole state is in the pods and the
+ * Deployment, so that another operator process can continue at any time.
  * @param now milliseconds since 1970
  */
 export function scalePlan(gateways: ObservedGateways, wanted: Wanted, now: number): ScalePlan {
@@ -104,7 +110,7 @@ export function scalePlan(gateways: ObservedGateways, wanted: Wanted, now: numbe
   const upTo = Math.max(asked, wanted.replicas);
   if (!isSettled) return { ...still(upTo, phase), steps: added(asked, upTo) };
   if (pods.some(({ isCurrent }) => !isCurrent)) return rollout(pods, draining, asked, wanted, now);
-  // The ReplicaSet has yet to remove those that it was told to.
+  // The ReplicaSet has not deleted surplus pods yet.
   if (pods.length > asked)
     return { ...still(upTo, phase), changes: named(pods, pods.length - upTo), steps: added(asked, upTo) };
   const meant = asked - draining.length;
@@ -115,8 +121,8 @@ export function scalePlan(gateways: ObservedGateways, wanted: Wanted, now: numbe
 }
 
 /**
- * Those that are too many have the lowest cost, whichever they are by now: one that was to go may have been lost, and a
- * new one stand in its place.
+ * Gives the lowest deletion cost to surplus pods. Which ones these are may change: a pod that was about to be removed
+ * may have failed, and a new one may have replaced it.
  */
 function named(pods: readonly GatewayPod[], surplus: number): Map<string, PodState> {
   const before = (pod: GatewayPod): number => {
@@ -132,8 +138,8 @@ function named(pods: readonly GatewayPod[], surplus: number): Map<string, PodSta
 }
 
 /**
- * Old pods stop being chosen once new ones can take what comes, and are told to end only then: whoever is moved, and
- * whoever connects, is not to be moved again.
+ * During a rollout, the Service stops selecting old pods once the new ones have enough capacity, and only then are old
+ * pods terminated: no client that connects or is moved has to move again.
  */
 function rollout(
   pods: readonly GatewayPod[],
@@ -155,7 +161,7 @@ function rollout(
   return { ...planned, phase: 'rollout', ...(againIn === undefined ? {} : { againIn }) };
 }
 
-/** Those that have most connections left come back first: the emptiest have nearly done what they were told. */
+/** Undoes drains, first of the gateways with the most connections: the others have almost finished. */
 function takeBack(
   pods: readonly GatewayPod[],
   draining: readonly GatewayPod[],
@@ -165,7 +171,7 @@ function takeBack(
   const back = undrained(draining, wanted - (asked - draining.length));
   const upTo = Math.max(asked, wanted);
   const steps = [...(back.length > 0 ? [{ type: 'undo', pods: back } as const] : []), ...added(asked, upTo)];
-  // Who is over-full stays out while others are added.
+  // Overfull gateways stay out of the Service while others are added.
   const isToServe = (pod: GatewayPod) => back.includes(pod) || (draining.length > 0 && pod.drainSince === undefined);
   const state = (pod: GatewayPod) => (isToServe(pod) ? serving(pod) : pod);
   const phase = draining.length > back.length ? 'draining' : 'steady';
@@ -183,16 +189,16 @@ function scaleDown(
   const excess = asked - draining.length - wanted.replicas;
   const others = pods.filter(({ drainSince }) => drainSince === undefined);
   const phase = draining.length > 0 ? 'draining' : 'steady';
-  // Those that drain go on meanwhile.
+  // Draining gateways continue meanwhile.
   const waiting = (waits: string): ScalePlan => ({ ...removal(gateways, draining, asked, wanted, now), waits, phase });
   const missing = asked - pods.length;
   if (missing > 0) {
-    // A new one may be ready before the ReplicaSet hears that it is one too many: it must not be left to choose then.
+    // A new pod may become ready before the ReplicaSet learns of the scale-down, which would then delete any pod.
     if (!isSeen) return waiting(UNSEEN);
     const count = Math.min(excess, missing);
     return { ...still(asked - count, phase), steps: [{ type: 'drop', count }] };
   }
-  // Who holds nobody needn't be waited for, and a ReplicaSet would remove them first.
+  // Pods without connections need not drain, and a ReplicaSet deletes them first anyway.
   const idle = others.filter(({ state }) => state !== 'running').sort((a, b) => rank(a) - rank(b));
   if (idle.length > 0) {
     const chosen = idle.slice(0, excess);
@@ -203,7 +209,7 @@ function scaleDown(
   const unready = others.filter(({ isReady }) => !isReady);
   if (unready.length > 0)
     return waiting(`${listed(unready)} ${unready.length === 1 ? 'is' : 'are'} not ready and would be deleted first`);
-  // All others serve before one leaves.
+  // All other gateways serve before one drains.
   if (others.some(({ isServing }) => !isServing)) {
     const state = (pod: GatewayPod) => (pod.drainSince === undefined ? serving(pod) : pod);
     return { ...still(asked, phase), changes: changes(pods, state) };
@@ -227,7 +233,9 @@ function scaleDown(
   };
 }
 
-/** Empty pods get the lowest cost first, and go when that is seen to be so: a ReplicaSet chooses by its own copy. */
+/**
+ * Removes drained pods in two steps: they get the lowest deletion cost, and are removed once the ReplicaSet knows it.
+ */
 function removal(
   { pods, isSeen }: ObservedGateways,
   draining: readonly GatewayPod[],
@@ -248,8 +256,8 @@ function removal(
   const none = { replicas: asked, changes: found, steps: [], waits: undefined, phase: 'draining' } as const;
   if (marked.length === 0) return none;
   if (!isSeen) return { ...none, waits: UNSEEN };
-  // What a ReplicaSet would remove before it, whatever that costs. Who finds no node may be waiting for the place of one
-  // that is to go: for so long as that is not late.
+  // Pods that the ReplicaSet would delete first regardless of their cost. A pending pod may wait for the node of a pod
+  // that is to be removed, so it does not block a removal that is late.
   const blockers = (pod: GatewayPod) =>
     pods.filter(
       (each) => !marked.includes(each) && rank(each) < rank(pod) && !(isLate(pod) && each.state === 'pending'),
@@ -266,7 +274,7 @@ function removal(
   return { ...none, replicas: asked - going.length, steps: [{ type: 'remove', pods: going, late }] };
 }
 
-/** The fullest gateways are not chosen while they give away what they have too much, at most half of all. */
+/** Removes overfull gateways from the Service while they move connections away, at most half of all gateways. */
 function rebalance(pods: readonly GatewayPod[], asked: number, { rebalance: bounds }: Wanted, now: number): ScalePlan {
   const over = new Set<GatewayPod>();
   let againIn: number | undefined;
@@ -274,15 +282,16 @@ function rebalance(pods: readonly GatewayPod[], asked: number, { rebalance: boun
   const unknown = pods.flatMap(({ unknownSince }) => unknownSince ?? []);
   if (bounds && unknown.length === 0) {
     const average = pods.reduce((sum, pod) => sum + count(pod), 0) / pods.length;
-    // Who is out comes back only well below: not in and out with each reading.
+    // Hysteresis: a gateway returns to the Service only well below the threshold.
     const bound = ({ isServing }: GatewayPod) =>
       Math.max(bounds.minimum, average * (isServing ? bounds.threshold : (1 + bounds.threshold) / 2));
-    // Counts are of different moments: while many people come, one looks far fuller that is not, and says so.
+    // Counts are of different times. While many clients connect, a gateway may look overfull, but reports that it is
+    // not.
     const mayBe = ({ isServing, isFuller = true }: GatewayPod) => !isServing || isFuller;
     for (const pod of byConnections(pods).reverse())
       if (over.size < Math.floor(pods.length / 2) && count(pod) > bound(pod) && mayBe(pod)) over.add(pod);
   } else if (bounds) {
-    // Who is out stays out as long as enough others serve: one answer that is missing says nothing about it.
+    // Gateways stay out of the Service while enough others serve: one missing status says nothing about them.
     const out = pods.filter(({ isServing }) => !isServing);
     const left = Math.min(...unknown) + HOLD_MS - now;
     const isEnough = pods.filter(({ isServing, isReady }) => isServing && isReady).length >= out.length;
@@ -297,7 +306,7 @@ function rebalance(pods: readonly GatewayPod[], asked: number, { rebalance: boun
   return againIn === undefined ? found : { ...found, againIn };
 }
 
-/** Those that hold people come back before those that never began, the fullest first. */
+/** The gateways whose drain is undone: those with the most connections first, those that are not running last. */
 function undrained(draining: readonly GatewayPod[], count: number): readonly GatewayPod[] {
   const fullest = byConnections(draining).reverse();
   const running = fullest.filter(({ state }) => state === 'running');
@@ -305,18 +314,18 @@ function undrained(draining: readonly GatewayPod[], count: number): readonly Gat
   return count <= 0 ? [] : [...running, ...others].slice(0, count);
 }
 
-/** Of two pods a ReplicaSet removes the one of the lower rank, and by their cost only where that is the same. */
+/** A ReplicaSet deletes pods of a lower rank first. The deletion cost counts only among pods of the same rank. */
 function rank({ state, isReady }: GatewayPod): number {
   return state === 'pending' ? 0 : isReady ? 2 : 1;
 }
 
-/** Emptiest first; those that don't say how many they have count as full. */
+/** Fewest connections first. Gateways with an unknown number count as full. */
 function byConnections(pods: readonly GatewayPod[]): GatewayPod[] {
   const count = ({ counted }: GatewayPod) => counted?.connections ?? Number.MAX_SAFE_INTEGER;
   return [...pods].sort((a, b) => count(a) - count(b) || (a.name < b.name ? -1 : 1));
 }
 
-/** As a gateway that serves is. A cost that somebody else has set is left. */
+/** The state of a serving gateway. A deletion cost that somebody else has set is kept. */
 function serving(pod: GatewayPod): PodState {
   const { deletionCost } = pod;
   const isOurs = deletionCost === COST.draining || deletionCost === COST.empty;

@@ -6,7 +6,10 @@ import { gatewayDrain } from './desired/validSettings.ts';
 import type { Readings } from './observedGateways.ts';
 import { type ObservedGateways, type ScalePlan, scalePlan, UNSEEN, type Wanted } from './scalePlan.ts';
 
-/** The status of a ReplicaSet lags behind its pods. It is reported as a reason for waiting only after this time, milliseconds. */
+/**
+ * The status of a ReplicaSet lags behind its pods. It is reported as a reason for waiting only after this time,
+ * milliseconds.
+ */
 const PATIENCE_MS = 5_000;
 const UNSEEN_AGAIN_MS = 500;
 

@@ -21,8 +21,8 @@ export type Effect =
 type Objects = readonly DesiredObject[];
 
 /**
- * The effects of applying `after` over `before`. A change of a settings file counts as live only if it does not roll out
- * the pods of its role: new pods start with the new file anyway.
+ * The effects of applying `after` over `before`. A change of a settings file counts as live only if it does not roll
+ * out the pods of its role: new pods start with the new file anyway.
  */
 export function effects(before: Objects, after: Objects): Effect[] {
   const found: Effect[] = [];

@@ -92,7 +92,9 @@ function isGroup([key, { properties }]: [string, Schema]): boolean {
   return properties !== undefined && !KUBERNETES_TYPES.has(key);
 }
 
-/** All fields below `schema` that have a value of their own: anything but objects of this CRD, whose fields are listed. */
+/**
+ * All fields below `schema` that have a value of their own: anything but objects of this CRD, whose fields are listed.
+ */
 export function fields(schema: Schema, path: string, required = false): Field[] {
   const name = path.split('.').at(-1)!.replace('[]', '');
   if (schema.properties === undefined || KUBERNETES_TYPES.has(name)) {

@@ -157,8 +157,8 @@ describe('the custom metrics API', () => {
     assert.deepEqual(await values(`${PODS}/*/${CONNECTIONS_METRIC}?labelSelector=${selector}`), ['b=2', 'c=3']);
     assert.deepEqual(await values(`${PODS}/c/${CONNECTIONS_METRIC}`), ['c=3']);
     assert.deepEqual(await values(`${PODS}/*/${CONNECTIONS_METRIC}?metricLabelSelector=shard%3D1`), []);
-    await assert.rejects(raw(`${PODS}/*/${CONNECTIONS_METRIC}?labelSelector=a%20b`), /is no label selector/);
-    await assert.rejects(raw(`${PODS}/*/pushcluster_gateway_rooms`), /pods have no metric pushcluster_gateway_rooms/);
+    await assert.rejects(raw(`${PODS}/*/${CONNECTIONS_METRIC}?labelSelector=a%20b`), /is not a valid label selector/);
+    await assert.rejects(raw(`${PODS}/*/pushcluster_gateway_rooms`), /unknown metric pushcluster_gateway_rooms/);
     await assert.rejects(raw(`/apis/${METRICS_API_VERSION}/namespaces/shop/services/*/x`), /NotFound/);
   });
 
@@ -182,7 +182,7 @@ describe('the custom metrics API', () => {
     const found = (await values(`${PODS}/*/${CONNECTIONS_METRIC}`)).map((each) => each.split('=')[0]);
     assert.ok(!found.includes('stale') && !found.includes('unheard'), found.join());
     for (const name of ['stale', 'unheard', 'nobody'])
-      await assert.rejects(raw(`${PODS}/${name}/${CONNECTIONS_METRIC}`), /has no value of .* young enough/);
+      await assert.rejects(raw(`${PODS}/${name}/${CONNECTIONS_METRIC}`), /has no recent value of/);
   });
 
   it('is refused by the API server to whoever has no right, and lets in whoever has', async () => {

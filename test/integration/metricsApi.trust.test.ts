@@ -31,7 +31,7 @@ describe('the metrics API, when those whom it believes change', () => {
       ...{ host: '127.0.0.1', port: 0, serving: first.serving, reviews: new Reviews(client) },
       source: { pods: () => [], value: () => undefined },
     });
-    server.believe(believed(older!));
+    server.trust(believed(older!));
     port = await server.listen();
   });
   after(async () => {
@@ -77,13 +77,13 @@ describe('the metrics API, when those whom it believes change', () => {
     assert.deepEqual(await ask(kept), { status: 200, reused: false });
     assert.deepEqual(await ask(kept), { status: 200, reused: true });
     assert.equal(await statusFor(newerProxy!), 401);
-    server.believe(believed(older!, newer!));
+    server.trust(believed(older!, newer!));
     assert.equal(await statusFor(olderProxy!), 200);
     assert.equal(await statusFor(newerProxy!), 200);
     const between = agentOf(olderProxy!);
     after(() => between.destroy());
     assert.equal((await ask(between)).status, 200);
-    server.believe(believed(newer!));
+    server.trust(believed(newer!));
     // What was open is closed, or is believed no more.
     assert.notEqual(
       await ask(between).then(
@@ -97,9 +97,9 @@ describe('the metrics API, when those whom it believes change', () => {
   });
 
   it('believes nobody where there is no authority, not those whom all the world trusts', async () => {
-    server.believe(frontProxyIn({ data: { 'requestheader-username-headers': '["X-Remote-User"]' } }));
+    server.trust(frontProxyIn({ data: { 'requestheader-username-headers': '["X-Remote-User"]' } }));
     assert.equal(await statusFor(newerProxy!), 401);
-    server.believe(believed(newer!));
+    server.trust(believed(newer!));
   });
 
   it('serves with a renewed certificate from the next connection on, and lets those that are open be', async () => {

@@ -169,7 +169,7 @@ describe('node tuning', () => {
     node.device('br0');
     const settings = { sysctls: SYSCTLS, interfaces: [{ name: 'br*', rings: { rx: 'max' } }] };
     const pod = await start('one', settings);
-    await pod.says('the node is tuned');
+    await pod.says('node tuned');
     assertTuned();
     assert.equal(node.read('ready'), '');
     const said = await annotations();
@@ -187,29 +187,29 @@ describe('node tuning', () => {
     await until('the DaemonSet is going', async () => (await platform('get', 'daemonset', '-o', 'name')) === '');
     assert.equal(await pod.end('SIGTERM'), 0);
     assert.equal(await removing.exit, 0, removing.output);
-    assert.match(removing.output, /is gone/);
+    assert.match(removing.output, /was deleted, and its pods have restored/);
     assertOwn();
     assert.deepEqual(
       Object.keys(await annotations()).filter((key) => key.startsWith('node-tuning')),
       [],
     );
     assert.equal((await annotations()).other, 'kept');
-    assert.match((await events()).join('\n'), /NodeRestored: Put back .*netdev_max_backlog from 16384 to 1000/);
+    assert.match((await events()).join('\n'), /NodeRestored: Restored .*netdev_max_backlog from 16384 to 1000/);
   });
 
   it('leaves all as it is in a rolling update, and writes nothing where nothing has changed', async () => {
     await install('one');
     const first = await start('one');
-    await first.says('the node is tuned');
+    await first.says('node tuned');
     assert.equal(await first.end('SIGTERM'), 0);
     assertTuned();
     const before = { annotations: await tuning(), events: await events() };
     const second = await start('one');
-    await second.says('the node is tuned');
+    await second.says('node tuned');
     assert.deepEqual({ annotations: await tuning(), events: await events() }, before);
     assert.equal(await second.end('SIGTERM'), 0);
     const third = await start('one', { sysctls: { 'net.core.netdev_max_backlog': 8_192 } });
-    await third.says('the node is tuned');
+    await third.says('node tuned');
     assert.equal(node.sysctl('net.ipv4.tcp_wmem'), OWN['net.ipv4.tcp_wmem']);
     assert.deepEqual(JSON.parse((await annotations())[CHANGED] ?? ''), {
       'net.core.netdev_max_backlog': { from: '1000', to: '8192' },
@@ -219,13 +219,13 @@ describe('node tuning', () => {
   it('knows what the node had before, also after a pod was killed, and puts it back on nodes that are no longer meant', async () => {
     await install('one', { nodeSelector: { nic: '10gbe' } });
     const first = await start('one');
-    await first.says('the node is tuned');
+    await first.says('node tuned');
     await first.end('SIGKILL');
     const second = await start('one');
-    await second.says('the node is tuned');
+    await second.says('node tuned');
     await plane.kubectl(['label', 'node', name, 'nic-']);
     assert.equal(await second.end('SIGTERM'), 0);
-    assert.match(second.output, /wants the label nic=10gbe/);
+    assert.match(second.output, /requires the label nic=10gbe/);
     assertOwn();
     assert.equal((await annotations())[OWNER], undefined);
   });
@@ -234,14 +234,14 @@ describe('node tuning', () => {
     await install('one');
     await install('two');
     const first = await start('one');
-    await first.says('the node is tuned');
+    await first.says('node tuned');
     const second = await start('two', { sysctls: { 'net.core.netdev_max_backlog': 50_000 } });
     await second.says(`is tuned by DaemonSet ${NAMESPACE}/${daemonSetOf('one')}`);
     assertTuned();
     await until('it is told', async () => (await events()).some((event) => event.startsWith('NodeTuningRefused')));
     await platform('delete', 'daemonset', daemonSetOf('one'));
     assert.equal(await first.end('SIGTERM'), 0);
-    await second.says('the node is tuned');
+    await second.says('node tuned');
     assert.equal((await annotations())[OWNER], `${NAMESPACE}/${daemonSetOf('two')}`);
     assert.equal(node.sysctl('net.core.netdev_max_backlog'), '50000');
     await platform('delete', 'daemonset', daemonSetOf('two'));
@@ -253,7 +253,7 @@ describe('node tuning', () => {
     await install('one');
     await install('two');
     const first = await start('one');
-    await first.says('the node is tuned');
+    await first.says('node tuned');
     const second = await start('two');
     await second.says('is tuned by DaemonSet');
     await platform('delete', 'daemonset', daemonSetOf('two'));
@@ -265,24 +265,24 @@ describe('node tuning', () => {
   it('puts back what it set also where its rights were removed with it', async () => {
     await install('three');
     const pod = await start('three');
-    await pod.says('the node is tuned');
+    await pod.says('node tuned');
     await plane.kubectl(['delete', 'clusterrolebinding', daemonSetOf('three')]);
     await platform('delete', 'rolebinding,daemonset', daemonSetOf('three'));
     assert.equal(await pod.end('SIGTERM'), 0);
     assertOwn();
-    assert.match(pod.output, /its rights are gone/);
-    assert.match(pod.output, /annotations could not be removed: kubectl annotate node/);
+    assert.match(pod.output, /its rights were deleted/);
+    assert.match(pod.output, /annotations of the node could not be removed: run kubectl annotate node/);
   });
 
   it('leaves all as it is where nobody can say whether its DaemonSet is still there', async () => {
     await install('one');
     const pod = await start('one');
-    await pod.says('the node is tuned');
+    await pod.says('node tuned');
     await plane.apiServer.kill();
     assert.equal(await pod.end('SIGTERM'), 0);
     await plane.apiServer.start();
     assertTuned();
-    assert.match(pod.output, /is unknown/);
+    assert.match(pod.output, /unknown whether the DaemonSet still exists/);
   });
 
   it('says at once which setting it does not know, and changes nothing', async () => {

@@ -6,12 +6,12 @@ import type { DesiredObject } from './context.ts';
 import { metadataOf } from './metadata.ts';
 import { names } from './names.ts';
 
-/** The chart's own: the image has them in the same place. */
+/** The alerts of the chart. The operator's image has them at the same path. */
 const FILE = new URL('../../../charts/pushcluster/rules/pushcluster.yaml', import.meta.url);
-/** Where the file has the line rate, and where the runbook. */
+/** The texts in the file that are the line rate and the runbook. */
 const [LINE_RATE, RUNBOOK] = ['* 1.25e+09', 'docs/how-to/runbook.md#'];
 const BYTES_PER_GBIT = 1.25e8;
-/** Stand in the text that is kept for what each cluster has of its own. */
+/** Placeholders for the namespace and the name of a cluster. */
 const [NAMESPACE, NAME] = ['@NAMESPACE@', '@NAME@'];
 
 const Rules = z.strictObject({
@@ -31,17 +31,17 @@ const Rules = z.strictObject({
   ),
 });
 
-/** A PrometheusRule of the Prometheus operator, as far as it is used here. */
+/** A PrometheusRule of the Prometheus Operator: the fields that are used here. */
 export type PrometheusRule = DesiredObject & { spec: z.infer<typeof Rules> };
 
-/** A metric, and what chooses among its series. Of what stands in `by (...)` none begins so. */
+/** A metric and its label matchers. Labels in `by (...)` have other prefixes. */
 const SELECTOR = /\b(up|pushcluster_(?:gateway|logic|bus|operator)_\w+)\b(?:\{([^}]*)\})?/g;
-/** What the operator has of each cluster; its other metrics are about itself. */
+/** Metrics of the operator about clusters. Its other metrics are about itself. */
 const OF_CLUSTER = 'pushcluster_operator_cluster_';
 
 let text: string | undefined;
 
-/** The chart's alerts of this cluster alone. Those about the operator itself stay the chart's. */
+/** The alerts of the chart, restricted to this cluster. Alerts about the operator itself are left out. */
 export function alerts(cluster: PushCluster): PrometheusRule[] {
   const { enabled, labels, lineRate, runbook } = cluster.spec.monitoring.rules;
   if (!enabled) return [];
@@ -62,7 +62,7 @@ export function alerts(cluster: PushCluster): PrometheusRule[] {
   ];
 }
 
-/** With places for what a cluster has of its own. One text for all, and not a tree for each: an operator may have hundreds. */
+/** The alerts as JSON with placeholders. One text serves all clusters, of which an operator may have hundreds. */
 export function alertsText(): string {
   text ??= narrowedText();
   return text;
@@ -84,7 +84,7 @@ function isOfOperator(expr: string): boolean {
   );
 }
 
-/** The same question about one cluster. */
+/** The expression, restricted to one cluster. */
 function narrowed(expr: string): string {
   return expr.replace(SELECTOR, (_, metric: string, matchers = '') => {
     const cluster = metric.startsWith(OF_CLUSTER)

@@ -9,7 +9,7 @@ import { names } from './names.ts';
 export type Autoscaler = V2HorizontalPodAutoscaler & DesiredObject;
 type Scaling = NonNullable<PushCluster['spec']['gateway']['autoscaling']>;
 
-/** A ScaledObject of KEDA, as far as it is used here. */
+/** A ScaledObject of KEDA: the fields that are used here. */
 export type ScaledObject = DesiredObject & {
   spec: {
     scaleTargetRef: { apiVersion: string; kind: string; name: string };
@@ -21,16 +21,16 @@ export type ScaledObject = DesiredObject & {
   };
 };
 
-/** Longest window that Kubernetes allows, seconds. */
+/** Longest stabilization window that Kubernetes allows, seconds. */
 const LONGEST_WINDOW = 3_600;
-/** Longest period of a policy that it allows, seconds. */
+/** Longest period of a scaling policy that Kubernetes allows, seconds. */
 const LONGEST_PERIOD = 1_800;
-/** Kubernetes' own default for scaling down, seconds. */
+/** Kubernetes' default stabilization window for scaling down, seconds. */
 const SHORTEST_PAUSE = 300;
-/** How often KEDA asks Prometheus, seconds: about as often as it scrapes. */
+/** Interval at which KEDA queries Prometheus, seconds: similar to its scrape interval. */
 const POLLING_SECONDS = 15;
 
-/** The autoscalers that a cluster asks for. */
+/** The autoscalers of a cluster. */
 export function autoscalers(cluster: PushCluster): (Autoscaler | ScaledObject)[] {
   const { autoscaling } = cluster.spec.gateway;
   const gateways = autoscaling?.keda
@@ -39,7 +39,7 @@ export function autoscalers(cluster: PushCluster): (Autoscaler | ScaledObject)[]
   return [gateways, logicAutoscaler(cluster)].filter((autoscaler) => autoscaler !== undefined);
 }
 
-/** Scales the PushCluster itself, whose operator drains before it removes. */
+/** Scales the PushCluster itself, so that the operator drains gateways before it removes them. */
 function gatewayAutoscaler(cluster: PushCluster): Autoscaler | undefined {
   const { autoscaling } = cluster.spec.gateway;
   if (autoscaling === undefined) return undefined;
@@ -63,7 +63,7 @@ function gatewayAutoscaler(cluster: PushCluster): Autoscaler | undefined {
   };
 }
 
-/** KEDA makes an HPA of it, on the same target. */
+/** KEDA creates a HorizontalPodAutoscaler from it, for the same target. */
 function scaledObject(cluster: PushCluster, autoscaling: Scaling, prometheus: string): ScaledObject {
   const { name } = cluster.metadata;
   const gateway = names(cluster).gateway;
@@ -75,7 +75,8 @@ function scaledObject(cluster: PushCluster, autoscaling: Scaling, prometheus: st
       metricType: 'AverageValue',
       metadata: { serverAddress: prometheus, query: text, threshold: String(threshold) },
     });
-  // Sums, of those that drain as well: their connections need room elsewhere. An HPA divides by the replicas that stay.
+  // Sums that include draining gateways, whose connections need capacity elsewhere. The HPA divides by the replicas
+  // that stay.
   const { targetConnections, targetBytesPerSecond, targetCPUUtilization } = autoscaling;
   if (targetConnections !== undefined) query(`sum(${CONNECTIONS_METRIC}${series})`, targetConnections);
   if (targetBytesPerSecond !== undefined)
@@ -118,8 +119,8 @@ function logicAutoscaler(cluster: PushCluster): Autoscaler | undefined {
 }
 
 /**
- * Up fast, at most twofold or by four at a time, as Kubernetes does by default. Down by one or a tenth, with a pause as
- * long as a drain may take: people are moved each time.
+ * Scale up quickly, at most doubling or adding four at a time, as Kubernetes does by default. Scale down by one gateway
+ * or a tenth in the time that a drain may take, since each step moves clients.
  */
 function gatewayBehavior({ spec: { gateway } }: PushCluster) {
   const drain = (parseDuration(gateway.drain.settle) ?? 0) + (parseDuration(gateway.drain.timeout) ?? 0);

@@ -9,24 +9,24 @@ type Credential = NonNullable<NonNullable<Spec['nats']['credentials']>['gateway'
 export const CREDENTIAL_FILE = `${NATS_FOLDER}/credential`;
 export const CA_FILE = `${NATS_FOLDER}/ca.crt`;
 
-/** The managed servers that the cluster is to have; undefined where it uses others by URL. */
+/** The managed NATS servers of a cluster; undefined if it uses `nats.url`. */
 export function managedNats({ spec: { nats } }: PushCluster): z.infer<typeof ManagedNats> | undefined {
   return nats.url === undefined ? (nats.managed ?? ManagedNats.parse({})) : undefined;
 }
 
-/** First tokens of the cluster's subjects. */
+/** Prefix of the cluster's subjects. */
 export function busPrefix({ spec: { nats } }: PushCluster): string {
   return nats.prefix ?? 'pushcluster';
 }
 
-/** Where pods find NATS. */
+/** URLs of NATS for the pods. */
 export function natsServers(cluster: PushCluster): string[] {
   const { url } = cluster.spec.nats;
   if (url !== undefined) return url.split(',');
   return [`nats://${names(cluster).nats}.${cluster.metadata.namespace}.svc:${NATS_PORT}`];
 }
 
-/** How a role shows itself to the servers: with a generated password, or as given for those of a URL. */
+/** The credential of a role: a generated password for managed servers, otherwise `nats.credentials`. */
 export function natsCredential(cluster: PushCluster, role: 'gateway' | 'logic'): Credential | undefined {
   if (cluster.spec.nats.url !== undefined) return cluster.spec.nats.credentials?.[role];
   const { natsGateway, natsLogic } = names(cluster);
@@ -37,7 +37,7 @@ export function natsCredential(cluster: PushCluster, role: 'gateway' | 'logic'):
   };
 }
 
-/** `bus` of a role's settings file. */
+/** The section `bus` of a role's settings file. */
 export function busSettings(cluster: PushCluster, role: 'gateway' | 'logic'): z.input<typeof Settings>['bus'] {
   const credential = natsCredential(cluster, role);
   return {

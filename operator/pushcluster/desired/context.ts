@@ -1,22 +1,22 @@
 import type { Metadata } from './metadata.ts';
 
-/** Images where the cluster names none: those of the operator's own version. */
+/** Default images: those of the operator's own version. */
 export type Images = { gateway: string; logic: string; nats: string };
 
-/** What is decided elsewhere, or seen in the API server: all that `desired` needs beside the cluster itself. */
+/** Everything that `desired` needs in addition to the PushCluster: observations and earlier decisions. */
 export type Context = {
   images: Images;
-  /** Gateways to run: the scale-down drain decides. */
+  /** `spec.replicas` of the gateway Deployment, from the scale plan. */
   gatewayReplicas: number;
-  /** Old gateways of a rollout may be told to end as soon as new ones are ready. */
+  /** The rollout may terminate old gateways without delay. */
   releasesOld: boolean;
-  /** Logic pods to run; undefined: another manager owns the field. `logicReplicas` decides. */
+  /** `spec.replicas` of the logic Deployment, from `logicReplicas`; undefined if another manager owns the field. */
   logicReplicas: number | undefined;
-  /** Whether the API server knows ServiceMonitors. */
+  /** Whether the API server serves ServiceMonitors. */
   serviceMonitors: boolean;
-  /** Data (base64) of this cluster's Secrets, by name, as far as they exist. What they hold is kept. */
+  /** Data (base64) of the existing Secrets of the cluster, by name. Generated values in them are kept. */
   secrets: ReadonlyMap<string, Readonly<Record<string, string>>>;
-  /** Random bytes for what no Secret holds yet. */
+  /** Random bytes for values that no Secret has yet. */
   random: (bytes: number) => Uint8Array;
 };
 

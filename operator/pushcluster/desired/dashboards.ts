@@ -10,16 +10,16 @@ import { names } from './names.ts';
 
 export type Dashboards = V1ConfigMap & DesiredObject;
 
-/** The chart's own: the image has them in the same place. */
+/** The dashboards of the chart. The operator's image has them at the same path. */
 const FOLDER = new URL('../../../charts/pushcluster/dashboards/', import.meta.url);
-/** What Grafana's sidecar looks for unless it is told otherwise. */
+/** The label that Grafana's sidecar selects by default. */
 const SIDECAR_LABEL = { grafana_dashboard: '1' };
-/** Stand in texts that are kept for what each cluster has of its own. */
+/** Placeholders for the namespace, the name and the uid of a cluster. */
 const [NAMESPACE, NAME, ID] = ['@NAMESPACE@', '@NAME@', '@ID@'];
 const PLACES = new RegExp([NAMESPACE, NAME, ID].join('|'), 'g');
 const TITLE = 'PushCluster / ';
 
-/** What is looked at of a dashboard; the rest stays as it is. */
+/** The fields of a dashboard that are changed. Others are kept. */
 const Dashboard = z.looseObject({
   uid: z.string(),
   title: z.string().startsWith(TITLE),
@@ -31,8 +31,8 @@ const Dashboard = z.looseObject({
 let texts: ReadonlyMap<string, string> | undefined;
 
 /**
- * A ConfigMap for each of the chart's dashboards, with this cluster chosen by their variables. A Grafana that shows several
- * clusters, or the chart's dashboards too, tells them apart: each has a uid, a title, a file and a set of links of its own.
+ * A ConfigMap for each dashboard of the chart, with this cluster selected by their variables. Uid, title, file name and
+ * links are unique to the cluster, so that one Grafana can show those of several clusters and of the chart.
  */
 export function dashboards(cluster: PushCluster): Dashboards[] {
   const { enabled, labels, annotations } = cluster.spec.monitoring.dashboards;
@@ -46,13 +46,16 @@ export function dashboards(cluster: PushCluster): Dashboards[] {
       apiVersion: 'v1',
       kind: 'ConfigMap',
       metadata: { ...metadata, labels: { ...SIDECAR_LABEL, ...labels, ...metadata.labels } },
-      // The sidecar puts all into one folder by these names. No namespace and no PushCluster has a dot.
+      // The sidecar stores all files in one folder. Names of namespaces and PushClusters contain no dots.
       data: { [`pushcluster.${namespace}.${name}.${title}.json`]: own },
     };
   });
 }
 
-/** By title, with places for what a cluster has of its own. One text for all, and not a tree for each: an operator may have hundreds. */
+/**
+ * The dashboards as JSON with placeholders, by title. One text serves all clusters, of which an operator may have
+ * hundreds.
+ */
 export function dashboardTexts(): ReadonlyMap<string, string> {
   texts ??= new Map(readdirSync(FOLDER).map((file) => [basename(file, '.json'), textOf(file)]));
   return texts;
@@ -78,11 +81,11 @@ function textOf(file: string): string {
       }),
     },
   });
-  // A single letter that isn't Latin doubles the bytes of a text in memory.
+  // V8 uses two bytes per character for strings with any non-Latin character.
   return kept.replace(/[^\x20-\x7e]/g, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
-/** Short, since Grafana takes uids of 40 characters at most; the same for a cluster that is made anew. */
+/** Short, since Grafana limits uids to 40 characters. The same if a cluster is deleted and created again. */
 function idOf({ metadata: { namespace, name } }: PushCluster): string {
   return createHash('sha256').update(`${namespace}/${name}`).digest('hex').slice(0, 12);
 }

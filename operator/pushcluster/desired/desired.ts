@@ -15,7 +15,9 @@ import { serviceMonitor } from './serviceMonitor.ts';
 import { services } from './services.ts';
 import { settingsConfigMap } from './settingsConfigMap.ts';
 
-/** All kinds that `desired` makes. What a cluster owns of them and is not desired any more is to be deleted. */
+/**
+ * All kinds that `desired` returns. Objects of these kinds that a cluster owns and are no longer desired are deleted.
+ */
 export const MADE_KINDS = [
   { apiVersion: 'v1', kind: 'ServiceAccount', plural: 'serviceaccounts' },
   { apiVersion: 'v1', kind: 'Secret', plural: 'secrets' },
@@ -32,8 +34,8 @@ export const MADE_KINDS = [
 ] as const;
 
 /**
- * All objects that a cluster is to have, in the order in which to apply them: what pods need comes before the pods.
- * @throws InvalidSettings where the settings can't work together
+ * All desired objects of a cluster, in the order in which they are applied: those that pods need come before the pods.
+ * @throws InvalidSettings
  */
 export function desired(cluster: PushCluster, context: Context): DesiredObject[] {
   const values = generated(cluster, context);
@@ -51,7 +53,7 @@ export function desired(cluster: PushCluster, context: Context): DesiredObject[]
     ...autoscalers(cluster),
     ...(context.serviceMonitors && cluster.spec.monitoring.serviceMonitor ? [serviceMonitor(cluster)] : []),
     ...dashboards(cluster),
-    // Also where that kind isn't there: who asked for alerts is told that there are none.
+    // Even if that kind does not exist: the user asked for alerts, and sees the error in the status.
     ...alerts(cluster),
   ];
 }

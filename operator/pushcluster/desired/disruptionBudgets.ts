@@ -6,8 +6,8 @@ import { metadataOf } from './metadata.ts';
 import { names, type Role, selectorLabels } from './names.ts';
 
 /**
- * One pod of a role at a time may be evicted. Said as what may be away, not as what must stay: so a single pod, too,
- * can be moved off its node.
+ * At most one pod of a role may be evicted at a time. `maxUnavailable` rather than `minAvailable`, so that a single pod
+ * can be evicted too.
  */
 export function disruptionBudgets(cluster: PushCluster): (V1PodDisruptionBudget & DesiredObject)[] {
   const roles: Role[] = managedNats(cluster) ? ['gateway', 'logic', 'nats'] : ['gateway', 'logic'];
@@ -17,7 +17,7 @@ export function disruptionBudgets(cluster: PushCluster): (V1PodDisruptionBudget 
     metadata: metadataOf(cluster, names(cluster)[role], role),
     spec: {
       maxUnavailable: 1,
-      // A pod that never became ready serves nobody: it must not keep a node from being emptied.
+      // A pod that is not ready must not block the drain of its node.
       unhealthyPodEvictionPolicy: 'AlwaysAllow',
       selector: { matchLabels: selectorLabels(cluster, role) },
     },

@@ -2,7 +2,7 @@ import type { z } from 'zod';
 import { PushCluster, type Spec } from '../../api/pushCluster.ts';
 import type { Context } from './context.ts';
 
-/** A cluster `live` in the namespace `shop`, for tests. */
+/** A PushCluster `live` in the namespace `shop`, for tests. */
 export function clusterOf(
   spec: z.input<typeof Spec> = {},
   metadata: Partial<PushCluster['metadata']> = {},
@@ -13,7 +13,7 @@ export function clusterOf(
   });
 }
 
-/** What is observed of a cluster that is new, for tests. Random bytes count up: each secret is another. */
+/** The context of a new cluster, for tests. Random bytes are different for each secret. */
 export function contextOf(overrides: Partial<Context> = {}): Context {
   let next = 0;
   return {

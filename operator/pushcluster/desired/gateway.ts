@@ -16,13 +16,14 @@ import { podTemplate, probes } from './pods.ts';
 import { staticSettingsHash } from './staticSettingsHash.ts';
 import { shutdownTime } from './validSettings.ts';
 
-/** Seconds that a gateway has beyond its drain: to say its last word and to end. */
+/** Seconds of the grace period in addition to the drain: to close the last connections and to exit. */
 const GRACE_MARGIN = 10;
-/** How many gateways a rollout has beyond those wanted, percent of these. Rounded up. */
+/** maxSurge of a rollout: percentage of the desired gateways, rounded up. */
 export const SURGE_PERCENT = 25;
 /**
- * Seconds that a new gateway is ready before an old one is told to end for it, unless the operator says that it may be
- * earlier: it takes the old ones out of the Service before. More than it waits for others that come (10) and another operator takes over (20).
+ * Seconds that a new gateway is ready before an old one is terminated. Meanwhile, the operator removes old gateways
+ * from the Service, and then allows termination earlier (`releasesOld`). More than it waits for other new gateways (10
+ * s) plus the time that another operator process needs to take over (20 s).
  */
 export const HOLD_SECONDS = 40;
 
@@ -39,7 +40,7 @@ export function gatewayDeployment(cluster: PushCluster, context: Context): V1Dep
     spec: {
       replicas: context.gatewayReplicas,
       selector: { matchLabels: selectorLabels(cluster, 'gateway') },
-      // Never less capacity than before: an old gateway goes once a new one is ready.
+      // Capacity never decreases: an old gateway is terminated once a new one is ready.
       strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: `${SURGE_PERCENT}%`, maxUnavailable: 0 } },
       minReadySeconds: context.releasesOld ? 0 : HOLD_SECONDS,
       revisionHistoryLimit: 3,
@@ -49,7 +50,7 @@ export function gatewayDeployment(cluster: PushCluster, context: Context): V1Dep
           image: image.gateway ?? context.images.gateway,
           imagePullPolicy: image.pullPolicy,
           args: ['--config', SETTINGS_FILE],
-          // Gateways of different templates are in a rollout: none moves connections to even out the load meanwhile.
+          // Gateways compare their templates: during a rollout, there is more than one and rebalancing is paused.
           env: [
             { name: 'POD_TEMPLATE', valueFrom: { fieldRef: { fieldPath: "metadata.labels['pod-template-hash']" } } },
           ],

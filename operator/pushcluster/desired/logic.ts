@@ -8,11 +8,11 @@ import { podTemplate, probes } from './pods.ts';
 import { staticSettingsHash } from './staticSettingsHash.ts';
 import { shutdownTime } from './validSettings.ts';
 
-/** Seconds that logic has beyond its drain: for the bus to send what it has, and to end. */
+/** Seconds of the grace period in addition to the drain: to flush the bus and to exit. */
 const GRACE_MARGIN = 10;
 
 /**
- * The Deployment of logic.
+ * The Deployment of the logic pods.
  * @throws InvalidSettings
  */
 export function logicDeployment(cluster: PushCluster, context: Context): V1Deployment & DesiredObject {

@@ -18,7 +18,7 @@ type OwnerReference = {
   blockOwnerDeletion: false;
 };
 
-/** Metadata of an object made for `cluster`; of the whole of it, where there is no role. */
+/** Metadata of an object made for a cluster. @param role undefined for an object that belongs to no single role */
 export function metadataOf(
   cluster: PushCluster,
   name: string,
@@ -34,7 +34,7 @@ export function metadataOf(
   };
 }
 
-/** The cluster as owner: the garbage collector removes with it what it owns. */
+/** The cluster as owner: the garbage collector deletes its objects with it. */
 function ownerReference({ apiVersion, kind, metadata }: PushCluster): OwnerReference {
   const { name, uid } = metadata;
   return { apiVersion, kind, name, uid, controller: true, blockOwnerDeletion: false };

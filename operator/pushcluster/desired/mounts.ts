@@ -14,19 +14,19 @@ import {
   TLS_FOLDER,
 } from './names.ts';
 
-/** Files of a pod, under folders of their own: never by subPath, which would not follow a change. */
+/** Volumes of a pod, each mounted as a folder. The kubelet does not update files that are mounted with subPath. */
 export type Mounts = { volumes: V1Volume[]; volumeMounts: V1VolumeMount[] };
 
 export const JWT_SECRET_FILE = `${JWT_FOLDER}/secret`;
 export const TLS_FILES = { certFile: `${TLS_FOLDER}/tls.crt`, keyFile: `${TLS_FOLDER}/tls.key` };
 
-/** For the owner and the group of the pod, and nobody else. */
+/** Readable by the user and the group of the pod only. */
 const SECRET_MODE = 0o440;
 
 type SecretRef = { name: string; key: string };
 type SecretFile = { from: SecretRef; path: string };
 
-/** Settings, what the operator tells a pod, and the secrets that a gateway needs. */
+/** Volumes of a gateway: settings, annotations from the operator, and secrets. */
 export function gatewayMounts(cluster: PushCluster): Mounts {
   const { gateway, auth } = cluster.spec;
   const { tls } = gateway.service;
@@ -40,7 +40,7 @@ export function gatewayMounts(cluster: PushCluster): Mounts {
   return mounts(files);
 }
 
-/** Settings and the secrets that logic needs. */
+/** Volumes of a logic pod: settings and secrets. */
 export function logicMounts(cluster: PushCluster): Mounts {
   const keys = apiKeys(cluster).map(({ name, secretRef }) => fileOf(secretRef, `${KEYS_FOLDER}/${name}`));
   return mounts([
@@ -50,7 +50,7 @@ export function logicMounts(cluster: PushCluster): Mounts {
   ]);
 }
 
-/** The keys that logic takes: those given, else the generated one. */
+/** API keys of the cluster: `logic.apiKeys`, or the generated one. */
 export function apiKeys(cluster: PushCluster): { name: string; secretRef: SecretRef }[] {
   const given = cluster.spec.logic.apiKeys;
   if (given.length > 0) return given.map(({ name, secretRef }) => ({ name, secretRef }));

@@ -1,23 +1,25 @@
 import { GROUP, type PushCluster } from '../../api/pushCluster.ts';
 
-/** What a pod is. */
+/** Role of a pod. */
 export type Role = 'gateway' | 'logic' | 'nats';
 
-/** What an object is made for: a role, or whoever watches the cluster. */
+/** What an object is made for: a role, or monitoring. */
 export type Component = Role | 'metrics' | 'alerts' | 'dashboards';
 
-/** Who manages what it makes. */
+/** Value of the label app.kubernetes.io/managed-by. */
 const MANAGED_BY = 'pushcluster-operator';
 
-/** Label with the name of the cluster that an object is made for. */
+/** Label with the name of the PushCluster that an object belongs to. */
 export const CLUSTER_LABEL = `${GROUP}/cluster`;
-/** Pod label in the gateway Service's selector: a pod without it gets no new connections. */
+/** Pod label in the selector of the gateway Service: a pod without it gets no new connections. */
 export const SERVING_LABEL = `${GROUP}/serving`;
-/** Pod annotation that asks a gateway to drain; the pod reads it from DRAIN_FILE. Without it, or empty: it serves. */
+/**
+ * Pod annotation that makes a gateway drain. The pod reads it from DRAIN_FILE. If it is missing or empty, it serves.
+ */
 export const DRAIN_ANNOTATION = `${GROUP}/drain`;
-/** Pod template annotation: hash of the settings that take effect only at a start. */
+/** Pod template annotation: hash of the static settings. A change causes a rollout. */
 export const STATIC_SETTINGS_ANNOTATION = `${GROUP}/static-settings`;
-/** Pod annotation: hash of the live settings. A changed one makes the kubelet bring the ConfigMap up to date at once. */
+/** Pod annotation: hash of all settings. A change makes the kubelet update the mounted ConfigMap immediately. */
 export const SETTINGS_ANNOTATION = `${GROUP}/settings`;
 
 export const GATEWAY_PORT = 7_777;
@@ -31,14 +33,14 @@ const FILES = '/etc/pushcluster';
 export const SETTINGS_FOLDER = `${FILES}/settings`;
 export const SETTINGS_FILE = `${SETTINGS_FOLDER}/settings.yaml`;
 export const POD_FOLDER = `${FILES}/pod`;
-/** Holds the value of DRAIN_ANNOTATION. */
+/** File with the value of DRAIN_ANNOTATION. */
 export const DRAIN_FILE = `${POD_FOLDER}/drain`;
 export const NATS_FOLDER = `${FILES}/nats`;
 export const TLS_FOLDER = `${FILES}/tls`;
 export const JWT_FOLDER = `${FILES}/jwt`;
 export const KEYS_FOLDER = `${FILES}/keys`;
 
-/** Names of all that is made for `cluster`. */
+/** Names of the objects of a cluster. */
 export function names({ metadata: { name } }: Pick<PushCluster, 'metadata'>) {
   return {
     gateway: `${name}-gateway`,
@@ -52,22 +54,22 @@ export function names({ metadata: { name } }: Pick<PushCluster, 'metadata'>) {
     apiKey: `${name}-api-key`,
     metrics: `${name}-metrics`,
     alerts: `${name}-alerts`,
-    /** Each has its own name after it. */
+    /** Prefix: the name of each dashboard follows. */
     dashboard: `${name}-dashboard`,
   } as const;
 }
 
-/** Labels that tell the pods of one role from all others: selectors, which never change. */
+/** Labels that select the pods of one role. They never change, since selectors are immutable. */
 export function selectorLabels(cluster: Pick<PushCluster, 'metadata'>, role: Role): Record<string, string> {
   return { [CLUSTER_LABEL]: cluster.metadata.name, 'app.kubernetes.io/component': role };
 }
 
-/** Labels of gateway and logic pods alike, and of no others. */
+/** Labels that select gateway and logic pods. */
 export function scrapedLabels(cluster: Pick<PushCluster, 'metadata'>): Record<string, string> {
   return { [CLUSTER_LABEL]: cluster.metadata.name, 'app.kubernetes.io/name': 'pushcluster' };
 }
 
-/** Labels of what is made for a role; of what is made for the whole cluster, where there is none. */
+/** Labels of an object. @param role undefined for an object that belongs to no single role */
 export function labels(cluster: Pick<PushCluster, 'metadata'>, role: Component | undefined): Record<string, string> {
   return {
     [CLUSTER_LABEL]: cluster.metadata.name,

@@ -10,12 +10,12 @@ import { NATS_DATA_FOLDER, natsConfig } from './natsConfig.ts';
 import { podTemplate, probes } from './pods.ts';
 import type { Generated } from './secrets.ts';
 
-/** Pod template annotation: hash of the servers' configuration, which they read only at a start. */
+/** Pod template annotation: hash of the configuration of the servers, which they read only at their start. */
 export const NATS_CONFIG_ANNOTATION = `${GROUP}/nats-config`;
 
 const GRACE_PERIOD = 30;
 
-/** Managed NATS: servers replaced one by one, each only after the one before is ready and clients had time to settle. */
+/** Managed NATS. Servers are restarted one by one, each once the previous one is ready and clients have reconnected. */
 export function natsStatefulSet(
   cluster: PushCluster,
   nats: z.infer<typeof ManagedNats>,
@@ -35,7 +35,7 @@ export function natsStatefulSet(
     spec: {
       replicas: nats.replicas,
       serviceName: name.natsPeers,
-      // All at once at first: a server that waits for its peers must not keep them from being started.
+      // Start all servers at once: each waits for its peers.
       podManagementPolicy: 'Parallel',
       updateStrategy: { type: 'RollingUpdate' },
       minReadySeconds: 5,
@@ -92,7 +92,7 @@ function volumes({ size, storageClassName }: NonNullable<z.infer<typeof ManagedN
         metadata: { name: 'data' },
         spec: {
           accessModes: ['ReadWriteOnce'],
-          // Kubernetes knows Ki, not KiB.
+          // Kubernetes accepts Ki, not KiB.
           resources: { requests: { storage: size.replace('B', '') } },
           ...(storageClassName === undefined ? {} : { storageClassName }),
         },

@@ -5,14 +5,14 @@ import type { ManagedNats } from '../../api/spec/nats.ts';
 import { busPrefix } from './bus.ts';
 import { NATS_MONITOR_PORT, NATS_PORT, NATS_ROUTES_PORT, names } from './names.ts';
 
-/** Where a server keeps its streams. */
+/** Folder in which a server stores its streams. */
 export const NATS_DATA_FOLDER = '/data';
 
 type Passwords = { gateway: string; logic: string; routes: string };
 
 /**
- * The configuration of managed servers. Each role may do its own work and nothing else: no gateway publishes a
- * push. Passwords count without blanks around them, as where they are read from files.
+ * Configuration of managed servers. Each role has only the permissions that it needs: a gateway cannot publish pushes.
+ * Passwords are trimmed, as they are when pods read them from files.
  */
 export function natsConfig(cluster: PushCluster, nats: z.infer<typeof ManagedNats>, passwords: Passwords): string {
   const { gateway, logic } = new Subjects(busPrefix(cluster)).permissions;

@@ -14,7 +14,7 @@ import {
   selectorLabels,
 } from './names.ts';
 
-/** A NetworkPolicy as it goes over the wire: the client's own type has `_from`. */
+/** A NetworkPolicy as JSON. The type of the client library has `_from` instead of `from`. */
 type NetworkPolicy = DesiredObject & {
   spec: { podSelector: PodSelector; policyTypes: ['Ingress']; ingress: Ingress[] };
 };
@@ -22,8 +22,8 @@ type PodSelector = { matchLabels: Record<string, string> };
 type Ingress = { ports: { port: number; protocol: 'TCP' }[]; from?: { podSelector: PodSelector }[] };
 
 /**
- * Who may reach which port: anyone those of gateways and logic, which ask for tokens and keys themselves; only pods of
- * the cluster those of its NATS. What pods may reach is left to the namespace's own policies.
+ * Ingress policies: the ports of gateways and logic are open, since they authenticate their clients; the ports of
+ * managed NATS are open to pods of the cluster only. Egress is left to the policies of the namespace.
  */
 export function networkPolicies(cluster: PushCluster): NetworkPolicy[] {
   const policies = [
@@ -31,7 +31,7 @@ export function networkPolicies(cluster: PushCluster): NetworkPolicy[] {
     policy(cluster, 'logic', [open(LOGIC_PORT, ADMIN_PORT)]),
   ];
   if (managedNats(cluster) === undefined) return policies;
-  // Pods in the network of their node come with its address, which no policy can name.
+  // With hostNetwork, pods have the address of their node, which a policy cannot select.
   const clients = cluster.spec.gateway.hostNetwork ? open(NATS_PORT) : from(scrapedLabels(cluster), NATS_PORT);
   return [...policies, policy(cluster, 'nats', [clients, from(selectorLabels(cluster, 'nats'), NATS_ROUTES_PORT)])];
 }

@@ -3,7 +3,7 @@ import type { PushCluster, Spec } from '../../api/pushCluster.ts';
 import type { Mounts } from './mounts.ts';
 import { labels, type Role, selectorLabels } from './names.ts';
 
-/** User and group of all processes: those of the images. */
+/** User and group of all processes, as in the images. */
 const USER = 65_532;
 
 export type PodOptions = {
@@ -23,7 +23,7 @@ export type PodOptions = {
 
 type Probes = Required<Pick<V1Container, 'startupProbe' | 'readinessProbe' | 'livenessProbe'>>;
 
-/** Pods that the Pod Security level `restricted` admits: unprivileged, nothing to write to, no token of the API server. */
+/** A pod template that meets the Pod Security Standard `restricted`, with a read-only root and no API server token. */
 export function podTemplate(cluster: PushCluster, options: PodOptions): V1PodTemplateSpec {
   const { role, container, mounts, placement, resources, hostNetwork = false } = options;
   const sysctls = Object.entries(options.sysctls ?? {}).map(([name, value]) => ({ name, value }));
@@ -66,8 +66,8 @@ export function podTemplate(cluster: PushCluster, options: PodOptions): V1PodTem
 }
 
 /**
- * Probes over HTTP. A pod is looked at every second while it starts, so that it is Ready soon; it is restarted only
- * after a minute without an answer, so that what heals itself may.
+ * HTTP probes. A starting pod is probed every second, so that it becomes ready soon. It is restarted only after one
+ * minute of failures, so that it can recover by itself.
  */
 export function probes(port: number, live: string, ready: string): Probes {
   const get = (path: string) => ({ httpGet: { path, port }, timeoutSeconds: 2 });
@@ -93,12 +93,12 @@ function placementOf(cluster: PushCluster, role: Role, placement: PodOptions['pl
 }
 
 /**
- * Over nodes, and over zones where nodes tell theirs. Zones are not a second constraint: the scheduler scores only nodes
- * that have the labels of all of them, and where none has a zone it would put all pods on one node.
+ * Spreads pods over nodes, and over zones if nodes have them. Zones are not a second topology spread constraint: the
+ * scheduler scores only nodes that have the labels of all constraints, and without zones would use a single node.
  */
 function spread(cluster: PushCluster, role: Role): Required<Pick<V1PodSpec, 'topologySpreadConstraints' | 'affinity'>> {
-  // The pods of a new template spread among themselves: in a rollout the old ones count for nothing. Servers of NATS,
-  // which are replaced one by one, all count.
+  // Only pods of the same template count, so that old pods do not matter in a rollout. NATS servers are restarted one
+  // by one, so that all of them count.
   const among = role === 'nats' ? {} : { matchLabelKeys: ['pod-template-hash'] };
   const others = { labelSelector: { matchLabels: selectorLabels(cluster, role) }, ...among };
   return {
@@ -115,7 +115,7 @@ function spread(cluster: PushCluster, role: Role): Required<Pick<V1PodSpec, 'top
   };
 }
 
-/** Amounts as text, which is how the API server keeps them: 2 and "2" are one. */
+/** Quantities as strings, as the API server stores them: 2 becomes "2". */
 function resourcesOf({ requests, limits }: PodOptions['resources']) {
   const text = (amounts: Record<string, number | string>) =>
     Object.fromEntries(Object.entries(amounts).map(([name, amount]) => [name, String(amount)]));

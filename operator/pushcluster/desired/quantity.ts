@@ -21,7 +21,7 @@ const FACTORS = new Map<string, number>(
   }),
 );
 
-/** The number that a Kubernetes quantity such as `500m`, `2` or `1e3` stands for; 0 where it is none. */
+/** The value of a Kubernetes quantity such as `500m`, `2` or `1e3`; 0 if it is invalid. */
 export function amountOf(quantity: number | string): number {
   const [, amount, suffix = ''] = QUANTITY.exec(String(quantity)) ?? [];
   const factor = FACTORS.get(suffix);

@@ -1,16 +1,16 @@
 import type { PushCluster } from '../../api/pushCluster.ts';
 import { FIELD_MANAGER } from '../../kube/client.ts';
 
-/** A Deployment, as far as it tells whose the number of its pods is. */
+/** The fields of a Deployment that tell who owns its number of pods. */
 type Observed = {
   metadata?: { managedFields?: { manager?: string; fieldsV1?: object }[] };
   spec?: { replicas?: number };
 };
 
 /**
- * Logic pods to apply; undefined: leave the field out, since another manager (the autoscaler) owns it by now. It must
- * not be left out before: a field that was applied and is dropped goes back to its default, one pod.
- * @param observed the logic Deployment as it is
+ * `spec.replicas` to apply to the logic Deployment; undefined to leave the field out because another manager, the
+ * autoscaler, owns it. It must not be left out earlier: a field that is no longer applied returns to its default, 1.
+ * @param observed the logic Deployment
  */
 export function logicReplicas({ spec: { logic } }: PushCluster, observed: Observed | undefined): number | undefined {
   if (logic.autoscaling === undefined) return logic.replicas;

@@ -6,13 +6,13 @@ import { metadataOf } from './metadata.ts';
 import { names, type Role } from './names.ts';
 import { natsConfig } from './natsConfig.ts';
 
-/** Of a generated password or key: 192 bits, as 32 characters. */
+/** Bytes of a generated password or key: 192 bits, 32 characters in base64url. */
 const RANDOM_BYTES = 24;
 
-/** What is generated once and then kept. */
+/** Values that are generated once and then kept. */
 export type Generated = { apiKey: string; gateway: string; logic: string; routes: string };
 
-/** Keys and passwords: those that the cluster's Secrets hold, and random ones where they hold none. */
+/** Keys and passwords: those in the Secrets of the cluster, otherwise new random ones. */
 export function generated(cluster: PushCluster, { secrets, random }: Pick<Context, 'secrets' | 'random'>): Generated {
   const { apiKey, natsGateway, natsLogic, natsServer } = names(cluster);
   const kept = (secret: string, key: string) => {
@@ -27,7 +27,7 @@ export function generated(cluster: PushCluster, { secrets, random }: Pick<Contex
   };
 }
 
-/** Secrets with what is generated, each for one role: the generated API key, and the passwords of managed NATS. */
+/** Secrets with generated values, each for one role: the API key, and the passwords of managed NATS. */
 export function secrets(cluster: PushCluster, values: Generated): (V1Secret & DesiredObject)[] {
   const name = names(cluster);
   const made: (V1Secret & DesiredObject)[] = [];

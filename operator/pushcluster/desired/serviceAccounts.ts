@@ -5,7 +5,7 @@ import type { DesiredObject } from './context.ts';
 import { metadataOf } from './metadata.ts';
 import { names, type Role } from './names.ts';
 
-/** One for each role, without a token: no pod of a cluster asks the API server for anything. */
+/** One ServiceAccount for each role, without a token: the pods do not use the API server. */
 export function serviceAccounts(cluster: PushCluster): (V1ServiceAccount & DesiredObject)[] {
   const roles: Role[] = managedNats(cluster) ? ['gateway', 'logic', 'nats'] : ['gateway', 'logic'];
   return roles.map((role) => ({

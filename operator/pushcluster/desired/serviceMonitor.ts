@@ -3,7 +3,7 @@ import type { DesiredObject } from './context.ts';
 import { metadataOf } from './metadata.ts';
 import { CLUSTER_LABEL, names } from './names.ts';
 
-/** A ServiceMonitor of the Prometheus operator, as far as it is used here. */
+/** A ServiceMonitor of the Prometheus Operator: the fields that are used here. */
 export type ServiceMonitor = DesiredObject & {
   spec: {
     selector: { matchLabels: Record<string, string> };
@@ -13,7 +13,7 @@ export type ServiceMonitor = DesiredObject & {
   };
 };
 
-/** Has Prometheus scrape every gateway and logic pod, with the cluster and the role as labels. */
+/** Makes Prometheus scrape all gateway and logic pods, with the cluster and the role as labels. */
 export function serviceMonitor(cluster: PushCluster): ServiceMonitor {
   return {
     apiVersion: 'monitoring.coreos.com/v1',

@@ -16,7 +16,7 @@ import {
 
 type Service = V1Service & DesiredObject;
 
-/** Services of a cluster: for clients, for backends, for Prometheus, and those of managed NATS. */
+/** Services of a cluster: for clients, publishers, Prometheus, and managed NATS. */
 export function services(cluster: PushCluster): Service[] {
   return [
     gatewayService(cluster),
@@ -26,12 +26,12 @@ export function services(cluster: PushCluster): Service[] {
   ];
 }
 
-/** Where clients connect: gateways that serve. A drain takes the label off a pod, and nothing new comes to it. */
+/** Service for clients. It selects serving gateways: draining removes the label, so that no new connections arrive. */
 function gatewayService(cluster: PushCluster): Service {
   const { type, port, annotations, externalTrafficPolicy, tls } = cluster.spec.gateway.service;
   return service(cluster, names(cluster).gateway, 'gateway', annotations, {
     type,
-    // The API server refuses it where nothing comes from outside.
+    // The API server rejects it for ClusterIP.
     ...(type === 'ClusterIP' ? {} : { externalTrafficPolicy }),
     selector: { ...selectorLabels(cluster, 'gateway'), [SERVING_LABEL]: 'true' },
     ports: [
@@ -40,7 +40,7 @@ function gatewayService(cluster: PushCluster): Service {
   });
 }
 
-/** Where backends push. */
+/** Service for publishers. */
 function logicService(cluster: PushCluster): Service {
   const { type, port, annotations } = cluster.spec.logic.service;
   return service(cluster, names(cluster).logic, 'logic', annotations, {
@@ -50,7 +50,7 @@ function logicService(cluster: PushCluster): Service {
   });
 }
 
-/** Every gateway and logic pod, those that drain or are not ready too: for Prometheus, which wants to see just them. */
+/** Headless Service for Prometheus: all gateway and logic pods, including draining and unready ones. */
 function metricsService(cluster: PushCluster): Service {
   return service(
     cluster,
@@ -67,7 +67,7 @@ function metricsService(cluster: PushCluster): Service {
   );
 }
 
-/** Where pods find a server of NATS that is ready: by an address that outlives servers, and that no DNS cache outdates. */
+/** Service of the ready NATS servers. Its address does not change, so that cached DNS records stay valid. */
 function natsService(cluster: PushCluster): Service {
   return service(
     cluster,
@@ -82,7 +82,7 @@ function natsService(cluster: PushCluster): Service {
   );
 }
 
-/** Where servers of NATS find each other, before they are ready. */
+/** Headless Service through which NATS servers find each other, even before they are ready. */
 function natsPeersService(cluster: PushCluster): Service {
   return service(
     cluster,

@@ -19,7 +19,8 @@ export function validSettings(cluster: PushCluster, role: 'gateway' | 'logic'): 
 }
 
 /**
- * `gateway.drain`: how long a draining gateway accepts connections, and how long it moves them after that, milliseconds.
+ * `gateway.drain`: how long a draining gateway accepts connections, and how long it moves them after that,
+ * milliseconds.
  * @throws InvalidSettings
  */
 export function gatewayDrain(cluster: PushCluster): { settle: number; timeout: number } {

@@ -102,7 +102,7 @@ describe('nodes that the chart tunes', () => {
     if (process.env.KUBECONFIG) return t.skip('what its nodes have is not known');
     for (const node of nodes) {
       const skipped = JSON.parse((await annotations(node))[SKIPPED]!);
-      assert.match(skipped['net.core.netdev_max_backlog'], /does not have it/);
+      assert.match(skipped['net.core.netdev_max_backlog'], /does not have this setting/);
       // Its /sys is the machine's, whose card is none of a node's.
       assert.match(skipped['*'], /another network/);
       t.diagnostic(`${node}: ${Object.keys(skipped).join(', ')}`);
@@ -146,7 +146,7 @@ describe('nodes that the chart tunes', () => {
       '',
     );
     for (const node of nodes)
-      assert.match(await cluster.kubectl(['describe', 'node', node]), /NodeRestored .*Put back .*net\.ipv4\.tcp_wmem/);
+      assert.match(await cluster.kubectl(['describe', 'node', node]), /NodeRestored .*Restored .*net\.ipv4\.tcp_wmem/);
   });
 
   it('are as before where the chart is removed, of which nothing stays', async () => {
