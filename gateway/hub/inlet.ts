@@ -1,3 +1,5 @@
+import type { BusMessage } from '@pushcluster/runtime/bus/bus.ts';
+
 /**
  * Where the messages of one subscription enter the hub. It decodes them, orders them, and finds losses and repeats.
  *
@@ -6,8 +8,8 @@
  * finishes at once returns nothing, so that no promise is made for each message.
  */
 export interface Inlet {
-  /** `bytes` stay valid and unchanged. An error that it throws costs this message alone. */
-  accept(bytes: Uint8Array): void | Promise<void>;
+  /** `bytes` stay valid and unchanged; `message` has the headers. An error that it throws costs this message alone. */
+  accept(bytes: Uint8Array, message: BusMessage): void | Promise<void>;
   /** The subscription has come into force: what is published from now on arrives. */
   subscribed(): void;
   /** The subscription has ended. */

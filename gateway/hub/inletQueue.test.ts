@@ -28,10 +28,10 @@ describe('the messages of an inlet', () => {
   it('are accepted within the call while the inlet is not busy', () => {
     const inlet = new SlowInlet();
     const queue = new InletQueue(inlet, unexpected);
-    for (const number of [1, 2, 3]) queue.receive(Uint8Array.of(number));
+    for (const number of [1, 2, 3]) queue.receive(Uint8Array.of(number), {});
     assert.deepEqual(inlet.accepted, [1, 2, 3]);
-    assert.throws(() => queue.receive(Uint8Array.of(13)), /thirteen/);
-    queue.receive(Uint8Array.of(4));
+    assert.throws(() => queue.receive(Uint8Array.of(13), {}), /thirteen/);
+    queue.receive(Uint8Array.of(4), {});
     assert.deepEqual(inlet.accepted, [1, 2, 3, 13, 4]);
   });
 
@@ -40,8 +40,8 @@ describe('the messages of an inlet', () => {
     const failed: unknown[] = [];
     const [held, free] = [busy, other].map((inlet) => new InletQueue(inlet, (error) => failed.push(error)));
     for (const number of [9, 1, 13, 9, 2]) {
-      held!.receive(Uint8Array.of(number));
-      free!.receive(Uint8Array.of(5));
+      held!.receive(Uint8Array.of(number), {});
+      free!.receive(Uint8Array.of(5), {});
     }
     assert.deepEqual(busy.accepted, [9]);
     assert.deepEqual(other.accepted, [5, 5, 5, 5, 5]);
@@ -49,18 +49,18 @@ describe('the messages of an inlet', () => {
     await settled();
     assert.deepEqual(busy.accepted, [9, 1, 13, 9]);
     assert.equal(failed.length, 1);
-    held!.receive(Uint8Array.of(3));
+    held!.receive(Uint8Array.of(3), {});
     busy.finish.shift()!();
     await settled();
     assert.deepEqual(busy.accepted, [9, 1, 13, 9, 2, 3]);
-    held!.receive(Uint8Array.of(4));
+    held!.receive(Uint8Array.of(4), {});
     assert.equal(busy.accepted.at(-1), 4, 'within the call again');
   });
 
   it('go no further once it is closed', async () => {
     const inlet = new SlowInlet();
     const queue = new InletQueue(inlet, unexpected);
-    for (const number of [9, 1]) queue.receive(Uint8Array.of(number));
+    for (const number of [9, 1]) queue.receive(Uint8Array.of(number), {});
     queue.close();
     inlet.finish.shift()!();
     await settled();

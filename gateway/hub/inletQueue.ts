@@ -1,11 +1,14 @@
+import type { BusMessage } from '@pushcluster/runtime/bus/bus.ts';
 import type { Inlet } from './inlet.ts';
+
+type Waiting = { bytes: Uint8Array; message: BusMessage };
 
 /** Gives an inlet its messages one at a time, in order. While the inlet is busy with one, those that follow wait here. */
 export class InletQueue {
   readonly #inlet: Inlet;
   readonly #failed: (error: unknown) => void;
   /** Messages that wait; undefined while the inlet is not busy. */
-  #waiting: Uint8Array[] | undefined;
+  #waiting: Waiting[] | undefined;
   #closed = false;
 
   /** @param failed an error with which a promise of the inlet was rejected: the messages after it still go on */
@@ -15,12 +18,12 @@ export class InletQueue {
   }
 
   /** Throws what the inlet throws at once. */
-  receive(bytes: Uint8Array): void {
+  receive(bytes: Uint8Array, message: BusMessage): void {
     if (this.#waiting) {
-      this.#waiting.push(bytes);
+      this.#waiting.push({ bytes, message });
       return;
     }
-    const busy = this.#inlet.accept(bytes);
+    const busy = this.#inlet.accept(bytes, message);
     if (busy) void this.#hold(busy);
   }
 
@@ -30,14 +33,14 @@ export class InletQueue {
   }
 
   async #hold(busy: Promise<void>) {
-    const waiting: Uint8Array[] = [];
+    const waiting: Waiting[] = [];
     this.#waiting = waiting;
     await busy.catch(this.#failed);
     // What comes meanwhile is appended, and is reached by the same loop.
-    for (const bytes of waiting) {
+    for (const { bytes, message } of waiting) {
       if (this.#closed) break;
       try {
-        await this.#inlet.accept(bytes);
+        await this.#inlet.accept(bytes, message);
       } catch (error) {
         this.#failed(error);
       }

@@ -1,4 +1,4 @@
-import type { Bus, Subscription } from '@pushcluster/runtime/bus/bus.ts';
+import type { Bus, BusMessage, Subscription } from '@pushcluster/runtime/bus/bus.ts';
 import type { Guard } from './guard.ts';
 import type { Inlet } from './inlet.ts';
 import { InletQueue } from './inletQueue.ts';
@@ -44,9 +44,9 @@ export class InletSubscriber {
       if (inForce) inlet.subscribed();
       onChange(inForce);
     };
-    const receive = (bytes: Uint8Array) => {
+    const receive = (bytes: Uint8Array, _subject: string, message: BusMessage) => {
       try {
-        queue.receive(bytes);
+        queue.receive(bytes, message);
       } catch (error) {
         this.#failed(error);
       }

@@ -24,7 +24,7 @@ const bus: Bus = {
   flush: () => Promise.resolve(),
   subscribe(subject: string, handler: Handler) {
     subscribed.push(subject);
-    say = (text) => handler(Buffer.from(text), subject);
+    say = (text) => handler(Buffer.from(text), subject, {});
     return { ready: Promise.resolve(), unsubscribe: () => subscribed.pop() };
   },
   onEvent(listener) {

@@ -100,7 +100,7 @@ export class SimulatedBus implements Bus {
     if (!this.connected) return;
     for (const subscriber of this.#subscribers)
       if (subscriber.known && subscriber.subject === subject)
-        this.#travel(() => this.#subscribers.has(subscriber) && subscriber.handler(bytes, subject));
+        this.#travel(() => this.#subscribers.has(subscriber) && subscriber.handler(bytes, subject, {}));
   }
 
   cut(): void {

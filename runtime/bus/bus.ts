@@ -1,11 +1,22 @@
+import type { BusHeaders, PublishedHeaders } from './headers.ts';
+
 /**
  * What happens to the connection of a bus. `connected` is emitted for the first connection too, once the server knows of
  * all subscriptions. A message may arrive a moment earlier.
  */
 export type BusEvent = { type: 'connected'; reconnects: number } | { type: 'disconnected'; reason: string };
 
-/** Called with one message. It must not throw. `bytes` stay valid and unchanged afterwards. */
-export type Handler = (bytes: Uint8Array, subject: string) => void;
+/** What a message carries beside its bytes. */
+export type BusMessage = {
+  /** Decoded when they are first read. Undefined if the message was published without headers. */
+  readonly headers?: BusHeaders | undefined;
+};
+
+/**
+ * Called with one message. It must not throw. `bytes` stay valid and unchanged afterwards. `message` is the object that
+ * the bus has anyway: nothing is allocated for a handler that reads no headers.
+ */
+export type Handler = (bytes: Uint8Array, subject: string, message: BusMessage) => void;
 
 export type Subscription = {
   /**
@@ -48,9 +59,10 @@ export interface Bus {
   readonly maxPayload: number;
   /**
    * Sends now, or throws: BusUnavailable while disconnected, BusOverloaded while too much is unconfirmed, RangeError
-   * over maxPayload. Never buffers for later.
+   * if bytes and headers together are over maxPayload, TypeError if a header can't be sent as it is. Never buffers for
+   * later.
    */
-  publish(subject: string, bytes: Uint8Array): void;
+  publish(subject: string, bytes: Uint8Array, headers?: PublishedHeaders): void;
   /**
    * Resolves when the server has all that was published before. One receipt serves all who wait. It is about the present
    * connection, so call it in the same turn of the event loop as publish().

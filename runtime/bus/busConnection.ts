@@ -1,6 +1,7 @@
-import { PermissionViolationError, type Status } from 'nats';
+import { type MsgHdrs, headers as natsHeaders, PermissionViolationError, type Status } from 'nats';
 import { BusOverloaded, BusUnavailable, checkSubject, type Handler, MAX_UNCONFIRMED_BYTES } from './bus.ts';
 import type { RawConnection } from './dial.ts';
+import { headerBytes, type PublishedHeaders } from './headers.ts';
 import { Receipts } from './receipts.ts';
 import { type Outcome, SubscriptionGroups, type SubscriptionRequest } from './subscriptionGroups.ts';
 
@@ -34,7 +35,7 @@ export class BusConnection {
   #maxPayload: number;
   #lastError = '';
   /** Published in this turn of the event loop: passed on together, so that they leave in one write. */
-  #batch: { subject: string; bytes: Uint8Array }[] = [];
+  #batch: { subject: string; bytes: Uint8Array; headers: PublishedHeaders | undefined }[] = [];
   #scheduled = false;
   // Bytes published so far, and how many of them the last receipt confirmed and the pending one will confirm.
   #published = 0;
@@ -81,15 +82,15 @@ export class BusConnection {
   }
 
   /** As Bus.publish(). */
-  publish(subject: string, bytes: Uint8Array): void {
+  publish(subject: string, bytes: Uint8Array, headers?: PublishedHeaders): void {
     if (!this.#alive) throw new BusUnavailable('the connection to NATS is lost');
-    checkPayload(bytes, this.maxPayload);
+    checkPayload(bytes, headers, this.maxPayload);
     if (this.#published - this.#confirmed > MAX_UNCONFIRMED_BYTES)
       throw new BusOverloaded(
         `the NATS server ${this.server} is too slow: ${MAX_UNCONFIRMED_BYTES} bytes wait for its receipt`,
       );
     checkSubject(subject);
-    this.#batch.push({ subject, bytes });
+    this.#batch.push({ subject, bytes, headers });
     this.#published += bytes.length + MESSAGE_OVERHEAD_BYTES;
     if (!this.#receiptRequested && this.#published - this.#confirming > CONFIRM_EVERY_BYTES) {
       this.#receiptRequested = true;
@@ -123,7 +124,7 @@ export class BusConnection {
         const subscription = this.#raw.connection.subscribe(subject, {
           callback: (error, message) => {
             // Without a wildcard the subject is known and need not be decoded from each message.
-            if (!error) return handler(message.data, wildcard ? message.subject : subject);
+            if (!error) return handler(message.data, wildcard ? message.subject : subject, message);
             request.refused = true;
             if (known) onOutcome('refused');
           },
@@ -163,9 +164,10 @@ export class BusConnection {
     const batch = this.#batch;
     this.#batch = [];
     const { connection } = this.#raw;
-    for (const { subject, bytes } of batch) {
+    for (const { subject, bytes, headers } of batch) {
       try {
-        connection.publish(subject, bytes);
+        if (headers) connection.publish(subject, bytes, { headers: natsHeadersOf(headers) });
+        else connection.publish(subject, bytes);
       } catch (error) {
         // The server's limit shrank meanwhile, or the connection closed in this very turn.
         const message = error instanceof Error ? error.message : String(error);
@@ -216,7 +218,14 @@ export class BusConnection {
 }
 
 /** Throws RangeError if a message is larger than the server takes. */
-export function checkPayload(bytes: Uint8Array, maxPayload: number): void {
-  if (bytes.length > maxPayload)
-    throw new RangeError(`a message of ${bytes.length} bytes is over the server's max_payload of ${maxPayload}`);
+export function checkPayload(bytes: Uint8Array, headers: PublishedHeaders | undefined, maxPayload: number): void {
+  const size = bytes.length + headerBytes(headers);
+  if (size > maxPayload)
+    throw new RangeError(`a message of ${size} bytes is over the server's max_payload of ${maxPayload}`);
+}
+
+function natsHeadersOf(published: PublishedHeaders): MsgHdrs {
+  const headers = natsHeaders();
+  for (const [name, value] of Object.entries(published)) headers.set(name, value);
+  return headers;
 }

@@ -34,9 +34,9 @@ export class Listeners<Event> {
 
 /** `handler`, except that it never throws: its errors are logged, and later messages are still delivered. */
 export function guarded(handler: Handler, log: ErrorLog): Handler {
-  return (bytes, subject) => {
+  return (bytes, subject, message) => {
     try {
-      handler(bytes, subject);
+      handler(bytes, subject, message);
     } catch (error) {
       log.error({ err: error, subject }, 'a handler of bus messages threw');
     }

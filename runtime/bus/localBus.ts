@@ -1,18 +1,20 @@
 import {
   type Bus,
   type BusEvent,
+  type BusMessage,
   BusUnavailable,
   BusUnconfirmed,
   checkSubject,
   type Handler,
   type Subscription,
 } from './bus.ts';
+import { type BusHeaders, headerBytes, type PublishedHeaders } from './headers.ts';
 import { type ErrorLog, guarded, Listeners } from './listeners.ts';
 
 /** Bytes. The default of nats-server, so that what works in one process works on NATS. */
 const MAX_PAYLOAD = 1_048_576;
 
-type Message = { number: number; subject: string; bytes: Uint8Array };
+type Message = BusMessage & { number: number; subject: string; bytes: Uint8Array };
 type Subscriber = { since: number; tokens: readonly string[] | undefined; handler: Handler; active: boolean };
 
 /** The in-process bus, for publishers and subscribers in one process. Delivers in the next turn of the event loop. */
@@ -38,12 +40,12 @@ export class LocalBus implements Bus {
     return this.#open;
   }
 
-  publish(subject: string, bytes: Uint8Array): void {
+  publish(subject: string, bytes: Uint8Array, headers?: PublishedHeaders): void {
     if (!this.#open) throw new BusUnavailable('the bus is closed');
-    if (bytes.length > MAX_PAYLOAD)
-      throw new RangeError(`a message of ${bytes.length} bytes is over the limit of ${MAX_PAYLOAD}`);
+    const size = bytes.length + headerBytes(headers);
+    if (size > MAX_PAYLOAD) throw new RangeError(`a message of ${size} bytes is over the limit of ${MAX_PAYLOAD}`);
     checkSubject(subject);
-    this.#queue.push({ number: ++this.#published, subject, bytes });
+    this.#queue.push({ number: ++this.#published, subject, bytes, headers: headers && new LocalHeaders(headers) });
     this.#delivery ??= new Promise((resolve) => setImmediate(() => resolve(this.#deliver())));
   }
 
@@ -88,12 +90,12 @@ export class LocalBus implements Bus {
     this.#delivery = undefined;
     for (const message of queue) {
       for (const subscriber of this.#exact.get(message.subject) ?? [])
-        if (subscriber.active && message.number > subscriber.since) subscriber.handler(message.bytes, message.subject);
+        if (subscriber.active && message.number > subscriber.since) subscriber.handler(message.bytes, message.subject, message);
       if (this.#wildcards.length === 0) continue;
       const tokens = message.subject.split('.');
       for (const subscriber of this.#wildcards)
         if (subscriber.active && message.number > subscriber.since && fits(subscriber.tokens ?? [], tokens))
-          subscriber.handler(message.bytes, message.subject);
+          subscriber.handler(message.bytes, message.subject, message);
     }
   }
 
@@ -106,6 +108,22 @@ export class LocalBus implements Bus {
     const left = (this.#exact.get(subject) ?? []).filter((other) => other !== subscriber);
     if (left.length > 0) this.#exact.set(subject, left);
     else this.#exact.delete(subject);
+  }
+}
+
+class LocalHeaders implements BusHeaders {
+  readonly #values: ReadonlyMap<string, string>;
+
+  constructor(headers: PublishedHeaders) {
+    this.#values = new Map(Object.entries(headers));
+  }
+
+  get(name: string): string {
+    return this.#values.get(name) ?? '';
+  }
+
+  has(name: string): boolean {
+    return this.#values.has(name);
   }
 }
 

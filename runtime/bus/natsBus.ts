@@ -12,6 +12,7 @@ import {
 } from './bus.ts';
 import { CredentialFiles } from './credentials.ts';
 import { dial, parseServer } from './dial.ts';
+import type { PublishedHeaders } from './headers.ts';
 import { guarded, Listeners } from './listeners.ts';
 import { NatsSubscription } from './natsSubscription.ts';
 import { ProblemLog } from './problemLog.ts';
@@ -77,11 +78,11 @@ export class NatsBus implements Bus {
     return this.#refused.size;
   }
 
-  publish(subject: string, bytes: Uint8Array): void {
+  publish(subject: string, bytes: Uint8Array, headers?: PublishedHeaders): void {
     const { connected, connection, takeover } = this.#reconnector;
     if (!connected || !connection) throw new BusUnavailable(this.#absence());
-    if (takeover?.publishing) takeover.hold(subject, bytes, this.maxPayload);
-    else connection.publish(subject, bytes);
+    if (takeover?.publishing) takeover.hold(subject, bytes, headers, this.maxPayload);
+    else connection.publish(subject, bytes, headers);
   }
 
   flush(): Promise<void> {

@@ -81,11 +81,11 @@ export class NatsSubscription implements Subscription {
   }
 
   #subscribe(connection: BusConnection): () => void {
-    const receive: Handler = (bytes, subject) => {
+    const receive: Handler = (bytes, subject, message) => {
       if (this.#ended) return;
       const overlap = this.#hooks.overlap();
-      if (overlap) overlap.receive(connection, this.#number, this.#handler, bytes, subject);
-      else this.#handler(bytes, subject);
+      if (overlap) overlap.receive(connection, this.#number, this.#handler, bytes, subject, message);
+      else this.#handler(bytes, subject, message);
     };
     const detach = connection.subscribe(this.#subject, this.#wildcard, receive, (outcome) => {
       if (this.#detach !== detach && this.#detachNext !== detach) return;

@@ -23,8 +23,8 @@ describe('two connections that hear the same', () => {
           while (old < end || next < published.length) {
             const oldsTurn = next === published.length || (old < end && turns.next().value);
             if (oldsTurn && old < begin) handler(bytesOf(published[old++]!));
-            else if (oldsTurn) overlap.receive('old', 1, handler, bytesOf(published[old++]!), 's');
-            else overlap.receive('new', 1, handler, bytesOf(published[next++]!), 's');
+            else if (oldsTurn) overlap.receive('old', 1, handler, bytesOf(published[old++]!), 's', {});
+            else overlap.receive('new', 1, handler, bytesOf(published[next++]!), 's', {});
           }
           overlap.release();
           assert.deepEqual(got, published);
@@ -37,10 +37,10 @@ describe('two connections that hear the same', () => {
     const got: string[] = [];
     const overlap = new Overlap('new');
     const to = (name: string) => () => got.push(name);
-    overlap.receive('old', 1, to('old 1'), bytesOf('x'), 's');
-    overlap.receive('new', 1, to('new 1'), bytesOf('x'), 's');
-    overlap.receive('new', 2, to('new 2'), bytesOf('x'), 's');
-    overlap.receive('new', 1, to('other subject'), bytesOf('x'), 't');
+    overlap.receive('old', 1, to('old 1'), bytesOf('x'), 's', {});
+    overlap.receive('new', 1, to('new 1'), bytesOf('x'), 's', {});
+    overlap.receive('new', 2, to('new 2'), bytesOf('x'), 's', {});
+    overlap.receive('new', 1, to('other subject'), bytesOf('x'), 't', {});
     assert.deepEqual(got, ['old 1']);
     overlap.release();
     assert.deepEqual(got, ['old 1', 'new 2', 'other subject']);
@@ -49,7 +49,7 @@ describe('two connections that hear the same', () => {
   it('are together no longer than there is room for what is held', async () => {
     const overlap = new Overlap('new');
     const big = new Uint8Array(8 * 1_048_576);
-    for (let i = 0; i < 9; i++) overlap.receive('new', i, () => {}, big, 's');
+    for (let i = 0; i < 9; i++) overlap.receive('new', i, () => {}, big, 's', {});
     await overlap.full;
   });
 });

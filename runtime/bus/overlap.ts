@@ -1,10 +1,10 @@
 import { hash } from 'node:crypto';
-import type { Handler } from './bus.ts';
+import type { BusMessage, Handler } from './bus.ts';
 
 /** Bytes that are held at most. Beyond them the overlap ends early. */
 const MAX_HELD_BYTES = 64 * 1_048_576;
 
-type Held = { handler: Handler; bytes: Uint8Array; subject: string; key: string };
+type Held = { handler: Handler; bytes: Uint8Array; subject: string; message: BusMessage; key: string };
 
 /**
  * Two connections that receive the same messages. Those of the old connection are delivered; those of the next one are
@@ -28,14 +28,21 @@ export class Overlap<Source> {
   }
 
   /** @param subscription tells apart several subscriptions of one subject */
-  receive(source: Source, subscription: number, handler: Handler, bytes: Uint8Array, subject: string): void {
+  receive(
+    source: Source,
+    subscription: number,
+    handler: Handler,
+    bytes: Uint8Array,
+    subject: string,
+    message: BusMessage,
+  ): void {
     const key = `${subscription} ${hash('sha1', bytes, 'base64')} ${subject}`;
     if (source !== this.next) {
       this.#brought.set(key, (this.#brought.get(key) ?? 0) + 1);
-      handler(bytes, subject);
+      handler(bytes, subject, message);
       return;
     }
-    this.#held.push({ handler, bytes, subject, key });
+    this.#held.push({ handler, bytes, subject, message, key });
     this.#bytes += bytes.length;
     if (this.#bytes > MAX_HELD_BYTES) this.#setFull();
   }
@@ -44,9 +51,9 @@ export class Overlap<Source> {
   release(): void {
     const held = this.#held;
     this.#held = [];
-    for (const { handler, bytes, subject, key } of held) {
+    for (const { handler, bytes, subject, message, key } of held) {
       const brought = this.#brought.get(key) ?? 0;
-      if (brought === 0) handler(bytes, subject);
+      if (brought === 0) handler(bytes, subject, message);
       else this.#brought.set(key, brought - 1);
     }
   }

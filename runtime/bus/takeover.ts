@@ -1,6 +1,7 @@
 import { pause, systemClock } from '../clock.ts';
 import { BusOverloaded, checkSubject, MAX_UNCONFIRMED_BYTES } from './bus.ts';
 import { type BusConnection, checkPayload } from './busConnection.ts';
+import type { PublishedHeaders } from './headers.ts';
 import type { NatsSubscription } from './natsSubscription.ts';
 import { Overlap } from './overlap.ts';
 
@@ -15,7 +16,8 @@ const OVERLAP_MS = 1_000;
  */
 const PUBLISH_PAUSE_MS = 100;
 
-type HeldPublishes = { messages: { subject: string; bytes: Uint8Array }[]; size: number; over: Promise<void> };
+type Held = { subject: string; bytes: Uint8Array; headers: PublishedHeaders | undefined };
+type HeldPublishes = { messages: Held[]; size: number; over: Promise<void> };
 
 /** One connection takes over from another, so that no message is missed, repeated, reordered or refused. */
 export class Takeover {
@@ -45,13 +47,13 @@ export class Takeover {
   }
 
   /** Keeps a message until publishing goes on. Throws as Bus.publish() does. */
-  hold(subject: string, bytes: Uint8Array, maxPayload: number): void {
+  hold(subject: string, bytes: Uint8Array, headers: PublishedHeaders | undefined, maxPayload: number): void {
     const held = this.#held!;
-    checkPayload(bytes, maxPayload);
+    checkPayload(bytes, headers, maxPayload);
     checkSubject(subject);
     if (held.size > MAX_UNCONFIRMED_BYTES)
       throw new BusOverloaded(`${MAX_UNCONFIRMED_BYTES} bytes wait for another NATS server to take over`);
-    held.messages.push({ subject, bytes });
+    held.messages.push({ subject, bytes, headers });
     held.size += bytes.length;
   }
 
@@ -93,7 +95,8 @@ export class Takeover {
     }
     onSwitch();
     this.#held = undefined;
-    for (const { subject, bytes } of held.messages) if (this.#next.alive) this.#next.publish(subject, bytes);
+    for (const { subject, bytes, headers } of held.messages)
+      if (this.#next.alive) this.#next.publish(subject, bytes, headers);
     resolve();
     this.#old.end('another server has taken over');
   }

@@ -112,6 +112,32 @@ for (const [kind, open] of Object.entries(kinds)) {
       );
     });
 
+    test('carries headers beside the bytes, and none where none were published', async ({ publisher, subscriber }) => {
+      const got: (string | undefined)[][] = [];
+      await subscriber.subscribe('headers.*', (bytes, subject, { headers }) => {
+        const read = (name: string) => (headers?.has(name) ? headers.get(name) : undefined);
+        got.push([textOf(bytes), subject, read('Seq'), read('seq'), read('Name'), headers?.get('Absent')]);
+      }).ready;
+      publisher.publish('headers.a', bytesOf('x'), { Seq: '7', Name: 'd\u00e9j\u00e0: vu' });
+      publisher.publish('headers.b', bytesOf('y'));
+      publisher.publish('headers.c', new Uint8Array(0), { Seq: '' });
+      await until('all arrived', () => got.length === 3);
+      assert.deepEqual(got, [
+        ['x', 'headers.a', '7', undefined, 'd\u00e9j\u00e0: vu', ''],
+        ['y', 'headers.b', undefined, undefined, undefined, undefined],
+        ['', 'headers.c', '', undefined, undefined, ''],
+      ]);
+    });
+
+    test('refuses headers that can not be sent as they are, and those over its limit', async ({ publisher }) => {
+      for (const headers of [{ 'a b': 'x' }, { 'a:': 'x' }, { '': 'x' }, { a: 'x\r\nb: y' }, { a: ' x' }])
+        assert.throws(() => publisher.publish('headers', bytesOf('x'), headers), TypeError);
+      const full = new Uint8Array(publisher.maxPayload - 17);
+      publisher.publish('headers', full, { a: '' });
+      assert.throws(() => publisher.publish('headers', full, { a: 'x' }), RangeError);
+      await publisher.flush();
+    });
+
     test('keeps received bytes valid while more arrive', async ({ publisher, subscriber }) => {
       const got: Uint8Array[] = [];
       await subscriber.subscribe('keep', (bytes) => got.push(bytes)).ready;
