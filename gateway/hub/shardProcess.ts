@@ -9,58 +9,60 @@ import { onTick, TICK_MS } from '@pushcluster/runtime/ticker.ts';
 import type { ChannelKey } from '../ipc/channelKey.ts';
 import type { ShardCounts } from '../ipc/counts.ts';
 import type { Frame } from '../ipc/frame.ts';
-import { encodeFrameHead } from '../ipc/frame.ts';
 import { MessageStream } from '../ipc/messageStream.ts';
-import { type HubMessage, missedSize, type ShardMessage } from '../ipc/messages.ts';
+import type { HubMessage, ShardMessage } from '../ipc/messages.ts';
+import { FlowControl } from './flowControl.ts';
 import type { Guard } from './guard.ts';
 import type { ShardHandle } from './shardHandle.ts';
 
 const SHARD_MAIN = fileURLToPath(new URL('../shard/main.ts', import.meta.url));
-/** Bytes of a request's headers that the engine takes: its own 4 KiB is less than a browser's cookies and a token may be. */
+/** Bytes of a request's headers that the engine accepts. Its default of 4 KiB is too small for cookies and a token. */
 const MAX_HEADERS = 16_384;
-/** Handshakes leave garbage behind; with the engine's 16 MiB semi-spaces it would stay for as long as the shard is idle. */
+/** Handshakes leave garbage behind. With V8's default of 16 MiB semi-spaces it would stay while the shard is idle. */
 const SMALL_YOUNG_GENERATION = ['--max-semi-space-size=4'];
-/** The engine's at each handshake that waited for its token's check: it is not obeyed (shard/listen.ts), and not repeated. */
+/** The engine prints it at each handshake that waited for its token's check: it does not apply (shard/listen.ts), and is not printed. */
 const ENGINE_WARNING = 'Warning: uWS.HttpResponse writes must be made from within a corked callback.';
-/** A shard that dies, or that the system has no descriptors or memory for, is replaced after this long, doubled at each early death up to the longest, milliseconds. */
+/**
+ * A shard that died, or could not be started, is replaced after this long, milliseconds. The delay is doubled at each
+ * death before WELL_MS, up to RESPAWN_LONGEST_MS.
+ */
 const RESPAWN_MS = 50;
 const RESPAWN_LONGEST_MS = 5_000;
-/** A shard that does not listen yet is given this long, milliseconds: a new process on a busy machine takes its time. */
+/** A shard that does not listen yet may be silent for this long, milliseconds: a process starts slowly on a busy machine. */
 const START_MS = 20_000;
-/** A shard that lived this long was well. */
+/** A shard that lived this long, milliseconds, did not die early. */
 const WELL_MS = 30_000;
 
 export type ShardProcessHooks = {
-  /** What the shard says, but for what the link itself is about. */
+  /** A message of the shard, but for those about its process, its counts and its flow control. */
   message(shard: ShardProcess, message: ShardMessage): void;
   /** New counts, and those before them (undefined from a new process). */
   counted(counts: ShardCounts, before: ShardCounts | undefined): void;
-  /** The process is gone: its connections are closed. A new one is on its way, unless the link was told to end. */
+  /** The process has ended, and its connections are closed. Another one is started. */
   died(shard: ShardProcess, how: string): void;
-  /** Frames on their way to the shard are over the limit: `items` of the channel will not come. */
+  /** `items` of a channel were left out, since too much is on its way to the shard. */
   overrun(items: number): void;
 };
 
 export type ShardProcessOptions = {
   index: number;
-  /** How many there are. */
+  /** Number of shards. */
   shards: number;
   settings: Settings;
   log: Logger;
   guard: Guard;
   hooks: ShardProcessHooks;
-  /** Starts a process; node:child_process's own where absent. */
+  /** Starts a process. Default: that of node:child_process. */
   spawn?: (command: string, args: string[], options: SpawnOptions) => ChildProcess;
 };
 
 /**
- * The hub's end of one shard: its process, the frames on their way to it, and the watch over it. A process that dies is
- * replaced; one that is silent for hangTimeout is killed and replaced.
+ * One shard, as the hub runs it: starts its process, sends to it, and watches it. A process that dies is replaced; one
+ * that is silent for gateway.shardWatch.hangTimeout is killed and replaced.
  */
 export class ShardProcess implements ShardHandle {
   readonly index: number;
   counts: ShardCounts | undefined;
-  /** It accepts connections. */
   listening = false;
   restarts = 0;
   readonly #log: Logger;
@@ -70,14 +72,14 @@ export class ShardProcess implements ShardHandle {
   readonly #shards: number;
   #settings: Settings;
   #process: ChildProcess | undefined;
-  #wire: MessageStream<HubMessage, ShardMessage> | undefined;
-  #heard = 0;
+  #stream: MessageStream<HubMessage, ShardMessage> | undefined;
+  #flow: FlowControl | undefined;
+  /** When its last message came. */
+  #receivedAt = 0;
   #startedAt = 0;
   #respawnMs = RESPAWN_MS;
   /** Why there is no process. */
   #notStarted: string | undefined;
-  #inFlight = 0;
-  #missed = new Map<ChannelKey, number>();
   #ending = false;
   readonly #stopWatching: () => void;
   #firstListen: { resolve: () => void; reject: (error: Error) => void } | undefined;
@@ -93,7 +95,7 @@ export class ShardProcess implements ShardHandle {
     this.#stopWatching = this.#watchOver();
   }
 
-  /** Resolves when the shard listens. Rejects with what it says where it can't. */
+  /** Resolves when the shard listens. Rejects with a sentence if it can't. */
   start(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#firstListen = { resolve, reject };
@@ -101,7 +103,7 @@ export class ShardProcess implements ShardHandle {
     });
   }
 
-  /** Why it does not listen, a sentence; undefined where it does. */
+  /** Why it does not listen, as a sentence; undefined while it listens. */
   get problem(): string | undefined {
     if (this.listening) return undefined;
     const tried = this.#notStarted === undefined ? '' : `, and its process can't be started: ${this.#notStarted}`;
@@ -114,7 +116,7 @@ export class ShardProcess implements ShardHandle {
 
   /** Bytes of frames on their way. */
   get inFlight(): number {
-    return this.#inFlight;
+    return this.#flow?.inFlight ?? 0;
   }
 
   configure(settings: Settings): void {
@@ -123,33 +125,15 @@ export class ShardProcess implements ShardHandle {
   }
 
   send(message: HubMessage): void {
-    this.#wire?.send(message);
+    this.#stream?.send(message);
   }
 
-  /** Sends a batch on, or counts it as missed where too much is on its way already. */
   sendFrames(key: ChannelKey, items: number, ages: readonly [number, number][], frames: readonly Frame[]): void {
-    if (!this.#wire) return;
-    const owed = this.#missed.get(key);
-    if (owed !== undefined || this.#inFlight > this.#settings.gateway.shardWatch.maxInFlight) {
-      this.#missed.set(key, (owed ?? 0) + items);
-      this.#hooks.overrun(items);
-      return;
-    }
-    this.#inFlight += this.#wire.sendFrame(encodeFrameHead(key, items, ages, frames), frames);
+    this.#flow?.sendFrames(key, items, ages, frames);
   }
 
-  /** Items that will not come, in order with the frames. */
   sendMissed(key: ChannelKey, items: number, reason: LagReason): void {
-    if (!this.#wire) return;
-    const owed = this.#missed.get(key);
-    if (owed === undefined && this.#inFlight <= this.#settings.gateway.shardWatch.maxInFlight)
-      this.#tellMissed(key, items, reason);
-    else this.#missed.set(key, (owed ?? 0) + items);
-  }
-
-  #tellMissed(key: ChannelKey, items: number, reason: LagReason) {
-    this.#inFlight += missedSize(key);
-    this.send({ type: 'missed', key, items, reason });
+    this.#flow?.sendMissed(key, items, reason);
   }
 
   /** Ends the shard: its connections get 1012 first. Resolves when the process is gone. */
@@ -178,9 +162,9 @@ export class ShardProcess implements ShardHandle {
     }
     this.#process = child;
     const gone = (how: string) => this.#guard.run('shard', () => this.#gone(child, how));
-    // Out of descriptors, `spawn` answers a child without a process, that may lack its streams too, and says why only here.
+    // Without descriptors `spawn` returns a child without a process, which may lack its streams too. The reason comes here.
     child.once('error', (error) => gone(error.message));
-    // Not `exit`: what the shard said last may still be in the socket then.
+    // Not at `exit`: the shard's last messages may still be in the socket then.
     child.once('close', (code, signal) => gone(signal ?? `exit code ${code}`));
     const socket = child.stdio?.[3];
     if (socket instanceof Socket) socket.on('error', () => {});
@@ -195,10 +179,8 @@ export class ShardProcess implements ShardHandle {
         if (!line.startsWith(ENGINE_WARNING)) process.stderr.write(`${line}\n`);
       });
     this.#startedAt = performance.now();
-    this.#heard = performance.now();
-    this.#inFlight = 0;
-    this.#missed.clear();
-    this.#wire = new MessageStream<HubMessage, ShardMessage>(
+    this.#receivedAt = performance.now();
+    this.#stream = new MessageStream<HubMessage, ShardMessage>(
       socket,
       (message) => {
         if (child === this.#process) this.#receive(message);
@@ -206,11 +188,16 @@ export class ShardProcess implements ShardHandle {
       () => {},
       (error) => this.#guard.caught('shard', error),
     );
+    this.#flow = new FlowControl({
+      stream: this.#stream,
+      maxInFlight: () => this.#settings.gateway.shardWatch.maxInFlight,
+      overrun: (items) => this.#hooks.overrun(items),
+    });
     this.configure(this.#settings);
   }
 
   #receive(message: ShardMessage) {
-    this.#heard = performance.now();
+    this.#receivedAt = performance.now();
     switch (message.type) {
       case 'listening':
         this.listening = true;
@@ -221,7 +208,7 @@ export class ShardProcess implements ShardHandle {
         return;
       case 'failed':
         if (!this.#firstListen) {
-          // It does nothing any more: the next one may find what this one lacked.
+          // It does nothing any more. The next process may get what this one lacked.
           this.#notStarted = message.message;
           this.#process?.kill('SIGKILL');
           return;
@@ -230,7 +217,7 @@ export class ShardProcess implements ShardHandle {
         this.#firstListen = undefined;
         return;
       case 'done':
-        this.#done(message.bytes);
+        this.#flow?.done(message.bytes);
         return;
       case 'counts': {
         const before = this.counts;
@@ -243,21 +230,12 @@ export class ShardProcess implements ShardHandle {
     }
   }
 
-  #done(bytes: number) {
-    this.#inFlight -= bytes;
-    if (this.#missed.size === 0 || this.#inFlight > this.#settings.gateway.shardWatch.maxInFlight / 2) return;
-    for (const [key, items] of this.#missed) {
-      if (this.#inFlight > this.#settings.gateway.shardWatch.maxInFlight) return;
-      this.#missed.delete(key);
-      this.#tellMissed(key, items, 'overload');
-    }
-  }
-
   #gone(child: ChildProcess, how: string) {
     if (child !== this.#process) return;
-    const lived = this.#wire !== undefined;
+    const lived = this.#stream !== undefined;
     this.#process = undefined;
-    this.#wire = undefined;
+    this.#stream = undefined;
+    this.#flow = undefined;
     this.listening = false;
     this.counts = undefined;
     if (!lived) {
@@ -272,7 +250,7 @@ export class ShardProcess implements ShardHandle {
     this.#hooks.died(this, how);
   }
 
-  /** There is no process: the system is short of descriptors, memory or processes. The other shards go on. */
+  /** There is no process, since the system is short of descriptors, memory or processes. The other shards go on. */
   #failed(why: string) {
     if (this.#ending || this.#endsAtStart(why)) return;
     this.#notStarted = why;
@@ -280,7 +258,7 @@ export class ShardProcess implements ShardHandle {
     this.#respawn();
   }
 
-  /** The gateway does not start where one of its first shards can't. */
+  /** The gateway does not start if one of its first shards can't. */
   #endsAtStart(how: string): boolean {
     this.#firstListen?.reject(new Error(`the shard ended at its start: ${how}`));
     const first = this.#firstListen !== undefined;
@@ -299,10 +277,10 @@ export class ShardProcess implements ShardHandle {
     let looked = performance.now();
     return onTick(() => {
       const now = performance.now();
-      // Where this process itself stood still, the shard's words are still waiting to be read.
-      if (now - looked > 2 * TICK_MS) this.#heard = now;
+      // If this process itself stood still, the shard's messages are yet to be read.
+      if (now - looked > 2 * TICK_MS) this.#receivedAt = now;
       looked = now;
-      const silent = now - this.#heard;
+      const silent = now - this.#receivedAt;
       const { hangTimeout } = this.#settings.gateway.shardWatch;
       if (!this.#process || silent <= (this.listening ? hangTimeout : Math.max(hangTimeout, START_MS))) return;
       this.#log.error({ shard: this.index, silentMs: Math.round(silent) }, 'shard hangs: killing it');

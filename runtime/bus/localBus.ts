@@ -90,7 +90,8 @@ export class LocalBus implements Bus {
     this.#delivery = undefined;
     for (const message of queue) {
       for (const subscriber of this.#exact.get(message.subject) ?? [])
-        if (subscriber.active && message.number > subscriber.since) subscriber.handler(message.bytes, message.subject, message);
+        if (subscriber.active && message.number > subscriber.since)
+          subscriber.handler(message.bytes, message.subject, message);
       if (this.#wildcards.length === 0) continue;
       const tokens = message.subject.split('.');
       for (const subscriber of this.#wildcards)

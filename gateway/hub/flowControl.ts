@@ -1,0 +1,70 @@
+import type { LagReason } from '@pushcluster/protocol/frames.ts';
+import type { ChannelKey } from '../ipc/channelKey.ts';
+import { encodeFrameHead, type Frame } from '../ipc/frame.ts';
+import type { MessageStream } from '../ipc/messageStream.ts';
+import { type HubMessage, missedSize, type ShardMessage } from '../ipc/messages.ts';
+
+export type FlowControlOptions = {
+  stream: Pick<MessageStream<HubMessage, ShardMessage>, 'send' | 'sendFrame'>;
+  /** Bytes that may be on their way: gateway.shardWatch.maxInFlight. */
+  maxInFlight: () => number;
+  /** `items` of a channel are left out, since more than maxInFlight is on its way. */
+  overrun: (items: number) => void;
+};
+
+/**
+ * Bounds the frames on their way to one process of a shard. While too much is on its way, whole batches are left out
+ * and counted by channel. Once half of it has arrived, the shard is notified of what was left out; until then all that
+ * follows in such a channel is left out too, so that the notice is in its place.
+ */
+export class FlowControl {
+  readonly #options: FlowControlOptions;
+  #inFlight = 0;
+  /** Items that were left out, by channel. */
+  readonly #leftOut = new Map<ChannelKey, number>();
+
+  constructor(options: FlowControlOptions) {
+    this.#options = options;
+  }
+
+  /** Bytes on their way. */
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  sendFrames(key: ChannelKey, items: number, ages: readonly [number, number][], frames: readonly Frame[]): void {
+    if (this.#leavesOut(key, items)) {
+      this.#options.overrun(items);
+      return;
+    }
+    this.#inFlight += this.#options.stream.sendFrame(encodeFrameHead(key, items, ages, frames), frames);
+  }
+
+  sendMissed(key: ChannelKey, items: number, reason: LagReason): void {
+    if (!this.#leavesOut(key, items)) this.#notify(key, items, reason);
+  }
+
+  /** The shard is done with so many bytes. */
+  done(bytes: number): void {
+    const { maxInFlight } = this.#options;
+    this.#inFlight -= bytes;
+    if (this.#leftOut.size === 0 || this.#inFlight > maxInFlight() / 2) return;
+    for (const [key, items] of this.#leftOut) {
+      if (this.#inFlight > maxInFlight()) return;
+      this.#leftOut.delete(key);
+      this.#notify(key, items, 'overload');
+    }
+  }
+
+  #leavesOut(key: ChannelKey, items: number): boolean {
+    const before = this.#leftOut.get(key);
+    if (before === undefined && this.#inFlight <= this.#options.maxInFlight()) return false;
+    this.#leftOut.set(key, (before ?? 0) + items);
+    return true;
+  }
+
+  #notify(key: ChannelKey, items: number, reason: LagReason) {
+    this.#inFlight += missedSize(key);
+    this.#options.stream.send({ type: 'missed', key, items, reason });
+  }
+}
