@@ -72,7 +72,7 @@ describe('a broadcast', () => {
   it('goes to every member once, in a later turn of the loop', () => {
     const { channel, sockets } = room('r', 200);
     broadcaster.push(channel, task('hello'));
-    assert.ok(sockets.every(({ said }) => said.length === 0));
+    assert.ok(sockets.every(({ sent }) => sent.length === 0));
     loop.idle();
     assert.ok(sockets.every(({ texts }) => texts.length === 1 && texts[0] === 'hello'));
     assert.deepEqual(done, [10]);
@@ -99,7 +99,7 @@ describe('a broadcast', () => {
       `slices of ${slices}`,
     );
     assert.ok(slices.length >= 1_000 / (80 + STRIDE));
-    assert.ok(sockets.every(({ said }) => said.length === 1));
+    assert.ok(sockets.every(({ sent }) => sent.length === 1));
     assert.deepEqual(done, [10], 'done once, when it has reached everyone');
   });
 
@@ -156,7 +156,7 @@ describe('a broadcast', () => {
       frames: [undefined, { bytes: Buffer.from('x'), binary: false }, undefined],
     });
     loop.idle();
-    assert.ok(sockets.every(({ said }) => said.length === 0));
+    assert.ok(sockets.every(({ sent }) => sent.length === 0));
     assert.deepEqual(done, [10]);
     assert.equal(channel.position, 1);
   });
@@ -183,7 +183,7 @@ describe('a broadcast', () => {
     assert.deepEqual(slow.texts, ['0']);
     assert.equal(sends, 2, 'one was queued, one dropped, the rest not tried');
     assert.deepEqual(dropped, [member.connection]);
-    assert.equal(sockets[0]!.said.length, 5);
+    assert.equal(sockets[0]!.sent.length, 5);
     assert.equal(counts.dropped.slow, 8);
     assert.equal(counts.messagesDelivered, 12);
   });

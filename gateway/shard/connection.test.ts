@@ -36,7 +36,7 @@ class World {
     const half = (from: number) => {
       for (let i = from; i < CROWD; i += 2) {
         const connection = this.shard.open(crowd, Form.v1, { expires: 0 }, undefined);
-        for (const room of ROOMS) this.#say(connection, 'JOIN', room);
+        for (const room of ROOMS) this.#send(connection, 'JOIN', room);
       }
     };
     half(0);
@@ -52,7 +52,7 @@ class World {
     half(1);
   }
 
-  #say(connection: Connection, type: 'JOIN' | 'LEAVE', room: string) {
+  #send(connection: Connection, type: 'JOIN' | 'LEAVE', room: string) {
     const text = JSON.stringify({ type, data: { room } });
     // A second for each frame: the inbound rate is another test's.
     this.#second += 1;
@@ -63,8 +63,8 @@ class World {
 
   join(client: Client, room: Room): void {
     if (client.joins.has(room)) return;
-    const from = client.socket.said.length;
-    this.#say(client.connection, 'JOIN', room);
+    const from = client.socket.sent.length;
+    this.#send(client.connection, 'JOIN', room);
     const channel = client.connection.members.find((member) => member.channel.key === roomKey(room))?.channel;
     assert.ok(channel);
     client.joins.set(room, { from, begun: channel.position + (channel.active?.items ?? 0) });
@@ -73,10 +73,10 @@ class World {
   leave(client: Client, room: Room): void {
     const join = client.joins.get(room);
     if (!join) return;
-    this.#say(client.connection, 'LEAVE', room);
+    this.#send(client.connection, 'LEAVE', room);
     client.joins.delete(room);
     const stays = this.stays.get(client) ?? [];
-    stays.push({ ...join, room, to: client.socket.said.length });
+    stays.push({ ...join, room, to: client.socket.sent.length });
     this.stays.set(client, stays);
   }
 
@@ -129,7 +129,7 @@ function quick(loop: FakeLoop) {
 
 type Heard = { place: string; first: number; items: number } | { room: string | undefined; dropped: number };
 
-function heard(client: Client, from = 0, to = client.socket.said.length): Heard[] {
+function heard(client: Client, from = 0, to = client.socket.sent.length): Heard[] {
   return client.socket.frames.slice(from, to).map(({ type, data }) => {
     if (type === 'PUSH') return { place: String(data.place), first: Number(data.first), items: Number(data.items) };
     assert.equal(type, 'LAGGED');
@@ -229,7 +229,7 @@ describe('a connection that reads slowly', () => {
             for (const room of ROOMS) {
               const stays = (world.stays.get(client) ?? []).filter((stay) => stay.room === room);
               const join = client.joins.get(room);
-              if (join) stays.push({ ...join, room, to: client.socket.said.length });
+              if (join) stays.push({ ...join, room, to: client.socket.sent.length });
               const inside = stays.reduce((sum, { from, to }) => sum + ofRoom(heard(client, from, to), room), 0);
               assert.equal(ofRoom(heard(client), room), inside, `frames of ${room} outside of a stay`);
             }

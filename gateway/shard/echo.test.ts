@@ -27,7 +27,7 @@ describe('the diagnostic echo', () => {
     echo.received(session, socket, bytes('héllo'), false);
     echo.received(session, socket, bytes('\u0000'), true);
     assert.deepEqual(
-      socket.said.map(({ bytes, binary }) => [bytes.toString(), binary]),
+      socket.sent.map(({ bytes, binary }) => [bytes.toString(), binary]),
       [
         ['héllo', false],
         ['\u0000', true],
@@ -38,7 +38,7 @@ describe('the diagnostic echo', () => {
   it('says heartbeat every second, from some two seconds on, and nothing to a peer that is gone', () => {
     const peers = [open(), open()];
     mock.timers.tick(2_200);
-    assert.deepEqual(peers[0]!.socket.said, []);
+    assert.deepEqual(peers[0]!.socket.sent, []);
     mock.timers.tick(100);
     echo.closed(peers[0]!.session);
     mock.timers.tick(2_000);

@@ -38,11 +38,11 @@ export class FakeLoop implements Loop {
   }
 }
 
-export type Said = { bytes: Buffer; binary: boolean };
+export type SentMessage = { bytes: Buffer; binary: boolean };
 
 /** A socket as the engine shows it: it queues up to `capacity` messages that its peer does not read, and drops the rest. */
 export class FakeSocket implements Socket {
-  readonly said: Said[] = [];
+  readonly sent: SentMessage[] = [];
   ended: { code: number | undefined; reason: string | undefined } | undefined;
   /** Whether its peer reads. */
   reading = true;
@@ -62,7 +62,7 @@ export class FakeSocket implements Socket {
     this.onSend();
     if (this.#queued >= this.#capacity) return DROPPED;
     const bytes = typeof message === 'string' ? Buffer.from(message) : Buffer.from(new Uint8Array(message));
-    this.said.push({ bytes, binary: isBinary });
+    this.sent.push({ bytes, binary: isBinary });
     if (this.reading) return SENT;
     this.#queued++;
     return QUEUED;
@@ -91,7 +91,7 @@ export class FakeSocket implements Socket {
 
   /** The texts that it was sent. */
   get texts(): string[] {
-    return this.said.map(({ bytes }) => bytes.toString());
+    return this.sent.map(({ bytes }) => bytes.toString());
   }
 
   /** The frames that it was sent, parsed. */
