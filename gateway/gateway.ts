@@ -15,10 +15,7 @@ import { onTick, onTickError, TICK_MS } from '@pushcluster/runtime/ticker.ts';
 import { VERSION } from '@pushcluster/runtime/version.ts';
 import type { WatchedFile } from '@pushcluster/runtime/watchedFile.ts';
 import type { Registry } from 'prom-client';
-import { AddressLimit } from './admission/addressLimit.ts';
-import { ConnectionAllowances } from './admission/connectionAllowances.ts';
-import { HubProtection } from './admission/hubProtection.ts';
-import { MemoryReader } from './admission/memoryReader.ts';
+import { AdmissionControl } from './admission/admissionControl.ts';
 import { registerPressureMetric } from './admission/pressureMetric.ts';
 import { Guard } from './hub/guard.ts';
 import { guardedClock } from './hub/guardedClock.ts';
@@ -39,7 +36,7 @@ export type GatewayOptions = {
   bus: Bus;
   log: Logger;
   registry: Registry;
-  /** What it is an instance of, such as a hash of its pod template: the same for all but during a rollout. */
+  /** The pod template, such as its hash: the same for all gateways except during a rollout. */
   template?: string;
 };
 
@@ -50,10 +47,8 @@ export class Gateway {
   readonly #metrics: GatewayMetrics;
   readonly #guard: Guard;
   readonly #hub: Hub;
-  readonly #links: ShardProcess[];
-  readonly #addressLimit = new AddressLimit();
-  readonly #allowances: ConnectionAllowances;
-  readonly #protection: HubProtection;
+  readonly #shards: ShardProcess[];
+  readonly #admission: AdmissionControl;
   readonly #moves: ShardMoves;
   readonly #peers: Peers;
   readonly #drain: Drain;
@@ -62,12 +57,12 @@ export class Gateway {
   readonly #stopChecking: () => void;
   readonly #drainFile: WatchedFile | undefined;
 
-  /** Starts hub and shards; resolves when every shard listens. Throws Error with a sentence where it can't. */
+  /** Starts the hub and the shards. Resolves when every shard listens. Throws an Error with a sentence if it cannot start. */
   static async start(options: GatewayOptions): Promise<Gateway> {
     const { gateway } = options.settings.current;
     await assertPortFree(gateway.host, gateway.port, 'WebSocket', 'set PORT or gateway.port');
     const started = new Gateway(options);
-    await Promise.all(started.#links.map((link) => link.start()));
+    await Promise.all(started.#shards.map((shard) => shard.start()));
     return started;
   }
 
@@ -79,7 +74,7 @@ export class Gateway {
     this.#metrics = new GatewayMetrics(registry, {
       gateway: this.name,
       startedAt: Date.now(),
-      shards: () => this.#links.map((link) => link.counts),
+      shards: () => this.#shards.map((shard) => shard.counts),
       rooms: () => this.#hub.rooms,
       channels: () => this.#hub.channels,
       draining: () => this.#drain.active,
@@ -100,33 +95,25 @@ export class Gateway {
       guard: this.#guard,
       gateways: () => 1 + this.#peers.all.length,
     });
-    const memory = new MemoryReader();
-    this.#protection = new HubProtection({
-      settings: () => settings.current,
-      log,
-      memory: (resident) => memory.read(resident),
-      resident: () => process.memoryUsage.rss(),
-      now: systemClock.now,
-      changed: () => {
-        for (const link of this.#links) link.send({ type: 'short', resource: this.#protection.short });
-      },
-    });
-    registerPressureMetric(registry, () => this.#protection.pressure);
     const count = shardCount(settings.current);
-    this.#allowances = new ConnectionAllowances(count);
-    this.#links = Array.from({ length: count }, (_, index) => this.#link(index, count));
-    this.#hub.attach(this.#links);
+    this.#shards = Array.from({ length: count }, (_, index) => this.#shard(index, count));
+    this.#hub.attach(this.#shards);
+    this.#admission = new AdmissionControl({ shards: this.#shards, settings: () => settings.current, log });
+    registerPressureMetric(registry, () => this.#admission.pressure);
     settings.onChange((current) => {
       this.#hub.configure(current);
-      this.#allow();
-      log.info({ generation: settings.generation }, 'the changed settings count');
+      this.#admission.share();
+      log.info({ generation: settings.generation }, 'changed settings are in force');
     });
     settings.onRefused((error) => {
       this.#metrics.settingsRefused.inc();
-      log.error({ problems: error.message.split('\n') }, 'the settings file was refused; the former settings stay');
+      log.error(
+        { problems: error.message.split('\n') },
+        'the settings file is invalid and was refused: the settings stay unchanged',
+      );
     });
     settings.onPending((keys) => log.warn({ keys }, 'changed settings that take effect at the next start'));
-    this.#moves = new ShardMoves(() => this.#links);
+    this.#moves = new ShardMoves(() => this.#shards);
     this.#peers = new Peers({
       gateway: this.name,
       bus,
@@ -139,7 +126,7 @@ export class Gateway {
     bus.onEvent((event) => {
       if (event.type !== 'connected') return;
       busConnections = event.reconnects + 1;
-      // Whoever publishes answers with a beat.
+      // Logic pods answer a report with their counters.
       this.#reports.publish();
     });
     const changed = () => this.#reports.changed(this.#drain.active || this.#rebalancer.active);
@@ -172,28 +159,28 @@ export class Gateway {
     if (file !== undefined) this.#drainFile = followDrainOrderFile(file, log, (since) => this.#drain.order(since));
   }
 
-  /** Processes of the shards, for tests and tools. */
+  /** Process ids of the shards, for tests and tools. */
   get shardPids(): number[] {
-    return this.#links.flatMap((link) => link.pid ?? []);
+    return this.#shards.flatMap((shard) => shard.pid ?? []);
   }
 
   /** What is broken, a sentence each. */
   health(): string[] {
-    return this.#links.flatMap((link) => link.problem ?? []);
+    return this.#shards.flatMap((shard) => shard.problem ?? []);
   }
 
-  /** Why no traffic should come, a sentence each. */
+  /** Why the gateway should get no traffic, a sentence each. */
   ready(): string[] {
-    const reasons = this.#links.every((link) => !link.listening) ? ['no shard listens'] : [];
-    if (!this.#hub.ready) reasons.push('the bus was not reached yet');
+    const reasons = this.#shards.every((shard) => !shard.listening) ? ['no shard listens'] : [];
+    if (!this.#hub.ready) reasons.push('the bus has not been connected yet');
     return reasons;
   }
 
-  /** What the operator sees of it. */
+  /** The answer to `GET /status`, which the operator reads. */
   status(): PodStatus {
     const { settings, bus } = this.#options;
     const { connections, bytesSent } = this.#metrics.stats();
-    const counts = this.#links.flatMap((link) => link.counts ?? []);
+    const counts = this.#shards.flatMap((shard) => shard.counts ?? []);
     return {
       ...commonStatus(settings, bus),
       role: 'gateway',
@@ -203,88 +190,70 @@ export class Gateway {
       fuller: this.#rebalancer.full,
       bytesSentTotal: bytesSent,
       fds: {
-        // Of those too that have just begun, and said nothing yet.
-        limit: this.#links.length * descriptorLimit(),
+        // Shards that have not reported yet count too.
+        limit: this.#shards.length * descriptorLimit(),
         open: counts.reduce((sum, { fds }) => sum + fds, 0),
       },
-      pressure: this.#protection.thresholdPressure,
+      pressure: this.#admission.thresholdPressure,
     };
   }
 
-  /** Milliseconds that `leave` takes at most. */
+  /** The longest time that `leave()` takes, milliseconds. */
   get leavesWithin(): number {
     const { settle, timeout } = this.#options.settings.current.gateway.drain;
     return settle + timeout;
   }
 
-  /** Leaves well: accepts for `settle`, then moves everyone away at the drain's pace, and ends the shards. */
+  /** Shuts down gracefully: accepts for `drain.settle`, then drains, then ends the shards. */
   async leave(): Promise<void> {
     this.#drainFile?.close();
     await this.#drain.leave();
     this.#stopChecking();
     this.#rebalancer.stop();
-    await Promise.all(this.#links.map((link) => link.end()));
+    await Promise.all(this.#shards.map((shard) => shard.end()));
     this.#peers.close();
     this.#reports.end();
-    this.#options.log.info('left');
+    this.#options.log.info('gateway has shut down');
   }
 
-  #link(index: number, count: number): ShardProcess {
+  #shard(index: number, count: number): ShardProcess {
     const { log, settings } = this.#options;
     const hooks: ShardProcessHooks = {
-      message: (link, message) => this.#heard(link, message),
+      message: (shard, message) => this.#receive(shard, message),
       counted: (counts: ShardCounts, before) => {
         this.#metrics.add(counts, before);
-        this.#allowances.reported(index, counts.connections, counts.allowanceGeneration);
-        this.#protection.reported(
-          counts.sentAt,
-          this.#links.map((link) => link.counts),
-        );
-        this.#allow();
+        this.#admission.reported(index, counts);
       },
-      died: (link) => {
+      died: (shard) => {
         this.#metrics.shardRestarts.inc();
-        this.#addressLimit.forget(link.index);
-        this.#allowances.died(link.index);
-        this.#hub.shardDied(link);
+        this.#admission.died(index);
+        this.#hub.shardDied(shard);
       },
       overrun: (items) => this.#metrics.shardOverrun.inc(items),
     };
     return new ShardProcess({ index, shards: count, settings: settings.current, log, guard: this.#guard, hooks });
   }
 
-  #heard(link: ShardProcess, message: ShardMessage) {
+  /** Messages about admission are answered here; all others are the hub's. */
+  #receive(shard: ShardProcess, message: ShardMessage) {
     switch (message.type) {
       case 'listening':
-        this.#options.log.info({ shard: link.index, pid: link.pid }, 'shard listens');
-        // A shard that starts while the gateway leaves must not take anyone in.
-        if (this.#drain.leaving) link.send({ type: 'stopListening' });
-        this.#moves.started(link);
-        this.#allowances.started(link.index);
-        this.#allow();
-        link.send({ type: 'short', resource: this.#protection.short });
-        link.send({ type: 'bus', connected: this.#options.bus.connected });
+        this.#options.log.info({ shard: shard.index, pid: shard.pid }, 'shard listens');
+        // A shard that starts during the shutdown must not accept connections.
+        if (this.#drain.leaving) shard.send({ type: 'stopListening' });
+        this.#moves.started(shard);
+        this.#admission.started(shard);
+        shard.send({ type: 'bus', connected: this.#options.bus.connected });
         return;
-      case 'admit': {
-        const { perIp } = this.#options.settings.current.gateway.connections;
-        const allowed = this.#addressLimit.admit(link.index, message.ip, perIp > 0 ? perIp : Number.POSITIVE_INFINITY);
-        link.send({ type: 'admitted', ask: message.ask, refused: !allowed });
+      case 'admit':
+        this.#admission.admit(shard, message.ip, message.ask);
         return;
-      }
       case 'left':
-        this.#addressLimit.release(link.index, message.ip);
+        this.#admission.released(shard, message.ip);
         return;
       default:
-        this.#hub.receive(link, message);
+        this.#hub.receive(shard, message);
     }
-  }
-
-  /** Shares connections.max among the shards, or what memory leaves of it. */
-  #allow() {
-    const { max } = this.#options.settings.current.gateway.connections;
-    const atMost = Math.min(max === 0 ? Number.POSITIVE_INFINITY : max, this.#protection.ceiling);
-    for (const [i, allowance] of this.#allowances.share(atMost).entries())
-      if (allowance) this.#links[i]?.send({ type: 'allowance', ...allowance });
   }
 }
 

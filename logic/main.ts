@@ -19,7 +19,7 @@ const { config } = parseCommandLine(process.argv.slice(2), 'logic');
 try {
   const settings = SettingsFile.open(config);
   const log = createLog('logic', settings.current.log.level, { rateLimited: true });
-  settings.onChange(() => log.info({ generation: settings.generation }, 'the changed settings count'));
+  settings.onChange(() => log.info({ generation: settings.generation }, 'changed settings are in force'));
   settings.onRefused(({ problems }) => log.error({ problems }, 'the changed settings are wrong and were refused'));
   settings.onPending((keys) => log.warn({ keys }, 'changed settings that take effect at the next start'));
   logSettingsWarnings(settings, log);

@@ -220,7 +220,9 @@ describe('settings that change under a thousand connections', () => {
     await change({ gateway: { rooms: { maxPerConnection: 2 } } });
     assert.equal((await member!.ask('JOIN', { room: 'c' })).type, 'ERROR', 'the right one counts');
     const sinceRefused = () => gateway.output.slice(gateway.output.lastIndexOf('was refused'));
-    await until('that it counts is logged', () => /"generation":\d+.*the changed settings count/.test(sinceRefused()));
+    await until('that it counts is logged', () =>
+      /"generation":\d+.*changed settings are in force/.test(sinceRefused()),
+    );
     await change({ gateway: { rooms: { maxPerConnection: 100 } } });
   });
 
