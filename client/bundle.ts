@@ -9,7 +9,7 @@ const INTERNAL = `
   admit advance answered closed connect connection connections covers discard dropOldest dropRepeats emit ended failures
   handover held heldSince isEnded keep lagged leaveBy leaveOn left listener moved online opened openedAt overlap
   paused probe queue queues quit readyAt receive received reconnector refused release remove repeats request resume retryDelay setReady
-  start step streams streamsOf take until wait`;
+  start step streams streamOf take until wait`;
 
 /** The whole SDK as one minified ECMAScript module, for browsers of the last three years and Node 22. */
 export async function bundle(): Promise<string> {

@@ -85,12 +85,12 @@ export class Connection {
   readonly #rate: TokenBucket;
   #sendLater = false;
 
-  /** @param pace fraction of the usual send rate, up to 1 */
-  constructor(config: ConnectionConfig, owner: ConnectionOwner, events: Emitter<PushEvents>, pace: number) {
+  /** @param sendRate fraction of the usual rate, up to 1 */
+  constructor(config: ConnectionConfig, owner: ConnectionOwner, events: Emitter<PushEvents>, sendRate: number) {
     this.#config = config;
     this.#owner = owner;
     this.#events = events;
-    this.#rate = new TokenBucket(Math.max(1, BURST * pace), PER_SECOND * pace);
+    this.#rate = new TokenBucket(Math.max(1, BURST * sendRate), PER_SECOND * sendRate);
   }
 
   start(): void {

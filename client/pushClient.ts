@@ -33,11 +33,10 @@ export class PushClient {
   readonly #emitter = new Emitter<PushEvents>();
   readonly #owner: ReconnectorOwner & RoomOwner = {
     streams: () => [this.#all, this.#user, ...this.#rooms.values()],
-    streamsOf: ({ type, data }) => {
+    streamOf: ({ data }) => {
       const { room, user } = data as { room?: string; user?: true };
-      if (room !== undefined) return [this.#rooms.get(room)];
-      // Items to all and items to the user are missed together.
-      return type === 'LAGGED' ? [this.#all, this.#user] : [user ? this.#user : this.#all];
+      // LAGGED without a room speaks of items to all and to the user. It holds up both: streams switch together.
+      return room !== undefined ? this.#rooms.get(room) : user ? this.#user : this.#all;
     },
     ended: (code, reason) => {
       const error = new PushError('closed', `The gateway closed with ${code}: ${reason}`);

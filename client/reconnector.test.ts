@@ -627,3 +627,19 @@ test('close() during a move closes both connections and leaves no timer', async 
   assert.deepEqual([old.closedWith, next.closedWith], [1000, 1000]);
   assert.equal(clock.pending, 0);
 });
+
+test('a RECONNECT before the connection counts as open, and another one after, make one move', async () => {
+  const { push, network, clock } = client({ random: () => 0 });
+  const old = network.last;
+  old.say({ type: 'RECONNECT', data: { withinMs: 8_000 } });
+  old.accept();
+  old.say({ type: 'RECONNECT', data: { withinMs: 8_000 } });
+  await clock.advance(300);
+  assert.equal(network.sockets.length, 2);
+  push.close();
+  assert.equal(clock.pending, 0);
+  assert.deepEqual(
+    network.sockets.map(({ closedWith }) => closedWith),
+    [1000, 1000],
+  );
+});

@@ -11,8 +11,8 @@ export type ReconnectorConfig = { connection: ConnectionConfig; backoff: Backoff
 
 export interface ReconnectorOwner {
   streams(): Subscription[];
-  /** The streams that a frame is for. */
-  streamsOf(frame: StreamFrame): (Subscription | undefined)[];
+  /** The stream that a frame is for; undefined: a room that was left. */
+  streamOf(frame: StreamFrame): Subscription | undefined;
   /** The gateway closed the connection for good. */
   ended(code: number, reason: string): void;
 }
@@ -30,7 +30,7 @@ const MOVE_JITTER = 250;
 const MAX_HELD = 10_000;
 /** Items held after some were dropped: fewer than the most, so that not every frame needs a look at all of them. */
 const KEPT_HELD = 9_000;
-/** Connections that may be opened at once, and per second on average, whatever options, gateways and platform do. */
+/** Connections that may be opened at once, and per second on average, whatever options, gateways and the platform do. */
 const CONNECT_BURST = 10;
 const CONNECTS_PER_SECOND = 1;
 
@@ -47,6 +47,7 @@ export class Reconnector implements ConnectionOwner {
   /** The connection to move to. */
   #next: Connection | undefined;
   readonly #deadlines = new WeakMap<Connection, Deadline>();
+  #isMoving = false;
   #moveFailures = 0;
   #moveTimers: (() => void)[] = [];
   #heldItems = 0;
@@ -122,9 +123,7 @@ export class Reconnector implements ConnectionOwner {
       const overlap = overlapMs! >= 0 ? overlapMs! : withinMs * OVERLAP;
       this.#deadlines.set(connection, { leaveBy: this.#now() + withinMs, overlap });
       if (connection === this.#current) this.#startMove();
-    } else
-      for (const stream of this.#owner.streamsOf(frame))
-        this.#hold(connection, stream?.receive(connection, frame) ?? 0);
+    } else this.#hold(connection, this.#owner.streamOf(frame)?.receive(connection, frame) ?? 0);
   }
 
   closed(connection: Connection, code: number, reason: string): void {
@@ -189,7 +188,8 @@ export class Reconnector implements ConnectionOwner {
   }
 
   #startMove() {
-    if (this.#state === 'moving') return this.step();
+    if (this.#isMoving) return this.step();
+    this.#isMoving = true;
     this.#moveFailures = this.#heldItems = 0;
     this.#become('moving');
     if (this.#isOver()) return;
@@ -263,6 +263,7 @@ export class Reconnector implements ConnectionOwner {
   }
 
   #endMove() {
+    this.#isMoving = false;
     for (const cancel of this.#moveTimers.splice(0)) cancel();
   }
 

@@ -115,10 +115,10 @@ export class Subscription<Item = unknown> implements Stream<Item> {
   #deliver(frame: Delivery) {
     if (frame.type === 'PUSH') return this.#deliverItems(frame.data.items as Item[], frame.data.ids);
     const { room, dropped, reason } = frame.data;
-    // Without a room it speaks of items to all and of items to the user. Both streams get it: one of them tells it.
+    // Without a room it is not known which stream missed items: only the client tells it.
     const event = { room, dropped, reason };
     if (room !== undefined) this.#tell('lagged', event);
-    else if (this.#isComplete) this.#events.emit('lagged', event);
+    else this.#events.emit('lagged', event);
   }
 
   /** `ids` says who published the items; without it nothing is dropped. */
