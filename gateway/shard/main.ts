@@ -16,7 +16,7 @@ import { Listener } from './listen.ts';
 import { Shard } from './shard.ts';
 import { VerifierSource } from './verifierSource.ts';
 
-/** Between reports of counts while connections are moved away, milliseconds: the pace depends on them. Otherwise each beat reports. */
+/** Between reports of counts while connections are moved away, milliseconds: the pace depends on them. Otherwise each tick reports. */
 const OFTEN_REPORT_MS = 100;
 /** Between two readings of resident memory, milliseconds: each reads /proc. */
 const RSS_MS = 10_000;

@@ -112,7 +112,7 @@ describe('leaving', () => {
     assert.deepEqual(shard.counts.closed, { '1012': 1 });
   });
 
-  it('moves another one to even out the load where a socket has no room for RECONNECT', () => {
+  it('moves another one to rebalance if a socket has no room for RECONNECT', () => {
     const [full, other] = [open(Form.v1, ANYONE, 1), open()];
     full.socket.reading = false;
     push(ALL);

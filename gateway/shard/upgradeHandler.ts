@@ -4,7 +4,7 @@ import { type Form, formOf, servedSubprotocols, understandsControl } from '@push
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { AcceptRate } from '../admission/acceptRate.ts';
 import { addressGroup, canonicalAddress, forwardedAddress } from '../admission/clientAddress.ts';
-import { type Answers, decideHandshake, type Question, type TokenAnswer } from '../admission/decideHandshake.ts';
+import { type Answers, decideHandshake, type TokenAnswer } from '../admission/decideHandshake.ts';
 import type { Identity } from '../admission/identity.ts';
 import type { Refusal } from '../admission/refusal.ts';
 import type { ShardProtection } from '../admission/shardProtection.ts';
@@ -90,7 +90,7 @@ export class UpgradeHandler {
     const { shard, protection } = this.#options;
     const { verifier } = shard;
     const { origin, token, counted } = upgrade;
-    const answers: { -readonly [Q in Question]?: Answers[Q] } = {};
+    const answers: Answers = {};
     const state = {
       allowedOrigins: auth.allowedOrigins,
       anonymous: auth.anonymous ?? auth.jwt === undefined,
