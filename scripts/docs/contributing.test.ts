@@ -10,8 +10,8 @@ const PAGE = readFileSync(join(ROOT, 'CONTRIBUTING.md'), 'utf8');
 const SOURCES =
   '{protocol,runtime,gateway,logic,operator,standalone,client,scripts,charts,crds}/**/*.{ts,js,json,yaml,tpl}';
 const ELSEWHERE = ['test/harness/pushClusters.ts', ...globSync('docs/reference/*.md', { cwd: ROOT })];
-/** Frames are named all over the code that handles them: for these the files listed are the ones to begin with. */
-const NOT_ALL = ['a client frame', 'a server frame'];
+/** These are named all over the code that handles them: the files listed are the ones to begin with. */
+const NOT_ALL = ['a client frame', 'a server frame', 'a reason to refuse a handshake'];
 
 /** Sections "Adding X": the words of the example, and the files listed. */
 function recipes(): { what: string; words: string[]; files: string[] }[] {
@@ -35,7 +35,14 @@ function read(file: string): string {
 describe('CONTRIBUTING.md', () => {
   it('says how to add a setting, a metric, a frame and a field of the resource', () => {
     const all = recipes().map(({ what }) => what);
-    assert.deepEqual(all, ['a setting', 'a metric', 'a client frame', 'a server frame', 'a CRD field']);
+    assert.deepEqual(all, [
+      'a setting',
+      'a metric',
+      'a client frame',
+      'a server frame',
+      'a CRD field',
+      'a reason to refuse a handshake',
+    ]);
   });
 
   for (const { what, words, files } of recipes()) {

@@ -10,6 +10,12 @@ const ROOT = resolve(import.meta.dirname, '../..');
 /** Made from descriptions of fields, a paragraph or a message a line. */
 const GENERATED = ['docs/reference/pushcluster.md', 'docs/reference/changes.md'];
 
+/** They tell of what was, too. */
+const RECORDS = ['docs/decisions.md', 'CHANGELOG.md'];
+
+/** Folders that programs of the repository make, or that a tutorial's reader has. */
+const MADE = ['bench-results/', 'client/dist/', 'dist/', 'src/'];
+
 /** Parts of a page that a program writes. */
 const FIGURES = /<!-- figures: [\s\S]*?<!-- end -->/g;
 
@@ -88,6 +94,18 @@ describe('the Markdown files of the repository', () => {
       files.flatMap((file) => deadLinks(file, HERE.read(file)!, HERE)),
       [],
     );
+  });
+
+  it('name files of the repository that are there', () => {
+    const gone = files
+      .filter((file) => !RECORDS.includes(file))
+      .flatMap((file) =>
+        [...HERE.read(file)!.matchAll(/`([a-z]\w*\/[\w/.-]+\.(?:ts|c|sh|json))`/g)]
+          .map(([, path = '']) => path)
+          .filter((path) => MADE.every((folder) => !path.startsWith(folder)) && HERE.read(path) === undefined)
+          .map((path) => `${file}: ${path}`),
+      );
+    assert.deepEqual(gone, []);
   });
 
   it('have no line over 120 columns, tables excepted', () => {
