@@ -168,7 +168,7 @@ function progress({ gateway, logic, nats, scaling, summary, problems }: Observed
     return yes(
       'ScaleDownWaits',
       [
-        `scaling down from ${gateway.replicas} to ${some(gateway.wanted, 'gateway')}`,
+        `scaling down${gateway.replicas > gateway.wanted ? ` from ${gateway.replicas}` : ''} to ${some(gateway.wanted, 'gateway')}`,
         ...drains,
         `waiting: ${scaling.waits}`,
       ].join('; '),

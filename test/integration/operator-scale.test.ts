@@ -242,7 +242,10 @@ describe('gateways of a PushCluster on a real control plane', () => {
       await until('it is marked', () => cost() === '-2000');
       await said('blind', drains);
       await until('it says so', async () => (await condition('blind', 'Progressing'))?.reason === 'ScaleDownWaits');
-      assert.match((await condition('blind', 'Progressing'))?.message ?? '', /ReplicaSet has yet to take note/);
+      assert.match(
+        (await condition('blind', 'Progressing'))?.message ?? '',
+        /status of the ReplicaSet does not match its pods yet/,
+      );
       assert.equal(await replicas('blind'), '2');
     } finally {
       plane.controllerManager.resume();
