@@ -56,7 +56,7 @@ const CASES: Record<string, Case> = {
     },
     at: '4m',
     labels: named,
-    summary: "PushCluster shop/live doesn't serve.",
+    summary: 'PushCluster shop/live is unavailable.',
   },
   PushClusterHandshakesRefused: {
     firing: {
@@ -72,14 +72,14 @@ const CASES: Record<string, Case> = {
     },
     at: '12m',
     labels: live,
-    summary: 'shop/live turns away 25% of those who want to connect.',
+    summary: 'shop/live rejects 25% of new connections.',
   },
   PushClusterPushesFail: {
     firing: { [requests(202)]: '0+90x20', [requests(503)]: '0+10x20' },
     quiet: { [requests(202)]: '0+999x20', [requests(503)]: '0+1x20', [requests(403)]: '0+500x20' },
     at: '12m',
     labels: live,
-    summary: 'shop/live answers 10% of pushes with 5xx.',
+    summary: 'shop/live fails 10% of pushes with status 5xx.',
   },
   PushClusterLatencyHigh: {
     firing: {
@@ -92,7 +92,7 @@ const CASES: Record<string, Case> = {
     },
     at: '20m',
     labels: live,
-    summary: 'shop/live delivers 5% of all items later than 3 s.',
+    summary: 'shop/live delivers 5% of all items after more than 3 s.',
   },
   PushClusterItemsDropped: {
     firing: {
@@ -107,7 +107,7 @@ const CASES: Record<string, Case> = {
     },
     at: '30m',
     labels: live,
-    summary: 'shop/live drops 10% of what it should deliver before slow connections.',
+    summary: 'shop/live drops 10% of all items because of slow connections.',
   },
   PushClusterItemsLostOnBus: {
     firing: { [gateway('gaps_total')]: '0+60x20' },
@@ -115,7 +115,7 @@ const CASES: Record<string, Case> = {
     quiet: { [gateway('gaps_total')]: '0 0 60x20' },
     at: '12m',
     labels: live,
-    summary: 'shop/live loses 1 items a second between logic and gateways.',
+    summary: 'shop/live loses 1 items per second between logic and gateways.',
   },
   PushClusterBusAway: {
     // No logic pod can push; three gateways of four would still deliver.
@@ -136,7 +136,7 @@ const CASES: Record<string, Case> = {
     },
     at: '5m',
     labels: { ...live, app_kubernetes_io_component: 'logic' },
-    summary: 'In shop/live only 0% of the logic pods have a connection to NATS.',
+    summary: 'In shop/live only 0% of the logic pods are connected to NATS.',
   },
   PushClusterPodOffBus: {
     firing: { [onBus('gateway', 1)]: '1 0x20', [onBus('gateway', 2)]: '1x21' },
@@ -148,7 +148,7 @@ const CASES: Record<string, Case> = {
     },
     at: '16m',
     labels: { ...live, pod: 'live-gateway-1' },
-    summary: 'shop/live-gateway-1 has had no connection to NATS for over ten minutes.',
+    summary: 'shop/live-gateway-1 has not been connected to NATS for more than ten minutes.',
   },
   PushClusterGatewayNearlyFull: {
     firing: {
@@ -158,7 +158,7 @@ const CASES: Record<string, Case> = {
     quiet: { [gateway('pressure', ',resource="memory"')]: '0.8x20', [gateway('pressure', ',resource="loop"')]: '1x20' },
     at: '8m',
     labels: { ...pod, resource: 'memory' },
-    summary: 'Gateway shop/live-gateway-1 has used 90% of its memory.',
+    summary: 'Gateway shop/live-gateway-1 uses 90% of its memory.',
   },
   PushClusterGatewayLate: {
     firing: {
@@ -168,7 +168,7 @@ const CASES: Record<string, Case> = {
     quiet: { [gateway('shard_loop_lag_seconds', ',shard="0"')]: '0.01 0.2 2 0.2x20' },
     at: '8m',
     labels: pod,
-    summary: 'A shard of gateway shop/live-gateway-1 runs 500ms late.',
+    summary: 'A shard of gateway shop/live-gateway-1 has an event loop delay of 500ms.',
   },
   PushClusterWireNearlyFull: {
     // 54e9 bytes and 1e9 frames of 66 bytes a minute: 2e9 bytes a second, and nearly 1e9.
@@ -183,35 +183,35 @@ const CASES: Record<string, Case> = {
     quiet: { [gateway('shard_restarts_total')]: '0 0 0 1 1x35' },
     at: '30m',
     labels: pod,
-    summary: 'Gateway shop/live-gateway-1 had to replace shards 3 times in half an hour.',
+    summary: 'Gateway shop/live-gateway-1 restarted shards 3 times in 30 minutes.',
   },
   PushClusterDrainHangs: {
     firing: { [gateway('draining')]: '1x100' },
     quiet: { [gateway('draining')]: '0x30 1x60' },
     at: '80m',
     labels: pod,
-    summary: 'Gateway shop/live-gateway-1 has been leaving for longer than any drain may take.',
+    summary: 'Gateway shop/live-gateway-1 has been draining for longer than any drain may take.',
   },
   PushClusterNotScraped: {
     firing: { [`up{${OF_POD}}`]: '1 0x10' },
     quiet: { [`up{${OF_POD}}`]: '1 0 0 1x10', 'up{job="somebody-else"}': '0x20' },
     at: '7m',
     labels: pod,
-    summary: 'shop/live-gateway-1 does not answer Prometheus.',
+    summary: 'shop/live-gateway-1 cannot be scraped by Prometheus.',
   },
   PushClusterDegraded: {
     firing: { [condition('Degraded')]: '1x20' },
     quiet: { [condition('Degraded')]: '1x5 0x15', [condition('Progressing')]: '1x20' },
     at: '12m',
     labels: named,
-    summary: "PushCluster shop/live is not as its spec says, and won't be by itself.",
+    summary: 'PushCluster shop/live is degraded, and will not recover by itself.',
   },
   PushClusterOperatorWithoutLeader: {
     firing: { 'pushcluster_operator_leader{pod="a"}': '1 0x10', 'pushcluster_operator_leader{pod="b"}': '0x11' },
     // A hand-over.
     quiet: { 'pushcluster_operator_leader{pod="a"}': '1 0x10', 'pushcluster_operator_leader{pod="b"}': '0 0 1x11' },
     at: '5m',
-    summary: 'No operator leads.',
+    summary: 'No operator is the leader.',
   },
   PushClusterReconcilesFail: {
     // One of many, which is tried again ever more seldom; an operator that doesn't lead has none.
@@ -223,7 +223,7 @@ const CASES: Record<string, Case> = {
     },
     quiet: { [failing('operator-1')]: '0 1x8 0 1x12 0x20', [failing('operator-2')]: '0x41' },
     at: '20m',
-    summary: "PushClusters that the operator can't reconcile: 1.",
+    summary: 'PushClusters that the operator cannot reconcile: 1.',
   },
 };
 

@@ -1,4 +1,4 @@
-{{/* Labels of what belongs to the custom metrics API. */}}
+{{/* Labels of objects of the custom metrics API. */}}
 {{- define "pushcluster.metricsApiLabels" -}}
 app.kubernetes.io/name: pushcluster-operator
 app.kubernetes.io/component: metrics-api

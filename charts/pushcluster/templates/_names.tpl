@@ -1,4 +1,4 @@
-{{/* What all names begin with: the release's, and the chart's where the release's doesn't say it. */}}
+{{/* Prefix of all names: the release name, followed by the chart name unless the release name contains it. */}}
 {{- define "pushcluster.fullname" -}}
 {{- $name := .Values.nameOverride | default .Chart.Name -}}
 {{- if .Values.fullnameOverride -}}
@@ -22,13 +22,13 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What tells the operator's pods from all others. */}}
+{{/* Selector labels of the operator's pods. */}}
 {{- define "pushcluster.selectorLabels" -}}
 app.kubernetes.io/name: pushcluster-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{/* Labels of all that the chart makes, but for what tells its parts apart: app.kubernetes.io/name and component. */}}
+{{/* Labels of all objects of the chart, without app.kubernetes.io/name and app.kubernetes.io/component. */}}
 {{- define "pushcluster.commonLabels" -}}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
@@ -37,7 +37,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
-{{/* Labels of what belongs to the operator. */}}
+{{/* Labels of objects of the operator. */}}
 {{- define "pushcluster.labels" -}}
 app.kubernetes.io/name: pushcluster-operator
 app.kubernetes.io/component: operator
@@ -54,7 +54,7 @@ app.kubernetes.io/component: operator
 {{- end -}}
 {{- end -}}
 
-{{/* Labels and those that the values add, or give in their place: (dict "own" (include "pushcluster.labels" .) "more" LABELS) */}}
+{{/* Labels, merged with those of the values, which take precedence: (dict "own" (include "pushcluster.labels" .) "more" LABELS) */}}
 {{- define "pushcluster.withLabels" -}}
 {{- merge (dict) (.more | default dict) (fromYaml .own) | toYaml -}}
 {{- end -}}

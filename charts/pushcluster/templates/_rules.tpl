@@ -1,4 +1,4 @@
-{{/* The alerts, with the line rate of the nodes and the place of the runbook as the values say. */}}
+{{/* The alerts, with the line rate and the runbook URL of the values. */}}
 {{- define "pushcluster.rules" -}}
 {{- $rate := printf "%g" (mulf .Values.monitoring.rules.lineRate 1.25e8) -}}
 {{- $rules := .Files.Get "rules/pushcluster.yaml" | replace "* 1.25e+09" (printf "* %s" $rate) -}}
