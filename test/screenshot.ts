@@ -1,6 +1,6 @@
 /**
- * Makes docs/images/console.png, the console while a room is busy, and plan.png, the capacity plan: `make screenshot`, or one
- * of them by `make screenshot PAGE=plan`.
+ * Takes docs/images/console.png, the console with a busy room, and plan.png, the capacity plan: `make screenshot`, or one of
+ * them with `make screenshot PAGE=plan`.
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import type { Page } from 'playwright-core';
 import { open, startChromium } from './harness/browser.ts';
 import { startStandalone } from './harness/standalone.ts';
 
-/** As long as the sparklines show. */
+/** Length of the sparklines. */
 const SECONDS = 60;
 const COMMENTS = [
   'What a save!',
@@ -55,7 +55,7 @@ async function consolePage(): Promise<Page> {
     const color = COLORS[(i * 7) % COLORS.length];
     const text = COMMENTS[(i * 5) % COMMENTS.length];
     await standalone.push({ room: 'demo' }, [{ text, ...(color && { color }) }]);
-    // A crowd comes in waves.
+    // The rate rises and falls, as with a real audience.
     await setTimeout(185 + 70 * Math.sin(i / 12) + 40 * Math.sin(i / 3));
     if (i % 12 === 0) await page.click('#push-one');
   }
