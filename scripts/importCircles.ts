@@ -1,15 +1,11 @@
 /**
  * Circles of an import graph (file → files that it imports): for each group of files that reach one another, the shortest
  * circle through its first file in alphabetical order, such as `['a.ts', 'b.ts']`.
- * @param from the files whose circles are looked for
  */
-export function importCircles(
-  graph: ReadonlyMap<string, readonly string[]>,
-  from: Iterable<string> = graph.keys(),
-): string[][] {
+export function importCircles(graph: ReadonlyMap<string, readonly string[]>): string[][] {
   const circles: string[][] = [];
   const seen = new Set<string>();
-  for (const file of [...from].sort()) {
+  for (const file of [...graph.keys()].sort()) {
     if (seen.has(file)) continue;
     const circle = shortestCircle(graph, file);
     if (!circle) continue;

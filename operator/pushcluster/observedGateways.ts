@@ -3,7 +3,8 @@ import { z } from 'zod';
 import type { KubeObject } from '../kube/objects.ts';
 import type { PodStatusPoller } from '../podStatus/poller.ts';
 import { CLUSTER_LABEL, DRAIN_ANNOTATION, SERVING_LABEL } from './desired/names.ts';
-import type { GatewayPod, ObservedGateways, PodState } from './scalePlan.ts';
+import type { GatewayPod } from './gatewayPod.ts';
+import type { ObservedGateways, PodState } from './scalePlan.ts';
 
 /** A ReplicaSet deletes pods with a lower cost first. */
 const DELETION_COST_ANNOTATION = 'controller.kubernetes.io/pod-deletion-cost';

@@ -4,7 +4,9 @@ import { STALE_MS } from '../podStatus/poller.ts';
 import { type NotReadyReason, notReadyReasonOf } from './notReadyReason.ts';
 import type { Readings } from './observedGateways.ts';
 import { isReady, readySince } from './observedGateways.ts';
-import type { SettingsRefusal } from './status.ts';
+
+/** A pod that rejected the current settings and keeps the previous ones. */
+export type SettingsRefusal = { pod: string; message: string };
 
 /** A summary of what the pods of a cluster report. */
 export type PodStatusSummary = {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { GatewayPod } from './gatewayPod.ts';
 import { rolloutRouting, WAIT_MS } from './rolloutRouting.ts';
-import type { GatewayPod } from './scalePlan.ts';
 
 const NOW = Date.UTC(2026, 0, 1);
 

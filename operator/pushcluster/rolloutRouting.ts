@@ -1,5 +1,5 @@
 import { SURGE_PERCENT } from './desired/gateway.ts';
-import type { GatewayPod } from './scalePlan.ts';
+import type { GatewayPod } from './gatewayPod.ts';
 
 /** How long to wait for all new gateways once the first is ready, milliseconds. Less than `HOLD_SECONDS`. */
 export const WAIT_MS = 10_000;

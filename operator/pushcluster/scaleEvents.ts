@@ -1,5 +1,6 @@
 import type { EventInput } from '../kube/eventRecorder.ts';
-import type { GatewayPod, Step } from './scalePlan.ts';
+import type { GatewayPod } from './gatewayPod.ts';
+import type { Step } from './scalePlan.ts';
 import { some } from './status.ts';
 
 /**

@@ -2,15 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
-import {
-  type GatewayPod,
-  HOLD_MS,
-  type ObservedGateways,
-  type ScalePlan,
-  scalePlan,
-  UNSEEN,
-  type Wanted,
-} from './scalePlan.ts';
+import type { GatewayPod } from './gatewayPod.ts';
+import { HOLD_MS, type ObservedGateways, type ScalePlan, scalePlan, UNSEEN, type Wanted } from './scalePlan.ts';
 
 const NOW = Date.UTC(2026, 0, 1);
 const DRAIN = { settle: 5_000, timeout: 60_000 };

@@ -20,9 +20,6 @@ export type Pods = {
 /** An object that could not be written, and the error of the API server. */
 export type Problem = { object: string; reason: KubeErrorReason; message: string };
 
-/** A pod that rejected the current settings and keeps the previous ones. */
-export type SettingsRefusal = { pod: string; message: string };
-
 export type Observed = {
   /** Generation of the PushCluster that was reconciled. */
   generation: number;
