@@ -13,8 +13,8 @@ export const Command = z.discriminatedUnion('type', [
 export type Command = z.infer<typeof Command>;
 export type Question = Extract<Command, { ask: string }>;
 
-/** A gateway to the others, where one session per user is set: it holds one of this user, and older ones are to be closed. */
-export const SessionWord = z.object({
+/** A gateway notifies the others, if a user may have one session: it has opened one, and older ones are to be closed. */
+export const SessionOpened = z.object({
   gateway: z.string(),
   user: z.string(),
   /** Milliseconds since the epoch: what versions without `order` go by. */
@@ -22,9 +22,9 @@ export const SessionWord = z.object({
   /** Higher is newer; of two that are the same, that of the gateway whose name is greater. Absent from older versions. */
   order: z.number().int().optional(),
 });
-export type SessionWord = z.infer<typeof SessionWord>;
+export type SessionOpened = z.infer<typeof SessionOpened>;
 
-/** Some of the sessions that a gateway holds, said again after the bus was away. */
+/** Some of the sessions that a gateway holds, published again after the bus was unavailable. */
 export const HeldSessions = z.object({
   gateway: z.string(),
   held: z.array(z.tuple([z.string(), z.number().int()])),

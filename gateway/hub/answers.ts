@@ -49,7 +49,10 @@ export class Answers {
     this.#questions.answered(answer);
   }
 
-  /** Publishes this gateway's answer, now or when the shards have answered. Not at all while the bus is unavailable: the asker counts who answered. */
+  /**
+   * Publishes this gateway's answer, now or when the shards have answered. Not at all while the bus is unavailable:
+   * the asker counts who answered.
+   */
   answer(question: Question): void {
     const { bus, guard, gateway, metrics, shards } = this.#options;
     const reply = (answer: object | string) => publishJson(bus, guard, question.reply, answer);

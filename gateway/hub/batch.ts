@@ -1,13 +1,17 @@
 import type { MessagePart } from './messagePart.ts';
 
-/** What leaves a window: the items of one frame, in publish order, and what is to be told of items that will not come. */
+/**
+ * What leaves a window: the items of one frame, in publish order, and what is to be told of items that will not come.
+ */
 export type Batch = {
   parts: MessagePart[];
   /** Items in `parts`. */
   items: number;
   /** Items that the overload policy cut since it was last told. */
   cut: number;
-  /** Items that were lost on the bus before the first of `parts`, or after the last: a frame can't tell of them within. */
+  /**
+   * Items that were lost on the bus before the first of `parts`, or after the last: a frame can't tell of them within.
+   */
   lost: { before: number; after: number };
   /** Milliseconds from the first item's arrival to now. */
   waited: number;

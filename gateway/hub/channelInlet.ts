@@ -19,7 +19,9 @@ export type ChannelInletOptions = {
   log: Logger;
 };
 
-/** The inlet of a room, or of all: finds losses by the publishers' counters, drops repeats, and passes on what is left. */
+/**
+ * The inlet of a room, or of all: finds losses by the publishers' counters, drops repeats, and passes on what is left.
+ */
 export class ChannelInlet implements Inlet {
   readonly #channel: HubChannel;
   readonly #options: ChannelInletOptions;

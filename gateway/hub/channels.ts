@@ -10,7 +10,10 @@ import { formsAt, type ListenerTable } from './listenerTable.ts';
 import type { ShardHandle } from './shardHandle.ts';
 import { SubscriptionQueue } from './subscriptionQueue.ts';
 
-/** A channel without listeners keeps its subscription this long, milliseconds: clients come back, and a flapping JOIN costs nothing. */
+/**
+ * A channel without listeners keeps its subscription this long, milliseconds: clients come back, and a flapping JOIN
+ * costs nothing.
+ */
 const EMPTY_MS = 5_000;
 /** Channels without listeners kept at most: beyond, the one that has been without for longest ends at once. */
 const MAX_EMPTY = 20_000;

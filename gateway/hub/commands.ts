@@ -9,7 +9,7 @@ export type CommandsOptions = {
   ignored: IgnoredMessages;
 };
 
-/** Follows what logic tells all gateways on the command subject. */
+/** Follows the commands that logic publishes to all gateways, and passes questions on. */
 export class Commands {
   readonly #options: CommandsOptions;
 

@@ -6,12 +6,13 @@ import type { Frame } from '../ipc/frame.ts';
 import type { MessagePart } from './messagePart.ts';
 
 const CLOSE = Buffer.from(']}}');
-/** Larger texts are compressed at zlib's level 1: 256 KiB take 3 ms in place of 16, and are a fifth larger. */
+/** Larger texts are compressed at zlib's level 1: 256 KiB take 3 ms instead of 16, and the result is a fifth larger. */
 const FAST_ABOVE_BYTES = 131_072;
 
 /**
- * The frames of one batch, for each form in `mask`: encoded once for all sockets, the items copied and never parsed.
- * v1 marks what goes to a user: a publisher counts users' items and those of all apart, so that ids would be mixed up.
+ * The frames of one batch, for each wire form in `mask`: encoded once for all sockets. Items are copied and never
+ * parsed. Forms with ids mark what was pushed to a user: a publisher counts users' items apart from those of all, and
+ * clients must not take the two counters for one.
  */
 export function encodeFrames(key: ChannelKey, parts: readonly MessagePart[], mask: number): Frame[] {
   const frames: Frame[] = [];
@@ -40,7 +41,10 @@ function deflate(text: Buffer): Buffer {
   return deflateRawSync(text, text.length > FAST_ABOVE_BYTES ? { level: constants.Z_BEST_SPEED } : {});
 }
 
-/** Runs of items by publisher: neighbours that follow each other are one run, unless an `id` tells them apart. */
+/**
+ * Runs of items by publisher. Parts whose counters follow each other are one run, unless an idempotency key tells them
+ * apart.
+ */
 export function idRuns(parts: readonly MessagePart[]): IdRun[] {
   const runs: IdRun[] = [];
   for (const { publisher, first, items, id, origin = first, skipped } of parts) {
@@ -57,8 +61,8 @@ export function idRuns(parts: readonly MessagePart[]): IdRun[] {
 }
 
 /**
- * What a client knows a push by that comes again: 60 bits of the digest that logic made, and the part of the push.
- * Undefined where a pod of a former version took the id as the backend wrote it.
+ * The text by which a client knows a push that comes again: 60 bits of the digest that logic made, and the number of
+ * the message if the push was split. Undefined if a logic pod of a former version passed the id on as it was.
  */
 function wireId(id: string): string | undefined {
   const [, digest, part] = /^([A-Za-z0-9_-]{10})[A-Za-z0-9_-]{12}\/(\d+)$/.exec(id) ?? [];

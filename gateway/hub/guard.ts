@@ -1,15 +1,15 @@
 import type { Logger } from '@pushcluster/runtime/log.ts';
 
-/** Where the hub's process keeps an error from ending it. */
+/** Places at which an error is kept from ending the hub's process: the values of a metric's label. */
 export const GUARDED = ['bus', 'publish', 'shard', 'timer'] as const;
 export type Guarded = (typeof GUARDED)[number];
 
-/** An error is logged again after this long, milliseconds; the count goes on. */
+/** Each place logs an error once in this time, milliseconds. All are counted. */
 const REPEAT_LOG_MS = 60_000;
 
 /**
- * Keeps what one event throws (a message of the bus or of a shard, a timer) from the others: a gateway that ends takes
- * all its connections with it. Each error is counted; each place logs one a minute.
+ * Keeps the error of one event (a message of the bus or of a shard, a timer) from all others: a gateway that ends
+ * closes all its connections. Each error is counted. Each place logs one per minute.
  */
 export class Guard {
   readonly #log: Logger;
@@ -24,7 +24,7 @@ export class Guard {
     this.#now = now;
   }
 
-  /** Calls `run`; what it throws goes no further. */
+  /** Calls `run` and catches what it throws. */
   run(place: Guarded, run: () => void): void {
     try {
       run();
@@ -33,7 +33,7 @@ export class Guard {
     }
   }
 
-  /** An error that was kept from going further. */
+  /** Counts and logs an error that the caller has caught. */
   caught(place: Guarded, error: unknown): void {
     this.#count(place);
     const last = this.#logged.get(place);

@@ -14,9 +14,9 @@ function listening(): Heartbeats {
 describe('a mark among heartbeats', () => {
   it('tells the last beat before it, of every count of a process, whatever is heard later', () => {
     const heartbeats = listening();
-    heartbeats.heard('p', 7);
+    heartbeats.receive('p', 7);
     const mark = heartbeats.mark();
-    heartbeats.heard('p', 8);
+    heartbeats.receive('p', 8);
     assert.equal(beatBefore(mark, 'p'), 7);
     assert.equal(beatBefore(mark, 'p.3'), 7);
     assert.equal(beatBefore(heartbeats.mark(), 'p'), 8);
@@ -24,20 +24,20 @@ describe('a mark among heartbeats', () => {
 
   it('is not set back by a beat that comes late', () => {
     const heartbeats = listening();
-    heartbeats.heard('p', 8);
-    heartbeats.heard('p', 7);
+    heartbeats.receive('p', 8);
+    heartbeats.receive('p', 7);
     assert.equal(beatBefore(heartbeats.mark(), 'p'), 8);
   });
 
   it('knows of a process that is not there yet only after all had the time to be heard', () => {
     const heartbeats = listening();
-    heartbeats.heard('here', 3);
+    heartbeats.receive('here', 3);
     const early = heartbeats.mark();
-    heartbeats.heard('late', 50);
+    heartbeats.receive('late', 50);
     assert.equal(beatBefore(early, 'here'), 3);
     assert.equal(beatBefore(early, 'late'), undefined, 'it may have been there before');
     now = 2_500;
-    heartbeats.heard('late', 52);
+    heartbeats.receive('late', 52);
     assert.equal(beatBefore(early, 'late'), 52);
     assert.equal(beatBefore(early, 'new'), 0, 'it began after the mark');
     assert.equal(beatBefore(heartbeats.mark(), 'new'), 0);
@@ -54,7 +54,7 @@ describe('a mark among heartbeats', () => {
     assert.equal(beatBefore(before, 'p'), 0, 'it began since');
     assert.equal(beatBefore(after, 'p'), undefined);
     now = 12_500;
-    heartbeats.heard('p', 9);
+    heartbeats.receive('p', 9);
     assert.equal(beatBefore(after, 'p'), 9);
   });
 
@@ -63,13 +63,13 @@ describe('a mark among heartbeats', () => {
     const mark = heartbeats.mark();
     heartbeats.forget(mark);
     now = 2_500;
-    heartbeats.heard('p', 9);
+    heartbeats.receive('p', 9);
     assert.equal(beatBefore(mark, 'p'), undefined);
   });
 
   it('is among 1,024 processes at most', () => {
     const heartbeats = listening();
-    for (let i = 0; i < 1_025; i++) heartbeats.heard(`p${i}`, 5);
+    for (let i = 0; i < 1_025; i++) heartbeats.receive(`p${i}`, 5);
     assert.equal(heartbeats.mark().beats.size, 1_024);
     assert.equal(heartbeats.mark().beats.has('p0'), false);
   });

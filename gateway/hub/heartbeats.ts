@@ -1,24 +1,29 @@
 import { processOf } from '@pushcluster/protocol/push.ts';
 
-/** Processes whose beats are remembered; the longest silent goes. Far more than publish at a time. */
+/**
+ * Processes whose last heartbeat is kept: far more than publish at a time. Beyond it, the longest silent one is
+ * forgotten.
+ */
 const MAX_PROCESSES = 1_024;
-/** Whoever listened for so many milliseconds has heard every process that is there: it beats once a second. */
+/** After listening for this long, milliseconds, every running process has been received: each beats once a second. */
 const HEARD_ALL_MS = 2_500;
 
-/** The last beat of each process. */
+/** The number of each process's last heartbeat. */
 type Beats = ReadonlyMap<string, number>;
 
 /**
- * What had been heard when a subscription came into force: whatever a process published after the beat that was its
- * last by then is meant for that subscription. One process's own order tells this, and nobody's clock.
+ * The heartbeats that had been received when a subscription came into force. What a process published after its last
+ * heartbeat of then is for that subscription. This rests on the order of one process's messages, and on no clock.
  */
 export type Mark = {
   beats: Beats;
-  /** Beats of those that `beats` lacks, once all have been heard: one that is not here either began later. */
+  /**
+   * Heartbeats of the processes that `beats` lacks, once all have been received. A process in neither started later.
+   */
   rest: Beats | undefined;
 };
 
-/** The beats of all publishers, and marks among them. */
+/** The last heartbeats of all publishing processes, and marks among them. */
 export class Heartbeats {
   readonly #now: () => number;
   #last = new Map<string, number>();
@@ -31,7 +36,7 @@ export class Heartbeats {
     this.#now = now;
   }
 
-  heard(process: string, beat: number): void {
+  receive(process: string, beat: number): void {
     this.#note(process, beat);
     if (this.#incomplete.size === 0 || !this.#complete) return;
     for (const mark of this.#incomplete) mark.rest = this.#share();
@@ -48,7 +53,10 @@ export class Heartbeats {
     if (this.#last.size > MAX_PROCESSES) this.#last.delete(this.#last.keys().next().value!);
   }
 
-  /** The bus is away, or (from now on) back: a process that is not heard may be there nevertheless, for a while. */
+  /**
+   * The bus is unavailable, or available from now on. For HEARD_ALL_MS a process may run whose heartbeat is yet to
+   * come.
+   */
   listening(on: boolean): void {
     this.#listeningSince = on ? this.#now() : Number.POSITIVE_INFINITY;
   }
@@ -62,7 +70,7 @@ export class Heartbeats {
     return mark;
   }
 
-  /** `mark` is no longer asked. */
+  /** `mark` is not used any more. */
   forget(mark: Mark | undefined): void {
     if (mark) this.#incomplete.delete(mark);
   }
@@ -77,7 +85,10 @@ export class Heartbeats {
   }
 }
 
-/** The last beat before `mark` of the process that counts as `publisher`; 0 where it began later, undefined where nobody knows. */
+/**
+ * The last heartbeat before `mark` of the process that publishes as `publisher`; 0 if it started later, undefined if
+ * unknown.
+ */
 export function beatBefore(mark: Mark, publisher: string): number | undefined {
   const process = processOf(publisher);
   return mark.beats.get(process) ?? (mark.rest === undefined ? undefined : (mark.rest.get(process) ?? 0));

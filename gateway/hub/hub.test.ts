@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { inflateRawSync } from 'node:zlib';
-import { type Answer, Answer as AnswerSchema, SessionWord } from '@pushcluster/protocol/control.ts';
+import { type Answer, Answer as AnswerSchema, SessionOpened } from '@pushcluster/protocol/control.ts';
 import { encodePush, encodeUserPush, joinItems, type UserEntry } from '@pushcluster/protocol/push.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
@@ -179,7 +179,7 @@ async function command(one: object): Promise<void> {
 
 /** What a shard was asked last. */
 function asked(link: FakeShard): string {
-  return link.told('ask').at(-1)!.question.ask;
+  return link.messagesOf('ask').at(-1)!.question.ask;
 }
 
 async function publishToUsers(
@@ -220,19 +220,19 @@ describe('a room', () => {
     const first = forms(links[0]!, ROOM, Form.plain);
     await settled();
     assert.deepEqual(held.subscribed.slice(-1), [subjects.room('r')]);
-    assert.deepEqual(links[0]!.told('subscribed'), []);
+    assert.deepEqual(links[0]!.messagesOf('subscribed'), []);
     const second = forms(links[1]!, ROOM, Form.v1);
     await held.release();
-    assert.deepEqual(links[0]!.told('subscribed'), [
+    assert.deepEqual(links[0]!.messagesOf('subscribed'), [
       { type: 'subscribed', key: ROOM, mask: Form.plain, generation: first },
     ]);
-    assert.deepEqual(links[1]!.told('subscribed'), [
+    assert.deepEqual(links[1]!.messagesOf('subscribed'), [
       { type: 'subscribed', key: ROOM, mask: Form.v1, generation: second },
     ]);
     // One subscription serves all shards, and a further form is opened at once.
     assert.equal(held.subscribed.filter((subject) => subject === subjects.room('r')).length, 1);
     const third = forms(links[0]!, ROOM, Form.plain | Form.deflate);
-    assert.deepEqual(links[0]!.told('subscribed').at(-1), {
+    assert.deepEqual(links[0]!.messagesOf('subscribed').at(-1), {
       type: 'subscribed',
       key: ROOM,
       mask: 5,
@@ -245,7 +245,7 @@ describe('a room', () => {
     forms(links[0]!, ROOM, Form.plain);
     forms(links[0]!, ROOM, 0);
     await held.release();
-    assert.deepEqual(links[0]!.told('subscribed'), []);
+    assert.deepEqual(links[0]!.messagesOf('subscribed'), []);
   });
 
   it('is not opened by the late answer to a subscription that it had before', async () => {
@@ -262,9 +262,9 @@ describe('a room', () => {
     forms(links[0]!, ROOM, Form.plain);
     await first;
     assert.equal(late.subscribed.length, before + 1);
-    assert.deepEqual(links[0]!.told('subscribed'), []);
+    assert.deepEqual(links[0]!.messagesOf('subscribed'), []);
     await late.release();
-    assert.equal(links[0]!.told('subscribed').length, 1);
+    assert.equal(links[0]!.messagesOf('subscribed').length, 1);
   });
 
   it('is shut where the server takes its subscription back, and opened when it grants it', async () => {
@@ -272,13 +272,15 @@ describe('a room', () => {
     await settled();
     const change = held.changes.get(subjects.room('r'))!;
     change(false);
-    assert.deepEqual(links[0]!.told('subscriptionRefused'), [{ type: 'subscriptionRefused', key: ROOM }]);
-    assert.deepEqual(links[1]!.told('subscriptionRefused'), [], 'it has no member there');
+    assert.deepEqual(links[0]!.messagesOf('subscriptionRefused'), [{ type: 'subscriptionRefused', key: ROOM }]);
+    assert.deepEqual(links[1]!.messagesOf('subscriptionRefused'), [], 'it has no member there');
     const generation = forms(links[1]!, ROOM, Form.v1);
-    assert.equal(links[1]!.told('subscribed').length, 0);
+    assert.equal(links[1]!.messagesOf('subscribed').length, 0);
     change(true);
-    assert.deepEqual(links[1]!.told('subscribed'), [{ type: 'subscribed', key: ROOM, mask: Form.v1, generation }]);
-    assert.equal(links[0]!.told('subscribed').length, 2);
+    assert.deepEqual(links[1]!.messagesOf('subscribed'), [
+      { type: 'subscribed', key: ROOM, mask: Form.v1, generation },
+    ]);
+    assert.equal(links[0]!.messagesOf('subscribed').length, 2);
   });
 
   it('keeps its subscription for 5 s when it is empty, and then ends', async () => {
@@ -331,7 +333,7 @@ describe('a room', () => {
     forms(links[0]!, ROOM, 0);
     clock.advance(4_000);
     forms(links[1]!, ROOM, Form.v1);
-    assert.equal(links[1]!.told('subscribed').length, 1, 'the subscription is there still');
+    assert.equal(links[1]!.messagesOf('subscribed').length, 1, 'the subscription is there still');
     clock.advance(60_000);
     assert.deepEqual(held.unsubscribed, []);
     await publish(subjects.room('r'), ['1']);
@@ -453,7 +455,7 @@ describe('a push', () => {
     await publish(subjects.room('other'), ['"o"']);
     await publish(subjects.room('r'), ['200']);
     await command({ type: 'room', ask: 'q', room: 'r' });
-    assert.equal(links[0]!.told('ask').length, 1);
+    assert.equal(links[0]!.messagesOf('ask').length, 1);
     assert.equal(links[0]!.batches.length, 3);
     while (clock.turn());
     assert.deepEqual(
@@ -693,7 +695,7 @@ describe('a push to users', () => {
 
   it('is opened at once: there is one subscription for all users', () => {
     forms(links[0]!, userKey('ann'), Form.plain);
-    assert.equal(links[0]!.told('subscribed').length, 1);
+    assert.equal(links[0]!.messagesOf('subscribed').length, 1);
   });
 
   it('is encoded once for all of them', async () => {
@@ -755,11 +757,11 @@ describe('the hub', () => {
     await settled();
     clock.advance(0);
     held.tell({ type: 'connected', reconnects: 1 });
-    assert.deepEqual(links[1]!.told('bus'), [
+    assert.deepEqual(links[1]!.messagesOf('bus'), [
       { type: 'bus', connected: false },
       { type: 'bus', connected: true },
     ]);
-    assert.deepEqual(links[0]!.told('verified'), []);
+    assert.deepEqual(links[0]!.messagesOf('verified'), []);
     // A receipt that failed for something that was refused: the bus is there.
     hub.receive(links[0]!, { type: 'verify', receipt: 2 });
     await settled();
@@ -768,10 +770,10 @@ describe('the hub', () => {
     hub.receive(links[0]!, { type: 'verify', receipt: 3 });
     await settled();
     assert.deepEqual(
-      links[0]!.told('verified').map(({ receipt }) => receipt),
+      links[0]!.messagesOf('verified').map(({ receipt }) => receipt),
       [2, 3],
     );
-    assert.deepEqual(links[1]!.told('verified'), []);
+    assert.deepEqual(links[1]!.messagesOf('verified'), []);
   });
 
   it('passes disconnects on to every shard', async () => {
@@ -782,8 +784,8 @@ describe('the hub', () => {
       held.local.publish(subjects.command, Buffer.from(JSON.stringify(command)));
     await settled();
     for (const link of links) {
-      assert.deepEqual(link.told('disconnectUser'), [{ type: 'disconnectUser', user: 'u', reason: 'banned' }]);
-      assert.deepEqual(link.told('disconnectRoom'), [{ type: 'disconnectRoom', room: 'r', reason: 'over' }]);
+      assert.deepEqual(link.messagesOf('disconnectUser'), [{ type: 'disconnectUser', user: 'u', reason: 'banned' }]);
+      assert.deepEqual(link.messagesOf('disconnectRoom'), [{ type: 'disconnectRoom', room: 'r', reason: 'over' }]);
     }
   });
 
@@ -829,13 +831,13 @@ describe('the hub', () => {
       ],
     });
     assert.equal(stats?.type === 'stats' && stats.stats.gateway, 'g1');
-    assert.deepEqual(links[2]!.told('ask'), []);
+    assert.deepEqual(links[2]!.messagesOf('ask'), []);
   });
 
   it('asks its shards for the fullest rooms once a second, however many ask, and each gets what it asked for', async () => {
     const answers = replies();
     for (let i = 0; i < 300; i++) await command({ type: 'rooms', ask: `a${i}`, limit: 1 + (i % 3) });
-    assert.equal(links[0]!.told('ask').length, 1);
+    assert.equal(links[0]!.messagesOf('ask').length, 1);
     assert.equal(answers.length, 0);
     const rooms = ['a', 'b', 'c'].map((room, i) => ({ room, connections: 9 - i }));
     const answer = () => {
@@ -853,10 +855,10 @@ describe('the hub', () => {
         one.type === 'rooms' && one.rooms.map(({ room }) => room),
         ['a', 'b', 'c'].slice(0, 1 + (i % 3)),
       );
-    assert.equal(links[0]!.told('ask').length, 1);
+    assert.equal(links[0]!.messagesOf('ask').length, 1);
     clock.advance(1);
     await command({ type: 'rooms', ask: 'later', limit: 2 });
-    assert.equal(links[0]!.told('ask').length, 2);
+    assert.equal(links[0]!.messagesOf('ask').length, 2);
     answer();
     await settled();
     assert.equal(answers.at(-1)?.ask, 'later');
@@ -887,7 +889,7 @@ describe('the hub', () => {
     assert.ok(answers[0]?.type === 'rooms');
     assert.equal(answers[0].missing, 1);
     await command({ type: 'rooms', ask: 'r', limit: 10 });
-    assert.equal(links[0]!.told('ask').length, 2);
+    assert.equal(links[0]!.messagesOf('ask').length, 2);
   });
 
   it('says in its stats how many of its shards have yet to count', async () => {
@@ -906,7 +908,7 @@ describe('the hub', () => {
     links[0]!.send = send;
     await command({ type: 'disconnect_user', user: 'v', reason: 'x' });
     assert.equal(await counted('internal_errors_total'), 1);
-    assert.equal(links[0]!.told('disconnectUser').length, 1);
+    assert.equal(links[0]!.messagesOf('disconnectUser').length, 1);
   });
 
   it('counts an answer that the bus does not take, and goes on', async () => {
@@ -922,32 +924,32 @@ describe('the hub', () => {
   });
 
   it('lets a newer session of a user replace the older on other shards and gateways, and not its own', async () => {
-    const words: SessionWord[] = [];
+    const notices: SessionOpened[] = [];
     held.local.subscribe(subjects.session, (bytes) =>
-      words.push(SessionWord.parse(JSON.parse(Buffer.from(bytes).toString()))),
+      notices.push(SessionOpened.parse(JSON.parse(Buffer.from(bytes).toString()))),
     );
     hub.receive(links[0]!, { type: 'session', user: 'u', session: 7, at: 0 });
     await settled();
     assert.deepEqual(
-      words.map(({ gateway, user }) => [gateway, user]),
+      notices.map(({ gateway, user }) => [gateway, user]),
       [['g1', 'u']],
     );
-    assert.deepEqual(links[0]!.told('replaced'), []);
-    assert.deepEqual(links[1]!.told('replaced'), [{ type: 'replaced', user: 'u', upTo: 0 }]);
-    const order = words[0]!.order! + 1;
+    assert.deepEqual(links[0]!.messagesOf('replaced'), []);
+    assert.deepEqual(links[1]!.messagesOf('replaced'), [{ type: 'replaced', user: 'u', upTo: 0 }]);
+    const order = notices[0]!.order! + 1;
     held.local.publish(subjects.session, Buffer.from(JSON.stringify({ gateway: 'g2', user: 'u', at: 9, order })));
     await settled();
     assert.deepEqual(
-      links.map((link) => link.told('replaced').at(-1)?.upTo),
+      links.map((link) => link.messagesOf('replaced').at(-1)?.upTo),
       [7, 0],
       'those that it told of',
     );
   });
 
   it('goes by when shards opened sessions of a user, not by when it heard of them', async () => {
-    const words: SessionWord[] = [];
+    const notices: SessionOpened[] = [];
     held.local.subscribe(subjects.session, (bytes) =>
-      words.push(SessionWord.parse(JSON.parse(Buffer.from(bytes).toString()))),
+      notices.push(SessionOpened.parse(JSON.parse(Buffer.from(bytes).toString()))),
     );
     clock.advance(10_000);
     const now = clock.now();
@@ -955,13 +957,13 @@ describe('the hub', () => {
     hub.receive(links[0]!, { type: 'session', user: 'u', session: 7, at: now - 5_000 });
     await settled();
     assert.deepEqual(
-      links.map((link) => link.told('replaced').map(({ upTo }) => upTo)),
+      links.map((link) => link.messagesOf('replaced').map(({ upTo }) => upTo)),
       [[0, 7], []],
       'the later one stays',
     );
     const order = WALL + now - 4_000;
     assert.deepEqual(
-      words.map((word) => word.order),
+      notices.map((word) => word.order),
       [order],
       'one that was opened elsewhere since is newer',
     );
@@ -971,12 +973,12 @@ describe('the hub', () => {
     hub.receive(links[0]!, { type: 'session', user: 'u', session: 7, at: 0 });
     held.local.publish(subjects.session, Buffer.from(JSON.stringify({ gateway: 'g2', user: 'u', at: 9 })));
     await settled();
-    assert.deepEqual(links[0]!.told('replaced'), [{ type: 'replaced', user: 'u', upTo: 7 }]);
+    assert.deepEqual(links[0]!.messagesOf('replaced'), [{ type: 'replaced', user: 'u', upTo: 7 }]);
   });
 
   it('goes on where the bus is closed under it', async () => {
     await held.local.close();
     hub.receive(links[0]!, { type: 'session', user: 'u', session: 7, at: 0 });
-    assert.equal(links[1]!.told('replaced').length, 1);
+    assert.equal(links[1]!.messagesOf('replaced').length, 1);
   });
 });

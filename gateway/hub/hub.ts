@@ -40,8 +40,9 @@ export type HubOptions = {
 };
 
 /**
- * What the bus brings on its way to the shards: inlet (order, losses, repeats) → merger (windows) → outbox (slices of
- * work) → sender (encoding) → shards. Beside it the life of channels, commands and questions, and the sessions of users.
+ * The hub orders what the bus brings and passes it to the shards: inlet (order, losses, repeats) → merger (windows) →
+ * outbox (slices of work) → sender (encoding) → shards. Beside that way are the life of channels, commands and
+ * questions, and the sessions of users.
  */
 export class Hub {
   readonly #options: HubOptions;
@@ -81,11 +82,11 @@ export class Hub {
 
     const heartbeats = new Heartbeats(() => clock.now());
     this.#heartbeats = heartbeats;
-    const heard = subscriber.listen(subjects.beat, (bytes) => {
+    const beats = subscriber.listen(subjects.beat, (bytes) => {
       const beat = ignored.decode(bytes, decodePush);
-      if (beat) heartbeats.heard(beat.publisher, beat.counter);
+      if (beat) heartbeats.receive(beat.publisher, beat.counter);
     });
-    heard.ready.then(() => heartbeats.listening(true));
+    beats.ready.then(() => heartbeats.listening(true));
     bus.onEvent((event) => this.#busChanged(event));
 
     const inlets = { heartbeats, retries: new PushRetries({ clock, metrics }), merger, ignored, metrics, log };
@@ -131,7 +132,10 @@ export class Hub {
     return this.#listeners.rooms;
   }
 
-  /** Rooms and users that are kept: those with a member, those without one for a moment, and those that wait to subscribe. */
+  /**
+   * Rooms and users that are kept: those with a member, those without one for a moment, and those that wait to
+   * subscribe.
+   */
   get channels(): { kept: number; empty: number; waiting: number } {
     return this.#channels.counts;
   }

@@ -3,7 +3,9 @@ import type { Inlet } from './inlet.ts';
 
 type Waiting = { bytes: Uint8Array; message: BusMessage };
 
-/** Gives an inlet its messages one at a time, in order. While the inlet is busy with one, those that follow wait here. */
+/**
+ * Gives an inlet its messages one at a time, in order. While the inlet is busy with one, those that follow wait here.
+ */
 export class InletQueue {
   readonly #inlet: Inlet;
   readonly #failed: (error: unknown) => void;

@@ -32,8 +32,8 @@ export class InletSubscriber {
 
   /**
    * Gives an inlet the messages of a subject, until `unsubscribe` is called.
-   * @param onChange called with true when the subscription comes into force, and with false if the bus refuses it; never
-   * after `unsubscribe`
+   * @param onChange called with true when the subscription comes into force, and with false if the bus refuses it;
+   * never after `unsubscribe`
    */
   subscribe(subject: string, inlet: Inlet, onChange: (inForce: boolean) => void = () => {}): InletSubscription {
     const queue = new InletQueue(inlet, this.#failed);

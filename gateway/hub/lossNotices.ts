@@ -1,6 +1,9 @@
 import type { Batch } from './batch.ts';
 
-/** Between two notices of items that were cut, or that were lost, milliseconds: each notice is a frame to every listener. */
+/**
+ * Between two notices of items that were cut, or that were lost, milliseconds: each notice is a frame to every
+ * listener.
+ */
 export const NOTICE_INTERVAL_MS = 1_000;
 
 /**
@@ -9,7 +12,9 @@ export const NOTICE_INTERVAL_MS = 1_000;
  */
 export class LossNotices {
   #cut = 0;
-  /** When what was cut may be told: with a batch, or at the end of the span that cut it, before the next one's items. */
+  /**
+   * When what was cut may be told: with a batch, or at the end of the span that cut it, before the next one's items.
+   */
   #cutDue = 0;
   #cutToldAt = Number.NEGATIVE_INFINITY;
   /** Items that were lost before those that are pending now, and after them. */

@@ -19,7 +19,9 @@ export class Merger {
     this.#options = options;
   }
 
-  /** Takes items into the channel's window. What is urgent leaves at once with all that waits, up to the urgent rate. */
+  /**
+   * Takes items into the channel's window. What is urgent leaves at once with all that waits, up to the urgent rate.
+   */
   merge(channel: HubChannel, part: MessagePart, urgent: boolean): void {
     const { clock, urgentRate, put } = this.#options;
     const now = clock.now();
@@ -35,7 +37,9 @@ export class Merger {
     this.schedule(channel);
   }
 
-  /** Sets the timer of the channel's window to when it is due, or cancels it. Call it when the window's rules changed. */
+  /**
+   * Sets the timer of the channel's window to when it is due, or cancels it. Call it when the window's rules changed.
+   */
   schedule(channel: HubChannel): void {
     const due = channel.window.due();
     if (channel.cancelTimer && due === channel.timerAt) return;

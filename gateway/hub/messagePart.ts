@@ -30,7 +30,10 @@ export function partOf(header: PushHeader, items: Items, repeats: number, skippe
   return repeats === 0 ? whole : afterItems(whole, repeats);
 }
 
-/** Items `from` (included) to `to` (excluded) of a part. Their bytes are `start` to `end`, which the caller knows already. */
+/**
+ * Items `from` (included) to `to` (excluded) of a part. Their bytes are `start` to `end`, which the caller knows
+ * already.
+ */
 export function slicePart(part: MessagePart, from: number, to: number, start: number, end: number): MessagePart {
   const { publisher, first, at, items, id, origin } = part;
   const slice = { lengths: items.lengths.subarray(from, to), bytes: items.bytes.subarray(start, end) };

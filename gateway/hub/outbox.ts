@@ -2,35 +2,41 @@ import type { Clock } from '@pushcluster/runtime/clock.ts';
 import type { Batch } from './batch.ts';
 import type { HubChannel } from './hubChannel.ts';
 
-/** Work on batches in one turn of the loop, milliseconds: between two turns the hub hears the bus, the shards and its timers. */
+/**
+ * Work on batches in one turn of the event loop, milliseconds. Between two turns the hub serves the bus, shards and
+ * timers.
+ */
 const SLICE_MS = 8;
-/** Bytes of batches that wait at most: beyond, what comes is left out, counted and told. */
+/** Bytes of batches that wait, at most. Beyond it batches are left out and counted, and clients are notified. */
 const MAX_WAITING_BYTES = 67_108_864;
-/** What holds a batch in memory beside its items. */
+/** Bytes of memory that a batch takes beside its items, about. */
 const BATCH_BYTES = 512;
-/** Batches that were sent are let go of after so many. */
+/** Batches that were sent are removed from the queue in groups of this many. */
 const STRIDE = 1_024;
 
 export type OutboxOptions = {
   clock: Clock;
   /** Encodes a batch and hands it to the shards. */
   send: (channel: HubChannel, batch: Batch) => void;
-  /** `items` of a batch are left out, since too much waits already. */
+  /** A batch of `items` items is left out, since too much waits. */
   overrun: (items: number) => void;
-  /** What `send` threw: the batches after it still go. */
+  /** `send` threw an error: the batches after it are still sent. */
   failed: (error: unknown) => void;
   maxWaiting?: number;
 };
 
-/** Batches between the windows and the shards: in the order in which they left, in slices. */
+/** Batches between the windows and the shards. They are sent in the order in which they left, in slices of SLICE_MS. */
 export class Outbox {
   readonly #options: OutboxOptions;
   #waiting: { channel: HubChannel; batch: Batch }[] = [];
   #next = 0;
   #bytes = 0;
-  /** Items that were left out, by channel: all that follows of a channel is too, until they are told in their place. */
+  /**
+   * Items that were left out, by channel. All that follows of such a channel is left out too, until clients are
+   * notified in its place.
+   */
   readonly #leftOut = new Map<HubChannel, number>();
-  /** When this turn's work began; undefined before the first batch of a turn. */
+  /** When the work of this turn began; undefined before the first batch of a turn. */
   #begun: number | undefined;
 
   constructor(options: OutboxOptions) {
@@ -59,7 +65,7 @@ export class Outbox {
     this.#waiting.push({ channel, batch });
   }
 
-  /** Whether this turn has had its share of work. */
+  /** Whether the slice of this turn is over. */
   #late(): boolean {
     const now = this.#options.clock.now();
     if (this.#begun !== undefined) return now - this.#begun >= SLICE_MS;
@@ -94,7 +100,7 @@ export class Outbox {
   }
 }
 
-/** All that a batch would have brought, or told of. */
+/** Items that a batch carries, and those whose loss it tells. */
 function lossesOf({ items, cut, lost }: Batch): number {
   return items + cut + lost.before + lost.after;
 }

@@ -58,7 +58,7 @@ describe('the publishers of a subject', () => {
   });
 
   it('that began after the subscription are asked for all that they counted', () => {
-    heartbeats.heard('p', 41);
+    heartbeats.receive('p', 41);
     const publishers = subscribed();
     assert.deepEqual(publishers.accept(header('p', 4, { beat: 42, mark: 2, first: 42 }), 1), { gap: 3, repeats: 0 });
     assert.deepEqual(publishers.accept(header('p.1', 4, { beat: 42, mark: 2, first: 41 }), 1), { gap: 2, repeats: 0 });
@@ -74,7 +74,7 @@ describe('the publishers of a subject', () => {
   it('are 64 at most; of one that was forgotten no gap is made up, and later ones are found as before', () => {
     const publishers = subscribed();
     const first = (i: number) => {
-      heartbeats.heard(`p${i}`, 1);
+      heartbeats.receive(`p${i}`, 1);
       publishers.accept(header(`p${i}`, 1, { beat: 1, first: 1 }), 1);
     };
     for (let i = 0; i < 65; i++) first(i);
@@ -123,7 +123,7 @@ describe('the publishers of a subject', () => {
           const comes = !publishers || !away;
           if (what === 'beat' || pod.beat === 0) {
             pod.beat++;
-            if (comes) beats.heard(name, pod.beat);
+            if (comes) beats.receive(name, pod.beat);
           }
           if (what === 'beat' || (what === 'tell' && pod.next === 1)) continue;
           const items = what === 'push' ? count : 0;

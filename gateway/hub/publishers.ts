@@ -1,26 +1,32 @@
 import type { PushHeader } from '@pushcluster/protocol/push.ts';
 import { beatBefore, type Heartbeats, type Mark } from './heartbeats.ts';
 
-/** Publishers remembered for one subject: the logic pods of now and of the last rollouts. The longest silent goes. */
+/**
+ * Publishers kept for one subject: the logic pods of now and of the last rollouts. Beyond it, the longest silent one
+ * is forgotten.
+ */
 const MAX_PUBLISHERS = 64;
 
-/** What a message's counter says of the messages before it. */
+/** What the counter of a message reveals. */
 export type Verdict = {
-  /** Items that were published before it and never came. */
+  /** Items that were published just before the message, and were lost. */
   gap: number;
-  /** Items at its front that came before. */
+  /** Items at the front of the message that came before. */
   repeats: number;
 };
 
-/** Counters whose items go no further, since they came before by another way: told with the publisher's next items. */
+/**
+ * Counters whose items go no further, since the same push came before through another publisher. Clients are notified
+ * with the publisher's next items, so that they do not take the counters for a loss.
+ */
 export type Skipped = { first: number; count: number };
 
 type Publisher = { next: number; skipped: Skipped | undefined };
 
-/** The publishers of one subject and the counter that each should send next: finds gaps and repeats. */
+/** The publishers of one subject, and the counter that each should send next: finds losses and repeats. */
 export class Publishers {
   readonly #heartbeats: Heartbeats;
-  /** What was published after it is for us. */
+  /** What was published after it is for this subscription. */
   #mark: Mark | undefined;
   readonly #known = new Map<string, Publisher>();
 
@@ -28,12 +34,12 @@ export class Publishers {
     this.#heartbeats = heartbeats;
   }
 
-  /** The subscription is in force: from now on every message is for us. What comes after an interruption still is. */
+  /** The subscription is in force: every message published from now on is for it, also after an interruption. */
   inForce(): void {
     this.#mark ??= this.#heartbeats.mark();
   }
 
-  /** Judges a message of `count` items and remembers it. */
+  /** Takes note of a message of `count` items. */
   accept(header: PushHeader, count: number): Verdict {
     const { publisher, counter } = header;
     const known = this.#known.get(publisher);
@@ -43,7 +49,7 @@ export class Publishers {
       if (this.#known.size > MAX_PUBLISHERS) this.#forgetOldest();
       return { gap, repeats: 0 };
     }
-    // Deleted and set again: the map's order is by last heard.
+    // Deleted and set again, so that the map's order is by the last message.
     this.#known.delete(publisher);
     this.#known.set(publisher, known);
     const gap = Math.max(0, counter - known.next);
@@ -52,7 +58,7 @@ export class Publishers {
     return { gap, repeats };
   }
 
-  /** `count` items from `first` on go no further. */
+  /** `count` items of a known publisher, from the counter `first` on, go no further. */
   skip(publisher: string, first: number, count: number): void {
     const known = this.#known.get(publisher);
     if (!known) return;
@@ -61,7 +67,7 @@ export class Publishers {
     else known.skipped = { first, count };
   }
 
-  /** What was skipped since the publisher's last items. */
+  /** Takes out what was skipped since the publisher's last items. */
   takeSkipped(publisher: string): Skipped | undefined {
     const known = this.#known.get(publisher);
     const skipped = known?.skipped;
@@ -73,7 +79,7 @@ export class Publishers {
     this.#heartbeats.forget(this.#mark);
   }
 
-  /** The counter with which a publisher that is not known here would have begun for us. */
+  /** The counter of the first item that an unknown publisher published for this subscription. */
   #expected({ publisher, counter, beat, mark, first }: PushHeader): number {
     const before = this.#mark && beatBefore(this.#mark, publisher);
     if (before === undefined) return counter;
@@ -81,7 +87,10 @@ export class Publishers {
     return beat > before ? mark : counter;
   }
 
-  /** From now on only what was published after this moment is looked for: else what it sent before would seem lost. */
+  /**
+   * Forgets a publisher. Only what is published from now on counts as lost: else what the publisher sent before would,
+   * if it comes back.
+   */
   #forgetOldest() {
     this.#known.delete(this.#known.keys().next().value!);
     if (!this.#mark) return;

@@ -2,9 +2,12 @@ import type { Question } from '@pushcluster/protocol/control.ts';
 import type { Clock } from '@pushcluster/runtime/clock.ts';
 import type { ShardAnswer } from '../ipc/messages.ts';
 
-/** Shards answer in one turn of their loop; a question with a shard that does not is answered without it, milliseconds. */
+/**
+ * Milliseconds. A shard answers in one turn of its loop. After this time a question is answered without the shards
+ * that did not.
+ */
 const ANSWER_WITHIN = 300;
-/** Questions under way at most: more are not answered, and the asker sees that. */
+/** Questions under way, at most. Others are not answered: the asker sees how many gateways answered. */
 const MAX_UNDER_WAY = 1_024;
 
 type UnderWay = { missing: number; answers: ShardAnswer[]; end: () => void };
@@ -19,8 +22,8 @@ export class Questions {
   }
 
   /**
-   * Asks shards and calls `then` once with what they answered, and how many of them did not in time.
-   * @param askShards asks, and answers how many were asked; not called where too many questions are under way
+   * Asks the shards and calls `then` once, with their answers and the number of those that did not answer in time.
+   * @param askShards asks, and returns how many it asked; not called if too many questions are under way
    */
   ask(question: Question, askShards: () => number, then: (answers: ShardAnswer[], missing: number) => void): void {
     if (this.#underWay.size >= MAX_UNDER_WAY || this.#underWay.has(question.ask)) return;

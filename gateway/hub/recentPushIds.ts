@@ -1,14 +1,17 @@
 import { hash } from 'node:crypto';
 
-/** A retry is harmless for this long (contract, section 3), milliseconds. */
+/** An idempotency key is remembered for this long, milliseconds: the API promises two minutes. */
 const REMEMBERED = 120_000;
 
-/** Characters of a key that is kept as it is: of a longer one (a push to a thousand users has their names in it) its SHA-256 is. */
+/**
+ * Characters of a key that is kept as it is. Of a longer one (the key of a push to users has all their names) the
+ * SHA-256 is kept.
+ */
 const LONGEST = 256;
 
-/** Idempotency keys of the last two minutes, at most `limit`: beyond that the oldest go, and are counted. */
+/** Idempotency keys of the last two minutes, at most `limit`. Beyond it the oldest are forgotten, and counted. */
 export class RecentPushIds {
-  /** Keys forgotten before their time. */
+  /** Keys that were forgotten before the two minutes were over. */
   forgotten = 0;
   readonly #limit: number;
   readonly #expiry = new Map<string, number>();
@@ -24,7 +27,7 @@ export class RecentPushIds {
     return characters;
   }
 
-  /** Whether the key `whole` was seen in the last two minutes; remembers it from now on where not. */
+  /** Whether the key `whole` was seen in the last two minutes. If not, it is remembered from now on. */
   seen(whole: string, now: number): boolean {
     const key = whole.length > LONGEST ? hash('sha256', whole, 'base64') : whole;
     for (const [old, expiry] of this.#expiry) {

@@ -1,13 +1,13 @@
 import { type MessagePart, slicePart } from './messagePart.ts';
 
-/** One item of a part, and where its bytes stand. */
+/** One item of a message, and where its bytes are. */
 type Entry = { part: MessagePart; index: number; start: number; end: number };
 
-/** Items in the order of their arrival, any of which gives way to a newcomer at constant cost. */
+/** Items in the order of their arrival. Any of them can be removed at constant cost. */
 export class Reservoir {
-  /** By arrival; undefined where one gave way. */
+  /** In order of arrival; undefined for an item that was removed. */
   readonly #entries: (Entry | undefined)[] = [];
-  /** Places in `#entries` of those that are kept. */
+  /** Indexes in `#entries` of the items that are kept, in any order. */
   readonly #kept: number[] = [];
   #bytes = 0;
 
@@ -38,7 +38,7 @@ export class Reservoir {
     return end + 1;
   }
 
-  /** @param victim of those that are kept, 0 up to `size` */
+  /** Removes one item. @param victim 0 up to `size`, in no particular order */
   remove(victim: number): void {
     const place = this.#kept[victim]!;
     const last = this.#kept.pop()!;
@@ -48,7 +48,7 @@ export class Reservoir {
     this.#entries[place] = undefined;
   }
 
-  /** What is kept, neighbours in one part. */
+  /** The items that are kept; neighbours of one message in one part. */
   get parts(): MessagePart[] {
     const parts: MessagePart[] = [];
     let run: (Entry & { to: number }) | undefined;

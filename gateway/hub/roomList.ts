@@ -4,15 +4,15 @@ import { Fullest, jsonWithin, MAX_LIST_BYTES } from '../ipc/fullest.ts';
 import type { ShardAnswer } from '../ipc/messages.ts';
 import type { Questions } from './questions.ts';
 
-/** A list is shared by all who ask within this long of the question, milliseconds. */
+/** One list serves all questions within this time, milliseconds. */
 const SHARED_MS = 1_000;
-/** Those who wait for a list at most: more are not answered, and the asker sees that. */
+/** Questions that wait for a list, at most. Others are not answered: the asker sees how many gateways answered. */
 const MAX_WAITING = 1_024;
 
 export type RoomListOptions = {
   clock: Clock;
   questions: Questions;
-  /** Asks the shards, and answers how many it asked. */
+  /** Asks the shards, and returns how many it asked. */
   ask: (question: Question) => number;
   /** Rooms with a member on this gateway. */
   rooms: () => number;
@@ -20,26 +20,26 @@ export type RoomListOptions = {
   maxBytes: () => number;
 };
 
-/** What an answer says of rooms: JSON of an array, and its neighbours. */
+/** The part of an answer that is about rooms. `rooms` is the JSON of an array. */
 export type RoomsPart = { rooms: string; total: number; missing: number };
 
 type List = { askedAt: number; texts: string[]; total: number; missing: number };
 
-/** The fullest rooms of the gateway: one question to its shards a second, however many ask. */
+/** The fullest rooms of the gateway. Its shards are asked once a second at most, however many questions come. */
 export class RoomList {
   readonly #options: RoomListOptions;
   #asks = 0;
   #list: List | undefined;
   #underWay = false;
   #waiting: { limit: number; then: (part: RoomsPart) => void }[] = [];
-  /** The last that was joined: those who share a list mostly ask for as many. */
+  /** The last list that was joined to JSON: questions that share a list mostly have the same limit. */
   #joined: { texts: string[]; limit: number; rooms: string } | undefined;
 
   constructor(options: RoomListOptions) {
     this.#options = options;
   }
 
-  /** Calls `then` once, with at most `limit` rooms; not at all where too many wait. */
+  /** Calls `then` once with at most `limit` rooms, or not at all if too many questions wait. */
   ask(limit: number, then: (part: RoomsPart) => void): void {
     if (this.#list && this.#options.clock.now() - this.#list.askedAt < SHARED_MS) {
       then(this.#part(this.#list, limit));
@@ -54,7 +54,7 @@ export class RoomList {
     const { clock, questions, ask } = this.#options;
     const askedAt = clock.now();
     this.#underWay = true;
-    // No asker's own: those have no `#` in it.
+    // Ids of questions on the bus have no `#`.
     const question: Question = { type: 'rooms', reply: '', ask: `#${++this.#asks}`, limit: MAX_ROOMS_ANSWERED };
     questions.ask(
       question,
@@ -65,7 +65,7 @@ export class RoomList {
 
   #answered(askedAt: number, answers: readonly ShardAnswer[], missing: number) {
     const list = { askedAt, texts: this.#textsOf(answers), total: this.#options.rooms(), missing };
-    // A list that lacks something serves those who waited for it, and nobody after.
+    // An incomplete list serves those who waited for it, and nobody later.
     this.#list = missing === 0 ? list : undefined;
     this.#underWay = false;
     const waiting = this.#waiting;

@@ -5,7 +5,9 @@ import type { ShardCounts } from '../ipc/counts.ts';
 import type { Frame } from '../ipc/frame.ts';
 import type { HubMessage } from '../ipc/messages.ts';
 
-/** A shard as the hub's rules see it: ShardProcess, and what stands in for it in tests. Order of what is sent is kept. */
+/**
+ * A shard as the hub's rules see it: ShardProcess, and what stands in for it in tests. Order of what is sent is kept.
+ */
 export interface ShardHandle {
   /** 0 up to the number of shards. A shard that is replaced keeps its index. */
   readonly index: number;

@@ -20,7 +20,10 @@ const SHARD_MAIN = fileURLToPath(new URL('../shard/main.ts', import.meta.url));
 const MAX_HEADERS = 16_384;
 /** Handshakes leave garbage behind. With V8's default of 16 MiB semi-spaces it would stay while the shard is idle. */
 const SMALL_YOUNG_GENERATION = ['--max-semi-space-size=4'];
-/** The engine prints it at each handshake that waited for its token's check: it does not apply (shard/listen.ts), and is not printed. */
+/**
+ * The engine prints it at each handshake that waited for its token's check: it does not apply (shard/listen.ts), and
+ * is not printed.
+ */
 const ENGINE_WARNING = 'Warning: uWS.HttpResponse writes must be made from within a corked callback.';
 /**
  * A shard that died, or could not be started, is replaced after this long, milliseconds. The delay is doubled at each
@@ -28,7 +31,10 @@ const ENGINE_WARNING = 'Warning: uWS.HttpResponse writes must be made from withi
  */
 const RESPAWN_MS = 50;
 const RESPAWN_LONGEST_MS = 5_000;
-/** A shard that does not listen yet may be silent for this long, milliseconds: a process starts slowly on a busy machine. */
+/**
+ * A shard that does not listen yet may be silent for this long, milliseconds: a process starts slowly on a busy
+ * machine.
+ */
 const START_MS = 20_000;
 /** A shard that lived this long, milliseconds, did not die early. */
 const WELL_MS = 30_000;
@@ -162,7 +168,8 @@ export class ShardProcess implements ShardHandle {
     }
     this.#process = child;
     const gone = (how: string) => this.#guard.run('shard', () => this.#gone(child, how));
-    // Without descriptors `spawn` returns a child without a process, which may lack its streams too. The reason comes here.
+    // Without descriptors `spawn` returns a child without a process, which may lack its streams too. The reason comes
+    // here.
     child.once('error', (error) => gone(error.message));
     // Not at `exit`: the shard's last messages may still be in the socket then.
     child.once('close', (code, signal) => gone(signal ?? `exit code ${code}`));

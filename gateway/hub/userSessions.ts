@@ -1,11 +1,14 @@
-import { HeldSessions, SessionWord } from '@pushcluster/protocol/control.ts';
+import { HeldSessions, SessionOpened } from '@pushcluster/protocol/control.ts';
 import { parseJson } from '@pushcluster/protocol/parseJson.ts';
 import type { Clock } from '@pushcluster/runtime/clock.ts';
 import type { ShardHandle } from './shardHandle.ts';
 
 /** Users in one message of those that are published again once the bus is back, at most. */
 const HELD_AT_ONCE = 200;
-/** Bytes of users in one such message, about: half of the least max_payload that is set in practice. A name may take 770 bytes as JSON. */
+/**
+ * Bytes of users in one such message, about: half of the least max_payload that is set in practice. A name may take
+ * 770 bytes as JSON.
+ */
 const HELD_BYTES = 32_768;
 /** Milliseconds between two such messages. */
 const HELD_EVERY_MS = 100;
@@ -16,22 +19,25 @@ export type UserSessionsOptions = {
   clock: Clock;
   shards: () => readonly ShardHandle[];
   /** Publishes to the other gateways; false if the bus is unavailable. */
-  publish: (message: SessionWord | HeldSessions) => boolean;
+  publish: (message: SessionOpened | HeldSessions) => boolean;
 };
 
 type Held = { order: number; shard: ShardHandle; at: number };
 
 /**
- * One session per user over all gateways. Sessions have an order: each is newer than all that its gateway had heard of
- * when it opened (a Lamport clock), and of two that knew nothing of each other the same one counts as newer everywhere.
- * So exactly one of them survives. Messages that were lost while the bus was unavailable are made up for: gateways
- * publish the sessions that they hold once more.
+ * One session per user over all gateways. Sessions have an order: each is newer than all that its gateway had received
+ * when it opened (a Lamport clock). Of two gateways that knew nothing of each other's session, every gateway takes the
+ * same one for newer, so exactly one of them survives. Messages that were lost while the bus was unavailable are made up
+ * for: gateways publish the sessions that they hold once more.
  */
 export class UserSessions {
   readonly #options: UserSessionsOptions;
   /** The session that each user has here: its order, and where and when it was opened. */
   readonly #held = new Map<string, Held>();
-  /** Number of each shard's last session that was received, by shard. What a shard opened since has no order yet, and is newer. */
+  /**
+   * Number of each shard's last session that was received, by shard. What a shard opened since has no order yet, and
+   * is newer.
+   */
   readonly #received: number[] = [];
   /** The highest order that was given or received. */
   #last = 0;
@@ -61,15 +67,20 @@ export class UserSessions {
     return publish({ gateway, user, at: clock.wall(), order });
   }
 
-  /** A message on the subject of sessions, of another gateway or of this one. What this version can't read is ignored. */
+  /**
+   * A message on the subject of sessions, of another gateway or of this one. What this version can't read is ignored.
+   */
   receive(bytes: Uint8Array): void {
-    const message = parseJson(bytes, SessionWord) ?? parseJson(bytes, HeldSessions);
+    const message = parseJson(bytes, SessionOpened) ?? parseJson(bytes, HeldSessions);
     if (!message || message.gateway === this.#options.gateway) return;
     if ('user' in message) this.#heldElsewhere(message.gateway, message.user, message.order);
     else for (const [user, order] of message.held) this.#heldElsewhere(message.gateway, user, order);
   }
 
-  /** Another gateway holds a session of the user. @param order absent from older versions: newer than all that are here */
+  /**
+   * Another gateway holds a session of the user.
+   * @param order absent from older versions: newer than all that are here
+   */
   #heldElsewhere(gateway: string, user: string, order = this.#last + 1) {
     const { gateway: own, clock, publish } = this.#options;
     this.#last = Math.max(this.#last, order);
@@ -93,7 +104,10 @@ export class UserSessions {
     this.#received[shard.index] = 0;
   }
 
-  /** The bus is back. Sessions that were opened meanwhile, here or elsewhere, were not received: publishes those here again. */
+  /**
+   * The bus is back. Sessions that were opened meanwhile, here or elsewhere, were not received: publishes those here
+   * again.
+   */
   repeat(): void {
     this.#cancelRepeat();
     const users = this.#held.keys();

@@ -88,7 +88,10 @@ export class Window {
     this.#appendFirst(part, part.items.lengths.length, now, out);
   }
 
-  /** Takes the first `count` items of a part, flushing whatever gets full. Returns where the bytes of the next item begin. */
+  /**
+   * Takes the first `count` items of a part, flushing whatever gets full. Returns where the bytes of the next item
+   * begin.
+   */
   #appendFirst(part: MessagePart, count: number, now: number, out: Batch[]): number {
     if (count > 0) this.#pending.endSample();
     const { lengths, bytes } = part.items;

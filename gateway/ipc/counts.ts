@@ -1,6 +1,6 @@
 import type { MoveReason } from './move.ts';
 
-/** Upper bounds of the latency histogram, seconds: around the merge window of 1 s, and fine below it. */
+/** Upper bounds of the latency histogram, seconds: dense around the merge window of 1 s, and below it. */
 export const LATENCY_BUCKETS = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 5, 10,
 ] as const;
@@ -8,13 +8,13 @@ export const LATENCY_BUCKETS = [
 /** Why items did not reach a connection. */
 export type DropReason = 'slow' | 'overload' | 'bus_gap';
 
-/** What a shard has counted since its start: sent to the hub as it stands, which takes the differences. */
+/** What a shard reports: gauges, and counters since its start. The hub takes the differences of the counters. */
 export type ShardCounts = {
   // Now.
   connections: number;
   /** Connections that were not asked to leave. */
   unasked: number;
-  /** Of those, how many may be moved to even out the load, at most. */
+  /** Of those, how many may be moved to rebalance, at most. */
   movable: number;
   /** The last allowance that was read. */
   allowanceGeneration: number;
@@ -23,15 +23,15 @@ export type ShardCounts = {
   loopLag: number;
   /** Bytes of resident memory of the shard's process. */
   rss: number;
-  /** Descriptors open, and how many may be. */
+  /** Open file descriptors, and their limit. */
   fds: number;
   fdLimit: number;
-  /** Bytes that wait for slow readers, and how many may. */
+  /** Bytes that wait for slow clients, and their limit. */
   backlog: number;
   backlogBudget: number;
-  /** 0..1 of what is too late. */
+  /** The loop's delay as a share of what is too late, 0 to 1. */
   loopPressure: number;
-  /** Seconds that keys by URL could not be fetched anew; 0 while all is well. */
+  /** Seconds since the keys of a JWKS URL should have been refreshed; 0 while they are fresh. */
   keysStaleFor: number;
   /** When it was sent, milliseconds of the machine's monotonic clock. */
   sentAt: number;
@@ -41,9 +41,9 @@ export type ShardCounts = {
   messagesDelivered: number;
   bytesSent: number;
   inboundFrames: number;
-  /** Answers and RECONNECTs that a full socket had no room for. */
+  /** Answers and RECONNECTs that were dropped, since the socket's buffer was full. */
   answersDropped: number;
-  /** Connections closed since more waited for all slow readers together than the shard has room for. */
+  /** Connections closed because the backlog of all slow clients together was over its budget. */
   backlogCut: number;
   cpuSeconds: number;
   closed: Record<string, number>;
@@ -93,7 +93,7 @@ export function newCounts(): ShardCounts {
   };
 }
 
-/** Notes that `messages` were written `seconds` after logic accepted them. */
+/** Counts `messages` that were written `seconds` after logic accepted them. */
 export function observeLatency(counts: ShardCounts, seconds: number, messages: number): void {
   const late = Math.max(0, seconds);
   let bucket = 0;

@@ -1,11 +1,14 @@
 import type { RoomCount } from '@pushcluster/protocol/control.ts';
 
-/** Bytes of JSON that a list of rooms takes at most: the names of rooms are strangers', and a quote or control takes six. */
+/**
+ * Bytes of JSON of a list of rooms, at most. Clients choose the names of rooms, and one character may take six bytes.
+ */
 export const MAX_LIST_BYTES = 524_288;
 
 /**
- * The fullest of the rooms that it is told of, at most `limit`: a heap whose top is the least full of them, so that each
- * further room costs a comparison, and a little more where it is fuller. Of rooms with as many the first ones stay.
+ * The fullest of the rooms that were added, at most `limit`. It is a heap with the least full of them at the top: a
+ * further room costs one comparison, and a little more if it is fuller. Of rooms with equal numbers the first ones
+ * stay.
  */
 export class Fullest {
   readonly #limit: number;
@@ -15,7 +18,7 @@ export class Fullest {
     this.#limit = limit;
   }
 
-  /** Connections from which on a room would be among them. */
+  /** The number of connections from which on a room would be among them. */
   get least(): number {
     return this.#heap.length < this.#limit ? 1 : (this.#heap[0]?.connections ?? Number.POSITIVE_INFINITY) + 1;
   }
@@ -33,7 +36,7 @@ export class Fullest {
     this.#down(0);
   }
 
-  /** The fullest first, those with as many by name. */
+  /** The fullest first; rooms with equal numbers by name. */
   get list(): RoomCount[] {
     return [...this.#heap].sort((a, b) => b.connections - a.connections || (a.room < b.room ? -1 : 1));
   }
@@ -67,7 +70,7 @@ export class Fullest {
   }
 }
 
-/** The JSON of each room, as many from the front as take `bytes` together, with commas. */
+/** The JSON of each room, from the first on, as many as take `bytes` together with commas. */
 export function jsonWithin(rooms: readonly RoomCount[], bytes: number): string[] {
   const texts: string[] = [];
   let left = bytes;

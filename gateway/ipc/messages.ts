@@ -12,17 +12,20 @@ import type { Resource } from './resource.ts';
  */
 
 export type HubMessage =
-  /** The first message, and again at each live change. */
+  /** The first message, and sent again at each live change of settings. */
   | { type: 'settings'; shard: number; settings: Settings; shards: number }
   /** Answers the `forms` of this generation: the hub now encodes these forms, and the bus knows of the subscription. */
   | { type: 'subscribed'; key: ChannelKey; mask: number; generation: number }
   /** The bus refuses the room's subscription, which is no longer in force: what is pushed now does not come. */
   | { type: 'subscriptionRefused'; key: ChannelKey }
-  /** The bus has gone away, or has come back with all subscriptions but those that it refuses. */
+  /** The bus is unavailable, or available again with all subscriptions but those that it refuses. */
   | { type: 'bus'; connected: boolean }
   /** The bus was there after the `verify` with this receipt had come. */
   | { type: 'verified'; receipt: number }
-  /** Items that will not come, in order with the frames. It is a frame to everyone as well: `missedSize` bytes on their way. */
+  /**
+   * Items that will not come, in order with the frames. Clients get a LAGGED for it, so it counts as `missedSize`
+   * bytes on their way.
+   */
   | { type: 'missed'; key: ChannelKey; items: number; reason: LagReason }
   | { type: 'admitted'; ask: number; refused: boolean }
   /** Connections that this shard may hold. Its counts say which generation is in force. */
@@ -31,17 +34,20 @@ export type HubMessage =
   | { type: 'short'; resource: Resource | undefined }
   | { type: 'disconnectUser'; user: string; reason: string }
   | { type: 'disconnectRoom'; room: string; reason: string }
-  /** A newer session of the user was opened elsewhere: close those here up to number `upTo`, and those without a number. */
+  /**
+   * A newer session of the user was opened elsewhere: close those here up to number `upTo`, and those without a
+   * number.
+   */
   | { type: 'replaced'; user: string; upTo: number }
   | { type: 'ask'; question: Question }
   | { type: 'stopListening' }
-  /** Counts every 100 ms, or as seldom as ever. */
+  /** Report counts every 100 ms, or at the usual interval again. */
   | { type: 'reportOften'; on: boolean }
   /** Ask or make `count` connections to leave. */
   | { type: 'move'; count: number; time: MoveTime; reason: Exclude<MoveReason, 'rebalance'> }
-  /** From now on only who is there now may be moved by `moveOldest`; off: anyone. */
+  /** On: from now on `moveOldest` may move only connections that are open now. Off: any. */
   | { type: 'mark'; on: boolean }
-  /** Ask `count` connections to go elsewhere, those that came first; who can't stays. `others`: also by close code. */
+  /** Ask the `count` oldest v1 connections to move. `others`: also close connections that can't be asked. */
   | { type: 'moveOldest'; count: number; time: MoveTime; others: boolean }
   | { type: 'exit' };
 
@@ -55,23 +61,26 @@ export type ShardMessage =
   | { type: 'forms'; key: ChannelKey; mask: number; generation: number }
   /** Asks whether the bus is there now: answered by `verified` with the same receipt, or not at all. Receipts rise. */
   | { type: 'verify'; receipt: number }
-  /** Bytes of frames that are done with. */
+  /** So many bytes of frames were handled: they are no longer on their way. */
   | { type: 'done'; bytes: number }
   | { type: 'counts'; counts: ShardCounts }
   | { type: 'answer'; answer: ShardAnswer }
   | { type: 'admit'; ask: number; ip: string }
   | { type: 'left'; ip: string }
-  /** A session of this user was opened, the shard's `session`th, `at` by systemClock.now() (only where one per user is set). */
+  /**
+   * The shard opened its session number `session`, `at` by systemClock.now(). Sent only if a user may have one
+   * session.
+   */
   | { type: 'session'; user: string; session: number; at: number };
 
 export type ShardAnswer =
   | Omit<Extract<Answer, { type: 'rooms' }>, 'gateway'>
   | Omit<Extract<Answer, { type: 'room' | 'user' }>, 'gateway'>;
 
-/** What a `missed` message takes beside its channel's name, about. */
+/** Bytes of a `missed` message beside its channel's name, about. */
 const MISSED_BYTES = 128;
 
-/** Bytes to report as done for the news of missed items. */
+/** Bytes of a `missed` message for flow control. */
 export function missedSize(key: ChannelKey): number {
   return MISSED_BYTES + key.length;
 }

@@ -1,11 +1,14 @@
-/** Why connections were asked to move: the process ends, it was told to drain, or others have more room. */
+/** Why connections were asked to move: the gateway shuts down, it drains, or it rebalances. */
 export const MOVE_REASONS = ['leave', 'drain', 'rebalance'] as const;
 export type MoveReason = (typeof MOVE_REASONS)[number];
 
-/** What a v1 client is told when it is asked to move. Milliseconds. */
+/** What RECONNECT tells a v1 client that is asked to move. Milliseconds. */
 export type MoveTime = {
-  /** By then it should be served elsewhere. */
+  /** The client should be connected to another gateway by then. */
   withinMs: number;
-  /** How long it has to listen here once it is in its rooms elsewhere: what waits in a window reaches it. */
+  /**
+   * How long the client must keep this connection once it is in its rooms on the other one: what waits in a window
+   * here still comes.
+   */
   overlapMs: number;
 };

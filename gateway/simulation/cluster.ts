@@ -27,8 +27,8 @@ import type { Loop } from '../shard/loop.ts';
 import { Shard } from '../shard/shard.ts';
 
 /**
- * For tests: the real hub and shards of several gateways in virtual time, on a bus and wires that are late, go away and
- * come back as the test says.
+ * For tests: the real hubs and shards of several gateways in virtual time, on a simulated bus and network with delays
+ * and failures that the test controls.
  */
 
 const subjects = new Subjects('pushcluster');
@@ -49,7 +49,7 @@ export class SimulatedBus implements Bus {
   readonly #listeners = new Set<(event: BusEvent) => void>();
   readonly #subscribers = new Set<Subscriber>();
   #reconnects = 0;
-  /** Which connection this is: what was on its way on an earlier one is gone. */
+  /** The number of the present connection: what was on its way on an earlier one is lost. */
   #turn = 0;
 
   /** @param delay milliseconds, one way */
@@ -95,7 +95,7 @@ export class SimulatedBus implements Bus {
     this.cut();
   }
 
-  /** The server has a message: who it knows of here hears it. */
+  /** The server has a message: it goes to the subscribers here that the server knows of. */
   deliver(subject: string, bytes: Uint8Array): void {
     if (!this.connected) return;
     for (const subscriber of this.#subscribers)
@@ -138,10 +138,10 @@ export class SimulatedBus implements Bus {
   }
 }
 
-/** The wire of one connection: what is said arrives later, in order, until either side has ended it. */
+/** The network of one connection: what is sent arrives later, in order, until either side has closed it. */
 class Wire implements Socket {
   connection: Connection | undefined;
-  /** The peer reads nothing: what is said is dropped. */
+  /** The peer reads nothing: what is sent to it is dropped. */
   stuck = false;
   over = false;
   readonly gateway: SimulatedGateway;
@@ -294,7 +294,7 @@ export class SimulatedCluster {
   readonly #clock: SimulatedClock;
   readonly #wires = new Map<SimulatedSocket, Wire>();
   readonly #counters = new Map<string, number>();
-  /** The gateway to which the next connection goes; by turns where unset. */
+  /** The gateway to which the next connection goes; round robin if undefined. */
   next: number | undefined;
   /** Whether the next connection fails. */
   refusing = false;
@@ -349,7 +349,7 @@ export class SimulatedCluster {
     return last;
   }
 
-  /** What the API says to all gateways. */
+  /** Publishes a command of the API to all gateways. */
   command(command: object): void {
     this.#broadcast(subjects.command, Buffer.from(JSON.stringify(command)));
   }

@@ -22,7 +22,7 @@ export class FakeShard implements ShardHandle {
   readonly batches: SentFrames[] = [];
   readonly missed: { key: ChannelKey; items: number; reason: LagReason }[] = [];
   readonly configured: Settings[] = [];
-  /** Frames and news of missed items in the order that they were sent. */
+  /** Frames and notices of missed items, in the order in which they were sent. */
   readonly order: ('frames' | 'missed')[] = [];
   /** Called at each batch. */
   onFrames: () => void = () => {};
@@ -51,12 +51,12 @@ export class FakeShard implements ShardHandle {
   }
 
   /** The messages of one type. */
-  told<T extends HubMessage['type']>(type: T): Extract<HubMessage, { type: T }>[] {
+  messagesOf<T extends HubMessage['type']>(type: T): Extract<HubMessage, { type: T }>[] {
     return this.messages.filter((message): message is Extract<HubMessage, { type: T }> => message.type === type);
   }
 }
 
-/** Settings as a file says them, with defaults for the rest. */
+/** The settings of a file, with defaults for the rest. */
 export function settingsWith(input: object = {}): Settings {
   return Settings.parse(input);
 }

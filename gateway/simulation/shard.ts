@@ -40,7 +40,10 @@ export class FakeLoop implements Loop {
 
 export type SentMessage = { bytes: Buffer; binary: boolean };
 
-/** A socket as the engine shows it: it queues up to `capacity` messages that its peer does not read, and drops the rest. */
+/**
+ * A socket as the engine shows it: it queues up to `capacity` messages that its peer does not read, and drops the
+ * rest.
+ */
 export class FakeSocket implements Socket {
   readonly sent: SentMessage[] = [];
   ended: { code: number | undefined; reason: string | undefined } | undefined;

@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict';
+import { beforeEach, describe, it } from 'node:test';
+import { LocalBus } from '@pushcluster/runtime/bus/localBus.ts';
+import { pino } from 'pino';
+import { Guard } from './guard.ts';
+import type { Inlet } from './inlet.ts';
+import { InletSubscriber } from './inletSubscriber.ts';
+
+const settled = () => new Promise<void>((resolve) => setImmediate(() => setImmediate(resolve)));
+
+/** An inlet that fails at a message of 13. */
+class NotingInlet implements Inlet {
+  readonly events: (number | string)[] = [];
+
+  accept(bytes: Uint8Array): void {
+    const [number = 0] = bytes;
+    if (number === 13) throw new Error('thirteen');
+    this.events.push(number);
+  }
+
+  subscribed(): void {
+    this.events.push('subscribed');
+  }
+
+  close(): void {
+    this.events.push('closed');
+  }
+}
+
+let bus: LocalBus;
+let errors: string[];
+let subscriber: InletSubscriber;
+let changes: ((inForce: boolean) => void)[];
+
+beforeEach(() => {
+  bus = new LocalBus();
+  errors = [];
+  changes = [];
+  const subscribe = bus.subscribe.bind(bus);
+  bus.subscribe = (subject: string, handler: Parameters<LocalBus['subscribe']>[1], onChange = () => {}) => {
+    changes.push(onChange);
+    return subscribe(subject, handler);
+  };
+  subscriber = new InletSubscriber(bus, new Guard(pino({ level: 'silent' }), (place) => errors.push(place)));
+});
+
+describe('an inlet on the bus', () => {
+  it('gets the messages of its subject, and an error costs one of them', async () => {
+    const inlet = new NotingInlet();
+    await subscriber.subscribe('s', inlet).ready;
+    for (const number of [1, 13, 2]) bus.publish('s', Uint8Array.of(number));
+    bus.publish('other', Uint8Array.of(3));
+    await settled();
+    assert.deepEqual(inlet.events, ['subscribed', 1, 2]);
+    assert.deepEqual(errors, ['bus']);
+  });
+
+  it('learns of its subscription before whoever made it, and of nothing after its end', async () => {
+    const inlet = new NotingInlet();
+    const { ready, unsubscribe } = subscriber.subscribe('s', inlet, (inForce) => inlet.events.push(`${inForce}`));
+    await ready;
+    changes[0]!(false);
+    changes[0]!(true);
+    unsubscribe();
+    changes[0]!(true);
+    bus.publish('s', Uint8Array.of(1));
+    await settled();
+    assert.deepEqual(inlet.events, ['subscribed', 'true', 'false', 'subscribed', 'true', 'closed']);
+  });
+
+  it('that ends before its subscription is in force learns of no subscription', async () => {
+    const inlet = new NotingInlet();
+    const { ready, unsubscribe } = subscriber.subscribe('s', inlet);
+    unsubscribe();
+    await ready;
+    assert.deepEqual(inlet.events, ['closed']);
+  });
+});
