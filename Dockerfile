@@ -12,6 +12,8 @@ ARG USER_ID=65532
 # What npm needs to know, and nothing that changes with every commit.
 FROM --platform=$BUILDPLATFORM ${NODE_IMAGE} AS manifests
 WORKDIR /app
+# A dependency of swagger-ui-dist reports each installation to its makers unless told not to.
+ENV SCARF_ANALYTICS=false
 COPY package.json package-lock.json ./
 COPY protocol/package.json protocol/
 COPY runtime/package.json runtime/
@@ -57,13 +59,19 @@ RUN node gateway/main.js --help >/dev/null && node -e "import('/app/gateway/shar
  && test -e node_modules/uWebSockets.js/$engine \
  && find node_modules/uWebSockets.js -name 'uws_*.node' ! -name $engine -delete
 
+# Of Swagger UI, only what the page of the API loads, and the licences.
 FROM manifests AS logic-modules
 RUN --mount=type=secret,id=npmrc,target=/root/.npmrc npm ci --omit=dev --workspace logic --no-audit --no-fund \
+ && rm -rf node_modules/@scarf \
+ && find node_modules/swagger-ui-dist -type f ! -name package.json ! -name swagger-ui-bundle.js ! -name swagger-ui.css \
+      ! -name LICENSE ! -name NOTICE ! -name swagger-ui-bundle.js.LICENSE.txt -delete \
  && find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' \) -delete
 COPY --from=javascript /out/protocol protocol
 COPY --from=javascript /out/runtime runtime
 COPY --from=javascript /out/logic logic
-RUN node logic/main.js --help >/dev/null
+# All that it needs is there, or this fails.
+RUN node logic/main.js --help >/dev/null \
+ && node -e "import('/app/logic/apiReference/pageFiles.js').then((m) => Promise.all([...m.pageFiles().values()].map((file) => file.read())))"
 
 # Some of its modules bring binaries for another JavaScript runtime, of every platform.
 FROM manifests AS operator-modules

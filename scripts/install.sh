@@ -20,5 +20,6 @@ installed && exit 0
 how=(ci)
 [ -d node_modules ] && how=(install --no-save --no-package-lock=false)
 echo "pushcluster: installing dependencies (npm ${how[0]})" >&2
-npm "${how[@]}" --no-audit --no-fund --prefer-offline --loglevel=error >&2
+# swagger-ui-dist depends on a package that reports each installation to its makers unless told not to.
+SCARF_ANALYTICS=false npm "${how[@]}" --no-audit --no-fund --prefer-offline --loglevel=error >&2
 echo "$wanted" >"$stamp"
