@@ -12,7 +12,7 @@ import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
 import { Registry } from 'prom-client';
 import { startLogic } from './logic.ts';
 
-/** Beyond what logic gives itself to leave: for the bus to send what it has. */
+/** Added to the time that logic takes to leave, milliseconds: the bus sends what is queued. */
 const LEAVE_MARGIN_MS = 2_000;
 
 const { config } = parseCommandLine(process.argv.slice(2), 'logic');

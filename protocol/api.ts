@@ -4,13 +4,13 @@ import { GatewayStats } from './control.ts';
 import { nameProblem } from './names.ts';
 
 /**
- * The push API of logic, version 1: what backends send and get. Schemas are strict: an unknown key is refused by name,
- * since a misspelt `urgent` that is silently ignored costs a day.
+ * Requests and responses of the push API, version 1. Schemas of requests are strict: an unknown field is refused by name,
+ * since a misspelt `urgent` that is silently ignored is hard to find.
  */
 
-/** Rooms or users in one request, at most. */
+/** Most rooms or users in one request. */
 export const MAX_TARGETS = 1_000;
-/** Longest `id`, in bytes of UTF-8: with the number of the part it stays within a bus message's 255. */
+/** Longest `id` of a push, in bytes of UTF-8. */
 export const MAX_ID_BYTES = 200;
 
 const Name = z.string().superRefine((name, context) => {
@@ -18,13 +18,13 @@ const Name = z.string().superRefine((name, context) => {
   if (problem) context.addIssue({ code: 'custom', message: problem });
 });
 
-export const RoomName = Name.meta({ description: 'A room: any UTF-8 of 1 to 128 bytes.', examples: ['live-42'] });
+export const RoomName = Name.meta({ description: 'Name of a room: 1 to 128 bytes of UTF-8.', examples: ['live-42'] });
 export const UserName = Name.meta({
-  description: 'A user, as `sub` in their token: any UTF-8 of 1 to 128 bytes.',
+  description: 'Name of a user, the `sub` of their token: 1 to 128 bytes of UTF-8.',
   examples: ['alice'],
 });
 
-/** Who gets a push. */
+/** Whom a push goes to. */
 export type Target =
   | { type: 'all' }
   | { type: 'room'; room: string }
@@ -56,16 +56,16 @@ export const To = z
 
 export const PushRequest = z
   .strictObject({
-    to: To.describe('Who gets it: exactly one of `all`, `room`, `rooms`, `user` and `users`.'),
+    to: To.describe('Whom the push goes to: exactly one of `all`, `room`, `rooms`, `user` and `users`.'),
     items: z
       .array(z.unknown())
       .min(1)
-      .describe('JSON values of any kind. They reach the clients byte for byte as they stand here, in this order.'),
+      .describe('JSON values of any kind. Clients receive them byte for byte and in this order.'),
     urgent: z
       .boolean()
       .default(false)
       .describe(
-        'Send now, with all that is queued before it, rather than at the end of the merge window. Rate-limited.',
+        'Send at once, together with all queued items, rather than at the end of the merge window. Rate-limited.',
       ),
     id: z
       .string()
@@ -75,7 +75,7 @@ export const PushRequest = z
       })
       .optional()
       .describe(
-        'Makes a retry harmless for two minutes, through any logic process: repeat the request with the same id.',
+        'Idempotency key. For two minutes, and through any logic process, a repeated request with the same id delivers nothing twice.',
       ),
   })
   .meta({ examples: [{ to: { room: 'live-42' }, items: [{ user: 'alice', text: 'hi' }], id: 'comment-1017' }] });
@@ -83,23 +83,23 @@ export type PushRequest = z.output<typeof PushRequest>;
 
 export const PushFailure = z.object({
   room: z.string(),
-  code: z.string().describe('The code of the problem, such as `bus_unavailable`.'),
+  code: z.string().describe('Error code, such as `bus_unavailable`.'),
 });
 export type PushFailure = z.infer<typeof PushFailure>;
 
 export const Accepted = z
-  .object({ accepted: z.number().int().describe('Items taken from this request.') })
+  .object({ accepted: z.number().int().describe('Items in the request.') })
   .meta({ examples: [{ accepted: 1 }] });
 
 export const PartlyAccepted = z
-  .object({ accepted: z.number().int(), failed: z.array(PushFailure).describe('The rooms that it did not reach.') })
+  .object({ accepted: z.number().int(), failed: z.array(PushFailure).describe('Rooms that the push did not reach.') })
   .meta({ examples: [{ accepted: 1, failed: [{ room: 'live-43', code: 'bus_unconfirmed' }] }] });
 
-/** How complete an answer is. */
+/** How many gateways an answer is made of. */
 export const Asked = z
   .object({
-    asked: z.number().int().describe('Gateways that there are: those that answered, and those known that did not.'),
-    answered: z.number().int().describe('Gateways that answered in time, with all of their shards.'),
+    asked: z.number().int().describe('Gateways that answered, and known gateways that did not.'),
+    answered: z.number().int().describe('Gateways that answered in time with all of their shards.'),
   })
   .meta({ examples: [{ asked: 3, answered: 3 }] });
 export type Asked = z.infer<typeof Asked>;
@@ -107,12 +107,12 @@ export type Asked = z.infer<typeof Asked>;
 const partial = z
   .literal(true)
   .optional()
-  .describe('The numbers lack something: a gateway or a part of one that did not answer in time. Absent: nothing.');
+  .describe('Present if the numbers are incomplete: a gateway, or a shard of one, did not answer in time.');
 
-/** Rooms in a list where the request says nothing. */
+/** Rooms in a list by default. */
 export const DEFAULT_ROOMS = 100;
 
-/** A parameter that is a whole number in digits: `Number` would take "", "0x10" and "1e2" as well. */
+/** A parameter that is a whole number in digits. `Number` alone would accept "", "0x10" and "1e2" too. */
 function wholeNumber(schema: z.ZodNumber) {
   return z.preprocess((text) => (typeof text === 'string' && /^\d+$/.test(text) ? Number(text) : text), schema);
 }
@@ -121,8 +121,10 @@ export const RoomsQuery = z
   .strictObject({
     limit: wholeNumber(z.number().int().min(1).max(1_000))
       .optional()
-      .describe(`Rooms in the list, at most; ${DEFAULT_ROOMS} by default.`),
-    room: RoomName.optional().describe('This room alone: also one that a path can not name, such as `..`.'),
+      .describe(`Most rooms in the list, ${DEFAULT_ROOMS} by default.`),
+    room: RoomName.optional().describe(
+      'Return this room only. Also accepts names that a path cannot hold, such as `..`.',
+    ),
   })
   .refine(({ limit, room }) => limit === undefined || room === undefined, {
     path: ['limit'],
@@ -131,19 +133,21 @@ export const RoomsQuery = z
 
 export const Rooms = z
   .object({
-    rooms: z.array(z.object({ room: z.string(), connections: z.number().int() })).describe('The fullest first.'),
+    rooms: z
+      .array(z.object({ room: z.string(), connections: z.number().int() }))
+      .describe('The rooms with the most connections, in descending order.'),
     gateways: Asked,
     partial: z
       .literal(true)
       .optional()
       .describe(
-        'The list lacks something: a gateway or a part of one did not answer in time, or gateways cut their lists, which have 512 KiB at most. Absent: nothing.',
+        'Present if the list is incomplete: a gateway, or a shard of one, did not answer in time, or a gateway cut its list at 512 KiB.',
       ),
     total: z
       .number()
       .int()
       .optional()
-      .describe('Where it is partial: rooms that there are, on one gateway exactly, on several at least.'),
+      .describe('Number of rooms, present if the list is partial: exact with one gateway, a lower bound with several.'),
   })
   .meta({ examples: [{ rooms: [{ room: 'live-42', connections: 1200 }], gateways: { asked: 3, answered: 3 } }] });
 
@@ -153,7 +157,7 @@ export const Room = z
   .meta({ examples: [{ room: 'live-42', connections: 1200, gateways: { asked: 3, answered: 3 } }] });
 
 export const UsersQuery = z.strictObject({
-  user: UserName.describe('The user: also one that a path can not name, such as `..`.'),
+  user: UserName.describe('The user. Also accepts names that a path cannot hold, such as `..`.'),
 });
 export const UserParams = z.strictObject({ user: UserName });
 export const User = z
@@ -162,7 +166,7 @@ export const User = z
     connections: z.number().int(),
     byGateway: z
       .array(z.object({ gateway: z.string(), connections: z.number().int() }))
-      .describe('The gateways that hold a connection of this user.'),
+      .describe('Gateways that hold a connection of this user.'),
     gateways: Asked,
     partial,
   })
@@ -179,15 +183,15 @@ export const User = z
 
 export const DisconnectRequest = z
   .strictObject({
-    user: UserName.optional().describe("Closes this user's connections with code 4002."),
-    room: RoomName.optional().describe('Takes everyone out of this room; their connections stay.'),
+    user: UserName.optional().describe("Close this user's connections with code 4002."),
+    room: RoomName.optional().describe('Remove everyone from this room. Their connections stay open.'),
     reason: z
       .string()
       .refine((reason) => reason.isWellFormed() && Buffer.byteLength(reason) <= MAX_REASON_BYTES, {
         message: `must be well-formed Unicode of at most ${MAX_REASON_BYTES} bytes of UTF-8`,
       })
       .default('disconnected by the API')
-      .describe('Told to the clients.'),
+      .describe('Reason that clients receive.'),
   })
   .meta({ examples: [{ user: 'alice', reason: 'banned' }] })
   .transform((request, context) => {
@@ -199,7 +203,7 @@ export const DisconnectRequest = z
   });
 
 export const Disconnected = z
-  .object({ gateways: z.object({ told: z.number().int().describe('Gateways known when they were told.') }) })
+  .object({ gateways: z.object({ told: z.number().int().describe('Gateways that the command was sent to.') }) })
   .meta({ examples: [{ gateways: { told: 3 } }] });
 
 export const Stats = z
@@ -212,7 +216,7 @@ export const Stats = z
         bytesSent: z.number(),
         messagesDropped: z.number(),
       })
-      .describe('Sums over the gateways that answered, each since its own start.'),
+      .describe('Sums over the gateways that answered. Each counts since its own start.'),
     byGateway: z.array(GatewayStats),
     gateways: Asked,
     partial,
@@ -240,23 +244,23 @@ export const Stats = z
     ],
   });
 
-/** go-push's own counters, under its own names. */
+/** The counters of go-push, with its names. */
 export const GoPushStats = z
   .object({
     DispatchTotal: z.number().int().describe('Items published.'),
-    DispatchFail: z.number().int().describe('Items refused because the bus was away or full.'),
-    PushFail: z.number().int().describe('Requests that were sent but not confirmed.'),
+    DispatchFail: z.number().int().describe('Items refused because the bus was unavailable or overloaded.'),
+    PushFail: z.number().int().describe('Requests that the bus did not confirm.'),
   })
   .meta({ examples: [{ DispatchTotal: 12, DispatchFail: 0, PushFail: 0 }] });
 
-/** An error, as RFC 9457 has it. */
+/** An error as a problem document (RFC 9457). */
 export const ProblemDocument = z
   .object({
-    type: z.string().describe('Where the problem is described: a path of this server.'),
+    type: z.string().describe('Path of this server that describes the error.'),
     title: z.string(),
     status: z.number().int(),
-    code: z.string().describe('Stable: what a program decides by.'),
-    detail: z.string().describe('What is wrong here, and what to do.'),
+    code: z.string().describe('Error code. Programs decide by it: it never changes.'),
+    detail: z.string().describe('What is wrong, and what to do.'),
     errors: z
       .array(
         z.object({
@@ -266,7 +270,7 @@ export const ProblemDocument = z
         }),
       )
       .optional()
-      .describe('Where in the request; ten places at most.'),
+      .describe('Places in the request that are wrong, ten at most.'),
   })
   .meta({
     examples: [

@@ -1,5 +1,5 @@
 /**
- * Bus messages that carry pushes. Binary, since a gateway reads every one of them: the items stay the publisher's bytes.
+ * Bus messages that carry pushes. They are binary, since a gateway reads every one of them: items stay the publisher's bytes.
  *
  *     u8 version · u16 header length · header · body         (little endian)
  *     header: u8 flags · str publisher · f64 counter · f64 at · str id · (from version 2) f64 begun
@@ -9,11 +9,11 @@
  *     items:                 u32 count · u32 length of each · the items' bytes joined by `,`
  *     str:                   u8 length · UTF-8
  *
- * A reader takes from a header what it knows and skips the rest by the header's length, so that old and new pods
- * understand each other through a rollout. What the body means never changes under a subject.
+ * A reader takes the header fields that it knows and skips the rest by the header's length, so old and new pods understand
+ * each other during a rollout. The meaning of a body never changes for a subject.
  *
- * A message without items says how far its publisher has counted. On the subject of beats, `counter` is the number of
- * the beat, and goes up by one each time.
+ * A message without items announces how far its publisher has counted. On the subject of heartbeats, `counter` is the
+ * number of the heartbeat: it increases by one each time.
  */
 export const PUSH_VERSION = 3;
 
@@ -27,11 +27,11 @@ export type Items = {
   bytes: Uint8Array;
 };
 
-/** Who published and when: finds gaps and repeats everywhere downstream. */
+/** Who published, when, and which number: by this every reader downstream finds lost and repeated messages. */
 export type PushHeader = {
   /**
-   * Identity of the publishing process, 1 to 32 ASCII characters, new at each start. What comes after a dot in it tells
-   * apart several counts of one process (see processOf).
+   * Name of the publishing process, 1 to 32 ASCII characters, new at each start. If it has counted a subject anew, a dot and
+   * a number follow (see processOf).
    */
   publisher: string;
   /** The publisher's counter of the first item, for this subject, from 1; each item adds one. */
@@ -39,19 +39,19 @@ export type PushHeader = {
   /** When logic accepted it, milliseconds since the epoch. */
   at: number;
   /**
-   * When this publisher first published on this subject, milliseconds since the epoch. 0: unknown (version 1). Read by
-   * gateways of version 2 only: it orders by the clocks of two machines.
+   * When this publisher first published on this subject, milliseconds since the epoch. 0: unknown (version 1). Only
+   * gateways of version 2 read it, since it compares the clocks of two machines.
    */
   begun: number;
-  /** The publisher's last beat before the items from `mark` on were published, from 1. 0: unknown (version 2). */
+  /** Number of the publisher's last heartbeat before the items from `mark` on, from 1. 0: unknown (version 2). */
   beat: number;
-  /** Counter of the first item published after `beat`; `counter` where that is unknown. */
+  /** Counter of the first item published after the heartbeat `beat`; `counter` if that is unknown. */
   mark: number;
-  /** The publisher's last beat before its first item on this subject, from 1. 0: unknown (version 2). */
+  /** Number of the publisher's last heartbeat before its first item on this subject, from 1. 0: unknown (version 2). */
   first: number;
-  /** Flush the room's window with it. */
+  /** Whether it flushes the room's merge window. */
   urgent: boolean;
-  /** Idempotency key of this message, at most 255 bytes; '' where there is none. */
+  /** Idempotency key of this message, at most 255 bytes; '' if it has none. */
   id: string;
 };
 
@@ -61,7 +61,7 @@ export type Push = PushHeader & { items: Items };
 export type UserEntry = { users: string[]; id: string; urgent: boolean; items: Items };
 export type UserPush = PushHeader & { entries: UserEntry[] };
 
-/** The process that counts as `publisher`: its beats carry this name. */
+/** The process behind the publisher name `publisher`: its heartbeats carry this name. */
 export function processOf(publisher: string): string {
   const dot = publisher.indexOf('.');
   return dot < 0 ? publisher : publisher.slice(0, dot);
@@ -130,13 +130,13 @@ export function userEntrySize(entry: UserEntry): number {
   return size;
 }
 
-/** Reads a message of the `all` subject or a room's. Throws RangeError or TypeError where it is none. The items share `bytes`. */
+/** Reads a message of the `all` subject or a room's. Throws RangeError or TypeError if it is invalid. The items share the memory of `bytes`. */
 export function decodePush(bytes: Uint8Array): Push {
   const reader = new Reader(bytes);
   return { ...reader.header(), items: reader.items() };
 }
 
-/** Reads a message of the user subject. Throws RangeError or TypeError where it is none. The items share `bytes`. */
+/** Reads a message of the user subject. Throws RangeError or TypeError if it is invalid. The items share the memory of `bytes`. */
 export function decodeUserPush(bytes: Uint8Array): UserPush {
   const reader = new Reader(bytes);
   const header = reader.header();

@@ -16,12 +16,14 @@ const problem = (description: string) => ({
   content: { 'application/problem+json': { schema: ProblemDocument } },
 });
 const REFUSALS = {
-  400: problem('The form is malformed, lacks a field, or `items` is not a JSON array. (go-push itself answers 200.)'),
-  401: problem('No valid API key.'),
-  403: problem("The key's scope lacks this, or the request comes from where it may not."),
-  413: problem('The body, the number of items or an item (named) is over its limit.'),
+  400: problem(
+    'The form is malformed, a field is missing, or `items` is not a JSON array. (go-push itself answers 200.)',
+  ),
+  401: problem('The API key is missing or not valid.'),
+  403: problem("The API key's scope does not allow this, or requests from this origin or machine are not allowed."),
+  413: problem('The body, the number of items, or an item is over its limit. The error names the item.'),
   415: problem('The body is not application/x-www-form-urlencoded.'),
-  503: problem('The bus is away (`bus_unavailable`) or did not confirm (`bus_unconfirmed`).'),
+  503: problem('The bus is unavailable (`bus_unavailable`) or did not confirm (`bus_unconfirmed`).'),
 };
 const PUSHED = {
   200: {
@@ -34,7 +36,7 @@ const consumes = ['application/x-www-form-urlencoded'];
 const tags = ['go-push'];
 const security = [{ key: [] }];
 
-/** The API of go-push, for backends that speak it. Unknown form fields are ignored, as there. */
+/** The push API of go-push, for backends that use it. Unknown form fields are ignored, as in go-push. */
 export const goPushRoutes: FastifyPluginAsyncZod<GoPushOptions> = async (app, { keys, pushes, metrics }) => {
   requireKey(app, keys);
   acceptForms(app);

@@ -34,10 +34,10 @@ const problem = (description: string) => ({
   content: { 'application/problem+json': { schema: ProblemDocument } },
 });
 const COMMON = {
-  400: problem('The body is malformed or does not fit the schema.'),
-  401: problem('No valid API key.'),
-  403: problem("The key's scope lacks this, or the request comes from where it may not."),
-  503: problem('The bus is away (`bus_unavailable`), or too much is under way (`overloaded`). See Retry-After.'),
+  400: problem('The body is malformed or does not match the schema.'),
+  401: problem('The API key is missing or not valid.'),
+  403: problem("The API key's scope does not allow this, or requests from this origin or machine are not allowed."),
+  503: problem('The bus is unavailable (`bus_unavailable`), or logic is overloaded (`overloaded`). See Retry-After.'),
 };
 const security = [{ key: [] }];
 
@@ -65,15 +65,15 @@ export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pu
       operationId: 'push',
       summary: 'Push items to everyone, rooms or users',
       description:
-        'Answered when the bus has confirmed the items. 503 `bus_unavailable` means that they will not be delivered later; `bus_unconfirmed` that nobody can know: a retry with the same `id` is harmless.',
+        'Answered when the bus has confirmed the items. After 503 `bus_unavailable` they will not be delivered. After 503 `bus_unconfirmed` they may or may not be delivered: a retry with the same `id` is harmless.',
       tags: ['push'],
       security,
       body: PushRequest,
       response: {
-        202: Accepted.describe('The bus has it.'),
+        202: Accepted.describe('The bus has confirmed the items.'),
         207: PartlyAccepted.describe('Some rooms failed.'),
         ...COMMON,
-        413: problem('The body, the number of items or an item (named) is over its limit.'),
+        413: problem('The body, the number of items, or an item is over its limit. The error names the item.'),
         415: problem('The body is not application/json.'),
         429: problem('Too many urgent pushes. See Retry-After.'),
       },
@@ -98,13 +98,16 @@ export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pu
     url: '/v1/rooms',
     schema: {
       operationId: 'listRooms',
-      summary: 'The fullest rooms, by connections across the cluster; or one room',
+      summary: 'The rooms with the most connections, or one room',
       description:
-        'Merged from the fullest rooms of each gateway: a room that is among them on no gateway can be missed, and counts of smaller rooms can be low. `/v1/rooms/{room}` is exact, and so is `room=` here, which names a room that clients take for steps in a path (`.`, `..`). Up to two seconds old: those who ask at about the same time share an answer.',
+        'The list is merged from the fullest rooms of each gateway: a room that is on no such list is missing, and counts of smaller rooms can be too low. The count of one room, by `/v1/rooms/{room}` or `room=`, is exact. Use `room=` for names that clients resolve as path segments (`.`, `..`). The list is up to two seconds old: requests at about the same time share one.',
       tags: ['who is online'],
       security,
       querystring: RoomsQuery,
-      response: { 200: z.union([Rooms, Room]).describe('The fullest rooms, or the one that `room` names.'), ...COMMON },
+      response: {
+        200: z.union([Rooms, Room]).describe('The fullest rooms, or the room that `room` names.'),
+        ...COMMON,
+      },
     },
     handler: async (request) => {
       authorize(request.caller, { type: 'read' });
@@ -122,7 +125,7 @@ export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pu
       tags: ['who is online'],
       security,
       params: RoomParams,
-      response: { 200: Room.describe('Its connections.'), ...COMMON },
+      response: { 200: Room.describe('Connections in the room.'), ...COMMON },
     },
     handler: async (request) => {
       authorize(request.caller, { type: 'read' });
@@ -135,12 +138,12 @@ export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pu
     url: '/v1/users',
     schema: {
       operationId: 'findUser',
-      summary: 'Connections of a user, whom a path may not be able to name',
-      description: 'Like `/v1/users/{user}`; also for users that clients take for steps in a path (`.`, `..`).',
+      summary: 'Connections of a user, by query parameter',
+      description: 'Like `/v1/users/{user}`, and also for names that clients resolve as path segments (`.`, `..`).',
       tags: ['who is online'],
       security,
       querystring: UsersQuery,
-      response: { 200: User.describe('Their connections.'), ...COMMON },
+      response: { 200: User.describe('Connections of the user.'), ...COMMON },
     },
     handler: async (request) => {
       authorize(request.caller, { type: 'read' });
@@ -153,11 +156,11 @@ export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pu
     url: '/v1/users/:user',
     schema: {
       operationId: 'getUser',
-      summary: 'Connections of a user, and on which gateways',
+      summary: 'Connections of a user, by gateway',
       tags: ['who is online'],
       security,
       params: UserParams,
-      response: { 200: User.describe('Their connections.'), ...COMMON },
+      response: { 200: User.describe('Connections of the user.'), ...COMMON },
     },
     handler: async (request) => {
       authorize(request.caller, { type: 'read' });
@@ -175,7 +178,7 @@ export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pu
       security,
       body: DisconnectRequest,
       response: {
-        202: Disconnected.describe('The gateways have been told.'),
+        202: Disconnected.describe('The command was sent to the gateways.'),
         ...COMMON,
         415: problem('The body is not application/json.'),
       },
@@ -201,7 +204,7 @@ export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pu
       tags: ['who is online'],
       security,
       querystring: z.strictObject({}),
-      response: { 200: Stats.describe('The totals.'), ...COMMON },
+      response: { 200: Stats.describe('Totals of the cluster and of each gateway.'), ...COMMON },
     },
     handler: async (request) => {
       authorize(request.caller, { type: 'read' });
