@@ -1,10 +1,16 @@
 import { closeReason } from '@pushcluster/protocol/closeCodes.ts';
-import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { type Form, formOf, servedSubprotocols, understandsControl } from '@pushcluster/protocol/wireForms.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { AcceptRate } from '../admission/acceptRate.ts';
 import { addressGroup, canonicalAddress, forwardedAddress } from '../admission/clientAddress.ts';
-import { type Answers, decideHandshake, type TokenAnswer } from '../admission/decideHandshake.ts';
+import {
+  type AdmissionState,
+  type Answers,
+  decideHandshake,
+  type Handshake,
+  type Question,
+  type TokenAnswer,
+} from '../admission/decideHandshake.ts';
 import type { Identity } from '../admission/identity.ts';
 import type { Refusal } from '../admission/refusal.ts';
 import type { ShardProtection } from '../admission/shardProtection.ts';
@@ -37,9 +43,10 @@ export type UpgradeHandlerOptions = {
 /** One request to upgrade: the handshake under way. */
 type Upgrade = {
   res: HttpResponse;
+  handshake: Handshake;
+  state: AdmissionState & { readonly answers: Answers };
+  verifier: Shard['verifier'];
   form: Form;
-  origin: string;
-  token: string;
   /** The client's. */
   address: string;
   /** The address that the hub counts, if connections per address are limited. */
@@ -62,88 +69,106 @@ export class UpgradeHandler {
 
   /** Takes on a handshake, which is decided on within this call unless it has to wait for an answer. */
   handle(res: HttpResponse, req: HttpRequest, context: UpgradeContext): void {
-    const { shard } = this.#options;
+    const { shard, protection } = this.#options;
     const { gateway, auth } = shard.settings;
     const key = req.getHeader('sec-websocket-key');
     const extensions = req.getHeader('sec-websocket-extensions');
     const { offered, forwarded } = repeatedHeaders(req);
     const protocol = chooseSubprotocol(offered, servedSubprotocols(gateway.batching.compression));
     const address = this.#addressOf(res, forwarded);
-    const upgrade: Upgrade = {
+    const counted = gateway.connections.perIp > 0 ? addressGroup(address) : undefined;
+    this.#proceed({
       res,
+      handshake: {
+        version: req.getHeader('sec-websocket-version'),
+        origin: req.getHeader('origin'),
+        token: bearer(req.getHeader('authorization')) ?? req.getQuery('token') ?? '',
+      },
+      state: {
+        allowedOrigins: auth.allowedOrigins,
+        anonymous: auth.anonymous ?? auth.jwt === undefined,
+        checksTokens: shard.verifier !== undefined,
+        limitsAddresses: counted !== undefined,
+        get overload() {
+          return protection.refusal();
+        },
+        answers: {},
+      },
+      verifier: shard.verifier,
       form: formOf(protocol),
-      origin: req.getHeader('origin'),
-      token: bearer(req.getHeader('authorization')) ?? req.getQuery('token') ?? '',
       address,
-      counted: gateway.connections.perIp > 0 ? addressGroup(address) : undefined,
+      counted,
       // Never corked here: after an upgrade that came late (a token had to be checked) the engine's cork takes the new
       // WebSocket's memory for the response's and, now and then, closes the socket.
       complete: (open) =>
         res.upgrade<UserData>({ connection: undefined, open }, key, protocol ?? '', extensions, context),
       aborted: false,
       waits: false,
-    };
-    void this.#decide(upgrade, req.getHeader('sec-websocket-version'), auth);
+    });
   }
 
-  async #decide(upgrade: Upgrade, version: string, auth: Settings['auth']): Promise<void> {
-    const { shard, protection } = this.#options;
-    const { verifier } = shard;
-    const { origin, token, counted } = upgrade;
-    const answers: Answers = {};
-    const state = {
-      allowedOrigins: auth.allowedOrigins,
-      anonymous: auth.anonymous ?? auth.jwt === undefined,
-      checksTokens: verifier !== undefined,
-      limitsAddresses: counted !== undefined,
-      get overload() {
-        return protection.refusal();
-      },
-      answers,
-    };
+  #proceed(upgrade: Upgrade) {
     for (;;) {
-      const decision = decideHandshake({ version, origin, token }, state);
+      const decision = decideHandshake(upgrade.handshake, upgrade.state);
       switch (decision.type) {
         case 'accept':
           this.#accept(upgrade, decision.identity);
           return;
         case 'refuse':
-          if (answers.address && counted !== undefined) shard.release(counted);
+          this.#release(upgrade);
           this.#refuse(upgrade, decision.refusal);
           return;
         case 'ask':
-          break;
+          if (this.#ask(upgrade, decision.question)) break;
+          return;
       }
-      // Nothing is awaited that is known at once: the handshake stays within the engine's handler.
-      switch (decision.question) {
-        case 'rate':
-          answers.rate = this.#takeRate();
-          break;
-        case 'token':
-          answers.token = checkedNow(verifier, token) ?? (await this.#wait(upgrade, checked(verifier, token)));
-          break;
-        case 'address':
-          answers.address = await this.#wait(upgrade, this.#options.admit(counted ?? ''));
-          break;
-      }
-      if (!upgrade.aborted) continue;
-      if (answers.address && counted !== undefined) shard.release(counted);
-      return;
     }
   }
 
-  #wait<T>(upgrade: Upgrade, answer: Promise<T>): Promise<T> {
+  /** Answers a question at once, if the answer takes no time; false: the handshake proceeds when the answer has come. */
+  #ask(upgrade: Upgrade, question: Question): boolean {
+    const { shard, shards, admit } = this.#options;
+    const { state, verifier, handshake, counted } = upgrade;
+    const { answers } = state;
+    switch (question) {
+      case 'rate': {
+        const perSecond = shard.settings.gateway.connections.acceptRate / shards();
+        answers.rate = this.#rate.take(perSecond, performance.now());
+        return true;
+      }
+      case 'token': {
+        const answer = checkedNow(verifier, handshake.token);
+        if (answer) answers.token = answer;
+        else
+          this.#await(upgrade, checked(verifier, handshake.token), (later) => {
+            answers.token = later;
+          });
+        return answer !== undefined;
+      }
+      case 'address':
+        this.#await(upgrade, admit(counted ?? ''), (isAdmitted) => {
+          answers.address = isAdmitted;
+        });
+        return false;
+    }
+  }
+
+  #await<T>(upgrade: Upgrade, answer: Promise<T>, take: (answer: T) => void) {
     if (!upgrade.waits)
       upgrade.res.onAborted(() => {
         upgrade.aborted = true;
       });
     upgrade.waits = true;
-    return answer;
+    void answer.then((value) => {
+      take(value);
+      if (upgrade.aborted) this.#release(upgrade);
+      else this.#proceed(upgrade);
+    });
   }
 
-  #takeRate(): boolean {
-    const { shard, shards } = this.#options;
-    return this.#rate.take(shard.settings.gateway.connections.acceptRate / shards(), performance.now());
+  /** The hub may have counted the address of a client that gets no connection. */
+  #release({ state, counted }: Upgrade) {
+    if (state.answers.address && counted !== undefined) this.#options.shard.release(counted);
   }
 
   #accept({ form, counted, complete }: Upgrade, identity: Identity | undefined) {
@@ -153,13 +178,13 @@ export class UpgradeHandler {
     });
   }
 
-  #refuse({ res, form, origin, address, complete }: Upgrade, refusal: Refusal) {
+  #refuse({ res, form, handshake, address, complete }: Upgrade, refusal: Refusal) {
     const { shard, log } = this.#options;
     const { status, code, detail, closeCode } = refusal;
     increment(shard.counts.refused, code);
     // Overload is logged when it begins and ends (shortage.ts), and not again for each handshake that it refuses.
     const level = status === 429 || status === 503 ? 'debug' : 'info';
-    log[level]({ address, origin, reason: detail, code }, 'handshake refused');
+    log[level]({ address, origin: handshake.origin, reason: detail, code }, 'handshake refused');
     if (closeCode !== undefined && understandsControl(form)) complete((ws) => ws.end(closeCode, closeReason(detail)));
     else answerProblem(res, refusal);
   }
