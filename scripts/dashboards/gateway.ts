@@ -34,7 +34,7 @@ const SHARD = '{{pod}} shard {{shard}}';
 export const gatewayDashboard = dashboard({
   uid: 'pushcluster-gateway',
   title: 'Gateway',
-  description: 'Each gateway and each of its shards: who is connected, what goes out, and what it costs.',
+  description: 'Connections, traffic and resource usage of each gateway and its shards.',
   variables: [...CLUSTER_VARIABLES, POD_VARIABLE, LINE_RATE_VARIABLE],
   rows: [
     {
@@ -43,42 +43,42 @@ export const gatewayDashboard = dashboard({
         lines({
           title: 'Connections',
           description:
-            'Of each gateway. They are even where the load balancer is; a new gateway fills slowly since connections stay where they are: see gateway.rebalance.',
+            'Connections of each gateway. They are balanced if the load balancer is. A new gateway fills slowly because connections stay where they are: see gateway.rebalance.',
           unit: 'short',
           queries: [{ expr: perPod(gateway('connections')), legend: POD }],
         }),
         lines({
           title: 'Opened',
           description:
-            'Handshakes a second of each gateway. Some 5,000 a second and core are the end: set connections.acceptRate, so that a storm comes in at a pace that all survive.',
+            'Handshakes per second of each gateway. One core handles about 5,000 per second: set connections.acceptRate to limit the rate of a reconnect storm.',
           unit: 'ops',
           queries: [{ expr: perPod(rate(gateway('connections_opened_total'))), legend: POD }],
         }),
         lines({
           title: 'Closures by code',
           description:
-            "1000 and 1001 are people who left, 1012 are connections moved by a drain, 1006 is a connection cut without a word. Much 1006: look at the load balancer's idle timeout and at restarts of shards. 4001 and 4401 are tokens, 1013 is overload, 4003 slow readers.",
+            '1000 and 1001: the client left. 1012: moved by a drain. 1006: closed without a close frame; if there are many, check the idle timeout of the load balancer and restarts of shards. 4001 and 4401: tokens. 1013: overload. 4003: slow clients.',
           unit: 'ops',
           queries: [{ expr: `sum by (code) (${rate(gateway('connections_closed_total'))})`, legend: '{{code}}' }],
         }),
         lines({
           title: 'Refused handshakes',
           description:
-            'By reason. "full", "memory", "fds", "loop" and "rate" are the gateway\'s limits: add gateways. "token" and "origin" are clients: look at who issues tokens, and at auth.allowedOrigins.',
+            'Rejected handshakes by reason. "full", "memory", "fds", "loop" and "rate" are limits of the gateway: add gateways. "token" and "origin" are client errors: check the token issuer and auth.allowedOrigins.',
           unit: 'ops',
           queries: [{ expr: `sum by (reason) (${rate(gateway('refused_total'))})`, legend: '{{reason}}' }],
         }),
         lines({
           title: 'Rooms',
           description:
-            'Rooms with a member on each gateway: each is a subscription on the bus. Near rooms.max (200,000) new ones are refused; where names of rooms are made by clients, allow patterns only.',
+            'Rooms with members on each gateway. Each is a subscription on the bus. Near rooms.max (200,000), new rooms are rejected. If clients choose room names, restrict them with patterns.',
           unit: 'short',
           queries: [{ expr: perPod(gateway('rooms')), legend: POD }],
         }),
         lines({
-          title: 'Leaving',
+          title: 'Draining',
           description:
-            '1 while a gateway drains. Longer than drain.timeout: it hangs; look at its log, and delete the pod if nobody is on it any more.',
+            '1 while a gateway drains. If that takes longer than drain.timeout, check its log, and delete the pod if it has no connections left.',
           unit: 'short',
           queries: [{ expr: perPod(gateway('draining')), legend: POD }],
           max: 1,
@@ -91,21 +91,21 @@ export const gatewayDashboard = dashboard({
         lines({
           title: 'Items delivered',
           description:
-            'Items written to sockets a second. One gateway far below the others with as many connections: look at its loop lag and its bus.',
+            'Items written to sockets per second. If one gateway is far below others with as many connections, check its loop lag and its bus connection.',
           unit: 'ops',
           queries: [{ expr: perPod(rate(gateway('messages_delivered_total'))), legend: POD }],
         }),
         lines({
           title: 'Frames sent',
           description:
-            'WebSocket frames a second: packets, which are what costs CPU. Some 100,000 a second and core are the end. Longer merge windows make fewer.',
+            'WebSocket frames per second. Each is at least one packet, which dominates the CPU usage. One core sends about 100,000 per second. A longer batching delay reduces the number.',
           unit: 'ops',
           queries: [{ expr: perPod(rate(gateway('frames_sent_total'))), legend: POD }],
         }),
         lines({
-          title: 'Items in a frame',
+          title: 'Items per frame',
           description:
-            'On average. 1 where rooms are quiet. Far below items a second times the window: urgent pushes or tiny maxBytes break frames up.',
+            'Average number. 1 if rooms are quiet. If it is far below items per second times the batching delay, urgent pushes or a small maxBytes split frames.',
           unit: 'short',
           queries: [
             {
@@ -120,16 +120,16 @@ export const gatewayDashboard = dashboard({
           ],
         }),
         heatMap({
-          title: 'Merge windows',
+          title: 'Batching delay',
           description:
-            "From a frame's first item to the frame. It should end at maxDelay: beyond it the hub is late, so look at its CPU.",
+            'Time from the first item of a frame to the frame. It should not exceed maxDelay: otherwise the hub is delayed, so check its CPU.',
           unit: 's',
           queries: [{ expr: `sum by (le) (${rate(gateway('batch_window_seconds_bucket'))})`, legend: '{{le}}' }],
         }),
         lines({
           title: 'Latency',
           description:
-            'From accepted by logic to written to the socket: half, and 99 of 100, of each gateway. Above the merge window: loop lag, then CPU, then the bus.',
+            'Time from acceptance by logic to the write to the socket: median and 99th percentile of each gateway. If it exceeds the batching delay, check loop lag, then CPU, then the bus.',
           unit: 's',
           queries: [
             { expr: quantile(0.5, gateway('delivery_latency_seconds_bucket'), 'pod'), legend: '{{pod}} p50' },
@@ -138,9 +138,9 @@ export const gatewayDashboard = dashboard({
           warns: { at: 2, bad: 3 },
         }),
         lines({
-          title: 'Wire',
+          title: 'Bandwidth',
           description:
-            'Bytes a second on the wire, headers included, as a share of the line rate that is chosen above. Above 0.7: compression, longer windows, or more nodes.',
+            'Bytes sent per second, including headers, as a share of the line rate selected above. Above 0.7: use compression, a longer batching delay, or more nodes.',
           unit: 'percentunit',
           queries: [{ expr: `(${ofPod(GATEWAY_WIRE)}) / $line_rate`, legend: POD }],
           warns: { at: 0.7, bad: 0.85 },
@@ -148,7 +148,7 @@ export const gatewayDashboard = dashboard({
         lines({
           title: 'Drops',
           description:
-            'Items that did not reach a connection, by gateway and reason. "slow" on one gateway alone: its node\'s wire is full, or its shard is late.',
+            'Items that did not reach a connection, by gateway and reason. "slow" on a single gateway: its network is saturated, or its shard is delayed.',
           unit: 'ops',
           queries: [
             {
@@ -160,14 +160,14 @@ export const gatewayDashboard = dashboard({
         lines({
           title: 'Lost on the bus',
           description:
-            'Items lost before this gateway, a second. On one gateway: its node or its network. On all: NATS.',
+            'Items lost before this gateway, per second. On one gateway, check its node or network; on all, check NATS.',
           unit: 'ops',
           queries: [{ expr: perPod(rate(gateway('gaps_total'))), legend: POD }],
         }),
         lines({
           title: 'Retries dropped',
           description:
-            'Pushes dropped since their id was seen in the last two minutes: backends that retry, which is harmless. Ids forgotten early are not: a retry of those repeats. Push fewer ids, or retry sooner.',
+            'Pushes dropped because their id was seen in the last two minutes: retries of publishers, which is harmless. If ids are forgotten early, retries are delivered twice: use fewer ids, or retry sooner.',
           unit: 'ops',
           queries: [
             { expr: perPod(rate(gateway('push_retries_dropped_total'))), legend: '{{pod}} dropped' },
@@ -177,18 +177,18 @@ export const gatewayDashboard = dashboard({
       ],
     },
     {
-      title: 'What it costs',
+      title: 'Resources',
       panels: [
         lines({
           title: 'CPU',
           description:
-            "Cores that each gateway uses, hub and shards. Near the pod's limit the kernel throttles it, and everybody waits: raise resources, or add gateways.",
+            'CPU cores used by each gateway, hub and shards. Near the limit of the pod, the kernel throttles it and all messages are delayed: raise resources, or add gateways.',
           unit: 'short',
           queries: [{ expr: ofPod(GATEWAY_CPU), legend: POD }],
         }),
         lines({
           title: 'CPU of shards',
-          description: 'Each shard can use one core. Near 1: more shards (CPUs for the pod), or more gateways.',
+          description: 'Each shard can use one core. Near 1: use more shards (CPUs for the pod), or more gateways.',
           unit: 'short',
           queries: [{ expr: rate(gateway('shard_cpu_seconds_total')), legend: SHARD }],
           warns: { at: 0.8, bad: 0.95 },
@@ -196,7 +196,7 @@ export const gatewayDashboard = dashboard({
         lines({
           title: 'Loop lag of shards',
           description:
-            'How late each event loop ran in the last second, at worst. Above some 200 ms: the shard has too much to do; add gateways or shards.',
+            'Highest delay of each event loop in the last second. Above 200 ms, the shard is overloaded: add gateways or shards.',
           unit: 's',
           queries: [{ expr: gateway('shard_loop_lag_seconds'), legend: SHARD }],
           warns: { at: 0.2, bad: 0.5 },
@@ -204,14 +204,14 @@ export const gatewayDashboard = dashboard({
         lines({
           title: 'Memory',
           description:
-            'Resident memory of hub and shards. What the kernel holds for sockets comes on top. It should be flat at even load; a steady climb is a leak: keep a heap snapshot, and restart.',
+            'Resident memory of hub and shards, without socket buffers of the kernel. It should be constant at constant load. If it keeps increasing, take a heap snapshot and restart the gateway.',
           unit: 'bytes',
           queries: [{ expr: ofPod(GATEWAY_MEMORY), legend: POD }],
         }),
         lines({
-          title: 'Used of each limit',
+          title: 'Usage of limits',
           description:
-            'Of memory, descriptors and time to answer. A gateway refuses newcomers with 503 before it runs out. Near 1: add gateways, or raise that limit.',
+            'Usage of memory, file descriptors and event loop time. A gateway rejects new connections with status 503 before a resource is exhausted. Near 1: add gateways, or raise the limit.',
           unit: 'percentunit',
           queries: [
             { expr: `max by (namespace, pod, resource) (${gateway('pressure')})`, legend: '{{pod}} {{resource}}' },
@@ -222,21 +222,21 @@ export const gatewayDashboard = dashboard({
         lines({
           title: 'Connections of shards',
           description:
-            'The kernel shares newcomers out by address and port. Far from even: few clients behind one balancer connection, or a shard that was replaced a moment ago.',
+            'The kernel distributes new connections by address and port. Imbalance is caused by few load balancer connections, or by a shard that was just restarted.',
           unit: 'short',
           queries: [{ expr: gateway('shard_connections'), legend: SHARD }],
         }),
         lines({
           title: 'Memory of shards',
           description:
-            'Resident memory of each shard. One that stands out with even connections: slow readers fill its buffers (slowConsumer.maxBuffer).',
+            'Resident memory of each shard. If one stands out although connections are balanced, slow clients fill its buffers (slowConsumer.maxBuffer).',
           unit: 'bytes',
           queries: [{ expr: gateway('shard_resident_memory_bytes'), legend: SHARD }],
         }),
         lines({
-          title: 'Shards replaced, items overrun',
+          title: 'Shard restarts and overruns',
           description:
-            'Shards that died or hung, and items dropped before a shard that fell behind, a minute. Above 0: look at the log for its reason; out of memory is the usual one.',
+            'Shards that crashed or hung, and items dropped because a shard fell behind, per minute. If it is above 0, check the log; running out of memory is the most frequent reason.',
           unit: 'short',
           queries: [
             { expr: `60 * ${perPod(rate(gateway('shard_restarts_total')))}`, legend: '{{pod}} replaced' },
@@ -244,9 +244,9 @@ export const gatewayDashboard = dashboard({
           ],
         }),
         lines({
-          title: 'Frames of clients',
+          title: 'Frames from clients',
           description:
-            'What clients send, a second, what of it had no effect, and answers that full sockets had no room for. Much that is ignored: a client with a bug, or somebody who tries things.',
+            'Frames received from clients per second, those without effect, and responses dropped because a socket buffer was full. Many ignored frames indicate a faulty client or an attack.',
           unit: 'ops',
           queries: [
             { expr: `sum(${rate(gateway('frames_received_total'))})`, legend: 'received' },
@@ -261,17 +261,17 @@ export const gatewayDashboard = dashboard({
       title: 'Settings',
       panels: [
         table({
-          title: 'Generation of the settings',
+          title: 'Settings generation',
           description:
-            "All gateways of a cluster should have the same within 10 s of a change. One that stays behind has refused it: its log and the PushCluster's condition Degraded say why.",
+            'All gateways of a cluster should have the same generation within 10 s of a change. A gateway that stays behind has rejected it: see its log and the condition Degraded of the PushCluster.',
           unit: 'none',
           queries: [{ expr: gateway('config_generation'), legend: POD, instant: true }],
           width: 12,
         }),
         lines({
-          title: 'Settings refused',
+          title: 'Rejected settings',
           description:
-            'Changes of the settings file that were refused as wrong, an hour; the former ones stay in force. Look at the log of the gateway: it names the key.',
+            'Invalid changes of the settings file, per hour. The previous settings stay in effect. The log of the gateway contains the key.',
           unit: 'short',
           queries: [{ expr: perPod(`increase(${gateway('config_refused_total')}[1h])`), legend: POD }],
           width: 12,

@@ -7,44 +7,44 @@ const LOGIC = 'app_kubernetes_io_component="logic"';
 export const logicAndBus = dashboard({
   uid: 'pushcluster-logic-and-bus',
   title: 'Logic and bus',
-  description: 'What backends push, how it is answered, and the bus that carries it to the gateways.',
+  description: 'Pushes of publishers, their responses, and the bus that carries them to the gateways.',
   variables: CLUSTER_VARIABLES,
   rows: [
     {
       title: 'Pushes',
       panels: [
         lines({
-          title: 'Push requests by answer',
+          title: 'Push requests by status',
           description:
-            "202 is taken, 207 partly, 4xx is the backend's mistake (401 and 403: its key), 429 its rate, 503 the bus or overload. Any 5xx that goes on: look at the bus below.",
+            '202: accepted. 207: partly accepted. 4xx: error of the publisher (401 and 403: its key; 429: its rate). 503: bus unavailable or overload. If there are 5xx continuously, check the bus below.',
           unit: 'reqps',
           queries: [{ expr: `sum by (code) (${rate(logic('push_requests_total'))})`, legend: '{{code}}' }],
         }),
         lines({
           title: 'Push requests by target',
           description:
-            'What was pushed to: all, rooms, users. "unknown" was refused before that was clear. A jump of "all": each such item goes to everybody, so find the backend that does it.',
+            'Targets of pushes: all, rooms, users. "unknown" was rejected before the target was known. If "all" increases suddenly, find the publisher: each such item is sent to every client.',
           unit: 'reqps',
           queries: [{ expr: `sum by (target) (${rate(logic('push_requests_total'))})`, legend: '{{target}}' }],
         }),
         lines({
           title: 'Items',
           description:
-            'Items that the bus confirmed, a second; one to several rooms counts once for each. Far above what people can read: set rooms[].overload.',
+            'Items confirmed by the bus per second; one for several rooms counts once for each. If there are far more than people can read, set rooms[].overload.',
           unit: 'ops',
           queries: [{ expr: `sum by (${PER_CLUSTER}) (${rate(logic('messages_total'))})`, legend: CLUSTER_LEGEND }],
         }),
         heatMap({
-          title: 'Receipt of the bus',
+          title: 'Bus confirmation time',
           description:
-            'From an accepted push to the receipt of NATS: a millisecond or two in one zone. More: NATS is busy or far away; look at its CPU and at the network.',
+            'Time from the acceptance of a push to the confirmation by NATS: one or two milliseconds within a zone. If it is higher, check the CPU of NATS and the network.',
           unit: 's',
           queries: [{ expr: `sum by (le) (${rate(logic('publish_seconds_bucket'))})`, legend: '{{le}}' }],
           width: 16,
         }),
         lines({
-          title: 'Receipt, 99 of 100 within',
-          description: 'By logic pod. One that stands out: look at its node. All of them: NATS is busy or far away.',
+          title: 'Bus confirmation time (p99)',
+          description: 'By logic pod. If one stands out, check its node. If all are slow, check NATS and the network.',
           unit: 's',
           queries: [{ expr: quantile(0.99, logic('publish_seconds_bucket'), 'pod'), legend: '{{pod}}' }],
           warns: { at: 0.1, bad: 0.5 },
@@ -57,7 +57,7 @@ export const logicAndBus = dashboard({
         lines({
           title: 'CPU',
           description:
-            'Cores of each logic pod, which can use one. Near 1: more logic pods (logic.replicas, or its autoscaling).',
+            'CPU cores used by each logic pod, which can use one. Near 1: add logic pods (logic.replicas or logic.autoscaling).',
           unit: 'short',
           queries: [{ expr: rate(chosen('process_cpu_seconds_total', LOGIC)), legend: '{{pod}}' }],
           warns: { at: 0.8, bad: 0.95 },
@@ -65,35 +65,35 @@ export const logicAndBus = dashboard({
         lines({
           title: 'Memory',
           description:
-            'Resident memory of each logic pod. It grows with what waits for the bus; a steady climb at even load is a leak.',
+            'Resident memory of each logic pod. It grows with messages that wait for the bus. A continuous increase at constant load is a leak.',
           unit: 'bytes',
           queries: [{ expr: chosen('process_resident_memory_bytes', LOGIC), legend: '{{pod}}' }],
         }),
         lines({
           title: 'Waiting for the bus',
           description:
-            'Bytes given to the bus and not yet confirmed. At 64 MiB pushes are refused (503 overloaded): NATS is too slow, or gone.',
+            'Bytes sent to the bus and not yet confirmed. At 64 MiB, pushes are rejected (503 overloaded): NATS is too slow or unavailable.',
           unit: 'bytes',
           queries: [{ expr: logic('publish_in_flight_bytes'), legend: '{{pod}}' }],
         }),
         lines({
-          title: 'Gateways that logic knows',
+          title: 'Gateways known to logic',
           description:
-            'Heard of in the last seconds, by logic pod. Fewer than there are: those gateways have lost the bus, and their people miss everything.',
+            'Gateways that reported in the last seconds, by logic pod. If there are fewer than exist, these gateways have lost the bus and their clients receive nothing.',
           unit: 'short',
           queries: [{ expr: logic('known_gateways'), legend: '{{pod}}' }],
         }),
         lines({
-          title: 'Questions under way',
+          title: 'Pending gateway queries',
           description:
-            'Questions to gateways (/v1/rooms, /v1/users, …) that wait for answers. At 256 more are refused: ask less often.',
+            'Queries to gateways (/v1/rooms, /v1/users, …) without a response yet. At 256, more are rejected: query less often.',
           unit: 'short',
           queries: [{ expr: logic('questions_under_way'), legend: '{{pod}}' }],
         }),
         lines({
-          title: 'Ignored, refused',
+          title: 'Ignored messages, rejected connections',
           description:
-            'Messages of gateways that were not understood or one too many, and connections closed since there were too many, a second. The first in a rollout only; the second: a backend that opens connections without end.',
+            'Messages of gateways that were not understood or surplus, expected only during rollouts; and connections closed because there were too many: a publisher that keeps opening connections. Per second.',
           unit: 'ops',
           queries: [
             { expr: `sum by (kind) (${rate(logic('ignored_messages_total'))})`, legend: 'ignored {{kind}}' },
@@ -108,7 +108,7 @@ export const logicAndBus = dashboard({
         lines({
           title: 'Connected',
           description:
-            'Share of the gateways and logic pods of each cluster that have a connection to NATS. Below 1: gateways get nothing meanwhile, logic answers 503. Look at the NATS pods and their log.',
+            'Share of the gateways and logic pods of each cluster that are connected to NATS. Below 1, gateways receive nothing or logic responds with 503. Check the NATS pods and their log.',
           unit: 'percentunit',
           queries: [
             { expr: `avg by (${PER_CLUSTER}) (${chosen('pushcluster_bus_connected')})`, legend: CLUSTER_LEGEND },
@@ -117,9 +117,9 @@ export const logicAndBus = dashboard({
           width: 12,
         }),
         lines({
-          title: 'Other gateways that a gateway hears',
+          title: 'Known peers of gateways',
           description:
-            'By gateway. Those of one cluster hear equally many: one that hears fewer has lost the bus, or its reports are lost. They share the pace of drains by it.',
+            'By gateway. All gateways of a cluster should know equally many. One that knows fewer has lost the bus, or its reports are lost. They share the drain rate based on this.',
           unit: 'short',
           queries: [{ expr: `max by (${PER_POD}) (${chosen('pushcluster_gateway_peers')})`, legend: '{{pod}}' }],
           width: 12,
@@ -127,7 +127,7 @@ export const logicAndBus = dashboard({
         lines({
           title: 'Reconnects',
           description:
-            'Connections to NATS after the first, a minute. One for each pod when a server restarts; more: NATS cuts slow consumers off, or the network flaps.',
+            'Connections to NATS after the first one, per minute. One for each pod when a server restarts. If there are more, NATS disconnects slow consumers, or the network is unstable.',
           unit: 'short',
           queries: [
             {
@@ -138,9 +138,9 @@ export const logicAndBus = dashboard({
           width: 12,
         }),
         lines({
-          title: 'Messages not understood',
+          title: 'Invalid messages',
           description:
-            'Bus messages that a gateway could not read, a second. Above 0 after a rollout is over: another program publishes under this prefix, or versions are too far apart.',
+            'Bus messages that a gateway could not parse, per second. If it is above 0 after a rollout, another program publishes with this prefix, or the versions are incompatible.',
           unit: 'ops',
           queries: [
             {

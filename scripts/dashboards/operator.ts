@@ -8,7 +8,7 @@ const BY_NAME = 'cluster_namespace, cluster_name';
 export const operatorDashboard = dashboard({
   uid: 'pushcluster-operator',
   title: 'Operator and rollouts',
-  description: 'Conditions of each PushCluster, what drains and scales, and whether the operator works.',
+  description: 'Conditions of each PushCluster, draining and scaling, and the state of the operator.',
   variables: CLUSTER_VARIABLES,
   happenings: [
     {
@@ -31,7 +31,7 @@ export const operatorDashboard = dashboard({
         table({
           title: 'Conditions',
           description:
-            'Ready and Available should be 1, Degraded 0. `kubectl describe` of the PushCluster says why in a sentence; the runbook has a section for each alert.',
+            'Ready and Available should be 1, Degraded 0. `kubectl describe` of the PushCluster shows the reason; the runbook has a section for each alert.',
           unit: 'none',
           queries: [
             {
@@ -45,7 +45,7 @@ export const operatorDashboard = dashboard({
         lines({
           title: 'Degraded',
           description:
-            "1 where something is wrong that does not go away by itself: a refused object, refused settings, too low a limit of files. The condition's message names it.",
+            '1 if something is wrong that does not resolve itself: a rejected object, rejected settings, or a file limit that is too low. See the message of the condition.',
           unit: 'short',
           queries: [
             {
@@ -57,9 +57,9 @@ export const operatorDashboard = dashboard({
           width: 12,
         }),
         lines({
-          title: 'Gateways wanted, ready, draining',
+          title: 'Gateways: desired, ready, draining',
           description:
-            'Wanted by spec or autoscaler. Ready below wanted for minutes: pods are pending (no node has room) or crash; `kubectl get pods` and `describe` say which.',
+            'Desired by the spec or an autoscaler. If fewer are ready for minutes, pods are pending (no node has capacity) or crash: see `kubectl get pods` and `kubectl describe`.',
           unit: 'short',
           queries: [
             {
@@ -72,7 +72,7 @@ export const operatorDashboard = dashboard({
         lines({
           title: 'Drains: connections left',
           description:
-            'Connections of gateways that leave. They fall at drain.rate a second; where they stay flat, clients ignore RECONNECT and are closed with 1012 at the end.',
+            'Connections of draining gateways. They decrease by drain.rate per second. If they do not, clients ignore RECONNECT and are closed with code 1012 at the end.',
           unit: 'short',
           queries: [
             {
@@ -85,7 +85,7 @@ export const operatorDashboard = dashboard({
         lines({
           title: 'Connections moved',
           description:
-            'Connections asked or made to go elsewhere, a second, by reason: their gateway ends, was told to drain, or evens out. Together it should not be above drain.rate for long; above it, a drain is short of time: see drain.timeout.',
+            'Connections moved per second, by reason: shutdown, drain or rebalancing. If the sum stays above drain.rate, a drain is short of time: see drain.timeout.',
           unit: 'ops',
           queries: [
             {
@@ -96,9 +96,9 @@ export const operatorDashboard = dashboard({
           width: 12,
         }),
         lines({
-          title: 'Generations in force',
+          title: 'Settings generations',
           description:
-            'Lowest and highest generation of settings among the gateways of a cluster: apart for more than 10 s means that a pod refused a change, or has not got it. Look at condition Degraded.',
+            'Lowest and highest settings generation of the gateways of a cluster. If they differ for more than 10 s, a pod has rejected a change or not received it: see the condition Degraded.',
           unit: 'none',
           queries: [
             {
@@ -120,22 +120,22 @@ export const operatorDashboard = dashboard({
         number({
           title: 'Leaders',
           description:
-            "Exactly one. 0 for more than 20 s: nobody repairs anything; look at the operator's pods and at the lease. Gateways serve on meanwhile.",
+            "Should be 1. If it is 0 for more than 20 s, nothing is repaired: check the operator's pods and the lease. Gateways continue to serve.",
           unit: 'none',
           tall: true,
           queries: [{ expr: 'sum(pushcluster_operator_leader)', legend: 'leaders' }],
         }),
         number({
           title: 'PushClusters',
-          description: 'That the operator knows. Above 1,000 the others are not in the metrics by name.',
+          description: 'PushClusters that the operator manages. Only the first 1,000 have metrics by name.',
           unit: 'none',
           tall: true,
           queries: [{ expr: 'max(pushcluster_operator_clusters)', legend: 'PushClusters' }],
         }),
         number({
-          title: 'Waiting',
+          title: 'Work queue',
           description:
-            'PushClusters that wait to be reconciled, on the leader. Above 0 for long: the API server is slow or refuses; look at the reconciles that fail.',
+            'PushClusters waiting to be reconciled, on the leader. If it stays above 0, the API server is slow or rejects requests: see failed reconciles.',
           unit: 'none',
           tall: true,
           queries: [{ expr: 'max(pushcluster_operator_workqueue_depth)', legend: 'waiting' }],
@@ -143,7 +143,7 @@ export const operatorDashboard = dashboard({
         lines({
           title: 'Reconciles by outcome',
           description:
-            '"error" and "conflict" are tried again by themselves. Errors that go on: the operator\'s log has the API server\'s words; often a missing right or a webhook.',
+            '"error" and "conflict" are retried. If errors persist, see the log of the operator; frequent reasons are missing permissions and webhooks.',
           unit: 'ops',
           queries: [
             { expr: `sum by (outcome) (${rate('pushcluster_operator_reconcile_total')})`, legend: '{{outcome}}' },
@@ -151,9 +151,9 @@ export const operatorDashboard = dashboard({
           width: 12,
         }),
         lines({
-          title: 'A reconcile takes',
+          title: 'Reconcile duration',
           description:
-            'Half, and 99 of 100, within. Milliseconds where nothing changes. Seconds: the API server is slow; look at its own dashboards.',
+            'Median and 99th percentile. Milliseconds if nothing changes. If it takes seconds, the API server is slow.',
           unit: 's',
           queries: [
             { expr: quantile(0.5, 'pushcluster_operator_reconcile_seconds_bucket'), legend: 'p50' },
@@ -163,14 +163,14 @@ export const operatorDashboard = dashboard({
         lines({
           title: 'Requests to the API server',
           description:
-            'By verb. Idle is watches and the lease alone. Patches that go on: something changes back what the operator applies; the audit log says who.',
+            'By verb. Without changes, there are only watches and the lease. If patches persist, something reverts what the operator applies: the audit log shows what.',
           unit: 'reqps',
           queries: [{ expr: `sum by (verb) (${rate('pushcluster_operator_requests_total')})`, legend: '{{verb}}' }],
         }),
         lines({
-          title: 'Watches that failed',
+          title: 'Failed watches',
           description:
-            'By how, a second. "expired" is normal after a pause. Failures that go on: rights, or an API server in trouble; the log says which.',
+            'By reason, per second. "expired" is normal after a pause. Persistent failures are caused by missing permissions or a faulty API server: see the log.',
           unit: 'ops',
           queries: [
             {
@@ -182,7 +182,7 @@ export const operatorDashboard = dashboard({
         lines({
           title: 'Memory of the operator',
           description:
-            'Resident memory of each replica. It grows with the PushClusters and their pods; near its limit, raise operator.resources.',
+            'Resident memory of each replica. It grows with the number of PushClusters and pods. Near its limit, raise operator.resources.',
           unit: 'bytes',
           queries: [
             {
@@ -195,7 +195,7 @@ export const operatorDashboard = dashboard({
         lines({
           title: 'CPU of the operator',
           description:
-            'Cores of each replica. Idle is near 0; busy without changes of PushClusters: see requests to the API server.',
+            'CPU cores of each replica, near 0 when idle. If it is high without changes of PushClusters, see requests to the API server.',
           unit: 'short',
           queries: [
             {

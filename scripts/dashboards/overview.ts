@@ -19,38 +19,38 @@ export const overview = dashboard({
   uid: 'pushcluster-overview',
   title: 'Overview',
   description:
-    'Whether people get their pushes, how many there are, how long it takes, and how full the fullest gateway is.',
+    'Whether clients receive pushes, how many, with which latency, and how much capacity the fullest gateway has left.',
   variables: [...CLUSTER_VARIABLES, LINE_RATE_VARIABLE],
   rows: [
     {
       title: 'Now',
       panels: [
         number({
-          title: 'People online',
+          title: 'Open connections',
           description:
-            'Connections on all gateways. A sudden fall means that people lost their connection: look at "Closures by code" on the Gateway dashboard, then at the load balancer.',
+            'Connections on all gateways. A sudden drop means that clients lost their connection: see "Closures by code" on the Gateway dashboard, then check the load balancer.',
           unit: 'short',
           queries: [{ expr: `sum(${gateway('connections')})`, legend: 'connections' }],
         }),
         number({
-          title: 'Deliveries a second',
+          title: 'Deliveries per second',
           description:
-            'Items written to sockets, one for each item and connection. 0 while pushes come in: look at "Bus" beside it, and at gaps.',
+            'Items written to sockets: one for each item and connection. If it is 0 although there are pushes, see "Bus" and "Gaps".',
           unit: 'ops',
           queries: [{ expr: `sum(${rate(gateway('messages_delivered_total'))})`, legend: 'items' }],
         }),
         number({
-          title: 'Latency, 99 of 100 within',
+          title: 'Latency (p99)',
           description:
-            'From accepted by logic to written to the socket. It includes the merge window (1 s unless set otherwise). Far above the window: look at loop lag and at the bus, then add gateways.',
+            'Time from acceptance by logic to the write to the socket, including the batching delay (1 s by default). If it is far above the delay, check loop lag and the bus, then add gateways.',
           unit: 's',
           queries: [{ expr: quantile(0.99, gateway('delivery_latency_seconds_bucket')), legend: 'p99' }],
           warns: { at: 2, bad: 3 },
         }),
         number({
-          title: 'Pushes refused',
+          title: 'Failed pushes',
           description:
-            "Share of push requests answered by 5xx: what a backend pushes then doesn't arrive. Look at the bus (503 bus_unavailable) and at the Logic and bus dashboard.",
+            'Share of push requests that fail with status 5xx and are not delivered. Check the bus (503 bus_unavailable) and the Logic and bus dashboard.',
           unit: 'percentunit',
           queries: [
             {
@@ -63,14 +63,14 @@ export const overview = dashboard({
         number({
           title: 'Gateways',
           description:
-            'Gateways that are scraped and not leaving. Fewer than wanted: the Operator and rollouts dashboard tells why.',
+            'Gateways that are scraped and not draining. If there are fewer than desired, see the Operator and rollouts dashboard.',
           unit: 'short',
           queries: [{ expr: `count(${gateway('draining')} == 0)`, legend: 'gateways' }],
         }),
         number({
           title: 'Bus',
           description:
-            'Share of gateways and logic pods with a connection to NATS. Below 100 %: pushes fail or miss people. Look at the NATS pods, then at the network between.',
+            'Share of gateways and logic pods that are connected to NATS. Below 100 %, pushes fail or do not reach all clients. Check the NATS pods, then the network.',
           unit: 'percentunit',
           queries: [{ expr: `avg(${busConnected()})`, legend: 'connected' }],
           max: 1,
@@ -78,19 +78,19 @@ export const overview = dashboard({
       ],
     },
     {
-      title: 'People and deliveries',
+      title: 'Connections and deliveries',
       panels: [
         lines({
           title: 'Connections',
           description:
-            'People online by cluster. A step down that does not come back means that something keeps people out: look at "Refused handshakes".',
+            'Open connections by cluster. If the number drops and does not recover, clients cannot connect: see "Refused handshakes" on the Gateway dashboard.',
           unit: 'short',
           queries: [{ expr: `sum by (${PER_CLUSTER}) (${gateway('connections')})`, legend: CLUSTER_LEGEND }],
         }),
         lines({
           title: 'Deliveries',
           description:
-            'Items written to sockets a second, by cluster. They follow pushes times listeners; where they fall behind, latency grows and drops begin: look at the fullest gateway below, and add gateways.',
+            'Items written to sockets per second, by cluster. Expected: pushes times listeners. If it falls behind, latency and drops increase: see the fullest gateway below, and add gateways.',
           unit: 'ops',
           queries: [
             { expr: `sum by (${PER_CLUSTER}) (${rate(gateway('messages_delivered_total'))})`, legend: CLUSTER_LEGEND },
@@ -99,7 +99,7 @@ export const overview = dashboard({
         lines({
           title: 'Handshakes',
           description:
-            'People who come, who go, and who are refused, a second. Many of each at the same time is a reconnect storm: see "Reconnect storm" in the runbook. Refusals name their reason on the Gateway dashboard.',
+            'Connections that are opened, closed and rejected, per second. Many of each at the same time are a reconnect storm: see the runbook. The Gateway dashboard shows the reasons of rejections.',
           unit: 'ops',
           queries: [
             { expr: `sum(${rate(gateway('connections_opened_total'))})`, legend: 'opened' },
@@ -115,7 +115,7 @@ export const overview = dashboard({
         heatMap({
           title: 'Delivery latency',
           description:
-            'How many deliveries took how long, from accepted by logic to written to the socket. A band around the merge window is as it should be; a second band above it is a gateway or a bus that is late: "Latency of the slowest gateway" tells which.',
+            'Distribution of the time from acceptance by logic to the write to the socket. A band at the batching delay is expected. A second band above it is a slow gateway or bus: see "Latency of the slowest gateway".',
           unit: 's',
           queries: [{ expr: `sum by (le) (${rate(gateway('delivery_latency_seconds_bucket'))})`, legend: '{{le}}' }],
           width: 16,
@@ -123,7 +123,7 @@ export const overview = dashboard({
         lines({
           title: 'Latency of the slowest gateway',
           description:
-            'The 99th percentile of each gateway; the worst ones on top. One that stands out: look at its loop lag and its CPU. All together: look at the bus.',
+            '99th percentile of each gateway, the slowest ones on top. If one stands out, check its loop lag and CPU. If all are slow, check the bus.',
           unit: 's',
           queries: [{ expr: quantile(0.99, gateway('delivery_latency_seconds_bucket'), 'pod'), legend: '{{pod}}' }],
           warns: { at: 2, bad: 3 },
@@ -136,7 +136,7 @@ export const overview = dashboard({
         lines({
           title: 'Drops',
           description:
-            'Items that did not reach a connection, a second: "slow" are clients that read too slowly, "overload" is a room over its maxRate (by policy), "bus_gap" was lost on the bus. Slow at many clients at once: look at the wire and at the gateways\' CPU.',
+            'Items that did not reach a connection, per second, by reason: "slow" are clients that read too slowly, "overload" is a room above its maxRate, "bus_gap" was lost on the bus. If many clients are slow at the same time, check the bandwidth and the CPU of the gateways.',
           unit: 'ops',
           queries: [{ expr: `sum by (reason) (${rate(gateway('messages_dropped_total'))})`, legend: '{{reason}}' }],
           width: 12,
@@ -144,7 +144,7 @@ export const overview = dashboard({
         lines({
           title: 'Gaps',
           description:
-            'Items lost between logic and a gateway, a second, as publisher counters show. Anything above 0 that goes on: NATS cuts gateways off as slow consumers, or reconnects. Look at its log and at "Reconnects" on Logic and bus.',
+            'Items lost between logic and a gateway, per second, as found by publisher counters. If it stays above 0, NATS disconnects gateways as slow consumers, or reconnects: check its log, and "Reconnects" on the Logic and bus dashboard.',
           unit: 'ops',
           queries: [{ expr: `sum by (${PER_CLUSTER}) (${rate(gateway('gaps_total'))})`, legend: CLUSTER_LEGEND }],
           width: 12,
@@ -152,12 +152,12 @@ export const overview = dashboard({
       ],
     },
     {
-      title: 'The fullest gateway',
+      title: 'Fullest gateway',
       panels: [
         lines({
           title: 'CPU',
           description:
-            'Cores used: of the busiest gateway in all, and of the busiest shard, which can use one core only. A shard near 1: more shards (CPUs for the pods) or more gateways.',
+            'CPU cores used by the busiest gateway, and by the busiest shard, which can use one core only. If a shard is near 1, use more shards (CPUs for the pods) or more gateways.',
           unit: 'short',
           queries: [
             { expr: `max(${GATEWAY_CPU})`, legend: 'busiest gateway' },
@@ -167,32 +167,32 @@ export const overview = dashboard({
         lines({
           title: 'Loop lag',
           description:
-            'How late the latest event loop of a shard ran in the last second. Above some 200 ms everything on that shard waits so long: add gateways, or lengthen merge windows.',
+            'Highest event loop delay of any shard in the last second. Above 200 ms, everything on that shard is delayed by this time: add gateways, or increase the batching delay.',
           unit: 's',
           queries: [{ expr: `max(${gateway('shard_loop_lag_seconds')})`, legend: 'latest shard' }],
           warns: { at: 0.2, bad: 0.5 },
         }),
         lines({
-          title: 'Wire',
+          title: 'Bandwidth',
           description:
-            "Bytes that the busiest gateway sends, headers included, against the line rate that is chosen above (share of it; a node's other pods are not in it). Above 0.7: more nodes, compression, or longer windows.",
+            'Bytes sent by the busiest gateway, including headers, as a share of the line rate selected above. Other pods on the node are not included. Above 0.7: use more nodes, compression, or a longer batching delay.',
           unit: 'percentunit',
           queries: [{ expr: `max(${GATEWAY_WIRE}) / $line_rate`, legend: 'busiest gateway' }],
           warns: { at: 0.7, bad: 0.85 },
         }),
         lines({
-          title: 'Used of each limit',
+          title: 'Usage of limits',
           description:
-            'What the fullest gateway has used of its memory, its descriptors and its time to answer. It refuses newcomers with 503 before 1: add gateways, or raise the limit that is nearest.',
+            'Usage of memory, file descriptors and event loop time by the fullest gateway. It rejects new connections with status 503 before 1 is reached: add gateways, or raise the limit.',
           unit: 'percentunit',
           queries: [{ expr: `max by (resource) (${gateway('pressure')})`, legend: '{{resource}}' }],
           warns: { at: 0.8, bad: 0.9 },
           max: 1,
         }),
         lines({
-          title: 'Descriptors',
+          title: 'File descriptors',
           description:
-            'Connections against the files that a gateway may open. Near 1 newcomers are refused: raise the limit of open files of the nodes (docs/how-to/tune-nodes.md), or add gateways.',
+            'Connections as a share of the files that a gateway may open. Near 1, new connections are rejected: raise the open files limit of the nodes (docs/how-to/tune-nodes.md), or add gateways.',
           unit: 'percentunit',
           queries: [
             {
@@ -204,9 +204,9 @@ export const overview = dashboard({
           max: 1,
         }),
         lines({
-          title: 'Uneven load',
+          title: 'Imbalance',
           description:
-            'Connections of the fullest gateway over the average. It grows when gateways are added and falls as they are evened out; above 1.5 for long: set gateway.rebalance.',
+            'Connections of the fullest gateway relative to the average. It increases when gateways are added, and decreases by rebalancing. If it stays above 1.5, see gateway.rebalance.',
           unit: 'short',
           queries: [
             {

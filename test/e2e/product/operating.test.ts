@@ -68,18 +68,18 @@ describe('docs/how-to/scale.md', () => {
       return series[0]!.points.map(({ value }) => value);
     };
     const expected: [title: string, legend: string | undefined, most: number][] = [
-      ['Overview / People online', undefined, 800],
+      ['Overview / Open connections', undefined, 800],
       ['Overview / Gateways', undefined, 4],
-      ['Operator and rollouts / Gateways wanted, ready, draining', 'wanted', 4],
-      ['Operator and rollouts / Gateways wanted, ready, draining', 'ready', 4],
-      ['Operator and rollouts / Gateways wanted, ready, draining', 'draining', 1],
+      ['Operator and rollouts / Gateways: desired, ready, draining', 'wanted', 4],
+      ['Operator and rollouts / Gateways: desired, ready, draining', 'ready', 4],
+      ['Operator and rollouts / Gateways: desired, ready, draining', 'draining', 1],
     ];
     // The last drain may have just begun.
     await until(
       'two gateways are shown, and no drain',
       async () =>
         (await shown('Overview / Gateways')).at(-1) === 2 &&
-        (await shown('Operator and rollouts / Gateways wanted, ready, draining', 'draining')).at(-1) === 0,
+        (await shown('Operator and rollouts / Gateways: desired, ready, draining', 'draining')).at(-1) === 0,
       60_000,
     );
     for (const [title, legend, most] of expected) {
