@@ -63,5 +63,5 @@ export const PLACES: Readonly<Record<string, string>> = {
   'docs/README.md': 'index.md',
   'charts/pushcluster/README.md': 'reference/chart.md',
   'CHANGELOG.md': 'reference/changelog.md',
-  'CONTRIBUTING.md': 'contributing/index.md',
+  'CONTRIBUTING.md': 'contributing/contributing.md',
 };
