@@ -16,7 +16,7 @@ export class DeliveryLatency extends Histogram {
   /** @param prefix of the metric's name */
   constructor(registry: Registry, prefix: string) {
     const name = `${prefix}delivery_latency_seconds`;
-    const help = 'From accepted by logic to written to the socket, each item and connection.';
+    const help = 'Time from acceptance by logic to the write to the socket, for each item and connection.';
     super({ name, help, buckets: [...LATENCY_BUCKETS], registers: [registry] });
     this.#name = name;
     this.#help = help;

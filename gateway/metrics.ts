@@ -63,42 +63,45 @@ export class GatewayMetrics {
     });
     this.batchWindow = new Histogram({
       name: `${PREFIX}batch_window_seconds`,
-      help: "From a frame's first item to the frame.",
+      help: 'Time from the first item of a frame to the frame.',
       buckets: [0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.05, 1.25, 2, 5, 10],
       registers: [registry],
     });
-    this.gaps = counter('gaps_total', 'Items lost between logic and this gateway, as publisher counters show.');
-    this.undecodable = counter('bus_messages_ignored_total', 'Bus messages that this version could not read.');
+    this.gaps = counter('gaps_total', 'Items lost between logic and this gateway, known from publisher counters.');
+    this.undecodable = counter('bus_messages_ignored_total', 'Bus messages that could not be parsed.');
     this.repeats = counter(
       'push_retries_dropped_total',
-      'Pushes dropped since their id was seen in the last two minutes.',
+      'Pushes dropped because their id was seen in the last two minutes.',
     );
     this.idempotencyForgotten = counter(
       'push_ids_forgotten_total',
-      'Push ids forgotten before their two minutes: a retry of them would repeat.',
+      'Push ids dropped from memory before their two minutes: a retry would be delivered twice.',
     );
-    counter('recovered_messages_total', 'Items that came from history after a resume; 0 while no room has history.');
-    this.shardRestarts = counter('shard_restarts_total', 'Shards that died or hung and were replaced.');
-    this.settingsRefused = counter('config_refused_total', 'Changes of the settings file that were refused as wrong.');
+    counter('recovered_messages_total', 'Items delivered from history after a resume; 0 if no room has history.');
+    this.shardRestarts = counter('shard_restarts_total', 'Shard processes that died or hung and were replaced.');
+    this.settingsRefused = counter(
+      'config_refused_total',
+      'Changes of the settings file that were refused as invalid.',
+    );
     this.shardOverrun = counter(
       'shard_overrun_items_total',
-      'Items of frames dropped before a shard that fell behind; its members are told.',
+      'Items dropped because a shard did not keep up; its clients are notified.',
     );
     this.roomSubscriptions = counter(
       'room_subscriptions_total',
-      'Subscriptions of rooms that began: a room that has somebody again within 5 s keeps its own.',
+      'Room subscriptions started. A room keeps its subscription for 5 s after its last member.',
     );
     this.roomsEndedEarly = counter(
       'rooms_ended_early_total',
-      'Empty rooms that ended before their 5 s, since 20,000 were empty.',
+      'Empty rooms ended before their 5 s because 20,000 rooms were empty.',
     );
     this.hubOverrun = counter(
       'hub_overrun_items_total',
-      'Items left out since the hub could not encode as fast as they came; those who should have got them are told.',
+      'Items dropped because the hub could not encode them in time; their clients are notified.',
     );
     this.internalErrors = new Counter({
       name: `${PREFIX}internal_errors_total`,
-      help: 'Errors that cost one event and nothing more: a message of the bus, one to it, one of a shard, a timer. Each is a bug, or a limit of the bus; the log has one a minute.',
+      help: 'Unexpected errors that lost one event: a message from or to the bus, a message of a shard, or a timer. Each is a bug or a limit of the bus; one a minute is logged.',
       labelNames: ['place'],
       registers: [registry],
     });
@@ -108,23 +111,20 @@ export class GatewayMetrics {
       ['framesSent', counter('frames_sent_total', 'Frames of pushes written to sockets.')],
       [
         'messagesDelivered',
-        counter('messages_delivered_total', 'Items written to sockets: one for each item and connection.'),
+        counter('messages_delivered_total', 'Items written to sockets, counted for each connection.'),
       ],
       ['bytesSent', counter('bytes_sent_total', 'Bytes of push frames written to sockets, without TLS and TCP.')],
-      ['inboundFrames', counter('frames_received_total', 'Frames that clients sent.')],
+      ['inboundFrames', counter('frames_received_total', 'Frames received from clients.')],
       [
         'answersDropped',
         counter(
           'answers_dropped_total',
-          'Answers and RECONNECTs that a full socket had no room for: but for PONG and RECONNECT the connection is closed.',
+          'Answers and RECONNECT frames dropped because the send buffer was full. The connection is closed, except for PONG and RECONNECT.',
         ),
       ],
       [
         'backlogCut',
-        counter(
-          'backlog_cut_total',
-          'Slow readers closed since what waited for all of them was over the budget of their shard.',
-        ),
+        counter('backlog_cut_total', 'Slow clients closed because the send buffers of a shard were over its limit.'),
       ],
     ]);
     const labelled = (name: string, help: string, label: string) =>
@@ -132,19 +132,15 @@ export class GatewayMetrics {
     this.#labelled = new Map<LabelledKey, Counter>([
       [
         'closed',
-        labelled(
-          'connections_closed_total',
-          'Connections closed, by close code; codes that are not known share "other".',
-          'code',
-        ),
+        labelled('connections_closed_total', 'Connections closed, by close code; unknown codes share "other".', 'code'),
       ],
       ['refused', labelled('refused_total', 'Handshakes refused.', 'reason')],
-      ['ignored', labelled('frames_ignored_total', 'Frames of clients that had no effect.', 'reason')],
+      ['ignored', labelled('frames_ignored_total', 'Frames of clients that were ignored.', 'reason')],
       [
         'dropped',
         labelled(
           'messages_dropped_total',
-          'Items that did not reach a connection: slow reader, overload policy or shard, lost on the bus.',
+          'Items that did not reach a connection: slow client, overload, or lost on the bus.',
           'reason',
         ),
       ],
@@ -152,14 +148,11 @@ export class GatewayMetrics {
         'moved',
         labelled(
           'moved_total',
-          'Connections asked or made to go elsewhere: this process ends, was told to drain, or others have more room.',
+          'Connections moved to other gateways: at shutdown, by an ordered drain, or by rebalancing.',
           'reason',
         ),
       ],
-      [
-        'keyFetches',
-        labelled('token_key_fetches_total', 'Fetches of the JWKS that tokens are checked with.', 'outcome'),
-      ],
+      ['keyFetches', labelled('token_key_fetches_total', 'Fetches of the JWKS that verifies tokens.', 'outcome')],
     ]);
     for (const outcome of ['ok', 'failed']) this.#labelled.get('keyFetches')?.inc({ outcome }, 0);
     for (const reason of MOVE_REASONS) this.#labelled.get('moved')?.inc({ reason }, 0);
@@ -214,43 +207,41 @@ export class GatewayMetrics {
           this.set(read());
         },
       });
-    gauge('connections', 'Connections now.', () => total(view.shards(), 'connections'));
+    gauge('connections', 'Open connections.', () => total(view.shards(), 'connections'));
     gauge('rooms', 'Rooms with a member on this gateway.', () => view.rooms());
-    gauge('channels', 'Rooms and users that the hub keeps, the empty ones too.', () => view.channels().kept);
-    gauge('channels_empty', 'Of those, kept for 5 s after their last member.', () => view.channels().empty);
-    gauge('rooms_waiting', 'Rooms that wait for their subscription.', () => view.channels().waiting);
-    gauge('draining', '1 while the gateway leaves, or was told to drain.', () => (view.draining() ? 1 : 0));
-    gauge('rebalancing', '1 while the gateway moves what it has above the average.', () =>
+    gauge('channels', "Rooms and users in the hub's memory, including empty ones.", () => view.channels().kept);
+    gauge('channels_empty', 'Rooms and users without a connection, kept for 5 s.', () => view.channels().empty);
+    gauge('rooms_waiting', 'Rooms whose subscription is pending.', () => view.channels().waiting);
+    gauge('draining', '1 while the gateway drains.', () => (view.draining() ? 1 : 0));
+    gauge('rebalancing', '1 while the gateway moves its surplus over the average away.', () =>
       view.rebalancing() ? 1 : 0,
     );
-    gauge('peers', 'Other gateways heard on the bus.', () => view.peers());
+    gauge('peers', 'Other gateways that report on the bus.', () => view.peers());
     gauge('config_generation', 'Generation of the settings in force.', () => view.generation());
-    gauge('fd_limit', 'Descriptors that the shards may open, together.', () => total(view.shards(), 'fdLimit'));
-    gauge(
-      'token_keys_stale_seconds',
-      'Age of the keys that tokens are checked with, where they can not be fetched anew; 0 while all is well.',
-      () => Math.max(0, ...view.shards().map((counts) => counts?.keysStaleFor ?? 0)),
+    gauge('fd_limit', 'Limit of file descriptors of all shards together.', () => total(view.shards(), 'fdLimit'));
+    gauge('token_keys_stale_seconds', 'Age of the keys that verify tokens, if fetching them fails; 0 otherwise.', () =>
+      Math.max(0, ...view.shards().map((counts) => counts?.keysStaleFor ?? 0)),
     );
     this.#shardGauge(
       'shard_loop_lag_seconds',
-      'Worst delay of the event loop in the last second.',
+      'Longest delay of the event loop in the last second.',
       (counts) => counts.loopLag,
     );
     this.#shardGauge(
       'shard_backlog_bytes',
-      'Bytes that wait for slow readers of one shard.',
+      'Bytes in the send buffers of slow clients of one shard.',
       (counts) => counts.backlog,
     );
     this.#shardGauge(
       'shard_backlog_limit_bytes',
-      'Bytes that may wait for slow readers of one shard: an eighth of the memory limit, shared by the shards.',
+      'Limit of the bytes in send buffers of slow clients of one shard: one eighth of the memory limit, divided by the shards.',
       (counts) => counts.backlogBudget,
     );
-    this.#shardGauge('shard_connections', 'Connections of one shard.', (counts) => counts.connections);
-    this.#shardGauge('shard_resident_memory_bytes', "Resident memory of one shard's process.", (counts) => counts.rss);
+    this.#shardGauge('shard_connections', 'Open connections of one shard.', (counts) => counts.connections);
+    this.#shardGauge('shard_resident_memory_bytes', 'Resident memory of one shard process.', (counts) => counts.rss);
     new Counter({
       name: `${PREFIX}shard_cpu_seconds_total`,
-      help: "CPU time of one shard's process since its start; a new process begins at 0.",
+      help: 'CPU time of one shard process since its start.',
       labelNames: ['shard'],
       registers: [this.#registry],
       collect() {

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { zodSentence } from './zodSentence.ts';
 
-/** What zod found wrong, as sentences that begin with the dotted path of the key. */
+/** The issues that zod found, as sentences that begin with the dotted path of the key. Make them with `reportInput`. */
 export function settingsProblems(schema: z.ZodType, issues: readonly z.core.$ZodIssue[]): string[] {
   return issues.flatMap((issue) => {
     const path = issue.path.map(String);
@@ -32,7 +32,7 @@ function bare(schema: z.core.$ZodType | undefined): z.core.$ZodType | undefined 
 
 function suggestion(key: string, known: readonly string[]): string {
   let best: string | undefined;
-  // With more than 0.4 of its letters wrong it is another word, not a slip.
+  // With more than 40 % of its letters wrong it is another word, not a misspelling.
   let bestDistance = Math.max(1, Math.round(key.length * 0.4)) + 1;
   for (const name of known) {
     const distance = editDistance(key.toLowerCase(), name.toLowerCase());
@@ -41,10 +41,13 @@ function suggestion(key: string, known: readonly string[]): string {
       bestDistance = distance;
     }
   }
-  return best === undefined ? `; known here: ${known.join(', ')}` : `, did you mean "${best}"?`;
+  return best === undefined ? `; known keys: ${known.join(', ')}` : `, did you mean "${best}"?`;
 }
 
-/** Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b` (optimal string alignment). */
+/**
+ * Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b` (optimal string alignment distance).
+ * The Levenshtein distance counts a swap, the most frequent misspelling, as two.
+ */
 export function editDistance(a: string, b: string): number {
   let beforeLast: number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, i) => i);

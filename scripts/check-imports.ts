@@ -25,17 +25,17 @@ const BARRED: Record<string, readonly string[]> = {
   'gateway/shard/': ['gateway/hub/'],
 };
 
-/** Packages that one file or folder alone may import, so that their traps are in one place. The tests' own clients may use them too. */
+/** Packages that only one file or folder may import, so that their pitfalls are handled in one place. Tests may import them too. */
 const SOLE_IMPORTERS: Record<string, string> = {
   'uWebSockets.js': 'gateway/shard/listen.ts',
   nats: 'runtime/bus/',
   '@nats-io/nkeys': 'runtime/bus/',
 };
 
-/** What the SDK, which runs in browsers without dependencies, takes from the protocol: files that import no package. */
+/** Files of the protocol that the SDK may import. It has no dependencies, so these import no package. */
 const CLIENT_MAY_IMPORT = ['closeCodes.ts', 'names.ts', 'frames.ts', 'fullJitter.ts', 'wireForms.ts'];
 
-/** What makes the SDK's bundle; nothing of the SDK. */
+/** Tools that build the SDK's bundle; they are not part of it. */
 const CLIENT_TOOLS = ['client/build.ts', 'client/bundle.ts'];
 
 const SCOPE = '@pushcluster/';

@@ -5,7 +5,7 @@ import { Gauge, type Registry } from 'prom-client';
 export function registerPressureMetric(registry: Registry, read: () => Pressure): void {
   new Gauge({
     name: 'pushcluster_gateway_pressure',
-    help: 'How much of a resource is used, from 0 to 1: of the memory limit, of the descriptors of the fullest shard, of the delay at which a loop counts as too late.',
+    help: 'Used share of a resource, 0 to 1: of the memory limit, of the file descriptors of the fullest shard, and of the event loop delay that counts as overload.',
     labelNames: ['resource'],
     registers: [registry],
     collect() {

@@ -5,7 +5,7 @@ import type { Bus } from './bus.ts';
 export function registerBusMetrics(registry: Registry, bus: Bus): void {
   new Gauge({
     name: 'pushcluster_bus_connected',
-    help: '1 while there is a connection to the bus.',
+    help: '1 while the bus is connected.',
     registers: [registry],
     collect() {
       this.set(bus.connected ? 1 : 0);
@@ -13,7 +13,7 @@ export function registerBusMetrics(registry: Registry, bus: Bus): void {
   });
   new Gauge({
     name: 'pushcluster_bus_subscriptions_refused',
-    help: 'Subscriptions that the NATS server refuses: its limit, an account’s, or a permission. They are tried again.',
+    help: 'Subscriptions that the NATS server refuses because of a limit or a permission. They are retried.',
     registers: [registry],
     collect() {
       this.set(bus.refused ?? 0);
@@ -21,7 +21,7 @@ export function registerBusMetrics(registry: Registry, bus: Bus): void {
   });
   const reconnects = new Counter({
     name: 'pushcluster_bus_reconnects_total',
-    help: 'Connections to the bus after the first.',
+    help: 'Reconnections to the bus.',
     registers: [registry],
   });
   bus.onEvent((event) => {
