@@ -44,7 +44,7 @@ describe('reading settings', () => {
       problemsOf('bus: {nats: {servers: [a], urls: b}}')[0]?.startsWith('bus.nats.urls: unknown key'),
       true,
     );
-    assert.deepEqual(problemsOf('log: {format: json}'), ['log.format: unknown key; known here: level']);
+    assert.deepEqual(problemsOf('log: {format: json}'), ['log.format: unknown key; known keys: level']);
   });
 
   test('every problem is told at once, a line each, with its place and what is wanted', () => {
