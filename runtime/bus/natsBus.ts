@@ -10,6 +10,7 @@ import {
   type Handler,
   type Subscription,
 } from './bus.ts';
+import type { BusConnection } from './busConnection.ts';
 import { CredentialFiles } from './credentials.ts';
 import { dial, parseServer } from './dial.ts';
 import type { PublishedHeaders } from './headers.ts';
@@ -37,7 +38,7 @@ export class NatsBus implements Bus {
   readonly #log: Logger;
   readonly #listeners: Listeners<BusEvent>;
   readonly #subscriptions = new Set<NatsSubscription>();
-  readonly #refused: RefusedSubscriptions;
+  readonly #refused: RefusedSubscriptions<BusConnection>;
   readonly #reconnector: Reconnector;
   readonly #closing = new AbortController();
 

@@ -1,21 +1,22 @@
-import type { BusConnection } from './busConnection.ts';
-import type { NatsSubscription } from './natsSubscription.ts';
-
 /** Refused subscriptions are requested again after this long, milliseconds. */
 const RETRY_MS = 1_000;
 /** How many are requested in the first attempt. Each attempt after which nothing was refused doubles it. */
 const FEWEST = 8;
 
+/** What the retries need of a BusConnection, and of a NatsSubscription. */
+type Connection = { whenSubscribed(callback: () => void): void };
+type Retried<C> = { attach(connection: C): void };
+
 /** Subscriptions that the server refuses (a limit, or a permission). They are requested again until it accepts them. */
-export class RefusedSubscriptions {
-  readonly #connection: () => BusConnection | 'busy' | undefined;
+export class RefusedSubscriptions<C extends Connection> {
+  readonly #connection: () => C | 'busy' | undefined;
   /** In the order in which they are requested again. */
-  readonly #refused = new Set<NatsSubscription>();
+  readonly #refused = new Set<Retried<C>>();
   #timer: NodeJS.Timeout | undefined;
   #atOnce = FEWEST;
 
   /** @param connection the present connection; `busy` while another takes over; undefined if there is none */
-  constructor(connection: () => BusConnection | 'busy' | undefined) {
+  constructor(connection: () => C | 'busy' | undefined) {
     this.#connection = connection;
   }
 
@@ -24,7 +25,7 @@ export class RefusedSubscriptions {
   }
 
   /** @returns false if it was refused before */
-  add(subscription: NatsSubscription): boolean {
+  add(subscription: Retried<C>): boolean {
     const isNew = !this.#refused.has(subscription);
     this.#refused.add(subscription);
     this.#atOnce = FEWEST;
@@ -33,7 +34,7 @@ export class RefusedSubscriptions {
   }
 
   /** @returns false if it was not refused */
-  delete(subscription: NatsSubscription): boolean {
+  delete(subscription: Retried<C>): boolean {
     return this.#refused.delete(subscription);
   }
 
