@@ -1,7 +1,7 @@
 import type { EventInput } from '../kube/eventRecorder.ts';
 import type { GatewayPod } from './gatewayPod.ts';
+import { plural } from './plural.ts';
 import type { Step } from './scalePlan.ts';
-import { some } from './status.ts';
 
 /**
  * The event of one step of a scale plan.
@@ -12,7 +12,7 @@ export function eventOf(step: Step, wanted: number, now: number): EventInput {
   const event = (reason: string, note: string): EventInput => ({ type: 'Normal', reason, action: 'Scale', note });
   switch (step.type) {
     case 'drain': {
-      const note = `Scaling down to ${some(wanted, 'gateway')}: draining ${listed(step.pods, withConnections)}`;
+      const note = `Scaling down to ${plural(wanted, 'gateway')}: draining ${listed(step.pods, withConnections)}`;
       if (step.silent.length === 0) return event('DrainStarted', note);
       const are = step.silent.length === 1 ? 'is' : 'are';
       const names = listed(step.silent, ({ name }) => name);
@@ -21,7 +21,7 @@ export function eventOf(step: Step, wanted: number, now: number): EventInput {
     case 'undo':
       return event(
         'DrainUndone',
-        `Scaling to ${some(wanted, 'gateway')}: no longer draining ${listed(step.pods, ({ name }) => name)}`,
+        `Scaling to ${plural(wanted, 'gateway')}: no longer draining ${listed(step.pods, ({ name }) => name)}`,
       );
     case 'remove': {
       const removed = `Removed ${listed(step.pods, (pod) => withOutcome(pod, now))}`;
@@ -31,25 +31,25 @@ export function eventOf(step: Step, wanted: number, now: number): EventInput {
     }
     case 'drop': {
       const were = step.count === 1 ? 'was' : 'were';
-      return event('ScaledDown', `Scaled down: removed ${some(step.count, 'gateway')} that ${were} not running`);
+      return event('ScaledDown', `Scaled down: removed ${plural(step.count, 'gateway')} that ${were} not running`);
     }
     case 'add':
-      return event('ScaledUp', `Scaled up from ${step.from} to ${some(step.to, 'gateway')}`);
+      return event('ScaledUp', `Scaled up from ${step.from} to ${plural(step.to, 'gateway')}`);
   }
 }
 
 function withConnections({ name, counted }: GatewayPod): string {
-  return counted === undefined ? name : `${name} (${some(counted.connections, 'connection')})`;
+  return counted === undefined ? name : `${name} (${plural(counted.connections, 'connection')})`;
 }
 
 function withOutcome({ name, counted, drainSince, state }: GatewayPod, now: number): string {
   if (state === 'pending') return `${name} (not started)`;
-  const after = `after ${some(Math.round((now - (drainSince ?? now)) / 1_000), 'second')}`;
+  const after = `after ${plural(Math.round((now - (drainSince ?? now)) / 1_000), 'second')}`;
   if (state !== 'running') return `${name} (stopped ${after})`;
   if (counted === undefined) return `${name} (number of connections unknown ${after})`;
   return counted.connections === 0
     ? `${name} (empty ${after})`
-    : `${name} (${some(counted.connections, 'connection')} left ${after})`;
+    : `${name} (${plural(counted.connections, 'connection')} left ${after})`;
 }
 
 /** At most three pods by name. */

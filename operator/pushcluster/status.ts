@@ -3,6 +3,7 @@ import type { Condition as ConditionSchema } from '../api/kubernetes.ts';
 import type { Status } from '../api/pushCluster.ts';
 import type { KubeErrorReason } from '../kube/errors.ts';
 import { NEAR_LIMIT } from './displayedNumbers.ts';
+import { plural } from './plural.ts';
 import type { PodStatusSummary, ReportedPod } from './podStatusSummary.ts';
 import type { ScalePlan } from './scalePlan.ts';
 
@@ -105,18 +106,18 @@ function availability({ gateway, logic, nats, summary }: Observed): Verdict {
   if (gateway.ready === 0)
     return no(
       'NoGatewayReady',
-      [`0 of ${some(gateway.wanted, 'gateway')} are ready: clients cannot connect`, ...notReadyNote(summary)].join(
+      [`0 of ${plural(gateway.wanted, 'gateway')} are ready: clients cannot connect`, ...notReadyNote(summary)].join(
         '; ',
       ),
     );
   if (logic.ready === 0)
     return no(
       'NoLogicReady',
-      [`0 of ${some(logic.wanted, 'logic pod')} are ready: publishers cannot push`, ...notReadyNote(summary)].join(
+      [`0 of ${plural(logic.wanted, 'logic pod')} are ready: publishers cannot push`, ...notReadyNote(summary)].join(
         '; ',
       ),
     );
-  const notes = [`${some(gateway.ready, 'gateway')} and ${some(logic.ready, 'logic pod')} are ready`];
+  const notes = [`${plural(gateway.ready, 'gateway')} and ${plural(logic.ready, 'logic pod')} are ready`];
   const { fullest, silent } = summary;
   if (fullest && fullest.share >= 1) notes.push(`${fullest.pod} rejects new connections: ${FULL_OF[fullest.what]}`);
   else if (fullest)
@@ -126,7 +127,8 @@ function availability({ gateway, logic, nats, summary }: Observed): Verdict {
   else if (gateway.connections !== undefined && silent.length === 0 && gateway.current >= gateway.wanted)
     notes.push(`all gateways are below ${100 * NEAR_LIMIT} % of their limits`);
   const [first] = silent;
-  if (first) notes.push(`${some(silent.length, 'pod')} did not respond to status requests: ${first.pod}: ${first.why}`);
+  if (first)
+    notes.push(`${plural(silent.length, 'pod')} did not respond to status requests: ${first.pod}: ${first.why}`);
   return yes('Serving', notes.join('; '));
 }
 
@@ -145,7 +147,7 @@ const FULL_OF = {
 function progress({ gateway, logic, nats, scaling, summary, problems }: Observed): Verdict {
   const [leaving, ...others] = problems.filter(isLeaving);
   if (leaving) {
-    const more = others.length > 0 ? ` (and ${some(others.length, 'other object')})` : '';
+    const more = others.length > 0 ? ` (and ${plural(others.length, 'other object')})` : '';
     return yes(PROBLEM_REASONS.leaving, `waiting for deletion: ${leaving.message}${more}`);
   }
   const drains = drained(gateway);
@@ -154,10 +156,10 @@ function progress({ gateway, logic, nats, scaling, summary, problems }: Observed
     ['logic pod', logic],
   ] as const) {
     if (pods.current >= pods.wanted) continue;
-    const message = `${pods.current} of ${some(pods.wanted, what)} are updated and ready`;
+    const message = `${pods.current} of ${plural(pods.wanted, what)} are updated and ready`;
     const more = [...drains, ...notReadyNote(summary)];
     if (pods.ready > pods.current) return yes('RollingOut', [message, ...more].join('; '));
-    return yes('Starting', [`${pods.ready} of ${some(pods.wanted, what)} are ready`, ...more].join('; '));
+    return yes('Starting', [`${pods.ready} of ${plural(pods.wanted, what)} are ready`, ...more].join('; '));
   }
   if (scaling.phase === 'rollout')
     return yes('RollingOut', ['gateways of the previous version are being replaced', ...drains].join('; '));
@@ -165,7 +167,7 @@ function progress({ gateway, logic, nats, scaling, summary, problems }: Observed
     return yes(
       'ScaleDownWaits',
       [
-        `scaling down${gateway.replicas > gateway.wanted ? ` from ${gateway.replicas}` : ''} to ${some(gateway.wanted, 'gateway')}`,
+        `scaling down${gateway.replicas > gateway.wanted ? ` from ${gateway.replicas}` : ''} to ${plural(gateway.wanted, 'gateway')}`,
         ...drains,
         `waiting: ${scaling.waits}`,
       ].join('; '),
@@ -186,22 +188,22 @@ function progress({ gateway, logic, nats, scaling, summary, problems }: Observed
 function notReadyNote({ notReady }: Observed['summary'], role?: Role): string[] {
   const [first, ...others] = notReady.filter((each) => role === undefined || each.role === role);
   if (!first) return [];
-  const more = others.length > 0 ? ` (and ${some(others.length, 'other pod')})` : '';
+  const more = others.length > 0 ? ` (and ${plural(others.length, 'other pod')})` : '';
   return [`${first.pod}: ${first.why}${more}`];
 }
 
 /** `2 gateways are draining: 1,204 connections left`; empty if there are none. */
 function drained({ draining, left }: Observed['gateway']): string[] {
   if (draining === 0) return [];
-  const count = left === undefined ? '' : `: ${some(left, 'connection')} left`;
-  return [`${some(draining, 'gateway')} ${draining === 1 ? 'is' : 'are'} draining${count}`];
+  const count = left === undefined ? '' : `: ${plural(left, 'connection')} left`;
+  return [`${plural(draining, 'gateway')} ${draining === 1 ? 'is' : 'are'} draining${count}`];
 }
 
 /** Degraded: something is wrong that does not resolve itself. */
 function degradation({ problems, summary }: Observed): Verdict {
   const [problem, ...others] = problems.filter((each) => !isLeaving(each));
   if (problem) {
-    const more = others.length > 0 ? ` (and ${some(others.length, 'other problem')})` : '';
+    const more = others.length > 0 ? ` (and ${plural(others.length, 'other problem')})` : '';
     return yes(PROBLEM_REASONS[problem.reason], `${problem.object}: ${problem.message}${more}`);
   }
   const { refusals, fdLimits, notReady } = summary;
@@ -209,7 +211,7 @@ function degradation({ problems, summary }: Observed): Verdict {
   if (stuck.length > 0) return yes('PodsStuck', notReadyNote({ ...summary, notReady: stuck }).join('; '));
   const [refusal] = refusals;
   if (refusal) {
-    const message = `${some(refusals.length, 'pod')} rejected the settings and ${refusals.length === 1 ? 'keeps' : 'keep'} the previous ones: ${refusal.pod}: ${refusal.message}`;
+    const message = `${plural(refusals.length, 'pod')} rejected the settings and ${refusals.length === 1 ? 'keeps' : 'keep'} the previous ones: ${refusal.pod}: ${refusal.message}`;
     return yes('SettingsRefused', message);
   }
   const [fd] = fdLimits;
@@ -237,11 +239,11 @@ function readiness({ gateway, logic, nats, summary }: Observed, available: Verdi
 }
 
 function notReady({ current, wanted }: Pods, what: string, summary: Observed['summary']): string {
-  return [`${current} of ${some(wanted, what)} are updated and ready`, ...notReadyNote(summary)].join('; ');
+  return [`${current} of ${plural(wanted, what)} are updated and ready`, ...notReadyNote(summary)].join('; ');
 }
 
 function natsNotReady({ ready, wanted }: Observed['nats'], summary: Observed['summary']): string {
-  return [`${ready} of ${some(wanted, 'NATS server')} are ready`, ...notReadyNote(summary, 'nats')].join('; ');
+  return [`${ready} of ${plural(wanted, 'NATS server')} are ready`, ...notReadyNote(summary, 'nats')].join('; ');
 }
 
 const PROBLEM_REASONS: Record<KubeErrorReason, string> = {
@@ -272,10 +274,6 @@ function condition(
 /** The API allows 32 KiB; a readable message is shorter. */
 function cut(message: string): string {
   return message.length > 1_024 ? `${message.slice(0, 1_023)}…` : message;
-}
-
-export function some(count: number, what: string): string {
-  return `${count.toLocaleString('en')} ${what}${count === 1 ? '' : 's'}`;
 }
 
 function yes(reason: string, message: string): Verdict {
