@@ -104,11 +104,11 @@ const WALL = 1_000_000;
 let held: HeldBus;
 let metrics: GatewayMetrics;
 let registry: Registry;
-let links: FakeShard[];
+let shards: FakeShard[];
 let hub: Hub;
 let counters: Map<string, number>;
 
-function start(settings: Settings = settingsWith(), shards = 2, maxEmpty?: number) {
+function start(settings: Settings = settingsWith(), count = 2, maxEmpty?: number) {
   const log = pino({ level: 'silent' });
   clock = new FakeClock();
   clock.step(WALL - clock.wall());
@@ -137,14 +137,14 @@ function start(settings: Settings = settingsWith(), shards = 2, maxEmpty?: numbe
     gateways: () => 3,
     ...(maxEmpty && { maxEmpty }),
   });
-  links = Array.from({ length: shards }, (_, i) => new FakeShard(i));
-  hub.attach(links);
+  shards = Array.from({ length: count }, (_, i) => new FakeShard(i));
+  hub.attach(shards);
   counters = new Map();
 }
 
 let generation = 0;
-function forms(link: FakeShard, key: ChannelKey, mask: number): number {
-  hub.receive(link, { type: 'forms', key, mask, generation: ++generation });
+function forms(shard: FakeShard, key: ChannelKey, mask: number): number {
+  hub.receive(shard, { type: 'forms', key, mask, generation: ++generation });
   return generation;
 }
 
@@ -178,8 +178,8 @@ async function command(one: object): Promise<void> {
 }
 
 /** What a shard was asked last. */
-function asked(link: FakeShard): string {
-  return link.messagesOf('ask').at(-1)!.question.ask;
+function asked(shard: FakeShard): string {
+  return shard.messagesOf('ask').at(-1)!.question.ask;
 }
 
 async function publishToUsers(
@@ -198,9 +198,9 @@ async function publishToUsers(
   await settled();
 }
 
-/** The items of all plain frames that a link got for a channel. */
-function plainItems(link: FakeShard, key: ChannelKey): unknown[] {
-  return link.batches
+/** The items of all plain frames that a shard got for a channel. */
+function plainItems(shard: FakeShard, key: ChannelKey): unknown[] {
+  return shard.batches
     .filter((batch) => batch.key === key)
     .flatMap(({ frames }) => frames.filter(({ form }) => form === Form.plain))
     .flatMap(({ bytes }) => (JSON.parse(bytes.toString()) as { data: { items: unknown[] } }).data.items);
@@ -217,22 +217,22 @@ beforeEach(() => start());
 describe('a room', () => {
   it('is opened for a shard only when the subscription is ready', async () => {
     held.held = true;
-    const first = forms(links[0]!, ROOM, Form.plain);
+    const first = forms(shards[0]!, ROOM, Form.plain);
     await settled();
     assert.deepEqual(held.subscribed.slice(-1), [subjects.room('r')]);
-    assert.deepEqual(links[0]!.messagesOf('subscribed'), []);
-    const second = forms(links[1]!, ROOM, Form.v1);
+    assert.deepEqual(shards[0]!.messagesOf('subscribed'), []);
+    const second = forms(shards[1]!, ROOM, Form.v1);
     await held.release();
-    assert.deepEqual(links[0]!.messagesOf('subscribed'), [
+    assert.deepEqual(shards[0]!.messagesOf('subscribed'), [
       { type: 'subscribed', key: ROOM, mask: Form.plain, generation: first },
     ]);
-    assert.deepEqual(links[1]!.messagesOf('subscribed'), [
+    assert.deepEqual(shards[1]!.messagesOf('subscribed'), [
       { type: 'subscribed', key: ROOM, mask: Form.v1, generation: second },
     ]);
     // One subscription serves all shards, and a further form is opened at once.
     assert.equal(held.subscribed.filter((subject) => subject === subjects.room('r')).length, 1);
-    const third = forms(links[0]!, ROOM, Form.plain | Form.deflate);
-    assert.deepEqual(links[0]!.messagesOf('subscribed').at(-1), {
+    const third = forms(shards[0]!, ROOM, Form.plain | Form.deflate);
+    assert.deepEqual(shards[0]!.messagesOf('subscribed').at(-1), {
       type: 'subscribed',
       key: ROOM,
       mask: 5,
@@ -242,16 +242,16 @@ describe('a room', () => {
 
   it('is not opened for a shard that has left it meanwhile', async () => {
     held.held = true;
-    forms(links[0]!, ROOM, Form.plain);
-    forms(links[0]!, ROOM, 0);
+    forms(shards[0]!, ROOM, Form.plain);
+    forms(shards[0]!, ROOM, 0);
     await held.release();
-    assert.deepEqual(links[0]!.messagesOf('subscribed'), []);
+    assert.deepEqual(shards[0]!.messagesOf('subscribed'), []);
   });
 
   it('is not opened by the late answer to a subscription that it had before', async () => {
     held.held = true;
-    forms(links[0]!, ROOM, Form.plain);
-    forms(links[0]!, ROOM, 0);
+    forms(shards[0]!, ROOM, Form.plain);
+    forms(shards[0]!, ROOM, 0);
     clock.advance(5_000);
     const late = held;
     await settled();
@@ -259,42 +259,42 @@ describe('a room', () => {
     const before = late.subscribed.length;
     const releaseFirst = late.release.bind(late);
     const first = releaseFirst();
-    forms(links[0]!, ROOM, Form.plain);
+    forms(shards[0]!, ROOM, Form.plain);
     await first;
     assert.equal(late.subscribed.length, before + 1);
-    assert.deepEqual(links[0]!.messagesOf('subscribed'), []);
+    assert.deepEqual(shards[0]!.messagesOf('subscribed'), []);
     await late.release();
-    assert.equal(links[0]!.messagesOf('subscribed').length, 1);
+    assert.equal(shards[0]!.messagesOf('subscribed').length, 1);
   });
 
   it('is shut where the server takes its subscription back, and opened when it grants it', async () => {
-    forms(links[0]!, ROOM, Form.v1);
+    forms(shards[0]!, ROOM, Form.v1);
     await settled();
     const change = held.changes.get(subjects.room('r'))!;
     change(false);
-    assert.deepEqual(links[0]!.messagesOf('subscriptionRefused'), [{ type: 'subscriptionRefused', key: ROOM }]);
-    assert.deepEqual(links[1]!.messagesOf('subscriptionRefused'), [], 'it has no member there');
-    const generation = forms(links[1]!, ROOM, Form.v1);
-    assert.equal(links[1]!.messagesOf('subscribed').length, 0);
+    assert.deepEqual(shards[0]!.messagesOf('subscriptionRefused'), [{ type: 'subscriptionRefused', key: ROOM }]);
+    assert.deepEqual(shards[1]!.messagesOf('subscriptionRefused'), [], 'it has no member there');
+    const generation = forms(shards[1]!, ROOM, Form.v1);
+    assert.equal(shards[1]!.messagesOf('subscribed').length, 0);
     change(true);
-    assert.deepEqual(links[1]!.messagesOf('subscribed'), [
+    assert.deepEqual(shards[1]!.messagesOf('subscribed'), [
       { type: 'subscribed', key: ROOM, mask: Form.v1, generation },
     ]);
-    assert.equal(links[0]!.messagesOf('subscribed').length, 2);
+    assert.equal(shards[0]!.messagesOf('subscribed').length, 2);
   });
 
   it('keeps its subscription for 5 s when it is empty, and then ends', async () => {
-    forms(links[0]!, ROOM, Form.plain);
+    forms(shards[0]!, ROOM, Form.plain);
     await settled();
     assert.equal(hub.rooms, 1);
-    forms(links[0]!, ROOM, 0);
+    forms(shards[0]!, ROOM, 0);
     assert.equal(hub.rooms, 0);
     clock.advance(4_999);
     assert.deepEqual(held.unsubscribed, []);
     clock.advance(1);
     assert.deepEqual(held.unsubscribed, [subjects.room('r')]);
     await publish(subjects.room('r'), ['1']);
-    assert.deepEqual(links[0]!.batches, []);
+    assert.deepEqual(shards[0]!.batches, []);
     assert.equal(clock.timers, 0);
   });
 
@@ -302,9 +302,9 @@ describe('a room', () => {
     start(settingsWith(), 2, 300);
     const rooms = Array.from({ length: 1_500 }, (_, i) => roomKey(`r${i}`));
     for (const [i, key] of rooms.entries()) {
-      forms(links[i % 2]!, key, Form.plain);
+      forms(shards[i % 2]!, key, Form.plain);
       // Of those that wait for their turn nothing is left.
-      if (i % 3 === 0) forms(links[i % 2]!, key, 0);
+      if (i % 3 === 0) forms(shards[i % 2]!, key, 0);
     }
     assert.ok(held.subscribed.length < 300, `${held.subscribed.length} subscriptions at once`);
     assert.ok(hub.channels.kept < 1_100, `${hub.channels.kept} rooms kept`);
@@ -314,7 +314,7 @@ describe('a room', () => {
       assert.ok(held.subscribed.length - before <= 250, `${held.subscribed.length - before} at once`);
     }
     assert.equal(hub.rooms, 1_000);
-    for (const [i, key] of rooms.entries()) if (i % 3) forms(links[i % 2]!, key, 0);
+    for (const [i, key] of rooms.entries()) if (i % 3) forms(shards[i % 2]!, key, 0);
     assert.equal(hub.rooms, 0);
     assert.equal(hub.channels.empty, 300);
     assert.equal(hub.channels.kept, 301, 'and all');
@@ -328,30 +328,30 @@ describe('a room', () => {
   });
 
   it('does not end where somebody came back in time, on whichever shard', async () => {
-    forms(links[0]!, ROOM, Form.plain);
+    forms(shards[0]!, ROOM, Form.plain);
     await settled();
-    forms(links[0]!, ROOM, 0);
+    forms(shards[0]!, ROOM, 0);
     clock.advance(4_000);
-    forms(links[1]!, ROOM, Form.v1);
-    assert.equal(links[1]!.messagesOf('subscribed').length, 1, 'the subscription is there still');
+    forms(shards[1]!, ROOM, Form.v1);
+    assert.equal(shards[1]!.messagesOf('subscribed').length, 1, 'the subscription is there still');
     clock.advance(60_000);
     assert.deepEqual(held.unsubscribed, []);
     await publish(subjects.room('r'), ['1']);
-    assert.equal(links[1]!.batches.length, 1);
+    assert.equal(shards[1]!.batches.length, 1);
   });
 
   it('does not end while another shard has a member', async () => {
-    forms(links[0]!, ROOM, Form.plain);
-    forms(links[1]!, ROOM, Form.plain);
-    forms(links[0]!, ROOM, 0);
+    forms(shards[0]!, ROOM, Form.plain);
+    forms(shards[1]!, ROOM, Form.plain);
+    forms(shards[0]!, ROOM, 0);
     clock.advance(60_000);
     assert.deepEqual(held.unsubscribed, []);
   });
 
   it('ends when the shard with its members dies', async () => {
-    forms(links[0]!, ROOM, Form.plain);
+    forms(shards[0]!, ROOM, Form.plain);
     await settled();
-    hub.shardDied(links[0]!);
+    hub.shardDied(shards[0]!);
     assert.equal(hub.rooms, 0, 'nobody listens there any more');
     clock.advance(5_000);
     assert.deepEqual(held.unsubscribed, [subjects.room('r')]);
@@ -362,9 +362,9 @@ describe('a push', () => {
   it('reaches every shard as the same buffers, encoded once for each form that has a listener', async () => {
     start(settingsWith(), 4);
     const masks = [Form.plain | Form.v1, Form.plain, Form.v1 | Form.plain, 0];
-    for (const [i, mask] of masks.entries()) if (mask) forms(links[i]!, ROOM, mask);
+    for (const [i, mask] of masks.entries()) if (mask) forms(shards[i]!, ROOM, mask);
     await publish(subjects.room('r'), ['{"n":1}', 'not json, and not looked at']);
-    const [first, second, third, none] = links.map(({ batches }) => batches[0]);
+    const [first, second, third, none] = shards.map(({ batches }) => batches[0]);
     assert.equal(none, undefined);
     const bytes = (batch: typeof first, form: Form) => batch?.frames.find((frame) => frame.form === form)?.bytes;
     const plain = bytes(first, Form.plain);
@@ -381,89 +381,89 @@ describe('a push', () => {
   });
 
   it('is deflated once for all shards', async () => {
-    for (const link of links) forms(link, ROOM, Form.deflate);
+    for (const shard of shards) forms(shard, ROOM, Form.deflate);
     await publish(subjects.room('r'), [`"${'x'.repeat(500)}"`]);
-    const [first, second] = links.map(({ batches }) => batches[0]?.frames[0]);
+    const [first, second] = shards.map(({ batches }) => batches[0]?.frames[0]);
     assert.equal(first?.bytes, second?.bytes);
     assert.equal(first?.binary, true);
     assert.match(inflateRawSync(first.bytes).toString(), /^\{"type":"PUSH","data":\{"room":"r","ids":\[\["p",1,1\]\],/);
   });
 
   it('is merged with those that follow within maxDelay, in order', async () => {
-    forms(links[0]!, ROOM, Form.plain);
+    forms(shards[0]!, ROOM, Form.plain);
     for (let i = 1; i <= 4; i++) {
       await publish(subjects.room('r'), [`${i}`]);
       clock.advance(100);
     }
-    assert.equal(links[0]!.batches.length, 1, 'the first left at once, the others wait');
+    assert.equal(shards[0]!.batches.length, 1, 'the first left at once, the others wait');
     clock.advance(600);
-    assert.equal(links[0]!.batches.length, 2);
-    assert.deepEqual(plainItems(links[0]!, ROOM), [1, 2, 3, 4]);
-    assert.deepEqual(links[0]!.batches[1]?.ages, [[5, 3]]);
+    assert.equal(shards[0]!.batches.length, 2);
+    assert.deepEqual(plainItems(shards[0]!, ROOM), [1, 2, 3, 4]);
+    assert.deepEqual(shards[0]!.batches[1]?.ages, [[5, 3]]);
     assert.equal(clock.timers, 0);
   });
 
   it('that is urgent flushes all before it, so many times a second, and is merged beyond', async () => {
     start(settingsWith({ gateway: { batching: { urgentRate: 2 } } }));
-    forms(links[0]!, ROOM, Form.plain);
+    forms(shards[0]!, ROOM, Form.plain);
     await publish(subjects.room('r'), ['1']);
     await publish(subjects.room('r'), ['2']);
     await publish(subjects.room('r'), ['3'], { urgent: true });
     await publish(subjects.room('r'), ['4'], { urgent: true });
     await publish(subjects.room('r'), ['5'], { urgent: true });
     assert.deepEqual(
-      links[0]!.batches.map(({ items }) => items),
+      shards[0]!.batches.map(({ items }) => items),
       [1, 2, 1],
     );
     clock.advance(1_000);
-    assert.deepEqual(plainItems(links[0]!, ROOM), [1, 2, 3, 4, 5]);
+    assert.deepEqual(plainItems(shards[0]!, ROOM), [1, 2, 3, 4, 5]);
   });
 
   it('in the window follows a changed maxDelay', async () => {
-    forms(links[0]!, ROOM, Form.plain);
+    forms(shards[0]!, ROOM, Form.plain);
     await publish(subjects.room('r'), ['1']);
     await publish(subjects.room('r'), ['2']);
     clock.advance(100);
     const settings = settingsWith({ rooms: [{ match: 'r', batching: { maxDelay: '150ms' } }] });
     hub.configure(settings);
-    assert.deepEqual(links[0]!.configured, [settings]);
+    assert.deepEqual(shards[0]!.configured, [settings]);
     clock.advance(49);
-    assert.equal(links[0]!.batches.length, 1);
+    assert.equal(shards[0]!.batches.length, 1);
     clock.advance(1);
-    assert.deepEqual(plainItems(links[0]!, ROOM), [1, 2]);
+    assert.deepEqual(plainItems(shards[0]!, ROOM), [1, 2]);
   });
 
   it('to all goes to every shard that holds anyone', async () => {
-    forms(links[1]!, ALL, Form.plain);
+    forms(shards[1]!, ALL, Form.plain);
     await publish(subjects.all, ['1']);
-    assert.deepEqual(links[0]!.batches, []);
-    assert.deepEqual(plainItems(links[1]!, ALL), [1]);
+    assert.deepEqual(shards[0]!.batches, []);
+    assert.deepEqual(plainItems(shards[1]!, ALL), [1]);
   });
 
   it('of many frames holds the hub for a slice at a time: others are heard between, and nothing overtakes it', async () => {
     start(settingsWith({ gateway: { batching: { maxItems: 10, maxDelay: 0 } } }), 1);
     const other = roomKey('other');
-    forms(links[0]!, ROOM, Form.plain);
-    forms(links[0]!, other, Form.plain);
-    links[0]!.onFrames = () => clock.freeze(3);
+    forms(shards[0]!, ROOM, Form.plain);
+    forms(shards[0]!, other, Form.plain);
+    shards[0]!.onFrames = () => clock.freeze(3);
     await publish(
       subjects.room('r'),
       Array.from({ length: 200 }, (_, i) => `${i}`),
     );
-    assert.equal(links[0]!.batches.length, 3);
+    assert.equal(shards[0]!.batches.length, 3);
     // Another room's push, more of this one, and a question come meanwhile.
     await publish(subjects.room('other'), ['"o"']);
     await publish(subjects.room('r'), ['200']);
     await command({ type: 'room', ask: 'q', room: 'r' });
-    assert.equal(links[0]!.messagesOf('ask').length, 1);
-    assert.equal(links[0]!.batches.length, 3);
+    assert.equal(shards[0]!.messagesOf('ask').length, 1);
+    assert.equal(shards[0]!.batches.length, 3);
     while (clock.turn());
     assert.deepEqual(
-      plainItems(links[0]!, ROOM),
+      plainItems(shards[0]!, ROOM),
       Array.from({ length: 201 }, (_, i) => i),
     );
     assert.deepEqual(
-      links[0]!.batches.slice(-2).map(({ key }) => key),
+      shards[0]!.batches.slice(-2).map(({ key }) => key),
       [other, ROOM],
     );
   });
@@ -471,131 +471,131 @@ describe('a push', () => {
   it('to a sampled room with maxDelay 0 is a word on what was cut once a second, whatever comes', async () => {
     const policy = { match: 'r', batching: { maxDelay: 0 }, overload: { maxRate: 10 } };
     start(settingsWith({ rooms: [policy] }), 1);
-    forms(links[0]!, ROOM, Form.v1);
+    forms(shards[0]!, ROOM, Form.v1);
     for (let i = 0; i < 1_000; i++) await publish(subjects.room('r'), [`${i}`]);
     clock.advance(1_000);
-    assert.equal(links[0]!.batches.length, 10);
-    assert.deepEqual(links[0]!.missed, [{ key: ROOM, items: 990, reason: 'overload' }]);
+    assert.equal(shards[0]!.batches.length, 10);
+    assert.deepEqual(shards[0]!.missed, [{ key: ROOM, items: 990, reason: 'overload' }]);
     clock.advance(10_000);
-    assert.equal(links[0]!.missed.length, 1);
+    assert.equal(shards[0]!.missed.length, 1);
     assert.equal(clock.timers, 0);
   });
 
   it('of the former message version is delivered', async () => {
-    forms(links[0]!, ROOM, Form.plain | Form.v1);
+    forms(shards[0]!, ROOM, Form.plain | Form.v1);
     held.local.publish(subjects.room('r'), Buffer.from(VERSION_1, 'hex'));
     await settled();
-    const text = links[0]!.batches[0]?.frames.find(({ form }) => form === Form.v1)?.bytes.toString();
+    const text = shards[0]!.batches[0]?.frames.find(({ form }) => form === Form.v1)?.bytes.toString();
     assert.equal(text, '{"type":"PUSH","data":{"room":"r","ids":[["old",5,2]],"items":[{"a":1},"x"]}}');
   });
 
   it('is not encoded while nobody listens', async () => {
-    forms(links[0]!, ROOM, Form.plain);
-    forms(links[0]!, ROOM, 0);
+    forms(shards[0]!, ROOM, Form.plain);
+    forms(shards[0]!, ROOM, 0);
     await publish(subjects.room('r'), ['1']);
-    assert.deepEqual(links[0]!.batches, []);
+    assert.deepEqual(shards[0]!.batches, []);
   });
 });
 
 describe('what was lost or repeated', () => {
   it('is told where a publisher’s counter jumps, before what follows, to the shards that have the room', async () => {
-    forms(links[0]!, ROOM, Form.v1);
+    forms(shards[0]!, ROOM, Form.v1);
     await publish(subjects.room('r'), ['1']);
     await publish(subjects.room('r'), ['5'], { counter: 5 });
     clock.advance(1_000);
-    assert.deepEqual(links[0]!.missed, [{ key: ROOM, items: 3, reason: 'bus_gap' }]);
-    assert.deepEqual(links[0]!.order, ['frames', 'missed', 'frames']);
-    assert.deepEqual(links[1]!.missed, []);
+    assert.deepEqual(shards[0]!.missed, [{ key: ROOM, items: 3, reason: 'bus_gap' }]);
+    assert.deepEqual(shards[0]!.order, ['frames', 'missed', 'frames']);
+    assert.deepEqual(shards[1]!.missed, []);
     assert.equal(await counted('gaps_total'), 3);
   });
 
   it('is told after what is still merged, which came before it', async () => {
-    forms(links[0]!, ROOM, Form.v1);
+    forms(shards[0]!, ROOM, Form.v1);
     await publish(subjects.room('r'), ['1']);
     clock.advance(100);
     await publish(subjects.room('r'), ['2'], { counter: 2 });
     await publish(subjects.room('r'), ['6'], { counter: 6 });
-    assert.deepEqual(links[0]!.order, ['frames'], 'no frame more for it than without');
+    assert.deepEqual(shards[0]!.order, ['frames'], 'no frame more for it than without');
     clock.advance(1_000);
-    assert.deepEqual(links[0]!.order, ['frames', 'frames', 'missed']);
-    assert.deepEqual(links[0]!.missed, [{ key: ROOM, items: 3, reason: 'bus_gap' }]);
+    assert.deepEqual(shards[0]!.order, ['frames', 'frames', 'missed']);
+    assert.deepEqual(shards[0]!.missed, [{ key: ROOM, items: 3, reason: 'bus_gap' }]);
   });
 
   it('is told however early the timer comes that was set for it', async () => {
     const after = clock.after.bind(clock);
     clock.after = (ms, run) => after(ms > 1 ? ms - 0.5 : ms, run);
-    forms(links[0]!, ROOM, Form.v1);
+    forms(shards[0]!, ROOM, Form.v1);
     await publish(subjects.room('r'), ['1']);
     await publish(subjects.room('r'), [], { counter: 3 });
     await publish(subjects.room('r'), [], { counter: 6 });
     clock.advance(2_000);
     assert.deepEqual(
-      links[0]!.missed.map(({ items }) => items).reduce((sum, items) => sum + items, 0),
+      shards[0]!.missed.map(({ items }) => items).reduce((sum, items) => sum + items, 0),
       4,
     );
     assert.equal(clock.timers, 0);
   });
 
   it('is told where what reveals it is a retry that goes no further', async () => {
-    forms(links[0]!, ROOM, Form.v1);
+    forms(shards[0]!, ROOM, Form.v1);
     await publish(subjects.room('r'), ['1'], { id: 'k' });
     clock.advance(5_000);
     await publish(subjects.room('r'), ['1'], { id: 'k', counter: 4 });
     clock.advance(1);
-    assert.deepEqual(links[0]!.missed, [{ key: ROOM, items: 2, reason: 'bus_gap' }]);
+    assert.deepEqual(shards[0]!.missed, [{ key: ROOM, items: 2, reason: 'bus_gap' }]);
     assert.equal(clock.timers, 0);
   });
 
   it('is told of a publisher that began after the room was opened, from its first item on', async () => {
-    forms(links[0]!, ROOM, Form.v1);
+    forms(shards[0]!, ROOM, Form.v1);
     await settled();
     await publish(subjects.beat, [], { publisher: 'q', counter: 5 });
     await publish(subjects.room('r'), ['4'], { publisher: 'q', counter: 4, beat: 6 });
-    assert.deepEqual(links[0]!.missed, [], 'whether it began before, nobody knew then');
+    assert.deepEqual(shards[0]!.missed, [], 'whether it began before, nobody knew then');
     clock.advance(2_500);
     await publish(subjects.beat, [], { publisher: 'q', counter: 8 });
     const [late, later] = [roomKey('late'), roomKey('later')];
-    for (const key of [late, later]) forms(links[0]!, key, Form.v1);
+    for (const key of [late, later]) forms(shards[0]!, key, Form.v1);
     await settled();
     await publish(subjects.room('late'), ['4'], { publisher: 'q', counter: 4, beat: 9 });
     await publish(subjects.room('later'), ['4'], { publisher: 'q', counter: 4, beat: 8 });
     clock.advance(1_000);
-    assert.deepEqual(links[0]!.missed, [{ key: late, items: 3, reason: 'bus_gap' }]);
+    assert.deepEqual(shards[0]!.missed, [{ key: late, items: 3, reason: 'bus_gap' }]);
   });
 
   it('is told within a second where it was the last of its room: its publisher says how far it counted', async () => {
-    forms(links[0]!, ROOM, Form.v1);
+    forms(shards[0]!, ROOM, Form.v1);
     await publish(subjects.room('r'), ['1'], { counter: 1 });
     await publish(subjects.room('r'), [], { counter: 3 });
     clock.advance(1_000);
     await publish(subjects.room('r'), [], { counter: 3 });
     clock.advance(1_000);
-    assert.deepEqual(links[0]!.missed, [{ key: ROOM, items: 1, reason: 'bus_gap' }]);
-    assert.equal(links[0]!.batches.length, 1);
+    assert.deepEqual(shards[0]!.missed, [{ key: ROOM, items: 1, reason: 'bus_gap' }]);
+    assert.equal(shards[0]!.batches.length, 1);
     assert.equal(await counted('gaps_total'), 1);
   });
 
   it('that goes no further, since it is a retry, is named to those who look for gaps', async () => {
-    forms(links[0]!, ROOM, Form.v1);
+    forms(shards[0]!, ROOM, Form.v1);
     await publish(subjects.room('r'), ['1'], { id: 'k' });
     await publish(subjects.room('r'), ['1', '2'], { id: 'k' });
     await publish(subjects.room('r'), ['3']);
     clock.advance(1_000);
-    const texts = links[0]!.batches.map(({ frames }) => frames[0]?.bytes.toString());
+    const texts = shards[0]!.batches.map(({ frames }) => frames[0]?.bytes.toString());
     assert.deepEqual(texts, [
       '{"type":"PUSH","data":{"room":"r","ids":[["p",1,1]],"items":[1]}}',
       '{"type":"PUSH","data":{"room":"r","ids":[["p",2,0,2],["p",4,1]],"items":[3]}}',
     ]);
-    assert.deepEqual(links[0]!.missed, []);
+    assert.deepEqual(shards[0]!.missed, []);
   });
 
   it('may come again on another gateway: what was pushed with an id carries what tells that', async () => {
-    forms(links[0]!, ROOM, Form.v1);
+    forms(shards[0]!, ROOM, Form.v1);
     await publish(subjects.room('r'), ['1', '2'], { id: 'abcdefghijklmnopqrstuv/0' });
     await publish(subjects.room('r'), ['3'], { id: 'abcdefghijklmnopqrstuv/12' });
     await publish(subjects.room('r'), ['4'], { id: 'a former version’s "id"/0' });
     clock.advance(1_000);
-    const ids = links[0]!.batches.flatMap(({ frames }) => JSON.parse(`${frames[0]?.bytes}`).data.ids);
+    const ids = shards[0]!.batches.flatMap(({ frames }) => JSON.parse(`${frames[0]?.bytes}`).data.ids);
     assert.deepEqual(ids, [
       ['p', 1, 2, 'abcdefghij'],
       ['p', 3, 1, 'abcdefghij.12'],
@@ -604,65 +604,65 @@ describe('what was lost or repeated', () => {
   });
 
   it('is dropped where it comes again, whole or in part', async () => {
-    forms(links[0]!, ROOM, Form.plain | Form.v1);
+    forms(shards[0]!, ROOM, Form.plain | Form.v1);
     await publish(subjects.room('r'), ['1', '2'], { counter: 1 });
     await publish(subjects.room('r'), ['1', '2'], { counter: 1 });
     await publish(subjects.room('r'), ['2', '3', '4'], { counter: 2 });
     clock.advance(1_000);
-    assert.deepEqual(plainItems(links[0]!, ROOM), [1, 2, 3, 4]);
-    const last = links[0]!.batches.at(-1)?.frames.find(({ form }) => form === Form.v1);
+    assert.deepEqual(plainItems(shards[0]!, ROOM), [1, 2, 3, 4]);
+    const last = shards[0]!.batches.at(-1)?.frames.find(({ form }) => form === Form.v1);
     assert.match(last?.bytes.toString() ?? '', /"ids":\[\["p",3,2\]\]/);
-    assert.deepEqual(links[0]!.missed, []);
+    assert.deepEqual(shards[0]!.missed, []);
   });
 
   it('is dropped where a retry with the same id comes from another publisher, for two minutes', async () => {
-    forms(links[0]!, ROOM, Form.plain);
+    forms(shards[0]!, ROOM, Form.plain);
     await publish(subjects.room('r'), ['1'], { id: 'k' });
     await publish(subjects.room('r'), ['1'], { id: 'k', publisher: 'q' });
     clock.advance(119_999);
     await publish(subjects.room('r'), ['1'], { id: 'k', publisher: 'q' });
-    assert.deepEqual(plainItems(links[0]!, ROOM), [1]);
+    assert.deepEqual(plainItems(shards[0]!, ROOM), [1]);
     assert.equal(await counted('push_retries_dropped_total'), 2);
     clock.advance(1);
     await publish(subjects.room('r'), ['1'], { id: 'k', publisher: 'q' });
-    assert.deepEqual(plainItems(links[0]!, ROOM), [1, 1]);
-    assert.deepEqual(links[0]!.missed, [], 'a retry that was dropped is no gap');
+    assert.deepEqual(plainItems(shards[0]!, ROOM), [1, 1]);
+    assert.deepEqual(shards[0]!.missed, [], 'a retry that was dropped is no gap');
   });
 
   it('is known by its target too: the same id in another room is another push', async () => {
     const other = roomKey('s');
-    forms(links[0]!, ROOM, Form.plain);
-    forms(links[0]!, other, Form.plain);
-    forms(links[0]!, ALL, Form.plain);
+    forms(shards[0]!, ROOM, Form.plain);
+    forms(shards[0]!, other, Form.plain);
+    forms(shards[0]!, ALL, Form.plain);
     await publish(subjects.room('r'), ['1'], { id: 'k' });
     await publish(subjects.room('s'), ['2'], { id: 'k' });
     await publish(subjects.all, ['3'], { id: 'k' });
     assert.deepEqual(
-      [plainItems(links[0]!, ROOM), plainItems(links[0]!, other), plainItems(links[0]!, ALL)],
+      [plainItems(shards[0]!, ROOM), plainItems(shards[0]!, other), plainItems(shards[0]!, ALL)],
       [[1], [2], [3]],
     );
   });
 
   it('is no retry where names and ids only look alike when they are written after each other', async () => {
     const [short, long] = [roomKey('a'), roomKey('a\nb')];
-    for (const key of [short, long]) forms(links[0]!, key, Form.plain);
+    for (const key of [short, long]) forms(shards[0]!, key, Form.plain);
     await publish(subjects.room('a\nb'), ['1'], { id: 'c' });
     await publish(subjects.room('a'), ['2'], { id: 'b\nc' });
-    assert.deepEqual([plainItems(links[0]!, long), plainItems(links[0]!, short)], [[1], [2]]);
+    assert.deepEqual([plainItems(shards[0]!, long), plainItems(shards[0]!, short)], [[1], [2]]);
   });
 
   it('by a room’s overload policy is told before the frame that it was cut from', async () => {
     start(settingsWith({ rooms: [{ match: 'r', overload: { maxRate: 3, policy: 'dropNewest' } }] }));
-    forms(links[0]!, ROOM, Form.plain);
+    forms(shards[0]!, ROOM, Form.plain);
     for (let i = 1; i <= 10; i++) await publish(subjects.room('r'), [`${i}`]);
     clock.advance(1_000);
-    assert.deepEqual(plainItems(links[0]!, ROOM), [1, 2, 3]);
-    assert.deepEqual(links[0]!.missed, [{ key: ROOM, items: 7, reason: 'overload' }]);
-    assert.deepEqual(links[0]!.order, ['frames', 'missed', 'frames']);
+    assert.deepEqual(plainItems(shards[0]!, ROOM), [1, 2, 3]);
+    assert.deepEqual(shards[0]!.missed, [{ key: ROOM, items: 7, reason: 'overload' }]);
+    assert.deepEqual(shards[0]!.order, ['frames', 'missed', 'frames']);
   });
 
   it('as garbage on the bus is counted and harms nothing', async () => {
-    forms(links[0]!, ROOM, Form.plain);
+    forms(shards[0]!, ROOM, Form.plain);
     const garbage = [Buffer.of(), Buffer.of(0), Buffer.from('hello'), Buffer.from(`${VERSION_1.slice(0, -2)}`, 'hex')];
     for (const subject of [subjects.room('r'), subjects.all, subjects.user, subjects.command])
       for (const bytes of garbage) held.local.publish(subject, bytes);
@@ -670,14 +670,14 @@ describe('what was lost or repeated', () => {
     await settled();
     assert.equal(await counted('bus_messages_ignored_total'), 16);
     await publish(subjects.room('r'), ['1']);
-    assert.deepEqual(plainItems(links[0]!, ROOM), [1]);
+    assert.deepEqual(plainItems(shards[0]!, ROOM), [1]);
   });
 });
 
 describe('a push to users', () => {
   it('reaches those who are here and nobody else', async () => {
-    forms(links[0]!, userKey('ann'), Form.plain);
-    forms(links[1]!, userKey('bob'), Form.plain | Form.v1);
+    forms(shards[0]!, userKey('ann'), Form.plain);
+    forms(shards[1]!, userKey('bob'), Form.plain | Form.v1);
     await publishToUsers(
       [
         { users: ['ann', 'nobody'], texts: ['1', '2'] },
@@ -687,31 +687,31 @@ describe('a push to users', () => {
       1,
     );
     clock.advance(1_000);
-    assert.deepEqual(plainItems(links[0]!, userKey('ann')), [1, 2, 4]);
-    assert.deepEqual(plainItems(links[1]!, userKey('bob')), [4]);
-    const v1 = links[1]!.batches[0]?.frames.find(({ form }) => form === Form.v1);
+    assert.deepEqual(plainItems(shards[0]!, userKey('ann')), [1, 2, 4]);
+    assert.deepEqual(plainItems(shards[1]!, userKey('bob')), [4]);
+    const v1 = shards[1]!.batches[0]?.frames.find(({ form }) => form === Form.v1);
     assert.equal(v1?.bytes.toString(), '{"type":"PUSH","data":{"user":true,"ids":[["p",4,1]],"items":[4]}}');
   });
 
   it('is opened at once: there is one subscription for all users', () => {
-    forms(links[0]!, userKey('ann'), Form.plain);
-    assert.equal(links[0]!.messagesOf('subscribed').length, 1);
+    forms(shards[0]!, userKey('ann'), Form.plain);
+    assert.equal(shards[0]!.messagesOf('subscribed').length, 1);
   });
 
   it('is encoded once for all of them', async () => {
-    for (let i = 0; i < 50; i++) forms(links[i % 2]!, userKey(`u${i}`), i % 3 ? Form.plain : Form.v1 | Form.plain);
+    for (let i = 0; i < 50; i++) forms(shards[i % 2]!, userKey(`u${i}`), i % 3 ? Form.plain : Form.v1 | Form.plain);
     await publishToUsers([{ users: Array.from({ length: 50 }, (_, i) => `u${i}`), texts: ['1', '2'] }], 1);
-    const frames = links.flatMap(({ batches }) => batches.flatMap(({ frames }) => frames));
+    const frames = shards.flatMap(({ batches }) => batches.flatMap(({ frames }) => frames));
     assert.equal(frames.length, 50 + 17);
     for (const form of [Form.plain, Form.v1])
       assert.equal(new Set(frames.filter((frame) => frame.form === form).map(({ bytes }) => bytes)).size, 1);
     await publishToUsers([{ users: ['u0'], texts: ['3'] }], 3);
     clock.advance(1_000);
-    assert.deepEqual(plainItems(links[0]!, userKey('u0')), [1, 2, 3]);
+    assert.deepEqual(plainItems(shards[0]!, userKey('u0')), [1, 2, 3]);
   });
 
   it('drops repeats and retries by id, entry by entry', async () => {
-    forms(links[0]!, userKey('ann'), Form.plain);
+    forms(shards[0]!, userKey('ann'), Form.plain);
     const entries = [
       { users: ['ann'], texts: ['1', '2'] },
       { users: ['ann'], texts: ['3'], id: 'k' },
@@ -722,23 +722,23 @@ describe('a push to users', () => {
     await publishToUsers([{ users: ['ann'], texts: ['3', '4'] }], 3);
     await publishToUsers([{ users: ['ann'], texts: ['3'], id: 'k' }], 5);
     clock.advance(1_000);
-    assert.deepEqual(plainItems(links[0]!, userKey('ann')), [1, 2, 3, 4]);
+    assert.deepEqual(plainItems(shards[0]!, userKey('ann')), [1, 2, 3, 4]);
   });
 
   it('with the id of a push to another user is another push, from pods of the former version too', async () => {
-    for (const name of ['ann', 'bob']) forms(links[0]!, userKey(name), Form.plain);
+    for (const name of ['ann', 'bob']) forms(shards[0]!, userKey(name), Form.plain);
     await publishToUsers([{ users: ['ann'], texts: ['1'], id: 'k/0' }], 1);
     await publishToUsers([{ users: ['bob'], texts: ['2'], id: 'k/0' }], 2);
     await publishToUsers([{ users: ['ann'], texts: ['1'], id: 'k/0' }], 3);
     clock.advance(1_000);
-    assert.deepEqual([plainItems(links[0]!, userKey('ann')), plainItems(links[0]!, userKey('bob'))], [[1], [2]]);
+    assert.deepEqual([plainItems(shards[0]!, userKey('ann')), plainItems(shards[0]!, userKey('bob'))], [[1], [2]]);
   });
 
   it('that is lost is counted, though nobody knows whose it was', async () => {
     await publishToUsers([{ users: ['x'], texts: ['1'] }], 1);
     await publishToUsers([{ users: ['x'], texts: ['9'] }], 9);
     assert.equal(await counted('gaps_total'), 7);
-    assert.ok(links.every(({ missed }) => missed.length === 0));
+    assert.ok(shards.every(({ missed }) => missed.length === 0));
   });
 });
 
@@ -753,27 +753,27 @@ describe('the hub', () => {
   it('says when the bus goes away and comes back, and whether it is there, by a receipt', async () => {
     held.tell({ type: 'disconnected', reason: 'cut' });
     held.answers = false;
-    hub.receive(links[0]!, { type: 'verify', receipt: 1 });
+    hub.receive(shards[0]!, { type: 'verify', receipt: 1 });
     await settled();
     clock.advance(0);
     held.tell({ type: 'connected', reconnects: 1 });
-    assert.deepEqual(links[1]!.messagesOf('bus'), [
+    assert.deepEqual(shards[1]!.messagesOf('bus'), [
       { type: 'bus', connected: false },
       { type: 'bus', connected: true },
     ]);
-    assert.deepEqual(links[0]!.messagesOf('verified'), []);
+    assert.deepEqual(shards[0]!.messagesOf('verified'), []);
     // A receipt that failed for something that was refused: the bus is there.
-    hub.receive(links[0]!, { type: 'verify', receipt: 2 });
+    hub.receive(shards[0]!, { type: 'verify', receipt: 2 });
     await settled();
     clock.advance(0);
     held.answers = true;
-    hub.receive(links[0]!, { type: 'verify', receipt: 3 });
+    hub.receive(shards[0]!, { type: 'verify', receipt: 3 });
     await settled();
     assert.deepEqual(
-      links[0]!.messagesOf('verified').map(({ receipt }) => receipt),
+      shards[0]!.messagesOf('verified').map(({ receipt }) => receipt),
       [2, 3],
     );
-    assert.deepEqual(links[1]!.messagesOf('verified'), []);
+    assert.deepEqual(shards[1]!.messagesOf('verified'), []);
   });
 
   it('passes disconnects on to every shard', async () => {
@@ -783,22 +783,22 @@ describe('the hub', () => {
     ])
       held.local.publish(subjects.command, Buffer.from(JSON.stringify(command)));
     await settled();
-    for (const link of links) {
-      assert.deepEqual(link.messagesOf('disconnectUser'), [{ type: 'disconnectUser', user: 'u', reason: 'banned' }]);
-      assert.deepEqual(link.messagesOf('disconnectRoom'), [{ type: 'disconnectRoom', room: 'r', reason: 'over' }]);
+    for (const shard of shards) {
+      assert.deepEqual(shard.messagesOf('disconnectUser'), [{ type: 'disconnectUser', user: 'u', reason: 'banned' }]);
+      assert.deepEqual(shard.messagesOf('disconnectRoom'), [{ type: 'disconnectRoom', room: 'r', reason: 'over' }]);
     }
   });
 
   it('answers questions with the sum of its shards, asking those that listen', async () => {
     start(settingsWith(), 3);
-    links[2]!.listening = false;
+    shards[2]!.listening = false;
     const answers = replies();
     const ask = command;
     await ask({ type: 'room', ask: '1', room: 'r' });
-    for (const link of links.slice(0, 2))
-      hub.receive(link, { type: 'answer', answer: { type: 'room', ask: '1', connections: 4 } });
+    for (const shard of shards.slice(0, 2))
+      hub.receive(shard, { type: 'answer', answer: { type: 'room', ask: '1', connections: 4 } });
     await ask({ type: 'user', ask: '2', user: 'u' });
-    hub.receive(links[0]!, { type: 'answer', answer: { type: 'user', ask: '2', connections: 1 } });
+    hub.receive(shards[0]!, { type: 'answer', answer: { type: 'user', ask: '2', connections: 1 } });
     clock.advance(300);
     await ask({ type: 'rooms', ask: '3', limit: 2 });
     const rooms = [
@@ -812,7 +812,7 @@ describe('the hub', () => {
       ],
     ];
     for (const [i, list] of rooms.entries())
-      hub.receive(links[i]!, { type: 'answer', answer: { type: 'rooms', ask: asked(links[i]!), rooms: list } });
+      hub.receive(shards[i]!, { type: 'answer', answer: { type: 'rooms', ask: asked(shards[i]!), rooms: list } });
     await ask({ type: 'stats', ask: '4' });
     await settled();
     const [room, user, fullest, stats] = answers;
@@ -831,18 +831,18 @@ describe('the hub', () => {
       ],
     });
     assert.equal(stats?.type === 'stats' && stats.stats.gateway, 'g1');
-    assert.deepEqual(links[2]!.messagesOf('ask'), []);
+    assert.deepEqual(shards[2]!.messagesOf('ask'), []);
   });
 
   it('asks its shards for the fullest rooms once a second, however many ask, and each gets what it asked for', async () => {
     const answers = replies();
     for (let i = 0; i < 300; i++) await command({ type: 'rooms', ask: `a${i}`, limit: 1 + (i % 3) });
-    assert.equal(links[0]!.messagesOf('ask').length, 1);
+    assert.equal(shards[0]!.messagesOf('ask').length, 1);
     assert.equal(answers.length, 0);
     const rooms = ['a', 'b', 'c'].map((room, i) => ({ room, connections: 9 - i }));
     const answer = () => {
-      for (const link of links)
-        hub.receive(link, { type: 'answer', answer: { type: 'rooms', ask: asked(link), rooms } });
+      for (const shard of shards)
+        hub.receive(shard, { type: 'answer', answer: { type: 'rooms', ask: asked(shard), rooms } });
     };
     answer();
     await settled();
@@ -855,10 +855,10 @@ describe('the hub', () => {
         one.type === 'rooms' && one.rooms.map(({ room }) => room),
         ['a', 'b', 'c'].slice(0, 1 + (i % 3)),
       );
-    assert.equal(links[0]!.messagesOf('ask').length, 1);
+    assert.equal(shards[0]!.messagesOf('ask').length, 1);
     clock.advance(1);
     await command({ type: 'rooms', ask: 'later', limit: 2 });
-    assert.equal(links[0]!.messagesOf('ask').length, 2);
+    assert.equal(shards[0]!.messagesOf('ask').length, 2);
     answer();
     await settled();
     assert.equal(answers.at(-1)?.ask, 'later');
@@ -868,10 +868,11 @@ describe('the hub', () => {
     const answers = replies();
     const names = [0x01, 0x22, 0x5c, 0x7f, 0x61].map((code) => String.fromCharCode(code).repeat(124));
     const rooms = Array.from({ length: 4_000 }, (_, i) => ({ room: `${names[i % 5]}${i}`, connections: 2 }));
-    for (const { room } of rooms) forms(links[0]!, roomKey(room), Form.plain);
+    for (const { room } of rooms) forms(shards[0]!, roomKey(room), Form.plain);
     assert.equal(hub.rooms, 4_000);
     await command({ type: 'rooms', ask: 'q', limit: 4_000 });
-    for (const link of links) hub.receive(link, { type: 'answer', answer: { type: 'rooms', ask: asked(link), rooms } });
+    for (const shard of shards)
+      hub.receive(shard, { type: 'answer', answer: { type: 'rooms', ask: asked(shard), rooms } });
     await settled();
     const [answer] = answers;
     assert.ok(answer?.type === 'rooms');
@@ -883,32 +884,32 @@ describe('the hub', () => {
   it('says where a shard was too busy to answer, and keeps no list that lacks something', async () => {
     const answers = replies();
     await command({ type: 'rooms', ask: 'q', limit: 10 });
-    hub.receive(links[1]!, { type: 'answer', answer: { type: 'rooms', ask: asked(links[1]!), rooms: [] } });
+    hub.receive(shards[1]!, { type: 'answer', answer: { type: 'rooms', ask: asked(shards[1]!), rooms: [] } });
     clock.advance(300);
     await settled();
     assert.ok(answers[0]?.type === 'rooms');
     assert.equal(answers[0].missing, 1);
     await command({ type: 'rooms', ask: 'r', limit: 10 });
-    assert.equal(links[0]!.messagesOf('ask').length, 2);
+    assert.equal(shards[0]!.messagesOf('ask').length, 2);
   });
 
   it('says in its stats how many of its shards have yet to count', async () => {
     const answers = replies();
-    links[0]!.counts = undefined;
+    shards[0]!.counts = undefined;
     await command({ type: 'stats', ask: 's' });
     assert.equal(answers[0]?.missing, 1);
   });
 
   it('goes on after a message of the bus that it could not follow, which is counted', async () => {
-    const { send } = links[0]!;
-    links[0]!.send = () => {
+    const { send } = shards[0]!;
+    shards[0]!.send = () => {
       throw new Error('no');
     };
     await command({ type: 'disconnect_user', user: 'u', reason: 'x' });
-    links[0]!.send = send;
+    shards[0]!.send = send;
     await command({ type: 'disconnect_user', user: 'v', reason: 'x' });
     assert.equal(await counted('internal_errors_total'), 1);
-    assert.equal(links[0]!.messagesOf('disconnectUser').length, 1);
+    assert.equal(shards[0]!.messagesOf('disconnectUser').length, 1);
   });
 
   it('counts an answer that the bus does not take, and goes on', async () => {
@@ -928,19 +929,19 @@ describe('the hub', () => {
     held.local.subscribe(subjects.session, (bytes) =>
       notices.push(SessionOpened.parse(JSON.parse(Buffer.from(bytes).toString()))),
     );
-    hub.receive(links[0]!, { type: 'session', user: 'u', session: 7, at: 0 });
+    hub.receive(shards[0]!, { type: 'session', user: 'u', session: 7, at: 0 });
     await settled();
     assert.deepEqual(
       notices.map(({ gateway, user }) => [gateway, user]),
       [['g1', 'u']],
     );
-    assert.deepEqual(links[0]!.messagesOf('replaced'), []);
-    assert.deepEqual(links[1]!.messagesOf('replaced'), [{ type: 'replaced', user: 'u', upTo: 0 }]);
+    assert.deepEqual(shards[0]!.messagesOf('replaced'), []);
+    assert.deepEqual(shards[1]!.messagesOf('replaced'), [{ type: 'replaced', user: 'u', upTo: 0 }]);
     const order = notices[0]!.order! + 1;
     held.local.publish(subjects.session, Buffer.from(JSON.stringify({ gateway: 'g2', user: 'u', at: 9, order })));
     await settled();
     assert.deepEqual(
-      links.map((link) => link.messagesOf('replaced').at(-1)?.upTo),
+      shards.map((shard) => shard.messagesOf('replaced').at(-1)?.upTo),
       [7, 0],
       'those that it told of',
     );
@@ -953,11 +954,11 @@ describe('the hub', () => {
     );
     clock.advance(10_000);
     const now = clock.now();
-    hub.receive(links[1]!, { type: 'session', user: 'u', session: 3, at: now - 4_000 });
-    hub.receive(links[0]!, { type: 'session', user: 'u', session: 7, at: now - 5_000 });
+    hub.receive(shards[1]!, { type: 'session', user: 'u', session: 3, at: now - 4_000 });
+    hub.receive(shards[0]!, { type: 'session', user: 'u', session: 7, at: now - 5_000 });
     await settled();
     assert.deepEqual(
-      links.map((link) => link.messagesOf('replaced').map(({ upTo }) => upTo)),
+      shards.map((shard) => shard.messagesOf('replaced').map(({ upTo }) => upTo)),
       [[0, 7], []],
       'the later one stays',
     );
@@ -970,15 +971,15 @@ describe('the hub', () => {
   });
 
   it('takes the word of an older version, which has no order, for the newest', async () => {
-    hub.receive(links[0]!, { type: 'session', user: 'u', session: 7, at: 0 });
+    hub.receive(shards[0]!, { type: 'session', user: 'u', session: 7, at: 0 });
     held.local.publish(subjects.session, Buffer.from(JSON.stringify({ gateway: 'g2', user: 'u', at: 9 })));
     await settled();
-    assert.deepEqual(links[0]!.messagesOf('replaced'), [{ type: 'replaced', user: 'u', upTo: 7 }]);
+    assert.deepEqual(shards[0]!.messagesOf('replaced'), [{ type: 'replaced', user: 'u', upTo: 7 }]);
   });
 
   it('goes on where the bus is closed under it', async () => {
     await held.local.close();
-    hub.receive(links[0]!, { type: 'session', user: 'u', session: 7, at: 0 });
-    assert.equal(links[1]!.messagesOf('replaced').length, 1);
+    hub.receive(shards[0]!, { type: 'session', user: 'u', session: 7, at: 0 });
+    assert.equal(shards[1]!.messagesOf('replaced').length, 1);
   });
 });

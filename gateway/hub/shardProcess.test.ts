@@ -14,7 +14,7 @@ const log = pino({ level: 'silent' });
 const MIB = 1_048_576;
 
 /** A shard's process as the hub sees it: what is written to it is kept. */
-class FakeShard extends EventEmitter {
+class FakeChild extends EventEmitter {
   pid: number | undefined = 4_711;
   exitCode = null;
   signalCode = null;
@@ -60,16 +60,16 @@ class FakeShard extends EventEmitter {
 }
 
 /** What `spawn` does when it is called next: throws, or answers a process. */
-type Outcome = Error | FakeShard;
+type Outcome = Error | FakeChild;
 
 let outcomes: Outcome[];
 let spawned: number;
 let died: number;
 let overrun: number;
 let errors: string[];
-let link: ShardProcess;
+let shard: ShardProcess;
 
-function linkWith(settings: object = {}): ShardProcess {
+function shardWith(settings: object = {}): ShardProcess {
   return new ShardProcess({
     index: 0,
     shards: 2,
@@ -102,39 +102,39 @@ beforeEach(() => {
   errors = [];
 });
 afterEach(() => {
-  void link.end();
+  void shard.end();
   mock.timers.reset();
 });
 
-/** A link whose shard listens. */
-async function listening(settings: object = {}): Promise<FakeShard> {
-  const shard = new FakeShard();
-  outcomes.push(shard);
-  link = linkWith(settings);
-  const started = link.start();
-  shard.says({ type: 'listening' });
+/** Makes a shard that listens, and returns its process. */
+async function listening(settings: object = {}): Promise<FakeChild> {
+  const child = new FakeChild();
+  outcomes.push(child);
+  shard = shardWith(settings);
+  const started = shard.start();
+  child.says({ type: 'listening' });
   await started;
-  return shard;
+  return child;
 }
 
 /** As Node answers where it has no descriptor left: a child without a process and streams, and the reason later. */
-function withoutStreams(): FakeShard {
-  const child = new FakeShard();
+function withoutStreams(): FakeChild {
+  const child = new FakeChild();
   child.pid = undefined;
   child.stdio = undefined;
   return child;
 }
 
 /** As Node answers where the system has no process left: the streams are there, and lead nowhere. */
-function withoutProcess(): FakeShard {
-  const child = new FakeShard();
+function withoutProcess(): FakeChild {
+  const child = new FakeChild();
   child.pid = undefined;
   return child;
 }
 
 /** A process whose streams were not to be had. */
-function withoutSocket(): FakeShard {
-  const child = new FakeShard();
+function withoutSocket(): FakeChild {
+  const child = new FakeChild();
   child.stdio = [null, null, null, null];
   return child;
 }
@@ -149,7 +149,7 @@ describe('a shard that can’t be started while it is replaced', () => {
   for (const { name, outcome, later } of ways)
     it(`is tried again, later each time, and /healthz says why: ${name}`, async () => {
       const first = await listening();
-      assert.equal(link.problem, undefined);
+      assert.equal(shard.problem, undefined);
       first.emit('close', null, 'SIGKILL');
       assert.equal(died, 1);
       let waited = 50;
@@ -160,37 +160,37 @@ describe('a shard that can’t be started while it is replaced', () => {
         assert.equal(spawned, attempt, 'too soon');
         mock.timers.tick(1);
         assert.equal(spawned, attempt + 1);
-        if (later && next instanceof FakeShard) next.emit('error', later);
-        assert.match(link.problem ?? '', /^shard 0 does not listen, and its process can't be started: /);
+        if (later && next instanceof FakeChild) next.emit('error', later);
+        assert.match(shard.problem ?? '', /^shard 0 does not listen, and its process can't be started: /);
         waited = Math.min(5_000, 2 * waited);
       }
       assert.equal(died, 1, 'nobody was lost with what never was');
-      assert.equal(link.restarts, 1);
-      const last = new FakeShard();
+      assert.equal(shard.restarts, 1);
+      const last = new FakeChild();
       outcomes.push(last);
       mock.timers.tick(5_000);
       last.says({ type: 'listening' });
-      assert.equal(link.problem, undefined);
+      assert.equal(shard.problem, undefined);
       assert.deepEqual(errors, []);
     });
 
   it('is tried again where its process says that it can’t do its work, and /healthz says why', async () => {
     const first = await listening();
-    const second = new FakeShard();
+    const second = new FakeChild();
     outcomes.push(second);
     first.emit('close', null, 'SIGKILL');
     mock.timers.tick(50);
     second.says({ type: 'failed', message: 'the certificate is gone' });
     assert.equal(second.killed, 1);
-    assert.match(link.problem ?? '', /the certificate is gone/);
-    const third = new FakeShard();
+    assert.match(shard.problem ?? '', /the certificate is gone/);
+    const third = new FakeChild();
     outcomes.push(third);
     second.emit('close', null, 'SIGKILL');
     mock.timers.tick(100);
     assert.equal(spawned, 3);
-    assert.match(link.problem ?? '', /the certificate is gone/);
+    assert.match(shard.problem ?? '', /the certificate is gone/);
     third.says({ type: 'listening' });
-    assert.equal(link.problem, undefined);
+    assert.equal(shard.problem, undefined);
   });
 
   it('ends where it is told to, however it stands', async () => {
@@ -198,15 +198,15 @@ describe('a shard that can’t be started while it is replaced', () => {
     first.emit('close', 1, null);
     outcomes.push(withoutStreams());
     mock.timers.tick(50);
-    await link.end();
+    await shard.end();
     mock.timers.tick(60_000);
     assert.equal(spawned, 2);
   });
 
   it('is an error of the start where it is the first', async () => {
     outcomes.push(new Error('spawn ENOMEM'));
-    link = linkWith();
-    await assert.rejects(link.start(), /the shard ended at its start: spawn ENOMEM/);
+    shard = shardWith();
+    await assert.rejects(shard.start(), /the shard ended at its start: spawn ENOMEM/);
     mock.timers.tick(60_000);
     assert.equal(spawned, 1);
   });
@@ -214,13 +214,13 @@ describe('a shard that can’t be started while it is replaced', () => {
 
 describe('what a shard says', () => {
   it('that is no message costs that one, and is counted', async () => {
-    const shard = await listening();
+    const child = await listening();
     const bytes = Buffer.from('....\0{');
     bytes.writeUInt32LE(1, 0);
-    shard.socket.emit('data', bytes);
+    child.socket.emit('data', bytes);
     assert.deepEqual(errors, ['shard']);
-    shard.says({ type: 'done', bytes: 0 });
-    assert.equal(link.problem, undefined);
+    child.says({ type: 'done', bytes: 0 });
+    assert.equal(shard.problem, undefined);
   });
 });
 
@@ -229,20 +229,20 @@ describe('news of missed items', () => {
 
   it('are bytes on their way, until the shard is done with them', async () => {
     await listening();
-    link.sendMissed(room, 3, 'overload');
-    link.sendMissed(room, 4, 'bus_gap');
-    assert.equal(link.inFlight, 2 * missedSize(room));
+    shard.sendMissed(room, 3, 'overload');
+    shard.sendMissed(room, 4, 'bus_gap');
+    assert.equal(shard.inFlight, 2 * missedSize(room));
   });
 
   it('beyond the limit are summed up for each channel and told once there is room, never over it by more than one', async () => {
-    const shard = await listening({ gateway: { shardWatch: { maxInFlight: MIB } } });
+    const child = await listening({ gateway: { shardWatch: { maxInFlight: MIB } } });
     const rooms = Array.from({ length: 20_000 }, (_, i) => roomKey(`room-${i}`));
-    for (let round = 0; round < 3; round++) for (const key of rooms) link.sendMissed(key, 5, 'overload');
+    for (let round = 0; round < 3; round++) for (const key of rooms) shard.sendMissed(key, 5, 'overload');
     const told = new Map<string, number>();
     for (let turns = 0; turns < 100 && [...told.values()].reduce((sum, items) => sum + items, 0) < 300_000; turns++) {
-      assert.ok(link.inFlight <= MIB + missedSize(roomKey('room-19999')), `${link.inFlight} bytes on their way`);
-      for (const { key, items } of shard.heard('missed')) told.set(key, (told.get(key) ?? 0) + items);
-      shard.says({ type: 'done', bytes: link.inFlight });
+      assert.ok(shard.inFlight <= MIB + missedSize(roomKey('room-19999')), `${shard.inFlight} bytes on their way`);
+      for (const { key, items } of child.heard('missed')) told.set(key, (told.get(key) ?? 0) + items);
+      child.says({ type: 'done', bytes: shard.inFlight });
     }
     assert.equal(told.size, rooms.length);
     for (const items of told.values()) assert.equal(items, 15);
