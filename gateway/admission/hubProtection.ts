@@ -33,15 +33,15 @@ export type HubProtectionOptions = {
  */
 export class HubProtection {
   readonly #options: HubProtectionOptions;
-  readonly #loop = new LoopPressure();
+  readonly #loopMeter = new LoopPressure();
   readonly #loopShortage = new Shortage('loop');
   readonly #memoryCeiling = new MemoryCeiling();
   #ceiling = Number.POSITIVE_INFINITY;
   #measuredAt = Number.NEGATIVE_INFINITY;
   /** How late the latest of the shards' reports was read since the last measurement, milliseconds. */
   #lag = 0;
-  #memoryUsed: number | undefined;
-  #hubLoop = 0;
+  #memoryPressure: number | undefined;
+  #loopPressure = 0;
   #shards: readonly (ShardCounts | undefined)[] = [];
 
   constructor(options: HubProtectionOptions) {
@@ -63,9 +63,9 @@ export class HubProtection {
   get pressure(): Pressure {
     const counts = this.#shards.filter((shard) => shard !== undefined);
     return {
-      ...(this.#memoryUsed === undefined ? {} : { memory: Math.min(1, this.#memoryUsed) }),
+      ...(this.#memoryPressure === undefined ? {} : { memory: Math.min(1, this.#memoryPressure) }),
       fds: Math.max(0, ...counts.map(({ fds, fdLimit }) => Math.min(1, fds / Math.max(1, fdLimit)))),
-      loop: Math.max(this.#hubLoop, ...counts.map(({ loopPressure }) => loopPressure)),
+      loop: Math.max(this.#loopPressure, ...counts.map(({ loopPressure }) => loopPressure)),
     };
   }
 
@@ -96,17 +96,17 @@ export class HubProtection {
     const { settings, log, memory, resident } = this.#options;
     const { protection } = settings().gateway;
     const held = this.#shards.reduce((sum, counts) => sum + (counts?.connections ?? 0), 0);
-    this.#hubLoop = this.#loop.read(this.#lag, protection.loopLag);
-    if (this.#loopShortage.read(this.#hubLoop, 1))
+    this.#loopPressure = this.#loopMeter.read(this.#lag, protection.loopLag);
+    if (this.#loopShortage.read(this.#loopPressure, 1))
       logShortage(log, this.#loopShortage.active, 'loop', {
         lagMs: Math.round(this.#lag),
         limitMs: protection.loopLag,
       });
     this.#lag = 0;
     const use = memory(resident() + this.#shards.reduce((sum, counts) => sum + (counts?.rss ?? 0), 0));
-    this.#memoryUsed = use && use.used / use.limit;
+    this.#memoryPressure = use && use.used / use.limit;
     const before = this.#ceiling;
-    this.#ceiling = this.#memoryCeiling.read(this.#memoryUsed ?? 0, protection.memory, held);
+    this.#ceiling = this.#memoryCeiling.read(this.#memoryPressure ?? 0, protection.memory, held);
     if (use && before !== this.#ceiling)
       logShortage(log, this.#memoryCeiling.active, 'memory', {
         ...use,
