@@ -7,7 +7,7 @@ import type { Skipped } from './publishers.ts';
  */
 export type MessagePart = {
   publisher: string;
-  /** The publisher's counter of the first item. */
+  /** The publisher's counter of the first item: it counts the items that the publisher sent on this subject. */
   first: number;
   /** When logic accepted them, milliseconds since the epoch. */
   at: number;

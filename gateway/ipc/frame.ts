@@ -7,7 +7,10 @@ export type Frame = { form: Form; binary: boolean; bytes: Buffer };
 /** A batch as the shard receives it, in the forms that have a listener there. */
 export type FrameMessage = {
   key: ChannelKey;
-  /** Items in the batch: the channel's position at the shard moves on by so many. */
+  /**
+   * Items in the batch. Positions count items: the channel's position at the shard moves on by so many. The hub has no
+   * position of its own, but each publisher's counter, which counts items too (MessagePart).
+   */
   items: number;
   frames: Frame[];
   /** When logic accepted the items: time (milliseconds since the epoch), how many. */

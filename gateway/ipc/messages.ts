@@ -23,8 +23,8 @@ export type HubMessage =
   /** The bus was there after the `verify` with this receipt had come. */
   | { type: 'verified'; receipt: number }
   /**
-   * Items that will not come, in order with the frames. Clients get a LAGGED for it, so it counts as `missedSize`
-   * bytes on their way.
+   * Items that will not come, in order with the frames: the channel's position at the shard moves on by them too.
+   * Clients get a LAGGED for it, so it counts as `missedSize` bytes on their way.
    */
   | { type: 'missed'; key: ChannelKey; items: number; reason: LagReason }
   | { type: 'admitted'; ask: number; refused: boolean }
