@@ -19,24 +19,24 @@ const repository: Repository = {
 };
 
 const out = resolve(process.argv[2] ?? join(ROOT, 'dist/docs'));
-const pages = join(ROOT, '.build', `docs-${process.pid}`);
+// Below the site's folder, where what pages are compiled to finds its packages.
+const pages = join(SITE, `.pages-${process.pid}`);
 try {
   writePages(pages);
-  const { status } = spawnSync(
-    process.execPath,
-    [join(SITE, 'node_modules/vitepress/bin/vitepress.js'), 'build', SITE],
-    {
-      stdio: 'inherit',
-      env: { ...process.env, DOCS_PAGES: pages, DOCS_OUT: out },
-    },
-  );
+  // VitePress keeps intermediate files in the site's folder: one build at a time.
+  const vitepress = [process.execPath, 'node_modules/vitepress/bin/vitepress.js', 'build', '.'];
+  const { status } = spawnSync('flock', [join(ROOT, '.build/docs.lock'), ...vitepress], {
+    cwd: SITE,
+    stdio: 'inherit',
+    env: { ...process.env, DOCS_PAGES: pages, DOCS_OUT: out },
+  });
   process.exitCode = status ?? 1;
 } finally {
   rmSync(pages, { recursive: true, force: true });
 }
 
 function writePages(folder: string): void {
-  const sources = globSync('docs/**/*.md', { cwd: ROOT, exclude: (name) => name === 'node_modules' });
+  const sources = globSync('docs/**/*.md', { cwd: ROOT, exclude: (name) => name === 'site' });
   for (const [place, text] of sitePages([...sources, ...CONTENTS.flatMap(({ pages }) => pages)], repository)) {
     const file = join(folder, place);
     mkdirSync(dirname(file), { recursive: true });

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { anchorsOf, linksOf, slug, titleOf, withLinks } from './markdown.ts';
+import { slug } from '../../docs/site/slug.ts';
+import { anchorsOf, linksOf, titleOf, withLinks } from './markdown.ts';
 
 describe('links of a text', () => {
   it('are its links and images, with their anchors, and those of a picture that is a link', () => {

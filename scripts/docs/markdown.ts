@@ -1,3 +1,5 @@
+import { slug } from '../../docs/site/slug.ts';
+
 /** The parts of Markdown that the site and its checks need: links, headings and their anchors. */
 
 /** A link or an image as it stands in a text: `[label](target#anchor)`. */
@@ -57,15 +59,6 @@ export function anchorsOf(markdown: string): string[] {
 export function titleOf(markdown: string): string {
   const [, title = ''] = /^# +(.+)$/m.exec(markdown) ?? [];
   return plain(title);
-}
-
-/** The anchor of a heading's text, as GitHub makes it: the site has the same ones. */
-export function slug(title: string): string {
-  return title
-    .trim()
-    .toLowerCase()
-    .replace(/[^\p{L}\p{N}\p{M}_ -]/gu, '')
-    .replaceAll(' ', '-');
 }
 
 /** A heading without its marks: code, emphasis and links show as their text. */

@@ -83,10 +83,26 @@ describe('the pages of the site', () => {
   });
 });
 
+describe('the runbook', () => {
+  it('names panels by titles that dashboards have', () => {
+    const dashboards = globSync('charts/pushcluster/dashboards/*.json', { cwd: ROOT })
+      .map((file) => HERE.read(file)!)
+      .join();
+    const named = [...HERE.read('docs/how-to/runbook.md')!.matchAll(/"([A-Z][^"]+)"/g)].map(([, title = '']) =>
+      title.replaceAll(/\s+/g, ' '),
+    );
+    assert.ok(named.length > 5);
+    assert.deepEqual(
+      named.filter((title) => !dashboards.includes(`"title": "${title}`)),
+      [],
+    );
+  });
+});
+
 describe('the Markdown files of the repository', () => {
   const files = globSync('**/*.md', {
     cwd: ROOT,
-    exclude: (name) => ['node_modules', '.build', 'dist'].includes(name),
+    exclude: (name) => ['node_modules', '.build', 'dist'].includes(name) || name.startsWith('.pages-'),
   });
 
   it('link to files and headings that are there', () => {
@@ -126,7 +142,7 @@ describe('the Markdown files of the repository', () => {
 
   it('below docs/ are each in the contents of the site, once', () => {
     const listed = CONTENTS.flatMap(({ pages }) => pages);
-    const pages = globSync('docs/**/*.md', { cwd: ROOT, exclude: (name) => name === 'node_modules' });
+    const pages = globSync('docs/**/*.md', { cwd: ROOT, exclude: (name) => name === 'site' });
     assert.deepEqual(
       listed.filter((page) => page.startsWith('docs/')).sort(),
       pages.filter((page) => page !== 'docs/README.md').sort(),

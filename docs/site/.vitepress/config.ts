@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { defineConfig } from 'vitepress';
-import { slug } from '../../../scripts/docs/markdown.ts';
+import { slug } from '../slug.ts';
 
 // scripts/docs.ts runs this build, and says where the pages are and where the site goes.
 const pages = process.env.DOCS_PAGES ?? '.';
