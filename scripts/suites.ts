@@ -1,8 +1,8 @@
 import type { Outcome } from './testFile.ts';
 
 /**
- * Integration tests that need the processors for themselves: they measure, or hold a process against a clock of its own
- * (a lease, a pace) that a busy neighbour would move.
+ * Integration tests that run alone: they measure, or depend on timing (a lease, a rate) that other load on the machine would
+ * disturb.
  */
 export const ALONE: readonly string[] = [
   'test/integration/operator-handover.test.ts',
@@ -10,7 +10,7 @@ export const ALONE: readonly string[] = [
   'test/integration/storm.test.ts',
 ];
 
-/** Files that `make nightly` alone runs: they take minutes each, and what they look at seldom changes. */
+/** Files that only `make nightly` runs: each takes minutes, and what they test changes rarely. */
 export const NIGHTLY: readonly string[] = [
   'test/integration/autobahn.test.ts',
   'test/e2e/manyClusters.test.ts',
@@ -20,18 +20,18 @@ export const NIGHTLY: readonly string[] = [
 
 export type KnownFlaky = {
   file: string;
-  /** Why it may fail once, and what will mend it. */
+  /** Why it may fail once, and what will fix it. */
   reason: string;
   /** The day on which it was listed, as YYYY-MM-DD. */
   since: string;
 };
 
-/** Files whose first failure CI forgives where a second run passes. Keep it short: each is a bug to mend. */
+/** Files whose first failure CI accepts if a second run passes. Keep the list short: each entry is a bug to fix. */
 export const KNOWN_FLAKY: readonly KnownFlaky[] = [];
 
 /**
- * What a file counts as after a first run, and a second one where it failed. One that failed and then passed is flaky, and
- * counts as one failure unless it is known to be.
+ * The result of a file after its first run and, if that failed, its second. A file that failed and then passed is flaky, and
+ * counts as one failure unless it is known to be flaky.
  */
 export function verdict(
   file: string,
@@ -46,7 +46,7 @@ export function verdict(
   return { outcome: { ...second, failed: 1 }, flaky: true };
 }
 
-/** The order in which files are begun: those that take longest first, so that none is left over at the end. */
+/** The order in which files are started: the longest first, so that none runs alone at the end. */
 export function longestFirst(files: readonly string[], isLong: (file: string) => boolean): string[] {
   return [...files.filter(isLong), ...files.filter((file) => !isLong(file))];
 }

@@ -6,44 +6,44 @@ import { ALONE, longestFirst, NIGHTLY, verdict } from './suites.ts';
 import { type Outcome, runProgram, runTestFile } from './testFile.ts';
 
 /**
- * `node scripts/test.ts [nightly] [STAGE ...] [FILE ...]`: runs the stages in their order (all but e2e, images and keda
- * where none is named) and stops at the first that fails. Files narrow the test stages. With the word `nightly` the
- * stages run the files that only a nightly run has, and a stage that fails stops no other. The last line is
- * `N passed, N failed` over all that ran.
+ * `node scripts/test.ts [nightly] [STAGE ...] [FILE ...]`: runs the stages in order and stops at the first that fails.
+ * Without a stage it runs all except e2e, images and keda. Files restrict the test stages. With `nightly` the stages run
+ * the files that only a nightly run has, and a failed stage does not stop the others. The last line is `N passed, N failed`
+ * over all stages.
  */
 
 type Stage = {
   name: string;
   title: string;
   run: (files: readonly string[]) => Promise<Outcome>;
-  /** It runs only where it is named. */
+  /** It runs only if it is named. */
   apart?: true;
 };
 
 const UNIT = '{protocol,runtime,gateway,logic,operator,client,standalone,scripts,test/simulate}/**/*.test.ts';
 const INTEGRATION = 'test/integration/**/*.test.ts';
-/** What is about the cluster itself, and what runs on one that all of it shares. */
+/** Tests of the cluster itself, and tests that share one cluster. */
 const E2E_CLUSTER = 'test/e2e/*.test.ts';
 const E2E_PRODUCT = 'test/e2e/product/*.test.ts';
 const IMAGES = 'test/images/*.test.ts';
 const KEDA = 'test/keda/*.test.ts';
-/** They run only where they are named, nightly or not. */
+/** They run only if they are named, nightly or not. */
 const APART = [IMAGES, KEDA];
 const SHARED = 'e2e';
-/** The kubeconfig of a cluster of our own, such as `make cluster`'s. */
+/** The kubeconfig of a cluster that the harness started, such as that of `make cluster`. */
 const MADE_HERE = /^\/var\/lib\/pushcluster\/([a-z][a-z0-9-]*)\/control-plane\/kubeconfig$/;
 const NOTHING: Outcome = { passed: 0, failed: 0, skipped: 0 };
-/** In CI a file that failed is run once more: one that passes then is named as flaky, with its first failure. */
+/** In CI a file that failed is run once more. If it passes then, it is reported as flaky, with its first failure. */
 const IS_CI = Boolean(process.env.CI);
 const NIGHTLY_RUN = 'nightly';
-/** Told again at the end: a log's end is all that some readers of it see. */
+/** Repeated at the end, because some readers see only the end of a log. */
 const said = { failed: [] as string[], flaky: [] as string[] };
 const CLUSTER = 'test/harness/cluster/main.ts';
-/** What a file says that starts a Kubernetes control plane. */
+/** Text of a file that starts a Kubernetes control plane. */
 const STARTS_CONTROL_PLANE = 'startControlPlane(';
-/** Files that run side by side: one more than processors, as each waits for clocks and servers half of its time. */
+/** Files that run in parallel: one more than processors, because each waits for timers and servers half of its time. */
 const SIDE_BY_SIDE = availableParallelism() + 1;
-/** Programs that are compiled here take minutes on a new machine, and more on a busy one. */
+/** Compiling the programs takes minutes on a new machine, and more on a busy one. */
 const BUILD_SECONDS = 3_000;
 
 const STAGES: readonly Stage[] = [
@@ -163,13 +163,13 @@ async function main(args: readonly string[]): Promise<number> {
   return total.failed === 0 ? 0 : 1;
 }
 
-/** A command that passes as one, or fails. */
+/** A command that counts as one test. */
 async function command(program: string, ...args: string[]): Promise<Outcome> {
   const { code } = await runProgram(program, args, (text) => process.stdout.write(text));
   return code === 0 ? { passed: 1, failed: 0, skipped: 0 } : { passed: 0, failed: 1, skipped: 0 };
 }
 
-/** Those that measure run one after the other; the others side by side, and first those on a control plane, which take longest. */
+/** Files that measure run one at a time; the others in parallel, those with a control plane first, because they take longest. */
 async function integration(files: readonly string[]): Promise<Outcome> {
   const all = chosen(INTEGRATION, files);
   const alone = all.filter((file) => ALONE.includes(file));
@@ -183,7 +183,7 @@ async function integration(files: readonly string[]): Promise<Outcome> {
   return sum(total, await tests(longestFirst(beside, isLong), { ...options, concurrency: SIDE_BY_SIDE }));
 }
 
-/** Where the cluster is our own, tests run on the network of its clients, who reach pods and Services. */
+/** If the harness started the cluster, tests run in the network of its clients, which reach pods and Services. */
 async function e2e(files: readonly string[]): Promise<Outcome> {
   const options = { concurrency: 1, timeoutSeconds: 900 };
   const own = chosen(E2E_CLUSTER, files);
@@ -235,7 +235,7 @@ async function tests(
   const queue = [...files];
   const run = async (file: string) => {
     const began = performance.now();
-    // With one file at a time its output can be shown as it comes.
+    // The output of files that run one at a time is shown as it comes.
     let output = '';
     const show = (text: string) => {
       if (concurrency === 1) process.stdout.write(text);
@@ -266,7 +266,7 @@ async function tests(
   return total;
 }
 
-/** Files of a pattern: those that were named, or those of this kind of run. */
+/** Files of a pattern: those that were named, otherwise those of this kind of run. */
 function chosen(pattern: string, files: readonly string[]): string[] {
   const all = globSync(pattern, { exclude: (name) => name === 'node_modules' }).sort();
   if (files.length > 0) return all.filter((file) => files.includes(file.replace(/^\.\//, '')));

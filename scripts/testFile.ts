@@ -4,10 +4,10 @@ import type { Summary } from './testReporter.ts';
 export type Outcome = { passed: number; failed: number; skipped: number };
 
 /**
- * Runs a file of tests in a process of its own. A file that breaks outside its tests, ends in the middle of them or has
- * not ended in time counts as one failure more, and `note` says which. `failures` has a line for each test that failed.
- * @param show gets what it prints
- * @param within what runs the command that comes after it; nothing where empty
+ * Runs a test file in a process of its own. A file that throws outside its tests, exits in the middle of them or does not
+ * end in time counts as one more failure, and `note` says which. `failures` has a line for each failed test.
+ * @param show gets the output
+ * @param within a command that runs the command after it; empty for none
  */
 export async function runTestFile(
   file: string,
@@ -42,8 +42,8 @@ export async function runTestFile(
 }
 
 /**
- * Runs a program; what it prints, errors too, comes line by line. Where it has not ended after `timeoutSeconds` it is asked to end, so
- * that it can take its own children along, and 5 s later it is killed.
+ * Runs a program and shows its output and errors line by line. After `timeoutSeconds` it gets SIGTERM, so that it can end
+ * its own children, and 5 s later SIGKILL.
  */
 export function runProgram(
   program: string,
@@ -75,7 +75,7 @@ export function runProgram(
     child.on('exit', () => {
       clearTimeout(timer);
       clearTimeout(killer);
-      // A process that it left behind may hold the pipes open for ever.
+      // A process that it left behind may keep the pipes open.
       setTimeout(() => {
         child.stdout.destroy();
         child.stderr.destroy();

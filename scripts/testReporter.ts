@@ -2,20 +2,20 @@ import { relative } from 'node:path';
 import type { TestEvent } from 'node:test/reporters';
 import { inspect } from 'node:util';
 
-/** `failures` are the names of tests that failed, each with where it is and the beginning of why, on one line. */
+/** `failures`: one line for each failed test, with its name, its place and the beginning of the error. */
 export type Summary = { passed: number; failed: number; skipped: number; failures: string[] };
 
-/** Characters: enough for an assertion to say what it compared. */
+/** Characters: enough for what an assertion compared. */
 const REASON = 300;
 
 /**
- * A reporter of node:test for one file run by itself: whole reports of what failed, what was skipped and why, and the
- * summary as JSON in its last line, for scripts/test.ts to add up.
+ * A reporter of node:test for a single file: full reports of failed tests, skipped tests with their reasons, and a summary
+ * as JSON in the last line, which scripts/test.ts adds up.
  */
 export default async function* report(source: AsyncIterable<TestEvent>): AsyncGenerator<string> {
   const running = new Set<string>();
   const failures: string[] = [];
-  // Whoever gives up on a file asks for its end: say what hung, and let the exit handlers of the tests clean up.
+  // SIGTERM means that the file took too long: report what hangs, and let the exit handlers of the tests clean up.
   process.once('SIGTERM', () => {
     process.stdout.write(`✖ still running: ${[...running].join(' > ') || 'no test, but something stays open'}\n`);
     process.exit(143);
@@ -30,7 +30,7 @@ export default async function* report(source: AsyncIterable<TestEvent>): AsyncGe
         break;
       case 'test:fail': {
         const { name, file, line, details } = event.data;
-        // A suite that fails because a test in it failed has nothing of its own to say.
+        // The failure of a suite only repeats the failures of its tests.
         const { error } = details;
         if ('failureType' in error && error.failureType === 'subtestsFailed') break;
         const where = file === undefined ? '' : ` (${relative(process.cwd(), file)}:${line ?? '?'})`;
@@ -48,7 +48,7 @@ export default async function* report(source: AsyncIterable<TestEvent>): AsyncGe
         yield event.data.message;
         break;
       case 'test:diagnostic':
-        // What broke outside every test, and what tests say of themselves; the others repeat the counts.
+        // Errors outside all tests, and diagnostics of tests. The other diagnostics repeat the counts.
         if (!/^(tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) [\d.]+$/.test(event.data.message))
           yield `  ${event.data.message}\n`;
         break;

@@ -3,9 +3,9 @@ import { globSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
 /**
- * A machine's clock is set: by NTP, by a person, by a virtual machine that wakes. So durations, deadlines and rates are
- * measured by `performance.now()` or a Clock's `now`. Where the time of day is meant, the file stands here: how often it is
- * read, and why.
+ * The wall clock of a machine is set: by NTP, by an administrator, by a virtual machine that resumes. Therefore durations,
+ * deadlines and rates are measured with `performance.now()` or `now()` of a Clock. Files that need the time of day are
+ * listed here, with the number of reads and the reason.
  */
 const ALLOWED: Record<string, { uses: number; why: string }> = {
   'client/clock.ts': { uses: 3, why: "the Clock's `wall`" },
