@@ -245,9 +245,9 @@ async function raw(port: number, text: string): Promise<string> {
 function accountedFor(lines: readonly string[], message: string, code: string | undefined): number {
   let events = 0;
   for (const line of lines) {
-    const { msg, of, leftOut = 0, ...fields } = JSON.parse(line);
+    const { msg, of, suppressed = 0, ...fields } = JSON.parse(line);
     if ((of ?? msg) !== message || (code !== undefined && String(fields.code) !== code)) continue;
-    events += leftOut + (of === undefined ? 1 : 0);
+    events += suppressed + (of === undefined ? 1 : 0);
   }
   return events;
 }
