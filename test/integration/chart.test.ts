@@ -212,7 +212,7 @@ describe('the chart', () => {
     ]);
     assert.match(said, /kubectl -n push-system rollout status deployment\/pushcluster-operator/);
     assert.match(said, /kind: PushCluster/);
-    assert.match(said, /`helm uninstall` leaves the CRD/);
+    assert.match(said, /`helm uninstall` keeps the CRD/);
   });
 });
 
