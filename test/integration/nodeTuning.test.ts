@@ -178,7 +178,9 @@ describe('node tuning', () => {
       'net.core.netdev_max_backlog': { from: '1000', to: '16384' },
       'net.ipv4.tcp_wmem': { from: '4096 16384 4194304', to: '4096 16384 1048576' },
     });
-    assert.deepEqual(JSON.parse(said[SKIPPED] ?? ''), { 'br0 rx ring': 'br0 has no ring buffers with a configurable size' });
+    assert.deepEqual(JSON.parse(said[SKIPPED] ?? ''), {
+      'br0 rx ring': 'br0 has no ring buffers with a configurable size',
+    });
     assert.match((await events()).join('\n'), /^NodeTuned: Set net\.core\.netdev_max_backlog from 1000 to 16384; /);
 
     const removing = new Pod(['remove'], { KUBECONFIG: await credentials('one'), DAEMON_SET: daemonSetOf('one') });
