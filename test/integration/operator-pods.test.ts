@@ -111,9 +111,7 @@ describe('what the operator makes of what pods say', () => {
   it('is Degraded where gateways may open fewer files than they are to hold connections', async () => {
     await patch({ gateway: { connections: { max: 100_001 } } });
     await condition('Degraded', ({ reason, message }) => {
-      return (
-        reason === 'FileLimitTooLow' && message.includes('may open 100000 files and is to hold 100001 connections')
-      );
+      return reason === 'FileLimitTooLow' && message.includes('may open 100000 files, too few for 100001 connections');
     });
     await patch({ gateway: { connections: { max: 0 } } });
     await condition('Degraded', ({ status }) => status === 'False');
@@ -201,7 +199,7 @@ describe('what the operator makes of what pods say', () => {
       45_000,
     );
     silent.isUp = true;
-    await condition('Ready', ({ message }) => !message.includes('when asked'));
+    await condition('Ready', ({ message }) => !message.includes('did not respond'));
   });
 
   it('writes nothing while pods say the same', async () => {
