@@ -39,6 +39,6 @@ export class Guard {
     const last = this.#logged.get(place);
     if (last !== undefined && this.#now() - last < REPEAT_LOG_MS) return;
     this.#logged.set(place, this.#now());
-    this.#log.error({ err: error, code: place }, 'an error cost one event');
+    this.#log.error({ err: error, code: place }, 'an event handler failed; the process goes on');
   }
 }

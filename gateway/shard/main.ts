@@ -62,7 +62,7 @@ const toHub = new MessageStream<ShardMessage, HubMessage>(
   hub,
   (message) => handle(message),
   (frame) => shard?.frame(frame),
-  (error) => log.error({ err: error, code: 'hub' }, 'an error cost one event'),
+  (error) => log.error({ err: error, code: 'hub' }, 'an event handler failed; the process goes on'),
 );
 
 function handle(message: HubMessage): void {
