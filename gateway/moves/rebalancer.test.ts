@@ -162,7 +162,7 @@ class Cluster {
 }
 
 describe('gateways that rebalance', () => {
-  it('rebalance 4,000 connections from two to four within two minutes and 2,400 moves', () => {
+  it('spread 4,000 connections from two to four within two minutes and 2,400 moves', () => {
     const cluster = new Cluster('spared');
     for (const connections of [2_000, 2_000, 0, 0]) cluster.add(connections);
     cluster.run(120);
@@ -214,7 +214,7 @@ describe('gateways that rebalance', () => {
     fc.assert(property, { numRuns: 25 });
   });
 
-  it('rebalance as well if full ones go on being chosen, and move nobody more than twice', () => {
+  it('spread them as well if full ones go on being chosen, and move nobody more than twice', () => {
     const cluster = new Cluster('any');
     for (const connections of [2_000, 2_000, 0, 0]) cluster.add(connections);
     cluster.run(300);
