@@ -17,7 +17,7 @@ import type { WatchedFile } from '@pushcluster/runtime/watchedFile.ts';
 import type { Registry } from 'prom-client';
 import { AdmissionControl } from './admission/admissionControl.ts';
 import { registerPressureMetric } from './admission/pressureMetric.ts';
-import { Guard } from './hub/guard.ts';
+import { ExceptionGuard } from './hub/exceptionGuard.ts';
 import { guardedClock } from './hub/guardedClock.ts';
 import { Hub } from './hub/hub.ts';
 import { ShardProcess, type ShardProcessHooks } from './hub/shardProcess.ts';
@@ -45,7 +45,7 @@ export class Gateway {
   readonly name = `${hostname()}-${randomBytes(3).toString('hex')}`.replace(/[^A-Za-z0-9_-]/g, '-');
   readonly #options: GatewayOptions;
   readonly #metrics: GatewayMetrics;
-  readonly #guard: Guard;
+  readonly #guard: ExceptionGuard;
   readonly #hub: Hub;
   readonly #shards: ShardProcess[];
   readonly #admission: AdmissionControl;
@@ -82,7 +82,7 @@ export class Gateway {
       peers: () => this.#peers.all.length,
       generation: () => settings.generation,
     });
-    this.#guard = new Guard(log, (place) => this.#metrics.internalErrors.inc({ place }));
+    this.#guard = new ExceptionGuard(log, (place) => this.#metrics.internalErrors.inc({ place }));
     onTickError((error) => this.#guard.caught('timer', error));
     const clock = guardedClock(systemClock, this.#guard);
     this.#hub = new Hub({
@@ -118,7 +118,7 @@ export class Gateway {
       gateway: this.name,
       bus,
       subjects,
-      now: () => performance.now(),
+      clock,
       ignored: () => this.#metrics.undecodable.inc(),
       rebalancing: () => this.#rebalancer.check(),
     });

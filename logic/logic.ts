@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
+import { systemClock } from '@pushcluster/runtime/clock.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { listenProblem } from '@pushcluster/runtime/portProbe.ts';
 import type { SettingsFile } from '@pushcluster/runtime/settingsFile.ts';
@@ -48,7 +49,7 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
   let listener: ApiListener | undefined;
 
   const keys = new ApiKeys(logic().apiKeys, log);
-  const urgent = new TokenBucket(perSecond(logic().urgentRate), performance.now());
+  const urgent = new TokenBucket(perSecond(logic().urgentRate), systemClock.now());
   const publisher = new Publisher(bus, subjects);
   const directory = new OnlineDirectory(bus, subjects, {
     askTimeout: () => logic().askTimeout,
@@ -70,7 +71,7 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
   const offChange = settings.onChange((current) => {
     keys.update(current.logic.apiKeys);
     listener?.move(listenHost(current.logic.host, keys.required));
-    urgent.change(perSecond(current.logic.urgentRate), performance.now());
+    urgent.change(perSecond(current.logic.urgentRate), systemClock.now());
     log.level = current.log.level;
   });
   onTickError((error) => log.error({ err: error, code: 'beat' }, 'an event handler failed; the process goes on'));

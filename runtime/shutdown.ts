@@ -1,3 +1,4 @@
+import { systemClock } from './clock.ts';
 import type { Logger } from './log.ts';
 
 export type Signal = 'SIGTERM' | 'SIGINT';
@@ -19,11 +20,11 @@ export function onShutdown(
   let first: { signal: Signal; at: number } | undefined;
   const receive = (signal: Signal): void => {
     if (first) {
-      if (signal === first.signal && performance.now() - first.at < (options.echo ?? 0)) return;
+      if (signal === first.signal && systemClock.now() - first.at < (options.echo ?? 0)) return;
       log.warn({ signal }, 'second signal: exiting at once');
       process.exit(EXIT_CODE[signal]);
     }
-    const began = performance.now();
+    const began = systemClock.now();
     first = { signal, at: began };
     const deadline = options.deadline();
     log.info({ signal, deadlineMs: deadline }, 'shutting down');
@@ -36,7 +37,7 @@ export function onShutdown(
       .then(leave)
       .then(
         () => {
-          log.info({ signal, tookMs: Math.round(performance.now() - began) }, 'shut down');
+          log.info({ signal, tookMs: Math.round(systemClock.now() - began) }, 'shut down');
           process.exit(0);
         },
         (error: unknown) => {

@@ -48,17 +48,22 @@ const ALLOWED: Record<string, { uses: number; why: string }> = {
 
 const WALL = /\bDate\.now\b|\bDate\(\)|\btimeOrigin\b|\bwall(\?\.)?\(\)|\bwallTime\(/g;
 
-/** How often each file reads the time of day. */
-function uses(): Map<string, number> {
-  const found = new Map<string, number>();
+/** The files of the product, without their comments, which may speak of clocks. */
+function* sources(): Generator<[path: string, source: string]> {
   const files = globSync('{protocol,runtime,gateway,logic,operator,standalone,client}/**/*.{ts,js}', {
     exclude: (name) => name === 'node_modules' || name === 'dist',
   });
   assert.ok(files.length > 200, 'run from the root of the repository');
   for (const path of files) {
     if (/\.test\.ts$|[sS]imulation\.ts$|fakeClock\.ts$/.test(path)) continue;
-    // Without comments, which may speak of it.
-    const source = readFileSync(path, 'utf8').replace(/\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*/g, '');
+    yield [path, readFileSync(path, 'utf8').replace(/\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*/g, '')];
+  }
+}
+
+/** How often each file reads the time of day. */
+function uses(): Map<string, number> {
+  const found = new Map<string, number>();
+  for (const [path, source] of sources()) {
     const count = source.match(WALL)?.length ?? 0;
     if (count > 0) found.set(path, count);
   }
@@ -79,4 +84,14 @@ test('the time of day is read only where it is meant: anything else is measured 
     if (count === 0) problems.push(`${path} reads the wall clock no more: take it off the list`);
   }
   assert.deepEqual(problems, []);
+});
+
+test('a duration is measured by one clock: two of different origins, compared, would be wrong without an error', () => {
+  // Pages of the console are browsers, and the SDK has its own clock.
+  const allowed = ['runtime/clock.ts', 'client/clock.ts', 'client/positions.ts'];
+  const found = [...sources()].filter(([, source]) => /\bperformance\.now\b|\bhrtime\b/.test(source));
+  const others = found
+    .map(([path]) => path)
+    .filter((path) => !allowed.includes(path) && !path.startsWith('gateway/console/page/'));
+  assert.deepEqual(others, [], 'use now() of a Clock: systemClock in runtime/clock.ts');
 });

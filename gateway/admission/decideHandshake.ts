@@ -72,9 +72,10 @@ export type Decision =
   | { type: 'ask'; question: Question };
 
 /**
- * Decides on a handshake: the one place where admission is decided. Cheap reasons to refuse come first, and nothing is
- * asked for a handshake that is refused anyway. Whoever was not refused at first is held against `overload` again at the
- * end: others may have connected while the answers were awaited.
+ * Decides on a handshake of `/connect`: the one place where its admission is decided. (The echo has rules of its own, in
+ * echoEndpoint.ts.) Cheap reasons to refuse come first, and nothing is asked for a handshake that is refused anyway.
+ * Whoever was not refused at first is held against `overload` again at the end: others may have connected while the
+ * answers were awaited.
  */
 export function decideHandshake(handshake: Handshake, state: AdmissionState): Decision {
   const { answers } = state;

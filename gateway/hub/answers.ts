@@ -3,7 +3,7 @@ import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import type { Clock } from '@pushcluster/runtime/clock.ts';
 import type { ShardAnswer } from '../ipc/messages.ts';
 import type { GatewayMetrics } from '../metrics.ts';
-import type { Guard } from './guard.ts';
+import type { ExceptionGuard } from './exceptionGuard.ts';
 import { publishJson } from './publishJson.ts';
 import { Questions } from './questions.ts';
 import { RoomList } from './roomList.ts';
@@ -16,7 +16,7 @@ export type AnswersOptions = {
   gateway: string;
   bus: Bus;
   clock: Clock;
-  guard: Guard;
+  guard: ExceptionGuard;
   metrics: Pick<GatewayMetrics, 'stats'>;
   shards: () => readonly ShardHandle[];
   /** Rooms with a listener on this gateway. */

@@ -1,18 +1,18 @@
 import { decodePush } from '@pushcluster/protocol/push.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import type { GatewayMetrics } from '../metrics.ts';
-import type { Heartbeats } from './heartbeats.ts';
 import type { HubChannel } from './hubChannel.ts';
 import type { IgnoredMessages } from './ignoredMessages.ts';
 import type { Inlet } from './inlet.ts';
 import type { Merger } from './merger.ts';
 import { partOf } from './messagePart.ts';
-import { Publishers } from './publishers.ts';
-import type { PushRetries } from './pushRetries.ts';
+import { PublisherCounters } from './publisherCounters.ts';
+import type { PublisherHeartbeats } from './publisherHeartbeats.ts';
+import type { RepeatedPushes } from './repeatedPushes.ts';
 
 export type ChannelInletOptions = {
-  heartbeats: Heartbeats;
-  retries: PushRetries;
+  heartbeats: PublisherHeartbeats;
+  retries: RepeatedPushes;
   merger: Merger;
   ignored: IgnoredMessages;
   metrics: Pick<GatewayMetrics, 'gaps'>;
@@ -25,12 +25,12 @@ export type ChannelInletOptions = {
 export class ChannelInlet implements Inlet {
   readonly #channel: HubChannel;
   readonly #options: ChannelInletOptions;
-  readonly #publishers: Publishers;
+  readonly #publishers: PublisherCounters;
 
   constructor(channel: HubChannel, options: ChannelInletOptions) {
     this.#channel = channel;
     this.#options = options;
-    this.#publishers = new Publishers(options.heartbeats);
+    this.#publishers = new PublisherCounters(options.heartbeats);
   }
 
   accept(bytes: Uint8Array): void {

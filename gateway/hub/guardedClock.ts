@@ -1,8 +1,8 @@
 import type { Clock } from '@pushcluster/runtime/clock.ts';
-import type { Guard } from './guard.ts';
+import type { ExceptionGuard } from './exceptionGuard.ts';
 
 /** A clock whose timers' errors `guard` keeps from ending the process. */
-export function guardedClock(clock: Clock, guard: Guard): Clock {
+export function guardedClock(clock: Clock, guard: ExceptionGuard): Clock {
   return {
     now: () => clock.now(),
     wall: () => clock.wall(),

@@ -20,7 +20,7 @@ import { Registry } from 'prom-client';
 import { ALL, type ChannelKey, roomKey, userKey } from '../ipc/channelKey.ts';
 import { GatewayMetrics } from '../metrics.ts';
 import { FakeShard, settingsWith } from '../simulation/hub.ts';
-import { Guard } from './guard.ts';
+import { ExceptionGuard } from './exceptionGuard.ts';
 import { Hub } from './hub.ts';
 
 const subjects = new Subjects('pushcluster');
@@ -125,7 +125,7 @@ function start(settings: Settings = settingsWith(), count = 2, maxEmpty?: number
     peers: () => 0,
     generation: () => 1,
   });
-  const guard = new Guard(log, (place) => metrics.internalErrors.inc({ place }));
+  const guard = new ExceptionGuard(log, (place) => metrics.internalErrors.inc({ place }));
   hub = new Hub({
     gateway: 'g1',
     bus: held.bus,

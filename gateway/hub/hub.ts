@@ -10,17 +10,17 @@ import type { GatewayMetrics } from '../metrics.ts';
 import { Answers } from './answers.ts';
 import { BatchSender } from './batchSender.ts';
 import { ChannelInlet } from './channelInlet.ts';
-import { Channels } from './channels.ts';
+import { ChannelLifecycle } from './channelLifecycle.ts';
 import { Commands } from './commands.ts';
-import type { Guard } from './guard.ts';
-import { Heartbeats } from './heartbeats.ts';
+import type { ExceptionGuard } from './exceptionGuard.ts';
 import { IgnoredMessages } from './ignoredMessages.ts';
 import { InletSubscriber } from './inletSubscriber.ts';
 import { ListenerTable } from './listenerTable.ts';
 import { Merger } from './merger.ts';
 import { Outbox } from './outbox.ts';
+import { PublisherHeartbeats } from './publisherHeartbeats.ts';
 import { publishJson } from './publishJson.ts';
-import { PushRetries } from './pushRetries.ts';
+import { RepeatedPushes } from './repeatedPushes.ts';
 import type { ShardHandle } from './shardHandle.ts';
 import { UserInlet } from './userInlet.ts';
 import { UserSessions } from './userSessions.ts';
@@ -32,7 +32,7 @@ export type HubOptions = {
   clock: Clock;
   log: Logger;
   metrics: GatewayMetrics;
-  guard: Guard;
+  guard: ExceptionGuard;
   /** Gateways that are there, this one included. */
   gateways: () => number;
   /** Channels without listeners kept at most. Default: 20,000. */
@@ -46,10 +46,10 @@ export type HubOptions = {
  */
 export class Hub {
   readonly #options: HubOptions;
-  readonly #heartbeats: Heartbeats;
+  readonly #heartbeats: PublisherHeartbeats;
   readonly #listeners = new ListenerTable();
   readonly #merger: Merger;
-  readonly #channels: Channels;
+  readonly #channels: ChannelLifecycle;
   readonly #answers: Answers;
   readonly #sessions: UserSessions;
   #shards: readonly ShardHandle[] = [];
@@ -80,7 +80,7 @@ export class Hub {
     });
     this.#merger = merger;
 
-    const heartbeats = new Heartbeats(() => clock.now());
+    const heartbeats = new PublisherHeartbeats(() => clock.now());
     this.#heartbeats = heartbeats;
     const beats = subscriber.listen(subjects.beat, (bytes) => {
       const beat = ignored.decode(bytes, decodePush);
@@ -89,8 +89,8 @@ export class Hub {
     beats.ready.then(() => heartbeats.listening(true));
     bus.onEvent((event) => this.#busChanged(event));
 
-    const inlets = { heartbeats, retries: new PushRetries({ clock, metrics }), merger, ignored, metrics, log };
-    this.#channels = new Channels({
+    const inlets = { heartbeats, retries: new RepeatedPushes({ clock, metrics }), merger, ignored, metrics, log };
+    this.#channels = new ChannelLifecycle({
       settings,
       subjects,
       clock,

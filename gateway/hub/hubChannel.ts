@@ -1,19 +1,21 @@
 import { type ChannelRules, rulesFor } from '@pushcluster/protocol/roomPolicies.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { type ChannelKey, roomOf } from '../ipc/channelKey.ts';
-import { Window } from './window.ts';
+import { MergeWindow } from './mergeWindow.ts';
 
 /** One room, one user, or all, as the hub has it: the window in which its messages are merged. */
 export class HubChannel {
   readonly key: ChannelKey;
   /** Undefined for all and for users. */
   readonly room: string | undefined;
-  readonly window: Window;
+  readonly window: MergeWindow;
   /** Generation of each shard's last `forms` message, by shard. */
   readonly generations: number[] = [];
   rules: ChannelRules;
   /** Its subscription is in force. */
   subscribed = false;
+  /** It is kept no longer: what still waits of it reaches nobody. */
+  ended = false;
   /** Ends its subscription. Undefined for users, who share one, and for a room that waits for its subscription. */
   unsubscribe: (() => void) | undefined;
   /** Cancels the end of a channel without listeners. */
@@ -29,7 +31,7 @@ export class HubChannel {
     this.key = key;
     this.room = roomOf(key);
     this.rules = rulesFor(this.room, settings);
-    this.window = new Window(this.rules);
+    this.window = new MergeWindow(this.rules);
   }
 
   configure(settings: Settings): void {

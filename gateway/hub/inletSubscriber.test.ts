@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { LocalBus } from '@pushcluster/runtime/bus/localBus.ts';
 import { pino } from 'pino';
-import { Guard } from './guard.ts';
+import { ExceptionGuard } from './exceptionGuard.ts';
 import type { Inlet } from './inlet.ts';
 import { InletSubscriber } from './inletSubscriber.ts';
 
@@ -41,7 +41,7 @@ beforeEach(() => {
     changes.push(onChange);
     return subscribe(subject, handler);
   };
-  subscriber = new InletSubscriber(bus, new Guard(pino({ level: 'silent' }), (place) => errors.push(place)));
+  subscriber = new InletSubscriber(bus, new ExceptionGuard(pino({ level: 'silent' }), (place) => errors.push(place)));
 });
 
 describe('an inlet on the bus', () => {

@@ -1,5 +1,5 @@
 import type { Bus, BusMessage, Subscription } from '@pushcluster/runtime/bus/bus.ts';
-import type { Guard } from './guard.ts';
+import type { ExceptionGuard } from './exceptionGuard.ts';
 import type { Inlet } from './inlet.ts';
 import { InletQueue } from './inletQueue.ts';
 
@@ -14,7 +14,7 @@ export class InletSubscriber {
   readonly #bus: Bus;
   readonly #failed: (error: unknown) => void;
 
-  constructor(bus: Bus, guard: Guard) {
+  constructor(bus: Bus, guard: ExceptionGuard) {
     this.#bus = bus;
     this.#failed = (error) => guard.caught('bus', error);
   }

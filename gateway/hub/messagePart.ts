@@ -1,5 +1,5 @@
 import type { Items, PushHeader } from '@pushcluster/protocol/push.ts';
-import type { Skipped } from './publishers.ts';
+import type { Skipped } from './publisherCounters.ts';
 
 /**
  * A message of the bus on its way to a batch, or the part of it that goes into one batch: items of one publisher whose

@@ -63,6 +63,17 @@ describe('the outbox', () => {
     assert.equal(outbox.waiting, 0);
   });
 
+  it('sends nothing of a channel that has ended meanwhile: who listens under its key by then joined later', () => {
+    const [a, b] = [channel('a'), channel('b')];
+    for (let i = 1; i <= 6; i++) outbox.put(i % 2 ? a : b, batch(i));
+    a.ended = true;
+    while (clock.turn());
+    assert.deepEqual(
+      sent.map(({ batch }) => batch.items),
+      [1, 2, 3, 4, 6],
+    );
+  });
+
   it('lets nothing that comes later overtake what waits', () => {
     const [a, b] = [channel('a'), channel('b')];
     for (let i = 1; i <= 5; i++) outbox.put(a, batch(i));

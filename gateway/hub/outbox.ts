@@ -92,6 +92,8 @@ export class Outbox {
   }
 
   #send(channel: HubChannel, batch: Batch) {
+    // A channel may have been made anew under the same key: its listeners joined after these items.
+    if (channel.ended) return;
     try {
       this.#options.send(channel, batch);
     } catch (error) {

@@ -7,7 +7,7 @@ import { pino } from 'pino';
 import { roomKey } from '../ipc/channelKey.ts';
 import { type HubMessage, missedSize, type ShardMessage } from '../ipc/messages.ts';
 import { settingsWith } from '../simulation/hub.ts';
-import { Guard } from './guard.ts';
+import { ExceptionGuard } from './exceptionGuard.ts';
 import { ShardProcess } from './shardProcess.ts';
 
 const log = pino({ level: 'silent' });
@@ -75,7 +75,7 @@ function shardWith(settings: object = {}): ShardProcess {
     shards: 2,
     settings: settingsWith(settings),
     log,
-    guard: new Guard(log, (place) => errors.push(place)),
+    guard: new ExceptionGuard(log, (place) => errors.push(place)),
     hooks: {
       message: () => {},
       counted: () => {},

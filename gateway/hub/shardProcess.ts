@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { LagReason } from '@pushcluster/protocol/frames.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
+import { systemClock } from '@pushcluster/runtime/clock.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { onTick, TICK_MS } from '@pushcluster/runtime/ticker.ts';
 import type { ChannelKey } from '../ipc/channelKey.ts';
@@ -11,8 +12,8 @@ import type { ShardCounts } from '../ipc/counts.ts';
 import type { Frame } from '../ipc/frame.ts';
 import { MessageStream } from '../ipc/messageStream.ts';
 import type { HubMessage, ShardMessage } from '../ipc/messages.ts';
+import type { ExceptionGuard } from './exceptionGuard.ts';
 import { FlowControl } from './flowControl.ts';
-import type { Guard } from './guard.ts';
 import type { ShardHandle } from './shardHandle.ts';
 
 const SHARD_MAIN = fileURLToPath(new URL('../shard/main.ts', import.meta.url));
@@ -56,7 +57,7 @@ export type ShardProcessOptions = {
   shards: number;
   settings: Settings;
   log: Logger;
-  guard: Guard;
+  guard: ExceptionGuard;
   hooks: ShardProcessHooks;
   /** Starts a process. Default: that of node:child_process. */
   spawn?: (command: string, args: string[], options: SpawnOptions) => ChildProcess;
@@ -72,7 +73,7 @@ export class ShardProcess implements ShardHandle {
   listening = false;
   restarts = 0;
   readonly #log: Logger;
-  readonly #guard: Guard;
+  readonly #guard: ExceptionGuard;
   readonly #hooks: ShardProcessHooks;
   readonly #spawnProcess: NonNullable<ShardProcessOptions['spawn']>;
   readonly #shards: number;
@@ -185,8 +186,8 @@ export class ShardProcess implements ShardHandle {
       createInterface({ input: child.stderr }).on('line', (line) => {
         if (!line.startsWith(ENGINE_WARNING)) process.stderr.write(`${line}\n`);
       });
-    this.#startedAt = performance.now();
-    this.#receivedAt = performance.now();
+    this.#startedAt = systemClock.now();
+    this.#receivedAt = systemClock.now();
     this.#stream = new MessageStream<HubMessage, ShardMessage>(
       socket,
       (message) => {
@@ -204,7 +205,7 @@ export class ShardProcess implements ShardHandle {
   }
 
   #receive(message: ShardMessage) {
-    this.#receivedAt = performance.now();
+    this.#receivedAt = systemClock.now();
     switch (message.type) {
       case 'listening':
         this.listening = true;
@@ -252,7 +253,7 @@ export class ShardProcess implements ShardHandle {
     if (this.#ending || this.#endsAtStart(how)) return;
     this.#log.error({ shard: this.index, how }, 'shard died: its connections are lost, a new one starts');
     this.restarts++;
-    if (performance.now() - this.#startedAt > WELL_MS) this.#respawnMs = RESPAWN_MS;
+    if (systemClock.now() - this.#startedAt > WELL_MS) this.#respawnMs = RESPAWN_MS;
     this.#respawn();
     this.#hooks.died(this, how);
   }
@@ -281,9 +282,9 @@ export class ShardProcess implements ShardHandle {
   }
 
   #watchOver(): () => void {
-    let looked = performance.now();
+    let looked = systemClock.now();
     return onTick(() => {
-      const now = performance.now();
+      const now = systemClock.now();
       // If this process itself stood still, the shard's messages are yet to be read.
       if (now - looked > 2 * TICK_MS) this.#receivedAt = now;
       looked = now;

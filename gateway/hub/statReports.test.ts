@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { MOVING_STAT_INTERVAL_MS, STAT_INTERVAL_MS, Stat } from '@pushcluster/protocol/control.ts';
 import { LocalBus } from '@pushcluster/runtime/bus/localBus.ts';
 import { pino } from 'pino';
-import { Guard } from './guard.ts';
+import { ExceptionGuard } from './exceptionGuard.ts';
 import { StatReports } from './statReports.ts';
 
 describe("a gateway's reports", () => {
@@ -20,7 +20,7 @@ describe("a gateway's reports", () => {
     errors = [];
     refused = false;
     const bus = new LocalBus();
-    const guard = new Guard(pino({ level: 'silent' }), (place) => errors.push(place));
+    const guard = new ExceptionGuard(pino({ level: 'silent' }), (place) => errors.push(place));
     bus.publish = (subject, bytes) => {
       if (refused) throw new RangeError('over the bus’s limit');
       assert.equal(subject, 'p.ctl.stat.g');

@@ -1,19 +1,19 @@
 import { MOVING_STAT_INTERVAL_MS, STAT_INTERVAL_MS, type Stat } from '@pushcluster/protocol/control.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import { onTick, TICK_MS } from '@pushcluster/runtime/ticker.ts';
-import type { Guard } from './guard.ts';
+import type { ExceptionGuard } from './exceptionGuard.ts';
 import { publishJson } from './publishJson.ts';
 
 /** Publishes a gateway's stats: at an interval that is shorter while it moves connections away, and at each change. */
 export class StatReports {
   readonly #bus: Bus;
-  readonly #guard: Guard;
+  readonly #guard: ExceptionGuard;
   readonly #subject: string;
   readonly #read: () => Omit<Stat, 'leaving'>;
   #stop: () => void;
   #moving = false;
 
-  constructor(bus: Bus, guard: Guard, subject: string, read: () => Omit<Stat, 'leaving'>) {
+  constructor(bus: Bus, guard: ExceptionGuard, subject: string, read: () => Omit<Stat, 'leaving'>) {
     this.#bus = bus;
     this.#guard = guard;
     this.#subject = subject;

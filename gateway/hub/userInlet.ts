@@ -1,18 +1,18 @@
 import { decodeUserPush } from '@pushcluster/protocol/push.ts';
 import { type ChannelKey, userKey } from '../ipc/channelKey.ts';
 import type { GatewayMetrics } from '../metrics.ts';
-import type { Heartbeats } from './heartbeats.ts';
 import type { HubChannel } from './hubChannel.ts';
 import type { IgnoredMessages } from './ignoredMessages.ts';
 import type { Inlet } from './inlet.ts';
 import type { Merger } from './merger.ts';
 import { partOf } from './messagePart.ts';
-import { Publishers } from './publishers.ts';
-import type { PushRetries } from './pushRetries.ts';
+import { PublisherCounters } from './publisherCounters.ts';
+import type { PublisherHeartbeats } from './publisherHeartbeats.ts';
+import type { RepeatedPushes } from './repeatedPushes.ts';
 
 export type UserInletOptions = {
-  heartbeats: Heartbeats;
-  retries: PushRetries;
+  heartbeats: PublisherHeartbeats;
+  retries: RepeatedPushes;
   merger: Merger;
   ignored: IgnoredMessages;
   metrics: Pick<GatewayMetrics, 'gaps'>;
@@ -26,11 +26,11 @@ export type UserInletOptions = {
  */
 export class UserInlet implements Inlet {
   readonly #options: UserInletOptions;
-  readonly #publishers: Publishers;
+  readonly #publishers: PublisherCounters;
 
   constructor(options: UserInletOptions) {
     this.#options = options;
-    this.#publishers = new Publishers(options.heartbeats);
+    this.#publishers = new PublisherCounters(options.heartbeats);
   }
 
   accept(bytes: Uint8Array): void {

@@ -82,7 +82,7 @@ export class Drain {
     const { moves, settings, log, changed, draining } = this.#options;
     const longest = () => longestWindow(settings());
     const rate = () => settings().gateway.drain.rate / (1 + draining());
-    const schedule = new DrainSchedule(rate, performance.now(), timeout, longest);
+    const schedule = new DrainSchedule(rate, systemClock.now(), timeout, longest);
     // Counts are as old as the shards' last report: begin with one that is newer than the end of listening.
     const stopReports = moves.reportOften();
     await moves.freshCounts();
@@ -94,12 +94,12 @@ export class Drain {
     log.info({ connections: moves.connections }, 'moving connections away');
     let before = 0;
     while (run === this.#run) {
-      if (reason === 'leave' && (moves.connections === 0 || performance.now() >= schedule.end)) break;
+      if (reason === 'leave' && (moves.connections === 0 || systemClock.now() >= schedule.end)) break;
       const { unasked } = moves;
       // A gateway that has asked all of its connections leaves its share of the rate to the others.
       if ((unasked === 0) !== (before === 0)) changed();
       before = unasked;
-      const { count, ...time } = schedule.step(performance.now(), unasked);
+      const { count, ...time } = schedule.step(systemClock.now(), unasked);
       if (count > 0) moves.askToMove(count, time, reason);
       await pause(systemClock, STEP_MS);
     }

@@ -41,7 +41,7 @@ beforeEach(() => {
     gateway: 'me',
     bus,
     subjects,
-    now: () => now,
+    clock: { now: () => now },
     ignored: () => ignored++,
     rebalancing: () => moves++,
     maxPeers: 3,

@@ -2,6 +2,7 @@ import { STAT_STALE_MS, Stat } from '@pushcluster/protocol/control.ts';
 import { parseJson } from '@pushcluster/protocol/parseJson.ts';
 import type { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
+import type { Clock } from '@pushcluster/runtime/clock.ts';
 
 /** Other gateways that are remembered. Further ones are ignored. */
 const MAX_PEERS = 10_000;
@@ -11,8 +12,8 @@ export type PeersOptions = {
   gateway: string;
   bus: Bus;
   subjects: Subjects;
-  /** Milliseconds of a monotonic clock. */
-  now: () => number;
+  /** The clock of the Rebalancer, which compares `changedAt` with it. */
+  clock: Pick<Clock, 'now'>;
   /** Called for a report that could not be parsed. */
   ignored: () => void;
   /** Called when another gateway begins or ends to move its surplus. */
@@ -38,13 +39,13 @@ export class Peers {
 
   constructor(options: PeersOptions) {
     this.#options = options;
-    const { bus, subjects, now } = options;
-    this.#changedAt = now();
+    const { bus, subjects, clock } = options;
+    this.#changedAt = clock.now();
     const subscription = bus.subscribe(subjects.everyStat, (bytes) => this.#receive(bytes));
     const off = bus.onEvent(({ type }) => {
       if (type !== 'connected') return;
-      this.#changedAt = now();
-      for (const known of this.#known.values()) known.at = now();
+      this.#changedAt = clock.now();
+      for (const known of this.#known.values()) known.at = clock.now();
     });
     this.#close = () => {
       subscription.unsubscribe();
@@ -75,7 +76,7 @@ export class Peers {
   }
 
   #receive(bytes: Uint8Array) {
-    const { gateway, now, ignored, maxPeers = MAX_PEERS } = this.#options;
+    const { gateway, clock, ignored, maxPeers = MAX_PEERS } = this.#options;
     const stat = parseJson(bytes, Stat);
     if (!stat) {
       ignored();
@@ -84,7 +85,7 @@ export class Peers {
     if (stat.gateway === gateway) return;
     const before = this.#known.get(stat.gateway)?.peer;
     if (stat.leaving) {
-      if (this.#known.delete(stat.gateway)) this.#changedAt = now();
+      if (this.#known.delete(stat.gateway)) this.#changedAt = clock.now();
       return;
     }
     if (!before) {
@@ -93,19 +94,19 @@ export class Peers {
     }
     const { draining, rebalancing, template, connections } = stat;
     const peer = { gateway: stat.gateway, draining, rebalancing, template, unasked: stat.unasked ?? connections };
-    if (before?.draining !== draining || before.template !== template) this.#changedAt = now();
-    this.#known.set(stat.gateway, { peer, at: now() });
+    if (before?.draining !== draining || before.template !== template) this.#changedAt = clock.now();
+    this.#known.set(stat.gateway, { peer, at: clock.now() });
     if ((before?.rebalancing ?? false) !== peer.rebalancing) this.#options.rebalancing();
   }
 
   #forget() {
-    const { bus, now } = this.#options;
+    const { bus, clock } = this.#options;
     if (!bus.connected) return;
-    const since = now() - STAT_STALE_MS;
+    const since = clock.now() - STAT_STALE_MS;
     for (const [gateway, { at }] of this.#known) {
       if (at >= since) continue;
       this.#known.delete(gateway);
-      this.#changedAt = now();
+      this.#changedAt = clock.now();
     }
   }
 }

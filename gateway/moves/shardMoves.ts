@@ -1,3 +1,4 @@
+import { systemClock } from '@pushcluster/runtime/clock.ts';
 import { proportionalShares } from '../admission/proportionalShares.ts';
 import type { ShardProcess } from '../hub/shardProcess.ts';
 import type { MoveReason, MoveTime } from '../ipc/move.ts';
@@ -73,8 +74,8 @@ export class ShardMoves {
   /** Resolves when each shard has reported again, or after FRESH_WITHIN_MS. */
   async freshCounts(): Promise<void> {
     const before = new Map(this.#shards().map((shard) => [shard, shard.counts]));
-    const until = performance.now() + FRESH_WITHIN_MS;
-    while (performance.now() < until) {
+    const until = systemClock.now() + FRESH_WITHIN_MS;
+    while (systemClock.now() < until) {
       if (this.#shards().every((shard) => !shard.listening || shard.counts !== before.get(shard))) return;
       await new Promise((resolve) => setTimeout(resolve, CHECK_MS));
     }

@@ -5,8 +5,8 @@ import { encodePush, joinItems } from '@pushcluster/protocol/push.ts';
 import { Settings } from '@pushcluster/protocol/settings.ts';
 import { DEFLATE_MIN_BYTES, Form } from '@pushcluster/protocol/wireForms.ts';
 import { encodeFrames } from '../hub/encodeFrames.ts';
+import { MergeWindow } from '../hub/mergeWindow.ts';
 import type { MessagePart } from '../hub/messagePart.ts';
-import { Window } from '../hub/window.ts';
 import { roomKey } from '../ipc/channelKey.ts';
 import { inputsOf, queryOf } from './address.ts';
 import { ASSUMED, MEASURED, SHIPPED } from './constants.ts';
@@ -241,7 +241,7 @@ function part(publisher: string, first: number): MessagePart {
 /** Frames a second that a real window makes of messages that arrive at random. */
 function played(rate: number, seconds: number, over: number): number {
   const { maxItems, maxBytes } = SHIPPED;
-  const window = new Window({ maxDelay: seconds * 1_000, maxItems, maxBytes });
+  const window = new MergeWindow({ maxDelay: seconds * 1_000, maxItems, maxBytes });
   let seed = 7;
   const random = () => {
     seed = (seed * 48_271) % 2_147_483_647;

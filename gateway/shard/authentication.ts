@@ -7,7 +7,7 @@ import type { Connection } from './connection.ts';
 import type { Connections } from './connections.ts';
 import type { Replies } from './replies.ts';
 import type { Rooms } from './rooms.ts';
-import type { UserSessions } from './userSessions.ts';
+import type { UserConnections } from './userConnections.ts';
 
 /** How long a connection without a token may take to send its first AUTH, milliseconds (contract, section 2). */
 const AUTH_WITHIN_MS = 5_000;
@@ -22,7 +22,7 @@ export type AuthenticationOptions = {
   connections: Connections;
   replies: Replies;
   rooms: Pick<Rooms, 'leaveForbidden'>;
-  userSessions: Pick<UserSessions, 'identified'>;
+  userConnections: Pick<UserConnections, 'identified'>;
 };
 
 /** Who connections are: by the token of their handshake, and by AUTH. */
@@ -71,14 +71,14 @@ export class Authentication {
 
   /** Applies an identity: when the connection opens, and again at each AUTH. Rooms that the new token does not allow are left. */
   identify(connection: Connection, identity: Identity): void {
-    const { connections, rooms, userSessions } = this.#options;
+    const { connections, rooms, userConnections } = this.#options;
     connections.setExpiry(connection, identity.expires);
     connection.patterns = identity.rooms;
     rooms.leaveForbidden(connection);
     connection.anonymous = identity.anonymous === true;
     connections.authorize(connection);
     if (identity.user !== undefined && connection.user === undefined)
-      userSessions.identified(connection, identity.user);
+      userConnections.identified(connection, identity.user);
   }
 
   #failed(connection: Connection, id: IdText | undefined, error: unknown) {

@@ -1,8 +1,6 @@
 import type { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
-import { laggedFrame } from '@pushcluster/protocol/frames.ts';
 import { type Form, understandsControl } from '@pushcluster/protocol/wireForms.ts';
-import { roomOf } from '../ipc/channelKey.ts';
-import type { Backlog } from './backlog.ts';
+import type { BacklogLimit } from './backlogLimit.ts';
 import type { Channel } from './channel.ts';
 import { DROPPED, SENT, type Socket } from './engine.ts';
 import type { Behind, ChannelMember } from './group.ts';
@@ -43,7 +41,7 @@ export class Connection extends Member {
   // The backlog's.
   waiting = 0;
   waitingSince = 0;
-  readonly #backlog: Pick<Backlog<Connection>, 'note'>;
+  readonly #backlog: Pick<BacklogLimit<Connection>, 'note'>;
   /** The number of its session, as the hub knows it; 0 if it was opened without a limit of one session per user. */
   sessionNumber = 0;
   #facts = 0;
@@ -59,7 +57,7 @@ export class Connection extends Member {
     form: Form,
     all: Channel<Member>,
     address: string | undefined,
-    backlog: Pick<Backlog<Connection>, 'note'>,
+    backlog: Pick<BacklogLimit<Connection>, 'note'>,
   ) {
     super(all);
     this.#backlog = backlog;
@@ -170,34 +168,5 @@ export class Connection extends Member {
     const verdict = this.ws.send(text, false, false);
     if (verdict !== SENT) this.#backlog.note(this);
     return verdict !== DROPPED;
-  }
-
-  /** The first drop: from here on it is behind in all its channels. */
-  lag(): void {
-    if (this.lagging) return;
-    this.channel.fallBehind(this, 'slow');
-    for (const member of this.members) member.channel.fallBehind(member, 'slow');
-  }
-
-  /**
-   * The buffer has drained: reports exactly what was missed in each channel, and takes part again. If the buffer fills up
-   * meanwhile, the connection stays behind and the rest is reported the next time.
-   */
-  recover(): void {
-    if (!this.lagging) return;
-    const memberships: Member[] = [this, ...this.members];
-    for (const member of memberships) if (!this.#reportMissed(member)) return;
-    for (const member of memberships) member.channel.catchUp(member);
-  }
-
-  /** Reports what a membership missed up to now; false if even that was dropped. */
-  #reportMissed(member: Member): boolean {
-    const { behind, channel } = member;
-    if (!behind) return true;
-    const position = channel.positionOf(member);
-    const missed = position - behind.since;
-    if (missed > 0 && this.v1 && !this.send(laggedFrame(roomOf(channel.key), missed, 'slow'))) return false;
-    behind.since = position;
-    return true;
   }
 }

@@ -1,3 +1,4 @@
+import { systemClock } from '@pushcluster/runtime/clock.ts';
 import type { ShardProtection } from '../admission/shardProtection.ts';
 import type { Socket } from './engine.ts';
 import type { Shard } from './shard.ts';
@@ -23,7 +24,7 @@ export function connectionEvents(shard: Shard, protection: Pick<ShardProtection,
       const { connection } = ws.getUserData();
       if (!connection || connection.gone) return;
       const text = isBinary ? undefined : decoder.decode(message);
-      shard.received(connection, text, message.byteLength, Math.floor(performance.now() / 1_000));
+      shard.received(connection, text, message.byteLength, Math.floor(systemClock.now() / 1_000));
     },
     ping(ws: EngineSocket): void {
       const { connection } = ws.getUserData();

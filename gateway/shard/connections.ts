@@ -3,7 +3,7 @@ import type { Form } from '@pushcluster/protocol/wireForms.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { increment, type ShardCounts } from '../ipc/counts.ts';
 import type { ShardMessage } from '../ipc/messages.ts';
-import { Backlog } from './backlog.ts';
+import { BacklogLimit } from './backlogLimit.ts';
 import type { Broadcaster } from './broadcaster.ts';
 import type { Channels } from './channels.ts';
 import { Connection } from './connection.ts';
@@ -11,6 +11,7 @@ import type { Socket } from './engine.ts';
 import type { Loop } from './loop.ts';
 import { closeLabel } from './metricLabels.ts';
 import type { MovingConnections } from './movingConnections.ts';
+import { catchUp } from './slowConsumer.ts';
 import { TokenExpiries } from './tokenExpiries.ts';
 
 /** A connection that is being closed and has yet to read what waits for it is given this long, milliseconds. Then it is cut. */
@@ -29,7 +30,7 @@ export type ConnectionsOptions = {
 /** The life of a shard's connections: they open, are authorized, expire, are ended, linger, and are closed. */
 export class Connections {
   /** What waits for all connections. */
-  readonly backlog: Backlog<Connection>;
+  readonly backlog: BacklogLimit<Connection>;
   /** Bytes that may wait for all connections together. */
   backlogBudget = Number.MAX_SAFE_INTEGER;
   readonly #options: ConnectionsOptions;
@@ -43,7 +44,7 @@ export class Connections {
 
   constructor(options: ConnectionsOptions) {
     this.#options = options;
-    this.backlog = new Backlog({
+    this.backlog = new BacklogLimit({
       loop: options.loop,
       budget: () => this.backlogBudget,
       cut: (connection) => this.#cut(connection),
@@ -152,7 +153,7 @@ export class Connections {
       return;
     }
     this.#options.moving.drained(connection);
-    if (connection.lagging) connection.recover();
+    catchUp(connection);
   }
 
   /** A ping of the WebSocket protocol, which the engine has answered. It is no frame of ours, and not counted as one. */

@@ -1,17 +1,17 @@
 import { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
 import { systemClock } from '@pushcluster/runtime/clock.ts';
-import { Backlog } from './backlog.ts';
+import { BacklogLimit } from './backlogLimit.ts';
 import { DROPPED, SENT, type Socket } from './engine.ts';
 import type { Loop } from './loop.ts';
 
 /** Messages that may wait for a slow peer of the echo (contract, section 2). */
 const MAX_QUEUED = 1_000;
-const HEARTTICK_MS = 1_000;
+const HEARTBEAT_MS = 1_000;
 /**
  * The first comes this late: the Autobahn testsuite has cases that pause for up to 2 s within a message (5.19, 5.20, 6.4),
  * and fails them if anything but their echo arrives.
  */
-const FIRST_HEARTTICK_MS = 2_300;
+const FIRST_HEARTBEAT_MS = 2_300;
 /** Peers at most. The echo is for diagnosis, and its peers count in no limit of the gateway. */
 const MAX_PEERS = 256;
 
@@ -30,12 +30,12 @@ export class Echo {
   /** Bytes that may wait for one peer. A peer over this or over MAX_QUEUED is cut. */
   readonly maxBuffer = 67_108_864;
   /** What waits for all peers, and how many bytes may. */
-  readonly backlog: Backlog<EchoPeer>;
+  readonly backlog: BacklogLimit<EchoPeer>;
   backlogBudget = Number.MAX_SAFE_INTEGER;
   readonly #peers = new Set<EchoPeer>();
 
   constructor(loop: Loop = systemClock) {
-    this.backlog = new Backlog({ loop, budget: () => this.backlogBudget, cut: ({ ws }) => ws?.close() });
+    this.backlog = new BacklogLimit({ loop, budget: () => this.backlogBudget, cut: ({ ws }) => ws?.close() });
   }
 
   /** One more peer can be served. */
@@ -52,8 +52,8 @@ export class Echo {
     this.#peers.add(peer);
     peer.heartbeat = setTimeout(() => {
       this.#beat(peer);
-      peer.heartbeat = setInterval(() => this.#beat(peer), HEARTTICK_MS);
-    }, FIRST_HEARTTICK_MS);
+      peer.heartbeat = setInterval(() => this.#beat(peer), HEARTBEAT_MS);
+    }, FIRST_HEARTBEAT_MS);
   }
 
   /** The gateway leaves: ends every peer. */

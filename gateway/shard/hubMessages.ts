@@ -12,7 +12,7 @@ import type { Connections } from './connections.ts';
 import type { FrameCredit } from './frameCredit.ts';
 import type { MovingConnections } from './movingConnections.ts';
 import type { Rooms } from './rooms.ts';
-import type { UserSessions } from './userSessions.ts';
+import type { UserConnections } from './userConnections.ts';
 
 export type HubMessagesOptions = {
   counts: Pick<ShardCounts, 'dropped'>;
@@ -21,7 +21,7 @@ export type HubMessagesOptions = {
   connections: Pick<Connections, 'lastId'>;
   credit: Pick<FrameCredit, 'done'>;
   rooms: Rooms;
-  userSessions: UserSessions;
+  userConnections: UserConnections;
   moving: MovingConnections;
 };
 
@@ -35,7 +35,7 @@ export class HubMessages {
 
   /** Does what a message says; false if it is about the shard's process. */
   handle(message: HubMessage): boolean {
-    const { rooms, userSessions, moving, connections } = this.#options;
+    const { rooms, userConnections, moving, connections } = this.#options;
     switch (message.type) {
       case 'subscribed':
         rooms.subscribed(message.key, message.mask, message.generation);
@@ -53,13 +53,13 @@ export class HubMessages {
         this.#missed(message.key, message.items, message.reason);
         return true;
       case 'disconnectUser':
-        userSessions.disconnect(message.user, message.reason);
+        userConnections.disconnect(message.user, message.reason);
         return true;
       case 'disconnectRoom':
         rooms.disconnect(message.room, message.reason);
         return true;
       case 'replaced':
-        userSessions.replace(message.user, message.upTo);
+        userConnections.replace(message.user, message.upTo);
         return true;
       case 'move':
         moving.ask(message.count, message.time, message.reason);

@@ -11,7 +11,7 @@ import { loadConsole } from '../console/assets.ts';
 import { MessageStream } from '../ipc/messageStream.ts';
 import type { HubMessage, ShardMessage } from '../ipc/messages.ts';
 import type { Verifier } from './authentication.ts';
-import { backlogBudget } from './backlog.ts';
+import { backlogBudget } from './backlogLimit.ts';
 import { Listener } from './listen.ts';
 import { Shard } from './shard.ts';
 import { VerifierSource } from './verifierSource.ts';
@@ -200,8 +200,8 @@ function report(started: Shard) {
   counts.fds = protection?.fds ?? 0;
   counts.loopPressure = protection?.loopPressure ?? 0;
   counts.cpuSeconds = (cpu.user + cpu.system) / 1e6;
-  if (performance.now() - rssAt >= RSS_MS || counts.rss === 0) {
-    rssAt = performance.now();
+  if (systemClock.now() - rssAt >= RSS_MS || counts.rss === 0) {
+    rssAt = systemClock.now();
     counts.rss = process.memoryUsage.rss();
     // A limit changes if a pod is resized in place. Without a limit it is what the host has available, which changes.
     memoryLimit = memory.read(counts.rss)?.limit;

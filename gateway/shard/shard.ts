@@ -9,7 +9,7 @@ import { newCounts } from '../ipc/counts.ts';
 import type { FrameMessage } from '../ipc/frame.ts';
 import type { HubMessage, ShardAnswer, ShardMessage } from '../ipc/messages.ts';
 import { Authentication, type Verifier } from './authentication.ts';
-import type { Backlog } from './backlog.ts';
+import type { BacklogLimit } from './backlogLimit.ts';
 import { Broadcaster } from './broadcaster.ts';
 import { Channels } from './channels.ts';
 import { ClientFrames } from './clientFrames.ts';
@@ -22,7 +22,8 @@ import type { Loop } from './loop.ts';
 import { LEAVING, MovingConnections } from './movingConnections.ts';
 import { Replies } from './replies.ts';
 import { Rooms } from './rooms.ts';
-import { UserSessions } from './userSessions.ts';
+import { SlowConsumerPolicy } from './slowConsumer.ts';
+import { UserConnections } from './userConnections.ts';
 
 /**
  * One shard: its connections, and the channels that they are members of. This class puts the parts together. It knows the
@@ -50,10 +51,14 @@ export class Shard {
     const current = () => this.settings;
     const channels = new Channels(notifyHub);
     const credit = new FrameCredit(notifyHub);
+    const slowConsumers = new SlowConsumerPolicy({
+      policy: () => this.settings.gateway.slowConsumer.policy,
+      endSoon: (connection, code, reason) => connections.endSoon(connection, code, reason),
+    });
     const hooks = {
       queued: (connection: Connection) => connections.backlog.note(connection),
       done: (size: number) => credit.done(size),
-      dropped: (connection: Connection) => this.#dropped(connection),
+      dropped: (connection: Connection) => slowConsumers.dropped(connection),
       idle: (channel: Connection['channel']) => channels.forgetIfEmpty(channel),
     };
     const broadcaster = new Broadcaster(counts, hooks, loop);
@@ -68,9 +73,16 @@ export class Shard {
     const connections = new Connections({ counts, log, loop, channels, broadcaster, moving, notifyHub });
     const replies = new Replies({ counts, log, connections });
     const rooms = new Rooms({ settings: current, loop, channels, broadcaster, replies, notifyHub });
-    const userSessions = new UserSessions({ settings: current, loop, channels, broadcaster, connections, notifyHub });
+    const userConnections = new UserConnections({
+      settings: current,
+      loop,
+      channels,
+      broadcaster,
+      connections,
+      notifyHub,
+    });
     const verifier = () => this.verifier;
-    const authentication = new Authentication({ verifier, log, connections, replies, rooms, userSessions });
+    const authentication = new Authentication({ verifier, log, connections, replies, rooms, userConnections });
     this.moving = moving;
     this.#channels = channels;
     this.#broadcaster = broadcaster;
@@ -85,7 +97,7 @@ export class Shard {
       connections,
       credit,
       rooms,
-      userSessions,
+      userConnections,
       moving,
     });
     this.#credit = credit;
@@ -110,7 +122,7 @@ export class Shard {
   }
 
   /** What waits for all connections. */
-  get backlog(): Backlog<Connection> {
+  get backlog(): BacklogLimit<Connection> {
     return this.#connections.backlog;
   }
 
@@ -199,11 +211,5 @@ export class Shard {
         this.#connections.end(connection, CloseCode.goingAway, LEAVING);
       this.#broadcaster.visit(all, left, end, resolve);
     });
-  }
-
-  /** The first drop of a connection: it is behind already. */
-  #dropped(connection: Connection) {
-    if (this.settings.gateway.slowConsumer.policy !== 'close') return;
-    this.#connections.endSoon(connection, CloseCode.slowConsumer, 'reads too slowly');
   }
 }

@@ -1,5 +1,6 @@
 import { closeReason } from '@pushcluster/protocol/closeCodes.ts';
 import { type Form, formOf, servedSubprotocols, understandsControl } from '@pushcluster/protocol/wireForms.ts';
+import { systemClock } from '@pushcluster/runtime/clock.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { AcceptRate } from '../admission/acceptRate.ts';
 import { addressGroup, canonicalAddress, forwardedAddress } from '../admission/clientAddress.ts';
@@ -133,7 +134,7 @@ export class UpgradeHandler {
     switch (question) {
       case 'rate': {
         const perSecond = shard.settings.gateway.connections.acceptRate / shards();
-        answers.rate = this.#rate.take(perSecond, performance.now());
+        answers.rate = this.#rate.take(perSecond, systemClock.now());
         return true;
       }
       case 'token': {

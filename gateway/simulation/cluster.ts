@@ -16,7 +16,7 @@ import type { Logger } from '@pushcluster/runtime/log.ts';
 import { Registry } from 'prom-client';
 import type { Identity } from '../admission/identity.ts';
 import { InvalidToken } from '../admission/tokenVerifier.ts';
-import { Guard } from '../hub/guard.ts';
+import { ExceptionGuard } from '../hub/exceptionGuard.ts';
 import { Hub } from '../hub/hub.ts';
 import type { ShardHandle } from '../hub/shardHandle.ts';
 import type { HubMessage, ShardMessage } from '../ipc/messages.ts';
@@ -213,7 +213,7 @@ export class SimulatedGateway {
       clock: { now: () => clock.now(), wall: () => clock.now() + skew, after: (ms, run) => clock.after(ms, run), soon },
       log,
       metrics,
-      guard: new Guard(log, (place) => {
+      guard: new ExceptionGuard(log, (place) => {
         throw new Error(`an error at ${place}`);
       }),
       gateways: () => 1,

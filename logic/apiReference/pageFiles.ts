@@ -32,18 +32,21 @@ const CHANGING = { ...HEADERS, 'cache-control': 'no-cache' };
 const IMMUTABLE = { ...HEADERS, 'cache-control': 'public, max-age=31536000, immutable' };
 
 /**
- * The page at `/docs` and its files, by path: Swagger UI and what starts it. Files are read when they are requested, so
- * that a process does not keep 2 MB for a page that few people open.
+ * The page at `/docs` and its files, by path: Swagger UI and what starts it. A file is read at its first request. All
+ * requests share its bytes: a client that asks for it many times and reads nothing holds no copies.
  * @throws Error if Swagger UI is not installed
  */
 export function pageFiles(): Map<string, PageFile> {
   const { resolve } = createRequire(import.meta.url);
   const manifest = resolve('swagger-ui-dist/package.json');
   const { version } = JSON.parse(readFileSync(manifest, 'utf8')) as { version: string };
-  const swaggerUi = (name: string) => () => readFile(join(manifest, '..', name));
-  const own = (name: string) => () => readFile(join(import.meta.dirname, name));
+  const swaggerUi = (name: string) => readOnce(() => readFile(join(manifest, '..', name)));
+  const own = (name: string) => readOnce(() => readFile(join(import.meta.dirname, name)));
   return new Map<string, PageFile>([
-    ['/docs', { type: HTML, headers: { ...CHANGING, 'content-security-policy': POLICY }, read: () => page(version) }],
+    [
+      '/docs',
+      { type: HTML, headers: { ...CHANGING, 'content-security-policy': POLICY }, read: readOnce(() => page(version)) },
+    ],
     ['/docs/page.js', { type: JAVASCRIPT, headers: CHANGING, read: own('page.js') }],
     ['/docs/page.css', { type: CSS, headers: CHANGING, read: own('page.css') }],
     [
@@ -52,6 +55,18 @@ export function pageFiles(): Map<string, PageFile> {
     ],
     [`/docs/${version}/swagger-ui.css`, { type: CSS, headers: IMMUTABLE, read: swaggerUi('swagger-ui.css') }],
   ]);
+}
+
+/** Reads at the first call, and again if that failed. */
+function readOnce(read: () => Promise<Buffer>): () => Promise<Buffer> {
+  let bytes: Promise<Buffer> | undefined;
+  return () => {
+    bytes ??= read().catch((error: unknown) => {
+      bytes = undefined;
+      throw error;
+    });
+    return bytes;
+  };
 }
 
 async function page(version: string): Promise<Buffer> {

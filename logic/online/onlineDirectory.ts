@@ -13,6 +13,7 @@ import {
 import { parseJson } from '@pushcluster/protocol/parseJson.ts';
 import type { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus, Subscription } from '@pushcluster/runtime/bus/bus.ts';
+import { systemClock } from '@pushcluster/runtime/clock.ts';
 import { Problem, retryAfter } from '../errors/problem.ts';
 
 /** Gateways remembered. Further ones are not waited for, but their answers count while a question is open. */
@@ -88,7 +89,7 @@ export class OnlineDirectory {
     this.#bus = bus;
     this.#subjects = subjects;
     this.#options = options;
-    this.#now = options.now ?? (() => performance.now());
+    this.#now = options.now ?? (() => systemClock.now());
     this.#completeAt = this.#now() + 2 * STAT_INTERVAL_MS;
     this.#stopListening = bus.onEvent(({ type }) => {
       if (type === 'connected') this.#connected();

@@ -3,6 +3,7 @@ import type { Target } from '@pushcluster/protocol/api.ts';
 import { encodePush, type Items, itemsSize, type UserEntry, userEntrySize } from '@pushcluster/protocol/push.ts';
 import type { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { type Bus, BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
+import { systemClock } from '@pushcluster/runtime/clock.ts';
 import { CounterAnnouncements } from './counterAnnouncements.ts';
 import { FlushedPublisher } from './flushedPublisher.ts';
 import { ItemCounters } from './itemCounters.ts';
@@ -42,7 +43,7 @@ export class Publisher {
   readonly #users: UserBatcher;
 
   constructor(bus: Bus, subjects: Subjects, options: PublisherOptions = {}) {
-    const { now = Date.now, monotonic = () => performance.now() } = options;
+    const { now = Date.now, monotonic = () => systemClock.now() } = options;
     const process = randomBytes(6).toString('base64url');
     this.#bus = bus;
     this.#subjects = subjects;

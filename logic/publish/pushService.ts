@@ -1,5 +1,6 @@
 import type { Target } from '@pushcluster/protocol/api.ts';
 import { BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
+import { systemClock } from '@pushcluster/runtime/clock.ts';
 import type { TokenBucket } from '@pushcluster/runtime/tokenBucket.ts';
 import { Problem, retryAfter } from '../errors/problem.ts';
 import { checkItems, type PushLimits } from '../items/pushLimits.ts';
@@ -32,12 +33,12 @@ export class PushService {
   async push(target: Target, items: readonly Uint8Array[], options: PublishOptions): Promise<RoomFailure[]> {
     checkItems(items, this.#limits());
     if (options.urgent) this.#takeUrgent();
-    const began = performance.now();
+    const began = systemClock.now();
     const { goPush } = this.#metrics;
     try {
       const failures = await this.#publisher.publish(target, items, options);
       const reached = target.type === 'rooms' ? target.rooms.length - failures.length : 1;
-      this.#metrics.published(target.type, items.length * reached, (performance.now() - began) / 1_000);
+      this.#metrics.published(target.type, items.length * reached, (systemClock.now() - began) / 1_000);
       goPush.DispatchTotal += items.length;
       return failures;
     } catch (error) {
@@ -48,7 +49,7 @@ export class PushService {
   }
 
   #takeUrgent() {
-    const wait = this.#urgent.take(performance.now());
+    const wait = this.#urgent.take(systemClock.now());
     if (wait === 0) return;
     if (wait === Number.POSITIVE_INFINITY)
       throw new Problem('urgent_rate', 'Urgent pushes are turned off (logic.urgentRate). Push without urgent.', {

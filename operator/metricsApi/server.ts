@@ -3,6 +3,7 @@ import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { TLSSocket } from 'node:tls';
+import { systemClock } from '@pushcluster/runtime/clock.ts';
 import { isKubeError } from '../kube/errors.ts';
 import { type Action, type Reviews, TooManyReviews } from './accessReviews.ts';
 import {
@@ -152,7 +153,7 @@ export class MetricsServer {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const began = performance.now();
+    const began = systemClock.now();
     const {
       code,
       body,
@@ -173,7 +174,7 @@ export class MetricsServer {
     // Does not wait for an unexpected request body.
     if (request.method !== 'GET' || this.#isStale(request)) headers.connection = 'close';
     response.writeHead(code, headers).end(body);
-    this.#options.onAnswered?.(code, (performance.now() - began) / 1_000);
+    this.#options.onAnswered?.(code, (systemClock.now() - began) / 1_000);
   }
 
   async #answer(request: IncomingMessage): Promise<Answer> {

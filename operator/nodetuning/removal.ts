@@ -1,3 +1,4 @@
+import { systemClock } from '@pushcluster/runtime/clock.ts';
 import { z } from 'zod';
 import type { Client } from '../kube/client.ts';
 import { isKubeError } from '../kube/errors.ts';
@@ -43,12 +44,12 @@ export async function requestRestoreDecision(
   where: { namespace: string; daemonSet: string; node: string },
   { patience = 5_000, pause = 500 }: { patience?: number; pause?: number } = {},
 ): Promise<RestoreDecision> {
-  const began = performance.now();
+  const began = systemClock.now();
   for (;;) {
     try {
       return restoreDecision(await daemonSetOf(client, where), await nodeOf(client, where.node));
     } catch (error) {
-      if (performance.now() - began < patience) {
+      if (systemClock.now() - began < patience) {
         await new Promise((resolve) => setTimeout(resolve, pause));
         continue;
       }
@@ -68,10 +69,10 @@ export async function remove(
   where: { namespace: string; daemonSet: string },
   { patience = 90_000, pause = 500 }: { patience?: number; pause?: number } = {},
 ): Promise<boolean> {
-  const began = performance.now();
+  const began = systemClock.now();
   await client.delete(refOf(where), {}, 'Foreground');
   while ((await daemonSetOf(client, where)) !== undefined) {
-    if (performance.now() - began > patience) return false;
+    if (systemClock.now() - began > patience) return false;
     await new Promise((resolve) => setTimeout(resolve, pause));
   }
   return true;

@@ -15,7 +15,7 @@ import { CLUSTER_LABEL, names, selectorLabels } from './desired/names.ts';
 import { secrets } from './desired/secrets.ts';
 import { notReadyReasonOf } from './notReadyReason.ts';
 import { clusterOf, looksOf, newestHash, observedGateways, type Readings } from './observedGateways.ts';
-import type { ObservedGateways } from './scalePlan.ts';
+import type { ObservedGateways } from './scalePolicy.ts';
 import type { Observed, Pods } from './status.ts';
 
 const count = z.number().int().min(0);

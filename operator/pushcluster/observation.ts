@@ -9,7 +9,7 @@ import { settingsText } from './desired/settingsConfigMap.ts';
 import type { DisplayedNumbers } from './displayedNumbers.ts';
 import type { Readings } from './observedGateways.ts';
 import { type PodStatusSummary, type ReportedPod, summarizePodStatus } from './podStatusSummary.ts';
-import type { ObservedGateways, ScalePlan } from './scalePlan.ts';
+import type { ObservedGateways, ScalePlan } from './scalePolicy.ts';
 import type { Observed, Problem } from './status.ts';
 
 /**

@@ -4,7 +4,7 @@ import type { KubeObject } from '../kube/objects.ts';
 import type { PodStatusPoller } from '../podStatus/poller.ts';
 import { CLUSTER_LABEL, DRAIN_ANNOTATION, SERVING_LABEL } from './desired/names.ts';
 import type { GatewayPod } from './gatewayPod.ts';
-import type { ObservedGateways, PodState } from './scalePlan.ts';
+import type { ObservedGateways, PodState } from './scalePolicy.ts';
 
 /** A ReplicaSet deletes pods with a lower cost first. */
 const DELETION_COST_ANNOTATION = 'controller.kubernetes.io/pod-deletion-cost';

@@ -11,8 +11,8 @@ import { type KubeObject, keyOf, titleOf } from '../kube/objects.ts';
 import type { ClusterCache } from './clusterCache.ts';
 import type { DesiredObject, Images } from './desired/context.ts';
 import { desired } from './desired/desired.ts';
+import { logicReplicas } from './desired/logicReplicas.ts';
 import { names } from './desired/names.ts';
-import { logicReplicas } from './desired/replicas.ts';
 import { InvalidSettings } from './desired/validSettings.ts';
 import { type DisplayedNumbers, displayedNumbers, replacedIn } from './displayedNumbers.ts';
 import { reloadLiveSettings } from './liveSettingsReload.ts';
@@ -21,8 +21,8 @@ import { clusterOf, podPatch } from './observedGateways.ts';
 import { ReconcileErrors } from './reconcileErrors.ts';
 import { RejectedPods } from './rejectedPods.ts';
 import { eventOf } from './scaleEvents.ts';
-import type { ObservedGateways, ScalePlan } from './scalePlan.ts';
 import { type LiveReadings, type Planned, ScalePlanner } from './scalePlanner.ts';
+import type { ObservedGateways, ScalePlan } from './scalePolicy.ts';
 import { type Condition, type Problem, statusOf, transitions } from './status.ts';
 
 /**

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { GatewayPod } from './gatewayPod.ts';
 import { eventOf } from './scaleEvents.ts';
-import type { Step } from './scalePlan.ts';
+import type { Step } from './scalePolicy.ts';
 
 const NOW = Date.UTC(2026, 0, 2);
 const pod = (name: string, connections?: number, more: Partial<GatewayPod> = {}): GatewayPod => ({

@@ -1,7 +1,7 @@
 import type { EventInput } from '../kube/eventRecorder.ts';
 import type { GatewayPod } from './gatewayPod.ts';
 import { plural } from './plural.ts';
-import type { Step } from './scalePlan.ts';
+import type { Step } from './scalePolicy.ts';
 
 /**
  * The event of one step of a scale plan.

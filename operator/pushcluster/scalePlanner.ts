@@ -4,7 +4,7 @@ import type { PodStatusPoller } from '../podStatus/poller.ts';
 import type { ClusterCache } from './clusterCache.ts';
 import { gatewayDrain } from './desired/validSettings.ts';
 import type { Readings } from './observedGateways.ts';
-import { type ObservedGateways, type ScalePlan, scalePlan, UNSEEN, type Wanted } from './scalePlan.ts';
+import { type ObservedGateways, type ScalePlan, scalePlan, UNSEEN, type Wanted } from './scalePolicy.ts';
 
 /**
  * The status of a ReplicaSet lags behind its pods. It is reported as a reason for waiting only after this time,

@@ -5,7 +5,7 @@ import type { KubeErrorReason } from '../kube/errors.ts';
 import { NEAR_LIMIT } from './displayedNumbers.ts';
 import { plural } from './plural.ts';
 import type { PodStatusSummary, ReportedPod } from './podStatusSummary.ts';
-import type { ScalePlan } from './scalePlan.ts';
+import type { ScalePlan } from './scalePolicy.ts';
 
 export type Condition = z.infer<typeof ConditionSchema>;
 

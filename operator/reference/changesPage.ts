@@ -2,7 +2,7 @@ import type { z } from 'zod';
 import { PushCluster, type Spec } from '../api/pushCluster.ts';
 import type { Context } from '../pushcluster/desired/context.ts';
 import { desired } from '../pushcluster/desired/desired.ts';
-import { logicReplicas } from '../pushcluster/desired/replicas.ts';
+import { logicReplicas } from '../pushcluster/desired/logicReplicas.ts';
 import { type Effect, effects } from './changeEffects.ts';
 
 /** Path of the page about effects of changes, from the root of the project. */

@@ -1,3 +1,4 @@
+import { systemClock } from '../clock.ts';
 import { BusUnconfirmed } from './bus.ts';
 
 /**
@@ -55,10 +56,10 @@ export class Receipts {
 
   #receipt(): Receipt {
     if (this.#pending) {
-      this.#next ??= new Receipt(performance.now() + this.#timeout);
+      this.#next ??= new Receipt(systemClock.now() + this.#timeout);
       return this.#next;
     }
-    const receipt = new Receipt(performance.now() + this.#timeout);
+    const receipt = new Receipt(systemClock.now() + this.#timeout);
     this.#start(receipt);
     return receipt;
   }
@@ -87,11 +88,11 @@ export class Receipts {
     const look = () => {
       this.#timer = undefined;
       if (!this.#pending || this.#ended !== undefined) return;
-      if (this.#pending.deadline <= performance.now()) this.#onTimeout();
+      if (this.#pending.deadline <= systemClock.now()) this.#onTimeout();
       else this.#timer = this.#watch(this.#pending.deadline);
     };
     // After this process was stopped, timers run before sockets are read: read a PONG that has arrived before judging.
-    const wait = Math.max(1, Math.ceil(deadline - performance.now()));
+    const wait = Math.max(1, Math.ceil(deadline - systemClock.now()));
     return setTimeout(() => setImmediate(() => setImmediate(look)), wait).unref();
   }
 }

@@ -1,7 +1,7 @@
 import { DrainSchedule } from '@pushcluster/gateway/moves/drainSchedule.ts';
 import { HOLD_SECONDS, SURGE_PERCENT } from '@pushcluster/operator/pushcluster/desired/gateway.ts';
 import type { GatewayPod } from '@pushcluster/operator/pushcluster/gatewayPod.ts';
-import { type PodState, scalePlan } from '@pushcluster/operator/pushcluster/scalePlan.ts';
+import { type PodState, scalePlan } from '@pushcluster/operator/pushcluster/scalePolicy.ts';
 import type { Chance } from './chance.ts';
 
 /**

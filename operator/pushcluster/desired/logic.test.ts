@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { clusterOf, contextOf } from './fixture.ts';
 import { logicDeployment } from './logic.ts';
-import { logicReplicas } from './replicas.ts';
+import { logicReplicas } from './logicReplicas.ts';
 
 const autoscaled = clusterOf({ logic: { replicas: 4, autoscaling: { minReplicas: 3, maxReplicas: 9 } } });
 

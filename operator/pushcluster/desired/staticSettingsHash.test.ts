@@ -15,6 +15,11 @@ describe('the hash of static settings', () => {
     assert.equal(gateway({ rooms: [{ match: '*' }], auth: { allowedOrigins: ['https://x'] } }), before);
   });
 
+  it('is that of the first release: an upgrade of the operator, with new settings at their defaults, rolls out no pods', () => {
+    const hashes = [gateway({}), staticSettingsHash(clusterOf({}), 'logic')];
+    assert.deepEqual(hashes, ['fa172ad3d745b437', 'ad37ec518c6233b4']);
+  });
+
   it('stays where the same is said in other words', () => {
     const gatewayOf = (maxBuffer: string) => gateway({ gateway: { slowConsumer: { maxBuffer } } });
     assert.equal(gatewayOf('2MiB'), gatewayOf('2048Ki'));

@@ -1,8 +1,15 @@
 import { createHash } from 'node:crypto';
-import type { Settings } from '@pushcluster/protocol/settings.ts';
+import { Settings } from '@pushcluster/protocol/settings.ts';
 import { STATIC_KEYS } from '@pushcluster/protocol/staticSettings.ts';
 import type { PushCluster } from '../../api/pushCluster.ts';
 import { validSettings } from './validSettings.ts';
+
+/**
+ * Static settings that came after the first release. Such a key is left out at its default, so that an upgrade of the
+ * operator rolls out no pods. Each new static key belongs here.
+ */
+const ADDED_LATER: ReadonlySet<string> = new Set(['gateway.consoleRoom']);
+const DEFAULTS = Settings.parse({});
 
 /**
  * Hash of a role's static settings, which pods read only at their start (`STATIC_KEYS`). It is an annotation of the pod
@@ -12,7 +19,9 @@ import { validSettings } from './validSettings.ts';
 export function staticSettingsHash(cluster: PushCluster, role: 'gateway' | 'logic'): string {
   const settings = validSettings(cluster, role);
   const other = role === 'gateway' ? 'logic.' : 'gateway.';
-  const values = STATIC_KEYS.filter((key) => !key.startsWith(other)).map((key) => [key, at(settings, key)]);
+  const isCounted = (key: string) => !ADDED_LATER.has(key) || at(settings, key) !== at(DEFAULTS, key);
+  const keys = STATIC_KEYS.filter((key) => !key.startsWith(other) && isCounted(key));
+  const values = keys.map((key) => [key, at(settings, key)]);
   return createHash('sha256').update(JSON.stringify(values)).digest('hex').slice(0, 16);
 }
 

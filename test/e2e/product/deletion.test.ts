@@ -82,7 +82,7 @@ describe('a PushCluster that is deleted', () => {
     for (const [spec, says] of [
       [{ gateway: { batching: { maxDelay: '11s' } } }, /gateway\.batching\.maxDelay must be from 0s to 10s/],
       [{ gateway: { shards: 0 } }, /gateway\.shards must be from 1 to 256, or auto/],
-      [{ auth: { anonymous: false } }, /auth\.anonymous is false but there is no auth\.jwt/],
+      [{ auth: { anonymous: false } }, /auth\.anonymous is false but auth\.jwt is not set/],
     ] as const)
       await assert.rejects(live.apply(spec), says);
   });

@@ -88,7 +88,7 @@ describe('docs/how-to/scale.md', () => {
       assert.equal(Math.max(...values), most, title);
       assert.ok(values.at(-1)! < most, `${title} falls again`);
     }
-    const delivered = await shown('Overview / Deliveries a second');
+    const delivered = await shown('Overview / Deliveries per second');
     assert.ok(Math.max(...delivered.filter(Number.isFinite)) > 400, 'what the 800 are sent');
   });
 });

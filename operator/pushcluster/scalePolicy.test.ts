@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import type { GatewayPod } from './gatewayPod.ts';
-import { HOLD_MS, type ObservedGateways, type ScalePlan, scalePlan, UNSEEN, type Wanted } from './scalePlan.ts';
+import { HOLD_MS, type ObservedGateways, type ScalePlan, scalePlan, UNSEEN, type Wanted } from './scalePolicy.ts';
 
 const NOW = Date.UTC(2026, 0, 1);
 const DRAIN = { settle: 5_000, timeout: 60_000 };

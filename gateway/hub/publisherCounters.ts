@@ -1,5 +1,5 @@
 import type { PushHeader } from '@pushcluster/protocol/push.ts';
-import { beatBefore, type Heartbeats, type Mark } from './heartbeats.ts';
+import { beatBefore, type Mark, type PublisherHeartbeats } from './publisherHeartbeats.ts';
 
 /**
  * Publishers kept for one subject: the logic pods of now and of the last rollouts. Beyond it, the longest silent one
@@ -24,13 +24,13 @@ export type Skipped = { first: number; count: number };
 type Publisher = { next: number; skipped: Skipped | undefined };
 
 /** The publishers of one subject, and the counter that each should send next: finds losses and repeats. */
-export class Publishers {
-  readonly #heartbeats: Heartbeats;
+export class PublisherCounters {
+  readonly #heartbeats: PublisherHeartbeats;
   /** What was published after it is for this subscription. */
   #mark: Mark | undefined;
   readonly #known = new Map<string, Publisher>();
 
-  constructor(heartbeats: Heartbeats) {
+  constructor(heartbeats: PublisherHeartbeats) {
     this.#heartbeats = heartbeats;
   }
 

@@ -24,7 +24,7 @@ export type Mark = {
 };
 
 /** The last heartbeats of all publishing processes, and marks among them. */
-export class Heartbeats {
+export class PublisherHeartbeats {
   readonly #now: () => number;
   #last = new Map<string, number>();
   #shared = false;

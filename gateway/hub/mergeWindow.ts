@@ -11,7 +11,7 @@ import { PendingItems } from './pendingItems.ts';
  * policy. Every message costs time in proportion to its items. Pure: time comes in as an argument, milliseconds of a
  * clock that never goes back.
  */
-export class Window {
+export class MergeWindow {
   #rules: ChannelRules;
   readonly #random: () => number;
   readonly #pending = new PendingItems();

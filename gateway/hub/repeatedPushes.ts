@@ -8,7 +8,7 @@ export type PushRetriesOptions = {
 };
 
 /** Finds pushes that a backend repeats with the same idempotency key, through this logic pod or another. */
-export class PushRetries {
+export class RepeatedPushes {
   readonly #options: PushRetriesOptions;
   readonly #recent = new RecentPushIds();
 

@@ -2,15 +2,15 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import type { PushHeader } from '@pushcluster/protocol/push.ts';
 import fc from 'fast-check';
-import { Heartbeats } from './heartbeats.ts';
-import { Publishers } from './publishers.ts';
+import { PublisherCounters } from './publisherCounters.ts';
+import { PublisherHeartbeats } from './publisherHeartbeats.ts';
 
 let now = 0;
-let heartbeats: Heartbeats;
+let heartbeats: PublisherHeartbeats;
 
 beforeEach(() => {
   now = 0;
-  heartbeats = new Heartbeats(() => now);
+  heartbeats = new PublisherHeartbeats(() => now);
   heartbeats.listening(true);
   now = 10_000;
 });
@@ -21,8 +21,8 @@ function header(publisher: string, counter: number, beats: { beat?: number; mark
   return { publisher, counter, at: 0, begun: 0, beat, mark, first, urgent: false, id: '' } satisfies PushHeader;
 }
 
-function subscribed(): Publishers {
-  const publishers = new Publishers(heartbeats);
+function subscribed(): PublisherCounters {
+  const publishers = new PublisherCounters(heartbeats);
   publishers.inForce();
   return publishers;
 }
@@ -67,7 +67,7 @@ describe('the publishers of a subject', () => {
   });
 
   it('show no gap at their first message before the subscription is in force', () => {
-    const publishers = new Publishers(heartbeats);
+    const publishers = new PublisherCounters(heartbeats);
     assert.deepEqual(publishers.accept(header('p', 4, { beat: 9, mark: 1, first: 9 }), 1), { gap: 0, repeats: 0 });
   });
 
@@ -107,15 +107,15 @@ describe('the publishers of a subject', () => {
     });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 80, size: 'max' }), fc.nat(30), (steps, joinAt) => {
-        const beats = new Heartbeats(() => now);
+        const beats = new PublisherHeartbeats(() => now);
         beats.listening(true);
         now += 10_000;
         const pods = new Map(['a', 'b', 'c'].map((name) => [name, new Pod(name)]));
-        let publishers: Publishers | undefined;
+        let publishers: PublisherCounters | undefined;
         const ends = [...pods.keys()].map((name) => ({ name, what: 'tell', count: 0, away: false }));
         for (const [i, { name, what, count, away }] of [...steps, ...ends].entries()) {
           if (i === joinAt) {
-            publishers = new Publishers(beats);
+            publishers = new PublisherCounters(beats);
             publishers.inForce();
             for (const pod of pods.values()) pod.before = pod.beat;
           }

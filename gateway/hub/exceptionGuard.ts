@@ -1,3 +1,4 @@
+import { systemClock } from '@pushcluster/runtime/clock.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 
 /** Places at which an error is kept from ending the hub's process: the values of a metric's label. */
@@ -11,14 +12,14 @@ const REPEAT_LOG_MS = 60_000;
  * Keeps the error of one event (a message of the bus or of a shard, a timer) from all others: a gateway that ends
  * closes all its connections. Each error is counted. Each place logs one per minute.
  */
-export class Guard {
+export class ExceptionGuard {
   readonly #log: Logger;
   readonly #count: (place: Guarded) => void;
   readonly #now: () => number;
   readonly #logged = new Map<Guarded, number>();
 
   /** @param now milliseconds of a clock that never goes back */
-  constructor(log: Logger, count: (place: Guarded) => void, now: () => number = () => performance.now()) {
+  constructor(log: Logger, count: (place: Guarded) => void, now: () => number = () => systemClock.now()) {
     this.#log = log;
     this.#count = count;
     this.#now = now;

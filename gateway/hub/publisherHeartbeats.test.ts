@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { beatBefore, Heartbeats } from './heartbeats.ts';
+import { beatBefore, PublisherHeartbeats } from './publisherHeartbeats.ts';
 
 let now = 0;
 
-function listening(): Heartbeats {
+function listening(): PublisherHeartbeats {
   now = 0;
-  const heartbeats = new Heartbeats(() => now);
+  const heartbeats = new PublisherHeartbeats(() => now);
   heartbeats.listening(true);
   return heartbeats;
 }

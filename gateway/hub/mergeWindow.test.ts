@@ -4,14 +4,14 @@ import { joinItems } from '@pushcluster/protocol/push.ts';
 import type { ChannelRules } from '@pushcluster/protocol/roomPolicies.ts';
 import fc from 'fast-check';
 import type { Batch } from './batch.ts';
+import { MergeWindow } from './mergeWindow.ts';
 import type { MessagePart } from './messagePart.ts';
-import { Window } from './window.ts';
 
 const RULES: ChannelRules = { maxDelay: 1_000, maxItems: 1_000, maxBytes: 262_144 };
 
 /** Plays the hub's part: a clock, a timer set to `due()` that may fire late, and the log of what went in and out. */
 class Player {
-  readonly window: Window;
+  readonly window: MergeWindow;
   readonly offered: { id: string; size: number; at: number }[] = [];
   readonly sent: { batch: Batch; ids: string[]; at: number; why: 'timer' | 'urgent' | 'offer' }[] = [];
   rules: ChannelRules;
@@ -22,7 +22,7 @@ class Player {
   /** @param lateness milliseconds that the timer fires late: offers may come between */
   constructor(rules: ChannelRules, { lateness = 0, random }: { lateness?: number; random?: () => number } = {}) {
     this.rules = rules;
-    this.window = new Window(rules, random);
+    this.window = new MergeWindow(rules, random);
     this.#lateness = lateness;
   }
 
@@ -494,7 +494,7 @@ describe('the work of a window', () => {
     for (const maxItems of [1, 7, 1_000])
       it(`with ${policy ?? 'no'} overload policy and maxItems ${maxItems} is linear in the items of a message`, () => {
         const overload = policy && { maxRate: 500, policy };
-        const window = new Window({ ...RULES, maxItems, overload }, seeded(7));
+        const window = new MergeWindow({ ...RULES, maxItems, overload }, seeded(7));
         const looks = { count: 0 };
         const total = 30_000;
         const items = joinItems(Array.from({ length: total }, (_, i) => Buffer.from(`${i}`)));

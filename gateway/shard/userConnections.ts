@@ -9,7 +9,7 @@ import type { Connections } from './connections.ts';
 import type { Loop } from './loop.ts';
 import { REPLACED } from './movingConnections.ts';
 
-export type UserSessionsOptions = {
+export type UserConnectionsOptions = {
   settings: () => Settings;
   loop: Loop;
   channels: Channels;
@@ -22,11 +22,11 @@ export type UserSessionsOptions = {
  * The connections of users. With `connections.onePerUser` each is a session, and a newer one replaces those before it, on
  * other shards and gateways too: the hub is notified of each, by number.
  */
-export class UserSessions {
-  readonly #options: UserSessionsOptions;
+export class UserConnections {
+  readonly #options: UserConnectionsOptions;
   #lastNumber = 0;
 
-  constructor(options: UserSessionsOptions) {
+  constructor(options: UserConnectionsOptions) {
     this.#options = options;
   }
 

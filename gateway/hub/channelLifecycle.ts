@@ -18,7 +18,7 @@ const EMPTY_MS = 5_000;
 /** Channels without listeners kept at most: beyond, the one that has been without for longest ends at once. */
 const MAX_EMPTY = 20_000;
 
-export type ChannelsOptions = {
+export type ChannelLifecycleOptions = {
   settings: Settings;
   subjects: Subjects;
   clock: Clock;
@@ -39,9 +39,9 @@ export type ChannelsOptions = {
  * subscribed, and ends some time after its last listener has left. A user's begins with the first push to a user who is
  * connected: there may be a user for each connection. The channel `all` never ends.
  */
-export class Channels {
+export class ChannelLifecycle {
   readonly all: HubChannel;
-  readonly #options: ChannelsOptions;
+  readonly #options: ChannelLifecycleOptions;
   readonly #channels = new Map<ChannelKey, HubChannel>();
   /** Channels without listeners, in the order in which they lost their last one. */
   readonly #empty = new Set<HubChannel>();
@@ -49,7 +49,7 @@ export class Channels {
   #settings: Settings;
   #allSubscribed: Promise<void>;
 
-  constructor(options: ChannelsOptions) {
+  constructor(options: ChannelLifecycleOptions) {
     const { settings, clock, subjects } = options;
     this.#options = options;
     this.#settings = settings;
@@ -162,6 +162,7 @@ export class Channels {
   }
 
   #end(channel: HubChannel) {
+    channel.ended = true;
     channel.cancelEnd?.();
     channel.cancelEnd = undefined;
     channel.unsubscribe?.();

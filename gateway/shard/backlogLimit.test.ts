@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import fc from 'fast-check';
 import { FakeLoop } from '../simulation/shard.ts';
-import { Backlog, backlogBudget } from './backlog.ts';
+import { BacklogLimit, backlogBudget } from './backlogLimit.ts';
 
 class Reader {
   waiting = 0;
@@ -15,12 +15,12 @@ class Reader {
 
 let loop: FakeLoop;
 let budget: number;
-let backlog: Backlog<Reader>;
+let backlog: BacklogLimit<Reader>;
 
 beforeEach(() => {
   loop = new FakeLoop();
   budget = 1_000;
-  backlog = new Backlog<Reader>({
+  backlog = new BacklogLimit<Reader>({
     loop,
     budget: () => budget,
     cut: (reader) => {

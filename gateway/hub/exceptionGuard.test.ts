@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import { pino } from 'pino';
-import { Guard, type Guarded } from './guard.ts';
+import { ExceptionGuard, type Guarded } from './exceptionGuard.ts';
 import { guardedClock } from './guardedClock.ts';
 
 function guardWith(now: () => number) {
   const lines: string[] = [];
   const counted: Guarded[] = [];
   const log = pino({ level: 'info' }, { write: (line: string) => lines.push(line) });
-  return { lines, counted, guard: new Guard(log, (place) => counted.push(place), now) };
+  return { lines, counted, guard: new ExceptionGuard(log, (place) => counted.push(place), now) };
 }
 
 test('what one event throws is counted each time, and logged once a minute for each place', () => {

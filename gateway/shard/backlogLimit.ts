@@ -23,7 +23,7 @@ export type Waiter = {
   waitingSince: number;
 };
 
-export type BacklogOptions<W extends Waiter> = {
+export type BacklogLimitOptions<W extends Waiter> = {
   loop: Loop;
   /** Bytes that may wait for all of them together. */
   budget: () => number;
@@ -37,13 +37,13 @@ export type BacklogOptions<W extends Waiter> = {
  * only. `note` is called when a send had to wait, when a buffer went down and when a client sends something, so that peers
  * that keep up cost nothing.
  */
-export class Backlog<W extends Waiter> {
-  readonly #options: BacklogOptions<W>;
+export class BacklogLimit<W extends Waiter> {
+  readonly #options: BacklogLimitOptions<W>;
   readonly #waiters = new Set<W>();
   #bytes = 0;
   #scheduled = false;
 
-  constructor(options: BacklogOptions<W>) {
+  constructor(options: BacklogLimitOptions<W>) {
     this.#options = options;
   }
 
