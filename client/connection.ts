@@ -64,6 +64,8 @@ const LOST = 1006;
  * order, inflated, and notices a gateway that no longer answers.
  */
 export class Connection {
+  /** Rooms whose last LEAVE has no answer yet, with the id of that LEAVE: what comes of them is of a membership that has ended. */
+  readonly leaving = new Map<string, number>();
   /** When it opened, by the clock's `now`; undefined: not yet. */
   openedAt: number | undefined;
 
@@ -114,6 +116,14 @@ export class Connection {
     this.#answers.set(id, answer);
     this.send(type, data, id);
     return id;
+  }
+
+  /** Sends LEAVE. Until it is answered the room is one of `leaving`. */
+  leave(room: string): void {
+    const id = this.request('LEAVE', { room }, () => {
+      if (this.leaving.get(room) === id) this.leaving.delete(room);
+    });
+    this.leaving.set(room, id);
   }
 
   send(type: string, data: object, id?: number): void {

@@ -485,7 +485,43 @@ test('frames of any JSON neither throw nor stop what comes after them', async ()
       });
       assert.deepEqual(uncaught, []);
     }),
+    // Each smaller example would be waited for in vain too.
+    { endOnFailure: true },
   );
+});
+
+test('values that can not become a text neither throw nor stop what comes after them', async () => {
+  const odd = { toString: 0 };
+  const frames = [
+    { type: 'LEAVE', data: { room: 'r', reason: odd } },
+    { type: 'LEAVE', data: { room: 'r', reason: [odd], code: 'unavailable' } },
+    { type: 'LEAVE', data: { room: 'r', reason: '', code: odd } },
+    { type: 'ERROR', id: 1, data: { code: 'room_forbidden', message: odd } },
+    { type: 'ERROR', id: 1, data: { code: odd, message: '' } },
+    { type: 'ERROR', id: 1, data: { code: 'left', message: [odd] } },
+    { type: 'LAGGED', data: { room: 'r', dropped: 1, reason: odd } },
+    { type: 'PUSH', data: { ids: [['a', 1, 1, odd]], items: [1] } },
+    { type: 'PUSH', data: { ids: [['a', 1, 0, odd]], items: [] } },
+    { type: 'PUSH', data: { ids: [['a', 1, 1, 'push', odd]], items: [1] } },
+  ];
+  for (const frame of frames)
+    for (const compressed of [false, true]) {
+      const text = JSON.stringify(frame);
+      const uncaught = await uncaughtOf(async () => {
+        const clock = new SimulatedClock();
+        const network = new SimulatedNetwork();
+        const push = new PushClient('ws://gateway/connect', { WebSocket: network.WebSocket, clock });
+        push.join('r').joined.catch(() => {});
+        const seen: unknown[] = [];
+        push.all.on('item', (item) => seen.push(item));
+        network.last.accept();
+        network.last.say(compressed ? new Uint8Array(deflateRawSync(text)).buffer : text);
+        network.last.say({ type: 'PUSH', data: { items: ['the last'] } });
+        await until(`the frame after ${text} is read`, () => seen.at(-1) === 'the last', 5_000);
+        push.close();
+      });
+      assert.deepEqual(uncaught, [], text);
+    }
 });
 
 test('a network that comes and goes does not put off what is due, nor make a storm', async () => {

@@ -336,6 +336,24 @@ for (const by of ['old', 'next'] as const)
     push.close();
   });
 
+test('a kick on the old connection, out of the only room that the next one has not joined yet, does not stop the move', async () => {
+  const { push, clock, old, next, events } = await moving({}, 8_000, 1_000);
+  push.join('s');
+  old.ok();
+  next.accept();
+  const joinOf = (name: string) => next.sent.find(({ data }) => data.room === name)!.id;
+  const [r, s] = [joinOf('r'), joinOf('s')];
+  next.say({ type: 'OK', id: s, data: {} });
+  old.say({ type: 'LEAVE', data: { room: 'r', reason: 'over' } });
+  next.say({ type: 'OK', id: r, data: {} });
+  await clock.advance(6_999);
+  assert.equal(push.state, 'moving');
+  await clock.advance(1);
+  assert.equal(push.state, 'open');
+  assert.deepEqual(events, ['open', 'moved']);
+  push.close();
+});
+
 test('a kick while the JOIN waits settles joined, and tells left once', async () => {
   const { push, network } = client();
   network.last.accept();
@@ -375,6 +393,26 @@ test('what comes before LEAVE is answered is of the membership that was left', a
   await again.joined;
   network.last.say(pushFrame('r', 'a', 3, 3));
   assert.deepEqual(seen, [3]);
+  push.close();
+});
+
+test('what comes before LEAVE is answered is not heard, however many rooms were left since', async () => {
+  const { push, network, clock } = client();
+  network.last.accept();
+  const rooms = Array.from({ length: 102 }, (_, i) => push.join(`room ${i}`));
+  await clock.advance(5_000);
+  network.last.ok();
+  await Promise.all(rooms.map(({ joined }) => joined));
+  for (const room of rooms) room.leave();
+  const seen: number[] = [];
+  const again = push.join<{ n: number }>('room 0');
+  again.on('item', ({ n }) => seen.push(n));
+  network.last.say(pushFrame('room 0', 'a', 1, 1));
+  await clock.advance(5_000);
+  network.last.ok();
+  await again.joined;
+  network.last.say(pushFrame('room 0', 'a', 2, 2));
+  assert.deepEqual(seen, [2]);
   push.close();
 });
 
@@ -618,6 +656,25 @@ test('where the old connection stands still, what overflows is told as a gap', a
   assert.equal(seen[2], 'gap a 2000');
   assert.equal(seen.at(-1), 'a12002');
   push.close();
+});
+
+test('where the old connection stands still, a frame with more items than may be held is delivered, and the rest is told as a gap', async () => {
+  for (const sizes of [[9_001, 1_000], [10_001], [1_000, 9_001], [1, 10_001]]) {
+    const { push, clock, old, next, seen } = await moving();
+    next.accept();
+    next.ok();
+    let n = 3;
+    for (const size of sizes) {
+      next.say(pushFrame('r', 'a', n, n + size - 1));
+      n += size;
+    }
+    old.end(1012);
+    await clock.advance(0);
+    const missed = n - 3 - sizes.at(-1)!;
+    assert.deepEqual(seen.slice(2, 3), [missed > 0 ? `gap a ${missed}` : 'a3'], `${sizes}`);
+    assert.equal(seen.at(-1), `a${n - 1}`);
+    push.close();
+  }
 });
 
 test('close() during a move closes both connections and leaves no timer', async () => {

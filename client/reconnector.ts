@@ -148,7 +148,8 @@ export class Reconnector implements ConnectionOwner {
     if (this.#heldItems <= MAX_HELD) return;
     const streams = this.#owner.streams();
     this.#heldItems = streams.reduce((sum, stream) => sum + stream.dropRepeats(connection), 0);
-    while (this.#heldItems > KEPT_HELD) {
+    // The frame that came last stays, however many items it has.
+    while (this.#heldItems > Math.max(KEPT_HELD, items)) {
       streams.sort((a, b) => a.handover.heldSince(connection) - b.handover.heldSince(connection));
       this.#heldItems -= streams[0]!.handover.dropOldest(connection);
     }

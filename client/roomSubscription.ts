@@ -30,8 +30,6 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
   #admit!: () => void;
   #refuse!: (error: PushError) => void;
   readonly #signals = new Set<AbortSignal>();
-  /** The last LEAVE on a connection that has no answer yet: what comes there is of a membership that has ended. */
-  readonly #leaving: WeakMap<Connection, number>;
 
   constructor(
     name: string,
@@ -44,7 +42,6 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
     this.#events = events;
     this.name = name;
     this.#owner = owner;
-    this.#leaving = former ? former.#leaving : new WeakMap();
     this.leave = () => owner.leave(this as RoomSubscription);
     this.joined = new Promise((resolve, reject) => {
       this.#admit = resolve;
@@ -63,12 +60,14 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
   }
 
   override receive(connection: Connection, frame: StreamFrame): number {
-    if (this.#leaving.has(connection)) return 0;
+    if (connection.leaving.has(this.name)) return 0;
     if (frame.type !== 'LEAVE') return super.receive(connection, frame);
     const { code, reason } = frame.data;
     if (!code) {
       this.quit(connection);
       this.#owner.left(this as RoomSubscription, reason);
+      // The move no longer waits for a JOIN of this room.
+      this.#owner.answered();
     } else {
       // A JOIN without an answer is enough.
       if (this.handover.readyAt(connection) < Number.POSITIVE_INFINITY) this.#join(connection);
@@ -80,11 +79,7 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
   /** Sends LEAVE on each open connection but `gone`, where the gateway has ended the membership. */
   quit(gone?: Connection): void {
     for (const connection of this.handover.connections) {
-      if (connection === gone || connection.openedAt === undefined) continue;
-      const id = connection.request('LEAVE', { room: this.name }, () => {
-        if (this.#leaving.get(connection) === id) this.#leaving.delete(connection);
-      });
-      this.#leaving.set(connection, id);
+      if (connection !== gone && connection.openedAt !== undefined) connection.leave(this.name);
     }
   }
 

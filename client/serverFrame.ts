@@ -13,17 +13,21 @@ export function readServerFrame(text: string): ServerFrame | undefined {
         : type === 'RECONNECT'
           ? typeof data.withinMs === 'number'
           : type === 'LEAVE'
-            ? typeof data.room === 'string'
-            : type === 'OK' || type === 'ERROR' || type === 'PONG';
+            ? typeof data.room === 'string' && !isObject(data.reason)
+            : type === 'ERROR'
+              ? !isObject(data.message)
+              : type === 'OK' || type === 'PONG';
   return known ? (frame as ServerFrame) : undefined;
 }
 
 function isRun(run: unknown): boolean {
   if (!Array.isArray(run)) return false;
-  const [publisher, first, length] = run;
+  const [publisher, first, length, push, index] = run;
+  if (isObject(push) || isObject(index)) return false;
   return typeof publisher === 'string' && Number.isSafeInteger(first) && Number.isSafeInteger(length) && length >= 0;
 }
 
+/** Not every object can be converted to a text or a number: `{ toString: 0 }` throws. */
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null;
 }
