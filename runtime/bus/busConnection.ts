@@ -12,7 +12,7 @@ export const DEFAULT_MAX_PAYLOAD = 1_048_576;
 const CONFIRM_EVERY_BYTES = 1_048_576;
 /** nats-server's error at its limit of subscriptions, or an account's or a user's. The connection stays open. */
 const TOO_MANY_SUBSCRIPTIONS = 'maximum subscriptions exceeded';
-/** Counted for each message in addition to its payload: its subject and the objects that hold it in memory. */
+/** Counted for each message in addition to its payload and headers: its subject and the objects that hold it in memory. */
 const MESSAGE_OVERHEAD_BYTES = 128;
 
 /** What a server says about itself, or refuses. */
@@ -84,14 +84,14 @@ export class BusConnection {
   /** As Bus.publish(). */
   publish(subject: string, bytes: Uint8Array, headers?: PublishedHeaders): void {
     if (!this.#alive) throw new BusUnavailable('the connection to NATS is lost');
-    checkPayload(bytes, headers, this.maxPayload);
+    const size = countedBytes(bytes, headers, this.maxPayload);
     if (this.#published - this.#confirmed > MAX_UNCONFIRMED_BYTES)
       throw new BusOverloaded(
         `the NATS server ${this.server} is too slow: ${MAX_UNCONFIRMED_BYTES} bytes wait for its receipt`,
       );
     checkSubject(subject);
     this.#batch.push({ subject, bytes, headers });
-    this.#published += bytes.length + MESSAGE_OVERHEAD_BYTES;
+    this.#published += size;
     if (!this.#receiptRequested && this.#published - this.#confirming > CONFIRM_EVERY_BYTES) {
       this.#receiptRequested = true;
       this.receipts.whenAnswered(() => {
@@ -217,11 +217,15 @@ export class BusConnection {
   }
 }
 
-/** Throws RangeError if a message is larger than the server takes. */
-export function checkPayload(bytes: Uint8Array, headers: PublishedHeaders | undefined, maxPayload: number): void {
+/**
+ * Bytes that a message counts towards MAX_UNCONFIRMED_BYTES: payload, headers and overhead. Throws RangeError if payload
+ * and headers are more than the server takes, TypeError if a header can't be sent as it is.
+ */
+export function countedBytes(bytes: Uint8Array, headers: PublishedHeaders | undefined, maxPayload: number): number {
   const size = bytes.length + headerBytes(headers);
   if (size > maxPayload)
     throw new RangeError(`a message of ${size} bytes is over the server's max_payload of ${maxPayload}`);
+  return size + MESSAGE_OVERHEAD_BYTES;
 }
 
 function natsHeadersOf(published: PublishedHeaders): MsgHdrs {

@@ -3,6 +3,8 @@ export type BusHeaders = {
   /** The first value of the header; '' if the message has none of this name. */
   get(name: string): string;
   has(name: string): boolean;
+  /** All names and values. Two texts are equal only if the headers are. */
+  toString(): string;
 };
 
 /** Headers to publish with a message, by name: names without colon or white space, values of one line. */

@@ -126,6 +126,10 @@ class LocalHeaders implements BusHeaders {
   has(name: string): boolean {
     return this.#values.has(name);
   }
+
+  toString(): string {
+    return JSON.stringify([...this.#values]);
+  }
 }
 
 function fits(pattern: readonly string[], tokens: readonly string[]): boolean {

@@ -112,8 +112,8 @@ export class NatsBus implements Bus {
     } else {
       const { connection, takeover } = this.#reconnector;
       this.#subscriptions.add(subscription);
-      if (connection) subscription.attach(connection);
-      if (takeover?.overlap) subscription.prepare(takeover.overlap.next);
+      if (takeover) takeover.attach(subscription);
+      else if (connection) subscription.attach(connection);
     }
     return subscription;
   }

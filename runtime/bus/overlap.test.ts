@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import { headers as natsHeaders } from 'nats';
+import type { BusMessage } from './bus.ts';
 import { Overlap } from './overlap.ts';
 
 const bytesOf = (text: string) => Buffer.from(text);
@@ -44,6 +46,36 @@ describe('two connections that hear the same', () => {
     assert.deepEqual(got, ['old 1']);
     overlap.release();
     assert.deepEqual(got, ['old 1', 'new 2', 'other subject']);
+  });
+
+  it('are told apart by headers, if there are any', () => {
+    const got: string[] = [];
+    const overlap = new Overlap('new');
+    const seq = (...values: string[]) => {
+      const headers = natsHeaders();
+      for (const value of values) headers.append('Seq', value);
+      return { headers };
+    };
+    const brings = (source: string, message: BusMessage) =>
+      overlap.receive(source, 1, (_, __, { headers }) => got.push(String(headers)), bytesOf('x'), 's', message);
+    const both: BusMessage[] = [{}, seq('1'), seq('2'), seq('1', '2')];
+    const newOnly: BusMessage[] = [seq('3'), seq('1', '3')];
+    for (const message of both) brings('old', message);
+    for (const message of newOnly) brings('new', message);
+    for (const message of [{}, seq('1'), seq('2'), seq('1', '2')]) brings('new', message);
+    overlap.release();
+    assert.deepEqual(
+      got,
+      [...both, ...newOnly].map(({ headers }) => String(headers)),
+    );
+  });
+
+  it('are together no longer than there is room for the headers of what is held', async () => {
+    const overlap = new Overlap('new');
+    const headers = natsHeaders();
+    headers.set('a', 'x'.repeat(1_048_576));
+    for (let i = 0; i < 65; i++) overlap.receive('new', i, () => {}, bytesOf(''), 's', { headers });
+    await overlap.full;
   });
 
   it('are together no longer than there is room for what is held', async () => {

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import type { BusMessage, Handler } from './bus.ts';
 
-/** Bytes that are held at most. Beyond them the overlap ends early. */
+/** Bytes of payloads and headers that are held at most. Beyond them the overlap ends early. */
 const MAX_HELD_BYTES = 64 * 1_048_576;
 
 type Held = { handler: Handler; bytes: Uint8Array; subject: string; message: BusMessage; key: string };
@@ -36,14 +36,15 @@ export class Overlap<Source> {
     subject: string,
     message: BusMessage,
   ): void {
-    const key = `${subscription} ${hash('sha1', bytes, 'base64')} ${subject}`;
+    const headers = message.headers?.toString() ?? '';
+    const key = `${subscription} ${hash('sha1', bytes, 'base64')} ${subject} ${headers && hash('sha1', headers, 'base64')}`;
     if (source !== this.next) {
       this.#brought.set(key, (this.#brought.get(key) ?? 0) + 1);
       handler(bytes, subject, message);
       return;
     }
     this.#held.push({ handler, bytes, subject, message, key });
-    this.#bytes += bytes.length;
+    this.#bytes += bytes.length + headers.length;
     if (this.#bytes > MAX_HELD_BYTES) this.#setFull();
   }
 

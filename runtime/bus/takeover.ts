@@ -1,6 +1,6 @@
 import { pause, systemClock } from '../clock.ts';
 import { BusOverloaded, checkSubject, MAX_UNCONFIRMED_BYTES } from './bus.ts';
-import { type BusConnection, checkPayload } from './busConnection.ts';
+import { type BusConnection, countedBytes } from './busConnection.ts';
 import type { PublishedHeaders } from './headers.ts';
 import type { NatsSubscription } from './natsSubscription.ts';
 import { Overlap } from './overlap.ts';
@@ -17,6 +17,7 @@ const OVERLAP_MS = 1_000;
 const PUBLISH_PAUSE_MS = 100;
 
 type Held = { subject: string; bytes: Uint8Array; headers: PublishedHeaders | undefined };
+/** `size`: bytes as countedBytes() counts them. */
 type HeldPublishes = { messages: Held[]; size: number; over: Promise<void> };
 
 /** One connection takes over from another, so that no message is missed, repeated, reordered or refused. */
@@ -27,6 +28,8 @@ export class Takeover {
   readonly #signal: AbortSignal;
   #overlap: Overlap<BusConnection> | undefined;
   #held: HeldPublishes | undefined;
+  /** Only the next connection receives from here on. */
+  #chosen = false;
 
   /** @param signal aborts when the bus is closed: nothing waits then */
   constructor(old: BusConnection, next: BusConnection, subscriptions: Iterable<NatsSubscription>, signal: AbortSignal) {
@@ -41,6 +44,12 @@ export class Takeover {
     return this.#overlap;
   }
 
+  /** Subscribes on what receives at present: the old connection, both, or the next one. */
+  attach(subscription: NatsSubscription): void {
+    subscription.attach(this.#chosen ? this.#next : this.#old);
+    if (this.#overlap && !this.#chosen) subscription.prepare(this.#next);
+  }
+
   /** Resolves when publishing goes on; undefined unless it is on hold between the two connections. */
   get publishing(): Promise<void> | undefined {
     return this.#held?.over;
@@ -49,12 +58,13 @@ export class Takeover {
   /** Keeps a message until publishing goes on. Throws as Bus.publish() does. */
   hold(subject: string, bytes: Uint8Array, headers: PublishedHeaders | undefined, maxPayload: number): void {
     const held = this.#held!;
-    checkPayload(bytes, headers, maxPayload);
+    // The next connection must take all that is held: hence its limit too, and the same count as in its publish().
+    const size = countedBytes(bytes, headers, Math.min(maxPayload, this.#next.maxPayload));
     checkSubject(subject);
     if (held.size > MAX_UNCONFIRMED_BYTES)
       throw new BusOverloaded(`${MAX_UNCONFIRMED_BYTES} bytes wait for another NATS server to take over`);
     held.messages.push({ subject, bytes, headers });
-    held.size += bytes.length;
+    held.size += size;
   }
 
   /** Receives on the next connection beside the old one, then only there. False if one of them was lost too early. */
@@ -69,10 +79,13 @@ export class Takeover {
       await Promise.race([pause(systemClock, OVERLAP_MS, this.#signal), overlap.full, old.lost, next.lost]);
       for (const subscription of this.#subscriptions) subscription.choose(next.alive);
       if (next.alive) {
+        this.#chosen = true;
         // Once the old server answers, all its messages for us have arrived.
         await Promise.race([new Promise<void>((resolve) => old.whenSubscribed(resolve)), old.lost]);
         overlap.release();
         this.#overlap = undefined;
+        // The old connection has no subscriptions any more. Without its end nobody would learn of the gap.
+        if (!next.alive) old.end('the connection that took over was lost');
         return next.alive;
       }
     }

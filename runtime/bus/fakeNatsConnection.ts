@@ -1,0 +1,63 @@
+import type { NatsConnection } from 'nats';
+import { BusConnection, DEFAULT_MAX_PAYLOAD } from './busConnection.ts';
+import type { RawConnection } from './dial.ts';
+
+type Callback = (error: null, message: { data: Uint8Array; subject: string }) => void;
+type Subscriber = { subject: string; callback: Callback };
+
+/** No test waits for a receipt that long, milliseconds. */
+const RECEIPT_TIMEOUT_MS = 60_000;
+
+/** A connection of nats.js whose server answers PINGs at once, or when the test says so. */
+export class FakeNatsConnection {
+  readonly bus: BusConnection;
+  /** Subjects of the messages that were published. */
+  readonly published: string[] = [];
+  readonly #subscribers = new Set<Subscriber>();
+  readonly #closed = Promise.withResolvers<void>();
+  #holding = false;
+  #pings: (() => void)[] = [];
+
+  /** @param maxPayload bytes */
+  constructor(maxPayload = DEFAULT_MAX_PAYLOAD) {
+    const connection = {
+      info: { max_payload: maxPayload },
+      status: () => ({ [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => {}) }) }),
+      closed: () => this.#closed.promise,
+      close: async () => this.#closed.resolve(),
+      isClosed: () => false,
+      getServer: () => 'fake:4222',
+      publish: (subject: string) => this.published.push(subject),
+      flush: () => new Promise<void>((resolve) => (this.#holding ? this.#pings.push(resolve) : resolve())),
+      subscribe: (subject: string, { callback }: { callback: Callback }) => {
+        const subscriber = { subject, callback };
+        this.#subscribers.add(subscriber);
+        return { unsubscribe: () => this.#subscribers.delete(subscriber) };
+      },
+    };
+    const raw: RawConnection = { connection: connection as unknown as NatsConnection, cut: () => {} };
+    this.bus = new BusConnection(raw, RECEIPT_TIMEOUT_MS, () => {});
+  }
+
+  /** Subjects that are subscribed at the server. */
+  get subjects(): string[] {
+    return [...this.#subscribers].map(({ subject }) => subject);
+  }
+
+  /** PINGs wait from now on. */
+  hold(): void {
+    this.#holding = true;
+  }
+
+  /** Answers the PINGs that wait, and each later one at once. */
+  answer(): void {
+    this.#holding = false;
+    for (const resolve of this.#pings.splice(0)) resolve();
+  }
+
+  /** A message from the server. */
+  deliver(subject: string, text: string): void {
+    for (const subscriber of this.#subscribers)
+      if (subscriber.subject === subject) subscriber.callback(null, { data: Buffer.from(text), subject });
+  }
+}
