@@ -15,9 +15,9 @@ const PUSH_REMEMBERED = 120_000;
 /** What a stream is told. */
 export type StreamFrame = Extract<ServerFrame, { type: 'PUSH' | 'LAGGED' | 'LEAVE' }>;
 
-/** The inside of a stream: takes frames from one connection after the other, drops repeats, tells gaps, feeds its readers. */
+/** The inside of a stream: takes frames from one connection after the other, drops repeats, reports gaps, feeds its readers. */
 export class Subscription<Item = unknown> implements Stream<Item> {
-  /** By which connections the frames come, and whose turn it is. */
+  /** Decides which of the two connections delivers frames during a move. */
   readonly handover: Handover;
   readonly #room: string | undefined;
   readonly #events: Emitter<PushEvents>;

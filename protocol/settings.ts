@@ -4,8 +4,8 @@ import { Batching, largestFrame, NamePattern, RoomPolicy } from './roomPolicies.
 import { duration, size } from './units.ts';
 
 /**
- * The settings file of gateway and logic: one schema, YAML or JSON. Every key has a default, so that `{}` is a whole
- * file; unknown keys are refused. Names are those of the PushCluster resource where both have them.
+ * The settings file of gateway and logic: one schema, YAML or JSON. Every key has a default, so `{}` is a complete
+ * file. Unknown keys are rejected. A key that the PushCluster resource has too has the same name there.
  */
 
 const port = z.number().int().min(0).max(65_535);
@@ -20,111 +20,132 @@ const originPattern = z.string().transform((text, context) => {
   }
 });
 
-/** Proxies in a row that add to X-Forwarded-For, at most. */
+/** Maximum number of proxies in a row that append to X-Forwarded-For. */
 export const MAX_HOPS = 16;
 
-/** Descriptors that a connection takes with gateway.proxyProtocol: the client's, and both ends of the one to the engine. */
+/**
+ * File descriptors per connection with gateway.proxyProtocol: the client's socket, and both ends of the one to the
+ * engine.
+ */
 export const FILES_BEHIND_PROXY_PROTOCOL = 3;
 
 export const GatewaySettings = z
   .strictObject({
     host: z.string().default('0.0.0.0'),
     port: port.default(7777),
-    /** Processes with an engine each; auto: one less than the cores, at least one. */
+    /** Number of shard processes. auto: one less than the number of cores, at least one. */
     shards: z.union([z.literal('auto'), z.number().int().min(1).max(256)]).default('auto'),
     connections: z
       .strictObject({
-        /** Connections at most; 0: as many as descriptors allow. */
+        /** Maximum number of connections. 0: as many as file descriptors allow. */
         max: count.default(0),
-        /** Handshakes a second at most; 0: no limit. */
+        /** Maximum handshakes per second. 0: no limit. */
         acceptRate: count.default(0),
-        /** Connections of one address at most; 0: no limit (many people share an address behind a NAT). */
+        /**
+         * Maximum connections per client address (IPv6: per /64). 0: no limit. Clients behind a NAT share an address.
+         */
         perIp: count.default(0),
-        /** One session per user: an older one is closed with 4004. */
+        /** Allow one connection per user. A newer connection closes the older one with 4004. */
         onePerUser: z.boolean().default(false),
       })
       .prefault({}),
     rooms: z
       .strictObject({
         maxPerConnection: z.number().int().min(1).max(10_000).default(100),
-        /** Rooms with a member on one shard at most. */
+        /** Maximum number of rooms that have a member on one shard. */
         max: z.number().int().min(1).default(200_000),
       })
       .prefault({}),
     inbound: z
       .strictObject({
-        /** Largest frame that a client may send; over it: 1009. */
+        /** Largest frame that a client may send, in bytes. A larger one closes the connection with 1009. */
         maxFrame: size({ min: 256, max: 65_536 }).default(4_096),
-        /** Frames a second of one client, with a burst of twice that; over it: 1008. */
+        /**
+         * Maximum frames per second from one client, with a burst of twice that. More close the connection with 1008.
+         */
         frameRate: z.number().int().min(1).max(10_000).default(50),
       })
       .prefault({}),
-    /** Silent for this long (no frame, no PONG to our pings): cut. The engine pings in time. */
+    /** A connection that sends nothing for this long, not even a PONG, is closed. The engine sends pings in time. */
     idleTimeout: duration({ min: 8_000, max: 960_000 }).default(120_000),
     batching: Batching,
     slowConsumer: z
       .strictObject({
-        /** Bytes queued for one socket beyond the kernel's buffer. At least two full frames. */
+        /** Maximum bytes queued for one socket beyond the kernel's buffer. At least two full frames. */
         maxBuffer: size({ min: 16_384, max: 67_108_864 }).default(1_048_576),
-        /** skip: mark, skip, tell by LAGGED once drained. close: end with 4003. */
+        /**
+         * For a client over maxBuffer. skip: drop its frames, and report the number by LAGGED once it has read. close:
+         * 4003.
+         */
         policy: z.enum(['skip', 'close']).default('skip'),
       })
       .prefault({}),
     drain: z
       .strictObject({
-        /** Connections asked to move (or closed) a second; rises as needed to be done in time. */
+        /** Connections asked to move, or closed, per second. The rate rises if the drain would not end in time. */
         rate: z.number().int().min(1).default(200),
-        /** How long a leaving gateway still accepts. */
+        /** How long a gateway that was told to end still accepts connections. */
         settle: duration({ min: 0, max: 300_000 }).default(5_000),
-        /** From the end of settle to the end of the process. */
+        /** Maximum time to move connections after `settle`. */
         timeout: duration({ min: 1_000, max: 3_600_000 }).default(300_000),
         /**
-         * A file that asks to drain while it holds a time (RFC 3339): connections are moved away until `timeout` from
-         * that time, and new ones are still taken. Empty or absent: it serves.
+         * A file that requests a drain while it contains a time (RFC 3339). The gateway moves connections away until
+         * `timeout` after that time, and still accepts new ones. If the file is empty or absent, there is no drain.
          */
         file: z.string().min(1).optional(),
       })
       .prefault({}),
-    /** A gateway far fuller than the others moves its surplus away, so that new gateways fill. */
+    /** Rebalancing: a gateway with many more connections than the average moves its surplus to the others. */
     rebalance: z
       .strictObject({
-        /** Times the average of all gateways from where on it moves. */
+        /** A gateway moves connections away once it holds more than this multiple of the average. */
         threshold: z.number().min(1.05).max(100).default(1.2),
-        /** Connections asked to move a second, by all gateways together; 0: never. */
+        /** Connections moved per second, shared by all gateways. 0 disables rebalancing. */
         rate: count.default(100),
-        /** Down to this many connections at least. */
+        /** No gateway is moved below this number of connections. */
         minimum: count.default(500),
-        /** Also those who don't understand RECONNECT, by closing them with 1012. */
+        /** Also move clients that do not understand RECONNECT, by closing them with 1012. */
         moveOthers: z.boolean().default(false),
       })
       .prefault({}),
-    /** From where on new connections are refused, before a resource gives out. Who is connected stays. */
+    /** Overload protection: thresholds above which new connections are refused. Existing connections stay. */
     protection: z
       .strictObject({
-        /** Share of the memory limit (the cgroup's, or else what the host has available); 1: never. */
+        /**
+         * Share of the memory limit (of the cgroup, otherwise of the host's available memory). 1 disables this check.
+         */
         memory: z.number().min(0.1).max(1).default(0.9),
-        /** Share of the descriptors that a shard may open; 1: only the last few are kept free. */
+        /** Share of the file descriptors that a shard may open. 1: only the last few are kept free. */
         fds: z.number().min(0.1).max(1).default(0.98),
-        /** How late a loop may serve, about, over the last seconds; 0: however late. */
+        /** Maximum delay of an event loop, averaged over the last seconds. 0 disables this check. */
         loopLag: duration({ min: 0, max: 60_000 }).default(500),
-        /** Sockets of one shard that have yet to become a WebSocket: over it 503, over twice of it they are cut unread. */
+        /**
+         * Maximum sockets of one shard in the handshake. Above it: 503. Above twice this number: closed without an
+         * answer.
+         */
         handshakes: z.number().int().min(10).max(1_000_000).default(3_000),
       })
       .prefault({}),
     shardWatch: z
       .strictObject({
-        /** A shard silent for this long is killed and replaced. */
+        /** A shard that reports nothing for this long is killed and replaced. */
         hangTimeout: duration({ min: 3_000, max: 120_000 }).default(10_000),
-        /** Bytes of frames on their way to one shard; over it frames are dropped, counted and told. */
+        /**
+         * Maximum bytes of frames in transit to one shard. Above it, frames are dropped, counted and reported by
+         * LAGGED.
+         */
         maxInFlight: size({ min: 1_048_576, max: 1_073_741_824 }).default(67_108_864),
       })
       .prefault({}),
     tls: z.strictObject({ certFile: z.string(), keyFile: z.string() }).optional(),
-    /** Take the client's address from the PROXY protocol. Only behind a balancer that always sends it; costs a copy of every byte. */
+    /**
+     * Read the client's address from the PROXY protocol. Only behind a balancer that always sends it. Copies every
+     * byte.
+     */
     proxyProtocol: z.boolean().default(false),
     /**
-     * How many proxies in front of the gateway add to X-Forwarded-For, each the address that it saw: so many of its last entries are
-     * trusted. false: 0, true: 1. Only behind proxies that always add it.
+     * Number of proxies in front of the gateway that append to X-Forwarded-For. That many entries from its end are
+     * trusted. false: 0, true: 1. Only behind proxies that always append.
      */
     forwardedHeaders: z
       .union([z.boolean(), z.number().int().min(0).max(MAX_HOPS)], {
@@ -132,10 +153,10 @@ export const GatewaySettings = z
       })
       .default(false)
       .transform(Number),
-    /** Serve the test console at `/`, and the diagnostic echo at `/ws`. */
+    /** Serve the test console at `/`; with `echo`, serve the diagnostic echo at `/ws`. */
     console: z.boolean().default(false),
     echo: z.boolean().default(false),
-    /** URL of the push API for the console, as the browser reaches it. */
+    /** URL of the push API that the console uses, as the browser reaches it. */
     consolePushUrl: z.string().default(''),
     /** Room that the console joins as soon as it is opened. Empty: the console waits for its user to connect. */
     consoleRoom: z.string().default(''),
@@ -152,19 +173,19 @@ export const GatewaySettings = z
   });
 
 export const ApiKey = z.strictObject({
-  /** Shown in logs and metrics' place; never the key itself. */
+  /** Name of the key in logs. The key itself is never logged. */
   name: z.string().min(1).max(64),
-  /** File with one key a line; two lines are two valid keys, for rotation. Read again when it changes. */
+  /** File with one key per line. All lines are valid, so two lines allow a rotation. Reloaded when it changes. */
   file: z.string(),
-  /** What it may do; all of it where absent. */
+  /** What the key permits. If absent, it permits everything. */
   scope: z
     .strictObject({
       all: z.boolean().default(false),
       rooms: z.array(NamePattern).default([]),
       users: z.array(NamePattern).default([]),
-      /** Disconnect users and rooms that its patterns match. */
+      /** Disconnect users and rooms that match `users` and `rooms`. */
       disconnect: z.boolean().default(false),
-      /** Rooms, users and stats. */
+      /** Read rooms, users and statistics. */
       read: z.boolean().default(false),
     })
     .optional(),
@@ -172,10 +193,10 @@ export const ApiKey = z.strictObject({
 
 export const LogicSettings = z
   .strictObject({
-    /** Where it listens; on loopback only while there are no API keys. */
+    /** Address to listen on. Without API keys, logic listens on loopback only. */
     host: z.string().default('0.0.0.0'),
     port: port.default(7799),
-    /** None: only loopback is served. */
+    /** Without keys, only loopback is served. */
     apiKeys: z.array(ApiKey).default([]),
     /** Origins of pages that may push from a browser. */
     allowedOrigins: z.array(originPattern).default([]),
@@ -186,11 +207,13 @@ export const LogicSettings = z
         item: size({ min: 1, max: 1_048_576 }).default(32_768),
       })
       .prefault({}),
-    /** Pushes with `urgent` a second over all rooms; more get 429. */
+    /** Maximum urgent pushes per second, over all rooms. More are answered with 429. */
     urgentRate: count.default(100),
-    /** How long a push waits for the bus before 503. */
+    /** Maximum time that a push waits for the bus. After it, the answer is 503. */
     publishTimeout: duration({ min: 100, max: 30_000 }).default(2_000),
-    /** How long gateways may take to answer a question. */
+    /**
+     * Maximum time that gateways may take to answer a question, for example for the number of connections of a room.
+     */
     askTimeout: duration({ min: 50, max: 10_000 }).default(500),
     drain: z
       .strictObject({
@@ -201,7 +224,7 @@ export const LogicSettings = z
   })
   .prefault({});
 
-/** What is fetched: by HTTP, and without a password, which `fetch` refuses. */
+/** An HTTP URL without user name and password, which `fetch` rejects. */
 const JwksUrl = z.url({ protocol: /^https?$/ }).refine((url) => URL.parse(url)?.username === '', {
   message: "must be without a user's name and password",
 });
@@ -210,9 +233,9 @@ export const AuthSettings = z
   .strictObject({
     jwt: z
       .strictObject({
-        /** HS256: a file with secrets, one a line. Read again when it changes. */
+        /** HS256: file with one secret per line. Reloaded when it changes. */
         secretFile: z.string().optional(),
-        /** RS256 and ES256: a JWKS by URL or file. */
+        /** RS256 and ES256: URL of a JWKS, or `jwksFile` for a file with one. */
         jwksUrl: JwksUrl.optional(),
         jwksFile: z.string().optional(),
         audience: z.string().optional(),
@@ -225,9 +248,9 @@ export const AuthSettings = z
         },
       )
       .optional(),
-    /** Whether connections without a token are allowed. Absent: only where no jwt is set. */
+    /** Whether connections without a token are allowed. Default: only if `jwt` is not set. */
     anonymous: z.boolean().optional(),
-    /** Origins whose pages may connect, with `*` for any run of characters. Empty: any. */
+    /** Origins of pages that may connect; `*` matches any characters. Empty: all origins. */
     allowedOrigins: z.array(originPattern).default([]),
   })
   .refine((auth) => auth.anonymous !== false || auth.jwt !== undefined, {
@@ -237,7 +260,7 @@ export const AuthSettings = z
   .prefault({});
 
 export const NatsSettings = z.strictObject({
-  /** `nats://host:port` or `tls://host:port`; several are one cluster. */
+  /** `nats://host:port` or `tls://host:port`. Several are servers of one cluster. */
   servers: z.array(z.string().min(1)).min(1),
   user: z.string().optional(),
   passwordFile: z.string().optional(),
@@ -249,18 +272,21 @@ export const NatsSettings = z.strictObject({
   tls: z
     .strictObject({ caFile: z.string().optional(), certFile: z.string().optional(), keyFile: z.string().optional() })
     .optional(),
-  /** A cut network is noticed after two to three of these. */
+  /** Interval of pings. A broken network is noticed after two to three intervals. */
   pingInterval: duration({ min: 200, max: 60_000 }).default(2_000),
 });
 
-/** Whether listening there is listening on every address. */
+/** Whether this host stands for all addresses. */
 function isAnyHost(host: string): boolean {
   return host === '0.0.0.0' || host === '::';
 }
 
 export const Settings = z
   .strictObject({
-    /** Set by who renders the file; shown as a metric. Absent: counts the reloads. */
+    /**
+     * Generation of the file, set by the program that writes it and exported as a metric. Absent: the number of
+     * reloads.
+     */
     generation: z.number().int().min(0).optional(),
     gateway: GatewaySettings,
     logic: LogicSettings,
@@ -268,7 +294,7 @@ export const Settings = z
     auth: AuthSettings,
     bus: z
       .strictObject({
-        /** First tokens of all subjects: clusters that share a NATS differ in it. */
+        /** Prefix of all subjects. PushClusters that share a NATS need different prefixes. */
         prefix: z
           .string()
           .regex(
@@ -277,7 +303,7 @@ export const Settings = z
           )
           .max(64)
           .default('pushcluster'),
-        /** Absent: the in-process bus, which serves one process. */
+        /** If absent, the in-process bus is used, which serves one process. */
         nats: NatsSettings.optional(),
       })
       .prefault({}),

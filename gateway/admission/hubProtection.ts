@@ -59,7 +59,10 @@ export class HubProtection {
     return this.#memoryCeiling.active ? 'memory' : undefined;
   }
 
-  /** Of each resource, 0 to 1: of descriptors that of the fullest shard, of loops that of the latest. Memory is absent if it can't be read. */
+  /**
+   * The pressure on each resource, 0 to 1. `fds`: of the fullest shard. `loop`: of the most delayed process. `memory` is absent
+   * if it cannot be read.
+   */
   get pressure(): Pressure {
     const counts = this.#shards.filter((shard) => shard !== undefined);
     return {

@@ -17,7 +17,11 @@ export class Shortage {
     return this.#active;
   }
 
-  /** Takes a new pressure; true if the shortage begins or ends by it. @param threshold 1 or more, but for `loop`: never short */
+  /**
+   * Takes a new pressure. True if a shortage begins or ends with it.
+   * @param threshold pressure from which the resource is short. For memory and files, whose pressure stays below 1, a
+   * threshold of 1 disables the check.
+   */
   read(pressure: number, threshold: number): boolean {
     const before = this.#active;
     this.#active = pressure >= threshold * (before ? this.#endsAt : 1);

@@ -7,14 +7,12 @@ import type { Batch } from './batch.ts';
 export const NOTICE_INTERVAL_MS = 1_000;
 
 /**
- * Losses of a channel of which its listeners are yet to be notified: items that the overload policy cut, and items that
- * were lost on the bus. Each kind is told once in NOTICE_INTERVAL_MS at most, in its place among the items.
+ * Losses of a channel that its listeners have not been notified of yet: items that the overload policy cut, and items that
+ * were lost on the bus. Each kind is reported at most once per NOTICE_INTERVAL_MS, in its place among the items.
  */
 export class LossNotices {
   #cut = 0;
-  /**
-   * When what was cut may be told: with a batch, or at the end of the span that cut it, before the next one's items.
-   */
+  /** Earliest time to report the cut items: with the next batch, or at the end of the span that cut them, if that is first. */
   #cutDue = 0;
   #cutToldAt = Number.NEGATIVE_INFINITY;
   /** Items that were lost before those that are pending now, and after them. */

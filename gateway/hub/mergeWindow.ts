@@ -25,7 +25,7 @@ export class MergeWindow {
     this.#random = random;
   }
 
-  /** From now on; what is pending stays and leaves by the new rules. */
+  /** Applies new rules at once, also to items that are pending already. */
   set rules(rules: ChannelRules) {
     this.#rules = rules;
   }

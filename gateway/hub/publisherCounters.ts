@@ -88,8 +88,8 @@ export class PublisherCounters {
   }
 
   /**
-   * Forgets a publisher. Only what is published from now on counts as lost: else what the publisher sent before would,
-   * if it comes back.
+   * Forgets a publisher. If it returns, only items that it publishes from now on can count as lost. Otherwise all its
+   * earlier items would.
    */
   #forgetOldest() {
     this.#known.delete(this.#known.keys().next().value!);

@@ -2,8 +2,8 @@
 const LONGEST_STEP_MS = 200;
 
 /**
- * How many connections are due to move, in whole numbers, at a rate that may change with each step. Unlike a token bucket
- * it saves nothing up: what was due and not wanted is gone. Pure: time comes in as an argument.
+ * How many connections are due to move, in whole numbers, at a rate that may change with each step. Moves that
+ * were due but not requested are not carried over, unlike in a token bucket. Pure: time comes in as an argument.
  */
 export class Pacer {
   #last: number;

@@ -1,6 +1,9 @@
 import type { ShardMessage } from '../ipc/messages.ts';
 
-/** Fewer bytes wait for the next report: a quiet room's frame needs no message of its own. A sixteenth of the least `shardWatch.maxInFlight`. */
+/**
+ * Smaller amounts wait for the next report, so that a frame of a quiet room costs no message of its own. A sixteenth of the
+ * smallest `shardWatch.maxInFlight`.
+ */
 const REPORT_BYTES = 65_536;
 
 /** Which bytes of frames this shard is done with: the hub sends only so many that are not. */

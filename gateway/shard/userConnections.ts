@@ -42,8 +42,9 @@ export class UserConnections {
   }
 
   /**
-   * Ends the user's sessions up to number `upTo`, and connections without a number. One that was asked to move is not ended:
-   * the newer session may be its move, and it still has to receive what waits in a window. It may not stay, though.
+   * Ends the user's sessions with a number of at most `upTo`, and connections without a number. A connection that was asked
+   * to move is left to finish its move: the newer session may be its replacement, and items that wait in a merge window must
+   * still reach it. It may not stay after its move.
    */
   replace(user: string, upTo: number): void {
     this.#visit(
