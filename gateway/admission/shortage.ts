@@ -19,8 +19,8 @@ export class Shortage {
 
   /**
    * Takes a new pressure. True if a shortage begins or ends with it.
-   * @param threshold pressure from which the resource is short. For memory and files, whose pressure stays below 1, a
-   * threshold of 1 disables the check.
+   * @param threshold pressure from which the resource is short. If its setting of 1 means no limit, the caller passes a
+   * pressure of 0 (MemoryCeiling) or a threshold of its own (ShardProtection).
    */
   read(pressure: number, threshold: number): boolean {
     const before = this.#active;
