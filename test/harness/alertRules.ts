@@ -16,14 +16,14 @@ export type Alert = z.infer<typeof Alert>;
 
 const Rules = z.object({ groups: z.array(z.object({ name: z.string(), rules: z.array(Alert) })) });
 
-/** The chart's alerts, as they are checked in. */
+/** The alerts of the chart, as checked in. */
 export function alertRules(): Alert[] {
   return Rules.parse(parse(readFileSync(RULES_FILE, 'utf8'))).groups.flatMap(({ rules }) => rules);
 }
 
 /**
- * The rules' text with all times a minute to a second: what a test can wait for.
- * @param shortest of a range, seconds: four scrapes at least
+ * The rules with each minute shortened to a second, so that a test can wait for an alert.
+ * @param shortest the shortest range of a query, in seconds: at least four scrape intervals
  */
 export function hastyRules(shortest: number): string {
   const seconds = (count: string, unit: string) => Math.ceil(Number(count) / (unit === 'm' ? 1 : 60));

@@ -21,14 +21,14 @@ export type RequestOptions = {
   method?: string;
   headers?: Record<string, string>;
   body?: string | Uint8Array;
-  /** Send the body in chunks, without its length. */
+  /** Send the body in chunks, without a Content-Length. */
   chunked?: boolean;
 };
 
-/** What a subscriber saw: the items as text, per message. */
+/** A message that a subscriber received; `items` are JSON texts. */
 export type Seen = { to: string; items: string[]; id: string; urgent: boolean; users?: string[] };
 
-/** A logic of its own on a free port, with what a test sees of it. */
+/** A logic server on a free port, with the requests that a test makes to it. */
 export class Api {
   readonly port: number;
   readonly logic: Logic;
@@ -78,7 +78,7 @@ export class Api {
     return this.request(path, { body, headers: { 'content-type': 'application/x-www-form-urlencoded', ...headers } });
   }
 
-  /** Replaces the settings file in one step. */
+  /** Replaces the settings file atomically. */
   configure(settings: object) {
     configure(this.#folder, settings);
   }
@@ -95,7 +95,7 @@ function configure(folder: string, settings: object) {
   renameSync(join(folder, 'next'), join(folder, 'settings.json'));
 }
 
-/** Starts an API that ends with the test. `settings` are merged over a few defaults. */
+/** Starts an API that stops at the end of the test. `settings` are merged over the defaults of the harness. */
 export async function startApi(t: TestContext, settings: object = {}, bus: Bus = new LocalBus()): Promise<Api> {
   const folder = temporaryFolder(t);
   configure(folder, settings);
@@ -112,7 +112,7 @@ export async function startApi(t: TestContext, settings: object = {}, bus: Bus =
   return api;
 }
 
-/** Starts an API whose bus a subscriber listens to. */
+/** Starts an API with a subscriber on its bus. */
 export async function startHeardApi(t: TestContext, settings: object = {}): Promise<Api> {
   const bus = new LocalBus();
   const api = await startApi(t, settings, bus);
@@ -120,7 +120,7 @@ export async function startHeardApi(t: TestContext, settings: object = {}): Prom
   return api;
 }
 
-/** Puts what is pushed on `bus` into `seen`. */
+/** Subscribes to all pushes on `bus` and appends them to `seen`. */
 export function listen(bus: Bus, seen: Seen[]) {
   const push = (to: (subject: string) => string) => (bytes: Uint8Array, subject: string) => {
     const { items, id, urgent } = decodePush(bytes);
@@ -150,7 +150,7 @@ export function temporaryFolder(t: TestContext): string {
   return folder;
 }
 
-/** Asserts that `reply` is a problem; returns it. */
+/** Asserts that `reply` is a problem document with this status and code; returns the problem. */
 export function assertProblem(reply: Reply, status: number, code: string, detail?: RegExp) {
   const problem = ProblemDocument.parse(reply.json());
   assert.deepEqual([reply.status, problem.status, problem.code], [status, status, code], reply.text);
@@ -159,5 +159,5 @@ export function assertProblem(reply: Reply, status: number, code: string, detail
   return problem;
 }
 
-/** A push that is all right. */
+/** A valid push. */
 export const PUSH = { to: { room: 'r' }, items: [1] };

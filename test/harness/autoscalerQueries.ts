@@ -9,7 +9,7 @@ const Rules = z.object({
   rules: z.array(z.object({ seriesQuery: z.string(), name: z.object({ as: z.string() }), metricsQuery: z.string() })),
 });
 
-/** What prometheus-adapter asks by the chart's rules: the values of all gateway pods of a cluster, a series each. */
+/** The queries that prometheus-adapter makes by the chart's rules: one series for each gateway pod of a cluster. */
 export function adapterQueries({ namespace, name }: { namespace: string; name: string }): Map<string, string> {
   const { rules } = Rules.parse(parse(readFileSync(RULES, 'utf8')));
   const matchers = `namespace="${namespace}",pod=~"${name}-gateway-.+"`;
@@ -24,7 +24,7 @@ export function adapterQueries({ namespace, name }: { namespace: string; name: s
   );
 }
 
-/** What KEDA asks by the ScaledObject of a cluster. */
+/** The queries that KEDA makes for the ScaledObject of a cluster. */
 export function kedaQueries({ namespace, name }: { namespace: string; name: string }): string[] {
   const keda = { prometheus: 'http://prometheus:9090' };
   const autoscaling = { maxReplicas: 9, targetConnections: 1, targetBytesPerSecond: 1, keda };

@@ -2,16 +2,19 @@ import { type Browser, type BrowserContextOptions, chromium, type Page } from 'p
 
 const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
-/** A real Chromium without a window: Debian's, or the one that CHROMIUM names. Close it at the end of the test. */
+/**
+ * Starts a real Chromium without a window: Debian's, or the program in CHROMIUM. Close the browser at the end of the
+ * test.
+ */
 export function startChromium(): Promise<Browser> {
-  // Its sandbox needs privileges that root in a container lacks; the only pages that it sees are ours.
+  // Chromium's sandbox needs privileges that root in a container lacks. The tests open only pages of this project.
   return chromium.launch({ executablePath: EXECUTABLE, chromiumSandbox: false });
 }
 
-/** A page and all that it complained of: violations of its security policy, errors, failed requests. */
+/** A page and its problems: violations of its security policy, errors, failed requests. */
 export type WatchedPage = { page: Page; complaints: string[] };
 
-/** Opens `url` in a context of its own. */
+/** Opens `url` in a new browser context. */
 export async function open(browser: Browser, url: string, options: BrowserContextOptions = {}): Promise<WatchedPage> {
   const context = await browser.newContext({ viewport: { width: 1360, height: 900 }, ...options });
   const page = await context.newPage();
@@ -22,7 +25,7 @@ export async function open(browser: Browser, url: string, options: BrowserContex
   });
   page.on('requestfailed', (request) => {
     const problem = request.failure()?.errorText;
-    // A reload calls off what the page before it was still fetching, such as its icon.
+    // A reload aborts the requests of the previous page, such as the request for its icon.
     if (problem !== 'net::ERR_ABORTED') complaints.push(`${request.url()} ${problem}`);
   });
   await page.exposeFunction('complain', (text: string) => complaints.push(text));

@@ -9,13 +9,13 @@ const openssl = (...args: string[]) => promisify(execFile)('openssl', args);
 
 export type Certificate = { certFile: string; keyFile: string };
 export type Authority = {
-  /** The authority's own certificate: what a client is to trust. */
+  /** The authority's own certificate (PEM), for clients to trust. */
   caFile: string;
-  /** Its own key, for a program that issues certificates by itself. */
+  /** The authority's private key, for a program that issues certificates itself. */
   caKeyFile: string;
   /**
    * Issues a certificate.
-   * @param names such as `DNS:localhost,IP:127.0.0.1`; a client needs none
+   * @param names such as `DNS:localhost,IP:127.0.0.1`; empty for a client certificate
    * @param subject such as `/O=system:masters/CN=admin`
    */
   issue(names: string, subject?: string): Promise<Certificate>;
@@ -23,13 +23,13 @@ export type Authority = {
 };
 
 export type AuthorityOptions = {
-  /** How long all is valid: 2 by default. */
+  /** Days for which the certificates are valid; 2 by default. */
   days?: number;
-  /** Where its files are, a folder for it alone; a new one where absent. */
+  /** A folder for the authority's files only; a new temporary folder by default. */
   folder?: string;
 };
 
-/** A certificate authority of a test, by Debian's openssl. Remove it at the end. */
+/** Creates a certificate authority with Debian's openssl. Remove the authority at the end of the test. */
 export async function createAuthority(name = 'test authority', options: AuthorityOptions = {}): Promise<Authority> {
   const { days = 2, folder = await mkdtemp(join(tmpdir(), 'pushcluster-ca-')) } = options;
   await mkdir(folder, { recursive: true });

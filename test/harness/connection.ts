@@ -14,30 +14,30 @@ const SUBPROTOCOLS: Record<WireForm, string[]> = {
   deflate: ['pushcluster.v1.deflate'],
 };
 const LOOPBACK = '127.0.0.1';
-/** Where nobody answers, a client tries elsewhere. */
+/** Milliseconds for a handshake. After that a client tries another server. */
 const HANDSHAKE_MS = 20_000;
-/** Frames whose items are kept cut: the same frame comes to many connections. */
+/** Frames whose items are kept parsed, because many connections receive the same frame. */
 const KEPT_FRAMES = 64;
 
 export type ConnectOptions = {
-  /** Loopback where absent. */
+  /** Loopback by default. */
   host?: string;
   port: number;
   form?: WireForm;
   token?: string;
-  /** A list: a line for each. */
+  /** A list makes one header line for each value. */
   headers?: Record<string, string | string[]>;
   /** Local address to connect from, such as 127.0.0.2. */
   from?: string;
-  /** Certificate authority (PEM) to trust: connects by TLS. */
+  /** Certificate authority (PEM) to trust; if given, the client connects with TLS. */
   ca?: string | Buffer;
-  /** Bytes sent ahead of the handshake, such as a PROXY header. */
+  /** Bytes to send before the handshake, such as a PROXY header. */
   ahead?: Uint8Array;
-  /** Keep the text of each item, for tests that look at bytes. */
+  /** Keep the text of each item, for tests that compare bytes. */
   keepItems?: boolean;
 };
 
-/** A handshake that was answered by HTTP. */
+/** The server answered the handshake with an HTTP response. */
 export class Refused extends Error {
   override name = 'Refused';
   readonly status: number;
@@ -52,36 +52,36 @@ export class Refused extends Error {
   }
 }
 
-/** What a connection got of one writer in one place: the numbers of its items in the order that they came. */
+/** The numbers of the items that a connection received from one writer in one place, in order of arrival. */
 export type Tally = { writer: string; room: string | undefined; numbers: number[] };
 export type Lag = { room: string | undefined; dropped: number; reason: LagReason };
 export type Closing = { code: number; reason: string; at: number };
 export type Reply = Extract<ServerFrame, { type: 'OK' | 'ERROR' }>;
 
-/** A WebSocket client that records what it gets. */
+/** A WebSocket client that records what it receives. */
 export class Connection {
   readonly form: WireForm;
-  /** What it is connected to, for a person. */
+  /** The server's address, for messages. */
   readonly peer: string;
   readonly port: number;
-  /** Rooms that it was told to be in. */
+  /** Rooms that the gateway confirmed. */
   readonly rooms = new Set<string>();
   readonly user: string | undefined;
-  /** Marked items by writer and room. */
+  /** Numbers of the marked items, by writer and room. */
   readonly tallies = new Map<string, Tally>();
   readonly lags: Lag[] = [];
   readonly left: { room: string; reason: string }[] = [];
-  /** When RECONNECT came, milliseconds of performance.now(). */
+  /** Time at which RECONNECT arrived, milliseconds of performance.now(). */
   reconnectAt: number | undefined;
   reconnectWithin: number | undefined;
-  /** Texts of items, by keepItems. */
+  /** Texts of items, if `keepItems` is set. */
   readonly items: { room: string | undefined; text: string }[] = [];
   received = 0;
   frames = 0;
   binaryFrames = 0;
   bytes = 0;
   closing: Closing | undefined;
-  /** Called when RECONNECT comes. */
+  /** Called when RECONNECT arrives. */
   onReconnect: () => void = () => {};
   readonly #socket: WebSocket;
   readonly #keepItems: boolean;
@@ -89,7 +89,7 @@ export class Connection {
   #asked = 0;
   #pongs = 0;
 
-  /** Resolves when the handshake is through. Rejects with Refused where it was answered by HTTP. */
+  /** Resolves when the handshake has succeeded. Rejects with Refused if the server answers with an HTTP response. */
   static open(options: ConnectOptions & { user?: string }): Promise<Connection> {
     const { host = LOOPBACK, port, form = 'plain', headers, from, ca, ahead, token } = options;
     const query = token === undefined ? '' : `?token=${token}`;
@@ -134,30 +134,30 @@ export class Connection {
     });
   }
 
-  /** The code that it was closed with; undefined while it is open. */
+  /** The code with which the connection was closed; undefined while it is open. */
   get closed(): number | undefined {
     return this.closing?.code;
   }
 
-  /** Items that it was told to have missed. */
+  /** Number of items that LAGGED frames reported as lost, for one reason or for all. */
   told(reason?: LagReason): number {
     return this.lags.reduce((sum, lag) => sum + (reason === undefined || lag.reason === reason ? lag.dropped : 0), 0);
   }
 
-  /** Joins a room; resolves when the gateway says that it is in. Throws where it refuses. */
+  /** Joins a room; resolves when the gateway confirms. Throws if the gateway refuses. */
   async join(room: string): Promise<void> {
     const reply = await this.ask('JOIN', { room });
     if (reply.type === 'ERROR') throw new Error(`JOIN of ${room} was refused: ${reply.data.code}`);
     this.rooms.add(room);
   }
 
-  /** Leaves a room; resolves when the gateway says so. */
+  /** Leaves a room; resolves when the gateway confirms. */
   async leave(room: string): Promise<void> {
     await this.ask('LEAVE', { room });
     this.rooms.delete(room);
   }
 
-  /** Sends a frame with an id; resolves with its answer. */
+  /** Sends a frame with an id; resolves with the reply. */
   ask(type: 'JOIN' | 'LEAVE' | 'AUTH', data: object): Promise<Reply> {
     if (this.closing) return Promise.reject(new Error(`it was closed with ${this.closing.code}`));
     const id = ++this.#asked;
@@ -171,7 +171,7 @@ export class Connection {
     return reply.promise.finally(() => clearTimeout(timer));
   }
 
-  /** Sends PING; resolves with its PONG: what was sent before has been obeyed by then. */
+  /** Sends PING; resolves with its PONG. By then the gateway has processed all earlier frames of this client. */
   async ping(): Promise<void> {
     const before = this.#pongs;
     this.send({ type: 'PING', data: {} });
@@ -186,7 +186,7 @@ export class Connection {
     this.#socket.send(typeof frame === 'string' ? frame : JSON.stringify(frame));
   }
 
-  /** Stops reading the socket: what comes fills the kernel's buffers, then the gateway's. */
+  /** Stops reading the socket: data fills first the kernel's buffers, then the gateway's. */
   pause(): void {
     this.#socket.pause();
   }
@@ -195,7 +195,7 @@ export class Connection {
     this.#socket.resume();
   }
 
-  /** Waits until it is closed; returns how. */
+  /** Waits until the connection is closed; returns how. Throws after `deadline` milliseconds. */
   async ended(deadline = PATIENCE_MS): Promise<Closing> {
     await until('the connection is closed', () => this.closing !== undefined, deadline);
     return this.closing!;
@@ -205,7 +205,7 @@ export class Connection {
     this.#socket.close(code);
   }
 
-  /** Cuts it without a close frame. */
+  /** Destroys the socket without a close frame. */
   cut(): void {
     this.#socket.terminate();
   }
@@ -259,7 +259,7 @@ export class Connection {
   }
 }
 
-/** Cuts all connections of a test. */
+/** Destroys the sockets of all these connections. */
 export function cutAll(connections: Iterable<Connection>): void {
   for (const connection of connections) connection.cut();
 }

@@ -6,18 +6,24 @@ const LAG = 'pushcluster_gateway_shard_loop_lag_seconds';
 const LOOK_EVERY_MS = 50;
 const ANSWER_MS = 5_000;
 
-/** So many moves of one gateway, none before `after` and none after `before`: milliseconds of performance.now(). */
+/**
+ * Moves of one gateway: `count` of them, none before `after` and none after `before` (milliseconds of
+ * performance.now()).
+ */
 type Step = { count: number; after: number; before: number };
-/** A count, and when the look before the first one that saw it began: what came after it happened later. */
+/**
+ * A counter value, and the start of the scrape before the first scrape that returned it. Later moves are after `since`.
+ */
 type Seen = { count: number; since: number };
 
-/** The greatest pace that was proven. */
+/** The greatest rate of moves that is proven, as a share of the configured pace. */
 export type Fastest = { share: number; text: string };
 
 /**
- * Moves as gateways counted them. When clients heard of theirs says little of a pace: they share the processor with what they
- * measure. A count is what a gateway's shards have reported, so what is new in it happened since it was last seen to change,
- * or earlier by as much as a shard was late.
+ * Moves as counted by the gateways. The times at which clients receive RECONNECT are a poor measure, because the
+ * clients share the processor with the gateways. A gateway's counter is the sum of its shards' reports. Therefore an
+ * increase happened after the last observed change of the counter, or before that change by at most the delay of a
+ * shard's report.
  */
 export class CountedMoves {
   readonly #urls: readonly string[];
@@ -27,23 +33,23 @@ export class CountedMoves {
   readonly #stop = new AbortController();
   readonly #watching: Promise<unknown>;
 
-  /** @param gateways their admin servers, `host:port`. One that has ended moves nobody any more. */
+  /** @param gateways `host:port` of their admin servers. A gateway that has ended moves no further connections. */
   constructor(gateways: readonly string[]) {
     this.#urls = gateways.map((address) => `http://${address}/metrics`);
     this.#watching = Promise.all(this.#urls.map((url) => this.#watch(url)));
   }
 
-  /** Of gateways that are processes of the test. */
+  /** Counts the moves of gateways that are processes of the test. */
   static of(gateways: readonly { adminPort: number }[]): CountedMoves {
     return new CountedMoves(gateways.map(({ adminPort }) => `127.0.0.1:${adminPort}`));
   }
 
-  /** Of pods. */
+  /** Counts the moves of gateway pods. */
   static at(pods: readonly { ip: string }[]): CountedMoves {
     return new CountedMoves(pods.map(({ ip }) => `${ip}:9090`));
   }
 
-  /** Moves that were seen to happen: a gateway's last ones are not, where it ends with them. */
+  /** Observed moves. If a gateway ends, its moves since the last scrape are missing. */
   get total(): number {
     return this.#steps.reduce((sum, { count }) => sum + count, 0);
   }
@@ -54,9 +60,9 @@ export class CountedMoves {
   }
 
   /**
-   * The greatest share of a pace that moves within any second, or any longer time, certainly had.
-   * @param pace moves a second
-   * @param whole so many more may be due in the second that is looked at: each gateway asks whole connections
+   * The greatest proven rate of moves over any second, or any longer time, as a share of `pace`.
+   * @param pace moves per second
+   * @param whole moves that may exceed the pace in the second that is checked: each gateway moves whole connections
    */
   fastest(pace: number, whole = 1): Fastest {
     const found: Fastest = { share: 0, text: 'no moves' };

@@ -29,19 +29,19 @@ const Dashboard = z.object({
 });
 export type Dashboard = z.infer<typeof Dashboard>;
 
-/** The chart's dashboards, as they are checked in. */
+/** The dashboards of the chart, as checked in. */
 export function dashboards(): Dashboard[] {
   return readdirSync(FOLDER)
     .sort()
     .map((name) => Dashboard.parse(JSON.parse(readFileSync(join(FOLDER, name), 'utf8'))));
 }
 
-/** A query of a panel, ready to be asked: everything is chosen. */
+/** A query of a panel with all variables filled in. */
 export type PanelQuery = { panel: string; expr: string; legend: string };
 
 /**
  * All queries of a dashboard's panels.
- * @param rateInterval seconds that Grafana would take: four scrapes
+ * @param rateInterval seconds; Grafana would use four scrape intervals
  */
 export function panelQueries({ title, panels }: Dashboard, rateInterval: number): PanelQuery[] {
   return panels.flatMap((panel) =>
@@ -53,7 +53,7 @@ export function panelQueries({ title, panels }: Dashboard, rateInterval: number)
   );
 }
 
-/** A query with its variables filled in as Grafana does where all is chosen, and with its windows cut short. */
+/** A query with its variables filled in as Grafana does if all values are selected, and with shortened windows. */
 export function asked(expr: string, rateInterval: number): string {
   return expr
     .replaceAll('$__rate_interval', `${rateInterval}s`)
@@ -64,7 +64,7 @@ export function asked(expr: string, rateInterval: number): string {
     .replaceAll('$line_rate', '1.25e9');
 }
 
-/** `{{pod}} p99` with the labels of a series. */
+/** Formats a legend such as `{{pod}} p99` with the labels of a series. */
 export function legendOf(format: string, labels: Record<string, string>): string {
   return format.replace(/\{\{\s*(\w+)\s*\}\}/g, (_, label: string) => labels[label] ?? '');
 }

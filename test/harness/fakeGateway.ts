@@ -2,7 +2,7 @@ import { type Answer, Command, type GatewayStats, type Question } from '@pushclu
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import { SUBJECTS } from './api.ts';
 
-/** Answers questions on the bus as a gateway with these rooms and users. */
+/** Answers logic's questions on the bus as a gateway with these rooms and users would. */
 export class FakeGateway {
   silent = false;
   readonly commands: Command[] = [];

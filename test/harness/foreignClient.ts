@@ -11,7 +11,7 @@ import { until } from './until.ts';
 
 const run = promisify(execFile);
 const CLIENTS = new URL('../clients/', import.meta.url).pathname;
-/** Debian's own Python, which has python3-websockets, whatever else is first in the PATH. */
+/** Debian's Python, which has python3-websockets. Another Python may come first in the PATH. */
 const PYTHON = '/usr/bin/python3';
 
 const Event = z.discriminatedUnion('event', [
@@ -23,7 +23,7 @@ const Event = z.discriminatedUnion('event', [
 ]);
 type Event = z.infer<typeof Event>;
 
-/** How a client is started: a program and its first arguments. */
+/** The command that starts a client: a program and its first arguments. */
 export type ClientCommand = readonly string[];
 
 /** Python's `websockets`. */
@@ -55,7 +55,7 @@ export async function goClient(): Promise<ClientCommand> {
   return [binary];
 }
 
-/** A WebSocket client that nobody here wrote, in a process of its own. */
+/** A WebSocket client of another project, in a process of its own. */
 export class ForeignClient {
   readonly events: Event[] = [];
   readonly #child: ChildProcess;
@@ -75,12 +75,12 @@ export class ForeignClient {
     });
   }
 
-  /** Sends a text message; `.ping` and `.close` have it ping and close instead. */
+  /** Sends a text message. `.ping` makes the client send a ping, `.close` makes it close the connection. */
   say(line: string | object): void {
     this.#child.stdin?.write(`${typeof line === 'string' ? line : JSON.stringify(line)}\n`);
   }
 
-  /** The next event of one kind, from the `from`th of that kind on. */
+  /** The next event of `kind`, starting with the one at index `from` among the events of that kind. */
   async event<E extends Event['event']>(kind: E, from = 0): Promise<Extract<Event, { event: E }>> {
     const found = () =>
       this.events.filter((event): event is Extract<Event, { event: E }> => event.event === kind)[from];
@@ -91,7 +91,7 @@ export class ForeignClient {
     return found()!;
   }
 
-  /** Texts of the frames that it got. */
+  /** Texts of the frames that the client received. */
   get texts(): string[] {
     return this.events.flatMap((event) => (event.event === 'frame' ? [event.text] : []));
   }
@@ -101,7 +101,7 @@ export class ForeignClient {
   }
 }
 
-/** None outlives the test's process, however that ends. */
+/** Killed when the test's process exits, for whatever reason. */
 const running = new Set<ChildProcess>();
 process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL');

@@ -1,17 +1,19 @@
-/** The item of a writer: its mark, and some filling. */
+/** An item with the mark of its writer, its number, and filling. */
 export function markedItem(writer: string, n: number, filling = ''): string {
   return `{"w":"${writer}","n":${n},"t":"${filling}"}`;
 }
 
 export type Mark = { writer: string; n: number };
 
-/** The mark of an item that `markedItem` made; undefined where it has none. */
+/** The mark of an item made by `markedItem`; undefined if the item has no mark. */
 export function markOf(item: string): Mark | undefined {
   const [, writer, n] = /^\{"w":"([^"]+)","n":(\d+)/.exec(item) ?? [];
   return writer === undefined ? undefined : { writer, n: Number(n) };
 }
 
-/** The text of each item of a PUSH frame, cut out as it stands: parsing would lose how numbers and escapes were written. */
+/**
+ * The text of each item of a PUSH frame, cut from the frame: parsing would lose how numbers and escapes were written.
+ */
 export function itemsOf(frame: string): string[] {
   const open = frame.indexOf('"items":[');
   if (open < 0 || !frame.endsWith(']}}')) throw new Error(`not a PUSH frame: ${frame.slice(0, 200)}`);

@@ -1,6 +1,6 @@
 import { exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose';
 
-/** A key pair made by jose. `sign` names the key as the JWK does, otherwise (`kid`), or not at all (null). */
+/** A key pair made by jose. `sign` puts the JWK's `kid` into the token; another `kid` if given; none if null. */
 export type JoseKey = { jwk: JWK; sign: (kid?: string | null) => Promise<string> };
 
 export async function joseKey(algorithm: 'RS256' | 'ES256', kid?: string): Promise<JoseKey> {

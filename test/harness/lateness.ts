@@ -3,8 +3,9 @@ import type { TestContext } from 'node:test';
 const TICK_MS = 5;
 
 /**
- * How late this machine is, by a reference of the same run: a timer of this process, which wants its turn as those do that are
- * measured. A deadline that a document promises is asserted with that on top. Stop it at the end.
+ * Measures how late timers fire on this machine, with a timer of the test's process that competes for the processor
+ * like the measured programs. Tests add this lateness to a documented deadline. Stop the measurement at the end of the
+ * test.
  */
 export class Lateness {
   readonly #timer: NodeJS.Timeout;
@@ -12,7 +13,7 @@ export class Lateness {
   #longest = 0;
   #total = 0;
 
-  /** Until the end of a test. */
+  /** Measures until the end of a test. */
   static during(t: TestContext): Lateness {
     const lateness = new Lateness();
     t.after(() => lateness.stop());
@@ -24,13 +25,16 @@ export class Lateness {
     this.#timer.unref();
   }
 
-  /** By how much it came late the worst time, milliseconds. */
+  /** The greatest lateness of the timer, milliseconds. */
   get longest(): number {
     this.#look();
     return this.#longest;
   }
 
-  /** By how much it came late in sum, milliseconds: what all that was done meanwhile may have lost to others. */
+  /**
+   * The sum of all lateness of the timer, milliseconds: the time that the measured work may have lost to other
+   * processes.
+   */
   get total(): number {
     this.#look();
     return this.#total;

@@ -4,8 +4,9 @@ import { Elector, NotLeading } from '@pushcluster/operator/kube/elector.ts';
 import { LEASE_TIMES, type LeaseTimes } from '@pushcluster/operator/kube/lease.ts';
 
 /**
- * A process that wants the lease of its first argument and, while it has it, writes to a ConfigMap as fast as it can.
- * It tells its parent `leading` and `released` or `lost`, and exits then. SIGTERM makes it give the lease back.
+ * A process that competes for the lease named by its first argument and, while it holds the lease, writes to a
+ * ConfigMap as fast as possible. It sends `leading` to its parent, later `released` or `lost`, and then exits. SIGTERM
+ * makes it release the lease.
  */
 export type LeaderMessage = 'leading' | 'released' | 'lost';
 

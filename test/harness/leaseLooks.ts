@@ -1,12 +1,12 @@
 import type { AuditEvent } from './cluster/audit.ts';
 
 /**
- * How often who took a lease had looked at it in vain since it was free, as the API server's log tells: 0 where the first look
- * found it free. Each look is a get; the lease is free once it was given back, or `duration` after the looker has seen the
- * holder's last renewal, by its own clock.
- * @param events of the lease, in the order of their answers
- * @param since it was taken by the first write after that: the two may have changed before
- * @param duration milliseconds; undefined where the holder gave it back
+ * How often the candidate that took a lease had read the free lease without taking it, according to the API server's
+ * audit log; 0 if the candidate took the lease at its first read. Each read is a get. A lease is free when the holder
+ * has released it, or `duration` after the candidate saw the holder's last renewal, by the candidate's clock.
+ * @param events audit events of the lease, in order of their responses
+ * @param since the first write after this time took the lease; the holder may have changed before
+ * @param duration milliseconds; undefined if the holder released the lease
  */
 export function looksInVain(
   events: readonly AuditEvent[],

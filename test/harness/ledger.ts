@@ -5,19 +5,19 @@ import { markedItem } from './items.ts';
 import type { PushAnswer, Pushes, Target } from './pushes.ts';
 import { PATIENCE_MS, until } from './until.ts';
 
-/** Where a writer writes to: one place, so that each connection's part of it is clear. */
+/** The target of a writer: a single place, so that the expected items of each connection are unambiguous. */
 export type Place = Extract<Target, { all: true } | { room: string } | { user: string }>;
 
-/** One writer: pushes marked items to one place through one logic process, one push after the other. */
+/** Pushes marked items to one place through one logic process, one push after the other. */
 export class Writer {
   readonly name: string;
   readonly place: Place;
   readonly logic: Pushes;
-  /** Items that were answered by 202. */
+  /** Items whose push was answered with 202. */
   accepted = 0;
-  /** Items answered by bus_unconfirmed: delivered or not, nobody knows. They are counted by the publisher. */
+  /** Items answered with bus_unconfirmed: they may have been delivered or not. The publisher counts them. */
   unconfirmed = 0;
-  /** Numbers of the items that were refused: they must never come. */
+  /** Numbers of the items that were refused: no connection may receive them. */
   readonly refused = new Set<number>();
   readonly answers: PushAnswer[] = [];
   /** The number of the next item. */
@@ -29,7 +29,7 @@ export class Writer {
     this.logic = logic;
   }
 
-  /** Pushes `count` more items, with so many bytes of filling, or with this filling. */
+  /** Pushes `count` more items. `filler` is the filling of each item: a number of bytes, or a text. */
   async push(count: number, filler: number | string = ''): Promise<PushAnswer> {
     const first = this.next;
     this.next += count;
@@ -48,14 +48,14 @@ export class Writer {
     return 'room' in this.place ? this.place.room : undefined;
   }
 
-  /** Whether what it writes is for `connection`. */
+  /** Whether `connection` must receive the writer's items. */
   reaches({ rooms, user }: Connection): boolean {
     if ('room' in this.place) return rooms.has(this.place.room);
     return 'all' in this.place || this.place.user === user;
   }
 }
 
-/** One connection's part of one room, or of what goes to all and to its user (room undefined). */
+/** What one connection received in one room, or (room undefined) from pushes to all and to its user. */
 export type Account = {
   connection: Connection;
   room: string | undefined;
@@ -65,13 +65,13 @@ export type Account = {
 };
 
 export type SettleOptions = {
-  /** Something was lost on the way: plain connections, which nobody tells, may then lack items. */
+  /** Set if items were lost: plain connections get no LAGGED frame and may then miss items. */
   lossy?: boolean;
-  /** Milliseconds until the books must balance. */
+  /** Milliseconds until the accounts must balance. */
   deadline?: number;
 };
 
-/** What was published, and who got it. */
+/** Records what was published, and who received it. */
 export class Ledger {
   readonly writers: Writer[] = [];
 
@@ -81,7 +81,7 @@ export class Ledger {
     return writer;
   }
 
-  /** The accounts of a connection: one for each room, and one for what goes to all and to its user. */
+  /** The accounts of a connection: one for each room, and one for pushes to all and to its user. */
   accounts(connection: Connection): Account[] {
     const accounts = new Map<string | undefined, Account>();
     const of = (room: string | undefined) => {
@@ -97,9 +97,9 @@ export class Ledger {
   }
 
   /**
-   * Pushes one last item by each writer, so that what was lost before it shows, waits until the books balance, and
-   * asserts for each connection: published = received + told lost, each item once, in its writer's order, where it belongs,
-   * and none that was refused. Prints the three numbers.
+   * Pushes one last item by each writer, so that earlier losses become visible. Waits until the accounts balance, then
+   * asserts for each connection: published = received + reported lost; each item arrives once, in its writer's order
+   * and in the right place; no refused item arrives. Prints the three numbers.
    */
   async settle(t: TestContext, connections: readonly Connection[], options: SettleOptions = {}): Promise<void> {
     const { lossy = false, deadline = PATIENCE_MS } = options;

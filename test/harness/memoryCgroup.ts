@@ -4,12 +4,15 @@ import { join } from 'node:path';
 const V1 = '/sys/fs/cgroup/memory';
 const V2 = '/sys/fs/cgroup';
 
-/** A cgroup with a memory limit, of either version. Remove it at the end of the test, when its processes are gone. */
+/** A cgroup (version 1 or 2) with a memory limit. Remove it at the end of the test, after its processes have ended. */
 export class MemoryCgroup {
   readonly #folder: string;
   readonly #home: string;
 
-  /** Undefined where this process may not make one. @param limit bytes */
+  /**
+   * Returns undefined if this process may not create cgroups.
+   * @param limit bytes
+   */
   static create(name: string, limit: number): MemoryCgroup | undefined {
     const v1 = existsSync(join(V1, 'memory.limit_in_bytes'));
     const home = v1 ? join(V1, ownPath('memory')) : join(V2, ownPath(''));
@@ -24,7 +27,7 @@ export class MemoryCgroup {
       writeFileSync(join(folder, v1 ? 'memory.limit_in_bytes' : 'memory.max'), String(limit));
       return group;
     } catch {
-      // The controller is not on below the root.
+      // The memory controller is not enabled below the root.
       group.remove();
       return undefined;
     }
@@ -35,7 +38,7 @@ export class MemoryCgroup {
     this.#home = home;
   }
 
-  /** What `start` starts is in the group. */
+  /** Runs `start`; the processes that it starts are in the cgroup. */
   async within<T>(start: () => Promise<T>): Promise<T> {
     writeFileSync(join(this.#folder, 'cgroup.procs'), String(process.pid));
     try {
@@ -45,7 +48,7 @@ export class MemoryCgroup {
     }
   }
 
-  /** Bytes of its working set. */
+  /** Bytes of the cgroup's working set. */
   get used(): number {
     const v1 = existsSync(join(this.#folder, 'memory.usage_in_bytes'));
     const read = (name: string) => readFileSync(join(this.#folder, name), 'utf8');

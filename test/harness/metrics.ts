@@ -15,7 +15,7 @@ export class Metrics {
     }
   }
 
-  /** The sum over all series of `name` that have `labels`; 0 where there is none yet. Throws where the name isn't known. */
+  /** The sum of all series of `name` that have `labels`; 0 if there is none yet. Throws if the name is unknown. */
   sum(name: string, labels: Labels = {}): number {
     const wanted = Object.entries(labels);
     let sum = 0;
@@ -25,7 +25,7 @@ export class Metrics {
     return sum;
   }
 
-  /** Values of the series of `name` by one label. */
+  /** Values of the series of `name`, by the values of one label. */
   by(name: string, label: string): Map<string, number> {
     const values = new Map<string, number>();
     for (const series of this.#series) if (series.name === name) values.set(series.labels[label] ?? '', series.value);

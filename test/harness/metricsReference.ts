@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** What processes of one role export: the text of each one's /metrics. */
+/** The text of /metrics of one process of each role. */
 export type Exported = { gateway: string; logic: string; operator: string };
 type Role = keyof Exported;
 
@@ -16,7 +16,7 @@ const TITLES: Record<string, string> = {
   operator: 'Operator',
 };
 
-/** All metrics of our own in a text of the exposition, as they are described there; those of Node.js are left out. */
+/** The project's own metrics in an exposition text, with their descriptions. Metrics of Node.js are left out. */
 export function metricsOf(text: string): Metric[] {
   const metrics = new Map<string, { type: string; help: string; labels: Set<string> }>();
   for (const line of text.split('\n')) {
@@ -31,7 +31,7 @@ export function metricsOf(text: string): Metric[] {
   return [...metrics].map(([name, { labels, ...rest }]) => ({ name, ...rest, labels: [...labels] }));
 }
 
-/** The page's part that is made, for what processes export. */
+/** The generated part of docs/reference/metrics.md. */
 export function metricsReference(exported: Exported): string {
   const roles = new Map<string, { metric: Metric; roles: Role[] }>();
   for (const role of ['gateway', 'logic', 'operator'] as const)
@@ -54,7 +54,7 @@ export function metricsReference(exported: Exported): string {
   return `${sections.join('\n\n')}\n`;
 }
 
-/** The page as it is, and as it should be. */
+/** The page as checked in, and as generated. */
 export function metricsPage(exported: Exported): { is: string; should: string } {
   const is = readFileSync(METRICS_PAGE, 'utf8');
   const end = is.indexOf(BEGIN);
@@ -62,9 +62,9 @@ export function metricsPage(exported: Exported): { is: string; should: string } 
   return { is, should: `${is.slice(0, end)}${BEGIN}\n\n${metricsReference(exported)}` };
 }
 
-/** Names of our metrics that a query uses; of a histogram its own name. */
+/** Names of the project's metrics that a query uses. Series of a histogram count as the histogram. */
 export function metricsUsed(expr: string): string[] {
   const names = [...expr.matchAll(/\b(pushcluster_\w+)\b/g)].map(([, name = '']) => name);
-  // A label of the same beginning.
+  // A label with the same prefix.
   return [...new Set(names)].filter((name) => name !== 'pushcluster_dev_cluster');
 }

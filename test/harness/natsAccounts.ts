@@ -3,10 +3,12 @@ import { createAccount, createOperator, createUser, type KeyPair } from '@nats-i
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 const base64url = (value: string | Uint8Array) => Buffer.from(value).toString('base64url');
 
-/** Subjects that a user may publish to and subscribe to; all where absent. */
+/** Subjects that a user may publish to and subscribe to; all subjects by default. */
 export type Permissions = { publish: readonly string[]; subscribe: readonly string[] };
 
-/** A nats-server configuration in operator mode with one account, and a user's .creds file for it: what `nsc` makes. */
+/**
+ * A nats-server configuration in operator mode with one account, and .creds files for its users, like those of `nsc`.
+ */
 export function createOperatorMode(): { config: string; creds(permissions?: Permissions): string } {
   const [operator, account] = [createOperator(), createAccount()];
   const operatorJwt = sign(operator, operator.getPublicKey(), 'operator', {});

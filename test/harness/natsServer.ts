@@ -13,20 +13,21 @@ const START_DEADLINE_MS = 60_000;
 const STOP_DEADLINE_MS = 10_000;
 
 export type NatsServerOptions = {
-  /** Client port; a free one where absent. */
+  /** Client port; a free port by default. */
   port?: number;
   /** Bytes. */
   maxPayload?: number;
   tls?: {
     certFile: string;
-    keyFile: string /** Client certificates of this authority are demanded. */;
+    keyFile: string;
+    /** If given, clients need a certificate of this authority. */
     caFile?: string;
   };
-  /** Text of nats-server's configuration: `authorization { ... }` and whatever else. */
+  /** Additional configuration of nats-server as text, such as `authorization { ... }`. */
   config?: string;
 };
 
-/** A real nats-server on loopback, started by `startNatsServer` or `startNatsCluster`. Stop it at the end of the test. */
+/** A real nats-server on loopback. Start it with `startNatsServer` or `startNatsCluster`; stop it at the end of a test. */
 export class NatsServer {
   readonly port: number;
   readonly url: string;
@@ -42,7 +43,7 @@ export class NatsServer {
     this.url = `nats://127.0.0.1:${this.port}`;
   }
 
-  /** What it has logged since its last start. */
+  /** Log output since the last start. */
   get output(): string {
     return this.#process.output;
   }
@@ -51,36 +52,36 @@ export class NatsServer {
     return this.#process.pid;
   }
 
-  /** Its HTTP monitoring: `/varz`, `/connz`, `/routez`, `/subsz`. */
+  /** Base URL of the HTTP monitoring: `/varz`, `/connz`, `/routez`, `/subsz`. */
   get monitorUrl(): string {
     return `http://127.0.0.1:${this.#process.monitorPort}`;
   }
 
-  /** Ends it in its own time (SIGTERM). */
+  /** Stops the server gracefully (SIGTERM). */
   async stop(): Promise<void> {
     await this.#process.end('SIGTERM');
     await rm(this.#folder, { recursive: true, force: true });
   }
 
-  /** Ends it at once (SIGKILL): `restart` brings it back. */
+  /** Kills the server (SIGKILL). `restart` starts it again. */
   async kill(): Promise<void> {
     await this.#process.end('SIGKILL');
   }
 
-  /** Starts it again on the same port, after `kill` or instead of it; `changes` replace options. */
+  /** Starts the server again on the same port, killing it first if it still runs; `changes` replace options. */
   async restart(changes: Pick<NatsServerOptions, 'config' | 'maxPayload' | 'tls'> = {}): Promise<void> {
     await this.#process.end('SIGKILL');
     this.#options = { ...this.#options, ...changes };
     this.#process = await launch(this.#folder, this.#options);
   }
 
-  /** Has it leave as in a rolling update (SIGUSR2: it tells its clients first), and starts it again when it has ended. */
+  /** Stops the server as a rolling update does (SIGUSR2: it notifies its clients first), then starts it again. */
   async lameDuck(): Promise<void> {
     await this.#process.ended('SIGUSR2');
     this.#process = await launch(this.#folder, this.#options);
   }
 
-  /** Gives it another `config` without a restart (SIGHUP). */
+  /** Replaces `config` without a restart (SIGHUP). */
   async reload(config: string): Promise<void> {
     this.#options = { ...this.#options, config };
     await writeFile(join(this.#folder, 'nats.conf'), configText(this.#options));
@@ -89,7 +90,7 @@ export class NatsServer {
     await reloaded;
   }
 
-  /** Stops it in its tracks (SIGSTOP) and waits until it stands: connections stay open, nothing is answered. */
+  /** Pauses the process (SIGSTOP) and waits until it is stopped: connections stay open, but get no answers. */
   async pause(): Promise<void> {
     process.kill(this.pid, 'SIGSTOP');
     const stands = async () => {
@@ -114,12 +115,12 @@ export async function startNatsServer(options: NatsServerOptions = {}): Promise<
 export type NatsCluster = {
   servers: NatsServer[];
   urls: string[];
-  /** Waits until every server has a route to all others: after a restart of one. */
+  /** Waits until every server has a route to all others, for example after one was restarted. */
   formed(): Promise<void>;
   stop(): Promise<void>;
 };
 
-/** Starts `size` nats-servers that know each other, and waits until the cluster has formed. */
+/** Starts `size` nats-servers with routes to each other, and waits until the cluster has formed. */
 export async function startNatsCluster(
   size: number,
   options: Omit<NatsServerOptions, 'port'> = {},
@@ -154,7 +155,7 @@ export async function startNatsCluster(
   return cluster;
 }
 
-/** Other servers that this one has a route to. */
+/** The number of other servers that this server has a route to. */
 async function peers(server: NatsServer): Promise<number> {
   const routes: unknown = await (await fetch(`${server.monitorUrl}/routez`)).json();
   const names = Array.from(JSON.stringify(routes).matchAll(/"remote_name":"([^"]+)"/g), ([, name]) => name);
@@ -219,7 +220,7 @@ class NatsProcess {
     return this.#child.exitCode !== null || this.#child.signalCode !== null;
   }
 
-  /** Waits for `text` in what it logs from now on. */
+  /** Waits for `text` in the log output after this call. */
   async said(text: string): Promise<void> {
     const from = this.output.length;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -246,7 +247,7 @@ class NatsProcess {
     return Number(port);
   }
 
-  /** Tells it to leave; resolves when it has, in its own time. */
+  /** Sends the signal and resolves when the process has ended. */
   async ended(signal: 'SIGUSR2'): Promise<void> {
     const exit = once(this.#child, 'exit');
     this.#child.kill(signal);
@@ -257,7 +258,7 @@ class NatsProcess {
     if (this.#ended) return;
     const exit = once(this.#child, 'exit');
     this.#child.kill(signal);
-    // A paused one takes no SIGTERM before it goes on.
+    // A paused process handles SIGTERM only after SIGCONT.
     this.#child.kill('SIGCONT');
     const timer = setTimer(() => this.#child.kill('SIGKILL'), STOP_DEADLINE_MS);
     await exit;
@@ -265,7 +266,7 @@ class NatsProcess {
   }
 }
 
-/** None outlives the test's process, however that ends. */
+/** Killed when the test's process exits, for whatever reason. */
 const running = new Set<ChildProcess>();
 process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL');

@@ -22,11 +22,14 @@ const IMAGES = { GATEWAY_IMAGE: 'gateway:1.2.3', LOGIC_IMAGE: 'logic:1.2.3', NAT
 export const NAMESPACE = 'shop';
 export const CLUSTER = 'live';
 const ROOMS = ['football', 'tennis', 'cycling', 'chess'];
-/** A room with more items than its policy lets through, and one whose items fill the buffers of those who don't read. */
+/**
+ * FLOODED exceeds the item rate of its overload policy. HEAVY has items so large that they fill the buffers of slow
+ * readers.
+ */
 const FLOODED = 'flooded';
 const HEAVY = 'heavy';
 const HEAVY_ITEM_BYTES = 30_000;
-/** Rooms of a few, which a larger crowd has more of. */
+/** Number of small rooms; a larger crowd uses more of them. */
 const ROWS = 40;
 const SLOW = 4;
 const SETTINGS: SettingsInput = {
@@ -40,21 +43,22 @@ const SETTINGS: SettingsInput = {
   auth: { anonymous: true, allowedOrigins: ['https://live.example.com'] },
 };
 
-/** What a crowd and its backends do a second. */
+/** What clients and backends do per second. */
 type Pace = {
-  /** Pushes to rooms, and a tenth as many to all. */
+  /** Pushes to rooms; a tenth as many pushes go to all. */
   pushes: number;
-  /** People who come and go. */
+  /** Clients that connect and disconnect. */
   visitors: number;
   /** Changes of a PushCluster. */
   edits: number;
-  /** Whatever goes wrong on a normal day: pages of other sites, bad pushes, retries, floods, slow readers. */
+  /** Faults of a normal day: pages of foreign origins, invalid pushes, retries, floods, slow readers. */
   rough: boolean;
 };
 
 /**
- * Real processes as Prometheus sees a cluster: two gateways, logic, NATS, and an operator on a real control plane, whose
- * PushClusters have no pods since no kubelet is there; a crowd that grows; and trouble of every kind. Stop it at the end.
+ * Real processes, scraped as Prometheus would scrape a cluster: two gateways, logic, NATS, and an operator on a real
+ * control plane. The PushClusters have no pods, because there is no kubelet. The harness adds a growing number of
+ * clients, and faults of every kind. Stop it at the end of the test.
  */
 export class ObservedCluster {
   readonly plane: ControlPlane;
@@ -71,7 +75,7 @@ export class ObservedCluster {
   #living: Promise<unknown> = Promise.resolve();
   #counter = 0;
 
-  /** @param rules for Prometheus */
+  /** @param rules text of the rules file for Prometheus */
   static async start(rules: string): Promise<ObservedCluster> {
     const [plane, nats] = await Promise.all([startControlPlane(), startNatsServer()]);
     await apply(plane.kubectl, [crd(), { apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE } }]);
@@ -119,25 +123,28 @@ export class ObservedCluster {
     this.#living = Promise.all([this.#push(), this.#visit(), this.#disturb(), this.#edit()]);
   }
 
-  /** A PushCluster, and nobody there: no connection, no push. */
+  /** A PushCluster without load: no connections, no pushes. */
   async idle(): Promise<void> {
     await this.#pushCluster(CLUSTER, 2);
   }
 
-  /** A few people, and a push now and then. */
+  /** A few clients and occasional pushes. */
   async calm(): Promise<void> {
     await this.#join([12, 12]);
     this.#pace = { pushes: 4, visitors: 1, edits: 0.5, rough: false };
   }
 
-  /** More people, more pushes, and what goes wrong on a normal day. */
+  /** More clients, more pushes, and the faults of a normal day. */
   async busy(): Promise<void> {
     await this.#join([70, 40]);
     await this.#slowReaders();
     this.#pace = { pushes: 25, visitors: 6, edits: 2, rough: true };
   }
 
-  /** One thing after the other breaks that alerts and panels are there for, but for the bus and a gateway's leaving. */
+  /**
+   * Causes, one after the other, the faults that alerts and panels exist for, except a NATS outage and the end of a
+   * gateway.
+   */
   async trouble(): Promise<void> {
     const [first] = this.gateways;
     if (!first) return;
@@ -154,27 +161,27 @@ export class ObservedCluster {
       (await Promise.all(this.gateways.map((each) => each.metrics()))).some(
         (metrics) => metrics.sum('pushcluster_gateway_gaps_total') > 0,
       );
-    // A gateway that is away from the bus for a moment hears of none.
+    // A gateway notices no gap while it is disconnected from NATS, so the gap is repeated.
     const isNoticed = async () => {
       if (await gaps()) return true;
       this.#hole();
       return false;
     };
     await until('a hole is noticed', isNoticed, PATIENCE_MS, 3_000);
-    // Somebody else's object has the name that the operator needs.
+    // The operator needs a ConfigMap of this name, but the name belongs to an object of another owner.
     const metadata = { name: 'other-settings', namespace: NAMESPACE };
     await apply(this.plane.kubectl, [{ apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { mine: 'yes' } }]);
     await this.#pushCluster('other', 1);
     await this.#pushCluster(CLUSTER, 4);
   }
 
-  /** A gateway is told to end, as by a rollout; resolves when it has. */
+  /** Sends SIGTERM to a gateway, as a rollout does; resolves when the gateway has ended. */
   async leave(gateway = this.gateways[1]): Promise<void> {
     gateway?.signal('SIGTERM');
     await gateway?.exit;
   }
 
-  /** What each role exports now. */
+  /** The current /metrics text of one process of each role. */
   async exported(): Promise<Record<'gateway' | 'logic' | 'operator', string>> {
     const ask = async (port: number) => (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
     const [gateway, logic, operator] = await Promise.all(
@@ -202,7 +209,7 @@ export class ObservedCluster {
     ]);
   }
 
-  /** So many people more on each gateway, in rooms. */
+  /** Opens this many further connections to each gateway and joins rooms with them. */
   async #join(counts: readonly number[]): Promise<void> {
     for (const [index, { port }] of this.gateways.entries())
       await Promise.all(
@@ -248,7 +255,7 @@ export class ObservedCluster {
           if (n % 3 > 0) connection.close();
           else connection.cut();
         })
-        // The gateway is leaving, or has left.
+        // The gateway is draining or has ended.
         .catch(() => {});
     }
   }
@@ -280,14 +287,14 @@ export class ObservedCluster {
     }
   }
 
-  /** Somebody else publishes under the prefix. */
+  /** Publishes invalid messages under the prefix, as a foreign publisher would. */
   #nonsense(): void {
     const subjects = new Subjects('pushcluster');
     this.#bus.publish(subjects.all, new Uint8Array([255, 1, 2]));
     this.#bus.publish(subjects.stat('nobody'), new TextEncoder().encode('{"no":"report"}'));
   }
 
-  /** A publisher whose messages are lost in part. */
+  /** Publishes as a publisher that loses some of its messages. */
   #hole(): void {
     const items = joinItems([new TextEncoder().encode('"after the hole"')]);
     const header = {

@@ -2,11 +2,11 @@ import { legendOf, type Panel } from './dashboardQueries.ts';
 import type { Series } from './prometheus.ts';
 
 /**
- * Draws panels as SVG from what Prometheus answered: a small renderer for the docs, not Grafana. It knows the kinds of
- * panels that the chart's dashboards have.
+ * Draws panels as SVG from query results of Prometheus: a small renderer for the docs, not Grafana. It supports the
+ * kinds of panels that the chart's dashboards use.
  */
 
-/** What a query of a panel found, and the format of its legend. */
+/** The result of a panel's query, and the format of its legend. */
 export type Found = { legend: string; series: readonly Series[] };
 export type Span = { from: number; to: number };
 
@@ -14,11 +14,14 @@ const COLORS = ['#3b82c4', '#e07b39', '#3f9c6b', '#b2578f', '#8a6fd1', '#b99a2b'
 const HEADER = 26;
 const LEGEND = 44;
 const [LEFT, RIGHT] = [58, 12];
-/** Lines of legends, their height, and the width of a letter in them: pixels. */
+/** Legends: number of lines; height of a line and width of a character in pixels. */
 const [LEGEND_LINES, LEGEND_LINE, LETTER] = [2, 14, 6];
 const MOST_ROWS = 8;
 
-/** The picture of a panel. @param size pixels */
+/**
+ * Draws a panel.
+ * @param size pixels
+ */
 export function panelPicture(
   panel: Panel,
   found: readonly Found[],
@@ -115,7 +118,7 @@ function heatOf(
 ): string {
   const bounds = [...(found[0]?.series ?? [])].sort((a, b) => boundOf(a) - boundOf(b));
   const bottom = height - 20;
-  // Of a bucket alone: what is in it, and not in the one below.
+  // Buckets are cumulative: the count of one bucket is its value minus the value of the bucket below.
   const cells = bounds.map(({ points }, i) => {
     const below = new Map(bounds[i - 1]?.points.map(({ at, value }) => [at, value]));
     return points.map(({ at, value }) => ({ at, value: Math.max(0, value - (below.get(at) ?? 0)) }));
@@ -159,7 +162,7 @@ function tableOf(found: readonly Found[], { width, height }: { width: number; he
     .join('');
 }
 
-/** As many names as there is room for, whole, and how many more there are. */
+/** As many complete names as fit, and the number of the others. */
 function legends(names: readonly string[], width: number, height: number): string[] {
   for (let count = names.length; count > 0; count--) {
     const more = count < names.length ? [`and ${names.length - count} more`] : [];
@@ -174,7 +177,7 @@ function legends(names: readonly string[], width: number, height: number): strin
   return [];
 }
 
-/** One after the other, in as many lines as it takes. */
+/** Places the names next to each other, in as many lines as needed. */
 function inLines(names: readonly string[], width: number): { name: string; x: number; line: number }[] {
   let [x, line] = [0, 0];
   return names.map((name) => {
@@ -195,7 +198,7 @@ function clock({ from, to }: Span, width: number, bottom: number): string[] {
   });
 }
 
-/** A value in one of Grafana's units. */
+/** Formats a value in a unit of Grafana. */
 export function inUnit(value: number, unit: string): string {
   switch (unit) {
     case 'percentunit':
@@ -230,7 +233,7 @@ function digits(value: number): string {
   return Number(value.toPrecision(3)).toString();
 }
 
-/** 1, 2 or 5 times a power of ten, at or above a value. */
+/** The smallest 1, 2 or 5 times a power of ten that is at least the value. */
 export function niceAbove(value: number): number {
   if (value <= 0) return 1;
   const power = 10 ** Math.floor(Math.log10(value));

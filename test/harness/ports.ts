@@ -1,13 +1,13 @@
 import { createServer } from 'node:net';
 
 /**
- * Where free ports are looked for: below the kernel's own range for outgoing connections, so that none of a test's
- * clients takes the port of a server that is just being restarted.
+ * The first port to try. Free ports are below the kernel's range of ephemeral ports, so that no client of a test takes
+ * the port of a server during its restart.
  */
 const FIRST = 12_000;
 const LAST = 32_000;
 
-/** `count` ports that nobody listens on, on any address. */
+/** Finds `count` ports on which no process listens, on any address. */
 export async function freePorts(count: number): Promise<number[]> {
   const ports = new Set<number>();
   while (ports.size < count) {
@@ -17,7 +17,7 @@ export async function freePorts(count: number): Promise<number[]> {
   return [...ports];
 }
 
-/** Whether this process alone could listen on `port` now. */
+/** Whether this process could listen on `port` now. */
 export function isFree(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer();

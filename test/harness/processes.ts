@@ -11,7 +11,7 @@ import { merged, SettingsFolder, type SettingsInput } from './settingsFolder.ts'
 import { PATIENCE_MS, until } from './until.ts';
 
 const ROOT = new URL('../../', import.meta.url).pathname;
-/** What is run by an emulator, beside other work, is far slower. */
+/** Milliseconds. An emulated program starts far slower, more so beside other load. */
 const EMULATED_START_DEADLINE_MS = 120_000;
 const STOP_DEADLINE_MS = 30_000;
 
@@ -19,27 +19,30 @@ const Answered = z.object({ gateways: z.object({ asked: z.number(), answered: z.
 
 export type Exit = { code: number | null; signal: NodeJS.Signals | null; at: number };
 export type ProcessOptions = {
-  /** Over the settings that the harness sets: loopback, free ports, a short drain. */
+  /** Merged over the harness's settings: loopback, free ports, a short drain. */
   settings?: SettingsInput;
-  /** URLs of nats-servers; without any, the in-process bus. */
+  /** URLs of nats-servers; if there are none, the in-process bus is used. */
   nats?: readonly string[];
-  /** Descriptors that each of its processes may open. */
+  /** Limit of file descriptors for each of its processes. */
   nofile?: number;
-  /** In place of the sources, on this process's Node. */
+  /** Runs this installation instead of the sources. */
   installed?: Installed;
 };
-/** The product as it is in an image, and the program that runs its JavaScript. */
+/** An installation as in an image, and the Node that runs its JavaScript. */
 export type Installed = { node: string; app: string; env: Record<string, string> };
 
-/** A gateway or logic as its own process, with its settings file in a folder of its own. Stop it at the end of the test. */
+/** A gateway or logic process with a settings file of its own. Stop it at the end of the test. */
 class ServerProcess {
   readonly port: number;
   readonly adminPort: number;
   readonly folder: SettingsFolder;
   settings: SettingsInput;
-  /** Descriptors that each of its processes may open, from its next start on; undefined: as many as this one. */
+  /**
+   * Limit of file descriptors for each of its processes, from the next start on; undefined: the limit of the test's
+   * process.
+   */
   nofile: number | undefined;
-  /** What is run, from its next start on; undefined: the sources. */
+  /** The installation to run, from the next start on; undefined: the sources. */
   installed: Installed | undefined;
   #name: string;
   #entry: string;
@@ -63,7 +66,7 @@ class ServerProcess {
     return pid;
   }
 
-  /** What it and its shards have logged since its last start: JSON lines. */
+  /** Log output of the process and its shards since the last start: JSON lines. */
   get output(): string {
     return this.#output;
   }
@@ -74,19 +77,19 @@ class ServerProcess {
     return this.#exit;
   }
 
-  /** Starts the process, again after its end, and waits until it is ready. */
+  /** Starts the process, also after it has ended, and waits until it is ready. */
   async start(): Promise<void> {
     this.launch();
     await this.ready();
   }
 
-  /** Starts the process and waits for nothing. */
+  /** Starts the process without waiting. */
   launch(): void {
     this.#output = '';
     const { node, app, env } = this.installed ?? { node: process.execPath, app: ROOT, env: {} };
     const entry = join(app, this.installed ? this.#entry.replace(/\.ts$/, '.js') : this.#entry);
     const command = [node, entry, '--config', this.folder.file];
-    // Node raises the soft limit to the hard one: only a shell before it can lower both.
+    // Node raises the soft limit to the hard limit. Therefore a shell lowers both before it starts Node.
     const limited = ['sh', '-c', `ulimit -n ${this.nofile} && exec "$0" "$@"`, ...command];
     const [program = '', ...args] = this.nofile === undefined ? command : limited;
     const child = spawn(program, args, {
@@ -108,7 +111,7 @@ class ServerProcess {
       });
   }
 
-  /** Waits until /readyz says so. Throws with what was logged where it ends before or takes too long. */
+  /** Waits until /readyz answers 200. Throws with the log output if the process ends before, or at the deadline. */
   async ready(): Promise<void> {
     const child = this.#child;
     try {
@@ -127,7 +130,7 @@ class ServerProcess {
     }
   }
 
-  /** Status of a path of the admin server; undefined where nothing answers. */
+  /** HTTP status of a path of the admin server; undefined if the server does not answer. */
   async probe(path: '/readyz' | '/healthz'): Promise<number | undefined> {
     try {
       const response = await fetch(`http://127.0.0.1:${this.adminPort}${path}`);
@@ -138,7 +141,7 @@ class ServerProcess {
     }
   }
 
-  /** What it says of itself. */
+  /** The status that the process reports on its admin server. */
   async status(): Promise<PodStatus> {
     const response = await fetch(`http://127.0.0.1:${this.adminPort}/status`);
     return PodStatus.parse(await response.json());
@@ -153,7 +156,7 @@ class ServerProcess {
     this.#child?.kill(signal);
   }
 
-  /** Ends it in its own time, and its folder with it. */
+  /** Stops the process gracefully and removes its folder. */
   async stop(): Promise<Exit> {
     this.signal('SIGTERM');
     const timer = setTimeout(() => this.signal('SIGKILL'), STOP_DEADLINE_MS);
@@ -163,13 +166,16 @@ class ServerProcess {
     return exit;
   }
 
-  /** Ends it at once; `start` brings it back. */
+  /** Kills the process; `start` starts it again. */
   async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<Exit> {
     this.signal(signal);
     return this.exit;
   }
 
-  /** Changes settings live and waits until they count. Returns the milliseconds that it took. */
+  /**
+   * Changes settings of the running process and waits until they are in effect. Returns the milliseconds that this
+   * took.
+   */
   async configure(change: SettingsInput, how: 'swap' | 'rewrite' = 'swap'): Promise<number> {
     const began = performance.now();
     this.settings = merged(this.settings, { ...change, generation: ++this.#generation });
@@ -189,24 +195,24 @@ class ServerProcess {
 }
 
 export class GatewayProcess extends ServerProcess {
-  /** Its children, which are its shards. */
+  /** Process ids of the children, which are the shards. */
   get shardPids(): number[] {
     return childrenOf(this.pid);
   }
 
-  /** Connections that it counts: as old as its shards' last report. */
+  /** The process's own count of connections, as of the last reports of its shards. */
   async connections(): Promise<number> {
     return (await this.metrics()).sum('pushcluster_gateway_connections');
   }
 
-  /** Waits until it counts `connections`. */
+  /** Waits until the process counts `connections`. */
   async holds(connections: number): Promise<void> {
     await until(`${connections} connections are counted`, async () => (await this.connections()) === connections);
   }
 }
 
 export class LogicProcess extends ServerProcess {
-  /** Makes a v1 push. `items` are JSON texts, or the whole list as JSON text. */
+  /** Pushes through the v1 API. `items` are JSON texts, or the whole list as one JSON text. */
   push(
     to: Target,
     items: readonly string[] | string,
@@ -217,7 +223,10 @@ export class LogicProcess extends ServerProcess {
     return this.post('/v1/push', `{"to":${JSON.stringify(to)},"items":${list}${rest.join('')}}`);
   }
 
-  /** Resolves when all shards of all gateways have answered a question: what their hubs told them before counts there, too. */
+  /**
+   * Resolves when all shards of all gateways have answered a query. By then they have processed everything that their
+   * hubs sent before.
+   */
   async hearsAll(): Promise<void> {
     await until('every gateway has answered', async () => {
       const response = await fetch(`http://127.0.0.1:${this.port}/v1/rooms/any`);
@@ -226,7 +235,7 @@ export class LogicProcess extends ServerProcess {
     });
   }
 
-  /** Tells gateways to close a user's connections, or to empty a room. */
+  /** Makes all gateways close a user's connections, or empty a room. */
   disconnect(whom: { user: string } | { room: string }, reason: string): Promise<PushAnswer> {
     return this.post('/v1/disconnect', JSON.stringify({ ...whom, reason }));
   }
@@ -277,14 +286,14 @@ export async function startLogic(options: ProcessOptions = {}): Promise<LogicPro
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
-    // A zombie is dead, and only waits to be collected.
+    // A zombie has ended; its parent has not collected it yet.
     return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
   } catch {
     return false;
   }
 }
 
-/** Whether SIGSTOP has reached a process. */
+/** Whether a process is stopped by SIGSTOP. */
 export function isStopped(pid: number): boolean {
   return /^State:\s+T/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
 }
@@ -308,7 +317,7 @@ function settingsOf(
   return merged(defaults, settings);
 }
 
-/** None outlives the test's process, however that ends. Shards end with their gateway. */
+/** Killed when the test's process exits, for whatever reason. Shards end with their gateway. */
 const running = new Set<ChildProcess>();
 process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL');

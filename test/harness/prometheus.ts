@@ -6,18 +6,18 @@ import { z } from 'zod';
 import { freePorts } from './ports.ts';
 import { until } from './until.ts';
 
-/** What is scraped: `host:port`, and the labels that Service discovery would give it. */
+/** A scrape target: `host:port`, and the labels that service discovery would add. */
 export type Target = { address: string; labels: Record<string, string> };
 
 export type PrometheusOptions = {
   targets?: readonly Target[];
-  /** In place of `targets`: what is under `scrape_configs`. */
+  /** Content of `scrape_configs`, instead of `targets`. */
   scrapeConfigs?: readonly object[];
   /** Text of a rules file. */
   rules?: string;
   /** Seconds between scrapes, and between evaluations of rules. */
   interval?: number;
-  /** In place of Debian's. */
+  /** Path of the program; Debian's by default. */
   program?: string;
 };
 
@@ -64,7 +64,10 @@ export class Prometheus {
     child.once('exit', () => running.delete(child));
   }
 
-  /** Waits until it answers and has scraped `which` targets; those that it discovers itself may be on their way out. */
+  /**
+   * Waits until Prometheus answers and has scraped all or some targets. Use `some` with discovery: discovered targets
+   * may be terminating.
+   */
   async ready(which: 'all' | 'some' = 'all'): Promise<void> {
     let problem = '';
     await until('Prometheus has scraped all targets', async () => {
@@ -83,7 +86,10 @@ export class Prometheus {
     });
   }
 
-  /** The value of each series of a query. @param at seconds of Unix time; now where absent */
+  /**
+   * The value of each series of a query.
+   * @param at seconds of Unix time; now by default
+   */
   async query(expr: string, at?: number): Promise<Series[]> {
     const data = await this.#get(
       '/api/v1/query',
@@ -93,7 +99,7 @@ export class Prometheus {
     return seriesOf(data);
   }
 
-  /** A query over time, as a panel asks it. Seconds, all of them. */
+  /** A range query, as a panel makes it. All arguments are seconds. */
   async range(expr: string, { from, to, step }: { from: number; to: number; step: number }): Promise<Series[]> {
     const asked = { query: expr, start: `${from}`, end: `${to}`, step: `${step}` };
     return seriesOf(await this.#get('/api/v1/query_range', asked, Answer.query));
@@ -109,7 +115,7 @@ export class Prometheus {
     return this.#get(`/api/v1/label/${label}/values`, { 'match[]': selector }, Answer.values);
   }
 
-  /** What is to be cleaned up when it has ended. */
+  /** Adds a cleanup that runs after Prometheus has ended. */
   onStop(work: () => Promise<void>): void {
     this.#afterwards.push(work);
   }
@@ -124,7 +130,7 @@ export class Prometheus {
     for (const work of this.#afterwards) await work();
   }
 
-  /** Throws with Prometheus' own words where it refuses. */
+  /** Throws with Prometheus' error message if Prometheus refuses the query. */
   async #get<T>(path: string, query: Record<string, string>, answer: z.ZodType<{ data: T }>): Promise<T> {
     const response = await fetch(`${this.url}${path}?${new URLSearchParams(query)}`);
     const text = await response.text();
@@ -148,7 +154,7 @@ export async function startPrometheus(options: PrometheusOptions): Promise<Prome
       },
     ],
   };
-  // YAML has JSON in it.
+  // JSON is valid YAML.
   await writeFile(join(folder, 'prometheus.yml'), JSON.stringify(config));
   await writeFile(join(folder, 'rules.yml'), rules);
   const child = spawn(
@@ -183,7 +189,7 @@ function seriesOf(data: z.infer<typeof Answer.query>['data']): Series[] {
   }
 }
 
-/** None outlives the test's process, however that ends. */
+/** Killed when the test's process exits, for whatever reason. */
 const running = new Set<ChildProcess>();
 process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL');

@@ -6,14 +6,14 @@ import type { z } from 'zod';
 
 type SpecInput = z.input<typeof Spec>;
 
-/** Any spec of a PushCluster that the API server accepts. */
+/** Any PushCluster spec that the API server accepts. */
 export function anySpec(): fc.Arbitrary<SpecInput> {
   return fc
     .record({ image, imagePullSecrets, gateway, logic, rooms, auth, nats, monitoring }, { requiredKeys: [] })
     .map(withRoomForFrames);
 }
 
-/** With frames of rooms that fit twice into a connection's buffer. */
+/** Removes the frame size of a room if two frames of this size do not fit into a connection's buffer. */
 function withRoomForFrames<T extends { gateway?: { slowConsumer: { maxBuffer: string } }; rooms?: Room[] }>(
   spec: T,
 ): T {
@@ -102,7 +102,7 @@ const placement = fc.record(
   { requiredKeys: [] },
 );
 
-/** Bounds of an autoscaler, in their order. */
+/** Minimum and maximum of an autoscaler, in this order. */
 const bounds = fc
   .tuple(fc.integer({ min: 1, max: 1_000 }), fc.integer({ min: 1, max: 1_000 }))
   .map(([a, b]) => ({ minReplicas: Math.min(a, b), maxReplicas: Math.max(a, b) }));
@@ -145,7 +145,7 @@ const roomBatching = fc.record(
   { requiredKeys: [] },
 );
 
-/** Frames, and a buffer that holds two of them. */
+/** A maximal frame size, and a buffer that holds two such frames. */
 const frames = fc.integer({ min: 1_024, max: 1_048_576 }).chain((maxBytes) =>
   fc.record({
     batching: fc.record({
@@ -161,7 +161,7 @@ const frames = fc.integer({ min: 1_024, max: 1_048_576 }).chain((maxBytes) =>
   }),
 );
 
-/** Sysctls of the pods' own network, or the node's network. */
+/** Sysctls of the pods' network namespace, or of the node's. */
 const network = fc.oneof(
   fc.record({ hostNetwork: fc.boolean() }),
   fc.record({ sysctls: fc.dictionary(fc.constantFrom(...SAFE_SYSCTLS), fc.constant('1'), { maxKeys: 3 }) }),
@@ -233,7 +233,7 @@ const gateway = fc
   )
   .map(([sizes, net, rest]) => {
     const { autoscaling, resources, connections, service } = rest;
-    // What can't work together is refused.
+    // The API server refuses some combinations: replaces them by valid ones.
     return {
       ...{ ...sizes, ...net, ...rest },
       ...(autoscaling && resources && !asksForCpu(resources) ? { resources: { requests: { cpu: 1 } } } : {}),

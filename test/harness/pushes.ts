@@ -1,4 +1,4 @@
-/** `to` of a v1 push. */
+/** The field `to` of a v1 push. */
 export type Target =
   | { all: true }
   | { room: string }
@@ -6,8 +6,10 @@ export type Target =
   | { user: string }
   | { users: readonly string[] };
 
-/** How logic answered a push: the problem's code if it was refused, and how long the answer took. */
+/**
+ * Logic's answer to a push: HTTP status, the problem's code if the push was refused, and the duration in milliseconds.
+ */
 export type PushAnswer = { status: number; code: string | undefined; ms: number; body: unknown };
 
-/** Where a writer pushes to. */
+/** The API through which a writer pushes. */
 export type Pushes = { push(to: Target, items: readonly string[]): Promise<PushAnswer> };

@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net';
 
 export type RawReply = { status: number; headers: Map<string, string>; body: string };
 
-/** Writes `bytes` to a server on loopback; its socket, which a test may write more to. */
+/** Writes `bytes` to a server on loopback; returns the socket, to which a test may write more. */
 export async function dialRaw(port: number, bytes: string | Uint8Array = ''): Promise<Socket> {
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
   await once(socket, 'connect');
@@ -11,7 +11,7 @@ export async function dialRaw(port: number, bytes: string | Uint8Array = ''): Pr
   return socket;
 }
 
-/** Everything that comes until the server ends the connection. Rejects where it is reset. */
+/** Reads until the server ends the connection. Rejects if the connection is reset. */
 export async function readAll(socket: Socket): Promise<string> {
   const chunks: Buffer[] = [];
   for await (const chunk of socket) chunks.push(chunk);
@@ -19,7 +19,7 @@ export async function readAll(socket: Socket): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-/** The replies that are in `text`, one after the other. Throws where it is no HTTP, or not whole. */
+/** Parses consecutive HTTP replies. Throws if `text` is not HTTP, or a reply is incomplete. */
 export function repliesIn(text: string): RawReply[] {
   const replies: RawReply[] = [];
   let rest = Buffer.from(text);

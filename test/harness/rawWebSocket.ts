@@ -15,11 +15,11 @@ export type FrameParts = {
   rsv?: number;
   /** False: unmasked, which a server must refuse. */
   mask?: boolean;
-  /** Length to announce in place of the payload's. */
+  /** The length to announce; that of the payload by default. */
   length?: number;
 };
 
-/** A client's frame as bytes, right or wrong. */
+/** A client frame as bytes, valid or invalid. */
 export function frame({ opcode, payload = '', fin = true, rsv = 0, mask = true, length }: FrameParts): Buffer {
   const body = Buffer.from(payload);
   const size = length ?? body.length;
@@ -44,7 +44,7 @@ export const text = (payload: string | Uint8Array) => frame({ opcode: Opcode.tex
 export const binary = (payload: Uint8Array) => frame({ opcode: Opcode.binary, payload });
 export const ping = (payload: string | Uint8Array = '') => frame({ opcode: Opcode.ping, payload });
 
-/** A close frame; without a code, an empty one. */
+/** A close frame; empty if there is no code. */
 export function close(code?: number, reason: string | Uint8Array = ''): Buffer {
   if (code === undefined) return frame({ opcode: Opcode.close });
   return frame({
@@ -53,24 +53,24 @@ export function close(code?: number, reason: string | Uint8Array = ''): Buffer {
   });
 }
 
-/** A message in fragments: its parts, one frame each. */
+/** A fragmented message: one frame for each part. */
 export function fragments(opcode: number, ...parts: (string | Uint8Array)[]): Buffer[] {
   return parts.map((payload, i) =>
     frame({ opcode: i === 0 ? opcode : Opcode.continuation, payload, fin: i === parts.length - 1 }),
   );
 }
 
-/** A server's frame. */
+/** A frame from the server. */
 export type Received = { fin: boolean; rsv: number; opcode: number; payload: Buffer };
 
 export type UpgradeOptions = {
-  /** In place of what a client says, by name; undefined leaves a header out. */
+  /** Headers that replace those of a normal handshake; undefined omits a header. */
   headers?: Record<string, string | undefined>;
   method?: string;
   version?: string;
 };
 
-/** A handshake as text. */
+/** A handshake request as text. */
 export function upgradeRequest(
   path: string,
   { headers = {}, method = 'GET', version = 'HTTP/1.1' }: UpgradeOptions = {},
@@ -89,7 +89,7 @@ export function upgradeRequest(
 
 export type Answer = { status: number; headers: Map<string, string>; body: string };
 
-/** A TCP connection that speaks as much of WebSocket, and as badly, as a test wants. */
+/** A TCP connection on which a test can send valid and invalid WebSocket frames. */
 export class RawWebSocket {
   readonly socket: Socket;
   #received = Buffer.alloc(0);
@@ -122,7 +122,7 @@ export class RawWebSocket {
     socket.on('end', () => {
       this.#ended = true;
     });
-    // A reset is an end like any other here.
+    // A reset counts as an end of the connection.
     socket.on('error', () => {});
   }
 
@@ -131,12 +131,12 @@ export class RawWebSocket {
     return this.#ended;
   }
 
-  /** Bytes that came and were not read. */
+  /** Bytes that were received but not read by the test. */
   get unread(): number {
     return this.#received.length;
   }
 
-  /** Reads on and keeps nothing of it. */
+  /** Continues to read, and discards the data. */
   discard(): void {
     this.socket.removeAllListeners('data');
     this.#received = Buffer.alloc(0);
@@ -147,7 +147,7 @@ export class RawWebSocket {
     for (const part of parts) if (!this.socket.destroyed) this.socket.write(part);
   }
 
-  /** The next HTTP answer. */
+  /** The next HTTP response. Throws after `deadline` milliseconds. */
   async answer(deadline = PATIENCE_MS): Promise<Answer> {
     await until('an HTTP answer comes', () => this.#headEnd > 0 || this.#ended, deadline);
     const end = this.#headEnd;
@@ -169,7 +169,7 @@ export class RawWebSocket {
     return { status, headers, body: this.#take(length).toString() };
   }
 
-  /** The next frame; undefined where the connection ended before one came. */
+  /** The next frame; undefined if the connection ended before. Throws after `deadline` milliseconds. */
   async frame(deadline = PATIENCE_MS): Promise<Received | undefined> {
     if (!this.#upgraded) throw new Error('no handshake was completed');
     let found = this.#parse();
@@ -184,7 +184,10 @@ export class RawWebSocket {
     return found;
   }
 
-  /** The next message that is no heartbeat of the echo, with its fragments joined; undefined where the connection ended. */
+  /**
+   * The next message that is not a heartbeat of the echo server, with its fragments joined; undefined if the connection
+   * ended.
+   */
   async message(deadline = PATIENCE_MS): Promise<Received | undefined> {
     const parts: Received[] = [];
     for (;;) {
@@ -200,7 +203,7 @@ export class RawWebSocket {
     }
   }
 
-  /** Waits until the server has ended the TCP connection. */
+  /** Waits until the server has ended the TCP connection. Throws after `deadline` milliseconds. */
   async gone(deadline = PATIENCE_MS): Promise<void> {
     await until('the server ends the connection', () => this.#ended, deadline);
   }
@@ -242,14 +245,14 @@ export class RawWebSocket {
   }
 }
 
-/** The code and reason of a close frame; code 1005 where it has none. */
+/** The code and reason of a close frame; code 1005 if the frame has no code. */
 export function closeOf(received: Received | undefined): { code: number; reason: string } | undefined {
   if (received?.opcode !== Opcode.close) return undefined;
   const { payload } = received;
   return { code: payload.length >= 2 ? payload.readUInt16BE(0) : 1005, reason: payload.subarray(2).toString() };
 }
 
-/** What `Sec-WebSocket-Accept` must be for a key (RFC 6455, 1.3). */
+/** The `Sec-WebSocket-Accept` value for a key (RFC 6455, 1.3). */
 export function acceptOf(key: string): string {
   return createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
 }

@@ -1,9 +1,9 @@
 import { crd, type Schema } from '@pushcluster/operator/api/crd.ts';
 
-/** A PushCluster that the API server refuses, and what it says. */
+/** A PushCluster that the API server refuses, and a pattern of the error message. */
 export type Refusal = { what: string; object: ReturnType<typeof pushCluster>; says: RegExp };
 
-/** All that is refused without looking at what was there before. */
+/** All PushClusters that are refused without regard to an earlier state of the object. */
 export function refusals(): Refusal[] {
   return [
     ...SPECS.map(([what, spec, says]) => ({ what, object: pushCluster(spec), says })),
@@ -12,14 +12,14 @@ export function refusals(): Refusal[] {
 }
 
 /**
- * One for each rule (CEL) that needs no former state, by names of their own so that they fit into one list, with the rule's message.
- * Throws where there is none for a rule.
+ * For each CEL rule that needs no earlier state: one PushCluster, and the rule's message. The names differ, so that all
+ * objects fit into one list. Throws if a rule has no such PushCluster.
  */
 export function exactRefusals(): { object: ReturnType<typeof pushCluster>; message: string }[] {
   return [...ruleMessages()]
     .filter((message) => !message.includes('cannot be changed'))
     .map((message, index) => {
-      // The pattern that says most is of this rule, and not of another one of the field.
+      // Several patterns may match; the most specific one belongs to this rule and not to another rule of the field.
       const [best] = refusals()
         .filter(({ says }) => says.test(message))
         .sort((a, b) => b.says.source.length - a.says.source.length);
@@ -38,7 +38,7 @@ export function pushCluster(spec: object, name = 'live') {
   };
 }
 
-/** The messages of all rules (CEL) of the CRD. */
+/** The messages of all CEL rules of the CRD. */
 export function ruleMessages(): Set<string> {
   const all = new Set<string>();
   const look = (schema: Schema) => {

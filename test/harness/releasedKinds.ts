@@ -8,8 +8,8 @@ import { apply } from './cluster/kubectl.ts';
 const PROGRAM = new URL('../../scripts/released-crds.sh', import.meta.url).pathname;
 
 /**
- * Makes kinds of another project known to a control plane, as that project released them; its controllers are not there.
- * @param names of its CRDs, such as `scaledobjects.keda.sh`
+ * Installs CRDs of another project as that project released them. The project's controllers do not run.
+ * @param names of the CRDs, such as `scaledobjects.keda.sh`
  */
 export async function installKinds(
   { kubectl }: ControlPlane,

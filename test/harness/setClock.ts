@@ -1,14 +1,15 @@
 import { readFileSync } from 'node:fs';
 
 /**
- * Preloaded (`--import`) into processes of a test: their time of day is off by the milliseconds that the JSON file
- * CLOCK_FILE says, one number for gateways' shards and one for all others. Clocks that nobody sets run on.
+ * Preloaded (`--import`) into processes of a test: shifts their wall clock by the milliseconds in the JSON file
+ * CLOCK_FILE, which has one number for shards of gateways and one for all other processes. Monotonic clocks are not
+ * shifted.
  */
 const path = process.env.CLOCK_FILE ?? '';
 const part = process.argv[1]?.endsWith('gateway/shard/main.ts') ? 'shards' : 'others';
 const RealDate = Date;
 
-// Read at each look: a step is there for all of them at once.
+// Read at each call, so that a step of the clock reaches all processes at once.
 const now = () => RealDate.now() + Number(JSON.parse(readFileSync(path, 'utf8'))[part]);
 
 globalThis.Date = new Proxy(RealDate, {

@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { z } from 'zod';
 
-/** Settings as a file says them: whatever is left out has its default. */
+/** Settings as in a settings file: omitted fields have their defaults. */
 export type SettingsInput = z.input<typeof Settings>;
 
 /**
- * A settings file laid out as a ConfigMap volume: `settings.yaml` → `..data/settings.yaml`, and `..data` → a folder that
- * each change replaces by another.
+ * A settings file in the layout of a ConfigMap volume: `settings.yaml` → `..data/settings.yaml`, and `..data` → a
+ * folder that each change replaces.
  */
 export class SettingsFolder {
   readonly path = mkdtempSync(join(tmpdir(), 'pushcluster-settings-'));
@@ -22,7 +22,7 @@ export class SettingsFolder {
     symlinkSync('..data/settings.yaml', this.file);
   }
 
-  /** Changes the file as the kubelet does: a new folder, and `..data` renamed onto it. */
+  /** Changes the file as the kubelet does: creates a new folder and renames a new `..data` link over the old one. */
   swap(text: string): void {
     const former = this.#versions++;
     const version = `..version_${this.#versions}`;
@@ -44,13 +44,13 @@ export class SettingsFolder {
   }
 }
 
-/** None outlives the test's process. */
+/** Removed when the test's process exits. */
 const left = new Set<SettingsFolder>();
 process.on('exit', () => {
   for (const folder of left) folder.remove();
 });
 
-/** `change` over `settings`, key by key; lists and values replace what was there. */
+/** Merges `change` into `settings`, key by key. Lists and scalar values replace those of `settings`. */
 export function merged(settings: SettingsInput, change: SettingsInput): SettingsInput {
   return mergedObjects(settings, change);
 }

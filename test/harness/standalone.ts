@@ -5,7 +5,9 @@ import { until } from './until.ts';
 
 const ROOT = new URL('../../', import.meta.url).pathname;
 
-/** What `make run` starts: gateway and logic in one process, on free ports. Stop it at the end of the test. */
+/**
+ * The process that `make run` starts: gateway and logic in one process, on free ports. Stop it at the end of the test.
+ */
 export class Standalone {
   readonly page: string;
   readonly socket: string;
@@ -33,7 +35,7 @@ export class Standalone {
       });
   }
 
-  /** Waits until it says that it is up. */
+  /** Waits until the process logs that it is ready. */
   async ready(): Promise<this> {
     await until('PushCluster is up', () => {
       if (this.#child.exitCode !== null) throw new Error(`it ended at its start; it printed:\n${this.#output}`);
@@ -42,7 +44,7 @@ export class Standalone {
     return this;
   }
 
-  /** Makes a v1 push; returns the status. */
+  /** Pushes through the v1 API; returns the HTTP status. */
   async push(to: object, items: readonly unknown[]): Promise<number> {
     const { status } = await fetch(`${this.pushApi}/v1/push`, {
       method: 'POST',
@@ -61,8 +63,9 @@ export class Standalone {
 }
 
 /**
- * @param ports of gateway, push API and admin; free ones where absent
- * @param env over this process's own
+ * Starts the standalone process.
+ * @param ports of gateway, push API and admin server; free ports by default
+ * @param env merged over the environment of the test's process
  */
 export async function startStandalone(ports?: readonly number[], env?: Record<string, string>): Promise<Standalone> {
   return new Standalone(ports ?? (await freePorts(3)), env).ready();

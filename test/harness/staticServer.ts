@@ -14,7 +14,10 @@ const TYPES: Readonly<Record<string, string>> = {
   '.svg': 'image/svg+xml',
 };
 
-/** A web server on a free port of loopback that serves the files of a folder, and `index.html` for a path that ends with a slash. */
+/**
+ * Starts a web server on a free loopback port. It serves the files of a folder, and `index.html` for paths that end
+ * with a slash.
+ */
 export async function startStaticServer(folder: string): Promise<StaticServer> {
   const server = createServer(async (request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'http://localhost');

@@ -11,34 +11,36 @@ const SOURCE = `${ROOT}test/clients/storm/storm.c`;
 
 const Counts = z.object({
   event: z.enum(['all', 'stat']),
-  /** Since `go` or `drop`. */
+  /** Seconds since the command `go` or `drop`. */
   seconds: z.number(),
-  /** In the room now. */
+  /** Clients that are in the room now. */
   joined: z.number(),
   attempts: z.number(),
-  /** Connections that were cut, or could not be made; and those closed by a close frame. */
+  /**
+   * `resets`: connections that were reset or could not be opened; the next field: connections closed by a close frame.
+   */
   resets: z.number(),
   closes: z.number(),
   frames: z.number(),
-  /** Longest time that a client waited for a frame since `watch`, milliseconds. */
+  /** Longest time without a frame on any client since `watch`, milliseconds. */
   silence: z.number(),
-  /** Handshakes answered by HTTP, by status. */
+  /** Handshakes answered with an HTTP response, by status. */
   refused: z.record(z.string(), z.number()),
 });
 export type StormCounts = z.infer<typeof Counts>;
 
 export type StormOptions = {
-  /** `address:port`; each attempt goes to one of them by chance. */
+  /** `address:port`; each attempt picks one at random. */
   targets: readonly string[];
   connections: number;
   room?: string;
-  /** Addresses that the connections come from, and the first of them. */
+  /** Source addresses of the connections: the first one, and their number. */
   sources?: { first: string; count: number };
   /** A command that runs the client elsewhere, such as in another network namespace. */
   within?: readonly string[];
 };
 
-/** Many clients in one process that come back as the SDK does (test/clients/storm). End it at the end of the test. */
+/** Many clients in one process that reconnect as the SDK does (test/clients/storm). End it at the end of the test. */
 export class Storm {
   readonly #child: ChildProcess;
   #last: StormCounts | undefined;
@@ -75,12 +77,12 @@ export class Storm {
       });
   }
 
-  /** All connect at once, cutting what they had; resolves when all are in the room. */
+  /** All clients drop their connections and connect at once; resolves when all are in the room. */
   async rage(deadline: number): Promise<StormCounts> {
     return this.#ask('drop', deadline);
   }
 
-  /** From now on `silence` and closures are counted anew. */
+  /** Resets the counts of `silence` and closures. */
   watch(): void {
     this.#child.stdin?.write('watch\n');
   }
@@ -106,7 +108,7 @@ export class Storm {
   }
 }
 
-/** The client's program, compiled once for each content of its source. */
+/** Compiles the client program, once for each version of its source; returns the program's path. */
 function compiled(): string {
   const hash = createHash('sha256').update(readFileSync(SOURCE)).digest('hex').slice(0, 16);
   const program = `${ROOT}.build/storm-${hash}`;
@@ -118,7 +120,7 @@ function compiled(): string {
   return program;
 }
 
-/** None outlives the test's process. */
+/** Killed when the test's process exits. */
 const running = new Set<ChildProcess>();
 process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL');

@@ -2,10 +2,10 @@ import { once } from 'node:events';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
 
-/** A loopback TCP proxy between a client and a server: the network that a test may cut. */
+/** A loopback TCP proxy between client and server, which represents a network that a test can break. */
 export class TcpProxy {
   readonly port: number;
-  /** Called for each connection that a client makes. */
+  /** Called for each connection of a client. */
   onConnection: () => void = () => {};
   readonly #server: Server;
   readonly #wires = new Set<Wire>();
@@ -26,16 +26,16 @@ export class TcpProxy {
     return this.#wires.size;
   }
 
-  /** Carries nothing either way from now on, and tells nobody: no byte, no end of a connection. */
+  /** From now on forwards nothing in either direction: no bytes, no FIN, no RST. */
   cut(): void {
     this.#cut = true;
     for (const wire of this.#wires) wire.cut();
   }
 
   /**
-   * Carries again. What a connection held back is carried on where its sender is still there, as TCP would send it
-   * again; the ends that happened meanwhile are told. Waits first until all that was said during the cut is seen here,
-   * so that a sender who gave up before the heal counts as gone.
+   * Forwards again. Data held back by the cut is forwarded if its sender is still connected, because TCP would
+   * retransmit the data; connections that ended during the cut are ended on the other side, too. Waits first until the
+   * proxy has seen all data sent during the cut, so that a sender that gave up before the heal counts as gone.
    */
   async heal(): Promise<void> {
     for (let quiet = 0, seen = this.#seen(); quiet < 5; quiet++) {
@@ -48,7 +48,7 @@ export class TcpProxy {
     for (const wire of this.#wires) wire.heal();
   }
 
-  /** Breaks every connection at both ends (RST). */
+  /** Resets every connection at both ends (RST). */
   reset(): void {
     for (const wire of [...this.#wires]) wire.reset();
   }
@@ -58,7 +58,7 @@ export class TcpProxy {
     await once(this.#server.close(), 'close');
   }
 
-  /** Events of all connections until now. */
+  /** The number of events on all connections so far. */
   #seen(): number {
     let seen = 0;
     for (const wire of this.#wires) seen += wire.seen;
@@ -66,7 +66,7 @@ export class TcpProxy {
   }
 }
 
-/** Starts a proxy on a free loopback port to `targetPort`. */
+/** Starts a proxy on a free loopback port that forwards to `targetPort`. */
 export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
   const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -94,7 +94,7 @@ class Wire {
     }
   }
 
-  /** Events at both ends until now. */
+  /** The number of events at both ends so far. */
   get seen(): number {
     return this.#client.seen + this.#target.seen;
   }
@@ -115,7 +115,7 @@ class Wire {
   }
 }
 
-/** One end of a wire: what it says goes to its peer, or is held while the wire is cut. */
+/** One end of a wire: its data goes to its peer, or is held while the wire is cut. */
 class End {
   peer: End | undefined;
   onGone = () => {};
@@ -151,7 +151,7 @@ class End {
   release(): void {
     const held = this.held ?? [];
     this.held = undefined;
-    // A sender that broke off sends nothing again: what was on its way is lost.
+    // A sender that broke off retransmits nothing: its data in flight is lost.
     if (!this.#broken) for (const bytes of held) this.peer?.socket.write(bytes);
     if (this.#finished && !this.#broken) this.peer?.socket.end();
     if (this.gone) this.#tellEnd();
@@ -160,7 +160,7 @@ class End {
   reset(): void {
     this.held = undefined;
     this.#broken = true;
-    // While its FIN is on the way a socket can't be reset: Node would keep its handle, and spin at the process's end.
+    // A socket whose FIN is in flight can't be reset: Node would keep the handle, and loop when the process exits.
     if (this.socket.writableEnded && !this.socket.writableFinished) this.socket.destroy();
     else if (!this.socket.destroyed) this.socket.resetAndDestroy();
   }

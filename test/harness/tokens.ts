@@ -3,7 +3,7 @@ import { createHmac, generateKeyPairSync, type KeyObject, randomUUID, sign } fro
 export type Claims = { sub?: string; rooms?: readonly string[]; exp?: number; [claim: string]: unknown };
 export type Algorithm = 'RS256' | 'ES256';
 
-/** Seconds since the epoch, so many from now. */
+/** Seconds of Unix time, `seconds` from now. */
 export function secondsFromNow(seconds: number): number {
   return Math.floor(Date.now() / 1_000) + seconds;
 }
@@ -14,7 +14,7 @@ export function hs256(secret: string, claims: Claims): string {
   return `${text}.${createHmac('sha256', secret).update(text).digest('base64url')}`;
 }
 
-/** A key pair that signs JWTs, and its public half as a JWKS has it. */
+/** A key pair that signs JWTs, and its public key as a JWK. */
 export class SigningKey {
   readonly algorithm: Algorithm;
   readonly id = randomUUID();

@@ -6,8 +6,9 @@ import { plan } from '@pushcluster/operator/nodetuning/plan.ts';
 import { apply, type Outcome, restore } from '@pushcluster/operator/nodetuning/tuner.ts';
 
 /**
- * Tunes the network namespace that it runs in as its first argument says, with its record in the folder of its second. It says
- * what it did as a line of JSON, and again after a line on its standard input, when it has put all back.
+ * Tunes the network namespace of this process as the first argument says, and keeps its record in the folder of the
+ * second argument. Prints the outcome as a line of JSON. A line on standard input makes it restore the earlier values
+ * and print the outcome again.
  */
 export type TunedLine = Outcome;
 
@@ -15,7 +16,7 @@ const [settings = '{}', folder = ''] = process.argv.slice(2);
 const host = new Host();
 const record = await NodeRecord.open(folder, { bootId: await host.bootId(), owner: 'a/test' });
 tell(await apply(await plan(parseSettings(settings), host), host, record));
-// It stays until its standard input ends: others look at the namespace meanwhile.
+// The process runs until its standard input ends, so that a test can inspect the namespace meanwhile.
 for await (const _ of createInterface({ input: process.stdin })) tell(await restore(host, record));
 
 function tell(outcome: TunedLine): void {

@@ -20,18 +20,18 @@ const Config = z.object({
   }),
 });
 
-/** Where programs and shared objects say for which processor they are: bytes 18 and 19 of an ELF file. */
+/** Bytes 18 and 19 of an ELF file, programs and shared objects alike, name its processor. */
 const ELF_MACHINE_OFFSET = 18;
 
-/** An image's configuration, and its files in a folder of this machine. Remove it at the end of the test. */
+/** The configuration of an image, and its files in a local folder. Remove it at the end of the test. */
 export class UnpackedImage {
   readonly config: z.infer<typeof Config>;
   readonly root: string;
-  /** Bytes of its layers as they are sent over a network. */
+  /** Compressed bytes of the layers, as transferred over a network. */
   readonly compressedBytes: number;
   readonly #folder: string;
 
-  /** @param archive an OCI archive with one image */
+  /** @param archive path of an OCI archive with one image */
   static async of(archive: string): Promise<UnpackedImage> {
     const folder = await mkdtemp(join(tmpdir(), 'pushcluster-image-'));
     const root = join(folder, 'root');
@@ -55,7 +55,7 @@ export class UnpackedImage {
     this.#folder = folder;
   }
 
-  /** Programs and shared objects by path, each with the ELF number of its processor (183 is arm64, 62 is amd64). */
+  /** ELF machine numbers of programs and shared objects, by path (183 is arm64, 62 is amd64). */
   async machines(): Promise<Map<string, number>> {
     const found = new Map<string, number>();
     const head = Buffer.alloc(ELF_MACHINE_OFFSET + 2);

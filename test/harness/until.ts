@@ -1,12 +1,12 @@
 import { setTimeout } from 'node:timers/promises';
 
-/** What a machine of half the speed with a busy neighbour needs for anything that is waited for here, milliseconds. */
+/** Milliseconds: enough for every condition of the tests on a machine of half the speed under load. */
 export const PATIENCE_MS = 60_000;
 
 /**
- * Waits until `condition` holds. Throws a sentence with `what` where it doesn't within `deadline` milliseconds: so long
- * only a failure takes, and no test asserts by it how fast something is.
- * @param every milliseconds between two looks: more where a look is dear
+ * Waits until `condition` holds. Throws an Error with `what` if the condition does not hold within `deadline`
+ * milliseconds. Only a failing test waits that long; the deadline does not assert how fast something is.
+ * @param every milliseconds between two checks: more if a check is expensive
  */
 export async function until(
   what: string,
