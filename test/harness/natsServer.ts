@@ -27,7 +27,7 @@ export type NatsServerOptions = {
   config?: string;
 };
 
-/** A real nats-server on loopback. Start it with `startNatsServer` or `startNatsCluster`; stop it at the end of a test. */
+/** A real nats-server on loopback. Start it with `startNatsServer` or `startNatsCluster`; stop it after the test. */
 export class NatsServer {
   readonly port: number;
   readonly url: string;

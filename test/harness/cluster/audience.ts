@@ -10,29 +10,29 @@ import { ascends, Ledger, type Place, type Writer } from '../ledger.ts';
 import type { Pushes } from '../pushes.ts';
 import { until } from '../until.ts';
 
-/** Where clients connect: each connection through it may end at another gateway. */
+/** Address that clients connect to. Each connection may reach another gateway. */
 export type Address = { host: string; port: number };
 export type End = { code: number; reason: string; at: number };
 
 const Marked = z.object({ w: z.string(), n: z.number() });
-/** As go-push clients do, some come back at once, some a little later. */
+/** Clients reconnect after a random delay of up to this many milliseconds, as go-push clients do. */
 const COME_BACK_MS = 1_000;
 
 /** A client with the SDK, in one room. */
 export class Fan {
   readonly push: PushClient;
-  /** Numbers of items by their writer, as they came. */
+  /** Numbers of the received items, by writer, in order of arrival. */
   readonly got = new Map<string, number[]>();
-  /** When gateways asked it to move, milliseconds of performance.now(). */
+  /** Times at which a gateway sent RECONNECT, milliseconds of performance.now(). */
   readonly asked: number[] = [];
-  /** Connections that it lost before it had another. */
+  /** Connections that ended before the client had a new one. */
   readonly closes: End[] = [];
   moved = 0;
-  /** Items that it was told to have missed. */
+  /** Number of items that LAGGED frames reported as lost. */
   told = 0;
 
   constructor({ host, port }: Address, room: string, compression: boolean) {
-    // The type of `ws` has more of everything.
+    // The type of `ws` has more members than the SDK needs.
     const options = { WebSocket: WebSocket as never, backoff: { base: 100 }, compression };
     this.push = new PushClient(`ws://${host}:${port}/connect`, options);
     for (const stream of [this.push.join(room), this.push.all])
@@ -56,7 +56,7 @@ export class Fan {
     return this.push.state === 'open' || this.push.state === 'moving';
   }
 
-  /** What it lacks of a writer between the first item that it got and the writer's last. */
+  /** How many of a writer's items are missing between the first received item and the writer's last item. */
   missed(writer: Writer): number {
     const numbers = this.got.get(writer.name) ?? [];
     const [first] = numbers;
@@ -64,7 +64,7 @@ export class Fan {
   }
 }
 
-/** A client without a subprotocol that joins a room and comes back when it is closed, as go-push's do. */
+/** A client without a subprotocol that joins a room and reconnects after a close, as go-push clients do. */
 export class Regular {
   readonly connections: Connection[] = [];
   readonly #address: Address;
@@ -84,7 +84,7 @@ export class Regular {
     return this.current !== undefined && this.current.closed === undefined;
   }
 
-  /** Ends of connections that it did not end itself. */
+  /** Ends of connections that the client did not end itself. */
   get ends(): End[] {
     return this.connections.flatMap(({ closing }) => (closing && !this.#isEnding ? [closing] : []));
   }
@@ -98,7 +98,7 @@ export class Regular {
       throw error;
     }
     this.connections.push(connection);
-    // Its test has ended meanwhile, and closes nothing any more.
+    // The test has ended meanwhile, so nothing else will close this connection.
     if (this.#isEnding) connection.cut();
     void connection.ended(3_600_000).then(async () => {
       while (!this.#isEnding) {
@@ -121,7 +121,7 @@ export class Regular {
   }
 }
 
-/** Many clients at one address, and what is written for them meanwhile. */
+/** Many clients at one address, and the writers that publish to them. */
 export class Audience {
   readonly fans: Fan[] = [];
   readonly regulars: Regular[] = [];
@@ -136,7 +136,7 @@ export class Audience {
     this.#room = room;
   }
 
-  /** Brings more clients, a hundred at a time; resolves when all are connected and in the room. */
+  /** Adds clients, a hundred at a time; resolves when all are connected and in the room. */
   async come({ fans = 0, regulars = 0 }: { fans?: number; regulars?: number }): Promise<void> {
     for (let left = regulars; left > 0; left -= 100) {
       const more = Array.from({ length: Math.min(100, left) }, () => new Regular(this.#address, this.#room));
@@ -153,7 +153,7 @@ export class Audience {
     }
   }
 
-  /** Writes to the room and to all, an item each every `every` milliseconds, until `quiet`. */
+  /** Publishes one item to the room and one to all every `every` milliseconds, until `quiet` is called. */
   write(logic: Pushes, every = 250): void {
     const places: Place[] = [{ room: this.#room }, { all: true }];
     const writers = places.map((place, index) => this.ledger.writer(`w${index}`, place, logic));
@@ -168,7 +168,7 @@ export class Audience {
     );
   }
 
-  /** Writes no more, and waits until the last items have come to everyone who is connected. */
+  /** Stops publishing and waits until the last items have reached all connected clients. */
   async quiet(): Promise<void> {
     this.#stop.abort();
     await this.#writing;
@@ -179,7 +179,7 @@ export class Audience {
     ).catch(() => {});
   }
 
-  /** When clients were asked or made to move, in order; milliseconds of performance.now(). */
+  /** Times at which clients were asked or forced to move, sorted; milliseconds of performance.now(). */
   get moves(): number[] {
     const asked = this.fans.flatMap((fan) => fan.asked);
     const closed = this.regulars.flatMap(({ ends }) => ends.map(({ at }) => at));
@@ -191,8 +191,9 @@ export class Audience {
   }
 
   /**
-   * Asserts that no SDK client missed anything that was published since it came, told or not, and that every other connection got
-   * all that was published while it stood. Says the three numbers.
+   * Asserts that each SDK client received all items that were published since its first item, without any reported as
+   * lost, and that each other connection received all items that were published while it was open. Prints the numbers
+   * of published, received and lost items.
    */
   settle(t: TestContext): void {
     const { writers } = this.ledger;
@@ -226,7 +227,7 @@ export class Audience {
     }
   }
 
-  /** Codes with which connections ended that their clients did not end, and how often. */
+  /** Number of connections that ended without action of their clients, by close code. */
   get codes(): Record<number, number> {
     const counts: Record<number, number> = {};
     const ends = [...this.fans.flatMap(({ closes }) => closes), ...this.regulars.flatMap(({ ends }) => ends)];
@@ -241,7 +242,7 @@ export class Audience {
   }
 }
 
-/** The most events in any span of so many milliseconds. */
+/** The greatest number of events within any `span` milliseconds. */
 export function busiest(times: readonly number[], span: number): number {
   let first = 0;
   let most = 0;
@@ -252,10 +253,16 @@ export function busiest(times: readonly number[], span: number): number {
   return most;
 }
 
-/** Two gateways drain at most, and each asks whole connections: one more may be due in the very second that is looked at. */
+/**
+ * At most two gateways drain at the same time, and each moves whole connections. Therefore each gateway may exceed the
+ * pace by one connection in any second.
+ */
 const WHOLE_ONES = 2;
 
-/** Asserts that gateways counted no more moves in any second than 1.2 × the pace (connections a second), and saw most of them. */
+/**
+ * Asserts that no second had more moves than 1.2 × the pace (connections per second), as counted by the gateways, and
+ * that the counts include at least 80 % of the moves.
+ */
 export async function assertPace(t: TestContext, counted: CountedMoves, moves: number, pace: number): Promise<void> {
   await counted.stop();
   const { share, text } = counted.fastest(pace, WHOLE_ONES);

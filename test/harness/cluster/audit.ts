@@ -1,23 +1,23 @@
 import { readFile } from 'node:fs/promises';
 
-/** A request that the API server has answered (a watch: has begun to answer). */
+/** A request that the API server has answered. A watch counts as answered when its response has begun. */
 export type AuditEvent = {
-  /** When it was received, and when it was answered; milliseconds since 1970. */
+  /** Times of the request and of the response; milliseconds of Unix time. */
   received: number;
   answered: number;
-  /** get, list, watch, create, update, patch, delete, deletecollection. */
+  /** One of get, list, watch, create, update, patch, delete, deletecollection. */
   verb: string;
   user: string;
   userAgent: string;
-  /** `apps/deployments`, `pods/status`, or a path such as `/readyz`. */
+  /** Such as `apps/deployments` or `pods/status`, or a path such as `/readyz`. */
   resource: string;
   namespace: string;
   name: string;
-  /** HTTP status; 0 where there was none. */
+  /** HTTP status; 0 if there was none. */
   code: number;
 };
 
-/** What the API server was asked, by whom. */
+/** The requests that the API server has answered, with their users. */
 export class AuditLog {
   readonly file: string;
 
@@ -25,10 +25,10 @@ export class AuditLog {
     this.file = file;
   }
 
-  /** All events so far, in the order of their answers. */
+  /** All events so far, in the order of their responses. */
   async events(): Promise<AuditEvent[]> {
     const text = await readFile(this.file, 'utf8');
-    // The last line may be only half written.
+    // The last line may be incomplete.
     return text
       .slice(0, text.lastIndexOf('\n') + 1)
       .split('\n')
@@ -36,7 +36,7 @@ export class AuditLog {
       .map((line) => eventOf(JSON.parse(line)));
   }
 
-  /** Those that change something. */
+  /** The events of requests that change an object. */
   async writes(): Promise<AuditEvent[]> {
     return (await this.events()).filter(({ verb }) => !READS.includes(verb));
   }

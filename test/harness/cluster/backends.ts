@@ -2,22 +2,25 @@ import { once } from 'node:events';
 import { Agent, request } from 'node:http';
 import { setTimeout } from 'node:timers/promises';
 
-/** Beyond this a backend would have given up. */
+/** A backend gives up after this time. */
 const TIMEOUT_MS = 60_000;
 
-/** How a backend connects: to one logic pod until that closes the connection, or to any with each push. */
+/**
+ * How a backend connects: it keeps a connection to one logic pod until the pod closes it, or opens a connection for
+ * each push.
+ */
 export const HABITS = ['keeps its connection', 'connects for each push'] as const;
 export type Habit = (typeof HABITS)[number];
 
 /**
- * Backends that push to a room that nobody is in, one push after the other, by the logic Service. Each push has to be answered: what
- * is not 202, and what breaks, is kept as a sentence.
+ * Backends that push to an empty room through the logic Service, one push after the other. Every push must be accepted:
+ * each answer other than 202, and each broken connection, is recorded as a sentence.
  */
 export class Backends {
-  /** Pushes that were answered 202. */
+  /** Pushes that were answered with 202. */
   readonly accepted: Record<Habit, number> = { 'keeps its connection': 0, 'connects for each push': 0 };
   readonly failures: string[] = [];
-  /** Of the slowest push, milliseconds. */
+  /** Duration of the slowest push, milliseconds. */
   slowest = 0;
   readonly #host: string;
   readonly #key: string;
@@ -29,12 +32,12 @@ export class Backends {
     this.#key = key;
   }
 
-  /** Starts so many more, each with a pause of `every` milliseconds after a push. */
+  /** Starts `count` more backends. Each waits `every` milliseconds after a push. */
   come(habit: Habit, count: number, every: number): void {
     for (let i = 0; i < count; i++) this.#running.push(this.#pushOn(habit, every));
   }
 
-  /** Ends them; what is under way is answered then. */
+  /** Stops the backends after their current pushes were answered. */
   async end(): Promise<void> {
     this.#stop.abort();
     await Promise.all(this.#running);
@@ -54,7 +57,7 @@ export class Backends {
     if (agent) agent.destroy();
   }
 
-  /** What was answered: the status, and what is said with one that is not 202. */
+  /** The answer as text: the status and, if it is not 202, the body. */
   async #push(agent: Agent | false): Promise<string> {
     const headers = { authorization: `Bearer ${this.#key}`, 'content-type': 'application/json' };
     const asked = request({

@@ -11,13 +11,13 @@ import {
 import { join } from 'node:path';
 import { until } from '../until.ts';
 
-/** Makes a control group below which a node keeps its pods, in each hierarchy of this machine. Needs root. */
+/** Makes a control group for the pods of a node, in each hierarchy of this machine. Needs root. */
 export function makeCgroup(name: string): void {
   for (const { root, version } of hierarchies()) {
     const path = join(root, name);
     mkdirSync(path, { recursive: true });
     if (version === 1) {
-      // A new group has no processors and no memory node to run on.
+      // A new group of version 1 has no CPUs and no memory nodes: it gets those of the root.
       for (const file of ['cpuset.cpus', 'cpuset.mems'])
         if (existsSync(join(path, file))) copyFileSync(join(root, file), join(path, file));
     } else {
@@ -29,7 +29,7 @@ export function makeCgroup(name: string): void {
   }
 }
 
-/** Removes groups whose names begin so, and all below them, once their processes are gone. */
+/** Removes the groups whose names begin with `prefix`, with all groups below, after their processes have ended. */
 export async function removeCgroups(prefix: string): Promise<void> {
   await until(`the control groups ${prefix}… are gone`, () => {
     for (const path of cgroupsOf(prefix)) removeTree(path);
@@ -37,7 +37,7 @@ export async function removeCgroups(prefix: string): Promise<void> {
   });
 }
 
-/** Paths of the groups whose names begin so, in all hierarchies. */
+/** Paths of the groups whose names begin with `prefix`, in all hierarchies. */
 export function cgroupsOf(prefix: string): string[] {
   return [...mounted('cgroup'), ...mounted('cgroup2')].flatMap((root) =>
     readdirSync(root)
@@ -48,7 +48,10 @@ export function cgroupsOf(prefix: string): string[] {
 
 type Hierarchy = { root: string; version: 1 | 2 };
 
-/** Those with controllers: of version 1 where there are any (then version 2 has none, if it is there), else that of 2. */
+/**
+ * The hierarchies that have controllers: those of version 1 if there are any (a mounted version 2 has none then),
+ * otherwise that of version 2.
+ */
 function hierarchies(): Hierarchy[] {
   const first = mounted('cgroup');
   if (first.length > 0) return first.map((root) => ({ root, version: 1 }));
@@ -71,7 +74,7 @@ function removeTree(path: string): void {
   try {
     rmdirSync(path);
   } catch (error) {
-    // The kernel has not yet let go of a process that has just ended.
+    // The kernel has not released a process that has just ended.
     if (!(error instanceof Error && 'code' in error && error.code === 'EBUSY')) throw error;
   }
 }

@@ -16,22 +16,22 @@ import { kubeTools } from './tools.ts';
 const ADDONS = new URL('addons.yaml', import.meta.url);
 const RELAY = new URL('relay.ts', import.meta.url).pathname;
 const LOAD_BALANCER = new URL('loadBalancer.ts', import.meta.url).pathname;
-/** On its kubeconfig's and everybody's certificates. */
+/** Days for which the certificates of the cluster are valid, that of its kubeconfig included. */
 const DAYS = 30;
 const FOLDERS = '/var/lib/pushcluster';
 const READY_DEADLINE_MS = 180_000;
-/** As addons.yaml has it. */
+/** The address in addons.yaml. */
 const DNS_ADDRESS = '10.96.0.10';
 
 export type ClusterOptions = {
-  /** Clusters of different names live side by side. */
+  /** Clusters of different names can run at the same time. */
   name?: string;
   nodes?: number;
-  /** Services of type LoadBalancer get an address, and are served at it: true by default. */
+  /** Whether Services of type LoadBalancer get an address and accept connections there; true by default. */
   loadBalancer?: boolean;
-  /** It outlives this process; `stopCluster` ends it. */
+  /** The cluster outlives this process; `stopCluster` ends it. */
   detached?: boolean;
-  /** Is told what is being done. */
+  /** Called with a description of each step. */
   progress?: (text: string) => void;
 };
 
@@ -39,7 +39,7 @@ export type ClusterOptions = {
 export class Cluster {
   readonly name: string;
   readonly controlPlane: ControlPlane;
-  /** The network outside of the nodes: the control plane's, and that of clients. From there Services and pods can be reached. */
+  /** The network of the control plane and of clients, outside the nodes. Services and pods can be reached from it. */
   readonly outside: Host;
   readonly nodes: readonly ClusterNode[];
   readonly kubeconfig: string;
@@ -54,21 +54,21 @@ export class Cluster {
     this.kubectl = controlPlane.kubectl;
   }
 
-  /** Brings images to every node: names that scripts/images.sh knows. */
+  /** Loads images onto every node, by the names of scripts/images.sh. */
   async load(images: readonly string[], tag?: string): Promise<void> {
     const archives = await buildImages(images, tag);
     await Promise.all(this.nodes.map((node) => node.load(archives)));
   }
 
-  /** Ends it: nothing of it is left. */
+  /** Ends the cluster and removes all its processes and files. */
   stop(): Promise<void> {
     return stopCluster(this.name);
   }
 }
 
 /**
- * Brings up a control plane and nodes, with DNS and metrics, and waits until pods can run. Remains of a cluster of the same
- * name that was not stopped are removed before. Needs root and the packages of `scripts/debian-packages.sh cluster`.
+ * Starts a control plane and nodes, with DNS and metrics, and waits until pods can run. First removes the remains of a
+ * cluster of the same name that was not stopped. Needs root and the packages of `scripts/debian-packages.sh cluster`.
  */
 export async function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
   const { name = 'test', nodes: size = 2, loadBalancer = true, detached = false, progress = () => {} } = options;
@@ -118,21 +118,27 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
   }
 }
 
-/** Ends a cluster, or what is left of it after a crash: processes, and with them mounts and networks; control groups; files. */
+/**
+ * Ends a cluster, or removes its remains after a crash: processes, with their mounts and networks; control groups;
+ * files.
+ */
 export async function stopCluster(name: string): Promise<void> {
   await Promise.all([...hostPids(name).values()].map(endHost));
   await removeCgroups(cgroupOf(name, ''));
   await rm(folderOf(name), { recursive: true, force: true });
-  // Others may have theirs beside it.
+  // The folder may hold other clusters.
   await rmdir(FOLDERS).catch(() => {});
 }
 
-/** Whether anything of a cluster is there. */
+/** Whether anything of a cluster exists. */
 export function clusterExists(name: string): boolean {
   return hostPids(name).size > 0 || existsSync(folderOf(name));
 }
 
-/** The files of a cluster: root's, and outside of any checkout. Short: paths of sockets are. */
+/**
+ * The folder of a cluster's files. It belongs to root and is outside of any checkout. Its path is short, because paths
+ * of Unix sockets are limited to 107 bytes.
+ */
 export function folderOf(name: string): string {
   if (!/^[a-z][a-z0-9-]{0,19}$/.test(name))
     throw new Error(`"${name}" cannot be the name of a cluster: letters, digits, -`);
@@ -180,7 +186,7 @@ async function makeNode({
   });
 }
 
-/** Makes a port of the outside host's loopback one of this machine's. */
+/** Forwards a loopback port of this machine to a loopback port of the outside host. */
 async function expose(outside: Host, folder: string, port: number, detached: boolean): Promise<void> {
   const socket = join(folder, 'api.sock');
   const relay = (from: string, to: string) => [process.execPath, RELAY, from, to] as [string, ...string[]];

@@ -28,35 +28,38 @@ import { kubeTools } from './tools.ts';
 const REQUEST_TIMEOUT_MS = 30_000;
 
 export type ControlPlaneOptions = {
-  /** Where it runs and where its nodes find it; on loopback, without nodes and a scheduler, where absent. */
+  /**
+   * The host that runs the control plane, and its address for nodes. By default it runs on loopback, without nodes and
+   * without a scheduler.
+   */
   on?: {
     host: Host;
     address: string;
-    /** Makes its port there reachable on this machine's loopback. */
+    /** Makes a port of the host reachable on this machine's loopback. */
     expose: (port: number) => Promise<void>;
   };
-  /** For its files; a new folder in the system's temporary one where absent. */
+  /** Folder for files; a new temporary folder by default. */
   folder?: string;
-  /** It outlives this process. */
+  /** The control plane outlives this process. */
   detached?: boolean;
-  /** Days for which its certificates are valid. */
+  /** Days for which the certificates are valid. */
   days?: number;
 };
 
-/** A real Kubernetes control plane: etcd, API server, controller manager, and a scheduler where it has nodes. */
+/** A real Kubernetes control plane: etcd, API server, controller manager and, if it has nodes, a scheduler. */
 export class ControlPlane {
   /** `https://127.0.0.1:…` */
   readonly url: string;
   readonly port: number;
-  /** A kubeconfig of an administrator. */
+  /** Path of an administrator's kubeconfig. */
   readonly kubeconfig: string;
   readonly kubectl: Kubectl;
   readonly audit: AuditLog;
   readonly authority: Authority;
-  /** Signs what the API server shows itself by to aggregated APIs. */
+  /** Signs the certificate with which the API server identifies itself to aggregated APIs. */
   readonly frontProxyAuthority: Authority;
   readonly etcd: Daemon;
-  /** Kill, pause, resume and start it at will: its port and its data stay. */
+  /** A test may kill, pause, resume and restart the API server: it keeps its port and its data. */
   readonly apiServer: Daemon;
   readonly controllerManager: Daemon;
   readonly scheduler: Daemon;
@@ -85,7 +88,7 @@ export class ControlPlane {
       ...place,
       command: etcdCommand(plan),
       logFile: logFile('etcd'),
-      // The API server waits for it.
+      // The API server waits for etcd.
       ready: async () => true,
     });
     this.apiServer = new Daemon({
@@ -98,7 +101,7 @@ export class ControlPlane {
       ...place,
       command: controllerManagerCommand(plan),
       logFile: logFile('kube-controller-manager'),
-      // It makes the service account without which there are no pods.
+      // The controller manager creates the service account that pods need.
       ready: () => this.#answers('/api/v1/namespaces/default/serviceaccounts/default'),
     });
     this.scheduler = new Daemon({
@@ -109,7 +112,7 @@ export class ControlPlane {
     });
   }
 
-  /** Asks the API server as an administrator. Throws where nothing answers. */
+  /** Requests a path of the API server as administrator. Throws if the API server does not answer. */
   get(path: string): Promise<{ status: number; text: string }> {
     return new Promise((resolve, reject) => {
       const options = { agent: this.#agent, timeout: REQUEST_TIMEOUT_MS };
@@ -126,9 +129,9 @@ export class ControlPlane {
   }
 
   /**
-   * Writes a kubeconfig of somebody else, who has the rights that RBAC gives.
+   * Writes a kubeconfig for another user, who has the rights that RBAC grants.
    * @param subject such as `/O=group/CN=user`
-   * @param namespace of commands that name none
+   * @param namespace for commands that name none
    */
   async kubeconfigFor(subject: string, server = this.url, namespace = 'default'): Promise<string> {
     const client = await this.authority.issue('', subject);
@@ -136,9 +139,9 @@ export class ControlPlane {
     return writeKubeconfig(`${client.certFile}.kubeconfig`, { server, caFile, client, namespace });
   }
 
-  /** Ends it, and its data with it. */
+  /** Ends the control plane and removes its data. */
   async stop(): Promise<void> {
-    // In this order none of them waits for another.
+    // In this order no process waits for another.
     await Promise.all([this.controllerManager, this.scheduler].map((each) => each.kill()));
     await this.apiServer.kill();
     await this.etcd.kill();
@@ -155,7 +158,7 @@ export class ControlPlane {
   }
 }
 
-/** Starts a control plane and waits until objects can be made. On loopback it needs no root. */
+/** Starts a control plane and waits until objects can be created. On loopback it needs no root. */
 export async function startControlPlane(options: ControlPlaneOptions = {}): Promise<ControlPlane> {
   const { on, detached = false, days = 2 } = options;
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'pushcluster-control-plane-')));

@@ -1,14 +1,14 @@
 import { join } from 'node:path';
 import type { Credentials } from './credentials.ts';
 
-/** Cluster addresses of Services; the first one is the API server's. */
+/** Addresses of Services; the first one is the API server's. */
 export const SERVICE_RANGE = '10.96.0.0/16';
 export const API_SERVICE = '10.96.0.1';
 export const LOOPBACK = '127.0.0.1';
 
-/** From the range for documentation: without nodes nobody looks for the API server there. */
+/** An address of the range for documentation: without nodes nobody connects to the API server at it. */
 const NOWHERE = '192.0.2.1';
-/** Shorter than Kubernetes' own 50 s and 15 s, which make tests of lost nodes and of autoscaling long. */
+/** Shorter than Kubernetes' defaults of 50 s and 15 s, which would slow down tests of lost nodes and of autoscaling. */
 const NODE_GRACE = '20s';
 const AUTOSCALER_PERIOD = '5s';
 
@@ -18,11 +18,11 @@ export type Plan = {
   folder: string;
   credentials: Credentials;
   ports: Ports;
-  /** Where nodes find the API server; undefined where there are none. */
+  /** Address of the API server for nodes; undefined if there are none. */
   nodesReach: string | undefined;
 };
 
-/** What is asked for is written down, never what was in it: secrets are asked for too. */
+/** Logs the metadata of requests but no bodies, because they may contain secrets. */
 export const AUDIT_POLICY = {
   apiVersion: 'audit.k8s.io/v1',
   kind: 'Policy',
@@ -45,7 +45,7 @@ export function etcdCommand({ program, folder, ports }: Plan): [string, ...strin
     `--initial-advertise-peer-urls=${peerUrl}`,
     `--initial-cluster=default=${peerUrl}`,
     '--log-level=warn',
-    // A killed process loses nothing by it: only a machine would.
+    // Killed processes lose no data without fsync; only a crash of the machine would.
     '--unsafe-no-fsync',
   ];
 }
@@ -75,8 +75,8 @@ export function apiServerCommand({ program, folder, credentials, ports, nodesRea
     '--requestheader-extra-headers-prefix=X-Remote-Extra-',
     `--proxy-client-cert-file=${frontProxy.certFile}`,
     `--proxy-client-key-file=${frontProxy.keyFile}`,
-    // It is no part of the cluster's own network: it goes to the pods of an API and not to its Service. Where there is no
-    // such network, an API is a process on loopback: a Service of type ExternalName leads there.
+    // The API server is outside the network of Services, so it connects directly to the pods of an aggregated API.
+    // Without nodes, an aggregated API is a process on loopback, to which a Service of type ExternalName leads.
     ...(nodesReach ? ['--enable-aggregator-routing'] : []),
     '--kubelet-preferred-address-types=InternalIP',
     `--kubelet-certificate-authority=${authority.caFile}`,
@@ -84,7 +84,7 @@ export function apiServerCommand({ program, folder, credentials, ports, nodesRea
     `--kubelet-client-key=${admin.keyFile}`,
     `--audit-policy-file=${auditPolicyFile(folder)}`,
     `--audit-log-path=${auditLogFile(folder)}`,
-    // No second file: a test reads this one.
+    // No rotation: tests read this file.
     '--audit-log-maxsize=0',
   ];
 }
@@ -94,7 +94,7 @@ export function controllerManagerCommand(plan: Plan): [string, ...string[]] {
   const { authority, serviceAccountKey, kubeconfigs } = credentials;
   return [
     program('kube-controller-manager'),
-    // With the limits that it comes with, the pods of 200 PushClusters take it more than a minute.
+    // With the default limits the controller manager needs more than a minute for the pods of 200 PushClusters.
     '--kube-api-qps=40',
     '--kube-api-burst=60',
     ...clientOf(kubeconfigs.controllerManager, folder),
@@ -103,7 +103,7 @@ export function controllerManagerCommand(plan: Plan): [string, ...string[]] {
     `--root-ca-file=${authority.caFile}`,
     `--cluster-signing-cert-file=${authority.caFile}`,
     `--cluster-signing-key-file=${authority.caKeyFile}`,
-    // Its own default is a folder of the system, which it makes.
+    // By default the controller manager creates a system folder.
     `--flex-volume-plugin-dir=${join(folder, 'volume-plugins')}`,
     `--node-monitor-grace-period=${NODE_GRACE}`,
     `--horizontal-pod-autoscaler-sync-period=${AUTOSCALER_PERIOD}`,

@@ -4,30 +4,30 @@ import { join } from 'node:path';
 import { type Authority, type Certificate, createAuthority } from '../certificates.ts';
 import { writeKubeconfig } from './kubeconfig.ts';
 
-/** Who the parts of a cluster are to each other. */
+/** Certificates, keys and kubeconfigs of the parts of a cluster. */
 export type Credentials = {
   authority: Authority;
-  /** Vouches for what the API server passes on to aggregated APIs. */
+  /** Signs the certificate with which the API server identifies itself to aggregated APIs. */
   frontProxyAuthority: Authority;
   serving: Certificate;
   admin: Certificate;
   frontProxy: Certificate;
-  /** Signs the tokens of service accounts. */
+  /** Path of the key that signs the tokens of service accounts. */
   serviceAccountKey: string;
   kubeconfigs: { admin: string; controllerManager: string; scheduler: string };
 };
 
 export type CredentialsOptions = {
   folder: string;
-  /** Where the control plane's own parts and its administrator find the API server. */
+  /** URL of the API server for the control plane's own parts and the administrator. */
   server: string;
-  /** IP addresses at which the API server is to be trusted. */
+  /** IP addresses in the API server's certificate. */
   addresses: readonly string[];
-  /** How long all is valid. */
+  /** Days for which the certificates are valid. */
   days: number;
 };
 
-/** Makes everything by which the parts of a cluster know each other. */
+/** Creates all certificates, keys and kubeconfigs of a cluster. */
 export async function createCredentials({ folder, server, addresses, days }: CredentialsOptions): Promise<Credentials> {
   const [authority, frontProxyAuthority] = await Promise.all([
     createAuthority('cluster authority', { folder: join(folder, 'authority'), days }),
@@ -37,7 +37,7 @@ export async function createCredentials({ folder, server, addresses, days }: Cre
   const [serving, admin, controllerManager, scheduler, frontProxy] = await Promise.all([
     authority.issue(names.join(','), '/CN=kube-apiserver'),
     authority.issue('', '/O=system:masters/CN=admin'),
-    // With the rights of all its controllers: a service account for each takes seconds to make.
+    // One user with the rights of all controllers: creating a service account for each controller would take seconds.
     authority.issue('', '/O=system:masters/CN=system:kube-controller-manager'),
     authority.issue('', '/CN=system:kube-scheduler'),
     frontProxyAuthority.issue('', '/CN=front-proxy'),

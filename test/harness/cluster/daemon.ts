@@ -5,24 +5,24 @@ import { until } from '../until.ts';
 import { DIES_WITH_PARENT, type Place } from './host.ts';
 
 const START_DEADLINE_MS = 60_000;
-/** An API server waits for long requests, watches among them, for up to a minute. */
+/** Milliseconds until SIGKILL. By itself an API server waits up to a minute for long requests such as watches. */
 const STOP_DEADLINE_MS = 5_000;
 const LOG_TAIL_LINES = 30;
 
 export type DaemonOptions = {
   command: readonly [string, ...string[]];
-  /** Gets what the process says, over all its starts. */
+  /** File that receives the output of the process, over all its starts. */
   logFile: string;
-  /** Answers whether it serves; asked again and again after a start. */
+  /** Whether the server is ready; called repeatedly after a start. */
   ready: () => Promise<boolean>;
-  /** Where it runs: on this machine itself where absent. */
+  /** Host on which the process runs; this machine by default. */
   host?: Place;
   env?: Record<string, string>;
-  /** It outlives this process, instead of ending with it, however that ends. */
+  /** The process outlives this process. By default it is killed when this process ends, for whatever reason. */
   detached?: boolean;
 };
 
-/** A server program: started, killed, paused and started again by a test. */
+/** A server program that a test starts, stops, kills, pauses and restarts. */
 export class Daemon {
   readonly name: string;
   readonly #options: DaemonOptions;
@@ -39,24 +39,27 @@ export class Daemon {
     return this.#child !== undefined;
   }
 
-  /** Its process id as this machine sees it, also where it runs in a process namespace of its own. */
+  /** The process id as this machine sees it, even if the process has its own process namespace. */
   get pid(): number {
     if (this.#pid === undefined) throw new Error(`${this.name} does not run`);
     return this.#pid;
   }
 
-  /** The last lines that it has logged. */
+  /** The last lines of the log. */
   get logTail(): string {
     return readFileSync(this.#options.logFile, 'utf8').trimEnd().split('\n').slice(-LOG_TAIL_LINES).join('\n');
   }
 
-  /** Starts the process and waits until it is ready. Throws with what it logged where it ends before or takes too long. */
+  /**
+   * Starts the process and waits until it is ready. Throws with the log output if the process ends before, or at the
+   * deadline.
+   */
   async start(): Promise<void> {
     await this.launch();
     await this.ready();
   }
 
-  /** Starts the process and waits for nothing but its process id. */
+  /** Starts the process and waits only for its process id. */
   async launch(): Promise<void> {
     if (this.#child) throw new Error(`${this.name} runs already`);
     const { command, host, logFile, env, detached = false } = this.#options;
@@ -82,7 +85,7 @@ export class Daemon {
     this.#pid = host ? await this.#onlyChildOf(child) : child.pid;
   }
 
-  /** Waits until it is ready. Throws with what it logged where it ends before or takes too long. */
+  /** Waits until the process is ready. Throws with the log output if the process ends before, or at the deadline. */
   async ready(): Promise<void> {
     try {
       await until(
@@ -98,23 +101,23 @@ export class Daemon {
     }
   }
 
-  /** Ends it in its own time (SIGTERM), which is short. */
+  /** Stops the process gracefully (SIGTERM), with a short deadline. */
   async stop(): Promise<void> {
     this.#signal('SIGTERM');
-    // A paused one takes no SIGTERM before it goes on.
+    // A paused process handles SIGTERM only after SIGCONT.
     this.#signal('SIGCONT');
     const timer = setTimeout(() => this.#signal('SIGKILL'), STOP_DEADLINE_MS);
     await this.#ended;
     clearTimeout(timer);
   }
 
-  /** Ends it at once (SIGKILL): `start` brings it back. */
+  /** Kills the process (SIGKILL). `start` starts it again. */
   async kill(): Promise<void> {
     this.#signal('SIGKILL');
     await this.#ended;
   }
 
-  /** Stops it in its tracks (SIGSTOP): connections stay open, nothing is answered. */
+  /** Pauses the process (SIGSTOP): connections stay open, but get no answers. */
   async pause(): Promise<void> {
     this.#signal('SIGSTOP');
     await until(`${this.name} stands`, () => /^\d+ \(.*\) T /.test(readFileSync(`/proc/${this.pid}/stat`, 'utf8')));
@@ -129,12 +132,12 @@ export class Daemon {
     try {
       process.kill(this.#pid, signal);
     } catch (error) {
-      // It has just ended by itself.
+      // The process has just ended by itself.
       if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error;
     }
   }
 
-  /** Entering a process namespace takes a process outside of it, whose one child is the program. */
+  /** To enter a process namespace, nsenter forks. The program is the only child of the nsenter process. */
   async #onlyChildOf(parent: ChildProcess): Promise<number> {
     let pid = 0;
     await until(`${this.name} has a process id`, () => {

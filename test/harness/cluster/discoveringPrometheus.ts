@@ -10,9 +10,9 @@ import { goProgram } from './goProgram.ts';
 import { writeAccountsKubeconfig } from './kubeconfig.ts';
 import { apply, type Kubectl } from './kubectl.ts';
 
-/** The page whose scrape configuration and rights are tried. */
+/** The page with the scrape configuration and the rights under test. */
 const MONITORING_PAGE = join(import.meta.dirname, '../../../docs/how-to/monitor.md');
-/** In place of the namespace and of the ClusterRole that docs/how-to/monitor.md names: a cluster may have those. */
+/** Replaces the namespace and the ClusterRole of docs/how-to/monitor.md, because a cluster may already have those. */
 const NAMESPACE = 'pushcluster-e2e-scraping';
 const ACCOUNT = 'prometheus';
 const DOCUMENTED = { namespace: 'monitoring', role: 'pushcluster-scraping' };
@@ -22,9 +22,9 @@ const Page = z.object({ scrape_configs: z.array(ScrapeConfig) });
 const Review = z.object({ status: z.object({ allowed: z.boolean() }) });
 
 /**
- * Prometheus as docs/how-to/monitor.md has it for those without the Prometheus operator: its scrape configuration, and a
- * ServiceAccount with its rights. It runs beside the cluster, so it is told where the API server is; nothing else is
- * changed. Stop it before the cluster closes.
+ * Prometheus as docs/how-to/monitor.md describes it for clusters without the Prometheus operator: with the page's
+ * scrape configuration, and as a ServiceAccount with the page's rights. Prometheus runs outside the cluster, so its
+ * configuration also gets the address of the API server; nothing else differs. Stop it before the cluster closes.
  */
 export async function startDiscoveringPrometheus(
   kubectl: Kubectl,
@@ -45,7 +45,10 @@ export async function startDiscoveringPrometheus(
   }
 }
 
-/** Whether the documented ServiceAccount may do this in every namespace. @param resource such as `pods` */
+/**
+ * Whether the documented ServiceAccount may do this in every namespace.
+ * @param resource such as `pods`
+ */
 export async function scraperMay(kubectl: Kubectl, verb: string, resource: string, group = ''): Promise<boolean> {
   const review = {
     apiVersion: 'authorization.k8s.io/v1',
@@ -66,7 +69,10 @@ function block(begin: string): string {
   return found.slice(0, found.indexOf('```'));
 }
 
-/** The page's scrape configuration. @param kubeconfig file that says where the API server is, and who asks it */
+/**
+ * The scrape configuration of the page.
+ * @param kubeconfig file with the address of the API server and a user
+ */
 function documented(kubeconfig: string): object[] {
   return Page.parse(parse(block('scrape_configs:'))).scrape_configs.map(({ kubernetes_sd_configs, ...rest }) => ({
     ...rest,
@@ -74,7 +80,7 @@ function documented(kubeconfig: string): object[] {
   }));
 }
 
-/** Makes what the page says. */
+/** Creates the documented objects. */
 async function makeAccount(kubectl: Kubectl): Promise<void> {
   await apply(kubectl, [{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE } }]);
   const objects = block('apiVersion: v1\nkind: ServiceAccount\n');

@@ -6,14 +6,14 @@ import { runToEnd } from './program.ts';
 /** Runs helm. Returns its standard output; throws with its standard error. `input` is for `-f -`. */
 export type Helm = (args: readonly string[], input?: string) => Promise<string>;
 
-/** helm as the user of a kubeconfig, with no configuration of this machine's user; without a cluster where there is none. */
+/** helm as the user of a kubeconfig, without the configuration of this machine's user. By default it has no cluster. */
 export function helmWith(program: string, kubeconfig = '/dev/null'): Helm {
   const home = mkdtempSync(join(tmpdir(), 'pushcluster-helm-'));
   process.once('exit', () => rmSync(home, { recursive: true, force: true }));
   const env = {
     PATH: process.env.PATH,
     KUBECONFIG: kubeconfig,
-    // It keeps what it has discovered there.
+    // helm caches the discovered APIs below HOME.
     HOME: home,
     HELM_CACHE_HOME: join(home, 'cache'),
     HELM_CONFIG_HOME: join(home, 'config'),

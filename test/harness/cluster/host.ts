@@ -7,29 +7,29 @@ import { until } from '../until.ts';
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
 
 export type HostOptions = {
-  /** The cluster that it belongs to, and its own name there. */
+  /** The name of the cluster, and the name of the host in it. */
   cluster: string;
   name: string;
-  /** A program that collects orphans and ends on SIGTERM: the host's first process. */
+  /** The host's first process: a program that reaps orphans and ends on SIGTERM. */
   init: string;
-  /** The one folder below /var/lib that it shares with this machine. */
+  /** The only folder below /var/lib that the host shares with this machine. */
   folder: string;
   detached: boolean;
 };
 
-/** Where programs can run. */
+/** An environment for programs: a host, or some of its namespaces. */
 export type Place = {
-  /** What runs `command` there. Programs and files are found by absolute paths. */
+  /** The command line that runs `command` in this environment. Programs and files need absolute paths. */
   command(command: readonly string[]): string[];
 };
 
 /**
- * A machine of its own, as far as processes, mounts and the network go: namespaces whose first process is `init`. With it
- * all its processes end, and with these its mounts and its network. Needs root.
+ * A machine with its own processes, mounts and network: Linux namespaces whose first process is `init`. If `init` ends,
+ * the kernel ends all other processes of the host and removes its mounts and its network. Needs root.
  */
 export class Host implements Place {
   readonly name: string;
-  /** The first process, as this machine sees it. */
+  /** Process id of the first process, as this machine sees it. */
   readonly pid: number;
 
   static async start({ cluster, name, init, folder, detached }: HostOptions): Promise<Host> {
@@ -53,7 +53,7 @@ export class Host implements Place {
     return new Host(name, pid!);
   }
 
-  /** One that runs already. Throws where there is none. */
+  /** Finds a running host. Throws if there is none. */
   static find(cluster: string, name: string): Host {
     const pid = hostPids(cluster).get(name);
     if (pid === undefined) throw new Error(`cluster ${cluster} has no host ${name}: is it up?`);
@@ -69,32 +69,32 @@ export class Host implements Place {
     return ['nsenter', '--target', String(this.pid), '--net', '--mount', '--uts', '--pid', '--', ...command];
   }
 
-  /** The host's processes and mounts, but this machine's network. */
+  /** The host's processes and mounts, with this machine's network. */
   get onMachineNetwork(): Place {
     return {
       command: (command) => ['nsenter', '--target', String(this.pid), '--mount', '--uts', '--pid', '--', ...command],
     };
   }
 
-  /** The host's network, but this machine's processes and files. */
+  /** The host's network, with this machine's processes and files. */
   get network(): Place {
     return { command: (command) => ['nsenter', '--target', String(this.pid), '--net', '--', ...command] };
   }
 
-  /** Runs a command there to its end. Returns its standard output; throws with its standard error. */
+  /** Runs a command on the host until it ends. Returns its standard output; throws with its standard error. */
   async run(...command: string[]): Promise<string> {
     const [program, ...args] = this.command(command);
     const { stdout } = await promisify(execFile)(program!, args, { maxBuffer: MAX_OUTPUT_BYTES });
     return stdout;
   }
 
-  /** Ends everything on it. */
+  /** Ends all processes of the host. */
   async stop(): Promise<void> {
     await endHost(this.pid);
   }
 }
 
-/** The first processes of a cluster's hosts, by name; those of a run that has crashed among them. */
+/** Process ids of the first processes of a cluster's hosts, by host name, including those of a crashed run. */
 export function hostPids(cluster: string): Map<string, number> {
   const prefix = markerOf(cluster, '');
   const found = new Map<string, number>();
@@ -106,13 +106,15 @@ export function hostPids(cluster: string): Map<string, number> {
   return found;
 }
 
-/** Ends a host by its first process, and waits until nothing of it is left: the kernel ends all others before it. */
+/**
+ * Ends a host by killing its first process, and waits until this process is gone: the kernel ends all others before.
+ */
 export async function endHost(pid: number): Promise<void> {
   if (isAlive(pid)) process.kill(pid, 'SIGKILL');
   await until(`process ${pid} has ended`, () => !isAlive(pid));
 }
 
-/** It is what such a process is called in a list of processes. */
+/** The name of a host's first process in a list of processes. */
 function markerOf(cluster: string, name: string): string {
   return `pushcluster-host:${cluster}:${name}`;
 }
@@ -126,8 +128,9 @@ function commandLine(pid: string): string {
 }
 
 /**
- * Sockets, locks, logs and states that programs keep at fixed places are the host's own. The kubelet sets these kernel settings for
- * the whole machine unless they are so already: it finds them so, and the machine keeps its own.
+ * The host has its own copy of the folders in which programs keep sockets, locks, logs and state at fixed paths. The
+ * kubelet changes kernel settings of the whole machine unless they already have its values. Therefore the host shows
+ * the kubelet files with these values, and the machine keeps its own settings.
  */
 const FIRST_STEPS = `
 name=$1 marker=$2 init=$3 folder=$4
@@ -153,5 +156,5 @@ echo 1 >/proc/sys/net/ipv4/ip_forward
 exec -a "$marker" "$init"
 `;
 
-/** Before a command: it ends with the process that starts it, also where that is killed. */
+/** Prefix of a command: the command is killed when the process that started it ends, for whatever reason. */
 export const DIES_WITH_PARENT: readonly string[] = ['setpriv', '--pdeathsig', 'KILL', '--'];

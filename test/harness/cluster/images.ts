@@ -4,11 +4,14 @@ import { promisify } from 'node:util';
 const SCRIPT = new URL('../../../scripts/images.sh', import.meta.url).pathname;
 const PACKAGES = new URL('../../../scripts/debian-packages.sh', import.meta.url).pathname;
 
-/** Builds images, those that are not built yet, for this machine's processor or another. Returns their OCI archives. Needs root. */
+/**
+ * Builds those images that are not built yet, for this machine's processor or another. Returns the paths of their OCI
+ * archives. Needs root.
+ */
 export async function buildImages(names: readonly string[], tag?: string, arch?: 'amd64' | 'arm64'): Promise<string[]> {
   const options = [...(tag === undefined ? [] : ['--tag', tag]), ...(arch === undefined ? [] : ['--arch', arch])];
   const script = promisify(execFile)(SCRIPT, [...options, ...names]);
-  // A person sees what is being built.
+  // Shows the progress of the build.
   script.child.stderr?.pipe(process.stderr);
   const { stdout } = await script;
   return stdout
@@ -17,7 +20,9 @@ export async function buildImages(names: readonly string[], tag?: string, arch?:
     .map((line) => line.slice(line.indexOf(' ') + 1));
 }
 
-/** Installs the Debian packages that a cluster needs, or says which are missing. */
+/**
+ * Installs the Debian packages that a cluster needs. Throws if they can not be installed; standard error names them.
+ */
 export async function clusterPackages(): Promise<void> {
   const script = promisify(execFile)(PACKAGES, ['cluster']);
   script.child.stderr?.pipe(process.stderr);

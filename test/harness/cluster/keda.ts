@@ -20,8 +20,8 @@ const VERSION = 'v1beta1';
 export type Keda = { stop: () => Promise<void>; logTail: () => string };
 
 /**
- * A real KEDA beside a control plane: its controller and its metrics API, as a ServiceAccount with the rights that its
- * project gives it. Resolves when the API server gets answers from it. Stop it at the end of the test.
+ * A real KEDA for a control plane: its controller and its metrics API, as a ServiceAccount with the rights of KEDA's
+ * own manifests. Resolves when the API server gets answers from the metrics API. Stop it at the end of the test.
  */
 export async function startKeda(plane: ControlPlane): Promise<Keda> {
   const programs = await said('keda.sh');
@@ -93,7 +93,7 @@ export async function startKeda(plane: ControlPlane): Promise<Keda> {
   return { stop, logTail: () => `${controller.logTail}\n${adapter.logTail}` };
 }
 
-/** The certificates by which its two programs know each other, as it wants them named. */
+/** Creates the certificates of KEDA's two programs, with the file names that KEDA expects. */
 async function kedaCertificates(folder: string): Promise<string> {
   const authority = await createAuthority('KEDA authority', { folder });
   const { certFile, keyFile } = await authority.issue('DNS:localhost,IP:127.0.0.1');
@@ -102,7 +102,7 @@ async function kedaCertificates(folder: string): Promise<string> {
   return folder;
 }
 
-/** Its kinds and its rights. */
+/** Installs KEDA's CRDs and RBAC rules. */
 async function installKeda({ kubectl }: ControlPlane, config: string): Promise<void> {
   await apply(kubectl, [{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE } }]);
   const kinds = join(config, 'crd/bases');
@@ -117,7 +117,7 @@ async function installKeda({ kubectl }: ControlPlane, config: string): Promise<v
   await kubectl(['wait', '--for=condition=Established', 'crd/scaledobjects.keda.sh', '--timeout=180s']);
 }
 
-/** What a script prints; the first call of some builds programs, which takes minutes on a new machine. */
+/** The output of a script. The first call of some scripts builds programs, which takes minutes on a new machine. */
 async function said(script: string, ...args: string[]): Promise<string> {
   const running = promisify(execFile)(join(SCRIPTS, script), args);
   running.child.stderr?.pipe(process.stderr);

@@ -9,11 +9,11 @@ export type KubeconfigOptions = {
   server: string;
   caFile: string;
   client: Certificate;
-  /** Namespace of commands that name none. */
+  /** Namespace for commands that name none. */
   namespace?: string;
 };
 
-/** Writes a kubeconfig that needs no other file. */
+/** Writes a kubeconfig that refers to no other file. */
 export async function writeKubeconfig(file: string, options: KubeconfigOptions): Promise<string> {
   const { server, caFile, client, namespace = 'default' } = options;
   const data = async (path: string) => (await readFile(path)).toString('base64');
@@ -37,7 +37,7 @@ export async function writeKubeconfig(file: string, options: KubeconfigOptions):
   return file;
 }
 
-/** Writes one like kubectl's own, as a ServiceAccount with a token for two hours. */
+/** Writes a copy of kubectl's kubeconfig for a ServiceAccount, with a token that is valid for two hours. */
 export async function writeAccountsKubeconfig(
   file: string,
   { kubectl, namespace, account }: { kubectl: Kubectl; namespace: string; account: string },

@@ -1,6 +1,6 @@
 import { runToEnd } from './program.ts';
 
-/** Runs kubectl. Returns its standard output; throws with its standard error. The second argument is for `-f -`. */
+/** Runs kubectl. Returns its standard output; throws with its standard error. `input` is for `-f -`. */
 export type Kubectl = (args: readonly string[], input?: string) => Promise<string>;
 
 /** kubectl as the user of a kubeconfig. */
@@ -8,7 +8,7 @@ export function kubectlWith(program: string, kubeconfig: string): Kubectl {
   return (args, input) => runToEnd(program, args, { ...process.env, KUBECONFIG: kubeconfig }, input);
 }
 
-/** Applies objects, as YAML or as values. */
+/** Applies objects, given as YAML or as values. */
 export async function apply(kubectl: Kubectl, objects: string | readonly object[]): Promise<void> {
   const text =
     typeof objects === 'string' ? objects : JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects });

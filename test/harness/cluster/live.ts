@@ -8,7 +8,9 @@ import { until } from '../until.ts';
 import { apply, type Kubectl } from './kubectl.ts';
 import { claimNamespace } from './product.ts';
 
-/** With images at hand. An operator that is installed anew may have to wait for a lease that nobody gave back. */
+/**
+ * Milliseconds, with images already loaded. A new operator may have to wait until the lease of a killed one expires.
+ */
 const READY_MS = 120_000;
 const PUSH_TIMEOUT_MS = 60_000;
 
@@ -45,13 +47,19 @@ export type Pod = {
   annotations: Record<string, string>;
 };
 
-/** A PushCluster called `live` in a namespace of its own, as its users see it. For processes on its clients' network. */
+/**
+ * A PushCluster named `live` in its own namespace, as its users see it. The process must run on the network of its
+ * clients.
+ */
 export class Live {
   readonly namespace: string;
   readonly #kubectl: Kubectl;
   #key = '';
 
-  /** Makes the namespace, which admits only restricted pods, and the PushCluster; it is Ready then. */
+  /**
+   * Creates the namespace, which admits only restricted pods, and the PushCluster. Resolves when the PushCluster is
+   * Ready.
+   */
   static async start(kubectl: Kubectl, namespace: string, spec: object = {}): Promise<Live> {
     await claimNamespace(kubectl, namespace);
     const live = new Live(kubectl, namespace);
@@ -65,7 +73,7 @@ export class Live {
     this.#kubectl = kubectl;
   }
 
-  /** In its namespace. */
+  /** Runs kubectl in the namespace of the PushCluster. */
   kubectl(...args: string[]): Promise<string> {
     return this.#kubectl(['-n', this.namespace, ...args]);
   }
@@ -83,12 +91,14 @@ export class Live {
     return PushCluster.parse(JSON.parse(await this.kubectl('get', 'pushcluster', 'live', '-o', 'json')));
   }
 
-  /** Waits until the newest spec is what runs. Throws with what kubectl says of it. */
+  /**
+   * Waits until the newest spec is rolled out. Throws with kubectl's description of the PushCluster at the deadline.
+   */
   async whenReady(deadline = READY_MS): Promise<void> {
     await this.when('it is Ready', (cluster) => this.condition(cluster, 'Ready')?.status === 'True', deadline);
   }
 
-  /** Waits until the status is of the newest spec and `holds`. */
+  /** Waits until the status belongs to the newest spec and `holds` accepts it. */
   async when(what: string, holds: (cluster: PushCluster) => boolean, deadline = READY_MS): Promise<void> {
     await until(
       what,
@@ -106,7 +116,7 @@ export class Live {
     return status?.conditions?.find((each) => each.type === type);
   }
 
-  /** What a person would look at. */
+  /** The output of kubectl that a person would look at. */
   async told(): Promise<string> {
     const parts = [
       ['get', 'pushcluster', 'live'],
@@ -129,7 +139,10 @@ export class Live {
     }));
   }
 
-  /** Where clients outside reach its gateways: its load balancer, which sends some to each of them. */
+  /**
+   * The address of the gateways for external clients: the load balancer, which distributes connections over all
+   * gateways.
+   */
   async address(): Promise<{ host: string; port: number }> {
     let host = '';
     await until('the Service has an address', async () => {
@@ -158,7 +171,7 @@ export class Live {
     return Connection.open({ host: ip, port: 7_777, form });
   }
 
-  /** Connects by each wire form to each gateway pod, twice: one of the two joins a room. */
+  /** Connects to each gateway pod with each wire form, twice: one of the two connections joins a room. */
   async connectEach(room: string): Promise<Connection[]> {
     const made: Connection[] = [];
     for (const pod of await this.pods('gateway'))
@@ -170,7 +183,7 @@ export class Live {
     return made;
   }
 
-  /** Two writers for each logic pod, to all and to a room: each pod counts what it publishes. */
+  /** Two writers for each logic pod, one to all and one to a room, because each logic pod counts its own messages. */
   async writers(ledger: Ledger, room: string): Promise<Writer[]> {
     return (await this.pods('logic')).flatMap((pod, index) => [
       ledger.writer(`all${index}`, { all: true }, this.by(pod)),
@@ -178,23 +191,28 @@ export class Live {
     ]);
   }
 
-  /** Connections that a gateway pod has, by its metrics. */
+  /** Connections of a gateway pod, according to its metrics. */
   async connections({ ip }: Pod): Promise<number> {
     const text = await (await fetch(`http://${ip}:9090/metrics`)).text();
     return Number(/^pushcluster_gateway_connections (\d+)$/m.exec(text)?.[1]);
   }
 
-  /** Pushes as a backend does: by the Service, with the key of the Secret. 503 and lost connections are answers. */
+  /**
+   * Pushes as a backend does: through the Service, with the key from the Secret. 503 and broken connections are
+   * results, not errors.
+   */
   push(to: Target, items: readonly string[]): Promise<PushAnswer> {
     return this.ask('/v1/push', bodyOf(to, items));
   }
 
-  /** Pushes by one logic pod: each counts what it publishes, and a gap in one's count shows with its next item. */
+  /**
+   * Pushes through one logic pod. Each logic pod counts its messages, and a gap in its count shows with its next item.
+   */
   by({ ip }: Pod): Pushes {
     return { push: (to, items) => this.ask('/v1/push', bodyOf(to, items), ip) };
   }
 
-  /** Asks logic, by its Service where no other address is given: POST where there is a body. */
+  /** Makes a request to logic: through its Service by default, and as POST if there is a body. */
   async ask(path: string, body?: string, address?: string): Promise<PushAnswer> {
     const began = performance.now();
     const response = await fetch(`http://${address ?? (await this.#logic())}:7799${path}`, {
@@ -217,7 +235,7 @@ export class Live {
     return this.#key;
   }
 
-  /** Ends it, and its namespace with it. */
+  /** Deletes the PushCluster and its namespace. */
   async end(): Promise<void> {
     await this.#kubectl(['delete', 'namespace', this.namespace, '--wait=false', '--ignore-not-found']);
   }

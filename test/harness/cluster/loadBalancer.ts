@@ -5,12 +5,13 @@ import { Agent, request } from 'node:https';
 import { setTimeout } from 'node:timers/promises';
 
 /**
- * `node loadBalancer.ts KUBECONFIG`: the load balancer that a cloud would have, for Services of type LoadBalancer. It gives
- * each an address, and spreads new connections over the nodes whose health check says that they have a pod for it; connections
- * that stand stay where they are. It runs outside of the nodes, where clients are. Needs root and nft.
+ * `node loadBalancer.ts KUBECONFIG`: a load balancer for Services of type LoadBalancer, like that of a cloud. It gives
+ * each Service an address and distributes new connections over the nodes whose health check reports a pod of the
+ * Service. Established connections stay on their nodes. It runs outside the nodes, on the network of the clients. Needs
+ * root and nft.
  */
 const ADDRESSES = '10.90.0';
-/** As often as kube-proxy's own view is followed closely enough: clouds look every few seconds. */
+/** Short enough to follow the state of kube-proxy closely. Clouds check every few seconds. */
 const INTERVAL_MS = 500;
 const CHECK_TIMEOUT_MS = 2_000;
 const KUBE_PROXY_HEALTH_PORT = 10256;
@@ -26,7 +27,7 @@ for (;;) {
   try {
     await look();
   } catch (error) {
-    // The API server may be away: what stands goes on.
+    // The API server may be unavailable; the current rules stay in place.
     process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
   }
   await setTimeout(INTERVAL_MS);
@@ -95,7 +96,7 @@ function isHealthy(node: string, port: number): Promise<boolean> {
   });
 }
 
-/** Only new connections pass these rules: the kernel keeps to what it once decided. */
+/** The rules apply only to new connections: the kernel's connection tracking keeps earlier decisions. */
 async function enforce(wanted: string): Promise<void> {
   if (wanted === rules) return;
   const nft = spawn('nft', ['-f', '-'], { stdio: ['pipe', 'inherit', 'inherit'] });

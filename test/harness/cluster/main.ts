@@ -19,7 +19,7 @@ exec   runs a command on its clients' network, and ends with its code
 `;
 const EXAMPLE = new URL('../../../examples/minimal.yaml', import.meta.url).pathname;
 
-/** Where none is named. */
+/** The name of the cluster if the command names none. */
 const LOCAL = 'local';
 
 const [command, name = LOCAL, ...rest] = process.argv.slice(2);
@@ -38,14 +38,14 @@ try {
   process.stderr.write(`cluster: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = 1;
 }
-// The control plane's client would keep connections open.
+// Without this, open connections of the control plane's client would keep the process alive.
 process.exit();
 
 function say(text: string): void {
   process.stderr.write(`cluster: ${text}\n`);
 }
 
-/** With the product's images, and those that pods run under a second tag. */
+/** Starts a cluster with the product's images, and with the images of pods under a second tag. */
 async function start(name: string): Promise<Cluster> {
   await clusterPackages();
   const cluster = await startCluster({ name, detached: true, progress: say });
@@ -63,7 +63,7 @@ async function up(name: string): Promise<void> {
   const program = await kubeTools('cluster');
   say('chart and example');
   await installChart(kubectl, helmWith(program('helm'), kubeconfig));
-  // As people do, so that their next `kubectl apply` of it has nothing to warn of.
+  // Uses `kubectl apply`, as people do, so that their next `kubectl apply` causes no warning.
   await kubectl(['apply', '-f', EXAMPLE]);
   await kubectl(['wait', 'pushcluster/live', '--for=condition=Ready', '--timeout=120s']);
   process.stdout.write(

@@ -3,10 +3,12 @@ import { METRICS_API_OWN_RULES, METRICS_API_RULES } from '@pushcluster/operator/
 
 const RBAC = 'rbac.authorization.k8s.io';
 
-/** By what the API server of a control plane on loopback finds a process there as a metrics API: the operator's, or another one. */
+/**
+ * Objects that register a process on loopback as a metrics API with the API server: the operator's API, or another one.
+ */
 export function metricsApiRegistration(
   port: number,
-  // The operator sets the CA of its own.
+  // The operator itself sets the CA of its API.
   { name = METRICS_API_SERVICE, group = METRICS_GROUP, version = METRICS_VERSION, trust = {} } = {},
 ): object[] {
   const service = { name, namespace: 'default' };
@@ -30,7 +32,9 @@ export function metricsApiRegistration(
   ];
 }
 
-/** Exactly the rights that the operator says it needs to serve it, and Kubernetes' own for aggregated APIs. */
+/**
+ * The rights that the operator declares for serving the metrics API, and Kubernetes' own rights for aggregated APIs.
+ */
 export function metricsApiRights(user: string): object[] {
   const subjects = [{ kind: 'User', name: user, apiGroup: RBAC }];
   const ref = (kind: string, name: string) => ({ apiGroup: RBAC, kind, name });

@@ -2,22 +2,22 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import type { Host } from './host.ts';
 
-/** Prefix of the machines' own network: .1 is outside the nodes, where the control plane and clients are. */
+/** Prefix of the nodes' network. Address .1 is outside the nodes: the control plane and the clients. */
 const MACHINES = '10.88.0';
 /** Prefix of the pods' networks, one for each node. */
 const PODS = '10.89';
 export const POD_RANGE = `${PODS}.0.0/16`;
 export const OUTSIDE_ADDRESS = `${MACHINES}.1`;
 
-/** Addresses of Services of type LoadBalancer: loadBalancer.ts gives them. */
+/** Addresses for Services of type LoadBalancer, assigned by loadBalancer.ts. */
 const BALANCED_RANGE = '10.90.0.0/24';
 
 export const nodeAddress = (index: number) => `${MACHINES}.${11 + index}`;
 export const podRange = (index: number) => `${PODS}.${1 + index}.0/24`;
 
 /**
- * Joins nodes to a bridge on the host `outside`, which none of their packets leaves: each reaches the others, their pods,
- * and, from outside, also Services by way of the first node.
+ * Connects nodes to a bridge on the host `outside`. Packets never leave this bridge. Each node reaches the other nodes
+ * and their pods. `outside` also reaches Services, through the first node.
  */
 export async function joinNetwork(outside: Host, nodes: readonly Host[], serviceRange: string): Promise<void> {
   await ip(outside, [
@@ -46,7 +46,7 @@ export async function joinNetwork(outside: Host, nodes: readonly Host[], service
   );
 }
 
-/** Of the host's namespaces only the network's is entered: process ids are this machine's. */
+/** Enters only the host's network namespace, so that process ids are those of this machine. */
 async function ip(host: Host, lines: readonly string[]): Promise<void> {
   const enter = promisify(execFile)('nsenter', [`--net=/proc/${host.pid}/ns/net`, 'ip', '-batch', '-']);
   enter.child.stdin?.end(`${lines.join('\n')}\n`);

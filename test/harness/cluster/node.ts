@@ -6,9 +6,9 @@ import { Daemon } from './daemon.ts';
 import type { Host } from './host.ts';
 import { POD_RANGE } from './network.ts';
 
-/** The sandbox of a pod: scripts/images.sh makes it. */
+/** The image of pod sandboxes, built by scripts/images.sh. */
 export const PAUSE_IMAGE = 'localhost/pause:3';
-/** Debian's containernetworking-plugins. */
+/** The folder of Debian's containernetworking-plugins. */
 const CNI_PLUGINS = '/usr/lib/cni';
 const CONTAINERD_SOCKET = '/run/containerd/containerd.sock';
 
@@ -16,7 +16,7 @@ export type NodeOptions = {
   host: Host;
   program: (name: string) => string;
   folder: string;
-  /** Below it are its pods. */
+  /** The control group that contains the node's pods. */
   cgroup: string;
   address: string;
   podRange: string;
@@ -27,13 +27,13 @@ export type NodeOptions = {
   detached: boolean;
 };
 
-/** A node of the cluster: containerd, kubelet and kube-proxy on a host of its own. */
+/** A node of the cluster: containerd, kubelet and kube-proxy on a host of their own. */
 export class ClusterNode {
   readonly name: string;
   readonly address: string;
   readonly host: Host;
   readonly containerd: Daemon;
-  /** Kill and start it at will: pods go on without it. */
+  /** A test may kill and restart the kubelet: pods continue without it. */
   readonly kubelet: Daemon;
   readonly kubeProxy: Daemon;
   readonly #options: NodeOptions;
@@ -51,7 +51,7 @@ export class ClusterNode {
       command: [program('containerd'), '--config', join(folder, 'containerd.toml')],
       logFile: logFile('containerd'),
       ready: () => answers(this.ctr('version')),
-      // It looks for its shim beside the system's programs, and for runc.
+      // containerd finds its shim and runc through the PATH.
       env: {
         PATH: `${join(program('containerd'), '..')}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
       },
@@ -77,24 +77,24 @@ export class ClusterNode {
     });
   }
 
-  /** Starts everything on it. It is Ready in the API server's eyes a moment later. */
+  /** Starts all programs of the node. The API server reports the node as Ready shortly afterwards. */
   async start(images: readonly string[]): Promise<void> {
     makeCgroup(this.#options.cgroup);
     await this.#configure();
     await this.containerd.start();
-    // The sandbox's image before the first pod.
+    // The first pod needs the sandbox image.
     await this.load(images);
     await this.kubelet.launch();
     await this.kubeProxy.launch();
     await Promise.all([this.kubelet.ready(), this.kubeProxy.ready()]);
   }
 
-  /** Takes images from OCI archives. */
+  /** Loads images from OCI archives. */
   async load(archives: readonly string[]): Promise<void> {
     for (const archive of archives) await this.ctr('images', 'import', '--local', archive);
   }
 
-  /** containerd's own client, in the kubelet's namespace. */
+  /** Runs containerd's client in the kubelet's namespace. */
   ctr(...args: string[]): Promise<string> {
     return this.host.run(this.#options.program('ctr'), '-a', CONTAINERD_SOCKET, '-n', 'k8s.io', ...args);
   }
@@ -150,7 +150,10 @@ disabled_plugins = ['io.containerd.internal.v1.opt']
 `;
 }
 
-/** Each pod has a wire of its own to the node, which routes: no bridge whose inner traffic would pass kube-proxy by. */
+/**
+ * Each pod has its own veth pair to the node, and the node routes. With a bridge, traffic between its pods would bypass
+ * kube-proxy.
+ */
 function cniConfig({ podRange, folder }: NodeOptions): object {
   return {
     cniVersion: '1.0.0',
@@ -184,11 +187,11 @@ function kubeletConfig({ folder, cgroup, caFile, serving, dnsAddress }: NodeOpti
     failSwapOn: false,
     clusterDomain: 'cluster.local',
     clusterDNS: [dnsAddress],
-    // The machine's own name servers are none of the pods' business.
+    // Pods must not use the name servers of this machine.
     resolvConf: '',
     podLogsDir: join(folder, 'pod-logs'),
     volumePluginDir: join(folder, 'volume-plugins'),
-    // A developer's disk may be rather full; pods are not to be evicted for it.
+    // A developer's disk may be almost full; pods must not be evicted because of it.
     evictionHard: { 'memory.available': '100Mi', 'nodefs.available': '1%', 'imagefs.available': '1%' },
     imageGCHighThresholdPercent: 100,
     imageGCLowThresholdPercent: 99,
@@ -204,7 +207,7 @@ function kubeProxyConfig({ host, kubeconfigs }: NodeOptions): object {
     hostnameOverride: host.name,
     clusterCIDR: POD_RANGE,
     detectLocalMode: 'ClusterCIDR',
-    // The table of connections is sized by the machine, not by a node on it.
+    // The machine sets the size of the connection tracking table, not a node on it.
     conntrack: { maxPerCore: 0, min: 0 },
   };
 }

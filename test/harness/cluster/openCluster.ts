@@ -9,22 +9,25 @@ import { kubeTools } from './tools.ts';
 
 const CONNECT_MS = 5_000;
 
-/** The cluster of a test: one of our own, or the one that KUBECONFIG names. */
+/** The cluster of a test: one that the harness started, or the cluster of KUBECONFIG. */
 export type OpenCluster = {
   kubeconfig: string;
   kubectl: Kubectl;
   helm: Helm;
-  /** Makes images available to its nodes; on KUBECONFIG's and on a shared one they have to be there already. */
+  /** Loads images onto the nodes. The cluster of KUBECONFIG and a shared cluster must have the images already. */
   load(images: readonly string[], tag?: string): Promise<void>;
-  /** Its nodes, network and control plane, where this process started it: skip what needs it where undefined. */
+  /**
+   * Nodes, network and control plane if this process started the cluster, otherwise undefined. Skip a test that needs
+   * them then.
+   */
   own: Cluster | undefined;
-  /** Ends it where this process started it. */
+  /** Ends the cluster if this process started it. */
   close(): Promise<void>;
 };
 
 /**
- * Opens the cluster that tests share (E2E_CLUSTER, by `make e2e`: they run where clients are), or the one that KUBECONFIG names, or
- * else starts one.
+ * Opens the cluster that tests share (E2E_CLUSTER, set by `make e2e`, which runs the tests on the network of clients),
+ * or the cluster of KUBECONFIG, or starts a new one.
  */
 export async function openCluster(name = 'e2e'): Promise<OpenCluster> {
   const shared = process.env.E2E_CLUSTER;
@@ -48,10 +51,13 @@ export async function openCluster(name = 'e2e'): Promise<OpenCluster> {
   };
 }
 
-/** Throws where Services can't be reached from here: each test would wait for its deadline, and not say why. */
+/**
+ * Throws if Services can't be reached from here. Without this check each test would fail at its deadline, without the
+ * reason.
+ */
 async function reachable(kubectl: Kubectl): Promise<void> {
   const address = await kubectl(['-n', 'default', 'get', 'service', 'kubernetes', '-o', 'jsonpath={.spec.clusterIP}']);
-  // Something else may take connections to any address: only the API server knows its version.
+  // Something else may accept connections to any address. Only the API server knows its version.
   const answer = await versionAt(address).catch((error: Error) => error.message);
   if (!/"gitVersion"|"kind": *"Status"/.test(answer))
     throw new Error(
@@ -60,7 +66,7 @@ async function reachable(kubectl: Kubectl): Promise<void> {
     );
 }
 
-/** Asks nothing secret, and looks at no certificate: kubectl's are for another address. */
+/** Needs no credentials and verifies no certificate: kubectl's certificate authority is for another address. */
 function versionAt(address: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const options = { host: address, path: '/version', rejectUnauthorized: false, timeout: CONNECT_MS };

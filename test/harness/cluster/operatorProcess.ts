@@ -9,15 +9,15 @@ import { apply } from './kubectl.ts';
 const PROGRAM = new URL('../../../operator/main.ts', import.meta.url).pathname;
 const IMAGES = { GATEWAY_IMAGE: 'gateway:1.2.3', LOGIC_IMAGE: 'logic:1.2.3', NATS_IMAGE: 'nats:2' };
 
-/** Whose requests the operator's are, unless it has another name. */
+/** Default user name of the operator's requests. */
 export const OPERATOR_USER = 'the-operator';
-/** Who has its rights. */
+/** The group that has the operator's rights. */
 const GROUP = 'the-operators';
 
-/** The operator as its own process, with exactly the rights that it says it needs. */
+/** The operator as a process, with exactly its documented rights. */
 export class OperatorProcess {
   readonly adminPort: number;
-  /** As the API server and its audit log know it. */
+  /** User name of the operator for the API server and its audit log. */
   readonly user: string;
   readonly #plane: ControlPlane;
   readonly #env: Record<string, string>;
@@ -25,10 +25,10 @@ export class OperatorProcess {
   #child: ChildProcess | undefined;
   #exit: Promise<number | null> = Promise.resolve(null);
   #output = '';
-  /** Of the process that was started last. */
+  /** Output of the latest start. */
   #outputNow = '';
 
-  /** @param options `flags` are Node's */
+  /** @param options `flags` are flags for Node */
   constructor(
     plane: ControlPlane,
     options: { adminPort: number; user?: string; env?: Record<string, string>; flags?: string[] },
@@ -41,12 +41,12 @@ export class OperatorProcess {
     this.#env = env;
   }
 
-  /** What it has logged, over all of its starts. */
+  /** Log output over all starts. */
   get output(): string {
     return this.#output;
   }
 
-  /** Of the process that was started last. */
+  /** Process id of the latest start. */
   get pid(): number | undefined {
     return this.#child?.pid;
   }
@@ -55,13 +55,16 @@ export class OperatorProcess {
     return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
-  /** Makes the CRD and its rights. Call it once for a control plane. */
+  /** Installs the CRD and the operator's rights. Call it once for each control plane. */
   static async install(plane: ControlPlane): Promise<void> {
     await apply(plane.kubectl, [crd(), ...rights()]);
     await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=180s']);
   }
 
-  /** All that a test of what it makes needs: the CRD, a namespace for a PushCluster, and it leading. */
+  /**
+   * Prepares a test of the operator's objects: installs the CRD, creates a namespace for a PushCluster, and starts an
+   * operator that leads.
+   */
   static async startIn(plane: ControlPlane, namespace: string): Promise<OperatorProcess> {
     await OperatorProcess.install(plane);
     await apply(plane.kubectl, [{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } }]);
@@ -76,7 +79,7 @@ export class OperatorProcess {
     return operator;
   }
 
-  /** Starts it and waits until it leads. */
+  /** Starts the operator and waits until it leads. */
   async start(): Promise<void> {
     await this.launch();
     await until('the operator leads', () => this.leads).catch((error: Error) => {
@@ -84,12 +87,12 @@ export class OperatorProcess {
     });
   }
 
-  /** Whether the process that was started last has become the leader. */
+  /** Whether the latest process has become the leader. */
   get leads(): boolean {
     return this.#outputNow.includes('"leading"');
   }
 
-  /** Starts it, and waits for nothing. */
+  /** Starts the operator without waiting. */
   async launch(): Promise<void> {
     const KUBECONFIG = await this.#plane.kubeconfigFor(`/O=${GROUP}/CN=${this.user}`);
     const admin = { ADMIN_HOST: '127.0.0.1', ADMIN_PORT: String(this.adminPort) };
@@ -105,7 +108,7 @@ export class OperatorProcess {
     this.#exit = new Promise((resolve) => child.once('exit', resolve));
   }
 
-  /** Ends it; its exit code, null where a signal ended it. */
+  /** Sends `signal` and waits for the end. Returns the exit code; null if a signal ended the operator. */
   async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
     this.signal(signal);
     return this.#exit;

@@ -4,10 +4,13 @@ import type { Writer } from '../ledger.ts';
 import { until } from '../until.ts';
 
 const DEADLINE_MS = 120_000;
-/** An item that a gateway has got comes sooner. */
+/** Milliseconds. An item that a gateway has received reaches the clients sooner. */
 const COMES_MS = 2_000;
 
-/** Pushes while NATS goes, and until every gateway is on the bus again: pushes must have been refused meanwhile. */
+/**
+ * Pushes during an outage of NATS until every gateway is connected to NATS again. At least one push must be refused
+ * meanwhile.
+ */
 export async function busGoneAndBack(
   t: TestContext,
   writers: readonly Writer[],

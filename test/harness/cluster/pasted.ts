@@ -5,12 +5,15 @@ import { kubeTools } from './tools.ts';
 
 const ROOT = new URL('../../../', import.meta.url).pathname;
 
-/** The commands of a page, or of a part of it: its blocks of `sh`. */
+/** The commands in the `sh` blocks of a page, or of a part of a page. */
 export function commandsIn(markdown: string): string[] {
   return [...markdown.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block]) => block!);
 }
 
-/** Runs a script as one shell that is pasted to, at the project's root. Kills it after `timeout` milliseconds. */
+/**
+ * Runs a script in the project's root, as a shell into which it is pasted. Kills the shell after `timeout`
+ * milliseconds.
+ */
 export async function paste(
   script: string,
   timeout: number,
@@ -28,7 +31,7 @@ export async function paste(
   });
 }
 
-/** The same, with kubectl and helm for a cluster. */
+/** Runs a script like `paste`, with kubectl and helm for a cluster. */
 export async function pasteFor(cluster: OpenCluster, script: string, timeout: number): ReturnType<typeof paste> {
   const program = await kubeTools('cluster');
   const PATH = `${dirname(program('kubectl'))}:${process.env.PATH}`;

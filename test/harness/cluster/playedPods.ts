@@ -8,31 +8,31 @@ import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import { z } from 'zod';
 import type { ControlPlane } from './controlPlane.ts';
 
-/** A gateway or logic pod, and what it says of itself: change it at will. */
+/** A gateway or logic pod, and the status that it reports. Tests may change its fields at any time. */
 export type PlayedPod = {
   readonly name: string;
   readonly role: 'gateway' | 'logic';
   readonly says: PodStatus;
-  /** It answers when it is asked. */
+  /** Whether the pod answers status requests. */
   isUp: boolean;
-  /** It takes the question, and gives no answer. */
+  /** Whether the pod accepts status requests without answering them. */
   hangs: boolean;
-  /** Its settings file follows the ConfigMap, as a kubelet would have it. */
+  /** Whether the pod's settings file follows the ConfigMap, as with a kubelet. */
   followsSettings: boolean;
-  /** How often it was asked. */
+  /** Number of status requests to the pod. */
   readonly asked: number;
 };
 
 type Writable = Omit<PlayedPod, 'asked'> & { asked: number; server: Server; address: string };
 
 /**
- * Runs the gateway and logic pods of a control plane that has no nodes, as far as the API server and the operator can
- * tell: a pod becomes Ready, on an address of loopback where it answers for its status. Everything else is real.
+ * Simulates the gateway and logic pods of a control plane without nodes, as the API server and the operator see them: a
+ * pod becomes Ready and reports its status on a loopback address. Everything else is real.
  */
 export class PlayedPods {
-  /** New pods become Ready. */
+  /** Whether new pods become Ready. */
   startsReady = true;
-  /** What a new gateway holds, by how many of its namespace were there before it. */
+  /** Connections of a new gateway, by the number of earlier gateways of its namespace. */
   startsWith: (namespace: string, index: number) => number = () => 0;
   readonly #plane: ControlPlane;
   readonly #client: Client;
@@ -44,7 +44,7 @@ export class PlayedPods {
   #last = 0;
   #work: Promise<unknown> = Promise.resolve();
 
-  /** @param port where pods answer */
+  /** @param port on which pods answer */
   constructor(plane: ControlPlane, port: number) {
     this.#plane = plane;
     this.#port = port;
@@ -72,13 +72,13 @@ export class PlayedPods {
     for (const { server } of this.#pods.values()) close(server);
   }
 
-  /** Pods of a namespace that run, oldest first. */
+  /** Running pods of a namespace, oldest first. */
   of(namespace: string, role: 'gateway' | 'logic' = 'gateway'): PlayedPod[] {
     const found = [...this.#pods].filter(([key, pod]) => key.startsWith(`${namespace}/`) && pod.role === role);
     return found.map(([, pod]) => pod);
   }
 
-  /** The pod as the API server has it. */
+  /** The pod's object in the API server. */
   object(namespace: string, name: string): KubeObject | undefined {
     return this.#reflector.get(`${namespace}/${name}`);
   }
@@ -93,7 +93,7 @@ export class PlayedPods {
     const status = { phase: 'Running', podIP: address, podIPs: [{ ip: address }], startTime: now, conditions };
     const args = ['patch', 'pod', name, '-n', namespace, '--subresource=status', '--type=merge'];
     await this.#plane.kubectl([...args, '-p', JSON.stringify({ status })]).catch((error: Error) => {
-      // It may be gone by now.
+      // The pod may have been deleted meanwhile.
       if (!error.message.includes('NotFound')) throw error;
     });
   }

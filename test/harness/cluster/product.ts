@@ -10,19 +10,19 @@ const Namespace = z.object({
 });
 
 export const CHART = new URL('../../../charts/pushcluster', import.meta.url).pathname;
-/** Where the chart is installed. */
+/** Release name and namespace of the chart, and name of the operator. */
 export const RELEASE = { name: 'pushcluster', namespace: 'pushcluster-system', operator: 'pushcluster-operator' };
-/** What its pods run, as scripts/images.sh knows them. */
+/** Images of the product's pods, by the names of scripts/images.sh. */
 export const IMAGES = ['operator', 'node-tuning', 'gateway', 'logic', 'nats'];
-/** The same content under another tag, to roll out. */
+/** A second tag with the same content, for rollouts. */
 export const OTHER_TAG = '0.1.0-next';
 
-/** Set on namespaces that tests made, and may delete. */
+/** Label of namespaces that tests created and may delete. */
 const OURS = 'e2e.pushcluster.dev/test';
 
 /**
- * Makes a test's namespace, which admits only pods of a Pod Security level. Throws where there is one of that name that no test
- * made: tests delete theirs.
+ * Creates a test's namespace, which admits only pods of a Pod Security level. Throws if a namespace of this name exists
+ * that no test created, because tests delete their namespaces.
  */
 export async function claimNamespace(
   kubectl: Kubectl,
@@ -36,7 +36,7 @@ export async function claimNamespace(
       throw new Error(
         `namespace ${name} is somebody else's: tests would delete it. Use a cluster that nobody works on`,
       );
-    // A former run's, on its way out.
+    // The namespace of an earlier run is being deleted.
     if (deletionTimestamp) await kubectl(['wait', `namespace/${name}`, '--for=delete', '--timeout=2m']);
   }
   const labels = { 'pod-security.kubernetes.io/enforce': level, [OURS]: 'true' };
@@ -49,7 +49,7 @@ export function restrictedNamespace(name: string): object {
   return { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } };
 }
 
-/** Installs the chart, or brings it to these values; the operator's pods are ready then. */
+/** Installs the chart, or upgrades it to these values; resolves when the operator's pods are ready. */
 export async function installChart(kubectl: Kubectl, helm: Helm, values: object = {}): Promise<void> {
   const { name, namespace } = RELEASE;
   await apply(kubectl, [restrictedNamespace(namespace)]);

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { basename } from 'node:path';
 
-/** Runs a program. Returns its standard output; throws with what it said where it ends with another code than 0. */
+/** Runs a program until it ends. Returns its standard output; throws with its output if the exit code is not 0. */
 export function runToEnd(
   program: string,
   args: readonly string[],
@@ -23,7 +23,7 @@ export function runToEnd(
       const words = [complained.trim(), said.trim()].filter((text) => text !== '').join('\n');
       reject(new Error(`${basename(program)} ${args.join(' ')} ended with code ${code}: ${words}`));
     });
-    // It may end without having read all of it.
+    // The program may end before it has read all input.
     child.stdin.on('error', () => {}).end(input);
   });
 }

@@ -8,13 +8,13 @@ import { goProgram } from './goProgram.ts';
 import { apply } from './kubectl.ts';
 import { metricsApiRegistration } from './metricsApi.ts';
 
-/** The one that prometheus-adapter's own chart registers. */
+/** The API version that prometheus-adapter's own chart registers. */
 const VERSION = 'v1beta1';
 
 /**
  * A real prometheus-adapter on loopback as the custom metrics API of a control plane. Resolves when the API server gets
- * answers from it. Stop it at the end of the test.
- * @param config its configuration file, YAML
+ * answers from the adapter. Stop it at the end of the test.
+ * @param config text of its configuration file, YAML
  */
 export async function startPrometheusAdapter(
   plane: ControlPlane,
@@ -36,14 +36,14 @@ export async function startPrometheusAdapter(
       '--bind-address=127.0.0.1',
       `--secure-port=${port}`,
       `--cert-dir=${folder}`,
-      // Its own default of ten minutes is how long it would not see a new cluster.
+      // The default is ten minutes, during which the adapter would not see a new cluster.
       '--metrics-relist-interval=2s',
       '--metrics-max-age=1m',
     ],
     logFile: join(folder, 'prometheus-adapter.log'),
     ready: available,
   });
-  // As its own chart does where nobody gives it certificates.
+  // As in prometheus-adapter's own chart without certificates.
   const trust = { insecureSkipTLSVerify: true };
   await apply(plane.kubectl, metricsApiRegistration(port, { name: 'prometheus-adapter', version: VERSION, trust }));
   const stop = async () => {

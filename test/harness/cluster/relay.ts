@@ -1,8 +1,8 @@
 import { connect, createServer, type NetConnectOpts } from 'node:net';
 
 /**
- * `node relay.ts FROM TO`: passes connections on, from an address or a socket's path to another. Paths reach over the
- * border of a network namespace: one relay on each side makes a port there a port here.
+ * `node relay.ts FROM TO`: forwards connections from one address or Unix socket to another. Unix sockets work across
+ * network namespaces: with one relay in each namespace, a port there becomes a port here.
  */
 const [from, to] = process.argv.slice(2);
 if (from === undefined || to === undefined) {

@@ -6,11 +6,13 @@ const SCRIPT = new URL('../../../scripts/kube-tools.sh', import.meta.url).pathna
 
 const folders = new Map<string, Promise<string>>();
 
-/** The absolute path of a Kubernetes program; the first call builds them all, which takes minutes on a new machine. */
+/**
+ * The absolute path of a Kubernetes program. The first call builds all programs, which takes minutes on a new machine.
+ */
 export async function kubeTools(size: 'control-plane' | 'cluster'): Promise<(program: string) => string> {
   let folder = folders.get(size);
   if (!folder) {
-    // Progress goes to standard error: that of this process, so that a person sees it.
+    // Shows the progress of the build on this process's standard error.
     const child = promisify(execFile)(SCRIPT, [size]);
     child.child.stderr?.pipe(process.stderr);
     folder = child.then(({ stdout }) => stdout.trim());
