@@ -14,7 +14,7 @@ export async function stopActors() {
   await Promise.all([...running].map((actor) => actor.stop()));
 }
 
-/** A process pinned to a core, that takes commands as lines and answers by lines of JSON. */
+/** A process pinned to one core. It takes commands as lines and answers with lines of JSON. */
 export class Actor {
   readonly name: string;
   readonly pid: number;
@@ -24,7 +24,7 @@ export class Actor {
   readonly #kept: Line[] = [];
   #tail: string[] = [];
 
-  /** @param core the only core it may use */
+  /** @param core the only core that the process may use */
   constructor(
     name: string,
     core: number,
@@ -47,7 +47,7 @@ export class Actor {
         resolve(code);
       });
     });
-    // A command to a process that has just ended is answered by its exit.
+    // A write to a process that has just ended fails; the exit handler reports this end.
     this.#child.stdin!.on('error', () => {});
     createInterface(this.#child.stdout!).on('line', (line) => this.#heard(line));
     createInterface(this.#child.stderr!).on('line', (line) => this.#remember(line));
@@ -57,7 +57,7 @@ export class Actor {
     this.#child.stdin!.write(`${line}\n`);
   }
 
-  /** The next line of this event. Rejects where the process ends or says nothing for `timeout` milliseconds. */
+  /** The next line of this event. Rejects if the process ends, or prints nothing for `timeout` milliseconds. */
   next(event: string, timeout = 60_000): Promise<Line> {
     const at = this.#kept.findIndex((line) => line.event === event);
     if (at >= 0) return Promise.resolve(this.#kept.splice(at, 1)[0]!);
@@ -83,7 +83,7 @@ export class Actor {
     this.#child.kill(signal);
   }
 
-  /** Ends it and its children: by SIGTERM, and after `patience` milliseconds by SIGKILL. */
+  /** Ends the process and its children by SIGTERM, and after `patience` milliseconds by SIGKILL. */
   async stop(patience = 500) {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const [, ...children] = tree(this.pid);
@@ -96,7 +96,7 @@ export class Actor {
       try {
         process.kill(child, 'SIGKILL');
       } catch {
-        // It ended with its parent, as it should.
+        // The child ended with its parent, as it should.
       }
     }
   }

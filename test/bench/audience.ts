@@ -10,9 +10,9 @@ const Opened = z.object({
   joined: z.number(),
   failed: z.number(),
   seconds: z.number(),
-  /** Microseconds from connect() to the answer. */
+  /** Microseconds from connect() to the response. */
   handshake: z.object({ p50: z.number(), p99: z.number(), max: z.number() }),
-  /** Failed handshakes by HTTP status; 0: no answer. */
+  /** Failed handshakes by HTTP status; 0: no response. */
   refused: Counts,
 });
 export type Opened = z.infer<typeof Opened>;
@@ -26,9 +26,9 @@ const Stat = z.object({
   bytes: z.number(),
   items: z.number(),
   slowItems: z.number(),
-  /** Items that did not come, by their marks. */
+  /** Missing items, according to the marks. */
   gaps: z.number(),
-  /** Frames whose marks did not go on from the last. */
+  /** Frames whose marks do not continue those of the frame before. */
   disorder: z.number(),
   lagged: z.object({ frames: z.number(), items: z.number() }),
   reconnects: z.number(),
@@ -51,23 +51,23 @@ export type Stat = z.infer<typeof Stat>;
 
 export type AudienceOptions = {
   port: number;
-  /** An IPv4 address; 127.0.0.1 where absent. */
+  /** An IPv4 address; 127.0.0.1 by default. */
   host?: string;
-  /** Addresses of 127.0.1.0/24 to connect from; 0: the system chooses. */
+  /** Number of addresses of 127.0.1.0/24 to connect from; 0: the system chooses. */
   sources?: number;
   path?: string;
   subprotocol?: string;
-  /** '': joins none. */
+  /** '': joins no room. */
   room?: string;
-  /** More than 0: connection n joins the room with n modulo this many at its end. */
+  /** If more than 0: connection n joins the room with the suffix n modulo this number. */
   rooms?: number;
-  /** A file with a token a line, for the connections in turn. */
+  /** A file with one token per line; connections use them in turn. */
   tokens?: string;
-  /** Handshakes a second at most; 0: as fast as they are answered. */
+  /** Maximum handshakes per second; 0: no limit. */
   rate?: number;
-  /** Text frames to send after the upgrade in place of JOIN, parted by newlines. */
+  /** Text frames to send after the upgrade instead of JOIN, separated by newlines. */
   hello?: string;
-  /** What the text frame contains that says that the connection has joined; '': joined by the upgrade. */
+  /** Text in the frame that confirms the join; '': the upgrade confirms the join. */
   ready?: string;
   /** Index of the first connection, for tokens and source addresses. */
   first?: number;
@@ -77,7 +77,7 @@ export type AudienceOptions = {
 export class Audience {
   readonly actor: Actor;
 
-  /** @param within a command that runs another one elsewhere, such as in another network */
+  /** @param within a command that runs the client elsewhere, such as in another network namespace */
   constructor(options: AudienceOptions, within: readonly string[] = []) {
     const args: string[] = [];
     for (const [name, value] of Object.entries(options)) args.push(`--${name}`, String(value));
@@ -91,7 +91,7 @@ export class Audience {
     return Opened.parse(await this.actor.next('opened', 180_000));
   }
 
-  /** Opens `count` more connections. Throws Error where one is refused. */
+  /** Opens `count` more connections. Throws if one is refused. */
   async open(count: number): Promise<Opened> {
     const opened = await this.tryOpen(count);
     if (opened.failed > 0)
@@ -101,7 +101,7 @@ export class Audience {
     return opened;
   }
 
-  /** Forgets the counts: a measurement begins. */
+  /** Resets the counts at the start of a measurement. */
   start(): Promise<Stat> {
     return this.#ask('start');
   }
@@ -110,7 +110,7 @@ export class Audience {
     return this.#ask('stat');
   }
 
-  /** Stops reading on the first `percent` of the connections; 0: reads on all again. */
+  /** Stops reading on the first `percent` of the connections; 0: resumes reading on all. */
   slow(percent: number): Promise<Stat> {
     return this.#ask(`slow ${percent}`, 'slow');
   }
@@ -120,15 +120,15 @@ export class Audience {
   }
 
   /**
-   * Waits until the reading connections all have the item `mark`, or nothing has come for `patience` milliseconds.
-   * Answers the counts of that moment.
+   * Waits until all reading connections have received the item `mark`, or nothing has arrived for `patience`
+   * milliseconds. Returns the counts of that moment.
    */
   async drained(mark: number, patience = 4_000): Promise<Stat> {
     const since = performance.now();
     for (;;) {
       const stat = await this.stat();
       if (stat.leastMark >= mark) return stat;
-      // What came before this call is no sign of what is still on its way.
+      // Data that arrived before this call does not show whether more is in flight.
       const waited = performance.now() - since;
       const quiet = stat.quietMs < 0 ? waited : Math.min(waited, stat.quietMs);
       if (quiet > patience) return stat;
@@ -136,7 +136,7 @@ export class Audience {
     }
   }
 
-  /** Waits until nothing has come for `ms` milliseconds. */
+  /** Waits until nothing has arrived for `ms` milliseconds. */
   async quiet(ms: number): Promise<void> {
     for (;;) {
       const stat = await this.stat();

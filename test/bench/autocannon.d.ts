@@ -1,4 +1,4 @@
-/** As far as requests.ts uses it: the package brings no types. */
+/** The part of autocannon's API that requests.ts uses; the package has no types. */
 declare module 'autocannon' {
   export default function autocannon(options: unknown): Promise<object>;
 }

@@ -1,4 +1,4 @@
-/** The limit for logic's API: a fastify route that takes the same body and answers 202. Prints its port. */
+/** The reference for logic's API: a fastify route that parses the same body and answers 202. Prints its port. */
 import fastify from 'fastify';
 
 const app = fastify();

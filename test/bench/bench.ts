@@ -1,8 +1,8 @@
 /**
- * The performance suite: `make bench` runs all cases, `make bench CASE=merged` one (or several, parted by commas),
- * `QUICK=1` is a smoke run whose figures mean nothing, `PAIRS=1` measures each figure once, `CONNECTIONS=1000` with fewer,
- * `PEERS=1` adds other servers.
- * docs/explanation/performance.md says more.
+ * The performance suite. `make bench` runs all cases; `make bench CASE=merged` runs one case, or several separated by
+ * commas. `QUICK=1` is a smoke run whose figures mean nothing; `PAIRS=1` measures each figure once; `CONNECTIONS=1000`
+ * sets the number of connections; `PEERS=1` adds other servers.
+ * See docs/explanation/performance.md.
  */
 import { stopActors } from './actor.ts';
 import { bus } from './cases/bus.ts';

@@ -1,6 +1,6 @@
 /**
- * Short live comments as people write them under a stream: Chinese, Japanese and English, with an author's number and
- * a colour. About 108 bytes of JSON each. Same seed, same comments.
+ * Short live comments as people write them under a stream: Chinese, Japanese and English, with an author's number and a
+ * color. About 108 bytes of JSON each. The same seed gives the same comments.
  */
 
 const PHRASES = {
@@ -19,7 +19,7 @@ const PHRASES = {
     |greetings from Germany|big fan|one more round`),
 };
 
-/** What the rest of a comment is made of. */
+/** The words and phrases of comments. */
 const WORDS = {
   zh: words(`我们 你们 主播 今天 昨天 明天 早上 中午 晚上 直播 视频 游戏 音乐 画面 声音 手机 电脑 朋友 同学 老师 妈妈 爸爸 哥哥 姐姐 弟弟 妹妹 喜欢 讨厌 觉得 知道
     看见 听说 开始 结束 等等 快点 慢点 上去 下来 左边 右边 前面 后面 中间 打野 辅助 中路 上路 下路 队友 对面 大招 技能 装备 金币 经验 血量 蓝量 复活
@@ -60,7 +60,7 @@ const LANGUAGES = ['zh', 'zh', 'ja', 'en'] as const;
 
 export class Comments {
   #state: number;
-  /** Who writes a quarter of it. */
+  /** Authors of a quarter of the comments. */
   readonly #regulars: number[];
 
   constructor(seed = 1) {
@@ -68,7 +68,11 @@ export class Comments {
     this.#regulars = Array.from({ length: 400 }, () => 10_000_000 + this.#below(89_999_999));
   }
 
-  /** The next comment as JSON. @param mark its number @param stamp its send time, both as frames.h reads them */
+  /**
+   * The next comment as JSON, with the fields that frames.h reads.
+   * @param mark number of the comment
+   * @param stamp send time in microseconds
+   */
   next(mark: number, stamp: number): string {
     const language = this.#one(LANGUAGES);
     const gap = language === 'en' ? ' ' : '';
@@ -80,7 +84,7 @@ export class Comments {
     return `{"@":${mark},"t":${stamp},"uid":${user},"color":"${this.#one(COLOURS)}","size":25,"text":"${text}"}`;
   }
 
-  /** One in three is in no list: names, slang and slips, of the language's own letters. */
+  /** One word in three is random letters of the language, as names, slang and typing errors are. */
   #word(language: keyof typeof WORDS): string {
     if (this.#below(3) > 0) return this.#one(WORDS[language]);
     const letters = LETTERS[language];
@@ -91,7 +95,7 @@ export class Comments {
     return from[this.#below(from.length)]!;
   }
 
-  /** mulberry32: small, seeded, good enough to choose phrases. */
+  /** mulberry32: small, seeded, and good enough to choose phrases. */
   #below(bound: number): number {
     this.#state = (this.#state + 0x6d2b79f5) | 0;
     let t = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);

@@ -7,8 +7,8 @@ const HERE = import.meta.dirname;
 export const BUILD = join(HERE, '../../.build/bench');
 
 /**
- * Compiles a C program of this folder with `cc -O2`, once for each content of the folder's C files.
- * Returns the program's path. Throws Error where there is no C compiler.
+ * Compiles a C program of this folder with `cc -O2`, once for each version of the folder's C files. Returns the
+ * program's path. Throws if there is no C compiler.
  */
 export function compiled(name: 'client' | 'sendloop'): string {
   const hash = createHash('sha256');

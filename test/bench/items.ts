@@ -1,19 +1,19 @@
 import { Comments } from './comments.ts';
 
-/** What an item is: 100 bytes of JSON, or a live comment of about 108 bytes. */
+/** The kind of an item: 100 bytes of JSON, or a live comment of about 108 bytes. */
 export type ItemKind = 'plain' | 'comment';
 
 export const PLAIN_BYTES = 100;
 
 /**
- * Microseconds of CLOCK_MONOTONIC: the same clock as the client's, so that a send time and its receipt can be
- * subtracted. Only on one machine.
+ * Microseconds of CLOCK_MONOTONIC, the clock of the client. Send and receive times of the same machine can be
+ * subtracted.
  */
 export function stampNow(): number {
   return Math.floor(Number(process.hrtime.bigint()) / 1_000);
 }
 
-/** Makes items that the client can count: each begins with its mark (one more than the last) and its send time. */
+/** Makes items that the client can count: each begins with its mark (the previous mark plus 1) and its send time. */
 export class ItemMaker {
   readonly #kind: ItemKind;
   readonly #comments = new Comments();

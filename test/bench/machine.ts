@@ -2,11 +2,11 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 
-/** The server's core, and the one for everything else. The same where there is just one. */
+/** The core of the server, and the core of all other processes. They are the same on a machine with one core. */
 export const SERVER_CORE = 0;
 export const CLIENT_CORE = Math.min(1, cpus().length - 1);
 
-/** What the figures were measured on. */
+/** The machine on which the figures were measured. */
 export function describeMachine() {
   return {
     cores: cpus().length,
@@ -22,24 +22,24 @@ export function describeMachine() {
   };
 }
 
-/** Descriptors that a process may have. */
+/** The limit of file descriptors of a process. */
 export function descriptorLimit(): number {
   const line = /Max open files\s+\S+\s+(\S+)/.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
   return line === undefined || line === 'unlimited' ? Number.POSITIVE_INFINITY : Number(line);
 }
 
-/** Moves a running process with all its threads and children to a core. */
+/** Pins a running process, with all its threads and children, to one core. */
 export function pin(pid: number, core: number) {
   for (const member of tree(pid)) execFileSync('taskset', ['-acp', String(core), String(member)], { stdio: 'ignore' });
 }
 
-/** Seconds of CPU of a process, its threads and its children. */
+/** CPU seconds of a process, its threads and its children. */
 export type Cpu = { user: number; system: number };
 
 /** A reading of the kernel's counters. */
 export type CpuReading = { exact: number; userTicks: number; systemTicks: number };
 
-/** What a process, its threads and its children have used since they began. */
+/** The CPU use of a process, its threads and its children since their start. */
 export function cpuOf(pid: number): CpuReading {
   const reading = { exact: 0, userTicks: 0, systemTicks: 0 };
   for (const member of tree(pid)) {
@@ -50,15 +50,15 @@ export function cpuOf(pid: number): CpuReading {
       reading.userTicks += Number(fields[11]);
       reading.systemTicks += Number(fields[12]);
     } catch {
-      // It ended between the two looks.
+      // The process ended between the two reads.
     }
   }
   return reading;
 }
 
 /**
- * What was used from `before` to `after`, in seconds. The sum is the scheduler's own (nanoseconds); its parting into
- * user and system is the clock tick's, and all of it counts as system where no tick fell into so short a time.
+ * The CPU use between `before` and `after`, seconds. The sum comes from the scheduler (nanoseconds), its split into
+ * user and system time from clock ticks. If no tick fell into the interval, all of it counts as system time.
  */
 export function cpuBetween(before: CpuReading, after: CpuReading): Cpu {
   const exact = after.exact - before.exact;
@@ -69,7 +69,7 @@ export function cpuBetween(before: CpuReading, after: CpuReading): Cpu {
     : { user: (exact * user) / ticks, system: exact * (1 - user / ticks) };
 }
 
-/** Bytes of memory that a process and its children hold for themselves (anonymous), and with the files they map. */
+/** Bytes of memory of a process and its children: anonymous memory, and all resident memory including mapped files. */
 export function memoryOf(pid: number): { rss: number; anonymous: number } {
   let rss = 0;
   let anonymous = 0;
@@ -81,14 +81,14 @@ export function memoryOf(pid: number): { rss: number; anonymous: number } {
   return { rss, anonymous };
 }
 
-/** Bytes that the kernel keeps for sockets and what belongs to them: all slabs, and the buffers of TCP. */
+/** Bytes that the kernel uses for sockets: all slabs, and the TCP buffers. */
 export function kernelMemory(): number {
   const slab = Number(/^Slab:\s+(\d+)/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1] ?? 0) * 1024;
   const pages = Number(/^TCP:.* mem (\d+)/m.exec(readFileSync('/proc/net/sockstat', 'utf8'))?.[1] ?? 0);
   return slab + pages * 4096;
 }
 
-/** A process and all below it. */
+/** A process and all its descendants. */
 export function tree(pid: number): number[] {
   const parents = new Map<number, number[]>();
   for (const entry of readdirSync('/proc')) {
@@ -97,7 +97,7 @@ export function tree(pid: number): number[] {
       const parent = Number(afterName(readFileSync(`/proc/${entry}/stat`, 'utf8'))[1]);
       parents.set(parent, [...(parents.get(parent) ?? []), Number(entry)]);
     } catch {
-      // It ended meanwhile.
+      // The process has ended meanwhile.
     }
   }
   const members = [pid];
@@ -105,7 +105,7 @@ export function tree(pid: number): number[] {
   return members;
 }
 
-/** Fields of /proc/PID/stat behind the name, which may hold blanks: the first is the state. */
+/** The fields of /proc/PID/stat after the process name, which may contain spaces. The first is the state. */
 function afterName(stat: string): string[] {
   return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 }

@@ -1,20 +1,20 @@
 import type { Audience, Stat } from './audience.ts';
 import { type Cpu, cpuBetween, cpuOf } from './machine.ts';
 
-/** One measured stretch of sending to an audience. */
+/** One measurement of sending to an audience. */
 export type Measured = {
   stat: Stat;
-  /** The server's, over the stretch. */
+  /** CPU use of the server during the measurement. */
   cpu: Cpu;
-  /** Microseconds of the server's CPU for a frame on one connection, and for an item on one connection. */
+  /** Microseconds of server CPU per frame and connection, and per item and connection. */
   frameUs: number;
   messageUs: number;
   userFrameUs: number;
   systemFrameUs: number;
-  /** Bytes on the wire of a frame, its items. */
+  /** Bytes of a frame on the wire, and items in a frame. */
   frameBytes: number;
   frameItems: number;
-  /** Items that all connections received together, a second. */
+  /** Items per second that all connections together received. */
   itemsPerSecond: number;
   /** Shares of a core, 0 to 1. */
   serverShare: number;
@@ -22,8 +22,8 @@ export type Measured = {
 };
 
 /**
- * Measures what the server spends while `work` sends to the audience. The clock stops when every reading connection has
- * the item `lastMark` that `work` answers, or when nothing more comes.
+ * Measures the server's CPU while `work` sends to the audience. The measurement ends when every reading connection has
+ * received the item `lastMark` that `work` returns, or when nothing more arrives.
  */
 export async function measured(
   server: number,
@@ -51,7 +51,7 @@ export async function measured(
   };
 }
 
-/** Throws Error where a measurement's connections did not get all, in order. */
+/** Throws if connections did not receive all items in order. */
 export function assertWhole(what: string, { stat }: Measured, items?: number) {
   const problems: string[] = [];
   if (stat.gaps > 0) problems.push(`${stat.gaps} items missing`);

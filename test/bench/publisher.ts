@@ -1,8 +1,8 @@
 /**
- * A backend in a process of its own: pushes items into a room at a rate, through logic's HTTP API, or, where the rate
- * is more than one logic process takes, as logic itself would: with the bus codec straight to NATS.
- * Commands on standard input, one JSON line each (Command below); each is answered by a `done` line.
- * Usage: publisher.ts SETTINGS (JSON: Where below)
+ * A backend in a process of its own. It pushes items into a room at a rate, through logic's HTTP API or, if one logic
+ * process can't reach the rate, with the bus codec straight to NATS, as logic would.
+ * Commands on standard input, one JSON line each (`Command` below); each is answered with a `done` line.
+ * Usage: publisher.ts SETTINGS (JSON: `Where` below)
  */
 import { randomBytes } from 'node:crypto';
 import { Agent, request } from 'node:http';
@@ -24,11 +24,11 @@ const Where = z.object({
 
 const Command = z.object({
   room: z.string(),
-  /** More than one: they go to `room-0`, `room-1` and so on in turn. */
+  /** If more than one: messages go to `room-0`, `room-1` and so on in turn. */
   rooms: z.number().int().positive().default(1),
   kind: z.enum(['plain', 'comment']),
   via: z.enum(['logic', 'bus', 'peer']),
-  /** Messages a second. */
+  /** Messages per second. */
   rate: z.number().positive(),
   messages: z.number().int().positive(),
 });
@@ -40,9 +40,9 @@ const publisher = randomBytes(8).toString('hex');
 const begun = Date.now();
 const encoder = new TextEncoder();
 const agent = new Agent({ keepAlive: true, maxSockets: 4 });
-/** One line of marks for a room and kind: they go on over the commands. */
+/** The series of marks of each room and kind of item, which continues over all commands. */
 const makers = new Map<string, ItemMaker>();
-/** Items that went to the bus from here, by room. */
+/** Number of items that this process sent to the bus, by room. */
 const counters = new Map<string, number>();
 
 const bus = where.nats
@@ -117,7 +117,7 @@ function throughLogic(room: string, maker: ItemMaker): Promise<void> {
   );
 }
 
-/** Another server's own way in: the item as the body. */
+/** Pushes through the API of another server, with the item as the body. */
 function throughPeer(room: string, maker: ItemMaker): Promise<void> {
   return post(`${where.url}?room=${encodeURIComponent(room)}`, maker.next(stampNow()), 200);
 }

@@ -1,24 +1,24 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** One line of the table. */
+/** One row of the table. */
 export type Row = {
   case: string;
   figure: string;
   ours: string;
-  /** What it is measured against, in the same run. */
+  /** The reference value, measured in the same run. */
   reference?: string;
   ratio?: number;
   target?: string;
   met?: boolean;
 };
 
-/** What a case found: lines of the table, and all its measurements for the file. */
+/** The result of a case: rows of the table, and all measurements for the file. */
 export type Outcome = { rows: Row[]; data: unknown; notes?: string[] };
 
 const COLUMNS = ['case', 'figure', 'ours', 'reference', 'ratio', 'target', 'met'] as const;
 
-/** The rows as a Markdown table, readable as it is. */
+/** The rows as a Markdown table that is readable as text. */
 export function table(rows: readonly Row[]): string {
   const cells = rows.map((row) => COLUMNS.map((column) => cell(row[column])));
   const widths = COLUMNS.map((column, i) => Math.max(column.length, ...cells.map((line) => width(line[i]!))));
@@ -27,7 +27,7 @@ export function table(rows: readonly Row[]): string {
   return [line(COLUMNS), `| ${widths.map((size) => '-'.repeat(size)).join(' | ')} |`, ...cells.map(line)].join('\n');
 }
 
-/** Writes all that was found to bench-results/ and returns the file. */
+/** Writes all results to bench-results/ and returns the path of the file. */
 export function save(results: { startedAt: string } & Record<string, unknown>): string {
   const folder = join(import.meta.dirname, '../../bench-results');
   mkdirSync(folder, { recursive: true });
@@ -36,7 +36,7 @@ export function save(results: { startedAt: string } & Record<string, unknown>): 
   return file;
 }
 
-/** A number with as many digits as it deserves: three that count. */
+/** A number rounded to three significant digits. */
 export function round(value: number): string {
   if (!Number.isFinite(value)) return String(value);
   if (Math.abs(value) >= 100) return Math.round(value).toLocaleString('en');
@@ -49,7 +49,7 @@ function cell(value: string | number | boolean | undefined): string {
   return typeof value === 'number' ? value.toFixed(2) : value;
 }
 
-/** Columns on a terminal; all signs used here are one wide. */
+/** Number of columns on a terminal; every character that the report uses is one column wide. */
 function width(text: string): number {
   return [...text].length;
 }

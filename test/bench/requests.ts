@@ -1,4 +1,4 @@
-/** HTTP load by autocannon in a process of its own. Usage: requests.ts OPTIONS (autocannon's, as JSON) */
+/** HTTP load by autocannon in a process of its own. Usage: requests.ts OPTIONS (autocannon's options as JSON) */
 import autocannon from 'autocannon';
 
 process.stdin.on('close', () => process.exit(0)).resume();

@@ -7,12 +7,14 @@ const Listening = z.object({ port: z.number() });
 const Done = z.object({ lastMark: z.number(), seconds: z.number(), lateMs: z.number() });
 export type Done = z.infer<typeof Done>;
 
-/** A server that sends ready-made frames: what ours is measured against. */
+/** A server that sends prepared frames, as a reference for the gateway. */
 export type Rival = {
   name: string;
   actor: Actor;
   port: number;
-  /** Sends a frame of `items` items of 100 bytes to all, `rate` times a second; resolves when the last is handed over. */
+  /**
+   * Sends a frame of `items` items of 100 bytes to all, `rate` times per second; resolves when the last frame was sent.
+   */
   send(frame: { items: number; bytes: number; rate: number; seconds: number }): Promise<Done>;
 };
 

@@ -1,11 +1,11 @@
-/** How large a run is. */
+/** The size of a run. */
 export type Scale = {
   quick: boolean;
   connections: number;
-  /** Interleaved pairs of ours and what it is measured against; the median counts. */
+  /** Number of interleaved pairs of measurements (product and reference); the median counts. */
   pairs: number;
   /** Seconds of one measurement. */
   seconds: number;
-  /** Says on standard error what happens. */
+  /** Reports progress on standard error. */
   progress: (text: string) => void;
 };

@@ -20,7 +20,7 @@ process.on('exit', () => {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 });
 
-/** What differs from the settings as shipped: the addresses, all on this machine. */
+/** Differences from the default settings: addresses, all on this machine. */
 function settingsOf(ports: { port: number; adminPort: number }, nats: string, changes: object): object {
   return {
     gateway: { host: '127.0.0.1', port: ports.port, ...('gateway' in changes ? (changes.gateway as object) : {}) },
@@ -31,7 +31,7 @@ function settingsOf(ports: { port: number; adminPort: number }, nats: string, ch
   };
 }
 
-/** The real processes: nats-server, gateways, logic and a publisher, each where it belongs. */
+/** The real processes: nats-server, gateways, logic and a publisher, each on its core. */
 export class Stack {
   readonly folder: string;
   readonly #nats: NatsServer;
@@ -49,27 +49,32 @@ export class Stack {
     folders.add(this.folder);
   }
 
-  /** nats-server's process. */
+  /** Process id of nats-server. */
   get natsPid(): number {
     return this.#nats.pid;
   }
 
-  /** What a subscriber of one's own needs to hear what gateways hear. */
+  /** The settings with which a subscriber receives what gateways receive. */
   get bus(): { url: string; prefix: string } {
     return { url: this.#nats.url, prefix: PREFIX };
   }
 
-  /** A gateway on the server's core, with the settings as shipped but for `changes`. */
+  /** Starts a gateway on the server's core, with default settings except for `changes`. */
   async gateway(changes: { gateway?: object; auth?: object } = {}): Promise<Server> {
     return this.#server('gateway', changes, SERVER_CORE);
   }
 
-  /** Logic: with the clients, where it is a part of the way; on the server's core, where it is what is measured. */
+  /**
+   * Starts logic: on the clients' core if logic is only a part of the path, on the server's core if logic is measured.
+   */
   async logic(core = CLIENT_CORE): Promise<Server> {
     return this.#server('logic', {}, core);
   }
 
-  /** A backend that pushes. @param logic through its API; where absent only by the bus */
+  /**
+   * Starts a backend that pushes.
+   * @param logic pushes go through its API; without it only to the bus
+   */
   async publisher(logic?: Server): Promise<Publisher> {
     return Publisher.start({ nats: this.#nats.url, prefix: PREFIX, logicPort: logic?.port ?? 0 });
   }
@@ -123,18 +128,18 @@ export class Server {
         last = await answer.text();
         if (answer.ok) return;
       } catch {
-        // It does not listen yet.
+        // The process does not listen yet.
       }
     }
     throw new Error(`${this.kind} is not ready after ${START_MS / 1_000} s: its /readyz said ${last}`);
   }
 
-  /** What Prometheus would get. */
+  /** The text of /metrics. */
   async scrape(): Promise<string> {
     return (await fetch(`http://127.0.0.1:${this.#adminPort}/metrics`)).text();
   }
 
-  /** A metric's samples added up; only those whose labels hold `label`. */
+  /** The sum of a metric's samples, restricted to samples whose labels contain `label`. */
   async metric(name: string, label = ''): Promise<number> {
     const text = await this.scrape();
     let sum = 0;
@@ -145,7 +150,7 @@ export class Server {
     return sum;
   }
 
-  /** The settings that count, all of them, as text. */
+  /** All effective settings as text. */
   printConfig(): string {
     return execFileSync(
       process.execPath,
@@ -169,12 +174,15 @@ export type Published = z.infer<typeof Published>;
 
 export type Pushing = {
   room: string;
-  /** More than one: they go to `room-0`, `room-1` and so on in turn. */
+  /** If more than one: messages go to `room-0`, `room-1` and so on in turn. */
   rooms?: number;
   kind?: ItemKind;
-  /** `logic`: POST /v1/push, a request a message. `bus`: the bus codec straight to NATS, a bus message a message. */
+  /**
+   * `logic`: POST /v1/push, one request per message. `bus`: straight to NATS with the bus codec, one bus message per
+   * message. `peer`: the API of another server.
+   */
   via: 'logic' | 'bus' | 'peer';
-  /** Messages a second. */
+  /** Messages per second. */
   rate: number;
   messages: number;
 };
@@ -194,7 +202,7 @@ export class Publisher {
     return new Publisher(actor);
   }
 
-  /** Pushes so many messages; resolves when the last is accepted. Throws Error where one is not. */
+  /** Pushes the messages; resolves when the last one is accepted. Throws if one is refused. */
   async push(pushing: Pushing): Promise<Published> {
     this.actor.send(JSON.stringify({ kind: 'plain', ...pushing }));
     const published = Published.parse(
@@ -205,21 +213,21 @@ export class Publisher {
   }
 }
 
-/** As shipped: gateway.batching.maxItems. */
+/** The default of gateway.batching.maxItems. */
 export const FULL_FRAME = 1_000;
-/** Longer than gateway.batching.maxDelay as shipped: the room is quiet after that. */
+/** Milliseconds; longer than the default of gateway.batching.maxDelay. A room is quiet after this time. */
 export const QUIET_MS = 1_150;
 
 /**
- * Messages at a rate of more than FULL_FRAME a second, straight to the bus, so that the gateway makes `frames` full frames
- * of them. Wait QUIET_MS before: a quiet room's first message leaves alone, and with one more than the frames hold the last
- * frame is full and waits for nothing.
+ * Pushes straight to the bus at a rate of more than FULL_FRAME messages per second, so that the gateway makes `frames`
+ * full frames. Wait QUIET_MS before: the first message into a quiet room leaves immediately as a frame of its own.
+ * There is one message more than the full frames hold, so that the last frame is full and does not wait.
  */
 export function fullFrames(rate: number, frames: number): Pushing {
   return { room: 'live', via: 'bus', rate, messages: frames * FULL_FRAME + 1 };
 }
 
-/** Ports that were free just now. */
+/** Ports that were free at the time of the call. */
 export async function freePorts(count: number): Promise<number[]> {
   const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
   await Promise.all(servers.map((server) => once(server, 'listening')));

@@ -1,6 +1,7 @@
 /**
- * Idle WebSocket connections over TLS, for the memory case: the C client speaks no TLS. Commands as client.c's:
- * `more N` opens N connections and is answered by an `opened` line. Usage: tlsAudience.ts PORT ROOM
+ * Idle WebSocket connections over TLS for the memory case, because the C client does not support TLS. Commands are
+ * those of client.c: `more N` opens N connections and is answered with an `opened` line. Usage: tlsAudience.ts PORT
+ * ROOM
  */
 import { createInterface } from 'node:readline';
 import { connect, type TLSSocket } from 'node:tls';
@@ -48,7 +49,7 @@ async function open(count: number) {
 
 function openOne(index: number): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
-    // The certificate is this run's own: what is measured is the memory of the connection.
+    // The certificate belongs to this run. Only the memory of connections is measured.
     const options = {
       host: '127.0.0.1',
       port,
@@ -73,7 +74,7 @@ function openOne(index: number): Promise<TLSSocket> {
   });
 }
 
-/** A short text frame, masked by zeros. */
+/** A short text frame, masked with zeros. */
 function masked(payload: Buffer): Buffer {
   return Buffer.concat([Buffer.from([0x81, 0x80 | payload.length, 0, 0, 0, 0]), payload]);
 }

@@ -1,7 +1,8 @@
 /**
- * What the engine alone can do: ready-made merged frames published from memory, with no bus, no hub and no sessions.
+ * The limit of the engine alone: prepared merged frames from memory, without bus, hub and sessions.
  * Commands on standard input, one JSON line each: `{"items":1000,"rate":2,"seconds":5,"mode":"publish"}` sends a frame
- * of so many 100-byte items `rate` times a second, by topic or by a loop of send. Usage: uwsloop.ts (prints its port)
+ * of that many 100-byte items `rate` times per second, by topic or by a loop of send. Usage: uwsloop.ts (prints its
+ * port)
  */
 
 import uWS from 'uWebSockets.js';
@@ -24,7 +25,7 @@ const encoder = new TextEncoder();
 const app = uWS.App();
 
 app.ws<Place>('/*', {
-  // As the gateway's.
+  // The limit of the gateway.
   maxBackpressure: 1_048_576,
   idleTimeout: 120,
   sendPingsAutomatically: true,
@@ -70,7 +71,7 @@ function run({ items, rate, seconds, mode }: z.infer<typeof Command>) {
       });
       return;
     }
-    // A frame is due at the end of the period whose items it holds.
+    // A frame is due at the end of the period whose items it contains.
     const wait = started + ((sent + 1) * 1_000) / rate - performance.now();
     if (wait > 0.5) {
       setTimeout(step, wait);
@@ -81,7 +82,7 @@ function run({ items, rate, seconds, mode }: z.infer<typeof Command>) {
     const bytes = frameOf(items);
     if (mode === 'publish') app.publish('live', bytes, false, false);
     else for (const ws of sockets) ws.send(bytes, false, false);
-    // Never from within the engine's own callbacks: setImmediate lets the sockets drain between two frames.
+    // Not from the engine's own callbacks: setImmediate lets the sockets drain between two frames.
     setImmediate(step);
   };
   setImmediate(step);

@@ -2,19 +2,19 @@ import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_pr
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 
-/** Bits a second. */
+/** Bits per second. */
 export const LINE_RATE = 10e9;
 /**
- * Bytes of payload in an Ethernet frame of 1,514 (the preamble and the gap between frames, which a card adds, are not played): MTU
- * 1,500 less IP and TCP headers with timestamps.
+ * Payload share of an Ethernet frame of 1,514 bytes: an MTU of 1,500 minus the IP and TCP headers with timestamps. The
+ * preamble and the gap between frames, which a network card adds, are not simulated.
  */
 export const PAYLOAD_SHARE = 1_448 / 1_514;
 
-/** Of RFC 2544: for benchmarks, and routed nowhere. */
+/** A range of RFC 2544 for benchmarks, which nobody routes. */
 const SERVER = '198.18.77.1';
 const CLIENT = '198.18.77.2';
 const DEVICE = 'pcwire0';
-/** tbf's, as long as the wire is busy for 3 ms. */
+/** The burst of tbf, bytes: what the wire carries in 3 ms. */
 const BURST = '4m';
 const LATENCY = '50ms';
 
@@ -35,10 +35,10 @@ const addLimit = (device: string) => [
 
 const Counters = z.array(z.object({ kind: z.string(), bytes: z.number(), drops: z.number() }));
 
-/** What the wire has carried, headers of all packets included, and what it had no room for. */
+/** Bytes that the wire has carried, with all packet headers, and packets that it dropped. */
 export type Carried = { bytes: number; drops: number };
 
-/** Why no wire can be played here; undefined where it can. */
+/** The reason why no wire can be simulated here; undefined if one can. */
 export function wireProblem(): string | undefined {
   if (process.getuid?.() !== 0) return 'only root may make network devices';
   const limited = spawnSync('unshare', ['--net', 'tc', ...addLimit('lo')], { encoding: 'utf8' });
@@ -48,17 +48,17 @@ export function wireProblem(): string | undefined {
 }
 
 /**
- * A wire of 10 Gbit/s from this machine's network to another one: a pair of veth devices, what leaves here limited by tbf. It goes
- * with the process that holds the other network, and that one with this process.
+ * A 10 Gbit/s wire from this machine's network to another network namespace: a pair of veth devices whose outgoing
+ * traffic tbf limits. The wire ends with the process that holds the namespace, and that process ends with this one.
  */
 export class Wire {
-  /** To listen on. */
+  /** The address to listen on. */
   readonly address = SERVER;
-  /** What runs a command at its other end. */
+  /** Command prefix that runs a command at the far end. */
   readonly farEnd: readonly string[];
   readonly #holder: ChildProcess;
 
-  /** Throws where the kernel can't: wireProblem() has said what else may be missing. */
+  /** Throws if the kernel lacks a feature. Check wireProblem() first for other requirements. */
   static async lay(): Promise<Wire> {
     const holder = spawn(
       'setpriv',
@@ -99,25 +99,25 @@ export class Wire {
     return { bytes: tbf.bytes, drops: tbf.drops };
   }
 
-  /** Nothing of it stays. */
+  /** Removes the wire and its namespace. */
   cut(): void {
     try {
       ip(`link del ${DEVICE}`);
     } catch {
-      // It was not there yet.
+      // The device did not exist yet.
     }
     this.#holder.kill('SIGKILL');
   }
 }
 
 /**
- * Seconds that a core has spent in interrupts since the machine's start: what a wire takes from its queue later than its sender
- * put it there is done in these, and may be in no process's time.
+ * Seconds that a core has spent in interrupts since the machine started. Packets that leave the queue of the wire later
+ * than the sender queued them are processed in interrupts, whose time may belong to no process.
  */
 export function interruptsOf(core: number): number {
   const line = new RegExp(`^cpu${core} (.*)$`, 'm').exec(readFileSync('/proc/stat', 'utf8'))?.[1];
   if (line === undefined) throw new Error(`there is no core ${core}`);
-  // user, nice, system, idle, iowait, irq, softirq; in hundredths of a second.
+  // user, nice, system, idle, iowait, irq, softirq; hundredths of a second.
   const [, , , , , irq = 0, softirq = 0] = line.split(' ').map(Number);
   return (irq + softirq) / 100;
 }

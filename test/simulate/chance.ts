@@ -1,4 +1,4 @@
-/** Chance by a seed (mulberry32), so that a run can be had again. */
+/** A seeded random generator (mulberry32): the same seed gives the same run. */
 export class Chance {
   #state: number;
 
@@ -6,7 +6,7 @@ export class Chance {
     this.#state = seed >>> 0;
   }
 
-  /** 0 to 1, 1 excluded. */
+  /** A number from 0 (included) to 1 (excluded). */
   next(): number {
     this.#state = (this.#state + 0x6d2b79f5) >>> 0;
     let mixed = this.#state;
@@ -15,7 +15,7 @@ export class Chance {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   }
 
-  /** About normal, mean 0, deviation 1: twelve uniform ones less six. */
+  /** Approximately normal with mean 0 and deviation 1: the sum of twelve uniform numbers minus 6. */
   normal(): number {
     let sum = -6;
     for (let i = 0; i < 12; i++) sum += this.next();
@@ -23,8 +23,8 @@ export class Chance {
   }
 
   /**
-   * How many of `count` fall into each of `parts` places where each place is as likely: place by place, a binomial of
-   * what is left (few are thrown one by one, many by the normal distribution). The sum is exact.
+   * Distributes `count` over `parts` places with equal probability; returns the counts, whose sum is exactly `count`.
+   * Each place takes a binomial share of the rest. Large shares are approximated by the normal distribution.
    */
   split(count: number, parts: number): number[] {
     const shares = new Array<number>(parts).fill(0);
@@ -41,7 +41,7 @@ export class Chance {
     const deviation = Math.sqrt(count * likely * (1 - likely));
     if (deviation > 5) return Math.max(0, Math.min(count, Math.round(count * likely + deviation * this.normal())));
     let hits = 0;
-    // Jumps over the misses (geometric), so that a rare hit among many costs little.
+    // Jumps over the misses (geometric distribution), so that rare hits among many cost little.
     for (let at = this.#misses(likely); at < count; at += 1 + this.#misses(likely)) hits++;
     return hits;
   }

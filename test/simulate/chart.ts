@@ -1,6 +1,6 @@
 import { amount } from '@pushcluster/gateway/plan/summary.ts';
 
-/** Panels of lines over one time axis, as an SVG file that follows the reader's light or dark scheme. */
+/** Line charts over one time axis, as an SVG file that follows the reader's light or dark color scheme. */
 
 export type Line = { name: string; colour: 'blue' | 'orange' | 'green'; points: readonly number[] };
 export type Panel = { title: string; lines: readonly Line[]; format?: (value: number) => string };
@@ -11,7 +11,7 @@ const LEFT = 78;
 const RIGHT = 16;
 const TOP = 56;
 const GAP = 44;
-/** Points of a line at most: of those between two the highest and the lowest are kept. */
+/** Maximum number of points of a line. Of the points in between, the highest and the lowest are kept. */
 const POINTS = 240;
 
 const STYLE = `
@@ -30,7 +30,10 @@ const STYLE = `
     .blue { stroke: #8f9bff } .orange { stroke: #f0b34a } .green { stroke: #4cc38a }
   }`;
 
-/** @param times seconds, one for each point of every line */
+/**
+ * Draws the panels as SVG.
+ * @param times seconds, one for each point of every line
+ */
 export function chart(title: string, times: readonly number[], panels: readonly Panel[]): string {
   const height = TOP + panels.length * (HEIGHT + GAP);
   const end = times.at(-1) ?? 0;
@@ -75,7 +78,7 @@ function drawn(panel: Panel, top: number, times: readonly number[], x: (seconds:
   return parts;
 }
 
-/** Indices of the points that show the line's shape, its peaks among them. */
+/** Indices of points that keep the shape of the line, its peaks included. */
 function thinned(points: readonly number[]): number[] {
   const stride = Math.max(1, Math.ceil((2 * points.length) / POINTS));
   const kept: number[] = [];
@@ -88,7 +91,7 @@ function thinned(points: readonly number[]): number[] {
   return kept;
 }
 
-/** 1, 2, 2.5 or 5 times a power of ten, at least `value`. */
+/** The smallest 1, 2, 2.5 or 5 times a power of ten that is at least `value`. */
 function ceiling(value: number): number {
   if (value <= 0) return 1;
   const power = 10 ** Math.floor(Math.log10(value));

@@ -7,12 +7,12 @@ import { plan } from '@pushcluster/gateway/plan/model.ts';
 import { figures, shares, verdict } from '@pushcluster/gateway/plan/summary.ts';
 import { fileOf, picture, runs, summary } from './scenarios.ts';
 
-/** docs/explanation/capacity.md with its figures as the model and the simulation have them now, and the pictures that it shows. */
+/** docs/explanation/capacity.md with the current figures of the model and the simulation, and the page's pictures. */
 
 const PAGE = 'docs/explanation/capacity.md';
 const PICTURES = 'docs/images';
 
-/** Files by path from the root, and what they should hold. */
+/** Paths from the root, and the text that each file must have. */
 export function documents(): [file: string, text: string][] {
   const all = runs();
   const parts: Record<string, string> = {
@@ -27,7 +27,7 @@ export function documents(): [file: string, text: string][] {
   ];
 }
 
-/** Puts each part between its marks. Throws Error where the page has no place for one, or one too many. */
+/** Inserts each part between its marks. Throws if the page lacks the marks of a part, or has marks without a part. */
 export function filled(page: string, parts: Readonly<Record<string, string>>): string {
   const used = new Set<string>();
   const text = page.replace(

@@ -1,9 +1,9 @@
 import type { Chance } from './chance.ts';
 
-/** People who have no connection, by when they try again, and how often they failed. */
+/** Clients without a connection, by the time of their next attempt and the number of their failed attempts. */
 export class Returns {
   readonly #step: number;
-  /** By step: people by failures. */
+  /** For each step of the simulation: the number of clients by their number of failed attempts. */
   readonly #due = new Map<number, number[]>();
   #away = 0;
 
@@ -16,7 +16,10 @@ export class Returns {
     return this.#away;
   }
 
-  /** `count` try again at random moments within `window` milliseconds after `now`; `failures` attempts will have failed by then. */
+  /**
+   * Schedules the next attempt of `count` clients at random times within `window` milliseconds after `now`. `failures`
+   * of their attempts have failed by then.
+   */
   spread(now: number, window: number, count: number, failures: number, chance: Chance): void {
     if (count === 0) return;
     const first = Math.round(now / this.#step) + 1;
@@ -29,7 +32,7 @@ export class Returns {
     this.#away += count;
   }
 
-  /** Those whose time has come, by failures. They count as away no more. */
+  /** Removes and returns the clients whose attempt is due now, by their number of failed attempts. */
   take(now: number): number[] {
     const step = Math.round(now / this.#step);
     const due = Array.from(this.#due.get(step) ?? [], (count) => count ?? 0);

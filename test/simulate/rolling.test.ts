@@ -27,7 +27,8 @@ function check(course: Course, seed: number, most: number): void {
   const told = JSON.stringify({ course, seed, moved });
   assert.ok(isDone, `it ends: ${told}`);
   assert.ok(moved.length - 1 <= most, `nobody is moved more than ${most} times: ${told}`);
-  // Full ones go faster, to be done in time. People are whole: each of the gateways that leave may have its next one now.
+  // Full gateways move faster, to meet the timeout. Each gateway that drains may move one connection more than the
+  // pace, because connections are whole.
   if (course.people <= 20 * course.gateways)
     assert.ok(
       busiestSecond <= 1.2 * course.rate + Math.ceil(course.gateways / 4),
@@ -42,7 +43,7 @@ const fails = fc
   .array(fc.record({ from: at, lasts: fc.integer({ min: 0, max: 60_000 }) }), { maxLength: 1 })
   .map((all) => all.map(({ from, lasts }) => ({ from, to: from + lasts })));
 
-/** The same courses in each run: a failure can be had again, and none comes by chance. */
+/** A fixed seed: a failure can be reproduced, and no run fails by chance. */
 const RUNS = { numRuns: 60, seed: 1 };
 
 describe('a rollout of 2 to 60 gateways', () => {

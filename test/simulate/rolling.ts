@@ -5,62 +5,68 @@ import { type PodState, scalePlan } from '@pushcluster/operator/pushcluster/scal
 import type { Chance } from './chance.ts';
 
 /**
- * A rollout of any size, stepped: the operator's plan and the gateways' pace as they ship; the Deployment's controller,
- * the Service and the clients as chance and their rules have it.
+ * A stepwise simulation of a rollout. The operator's plan and the gateways' pace are the product's code; the Deployment
+ * controller, the Service and the clients are modelled with simple rules and random choices.
  */
 
 export type Course = {
   gateways: number;
   people: number;
-  /** Connections a second of the cluster. */
+  /** Pace of the cluster, connections per second. */
   rate: number;
-  /** Milliseconds: how long a gateway that was told to end goes on accepting, and has for the rest. */
+  /**
+   * Milliseconds: a gateway that was told to end first accepts connections for `settle`, then drains for at most
+   * `timeout`.
+   */
   settle: number;
   timeout: number;
-  /** The longest that a gateway takes to be ready, milliseconds. */
+  /** Maximum milliseconds until a gateway is ready. */
   startup: number;
-  /** Gateways that find a node beside those wanted; those that are ending keep their place. */
+  /** Number of gateways that fit on the nodes beside the wanted ones. Terminating gateways keep their place. */
   room: number;
-  /** When no operator runs, milliseconds. */
+  /** Times without a running operator, milliseconds. */
   away: readonly { from: number; to: number }[];
-  /** When others are wanted. */
+  /** Changes of the wanted number of gateways. */
   scales: readonly { at: number; to: number }[];
-  /** When a gateway ends without a word: old or new. */
+  /** Times at which a random gateway, old or new, ends without draining. */
   deaths: readonly number[];
-  /** New gateways that were ready are not for a while. */
+  /** Times at which the new gateways fail their readiness probe. */
   fails: readonly { from: number; to: number }[];
-  /** Of all people, how many leave and come back each second. */
+  /** Share of all clients that leave per second, each replaced by a new client. */
   churn: number;
 };
 
 export type Outcome = {
-  /** Only new gateways are left. A scale-down begins then. */
+  /** Only new gateways are left. A scale-down begins after that. */
   isDone: boolean;
-  /** People by how often they were moved. */
+  /** Number of clients by the number of their moves. */
   moved: readonly number[];
-  /** The most that were moved within a second. */
+  /** The greatest number of moves within a second. */
   busiestSecond: number;
-  /** Least gateways that were ready and not told to end, beyond those that the Deployment asked for. */
+  /** The minimum of ready gateways that were not told to end, minus the number that the Deployment asked for. */
   leastReady: number;
-  /** Least gateways that the Service chose from. */
+  /** The minimum number of gateways to which the Service sent connections. */
   leastServing: number;
 };
 
 const STEP = 500;
-/** How long the Service takes to follow a label, milliseconds: settle is longer, and is there for that. */
+/** Milliseconds until the Service follows a change of labels. `settle` exists for this delay, and is longer. */
 const LAG = 1_000;
 const LONGEST = 3_600_000;
 const BEGIN = Date.UTC(2026, 0, 1);
 
 type Pod = GatewayPod & {
-  /** Its kubelet begins, it is ready by itself, and who has ended it is gone. */
+  /**
+   * Times at which the kubelet starts the pod and at which the pod is ready. `runsAt` is undefined while the pod has no
+   * node.
+   */
   runsAt: number | undefined;
   readyAt: number;
-  /** Since when it is as the Service has to see it. */
+  /** Time of the last change of the pod's serving label. */
   servingSince: number;
   leavingAt: number | undefined;
   pace: DrainSchedule | undefined;
-  /** Everyone who is connected, by how often that one was moved. */
+  /** Number of connected clients, by the number of their moves. */
   people: number[];
 };
 
@@ -80,7 +86,7 @@ class Rolling {
   #moves: number[] = [];
   #leastReady = 0;
   #leastServing: number;
-  /** Who has lost a connection and looks for another. */
+  /** The SDK keeps its old connection for this share of RECONNECT's `withinMs`; see `client/reconnector.ts`. */
   #homeless: number[] = [];
 
   constructor(course: Course, chance: Chance) {
@@ -159,7 +165,10 @@ class Rolling {
     return pod;
   }
 
-  /** Pods that find a node begin and become ready; those that have nobody left, or no time, are gone. */
+  /**
+   * Starts pods that find a node, makes started pods ready, and removes terminating pods that are empty or at their
+   * timeout.
+   */
   #live() {
     const { settle, timeout, startup, room, fails } = this.#course;
     const isEmpty = ({ people }: Pod) => sum(people) === 0;
@@ -195,7 +204,7 @@ class Rolling {
     const planned = scalePlan({ pods, replicas: this.#replicas, ...known }, wanted, BEGIN + this.#now);
     this.#scale(planned.replicas);
     this.#holdMs = planned.releasesOld ? 0 : HOLD_SECONDS * 1_000;
-    // It may end at any moment: after some of what it does.
+    // The operator may end at any moment, also after only some of its changes.
     const isEnding = this.#course.away.some(({ from }) => from > this.#now && from <= this.#now + STEP);
     for (const [uid, state] of planned.changes) {
       if (isEnding && this.#chance.next() < 0.5) return;
@@ -212,7 +221,7 @@ class Rolling {
     Object.assign(pod, state);
   }
 
-  /** A Deployment that grows while it rolls out grows in both of its parts. */
+  /** If a Deployment grows during a rollout, its old and its new ReplicaSet grow proportionally. */
   #scale(replicas: number) {
     const staying = this.#staying;
     const old = staying.filter(({ isCurrent }) => !isCurrent).length;
@@ -221,7 +230,10 @@ class Rolling {
     this.#replicas = replicas;
   }
 
-  /** The Deployment's controller: surge, no fewer available than asked for, those that are not ready first. */
+  /**
+   * The Deployment controller: respects the surge and the minimum of available pods, and removes pods that are not
+   * ready first.
+   */
   #control() {
     const asked = this.#replicas;
     const most = asked + Math.ceil((asked * SURGE_PERCENT) / 100);
@@ -230,7 +242,7 @@ class Rolling {
     const since = BEGIN + this.#now - this.#holdMs;
     const available = this.#staying.filter(({ readySince }) => readySince !== undefined && readySince <= since);
     const old = this.#staying.filter(({ isCurrent }) => !isCurrent);
-    // Its own choice among those that are ready is by rules that have nothing to do with people: any.
+    // Among ready pods, the Deployment controller chooses by rules that do not depend on connections: here at random.
     const order = new Map(old.map((pod) => [pod, Number(pod.isReady) + this.#chance.next() / 2]));
     old.sort((a, b) => (order.get(a) ?? 0) - (order.get(b) ?? 0));
     let free = available.length - asked;
@@ -248,7 +260,7 @@ class Rolling {
     if (!dead) return;
     this.#cut(dead);
     this.#pods = this.#pods.filter((pod) => pod !== dead);
-    // Its ReplicaSet makes another of the same version.
+    // The ReplicaSet creates another pod of the same version.
     this.#make(dead.isCurrent);
   }
 
@@ -263,7 +275,7 @@ class Rolling {
     for (let i = this.#chance.next(); i < count; i++) {
       const pod = this.#pods[Math.floor(this.#chance.next() * this.#pods.length)];
       const who = pod && this.#takeOne(pod);
-      // Another one comes in place of who leaves.
+      // A new client replaces the one that left.
       if (who !== undefined) this.#homeless.push(0);
     }
   }
@@ -303,7 +315,7 @@ class Rolling {
     this.#moves.push(moved);
   }
 
-  /** The Service: any that is ready and that it knows, by labels as they were a moment ago. */
+  /** The Service sends clients without a connection to ready pods, by the labels of LAG milliseconds ago. */
   #land() {
     const serving = this.#pods.filter(({ isReady, isServing, servingSince, leavingAt }) => {
       const isSeen = this.#now - servingSince >= LAG ? isServing : !isServing;

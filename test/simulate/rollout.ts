@@ -3,45 +3,48 @@ import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { simulate } from './simulation.ts';
 
-/** A rollout that was measured, and what the simulation says of the same. */
+/** A measured rollout, and its comparison with the simulation. */
 
-/** What was measured here last. */
+/** The latest measurement on this machine. */
 export const MEASURED_ROLLOUT = 'bench-results/rollout.json';
-/** What `make e2e FILES=test/e2e/product/rollout.test.ts` measured once, for where nothing was measured yet. */
+/** A measurement by `make e2e FILES=test/e2e/product/rollout.test.ts`, used if nothing was measured on this machine. */
 export const SHIPPED_ROLLOUT = 'test/simulate/measuredRollout.json';
 
 export const Rollout = z.strictObject({
-  /** Of processes on one machine, or of pods. */
+  /** Whether the gateways were processes on one machine, or pods. */
   where: z.enum(['processes', 'kubernetes']),
   connections: z.number().int().positive(),
-  /** drain.rate, connections a second of the whole cluster. */
+  /** drain.rate, connections per second of the whole cluster. */
   rate: z.number().positive(),
-  /** Gateways that were replaced. */
+  /** Number of gateways that were replaced. */
   pods: z.number().int().positive(),
-  /** From its beginning until the last old gateway is gone. */
+  /** Seconds from the start of the rollout until the last old gateway has ended. */
   durationSeconds: z.number().positive(),
-  /** The most connections that left in one second. */
+  /** The greatest number of connections that moved within a second. */
   busiestSecond: z.number().nonnegative(),
-  /** drain.settle and drain.timeout, as shipped where absent. */
+  /** drain.settle and drain.timeout, seconds; the defaults of the product if absent. */
   settleSeconds: z.number().nonnegative().default(5),
   timeoutSeconds: z.number().positive().default(300),
-  /** From the beginning until the first new gateway is ready. Zero: they were there before. */
+  /**
+   * Seconds from the start of the rollout until the first new gateway is ready; 0 if the new gateways were ready
+   * before.
+   */
   startupSeconds: z.number().nonnegative().default(0),
-  /** Whether clients kept their old connection a while, as the SDK does. */
+  /** Whether clients kept their old connection for a while, as the SDK does. */
   linger: z.boolean().default(true),
-  /** Milliseconds. */
+  /** batching.maxDelay, milliseconds. */
   maxDelay: z.number().nonnegative().default(1_000),
 });
 export type Rollout = z.infer<typeof Rollout>;
 
-/** How far simulation and measurement may be apart. */
+/** The maximum difference between simulation and measurement, as a share. */
 export const TOLERANCE = 0.15;
 
 export function parseRollout(text: string): Rollout {
   return Rollout.parse(JSON.parse(text));
 }
 
-/** Keeps a measurement for `make simulate`; returns it whole. */
+/** Saves a measurement for `make simulate`; returns the measurement with its defaults. */
 export function keepRollout(measured: z.input<typeof Rollout>): Rollout {
   const rollout = Rollout.parse(measured);
   const file = join(import.meta.dirname, '../..', MEASURED_ROLLOUT);
@@ -52,7 +55,7 @@ export function keepRollout(measured: z.input<typeof Rollout>): Rollout {
 
 export type Comparison = { text: string; seconds: number; busiestSecond: number; apart: number };
 
-/** What the simulation says of the rollout that was measured. */
+/** Compares the simulation with a measured rollout. */
 export function compared(measured: Rollout): Comparison {
   const result = simulate(
     {

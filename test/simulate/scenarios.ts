@@ -3,7 +3,7 @@ import { amount, percent } from '@pushcluster/gateway/plan/summary.ts';
 import { chart } from './chart.ts';
 import { type Cluster, clusterOf, type Result, type Scenario, simulate } from './simulation.ts';
 
-/** The clusters that are simulated, what happens to them, and what came of it in words and pictures. */
+/** The simulated clusters, the events, and the results as text and pictures. */
 
 export type Run = { cluster: Named; scenario: Scenario; result: Result };
 export type Named = { id: string; title: string; cluster: Cluster };
@@ -14,7 +14,7 @@ export const SCENARIOS: Record<Scenario, string> = {
   storm: 'all connections are cut at once',
 };
 
-/** The two worked examples, and a cluster as small as one that the tests bring up. */
+/** The two worked examples of the capacity page, and a cluster as small as those of the tests. */
 export function clusters(): Named[] {
   const [million, tenMillion] = EXAMPLES;
   return [
@@ -40,7 +40,7 @@ export function runs(seed = 1): Run[] {
   );
 }
 
-/** One table for all runs, as Markdown. */
+/** The results of all runs as one Markdown table. */
 export function summary(all: readonly Run[]): string {
   const rows = all.map(({ cluster, scenario, result }) => [
     cluster.title,
@@ -106,7 +106,7 @@ export function picture({ cluster, scenario, result }: Run): string {
   );
 }
 
-/** The picture's file, in whatever folder. */
+/** File name of a run's picture, without a folder. */
 export function fileOf({ cluster, scenario }: Run): string {
   return `simulate-${cluster.id}-${scenario}.svg`;
 }

@@ -1,7 +1,7 @@
 /**
- * `make simulate`: the worked examples of the capacity plan, and a small cluster, through a gateway's failure, a rollout and
- * a storm of reconnects. Prints what came of it and writes pictures to simulate-results/; SEED=7 for other chance;
- * `DOCS=1` writes docs/explanation/capacity.md's figures and its pictures instead.
+ * `make simulate`: simulates the worked examples of the capacity plan, and a small cluster, through a gateway's
+ * failure, a rollout and a reconnect storm. Prints the results and writes pictures to simulate-results/. `SEED=7` sets
+ * another random seed. `DOCS=1` instead writes the figures and pictures of docs/explanation/capacity.md.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -32,7 +32,7 @@ else {
   for (const run of all) write(join('simulate-results', fileOf(run)), picture(run));
 }
 
-/** Holds the simulation against what was measured. */
+/** Compares the simulation with the measured rollout. */
 function check(text: string) {
   const comparison = compared(parseRollout(text));
   console.log(`${comparison.text}\n`);

@@ -11,7 +11,7 @@ import { Returns } from './returns.ts';
 import { compared, parseRollout, Rollout, SHIPPED_ROLLOUT, TOLERANCE } from './rollout.ts';
 import { type Cluster, clusterOf, type Sample, simulate } from './simulation.ts';
 
-/** A thousand on two gateways, at 50 a second. */
+/** 1,000 clients on two gateways, with a pace of 50 connections per second. */
 const SMALL: Cluster = {
   people: 1_000,
   gateways: 2,
@@ -53,7 +53,8 @@ describe('a gateway that fails', () => {
     near(cut, 500, 60);
     near(recovered, 0.5, 0.11);
     assert.equal(refused, 0);
-    // On average a quarter of a second until the attempt, and three round trips of 0.1 s: half a second of 10 messages.
+    // On average 0.25 s until the attempt, plus three round trips of 0.1 s: about half a second at 10 messages per
+    // second.
     near(missedEach, 5.5, 0.75);
     assert.deepEqual(moved, { once: 0, twice: 0, more: 0 });
   });
@@ -68,12 +69,13 @@ describe('a gateway that fails', () => {
 describe('a storm of reconnects', () => {
   it('is taken at the set rate of handshakes, and who is refused comes later and later', () => {
     const limited = simulate({ ...SMALL, acceptRate: 100 }, 'storm');
-    // Two gateways of 100 a second.
+    // Two gateways with 100 handshakes per second each.
     assert.ok(limited.peakHandshakes <= 200);
     assert.ok(limited.recovered >= 1_000 / 200);
     assert.ok(limited.refused > 1_000);
     assert.equal(limited.cut, 1_000);
-    // A thousand at 40 a second are 25 s: whoever came back each second would have been refused 12,000 times.
+    // 1,000 clients at 40 handshakes per second take 25 s. With a retry each second, about 12,000 attempts would be
+    // refused.
     assert.ok(simulate({ ...SMALL, acceptRate: 20 }, 'storm').refused < 8_000);
     const open = simulate(SMALL, 'storm');
     assert.equal(open.refused, 0);
@@ -96,8 +98,9 @@ describe('a rollout', () => {
     assert.equal(result.cut, 0);
     assert.equal(result.missedEach, 0);
     assert.ok(result.busiestSecond <= 1.05 * 50, `${result.busiestSecond} in the busiest second`);
-    // 5 s until a pod is ready, 2 s of settle, 1,000 at 50 a second (25 while the other one settles: 2 s cost one), 6 s in which the
-    // last ones are still listened to on the old connection.
+    // 5 s until a pod is ready, 2 s of settle, 1,000 connections at 50 per second (25 per second while the other
+    // gateway settles: these 2 s cost one more second), and 6 s during which the last clients keep their old
+    // connection.
     near(result.recovered, 5 + 2 + 20 + 1 + 6, 1.5);
   });
 
@@ -120,7 +123,7 @@ describe('a rollout', () => {
     const { recovered, busiestSecond, cut } = simulate({ ...SMALL, people: 100_000 }, 'rollout');
     assert.equal(cut, 0);
     assert.ok(busiestSecond > 1_500);
-    // The second one is ready after 10 s, settles for 2 s, and has 60 s.
+    // The second gateway is ready after 10 s, settles for 2 s, and drains for at most 60 s.
     assert.ok(recovered <= 10 + 2 + 60);
   });
 
@@ -133,7 +136,7 @@ describe('a rollout', () => {
 
 describe('a measured rollout', () => {
   it('is compared with a simulated one of the same size', () => {
-    // As the bench's drain: 10,000 at 200 a second after 5 s of settle, by close code.
+    // As the bench measures its drain: 10,000 connections at 200 per second after 5 s of settle, by close code.
     const measured = Rollout.parse({
       where: 'processes',
       connections: 10_000,

@@ -8,8 +8,8 @@ import { Chance } from './chance.ts';
 import { Returns } from './returns.ts';
 
 /**
- * A cluster stepped through an event: people as numbers, the pace of drains and the clients' back-off by the code that
- * ships, loads by the capacity plan's constants. The same seed gives the same run.
+ * A stepwise simulation of a cluster during an event. Clients are only counted. The pace of drains and the clients'
+ * back-off are the product's code; loads follow the constants of the capacity plan. The same seed gives the same run.
  */
 
 export type Drain = { rate: number; settle: number; timeout: number };
@@ -17,97 +17,97 @@ export type Drain = { rate: number; settle: number; timeout: number };
 export type Cluster = {
   people: number;
   gateways: number;
-  /** Messages a second that a person is to get. */
+  /** Messages per second for each client. */
   messages: number;
-  /** Cores of a gateway's shards, and their seconds of CPU a second for each person. */
+  /** CPU cores of a gateway's shards, and the share of a core that each client needs. */
   shardCores: number;
   cpuPerPerson: number;
-  /** Handshakes a second of a gateway at most (connections.acceptRate); 0: as many as its cores take. */
+  /** Maximum handshakes per second of a gateway (connections.acceptRate); 0: limited only by its CPU. */
   acceptRate: number;
-  /** Times in milliseconds. */
+  /** `drain.rate` is connections per second; all other times are milliseconds. */
   drain: Drain;
   maxDelay: number;
-  /** Milliseconds from a pod's making to its readiness. */
+  /** Milliseconds from the creation of a pod until it is ready. */
   startup: number;
-  /** Whether those who are asked to move are listened to a while longer on their old connection, as the SDK does. */
+  /** Whether moving clients keep their old connection for a while, as the SDK does. */
   linger: boolean;
 };
 
 export type Scenario = 'failure' | 'rollout' | 'storm';
 
-/** One moment. Shares are of 1. */
+/** The state at one moment. Shares are 0 to 1. */
 export type Sample = {
-  /** Seconds. */
+  /** Seconds since the start of the simulation. */
   at: number;
-  /** People with a connection. */
+  /** Clients with a connection. */
   online: number;
-  /** Connections of gateways as they were, and of those that came. */
+  /** Connections of the gateways that existed before the event, and of the later ones. */
   before: number;
   after: number;
-  /** A second. */
+  /** Accepted and refused handshakes per second. */
   handshakes: number;
   refused: number;
-  /** CPU of the busiest gateway's shards, and connections of the fullest. */
+  /** Share of the CPU of the busiest gateway's shards, and connections of the fullest gateway. */
   busiest: number;
   fullest: number;
-  /** Gateways that were not told to leave: all, and those that are ready. */
+  /** Gateways that were not told to leave: all of them, and the ready ones. */
   staying: number;
   ready: number;
 };
 
 export type Result = {
   samples: Sample[];
-  /** Seconds from the event until everyone has a connection and, in a rollout, the last old gateway is gone. */
+  /** Seconds from the event until all clients have a connection and, in a rollout, the last old gateway has ended. */
   recovered: number;
-  /** Seconds until 99 % were back. */
+  /** Seconds from the event until 99 % of the clients have a connection. */
   mostBack: number;
-  /** Busiest gateway: share of its shards' cores, connections. */
+  /** Maxima of any gateway: share of its shards' CPU, and connections. */
   peakCpu: number;
   peakConnections: number;
   peakHandshakes: number;
   refused: number;
-  /** People who were without a connection, and items of rooms without history that each of them missed. */
+  /** Clients that lost their connection, and the items of rooms without history that each of them missed. */
   cut: number;
   missedEach: number;
-  /** People by how often they were asked to move. */
+  /** Clients by the number of their moves. */
   moved: { once: number; twice: number; more: number };
-  /** Of a rollout: the most connections that were asked to move within a second. */
+  /** In a rollout: the greatest number of connections that were asked to move within a second. */
   busiestSecond: number;
 };
 
-/** One step, as a gateway paces a drain, milliseconds. */
+/** Milliseconds of one step; a gateway paces a drain with the same step. */
 const STEP = 100;
 const EVENT_AT = 5_000;
 const QUIET_AFTER = 10_000;
 const LONGEST = 3_600_000;
-/** SDK: what a moving client does. `client/reconnector.ts` says why. */
+/** The SDK keeps its old connection for this share of RECONNECT's `withinMs`; see `client/reconnector.ts`. */
 const LINGER = 0.75;
-/** Cut without a word, or refused before it was open: what a browser makes of both. */
+/** The close code that a browser reports for a connection that broke, or that was refused before it was open. */
 const ABNORMAL = 1006;
-/** Round trips of a return: TCP, the upgrade, JOIN. */
+/** Round trips of a reconnect: TCP, the upgrade, JOIN. */
 const ROUND_TRIPS = 3;
 
-/** People by how often they were moved: never, once, twice, more often. */
+/** Numbers of clients by their number of moves: none, one, two, more. */
 type People = number[];
 const NOBODY: readonly number[] = [0, 0, 0, 0];
 
 type Gateway = {
-  /** Whether it was there before the event. */
+  /** Whether the gateway existed before the event. */
   old: boolean;
   readyAt: number;
-  /** When it was told to leave, and its pace from the end of settle. */
+  /** Time at which the gateway was told to leave, and its pace from the end of settle. */
   leavingAt?: number;
   pace?: DrainSchedule;
   gone: boolean;
-  /** Who was not asked to move. */
+  /** Clients that were not asked to move. */
   stay: People;
-  /** Connections of people who are on their way elsewhere: how many are closed at each later step. */
+  /** Old connections of clients that have moved: the number that closes at each later step. */
   lingering: Map<number, number>;
-  /** Handshakes of this step. */
+  /** Handshakes accepted in this step. */
   accepted: number;
 };
 
-/** The cluster that the plan of `inputs` asks for, with the settings as shipped. */
+/** The cluster that the plan of `inputs` requires, with the product's default settings. */
 export function clusterOf(inputs: Inputs, planned: Plan = plan(inputs)): Cluster {
   if (planned.gateways === undefined) throw new RangeError('no number of gateways is enough for this load');
   const shardCores = Math.max(1, inputs.cores - 1);
@@ -126,7 +126,10 @@ export function clusterOf(inputs: Inputs, planned: Plan = plan(inputs)): Cluster
   };
 }
 
-/** Steps `cluster` through `scenario`, which begins after five quiet seconds, until ten seconds after its end. */
+/**
+ * Simulates `scenario`, which begins after 5 s, until 10 s after the cluster has recovered.
+ * Throws if the cluster has not recovered after an hour.
+ */
 export function simulate(cluster: Cluster, scenario: Scenario, seed = 1): Result {
   return new Simulation(cluster, scenario, seed).run();
 }
@@ -181,8 +184,8 @@ class Simulation {
   }
 
   /**
-   * The Deployment controller: as many new pods as the surge allows; once all of these are ready, and the old ones out of
-   * the Service, an old one is told to leave for each that is ready.
+   * The Deployment controller: creates as many new pods as the surge allows. When all of these are ready and the
+   * Service has dropped the old pods, it tells one old pod to leave for each ready new pod.
    */
   #rollOut() {
     const wanted = this.#cluster.gateways;
@@ -192,7 +195,7 @@ class Simulation {
     for (let count = staying.length, made = fresh.length; count < most && made < wanted; count++, made++)
       this.#gateways.push(gateway({ old: false, readyAt: this.#now + this.#cluster.startup, people: 0 }));
     const ready = staying.filter((each) => each.readyAt <= this.#now);
-    // maxUnavailable 0: never fewer ready pods than wanted. Who is told to leave does not count.
+    // maxUnavailable is 0: there are never fewer ready pods than wanted. Pods that were told to leave do not count.
     if (!this.#isForNew(ready)) return;
     for (const leaver of ready.filter((each) => each.old).slice(0, Math.max(0, ready.length - wanted)))
       leaver.leavingAt = this.#now;
@@ -202,7 +205,7 @@ class Simulation {
     return Math.ceil((this.#cluster.gateways * SURGE_PERCENT) / 100);
   }
 
-  /** The operator: newcomers are for new gateways once all that a rollout brings at a time are ready. */
+  /** The operator: sends new connections only to new gateways as soon as a full surge of new gateways is ready. */
   #isForNew(ready: readonly Gateway[]): boolean {
     return ready.filter((each) => !each.old).length >= this.#surge;
   }
@@ -223,21 +226,23 @@ class Simulation {
       const { count, withinMs } = each.pace.step(this.#now, somewhere ? sum(each.stay) : 0);
       const movers = take(each, count);
       asked += count;
-      // They open another connection before they close theirs.
+      // Moving clients open their new connection before they close the old one.
       const [never = 0, once = 0, twice = 0, more = 0] = movers;
       this.#land([0, never, once, twice + more]);
       if (linger && count > 0) {
         const until = this.#now + Math.ceil((withinMs * LINGER) / STEP) * STEP;
         each.lingering.set(until, (each.lingering.get(until) ?? 0) + count);
       }
-      // What is left at the end is cut, and comes back like anybody.
+      // At the timeout the remaining connections are cut; their clients reconnect like others.
       if (this.#now >= each.pace.end) this.#cutOff(take(each, sum(each.stay)));
       if (sum(each.stay) === 0 && each.lingering.size === 0) each.gone = true;
     }
     this.#asked.push(asked);
   }
 
-  /** One pace for the cluster: those that were told to leave share it, while they have somebody to ask. */
+  /**
+   * The number of gateways that share the cluster's pace: those that were told to leave and still have clients to move.
+   */
   #sharing(): number {
     return this.#gateways.filter(({ leavingAt, stay }) => leavingAt !== undefined && sum(stay) > 0).length;
   }
@@ -246,7 +251,7 @@ class Simulation {
     for (const until of lingering.keys()) if (until <= this.#now) lingering.delete(until);
   }
 
-  /** They have lost theirs: each comes back by the SDK's back-off. */
+  /** Cuts connections: each client reconnects with the SDK's back-off. */
   #cutOff(people: People) {
     const count = sum(people);
     this.#cut += count;
@@ -267,7 +272,10 @@ class Simulation {
     }
   }
 
-  /** Shares people among the gateways that the Service knows, as far as these take handshakes. Returns how many were taken. */
+  /**
+   * Distributes clients over the gateways of the Service, as far as these accept handshakes. Returns the number of
+   * accepted clients.
+   */
   #land(people: People): number {
     const serving = this.#serving();
     if (serving.length === 0) return 0;
@@ -275,7 +283,8 @@ class Simulation {
     for (const [moves, count] of people.entries()) {
       for (const [i, part] of this.#chance.split(count, serving.length).entries()) {
         const to = serving[i]!;
-        // Who moves keeps the old connection until the new one stands: it takes its turn. Who was cut can be refused.
+        // Moving clients keep their old connection until the new one is open, so a full gateway only delays them.
+        // Others may be refused.
         const some = moves === 0 ? Math.min(part, Math.max(0, Math.floor(this.#handshakes(to)) - to.accepted)) : part;
         to.stay[moves] = (to.stay[moves] ?? 0) + some;
         to.accepted += some;
@@ -285,7 +294,7 @@ class Simulation {
     return landed;
   }
 
-  /** The Service's: old pods step out once enough new ones are ready. */
+  /** Gateways of the Service: old pods are removed once enough new pods are ready. */
   #serving(): Gateway[] {
     const ready = this.#gateways.filter(
       (each) => !each.gone && each.leavingAt === undefined && each.readyAt <= this.#now,
@@ -294,7 +303,7 @@ class Simulation {
     return isForNew ? ready.filter((each) => !each.old) : ready;
   }
 
-  /** Handshakes that a gateway takes in a step: by its setting, and with the CPU that deliveries leave. */
+  /** Handshakes that a gateway accepts in a step: limited by acceptRate, and by the CPU that deliveries leave. */
   #handshakes(each: Gateway): number {
     const { shardCores, cpuPerPerson, acceptRate } = this.#cluster;
     const free = Math.max(0, shardCores - connectionsOf(each) * cpuPerPerson);
@@ -366,7 +375,7 @@ function connectionsOf({ stay, lingering }: Gateway): number {
   return count;
 }
 
-/** Takes `count` of those who stay, of each kind in proportion, as near as whole people allow. */
+/** Takes `count` of the clients that stay, in proportion to their numbers of moves, rounded to whole clients. */
 function take(from: Gateway, count: number): People {
   const taken = proportionalShares(Math.min(count, sum(from.stay)), from.stay);
   for (const [moves, part] of taken.entries()) from.stay[moves]! -= part;

@@ -10,26 +10,30 @@ import { type Outcome, round } from '../report.ts';
 import type { Scale } from '../scale.ts';
 import { type Publisher, type Server, Stack } from '../stack.ts';
 
-/** Messages a second, over all rooms. */
+/** Messages per second over all rooms. */
 const RATE = 10_000;
 const ROOMS = 1_000;
-/** Subscribers beside the gateway, as more gateways would be. */
+/** Subscribers beside the gateway, in place of further gateways. */
 const OTHERS = 4;
-/** Comments of a frame of 1 KB. */
+/** Comments in a frame of 1 KB. */
 const COMMENTS = 9;
 
-/** Shards of a second gateway, and its members of each room: spread by chance, they are on this many shards. */
+/**
+ * Shards of a second gateway, and its members of each room. REACHED is the mean number of shards with members of a
+ * room.
+ */
 const SHARDS = 4;
 const MEMBERS = 4;
 const REACHED = SHARDS * (1 - (1 - 1 / SHARDS) ** MEMBERS);
 
-/** Microseconds of CPU of one stretch, and frames that the hub made. */
+/** Microseconds of CPU in one measurement, and frames that the hub made. */
 type Spent = { hub: number; shards: number; nats: number; frames: number };
 type Run = { one: Spent; many: Spent; more: Spent; wide: Spent };
 
 /**
- * What the bus and the hub cost, however many listen: a message into NATS and out to a gateway, a message in the hub, a
- * frame to a shard and in it, and the compression of a frame, which is done once for all.
+ * The cost of the bus and the hub, which does not depend on the number of connections: a message through NATS to a
+ * gateway, a message in the hub, a frame sent to and processed by a shard, and the compression of a frame, which
+ * happens once for all connections.
  */
 export async function bus({ pairs, seconds, progress }: Scale): Promise<Outcome> {
   const stack = await Stack.start();
@@ -43,7 +47,7 @@ export async function bus({ pairs, seconds, progress }: Scale): Promise<Outcome>
     const messages = RATE * seconds;
     const spend = (room: string, rooms: number) =>
       spent(stack, gateway, publisher, { room, rooms, messages, members: 1 });
-    // Until the hub's code is compiled.
+    // Runs until V8 has compiled the code of the hub.
     await spend('many', ROOMS);
     const runs: Run[] = [];
     for (let pair = 1; pair <= pairs; pair++) {
@@ -87,13 +91,13 @@ export async function bus({ pairs, seconds, progress }: Scale): Promise<Outcome>
 }
 
 /**
- * Microseconds for a message or frame. Each is a difference of two stretches: of their medians, since the differences of
- * single stretches scatter more than they are large.
+ * Microseconds per message or frame. Each figure is the difference between the medians of two kinds of measurements,
+ * because differences of single measurements scatter more than their size.
  */
 function figures(runs: readonly Run[], messages: number) {
   const of = (stretch: keyof Run, part: keyof Spent) => medianOf(runs, (run) => run[stretch][part]);
   const natsOut = (of('more', 'nats') - of('one', 'nats')) / (OTHERS * messages);
-  // One room's frames hold up to a thousand messages: there are so few that they don't count.
+  // A frame of a single room holds up to 1,000 messages, so these frames are too few to count.
   const hubMessage = median(runs.flatMap(({ one, more }) => [one.hub, more.hub])) / messages;
   return {
     natsIn: of('one', 'nats') / messages - natsOut,
@@ -136,7 +140,7 @@ async function spent(
   };
 }
 
-/** The same through a gateway of several shards that all have members. */
+/** The same measurement with a gateway of several shards that all have members. */
 async function spentWide(stack: Stack, publisher: Publisher, messages: number): Promise<Spent> {
   const gateway = await stack.gateway({ gateway: { shards: SHARDS } });
   const audience = new Audience({ port: gateway.port, room: 'wide-', rooms: ROOMS });
@@ -151,7 +155,7 @@ async function spentWide(stack: Stack, publisher: Publisher, messages: number): 
   }
 }
 
-/** Hears all pushes, as a gateway with members of every room does. */
+/** Receives all pushes, as a gateway with members of every room does. */
 class Listener {
   heard = 0;
   readonly #bus: NatsBus;

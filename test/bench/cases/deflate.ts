@@ -8,7 +8,7 @@ import type { Scale } from '../scale.ts';
 import { type Publisher, type Server, Stack } from '../stack.ts';
 import { WARM, WARM_MS } from './merged.ts';
 
-/** Comments a second for merged frames of about that size. */
+/** Comments per second that give merged frames of about that size. */
 const SIZES = [
   { name: '1 KB', rate: 9, target: 1.8 },
   { name: '64 KB', rate: 590, target: 3 },
@@ -17,12 +17,15 @@ const MOST_CPU = 1.1;
 
 type Side = { room: string; gateway: Server; audience: Audience };
 
-/** Live comments as text and as DEFLATE, compressed once for all: bytes on the wire, and the gateway's CPU for a frame. */
+/**
+ * Live comments as text, and as DEFLATE that is compressed once for all connections: bytes on the wire, and the
+ * gateway's CPU per frame.
+ */
 export async function deflate({ connections, pairs, seconds, progress }: Scale): Promise<Outcome> {
   const stack = await Stack.start();
   try {
     const publisher = await stack.publisher();
-    // A gateway each: a process has descriptors for one of the two crowds.
+    // One gateway for each side, because one process has too few file descriptors for both.
     const text = await side(stack, 'text', Subprotocol.v1, connections);
     const packed = await side(stack, 'packed', Subprotocol.deflate, connections);
     const rows: Row[] = [];
@@ -88,7 +91,7 @@ async function pushComments(publisher: Publisher, { room, gateway, audience }: S
   return run;
 }
 
-/** How many times smaller zlib makes a frame of so many comments. */
+/** The factor by which zlib shrinks a frame of this many comments. */
 function zlibRatio(items: number): number {
   const maker = new ItemMaker('comment');
   let raw = 0;

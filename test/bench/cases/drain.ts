@@ -3,11 +3,13 @@ import { type Outcome, round } from '../report.ts';
 import type { Scale } from '../scale.ts';
 import { Stack } from '../stack.ts';
 
-/** As shipped: gateway.drain. */
+/** The default of gateway.drain.settle, seconds. */
 const SETTLE_S = 5;
 const RATE = 200;
 
-/** SIGTERM to a gateway full of connections: how long until it has gone, and how evenly they were let go. */
+/**
+ * SIGTERM to a gateway with many connections: the time until the gateway has ended, and how evenly connections moved.
+ */
 export async function drain({ connections, quick, progress }: Scale): Promise<Outcome> {
   const stack = await Stack.start();
   const audience = { current: undefined as Audience | undefined };

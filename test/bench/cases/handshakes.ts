@@ -8,7 +8,7 @@ import { Stack } from '../stack.ts';
 
 type Run = { rate: number; cpuUs: number; p99: number };
 
-/** Connections opened and joined as fast as one core takes them in; 256 are under way at a time. */
+/** Connections opened and joined as fast as one core accepts them, with 256 in progress at a time. */
 export async function handshakes({ connections, pairs, progress }: Scale): Promise<Outcome> {
   const stack = await Stack.start();
   const loop = await sendLoop();

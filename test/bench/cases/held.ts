@@ -4,13 +4,13 @@ import { type Outcome, round } from '../report.ts';
 import type { Scale } from '../scale.ts';
 import { Stack } from '../stack.ts';
 
-/** A client process holds at most so many, whatever the limit of the machine. */
+/** Maximum connections of one client process, whatever the limits of the machine. */
 const CLIENT_MOST = 15_000;
 const SPARE_DESCRIPTORS = 100;
-/** Where descriptors are no limit: so many are tried. */
+/** Number of connections to try if file descriptors are not the limit. */
 const TRIED = 40_000;
 
-/** How many connections one gateway with one shard holds at most, and what the ones beyond are told. */
+/** The maximum number of connections of one gateway with one shard, and the answers to further connections. */
 export async function held({ quick, progress }: Scale): Promise<Outcome> {
   const limit = descriptorLimit();
   const wanted = quick ? 600 : Math.min(limit, TRIED) + 500;

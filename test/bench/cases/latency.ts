@@ -4,7 +4,7 @@ import { sendLoop } from '../rivals.ts';
 import type { Scale } from '../scale.ts';
 import { QUIET_MS, Stack } from '../stack.ts';
 
-/** One message into a quiet room, through logic's API and NATS: how long until each connection has it. */
+/** Single messages into a quiet room, through logic's API and NATS: the time until each connection has received one. */
 export async function latency({ connections, quick, progress }: Scale): Promise<Outcome> {
   const messages = quick ? 3 : 20;
   const small = connections / 10;
@@ -24,7 +24,7 @@ export async function latency({ connections, quick, progress }: Scale): Promise<
     ] as const) {
       await audience.open(more);
       await control.open(more);
-      // The first push of a process compiles its way through logic: not what is measured.
+      // The first push of a process includes the compilation of logic's code, so it is not measured.
       await audience.drained((await push()).lastMark);
       await audience.start();
       await control.start();

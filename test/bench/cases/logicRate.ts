@@ -20,7 +20,9 @@ const Answer = z.object({
 
 type Run = { rate: number; cpuUs: number; serverShare: number; clientShare: number; p50: number; p99: number };
 
-/** Single-item pushes over HTTP: logic with its checks and the bus, beside a bare fastify route that answers 202. */
+/**
+ * Single-item pushes over HTTP: logic with its checks and the bus, compared with a bare fastify route that answers 202.
+ */
 export async function logicRate({ pairs, seconds, progress }: Scale): Promise<Outcome> {
   const stack = await Stack.start();
   const bare = new Actor('bare route', SERVER_CORE, process.execPath, [join(import.meta.dirname, '../bareRoute.ts')]);

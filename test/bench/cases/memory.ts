@@ -10,17 +10,17 @@ import type { Outcome, Row } from '../report.ts';
 import type { Scale } from '../scale.ts';
 import { type Server, Stack } from '../stack.ts';
 
-/** Until garbage collectors and the kernel's queues have come to rest, milliseconds. */
+/** Milliseconds until garbage collection and the kernel's queues have settled. */
 const SETTLE_MS = 3_000;
-/** Descriptors that server and client need beside their connections. */
+/** File descriptors that server and client need beside their connections. */
 const SPARE_DESCRIPTORS = 200;
 
-/** Bytes of a gateway that holds nobody: its hub and a shard. */
+/** Memory of a gateway without connections, in bytes: its hub and a shard. */
 type Empty = { hub: number; shard: number };
 type Slope = { variant: string; rss: number; anonymous: number; kernel: number };
 type Crowd = { open(count: number): Promise<unknown>; stop(): Promise<void> };
 
-/** Bytes that one more idle connection in one room takes: of the gateway's processes, and of the kernel. */
+/** Bytes for each further idle connection in one room: in the gateway's processes, and in the kernel. */
 export async function memory({ quick, pairs, progress }: Scale): Promise<Outcome> {
   const most = Math.min(descriptorLimit() - SPARE_DESCRIPTORS, 15_000);
   const [low, high] = quick ? [200, 600] : [Math.round(most / 3), most];
@@ -126,7 +126,7 @@ async function settled(gateway: Server) {
   return { ...memoryOf(gateway.actor.pid), kernel: kernelMemory() };
 }
 
-/** A JWT of HS256 that may join every room. */
+/** A JWT (HS256) that may join every room. */
 function token(user: string, secret: string): string {
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
   const exp = Math.floor(Date.now() / 1_000) + 86_400;

@@ -8,20 +8,22 @@ import { Stack } from '../stack.ts';
 
 const RATE = 10;
 /**
- * Messages to a single connection before the measurement, and how many a second: a gateway runs for weeks, and at ten
- * messages a second V8 would take its first minutes to compile what they pass through.
+ * Messages to a single connection before the measurement, and their rate per second. A gateway runs for weeks; at ten
+ * messages per second V8 would still compile the gateway's code during the first minutes.
  */
 const FIRST = { messages: 3_000, rate: 300 };
-/** Seconds until the room is in its rhythm: the leading edge's frame and two full windows. */
+/** Seconds until the room is in a steady state: the frame of the leading edge and two full windows. */
 export const WARM = 2;
-/** Milliseconds after which the last frame of these seconds has arrived. */
+/** Milliseconds after which the last frame of the warm-up has arrived. */
 export const WARM_MS = WARM * 1_000 + 300;
-/** Milliseconds over which an idle gateway is watched. */
+/** Milliseconds during which an idle gateway is measured. */
 const IDLE_MS = 4_000;
 
 type Pair = { ours: Measured; limit: Measured; engine: Measured };
 
-/** Ten messages a second through logic's API, merged into a frame a second: what a frame costs, and how late it comes. */
+/**
+ * Ten messages per second through logic's API, merged into one frame per second: the cost and the latency of a frame.
+ */
 export async function merged({ connections, pairs, seconds, progress }: Scale): Promise<Outcome> {
   const stack = await Stack.start();
   const rivals = { limit: await sendLoop(), engine: await engineLoop('publish') };
@@ -46,7 +48,7 @@ export async function merged({ connections, pairs, seconds, progress }: Scale): 
       assertWhole('merged', run);
       return run;
     };
-    /** Frames as ours were: as many items, as many bytes, one a second. */
+    /** One frame per second with as many items and bytes as the frames of the gateway. */
     const rival = async (which: 'limit' | 'engine', like: Measured) => {
       const frame = { items: Math.round(like.frameItems), bytes: Math.round(like.frameBytes) - 4, rate: 1, seconds };
       const run = await measured(rivals[which].actor.pid, crowds[which], () => rivals[which].send(frame));
@@ -141,7 +143,7 @@ async function idleShare(server: number): Promise<number> {
   return ((user + system) * 1_000) / (performance.now() - began);
 }
 
-/** How busy the client was: it must not be what is measured. */
+/** The greatest CPU share of the client process: a saturated client would distort the measurement. */
 export function clientRow(name: string, runs: readonly Measured[]) {
   const share = (figure: (run: Measured) => number) => `${Math.round(100 * Math.max(...runs.map(figure)))} %`;
   return {

@@ -17,7 +17,7 @@ const RATE = 10;
 type Peer = {
   name: string;
   start(): Actor;
-  /** How the client joins there. */
+  /** How a client joins a room of this server. */
   client: { path: string; hello?: string; ready: string };
 };
 
@@ -46,7 +46,7 @@ const PEERS: readonly Peer[] = [
   },
 ];
 
-/** Other servers on the work of the case `merged`: a frame a message is what they have. */
+/** Other servers with the load of the case `merged`. They send one frame per message. */
 export async function peers({ connections, seconds, quick, progress }: Scale): Promise<Outcome> {
   const rows: Row[] = [];
   const data: Record<string, unknown> = {};
@@ -107,7 +107,7 @@ function installSocketIo(): string {
   return folder;
 }
 
-/** Built outside of the sources, for Go writes into a module's folder. */
+/** Built outside the source tree, because Go writes into the folder of a module. */
 function buildCentrifuge(): string {
   const folder = join(BUILD, 'centrifuge');
   const program = join(folder, 'centrifuge');

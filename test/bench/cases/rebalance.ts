@@ -5,12 +5,12 @@ import type { Scale } from '../scale.ts';
 import { type Publisher, QUIET_MS, type Server, Stack } from '../stack.ts';
 
 const MOVED = 'pushcluster_gateway_moved_total';
-/** As long as a gateway waits before it moves anyone, with a second to spare, milliseconds. */
+/** Milliseconds that a gateway waits before it moves connections, plus one second. */
 const HOLD_MS = 9_000;
-/** Until it has begun, milliseconds. */
+/** Milliseconds within which the rebalance must begin. */
 const BEGINS_WITHIN = 30_000;
 
-/** A full gateway that an empty one joins: does anybody notice, by the latency of messages, that people are moved? */
+/** An empty gateway joins a full one: do moves of connections affect the latency of messages? */
 export async function rebalance({ connections, quick, progress }: Scale): Promise<Outcome> {
   const [movers, stayers] = [connections / 5, connections / 20];
   const stack = await Stack.start();
@@ -29,7 +29,7 @@ export async function rebalance({ connections, quick, progress }: Scale): Promis
     audiences.push(new Audience({ port: empty.port, rate: 4_000 }));
     await audiences[1]!.open(stayers);
 
-    // The first push of a process compiles its way through logic: not what is measured.
+    // The first push of a process includes the compilation of logic's code, so it is not measured.
     await latencies(audiences, publisher, once());
     const before = await latencies(audiences, publisher, async () => performance.now() - joined < HOLD_MS);
     await begun(full);
@@ -67,7 +67,10 @@ export async function rebalance({ connections, quick, progress }: Scale): Promis
   }
 }
 
-/** The p99 of messages one at a time for as long as `goesOn`, milliseconds, of the audience that has the worse one. */
+/**
+ * The p99 latency of single messages while `goesOn` returns true, milliseconds: that of the audience with the higher
+ * one.
+ */
 async function latencies(audiences: readonly Audience[], publisher: Publisher, goesOn: () => Promise<boolean>) {
   for (const audience of audiences) await audience.start();
   let messages = 0;
@@ -81,7 +84,7 @@ async function latencies(audiences: readonly Audience[], publisher: Publisher, g
   return { messages, p99: Math.max(...stats.map(({ latency }) => latency.p99)) / 1_000 };
 }
 
-/** True the first time. */
+/** Returns a function that returns true only at its first call. */
 function once(): () => Promise<boolean> {
   let asked = false;
   return async () => {
@@ -103,7 +106,7 @@ async function person(people: Set<Connection>, port: number): Promise<void> {
   people.add(await Connection.open({ port, form: 'v1' }));
 }
 
-/** Once asked, this one opens another connection there and leaves this one. */
+/** When the gateway asks the connection to move, opens another connection to `port` and closes this one. */
 function movesTo(people: Set<Connection>, connection: Connection, port: number): void {
   connection.onReconnect = () =>
     void person(people, port).then(() => {

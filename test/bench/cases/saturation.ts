@@ -9,14 +9,14 @@ import { clientRow } from './merged.ts';
 const FIRST_RATE = 1_500;
 const STEP = 1.25;
 const LAST_RATE = 20_000;
-/** A run that takes longer than planned by more than this has fallen behind. */
+/** A run has fallen behind if it takes longer than planned by more than this. */
 const LATENESS = { share: 1.05, seconds: 0.3 };
 
 type Step = { rate: number; run: Measured; kept: boolean };
-/** Sends `frames` full frames' worth of messages at `rate` messages a second. */
+/** Sends the messages of `frames` full frames at `rate` messages per second. */
 type Drive = (rate: number, frames: number) => Promise<Measured>;
 
-/** The most messages a second that one core delivers to all, in order and without a loss. */
+/** The maximum number of messages per second that one core delivers to all connections, in order and without loss. */
 export async function saturation({ connections, pairs, seconds, quick, progress }: Scale): Promise<Outcome> {
   const stack = await Stack.start();
   const engine = await engineLoop('publish');
@@ -100,7 +100,7 @@ function driveRival(rival: Rival, audience: Audience): Drive {
     );
 }
 
-/** Raises the rate until it is too much, twice: the last step is the first that fell behind. */
+/** Raises the rate until the server falls behind, twice. The last step is the first one that fell behind. */
 async function climb(
   name: string,
   drive: Drive,

@@ -10,7 +10,10 @@ const SCRAPES_PER_SECOND = 20;
 const MOST_MS = 10;
 const MOST_BYTES = 64 * 1_024;
 
-/** What one scrape of /metrics costs a gateway that holds everybody in many rooms: its CPU, over that of standing idle. */
+/**
+ * The cost of one scrape of /metrics on a gateway with all connections in many rooms: CPU beyond that of an idle
+ * gateway.
+ */
 export async function scrape({ connections, pairs, seconds, quick, progress }: Scale): Promise<Outcome> {
   const stack = await Stack.start();
   let audience: Audience | undefined;

@@ -5,16 +5,20 @@ import { type Outcome, round } from '../report.ts';
 import type { Scale } from '../scale.ts';
 import { FULL_FRAME, fullFrames, QUIET_MS, Stack } from '../stack.ts';
 
-/** Messages a second: 400 KB a second and connection, so that a stopped reader's buffers are full within seconds. */
+/**
+ * Messages per second. Each connection gets 400 KB per second, so that the buffers of a stopped reader fill within
+ * seconds.
+ */
 const RATE = 4_000;
-/** While the buffers fill, nothing is measured. */
+/** Rate while the buffers fill, before the measurement. */
 const FILL_RATE = 2 * RATE;
 const PERCENT = 10;
 const FULL_WITHIN_MS = 60_000;
 
 /**
- * A tenth of the readers stops: what the others notice. Fewer connections than elsewhere, for the buffers of a stopped
- * reader (the kernel's 4 MiB and the gateway's) are to be full, and the gateway far from saturated.
+ * A tenth of the readers stops reading: does this affect the others? The case has fewer connections than the others,
+ * because the buffers of stopped readers (4 MiB in the kernel, and the gateway's) must fill while the gateway is far
+ * from saturated.
  */
 export async function slowReaders({ connections, pairs, seconds, progress }: Scale): Promise<Outcome> {
   const stack = await Stack.start();
@@ -41,7 +45,7 @@ export async function slowReaders({ connections, pairs, seconds, progress }: Sca
       const beside = await measured(gateway.actor.pid, audience, () => push(seconds));
       await audience.slow(0);
       const told = await allTold(audience);
-      // One more frame for all: its first mark shows what each stopped reader has missed.
+      // One more frame to all: its first mark shows what each stopped reader has missed.
       const { lastMark } = await push(0.25);
       const missed = (await audience.drained(lastMark)).gaps;
       runs.push({ without, beside, missed, told });
@@ -83,7 +87,7 @@ export async function slowReaders({ connections, pairs, seconds, progress }: Sca
   }
 }
 
-/** Pushes until the gateway drops for slow readers. */
+/** Pushes until the gateway drops frames of slow readers. */
 async function fillUntilDrops(push: () => Promise<unknown>, dropped: () => Promise<number>) {
   const before = await dropped();
   const deadline = performance.now() + FULL_WITHIN_MS;
@@ -94,7 +98,7 @@ async function fillUntilDrops(push: () => Promise<unknown>, dropped: () => Promi
   }
 }
 
-/** Items that LAGGED frames tell of, once no more come. */
+/** Items that LAGGED frames report, once no more frames arrive. */
 async function allTold(audience: Audience): Promise<number> {
   for (let last = -1; ; ) {
     await pause(1_000);

@@ -8,23 +8,26 @@ import { FULL_FRAME, fullFrames, QUIET_MS, Stack } from '../stack.ts';
 import { type Carried, interruptsOf, LINE_RATE, PAYLOAD_SHARE, Wire, wireProblem } from '../wire.ts';
 import { clientRow } from './merged.ts';
 
-/** Fewer than elsewhere, so that each gets several full frames a second. */
+/** Fewer connections than in other cases, so that each gets several full frames per second. */
 const CONNECTIONS = 2_000;
 /** Bytes of an item and its comma. */
 const ITEM = 101;
-/** Shares of what the wire can carry: what has to arrive whole, and what is more than it can. */
+/** Shares of the capacity of the wire: one that must arrive completely, and one beyond the capacity. */
 const FULL = 0.95;
 const OVER = 1.15;
 
-/** Milliseconds until the first full frames are on the wire, and from the last look at it to the end. */
+/** Milliseconds until the first full frames are on the wire, and from the last reading of the counters to the end. */
 const START_MS = 1_000;
 const END_MS = 500;
 
-/** A measurement, and what was seen of the wire and of the core while it was under way. */
+/** A measurement, with the counters of the wire and of the core meanwhile. */
 type Run = { whole: Measured; gbits: number; drops: number; share: number; interrupts: number };
 type Sample = Carried & { at: number; cpu: CpuReading; interrupts: number };
 
-/** Full frames to a crowd behind a wire of 10 Gbit/s: what of one core it takes to fill it, and what happens above that. */
+/**
+ * Full frames to many connections behind a 10 Gbit/s wire: the share of one core that fills the wire, and the behaviour
+ * beyond.
+ */
 export async function wire({ quick, pairs, seconds, progress }: Scale): Promise<Outcome> {
   const problem = wireProblem();
   if (problem !== undefined) return { rows: [], notes: [`wire: skipped, since ${problem}`], data: { problem } };
@@ -68,7 +71,7 @@ export async function wire({ quick, pairs, seconds, progress }: Scale): Promise<
         interrupts: (after.interrupts - before.interrupts) / took,
       };
     };
-    /** Messages a second that are `share` of the wire's payload. */
+    /** Messages per second for a given share of the payload capacity of the wire. */
     const rateOf = (share: number) => Math.round((share * LINE_RATE * PAYLOAD_SHARE) / 8 / ITEM / connections);
     const ours = (share: number) => {
       const rate = rateOf(share);

@@ -1,4 +1,7 @@
-/** The peer socket.io (npm), as its guide shows it: join, emit to the room. Usage: socketIo.ts FOLDER (where it is installed) */
+/**
+ * The peer socket.io (npm), as in its guide: join, then emit to the room. Usage: socketIo.ts FOLDER (where it is
+ * installed)
+ */
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -21,7 +24,8 @@ const http = createServer((request, response) => {
     response.end();
   });
 });
-// Its pings are messages of its own protocol: the client here answers none, so that they wait until after the run.
+// Pings of socket.io are messages of its own protocol, which the client does not answer. The first ping comes after the
+// run.
 const io = new Server(http, { transports: ['websocket'], pingInterval: 3_600_000, pingTimeout: 3_600_000 });
 io.on('connection', (socket) => socket.join('live'));
 

@@ -1,4 +1,7 @@
-/** The peer `ws` (npm) as people write it: a Set a room, a loop of send. POST /push?room=R, the item as body. */
+/**
+ * The peer `ws` (npm) as commonly used: a Set for each room, and a loop of send. POST /push?room=R with the item as
+ * body.
+ */
 import { createServer } from 'node:http';
 import { type WebSocket, WebSocketServer } from 'ws';
 
