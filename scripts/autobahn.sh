@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Prints a command that starts the Autobahn testsuite's wstest. It is installed once under ~/.cache/pushcluster. The suite is
-# Python 2 and nobody packages that any more: where there is none (Debian 12 and later have none), this says so and ends with 3.
+# Prints a command that starts wstest, the program of the Autobahn testsuite. It is installed once under
+# ~/.cache/pushcluster.
+# The suite needs Python 2, which Debian 12 and later do not have. Without Python 2, prints a message and exits with 3.
 set -euo pipefail
 
 SUITE_VERSION=25.10.1
 
 say() { printf '%s\n' "$*" >&2; }
 
-# A Python 2.7 in the PATH, or one that pyenv has.
+# A Python 2.7 in the PATH or of pyenv.
 python=
 if python2.7 -c '' 2>/dev/null; then
   python=$(python2.7 -c 'import sys; print(sys.executable)')
@@ -35,7 +36,7 @@ if [ ! -e "$home/complete" ]; then
     exit 3
   fi
   rm -f "$work.log"
-  # A namespace package: installed by --target it lacks the file that makes it one for Python 2.
+  # With --target, pip does not write the __init__.py that makes this namespace package importable in Python 2.
   touch "$work/zope/__init__.py"
   touch "$work/complete"
   rm -rf "$home"

@@ -5,7 +5,7 @@ import { importCircles } from './importCircles.ts';
 
 /** `node scripts/check-imports.ts`: checks that imports point down the layers, use package names and form no circle. */
 
-/** The workspaces, and those below each that it may import. */
+/** The workspaces, and the workspaces below each that it may import. */
 const LAYERS: Record<string, readonly string[]> = {
   protocol: [],
   runtime: ['protocol'],
@@ -25,7 +25,10 @@ const BARRED: Record<string, readonly string[]> = {
   'gateway/shard/': ['gateway/hub/'],
 };
 
-/** Packages that only one file or folder may import, so that their pitfalls are handled in one place. Tests may import them too. */
+/**
+ * Packages that only one file or folder may import, so that their pitfalls are handled in one place. Tests may import
+ * them, too.
+ */
 const SOLE_IMPORTERS: Record<string, string> = {
   'uWebSockets.js': 'gateway/shard/listen.ts',
   nats: 'runtime/bus/',
@@ -83,14 +86,14 @@ export function importProblems(
   return problems;
 }
 
-/** Circles of imports, types included: whoever reads one of their files has to read them all. */
+/** Circles of imports, types included: to understand one file of a circle, one must read all of them. */
 function circleProblems(files: ReadonlyMap<string, string>): string[] {
   return importCircles(importGraph(files)).map(
     (circle) => `${[...circle, circle[0]].join(' → ')}: a circle of imports: move what they share into a file below`,
   );
 }
 
-/** Which of `files` each of them imports. */
+/** The imports of each of `files` among `files`. */
 function importGraph(files: ReadonlyMap<string, string>): Map<string, string[]> {
   const graph = new Map<string, string[]>();
   for (const [path, source] of files) {
@@ -153,7 +156,7 @@ function importProblem(
   if (isSdk) return 'the SDK has no dependencies';
   const sole = SOLE_IMPORTERS[name];
   if (sole !== undefined && !path.startsWith(sole) && layer !== 'test') return `only ${sole} may import it`;
-  // Tests and the bench hold the parts against the packages that these are made of.
+  // Tests and the bench compare the product with packages of its workspaces.
   const declared = isTest ? [...workspaces.values()] : [workspaces.get(layer)];
   if (!declared.some((workspace) => workspace?.dependencies.includes(name)))
     return `is no dependency in ${layer}/package.json`;

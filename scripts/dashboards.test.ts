@@ -14,7 +14,7 @@ describe('the dashboards', () => {
       assert.ok(panels.length > 5);
       for (const { title, description } of panels) {
         assert.ok(title);
-        // What it shows, and what to do, are two sentences at least.
+        // What the panel shows and what to do are at least two sentences.
         assert.match(description ?? '', /[.:?].+[.:]/s, title);
         assert.ok((description?.length ?? 0) > 60, `${title}: ${description}`);
       }

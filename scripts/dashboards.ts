@@ -6,11 +6,11 @@ import { logicAndBus } from './dashboards/logicAndBus.ts';
 import { operatorDashboard } from './dashboards/operator.ts';
 import { overview } from './dashboards/overview.ts';
 
-/** `node scripts/dashboards.ts`: writes the chart's dashboards as Grafana reads them. */
+/** `node scripts/dashboards.ts`: writes the chart's dashboards as JSON for Grafana. */
 
 const FOLDER = join(import.meta.dirname, '..', 'charts', 'pushcluster', 'dashboards');
 
-/** By the name of their file. */
+/** The dashboards by file name. */
 export const DASHBOARDS: Readonly<Record<string, Dashboard>> = {
   'overview.json': overview,
   'gateway.json': gatewayDashboard,
@@ -24,12 +24,12 @@ if (import.meta.main) {
     writeFileSync(join(FOLDER, name), dashboardText(dashboard));
 }
 
-/** A dashboard's file. */
+/** The JSON text of a dashboard's file. */
 export function dashboardText(dashboard: Dashboard): string {
   return `${JSON.stringify(dashboard, null, 2)}\n`;
 }
 
-/** The text that is checked in. */
+/** The text of a dashboard's file as checked in. */
 export function checkedIn(name: string): string {
   return readFileSync(join(FOLDER, name), 'utf8');
 }

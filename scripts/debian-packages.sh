@@ -1,27 +1,28 @@
 #!/usr/bin/env bash
-# Checks that what the tests need beside npm's packages is there. What is missing is installed as root; otherwise the one
-# line that does it is printed. With the word "cluster": also what a Kubernetes of our own and its images need.
+# Checks for the Debian packages that the tests need beside npm's packages. Root installs the missing ones; other users
+# get the command that installs them. With the argument "cluster", also checks the packages for a Kubernetes cluster and
+# its images.
 set -euo pipefail
 
 missing=()
-# need PACKAGE COMMAND...: PACKAGE is missing where the command fails.
+# need PACKAGE COMMAND...: PACKAGE is missing if the command fails.
 need() { local package=$1; shift; "$@" >/dev/null 2>&1 || missing+=("$package"); }
 has() { command -v "$1"; }
 
-# The console is tested in a real browser.
+# The tests of the console run in a real browser.
 need chromium has chromium
-# A client that nobody here wrote; Debian's own Python, whatever else is first in the PATH.
+# A WebSocket client of another project. It needs Debian's Python, which may not be the first in the PATH.
 need python3-websockets /usr/bin/python3 -c 'import websockets'
-# Certificates of the TLS tests.
+# Creates certificates for the TLS tests.
 need openssl has openssl
-# The bench's client.
+# Compiles the bench's client.
 need gcc has cc
 need libc6-dev test -e /usr/include/stdio.h
-# Queries of the dashboards and alerts; promtool comes with it.
+# Runs the queries of dashboards and alerts; the package includes promtool.
 need prometheus has prometheus
-# Network namespaces, in which node tuning meets a real kernel.
+# Creates network namespaces, in which node tuning is tested with a real kernel.
 need iproute2 has ip
-# nats-server, Kubernetes, and another client that nobody here wrote.
+# Builds nats-server, the Kubernetes programs, and a WebSocket client of another project.
 need golang-go has go
 
 if [ "${1:-}" = cluster ]; then
@@ -32,7 +33,7 @@ if [ "${1:-}" = cluster ]; then
   need runc has runc
   need buildah has buildah
   need debootstrap has debootstrap
-  # Images for arm64 are tried where that is another processor.
+  # On other processors, images for arm64 run in an emulator.
   [ "$(uname -m)" = aarch64 ] || need qemu-user has qemu-aarch64
 fi
 
@@ -51,7 +52,7 @@ echo "installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update >&2
 $line -qq -o Dpkg::Use-Pty=0 >&2
-# The program is what is wanted, not a server that takes port 9090.
+# Only the program is needed, not a server on port 9090.
 if [[ " ${missing[*]} " == *" prometheus "* ]] && [ -d /run/systemd/system ]; then
   systemctl disable --now prometheus >&2
 fi

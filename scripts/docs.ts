@@ -6,8 +6,8 @@ import { titleOf } from './docs/markdown.ts';
 import { placeOf, type Repository, sitePages } from './docs/pages.ts';
 
 /**
- * `node scripts/docs.ts [FOLDER]`: makes the documentation's site in FOLDER, dist/docs unless given. Needs what
- * docs/site/package-lock.json names to be installed (`scripts/install.sh docs/site`), and no network.
+ * `node scripts/docs.ts [FOLDER]`: builds the documentation site in FOLDER (default: dist/docs). Needs the packages of
+ * docs/site/package-lock.json (`scripts/install.sh docs/site`), and no network.
  */
 
 const ROOT = resolve(import.meta.dirname, '..');
@@ -19,11 +19,11 @@ const repository: Repository = {
 };
 
 const out = resolve(process.argv[2] ?? join(ROOT, 'dist/docs'));
-// Below the site's folder, where what pages are compiled to finds its packages.
+// Below the site's folder, so that the compiled pages find their packages.
 const pages = join(SITE, `.pages-${process.pid}`);
 try {
   writePages(pages);
-  // VitePress keeps intermediate files in the site's folder: one build at a time.
+  // VitePress writes intermediate files into the site's folder, so only one build can run at a time.
   const vitepress = [process.execPath, 'node_modules/vitepress/bin/vitepress.js', 'build', '.'];
   const { status } = spawnSync('flock', [join(ROOT, '.build/docs.lock'), ...vitepress], {
     cwd: SITE,

@@ -1,22 +1,23 @@
 #!/usr/bin/env bash
-# Builds images without a registry and a daemon, and prints a line for each: its name and the OCI archive that has it.
-#   images.sh [--tag TAG] [--arch amd64|arm64] NAME...     operator, node-tuning, gateway, logic (from the Dockerfile), nats, pause, coredns, metrics-server, base
-# For another processor than this machine's: the first four only, tagged TAG-ARCH, on a Debian that is taken out and not
-# configured: to be looked at and tried, not to be published. No emulator is needed.
-# Archives are kept under ~/.cache/pushcluster by what they are made of: nothing is built twice. Needs root and Debian's
-# buildah and debootstrap.
+# Builds images without a registry and without a daemon. Prints one line for each image: its name and its OCI archive.
+#   images.sh [--tag TAG] [--arch amd64|arm64] NAME...
+# Names: operator, node-tuning, gateway, logic (from the Dockerfile), nats, pause, coredns, metrics-server, base.
+# For another processor than this machine's: only the first four, tagged TAG-ARCH, on a Debian that is unpacked but not
+# configured. These images are for inspection and tests, not for publication. No emulator is needed.
+# Archives are cached under ~/.cache/pushcluster by the hash of their inputs, so nothing is built twice. Needs root and
+# Debian's buildah and debootstrap.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# The Dockerfile's base, made here under its own name from the same parts: Debian 13 and Node.
+# The base image of the Dockerfile, built here under the same name from the same parts: Debian 13 and Node.
 BASE=docker.io/library/node:24-trixie-slim
-# That and another processor's, under one name.
+# A manifest with the base images of both processors.
 BOTH_BASES=localhost/node:24-trixie-slim
 NODE_VERSION=$(sed -n 's/^NODE_VERSION=//p' scripts/node.sh)
 NPM_VERSION=11.21.2
 COREDNS_VERSION=1.14.7
 METRICS_SERVER_VERSION=0.9.0
-# The tests' server under the name of the image that the chart names.
+# The nats-server of the tests, under the image name of the chart.
 NATS_VERSION=$(sed -n 's/^NATS_VERSION=//p' scripts/nats-server.sh)
 
 say() { printf 'pushcluster: %s\n' "$*" >&2; }
@@ -45,11 +46,11 @@ flock -n 9 || { say "another process is building images in $home: waiting for it
 work=$(mktemp -d "$home/build.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-# Images and layers of their own, apart from what else this machine has.
+# Separate storage, so that images of this machine stay unchanged.
 buildah() { command buildah --root "$home/storage" --runroot "$home/run" --storage-driver "${STORAGE_DRIVER:-overlay}" "$@"; }
 
 hash_of() { sha256sum | cut -c 1-12; }
-# Everything in a folder, by path and content; times and owners don't matter.
+# Hashes of all files in a folder with their paths; times and owners have no effect.
 content() { find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum; }
 
 is_foreign() { [ "$arch" != "$own_arch" ]; }
@@ -64,7 +65,7 @@ finished() {
 
 build_base() {
   local arch=$1 reference=$2 mirror node=node-linux-${1/amd64/x64} foreign=() force=() root="$work/base-$1"
-  # npm refuses a package of another processor.
+  # npm refuses to install packages for another processor unless forced.
   [ "$arch" = "$own_arch" ] || { foreign=(--foreign); force=(--force); }
   mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -Eo 'https?://[^ ]+/debian/?($| )' | head -n 1 | tr -d ' ' || true)
   debootstrap "${foreign[@]}" --arch="$arch" --variant=minbase trixie "$root" ${mirror:+"$mirror"} >"$work/debootstrap.log" 2>&1 || { tail -n 20 "$work/debootstrap.log" >&2; die "debootstrap could not make a Debian 13"; }
@@ -83,7 +84,7 @@ build_base() {
   buildah commit -q --rm "$container" "$reference" >/dev/null
 }
 
-# An image of one program that needs nothing else.
+# Builds an image of one program without dependencies.
 build_program() {
   local name=$1 reference=$2 program=$3 container file
   file=$(basename "$program")
@@ -96,18 +97,19 @@ build_program() {
 
 build_product() {
   local name=$1 reference=$2 npmrc="$work/npmrc" args=(--layers) container
-  # The registry and the authorities that this machine's npm trusts are needed while it builds, and are not in the image.
+  # The build uses the registry and the certificate authorities of this machine's npm; the image does not contain them.
   {
     echo "registry=$(npm config get registry 2>/dev/null)"
     [ ! -e /etc/ssl/certs/ca-certificates.crt ] || echo cafile=/etc/ssl/certs/ca-certificates.crt
   } >"$npmrc"
   [ ! -d /etc/ssl/certs ] || args+=(-v /etc/ssl/certs:/etc/ssl/certs:ro)
-  # Layers of one processor must not be taken for those of the other.
+  # Without this, buildah would reuse cached layers of the other processor.
   ! is_foreign || args=(--layers=false --build-arg "NODE_IMAGE=$BOTH_BASES" "${args[@]:1}")
   buildah bud --platform "linux/$arch" --build-arg "BUILDPLATFORM=linux/$own_arch" --pull-never --isolation chroot --target "$name" \
     --secret "id=npmrc,src=$npmrc" "${args[@]}" \
     -t "$reference" . >"$work/$name.log" 2>&1 || { tail -n 40 "$work/$name.log" >&2; die "the image of $name could not be built"; }
-  # Not as arguments of the build: an older buildah takes layers from before although they have changed.
+  # Labels are set here and not by build arguments: an older buildah reuses cached layers although an argument has
+  # changed.
   container=$(buildah from "$reference")
   buildah config --label "org.opencontainers.image.version=$version" \
     --label "org.opencontainers.image.revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)" "$container"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# install.sh [FOLDER]: installs the dependencies of this checkout, or those of a folder that has a package-lock.json of its own, unless
-# they are already what package-lock.json says. Needs npm in the PATH.
+# install.sh [FOLDER]: installs the dependencies of this checkout, or of a folder with a package-lock.json of its own,
+# if they differ from package-lock.json. Needs npm in the PATH.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=$PWD/.build
@@ -16,10 +16,11 @@ exec 9>"$build/install.lock"
 flock 9
 installed && exit 0
 
-# A new checkout gets exactly the lock file. Later changes are added to what is there, below running processes.
+# A new checkout gets exactly the versions of the lock file. Later changes are installed into the existing folder,
+# because running processes use it.
 how=(ci)
 [ -d node_modules ] && how=(install --no-save --no-package-lock=false)
 echo "pushcluster: installing dependencies (npm ${how[0]})" >&2
-# swagger-ui-dist depends on a package that reports each installation to its makers unless told not to.
+# A dependency of swagger-ui-dist reports installations to its vendor unless this is set.
 SCARF_ANALYTICS=false npm "${how[@]}" --no-audit --no-fund --prefer-offline --loglevel=error >&2
 echo "$wanted" >"$stamp"

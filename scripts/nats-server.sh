@@ -19,7 +19,7 @@ trap 'rm -rf "$work"' EXIT
 GOBIN="$work" CGO_ENABLED=0 go install "github.com/nats-io/nats-server/v2@v$NATS_VERSION" >&2 \
   || die "go could not build nats-server $NATS_VERSION"
 "$work/nats-server" --version >&2 || die "the nats-server built in $work does not start on this host"
-# Moved as a file and not as a folder: two builds at the same time both end well.
+# Moves the file and not the folder, so that two simultaneous builds both succeed.
 mkdir -p "$home"
 mv -f "$work/nats-server" "$home/nats-server"
 echo "$home/nats-server"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Prints the folder of a Node that can load uWebSockets.js (Node 24 or newer, glibc 2.38 or newer).
-# The system's own is used where it suffices. Otherwise one is made under ~/.cache/pushcluster from npm's
-# node-linux-* package and, on an older glibc, Debian 13's C library beside it. It needs no root.
+# Prints the folder of a Node that can load uWebSockets.js (Node 24 or newer, glibc 2.38 or newer). Uses the system's
+# Node if it is suitable. Otherwise creates one under ~/.cache/pushcluster from npm's node-linux-* package and, if the
+# glibc is too old, Debian 13's C library. Needs no root.
 set -euo pipefail
 
 NODE_VERSION=24.21.0
@@ -57,7 +57,7 @@ if [ "$flavour" = trixie ]; then
   apt="$work/apt"
   mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$work/debs"
   : >"$apt/status"
-  # patchelf 0.18 (Debian 13's) makes a Node that crashes; 0.14 (Debian 12's) does it right.
+  # patchelf 0.18 (Debian 13) produces a Node that crashes; 0.14 (Debian 12) works.
   for suite in trixie bookworm; do
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main"
   done >"$apt/sources.list"
@@ -72,7 +72,7 @@ APT::Sandbox::User "";
 Acquire::Languages "none";
 CONF
   export APT_CONFIG="$apt/apt.conf"
-  # A private apt: nothing of the host's own packages is touched. patchelf is only taken out, not installed.
+  # A private apt configuration: the host's packages stay unchanged. patchelf is only unpacked, not installed.
   apt-get -q update >&2 || die "apt could not read Debian 13's package list from $mirror"
   (cd "$work/debs" && apt-get -q download libc6/trixie libstdc++6/trixie libgcc-s1/trixie patchelf/bookworm >&2) || die "apt could not fetch Debian 13's C library from $mirror"
   unset APT_CONFIG
@@ -80,7 +80,7 @@ CONF
   mkdir -p "$work/out/glibc"
   libs=$(dirname "$(find "$work/root/usr/lib" -name libc.so.6 | head -n 1)")
   cp -L "$libs"/*.so* "$work/out/glibc/"
-  # Host names resolve through the host's own NSS plug-ins where these load; files and dns are inside libc.
+  # Host names are resolved with the host's NSS plug-ins if they load; `files` and `dns` are part of libc.
   patchelf=$(find "$work/root" -path '*bin/patchelf' | head -n 1)
   run="$work/out/glibc/$loader --library-path $work/out/glibc"
   $run "$patchelf" --set-interpreter "$home/glibc/$loader" --set-rpath "$home/glibc" "$work/out/bin/node"

@@ -28,7 +28,7 @@ export function strip(from: string, to: string): void {
   }
 }
 
-/** The same module without types. What it names of our own sources, in imports and in URLs, are JavaScript files then. */
+/** The module as JavaScript, without types. Names of the project's sources in imports and URLs end with .js. */
 export function javaScriptOf(typeScript: string): string {
   return stripTypeScriptTypes(typeScript, { mode: 'strip' }).replace(OWN_SOURCE, '$1$2.js$1');
 }

@@ -23,7 +23,7 @@ describe('running a file of tests', () => {
     });
   }
 
-  /** The same of one that never ends: with the shortest time in which this machine gets as far as saying so. */
+  /** Runs a file that never ends, with the shortest timeout in which this machine prints what matches `says`. */
   async function runHanging(
     source: string,
     says: RegExp,

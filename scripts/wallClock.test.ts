@@ -3,9 +3,9 @@ import { globSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
 /**
- * The wall clock of a machine is set: by NTP, by an administrator, by a virtual machine that resumes. Therefore durations,
- * deadlines and rates are measured with `performance.now()` or `now()` of a Clock. Files that need the time of day are
- * listed here, with the number of reads and the reason.
+ * The wall clock of a machine may step: NTP, an administrator or a resumed virtual machine sets it. Therefore
+ * durations, deadlines and rates are measured with `performance.now()` or `now()` of a Clock. Files that need the time
+ * of day are listed here, with the number of reads and the reason.
  */
 const ALLOWED: Record<string, { uses: number; why: string }> = {
   'client/clock.ts': { uses: 3, why: "the Clock's `wall`" },
@@ -48,7 +48,7 @@ const ALLOWED: Record<string, { uses: number; why: string }> = {
 
 const WALL = /\bDate\.now\b|\bDate\(\)|\btimeOrigin\b|\bwall(\?\.)?\(\)|\bwallTime\(/g;
 
-/** The files of the product, without their comments, which may speak of clocks. */
+/** The product's files without comments, because comments may mention clocks. */
 function* sources(): Generator<[path: string, source: string]> {
   const files = globSync('{protocol,runtime,gateway,logic,operator,standalone,client}/**/*.{ts,js}', {
     exclude: (name) => name === 'node_modules' || name === 'dist',
@@ -60,7 +60,7 @@ function* sources(): Generator<[path: string, source: string]> {
   }
 }
 
-/** How often each file reads the time of day. */
+/** Number of reads of the wall clock, by file. */
 function uses(): Map<string, number> {
   const found = new Map<string, number>();
   for (const [path, source] of sources()) {
@@ -87,7 +87,7 @@ test('the time of day is read only where it is meant: anything else is measured 
 });
 
 test('a duration is measured by one clock: two of different origins, compared, would be wrong without an error', () => {
-  // Pages of the console are browsers, and the SDK has its own clock.
+  // The pages of the console run in browsers, and the SDK has its own clock.
   const allowed = ['runtime/clock.ts', 'client/clock.ts', 'client/positions.ts'];
   const found = [...sources()].filter(([, source]) => /\bperformance\.now\b|\bhrtime\b/.test(source));
   const others = found

@@ -13,7 +13,7 @@ import {
   ratio,
 } from './selectors.ts';
 
-/** Series of the chosen gateways. */
+/** Series of a metric of the selected gateways. */
 function gateway(name: string, more = ''): string {
   return chosen(`pushcluster_gateway_${name}`, `pod=~"$pod"${more === '' ? '' : `,${more}`}`);
 }
@@ -22,7 +22,7 @@ function perPod(expr: string): string {
   return `sum by (${PER_POD}) (${expr})`;
 }
 
-/** A sum of a pod's hub and shards is of all pods: only the chosen ones of it. */
+/** GATEWAY_CPU and similar sums cover all pods: restricts `expr` to the selected ones. */
 function ofPod(expr: string): string {
   return `(${expr}) and on (${PER_POD}) ${gateway('draining')}`;
 }
@@ -30,7 +30,7 @@ function ofPod(expr: string): string {
 const POD = '{{pod}}';
 const SHARD = '{{pod}} shard {{shard}}';
 
-/** Each gateway, and each of its shards. */
+/** The dashboard of single gateways and their shards. */
 export const gatewayDashboard = dashboard({
   uid: 'pushcluster-gateway',
   title: 'Gateway',

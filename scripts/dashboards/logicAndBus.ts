@@ -3,7 +3,7 @@ import { CLUSTER_LEGEND, CLUSTER_VARIABLES, chosen, logic, PER_CLUSTER, PER_POD,
 
 const LOGIC = 'app_kubernetes_io_component="logic"';
 
-/** What backends push, and the bus that carries it. */
+/** The dashboard of pushes from backends, and of the bus that carries them. */
 export const logicAndBus = dashboard({
   uid: 'pushcluster-logic-and-bus',
   title: 'Logic and bus',

@@ -4,7 +4,7 @@ import { CLUSTER_VARIABLES, clusters, gateway, PER_CLUSTER, PER_POD, quantile, r
 const NAME = '{{cluster_namespace}}/{{cluster_name}}';
 const BY_NAME = 'cluster_namespace, cluster_name';
 
-/** What the operator does, and what moves. */
+/** The dashboard of the operator's work, and of moving connections. */
 export const operatorDashboard = dashboard({
   uid: 'pushcluster-operator',
   title: 'Operator and rollouts',

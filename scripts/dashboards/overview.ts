@@ -14,7 +14,7 @@ import {
   ratio,
 } from './selectors.ts';
 
-/** Is it serving, how full is it, and does what is pushed arrive. */
+/** The dashboard of a cluster's health: does it serve, how full is it, do pushes arrive? */
 export const overview = dashboard({
   uid: 'pushcluster-overview',
   title: 'Overview',

@@ -15,11 +15,11 @@ import type {
 } from '@grafana/schema/dist/esm/raw/composable/timeseries/panelcfg/x/TimeSeriesPanelCfg_types.gen.d.ts';
 
 /**
- * What dashboards are made of. The types are Grafana's own (@grafana/schema), so that what is written here is what a
- * dashboard's JSON may hold.
+ * The parts of dashboards. The types are Grafana's own (@grafana/schema), so that only valid dashboard JSON
+ * type-checks.
  */
 
-/** A type as its JSON is: of an enum of texts, the texts. */
+/** A type as JSON: an enum of strings becomes a union of strings. */
 type Json<T> = T extends string
   ? `${T}`
   : T extends readonly (infer Each)[]
@@ -28,38 +28,38 @@ type Json<T> = T extends string
       ? { [Key in keyof T]: Json<T[Key]> }
       : T;
 
-/** One query: PromQL, and how its series are called. */
+/** One query: PromQL, and the legend of its series. */
 export type Query = {
   expr: string;
   legend: string;
-  /** One value and not a line: for tables. */
+  /** Returns one value instead of a line; for tables. */
   instant?: true;
 };
 
 export type PanelSpec = {
   title: string;
-  /** What it shows, and what to do when it looks bad. */
+  /** What the panel shows, and what to do if it looks bad. */
   description: string;
   /** Grafana's unit id. */
   unit: string;
   queries: readonly Query[];
-  /** Of 24; 8 where absent. */
+  /** Columns of 24; 8 by default. */
   width?: number;
-  /** Where it turns yellow and red; in the panel's unit. */
+  /** Thresholds for yellow and red, in the panel's unit. */
   warns?: { at: number; bad: number };
   max?: number;
 };
 
 export type Row = { title: string; panels: readonly Panel[] };
 
-/** The data source that the dashboard's variable names. */
+/** The data source selected by the dashboard's variable. */
 const DATA_SOURCE: DataSourceRef = { type: 'prometheus', uid: '$datasource' };
-/** Of Grafana 11: later ones raise what they load. */
+/** The schema version of Grafana 11; later versions migrate it on load. */
 const SCHEMA_VERSION = 41;
 const PANEL_HEIGHT = 8;
 const STAT_HEIGHT = 4;
 
-/** Lines over time. */
+/** A time series panel. */
 export function lines(spec: PanelSpec & { stacked?: true }): Panel {
   return {
     ...common(spec, 'timeseries'),
@@ -89,7 +89,7 @@ export function lines(spec: PanelSpec & { stacked?: true }): Panel {
   };
 }
 
-/** One number, with its way until now behind it. */
+/** A panel with the latest value and its history as a sparkline. */
 export function number(spec: PanelSpec & { tall?: true }): Panel {
   return {
     ...common({ width: 4, ...spec }, 'stat', spec.tall ? PANEL_HEIGHT : STAT_HEIGHT),
@@ -138,7 +138,7 @@ export function heatMap(spec: PanelSpec): Panel {
   };
 }
 
-/** One row for each series, one column for each of its labels and the value. */
+/** A table with one row for each series, and one column for each label and the value. */
 export function table(spec: PanelSpec & { hide?: readonly string[] }): Panel {
   const panel = common(spec, 'table');
   const hidden = ['Time', '__name__', 'job', 'instance', 'endpoint', 'container', 'service', ...(spec.hide ?? [])];
@@ -156,7 +156,7 @@ export function table(spec: PanelSpec & { hide?: readonly string[] }): Panel {
   };
 }
 
-/** Something that happened, as a line across all panels: where `expr` is above 0. */
+/** An event that is drawn as a line across all panels while `expr` is above 0. */
 export type Happening = { name: string; expr: string; title: string; color: string };
 
 export type DashboardSpec = {
@@ -168,7 +168,7 @@ export type DashboardSpec = {
   happenings?: readonly Happening[];
 };
 
-/** A dashboard with its rows laid out, ids given, and links to the others. */
+/** A dashboard: lays out the rows, assigns panel ids, and adds links to the other dashboards. */
 export function dashboard({ uid, title, description, variables, rows, happenings = [] }: DashboardSpec): Dashboard {
   return {
     uid,
@@ -215,7 +215,7 @@ export function dashboard({ uid, title, description, variables, rows, happenings
   };
 }
 
-/** A variable with all values that a label has. */
+/** A variable with all values of a label. */
 export function labelVariable(name: string, label: string, query: string): VariableModel {
   return {
     type: 'query',
@@ -227,7 +227,7 @@ export function labelVariable(name: string, label: string, query: string): Varia
     sort: 1,
     multi: true,
     includeAll: true,
-    // Also what has no such label, as where no Kubernetes is.
+    // Also matches series without this label, which exist outside Kubernetes.
     allValue: '.*',
     current: { selected: true, text: 'All', value: '$__all' },
     hide: 0,
@@ -235,7 +235,7 @@ export function labelVariable(name: string, label: string, query: string): Varia
   };
 }
 
-/** A variable with values that are given here: the first is chosen. */
+/** A variable with fixed values. The first one is selected. */
 export function choiceVariable(name: string, label: string, choices: Readonly<Record<string, string>>): VariableModel {
   const options = Object.entries(choices).map(([text, value], i) => ({ text, value, selected: i === 0 }));
   const [{ text = '', value = '' } = {}] = options;
@@ -295,7 +295,7 @@ function thresholds({ warns }: PanelSpec) {
   };
 }
 
-/** Rows from top to bottom, panels of a row from left to right, in lines of 24. */
+/** Places rows from top to bottom, and the panels of a row from left to right, on a grid of 24 columns. */
 function layOut(rows: readonly Row[]): NonNullable<Dashboard['panels']> {
   const panels: NonNullable<Dashboard['panels']> = [];
   let id = 1;

@@ -1,4 +1,4 @@
-/** The site's table of contents. A test holds that every page of docs/ is in it once. */
+/** The site's table of contents. A test checks that it lists every page of docs/ exactly once. */
 
 export type Section = { title: string; pages: readonly string[] };
 
@@ -58,7 +58,7 @@ export const CONTENTS: readonly Section[] = [
   },
 ];
 
-/** Files whose place on the site is not that of the repository. */
+/** Files whose path on the site differs from their path in the repository. */
 export const PLACES: Readonly<Record<string, string>> = {
   'docs/README.md': 'index.md',
   'charts/pushcluster/README.md': 'reference/chart.md',

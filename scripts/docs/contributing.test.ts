@@ -6,14 +6,14 @@ import { describe, it } from 'node:test';
 const ROOT = resolve(import.meta.dirname, '../..');
 const PAGE = readFileSync(join(ROOT, 'CONTRIBUTING.md'), 'utf8');
 
-/** Where an addition must leave its traces. Tests and other pages may name it or not. */
+/** Files that an addition must change. Tests and other pages may mention it. */
 const SOURCES =
   '{protocol,runtime,gateway,logic,operator,standalone,client,scripts,charts,crds}/**/*.{ts,js,json,yaml,tpl}';
 const ELSEWHERE = ['test/harness/pushClusters.ts', ...globSync('docs/reference/*.md', { cwd: ROOT })];
-/** These are named all over the code that handles them: the files listed are the ones to begin with. */
+/** Many files of the product mention these, so the page lists only the files to start with. */
 const NOT_ALL = ['a client frame', 'a server frame', 'a reason to refuse a handshake'];
 
-/** Sections "Adding X": the words of the example, and the files listed. */
+/** The sections "Adding X": the words of the example, and the listed files. */
 function recipes(): { what: string; words: string[]; files: string[] }[] {
   return PAGE.split(/^## /m)
     .filter((section) => section.startsWith('Adding '))

@@ -1,19 +1,19 @@
 import { slug } from '../../docs/site/slug.ts';
 
-/** The parts of Markdown that the site and its checks need: links, headings and their anchors. */
+/** The parts of Markdown that the site and its checks use: links, headings and anchors. */
 
-/** A link or an image as it stands in a text: `[label](target#anchor)`. */
+/** A link or an image in a text: `[label](target#anchor)`. */
 export type Link = { target: string; anchor: string; isImage: boolean };
 
 const FENCE = /^( {0,3})(```+|~~~+)[^\n]*\n[\s\S]*?^\1\2[^\n]*$/gm;
 const CODE = /(`+)(?:(?!\1)[\s\S])*?[^`]\1(?!`)/g;
 const LINK = /(!?)(\[(?:[^\][]|\[[^\]]*\])*\]\()([^)\s#]*)(#[^)\s]*)?((?:\s+"[^"]*")?\))/g;
-/** Stands for inline code while links are replaced. No text has this character. */
+/** A placeholder for inline code while links are replaced. No text contains this character. */
 const HOLD = '\uE000';
 const HELD = new RegExp(`${HOLD}(\\d+)${HOLD}`, 'g');
 const HEADING = /^#{1,6} +(.+?) *#*$/gm;
 
-/** All links and images of a text, those in code left out. */
+/** All links and images of a text, except those in code. */
 export function linksOf(markdown: string): Link[] {
   const links: Link[] = [];
   withLinks(markdown, (link) => {
@@ -28,18 +28,19 @@ export function withLinks(markdown: string, replace: (link: Link) => string): st
   const replaceIn = (text: string): string =>
     text.replace(LINK, (_, bang: string, label: string, target: string, anchor: string | undefined, end: string) => {
       const to = replace({ target, anchor: anchor ?? '', isImage: bang === '!' });
-      // A picture that is a link has a link of its own in its label.
+      // The label of a link that is an image contains the image's own link.
       return `${bang}${label.slice(0, -2).includes('](') ? replaceIn(label) : label}${to}${end}`;
     });
   return outside(markdown, FENCE, (prose) => {
-    // Inline code may stand in a label, but a link inside inline code is none: code is taken out meanwhile.
+    // A label may contain inline code, but a link inside inline code is not a link. Therefore code is replaced by
+    // placeholders.
     const codes: string[] = [];
     const held = prose.replace(CODE, (code) => `${HOLD}${codes.push(code) - 1}${HOLD}`);
     return replaceIn(held).replace(HELD, (_, index: string) => codes[Number(index)] ?? '');
   });
 }
 
-/** Anchors of a text's headings, in their order; a heading that comes again gets a number, as on GitHub. */
+/** Anchors of the headings, in order. Repeated headings get a number, as on GitHub. */
 export function anchorsOf(markdown: string): string[] {
   const seen = new Map<string, number>();
   const anchors: string[] = [];
@@ -55,13 +56,13 @@ export function anchorsOf(markdown: string): string[] {
   return anchors;
 }
 
-/** The text of the first heading; empty where there is none. */
+/** The text of the first heading; empty if there is none. */
 export function titleOf(markdown: string): string {
   const [, title = ''] = /^# +(.+)$/m.exec(markdown) ?? [];
   return plain(title);
 }
 
-/** A heading without its marks: code, emphasis and links show as their text. */
+/** A heading as plain text, without the marks of code, emphasis and links. */
 function plain(title: string): string {
   return title
     .replace(/!?\[([^\]]*)\]\([^)]*\)/g, '$1')

@@ -7,19 +7,19 @@ import { deadLinks, type Repository, sitePages } from './pages.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 
-/** Made from descriptions of fields, a paragraph or a message a line. */
+/** Generated from descriptions of fields, with one line for each paragraph or message. */
 const GENERATED = ['docs/reference/pushcluster.md', 'docs/reference/changes.md'];
 
-/** They tell of what was, too. */
+/** Pages that also mention removed names. */
 const RECORDS = ['docs/decisions.md', 'CHANGELOG.md'];
 
-/** Folders that programs of the repository make, or that a tutorial's reader has. */
+/** Folders that programs of the repository create, or that a reader of a tutorial has. */
 const MADE = ['bench-results/', 'client/dist/', 'dist/', 'src/'];
 
-/** Parts of a page that a program writes. */
+/** Generated parts of a page. */
 const FIGURES = /<!-- figures: [\s\S]*?<!-- end -->/g;
 
-/** A repository of some files. */
+/** A repository with these files. */
 function repositoryOf(files: Record<string, string>): Repository {
   return {
     read: (path) => files[path],

@@ -2,23 +2,24 @@ import { dirname, extname, join, normalize } from 'node:path/posix';
 import { PLACES } from './contents.ts';
 import { anchorsOf, linksOf, titleOf, withLinks } from './markdown.ts';
 
-/** The repository as the site reads it. Paths count from its root. */
+/** The repository, as input of the site. Paths are relative to its root. */
 export type Repository = {
-  /** undefined: no such file. */
+  /** The text of a file; undefined if there is no such file. */
   read(path: string): string | undefined;
-  /** Names in a folder; undefined: no such folder. */
+  /** The names in a folder; undefined if there is no such folder. */
   list(path: string): readonly string[] | undefined;
 };
 
-/** Folder of the site with files of the repository that pages link to: examples, sources, values. */
+/** Folder of the site for files that pages link to: examples, sources, values. */
 const REPOSITORY = 'repository';
 const PICTURE = /\.(png|svg)$/;
 const LANGUAGES: Readonly<Record<string, string>> = { '.yaml': 'yaml', '.ts': 'ts', '.json': 'json', '.sh': 'sh' };
 
 /**
- * Makes the site's pages: files of Markdown by their path on the site. A link to a page of the repository leads to that page on the
- * site; a link to another file leads to a page that shows this file. A link that leads nowhere stays: the build refuses it.
- * @param sources Paths of the pages to begin with. What they link to comes along.
+ * Makes the site's pages: Markdown files by their path on the site. A link to a page of the repository leads to that
+ * page on the site; a link to another file leads to a page that shows this file. A broken link stays, and VitePress
+ * refuses to build it.
+ * @param sources paths of the first pages. The pages and files to which they link are added.
  */
 export function sitePages(sources: readonly string[], repository: Repository): Map<string, string> {
   const pages = new Map<string, string>();
@@ -43,7 +44,7 @@ export function sitePages(sources: readonly string[], repository: Repository): M
   return pages;
 }
 
-/** Where a page's links lead nowhere, a line each: no such file, or no such heading in it. */
+/** Broken links of a page, one line each: the file does not exist, or has no such heading. */
 export function deadLinks(source: string, markdown: string, repository: Repository): string[] {
   return linksOf(markdown).flatMap(({ target, anchor }) => {
     if (isElsewhere(target)) return [];
@@ -65,7 +66,7 @@ function siteName(path: string): string {
   return path.startsWith('docs/') ? path.slice('docs/'.length) : join(REPOSITORY, path);
 }
 
-/** The path that a link of `source` means; undefined where it leads out of the repository, or stays on its page. */
+/** The path that a link in `source` refers to; undefined for external links and links within the page. */
 function pathOf(source: string, target: string): string | undefined {
   if (target === '' || isElsewhere(target)) return undefined;
   return normalize(join(dirname(source), target)).replace(/\/$/, '');
@@ -75,7 +76,7 @@ function isElsewhere(target: string): boolean {
   return /^[a-z]+:/i.test(target);
 }
 
-/** A file as a page: Markdown as it is, another file as code, a folder as a list. */
+/** A file as a page: Markdown unchanged, other files as code, a folder as a list. */
 function markdownOf(path: string, repository: Repository): string | undefined {
   const text = repository.read(path);
   if (text === undefined) {

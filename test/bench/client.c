@@ -278,8 +278,8 @@ static void control(Connection *c, uint8_t opcode, const uint8_t *payload, size_
   }
 }
 
-// Bytes of a frame's header, with what must be there of its payload before it can be told which frame it is; 0 where
-// more bytes are needed to tell.
+// The bytes that identify a frame: its header and the first FRAME_PREFIX bytes of its payload, or the whole payload of
+// a control frame; 0 if `have` is less.
 static size_t frame_start(const uint8_t *p, size_t have, size_t *header, uint64_t *length) {
   if (have < 2) return 0;
   uint64_t size = p[1] & 127;

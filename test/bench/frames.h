@@ -1,6 +1,6 @@
-// Frames that many connections receive alike. The first connection's bytes become the reference; the bytes of every
-// other one are compared with it (memcmp), all of them, and so its items need to be parsed only once. A connection
-// whose bytes differ gets a reference of its own: nothing is assumed, and nothing is counted that was not received.
+// Frames that many connections receive with the same bytes. The bytes of the first connection become the reference; all
+// bytes of every other connection are compared with it (memcmp), so that items are parsed only once. A connection whose
+// bytes differ gets a reference of its own: nothing is counted that was not received.
 #pragma once
 #include <stdint.h>
 #include <stdio.h>
@@ -51,8 +51,8 @@ static inline int frame_holds(const uint8_t *text, size_t size, const char *what
   return memmem(text, size, what, strlen(what)) != NULL;
 }
 
-// An item begins with its mark and its send time: `{"@":17,"t":83211200417,...`. No other `"@":` is in a frame.
-// Peers that put an item into a JSON string write `{\"@\":`: only the digits behind the colon matter.
+// An item begins with its mark and its send time: `{"@":17,"t":83211200417,...`. No other `"@":` occurs in a frame.
+// Peers that put an item into a JSON string write `{\"@\":`: only the digits after the colon matter.
 static inline void frame_items(Frame *frame, const uint8_t *text, size_t size) {
   const uint8_t *end = text + size, *at = text;
   uint32_t count = 0;
@@ -121,7 +121,7 @@ static inline void frame_free(Frame *frame) {
   free(frame);
 }
 
-// Keeps `frame` among the recent ones, in place of the oldest that nobody reads.
+// Keeps `frame` among the recent ones. It replaces the oldest frame that no connection is reading.
 static inline void frames_keep(Frames *frames, Frame *frame) {
   for (unsigned tries = 0; tries < FRAME_SLOTS; tries++) {
     unsigned at = frames->next++ % FRAME_SLOTS;
@@ -134,7 +134,7 @@ static inline void frames_keep(Frames *frames, Frame *frame) {
   exit(1);
 }
 
-// The newest kept frame that begins like this one, or a new one; it counts one reader more.
+// The newest kept frame that begins with these bytes, or a new one; increments the frame's number of readers.
 static inline Frame *frames_find(Frames *frames, uint8_t opcode, uint64_t length, const uint8_t *prefix,
                                  uint8_t prefix_length) {
   for (unsigned back = 1; back <= FRAME_SLOTS && back <= frames->next; back++) {
@@ -150,8 +150,8 @@ static inline Frame *frames_find(Frames *frames, uint8_t opcode, uint64_t length
   return frame;
 }
 
-// Takes `size` more bytes of a reader that has had `offset` bytes of `frame`. Answers the frame to go on with: another
-// one where the bytes differ.
+// Takes `size` more bytes from a reader that has received `offset` bytes of `frame`. Returns the frame to continue
+// with: another one if the bytes differ.
 static inline Frame *frames_take(Frames *frames, Frame *frame, uint64_t offset, const uint8_t *bytes, size_t size) {
   uint64_t known = frame->have - offset < size ? frame->have - offset : size;
   if (known && memcmp(frame->bytes + offset, bytes, known)) {

@@ -19,7 +19,7 @@ static inline unsigned histogram_bucket(uint64_t value) {
   return bucket < HISTOGRAM_BUCKETS ? bucket : HISTOGRAM_BUCKETS - 1;
 }
 
-// The largest value that falls into the bucket.
+// The largest value of the bucket.
 static inline uint64_t histogram_edge(unsigned bucket) {
   if (bucket < 1u << HISTOGRAM_BITS) return bucket;
   unsigned exponent = (bucket >> HISTOGRAM_BITS) - 1;
@@ -32,7 +32,7 @@ static inline void histogram_add(Histogram *h, uint64_t value) {
   h->buckets[histogram_bucket(value)]++;
 }
 
-// The value that `share` (0..1) of all values don't exceed; 0 where there are none.
+// The value that the share `share` (0 to 1) of all values does not exceed; 0 if there are none.
 static inline uint64_t histogram_percentile(const Histogram *h, double share) {
   uint64_t wanted = (uint64_t)(share * (double)h->count + 0.9999999), seen = 0;
   if (wanted == 0) wanted = 1;

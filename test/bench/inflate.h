@@ -1,5 +1,5 @@
-// Raw DEFLATE (RFC 1951), decoded bit by bit: each distinct frame is inflated once, so plain is fast enough
-// and the client needs no library.
+// Decodes raw DEFLATE (RFC 1951) bit by bit. Each distinct frame is inflated only once, so this is fast enough, and the
+// client needs no library.
 #pragma once
 #include <stdint.h>
 #include <stdlib.h>
@@ -149,8 +149,8 @@ static inline void inflate_stored(Inflate *s) {
   while (length--) inflate_put(s, s->in[s->at++]);
 }
 
-// Inflates `size` bytes to a new buffer, which the caller frees. 0 where the input is not raw DEFLATE. An input that
-// ends after a block that is not the last (a sync flush) is whole.
+// Inflates `size` bytes into a new buffer, which the caller frees. Returns 0 if the input is not raw DEFLATE. An input
+// that ends after a block that is not the last one (a sync flush) is complete.
 static inline int inflate_raw(const uint8_t *in, size_t size, uint8_t **out, size_t *length) {
   Inflate s = {.in = in, .size = size};
   for (int last = 0; !last && !s.failed && !(s.at == s.size && s.held < 3 && s.length > 0);) {

@@ -139,7 +139,7 @@ static void handshake(int fd) {
   epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
-// A frame as the gateway's, with the items' marks and the time of now; answers its bytes.
+// Makes a frame like the gateway's, with the marks of the items and the current time; returns the number of its bytes.
 static size_t make_frame(size_t size, int items) {
   char *text = (char *)frame + 10;
   size_t at = 0, tail = 3;
@@ -227,7 +227,7 @@ static void read_commands(void) {
   command(line);
 }
 
-// Sends what is due; answers ms until the next frame is, or -1.
+// Sends the frames that are due; returns ms until the next frame, or -1.
 static int tick(void) {
   if (!run.ticks) return -1;
   if (run.ticked == run.ticks) {

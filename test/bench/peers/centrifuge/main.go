@@ -23,7 +23,7 @@ func main() {
 	node.OnConnecting(func(_ context.Context, _ centrifuge.ConnectEvent) (centrifuge.ConnectReply, error) {
 		return centrifuge.ConnectReply{
 			Credentials: &centrifuge.Credentials{},
-			// Its pings are frames of its own protocol: the client here answers none, so that they wait until after the run.
+			// Pings are frames of centrifuge's protocol, which the client does not answer. The first ping comes after the run.
 			PingPongConfig: &centrifuge.PingPongConfig{PingInterval: time.Hour, PongTimeout: time.Minute},
 		}, nil
 	})
