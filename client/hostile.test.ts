@@ -443,6 +443,17 @@ test('messages of no known type are a broken frame: told, and the client comes b
   }
 });
 
+/** A client that has asked for the room `r`, and the items that it was given for all. */
+function joinedClient() {
+  const network = new SimulatedNetwork();
+  const options = { WebSocket: network.WebSocket, clock: new SimulatedClock() };
+  const push = new PushClient('ws://gateway/connect', options);
+  push.join('r').joined.catch(() => {});
+  const seen: unknown[] = [];
+  push.all.on('item', (item) => seen.push(item));
+  return { network, push, seen };
+}
+
 test('frames of any JSON neither throw nor stop what comes after them', async () => {
   const types = fc.constantFrom('PUSH', 'LAGGED', 'RECONNECT', 'LEAVE', 'OK', 'ERROR', 'PONG', 'RESET', 7, null);
   const runs = fc.array(fc.oneof(fc.tuple(fc.jsonValue(), fc.jsonValue(), fc.jsonValue()), fc.jsonValue()));
@@ -466,12 +477,7 @@ test('frames of any JSON neither throw nor stop what comes after them', async ()
   await fc.assert(
     fc.asyncProperty(fc.array(frame, { maxLength: 20 }), fc.boolean(), async (odd, compressed) => {
       const uncaught = await uncaughtOf(async () => {
-        const clock = new SimulatedClock();
-        const network = new SimulatedNetwork();
-        const push = new PushClient('ws://gateway/connect', { WebSocket: network.WebSocket, clock });
-        push.join('r').joined.catch(() => {});
-        const seen: unknown[] = [];
-        push.all.on('item', (item) => seen.push(item));
+        const { network, push, seen } = joinedClient();
         const socket = network.last;
         socket.accept();
         for (const one of odd) {
@@ -508,12 +514,7 @@ test('values that can not become a text neither throw nor stop what comes after 
     for (const compressed of [false, true]) {
       const text = JSON.stringify(frame);
       const uncaught = await uncaughtOf(async () => {
-        const clock = new SimulatedClock();
-        const network = new SimulatedNetwork();
-        const push = new PushClient('ws://gateway/connect', { WebSocket: network.WebSocket, clock });
-        push.join('r').joined.catch(() => {});
-        const seen: unknown[] = [];
-        push.all.on('item', (item) => seen.push(item));
+        const { network, push, seen } = joinedClient();
         network.last.accept();
         network.last.say(compressed ? new Uint8Array(deflateRawSync(text)).buffer : text);
         network.last.say({ type: 'PUSH', data: { items: ['the last'] } });

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import type { LogLevel } from '@pushcluster/runtime/log.ts';
 import { z } from 'zod';
+import { optionProblems } from './optionProblems.ts';
 import type { Images } from './pushcluster/desired/context.ts';
 
 /** Name of the Lease for leader election. */
@@ -108,15 +109,7 @@ export function operatorOptions(argv: readonly string[], environment: NodeJS.Pro
       Reflect.get(values, name) ?? (environment[variable] || undefined),
     ]);
     const found = Values.safeParse(Object.fromEntries(given));
-    if (!found.success)
-      throw new Error(
-        found.error.issues
-          .map(
-            ({ path, message }) =>
-              `--${path.join('.')} (or ${VARIABLES[path[0] as keyof typeof VARIABLES]}): ${message}`,
-          )
-          .join('; '),
-      );
+    if (!found.success) throw new Error(optionProblems(found.error.issues, VARIABLES));
     const { data } = found;
     return {
       namespaces: data.namespaces,

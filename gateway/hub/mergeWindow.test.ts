@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { joinItems } from '@pushcluster/protocol/push.ts';
 import type { ChannelRules } from '@pushcluster/protocol/roomPolicies.ts';
+import { Chance } from '@pushcluster/test/fuzz/chance.ts';
 import fc from 'fast-check';
 import type { Batch } from './batch.ts';
 import { MergeWindow } from './mergeWindow.ts';
@@ -517,13 +518,8 @@ describe('the work of a window', () => {
       });
 });
 
-/** Numbers from 0 to 1 by a small generator (mulberry32): the same at each run. */
+/** Numbers from 0 to 1, the same at each run. */
 function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
+  const chance = new Chance(seed);
+  return () => chance.real();
 }

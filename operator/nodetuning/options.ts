@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import type { LogLevel } from '@pushcluster/runtime/log.ts';
 import { z } from 'zod';
+import { optionProblems } from '../optionProblems.ts';
 import { type NodeTuningSettings, parseSettings } from './nodeTuningSettings.ts';
 
 /** `tune` tunes a node until SIGTERM. `remove` deletes the DaemonSet and waits for its pods. */
@@ -133,9 +134,5 @@ export function usage(): string {
 function checked<T>(schema: z.ZodType<T>, given: object): T {
   const found = schema.safeParse(given);
   if (found.success) return found.data;
-  const problems = found.error.issues.map(({ path, message }) => {
-    const name = String(path[0]);
-    return `--${name} (or ${Reflect.get(VARIABLES, name)}): ${message}`;
-  });
-  throw new Error(problems.join('; '));
+  throw new Error(optionProblems(found.error.issues, VARIABLES));
 }

@@ -7,6 +7,7 @@ import { decodePush, decodeUserPush } from '@pushcluster/protocol/push.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
 import { NatsBus } from '@pushcluster/runtime/bus/natsBus.ts';
+import { Chance } from '../fuzz/chance.ts';
 import { logLines } from '../harness/logLines.ts';
 import { startNatsServer } from '../harness/natsServer.ts';
 import { startTcpProxy } from '../harness/tcpProxy.ts';
@@ -16,20 +17,9 @@ const ROUNDS = Number(process.env.FUZZ_ROUNDS ?? 25);
 const SEED = Number(process.env.FUZZ_SEED ?? Math.floor(Math.random() * 2 ** 32));
 const subjects = new Subjects('fuzz');
 
-/** Numbers from 0 to below 1, the same ones for a seed (mulberry32). */
-function randomFrom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
-
 it(`what was refused as unavailable never arrives, and what was accepted does, however the network breaks (seed ${SEED})`, async (t) => {
-  const random = randomFrom(SEED);
-  const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)]!;
+  const chance = new Chance(SEED);
+  const pick = <T>(list: readonly T[]): T => chance.pick(list);
   const server = await startNatsServer({ maxPayload: 65_536 });
   const proxy = await startTcpProxy(server.port);
   const { log } = logLines();
@@ -107,10 +97,10 @@ it(`what was refused as unavailable never arrives, and what was accepted does, h
     }
   });
   for (let round = 0; round < ROUNDS; round++) {
-    await pass(random() * 100);
+    await pass(chance.real() * 100);
     if (pick([true, false])) {
       proxy.cut();
-      await pass(random() * 500);
+      await pass(chance.real() * 500);
       await proxy.heal();
     } else proxy.reset();
     if (pick([true, false])) await until('it is back', () => bus.connected);
