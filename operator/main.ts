@@ -102,7 +102,15 @@ try {
   });
   registerPollerMetrics(registry, poller);
   const reconciler = new Reconciler({
-    ...{ cache, client: making, applier, recorder, images: options.images, readings: poller },
+    ...{
+      cache,
+      client: making,
+      applier,
+      recorder,
+      images: options.images,
+      podDefaults: options.podDefaults,
+      readings: poller,
+    },
   });
   const controller = new Controller({
     reconcile: reconciler.reconcile,

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
 import { operatorOptions } from './options.ts';
+import { POD_DEFAULTS } from './pushcluster/desired/pods.ts';
 
 const IMAGES = { GATEWAY_IMAGE: 'gateway:1', LOGIC_IMAGE: 'logic:1', NATS_IMAGE: 'nats:1' };
 
@@ -23,12 +24,22 @@ describe("the operator's options", () => {
       metricsApi: undefined,
       logLevel: 'warn',
       images: { gateway: 'gateway:1', logic: 'logic:2', nats: 'nats:1' },
+      podDefaults: POD_DEFAULTS,
     });
   });
 
   it('serve the metrics API only where it has a port', () => {
     const { metricsApi } = operatorOptions(['--metrics-api-port=10250'], IMAGES);
     assert.deepEqual(metricsApi, { host: '0.0.0.0', port: 10_250 });
+  });
+
+  it('say what the pods of all PushClusters have', () => {
+    const environment = { ...IMAGES, POD_PULL_SECRETS: 'mirror,other', POD_SECURITY_CONTEXT: '{"runAsUser":1000}' };
+    assert.deepEqual(operatorOptions([], environment).podDefaults, {
+      securityContext: { runAsUser: 1_000 },
+      imagePullSecrets: [{ name: 'mirror' }, { name: 'other' }],
+    });
+    assert.deepEqual(operatorOptions(['--pod-security-context={}'], IMAGES).podDefaults.securityContext, {});
   });
 
   it('are told of by --help', () => {
@@ -38,12 +49,14 @@ describe("the operator's options", () => {
   });
 
   it('are refused with a sentence where they are wrong', () => {
-    const missing = run([], { ...IMAGES, NATS_IMAGE: '' });
+    const missing = run([], { ...IMAGES, NATS_IMAGE: '', POD_SECURITY_CONTEXT: '{"runAsUser":0,"runAsUsr":1}' });
     assert.equal(missing.status, 2, missing.stderr);
     assert.match(missing.stderr, /^operator: --nats-image \(or NATS_IMAGE\): is required/);
+    assert.match(missing.stderr, /--pod-security-context\.runAsUser \(or POD_SECURITY_CONTEXT\): .*; .*runAsUsr/);
     assert.match(run(['--port', '1'], IMAGES).stderr, /Unknown option '--port'/);
-    const outOfRange = run(['--admin-port', '70000'], IMAGES);
+    const outOfRange = run(['--admin-port', '70000', '--pod-security-context', 'restricted'], IMAGES);
     assert.equal(outOfRange.status, 2, outOfRange.stderr);
+    assert.match(outOfRange.stderr, /--pod-security-context .*: must be JSON/);
   });
 
   it('are of no use without an API server to talk to', () => {

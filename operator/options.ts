@@ -2,7 +2,8 @@ import { parseArgs } from 'node:util';
 import type { LogLevel } from '@pushcluster/runtime/log.ts';
 import { z } from 'zod';
 import { optionProblems } from './optionProblems.ts';
-import type { Images } from './pushcluster/desired/context.ts';
+import type { Images, PodDefaults } from './pushcluster/desired/context.ts';
+import { POD_DEFAULTS } from './pushcluster/desired/pods.ts';
 
 /** Name of the Lease for leader election. */
 export const LEASE = 'pushcluster-operator';
@@ -19,6 +20,7 @@ export type OperatorOptions = {
   metricsApi: { host: string; port: number } | undefined;
   logLevel: LogLevel;
   images: Images;
+  podDefaults: PodDefaults;
 };
 
 const USAGE = `usage: operator --gateway-image IMAGE --logic-image IMAGE --nats-image IMAGE [options]
@@ -40,6 +42,12 @@ Option                    Description                                    Environ
   --metrics-api-port PORT port of the custom metrics API;                METRICS_API_PORT
                           default: the API is not served
   --pod-port PORT         port of GET /status of the pods; default 9090  POD_PORT
+  --pod-pull-secrets NAME,NAME
+                          pull secrets of the pods of all PushClusters   POD_PULL_SECRETS
+  --pod-security-context JSON
+                          security context of these pods, beyond what    POD_SECURITY_CONTEXT
+                          the Pod Security Standard restricted demands;
+                          default: user, group and fsGroup 65532
   --log-level LEVEL       debug, info, warn or error; default info       LOG_LEVEL
   --help                  show this help
 
@@ -47,21 +55,48 @@ An option takes precedence over its environment variable.
 `;
 
 const image = z.string('is required: the image of PushClusters that do not set one').min(1);
+const names = z
+  .string()
+  .default('')
+  .transform((text) => text.split(',').map((name) => name.trim()))
+  .transform((list) => [...new Set(list.filter((name) => name !== ''))]);
+const id = z.int().min(0).max(2_147_483_647);
+/** Sysctls and the rest of `restricted` are not for all pods to change. */
+const PodSecurityContext = z.strictObject({
+  runAsUser: id.min(1).exactOptional(),
+  runAsGroup: id.exactOptional(),
+  fsGroup: id.exactOptional(),
+  fsGroupChangePolicy: z.enum(['OnRootMismatch', 'Always']).exactOptional(),
+  supplementalGroups: z.array(id).exactOptional(),
+  supplementalGroupsPolicy: z.enum(['Merge', 'Strict']).exactOptional(),
+  seccompProfile: z.looseObject({ type: z.string() }).exactOptional(),
+  seLinuxOptions: z.record(z.string(), z.string()).exactOptional(),
+  appArmorProfile: z.looseObject({ type: z.string() }).exactOptional(),
+});
 const Values = z.object({
   'gateway-image': image,
   'logic-image': image,
   'nats-image': image,
-  namespaces: z
-    .string()
-    .default('')
-    .transform((names) => names.split(',').map((name) => name.trim()))
-    .transform((names) => [...new Set(names.filter((name) => name !== ''))]),
+  namespaces: names,
   'lease-namespace': z.string().optional(),
   'admin-host': z.string().default('0.0.0.0'),
   'admin-port': z.coerce.number().int().min(0).max(65_535).default(9_090),
   'metrics-api-port': z.coerce.number().int().min(0).max(65_535).optional(),
   'metrics-api-host': z.string().default('0.0.0.0'),
   'pod-port': z.coerce.number().int().min(1).max(65_535).default(9_090),
+  'pod-pull-secrets': names,
+  'pod-security-context': z
+    .string()
+    .transform((text, context) => {
+      try {
+        return JSON.parse(text);
+      } catch {
+        context.addIssue({ code: 'custom', message: 'must be JSON' });
+        return z.NEVER;
+      }
+    })
+    .pipe(PodSecurityContext)
+    .optional(),
   'log-level': z.enum(['debug', 'info', 'warn', 'error']).default('info'),
 });
 
@@ -76,6 +111,8 @@ const VARIABLES = {
   'metrics-api-port': 'METRICS_API_PORT',
   'metrics-api-host': 'METRICS_API_HOST',
   'pod-port': 'POD_PORT',
+  'pod-pull-secrets': 'POD_PULL_SECRETS',
+  'pod-security-context': 'POD_SECURITY_CONTEXT',
   'log-level': 'LOG_LEVEL',
 } as const;
 
@@ -96,6 +133,8 @@ export function operatorOptions(argv: readonly string[], environment: NodeJS.Pro
         'metrics-api-port': text,
         'metrics-api-host': text,
         'pod-port': text,
+        'pod-pull-secrets': text,
+        'pod-security-context': text,
         'log-level': text,
         help: { type: 'boolean', short: 'h' },
       },
@@ -122,6 +161,10 @@ export function operatorOptions(argv: readonly string[], environment: NodeJS.Pro
       podPort: data['pod-port'],
       logLevel: data['log-level'],
       images: { gateway: data['gateway-image'], logic: data['logic-image'], nats: data['nats-image'] },
+      podDefaults: {
+        securityContext: data['pod-security-context'] ?? POD_DEFAULTS.securityContext,
+        imagePullSecrets: data['pod-pull-secrets'].map((name) => ({ name })),
+      },
     };
   } catch (error) {
     process.stderr.write(`operator: ${error instanceof Error ? error.message : String(error)}; see --help\n`);

@@ -9,7 +9,7 @@ import { isKubeError, type KubeErrorReason } from '../kube/errors.ts';
 import type { EventInput, EventRecorder } from '../kube/eventRecorder.ts';
 import { type KubeObject, keyOf, titleOf } from '../kube/objects.ts';
 import type { ClusterCache } from './clusterCache.ts';
-import type { DesiredObject, Images } from './desired/context.ts';
+import type { DesiredObject, Images, PodDefaults } from './desired/context.ts';
 import { desired } from './desired/desired.ts';
 import { logicReplicas } from './desired/logicReplicas.ts';
 import { names } from './desired/names.ts';
@@ -46,6 +46,7 @@ export type ReconcilerOptions = {
   readings: LiveReadings;
   /** Images of the operator's own version. */
   images: Images;
+  podDefaults: PodDefaults;
   clock?: Clock;
 };
 
@@ -127,11 +128,12 @@ export class Reconciler {
 
   /** Undefined if the settings are invalid. */
   async #desired(cluster: PushCluster, errors: ReconcileErrors): Promise<Wanted | undefined> {
-    const { cache, images } = this.#options;
+    const { cache, images, podDefaults } = this.#options;
     try {
       const { gateways, planned } = await this.#planner.plan(cluster);
       const objects = desired(cluster, {
         images,
+        podDefaults,
         gatewayReplicas: planned.replicas,
         releasesOld: planned.releasesOld ?? false,
         logicReplicas: logicReplicas(cluster, cache.workload(cluster, 'logic')),

@@ -3,6 +3,7 @@ import { PushCluster, type Spec } from '../api/pushCluster.ts';
 import type { Context } from '../pushcluster/desired/context.ts';
 import { desired } from '../pushcluster/desired/desired.ts';
 import { logicReplicas } from '../pushcluster/desired/logicReplicas.ts';
+import { POD_DEFAULTS } from '../pushcluster/desired/pods.ts';
 import { type Effect, effects } from './changeEffects.ts';
 
 /** Path of the page about effects of changes, from the root of the project. */
@@ -279,6 +280,7 @@ function objects(spec: SpecInput) {
   const cluster = PushCluster.parse({ metadata: { name: 'live', namespace: 'default', uid: 'uid' }, spec });
   const context: Context = {
     images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
+    podDefaults: POD_DEFAULTS,
     gatewayReplicas: cluster.spec.gateway.replicas,
     releasesOld: false,
     logicReplicas: cluster.spec.logic.autoscaling ? undefined : logicReplicas(cluster, undefined),

@@ -8,6 +8,7 @@ import { Client } from '@pushcluster/operator/kube/client.ts';
 import { connect } from '@pushcluster/operator/kube/connection.ts';
 import type { Ref } from '@pushcluster/operator/kube/objects.ts';
 import { desired } from '@pushcluster/operator/pushcluster/desired/desired.ts';
+import { POD_DEFAULTS } from '@pushcluster/operator/pushcluster/desired/pods.ts';
 import type { AuditEvent } from '../harness/cluster/audit.ts';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
@@ -230,6 +231,7 @@ function objectsOf(name: string): Ref[] {
   const cluster = PushCluster.parse({ apiVersion: API_VERSION, kind: KIND, metadata, spec: {} });
   return desired(cluster, {
     images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
+    podDefaults: POD_DEFAULTS,
     gatewayReplicas: 2,
     releasesOld: false,
     logicReplicas: 2,

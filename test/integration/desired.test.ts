@@ -5,6 +5,7 @@ import { PushCluster } from '@pushcluster/operator/api/pushCluster.ts';
 import type { DesiredObject } from '@pushcluster/operator/pushcluster/desired/context.ts';
 import { desired } from '@pushcluster/operator/pushcluster/desired/desired.ts';
 import { CLUSTER_LABEL } from '@pushcluster/operator/pushcluster/desired/names.ts';
+import { POD_DEFAULTS } from '@pushcluster/operator/pushcluster/desired/pods.ts';
 import fc from 'fast-check';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
@@ -38,6 +39,7 @@ function clusterOf(spec: object): PushCluster {
 function objectsOf(spec: object): DesiredObject[] {
   return desired(clusterOf(spec), {
     images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
+    podDefaults: POD_DEFAULTS,
     gatewayReplicas: 2,
     releasesOld: false,
     logicReplicas: 2,

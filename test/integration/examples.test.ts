@@ -5,6 +5,7 @@ import { after, before, describe, it } from 'node:test';
 import { crd } from '@pushcluster/operator/api/crd.ts';
 import { PushCluster } from '@pushcluster/operator/api/pushCluster.ts';
 import { desired } from '@pushcluster/operator/pushcluster/desired/desired.ts';
+import { POD_DEFAULTS } from '@pushcluster/operator/pushcluster/desired/pods.ts';
 import { services } from '@pushcluster/operator/pushcluster/desired/services.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { parseAllDocuments } from 'yaml';
@@ -73,6 +74,7 @@ function clusterIn(objects: readonly Example[]): PushCluster {
 function madeOf(cluster: PushCluster) {
   return desired(cluster, {
     images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
+    podDefaults: POD_DEFAULTS,
     gatewayReplicas: cluster.spec.gateway.replicas,
     releasesOld: false,
     logicReplicas: cluster.spec.logic.replicas,

@@ -12,6 +12,7 @@ import { EventRecorder } from '@pushcluster/operator/kube/eventRecorder.ts';
 import { KINDS } from '@pushcluster/operator/kube/objects.ts';
 import { type Change, Reflector, type ReflectorOptions } from '@pushcluster/operator/kube/reflector.ts';
 import { desired } from '@pushcluster/operator/pushcluster/desired/desired.ts';
+import { POD_DEFAULTS } from '@pushcluster/operator/pushcluster/desired/pods.ts';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { startTcpProxy } from '../harness/tcpProxy.ts';
 import { until } from '../harness/until.ts';
@@ -201,6 +202,7 @@ describe('the operator and a real API server', () => {
       const cluster = PushCluster.parse(await client.apply(empty));
       const objects = desired(cluster, {
         images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
+        podDefaults: POD_DEFAULTS,
         gatewayReplicas: 2,
         releasesOld: false,
         logicReplicas: 2,

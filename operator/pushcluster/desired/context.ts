@@ -1,11 +1,21 @@
+import type { V1LocalObjectReference, V1PodSecurityContext } from '@kubernetes/client-node';
 import type { Metadata } from './metadata.ts';
 
 /** Default images: those of the operator's own version. */
 export type Images = { gateway: string; logic: string; nats: string };
 
+/** What the pods of all PushClusters have, as the operator is told. */
+export type PodDefaults = {
+  /** Fields in addition to those of the Pod Security Standard `restricted`, over which they take precedence. */
+  securityContext: V1PodSecurityContext;
+  /** Pull secrets in addition to those of the PushCluster. */
+  imagePullSecrets: readonly V1LocalObjectReference[];
+};
+
 /** Everything that `desired` needs in addition to the PushCluster: observations and earlier decisions. */
 export type Context = {
   images: Images;
+  podDefaults: PodDefaults;
   /** `spec.replicas` of the gateway Deployment, from the scale plan. */
   gatewayReplicas: number;
   /** The rollout may terminate old gateways without delay. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { z } from 'zod';
+import { z } from 'zod';
 import type { Spec } from '../../api/pushCluster.ts';
 import { desired, MADE_KINDS } from './desired.ts';
 import { disruptionBudgets } from './disruptionBudgets.ts';
@@ -13,6 +13,17 @@ const everything: z.input<typeof Spec> = {
   nats: { managed: { replicas: 3, storage: {} } },
   monitoring: { rules: { enabled: true }, dashboards: { enabled: true } },
 };
+const Files = z.object({ defaultMode: z.number() }).optional();
+const Workload = z.object({
+  spec: z.object({
+    template: z.object({
+      spec: z.object({
+        securityContext: z.looseObject({}),
+        volumes: z.array(z.object({ secret: Files, projected: Files })),
+      }),
+    }),
+  }),
+});
 const all = (spec: z.input<typeof Spec> = everything) => desired(clusterOf(spec), contextOf({ serviceMonitors: true }));
 
 describe('the objects of a cluster', () => {
@@ -62,6 +73,30 @@ describe('the objects of a cluster', () => {
     const first = Math.min(kinds.indexOf('Deployment'), kinds.indexOf('StatefulSet'));
     for (const needed of ['ServiceAccount', 'Secret', 'ConfigMap', 'Service', 'NetworkPolicy'])
       assert.ok(kinds.lastIndexOf(needed) < first, needed);
+  });
+
+  it('have pods of no fixed user, group and fsGroup where the operator is told so, whose files any user may read', () => {
+    const podDefaults = { securityContext: {}, imagePullSecrets: [] };
+    const made = desired(clusterOf(everything), contextOf({ podDefaults }));
+    const roles = made.flatMap((object) => Workload.safeParse(object).data ?? []);
+    assert.equal(roles.length, 3);
+    for (const { spec } of roles) {
+      const { securityContext, volumes } = spec.template.spec;
+      assert.deepEqual(securityContext, { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } });
+      for (const { secret, projected } of volumes)
+        for (const files of [secret, projected]) if (files) assert.equal(files.defaultMode, 0o444);
+    }
+  });
+
+  it('have pods of the user, group and fsGroup that the operator is told', () => {
+    const securityContext = { runAsUser: 1_000, runAsGroup: 1_001, fsGroup: 1_002 };
+    const made = desired(clusterOf(everything), contextOf({ podDefaults: { securityContext, imagePullSecrets: [] } }));
+    for (const { spec } of made.flatMap((object) => Workload.safeParse(object).data ?? []))
+      assert.deepEqual(spec.template.spec.securityContext, {
+        runAsNonRoot: true,
+        seccompProfile: { type: 'RuntimeDefault' },
+        ...securityContext,
+      });
   });
 
   it('are the same each time, but for what is random', () => {

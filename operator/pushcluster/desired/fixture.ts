@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import { PushCluster, type Spec } from '../../api/pushCluster.ts';
 import type { Context } from './context.ts';
+import { POD_DEFAULTS } from './pods.ts';
 
 /** A PushCluster `live` in the namespace `shop`, for tests. */
 export function clusterOf(
@@ -18,6 +19,7 @@ export function contextOf(overrides: Partial<Context> = {}): Context {
   let next = 0;
   return {
     images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
+    podDefaults: POD_DEFAULTS,
     gatewayReplicas: 2,
     releasesOld: false,
     logicReplicas: 2,

@@ -5,6 +5,7 @@ import type { Spec } from '../../api/pushCluster.ts';
 import type { Context } from './context.ts';
 import { clusterOf, contextOf } from './fixture.ts';
 import { gatewayDeployment } from './gateway.ts';
+import { POD_DEFAULTS } from './pods.ts';
 
 function deployment(gateway: z.input<typeof Spec>['gateway'] = {}, context: Partial<Context> = {}) {
   return gatewayDeployment(clusterOf({ gateway }), contextOf(context)).spec!;
@@ -156,6 +157,16 @@ describe('the gateway Deployment', () => {
     assert.equal(image(undefined)?.containers[0]?.image, 'gateway:1');
     assert.equal(image({ gateway: 'mine/gateway@sha256:1' })?.containers[0]?.image, 'mine/gateway@sha256:1');
     assert.deepEqual(image({})?.imagePullSecrets, [{ name: 'registry' }]);
+  });
+
+  it('adds the pull secrets of the operator to those of the PushCluster, each once', () => {
+    const secrets = (...names: string[]) => names.map((name) => ({ name }));
+    const podDefaults = { ...POD_DEFAULTS, imagePullSecrets: secrets('mirror', 'registry') };
+    const { template } = gatewayDeployment(
+      clusterOf({ imagePullSecrets: secrets('registry') }),
+      contextOf({ podDefaults }),
+    ).spec!;
+    assert.deepEqual(template.spec?.imagePullSecrets, secrets('registry', 'mirror'));
   });
 
   it('keeps the labels and annotations that the operator lives by', () => {

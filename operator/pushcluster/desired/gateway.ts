@@ -44,7 +44,7 @@ export function gatewayDeployment(cluster: PushCluster, context: Context): V1Dep
       strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: `${SURGE_PERCENT}%`, maxUnavailable: 0 } },
       minReadySeconds: context.releasesOld ? 0 : HOLD_SECONDS,
       revisionHistoryLimit: 3,
-      template: podTemplate(cluster, {
+      template: podTemplate(cluster, context.podDefaults, {
         role: 'gateway',
         container: {
           image: image.gateway ?? context.images.gateway,

@@ -26,7 +26,7 @@ export function logicDeployment(cluster: PushCluster, context: Context): V1Deplo
       selector: { matchLabels: selectorLabels(cluster, 'logic') },
       strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: '25%', maxUnavailable: 0 } },
       revisionHistoryLimit: 3,
-      template: podTemplate(cluster, {
+      template: podTemplate(cluster, context.podDefaults, {
         role: 'logic',
         container: {
           image: image.logic ?? context.images.logic,

@@ -41,7 +41,7 @@ export function natsStatefulSet(
       minReadySeconds: 5,
       revisionHistoryLimit: 3,
       selector: { matchLabels: selectorLabels(cluster, 'nats') },
-      template: podTemplate(cluster, {
+      template: podTemplate(cluster, context.podDefaults, {
         role: 'nats',
         container: {
           image: nats.image ?? context.images.nats,

@@ -1,10 +1,17 @@
-import type { V1Container, V1PodSpec, V1PodTemplateSpec } from '@kubernetes/client-node';
+import type { V1Container, V1PodSpec, V1PodTemplateSpec, V1Volume } from '@kubernetes/client-node';
 import type { PushCluster, Spec } from '../../api/pushCluster.ts';
+import type { PodDefaults } from './context.ts';
 import type { Mounts } from './mounts.ts';
 import { labels, type Role, selectorLabels } from './names.ts';
 
-/** User and group of all processes, as in the images. */
+/** User and group of all processes, as in the images. The image of NATS names no user. */
 const USER = 65_532;
+
+/** What pods have if the operator is not told otherwise. */
+export const POD_DEFAULTS: PodDefaults = {
+  securityContext: { runAsUser: USER, runAsGroup: USER, fsGroup: USER, fsGroupChangePolicy: 'OnRootMismatch' },
+  imagePullSecrets: [],
+};
 
 export type PodOptions = {
   role: Role;
@@ -24,9 +31,10 @@ export type PodOptions = {
 type Probes = Required<Pick<V1Container, 'startupProbe' | 'readinessProbe' | 'livenessProbe'>>;
 
 /** A pod template that meets the Pod Security Standard `restricted`, with a read-only root and no API server token. */
-export function podTemplate(cluster: PushCluster, options: PodOptions): V1PodTemplateSpec {
+export function podTemplate(cluster: PushCluster, defaults: PodDefaults, options: PodOptions): V1PodTemplateSpec {
   const { role, container, mounts, placement, resources, hostNetwork = false } = options;
   const sysctls = Object.entries(options.sysctls ?? {}).map(([name, value]) => ({ name, value }));
+  const imagePullSecrets = pullSecrets(cluster, defaults);
   return {
     metadata: { labels: { ...options.labels, ...labels(cluster, role) }, annotations: options.annotations },
     spec: {
@@ -36,15 +44,12 @@ export function podTemplate(cluster: PushCluster, options: PodOptions): V1PodTem
       terminationGracePeriodSeconds: options.gracePeriod,
       securityContext: {
         runAsNonRoot: true,
-        runAsUser: USER,
-        runAsGroup: USER,
-        fsGroup: USER,
-        fsGroupChangePolicy: 'OnRootMismatch',
         seccompProfile: { type: 'RuntimeDefault' },
+        ...defaults.securityContext,
         ...(sysctls.length > 0 ? { sysctls } : {}),
       },
       ...(hostNetwork ? { hostNetwork, dnsPolicy: 'ClusterFirstWithHostNet' } : {}),
-      ...(cluster.spec.imagePullSecrets.length > 0 ? { imagePullSecrets: cluster.spec.imagePullSecrets } : {}),
+      ...(imagePullSecrets.length > 0 ? { imagePullSecrets } : {}),
       ...placementOf(cluster, role, placement),
       containers: [
         {
@@ -60,8 +65,24 @@ export function podTemplate(cluster: PushCluster, options: PodOptions): V1PodTem
           volumeMounts: mounts.volumeMounts,
         },
       ],
-      volumes: mounts.volumes,
+      volumes: defaults.securityContext.fsGroup === undefined ? mounts.volumes.map(readable) : mounts.volumes,
     },
+  };
+}
+
+/** Those of the PushCluster, then those of the operator that it does not name. */
+function pullSecrets({ spec }: PushCluster, defaults: PodDefaults) {
+  const own = new Set(spec.imagePullSecrets.map(({ name }) => name));
+  return [...spec.imagePullSecrets, ...defaults.imagePullSecrets.filter(({ name }) => !own.has(name ?? ''))];
+}
+
+/** Without fsGroup, files of a volume belong to the group of root, and all users of the pod have to be able to read them. */
+function readable(volume: V1Volume): V1Volume {
+  const { secret, projected } = volume;
+  return {
+    ...volume,
+    ...(secret ? { secret: { ...secret, defaultMode: 0o444 } } : {}),
+    ...(projected ? { projected: { ...projected, defaultMode: 0o444 } } : {}),
   };
 }
 
