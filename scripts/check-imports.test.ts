@@ -48,10 +48,10 @@ test('a relative import that leaves its workspace is found', () => {
   );
 });
 
-test('the engine is imported by listen.ts alone, and by tests', () => {
-  assert.deepEqual(problems('gateway/shard/listen.ts', 'uWebSockets.js'), []);
-  assert.match(problems('gateway/shard/connection.ts', 'uWebSockets.js')[0]!, /only gateway\/shard\/listen.ts/);
-  assert.match(problems('gateway/shard/connection.test.ts', 'uWebSockets.js')[0]!, /only gateway\/shard\/listen.ts/);
+test('the engine is imported by listener.ts alone, and by tests', () => {
+  assert.deepEqual(problems('gateway/shard/listener.ts', 'uWebSockets.js'), []);
+  assert.match(problems('gateway/shard/connection.ts', 'uWebSockets.js')[0]!, /only gateway\/shard\/listener.ts/);
+  assert.match(problems('gateway/shard/connection.test.ts', 'uWebSockets.js')[0]!, /only gateway\/shard\/listener.ts/);
 });
 
 test('the NATS client is imported under runtime/bus alone', () => {

@@ -30,7 +30,7 @@ const BARRED: Record<string, readonly string[]> = {
  * them, too.
  */
 const SOLE_IMPORTERS: Record<string, string> = {
-  'uWebSockets.js': 'gateway/shard/listen.ts',
+  'uWebSockets.js': 'gateway/shard/listener.ts',
   nats: 'runtime/bus/',
   '@nats-io/nkeys': 'runtime/bus/',
 };

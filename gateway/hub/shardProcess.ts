@@ -22,7 +22,7 @@ const MAX_HEADERS = 16_384;
 /** Handshakes leave garbage behind. With V8's default of 16 MiB semi-spaces it would stay while the shard is idle. */
 const SMALL_YOUNG_GENERATION = ['--max-semi-space-size=4'];
 /**
- * The engine prints it at each handshake that waited for its token's check: it does not apply (shard/listen.ts), and
+ * The engine prints it at each handshake that waited for its token's check: it does not apply (shard/listener.ts), and
  * is not printed.
  */
 const ENGINE_WARNING = 'Warning: uWS.HttpResponse writes must be made from within a corked callback.';

@@ -1,5 +1,5 @@
 /**
- * What this gateway uses of the WebSocket engine, as interfaces: listen.ts alone imports the engine, and everything else
+ * What this gateway uses of the WebSocket engine, as interfaces: listener.ts alone imports the engine, and everything else
  * can be tested without it.
  */
 

@@ -12,7 +12,7 @@ import { MessageStream } from '../ipc/messageStream.ts';
 import type { HubMessage, ShardMessage } from '../ipc/messages.ts';
 import type { Verifier } from './authentication.ts';
 import { backlogBudget } from './backlogLimit.ts';
-import { Listener } from './listen.ts';
+import { Listener } from './listener.ts';
 import { Shard } from './shard.ts';
 import { VerifierSource } from './verifierSource.ts';
 

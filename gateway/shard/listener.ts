@@ -22,7 +22,7 @@ const ECHO_MAX_PAYLOAD = 1_048_576;
 /** Seconds without a byte from a peer of the echo until it is closed. */
 const ECHO_IDLE_SECONDS = 120;
 
-export type ListenOptions = {
+export type ListenerOptions = {
   shard: Shard;
   log: Logger;
   protection: Pick<ShardProtection, 'opened' | 'ended' | 'refusal'>;
@@ -36,14 +36,14 @@ export type ListenOptions = {
 
 /** One engine app on the gateway's port. This file alone imports uWebSockets.js; the others know it by engine.ts. */
 export class Listener {
-  readonly #options: ListenOptions;
+  readonly #options: ListenerOptions;
   readonly #upgrades: UpgradeHandler;
   readonly echo = new Echo();
   #socket: uWS.us_listen_socket | false = false;
   #front: ProxyFront | undefined;
   #stopped = false;
 
-  constructor(options: ListenOptions) {
+  constructor(options: ListenerOptions) {
     this.#options = options;
     this.#upgrades = new UpgradeHandler({ ...options, clientOf: (peer) => this.#front?.clientOf(peer) });
   }
