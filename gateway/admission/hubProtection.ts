@@ -3,9 +3,9 @@ import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import type { ShardCounts } from '../ipc/counts.ts';
 import type { Resource } from '../ipc/resource.ts';
+import { LoopPressure } from './loopPressure.ts';
 import { MemoryCeiling } from './memoryCeiling.ts';
 import type { MemoryUse } from './memoryReader.ts';
-import { LoopPressure } from './pressure.ts';
 import { logShortage, Shortage } from './shortage.ts';
 
 /** Between two measurements, milliseconds: as often as a shard reports. */

@@ -1,7 +1,7 @@
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import type { Resource } from '../ipc/resource.ts';
-import { LoopPressure } from './pressure.ts';
+import { LoopPressure } from './loopPressure.ts';
 import type { Refusal } from './refusal.ts';
 import { logShortage, Shortage } from './shortage.ts';
 

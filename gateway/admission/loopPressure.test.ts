@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { LoopPressure } from './pressure.ts';
+import { LoopPressure } from './loopPressure.ts';
 
 describe('pressure on a loop', () => {
   const pressures = (lags: number[], tooLate = 500) => {
