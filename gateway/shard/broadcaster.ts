@@ -5,7 +5,7 @@ import type { Connection, Member } from './connection.ts';
 import { DROPPED, SENT } from './engine.ts';
 import type { Group } from './group.ts';
 import type { Loop } from './loop.ts';
-import { fallBehind } from './slowConsumer.ts';
+import { fallBehind } from './slowConsumerPolicy.ts';
 
 /** Length of a slice of broadcasts, milliseconds. Between two slices the loop serves reads and joins. */
 const SLICE_MS = 8;

@@ -11,7 +11,7 @@ import type { Socket } from './engine.ts';
 import type { Loop } from './loop.ts';
 import { closeLabel } from './metricLabels.ts';
 import type { MovingConnections } from './movingConnections.ts';
-import { catchUp } from './slowConsumer.ts';
+import { catchUp } from './slowConsumerPolicy.ts';
 import { TokenExpiries } from './tokenExpiries.ts';
 
 /** A connection that is being closed and has yet to read what waits for it is given this long, milliseconds. Then it is cut. */

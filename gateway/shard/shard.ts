@@ -22,7 +22,7 @@ import type { Loop } from './loop.ts';
 import { LEAVING, MovingConnections } from './movingConnections.ts';
 import { Replies } from './replies.ts';
 import { Rooms } from './rooms.ts';
-import { SlowConsumerPolicy } from './slowConsumer.ts';
+import { SlowConsumerPolicy } from './slowConsumerPolicy.ts';
 import { UserConnections } from './userConnections.ts';
 
 /**
