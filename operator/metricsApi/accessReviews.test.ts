@@ -4,7 +4,7 @@ import { setImmediate } from 'node:timers/promises';
 import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import { Client } from '../kube/client.ts';
 import type { Answer, Request } from '../kube/connection.ts';
-import { Reviews, TooManyReviews } from './accessReviews.ts';
+import { AccessReviews, TooManyReviews } from './accessReviews.ts';
 import type { Caller } from './frontProxy.ts';
 
 const caller: Caller = { name: 'ann', uid: undefined, groups: ['system:authenticated'], extra: {} };
@@ -22,7 +22,7 @@ function setUp(answer: (question: unknown, path: string) => object | Promise<obj
       return { status: 201, headers: {}, text: async () => body, stream: () => undefined };
     },
   });
-  return { reviews: new Reviews(client, clock), clock, asked };
+  return { reviews: new AccessReviews(client, clock), clock, asked };
 }
 
 describe('questions about callers', () => {

@@ -53,7 +53,7 @@ const SubjectAccessReview = z.object({
 /**
  * Authenticates and authorizes callers with reviews of the API server. Reviews are cached for 10 s, failures are not.
  */
-export class Reviews {
+export class AccessReviews {
   readonly #client: Client;
   readonly #clock: Clock;
   readonly #kept = new Map<string, { until: number; answer: Promise<unknown> }>();

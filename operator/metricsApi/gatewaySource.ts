@@ -3,7 +3,7 @@ import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
 import type { KubeObject } from '../kube/objects.ts';
 import type { MetricName } from './api.ts';
 import { GatewaySamples } from './gatewaySamples.ts';
-import type { PodLabels, Source } from './server.ts';
+import type { PodLabels, Source } from './metricsServer.ts';
 
 /** Metrics of gateway pods, computed from the statuses that they report. */
 export class GatewaySource implements Source {

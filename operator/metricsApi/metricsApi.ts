@@ -2,11 +2,11 @@ import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { Client } from '../kube/client.ts';
 import { KINDS } from '../kube/objects.ts';
 import { Reflector } from '../kube/reflector.ts';
-import { Reviews } from './accessReviews.ts';
+import { AccessReviews } from './accessReviews.ts';
 import { METRICS_API_SECRET, METRICS_API_SERVICE } from './api.ts';
 import { CertificateRotator } from './certificateRotator.ts';
 import { AUTHENTICATION_CONFIG, type FrontProxy, frontProxyIn, NO_FRONT_PROXY } from './frontProxy.ts';
-import { MetricsServer, type Source } from './server.ts';
+import { MetricsServer, type Source } from './metricsServer.ts';
 
 export type MetricsApiOptions = {
   client: Client;
@@ -123,7 +123,7 @@ export class MetricsApi {
     const { host, port, source, client, onTrouble } = this.#options;
     const server = new MetricsServer({
       ...{ host, port, source, serving: current.serving },
-      reviews: new Reviews(client),
+      reviews: new AccessReviews(client),
       onAnswered: (code, seconds) => {
         this.#answers.inc({ code: `${Math.floor(code / 100)}xx` });
         this.#seconds.observe(seconds);

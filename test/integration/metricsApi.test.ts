@@ -15,7 +15,7 @@ import {
 } from '@pushcluster/operator/metricsApi/api.ts';
 import { GatewaySamples } from '@pushcluster/operator/metricsApi/gatewaySamples.ts';
 import { MetricsApi } from '@pushcluster/operator/metricsApi/metricsApi.ts';
-import type { PodLabels } from '@pushcluster/operator/metricsApi/server.ts';
+import type { PodLabels } from '@pushcluster/operator/metricsApi/metricsServer.ts';
 import { Registry } from 'prom-client';
 import { type Certificate, createAuthority } from '../harness/certificates.ts';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';

@@ -3,11 +3,11 @@ import { readFileSync } from 'node:fs';
 import { Agent, request } from 'node:https';
 import { after, before, describe, it } from 'node:test';
 import { Client } from '@pushcluster/operator/kube/client.ts';
-import { Reviews } from '@pushcluster/operator/metricsApi/accessReviews.ts';
+import { AccessReviews } from '@pushcluster/operator/metricsApi/accessReviews.ts';
 import { CONNECTIONS_METRIC, METRICS_API_VERSION } from '@pushcluster/operator/metricsApi/api.ts';
 import { renewed } from '@pushcluster/operator/metricsApi/certificates.ts';
 import { frontProxyIn } from '@pushcluster/operator/metricsApi/frontProxy.ts';
-import { MetricsServer } from '@pushcluster/operator/metricsApi/server.ts';
+import { MetricsServer } from '@pushcluster/operator/metricsApi/metricsServer.ts';
 import { type Authority, type Certificate, createAuthority } from '../harness/certificates.ts';
 
 const NAME = 'metrics.ops.svc';
@@ -28,7 +28,7 @@ describe('the metrics API, when those whom it believes change', () => {
     // Everybody here may do everything: the API server is not asked.
     const client = new Client({ namespace: 'ops', send: () => Promise.reject(new Error('nobody is asked')) });
     server = new MetricsServer({
-      ...{ host: '127.0.0.1', port: 0, serving: first.serving, reviews: new Reviews(client) },
+      ...{ host: '127.0.0.1', port: 0, serving: first.serving, reviews: new AccessReviews(client) },
       source: { pods: () => [], value: () => undefined },
     });
     server.trust(believed(older!));

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { systemClock } from '@pushcluster/runtime/clock.ts';
 import { isKubeError } from '../kube/errors.ts';
-import { type Action, type Reviews, TooManyReviews } from './accessReviews.ts';
+import { type AccessReviews, type Action, TooManyReviews } from './accessReviews.ts';
 import {
   type Asked,
   askedFor,
@@ -39,7 +39,7 @@ export type MetricsServerOptions = {
   /** PEM. */
   serving: { certificate: string; key: string };
   source: Source;
-  reviews: Reviews;
+  reviews: AccessReviews;
   /** Called after each response. */
   onAnswered?: (code: number, seconds: number) => void;
   /** Called with the error of a request. */
