@@ -18,7 +18,7 @@ import { GatewaySource } from './metricsApi/gatewaySource.ts';
 import { MetricsApi } from './metricsApi/metricsApi.ts';
 import { LEASE, operatorOptions } from './options.ts';
 import { registerPollerMetrics } from './podStatus/metrics.ts';
-import { PodStatusPoller, STALE_MS } from './podStatus/poller.ts';
+import { PodStatusPoller, STALE_MS } from './podStatus/podStatusPoller.ts';
 import { ReconcileTrigger } from './podStatus/reconcileTrigger.ts';
 import { ClusterCache, OPTIONAL_KINDS } from './pushcluster/clusterCache.ts';
 import { registerClusterMetrics } from './pushcluster/clusterMetrics.ts';

@@ -1,5 +1,5 @@
 import { Counter, type Registry } from 'prom-client';
-import type { PodStatusPoller } from './poller.ts';
+import type { PodStatusPoller } from './podStatusPoller.ts';
 
 /** Registers metrics about the polling of pods. */
 export function registerPollerMetrics(registry: Registry, poller: Pick<PodStatusPoller, 'counts'>): void {

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import type { KubeObject } from '../kube/objects.ts';
-import type { PodStatusPoller } from '../podStatus/poller.ts';
+import type { PodStatusPoller } from '../podStatus/podStatusPoller.ts';
 import { CLUSTER_LABEL, DRAIN_ANNOTATION, SERVING_LABEL } from './desired/names.ts';
 import type { GatewayPod } from './gatewayPod.ts';
 import type { ObservedGateways, PodState } from './scalePolicy.ts';

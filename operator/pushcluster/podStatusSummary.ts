@@ -1,6 +1,6 @@
 import type { Pressure } from '@pushcluster/protocol/podStatus.ts';
 import type { KubeObject } from '../kube/objects.ts';
-import { STALE_MS } from '../podStatus/poller.ts';
+import { STALE_MS } from '../podStatus/podStatusPoller.ts';
 import { type NotReadyReason, notReadyReasonOf } from './notReadyReason.ts';
 import type { Readings } from './observedGateways.ts';
 import { isReady, readySince } from './observedGateways.ts';

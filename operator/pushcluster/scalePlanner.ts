@@ -1,6 +1,6 @@
 import type { Clock } from '@pushcluster/runtime/clock.ts';
 import type { PushCluster } from '../api/pushCluster.ts';
-import type { PodStatusPoller } from '../podStatus/poller.ts';
+import type { PodStatusPoller } from '../podStatus/podStatusPoller.ts';
 import type { ClusterCache } from './clusterCache.ts';
 import { gatewayDrain } from './desired/validSettings.ts';
 import type { Readings } from './observedGateways.ts';

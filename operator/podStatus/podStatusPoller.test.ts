@@ -6,7 +6,7 @@ import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import { OWN_PORT, ownAddress } from '@pushcluster/test/harness/loopback.ts';
 import { until } from '@pushcluster/test/harness/until.ts';
 import type { KubeObject } from '../kube/objects.ts';
-import { PodStatusPoller, type PodStatusPollerOptions, STALE_MS } from './poller.ts';
+import { PodStatusPoller, type PodStatusPollerOptions, STALE_MS } from './podStatusPoller.ts';
 
 const status = (change: Partial<PodStatus> = {}): PodStatus => ({
   version: '1.0.0',
