@@ -4,7 +4,7 @@ import { Socket } from 'node:net';
 import type { NatsSettings } from '@pushcluster/protocol/settings.ts';
 import { AuthorizationError, type ConnectionOptions, type NatsConnection, UserAuthenticationExpiredError } from 'nats';
 import type { z } from 'zod';
-import { type Credentials, describeCredentials } from './credentials.ts';
+import { type Credentials, describeCredentials } from './credentialFiles.ts';
 import { connect } from './natsTransport.ts';
 
 type Settings = z.infer<typeof NatsSettings>;

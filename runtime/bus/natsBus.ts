@@ -11,7 +11,7 @@ import {
   type Subscription,
 } from './bus.ts';
 import type { BusConnection } from './busConnection.ts';
-import { CredentialFiles } from './credentials.ts';
+import { CredentialFiles } from './credentialFiles.ts';
 import { dial, parseServer } from './dial.ts';
 import type { PublishedHeaders } from './headers.ts';
 import { guarded, Listeners } from './listeners.ts';
