@@ -1,6 +1,6 @@
 import { MAX_ROOMS_ANSWERED, type Question } from '@pushcluster/protocol/control.ts';
 import type { Clock } from '@pushcluster/runtime/clock.ts';
-import { Fullest, jsonWithin, MAX_LIST_BYTES } from '../ipc/fullest.ts';
+import { FullestRooms, jsonWithin, MAX_LIST_BYTES } from '../ipc/fullestRooms.ts';
 import type { ShardAnswer } from '../ipc/messages.ts';
 import type { Questions } from './questions.ts';
 
@@ -80,7 +80,7 @@ export class RoomList {
       if (answer.type !== 'rooms') continue;
       for (const { room, connections } of answer.rooms) sums.set(room, (sums.get(room) ?? 0) + connections);
     }
-    const fullest = new Fullest(MAX_ROOMS_ANSWERED);
+    const fullest = new FullestRooms(MAX_ROOMS_ANSWERED);
     for (const [room, connections] of sums) fullest.add(room, connections);
     return jsonWithin(fullest.list, Math.min(MAX_LIST_BYTES, this.#options.maxBytes()));
   }

@@ -1,6 +1,6 @@
 import type { RoomCount } from '@pushcluster/protocol/control.ts';
 import { ALL, type ChannelKey, roomOf } from '../ipc/channelKey.ts';
-import { Fullest, jsonWithin, MAX_LIST_BYTES } from '../ipc/fullest.ts';
+import { FullestRooms, jsonWithin, MAX_LIST_BYTES } from '../ipc/fullestRooms.ts';
 import type { ShardMessage } from '../ipc/messages.ts';
 import { Channel } from './channel.ts';
 import { type Connection, Member } from './connection.ts';
@@ -83,7 +83,7 @@ export class Channels {
 
   /** The rooms with the most connections, at most `limit` and MAX_LIST_BYTES of JSON. */
   fullestRooms(limit: number): RoomCount[] {
-    const fullest = new Fullest(limit);
+    const fullest = new FullestRooms(limit);
     for (const channel of this.#byKey.values()) {
       const { key, size } = channel;
       // Only the few that count need their name.

@@ -10,7 +10,7 @@ export const MAX_LIST_BYTES = 524_288;
  * further room costs one comparison, and a little more if it is fuller. Of rooms with equal numbers the first ones
  * stay.
  */
-export class Fullest {
+export class FullestRooms {
   readonly #limit: number;
   readonly #heap: RoomCount[] = [];
 

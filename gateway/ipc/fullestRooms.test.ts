@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { Fullest, jsonWithin } from './fullest.ts';
+import { FullestRooms, jsonWithin } from './fullestRooms.ts';
 
 test('the fullest of any rooms are those that a whole sort would find, up to who has as many as the last', () => {
   fc.assert(
     fc.property(fc.array(fc.nat(20), { maxLength: 200 }), fc.integer({ min: 0, max: 50 }), (counts, limit) => {
-      const fullest = new Fullest(limit);
+      const fullest = new FullestRooms(limit);
       for (const [i, connections] of counts.entries()) fullest.add(`r${i}`, connections);
       const sorted = counts.filter((count) => count > 0).sort((a, b) => b - a);
       const { list } = fullest;
