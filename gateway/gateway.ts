@@ -24,7 +24,7 @@ import { ShardProcess, type ShardProcessHooks } from './hub/shardProcess.ts';
 import { StatReports } from './hub/statReports.ts';
 import type { ShardCounts } from './ipc/counts.ts';
 import type { ShardMessage } from './ipc/messages.ts';
-import { GatewayMetrics } from './metrics.ts';
+import { GatewayMetrics } from './metrics/gatewayMetrics.ts';
 import { Drain } from './moves/drain.ts';
 import { followDrainOrderFile } from './moves/drainOrderFile.ts';
 import { Peers } from './moves/peers.ts';

@@ -2,7 +2,7 @@ import type { Answer, Question } from '@pushcluster/protocol/control.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import type { Clock } from '@pushcluster/runtime/clock.ts';
 import type { ShardAnswer } from '../ipc/messages.ts';
-import type { GatewayMetrics } from '../metrics.ts';
+import type { GatewayMetrics } from '../metrics/gatewayMetrics.ts';
 import type { ExceptionGuard } from './exceptionGuard.ts';
 import { publishJson } from './publishJson.ts';
 import { Questions } from './questions.ts';

@@ -1,7 +1,7 @@
 import type { Items } from '@pushcluster/protocol/push.ts';
 import { type ChannelKey, isUser } from '../ipc/channelKey.ts';
 import type { Frame } from '../ipc/frame.ts';
-import type { GatewayMetrics } from '../metrics.ts';
+import type { GatewayMetrics } from '../metrics/gatewayMetrics.ts';
 import type { Batch } from './batch.ts';
 import { encodeFrames } from './encodeFrames.ts';
 import { formsAt, formsOf, type ListenerTable } from './listenerTable.ts';

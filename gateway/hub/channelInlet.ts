@@ -1,6 +1,6 @@
 import { decodePush } from '@pushcluster/protocol/push.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
-import type { GatewayMetrics } from '../metrics.ts';
+import type { GatewayMetrics } from '../metrics/gatewayMetrics.ts';
 import type { HubChannel } from './hubChannel.ts';
 import type { IgnoredMessages } from './ignoredMessages.ts';
 import type { Inlet } from './inlet.ts';

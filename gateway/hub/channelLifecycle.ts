@@ -2,7 +2,7 @@ import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Clock } from '@pushcluster/runtime/clock.ts';
 import { ALL, type ChannelKey, isUser } from '../ipc/channelKey.ts';
-import type { GatewayMetrics } from '../metrics.ts';
+import type { GatewayMetrics } from '../metrics/gatewayMetrics.ts';
 import { HubChannel } from './hubChannel.ts';
 import type { Inlet } from './inlet.ts';
 import type { InletSubscriber } from './inletSubscriber.ts';

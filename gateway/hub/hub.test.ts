@@ -18,7 +18,7 @@ import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';
 import { ALL, type ChannelKey, roomKey, userKey } from '../ipc/channelKey.ts';
-import { GatewayMetrics } from '../metrics.ts';
+import { GatewayMetrics } from '../metrics/gatewayMetrics.ts';
 import { FakeShard, settingsWith } from '../simulation/hub.ts';
 import { ExceptionGuard } from './exceptionGuard.ts';
 import { Hub } from './hub.ts';

@@ -6,7 +6,7 @@ import type { Clock } from '@pushcluster/runtime/clock.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { type ChannelKey, isUser, userOf } from '../ipc/channelKey.ts';
 import type { ShardMessage } from '../ipc/messages.ts';
-import type { GatewayMetrics } from '../metrics.ts';
+import type { GatewayMetrics } from '../metrics/gatewayMetrics.ts';
 import { Answers } from './answers.ts';
 import { BatchSender } from './batchSender.ts';
 import { ChannelInlet } from './channelInlet.ts';

@@ -1,5 +1,5 @@
 import type { Logger } from '@pushcluster/runtime/log.ts';
-import type { GatewayMetrics } from '../metrics.ts';
+import type { GatewayMetrics } from '../metrics/gatewayMetrics.ts';
 
 /** Counts and logs messages of the bus that this version can't read. They are ignored. */
 export class IgnoredMessages {

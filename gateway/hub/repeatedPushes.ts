@@ -1,5 +1,5 @@
 import type { Clock } from '@pushcluster/runtime/clock.ts';
-import type { GatewayMetrics } from '../metrics.ts';
+import type { GatewayMetrics } from '../metrics/gatewayMetrics.ts';
 import { RecentPushIds } from './recentPushIds.ts';
 
 export type PushRetriesOptions = {

@@ -20,7 +20,7 @@ import { ExceptionGuard } from '../hub/exceptionGuard.ts';
 import { Hub } from '../hub/hub.ts';
 import type { ShardHandle } from '../hub/shardHandle.ts';
 import type { HubMessage, ShardMessage } from '../ipc/messages.ts';
-import { GatewayMetrics } from '../metrics.ts';
+import { GatewayMetrics } from '../metrics/gatewayMetrics.ts';
 import type { Connection } from '../shard/connection.ts';
 import type { Socket } from '../shard/engine.ts';
 import type { Loop } from '../shard/loop.ts';

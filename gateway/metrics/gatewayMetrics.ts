@@ -1,11 +1,11 @@
 import type { GatewayStats } from '@pushcluster/protocol/control.ts';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import { REFUSED_HANDSHAKES } from './admission/refusal.ts';
+import { REFUSED_HANDSHAKES } from '../admission/refusal.ts';
+import { GUARDED } from '../hub/exceptionGuard.ts';
+import type { ShardCounts } from '../ipc/counts.ts';
+import { MOVE_REASONS } from '../ipc/move.ts';
+import { CLOSE_LABELS, IGNORED_REASONS } from '../shard/metricLabels.ts';
 import { DeliveryLatency } from './deliveryLatency.ts';
-import { GUARDED } from './hub/exceptionGuard.ts';
-import type { ShardCounts } from './ipc/counts.ts';
-import { MOVE_REASONS } from './ipc/move.ts';
-import { CLOSE_LABELS, IGNORED_REASONS } from './shard/metricLabels.ts';
 
 const PREFIX = 'pushcluster_gateway_';
 

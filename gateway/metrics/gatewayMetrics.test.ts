@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { Registry } from 'prom-client';
-import { newCounts, observeLatency, type ShardCounts } from './ipc/counts.ts';
-import { GatewayMetrics } from './metrics.ts';
+import { newCounts, observeLatency, type ShardCounts } from '../ipc/counts.ts';
+import { GatewayMetrics } from './gatewayMetrics.ts';
 
 let registry: Registry;
 let metrics: GatewayMetrics;

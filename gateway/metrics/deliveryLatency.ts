@@ -1,5 +1,5 @@
 import { Histogram, type Registry } from 'prom-client';
-import { LATENCY_BUCKETS, type ShardCounts } from './ipc/counts.ts';
+import { LATENCY_BUCKETS, type ShardCounts } from '../ipc/counts.ts';
 
 /**
  * The histogram of delivery latency. Shards fill its buckets: a histogram of prom-client takes one observation at a time,
