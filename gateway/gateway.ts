@@ -21,7 +21,6 @@ import { ExceptionGuard } from './hub/exceptionGuard.ts';
 import { guardedClock } from './hub/guardedClock.ts';
 import { Hub } from './hub/hub.ts';
 import { ShardProcess, type ShardProcessHooks } from './hub/shardProcess.ts';
-import { StatReports } from './hub/statReports.ts';
 import type { ShardCounts } from './ipc/counts.ts';
 import type { ShardMessage } from './ipc/messages.ts';
 import { GatewayMetrics } from './metrics/gatewayMetrics.ts';
@@ -30,6 +29,7 @@ import { followDrainOrderFile } from './moves/drainOrderFile.ts';
 import { Peers } from './moves/peers.ts';
 import { Rebalancer } from './moves/rebalancer.ts';
 import { ShardMoves } from './moves/shardMoves.ts';
+import { StatReports } from './moves/statReports.ts';
 
 export type GatewayOptions = {
   settings: SettingsFile;

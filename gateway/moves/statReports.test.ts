@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { MOVING_STAT_INTERVAL_MS, STAT_INTERVAL_MS, Stat } from '@pushcluster/protocol/control.ts';
 import { LocalBus } from '@pushcluster/runtime/bus/localBus.ts';
 import { pino } from 'pino';
-import { ExceptionGuard } from './exceptionGuard.ts';
+import { ExceptionGuard } from '../hub/exceptionGuard.ts';
 import { StatReports } from './statReports.ts';
 
 describe("a gateway's reports", () => {

@@ -1,8 +1,8 @@
 import { MOVING_STAT_INTERVAL_MS, STAT_INTERVAL_MS, type Stat } from '@pushcluster/protocol/control.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import { onTick, TICK_MS } from '@pushcluster/runtime/ticker.ts';
-import type { ExceptionGuard } from './exceptionGuard.ts';
-import { publishJson } from './publishJson.ts';
+import type { ExceptionGuard } from '../hub/exceptionGuard.ts';
+import { publishJson } from '../hub/publishJson.ts';
 
 /** Publishes a gateway's stats: at an interval that is shorter while it moves connections away, and at each change. */
 export class StatReports {
