@@ -7,7 +7,7 @@ import { logSettingsWarnings } from '@pushcluster/runtime/logSettingsWarnings.ts
 import { SettingsFile } from '@pushcluster/runtime/settingsFile.ts';
 import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
 import { Registry } from 'prom-client';
-import { requireKeySource } from './admission/requireKeySource.ts';
+import { requireKeySource } from './admission/tokens/requireKeySource.ts';
 import { Gateway } from './gateway.ts';
 
 const { config } = parseCommandLine(process.argv.slice(2), 'gateway');

@@ -1,4 +1,4 @@
-import { requireKeySource } from '@pushcluster/gateway/admission/requireKeySource.ts';
+import { requireKeySource } from '@pushcluster/gateway/admission/tokens/requireKeySource.ts';
 import { Gateway } from '@pushcluster/gateway/gateway.ts';
 import { startLogic } from '@pushcluster/logic/logic.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';

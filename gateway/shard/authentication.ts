@@ -2,7 +2,7 @@ import { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
 import { errorFrame, type IdText, okFrame } from '@pushcluster/protocol/frames.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import type { Identity } from '../admission/identity.ts';
-import { InvalidToken, type TokenVerifier } from '../admission/tokenVerifier.ts';
+import { InvalidToken, type TokenVerifier } from '../admission/tokens/tokenVerifier.ts';
 import type { Connection } from './connection.ts';
 import type { Connections } from './connections.ts';
 import type { Replies } from './replies.ts';

@@ -3,7 +3,7 @@ import { beforeEach, describe, it } from 'node:test';
 import { Subprotocol } from '@pushcluster/protocol/wireForms.ts';
 import { pino } from 'pino';
 import type { Refusal } from '../admission/refusal.ts';
-import { InvalidToken } from '../admission/tokenVerifier.ts';
+import { InvalidToken } from '../admission/tokens/tokenVerifier.ts';
 import type { ShardMessage } from '../ipc/messages.ts';
 import { settingsWith } from '../simulation/hub.ts';
 import { FakeLoop, FakeSocket } from '../simulation/shard.ts';

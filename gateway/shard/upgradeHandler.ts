@@ -16,7 +16,7 @@ import type { Identity } from '../admission/identity.ts';
 import type { Refusal } from '../admission/refusal.ts';
 import type { ShardProtection } from '../admission/shardProtection.ts';
 import { chooseSubprotocol } from '../admission/subprotocol.ts';
-import { InvalidToken } from '../admission/tokenVerifier.ts';
+import { InvalidToken } from '../admission/tokens/tokenVerifier.ts';
 import { increment } from '../ipc/counts.ts';
 import type { Connection } from './connection.ts';
 import { type HttpRequest, type HttpResponse, peerAddress, type Socket, type UpgradeContext } from './engine.ts';

@@ -1,6 +1,6 @@
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
-import { nextVerifier, type TokenVerifier, uncheckable } from '../admission/tokenVerifier.ts';
+import { nextVerifier, type TokenVerifier, uncheckable } from '../admission/tokens/tokenVerifier.ts';
 import type { Verifier } from './authentication.ts';
 
 /** Between attempts to open a key source that was useless when this shard started, milliseconds. */

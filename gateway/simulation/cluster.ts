@@ -15,7 +15,7 @@ import {
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { Registry } from 'prom-client';
 import type { Identity } from '../admission/identity.ts';
-import { InvalidToken } from '../admission/tokenVerifier.ts';
+import { InvalidToken } from '../admission/tokens/tokenVerifier.ts';
 import { ExceptionGuard } from '../hub/exceptionGuard.ts';
 import { Hub } from '../hub/hub.ts';
 import type { ShardHandle } from '../hub/shardHandle.ts';

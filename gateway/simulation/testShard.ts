@@ -3,7 +3,7 @@ import { mock } from 'node:test';
 import { Form } from '@pushcluster/protocol/wireForms.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import type { Identity } from '../admission/identity.ts';
-import { InvalidToken } from '../admission/tokenVerifier.ts';
+import { InvalidToken } from '../admission/tokens/tokenVerifier.ts';
 import { type ChannelKey, roomKey } from '../ipc/channelKey.ts';
 import type { ShardMessage } from '../ipc/messages.ts';
 import type { Connection } from '../shard/connection.ts';

@@ -5,9 +5,9 @@ import { systemClock } from '@pushcluster/runtime/clock.ts';
 import { SecretFile } from '@pushcluster/runtime/secretFile.ts';
 import { errors, type JWTPayload, type JWTVerifyOptions } from 'jose';
 import { z } from 'zod';
+import type { Identity } from '../identity.ts';
 import { fetchJwks } from './fetchJwks.ts';
 import { hs256Secrets, verifyHs256 } from './hs256.ts';
-import type { Identity } from './identity.ts';
 import { KeySet } from './keySet.ts';
 import { KeysUnavailable, RemoteKeys } from './remoteKeys.ts';
 
