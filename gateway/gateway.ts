@@ -13,7 +13,6 @@ import { assertPortFree } from '@pushcluster/runtime/portProbe.ts';
 import type { SettingsFile } from '@pushcluster/runtime/settingsFile.ts';
 import { onTick, onTickError, TICK_MS } from '@pushcluster/runtime/ticker.ts';
 import { VERSION } from '@pushcluster/runtime/version.ts';
-import type { WatchedFile } from '@pushcluster/runtime/watchedFile.ts';
 import type { Registry } from 'prom-client';
 import { AdmissionControl } from './admission/admissionControl.ts';
 import { registerPressureMetric } from './admission/pressureMetric.ts';
@@ -25,7 +24,6 @@ import type { ShardCounts } from './ipc/counts.ts';
 import type { ShardMessage } from './ipc/messages.ts';
 import { GatewayMetrics } from './metrics/gatewayMetrics.ts';
 import { Drain } from './moves/drain.ts';
-import { followDrainOrderFile } from './moves/drainOrderFile.ts';
 import { Peers } from './moves/peers.ts';
 import { Rebalancer } from './moves/rebalancer.ts';
 import { ShardMoves } from './moves/shardMoves.ts';
@@ -55,7 +53,6 @@ export class Gateway {
   readonly #rebalancer: Rebalancer;
   readonly #reports: StatReports;
   readonly #stopChecking: () => void;
-  readonly #drainFile: WatchedFile | undefined;
 
   /** Starts the hub and the shards. Resolves when every shard listens. Throws an Error with a sentence if it cannot start. */
   static async start(options: GatewayOptions): Promise<Gateway> {
@@ -156,7 +153,7 @@ export class Gateway {
     }));
     this.#stopChecking = onTick(() => this.#rebalancer.check(), STAT_INTERVAL_MS / TICK_MS);
     const { file } = settings.current.gateway.drain;
-    if (file !== undefined) this.#drainFile = followDrainOrderFile(file, log, (since) => this.#drain.order(since));
+    if (file !== undefined) this.#drain.follow(file);
   }
 
   /** Process ids of the shards, for tests and tools. */
@@ -206,7 +203,6 @@ export class Gateway {
 
   /** Shuts down gracefully: accepts for `drain.settle`, then drains, then ends the shards. */
   async leave(): Promise<void> {
-    this.#drainFile?.close();
     await this.#drain.leave();
     this.#stopChecking();
     this.#rebalancer.stop();

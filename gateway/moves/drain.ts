@@ -2,6 +2,8 @@ import { longestWindow } from '@pushcluster/protocol/roomPolicies.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { pause, systemClock } from '@pushcluster/runtime/clock.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
+import type { WatchedFile } from '@pushcluster/runtime/watchedFile.ts';
+import { followDrainOrderFile } from './drainOrderFile.ts';
 import { DrainSchedule } from './drainSchedule.ts';
 import type { ShardMoves } from './shardMoves.ts';
 
@@ -29,6 +31,7 @@ export class Drain {
   #leaving = false;
   /** The number of the present run. An earlier run ends at its next step. */
   #run = 0;
+  #orderFile: WatchedFile | undefined;
 
   constructor(options: DrainOptions) {
     this.#options = options;
@@ -41,6 +44,11 @@ export class Drain {
   /** The process shuts down: it accepts no new connections after `drain.settle`. */
   get leaving(): boolean {
     return this.#leaving;
+  }
+
+  /** Follows the orders in a file (drainOrderFile.ts) until the process shuts down. */
+  follow(path: string): void {
+    this.#orderFile = followDrainOrderFile(path, this.#options.log, (since) => this.order(since));
   }
 
   /**
@@ -65,6 +73,7 @@ export class Drain {
 
   /** Accepts for `drain.settle`, then moves all connections away. Resolves when all are gone or time is up. */
   async leave(): Promise<void> {
+    this.#orderFile?.close();
     const { log, settings, moves, changed } = this.#options;
     const { settle, timeout } = settings().gateway.drain;
     this.#leaving = true;
