@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { NodeTuningSettings, parseSettings } from './nodeTuningSettings.ts';
+import { NodeTuningSettings, parseNodeTuningSettings } from './nodeTuningSettings.ts';
 
 const CHART = new URL('../../charts/pushcluster/', import.meta.url);
 const Values = z.object({ nodeTuning: z.object({ sysctls: z.unknown(), interfaces: z.unknown() }) });
@@ -20,7 +20,7 @@ const Keys: z.ZodType<unknown> = z.lazy(() =>
 
 describe('settings of node tuning', () => {
   it('take what can be set, and leave out what is not said', () => {
-    assert.deepEqual(parseSettings('{"sysctls":{"fs.nr_open":2097152,"net.ipv4.tcp_mem":"5% 10% 15%"}}'), {
+    assert.deepEqual(parseNodeTuningSettings('{"sysctls":{"fs.nr_open":2097152,"net.ipv4.tcp_mem":"5% 10% 15%"}}'), {
       sysctls: { 'fs.nr_open': 2_097_152, 'net.ipv4.tcp_mem': '5% 10% 15%' },
       interfaces: [],
     });
@@ -36,12 +36,12 @@ describe('settings of node tuning', () => {
     ['CPUs that are no list', '{"interfaces":[{"name":"eth0","rps":"all"}]}', /list of CPUs/],
     ['what is not JSON', 'sysctls: {}', /not valid JSON/],
   ] as const)
-    it(`refuse ${what}`, () => assert.throws(() => parseSettings(text), message));
+    it(`refuse ${what}`, () => assert.throws(() => parseNodeTuningSettings(text), message));
 
   it("are what the chart's values have, and their schema takes the same keys", () => {
     const text = (file: string) => readFileSync(new URL(file, CHART), 'utf8');
     const { sysctls, interfaces } = Values.parse(parse(text('values.yaml'))).nodeTuning;
-    assert.doesNotThrow(() => parseSettings(JSON.stringify({ sysctls, interfaces })));
+    assert.doesNotThrow(() => parseNodeTuningSettings(JSON.stringify({ sysctls, interfaces })));
     const schema = z
       .object({ properties: z.object({ nodeTuning: z.object({ properties: z.record(z.string(), Keys) }) }) })
       .parse(JSON.parse(text('values.schema.json')));

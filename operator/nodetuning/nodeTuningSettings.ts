@@ -65,7 +65,7 @@ export const NodeTuningSettings = z.strictObject({
 export type NodeTuningSettings = z.infer<typeof NodeTuningSettings>;
 
 /** Parses settings in JSON. @throws Error with one sentence for each problem; unknown keys are problems */
-export function parseSettings(text: string): NodeTuningSettings {
+export function parseNodeTuningSettings(text: string): NodeTuningSettings {
   let json: unknown;
   try {
     json = JSON.parse(text);

@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util';
 import type { LogLevel } from '@pushcluster/runtime/log.ts';
 import { z } from 'zod';
 import { optionProblems } from '../optionProblems.ts';
-import { type NodeTuningSettings, parseSettings } from './nodeTuningSettings.ts';
+import { type NodeTuningSettings, parseNodeTuningSettings } from './nodeTuningSettings.ts';
 
 /** `tune` tunes a node until SIGTERM. `remove` deletes the DaemonSet and waits for its pods. */
 export type Command = 'tune' | 'remove';
@@ -117,7 +117,7 @@ export function nodeTuningOptions(
     daemonSet: found['daemon-set'],
     logLevel: found['log-level'],
     node: found.node,
-    settings: parseSettings(found.settings),
+    settings: parseNodeTuningSettings(found.settings),
     root: found.root,
     record: found.record,
     readyFile: found['ready-file'],

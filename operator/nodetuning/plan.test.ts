@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { FakeNode } from './fakeNode.ts';
-import { parseSettings } from './nodeTuningSettings.ts';
+import { parseNodeTuningSettings } from './nodeTuningSettings.ts';
 import { plan } from './plan.ts';
 
 describe('a plan for a node', () => {
@@ -13,7 +13,7 @@ describe('a plan for a node', () => {
 
   /** What is wanted where the node has `own`, by name; and what is not applicable. */
   const planFor = async (settings: object, own = '0') => {
-    const { planned, skipped } = await plan(parseSettings(JSON.stringify(settings)), node.host);
+    const { planned, skipped } = await plan(parseNodeTuningSettings(JSON.stringify(settings)), node.host);
     return {
       wanted: Object.fromEntries(planned.map(({ name, wanted }) => [name, wanted(own)])),
       skipped: Object.fromEntries(skipped.map(({ name, reason }) => [name, reason])),

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, it } from 'node:test';
 import { FakeNode } from './fakeNode.ts';
 import { Host } from './host.ts';
 import { NodeRecord } from './nodeRecord.ts';
-import { parseSettings } from './nodeTuningSettings.ts';
+import { parseNodeTuningSettings } from './nodeTuningSettings.ts';
 import { plan } from './plan.ts';
 import { apply, restore } from './tuner.ts';
 
@@ -21,7 +21,7 @@ describe('a tuned node', () => {
   const record = (bootId = 'boot-1') => NodeRecord.open(node.record, { bootId, owner: 'system/one' });
   /** What a new pod does at its start. */
   const tune = async (sysctls: object, interfaces: object[] = [], host = node.host) => {
-    const settings = parseSettings(JSON.stringify({ sysctls, interfaces }));
+    const settings = parseNodeTuningSettings(JSON.stringify({ sysctls, interfaces }));
     return apply(await plan(settings, host), host, await record());
   };
   const WANTED = { [WMEM]: '4096 16384 1048576', [BACKLOG]: 16_384 };

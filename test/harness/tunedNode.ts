@@ -1,7 +1,7 @@
 import { createInterface } from 'node:readline';
 import { Host } from '@pushcluster/operator/nodetuning/host.ts';
 import { NodeRecord } from '@pushcluster/operator/nodetuning/nodeRecord.ts';
-import { parseSettings } from '@pushcluster/operator/nodetuning/nodeTuningSettings.ts';
+import { parseNodeTuningSettings } from '@pushcluster/operator/nodetuning/nodeTuningSettings.ts';
 import { plan } from '@pushcluster/operator/nodetuning/plan.ts';
 import { apply, type Outcome, restore } from '@pushcluster/operator/nodetuning/tuner.ts';
 
@@ -15,7 +15,7 @@ export type TunedLine = Outcome;
 const [settings = '{}', folder = ''] = process.argv.slice(2);
 const host = new Host();
 const record = await NodeRecord.open(folder, { bootId: await host.bootId(), owner: 'a/test' });
-tell(await apply(await plan(parseSettings(settings), host), host, record));
+tell(await apply(await plan(parseNodeTuningSettings(settings), host), host, record));
 // The process runs until its standard input ends, so that a test can inspect the namespace meanwhile.
 for await (const _ of createInterface({ input: process.stdin })) tell(await restore(host, record));
 
