@@ -6,7 +6,7 @@ import { type ChannelKey, isRoom } from '../ipc/channelKey.ts';
  * is small: up to MAX_PACKED shards with a listener are the digits of one number, to the base DIGIT, each of them
  * `shard × FORM_SETS + mask`. More shards than that are an array of masks by shard.
  */
-export type Listeners = number | readonly number[];
+export type ChannelListeners = number | readonly number[];
 
 /** How many masks of forms there are. */
 const FORM_SETS = 1 << WIRE_FORMS.length;
@@ -18,7 +18,7 @@ const MAX_PACKED = 4;
 /** Which shard listens to what: the one table of it. */
 export class ListenerTable {
   /** Channels that have a listener. */
-  readonly #listeners = new Map<ChannelKey, Listeners>();
+  readonly #listeners = new Map<ChannelKey, ChannelListeners>();
   #rooms = 0;
 
   /** Rooms that have a listener. */
@@ -31,7 +31,7 @@ export class ListenerTable {
   }
 
   /** The listeners of a channel, for formsOf and formsAt; undefined if it has none. */
-  of(key: ChannelKey): Listeners | undefined {
+  of(key: ChannelKey): ChannelListeners | undefined {
     return this.#listeners.get(key);
   }
 
@@ -55,7 +55,7 @@ export class ListenerTable {
 }
 
 /** Forms that have a listener on any shard. */
-export function formsOf(listeners: Listeners): number {
+export function formsOf(listeners: ChannelListeners): number {
   let forms = 0;
   if (typeof listeners !== 'number') for (const mask of listeners) forms |= mask;
   else for (let left = listeners; left > 0; left = Math.floor(left / DIGIT)) forms |= left % FORM_SETS;
@@ -63,7 +63,7 @@ export function formsOf(listeners: Listeners): number {
 }
 
 /** Forms that have a listener on `shard`. */
-export function formsAt(listeners: Listeners, shard: number): number {
+export function formsAt(listeners: ChannelListeners, shard: number): number {
   if (typeof listeners !== 'number') return listeners[shard] ?? 0;
   for (let left = listeners; left > 0; left = Math.floor(left / DIGIT)) {
     const digit = left % DIGIT;
@@ -72,7 +72,7 @@ export function formsAt(listeners: Listeners, shard: number): number {
   return 0;
 }
 
-function withShard(before: Listeners | undefined, shard: number, mask: number): Listeners | undefined {
+function withShard(before: ChannelListeners | undefined, shard: number, mask: number): ChannelListeners | undefined {
   if (before === undefined) return mask === 0 ? undefined : shard * FORM_SETS + mask;
   if (formsAt(before, shard) === mask) return before;
   const masks = masksOf(before);
@@ -82,7 +82,7 @@ function withShard(before: Listeners | undefined, shard: number, mask: number): 
 }
 
 /** Masks by shard, 0 for those without a listener. */
-function masksOf(listeners: Listeners): number[] {
+function masksOf(listeners: ChannelListeners): number[] {
   if (typeof listeners !== 'number') return [...listeners];
   const masks: number[] = [];
   for (let left = listeners; left > 0; left = Math.floor(left / DIGIT)) {
@@ -94,7 +94,7 @@ function masksOf(listeners: Listeners): number[] {
   return masks;
 }
 
-function packed(masks: readonly number[]): Listeners | undefined {
+function packed(masks: readonly number[]): ChannelListeners | undefined {
   let digits = 0;
   let number = 0;
   for (const [shard, mask] of masks.entries()) {

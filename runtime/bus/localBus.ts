@@ -8,8 +8,8 @@ import {
   type Handler,
   type Subscription,
 } from './bus.ts';
+import { type ErrorLog, EventListeners, guarded } from './eventListeners.ts';
 import { type BusHeaders, headerBytes, type PublishedHeaders } from './headers.ts';
-import { type ErrorLog, guarded, Listeners } from './listeners.ts';
 
 /** Bytes. The default of nats-server, so that what works in one process works on NATS. */
 const MAX_PAYLOAD = 1_048_576;
@@ -20,7 +20,7 @@ type Subscriber = { since: number; tokens: readonly string[] | undefined; handle
 /** The in-process bus, for publishers and subscribers in one process. Delivers in the next turn of the event loop. */
 export class LocalBus implements Bus {
   readonly maxPayload = MAX_PAYLOAD;
-  readonly #listeners: Listeners<BusEvent>;
+  readonly #listeners: EventListeners<BusEvent>;
   readonly #log: ErrorLog;
   /** By subject. Arrays are replaced, never changed, so that a handler may subscribe and unsubscribe. */
   readonly #exact = new Map<string, readonly Subscriber[]>();
@@ -33,7 +33,7 @@ export class LocalBus implements Bus {
   /** @param log where errors of handlers are logged */
   constructor(log: ErrorLog = console) {
     this.#log = log;
-    this.#listeners = new Listeners(log);
+    this.#listeners = new EventListeners(log);
   }
 
   get connected(): boolean {

@@ -13,8 +13,8 @@ import {
 import type { BusConnection } from './busConnection.ts';
 import { CredentialFiles } from './credentialFiles.ts';
 import { dial, parseServer } from './dial.ts';
+import { EventListeners, guarded } from './eventListeners.ts';
 import type { PublishedHeaders } from './headers.ts';
-import { guarded, Listeners } from './listeners.ts';
 import { NatsSubscription } from './natsSubscription.ts';
 import { ProblemLog } from './problemLog.ts';
 import { Reconnector } from './reconnector.ts';
@@ -36,7 +36,7 @@ const RECEIPT_TIMEOUT_MS = 2_000;
  */
 export class NatsBus implements Bus {
   readonly #log: Logger;
-  readonly #listeners: Listeners<BusEvent>;
+  readonly #listeners: EventListeners<BusEvent>;
   readonly #subscriptions = new Set<NatsSubscription>();
   readonly #refused: RefusedSubscriptions<BusConnection>;
   readonly #reconnector: Reconnector;
@@ -51,7 +51,7 @@ export class NatsBus implements Bus {
       problems.report(problem, () => log.error({ problem }, 'credentials for NATS')),
     );
     this.#log = log;
-    this.#listeners = new Listeners(log);
+    this.#listeners = new EventListeners(log);
     this.#refused = new RefusedSubscriptions(() =>
       this.#reconnector.connection && this.#reconnector.takingOver ? 'busy' : this.#reconnector.connection,
     );

@@ -4,7 +4,7 @@ import type { Handler } from './bus.ts';
 export type ErrorLog = { error(details: object, message: string): void };
 
 /** Listeners to one kind of event. The error of one is logged and keeps the event from no other. */
-export class Listeners<Event> {
+export class EventListeners<Event> {
   readonly #log: ErrorLog;
   readonly #all = new Set<{ listener: (event: Event) => void }>();
 
