@@ -1,4 +1,5 @@
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import { PATIENCE_MS } from './until.ts';
 
 const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
@@ -8,7 +9,7 @@ const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
  */
 export function startChromium(): Promise<Browser> {
   // Chromium's sandbox needs privileges that root in a container lacks. The tests open only pages of this project.
-  return chromium.launch({ executablePath: EXECUTABLE, chromiumSandbox: false });
+  return chromium.launch({ executablePath: EXECUTABLE, chromiumSandbox: false, timeout: PATIENCE_MS });
 }
 
 /** A page and its problems: violations of its security policy, errors, failed requests. */
@@ -17,6 +18,7 @@ export type WatchedPage = { page: Page; complaints: string[] };
 /** Opens `url` in a new browser context. */
 export async function open(browser: Browser, url: string, options: BrowserContextOptions = {}): Promise<WatchedPage> {
   const context = await browser.newContext({ viewport: { width: 1360, height: 900 }, ...options });
+  context.setDefaultTimeout(PATIENCE_MS);
   const page = await context.newPage();
   const complaints: string[] = [];
   page.on('pageerror', (error) => complaints.push(error.message));

@@ -117,6 +117,19 @@ export class Ledger {
     assert.deepEqual(wrong.slice(0, 20), [], `${wrong.length} accounts don't balance`);
   }
 
+  /**
+   * Waits until each connection has the last item of each writer that reaches it. After a settlement that was lossy, items
+   * may still be under way to plain connections, whose accounts balance without them.
+   */
+  async arrived(connections: readonly Connection[]): Promise<void> {
+    const hasLast = (connection: Connection) =>
+      this.writers.every((writer) => {
+        const tally = connection.tallies.get(`${writer.name}\n${writer.room ?? ''}`);
+        return !writer.reaches(connection) || tally?.numbers.at(-1) === writer.next - 1;
+      });
+    await until('everyone has the last items', () => connections.every(hasLast));
+  }
+
   #printWriters(t: TestContext) {
     const sum = (count: (writer: Writer) => number) => this.writers.reduce((total, writer) => total + count(writer), 0);
     const accepted = sum((writer) => writer.accepted);

@@ -1,4 +1,4 @@
-import { createServer } from 'node:net';
+import { createServer, type Server } from 'node:net';
 
 /**
  * The first port to try. Free ports are below the kernel's range of ephemeral ports, so that no client of a test takes
@@ -7,14 +7,20 @@ import { createServer } from 'node:net';
 const FIRST = 12_000;
 const LAST = 32_000;
 
-/** Finds `count` ports on which no process listens, on any address. */
+/** Held until this process ends: see `reserve`. */
+const reservations: Server[] = [];
+
+/**
+ * Finds `count` ports on which no process listens, on any address. Until this process ends, no other test that runs at
+ * the same time gets one of them, also before the servers of this test listen, and while they are restarted.
+ */
 export async function freePorts(count: number): Promise<number[]> {
-  const ports = new Set<number>();
-  while (ports.size < count) {
+  const ports: number[] = [];
+  while (ports.length < count) {
     const port = FIRST + Math.floor(Math.random() * (LAST - FIRST));
-    if (!ports.has(port) && (await isFree(port))) ports.add(port);
+    if ((await isFree(port)) && (await reserve(port))) ports.push(port);
   }
-  return [...ports];
+  return ports;
 }
 
 /** Whether this process could listen on `port` now. */
@@ -23,5 +29,20 @@ export function isFree(port: number): Promise<boolean> {
     const server = createServer();
     server.once('error', () => resolve(false));
     server.listen({ port, host: '0.0.0.0', exclusive: true }, () => server.close(() => resolve(true)));
+  });
+}
+
+/**
+ * Reserves `port` among the processes that call this; false if it is reserved already. The reservation is a socket in
+ * the kernel's abstract namespace, which has no file and ends with its process, however that ends.
+ */
+function reserve(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer().unref();
+    server.once('error', () => resolve(false));
+    server.listen({ path: `\0pushcluster-test-port-${port}`, exclusive: true }, () => {
+      reservations.push(server);
+      resolve(true);
+    });
   });
 }

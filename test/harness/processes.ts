@@ -48,6 +48,8 @@ class ServerProcess {
   #entry: string;
   #child: ChildProcess | undefined;
   #exit: Promise<Exit> | undefined;
+  /** Resolves when the process and its shards have ended and `#output` has all that they wrote. */
+  #silent: Promise<unknown> = Promise.resolve();
   #output = '';
   #generation = 1;
 
@@ -105,6 +107,7 @@ class ServerProcess {
         resolve({ code, signal, at: performance.now() });
       });
     });
+    this.#silent = new Promise((resolve) => child.once('close', resolve));
     for (const stream of [child.stdout, child.stderr])
       stream?.setEncoding('utf8').on('data', (text: string) => {
         this.#output += text;
@@ -126,6 +129,8 @@ class ServerProcess {
       );
     } catch (error) {
       child?.kill('SIGKILL');
+      // Its last words may still be in the pipe when it has ended.
+      await this.#silent;
       throw new Error(`${error instanceof Error ? error.message : String(error)}; it logged:\n${this.#output}`);
     }
   }

@@ -13,7 +13,7 @@ import { openBus } from '@pushcluster/runtime/bus/openBus.ts';
 import { logLines } from '../harness/logLines.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
 import { freePorts } from '../harness/ports.ts';
-import { until } from '../harness/until.ts';
+import { PATIENCE_MS, until } from '../harness/until.ts';
 
 const passwords = { gateway: 'of "gateways"', logic: 'of logic\n', routes: 'of routes' };
 const cluster = PushCluster.parse({
@@ -43,7 +43,7 @@ describe('a managed NATS server with the configuration that the operator writes'
     const { bus: settings } = Settings.parse({
       bus: { ...rest, nats: { ...nats, servers: [server.url], passwordFile } },
     });
-    const bus = openBus(settings, { log: logLines().log, name: role, receiptTimeout: 1_000 });
+    const bus = openBus(settings, { log: logLines().log, name: role, receiptTimeout: PATIENCE_MS });
     t.after(() => bus.close());
     await until('the bus is connected', () => bus.connected);
     return bus;

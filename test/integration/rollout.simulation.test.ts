@@ -79,7 +79,7 @@ describe('a rollout of real gateways with real SDK clients', () => {
 
     // As it says too: moved once each, nobody cut, nothing missed.
     assert.ok(people.every(({ movedAt, closed }) => movedAt.length === 1 && closed === 0));
-    assert.equal(await total(fresh), CONNECTIONS);
+    await until('the new gateways count them', async () => (await total(fresh)) === CONNECTIONS);
     await until('everyone has everything', () => people.every(({ got }) => got.length === pushed));
     for (const { got } of people)
       assert.deepEqual(

@@ -71,6 +71,7 @@ describe('connections that stop reading', () => {
         return slow.every((connection) => writers.every((writer, i) => lastOf(connection, writer) >= resumed[i]!));
       });
       await ledger.settle(t, [...fast, ...slow], { lossy: true });
+      await ledger.arrived([...fast, ...slow]);
       for (const connection of slow) {
         assert.equal(connection.told(), connection.told('slow'));
         if (connection.form !== 'plain') assert.ok(connection.told() > 0);
@@ -97,8 +98,10 @@ describe('connections that stop reading', () => {
     }
     await ledger.settle(t, fast);
     assert.ok(fast.every((connection) => connection.told() === 0 && connection.closed === undefined));
-    const closed = (await gateway.metrics()).sum('pushcluster_gateway_connections_closed_total', { code: '4003' });
-    assert.equal(closed, slow.length);
+    await until('the metric says the same', async () => {
+      const metrics = await gateway.metrics();
+      return metrics.sum('pushcluster_gateway_connections_closed_total', { code: '4003' }) === slow.length;
+    });
   });
 });
 

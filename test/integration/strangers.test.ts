@@ -80,6 +80,7 @@ describe('an answer that the bus does not take', () => {
 describe('a gateway without a descriptor left', () => {
   it('tries on to replace its shard, says so, and keeps the other shard’s connections', async (t) => {
     const { gateway, logic } = await start(t, {});
+    await until('the log has both shards', () => shardsOf(gateway).size === 2);
     const shards = shardsOf(gateway);
     const connections = await connect(t, gateway, 20);
     await Promise.all(connections.map((connection) => connection.join('r')));
@@ -98,9 +99,13 @@ describe('a gateway without a descriptor left', () => {
     const lost = () => connections.filter(({ closed }) => closed !== undefined).length;
     await until('its clients see the cut', () => lost() === expected);
     await until('/healthz says it', async () => {
-      const response = await fetch(`http://127.0.0.1:${gateway.adminPort}/healthz`);
-      const text = await response.text();
-      return response.status === 503 && text.includes("shard 0 does not listen, and its process can't be started: ");
+      // While it tries to start the shard there may be no descriptor for this connection either.
+      const response = await fetch(`http://127.0.0.1:${gateway.adminPort}/healthz`).catch(() => undefined);
+      const text = await response?.text();
+      return (
+        response?.status === 503 &&
+        text?.includes("shard 0 does not listen, and its process can't be started: ") === true
+      );
     });
     await until('it was tried several times', () => gateway.output.split('could not be started').length > 3);
     const left = connections.filter(({ closed }) => closed === undefined);

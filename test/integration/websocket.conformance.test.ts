@@ -280,7 +280,8 @@ describe('messages', () => {
 
   it('beyond the rate are closed with 1008; pings of the protocol are not counted, and all answered', async () => {
     const flooding = await open();
-    for (let i = 0; i < 120; i++) flooding.send(text('{"type":"NOTHING"}'));
+    // Far more than the rate allows in the time that this may take on a slow machine.
+    flooding.send(Buffer.concat(Array.from({ length: 2_000 }, () => text('{"type":"NOTHING"}'))));
     await assertClosed(flooding, 1008);
     const pinging = await open();
     const [rounds, each] = [40, 50];
@@ -428,11 +429,17 @@ describe('a peer that is slow or silent', { concurrency: true }, () => {
 
 describe('after all this', () => {
   it('no session is left, every end is counted, and the gateway serves', async () => {
-    await gateway.holds(0);
-    const metrics = await gateway.metrics();
-    const opened = metrics.sum('pushcluster_gateway_connections_opened_total');
-    assert.equal(metrics.sum('pushcluster_gateway_connections_closed_total'), opened);
-    assert.equal(metrics.sum('pushcluster_gateway_rooms'), 0);
+    let metrics = await gateway.metrics();
+    await until('every end is counted', async () => {
+      metrics = await gateway.metrics();
+      const count = (name: string) => metrics.sum(`pushcluster_gateway_${name}`);
+      return (
+        count('connections') === 0 &&
+        count('rooms') === 0 &&
+        count('connections_closed_total') === count('connections_opened_total')
+      );
+    });
+    assert.ok(metrics.sum('pushcluster_gateway_connections_opened_total') > 0);
     assert.equal(metrics.sum('pushcluster_gateway_shard_restarts_total'), 0);
     const raw = await open();
     await assertAlive(raw);

@@ -105,10 +105,14 @@ export class OperatorProcess {
         this.#output += text;
       });
     this.#child = child;
-    this.#exit = new Promise((resolve) => child.once('exit', resolve));
+    // Not at `exit`: its last words may still be in the pipe then.
+    this.#exit = new Promise((resolve) => child.once('close', resolve));
   }
 
-  /** Sends `signal` and waits for the end. Returns the exit code; null if a signal ended the operator. */
+  /**
+   * Sends `signal` and waits for the end, by when `output` is complete. Returns the exit code; null if a signal ended the
+   * operator.
+   */
   async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
     this.signal(signal);
     return this.#exit;
