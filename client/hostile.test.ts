@@ -518,7 +518,7 @@ test('values that can not become a text neither throw nor stop what comes after 
         network.last.accept();
         network.last.say(compressed ? new Uint8Array(deflateRawSync(text)).buffer : text);
         network.last.say({ type: 'PUSH', data: { items: ['the last'] } });
-        await until(`the frame after ${text} is read`, () => seen.at(-1) === 'the last', 5_000);
+        await until(`the frame after ${text} is read`, () => seen.at(-1) === 'the last');
         push.close();
       });
       assert.deepEqual(uncaught, [], text);

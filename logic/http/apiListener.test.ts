@@ -4,6 +4,7 @@ import { createServer } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { describe, test } from 'node:test';
 import { logLines } from '@pushcluster/test/harness/logLines.ts';
+import { OWN_PORT, ownAddress } from '@pushcluster/test/harness/loopback.ts';
 import { until } from '@pushcluster/test/harness/until.ts';
 import { ApiListener, listenHost } from './apiListener.ts';
 
@@ -17,11 +18,12 @@ describe('where the push API listens', () => {
   });
 
   test('reports a host that it can not listen on, and listens on the next one', async (t) => {
-    const server = createServer().listen(0, '127.0.0.1');
+    const [own, other] = [ownAddress(1), ownAddress(2)];
+    const server = createServer().listen(OWN_PORT, own);
     await once(server, 'listening');
     const { log } = logLines();
-    const listener = new ApiListener(server, '127.0.0.1', log);
-    const taken = createTcpServer().listen(listener.port, '127.0.0.2');
+    const listener = new ApiListener(server, own, log);
+    const taken = createTcpServer().listen(listener.port, other);
     t.after(() => {
       listener.close();
       server.close();
@@ -29,11 +31,11 @@ describe('where the push API listens', () => {
     });
     await once(taken, 'listening');
     const host = () => (server.address() as AddressInfo | null)?.address;
-    listener.move('127.0.0.2');
+    listener.move(other);
     await until('the failure is reported', () => listener.problem !== undefined);
-    assert.match(listener.problem ?? '', /port \d+ is taken by another process on 127\.0\.0\.2/);
-    listener.move('127.0.0.1');
-    await until('it listens', () => host() === '127.0.0.1');
+    assert.ok(listener.problem?.includes(`port ${OWN_PORT} is taken by another process on ${other}`), listener.problem);
+    listener.move(own);
+    await until('it listens', () => host() === own);
     assert.equal(listener.problem, undefined);
     assert.equal(listener.port, (server.address() as AddressInfo).port);
   });

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { PATIENCE_MS } from '@pushcluster/test/harness/until.ts';
 import { connect } from './connection.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'pushcluster-kubeconfig-'));
@@ -43,7 +44,7 @@ describe('a connection', () => {
     const { port } = server.address() as AddressInfo;
     const connection = connect({ KUBECONFIG: kubeconfig(`http://127.0.0.1:${port}/`, { token: 'secret' }) });
     assert.equal(connection.namespace, 'shop');
-    const answer = await connection.send({ method: 'GET', path: '/api', signal: AbortSignal.timeout(5_000) });
+    const answer = await connection.send({ method: 'GET', path: '/api', signal: AbortSignal.timeout(PATIENCE_MS) });
     assert.equal(await answer.text(), '{}');
     assert.deepEqual(asked, [{ authorization: 'Bearer secret', agent: 'pushcluster-operator' }]);
     server.close();

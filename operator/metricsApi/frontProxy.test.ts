@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { authenticated, bearerOf, callerOf, frontProxyIn, isFrontProxy, NO_FRONT_PROXY } from './frontProxy.ts';
 import { newAuthority } from './x509.ts';
 
-const { certificate } = newAuthority({ name: 'front proxy', now: Date.now(), lasts: 60_000 });
+const { certificate } = newAuthority({ name: 'front proxy', now: Date.now(), lasts: 86_400_000 });
 const data = {
   'client-ca-file': 'of users, who ask the API server itself',
   'requestheader-client-ca-file': certificate,

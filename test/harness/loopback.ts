@@ -7,5 +7,5 @@ export function ownAddress(last: number): string {
   return `127.${64 + ((process.pid >> 8) & 0x7f)}.${process.pid & 0xff}.${last}`;
 }
 
-/** Below the range of ephemeral ports, so that no server that listens on all addresses gets this port by chance. */
-export const OWN_PORT = 17_790;
+/** Below the range of ephemeral ports and that of freePorts, so that nobody takes it on all addresses by chance. */
+export const OWN_PORT = 11_790;

@@ -16,12 +16,17 @@ describe('the fetch of a JWKS', () => {
     return `http://127.0.0.1:${address.port}/keys`;
   }
 
+  /** However late this machine is, no fetch is given up. */
+  const neverLate = (t: TestContext) => t.mock.method(AbortSignal, 'timeout', () => new AbortController().signal);
+
   it('brings what is there', async (t) => {
+    neverLate(t);
     const url = await serve(t, (_request, response) => response.end('{"keys":[]}'));
     assert.equal(await fetchJwks(url), '{"keys":[]}');
   });
 
   it('says why it brings nothing: a status, a redirect, too much, nobody there', async (t) => {
+    neverLate(t);
     const url = await serve(t, ({ url }, response) => {
       if (url === '/500') response.writeHead(500).end('oops');
       else if (url === '/302') response.writeHead(302, { location: '/keys' }).end();

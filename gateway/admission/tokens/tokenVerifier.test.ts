@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { after, before, describe, it, mock } from 'node:test';
 import { until } from '@pushcluster/test/harness/until.ts';
 import { CompactSign, exportJWK, generateKeyPair, type JWTPayload, jwtVerify, SignJWT, UnsecuredJWT } from 'jose';
 import { InvalidToken, nextVerifier, TokenVerifier } from './tokenVerifier.ts';
@@ -63,9 +63,10 @@ describe('a token', () => {
     verifier.close();
   });
 
-  it('is refused after its end and before its beginning, but for five seconds of difference between clocks', async () => {
+  it('is refused after its end and before its beginning, but for five seconds of difference between clocks', async (t) => {
     const verifier = await bySecret();
     const now = Math.floor(Date.now() / 1_000);
+    t.mock.timers.enable({ apis: ['Date'], now: now * 1_000 });
     await refused(verifier, await hs256({ exp: now - 10 }), /exp/);
     await refused(verifier, await hs256({ nbf: now + 60 }), /nbf/);
     assert.equal((await verifier.verify(await hs256({ exp: now - 2 }))).expires, now - 2);
@@ -263,6 +264,8 @@ describe('keys by URL', () => {
   let hang: Promise<void> | undefined;
 
   before(async () => {
+    // However late this machine is, no fetch is given up.
+    mock.method(AbortSignal, 'timeout', () => new AbortController().signal);
     server = createServer(async (_request, response) => {
       await hang;
       response.writeHead(answer.status, { 'content-type': 'application/json' }).end(answer.body);
@@ -272,7 +275,10 @@ describe('keys by URL', () => {
     assert.ok(address !== null && typeof address === 'object');
     url = `http://127.0.0.1:${address.port}/jwks.json`;
   });
-  after(() => new Promise((resolve) => server.close(resolve)));
+  after(async () => {
+    mock.restoreAll();
+    await new Promise((resolve) => server.close(resolve));
+  });
 
   it('are fetched when they are needed', async () => {
     const { jwk, sign } = await keyPair('RS256', 'r');
