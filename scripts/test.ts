@@ -81,7 +81,7 @@ const STAGES: readonly Stage[] = [
   {
     name: 'unit',
     title: 'Unit tests',
-    run: (files) => tests(chosen(UNIT, files), { concurrency: 2, timeoutSeconds: 120 }),
+    run: (files) => tests(chosen(UNIT, files), { concurrency: 2, timeoutSeconds: 300 }),
   },
   {
     name: 'integration',
