@@ -5,6 +5,7 @@ import { parseCommandLine } from '@pushcluster/runtime/cli.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { logSettingsWarnings } from '@pushcluster/runtime/logSettingsWarnings.ts';
 import { SettingsFile } from '@pushcluster/runtime/settingsFile.ts';
+import { registerSettingsMetrics } from '@pushcluster/runtime/settingsMetrics.ts';
 import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
 import { Registry } from 'prom-client';
 import { requireKeySource } from './admission/tokens/requireKeySource.ts';
@@ -21,6 +22,7 @@ try {
   const registry = new Registry();
   const bus = openBus(settings.current.bus, { log, name: 'pushcluster-gateway' });
   registerBusMetrics(registry, bus);
+  registerSettingsMetrics(registry, settings);
   const gateway = await Gateway.start({
     settings,
     bus,

@@ -8,6 +8,7 @@ import { createLog } from '@pushcluster/runtime/log.ts';
 import { logSettingsWarnings } from '@pushcluster/runtime/logSettingsWarnings.ts';
 import { commonStatus } from '@pushcluster/runtime/podStatus.ts';
 import { SettingsFile } from '@pushcluster/runtime/settingsFile.ts';
+import { registerSettingsMetrics } from '@pushcluster/runtime/settingsMetrics.ts';
 import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
 import { Registry } from 'prom-client';
 import { startLogic } from './logic.ts';
@@ -30,6 +31,7 @@ try {
     receiptTimeout: settings.current.logic.publishTimeout,
   });
   registerBusMetrics(registry, bus);
+  registerSettingsMetrics(registry, settings);
   const logic = await startLogic({ settings, bus, log, registry });
   const admin = await startAdmin({
     ...settings.current.admin,

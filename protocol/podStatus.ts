@@ -25,6 +25,8 @@ export const PodStatus = z.object({
     file: z.string().regex(/^[0-9a-f]{64}$/),
     /** Why the file as it is now was refused; absent where it counts. */
     refused: z.string().optional(),
+    /** What it ignores of the operator's settings, since it is of another version; absent if nothing. */
+    ignored: z.string().optional(),
   }),
   /** Descriptors: of a gateway those of its shards together, of logic those of the process. */
   fds: z.object({ limit: z.number().int().min(0), open: z.number().int().min(0) }),

@@ -70,6 +70,7 @@ function effectiveSettings(config: string | undefined, name: string, { override 
   try {
     const file = SettingsFile.open(config, override === undefined ? {} : { override });
     const text = stringify(file.current, { aliasDuplicateObjects: false });
+    for (const ignored of file.ignored) process.stderr.write(`${name}: ignored: ${ignored}\n`);
     file.close();
     return text;
   } catch (error) {

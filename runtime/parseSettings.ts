@@ -19,6 +19,14 @@ export class SettingsError extends Error {
  * @throws SettingsError with every problem found
  */
 export function parseSettings(text: string, name: string): Settings {
+  return checkSettings(parseText(text, name));
+}
+
+/**
+ * What a settings file says, as YAML or JSON; `{}` if it says nothing.
+ * @throws SettingsError if the text is neither
+ */
+export function parseText(text: string, name: string): unknown {
   const document = parseDocument(text, { strict: true, uniqueKeys: true, prettyErrors: true, logLevel: 'error' });
   // The first line says what is wrong and where. The excerpt after it would break "one problem a line".
   const flaws = [...document.errors, ...document.warnings].map((flaw) => `${name}: ${firstLine(flaw.message)}`);
@@ -29,7 +37,7 @@ export function parseSettings(text: string, name: string): Settings {
   } catch (error) {
     throw new SettingsError([`${name}: ${error instanceof Error ? firstLine(error.message) : String(error)}`]);
   }
-  return checkSettings(input ?? {});
+  return input ?? {};
 }
 
 /** `input` as settings, with defaults for what is absent. Throws SettingsError with every problem found. */

@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { keepStaticSettings } from './keepStaticSettings.ts';
-import { checkSettings, parseSettings, SettingsError } from './parseSettings.ts';
+import { checkSettings, SettingsError } from './parseSettings.ts';
+import { type ReadSettings, readSettings } from './tolerantSettings.ts';
 import { WatchedFile } from './watchedFile.ts';
 
 export type SettingsFileOptions = {
@@ -14,7 +15,8 @@ export type SettingsFileOptions = {
 
 /**
  * The settings of a process: read at the start, and again when the file changes. An invalid file is refused as a whole,
- * and the settings stay unchanged. Of a valid file the live settings take effect at once, while the static ones (STATIC_KEYS)
+ * and the settings stay unchanged; of a file that the operator wrote, what this version does not know is ignored
+ * (tolerantSettings.ts). Of a valid file the live settings take effect at once, while the static ones (STATIC_KEYS)
  * keep their value until the next start.
  */
 export class SettingsFile {
@@ -28,6 +30,7 @@ export class SettingsFile {
   #pending: string[] = [];
   #digest: string;
   #refused: SettingsError | undefined;
+  #ignored: readonly string[] = [];
 
   /**
    * Opens the file at `path`. Without a path all settings keep their defaults.
@@ -58,7 +61,9 @@ export class SettingsFile {
       throw new SettingsError([error instanceof Error ? error.message : String(error)]);
     }
     try {
-      this.#current = frozen(this.#read(this.#file));
+      const { settings, ignored } = this.#read(this.#file);
+      this.#current = frozen(settings);
+      this.#ignored = ignored;
       this.#digest = digestOf(this.#file.bytes);
     } catch (error) {
       this.#file.close();
@@ -84,6 +89,11 @@ export class SettingsFile {
   /** Why the present file was refused; undefined if it is in force. */
   get refused(): SettingsError | undefined {
     return this.#refused;
+  }
+
+  /** What this version left out of a file that the operator of another version wrote, a sentence each. */
+  get ignored(): readonly string[] {
+    return this.#ignored;
   }
 
   /** The static settings that the file has changed: they take effect at the next start. */
@@ -113,8 +123,9 @@ export class SettingsFile {
     this.#pendings.clear();
   }
 
-  #read(file: WatchedFile): Settings {
-    return this.#overridden(parseSettings(file.bytes.toString('utf8'), file.path));
+  #read(file: WatchedFile): ReadSettings {
+    const { settings, ignored } = readSettings(file.bytes.toString('utf8'), file.path);
+    return { settings: this.#overridden(settings), ignored };
   }
 
   #overridden(settings: Settings): Settings {
@@ -130,9 +141,11 @@ export class SettingsFile {
   #changed(): void {
     let next: Settings;
     let pending: string[];
+    let ignored: readonly string[];
     try {
-      const wanted = this.#read(this.#file!);
-      ({ next, pending } = keepStaticSettings(wanted, this.#current));
+      const read = this.#read(this.#file!);
+      ({ next, pending } = keepStaticSettings(read.settings, this.#current));
+      ({ ignored } = read);
     } catch (error) {
       if (!(error instanceof SettingsError)) throw error;
       this.#refuse(error);
@@ -142,6 +155,7 @@ export class SettingsFile {
     this.#current = frozen(next);
     this.#digest = digestOf(this.#file!.bytes);
     this.#refused = undefined;
+    this.#ignored = ignored;
     this.#accepted++;
     const pendingChanged = !isDeepStrictEqual(pending, this.#pending);
     this.#pending = pending;

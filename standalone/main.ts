@@ -10,6 +10,7 @@ import { createLog } from '@pushcluster/runtime/log.ts';
 import { logSettingsWarnings } from '@pushcluster/runtime/logSettingsWarnings.ts';
 import { assertPortFree } from '@pushcluster/runtime/portProbe.ts';
 import { SettingsFile } from '@pushcluster/runtime/settingsFile.ts';
+import { registerSettingsMetrics } from '@pushcluster/runtime/settingsMetrics.ts';
 import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
 import { Registry } from 'prom-client';
 
@@ -50,6 +51,7 @@ try {
     together: true,
   });
   registerBusMetrics(registry, bus);
+  registerSettingsMetrics(registry, settings);
   const gateway = await Gateway.start({ settings, bus, log, registry });
   const logic = await startLogic({ settings, bus, log, registry });
   await startAdmin({

@@ -44,7 +44,7 @@ export class ReconcileTrigger {
 function knownOf({ settings, fds, draining, connections = 0, pressure }: PodStatus): Known {
   const most = Math.max(pressure.memory ?? 0, pressure.fds ?? 0, pressure.loop ?? 0);
   return {
-    state: JSON.stringify([settings.file, settings.refused, fds.limit, draining, connections === 0]),
+    state: JSON.stringify([settings.file, settings.refused, settings.ignored, fds.limit, draining, connections === 0]),
     connections,
     pressure: most < PRESSURE.from ? 0 : Math.floor(most / PRESSURE.step),
   };

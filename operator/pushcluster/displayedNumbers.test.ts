@@ -21,6 +21,7 @@ describe('what is shown of it', () => {
     isCounted: true,
     left: undefined,
     refusals: [],
+    ignored: [],
     fdLimits: [],
     behind: [],
     silent: [],

@@ -105,6 +105,13 @@ describe('what pods say of themselves, taken together', () => {
     assert.deepEqual(found.behind, [{ uid: 'b', pod: 'b' }]);
   });
 
+  it('is who ignores settings since it is of another version', () => {
+    const settings = { ...status().settings, ignored: 'gateway.mirror: unknown key' };
+    const found = report([gateway('a'), gateway('b')], { a: status({ settings, version: '0.2.0' }), b: status() });
+    assert.deepEqual(found.ignored, [{ pod: 'a', version: '0.2.0', message: 'gateway.mirror: unknown key' }]);
+    assert.deepEqual([found.behind, found.refusals], [[], []]);
+  });
+
   it('is who may open too few files, where a number of connections is wanted', () => {
     assert.deepEqual(report([gateway('a')], { a: status() }, 5_000).fdLimits, [
       { pod: 'a', limit: 1_000, wanted: 5_000, each: 1 },

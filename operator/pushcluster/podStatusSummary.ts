@@ -8,6 +8,9 @@ import { isReady, readySince } from './observedGateways.ts';
 /** A pod that rejected the current settings and keeps the previous ones. */
 export type SettingsRefusal = { pod: string; message: string };
 
+/** A pod of another version that ignores some of the settings. */
+export type IgnoredSettings = { pod: string; version: string; message: string };
+
 /** A summary of what the pods of a cluster report. */
 export type PodStatusSummary = {
   /** Sum over all gateways that report them; undefined if none does. */
@@ -17,6 +20,7 @@ export type PodStatusSummary = {
   /** Connections of draining gateways. */
   left: number | undefined;
   refusals: readonly SettingsRefusal[];
+  ignored: readonly IgnoredSettings[];
   fdLimits: readonly { pod: string; limit: number; wanted: number; each: number }[];
   /** Pods that have neither loaded nor rejected the current settings. */
   behind: readonly { uid: string; pod: string }[];
@@ -59,6 +63,7 @@ export function summarizePodStatus(
   let connections: number | undefined;
   let left: number | undefined;
   const refusals: SettingsRefusal[] = [];
+  const ignored: IgnoredSettings[] = [];
   const fdLimits: PodStatusSummary['fdLimits'][number][] = [];
   const behind: PodStatusSummary['behind'][number][] = [];
   const silent: PodStatusSummary['silent'][number][] = [];
@@ -87,6 +92,8 @@ export function summarizePodStatus(
     }
     if (isLeaving || !isCurrent) continue;
     const { refused, file, generation } = status.settings;
+    if (status.settings.ignored !== undefined)
+      ignored.push({ pod: name, version: status.version, message: status.settings.ignored });
     if (refused !== undefined) refusals.push({ pod: name, message: refused });
     else if (file !== wanted.settingsFile(role, generation)) behind.push({ uid, pod: name });
     if (role === 'gateway' && status.fds.limit < wanted.maxConnections * wanted.filesEach)
@@ -98,5 +105,5 @@ export function summarizePodStatus(
     }
   }
   notReady.sort((a, b) => Number(b.isStuck) - Number(a.isStuck) || (a.pod < b.pod ? -1 : 1));
-  return { connections, isCounted, left, refusals, fdLimits, behind, silent, notReady, fullest };
+  return { connections, isCounted, left, refusals, ignored, fdLimits, behind, silent, notReady, fullest };
 }

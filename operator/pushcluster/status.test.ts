@@ -24,7 +24,7 @@ function observed(change: Partial<Observed> = {}): Observed {
     nats: { url: 'nats://live-nats:4222', wanted: 1, ready: 1 },
     problems: [],
     scaling: { phase: 'steady', waits: undefined },
-    summary: { refusals: [], fdLimits: [], behind: [], silent: [], notReady: [], fullest: undefined },
+    summary: { refusals: [], ignored: [], fdLimits: [], behind: [], silent: [], notReady: [], fullest: undefined },
     endpoints: {},
     ...change,
   };
@@ -123,12 +123,18 @@ describe('the status of a cluster', () => {
     );
   });
 
-  it('is Degraded where pods refused their settings, or may open too few files', () => {
+  it('is Degraded where pods refused or ignore settings, or may open too few files', () => {
     const refusals = [{ pod: 'live-gateway-x', message: 'rooms[0].batching.maxDelay must be at most 10s' }];
     assert.equal(conditions(summary({ refusals })).Degraded, 'True/SettingsRefused');
     assert.equal(
       message('Degraded', summary({ refusals })),
       '1 pod rejected the settings and keeps the previous ones: live-gateway-x: rooms[0].batching.maxDelay must be at most 10s',
+    );
+    const ignored = [{ pod: 'live-gateway-x', version: '0.1.0', message: 'gateway.mirror: unknown key' }];
+    assert.equal(conditions(summary({ ignored })).Degraded, 'True/SettingsIgnored');
+    assert.equal(
+      message('Degraded', summary({ ignored })),
+      '1 pod of another version does not know some settings and ignores them: live-gateway-x (0.1.0): gateway.mirror: unknown key',
     );
     const fdLimits = [{ pod: 'live-gateway-x', limit: 1_024, wanted: 100_000, each: 1 }];
     assert.equal(conditions(summary({ fdLimits })).Degraded, 'True/FileLimitTooLow');

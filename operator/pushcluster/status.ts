@@ -40,7 +40,7 @@ export type Observed = {
   problems: readonly Problem[];
   /** The plan for the number of gateways. */
   scaling: Pick<ScalePlan, 'phase' | 'waits'>;
-  summary: Pick<PodStatusSummary, 'refusals' | 'fdLimits' | 'behind' | 'silent' | 'notReady' | 'fullest'>;
+  summary: Pick<PodStatusSummary, 'refusals' | 'ignored' | 'fdLimits' | 'behind' | 'silent' | 'notReady' | 'fullest'>;
   endpoints: NonNullable<Status['endpoints']>;
 };
 
@@ -206,13 +206,21 @@ function degradation({ problems, summary }: Observed): Verdict {
     const more = others.length > 0 ? ` (and ${plural(others.length, 'other problem')})` : '';
     return yes(PROBLEM_REASONS[problem.reason], `${problem.object}: ${problem.message}${more}`);
   }
-  const { refusals, fdLimits, notReady } = summary;
+  const { refusals, ignored, fdLimits, notReady } = summary;
   const stuck = notReady.filter(({ isStuck }) => isStuck);
   if (stuck.length > 0) return yes('PodsStuck', notReadyNote({ ...summary, notReady: stuck }).join('; '));
   const [refusal] = refusals;
   if (refusal) {
     const message = `${plural(refusals.length, 'pod')} rejected the settings and ${refusals.length === 1 ? 'keeps' : 'keep'} the previous ones: ${refusal.pod}: ${refusal.message}`;
     return yes('SettingsRefused', message);
+  }
+  const [ignoring] = ignored;
+  if (ignoring) {
+    const { pod, version, message } = ignoring;
+    return yes(
+      'SettingsIgnored',
+      `${plural(ignored.length, 'pod')} of another version ${ignored.length === 1 ? 'does' : 'do'} not know some settings and ${ignored.length === 1 ? 'ignores' : 'ignore'} them: ${pod} (${version}): ${message}`,
+    );
   }
   const [fd] = fdLimits;
   if (fd)

@@ -10,6 +10,8 @@ const PAGE = readFileSync(join(ROOT, 'CONTRIBUTING.md'), 'utf8');
 const SOURCES =
   '{protocol,runtime,gateway,logic,operator,standalone,client,scripts,charts,crds}/**/*.{ts,js,json,yaml,tpl}';
 const ELSEWHERE = ['test/harness/pushClusters.ts', ...globSync('docs/reference/*.md', { cwd: ROOT })];
+/** Lists that an addition must not change. */
+const FROZEN = ['operator/pushcluster/desired/writtenSettings.ts'];
 /** Many files of the product mention these, so the page lists only the files to start with. */
 const NOT_ALL = ['a client frame', 'a server frame', 'a reason to refuse a handshake'];
 
@@ -61,7 +63,7 @@ describe('CONTRIBUTING.md', () => {
         const exclude = (name: string) => ['node_modules', 'dist'].includes(name);
         const sources = globSync(SOURCES, { cwd: ROOT, exclude }).filter((file) => !/\.test\.ts$/.test(file));
         assert.deepEqual(
-          [...sources, ...ELSEWHERE].filter((file) => names(read(file)) && !files.includes(file)),
+          [...sources, ...ELSEWHERE].filter((file) => names(read(file)) && ![...files, ...FROZEN].includes(file)),
           [],
         );
       });

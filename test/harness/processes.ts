@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PodStatus } from '@pushcluster/protocol/podStatus.ts';
+import { SETTINGS_MARK } from '@pushcluster/protocol/settingsMark.ts';
 import { z } from 'zod';
 import { Metrics } from './metrics.ts';
 import { freePorts } from './ports.ts';
@@ -27,8 +28,10 @@ export type ProcessOptions = {
   nofile?: number;
   /** Runs this installation instead of the sources. */
   installed?: Installed;
+  /** Whether the settings file says that the operator wrote it. */
+  byOperator?: boolean;
 };
-/** An installation as in an image, and the Node that runs its JavaScript. */
+/** An installation as in an image, or the sources of another version, and the Node that runs them. */
 export type Installed = { node: string; app: string; env: Record<string, string> };
 
 /** A gateway or logic process with a settings file of its own. Stop it at the end of the test. */
@@ -52,14 +55,20 @@ class ServerProcess {
   #silent: Promise<unknown> = Promise.resolve();
   #output = '';
   #generation = 1;
+  readonly #mark: string;
 
-  constructor(entry: string, port: number, adminPort: number, settings: SettingsInput) {
+  constructor(entry: string, port: number, adminPort: number, settings: SettingsInput, mark = '') {
     this.#entry = entry;
     this.#name = `${entry} on ${port}`;
     this.port = port;
     this.adminPort = adminPort;
     this.settings = { ...settings, generation: 1 };
-    this.folder = new SettingsFolder(JSON.stringify(this.settings));
+    this.#mark = mark;
+    this.folder = new SettingsFolder(this.#text);
+  }
+
+  get #text(): string {
+    return `${this.#mark}${JSON.stringify(this.settings)}`;
   }
 
   get pid(): number {
@@ -89,7 +98,8 @@ class ServerProcess {
   launch(): void {
     this.#output = '';
     const { node, app, env } = this.installed ?? { node: process.execPath, app: ROOT, env: {} };
-    const entry = join(app, this.installed ? this.#entry.replace(/\.ts$/, '.js') : this.#entry);
+    const source = join(app, this.#entry);
+    const entry = existsSync(source) ? source : source.replace(/\.ts$/, '.js');
     const command = [node, entry, '--config', this.folder.file];
     // Node raises the soft limit to the hard limit. Therefore a shell lowers both before it starts Node.
     const limited = ['sh', '-c', `ulimit -n ${this.nofile} && exec "$0" "$@"`, ...command];
@@ -184,7 +194,7 @@ class ServerProcess {
   async configure(change: SettingsInput, how: 'swap' | 'rewrite' = 'swap'): Promise<number> {
     const began = performance.now();
     this.settings = merged(this.settings, { ...change, generation: ++this.#generation });
-    this.folder[how](JSON.stringify(this.settings));
+    this.folder[how](this.#text);
     const generation = this.#generation;
     await until(
       `generation ${generation} counts on ${this.#name}`,
@@ -271,6 +281,7 @@ export async function startGateway(options: ProcessOptions = {}): Promise<Gatewa
     port,
     adminPort,
     settingsOf(options, 'gateway', port, adminPort),
+    markOf(options),
   );
   gateway.nofile = options.nofile;
   gateway.installed = options.installed;
@@ -281,7 +292,8 @@ export async function startGateway(options: ProcessOptions = {}): Promise<Gatewa
 /** Starts a logic process and waits until it is ready. */
 export async function startLogic(options: ProcessOptions = {}): Promise<LogicProcess> {
   const [port = 0, adminPort = 0] = await freePorts(2);
-  const logic = new LogicProcess('logic/main.ts', port, adminPort, settingsOf(options, 'logic', port, adminPort));
+  const settings = settingsOf(options, 'logic', port, adminPort);
+  const logic = new LogicProcess('logic/main.ts', port, adminPort, settings, markOf(options));
   logic.installed = options.installed;
   await logic.start();
   return logic;
@@ -306,6 +318,10 @@ export function isStopped(pid: number): boolean {
 function childrenOf(pid: number): number[] {
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
   return children === '' ? [] : children.split(' ').map(Number);
+}
+
+function markOf({ byOperator = false }: ProcessOptions): string {
+  return byOperator ? `${SETTINGS_MARK}\n` : '';
 }
 
 function settingsOf(

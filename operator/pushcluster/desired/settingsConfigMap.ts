@@ -1,7 +1,6 @@
 import type { V1ConfigMap } from '@kubernetes/client-node';
-import type { Settings } from '@pushcluster/protocol/settings.ts';
+import { SETTINGS_MARK } from '@pushcluster/protocol/settingsMark.ts';
 import { stringify } from 'yaml';
-import type { z } from 'zod';
 import type { PushCluster, Spec } from '../../api/pushCluster.ts';
 import { busSettings } from './bus.ts';
 import type { DesiredObject } from './context.ts';
@@ -9,9 +8,7 @@ import { metadataOf } from './metadata.ts';
 import { apiKeys, JWT_SECRET_FILE, TLS_FILES } from './mounts.ts';
 import { DRAIN_FILE, KEYS_FOLDER, names } from './names.ts';
 import { amountOf } from './quantity.ts';
-
-/** Content of a settings file: keys that are left out have their defaults. */
-export type SettingsInput = z.input<typeof Settings>;
+import { type SettingsInput, writtenSettings } from './writtenSettings.ts';
 
 /**
  * The ConfigMap with the settings files of gateways and logic: every setting, static or live. Pods are replaced when a
@@ -32,15 +29,15 @@ export function settingsText(
   role: 'gateway' | 'logic',
   generation = cluster.metadata.generation,
 ): string {
-  return stringify({ ...settingsOf(cluster, role), generation });
+  return `${SETTINGS_MARK}\n${stringify({ ...settingsOf(cluster, role), generation })}`;
 }
 
+/** The settings of a role, without what pods of an older version need not know (`writtenSettings.ts`). */
 export function settingsOf(cluster: PushCluster, role: 'gateway' | 'logic'): SettingsInput {
-  return role === 'gateway' ? gatewaySettings(cluster) : logicSettings(cluster);
+  return writtenSettings(role === 'gateway' ? gatewaySettings(cluster) : logicSettings(cluster));
 }
 
-/** Settings of gateways: only keys that the cluster sets, so that gateways of an older version know all of them. */
-export function gatewaySettings(cluster: PushCluster): SettingsInput {
+function gatewaySettings(cluster: PushCluster): SettingsInput {
   const { gateway, rooms, auth } = cluster.spec;
   const jwt = auth.jwt;
   return {
@@ -80,8 +77,7 @@ export function gatewaySettings(cluster: PushCluster): SettingsInput {
   };
 }
 
-/** Settings of logic: only keys that the cluster sets. */
-export function logicSettings(cluster: PushCluster): SettingsInput {
+function logicSettings(cluster: PushCluster): SettingsInput {
   const scopes = new Map(cluster.spec.logic.apiKeys.map(({ name, scope }) => [name, scope]));
   return {
     generation: cluster.metadata.generation,
