@@ -4,14 +4,14 @@ import { type AdmissionState, type Decision, decideHandshake, type Handshake } f
 import { REFUSED_HANDSHAKES, type Refusal } from './refusal.ts';
 
 const HANDSHAKE: Handshake = { version: '13', origin: '', token: '' };
-/** Everything is allowed, and nothing is asked but the rate. */
+/** Everything is allowed, and nothing is checked but the rate. */
 const OPEN: AdmissionState = {
   allowedOrigins: [],
   anonymous: true,
   checksTokens: false,
   limitsAddresses: false,
   overload: undefined,
-  answers: {},
+  results: {},
 };
 const FULL: Refusal = { status: 503, code: 'full', detail: 'full' };
 const IDENTITY = { user: 'u', expires: 7 };
@@ -21,12 +21,12 @@ const INVALID = { type: 'invalid', reason: 'it has expired' } as const;
 type Case = {
   handshake?: Partial<Handshake>;
   state?: Partial<AdmissionState>;
-  /** What comes out: a refusal as `code status closeCode`, a question, or `accept`. */
+  /** What comes out: a refusal as `code status closeCode`, a check, or `accept`. */
   gives: string;
 };
 
 function outcome(decision: Decision): string {
-  if (decision.type === 'ask') return `ask ${decision.question}`;
+  if (decision.type === 'check') return `check ${decision.check}`;
   if (decision.type === 'accept') return 'accept';
   const { code, status, closeCode } = decision.refusal;
   return `${code} ${status} ${closeCode ?? '-'}`;
@@ -38,14 +38,18 @@ const overloads = (['full', 'memory', 'fds', 'loop', 'handshakes'] as const).map
 
 const strict = { anonymous: false, checksTokens: true };
 const CASES: Record<string, Case[]> = {
-  'is refused for what the request says before anything is asked': [
+  'is refused for what the request says before anything is checked': [
     { handshake: { version: '8' }, gives: 'version 426 -' },
     {
       handshake: { origin: 'https://b.example' },
       state: { allowedOrigins: ['https://a.example'] },
       gives: 'origin 403 4403',
     },
-    { handshake: { origin: 'https://a.example' }, state: { allowedOrigins: ['https://a.example'] }, gives: 'ask rate' },
+    {
+      handshake: { origin: 'https://a.example' },
+      state: { allowedOrigins: ['https://a.example'] },
+      gives: 'check rate',
+    },
     {
       handshake: { version: '8', origin: 'https://b.example' },
       state: { allowedOrigins: ['x'] },
@@ -58,61 +62,61 @@ const CASES: Record<string, Case[]> = {
     { handshake: { origin: 'y' }, state: { allowedOrigins: ['x'], overload: FULL }, gives: 'origin 403 4403' },
   ],
   'is refused over the accept rate before its token or address is looked at': [
-    { gives: 'ask rate' },
-    { state: { answers: { rate: false } }, gives: 'rate 429 -' },
+    { gives: 'check rate' },
+    { state: { results: { rate: false } }, gives: 'rate 429 -' },
     {
       handshake: { token: 't' },
-      state: { ...strict, limitsAddresses: true, answers: { rate: false } },
+      state: { ...strict, limitsAddresses: true, results: { rate: false } },
       gives: 'rate 429 -',
     },
   ],
   'has its token checked, if there is one and it can be': [
-    { handshake: { token: 't' }, state: { ...strict, answers: { rate: true } }, gives: 'ask token' },
-    { handshake: { token: 't' }, state: { checksTokens: true, answers: { rate: true } }, gives: 'ask token' },
-    { handshake: { token: 't' }, state: { anonymous: false, answers: { rate: true } }, gives: 'token 401 4401' },
-    { handshake: { token: 't' }, state: { answers: { rate: true } }, gives: 'accept' },
-    { state: { ...strict, answers: { rate: true } }, gives: 'accept' },
-    { handshake: { token: 't' }, state: { ...strict, answers: { rate: true, token: VALID } }, gives: 'accept' },
+    { handshake: { token: 't' }, state: { ...strict, results: { rate: true } }, gives: 'check token' },
+    { handshake: { token: 't' }, state: { checksTokens: true, results: { rate: true } }, gives: 'check token' },
+    { handshake: { token: 't' }, state: { anonymous: false, results: { rate: true } }, gives: 'token 401 4401' },
+    { handshake: { token: 't' }, state: { results: { rate: true } }, gives: 'accept' },
+    { state: { ...strict, results: { rate: true } }, gives: 'accept' },
+    { handshake: { token: 't' }, state: { ...strict, results: { rate: true, token: VALID } }, gives: 'accept' },
     {
       handshake: { token: 't' },
-      state: { ...strict, answers: { rate: true, token: INVALID } },
+      state: { ...strict, results: { rate: true, token: INVALID } },
       gives: 'token 401 4401',
     },
     {
       handshake: { token: 't' },
-      state: { ...strict, answers: { rate: true, token: { type: 'unchecked' } } },
+      state: { ...strict, results: { rate: true, token: { type: 'unchecked' } } },
       gives: 'token_unchecked 503 -',
     },
   ],
   'is counted by its address last': [
     {
       handshake: { token: 't' },
-      state: { ...strict, limitsAddresses: true, answers: { rate: true } },
-      gives: 'ask token',
+      state: { ...strict, limitsAddresses: true, results: { rate: true } },
+      gives: 'check token',
     },
     {
       handshake: { token: 't' },
-      state: { ...strict, limitsAddresses: true, answers: { rate: true, token: VALID } },
-      gives: 'ask address',
+      state: { ...strict, limitsAddresses: true, results: { rate: true, token: VALID } },
+      gives: 'check address',
     },
-    { state: { limitsAddresses: true, answers: { rate: true } }, gives: 'ask address' },
-    { state: { limitsAddresses: true, answers: { rate: true, address: false } }, gives: 'per_ip 429 -' },
-    { state: { limitsAddresses: true, answers: { rate: true, address: true } }, gives: 'accept' },
+    { state: { limitsAddresses: true, results: { rate: true } }, gives: 'check address' },
+    { state: { limitsAddresses: true, results: { rate: true, address: false } }, gives: 'per_ip 429 -' },
+    { state: { limitsAddresses: true, results: { rate: true, address: true } }, gives: 'accept' },
   ],
   'is refused under an overload that began while it waited, but for its own fault first': [
-    { state: { overload: FULL, limitsAddresses: true, answers: { rate: true, address: true } }, gives: 'full 503 -' },
+    { state: { overload: FULL, limitsAddresses: true, results: { rate: true, address: true } }, gives: 'full 503 -' },
     {
-      state: { overload: FULL, limitsAddresses: true, answers: { rate: true, address: false } },
+      state: { overload: FULL, limitsAddresses: true, results: { rate: true, address: false } },
       gives: 'per_ip 429 -',
     },
     {
       handshake: { token: 't' },
-      state: { ...strict, overload: FULL, answers: { rate: true, token: VALID } },
+      state: { ...strict, overload: FULL, results: { rate: true, token: VALID } },
       gives: 'full 503 -',
     },
     {
       handshake: { token: 't' },
-      state: { ...strict, overload: FULL, answers: { rate: true, token: INVALID } },
+      state: { ...strict, overload: FULL, results: { rate: true, token: INVALID } },
       gives: 'token 401 4401',
     },
   ],
@@ -138,14 +142,14 @@ describe('a handshake', () => {
       assert.ok(decision.type === 'accept');
       return decision.identity;
     };
-    const answers = { rate: true };
+    const results = { rate: true };
     assert.deepEqual(
-      identity({ handshake: { token: 't' }, state: { checksTokens: true, answers: { ...answers, token: VALID } } }),
+      identity({ handshake: { token: 't' }, state: { checksTokens: true, results: { ...results, token: VALID } } }),
       IDENTITY,
     );
-    assert.deepEqual(identity({ state: { answers } }), { expires: 0, anonymous: true });
-    assert.deepEqual(identity({ handshake: { token: 't' }, state: { answers } }), { expires: 0, anonymous: true });
-    assert.equal(identity({ state: { ...strict, answers } }), undefined);
+    assert.deepEqual(identity({ state: { results } }), { expires: 0, anonymous: true });
+    assert.deepEqual(identity({ handshake: { token: 't' }, state: { results } }), { expires: 0, anonymous: true });
+    assert.equal(identity({ state: { ...strict, results } }), undefined);
   });
 
   it('is not held against overload where it is refused for what it says: to look counts descriptors', () => {

@@ -31,15 +31,15 @@ export type Handshake = {
 };
 
 /** The result of a token's check. */
-export type TokenAnswer =
+export type TokenResult =
   | { type: 'valid'; identity: Identity }
   /** @param reason a sentence that is safe to show */
   | { type: 'invalid'; reason: string }
   /** The keys are unavailable. */
   | { type: 'unchecked' };
 
-/** What must be asked before the decision: each question changes something, costs time, or both. */
-export type Question =
+/** What must be checked before the decision. Each check changes something, takes time, or both. */
+export type Check =
   /** Takes a token of the accept rate: true if there was one. */
   | 'rate'
   /** Checks the client's token, at once or later. */
@@ -47,7 +47,7 @@ export type Question =
   /** Asks the hub to count one more connection of the client's address: true if it did. */
   | 'address';
 
-export type Answers = { rate?: boolean; token?: TokenAnswer; address?: boolean };
+export type CheckResults = { rate?: boolean; token?: TokenResult; address?: boolean };
 
 export type AdmissionState = {
   /** `auth.allowedOrigins`. */
@@ -60,46 +60,46 @@ export type AdmissionState = {
   readonly limitsAddresses: boolean;
   /** Why this shard takes no connection now. Read only if everything before it is in order. */
   readonly overload: Refusal | undefined;
-  /** The answers so far. */
-  readonly answers: Readonly<Answers>;
+  /** The results so far. */
+  readonly results: Readonly<CheckResults>;
 };
 
 export type Decision =
   /** Without an identity the connection must send AUTH. */
   | { type: 'accept'; identity: Identity | undefined }
   | { type: 'refuse'; refusal: Refusal }
-  /** Decide again with the answer to this question. */
-  | { type: 'ask'; question: Question };
+  /** Decide again with the result of this check. */
+  | { type: 'check'; check: Check };
 
 /**
  * Decides on a handshake of `/connect`: the one place where its admission is decided. (The echo has rules of its own, in
- * echoEndpoint.ts.) Cheap reasons to refuse come first, and nothing is asked for a handshake that is refused anyway.
+ * echoEndpoint.ts.) Cheap reasons to refuse come first, and nothing is checked for a handshake that is refused anyway.
  * Whoever was not refused at first is held against `overload` again at the end: others may have connected while the
- * answers were awaited.
+ * results were awaited.
  */
 export function decideHandshake(handshake: Handshake, state: AdmissionState): Decision {
-  const { answers } = state;
-  if (answers.rate === undefined) {
+  const { results } = state;
+  if (results.rate === undefined) {
     if (handshake.version !== WEBSOCKET_VERSION) return refuse(WRONG_VERSION);
     if (!originAllowed(handshake.origin, state.allowedOrigins)) return refuse(originRefusal(handshake.origin));
     const { overload } = state;
-    return overload ? refuse(overload) : ask('rate');
+    return overload ? refuse(overload) : checkFirst('rate');
   }
-  if (!answers.rate) return refuse(RATE);
+  if (!results.rate) return refuse(RATE);
   if (handshake.token !== '') {
     // Without a key source a token can't be checked. Taking it for valid would be worse than refusing it.
     if (!state.checksTokens && !state.anonymous) return refuse(NO_TOKENS);
-    if (state.checksTokens && !answers.token) return ask('token');
-    if (answers.token?.type === 'invalid') return refuse(invalidToken(answers.token.reason));
-    if (answers.token?.type === 'unchecked') return refuse(TOKEN_UNCHECKED);
+    if (state.checksTokens && !results.token) return checkFirst('token');
+    if (results.token?.type === 'invalid') return refuse(invalidToken(results.token.reason));
+    if (results.token?.type === 'unchecked') return refuse(TOKEN_UNCHECKED);
   }
   if (state.limitsAddresses) {
-    if (answers.address === undefined) return ask('address');
-    if (!answers.address) return refuse(PER_ADDRESS);
+    if (results.address === undefined) return checkFirst('address');
+    if (!results.address) return refuse(PER_ADDRESS);
   }
   const { overload } = state;
   if (overload) return refuse(overload);
-  if (answers.token?.type === 'valid') return { type: 'accept', identity: answers.token.identity };
+  if (results.token?.type === 'valid') return { type: 'accept', identity: results.token.identity };
   return { type: 'accept', identity: state.anonymous ? { expires: 0, anonymous: true } : undefined };
 }
 
@@ -107,8 +107,8 @@ function refuse(refusal: Refusal): Decision {
   return { type: 'refuse', refusal };
 }
 
-function ask(question: Question): Decision {
-  return { type: 'ask', question };
+function checkFirst(check: Check): Decision {
+  return { type: 'check', check };
 }
 
 function invalidToken(reason: string): Refusal {

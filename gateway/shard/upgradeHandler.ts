@@ -6,11 +6,11 @@ import { AcceptRate } from '../admission/acceptRate.ts';
 import { addressGroup, canonicalAddress, forwardedAddress } from '../admission/clientAddress.ts';
 import {
   type AdmissionState,
-  type Answers,
+  type Check,
+  type CheckResults,
   decideHandshake,
   type Handshake,
-  type Question,
-  type TokenAnswer,
+  type TokenResult,
 } from '../admission/decideHandshake.ts';
 import type { Identity } from '../admission/identity.ts';
 import type { Refusal } from '../admission/refusal.ts';
@@ -45,7 +45,7 @@ export type UpgradeHandlerOptions = {
 type Upgrade = {
   res: HttpResponse;
   handshake: Handshake;
-  state: AdmissionState & { readonly answers: Answers };
+  state: AdmissionState & { readonly results: CheckResults };
   verifier: Shard['verifier'];
   form: Form;
   /** The client's. */
@@ -68,7 +68,7 @@ export class UpgradeHandler {
     this.#options = options;
   }
 
-  /** Takes on a handshake, which is decided on within this call unless it has to wait for an answer. */
+  /** Takes on a handshake, which is decided on within this call unless a check takes time. */
   handle(res: HttpResponse, req: HttpRequest, context: UpgradeContext): void {
     const { shard, protection } = this.#options;
     const { gateway, auth } = shard.settings;
@@ -93,7 +93,7 @@ export class UpgradeHandler {
         get overload() {
           return protection.refusal();
         },
-        answers: {},
+        results: {},
       },
       verifier: shard.verifier,
       form: formOf(protocol),
@@ -119,48 +119,48 @@ export class UpgradeHandler {
           this.#release(upgrade);
           this.#refuse(upgrade, decision.refusal);
           return;
-        case 'ask':
-          if (this.#ask(upgrade, decision.question)) break;
+        case 'check':
+          if (this.#check(upgrade, decision.check)) break;
           return;
       }
     }
   }
 
-  /** Answers a question at once, if the answer takes no time; false: the handshake proceeds when the answer has come. */
-  #ask(upgrade: Upgrade, question: Question): boolean {
+  /** Checks at once, if that takes no time; false: the handshake proceeds when the result has come. */
+  #check(upgrade: Upgrade, check: Check): boolean {
     const { shard, shards, admit } = this.#options;
     const { state, verifier, handshake, counted } = upgrade;
-    const { answers } = state;
-    switch (question) {
+    const { results } = state;
+    switch (check) {
       case 'rate': {
         const perSecond = shard.settings.gateway.connections.acceptRate / shards();
-        answers.rate = this.#rate.take(perSecond, systemClock.now());
+        results.rate = this.#rate.take(perSecond, systemClock.now());
         return true;
       }
       case 'token': {
-        const answer = checkedNow(verifier, handshake.token);
-        if (answer) answers.token = answer;
+        const result = checkedNow(verifier, handshake.token);
+        if (result) results.token = result;
         else
           this.#await(upgrade, checked(verifier, handshake.token), (later) => {
-            answers.token = later;
+            results.token = later;
           });
-        return answer !== undefined;
+        return result !== undefined;
       }
       case 'address':
         this.#await(upgrade, admit(counted ?? ''), (isAdmitted) => {
-          answers.address = isAdmitted;
+          results.address = isAdmitted;
         });
         return false;
     }
   }
 
-  #await<T>(upgrade: Upgrade, answer: Promise<T>, take: (answer: T) => void) {
+  #await<T>(upgrade: Upgrade, result: Promise<T>, take: (result: T) => void) {
     if (!upgrade.waits)
       upgrade.res.onAborted(() => {
         upgrade.aborted = true;
       });
     upgrade.waits = true;
-    void answer.then((value) => {
+    void result.then((value) => {
       take(value);
       if (upgrade.aborted) this.#release(upgrade);
       else this.#proceed(upgrade);
@@ -169,7 +169,7 @@ export class UpgradeHandler {
 
   /** The hub may have counted the address of a client that gets no connection. */
   #release({ state, counted }: Upgrade) {
-    if (state.answers.address && counted !== undefined) this.#options.shard.release(counted);
+    if (state.results.address && counted !== undefined) this.#options.shard.release(counted);
   }
 
   #accept({ form, counted, complete }: Upgrade, identity: Identity | undefined) {
@@ -202,8 +202,8 @@ export class UpgradeHandler {
 
 type Verifier = Shard['verifier'];
 
-/** The answer if it takes no time; undefined if it does. */
-function checkedNow(verifier: Verifier, token: string): TokenAnswer | undefined {
+/** The result if it takes no time; undefined if it does. */
+function checkedNow(verifier: Verifier, token: string): TokenResult | undefined {
   try {
     const identity = verifier?.verifyNow(token);
     return identity && { type: 'valid', identity };
@@ -212,7 +212,7 @@ function checkedNow(verifier: Verifier, token: string): TokenAnswer | undefined 
   }
 }
 
-async function checked(verifier: Verifier, token: string): Promise<TokenAnswer> {
+async function checked(verifier: Verifier, token: string): Promise<TokenResult> {
   try {
     if (!verifier) throw new Error('there is no key source');
     return { type: 'valid', identity: await verifier.verify(token) };
@@ -221,7 +221,7 @@ async function checked(verifier: Verifier, token: string): Promise<TokenAnswer> 
   }
 }
 
-function failed(error: unknown): TokenAnswer {
+function failed(error: unknown): TokenResult {
   return error instanceof InvalidToken ? { type: 'invalid', reason: error.message } : { type: 'unchecked' };
 }
 
