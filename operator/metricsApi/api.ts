@@ -131,10 +131,10 @@ export function valueList(values: readonly Value[]): object {
   };
 }
 
-/** Why a request is rejected, for a Status object. */
-export type Refusal = { code: number; reason: string; message: string };
+/** Why a request failed, for a Status object of Kubernetes. */
+export type RequestFailure = { code: number; reason: string; message: string };
 
-export function statusOf({ code, reason, message }: Refusal): object {
+export function statusOf({ code, reason, message }: RequestFailure): object {
   return { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message, reason, code };
 }
 

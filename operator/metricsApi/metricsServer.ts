@@ -14,7 +14,7 @@ import {
   METRICS_GROUP,
   METRICS_VERSION,
   type MetricName,
-  type Refusal,
+  type RequestFailure,
   statusOf,
   type Value,
   valueList,
@@ -159,9 +159,9 @@ export class MetricsServer {
       body,
       type = 'application/json',
     } = await this.#answer(request).catch((error: unknown): Answer => {
-      const refusal = refusalOf(error);
-      if (refusal.code >= 500) this.#options.onTrouble?.(error);
-      return refused(refusal);
+      const failure = failureOf(error);
+      if (failure.code >= 500) this.#options.onTrouble?.(error);
+      return failed(failure);
     });
     const headers: OutgoingHttpHeaders = {
       'content-type': type,
@@ -182,24 +182,24 @@ export class MetricsServer {
     const [path = '/', query = ''] = url.split('?', 2);
     const asked = askedFor(path);
     if (request.method !== 'GET')
-      return refused({ code: 405, reason: 'MethodNotAllowed', message: 'only GET is allowed' });
+      return failed({ code: 405, reason: 'MethodNotAllowed', message: 'only GET is allowed' });
     if (asked.what === 'health') return { code: 200, body: 'ok', type: 'text/plain' };
     const caller = await this.#callerOf(request);
     if (caller === undefined)
-      return refused({
+      return failed({
         code: 401,
         reason: 'Unauthorized',
         message: 'Unauthorized: use the Kubernetes API server as a proxy, or a bearer token of it',
       });
     const { allowed, reason } = await this.#options.reviews.mayDo(caller, actionOf(asked, path));
-    if (!allowed) return refused(forbidden(caller, asked, path, reason));
+    if (!allowed) return failed(forbidden(caller, asked, path, reason));
     switch (asked.what) {
       case 'document':
         return { code: 200, body: JSON.stringify(asked.document) };
       case 'values':
         return this.#values(asked, new URLSearchParams(query));
       case 'nothing':
-        return refused({ code: 404, reason: 'NotFound', message: `no resource at ${path}` });
+        return failed({ code: 404, reason: 'NotFound', message: `no resource at ${path}` });
     }
   }
 
@@ -216,7 +216,7 @@ export class MetricsServer {
 
   #values({ namespace, name, metric }: Asked & { what: 'values' }, query: URLSearchParams): Answer {
     if (!isMetric(metric))
-      return refused({
+      return failed({
         code: 404,
         reason: 'NotFound',
         message: `unknown metric ${metric}: available metrics are ${METRICS.join(' and ')}`,
@@ -235,7 +235,7 @@ export class MetricsServer {
         if (found) values.push({ pod: pod.name, namespace, metric, ...found });
       }
     if (name !== '*' && values.length === 0)
-      return refused({
+      return failed({
         code: 404,
         reason: 'NotFound',
         message: `pod ${namespace}/${name} has no recent value of ${metric}`,
@@ -272,7 +272,7 @@ function actionOf(asked: Asked, path: string): Action {
   return { verb: 'get', ...place, resource: 'pods', subresource: metric, name };
 }
 
-function forbidden(caller: Caller, asked: Asked, path: string, reason: string): Refusal {
+function forbidden(caller: Caller, asked: Asked, path: string, reason: string): RequestFailure {
   const what =
     asked.what === 'values'
       ? `get resource "pods/${asked.metric}" in API group "${METRICS_GROUP}" in the namespace "${asked.namespace}"`
@@ -281,7 +281,7 @@ function forbidden(caller: Caller, asked: Asked, path: string, reason: string): 
   return { code: 403, reason: 'Forbidden', message };
 }
 
-function refusalOf(error: unknown): Refusal {
+function failureOf(error: unknown): RequestFailure {
   if (error instanceof BadRequest) return { code: 400, reason: 'BadRequest', message: error.message };
   if (error instanceof TooManyReviews || isKubeError(error))
     return {
@@ -292,6 +292,6 @@ function refusalOf(error: unknown): Refusal {
   return { code: 500, reason: 'InternalError', message: 'internal error: see the log of the operator' };
 }
 
-function refused(refusal: Refusal): Answer {
-  return { code: refusal.code, body: JSON.stringify(statusOf(refusal)) };
+function failed(failure: RequestFailure): Answer {
+  return { code: failure.code, body: JSON.stringify(statusOf(failure)) };
 }
