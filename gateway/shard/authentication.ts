@@ -49,7 +49,7 @@ export class Authentication {
   async authenticate(connection: Connection, token: string, id: IdText | undefined): Promise<void> {
     const { replies } = this.#options;
     if (this.#checking.has(connection)) {
-      replies.reject(connection, id, 'unavailable', 'an AUTH is still to be answered');
+      replies.refuse(connection, id, 'unavailable', 'an AUTH is still to be answered');
       return;
     }
     this.#checking.add(connection);

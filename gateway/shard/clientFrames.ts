@@ -68,7 +68,7 @@ export class ClientFrames {
         connections.end(connection, CloseCode.policy, 'frame is not JSON');
         return;
       case 'bad':
-        replies.reject(connection, frame.id, frame.code, frame.message);
+        replies.refuse(connection, frame.id, frame.code, frame.message);
         return;
       case 'unknown':
         increment(counts.ignored, 'unknown');

@@ -82,7 +82,7 @@ export class PendingJoins {
         if (join.since > before) continue;
         channel.pendingJoins?.delete(member);
         if (join.added) leave(member.connection, member, 'unavailable', '');
-        replies.reject(member.connection, join.id, 'unavailable', "the room's items can't be had from the bus now");
+        replies.refuse(member.connection, join.id, 'unavailable', "the room's items can't be had from the bus now");
       }
       this.answer(channel);
     }

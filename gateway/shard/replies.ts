@@ -27,11 +27,11 @@ export class Replies {
     connections.endSoon(connection, CloseCode.slowConsumer, 'reads too slowly to be answered');
   }
 
-  /** Rejects a frame: counts it by `code`, and sends ERROR if the frame had an id. */
-  reject(connection: Connection, id: IdText | undefined, code: ErrorCode, message: string): void {
+  /** Refuses a frame: counts it by `code`, and sends ERROR if the frame had an id. */
+  refuse(connection: Connection, id: IdText | undefined, code: ErrorCode, message: string): void {
     const { counts, log } = this.#options;
     increment(counts.ignored, code);
-    log.debug({ connection: connection.id, user: connection.user, code, message }, 'frame rejected');
+    log.debug({ connection: connection.id, user: connection.user, code, message }, 'frame refused');
     if (id !== undefined) this.send(connection, errorFrame(id, code, message));
   }
 }

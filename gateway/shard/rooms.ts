@@ -47,11 +47,11 @@ export class Rooms {
   join(connection: Connection, room: string, id: IdText | undefined): void {
     const { channels, replies } = this.#options;
     if (!connection.authorized) {
-      replies.reject(connection, id, 'unauthorized', 'AUTH comes first');
+      replies.refuse(connection, id, 'unauthorized', 'AUTH comes first');
       return;
     }
     if (!mayJoin(connection, room)) {
-      replies.reject(connection, id, 'room_forbidden', `the token does not allow the room ${JSON.stringify(room)}`);
+      replies.refuse(connection, id, 'room_forbidden', `the token does not allow the room ${JSON.stringify(room)}`);
       return;
     }
     const existing = channels.get(roomKey(room));
@@ -59,7 +59,7 @@ export class Rooms {
     if (added) {
       const over = this.#limitReached(connection, existing === undefined);
       if (over) {
-        replies.reject(connection, id, over.code, over.message);
+        replies.refuse(connection, id, over.code, over.message);
         return;
       }
       channels.join(connection, existing ?? channels.obtain(roomKey(room)));
@@ -68,7 +68,7 @@ export class Rooms {
     const channel = channels.obtain(roomKey(room));
     const member = connection.memberOf(channel);
     if (!member || channel.pendingJoins?.has(member)) {
-      replies.reject(connection, id, 'unavailable', 'a JOIN of this room is still to be answered');
+      replies.refuse(connection, id, 'unavailable', 'a JOIN of this room is still to be answered');
       return;
     }
     this.pendingJoins.add(member, id, added);
@@ -152,7 +152,7 @@ export class Rooms {
     const { channels, replies } = this.#options;
     const join = member.channel.pendingJoins?.get(member);
     channels.leave(member);
-    if (join) replies.reject(connection, join.id, code, message);
+    if (join) replies.refuse(connection, join.id, code, message);
   }
 
   /**

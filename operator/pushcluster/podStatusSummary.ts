@@ -5,7 +5,7 @@ import { type NotReadyReason, notReadyReasonOf } from './notReadyReason.ts';
 import type { Readings } from './observedGateways.ts';
 import { isReady, readySince } from './observedGateways.ts';
 
-/** A pod that rejected the current settings and keeps the previous ones. */
+/** A pod that refused the current settings and keeps the previous ones. */
 export type SettingsRefusal = { pod: string; message: string };
 
 /** A pod of another version that ignores some of the settings. */
@@ -22,13 +22,13 @@ export type PodStatusSummary = {
   refusals: readonly SettingsRefusal[];
   ignored: readonly IgnoredSettings[];
   fdLimits: readonly { pod: string; limit: number; wanted: number; each: number }[];
-  /** Pods that have neither loaded nor rejected the current settings. */
+  /** Pods that have neither loaded nor refused the current settings. */
   behind: readonly { uid: string; pod: string }[];
   /** Pods that have been ready for a while and do not respond, and why. */
   silent: readonly { pod: string; why: string }[];
   /** Pods of the current template that are not ready for a known reason; first those that do not resolve themselves. */
   notReady: readonly (NotReadyReason & { role: ReportedPod['role'] })[];
-  /** The gateway that is closest to a limit at which it rejects new connections. */
+  /** The gateway that is closest to a limit at which it refuses new connections. */
   fullest: { pod: string; what: keyof Pressure; share: number } | undefined;
 };
 

@@ -106,7 +106,7 @@ const STORMS: readonly Storm[] = [
   {
     what: 'frames that are refused',
     of: inGateway,
-    message: 'frame rejected',
+    message: 'frame refused',
     code: 'bad_room',
     rage: () => frames(() => ({ type: 'JOIN', id: 1, data: { room: 'x'.repeat(2_000) } })),
   },
