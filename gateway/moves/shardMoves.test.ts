@@ -4,21 +4,21 @@ import { newCounts } from '../ipc/counts.ts';
 import type { HubMessage } from '../ipc/messages.ts';
 import { type MovableShard, ShardMoves } from './shardMoves.ts';
 
-type Link = MovableShard & { messages: HubMessage[] };
+type TestShard = MovableShard & { messages: HubMessage[] };
 
-function link(unasked: number, movable = unasked): Link {
+function testShard(unasked: number, movable = unasked): TestShard {
   const messages: HubMessage[] = [];
   const counts = { ...newCounts(), connections: unasked + 1, unasked, movable };
   return { counts, listening: true, messages, send: (message) => messages.push(message) };
 }
 
 describe('moves', () => {
-  let links: Link[];
+  let shards: TestShard[];
   let moves: ShardMoves;
 
   beforeEach(() => {
-    links = [link(30, 10), link(10, 10), link(0)];
-    moves = new ShardMoves(() => links);
+    shards = [testShard(30, 10), testShard(10, 10), testShard(0)];
+    moves = new ShardMoves(() => shards);
   });
 
   it('count what the shards last said, and ask each for its part', () => {
@@ -27,7 +27,7 @@ describe('moves', () => {
     moves.askToMove(8, time, 'drain');
     moves.askOldestToMove(4, time, true);
     assert.deepEqual(
-      links.map(({ messages }) => messages),
+      shards.map(({ messages }) => messages),
       [
         [
           { type: 'move', count: 6, time, reason: 'drain' },
@@ -47,13 +47,13 @@ describe('moves', () => {
     const second = moves.reportOften();
     first();
     first();
-    assert.deepEqual(links[0]!.messages, [{ type: 'reportOften', on: true }]);
+    assert.deepEqual(shards[0]!.messages, [{ type: 'reportOften', on: true }]);
     second();
-    assert.deepEqual(links[0]!.messages.at(-1), { type: 'reportOften', on: false });
+    assert.deepEqual(shards[0]!.messages.at(-1), { type: 'reportOften', on: false });
   });
 
   it('tell a new shard what the others were told', () => {
-    const late = link(0);
+    const late = testShard(0);
     moves.started(late);
     assert.deepEqual(late.messages, []);
     moves.reportOften();
@@ -68,15 +68,15 @@ describe('moves', () => {
   it('are fresh once every shard that listens has reported anew', async (t) => {
     // Time stands: they are not given up after 2 s.
     t.mock.method(performance, 'now', () => 0);
-    links[2]!.listening = false;
+    shards[2]!.listening = false;
     let fresh = false;
     const waiting = moves.freshCounts().then(() => {
       fresh = true;
     });
-    links[0]!.counts = newCounts();
+    shards[0]!.counts = newCounts();
     await new Promise((resolve) => setImmediate(resolve));
     assert.equal(fresh, false);
-    links[1]!.counts = newCounts();
+    shards[1]!.counts = newCounts();
     await waiting;
   });
 });
