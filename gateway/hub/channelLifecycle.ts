@@ -35,7 +35,7 @@ export type ChannelLifecycleOptions = {
 };
 
 /**
- * The life of channels. A room's begins when a shard has its first listener, then waits for its turn to subscribe, is
+ * The life of channels. A room's begins when a shard has its first listener, then waits in the SubscriptionQueue, is
  * subscribed, and ends some time after its last listener has left. A user's begins with the first push to a user who is
  * connected: there may be a user for each connection. The channel `all` never ends.
  */
@@ -66,7 +66,7 @@ export class ChannelLifecycle {
     return this.#allSubscribed;
   }
 
-  /** Channels that are kept; of those, channels without a listener, and rooms that wait for their turn to subscribe. */
+  /** Channels that are kept; of those, channels without a listener, and rooms that wait to be subscribed for. */
   get counts(): { kept: number; empty: number; waiting: number } {
     return { kept: this.#channels.size, empty: this.#empty.size, waiting: this.#queue.waiting };
   }

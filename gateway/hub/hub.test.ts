@@ -303,7 +303,7 @@ describe('a room', () => {
     const rooms = Array.from({ length: 1_500 }, (_, i) => roomKey(`r${i}`));
     for (const [i, key] of rooms.entries()) {
       forms(shards[i % 2]!, key, Form.plain);
-      // Of those that wait for their turn nothing is left.
+      // Of those that wait to be subscribed for nothing is left.
       if (i % 3 === 0) forms(shards[i % 2]!, key, 0);
     }
     assert.ok(held.subscribed.length < 300, `${held.subscribed.length} subscriptions at once`);

@@ -6,7 +6,7 @@ const TICK_MS = 50;
 /** Rooms that subscribe in one tick at most: some 5 ms of work, and 5,000 rooms per second. */
 const PER_TICK = 250;
 
-/** The queue of rooms that wait for their turn to subscribe. Each of them has a member. */
+/** Rooms that wait to be subscribed for, in the order in which they came. Each of them has a member. */
 export class SubscriptionQueue {
   readonly #clock: Clock;
   readonly #subscribe: (channel: HubChannel) => void;
@@ -24,7 +24,7 @@ export class SubscriptionQueue {
     return this.#queue.size;
   }
 
-  /** Subscribes for the room now, or in its turn. */
+  /** Subscribes for the room now, or when all rooms before it have been subscribed for. */
   add(channel: HubChannel): void {
     if (this.#queue.size === 0 && this.#maySubscribe()) {
       this.#subscribe(channel);
@@ -50,7 +50,7 @@ export class SubscriptionQueue {
 
   #wait() {
     this.#clock.after(TICK_MS, () => {
-      // The next tick is set first, so that an error of one room does not keep the others from their turn.
+      // The next tick is set first, so that an error of one room does not keep the others waiting.
       if (this.#queue.size > 0) this.#wait();
       for (const channel of this.#queue) {
         if (!this.#maySubscribe()) return;

@@ -35,7 +35,7 @@ class Cluster {
   #open = new Set<Sim>();
   #arrivals: { at: number; client: Client; from: Sim }[] = [];
   #changedAt = 0;
-  #turn = 0;
+  #next = 0;
   /** What those who were asked last were told. */
   time: MoveTime | undefined;
   readonly #settings;
@@ -122,9 +122,9 @@ class Cluster {
       for (const { client, from } of landed) this.#place(from).waiting.push(client);
       // Each at another moment, and those that move twice as often.
       for (const [i, sim] of this.gateways.entries()) {
-        const turn = (now / STEP_MS + 7 * i) % 20;
-        if (turn === 0 || (sim.rebalancer.active && turn === 10)) this.#report(sim);
-        if (turn === 3) sim.rebalancer.check();
+        const phase = (now / STEP_MS + 7 * i) % 20;
+        if (phase === 0 || (sim.rebalancer.active && phase === 10)) this.#report(sim);
+        if (phase === 3) sim.rebalancer.check();
       }
       // The operator looks at pods every 10 s.
       if (now % 10_000 === 0) this.#choose();
@@ -157,7 +157,7 @@ class Cluster {
   #place(from: Sim): Sim {
     if (this.#landing === 'back') return from;
     const open = this.#landing === 'spared' && this.#open.size > 0 ? [...this.#open] : this.gateways;
-    return open[this.#turn++ % open.length]!;
+    return open[this.#next++ % open.length]!;
   }
 }
 

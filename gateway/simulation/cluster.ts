@@ -50,7 +50,7 @@ export class SimulatedBus implements Bus {
   readonly #subscribers = new Set<Subscriber>();
   #reconnects = 0;
   /** The number of the present connection: what was on its way on an earlier one is lost. */
-  #turn = 0;
+  #generation = 0;
 
   /** @param delay milliseconds, one way */
   constructor(clock: SimulatedClock, delay: number, publish: (subject: string, bytes: Uint8Array) => void) {
@@ -66,9 +66,9 @@ export class SimulatedBus implements Bus {
 
   async flush(): Promise<void> {
     if (!this.connected) throw new BusUnconfirmed('the bus is away');
-    const turn = this.#turn;
+    const generation = this.#generation;
     await new Promise<void>((resolve) => this.#clock.after(2 * this.#delay, resolve));
-    if (turn !== this.#turn) throw new BusUnconfirmed('the bus went away');
+    if (generation !== this.#generation) throw new BusUnconfirmed('the bus went away');
   }
 
   subscribe(subject: string, handler: Handler): Subscription {
@@ -106,7 +106,7 @@ export class SimulatedBus implements Bus {
   cut(): void {
     if (!this.connected) return;
     this.connected = false;
-    this.#turn++;
+    this.#generation++;
     for (const subscriber of this.#subscribers) subscriber.known = false;
     for (const listener of this.#listeners) listener({ type: 'disconnected', reason: 'cut' });
   }
@@ -131,9 +131,9 @@ export class SimulatedBus implements Bus {
   }
 
   #travel(run: () => void) {
-    const turn = this.#turn;
+    const generation = this.#generation;
     this.#clock.after(this.#delay, () => {
-      if (turn === this.#turn) run();
+      if (generation === this.#generation) run();
     });
   }
 }

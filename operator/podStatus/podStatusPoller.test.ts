@@ -64,7 +64,7 @@ describe('what pods say of themselves', () => {
     return poller;
   }
 
-  /** Each question has a timer until it has its answer or none, and the poller has one for its next turn. */
+  /** Each question has a timer until it has its answer or none, and the poller has one for its next tick. */
   const answered = () => until('no question is under way', () => clock.timers === 1);
 
   /** Goes on by `ms`, and lets pods answer at once. */
@@ -121,7 +121,7 @@ describe('what pods say of themselves', () => {
     assert.deepEqual(asked, [0, 9_000, 19_000]);
   });
 
-  it('is asked for anew out of its turn, and waited for by whoever wants that until each has answered or not', async () => {
+  it('is asked for anew before it is due, and waited for by whoever wants that until each has answered or not', async () => {
     let asked = 0;
     let isUp = true;
     const calm = await serve(1, (_, response) => response.end(JSON.stringify(status({ connections: ++asked }))));

@@ -12,7 +12,7 @@ const PERIOD_MS = 10_000;
 /** The same for a pod whose status is awaited: it is draining, or has not loaded its settings yet. */
 const URGENT_PERIOD_MS = 2_000;
 /** Interval of the timer that polls the pods that are due, milliseconds. */
-const TURN_MS = 250;
+const TICK_MS = 250;
 /** Maximum number of concurrent requests. A pod that hangs occupies one for 2 s. */
 const CONCURRENCY = 64;
 /** Maximum time of `refresh`, milliseconds: more pods may fail to respond than are polled concurrently. */
@@ -62,7 +62,7 @@ export class PodStatusPoller {
   readonly #client: StatusClient;
   readonly #known = new Map<string, Known>();
   #asking = 0;
-  #turnedAt: number;
+  #tickedAt: number;
   #callOff: (() => void) | undefined;
   readonly #ending = Promise.withResolvers<void>();
   #isEnding = false;
@@ -71,13 +71,13 @@ export class PodStatusPoller {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#random = options.random ?? Math.random;
-    this.#turnedAt = this.#clock.now();
+    this.#tickedAt = this.#clock.now();
     this.#client = new StatusClient(options.port ?? 9_090, this.#clock);
   }
 
   start(): void {
     if (this.#callOff) return;
-    this.#turn();
+    this.#tick();
   }
 
   /** Stops polling. Pending calls of `refresh` resolve. */
@@ -129,12 +129,12 @@ export class PodStatusPoller {
 
   /** Milliseconds since the timer last ran. */
   get idleFor(): number {
-    return this.#clock.now() - this.#turnedAt;
+    return this.#clock.now() - this.#tickedAt;
   }
 
-  #turn(): void {
-    this.#callOff = this.#clock.after(TURN_MS, () => this.#turn());
-    this.#turnedAt = this.#clock.now();
+  #tick(): void {
+    this.#callOff = this.#clock.after(TICK_MS, () => this.#tick());
+    this.#tickedAt = this.#clock.now();
     this.#ask();
   }
 

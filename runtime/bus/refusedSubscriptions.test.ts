@@ -33,7 +33,7 @@ it('requests some again after a second, and twice as many each time while none i
   assert.deepEqual(rounds, [8, 16, 30]);
 });
 
-it('gives each its turn, and begins with few again after a refusal', () => {
+it('tries one after the other, and begins with few again after a refusal', () => {
   const all = Array.from({ length: 20 }, (_, number) => subscription(number));
   for (const each of all) refused.add(each);
   mock.timers.tick(1_000);

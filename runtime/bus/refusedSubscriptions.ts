@@ -47,7 +47,7 @@ export class RefusedSubscriptions<C extends Connection> {
       const some = [...this.#refused].slice(0, this.#atOnce);
       this.#atOnce *= 2;
       for (const subscription of some) {
-        // To the end of the queue, so that the others get their turn.
+        // To the end of the queue, so that the others are tried before it.
         this.#refused.delete(subscription);
         this.#refused.add(subscription);
         subscription.attach(connection);

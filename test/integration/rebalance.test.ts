@@ -17,7 +17,7 @@ const [SPARED, CHOSEN] = [1.2, 1.1];
 class Balancer {
   gateways: GatewayProcess[] = [];
   #open: GatewayProcess[] = [];
-  #turn = 0;
+  #next = 0;
   #watching = true;
   readonly #watch: Promise<void>;
 
@@ -27,7 +27,7 @@ class Balancer {
   }
 
   get port(): number {
-    return this.#open[this.#turn++ % this.#open.length]!.port;
+    return this.#open[this.#next++ % this.#open.length]!.port;
   }
 
   async counts(): Promise<number[]> {

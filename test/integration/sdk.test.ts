@@ -65,12 +65,12 @@ class Watcher {
 
 /** A WebSocket that connects to one of `ports`, each time another: what a load balancer does. */
 function balanced(ports: () => readonly number[], first: number) {
-  let turn = first;
+  let next = first;
   return class extends WebSocket {
     constructor(url: string, protocols: string[]) {
       const address = new URL(url);
       const choice = ports();
-      address.host = `127.0.0.1:${choice[turn++ % choice.length]}`;
+      address.host = `127.0.0.1:${choice[next++ % choice.length]}`;
       super(address, protocols);
     }
   };
