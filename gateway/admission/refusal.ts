@@ -31,6 +31,6 @@ export type Refusal = {
 };
 
 /** Seconds for Retry-After: 1 to 5, random, so that clients refused together do not come back together. */
-export function retryAfter(random: () => number = Math.random): number {
+export function retryAfterSeconds(random: () => number = Math.random): number {
   return 1 + Math.floor(random() * 5);
 }

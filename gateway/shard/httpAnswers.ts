@@ -1,6 +1,6 @@
 import { clipped } from '@pushcluster/runtime/clipped.ts';
 import { WEBSOCKET_VERSION } from '../admission/decideHandshake.ts';
-import { retryAfter } from '../admission/refusal.ts';
+import { retryAfterSeconds } from '../admission/refusal.ts';
 import type { Asset } from '../console/assets.ts';
 import type { HttpRequest, HttpResponse } from './engine.ts';
 
@@ -36,7 +36,7 @@ export function answerProblem(res: HttpResponse, { status, code, detail }: Probl
   res.cork(() => {
     res.writeStatus(`${status} ${TITLES[status]}`);
     res.writeHeader('Content-Type', 'application/problem+json');
-    if (status === 429 || status === 503) res.writeHeader('Retry-After', String(retryAfter()));
+    if (status === 429 || status === 503) res.writeHeader('Retry-After', String(retryAfterSeconds()));
     if (status === 426) {
       res.writeHeader('Upgrade', 'websocket');
       res.writeHeader('Connection', 'Upgrade');

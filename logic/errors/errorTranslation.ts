@@ -1,6 +1,6 @@
 import { BusOverloaded, BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
 import { bodyTooLarge } from '../items/pushLimits.ts';
-import { Problem, retryAfter } from './problem.ts';
+import { Problem, retryAfterHeader } from './problem.ts';
 
 /**
  * The Problem that answers `error`, whatever was thrown: by us, by the bus, or by fastify. An unexpected error becomes
@@ -19,17 +19,17 @@ export function translateBusError(error: unknown): Problem | undefined {
     return new Problem(
       'overloaded',
       'Too many bytes are waiting for the bus to confirm them; nothing of this push was sent. Try again.',
-      { headers: retryAfter(1) },
+      { headers: retryAfterHeader(1) },
     );
   if (error instanceof BusUnavailable)
     return new Problem('bus_unavailable', 'The bus is unavailable; nothing was sent or will be. Try again.', {
-      headers: retryAfter(1),
+      headers: retryAfterHeader(1),
     });
   if (error instanceof BusUnconfirmed)
     return new Problem(
       'bus_unconfirmed',
       'The bus did not confirm the push: the items may or may not have been delivered. A retry with the same id is harmless.',
-      { headers: retryAfter(1) },
+      { headers: retryAfterHeader(1) },
     );
   return undefined;
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ProblemDocument } from '@pushcluster/protocol/api.ts';
-import { Problem, retryAfter } from './problem.ts';
+import { Problem, retryAfterHeader } from './problem.ts';
 
 test('a problem is a document as RFC 9457 has it', () => {
   const problem = new Problem('item_too_large', 'items[17] is large.', {
@@ -19,11 +19,11 @@ test('a problem is a document as RFC 9457 has it', () => {
 
 test('Retry-After is whole seconds, at least one, and jittered', () => {
   assert.deepEqual(
-    retryAfter(0.2, () => 0),
+    retryAfterHeader(0.2, () => 0),
     { 'retry-after': '1' },
   );
   assert.deepEqual(
-    retryAfter(1.2, () => 0.99),
+    retryAfterHeader(1.2, () => 0.99),
     { 'retry-after': '4' },
   );
 });

@@ -37,6 +37,6 @@ export class Problem extends Error {
 }
 
 /** The header Retry-After: `seconds`, at least one, and up to two more, so that clients refused together do not all return together. */
-export function retryAfter(seconds: number, random: () => number = Math.random): Record<string, string> {
+export function retryAfterHeader(seconds: number, random: () => number = Math.random): Record<string, string> {
   return { 'retry-after': String(Math.max(1, Math.ceil(seconds)) + Math.floor(random() * 3)) };
 }

@@ -14,7 +14,7 @@ import { parseJson } from '@pushcluster/protocol/parseJson.ts';
 import type { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus, Subscription } from '@pushcluster/runtime/bus/bus.ts';
 import { systemClock } from '@pushcluster/runtime/clock.ts';
-import { Problem, retryAfter } from '../errors/problem.ts';
+import { Problem, retryAfterHeader } from '../errors/problem.ts';
 
 /** Gateways remembered. Further ones are not waited for, but their answers count while a question is open. */
 const MAX_GATEWAYS = 10_000;
@@ -158,7 +158,7 @@ export class OnlineDirectory {
   async ask<K extends Kind>(type: K, details: Details<K>): Promise<Answers<K>> {
     if (this.#questions.size >= (this.#options.maxQuestions ?? MAX_QUESTIONS))
       throw new Problem('overloaded', 'Too many requests are waiting for the gateways. Try again.', {
-        headers: retryAfter(1),
+        headers: retryAfterHeader(1),
       });
     // Unique in the cluster: other logic processes ask too.
     const ask = `${this.#id}.${++this.#asks}`;

@@ -2,7 +2,7 @@ import type { Target } from '@pushcluster/protocol/api.ts';
 import { BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
 import { systemClock } from '@pushcluster/runtime/clock.ts';
 import type { TokenBucket } from '@pushcluster/runtime/tokenBucket.ts';
-import { Problem, retryAfter } from '../errors/problem.ts';
+import { Problem, retryAfterHeader } from '../errors/problem.ts';
 import { checkItems, type PushLimits } from '../items/pushLimits.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Publisher, PublishOptions } from './publisher.ts';
@@ -53,10 +53,10 @@ export class PushService {
     if (wait === 0) return;
     if (wait === Number.POSITIVE_INFINITY)
       throw new Problem('urgent_rate', 'Urgent pushes are turned off (logic.urgentRate). Push without urgent.', {
-        headers: retryAfter(RETRY_TURNED_OFF_S),
+        headers: retryAfterHeader(RETRY_TURNED_OFF_S),
       });
     throw new Problem('urgent_rate', 'Too many urgent pushes per second. Try again, or push without urgent.', {
-      headers: retryAfter(wait),
+      headers: retryAfterHeader(wait),
     });
   }
 }

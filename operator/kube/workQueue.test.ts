@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import fc from 'fast-check';
-import { retryDelay, WorkQueue } from './workQueue.ts';
+import { requeueDelay, WorkQueue } from './workQueue.ts';
 
 function fixture() {
   const clock = new FakeClock();
@@ -89,10 +89,10 @@ describe('a work queue', () => {
   it('waits never less than the time before, from 5 ms to 15 s', () => {
     fc.assert(
       fc.property(fc.nat(10_000), (failures) => {
-        const wait = retryDelay(failures);
+        const wait = requeueDelay(failures);
         assert.ok(wait >= 5 && wait <= 15_000);
-        assert.ok(retryDelay(failures + 1) >= wait);
-        assert.ok(retryDelay(failures + 1) <= 2 * wait);
+        assert.ok(requeueDelay(failures + 1) >= wait);
+        assert.ok(requeueDelay(failures + 1) <= 2 * wait);
       }),
     );
   });

@@ -74,7 +74,7 @@ export class WorkQueue {
   retry(key: string, atLeast = 0): number {
     const failures = this.#failures.get(key) ?? 0;
     this.#failures.set(key, failures + 1);
-    const wait = Math.max(atLeast, retryDelay(failures));
+    const wait = Math.max(atLeast, requeueDelay(failures));
     this.addAfter(key, wait);
     return wait;
   }
@@ -117,6 +117,6 @@ export class WorkQueue {
 }
 
 /** Back-off in milliseconds. @param failures consecutive failures before this one */
-export function retryDelay(failures: number): number {
+export function requeueDelay(failures: number): number {
   return Math.min(RETRY.longest, RETRY.first * 2 ** Math.min(failures, 30));
 }
