@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { joinItems } from '@pushcluster/protocol/push.ts';
 import type { ChannelRules } from '@pushcluster/protocol/roomPolicies.ts';
-import { Chance } from '@pushcluster/test/fuzz/chance.ts';
+import { Chance } from '@pushcluster/test/harness/chance.ts';
 import fc from 'fast-check';
 import type { Batch } from './batch.ts';
 import { MergeWindow } from './mergeWindow.ts';
@@ -521,5 +521,5 @@ describe('the work of a window', () => {
 /** Numbers from 0 to 1, the same at each run. */
 function seeded(seed: number): () => number {
   const chance = new Chance(seed);
-  return () => chance.real();
+  return () => chance.next();
 }

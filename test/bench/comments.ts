@@ -1,3 +1,5 @@
+import { Chance } from '../harness/chance.ts';
+
 /**
  * Short live comments as people write them under a stream: Chinese, Japanese and English, with an author's number and a
  * color. About 108 bytes of JSON each. The same seed gives the same comments.
@@ -59,12 +61,12 @@ const COLOURS = [
 const LANGUAGES = ['zh', 'zh', 'ja', 'en'] as const;
 
 export class Comments {
-  #state: number;
+  readonly #chance: Chance;
   /** Authors of a quarter of the comments. */
   readonly #regulars: number[];
 
   constructor(seed = 1) {
-    this.#state = seed;
+    this.#chance = new Chance(seed);
     this.#regulars = Array.from({ length: 400 }, () => 10_000_000 + this.#below(89_999_999));
   }
 
@@ -95,12 +97,8 @@ export class Comments {
     return from[this.#below(from.length)]!;
   }
 
-  /** mulberry32: small, seeded, and good enough to choose phrases. */
   #below(bound: number): number {
-    this.#state = (this.#state + 0x6d2b79f5) | 0;
-    let t = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % bound;
+    return this.#chance.uint32() % bound;
   }
 }
 

@@ -1,5 +1,6 @@
+import type { Chance } from '../harness/chance.ts';
 import { binary, close, fragments, frame, Opcode, ping, text, upgradeRequest } from '../harness/rawWebSocket.ts';
-import { type Chance, mutated } from './chance.ts';
+import { mutated } from './mutated.ts';
 
 /** What a stranger may send to a gateway: handshakes, frames and messages, right, nearly right and wrong. */
 

@@ -7,7 +7,7 @@ import { decodePush, decodeUserPush } from '@pushcluster/protocol/push.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
 import { NatsBus } from '@pushcluster/runtime/bus/natsBus.ts';
-import { Chance } from '../fuzz/chance.ts';
+import { Chance } from '../harness/chance.ts';
 import { logLines } from '../harness/logLines.ts';
 import { startNatsServer } from '../harness/natsServer.ts';
 import { startTcpProxy } from '../harness/tcpProxy.ts';
@@ -97,10 +97,10 @@ it(`what was refused as unavailable never arrives, and what was accepted does, h
     }
   });
   for (let round = 0; round < ROUNDS; round++) {
-    await pass(chance.real() * 100);
+    await pass(chance.next() * 100);
     if (pick([true, false])) {
       proxy.cut();
-      await pass(chance.real() * 500);
+      await pass(chance.next() * 500);
       await proxy.heal();
     } else proxy.reset();
     if (pick([true, false])) await until('it is back', () => bus.connected);

@@ -1,4 +1,4 @@
-import type { Chance } from './chance.ts';
+import type { Chance } from '../harness/chance.ts';
 
 /** Clients without a connection, by the time of their next attempt and the number of their failed attempts. */
 export class Returns {

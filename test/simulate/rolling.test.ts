@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { Chance } from './chance.ts';
+import { Chance } from '../harness/chance.ts';
 import { type Course, roll } from './rolling.ts';
 
 const QUIET = { away: [], scales: [], deaths: [], fails: [] };

@@ -2,7 +2,7 @@ import { DrainSchedule } from '@pushcluster/gateway/moves/drainSchedule.ts';
 import { HOLD_SECONDS, SURGE_PERCENT } from '@pushcluster/operator/pushcluster/desired/gateway.ts';
 import type { GatewayPod } from '@pushcluster/operator/pushcluster/gatewayPod.ts';
 import { type PodState, scalePlan } from '@pushcluster/operator/pushcluster/scalePolicy.ts';
-import type { Chance } from './chance.ts';
+import type { Chance } from '../harness/chance.ts';
 
 /**
  * A stepwise simulation of a rollout. The operator's plan and the gateways' pace are the product's code; the Deployment

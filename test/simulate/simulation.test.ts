@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 import { defaultBackoff, retryDelay } from '@pushcluster/client/backoff.ts';
 import { MEASURED } from '@pushcluster/gateway/plan/constants.ts';
 import { DEFAULTS } from '@pushcluster/gateway/plan/examples.ts';
-import { Chance } from './chance.ts';
+import { Chance } from '../harness/chance.ts';
 import { chart } from './chart.ts';
 import { Returns } from './returns.ts';
 import { compared, parseRollout, Rollout, SHIPPED_ROLLOUT, TOLERANCE } from './rollout.ts';

@@ -4,7 +4,7 @@ import { DrainSchedule } from '@pushcluster/gateway/moves/drainSchedule.ts';
 import { ASSUMED, MEASURED } from '@pushcluster/gateway/plan/constants.ts';
 import { type Inputs, type Plan, plan } from '@pushcluster/gateway/plan/model.ts';
 import { SURGE_PERCENT } from '@pushcluster/operator/pushcluster/desired/gateway.ts';
-import { Chance } from './chance.ts';
+import { Chance } from '../harness/chance.ts';
 import { Returns } from './returns.ts';
 
 /**

@@ -1,43 +1,4 @@
-/** Numbers that look random and are the same again for the same seed (mulberry32). */
-export class Chance {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = seed | 0;
-  }
-
-  /** From 0 (included) to 1 (excluded). */
-  real(): number {
-    this.#state = (this.#state + 0x6d2b79f5) | 0;
-    let t = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  }
-
-  /** From 0 (included) to `end` (excluded). */
-  below(end: number): number {
-    return Math.floor(this.real() * end);
-  }
-
-  /** True once in `times`. */
-  once(times: number): boolean {
-    return this.below(times) === 0;
-  }
-
-  pick<T>(choices: readonly T[]): T {
-    if (choices.length === 0) throw new Error('nothing to pick from');
-    return choices[this.below(choices.length)]!;
-  }
-
-  bytes(length: number): Buffer {
-    return Buffer.from(Array.from({ length }, () => this.below(256)));
-  }
-
-  /** Small mostly, and now and then as large as `longest`. */
-  length(longest: number): number {
-    return this.once(10) ? this.below(longest + 1) : this.below(Math.min(64, longest) + 1);
-  }
-}
+import type { Chance } from '../harness/chance.ts';
 
 /** Changes a few bytes: flips, cuts, repeats, insertions of bytes that parsers trip over. */
 export function mutated(bytes: Buffer, chance: Chance): Buffer {

@@ -6,13 +6,42 @@ export class Chance {
     this.#state = seed >>> 0;
   }
 
-  /** A number from 0 (included) to 1 (excluded). */
-  next(): number {
+  /** An integer from 0 (included) to 2³² (excluded). */
+  uint32(): number {
     this.#state = (this.#state + 0x6d2b79f5) >>> 0;
     let mixed = this.#state;
     mixed = Math.imul(mixed ^ (mixed >>> 15), mixed | 1);
     mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+    return (mixed ^ (mixed >>> 14)) >>> 0;
+  }
+
+  /** A number from 0 (included) to 1 (excluded). */
+  next(): number {
+    return this.uint32() / 2 ** 32;
+  }
+
+  /** An integer from 0 (included) to `end` (excluded). */
+  below(end: number): number {
+    return Math.floor(this.next() * end);
+  }
+
+  /** True once in `times`. */
+  once(times: number): boolean {
+    return this.below(times) === 0;
+  }
+
+  pick<T>(choices: readonly T[]): T {
+    if (choices.length === 0) throw new Error('nothing to pick from');
+    return choices[this.below(choices.length)]!;
+  }
+
+  bytes(length: number): Buffer {
+    return Buffer.from(Array.from({ length }, () => this.below(256)));
+  }
+
+  /** A length that is small mostly, and now and then as large as `longest`. */
+  length(longest: number): number {
+    return this.once(10) ? this.below(longest + 1) : this.below(Math.min(64, longest) + 1);
   }
 
   /** Approximately normal with mean 0 and deviation 1: the sum of twelve uniform numbers minus 6. */
