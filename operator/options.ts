@@ -1,7 +1,8 @@
 import { parseArgs } from 'node:util';
+import { parseJson } from '@pushcluster/protocol/parseJson.ts';
 import type { LogLevel } from '@pushcluster/runtime/log.ts';
 import { z } from 'zod';
-import { optionProblems } from './optionProblems.ts';
+import { optionProblems, required } from './optionProblems.ts';
 import type { Images, PodDefaults } from './pushcluster/desired/context.ts';
 import { POD_DEFAULTS } from './pushcluster/desired/pods.ts';
 
@@ -54,7 +55,7 @@ Option                    Description                                    Environ
 An option takes precedence over its environment variable.
 `;
 
-const image = z.string('is required: the image of PushClusters that do not set one').min(1);
+const image = required('the image of PushClusters that do not set one');
 const names = z
   .string()
   .default('')
@@ -88,12 +89,10 @@ const Values = z.object({
   'pod-security-context': z
     .string()
     .transform((text, context) => {
-      try {
-        return JSON.parse(text);
-      } catch {
-        context.addIssue({ code: 'custom', message: 'must be JSON' });
-        return z.NEVER;
-      }
+      const value = parseJson(text);
+      if (value !== undefined) return value;
+      context.addIssue({ code: 'custom', message: 'must be JSON' });
+      return z.NEVER;
     })
     .pipe(PodSecurityContext)
     .optional(),
@@ -147,7 +146,7 @@ export function operatorOptions(argv: readonly string[], environment: NodeJS.Pro
       name,
       Reflect.get(values, name) ?? (environment[variable] || undefined),
     ]);
-    const found = Values.safeParse(Object.fromEntries(given));
+    const found = Values.safeParse(Object.fromEntries(given), { reportInput: true });
     if (!found.success) throw new Error(optionProblems(found.error.issues, VARIABLES));
     const { data } = found;
     return {

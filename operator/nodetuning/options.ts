@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import type { LogLevel } from '@pushcluster/runtime/log.ts';
 import { z } from 'zod';
-import { optionProblems } from '../optionProblems.ts';
+import { optionProblems, required } from '../optionProblems.ts';
 import { type NodeTuningSettings, parseNodeTuningSettings } from './nodeTuningSettings.ts';
 
 /** `tune` tunes a node until SIGTERM. `remove` deletes the DaemonSet and waits for its pods. */
@@ -65,7 +65,6 @@ const VARIABLES = {
   'log-level': 'LOG_LEVEL',
 } as const;
 
-const required = (what: string) => z.string(`is required: ${what}`).min(1);
 const Common = z.object({
   'daemon-set': required('the name of its DaemonSet'),
   'log-level': z.enum(['debug', 'info', 'warn', 'error']).default('info'),
@@ -132,7 +131,7 @@ export function usage(): string {
 }
 
 function checked<T>(schema: z.ZodType<T>, given: object): T {
-  const found = schema.safeParse(given);
+  const found = schema.safeParse(given, { reportInput: true });
   if (found.success) return found.data;
   throw new Error(optionProblems(found.error.issues, VARIABLES));
 }

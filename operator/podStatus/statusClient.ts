@@ -2,6 +2,7 @@ import { Agent, get } from 'node:http';
 import { parseJson } from '@pushcluster/protocol/parseJson.ts';
 import { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
+import { zodSentence } from '@pushcluster/runtime/zodSentence.ts';
 
 /** Time for a request and its response, milliseconds. */
 const TIMEOUT_MS = 2_000;
@@ -25,10 +26,10 @@ export class StatusClient {
    */
   async ask(address: string): Promise<PodStatus> {
     const text = await this.#fetch(address);
-    const found = PodStatus.safeParse(parseJson(text));
+    const found = PodStatus.safeParse(parseJson(text), { reportInput: true });
     if (found.success) return found.data;
-    const [issue] = found.error.issues;
-    throw new Error(`the response is not a valid status: ${issue?.path.join('.') || 'response'}: ${issue?.message}`);
+    const issue = found.error.issues[0]!;
+    throw new Error(`the response is not a valid status: ${issue.path.join('.') || 'response'}: ${zodSentence(issue)}`);
   }
 
   close(): void {

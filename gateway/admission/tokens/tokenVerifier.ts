@@ -3,6 +3,7 @@ import { nameProblem } from '@pushcluster/protocol/names.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { systemClock } from '@pushcluster/runtime/clock.ts';
 import { SecretFile } from '@pushcluster/runtime/secretFile.ts';
+import { zodSentence } from '@pushcluster/runtime/zodSentence.ts';
 import { errors, type JWTPayload, type JWTVerifyOptions } from 'jose';
 import { z } from 'zod';
 import type { Identity } from '../identity.ts';
@@ -23,8 +24,11 @@ const Claims = z.object({
   sub: z
     .string()
     .optional()
-    .refine((sub) => sub === undefined || nameProblem(sub) === undefined, 'sub must be a name of 1 to 128 bytes'),
-  rooms: z.array(z.string()).max(1_000, 'rooms has more than 1,000 patterns').optional(),
+    .refine((sub) => sub === undefined || nameProblem(sub) === undefined, 'must be a name of 1 to 128 bytes'),
+  rooms: z
+    .array(z.string())
+    .refine((rooms) => rooms.length <= 1_000, 'has more than 1,000 patterns')
+    .optional(),
   exp: z.number().optional(),
 });
 
@@ -125,8 +129,11 @@ export function nextVerifier(
 }
 
 function identityOf(payload: JWTPayload): Identity {
-  const claims = Claims.safeParse(payload);
-  if (!claims.success) throw new InvalidToken(`token refused: ${claims.error.issues[0]?.message ?? 'bad claims'}`);
+  const claims = Claims.safeParse(payload, { reportInput: true });
+  if (!claims.success) {
+    const issue = claims.error.issues[0]!;
+    throw new InvalidToken(`token refused: ${issue.path.join('.')} ${zodSentence(issue)}`);
+  }
   return { user: claims.data.sub, rooms: claims.data.rooms, expires: Math.floor(claims.data.exp ?? 0) };
 }
 
