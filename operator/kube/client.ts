@@ -1,3 +1,5 @@
+import { parseJson } from '@pushcluster/protocol/parseJson.ts';
+import { zodSentence } from '@pushcluster/runtime/zodSentence.ts';
 import { z } from 'zod';
 import type { Answer, Method, Request, Transport } from './connection.ts';
 import { errorOfAnswer, errorOfSilence, isKubeError, KubeError } from './errors.ts';
@@ -249,11 +251,13 @@ export class Client {
 
   async #json(request: Request): Promise<unknown> {
     const answer = await this.#answer(request);
-    try {
-      return JSON.parse(await answer.text());
-    } catch (error) {
-      throw errorOfSilence(error, `${request.method} ${request.path} did not return JSON`);
-    }
+    const what = `${request.method} ${request.path}`;
+    const text = await answer.text().catch((error: unknown) => {
+      throw errorOfSilence(error, `the response to ${what} was interrupted`);
+    });
+    const json = parseJson(text);
+    if (json === undefined) throw new KubeError('unavailable', `${what} did not return JSON`);
+    return json;
   }
 
   async #answer(request: Request): Promise<Answer> {
@@ -276,9 +280,10 @@ export function objectOf(json: unknown, { apiVersion, kind }: Kind): KubeObject 
 }
 
 function parsed<T>(schema: z.ZodType<T>, json: unknown, what: string): T {
-  const result = schema.safeParse(json);
+  const result = schema.safeParse(json, { reportInput: true });
   if (result.success) return result.data;
-  throw new KubeError('invalid', `the API server returned ${what} in an unknown form: ${result.error.message}`);
+  const problems = result.error.issues.map((issue) => `${issue.path.join('.') || 'it'} ${zodSentence(issue)}`);
+  throw new KubeError('invalid', `the API server returned ${what} in an unknown form: ${problems.join('; ')}`);
 }
 
 function withQuery(path: string, query: Query): string {

@@ -1,8 +1,12 @@
+import { parseJson } from '@pushcluster/protocol/parseJson.ts';
+import { clipped } from '@pushcluster/runtime/clipped.ts';
 import { z } from 'zod';
 import { errorOfSilence, errorOfStatus, KubeError } from './errors.ts';
 
 /** Maximum size of a line: one event. etcd limits objects to 1.5 MiB; as escaped JSON they are larger. */
 const MAX_LINE_BYTES = 16 * 1024 * 1024;
+/** Characters of a line that an error quotes. */
+const MAX_QUOTED = 100;
 
 const Event = z.object({ type: z.string(), object: z.unknown() });
 export type WatchEvent = { type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK'; object: unknown };
@@ -17,7 +21,10 @@ export async function* watchEvents(stream: unknown, heard: () => void): AsyncGen
 }
 
 function eventOf(line: string): WatchEvent {
-  const event = Event.safeParse(jsonOf(line));
+  const json = parseJson(line);
+  if (json === undefined)
+    throw new KubeError('unavailable', `a watch did not return JSON: ${clipped(line, MAX_QUOTED)}`);
+  const event = Event.safeParse(json);
   if (!event.success) throw new KubeError('unavailable', 'a watch returned an event of an unknown form');
   const { type, object } = event.data;
   switch (type) {
@@ -28,14 +35,6 @@ function eventOf(line: string): WatchEvent {
       return { type, object };
     default:
       throw errorOfStatus(object);
-  }
-}
-
-function jsonOf(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch (error) {
-    throw errorOfSilence(error, 'a watch did not return JSON');
   }
 }
 

@@ -1,3 +1,4 @@
+import { parseJson } from '@pushcluster/protocol/parseJson.ts';
 import { zodSentence } from '@pushcluster/runtime/zodSentence.ts';
 import { z } from 'zod';
 
@@ -66,12 +67,8 @@ export type NodeTuningSettings = z.infer<typeof NodeTuningSettings>;
 
 /** Parses settings in JSON. @throws Error with one sentence for each problem; unknown keys are problems */
 export function parseNodeTuningSettings(text: string): NodeTuningSettings {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    throw new Error('the settings are not valid JSON', { cause: error });
-  }
+  const json = parseJson(text);
+  if (json === undefined) throw new Error('the settings are not valid JSON');
   const found = NodeTuningSettings.safeParse(json, { reportInput: true });
   if (found.success) return found.data;
   const problems = found.error.issues.map(
