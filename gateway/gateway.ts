@@ -102,12 +102,9 @@ export class Gateway {
       this.#admission.share();
       log.info({ generation: settings.generation }, 'changed settings are in force');
     });
-    settings.onRefused((error) => {
+    settings.onRefused(({ problems }) => {
       this.#metrics.settingsRefused.inc();
-      log.error(
-        { problems: error.message.split('\n') },
-        'the settings file is invalid and was refused: the settings stay unchanged',
-      );
+      log.error({ problems }, 'the settings file is invalid and was refused: the previous settings stay in effect');
     });
     settings.onPending((keys) => log.warn({ keys }, 'changed settings that take effect at the next start'));
     this.#moves = new ShardMoves(() => this.#shards);

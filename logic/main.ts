@@ -21,7 +21,9 @@ try {
   const settings = SettingsFile.open(config);
   const log = createLog('logic', settings.current.log.level, { rateLimited: true });
   settings.onChange(() => log.info({ generation: settings.generation }, 'changed settings are in force'));
-  settings.onRefused(({ problems }) => log.error({ problems }, 'the changed settings are wrong and were refused'));
+  settings.onRefused(({ problems }) =>
+    log.error({ problems }, 'the settings file is invalid and was refused: the previous settings stay in effect'),
+  );
   settings.onPending((keys) => log.warn({ keys }, 'changed settings that take effect at the next start'));
   logSettingsWarnings(settings, log);
   const registry = new Registry();

@@ -73,7 +73,7 @@ function asciiHost(host: string): string {
 
 function hostname(host: string): string {
   const url = URL.parse(`http://${host}`);
-  if (!url) throw new RangeError(`must have a host that is one, not ${host}`);
+  if (!url) throw new RangeError(`must have a host, and ${host} is not a valid one`);
   return url.hostname;
 }
 

@@ -43,7 +43,7 @@ export function settingsWarnings({ gateway, logic, rooms, auth }: Settings): str
     ...rooms.flatMap(({ match }, i): [boolean, string][] => {
       const before = rooms.slice(0, i).findIndex((room) => matches(room.match, match));
       return [
-        [before >= 0, `rooms.${i} (${JSON.stringify(match)}) never counts: rooms.${before} matches all of its rooms`],
+        [before >= 0, `rooms.${i} (${JSON.stringify(match)}) has no effect: rooms.${before} matches all of its rooms`],
       ];
     }),
   ];

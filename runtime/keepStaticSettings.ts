@@ -21,8 +21,10 @@ export function keepStaticSettings(wanted: Settings, running: Settings): { next:
     return { next: checkSettings(next), pending };
   } catch (error) {
     if (!(error instanceof SettingsError)) throw error;
-    const staying = pending.map((key) => `${key} (takes effect only at the next start)`).join(', ');
-    throw new SettingsError(error.problems.map((problem) => `${problem}; unchanged until then: ${staying}`));
+    const staying = pending.join(', ');
+    throw new SettingsError(
+      error.problems.map((problem) => `${problem}; these settings keep their values until the next start: ${staying}`),
+    );
   }
 }
 

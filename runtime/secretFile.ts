@@ -24,7 +24,7 @@ export class SecretFile<T> {
 
   /**
    * Reads the secret now.
-   * @param parse parses the content; throws an Error whose message follows the file's name ("is no JWKS")
+   * @param parse parses the content; throws an Error whose message follows the file's name ("is not a JWKS")
    * @throws Error with a sentence if the file cannot be read, is blank, or is refused by `parse`
    */
   static open<T>(path: string, parse: (bytes: Buffer) => T, options: SecretFileOptions = {}): SecretFile<T> {

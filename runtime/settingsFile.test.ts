@@ -194,7 +194,7 @@ describe('a settings file', () => {
     const settings = open('gateway: {batching: {maxDelay: 2s}}');
     rmSync(path);
     await until('it is told', () => refusals.length > 0);
-    assert.deepEqual(refusals, [`${path} does not exist: the settings stay unchanged`]);
+    assert.deepEqual(refusals, [`${path} does not exist: the previous settings stay in effect`]);
     assert.equal(settings.current.gateway.batching.maxDelay, 2_000);
   });
 
@@ -245,7 +245,7 @@ describe('a settings file', () => {
     await until('it is refused', () => refusals.length > 0);
     assert.match(
       refusals[0]!,
-      /^gateway\.slowConsumer\.maxBuffer: must hold two full frames: .*unchanged until then: gateway\.slowConsumer\.maxBuffer \(takes effect only at the next start\)$/,
+      /^gateway\.slowConsumer\.maxBuffer: must hold two full frames: .*these settings keep their values until the next start: gateway\.slowConsumer\.maxBuffer$/,
     );
     assert.equal(settings.current.gateway.batching.maxBytes, 262_144);
   });

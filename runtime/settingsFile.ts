@@ -15,9 +15,9 @@ export type SettingsFileOptions = {
 
 /**
  * The settings of a process: read at the start, and again when the file changes. An invalid file is refused as a whole,
- * and the settings stay unchanged; of a file that the operator wrote, what this version does not know is ignored
+ * and the previous settings stay in effect; of a file that the operator wrote, what this version does not know is ignored
  * (tolerantSettings.ts). Of a valid file the live settings take effect at once, while the static ones (STATIC_KEYS)
- * keep their value until the next start.
+ * keep their values until the next start.
  */
 export class SettingsFile {
   readonly #file: WatchedFile | undefined;
@@ -51,7 +51,7 @@ export class SettingsFile {
       this.#file = new WatchedFile(path, {
         ...(options.pollInterval === undefined ? {} : { pollInterval: options.pollInterval }),
         changed: () => this.#changed(),
-        unreadable: (problem) => this.#refuse(new SettingsError([`${problem}: the settings stay unchanged`])),
+        unreadable: (problem) => this.#refuse(new SettingsError([`${problem}: the previous settings stay in effect`])),
         readable: () => {
           if (digestOf(this.#file!.bytes) === this.#digest) this.#refused = undefined;
           else this.#changed();

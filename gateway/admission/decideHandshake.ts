@@ -9,15 +9,15 @@ export const WEBSOCKET_VERSION = '13';
 export const WRONG_VERSION: Refusal = {
   status: 426,
   code: 'version',
-  detail: `this is WebSocket version ${WEBSOCKET_VERSION} only`,
+  detail: `only version ${WEBSOCKET_VERSION} of the WebSocket protocol is supported`,
 };
-const RATE: Refusal = { status: 429, code: 'rate', detail: 'too many handshakes a second' };
-const PER_ADDRESS: Refusal = { status: 429, code: 'per_ip', detail: 'too many connections of this address' };
-const NO_TOKENS = invalidToken('this gateway takes no tokens');
+const RATE: Refusal = { status: 429, code: 'rate', detail: 'too many handshakes per second' };
+const PER_ADDRESS: Refusal = { status: 429, code: 'per_ip', detail: 'too many connections from this address' };
+const NO_TOKENS = invalidToken('this gateway does not accept tokens');
 const TOKEN_UNCHECKED: Refusal = {
   status: 503,
   code: 'token_unchecked',
-  detail: 'the token could not be checked now',
+  detail: 'the token cannot be checked at the moment',
 };
 
 /** What the client's request says. */

@@ -12,12 +12,12 @@ const RESERVED_FDS = 64;
 const LATE_SHARE = 10;
 
 const refusal = (code: Refusal['code'], detail: string): Refusal => ({ status: 503, code, detail });
-const FULL = refusal('full', 'this gateway holds as many connections as it may');
-const HANDSHAKES = refusal('handshakes', 'too many handshakes are under way on this gateway');
+const FULL = refusal('full', 'this gateway has reached its maximum number of connections');
+const HANDSHAKES = refusal('handshakes', 'this gateway is processing too many handshakes');
 const SHORT: Record<Resource, Refusal> = {
   memory: refusal('memory', 'this gateway is short of memory'),
   fds: refusal('fds', 'this gateway is short of file descriptors'),
-  loop: refusal('loop', 'this gateway is behind with serving its connections'),
+  loop: refusal('loop', 'this gateway is overloaded: its event loop is delayed'),
 };
 
 export type ShardProtectionOptions = {

@@ -262,7 +262,7 @@ export class ShardProcess implements ShardHandle {
   #failed(why: string) {
     if (this.#ending || this.#endsAtStart(why)) return;
     this.#notStarted = why;
-    this.#log.error({ shard: this.index, why, again: this.#respawnMs }, 'a shard could not be started: tried again');
+    this.#log.error({ shard: this.index, why, again: this.#respawnMs }, 'cannot start a shard: retrying');
     this.#respawn();
   }
 

@@ -217,10 +217,10 @@ describe('AUTH on an open connection', () => {
     assert.equal(answers.length, 2);
   });
 
-  it('is refused where the gateway takes no tokens', async () => {
+  it('is refused where the gateway accepts no tokens', async () => {
     shard.verifier = undefined;
     const peer = open();
     await auth(peer, 'x', 1);
-    assert.deepEqual(last(peer)?.data, { code: 'unauthorized', message: 'this gateway takes no tokens' });
+    assert.deepEqual(last(peer)?.data, { code: 'unauthorized', message: 'this gateway does not accept tokens' });
   });
 });

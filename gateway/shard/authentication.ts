@@ -55,7 +55,7 @@ export class Authentication {
     this.#checking.add(connection);
     try {
       const verifier = this.#options.verifier();
-      if (!verifier) throw new InvalidToken('this gateway takes no tokens');
+      if (!verifier) throw new InvalidToken('this gateway does not accept tokens');
       const identity = verifier.verifyNow(token) ?? (await verifier.verify(token));
       if (connection.gone) return;
       if (connection.authorized && !connection.anonymous && identity.user !== connection.user)

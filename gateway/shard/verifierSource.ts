@@ -36,7 +36,7 @@ export class VerifierSource {
     const former = this.#verifier;
     try {
       this.#verifier = nextVerifier(former, jwt, {
-        onProblem: (problem) => this.#log.error({ problem }, 'keys for tokens'),
+        onProblem: (problem) => this.#log.error({ problem }, 'a problem with the keys that verify tokens'),
         onFetched: (outcome) => this.fetches[outcome]++,
       });
       if (former !== this.#verifier) former?.close();
@@ -44,7 +44,7 @@ export class VerifierSource {
     } catch (error) {
       if (former) throw error;
       const problem = error instanceof Error ? error.message : String(error);
-      this.#log.error({ problem }, 'the keys for tokens can not be opened: no token can be checked until they can');
+      this.#log.error({ problem }, 'cannot open the keys that verify tokens: until then no token can be checked');
       this.#retry = setTimeout(() => this.#changed(this.open(jwt)), RETRY_MS);
       return uncheckable(problem);
     }

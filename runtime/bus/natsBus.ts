@@ -48,7 +48,7 @@ export class NatsBus implements Bus {
     const { signal } = this.#closing;
     const problems = new ProblemLog();
     const credentials = new CredentialFiles(settings, (problem) =>
-      problems.report(problem, () => log.error({ problem }, 'credentials for NATS')),
+      problems.report(problem, () => log.error({ problem }, 'a problem with the NATS credentials')),
     );
     this.#log = log;
     this.#listeners = new EventListeners(log);

@@ -64,7 +64,7 @@ describe('a set of keys', () => {
 
   it('is refused where it is none, empty or endless', () => {
     for (const text of ['', 'oops', '[]', '{}', '{"keys":5}', '{"keys":{}}'])
-      assert.throws(() => new KeySet(text), /^Error: is no JWKS: it should be JSON such as/, text);
+      assert.throws(() => new KeySet(text), /^Error: is not a JWKS: it must be JSON such as/, text);
     assert.throws(() => new KeySet('{"keys":[]}'), /holds no public key/);
     assert.throws(() => new KeySet(jwksOf(...new Array(101).fill(first.jwk))), /holds 101 keys; at most 100/);
   });

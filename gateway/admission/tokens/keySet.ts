@@ -27,7 +27,7 @@ export class KeySet {
 
   /**
    * Keys that are not for signatures, of another kind, too short, private or broken are left out.
-   * @throws Error with the predicate of a sentence ("is no JWKS: …") if it is none, has no usable key or too many keys
+   * @throws Error with the predicate of a sentence ("is not a JWKS: …") if it is none, has no usable key or too many keys
    */
   constructor(text: string) {
     this.#find = createLocalJWKSet({ keys: usableKeys(text) });
@@ -61,7 +61,7 @@ function usableKeys(text: string) {
   try {
     ({ keys } = Jwks.parse(JSON.parse(text)));
   } catch (cause) {
-    throw new Error('is no JWKS: it should be JSON such as {"keys":[{"kty":"RSA",…}]}', { cause });
+    throw new Error('is not a JWKS: it must be JSON such as {"keys":[{"kty":"RSA",…}]}', { cause });
   }
   if (keys.length > MAX_KEYS) throw new Error(`holds ${keys.length} keys; at most ${MAX_KEYS} are allowed`);
   const usable = keys.flatMap((key) => {

@@ -188,7 +188,7 @@ describe('keys', () => {
     // At once: between its truncation and its bytes a file is empty, which is another problem.
     writeFileSync(jwksFile, '{"keys":');
     await until('the problem is told', () => problems.length > 0);
-    assert.match(problems[0]!, /is no JWKS.*the last value stays in use/);
+    assert.match(problems[0]!, /is not a JWKS.*the last value stays in use/);
     await verifier.verify(await old.sign({}));
     writeFileSync(jwksFile, JSON.stringify({ keys: [fresh.jwk] }));
     const token = await fresh.sign({ sub: 'ann' });
@@ -206,7 +206,7 @@ describe('keys', () => {
     const missing = join(folder, 'missing');
     assert.throws(() => new TokenVerifier({ secretFile: missing }), /does not exist/);
     const text = await fileWith('not a JWKS');
-    assert.throws(() => new TokenVerifier({ jwksFile: text }), /is no JWKS: it should be JSON such as/);
+    assert.throws(() => new TokenVerifier({ jwksFile: text }), /is not a JWKS: it must be JSON such as/);
   });
 
   it('as secrets are one a line: a rotation has both for a while', async () => {
