@@ -6,6 +6,10 @@ const SHORTEST_SPAN_MS = 1_000;
 /**
  * How many items of a channel may leave, by `overload.maxRate`. It is counted in spans of a second, or of the window's
  * maxDelay if that is longer: what leaves in a span is charged to it.
+ *
+ * Example with a maxRate of 10 and a maxDelay of 400 ms: a span takes 1 s, and 10 items may leave in it. At 900 ms, 7 have
+ * left and 3 wait for their batch. At 1,000 ms a message begins the next span. The 3 belong to the span before, so this
+ * one starts with -3 spent: when they leave at 1,100 ms, 0 are spent, and 10 further items may leave until 2,000 ms.
  */
 export class OverloadBudget {
   #spanStart = Number.NEGATIVE_INFINITY;

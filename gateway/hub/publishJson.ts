@@ -2,9 +2,10 @@ import { type Bus, BusUnavailable } from '@pushcluster/runtime/bus/bus.ts';
 import type { ExceptionGuard } from './exceptionGuard.ts';
 
 /**
- * Publishes `message` as JSON now, or not at all. Returns false if the bus is unavailable, or refuses the message since
- * it is larger than the bus's messages may be. It never throws, since callers are often timers.
- * @param message a string is JSON already
+ * Publishes `message` as JSON. It never throws, since callers are often timers: an error other than an unavailable bus,
+ * such as a message above the bus's `maxPayload`, is counted and logged by `guard`.
+ * @param message an object, or a string that is JSON already
+ * @returns false if the message was not published, and will not be
  */
 export function publishJson(bus: Bus, guard: ExceptionGuard, subject: string, message: object | string): boolean {
   try {

@@ -29,6 +29,11 @@ type Held = { order: number; shard: ShardHandle; at: number };
  * when it opened (a Lamport clock). Of two gateways that knew nothing of each other's session, every gateway takes the
  * same one for newer, so exactly one of them survives. Messages that were lost while the bus was unavailable are made up
  * for: gateways publish the sessions that they hold once more.
+ *
+ * Example: the highest order that gateways `a` and `b` know is 7. A user opens a session on `a`, and one on `b` before
+ * the message of `a` arrives there. Both get order 8. Of equal orders the gateway with the greater name has the newer
+ * session. So `a` closes its session when it receives the message of `b`, and `b` keeps its own when it receives that of
+ * `a`.
  */
 export class UserSessions {
   readonly #options: UserSessionsOptions;

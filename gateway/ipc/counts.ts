@@ -93,7 +93,10 @@ export function newCounts(): ShardCounts {
   };
 }
 
-/** Counts `messages` that were written `seconds` after logic accepted them. */
+/**
+ * Adds `messages` observations to the histogram of delivery latency.
+ * @param seconds from acceptance by logic to the write to the socket; less than 0 (clocks differ) counts as 0
+ */
 export function observeLatency(counts: ShardCounts, seconds: number, messages: number): void {
   const late = Math.max(0, seconds);
   let bucket = 0;
@@ -102,6 +105,7 @@ export function observeLatency(counts: ShardCounts, seconds: number, messages: n
   counts.latencySum += late * messages;
 }
 
+/** Adds one for `label`. A label stays as long as the process, so there must be few. */
 export function increment(counter: Record<string, number>, label: string): void {
   counter[label] = (counter[label] ?? 0) + 1;
 }
