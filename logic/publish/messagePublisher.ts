@@ -1,13 +1,7 @@
-/** Where a message stands in its publisher's numbering of a subject: fields of the header (protocol/push.ts). */
-export type Numbering = {
-  publisher: string;
-  counter: number;
-  at: number;
-  begun: number;
-  beat: number;
-  mark: number;
-  first: number;
-};
+import type { PushHeader } from '@pushcluster/protocol/push.ts';
+
+/** Where a message stands in its publisher's numbering of a subject. */
+export type Numbering = Pick<PushHeader, 'publisher' | 'counter' | 'at' | 'begun' | 'beat' | 'mark' | 'first'>;
 
 /** One bus message, before it has its number. */
 export type Message = {

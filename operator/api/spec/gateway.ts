@@ -4,7 +4,7 @@ import { batching, twice } from './batching.ts';
 import { GatewayAutoscaling } from './gatewayAutoscaling.ts';
 import { GatewayService } from './gatewayService.ts';
 import { annotations, labelValue, QUALIFIED_NAME, RESERVED } from './metadata.ts';
-import { ASKS_FOR_CPU, placement, resources } from './pods.ts';
+import { ASKS_FOR_CPU, placement, replicas, resources } from './pods.ts';
 
 /**
  * Sysctls of the pod's network namespace that kubelets allow by default: Kubernetes' list of safe sysctls. tcp_rmem and
@@ -23,15 +23,9 @@ export const SAFE_SYSCTLS = [
 
 export const Gateway = ruled(
   z.object({
-    replicas: z
-      .number()
-      .int()
-      .min(0)
-      .max(1_000)
-      .default(2)
-      .describe(
-        'Number of gateways. When it is reduced, the gateways with the fewest connections are drained first, then removed. Set by the autoscaler if `autoscaling` is set.',
-      ),
+    replicas: replicas.describe(
+      'Number of gateways. When it is reduced, the gateways with the fewest connections are drained first, then removed. Set by the autoscaler if `autoscaling` is set.',
+    ),
     shards: extended(
       ruled(z.union([z.literal('auto'), z.number().int().min(1).max(256)]), {
         rule: "type(self) == int ? self >= 1 && self <= 256 : self == 'auto'",

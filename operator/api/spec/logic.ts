@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { mapOf, pattern, ruled } from '../fields.ts';
 import { ScalingBehavior } from '../kubernetes.ts';
 import { annotations } from './metadata.ts';
-import { ASKS_FOR_CPU, placement, resources } from './pods.ts';
+import { ASKS_FOR_CPU, placement, replicas, resources } from './pods.ts';
 import { secretRef } from './secretRef.ts';
 
 const ApiKey = z.object({
@@ -60,13 +60,7 @@ const LogicAutoscaling = ruled(
 
 export const Logic = ruled(
   z.object({
-    replicas: z
-      .number()
-      .int()
-      .min(0)
-      .max(1_000)
-      .default(2)
-      .describe('Number of logic pods. Ignored if `autoscaling` is set.'),
+    replicas: replicas.describe('Number of logic pods. Ignored if `autoscaling` is set.'),
     autoscaling: LogicAutoscaling.exactOptional().describe(
       'If set, the operator creates a HorizontalPodAutoscaler for the logic Deployment.',
     ),

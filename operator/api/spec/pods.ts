@@ -1,4 +1,8 @@
+import { z } from 'zod';
 import { Placement, Resources } from '../kubernetes.ts';
+
+/** Pods of a Deployment. */
+export const replicas = z.number().int().min(0).max(1_000).default(2);
 
 /** @param memory the default memory request */
 export const resources = (memory: string) =>

@@ -12,7 +12,7 @@ import {
   STATIC_SETTINGS_ANNOTATION,
   selectorLabels,
 } from './names.ts';
-import { podTemplate, probes } from './pods.ts';
+import { containerPort, podTemplate, probes } from './pods.ts';
 import { staticSettingsHash } from './staticSettingsHash.ts';
 import { shutdownTime } from './validSettings.ts';
 
@@ -54,7 +54,7 @@ export function gatewayDeployment(cluster: PushCluster, context: Context): V1Dep
           env: [
             { name: 'POD_TEMPLATE', valueFrom: { fieldRef: { fieldPath: "metadata.labels['pod-template-hash']" } } },
           ],
-          ports: [port('websocket', GATEWAY_PORT), port('admin', ADMIN_PORT)],
+          ports: [containerPort('websocket', GATEWAY_PORT), containerPort('admin', ADMIN_PORT)],
           ...probes(ADMIN_PORT, '/healthz', '/readyz'),
         },
         mounts: gatewayMounts(cluster),
@@ -72,8 +72,4 @@ export function gatewayDeployment(cluster: PushCluster, context: Context): V1Dep
       }),
     },
   };
-}
-
-function port(name: string, containerPort: number) {
-  return { name, containerPort, protocol: 'TCP' };
 }

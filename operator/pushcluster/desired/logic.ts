@@ -4,7 +4,7 @@ import type { Context, DesiredObject } from './context.ts';
 import { metadataOf } from './metadata.ts';
 import { logicMounts } from './mounts.ts';
 import { ADMIN_PORT, LOGIC_PORT, names, SETTINGS_FILE, STATIC_SETTINGS_ANNOTATION, selectorLabels } from './names.ts';
-import { podTemplate, probes } from './pods.ts';
+import { containerPort, podTemplate, probes } from './pods.ts';
 import { staticSettingsHash } from './staticSettingsHash.ts';
 import { shutdownTime } from './validSettings.ts';
 
@@ -32,10 +32,7 @@ export function logicDeployment(cluster: PushCluster, context: Context): V1Deplo
           image: image.logic ?? context.images.logic,
           imagePullPolicy: image.pullPolicy,
           args: ['--config', SETTINGS_FILE],
-          ports: [
-            { name: 'http', containerPort: LOGIC_PORT, protocol: 'TCP' },
-            { name: 'admin', containerPort: ADMIN_PORT, protocol: 'TCP' },
-          ],
+          ports: [containerPort('http', LOGIC_PORT), containerPort('admin', ADMIN_PORT)],
           ...probes(ADMIN_PORT, '/healthz', '/readyz'),
         },
         mounts: logicMounts(cluster),

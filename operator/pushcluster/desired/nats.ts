@@ -7,7 +7,7 @@ import type { Context, DesiredObject } from './context.ts';
 import { metadataOf } from './metadata.ts';
 import { NATS_FOLDER, NATS_MONITOR_PORT, NATS_PORT, NATS_ROUTES_PORT, names, selectorLabels } from './names.ts';
 import { NATS_DATA_FOLDER, natsConfig } from './natsConfig.ts';
-import { podTemplate, probes } from './pods.ts';
+import { containerPort, podTemplate, probes } from './pods.ts';
 import type { Generated } from './secrets.ts';
 
 /** Pod template annotation: hash of the configuration of the servers, which they read only at their start. */
@@ -49,9 +49,9 @@ export function natsStatefulSet(
           args: ['--config', `${NATS_FOLDER}/nats.conf`],
           env: [{ name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } }],
           ports: [
-            { name: 'client', containerPort: NATS_PORT, protocol: 'TCP' },
-            { name: 'routes', containerPort: NATS_ROUTES_PORT, protocol: 'TCP' },
-            { name: 'monitor', containerPort: NATS_MONITOR_PORT, protocol: 'TCP' },
+            containerPort('client', NATS_PORT),
+            containerPort('routes', NATS_ROUTES_PORT),
+            containerPort('monitor', NATS_MONITOR_PORT),
           ],
           ...probes(NATS_MONITOR_PORT, '/healthz?js-server-only=true', '/healthz'),
         },

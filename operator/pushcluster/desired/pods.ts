@@ -99,6 +99,10 @@ export function probes(port: number, live: string, ready: string): Probes {
   };
 }
 
+export function containerPort(name: string, port: number) {
+  return { name, containerPort: port, protocol: 'TCP' };
+}
+
 function placementOf(cluster: PushCluster, role: Role, placement: PodOptions['placement']) {
   const { nodeSelector, tolerations, affinity, topologySpreadConstraints, priorityClassName } = placement ?? {};
   const labelSelector = { matchLabels: selectorLabels(cluster, role) };
