@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
+import { clusterName } from '../test/harness/cluster/clusterName.ts';
 import { ALONE, longestFirst, NIGHTLY, verdict } from './suites.ts';
 import { type Outcome, runProgram, runTestFile } from './testFile.ts';
 
@@ -29,7 +30,7 @@ const IMAGES = 'test/images/*.test.ts';
 const KEDA = 'test/keda/*.test.ts';
 /** They run only if they are named, nightly or not. */
 const APART = [IMAGES, KEDA];
-const SHARED = 'e2e';
+const SHARED = clusterName('tests');
 /** The kubeconfig of a cluster that the harness started, such as that of `make cluster`. */
 const MADE_HERE = /^\/var\/lib\/pushcluster\/([a-z][a-z0-9-]*)\/control-plane\/kubeconfig$/;
 const NOTHING: Outcome = { passed: 0, failed: 0, skipped: 0 };

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { setTimeout } from 'node:timers/promises';
 import {
   API_SERVICE,
   BYTES_METRIC,
@@ -8,7 +7,7 @@ import {
   METRICS_API_VERSION,
 } from '@pushcluster/operator/metricsApi/api.ts';
 import { z } from 'zod';
-import { type Address, Audience, Regular } from '../../harness/cluster/audience.ts';
+import { type Address, Audience, persist, Regular } from '../../harness/cluster/audience.ts';
 import { Live } from '../../harness/cluster/live.ts';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
 import { installChart } from '../../harness/cluster/product.ts';
@@ -107,7 +106,7 @@ describe('an autoscaled PushCluster', { concurrency: true }, () => {
       while (audience.everyone.length + 10 <= STAY && Math.min(...(await stayers())) < HELD) {
         for (let person = 0; person < 5; person++) {
           const regular = new Regular(address, 'match');
-          await again(() => regular.come());
+          await persist(() => regular.come());
           audience.regulars.push(regular);
         }
         await audience.come({ fans: 5 });
@@ -123,7 +122,7 @@ describe('an autoscaled PushCluster', { concurrency: true }, () => {
             ...(await Promise.all(
               Array.from({ length: 50 }, async () => ({
                 at: pod.uid,
-                connection: await again(() => live.connect(pod, 'plain')),
+                connection: await persist(() => live.connect(pod, 'plain')),
               })),
             )),
           );
@@ -214,15 +213,4 @@ describe('an autoscaled PushCluster', { concurrency: true }, () => {
 
 function total(counts: readonly number[]): number {
   return counts.reduce((sum, count) => sum + count, 0);
-}
-
-/** Whoever is cut off before they are in comes again, as browsers do: a gateway that starts or is short of something resets some. */
-async function again<T>(come: () => Promise<T>): Promise<T> {
-  for (let left = 20; ; left--)
-    try {
-      return await come();
-    } catch (error) {
-      if (left === 0) throw error;
-      await setTimeout(100 + Math.random() * 400);
-    }
 }

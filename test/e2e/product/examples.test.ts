@@ -51,7 +51,7 @@ describe('examples, applied as they are', { concurrency: true }, () => {
 
   /** By the Service of gateways, as a proxy of the cluster reaches them. */
   async function connect(live: Live, more: { token?: string; headers?: Record<string, string> } = {}) {
-    const host = await live.kubectl('get', 'service', 'live-gateway', '-o', 'jsonpath={.spec.clusterIP}');
+    const host = await live.service('gateway');
     const connection = await Connection.open({ host, port: 7_777, keepItems: true, ...more });
     connections.push(connection);
     return connection;
@@ -70,7 +70,7 @@ describe('examples, applied as they are', { concurrency: true }, () => {
     assert.ok(nobody.type === 'ERROR' && nobody.data.code === 'unauthorized', 'without a token there is nothing');
     const ofElsewhere = connect(live, { token, headers: { origin: 'https://example.org' } });
     await assert.rejects(ofElsewhere, (error) => error instanceof Refused && error.status === 403);
-    const logic = await live.kubectl('get', 'service', 'live-logic', '-o', 'jsonpath={.spec.clusterIP}');
+    const logic = await live.service('logic');
     const push = async (room: string) => {
       const answer = await fetch(`http://${logic}:7799/v1/push`, {
         method: 'POST',
@@ -96,15 +96,22 @@ describe('examples, applied as they are', { concurrency: true }, () => {
     assert.equal(await live.kubectl('get', 'statefulsets', '-o', 'name'), '', 'no NATS of its own');
     const somebody = await connect(live);
     await somebody.join('match');
-    assert.equal((await live.push({ room: 'match' }, ['"hello"'])).status, 202);
-    await got(somebody, '"hello"');
+    // A server of NATS learns of a room at another one a moment after that one has confirmed it.
+    await until('an item comes', async () => {
+      assert.equal((await live.push({ room: 'match' }, ['"hello"'])).status, 202);
+      return somebody.items.some(({ text }) => text === '"hello"');
+    });
   });
 
   it('ingress.yaml: a Service that an Ingress finds, and a proxy that says who clients are', async () => {
     const live = await applied('ingress.yaml');
     // What a controller would do with it is its own: here is none. kubectl resolves names and ports as that does.
-    const described = await live.kubectl('describe', 'ingress', 'live');
-    assert.match(described, /\/connect +live-gateway:websocket \([\d.]+:7777,[\d.]+:7777\)/);
+    let described = '';
+    // Endpoints follow pods a moment later.
+    await until('it leads to both gateways', async () => {
+      described = await live.kubectl('describe', 'ingress', 'live');
+      return /\/connect +live-gateway:websocket \([\d.]+:7777,[\d.]+:7777\)/.test(described);
+    }).catch((error: Error) => assert.fail(`${error.message}: ${described}`));
     const somebody = await connect(live, { headers: { 'x-forwarded-for': '192.0.2.7' } });
     assert.equal((await live.push({ all: true }, ['"hello"'])).status, 202);
     await got(somebody, '"hello"');
@@ -182,7 +189,7 @@ cluster { name: ${name}, port: 6222, routes: [${hosts.map((host) => `nats://${ho
       },
     },
   ]);
-  await kubectl(['-n', namespace, 'rollout', 'status', `statefulset/${name}`, '--timeout=180s']);
+  await kubectl(['-n', namespace, 'rollout', 'status', `statefulset/${name}`, '--timeout=300s']);
   const { gateway, logic } = new Subjects(NATS.prefix).permissions;
   return { ca: ca ?? '', 'gateway.creds': accounts.creds(gateway), 'logic.creds': accounts.creds(logic) };
 }

@@ -155,11 +155,12 @@ describe('nodes that the chart tunes', () => {
     await helm('uninstall', RELEASE, '--wait', '--timeout=5m');
     await assertAsBefore();
     const kinds = 'clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding';
-    const all = await cluster.kubectl(['get', `${kinds},role,rolebinding,job,daemonset`, '-A', '-o', 'name']);
-    assert.deepEqual(
-      all.split('\n').filter((name) => name.includes('node-tuning')),
-      [],
-    );
+    let left: string[] = [];
+    await until('nothing is left', async () => {
+      const all = await cluster.kubectl(['get', `${kinds},role,rolebinding,job,daemonset`, '-A', '-o', 'name']);
+      left = all.split('\n').filter((name) => name.includes('node-tuning'));
+      return left.length === 0;
+    }).catch((error: Error) => assert.fail(`${error.message}: ${left.join(' ')}`));
   });
 });
 

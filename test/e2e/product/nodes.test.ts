@@ -73,7 +73,7 @@ describe('a node that is drained', () => {
     t.diagnostic(
       `drained after ${((performance.now() - began) / 1_000).toFixed(1)} s; ready gateways at least ${fewest} of ${GATEWAYS}`,
     );
-    assert.equal(fewest, GATEWAYS - 1);
+    assert.ok(fewest >= GATEWAYS - 1, 'more than one gateway was missing');
     assert.ok((await live.pods('gateway')).every((pod) => pod.node !== node));
     await live.whenReady();
     const { everyone } = audience;

@@ -67,12 +67,13 @@ describe('docs/how-to/scale.md', () => {
       assert.equal(series.length, 1, title);
       return series[0]!.points.map(({ value }) => value);
     };
-    const expected: [title: string, legend: string | undefined, most: number][] = [
-      ['Overview / Open connections', undefined, 800],
-      ['Overview / Gateways', undefined, 4],
-      ['Operator and rollouts / Gateways: desired, ready, draining', 'wanted', 4],
-      ['Operator and rollouts / Gateways: desired, ready, draining', 'ready', 4],
-      ['Operator and rollouts / Gateways: desired, ready, draining', 'draining', 1],
+    // The page goes on when more than 700 are connected: the last ones may come too late to be seen.
+    const expected: [title: string, legend: string | undefined, least: number, most: number][] = [
+      ['Overview / Open connections', undefined, 701, 800],
+      ['Overview / Gateways', undefined, 4, 4],
+      ['Operator and rollouts / Gateways: desired, ready, draining', 'wanted', 4, 4],
+      ['Operator and rollouts / Gateways: desired, ready, draining', 'ready', 4, 4],
+      ['Operator and rollouts / Gateways: desired, ready, draining', 'draining', 1, 1],
     ];
     // The last drain may have just begun.
     await until(
@@ -80,13 +81,14 @@ describe('docs/how-to/scale.md', () => {
       async () =>
         (await shown('Overview / Gateways')).at(-1) === 2 &&
         (await shown('Operator and rollouts / Gateways: desired, ready, draining', 'draining')).at(-1) === 0,
-      60_000,
+      300_000,
     );
-    for (const [title, legend, most] of expected) {
+    for (const [title, legend, least, most] of expected) {
       const values = await shown(title, legend);
       t.diagnostic(`${title} ${legend ?? ''}: ${values.filter((value, i) => value !== values[i - 1]).join(' ')}`);
-      assert.equal(Math.max(...values), most, title);
-      assert.ok(values.at(-1)! < most, `${title} falls again`);
+      const top = Math.max(...values);
+      assert.ok(top >= least && top <= most, `${title}: at most ${top}`);
+      assert.ok(values.at(-1)! < top, `${title} falls again`);
     }
     const delivered = await shown('Overview / Deliveries per second');
     assert.ok(Math.max(...delivered.filter(Number.isFinite)) > 400, 'what the 800 are sent');

@@ -9,6 +9,9 @@ import { type Connection, cutAll } from '../../harness/connection.ts';
 import { Ledger } from '../../harness/ledger.ts';
 import { until } from '../../harness/until.ts';
 
+/** Of a pod on a busy machine, milliseconds. */
+const START_MS = 300_000;
+
 describe('pushes through the logic Service', () => {
   let cluster: OpenCluster;
   let live: Live;
@@ -43,7 +46,7 @@ describe('pushes through the logic Service', () => {
   });
 
   it('are refused without the key', async () => {
-    const address = await live.kubectl('get', 'service', 'live-logic', '-o', 'jsonpath={.spec.clusterIP}');
+    const address = await live.service('logic');
     const response = await fetch(`http://${address}:7799/v1/push`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
@@ -95,10 +98,14 @@ describe('pushes through the logic Service', () => {
     const others = stay.filter(({ peer }) => peer !== killed!.ip);
     await live.kubectl('delete', 'pod', killed!.name, '--grace-period=0', '--force', '--wait=false');
     await until('its connections are cut', () => theirs.every(({ closed }) => closed !== undefined));
-    await until('a new one is there', async () => {
-      const pods = await live.pods('gateway');
-      return pods.length === 2 && pods.every(({ uid, ready }) => ready && uid !== killed!.uid);
-    });
+    await until(
+      'a new one is there',
+      async () => {
+        const pods = await live.pods('gateway');
+        return pods.length === 2 && pods.every(({ uid, ready }) => ready && uid !== killed!.uid);
+      },
+      START_MS,
+    );
     await until('all clients are back', () => audience.fans.every((fan) => fan.isOpen));
     await audience.quiet();
     for (const fan of audience.fans)

@@ -11,6 +11,7 @@ const FANS = 600;
 const REGULARS = 1_400;
 /** Connections a second. */
 const RATE = 80;
+const SLOW_RATE = 2;
 
 describe('kubectl scale with 2,000 connections', () => {
   let cluster: OpenCluster;
@@ -78,6 +79,9 @@ describe('kubectl scale with 2,000 connections', () => {
     const moves = audience.moves.length;
     // The third is empty: make it hold some.
     await audience.come({ regulars: 150 });
+    // Slowly, so that no drain is over before it is taken back, however long kubectl and the operator take.
+    await live.patch({ gateway: { drain: { rate: SLOW_RATE } } });
+    await live.whenReady();
     await live.kubectl('scale', 'push/live', '--replicas=1');
     await until('two drain', async () => (await live.get()).status?.gateway?.draining === 2);
     await live.kubectl('scale', 'push/live', '--replicas=3');
@@ -105,7 +109,10 @@ describe('kubectl scale with 2,000 connections', () => {
   }
 
   async function told(t: TestContext, moved: number, counted: CountedMoves): Promise<void> {
-    const { moves, codes, fans, regulars } = audience;
+    const { codes, fans, regulars } = audience;
+    // The test's process hears of the last ones after the API server does.
+    await until('those were moved', () => audience.moves.length >= moved - 2).catch(() => {});
+    const { moves } = audience;
     const most = Math.max(...fans.map((fan) => fan.moved), ...regulars.map(({ ends }) => ends.length));
     t.diagnostic(`${moves.length} moves of ${moved}, nobody more than ${most} times`);
     t.diagnostic(`connections that ended before their clients had another: ${JSON.stringify(codes)}`);

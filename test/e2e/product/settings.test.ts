@@ -10,6 +10,7 @@ import { until } from '../../harness/until.ts';
 
 /** From the change of the spec to every pod. */
 const LIVE_MS = 10_000;
+const REPLACED_MS = 300_000;
 
 describe('settings that change live', () => {
   let cluster: OpenCluster;
@@ -70,7 +71,11 @@ describe('settings that change live', () => {
       logic: { apiKeys: [{ name: 'backend', secretRef: { name: 'keys', key: 'backend' }, scope: { all: true } }] },
     });
     // A Secret more is a volume more: these pods are replaced.
-    await until('the former key is refused', async () => (await live.push({ all: true }, ['1'])).status === 401);
+    await until(
+      'the former key is refused',
+      async () => (await live.push({ all: true }, ['1'])).status === 401,
+      REPLACED_MS,
+    );
     t.diagnostic(`another key in force after ${Math.round(performance.now() - began)} ms`);
     await live.whenReady();
     assert.notDeepEqual((await live.pods('logic')).map(({ uid }) => uid).sort(), before.map(({ uid }) => uid).sort());

@@ -11,6 +11,14 @@ import {
 import { join } from 'node:path';
 import { until } from '../until.ts';
 
+/**
+ * The name of the control group of a node's pods. Names of nodes have no hyphens, so that the groups of the cluster `e2e`
+ * are told from those of `e2e-own`.
+ */
+export function cgroupName(cluster: string, node: string): string {
+  return `pushcluster-${cluster}-${node}`;
+}
+
 /** Makes a control group for the pods of a node, in each hierarchy of this machine. Needs root. */
 export function makeCgroup(name: string): void {
   for (const { root, version } of hierarchies()) {
@@ -29,19 +37,20 @@ export function makeCgroup(name: string): void {
   }
 }
 
-/** Removes the groups whose names begin with `prefix`, with all groups below, after their processes have ended. */
-export async function removeCgroups(prefix: string): Promise<void> {
-  await until(`the control groups ${prefix}… are gone`, () => {
-    for (const path of cgroupsOf(prefix)) removeTree(path);
-    return cgroupsOf(prefix).length === 0;
+/** Removes the groups of a cluster's nodes, with all groups below, after their processes have ended. */
+export async function removeCgroups(cluster: string): Promise<void> {
+  await until(`the control groups of ${cluster} are gone`, () => {
+    for (const path of cgroupsOf(cluster)) removeTree(path);
+    return cgroupsOf(cluster).length === 0;
   });
 }
 
-/** Paths of the groups whose names begin with `prefix`, in all hierarchies. */
-export function cgroupsOf(prefix: string): string[] {
+/** Paths of the groups of a cluster's nodes, in all hierarchies. */
+export function cgroupsOf(cluster: string): string[] {
+  const prefix = cgroupName(cluster, '');
   return [...mounted('cgroup'), ...mounted('cgroup2')].flatMap((root) =>
     readdirSync(root)
-      .filter((name) => name.startsWith(prefix))
+      .filter((name) => name.startsWith(prefix) && !name.slice(prefix.length).includes('-'))
       .map((name) => join(root, name)),
   );
 }

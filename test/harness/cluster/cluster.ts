@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { until } from '../until.ts';
-import { removeCgroups } from './cgroups.ts';
+import { cgroupName, removeCgroups } from './cgroups.ts';
 import { type ControlPlane, startControlPlane } from './controlPlane.ts';
 import { LOOPBACK, SERVICE_RANGE } from './controlPlaneCommands.ts';
 import { Daemon } from './daemon.ts';
@@ -19,7 +19,7 @@ const LOAD_BALANCER = new URL('loadBalancer.ts', import.meta.url).pathname;
 /** Days for which the certificates of the cluster are valid, that of its kubeconfig included. */
 const DAYS = 30;
 const FOLDERS = '/var/lib/pushcluster';
-const READY_DEADLINE_MS = 180_000;
+const READY_DEADLINE_MS = 300_000;
 /** The address in addons.yaml. */
 const DNS_ADDRESS = '10.96.0.10';
 
@@ -124,7 +124,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
  */
 export async function stopCluster(name: string): Promise<void> {
   await Promise.all([...hostPids(name).values()].map(endHost));
-  await removeCgroups(cgroupOf(name, ''));
+  await removeCgroups(name);
   await rm(folderOf(name), { recursive: true, force: true });
   // The folder may hold other clusters.
   await rmdir(FOLDERS).catch(() => {});
@@ -143,10 +143,6 @@ export function folderOf(name: string): string {
   if (!/^[a-z][a-z0-9-]{0,19}$/.test(name))
     throw new Error(`"${name}" cannot be the name of a cluster: letters, digits, -`);
   return `${FOLDERS}/${name}`;
-}
-
-function cgroupOf(name: string, node: string): string {
-  return `pushcluster-${name}-${node}`;
 }
 
 type NodePlan = {
@@ -178,7 +174,7 @@ async function makeNode({
   return new ClusterNode({
     ...{ host, program, address, serving, detached },
     folder: join(folder, host.name),
-    cgroup: cgroupOf(name, host.name),
+    cgroup: cgroupName(name, host.name),
     podRange: podRange(index),
     caFile: controlPlane.authority.caFile,
     kubeconfigs: { kubelet, kubeProxy },
@@ -212,10 +208,14 @@ async function expose(outside: Host, folder: string, port: number, detached: boo
 const TIMEOUT = `--timeout=${READY_DEADLINE_MS / 1_000}s`;
 
 async function nodesReady({ kubectl, nodes }: Cluster): Promise<void> {
-  await until('all nodes have registered', async () => {
-    const names = await kubectl(['get', 'nodes', '-o', 'name']);
-    return names.trim().split('\n').length === nodes.length;
-  });
+  await until(
+    'all nodes have registered',
+    async () => {
+      const names = await kubectl(['get', 'nodes', '-o', 'name']);
+      return names.trim().split('\n').length === nodes.length;
+    },
+    READY_DEADLINE_MS,
+  );
   await kubectl(['wait', 'nodes', '--all', '--for=condition=Ready', TIMEOUT]);
 }
 

@@ -4,7 +4,8 @@ import { basename } from 'node:path';
 import { until } from '../until.ts';
 import { DIES_WITH_PARENT, type Place } from './host.ts';
 
-const START_DEADLINE_MS = 60_000;
+/** Several programs start at the same time, and several clusters may. */
+const START_DEADLINE_MS = 180_000;
 /** Milliseconds until SIGKILL. By itself an API server waits up to a minute for long requests such as watches. */
 const STOP_DEADLINE_MS = 5_000;
 const LOG_TAIL_LINES = 30;

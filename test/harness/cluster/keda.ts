@@ -72,7 +72,11 @@ export async function startKeda(plane: ControlPlane): Promise<Keda> {
     ],
     env,
     logFile: join(folder, 'adapter.log'),
-    ready: () => plane.get(`/apis/${GROUP}/${VERSION}`).then(({ status }) => status === 200),
+    ready: () =>
+      plane.get(`/apis/${GROUP}/${VERSION}`).then(
+        ({ status }) => status === 200,
+        () => false,
+      ),
   });
   const stop = async () => {
     await Promise.all([controller, adapter].map((each) => (each.running ? each.kill() : undefined)));

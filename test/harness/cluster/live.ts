@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { connect } from 'node:net';
 import { PushCluster } from '@pushcluster/operator/api/pushCluster.ts';
 import { z } from 'zod';
 import { Connection, cutAll, WIRE_FORMS, type WireForm } from '../connection.ts';
@@ -11,8 +12,10 @@ import { claimNamespace } from './product.ts';
 /**
  * Milliseconds, with images already loaded. A new operator may have to wait until the lease of a killed one expires.
  */
-const READY_MS = 120_000;
+const READY_MS = 300_000;
 const PUSH_TIMEOUT_MS = 60_000;
+const CONNECT_MS = 5_000;
+const PORTS = { gateway: 7_777, logic: 7_799 };
 
 const Pods = z.object({
   items: z.array(
@@ -54,6 +57,7 @@ export type Pod = {
 export class Live {
   readonly namespace: string;
   readonly #kubectl: Kubectl;
+  readonly #services = new Map<string, string>();
   #key = '';
 
   /**
@@ -191,9 +195,12 @@ export class Live {
     ]);
   }
 
-  /** Connections of a gateway pod, according to its metrics. */
+  /** Connections of a gateway pod, according to its metrics; NaN if it does not answer: it starts or ends. */
   async connections({ ip }: Pod): Promise<number> {
-    const text = await (await fetch(`http://${ip}:9090/metrics`)).text();
+    const text = await fetch(`http://${ip}:9090/metrics`).then(
+      (response) => response.text(),
+      () => '',
+    );
     return Number(/^pushcluster_gateway_connections (\d+)$/m.exec(text)?.[1]);
   }
 
@@ -212,10 +219,23 @@ export class Live {
     return { push: (to, items) => this.ask('/v1/push', bodyOf(to, items), ip) };
   }
 
+  /**
+   * The address of a Service in the cluster, once it accepts connections: nodes learn of ready pods a moment after the
+   * operator does.
+   */
+  async service(role: keyof typeof PORTS): Promise<string> {
+    const known = this.#services.get(role);
+    if (known !== undefined) return known;
+    const host = await this.kubectl('get', 'service', `live-${role}`, '-o', 'jsonpath={.spec.clusterIP}');
+    await until(`the Service of ${role} pods accepts connections`, () => accepts(host, PORTS[role]));
+    this.#services.set(role, host);
+    return host;
+  }
+
   /** Makes a request to logic: through its Service by default, and as POST if there is a body. */
   async ask(path: string, body?: string, address?: string): Promise<PushAnswer> {
     const began = performance.now();
-    const response = await fetch(`http://${address ?? (await this.#logic())}:7799${path}`, {
+    const response = await fetch(`http://${address ?? (await this.service('logic'))}:7799${path}`, {
       headers: { authorization: `Bearer ${await this.key()}`, 'content-type': 'application/json' },
       ...(body === undefined ? {} : { method: 'POST', body }),
       signal: AbortSignal.timeout(PUSH_TIMEOUT_MS),
@@ -239,13 +259,14 @@ export class Live {
   async end(): Promise<void> {
     await this.#kubectl(['delete', 'namespace', this.namespace, '--wait=false', '--ignore-not-found']);
   }
+}
 
-  #address = '';
-  async #logic(): Promise<string> {
-    if (this.#address === '')
-      this.#address = await this.kubectl('get', 'service', 'live-logic', '-o', 'jsonpath={.spec.clusterIP}');
-    return this.#address;
-  }
+function accepts(host: string, port: number): Promise<boolean> {
+  const socket = connect({ host, port, timeout: CONNECT_MS });
+  return new Promise<boolean>((resolve) => {
+    socket.once('connect', () => resolve(true));
+    for (const event of ['error', 'timeout']) socket.once(event, () => resolve(false));
+  }).finally(() => socket.destroy());
 }
 
 function bodyOf(to: Target, items: readonly string[]): string {

@@ -65,7 +65,7 @@ async function up(name: string): Promise<void> {
   await installChart(kubectl, helmWith(program('helm'), kubeconfig));
   // Uses `kubectl apply`, as people do, so that their next `kubectl apply` causes no warning.
   await kubectl(['apply', '-f', EXAMPLE]);
-  await kubectl(['wait', 'pushcluster/live', '--for=condition=Ready', '--timeout=120s']);
+  await kubectl(['wait', 'pushcluster/live', '--for=condition=Ready', '--timeout=300s']);
   process.stdout.write(
     [
       await kubectl(['get', 'nodes', '-o', 'wide']),

@@ -2,6 +2,7 @@ import { get } from 'node:https';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { type Cluster, folderOf, startCluster } from './cluster.ts';
+import { clusterName } from './clusterName.ts';
 import { type Helm, helmWith } from './helm.ts';
 import { clusterPackages } from './images.ts';
 import { type Kubectl, kubectlWith } from './kubectl.ts';
@@ -29,7 +30,7 @@ export type OpenCluster = {
  * Opens the cluster that tests share (E2E_CLUSTER, set by `make e2e`, which runs the tests on the network of clients),
  * or the cluster of KUBECONFIG, or starts a new one.
  */
-export async function openCluster(name = 'e2e'): Promise<OpenCluster> {
+export async function openCluster(name = clusterName('tests')): Promise<OpenCluster> {
   const shared = process.env.E2E_CLUSTER;
   if (shared) {
     const program = await kubeTools('cluster');

@@ -3,9 +3,9 @@ import type { Connection } from '../connection.ts';
 import type { Writer } from '../ledger.ts';
 import { until } from '../until.ts';
 
-const DEADLINE_MS = 120_000;
-/** Milliseconds. An item that a gateway has received reaches the clients sooner. */
-const COMES_MS = 2_000;
+const DEADLINE_MS = 240_000;
+/** Milliseconds. An item that a gateway has received reaches the clients sooner, on a busy machine too. */
+const COMES_MS = 5_000;
 
 /**
  * Pushes during an outage of NATS until every gateway is connected to NATS again. At least one push must be refused

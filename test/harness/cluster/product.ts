@@ -37,7 +37,7 @@ export async function claimNamespace(
         `namespace ${name} is somebody else's: tests would delete it. Use a cluster that nobody works on`,
       );
     // The namespace of an earlier run is being deleted.
-    if (deletionTimestamp) await kubectl(['wait', `namespace/${name}`, '--for=delete', '--timeout=2m']);
+    if (deletionTimestamp) await kubectl(['wait', `namespace/${name}`, '--for=delete', '--timeout=5m']);
   }
   const labels = { 'pod-security.kubernetes.io/enforce': level, [OURS]: 'true' };
   await apply(kubectl, [{ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } }]);
@@ -54,7 +54,7 @@ export async function installChart(kubectl: Kubectl, helm: Helm, values: object 
   const { name, namespace } = RELEASE;
   await apply(kubectl, [restrictedNamespace(namespace)]);
   await helm(
-    ['upgrade', '--install', name, CHART, '-n', namespace, '--reset-values', '--wait', '--timeout=2m', '-f', '-'],
+    ['upgrade', '--install', name, CHART, '-n', namespace, '--reset-values', '--wait', '--timeout=5m', '-f', '-'],
     JSON.stringify(values),
   );
 }

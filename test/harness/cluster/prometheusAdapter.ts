@@ -24,7 +24,11 @@ export async function startPrometheusAdapter(
   const [port = 0] = await freePorts(1);
   await writeFile(join(folder, 'config.yaml'), config);
   const { kubeconfig } = plane;
-  const available = () => plane.get(`/apis/custom.metrics.k8s.io/v1beta1`).then(({ status }) => status === 200);
+  const available = () =>
+    plane.get(`/apis/custom.metrics.k8s.io/v1beta1`).then(
+      ({ status }) => status === 200,
+      () => false,
+    );
   const adapter = new Daemon({
     command: [
       await goProgram('prometheus-adapter'),
