@@ -16,16 +16,16 @@ const NEVER = 1 / 0;
  * Times in milliseconds, by the clock's `now`.
  */
 export class Handover {
-  readonly #deliver: (frame: Delivery) => void;
+  readonly #deliver: (frame: Delivery, at: number) => void;
   readonly #serve: () => void;
   /** In the order in which they were added. */
   readonly #sources = new Map<Connection, Source>();
 
   /**
-   * @param deliver takes the frames, in order
+   * @param deliver takes the frames, in order, and when each came
    * @param serve called when the connection that serves is ready; may be called again
    */
-  constructor(deliver: (frame: Delivery) => void, serve: () => void) {
+  constructor(deliver: (frame: Delivery, at: number) => void, serve: () => void) {
     this.#deliver = deliver;
     this.#serve = serve;
   }
@@ -56,9 +56,9 @@ export class Handover {
    */
   receive(connection: Connection, frame: Delivery): number {
     const source = this.#sources.get(connection);
-    if (connection === this.connections[0]) this.#deliver(frame);
+    const at = connection.now();
+    if (connection === this.connections[0]) this.#deliver(frame, at);
     else if (source) {
-      const at = connection.now();
       source.held.push({ frame, at });
       // The connections before it bring what it missed, in their time. What a room's policy dropped they drop too.
       if (frame.type === 'LAGGED' && frame.data.reason !== 'overload' && source.readyAt < NEVER) source.readyAt = at;
@@ -71,7 +71,7 @@ export class Handover {
   remove(connection: Connection): void {
     this.#sources.delete(connection);
     const [serving] = this.#sources.values();
-    for (const { frame } of serving?.held.splice(0) ?? []) this.#deliver(frame);
+    for (const { frame, at } of serving?.held.splice(0) ?? []) this.#deliver(frame, at);
     this.#tellReady();
   }
 

@@ -12,8 +12,8 @@ export class Positions {
   readonly #forMs: number;
   readonly #last = new Map<string, Seen>();
 
-  /** @param forMs how long a publisher is remembered after its first run, milliseconds */
-  constructor(limit = MAX_PUBLISHERS, forMs = 1e15) {
+  /** @param forMs how long a publisher is remembered after its first run, milliseconds; default: for ever */
+  constructor(limit = MAX_PUBLISHERS, forMs = 1 / 0) {
     this.#limit = limit;
     this.#forMs = forMs;
   }
@@ -25,11 +25,11 @@ export class Positions {
   }
 
   /**
-   * Counts a run as delivered, at `now` (milliseconds of a clock that never goes back).
+   * Counts a run as delivered, at `now` (milliseconds, by the clock's `now`).
    *
    * @returns how many of the run's first items are repeats, and how many items before it never came
    */
-  advance([publisher, first, length, skipped]: IdRun, now = performance.now()): { repeats: number; missed: number } {
+  advance([publisher, first, length, skipped]: IdRun, now: number): { repeats: number; missed: number } {
     const last = this.#last;
     const known = last.get(publisher);
     const seen: Seen = known && known.until > now ? known : { end: first - 1, until: now + this.#forMs };

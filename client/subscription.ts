@@ -44,7 +44,7 @@ export class Subscription<Item = unknown> implements Stream<Item> {
     former?: Subscription,
   ) {
     this.handover = new Handover(
-      (frame) => this.#deliver(frame),
+      (frame, at) => this.#deliver(frame, at),
       () => this.admit(),
     );
     this.#room = room;
@@ -112,8 +112,9 @@ export class Subscription<Item = unknown> implements Stream<Item> {
     this.#queues.clear();
   }
 
-  #deliver(frame: Delivery) {
-    if (frame.type === 'PUSH') return this.#deliverItems(frame.data.items as Item[], frame.data.ids);
+  /** @param now when the frame came, by the clock's `now` */
+  #deliver(frame: Delivery, now: number) {
+    if (frame.type === 'PUSH') return this.#deliverItems(frame.data.items as Item[], frame.data.ids, now);
     const { room, dropped, reason } = frame.data;
     // Without a room it is not known which stream missed items: only the client tells it.
     const event = { room, dropped, reason };
@@ -122,7 +123,7 @@ export class Subscription<Item = unknown> implements Stream<Item> {
   }
 
   /** `ids` says who published the items; without it nothing is dropped. */
-  #deliverItems(items: readonly Item[], ids: readonly IdRun[] = []) {
+  #deliverItems(items: readonly Item[], ids: readonly IdRun[] = [], now: number) {
     let at = 0;
     let dropped = 0;
     const take = (to: number) => {
@@ -134,9 +135,9 @@ export class Subscription<Item = unknown> implements Stream<Item> {
       }
     };
     for (const run of ids) {
-      const { repeats, missed } = this.#positions.advance(run);
+      const { repeats, missed } = this.#positions.advance(run, now);
       const [, , length, push, index = 0] = run;
-      const again = push && length ? this.#pushes.advance([`${push}`, index, length]).repeats : 0;
+      const again = push && length ? this.#pushes.advance([`${push}`, index, length], now).repeats : 0;
       if (missed > 0 && this.#isComplete) this.#tell('gap', { room: this.#room, publisher: run[0], missed });
       const end = Math.min(items.length, at + length);
       at += Math.max(repeats, again);
