@@ -10,6 +10,8 @@ const RECEIPT_TIMEOUT_MS = 60_000;
 
 /** A connection of nats.js whose server answers PINGs at once, or when the test says so. */
 export class FakeNatsConnection {
+  /** As `dial` returns it. */
+  readonly raw: RawConnection;
   readonly bus: BusConnection;
   /** Subjects of the messages that were published. */
   readonly published: string[] = [];
@@ -35,13 +37,18 @@ export class FakeNatsConnection {
         return { unsubscribe: () => this.#subscribers.delete(subscriber) };
       },
     };
-    const raw: RawConnection = { connection: connection as unknown as NatsConnection, cut: () => {} };
-    this.bus = new BusConnection(raw, RECEIPT_TIMEOUT_MS, () => {});
+    this.raw = { connection: connection as unknown as NatsConnection, cut: () => {} };
+    this.bus = new BusConnection(this.raw, RECEIPT_TIMEOUT_MS, () => {});
   }
 
   /** Subjects that are subscribed at the server. */
   get subjects(): string[] {
     return [...this.#subscribers].map(({ subject }) => subject);
+  }
+
+  /** The connection breaks. */
+  lose(): void {
+    this.#closed.resolve();
   }
 
   /** PINGs wait from now on. */
