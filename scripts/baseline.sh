@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# baseline.sh COMMIT: makes test/fixtures/baseline.tar.gz, the version that today's is tested beside. Move it at each release.
-# It is a file of the repository, so that a shallow clone or a source archive can run the tests.
+# baseline.sh COMMIT: writes test/fixtures/baseline.tar.gz, the earlier version that the current one is tested together
+# with. Run it at each release. The archive is part of the repository, so that a shallow clone can run the tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 commit=$(git rev-parse --verify "${1:?the commit of the last release}^{commit}")

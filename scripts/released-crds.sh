@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints the folder of another project's CRDs as it released them: those of its Go module, which is kept where Go keeps modules.
+# Prints the folder with the released CRDs of another project. They come from its Go module, in Go's module cache.
 #   released-crds.sh keda|prometheus-operator|gateway-api
 set -euo pipefail
 
@@ -12,7 +12,7 @@ case "${1:-}" in
   *) die "usage: scripts/released-crds.sh keda|prometheus-operator|gateway-api" ;;
 esac
 command -v go >/dev/null || die "Go is needed to fetch $module for the tests: install golang"
-# Outside of any module: nothing of this project's is asked for.
+# Outside of any Go module, so that no go.mod applies.
 cd /
 folder=$(go mod download -json "$module" | sed -n 's/^\t"Dir": "\(.*\)",\{0,1\}$/\1/p')
 [ -d "$folder/$crds" ] || die "$module could not be fetched"
