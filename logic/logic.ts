@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import { systemClock } from '@pushcluster/runtime/clock.ts';
+import { listenAddress } from '@pushcluster/runtime/listenAddress.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { listenProblem } from '@pushcluster/runtime/portProbe.ts';
 import type { SettingsFile } from '@pushcluster/runtime/settingsFile.ts';
@@ -152,7 +153,7 @@ async function listen(
   port: number,
 ): Promise<void> {
   try {
-    await app.listen({ host, port });
+    await app.listen({ host: listenAddress(host), port });
   } catch (error) {
     throw new Error(listenProblem(error, host, port, 'push API', 'set PUSH_PORT or logic.port'), { cause: error });
   }

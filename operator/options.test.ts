@@ -19,7 +19,7 @@ describe("the operator's options", () => {
     assert.deepEqual(operatorOptions(['--admin-port', '10', '--logic-image', 'logic:2'], environment), {
       namespaces: ['a', 'b'],
       leaseNamespace: undefined,
-      admin: { host: '0.0.0.0', port: 10 },
+      admin: { host: '::', port: 10 },
       podPort: 9_090,
       metricsApi: undefined,
       logLevel: 'warn',
@@ -30,7 +30,7 @@ describe("the operator's options", () => {
 
   it('serve the metrics API only where it has a port', () => {
     const { metricsApi } = operatorOptions(['--metrics-api-port=10250'], IMAGES);
-    assert.deepEqual(metricsApi, { host: '0.0.0.0', port: 10_250 });
+    assert.deepEqual(metricsApi, { host: '::', port: 10_250 });
   });
 
   it('say what the pods of all PushClusters have', () => {

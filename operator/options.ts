@@ -36,10 +36,10 @@ Option                    Description                                    Environ
   --namespaces NAME,NAME  namespaces to watch; default: all              WATCH_NAMESPACES
   --lease-namespace NAME  namespace of the Lease for leader election;    LEASE_NAMESPACE
                           default: that of the operator
-  --admin-host ADDRESS    address of metrics and probes; default 0.0.0.0 ADMIN_HOST
+  --admin-host ADDRESS    address of metrics and probes; default ::      ADMIN_HOST
   --admin-port PORT       port of metrics and probes; default 9090       ADMIN_PORT
   --metrics-api-host ADDR address of the custom metrics API;             METRICS_API_HOST
-                          default 0.0.0.0
+                          default :: (all, IPv6 and IPv4)
   --metrics-api-port PORT port of the custom metrics API;                METRICS_API_PORT
                           default: the API is not served
   --pod-port PORT         port of GET /status of the pods; default 9090  POD_PORT
@@ -80,10 +80,10 @@ const Values = z.object({
   'nats-image': image,
   namespaces: names,
   'lease-namespace': z.string().optional(),
-  'admin-host': z.string().default('0.0.0.0'),
+  'admin-host': z.string().default('::'),
   'admin-port': z.coerce.number().int().min(0).max(65_535).default(9_090),
   'metrics-api-port': z.coerce.number().int().min(0).max(65_535).optional(),
-  'metrics-api-host': z.string().default('0.0.0.0'),
+  'metrics-api-host': z.string().default('::'),
   'pod-port': z.coerce.number().int().min(1).max(65_535).default(9_090),
   'pod-pull-secrets': names,
   'pod-security-context': z

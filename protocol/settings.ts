@@ -31,7 +31,8 @@ export const FILES_BEHIND_PROXY_PROTOCOL = 3;
 
 export const GatewaySettings = z
   .strictObject({
-    host: z.string().default('0.0.0.0'),
+    /** Address to listen on. `::` stands for all addresses, of IPv6 and IPv4. */
+    host: z.string().default('::'),
     port: port.default(7777),
     /** Number of shard processes. auto: one less than the number of cores, at least one. */
     shards: z.union([z.literal('auto'), z.number().int().min(1).max(256)]).default('auto'),
@@ -194,7 +195,7 @@ export const ApiKey = z.strictObject({
 export const LogicSettings = z
   .strictObject({
     /** Address to listen on. Without API keys, logic listens on loopback only. */
-    host: z.string().default('0.0.0.0'),
+    host: z.string().default('::'),
     port: port.default(7799),
     /** Without keys, only loopback is served. */
     apiKeys: z.array(ApiKey).default([]),
@@ -307,7 +308,7 @@ export const Settings = z
         nats: NatsSettings.optional(),
       })
       .prefault({}),
-    admin: z.strictObject({ host: z.string().default('0.0.0.0'), port: port.default(9090) }).prefault({}),
+    admin: z.strictObject({ host: z.string().default('::'), port: port.default(9090) }).prefault({}),
     log: z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }).prefault({}),
   })
   .superRefine(({ gateway, logic, admin }, context) => {

@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import { collectDefaultMetrics, type Registry } from 'prom-client';
+import { listenAddress } from './listenAddress.ts';
 import { listenProblem } from './portProbe.ts';
 
 /** Timeouts of a probe and of a scrape: below the defaults of Kubernetes (1 s) and Prometheus (10 s). */
@@ -57,7 +58,7 @@ export async function startAdmin(options: AdminOptions): Promise<Admin> {
     const refuse = (error: Error): void =>
       reject(new Error(listenProblem(error, host, port, 'admin', remedy), { cause: error }));
     server.once('error', refuse);
-    server.listen({ host, port, exclusive: true }, () => {
+    server.listen({ host: listenAddress(host), port, exclusive: true }, () => {
       server.off('error', refuse);
       resolve();
     });

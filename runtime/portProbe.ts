@@ -1,4 +1,5 @@
 import { createServer } from 'node:net';
+import { listenAddress } from './listenAddress.ts';
 
 /**
  * Resolves if this process can bind `port` exclusively. The engine listens with SO_REUSEPORT and would silently share a
@@ -18,7 +19,7 @@ export async function assertPortFree(
   try {
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
-      server.listen({ host, port, exclusive: true }, resolve);
+      server.listen({ host: listenAddress(host), port, exclusive: true }, resolve);
     });
   } catch (error) {
     throw new Error(listenProblem(error, host, port, what, remedy), { cause: error });

@@ -36,7 +36,7 @@ const RESPAWN_LONGEST_MS = 5_000;
  * A shard that does not listen yet may be silent for this long, milliseconds: a process starts slowly on a busy
  * machine.
  */
-const START_MS = 20_000;
+const START_MS = 60_000;
 /** A shard that lived this long, milliseconds, did not die early. */
 const WELL_MS = 30_000;
 

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { listenAddress } from '@pushcluster/runtime/listenAddress.ts';
 import { canonicalAddress } from '../admission/clientAddress.ts';
 import { ENOUGH_BYTES, parseProxyHeader } from './proxyHeader.ts';
 
@@ -43,7 +44,7 @@ export class ProxyFront {
 
   /** Shares the port with the fronts of other shards. Throws Error if it can't listen. */
   async listen(host: string, port: number): Promise<void> {
-    this.#server.listen({ host, port, backlog: BACKLOG, reusePort: true });
+    this.#server.listen({ host: listenAddress(host), port, backlog: BACKLOG, reusePort: true });
     await once(this.#server, 'listening');
     // One connection could not be accepted, for example for want of a descriptor. The next ones may be.
     this.#server.on('error', ({ message }) => this.#options.refused('handshakes', '', message));

@@ -1,5 +1,6 @@
 import uWS from 'uWebSockets.js';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
+import { listenAddress } from '@pushcluster/runtime/listenAddress.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import type { ShardProtection } from '../admission/shardProtection.ts';
 import type { Asset } from '../console/assets.ts';
@@ -57,7 +58,7 @@ export class Listener {
     this.#serveConnections(app);
     if (gateway.echo) this.#serveEcho(app);
     this.#serveHttp(app);
-    const [host, port] = gateway.proxyProtocol ? [ENGINE_HOST, 0] : [gateway.host, gateway.port];
+    const [host, port] = gateway.proxyProtocol ? [ENGINE_HOST, 0] : [listenAddress(gateway.host), gateway.port];
     const socket = await new Promise<uWS.us_listen_socket | false>((resolve) => {
       app.listen(host, port, resolve);
     });

@@ -1,5 +1,6 @@
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { listenAddress } from '@pushcluster/runtime/listenAddress.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { listenProblem } from '@pushcluster/runtime/portProbe.ts';
 
@@ -66,7 +67,7 @@ export class ApiListener {
     clearTimeout(this.#retry);
     if (this.#closed) return;
     this.#server.close();
-    this.#server.listen({ host: this.#host, port: this.#port });
+    this.#server.listen({ host: listenAddress(this.#host), port: this.#port });
   }
 
   #failed(error: Error) {

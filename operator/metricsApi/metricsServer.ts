@@ -4,6 +4,7 @@ import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { systemClock } from '@pushcluster/runtime/clock.ts';
+import { listenAddress } from '@pushcluster/runtime/listenAddress.ts';
 import { isKubeError } from '../kube/errors.ts';
 import { type AccessReviews, type Action, TooManyReviews } from './accessReviews.ts';
 import {
@@ -98,7 +99,7 @@ export class MetricsServer {
     const { host, port } = this.#options;
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject);
-      this.#server.listen({ host, port }, () => {
+      this.#server.listen({ host: listenAddress(host), port }, () => {
         this.#server.off('error', reject);
         resolve();
       });

@@ -13,6 +13,8 @@ const START_DEADLINE_MS = 60_000;
 const STOP_DEADLINE_MS = 10_000;
 
 export type NatsServerOptions = {
+  /** Address of the client port; loopback by default. */
+  host?: string;
   /** Client port; a free port by default. */
   port?: number;
   /** Bytes. */
@@ -163,8 +165,8 @@ async function peers(server: NatsServer): Promise<number> {
 }
 
 function configText(options: NatsServerOptions): string {
-  const { port = -1, maxPayload, tls, config = '' } = options;
-  const lines = [`listen: "127.0.0.1:${port}"`, 'http: "127.0.0.1:-1"'];
+  const { host = '127.0.0.1', port = -1, maxPayload, tls, config = '' } = options;
+  const lines = [`listen: "${host}:${port}"`, 'http: "127.0.0.1:-1"'];
   if (maxPayload !== undefined) lines.push(`max_payload: ${maxPayload}`);
   if (tls) {
     const verify = tls.caFile === undefined ? '' : `ca_file: "${tls.caFile}", verify: true`;
@@ -242,7 +244,7 @@ class NatsProcess {
   }
 
   #portAfter(text: string): number {
-    const [, port] = new RegExp(`${text}127\\.0\\.0\\.1:(\\d+)`).exec(this.output) ?? [];
+    const [, port] = new RegExp(`${text}[\\d.]+:(\\d+)`).exec(this.output) ?? [];
     if (port === undefined) throw new Error(`nats-server does not say its port:\n${this.output}`);
     return Number(port);
   }

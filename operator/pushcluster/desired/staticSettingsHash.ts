@@ -9,6 +9,8 @@ import { validSettings } from './validSettings.ts';
  * operator rolls out no pods. Each new static key belongs here.
  */
 const ADDED_LATER: ReadonlySet<string> = new Set(['gateway.consoleRoom']);
+/** The default of all hosts in the first release. Today's default counts as this one, for the same reason. */
+const FORMER_HOST = '0.0.0.0';
 const DEFAULTS = Settings.parse({});
 
 /**
@@ -17,12 +19,19 @@ const DEFAULTS = Settings.parse({});
  * @throws InvalidSettings
  */
 export function staticSettingsHash(cluster: PushCluster, role: 'gateway' | 'logic'): string {
-  const settings = validSettings(cluster, role);
+  const settings = withFormerDefaults(validSettings(cluster, role));
   const other = role === 'gateway' ? 'logic.' : 'gateway.';
   const isCounted = (key: string) => !ADDED_LATER.has(key) || at(settings, key) !== at(DEFAULTS, key);
   const keys = STATIC_KEYS.filter((key) => !key.startsWith(other) && isCounted(key));
   const values = keys.map((key) => [key, at(settings, key)]);
   return createHash('sha256').update(JSON.stringify(values)).digest('hex').slice(0, 16);
+}
+
+function withFormerDefaults(settings: Settings): Settings {
+  const former = structuredClone(settings);
+  for (const part of ['gateway', 'logic', 'admin'] as const)
+    if (former[part].host === DEFAULTS[part].host) former[part].host = FORMER_HOST;
+  return former;
 }
 
 function at(settings: Settings, key: string): unknown {
