@@ -1,18 +1,23 @@
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { get } from 'node:http';
 import { Agent, request } from 'node:https';
 import { setTimeout } from 'node:timers/promises';
+import { type BalancedService, healthCheckOf, isSlow, Nodes, Services, sendsProxyHeader } from './balancedService.ts';
+import { accepts, answersOk, NodeHealth } from './healthCheck.ts';
+import { ProxyingListener } from './proxyingListener.ts';
 
 /**
  * `node loadBalancer.ts KUBECONFIG`: a load balancer for Services of type LoadBalancer, like that of a cloud. It gives
- * each Service an address and distributes new connections over the nodes whose health check reports a pod of the
- * Service. Established connections stay on their nodes. It runs outside the nodes, on the network of the clients. Needs
+ * each Service an address and distributes new connections, one by one, over all nodes that its health checks hold for
+ * healthy. Established connections stay on their nodes. It runs outside the nodes, on the network of the clients. Needs
  * root and nft.
+ *
+ * By default it checks often and follows the first result, so that it is close to the state of kube-proxy. Annotations of
+ * a Service make it as slow as those of clouds, or let it end clients' connections: see `balancedService.ts`.
  */
 const ADDRESSES = '10.90.0';
-/** Short enough to follow the state of kube-proxy closely. Clouds check every few seconds. */
-const INTERVAL_MS = 500;
+/** Interval of reading the Services, and of looking whether a check is due, milliseconds. */
+const LOOK_MS = 500;
 const CHECK_TIMEOUT_MS = 2_000;
 const KUBE_PROXY_HEALTH_PORT = 10256;
 
@@ -22,6 +27,10 @@ if (kubeconfig === undefined) {
   process.exit(2);
 }
 const api = apiOf(kubeconfig);
+/** The health of each node for each Service, by the uid of the Service and the address of the node. */
+const healths = new Map<string, NodeHealth>();
+/** By the uid of the Service and the port. */
+const listeners = new Map<string, ProxyingListener>();
 let rules = '';
 for (;;) {
   try {
@@ -30,52 +39,88 @@ for (;;) {
     // The API server may be unavailable; the current rules stay in place.
     process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
   }
-  await setTimeout(INTERVAL_MS);
+  await setTimeout(LOOK_MS);
 }
 
-type Service = {
-  metadata: { name: string; namespace: string };
-  spec: {
-    type: string;
-    externalTrafficPolicy?: string;
-    healthCheckNodePort?: number;
-    ports: { port: number; nodePort: number; protocol: string }[];
-  };
-  status: { loadBalancer: { ingress?: { ip?: string }[] } };
-};
-type Node = { status: { addresses: { type: string; address: string }[] } };
-
 async function look(): Promise<void> {
-  const [{ items: services }, { items: nodes }] = await Promise.all([
-    api<{ items: Service[] }>('GET', '/api/v1/services'),
-    api<{ items: Node[] }>('GET', '/api/v1/nodes'),
+  const [services, nodes] = await Promise.all([
+    api<unknown>('GET', '/api/v1/services').then((list) => Services.parse(list).items),
+    api<unknown>('GET', '/api/v1/nodes').then((list) => Nodes.parse(list).items),
   ]);
   const balanced = services.filter(({ spec }) => spec.type === 'LoadBalancer');
   const addresses = nodes.map(({ status }) => status.addresses.find(({ type }) => type === 'InternalIP')!.address);
   const taken = new Set(balanced.map(addressOf));
+  const known = new Set<string>();
   const lines: string[] = [];
   for (const service of balanced) {
-    const { spec } = service;
+    const { metadata, spec } = service;
     const address = addressOf(service) ?? (await give(service, taken));
-    const port = spec.externalTrafficPolicy === 'Local' ? spec.healthCheckNodePort! : KUBE_PROXY_HEALTH_PORT;
-    const checks = await Promise.all(addresses.map((node) => isHealthy(node, port)));
-    const healthy = addresses.filter((_, index) => checks[index]);
-    if (healthy.length === 0) continue;
+    const healthy = await healthyOf(service, addresses, known);
     for (const { port, nodePort, protocol } of spec.ports) {
-      const targets = healthy.map((node, index) => `${index} : ${node} . ${nodePort}`).join(', ');
-      lines.push(
-        `ip daddr ${address} ${protocol.toLowerCase()} dport ${port} dnat ip to numgen inc mod ${healthy.length} map { ${targets} }`,
-      );
+      const to = `ip daddr ${address} ${protocol.toLowerCase()} dport ${port}`;
+      if (sendsProxyHeader(service)) {
+        const key = `${metadata.uid} ${port}`;
+        known.add(key);
+        const listener = listeners.get(key) ?? (await ProxyingListener.start({ address, port }));
+        listeners.set(key, listener);
+        listener.targets = healthy.map((host) => ({ host, port: nodePort }));
+        lines.push(`${to} redirect to :${listener.port}`);
+      } else if (healthy.length === 0) lines.push(`${to} drop`);
+      else {
+        const targets = healthy.map((node, index) => `${index} : ${node} . ${nodePort}`).join(', ');
+        lines.push(`${to} dnat ip to numgen inc mod ${healthy.length} map { ${targets} }`);
+      }
     }
+  }
+  for (const key of healths.keys()) if (!known.has(key)) healths.delete(key);
+  for (const [key, listener] of listeners) {
+    if (known.has(key)) continue;
+    listener.stop();
+    listeners.delete(key);
   }
   await enforce(lines.join('\n'));
 }
 
-function addressOf({ status }: Service): string | undefined {
+/** The nodes that are healthy for a Service, after the checks that are due. Adds their keys to `known`. */
+async function healthyOf(
+  service: BalancedService,
+  nodes: readonly string[],
+  known: Set<string>,
+): Promise<readonly string[]> {
+  const check = healthCheckOf(service);
+  const checked = nodes.map(async (node) => {
+    const key = `${service.metadata.uid} ${node}`;
+    known.add(key);
+    const health = healths.get(key) ?? new NodeHealth();
+    healths.set(key, health);
+    if (!health.isDue(performance.now(), check)) return health.isHealthy;
+    const before = health.isHealthy;
+    health.checked(await passes(service, node), check);
+    if (health.isHealthy !== before)
+      process.stdout.write(
+        `${new Date().toISOString()} ${service.metadata.namespace}: ${node} is ${health.isHealthy ? '' : 'un'}healthy\n`,
+      );
+    return health.isHealthy;
+  });
+  const results = await Promise.all(checked);
+  return nodes.filter((_, index) => results[index]);
+}
+
+function passes(service: BalancedService, node: string): Promise<boolean> {
+  const { externalTrafficPolicy, healthCheckNodePort, ports } = service.spec;
+  if (externalTrafficPolicy === 'Local') return answersOk(node, healthCheckNodePort!, CHECK_TIMEOUT_MS);
+  if (isSlow(service)) return accepts(node, ports[0]!.nodePort, CHECK_TIMEOUT_MS);
+  return answersOk(node, KUBE_PROXY_HEALTH_PORT, CHECK_TIMEOUT_MS);
+}
+
+function addressOf({ status }: BalancedService): string | undefined {
   return status.loadBalancer.ingress?.[0]?.ip;
 }
 
-async function give({ metadata: { name, namespace } }: Service, taken: Set<string | undefined>): Promise<string> {
+async function give(
+  { metadata: { name, namespace } }: BalancedService,
+  taken: Set<string | undefined>,
+): Promise<string> {
   let last = 1;
   while (taken.has(`${ADDRESSES}.${last}`)) last++;
   const ip = `${ADDRESSES}.${last}`;
@@ -84,16 +129,6 @@ async function give({ metadata: { name, namespace } }: Service, taken: Set<strin
     status: { loadBalancer: { ingress: [{ ip }] } },
   });
   return ip;
-}
-
-function isHealthy(node: string, port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const asked = get({ host: node, port, path: '/healthz', timeout: CHECK_TIMEOUT_MS }, (response) => {
-      response.resume();
-      resolve(response.statusCode === 200);
-    });
-    asked.once('timeout', () => asked.destroy()).once('error', () => resolve(false));
-  });
 }
 
 /** The rules apply only to new connections: the kernel's connection tracking keeps earlier decisions. */
