@@ -14,6 +14,8 @@ export const CLUSTER_RULES: readonly PolicyRule[] = [
   ...MADE_KINDS.map((made) =>
     rule(groupOf(made.apiVersion), kindOf(made).plural, ['get', 'list', 'watch', 'create', 'patch', 'delete']),
   ),
+  // OpenShift requires it of those who write EndpointSlices with addresses of pods.
+  rule('discovery.k8s.io', 'endpointslices/restricted', ['create']),
   // Show which pods of a Deployment have its current template.
   rule('apps', 'replicasets', ['get', 'list', 'watch']),
   // Patched to reload settings, to drain gateways, and to remove them from the Service.

@@ -52,8 +52,9 @@ export class Drain {
   }
 
   /**
-   * Drains and keeps listening: new connections are moved on too. Undefined cancels the order.
-   * @param since when it was ordered, milliseconds since 1970: it ends `drain.timeout` later
+   * Keeps listening for as long as the order stands. Once `drain.settle` has passed since the order, moves connections
+   * away, new ones too. Undefined cancels the order.
+   * @param since when it was ordered, milliseconds since 1970: it ends `drain.settle` + `drain.timeout` later
    */
   order(since: number | undefined): void {
     const { log, changed, settings, moves } = this.#options;
@@ -65,10 +66,18 @@ export class Drain {
       log.info({ connections: moves.connections }, 'the order to drain was cancelled');
       return;
     }
-    const { timeout } = settings().gateway.drain;
-    const left = Math.max(Math.min(LEAST_MS, timeout), Math.min(timeout, since + timeout - Date.now()));
-    log.info({ connections: moves.connections, since: new Date(since).toISOString(), left }, 'ordered to drain');
-    void this.#drain(run, left, 'drain');
+    const { settle } = settings().gateway.drain;
+    log.info({ connections: moves.connections, since: new Date(since).toISOString(), settle }, 'ordered to drain');
+    void this.#drainOrdered(run, since);
+  }
+
+  async #drainOrdered(run: number, since: number): Promise<void> {
+    const { settle, timeout } = this.#options.settings().gateway.drain;
+    const left = since + settle + timeout - Date.now();
+    const settles = Math.min(settle, left - timeout);
+    if (settles > 0) await pause(systemClock, settles);
+    if (run !== this.#run) return;
+    await this.#drain(run, Math.max(Math.min(LEAST_MS, timeout), Math.min(timeout, left)), 'drain');
   }
 
   /** Accepts for `drain.settle`, then moves all connections away. Resolves when all are gone or time is up. */

@@ -116,7 +116,7 @@ describe('a PushCluster as the API server gives it', () => {
   it('is parsed with defaults', () => {
     const { spec } = PushCluster.parse({ metadata, spec: {} });
     assert.equal(spec.gateway.replicas, 2);
-    assert.equal(spec.gateway.drain.settle, '5s');
+    assert.equal(spec.gateway.drain.timeout, '5m');
     assert.equal(spec.nats.managed, undefined);
   });
 

@@ -11,6 +11,7 @@ import type { Change, Reflector } from '../kube/reflector.ts';
 import { managedNats, natsServers } from './desired/bus.ts';
 import type { Images } from './desired/context.ts';
 import { MADE_KINDS } from './desired/desired.ts';
+import { SLICE_MANAGER, SLICE_MANAGER_LABEL } from './desired/leavingEndpoints.ts';
 import { CLUSTER_LABEL, names, selectorLabels } from './desired/names.ts';
 import { secrets } from './desired/secrets.ts';
 import { notReadyReasonOf } from './notReadyReason.ts';
@@ -131,7 +132,10 @@ export class ClusterCache {
     this.#clusters = reflect(KINDS.pushClusters, (change) => itself(change).forEach(onKey));
     this.#pods = reflect(KINDS.pods, hindered, { labelSelector: `${labelSelector},${rolesAndNats}` });
     this.#replicaSets = reflect(KINDS.replicaSets, looked, { labelSelector: `${labelSelector},${roles}` });
-    this.#reflectMade = (kind) => reflect(kind, made, { labelSelector });
+    // The endpoint slice controller copies the labels of a Service to its own slices.
+    const ours = `${labelSelector},${SLICE_MANAGER_LABEL}=${SLICE_MANAGER}`;
+    this.#reflectMade = (kind) =>
+      reflect(kind, made, { labelSelector: kind === KINDS.endpointSlices ? ours : labelSelector });
     this.#onKey = onKey;
     this.#lookEvery = lookEvery;
     const kinds = MADE_KINDS.map(kindOf).filter((kind) => !OPTIONAL_KINDS.includes(kind) || served.includes(kind));

@@ -1,3 +1,6 @@
+/** A gateway that has left the Service, or is about to, and accepts connections. */
+export type LeavingGateway = { name: string; uid: string; node: string; addresses: readonly string[] };
+
 /** A gateway pod that is not terminating. */
 export type GatewayPod = {
   uid: string;

@@ -122,16 +122,18 @@ describe('the gateways as they are', () => {
   it('are changed in what is to be other, and in nothing else', () => {
     const serves = { isServing: true, drainSince: undefined, deletionCost: undefined };
     const drains = { isServing: false, drainSince: Date.UTC(2026, 0, 2), deletionCost: -1_000 };
-    const [drain, cost] = ['pushcluster.dev/drain', 'controller.kubernetes.io/pod-deletion-cost'];
-    assert.deepEqual(podPatch(serves, drains), {
+    const [drain, left] = ['pushcluster.dev/drain', 'pushcluster.dev/left'];
+    const cost = 'controller.kubernetes.io/pod-deletion-cost';
+    const now = Date.UTC(2026, 0, 3);
+    assert.deepEqual(podPatch(serves, drains, now), {
       labels: { 'pushcluster.dev/serving': 'false' },
-      annotations: { [drain]: '2026-01-02T00:00:00.000Z', [cost]: '-1000' },
+      annotations: { [left]: '2026-01-03T00:00:00.000Z', [drain]: '2026-01-02T00:00:00.000Z', [cost]: '-1000' },
     });
-    assert.deepEqual(podPatch(drains, serves), {
+    assert.deepEqual(podPatch(drains, serves, now), {
       labels: { 'pushcluster.dev/serving': 'true' },
-      annotations: { [drain]: null, [cost]: null },
+      annotations: { [left]: null, [drain]: null, [cost]: null },
     });
-    assert.deepEqual(podPatch(drains, { ...drains, deletionCost: -2_000 }), {
+    assert.deepEqual(podPatch(drains, { ...drains, deletionCost: -2_000 }, now), {
       labels: { 'pushcluster.dev/serving': 'false' },
       annotations: { [cost]: '-2000' },
     });

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import type { KubeObject } from '../kube/objects.ts';
 import type { PodStatusPoller } from '../podStatus/podStatusPoller.ts';
-import { CLUSTER_LABEL, DRAIN_ANNOTATION, SERVING_LABEL } from './desired/names.ts';
+import { CLUSTER_LABEL, DRAIN_ANNOTATION, LEFT_ANNOTATION, SERVING_LABEL } from './desired/names.ts';
 import type { GatewayPod } from './gatewayPod.ts';
 import type { ObservedGateways, PodState } from './scalePolicy.ts';
 
@@ -132,9 +132,10 @@ function unknownSince(pod: KubeObject, readings: Readings): number | undefined {
   return last?.status.connections === undefined ? since : last.at;
 }
 
-/** JSON merge patch of the metadata of a pod from one state to another. */
-export function podPatch(before: PodState, { isServing, drainSince, deletionCost }: PodState): object {
+/** JSON merge patch of the metadata of a pod from one state to another. @param now milliseconds since 1970 */
+export function podPatch(before: PodState, { isServing, drainSince, deletionCost }: PodState, now: number): object {
   const annotations: Record<string, string | null> = {};
+  if (isServing !== before.isServing) annotations[LEFT_ANNOTATION] = isServing ? null : new Date(now).toISOString();
   if (drainSince !== before.drainSince)
     annotations[DRAIN_ANNOTATION] = drainSince === undefined ? null : new Date(drainSince).toISOString();
   if (deletionCost !== before.deletionCost)

@@ -13,8 +13,9 @@ import type { DesiredObject, Images, PodDefaults } from './desired/context.ts';
 import { desired } from './desired/desired.ts';
 import { logicReplicas } from './desired/logicReplicas.ts';
 import { names } from './desired/names.ts';
-import { InvalidSettings } from './desired/validSettings.ts';
+import { gatewayDrain, InvalidSettings } from './desired/validSettings.ts';
 import { type DisplayedNumbers, displayedNumbers, replacedIn } from './displayedNumbers.ts';
+import { leavingGateways, leavingTime } from './leavingGateways.ts';
 import { reloadLiveSettings } from './liveSettingsReload.ts';
 import { observation, podStatusSummary } from './observation.ts';
 import { clusterOf, podPatch } from './observedGateways.ts';
@@ -50,8 +51,11 @@ export type ReconcilerOptions = {
   clock?: Clock;
 };
 
-/** The desired objects of a cluster, and the scale plan that they were built from. */
-type Wanted = Planned & { objects: readonly DesiredObject[] };
+/**
+ * The desired objects of a cluster, the scale plan that they were built from, and the milliseconds after which the
+ * endpoints of leaving gateways change.
+ */
+type Wanted = Planned & { objects: readonly DesiredObject[]; leavingAgainIn: number | undefined };
 
 /**
  * Reconciles one PushCluster at a time: observe (cache, pod statuses) → plan the number of gateways → desired objects →
@@ -106,7 +110,13 @@ export class Reconciler {
     const statusAgainIn = await this.#updateStatus(cluster, gateways, planned, errors.problems);
     const isUnderWay = planned.phase === 'draining' || planned.waits !== undefined;
     const refusedAgainIn = errors.isEmpty ? undefined : RETRY_MS;
-    const due = [planned.againIn, podsAgainIn, refusedAgainIn, isUnderWay ? DRAINING_AGAIN_MS : statusAgainIn];
+    const due = [
+      planned.againIn,
+      wanted?.leavingAgainIn,
+      podsAgainIn,
+      refusedAgainIn,
+      isUnderWay ? DRAINING_AGAIN_MS : statusAgainIn,
+    ];
     const times = due.filter((each) => each !== undefined);
     return times.length === 0 ? {} : { againIn: Math.min(...times) };
   };
@@ -131,17 +141,20 @@ export class Reconciler {
     const { cache, images, podDefaults } = this.#options;
     try {
       const { gateways, planned } = await this.#planner.plan(cluster);
+      const time = leavingTime(gatewayDrain(cluster).settle);
+      const leaving = leavingGateways(cache.pods(cluster, 'gateway'), planned.changes, time, this.#clock.wall());
       const objects = desired(cluster, {
         images,
         podDefaults,
         gatewayReplicas: planned.replicas,
         releasesOld: planned.releasesOld ?? false,
+        leaving: leaving.gateways,
         logicReplicas: logicReplicas(cluster, cache.workload(cluster, 'logic')),
         serviceMonitors: cache.serviceMonitors,
         secrets: await cache.secrets(cluster),
         random: randomBytes,
       });
-      return { objects, gateways, planned };
+      return { objects, gateways, planned, leavingAgainIn: leaving.againIn };
     } catch (error) {
       if (!(error instanceof InvalidSettings)) throw error;
       errors.add(titleOf(cluster), 'invalid', error.message);
@@ -194,7 +207,8 @@ export class Reconciler {
     });
     // Pods join the Service before others leave it, so that it is never without endpoints.
     changed.sort((a, b) => Number(b.state.isServing) - Number(a.state.isServing));
-    for (const { pod, before, state } of changed) await this.#patch(pod, podPatch(before, state), errors);
+    for (const { pod, before, state } of changed)
+      await this.#patch(pod, podPatch(before, state, this.#clock.wall()), errors);
     if (errors.isUnresponsive) return;
     const refused = new Set(errors.problems.map(({ object }) => object));
     for (const step of planned.steps) {

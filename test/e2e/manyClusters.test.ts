@@ -234,6 +234,7 @@ function objectsOf(name: string): Ref[] {
     podDefaults: POD_DEFAULTS,
     gatewayReplicas: 2,
     releasesOld: false,
+    leaving: [],
     logicReplicas: 2,
     serviceMonitors: false,
     secrets: new Map(),

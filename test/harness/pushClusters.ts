@@ -214,6 +214,18 @@ const gateway = fc
             port: fc.integer({ min: 1, max: 65_535 }),
             annotations,
             externalTrafficPolicy: fc.constantFrom('Local', 'Cluster'),
+            nodePort: fc.integer({ min: 30_000, max: 32_767 }),
+            labels: fc.dictionary(name, name, { maxKeys: 3 }),
+            loadBalancerClass: fc.constantFrom('service.k8s.aws/nlb', 'kube-vip.io/kube-vip-class', 'own'),
+            loadBalancerSourceRanges: fc.array(fc.constantFrom('203.0.113.0/24', '10.0.0.0/8', '2001:db8::/32'), {
+              maxLength: 3,
+            }),
+            externalIPs: fc.uniqueArray(fc.constantFrom('198.51.100.7', '203.0.113.9'), { maxLength: 2 }),
+            // The API server of the tests has this family only.
+            ipFamilies: fc.constantFrom<('IPv4' | 'IPv6')[]>(['IPv4']),
+            ipFamilyPolicy: fc.constantFrom('SingleStack', 'PreferDualStack'),
+            sessionAffinity: fc.constantFrom('None', 'ClientIP'),
+            internalTrafficPolicy: fc.constantFrom('Cluster', 'Local'),
             proxyProtocol: fc.boolean(),
             forwardedHeaders: fc.boolean(),
             forwardedHops: fc.integer({ min: 1, max: 16 }),
@@ -238,9 +250,32 @@ const gateway = fc
       ...{ ...sizes, ...net, ...rest },
       ...(autoscaling && resources && !asksForCpu(resources) ? { resources: { requests: { cpu: 1 } } } : {}),
       ...(autoscaling && connections ? { connections: { ...connections, max: 0 } } : {}),
-      ...(service && (service.forwardedHops ?? 1) > 1 ? { service: { ...service, forwardedHeaders: true } } : {}),
+      ...(service ? { service: validService(service) } : {}),
     };
   });
+
+type AnyService = {
+  type?: 'LoadBalancer' | 'NodePort' | 'ClusterIP';
+  nodePort?: number;
+  loadBalancerClass?: string;
+  loadBalancerSourceRanges?: string[];
+  forwardedHops?: number;
+  forwardedHeaders?: boolean;
+};
+
+/** Without fields that the type of the Service does not allow. */
+function validService<T extends AnyService>(service: T) {
+  const { nodePort, loadBalancerClass, loadBalancerSourceRanges, ...rest } = service;
+  const { type = 'LoadBalancer', forwardedHops = 1 } = service;
+  const isBalanced = type === 'LoadBalancer';
+  return {
+    ...rest,
+    ...(nodePort === undefined || type === 'ClusterIP' ? {} : { nodePort }),
+    ...(loadBalancerClass === undefined || !isBalanced ? {} : { loadBalancerClass }),
+    ...(loadBalancerSourceRanges === undefined || !isBalanced ? {} : { loadBalancerSourceRanges }),
+    ...(forwardedHops > 1 ? { forwardedHeaders: true } : {}),
+  };
+}
 
 const logic = fc
   .record(

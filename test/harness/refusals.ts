@@ -138,6 +138,51 @@ const SPECS: readonly [what: string, spec: object, says: RegExp][] = [
     /gateway\.autoscaling needs at least one target/,
   ],
   ['an autoscaler without a bound', gateway({ autoscaling: { targetConnections: 9 } }), /maxReplicas: Required value/],
+  [
+    'a node port of a Service without',
+    gateway({ service: { type: 'ClusterIP', nodePort: 30_000 } }),
+    /gateway\.service\.nodePort requires type/,
+  ],
+  [
+    'a load balancer class without a load balancer',
+    gateway({ service: { type: 'NodePort', loadBalancerClass: 'a' } }),
+    /gateway\.service\.loadBalancerClass requires/,
+  ],
+  [
+    'source ranges without a load balancer',
+    gateway({ service: { type: 'NodePort', loadBalancerSourceRanges: ['10.0.0.0/8'] } }),
+    /gateway\.service\.loadBalancerSourceRanges requires/,
+  ],
+  [
+    'source ranges that are none',
+    gateway({ service: { type: 'LoadBalancer', loadBalancerSourceRanges: ['10.0.0.0'] } }),
+    /gateway\.service\.loadBalancerSourceRanges must be networks/,
+  ],
+  [
+    'external addresses that are none',
+    gateway({ service: { externalIPs: ['live.example.com'] } }),
+    /gateway\.service\.externalIPs must be IP addresses/,
+  ],
+  [
+    'the same family twice',
+    gateway({ service: { ipFamilyPolicy: 'PreferDualStack', ipFamilies: ['IPv4', 'IPv4'] } }),
+    /gateway\.service\.ipFamilies must differ/,
+  ],
+  [
+    'two families of a single stack',
+    gateway({ service: { ipFamilies: ['IPv4', 'IPv6'] } }),
+    /gateway\.service\.ipFamilies can be two only/,
+  ],
+  [
+    'labels of the operator on the Service',
+    gateway({ service: { labels: { 'pushcluster.dev/cluster': 'a' } } }),
+    /gateway\.service\.labels must leave/,
+  ],
+  [
+    'a label of the Service without a name',
+    gateway({ service: { labels: { '/': 'a' } } }),
+    /gateway\.service\.labels must have names/,
+  ],
   ['a Service of no type', gateway({ service: { type: 'ExternalName' } }), /gateway\.service\.type/],
   ['a port out of range', gateway({ service: { port: 65_536 } }), /gateway\.service\.port/],
   ['TLS without a certificate', gateway({ service: { tls: {} } }), /gateway\.service\.tls\.secretName: Required/],

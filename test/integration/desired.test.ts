@@ -42,6 +42,10 @@ function objectsOf(spec: object): DesiredObject[] {
     podDefaults: POD_DEFAULTS,
     gatewayReplicas: 2,
     releasesOld: false,
+    leaving: [
+      { name: 'live-gateway-1', uid: 'a', node: 'node1', addresses: ['10.1.2.3', 'fd00::1'] },
+      { name: 'live-gateway-2', uid: 'b', node: 'node2', addresses: ['10.1.2.4'] },
+    ],
     logicReplicas: 2,
     serviceMonitors: false,
     secrets: new Map(),

@@ -77,6 +77,7 @@ function madeOf(cluster: PushCluster) {
     podDefaults: POD_DEFAULTS,
     gatewayReplicas: cluster.spec.gateway.replicas,
     releasesOld: false,
+    leaving: [],
     logicReplicas: cluster.spec.logic.replicas,
     serviceMonitors: false,
     secrets: new Map(),

@@ -205,6 +205,7 @@ describe('the operator and a real API server', () => {
         podDefaults: POD_DEFAULTS,
         gatewayReplicas: 2,
         releasesOld: false,
+        leaving: [],
         logicReplicas: 2,
         serviceMonitors: false,
         secrets: new Map(),

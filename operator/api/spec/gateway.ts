@@ -122,9 +122,9 @@ export const Gateway = ruled(
             'Number of connections that a draining gateway moves per second. The rate increases if needed to finish within `timeout`.',
           ),
         settle: duration('gateway.drain.settle', { min: '0s', max: '5m' })
-          .default('5s')
+          .exactOptional()
           .describe(
-            'Time for which a gateway that is shutting down still accepts connections, until load balancers have noticed. Changing it rolls out the gateways.',
+            'Time for which a gateway that leaves still accepts connections, until load balancers have noticed. Default: `45s` if `service.type` is `LoadBalancer` and `service.externalTrafficPolicy` is `Local`, otherwise `5s`. Under `Local`, keep it at least 10 s longer than the interval times the failures of the health check of the load balancer. Changing it rolls out the gateways.',
           ),
         timeout: duration('gateway.drain.timeout', { min: '1s', max: '1h' })
           .default('5m')

@@ -66,7 +66,7 @@ describe('autoscalers', () => {
     ]);
     assert.equal(
       scaled.spec.advanced.horizontalPodAutoscalerConfig.behavior?.scaleDown?.stabilizationWindowSeconds,
-      305,
+      345,
     );
   });
 

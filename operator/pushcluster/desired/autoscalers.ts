@@ -3,6 +3,7 @@ import { parseDuration } from '@pushcluster/protocol/units.ts';
 import type { PushCluster } from '../../api/pushCluster.ts';
 import { BYTES_METRIC, CONNECTIONS_METRIC } from '../../metricsApi/api.ts';
 import type { DesiredObject } from './context.ts';
+import { drainSettle } from './drainSettle.ts';
 import { metadataOf } from './metadata.ts';
 import { names } from './names.ts';
 
@@ -122,8 +123,8 @@ function logicAutoscaler(cluster: PushCluster): Autoscaler | undefined {
  * Scale up quickly, at most doubling or adding four at a time, as Kubernetes does by default. Scale down by one gateway
  * or a tenth in the time that a drain may take, since each step moves clients.
  */
-function gatewayBehavior({ spec: { gateway } }: PushCluster) {
-  const drain = (parseDuration(gateway.drain.settle) ?? 0) + (parseDuration(gateway.drain.timeout) ?? 0);
+function gatewayBehavior(cluster: PushCluster) {
+  const drain = (parseDuration(drainSettle(cluster)) ?? 0) + (parseDuration(cluster.spec.gateway.drain.timeout) ?? 0);
   const pause = Math.min(LONGEST_WINDOW, Math.max(SHORTEST_PAUSE, Math.ceil(drain / 1_000)));
   const periodSeconds = Math.min(LONGEST_PERIOD, pause);
   return {

@@ -1,4 +1,5 @@
 import type { V1LocalObjectReference, V1PodSecurityContext } from '@kubernetes/client-node';
+import type { LeavingGateway } from '../gatewayPod.ts';
 import type { Metadata } from './metadata.ts';
 
 /** Default images: those of the operator's own version. */
@@ -20,6 +21,8 @@ export type Context = {
   gatewayReplicas: number;
   /** The rollout may terminate old gateways without delay. */
   releasesOld: boolean;
+  /** Gateways that have left the Service, or are about to. */
+  leaving: readonly LeavingGateway[];
   /** `spec.replicas` of the logic Deployment, from `logicReplicas`; undefined if another manager owns the field. */
   logicReplicas: number | undefined;
   /** Whether the API server serves ServiceMonitors. */

@@ -7,8 +7,9 @@ import { disruptionBudgets } from './disruptionBudgets.ts';
 import { clusterOf, contextOf } from './fixture.ts';
 import { serviceAccounts } from './serviceAccounts.ts';
 
+const service = { type: 'LoadBalancer', externalTrafficPolicy: 'Local' } as const;
 const everything: z.input<typeof Spec> = {
-  gateway: { autoscaling: { maxReplicas: 9, targetConnections: 20_000 } },
+  gateway: { autoscaling: { maxReplicas: 9, targetConnections: 20_000 }, service },
   logic: { autoscaling: { maxReplicas: 9 } },
   nats: { managed: { replicas: 3, storage: {} } },
   monitoring: { rules: { enabled: true }, dashboards: { enabled: true } },
@@ -24,7 +25,9 @@ const Workload = z.object({
     }),
   }),
 });
-const all = (spec: z.input<typeof Spec> = everything) => desired(clusterOf(spec), contextOf({ serviceMonitors: true }));
+const leaving = [{ name: 'live-gateway-1', uid: 'uid-of-a-pod', node: 'node1', addresses: ['10.0.0.1', 'fd00::1'] }];
+const all = (spec: z.input<typeof Spec> = everything) =>
+  desired(clusterOf(spec), contextOf({ serviceMonitors: true, leaving }));
 
 describe('the objects of a cluster', () => {
   it('are owned by it, so that they go with it, and never keep it from going', () => {
@@ -62,7 +65,7 @@ describe('the objects of a cluster', () => {
     const keda = { prometheus: 'http://prometheus:9090' };
     const autoscaling = { maxReplicas: 9, targetConnections: 20_000, keda };
     const made = new Set(
-      [...all(), ...all({ gateway: { autoscaling } })].map(({ apiVersion, kind }) => `${apiVersion} ${kind}`),
+      [...all(), ...all({ gateway: { autoscaling, service } })].map(({ apiVersion, kind }) => `${apiVersion} ${kind}`),
     );
     assert.deepEqual([...made].sort(), MADE_KINDS.map(({ apiVersion, kind }) => `${apiVersion} ${kind}`).sort());
   });
@@ -105,7 +108,7 @@ describe('the objects of a cluster', () => {
 
   it('have names of 63 characters at most, those of pods too, for the longest name that is allowed', () => {
     const cluster = clusterOf(everything, { name: 'a'.repeat(36) });
-    for (const { kind, metadata } of desired(cluster, contextOf({ serviceMonitors: true }))) {
+    for (const { kind, metadata } of desired(cluster, contextOf({ serviceMonitors: true, leaving }))) {
       // A ReplicaSet adds two parts of up to ten and five characters, a StatefulSet a hash of ten in a label.
       const added = kind === 'Deployment' ? '-1234567890-12345' : kind === 'StatefulSet' ? '-1234567890' : '';
       assert.ok((metadata.name + added).length <= 63, `${kind} ${metadata.name}`);

@@ -6,6 +6,7 @@ import type { Context, DesiredObject } from './context.ts';
 import { dashboards } from './dashboards.ts';
 import { disruptionBudgets } from './disruptionBudgets.ts';
 import { gatewayDeployment } from './gateway.ts';
+import { leavingEndpoints } from './leavingEndpoints.ts';
 import { logicDeployment } from './logic.ts';
 import { natsStatefulSet } from './nats.ts';
 import { networkPolicies } from './networkPolicies.ts';
@@ -23,6 +24,7 @@ export const MADE_KINDS = [
   { apiVersion: 'v1', kind: 'Secret', plural: 'secrets' },
   { apiVersion: 'v1', kind: 'ConfigMap', plural: 'configmaps' },
   { apiVersion: 'v1', kind: 'Service', plural: 'services' },
+  { apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice', plural: 'endpointslices' },
   { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', plural: 'networkpolicies' },
   { apiVersion: 'policy/v1', kind: 'PodDisruptionBudget', plural: 'poddisruptionbudgets' },
   { apiVersion: 'apps/v1', kind: 'StatefulSet', plural: 'statefulsets' },
@@ -45,6 +47,7 @@ export function desired(cluster: PushCluster, context: Context): DesiredObject[]
     ...secrets(cluster, values),
     settingsConfigMap(cluster),
     ...services(cluster),
+    ...leavingEndpoints(cluster, context.leaving),
     ...networkPolicies(cluster),
     ...disruptionBudgets(cluster),
     ...(nats ? [natsStatefulSet(cluster, nats, values, context)] : []),

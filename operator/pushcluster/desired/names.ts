@@ -17,6 +17,8 @@ export const SERVING_LABEL = `${GROUP}/serving`;
  * Pod annotation that makes a gateway drain. The pod reads it from DRAIN_FILE. If it is missing or empty, it serves.
  */
 export const DRAIN_ANNOTATION = `${GROUP}/drain`;
+/** Pod annotation: when the gateway left the Service. */
+export const LEFT_ANNOTATION = `${GROUP}/left`;
 /** Pod template annotation: hash of the static settings. A change causes a rollout. */
 export const STATIC_SETTINGS_ANNOTATION = `${GROUP}/static-settings`;
 /** Pod annotation: hash of all settings. A change makes the kubelet update the mounted ConfigMap immediately. */

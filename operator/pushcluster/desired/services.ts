@@ -16,6 +16,9 @@ import {
 
 type Service = V1Service & DesiredObject;
 
+/** Kubernetes' default. */
+const AFFINITY_SECONDS = 10_800;
+
 /** Services of a cluster: for clients, publishers, Prometheus, and managed NATS. */
 export function services(cluster: PushCluster): Service[] {
   return [
@@ -28,16 +31,44 @@ export function services(cluster: PushCluster): Service[] {
 
 /** Service for clients. It selects serving gateways: draining removes the label, so that no new connections arrive. */
 function gatewayService(cluster: PushCluster): Service {
-  const { type, port, annotations, externalTrafficPolicy, tls } = cluster.spec.gateway.service;
-  return service(cluster, names(cluster).gateway, 'gateway', annotations, {
+  const { type, port, nodePort, annotations, labels, externalTrafficPolicy, tls } = cluster.spec.gateway.service;
+  const made = service(cluster, names(cluster).gateway, 'gateway', annotations, {
     type,
     // The API server rejects it for ClusterIP.
     ...(type === 'ClusterIP' ? {} : { externalTrafficPolicy }),
+    ...chosen(cluster.spec.gateway.service),
     selector: { ...selectorLabels(cluster, 'gateway'), [SERVING_LABEL]: 'true' },
     ports: [
-      { ...servicePort('websocket', port, 'websocket'), appProtocol: tls ? 'kubernetes.io/wss' : 'kubernetes.io/ws' },
+      {
+        ...servicePort('websocket', port, 'websocket'),
+        ...(nodePort === undefined ? {} : { nodePort }),
+        appProtocol: tls ? 'kubernetes.io/wss' : 'kubernetes.io/ws',
+      },
     ],
   });
+  return { ...made, metadata: { ...made.metadata, labels: { ...labels, ...made.metadata.labels } } };
+}
+
+/**
+ * Fields of the gateway Service for which the API server, or nobody, chooses a value unless the cluster does: applied only
+ * if they are set.
+ */
+function chosen(wanted: PushCluster['spec']['gateway']['service']): V1ServiceSpec {
+  const { loadBalancerClass, loadBalancerSourceRanges, externalIPs, ipFamilies, ipFamilyPolicy } = wanted;
+  const { sessionAffinity, internalTrafficPolicy } = wanted;
+  return {
+    ...(loadBalancerClass === undefined ? {} : { loadBalancerClass }),
+    ...(loadBalancerSourceRanges === undefined ? {} : { loadBalancerSourceRanges }),
+    ...(externalIPs === undefined ? {} : { externalIPs }),
+    ...(ipFamilies === undefined ? {} : { ipFamilies }),
+    ...(ipFamilyPolicy === undefined ? {} : { ipFamilyPolicy }),
+    ...(internalTrafficPolicy === undefined ? {} : { internalTrafficPolicy }),
+    ...(sessionAffinity === undefined ? {} : { sessionAffinity }),
+    // Owned together with `ClientIP`: the API server would not remove its own default with it, and refuse the result.
+    ...(sessionAffinity === 'ClientIP'
+      ? { sessionAffinityConfig: { clientIP: { timeoutSeconds: AFFINITY_SECONDS } } }
+      : {}),
+  };
 }
 
 /** Service for publishers. */

@@ -4,6 +4,7 @@ import { stringify } from 'yaml';
 import type { PushCluster, Spec } from '../../api/pushCluster.ts';
 import { busSettings } from './bus.ts';
 import type { DesiredObject } from './context.ts';
+import { drainSettle } from './drainSettle.ts';
 import { metadataOf } from './metadata.ts';
 import { apiKeys, JWT_SECRET_FILE, TLS_FILES } from './mounts.ts';
 import { DRAIN_FILE, KEYS_FOLDER, names } from './names.ts';
@@ -48,7 +49,7 @@ function gatewaySettings(cluster: PushCluster): SettingsInput {
       rooms: gateway.rooms,
       batching: gateway.batching,
       slowConsumer: gateway.slowConsumer,
-      drain: { ...gateway.drain, file: DRAIN_FILE },
+      drain: { ...gateway.drain, settle: drainSettle(cluster), file: DRAIN_FILE },
       rebalance: gateway.rebalance,
       protection: gateway.protection,
       proxyProtocol: gateway.service.proxyProtocol,
