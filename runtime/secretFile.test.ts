@@ -129,7 +129,7 @@ describe('the lines of a secret', () => {
   test('are text: UTF-16 and bytes are refused', () => {
     for (const bytes of [Buffer.from('\uFEFFkey', 'utf16le'), Buffer.from([0xff]), Buffer.from('a\0b')]) {
       assert.equal(isText(bytes), false);
-      assert.throws(() => secretLines(bytes), /^Error: is no UTF-8 text: save it as UTF-8$/);
+      assert.throws(() => secretLines(bytes), /^Error: is not UTF-8 text: save it as UTF-8$/);
     }
   });
 });

@@ -109,7 +109,7 @@ export function isBlank(bytes: Buffer): boolean {
  * Throws an Error if the file is not UTF-8 text (PowerShell writes UTF-16), or has more than 1,000 such lines.
  */
 export function secretLines(bytes: Buffer): string[] {
-  if (!isText(bytes)) throw new Error('is no UTF-8 text: save it as UTF-8');
+  if (!isText(bytes)) throw new Error('is not UTF-8 text: save it as UTF-8');
   const lines = bytes
     .toString('utf8')
     .split('\n')

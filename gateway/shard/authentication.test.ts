@@ -64,8 +64,8 @@ describe('a connection without a token', () => {
     identities.set('unchecked', new Error('connect ECONNREFUSED 10.1.2.3'));
     const peer = stranger();
     await auth(peer, 'unchecked', 1);
-    assert.deepEqual(last(peer)?.data, { code: 'unavailable', message: 'the token can not be checked now' });
-    assert.deepEqual(peer.socket.ended, { code: 1013, reason: 'the token can not be checked now' });
+    assert.deepEqual(last(peer)?.data, { code: 'unavailable', message: 'the token cannot be checked at the moment' });
+    assert.deepEqual(peer.socket.ended, { code: 1013, reason: 'the token cannot be checked at the moment' });
   });
 
   it('that goes while its token is checked harms nothing', async () => {
@@ -142,7 +142,7 @@ describe('AUTH on an open connection', () => {
     const peer = open(Form.v1, user());
     identities.set('unchecked', new Error('connect ECONNREFUSED 10.1.2.3'));
     await auth(peer, 'unchecked', 1);
-    assert.deepEqual(last(peer)?.data, { code: 'unavailable', message: 'the token can not be checked now' });
+    assert.deepEqual(last(peer)?.data, { code: 'unavailable', message: 'the token cannot be checked at the moment' });
     assert.equal(closing(peer), undefined);
   });
 

@@ -49,7 +49,7 @@ export class Authentication {
   async authenticate(connection: Connection, token: string, id: IdText | undefined): Promise<void> {
     const { replies } = this.#options;
     if (this.#checking.has(connection)) {
-      replies.refuse(connection, id, 'unavailable', 'an AUTH is still to be answered');
+      replies.refuse(connection, id, 'unavailable', 'an earlier AUTH has not been answered yet');
       return;
     }
     this.#checking.add(connection);
@@ -84,7 +84,7 @@ export class Authentication {
   #failed(connection: Connection, id: IdText | undefined, error: unknown) {
     const { log, replies, connections } = this.#options;
     const invalid = error instanceof InvalidToken;
-    const message = invalid ? error.message : 'the token can not be checked now';
+    const message = invalid ? error.message : 'the token cannot be checked at the moment';
     log.info({ connection: connection.id, user: connection.user, reason: message }, 'AUTH refused');
     if (id !== undefined) replies.send(connection, errorFrame(id, invalid ? 'unauthorized' : 'unavailable', message));
     if (connection.authorized) return;

@@ -73,7 +73,7 @@ export class ClientFrames {
       case 'unknown':
         increment(counts.ignored, 'unknown');
         if (frame.id !== undefined)
-          replies.send(connection, errorFrame(frame.id, 'bad_frame', 'type is none of PING, JOIN, LEAVE and AUTH'));
+          replies.send(connection, errorFrame(frame.id, 'bad_frame', 'type must be PING, JOIN, LEAVE or AUTH'));
         return;
     }
   }

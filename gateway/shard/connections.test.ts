@@ -52,7 +52,7 @@ describe('a connection', () => {
       send(peer, `{"type":"PING","id":${id}}`);
       send(peer, `{"type":"LEAVE","id":${id},"data":{"room":"r"}}`);
       send(peer, `{"type":"DANCE","id":${id}}`);
-      const error = '{"code":"bad_frame","message":"type is none of PING, JOIN, LEAVE and AUTH"}';
+      const error = '{"code":"bad_frame","message":"type must be PING, JOIN, LEAVE or AUTH"}';
       assert.deepEqual(peer.socket.texts.slice(-3), [
         `{"type":"PONG","id":${id},"data":{}}`,
         `{"type":"OK","id":${id},"data":{"room":"r"}}`,

@@ -28,7 +28,7 @@ const NOT_WEBSOCKET: Problem = {
 const BAD_HANDSHAKE: Problem = {
   status: 400,
   code: 'not_websocket',
-  detail: 'this is no WebSocket handshake: it takes a GET with a Sec-WebSocket-Key of 16 bytes in base64',
+  detail: 'this is not a WebSocket handshake, which is a GET with a Sec-WebSocket-Key of 16 bytes in base64',
 };
 
 /** @param closes closes the connection: on one that stays, a client could have refusals by the thousand for the price of one handshake */

@@ -82,7 +82,12 @@ export class PendingJoins {
         if (join.since > before) continue;
         channel.pendingJoins?.delete(member);
         if (join.added) leave(member.connection, member, 'unavailable', '');
-        replies.refuse(member.connection, join.id, 'unavailable', "the room's items can't be had from the bus now");
+        replies.refuse(
+          member.connection,
+          join.id,
+          'unavailable',
+          "the bus cannot deliver the room's items at the moment",
+        );
       }
       this.answer(channel);
     }

@@ -47,7 +47,7 @@ export class Rooms {
   join(connection: Connection, room: string, id: IdText | undefined): void {
     const { channels, replies } = this.#options;
     if (!connection.authorized) {
-      replies.refuse(connection, id, 'unauthorized', 'AUTH comes first');
+      replies.refuse(connection, id, 'unauthorized', 'AUTH is required first');
       return;
     }
     if (!mayJoin(connection, room)) {
@@ -68,7 +68,7 @@ export class Rooms {
     const channel = channels.obtain(roomKey(room));
     const member = connection.memberOf(channel);
     if (!member || channel.pendingJoins?.has(member)) {
-      replies.refuse(connection, id, 'unavailable', 'a JOIN of this room is still to be answered');
+      replies.refuse(connection, id, 'unavailable', 'an earlier JOIN of this room has not been answered yet');
       return;
     }
     this.pendingJoins.add(member, id, added);
