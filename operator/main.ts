@@ -16,7 +16,7 @@ import { WorkQueue } from './kube/workQueue.ts';
 import { livenessProblems } from './liveness.ts';
 import { GatewaySource } from './metricsApi/gatewaySource.ts';
 import { MetricsApi } from './metricsApi/metricsApi.ts';
-import { LEASE, operatorOptions } from './options.ts';
+import { operatorOptions } from './options.ts';
 import { registerPollerMetrics } from './podStatus/metrics.ts';
 import { PodStatusPoller, STALE_MS } from './podStatus/podStatusPoller.ts';
 import { ReconcileTrigger } from './podStatus/reconcileTrigger.ts';
@@ -35,7 +35,7 @@ try {
   const identity = `${hostname()}_${randomBytes(6).toString('hex')}`;
   const elector = new Elector({
     client,
-    name: LEASE,
+    name: options.leaseName,
     namespace: options.leaseNamespace ?? client.namespace,
     identity,
     onTrouble: (error) => log.warn({ err: error }, 'a request for the lease failed'),
@@ -109,6 +109,7 @@ try {
       recorder,
       images: options.images,
       podDefaults: options.podDefaults,
+      runbook: options.runbook,
       readings: poller,
     },
   });

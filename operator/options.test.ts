@@ -15,9 +15,10 @@ function run(args: readonly string[], environment: Record<string, string> = {}) 
 
 describe("the operator's options", () => {
   it('come from the environment, and from the command line before it', () => {
-    const environment = { ...IMAGES, ADMIN_PORT: '9', WATCH_NAMESPACES: 'a, b,a', LOG_LEVEL: 'warn' };
+    const environment = { ...IMAGES, ADMIN_PORT: '9', RUNBOOK_URL: '', WATCH_NAMESPACES: 'a, b,a', LOG_LEVEL: 'warn' };
     assert.deepEqual(operatorOptions(['--admin-port', '10', '--logic-image', 'logic:2'], environment), {
       namespaces: ['a', 'b'],
+      leaseName: 'pushcluster-operator',
       leaseNamespace: undefined,
       admin: { host: '::', port: 10 },
       podPort: 9_090,
@@ -25,6 +26,7 @@ describe("the operator's options", () => {
       logLevel: 'warn',
       images: { gateway: 'gateway:1', logic: 'logic:2', nats: 'nats:1' },
       podDefaults: POD_DEFAULTS,
+      runbook: undefined,
     });
   });
 
@@ -49,10 +51,16 @@ describe("the operator's options", () => {
   });
 
   it('are refused with a sentence where they are wrong', () => {
-    const missing = run([], { ...IMAGES, NATS_IMAGE: '', POD_SECURITY_CONTEXT: '{"runAsUser":0,"runAsUsr":1}' });
+    const missing = run([], {
+      ...IMAGES,
+      NATS_IMAGE: '',
+      POD_SECURITY_CONTEXT: '{"runAsUser":0,"runAsUsr":1}',
+      RUNBOOK_URL: 'runbook.md',
+    });
     assert.equal(missing.status, 2, missing.stderr);
     assert.match(missing.stderr, /^operator: --nats-image \(or NATS_IMAGE\): is required/);
     assert.match(missing.stderr, /--pod-security-context\.runAsUser \(or POD_SECURITY_CONTEXT\): .*; .*runAsUsr/);
+    assert.match(missing.stderr, /--runbook \(or RUNBOOK_URL\)/);
     assert.match(run(['--port', '1'], IMAGES).stderr, /Unknown option '--port'/);
     const outOfRange = run(['--admin-port', '70000', '--pod-security-context', 'restricted'], IMAGES);
     assert.equal(outOfRange.status, 2, outOfRange.stderr);

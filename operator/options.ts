@@ -6,12 +6,13 @@ import { optionProblems, required } from './optionProblems.ts';
 import type { Images, PodDefaults } from './pushcluster/desired/context.ts';
 import { POD_DEFAULTS } from './pushcluster/desired/pods.ts';
 
-/** Name of the Lease for leader election. */
+/** Default name of the Lease for leader election. */
 export const LEASE = 'pushcluster-operator';
 
 export type OperatorOptions = {
   /** Namespaces whose PushClusters are managed; all if empty. */
   namespaces: readonly string[];
+  leaseName: string;
   /** Default: the operator's own namespace. */
   leaseNamespace: string | undefined;
   admin: { host: string; port: number };
@@ -22,6 +23,8 @@ export type OperatorOptions = {
   logLevel: LogLevel;
   images: Images;
   podDefaults: PodDefaults;
+  /** URL of the runbook for alerts of PushClusters that do not set one. */
+  runbook: string | undefined;
 };
 
 const USAGE = `usage: operator --gateway-image IMAGE --logic-image IMAGE --nats-image IMAGE [options]
@@ -34,6 +37,8 @@ Option                    Description                                    Environ
   --logic-image IMAGE     default image of logic pods (required)         LOGIC_IMAGE
   --nats-image IMAGE      default image of NATS servers (required)       NATS_IMAGE
   --namespaces NAME,NAME  namespaces to watch; default: all              WATCH_NAMESPACES
+  --lease-name NAME       name of the Lease for leader election;         LEASE_NAME
+                          default: pushcluster-operator
   --lease-namespace NAME  namespace of the Lease for leader election;    LEASE_NAMESPACE
                           default: that of the operator
   --admin-host ADDRESS    address of metrics and probes; default ::      ADMIN_HOST
@@ -49,6 +54,8 @@ Option                    Description                                    Environ
                           security context of these pods, beyond what    POD_SECURITY_CONTEXT
                           the Pod Security Standard restricted demands;
                           default: user, group and fsGroup 65532
+  --runbook URL           runbook that alerts of PushClusters link to    RUNBOOK_URL
+                          if these do not set one
   --log-level LEVEL       debug, info, warn or error; default info       LOG_LEVEL
   --help                  show this help
 
@@ -79,6 +86,7 @@ const Values = z.object({
   'logic-image': image,
   'nats-image': image,
   namespaces: names,
+  'lease-name': z.string().default(LEASE),
   'lease-namespace': z.string().optional(),
   'admin-host': z.string().default('::'),
   'admin-port': z.coerce.number().int().min(0).max(65_535).default(9_090),
@@ -96,6 +104,11 @@ const Values = z.object({
     })
     .pipe(PodSecurityContext)
     .optional(),
+  // Prometheus interprets braces in annotations as templates.
+  runbook: z
+    .url({ protocol: /^https?$/ })
+    .regex(/^[^\s{}"\\]+$/)
+    .optional(),
   'log-level': z.enum(['debug', 'info', 'warn', 'error']).default('info'),
 });
 
@@ -104,6 +117,7 @@ const VARIABLES = {
   'logic-image': 'LOGIC_IMAGE',
   'nats-image': 'NATS_IMAGE',
   namespaces: 'WATCH_NAMESPACES',
+  'lease-name': 'LEASE_NAME',
   'lease-namespace': 'LEASE_NAMESPACE',
   'admin-host': 'ADMIN_HOST',
   'admin-port': 'ADMIN_PORT',
@@ -112,6 +126,7 @@ const VARIABLES = {
   'pod-port': 'POD_PORT',
   'pod-pull-secrets': 'POD_PULL_SECRETS',
   'pod-security-context': 'POD_SECURITY_CONTEXT',
+  runbook: 'RUNBOOK_URL',
   'log-level': 'LOG_LEVEL',
 } as const;
 
@@ -126,6 +141,7 @@ export function operatorOptions(argv: readonly string[], environment: NodeJS.Pro
         'logic-image': text,
         'nats-image': text,
         namespaces: text,
+        'lease-name': text,
         'lease-namespace': text,
         'admin-host': text,
         'admin-port': text,
@@ -134,6 +150,7 @@ export function operatorOptions(argv: readonly string[], environment: NodeJS.Pro
         'pod-port': text,
         'pod-pull-secrets': text,
         'pod-security-context': text,
+        runbook: text,
         'log-level': text,
         help: { type: 'boolean', short: 'h' },
       },
@@ -151,6 +168,7 @@ export function operatorOptions(argv: readonly string[], environment: NodeJS.Pro
     const { data } = found;
     return {
       namespaces: data.namespaces,
+      leaseName: data['lease-name'],
       leaseNamespace: data['lease-namespace'],
       admin: { host: data['admin-host'], port: data['admin-port'] },
       metricsApi:
@@ -160,6 +178,7 @@ export function operatorOptions(argv: readonly string[], environment: NodeJS.Pro
       podPort: data['pod-port'],
       logLevel: data['log-level'],
       images: { gateway: data['gateway-image'], logic: data['logic-image'], nats: data['nats-image'] },
+      runbook: data.runbook,
       podDefaults: {
         securityContext: data['pod-security-context'] ?? POD_DEFAULTS.securityContext,
         imagePullSecrets: data['pod-pull-secrets'].map((name) => ({ name })),

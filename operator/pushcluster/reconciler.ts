@@ -48,6 +48,8 @@ export type ReconcilerOptions = {
   /** Images of the operator's own version. */
   images: Images;
   podDefaults: PodDefaults;
+  /** URL of the runbook for alerts of PushClusters that do not set one. */
+  runbook?: string | undefined;
   clock?: Clock;
 };
 
@@ -138,7 +140,7 @@ export class Reconciler {
 
   /** Undefined if the settings are invalid. */
   async #desired(cluster: PushCluster, errors: ReconcileErrors): Promise<Wanted | undefined> {
-    const { cache, images, podDefaults } = this.#options;
+    const { cache, images, podDefaults, runbook } = this.#options;
     try {
       const { gateways, planned } = await this.#planner.plan(cluster);
       const time = leavingTime(gatewayDrain(cluster).settle);
@@ -146,6 +148,7 @@ export class Reconciler {
       const objects = desired(cluster, {
         images,
         podDefaults,
+        ...(runbook === undefined ? {} : { runbook }),
         gatewayReplicas: planned.replicas,
         releasesOld: planned.releasesOld ?? false,
         leaving: leaving.gateways,

@@ -120,25 +120,28 @@ export const operatorDashboard = dashboard({
         number({
           title: 'Leaders',
           description:
-            "Should be 1. If it is 0 for more than 20 s, nothing is repaired: check the operator's pods and the lease. Gateways continue to serve.",
+            "By the operator's namespace. Should be 1. If it is 0 for more than 20 s, nothing is repaired: check the operator's pods and the lease. Gateways continue to serve.",
           unit: 'none',
           tall: true,
-          queries: [{ expr: 'sum(pushcluster_operator_leader)', legend: 'leaders' }],
+          queries: [{ expr: 'sum by (namespace) (pushcluster_operator_leader)', legend: 'leaders {{namespace}}' }],
         }),
         number({
           title: 'PushClusters',
-          description: 'PushClusters that the operator manages. Only the first 1,000 have metrics by name.',
+          description:
+            'PushClusters that the operators manage. Only the first 1,000 of each operator have metrics by name.',
           unit: 'none',
           tall: true,
-          queries: [{ expr: 'max(pushcluster_operator_clusters)', legend: 'PushClusters' }],
+          queries: [{ expr: 'sum(max by (namespace, job) (pushcluster_operator_clusters))', legend: 'PushClusters' }],
         }),
         number({
           title: 'Work queue',
           description:
-            'PushClusters waiting to be reconciled, on the leader. If it stays above 0, the API server is slow or rejects requests: see failed reconciles.',
+            "PushClusters waiting to be reconciled, on the leader, by the operator's namespace. If it stays above 0, the API server is slow or rejects requests: see failed reconciles.",
           unit: 'none',
           tall: true,
-          queries: [{ expr: 'max(pushcluster_operator_workqueue_depth)', legend: 'waiting' }],
+          queries: [
+            { expr: 'max by (namespace) (pushcluster_operator_workqueue_depth)', legend: 'waiting {{namespace}}' },
+          ],
         }),
         lines({
           title: 'Reconciles by outcome',

@@ -11,6 +11,7 @@ export const CONTENTS: readonly Section[] = [
   {
     title: 'How-to guides',
     pages: [
+      'docs/how-to/install.md',
       'docs/how-to/scale.md',
       'docs/how-to/roll-out.md',
       'docs/how-to/load-balancers.md',

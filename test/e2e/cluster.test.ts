@@ -12,7 +12,7 @@ import { hostPids } from '../harness/cluster/host.ts';
 import { clusterPackages } from '../harness/cluster/images.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
 import { commandsIn, paste } from '../harness/cluster/pasted.ts';
-import { CHART, IMAGES, RELEASE, restrictedNamespace } from '../harness/cluster/product.ts';
+import { CHART, IMAGES, REGISTRY, RELEASE, restrictedNamespace } from '../harness/cluster/product.ts';
 import { kubeTools } from '../harness/cluster/tools.ts';
 import { PATIENCE_MS, until } from '../harness/until.ts';
 
@@ -144,8 +144,18 @@ describe('clusters that we make', options, () => {
         await apply(cluster.kubectl, [{ apiVersion: API_VERSION, kind: KIND, metadata, spec }]);
         const before = await pushes('get', 'pushcluster', 'live', '-o', 'jsonpath={.metadata.uid} {.spec}');
         assert.match(before, /^\S+ \{"gateway":\{"replicas":3\}\}$/);
-        // As the chart's README says.
-        await helm(['upgrade', RELEASE.name, CHART, '-n', RELEASE.namespace, '--reset-then-reuse-values', '--wait']);
+        // As the chart's README says. The older one knew its registry itself.
+        const registry = ['--set', `images.registry=${REGISTRY}`];
+        const upgrade = [
+          'upgrade',
+          RELEASE.name,
+          CHART,
+          '-n',
+          RELEASE.namespace,
+          '--reset-then-reuse-values',
+          '--wait',
+        ];
+        await helm([...upgrade, ...registry]);
         await pushes('wait', 'push/live', '--for=condition=Ready', '--timeout=300s');
         const fields = [
           'metadata.uid',
@@ -245,7 +255,7 @@ describe('clusters that we make', options, () => {
       const shell = "set -eo pipefail; set -m; trap 'jobs -p | xargs -r kill' EXIT";
       const printed = said.match(/^ {2,}\S.*$/gm) ?? [];
       const exports = printed.filter((line) => line.includes('export '));
-      assert.equal(exports.length, 2, said);
+      assert.equal(exports.length, 3, said);
       const first = await paste([shell, ...printed].join('\n'), MINUTES_MS);
       assert.equal(first.code, 0, first.output);
       assert.match(first.output, /^live +True +2 /m);

@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { type Helm, helmWith } from '../harness/cluster/helm.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
-import { CHART, restrictedNamespace } from '../harness/cluster/product.ts';
+import { CHART, REGISTRY, restrictedNamespace } from '../harness/cluster/product.ts';
 import { kubeTools } from '../harness/cluster/tools.ts';
 import { until } from '../harness/until.ts';
 
@@ -17,10 +17,13 @@ const OPERATOR = new URL('../../operator/main.ts', import.meta.url).pathname;
 const CRD = 'crd/pushclusters.pushcluster.dev';
 const NAMESPACE = 'push-system';
 const ACCOUNT = `system:serviceaccount:${NAMESPACE}:pushcluster-operator`;
+const SET_REGISTRY = ['--set', `images.registry=${REGISTRY}`];
 /** Everything that is off or empty by default. */
 const ALL_SET = {
   images: { registry: 'mirror.example.com', operator: { digest: `sha256:${'0'.repeat(64)}` }, logic: { tag: '1.2.3' } },
   imagePullSecrets: [{ name: 'registry' }],
+  commonLabels: { team: 'a', 'cost-center': '7' },
+  pushClusters: { imagePullSecrets: [{ name: 'registry' }], podSecurityContext: { runAsUser: 1000 } },
   watchNamespaces: ['shop', 'chat'],
   serviceAccount: { annotations: { a: 'b' } },
   operator: {
@@ -39,7 +42,11 @@ const ALL_SET = {
     topologySpreadConstraints: [{ maxSkew: 2, topologyKey: 'zone', whenUnsatisfiable: 'ScheduleAnyway' }],
     podLabels: { team: 'a' },
     podAnnotations: { note: 'b' },
+    adminPort: 9191,
+    extraEnv: [{ name: 'HTTPS_PROXY', value: 'http://proxy:3128' }],
+    hostNetwork: true,
   },
+  networkPolicy: { enabled: true, metricsFrom: [{ namespaceSelector: {} }] },
   monitoring: {
     dashboards: { namespace: 'kube-public', annotations: { grafana_folder: 'PushCluster' } },
     rules: { labels: { team: 'a' }, configMap: true, lineRate: 25, runbook: 'https://runbooks.example.com/push' },
@@ -99,6 +106,7 @@ describe('the chart', () => {
 
   it('passes helm lint --strict, also with everything set', async () => {
     await helm(['lint', '--strict', CHART]);
+    await helm(['lint', '--strict', CHART, ...SET_REGISTRY]);
     await helm(['lint', '--strict', CHART, '-f', '-'], JSON.stringify(ALL_SET));
   });
 
@@ -107,15 +115,24 @@ describe('the chart', () => {
     assert.equal(parse(file('Chart.yaml')).appVersion, version);
     const { image, env } = Deployment.parse(ofKind(await rendered(helm), 'Deployment')[0]).spec.template.spec
       .containers[0]!;
-    assert.equal(image, `docker.io/pushcluster/operator:${version}`);
+    assert.equal(image, `${REGISTRY}/pushcluster/operator:${version}`);
     assert.deepEqual(
       env.filter(({ name }) => name.endsWith('_IMAGE')).map(({ value }) => value),
       [
-        `docker.io/pushcluster/gateway:${version}`,
-        `docker.io/pushcluster/logic:${version}`,
-        'docker.io/library/nats:2.14.8',
+        `${REGISTRY}/pushcluster/gateway:${version}`,
+        `${REGISTRY}/pushcluster/logic:${version}`,
+        `${REGISTRY}/library/nats:2.14.8`,
       ],
     );
+  });
+
+  it('is not installed without a registry, and says where images come from', async () => {
+    for (const images of [{}, { registry: '' }, { registry: null }])
+      await assert.rejects(
+        helm(['template', 'pushcluster', CHART, '-f', '-'], JSON.stringify({ images })),
+        /images\.registry is not set: PushCluster's images are in no public registry.*docs\/how-to\/install\.md/,
+      );
+    await assert.rejects(helm(['install', 'pushcluster', CHART, '--dry-run=client']), /images\.registry is not set/);
   });
 
   it('takes images from a mirror, by tag or by digest', async () => {
@@ -127,9 +144,10 @@ describe('the chart', () => {
 
   it('refuses a misspelt value at every level', async () => {
     for (const path of maps(values)) {
-      const wrong = path.reduceRight<object>((below, name) => ({ [name]: below }), { misspelt: 1 });
+      const wrong = path.reduceRight<Record<string, unknown>>((below, name) => ({ [name]: below }), { misspelt: 1 });
       // Kubernetes' own names of resources are open.
-      if (['requests', 'limits'].includes(path.at(-1) ?? '')) continue;
+      if (path.some((name) => ['requests', 'limits', 'securityContext'].includes(name))) continue;
+      if (path.includes('podSecurityContext') && path[0] === 'operator') continue;
       await assert.rejects(rendered(helm, wrong), /misspelt/, path.join('.'));
     }
   });
@@ -148,7 +166,8 @@ describe('the chart', () => {
 
   it("keeps its own labels whatever the pods' labels are to be: its selectors live by them", async () => {
     const podLabels = { team: 'a', 'app.kubernetes.io/name': 'mine', 'app.kubernetes.io/component': 'mine' };
-    const text = await helm(['template', 'pushcluster', CHART, '-f', '-'], JSON.stringify({ operator: { podLabels } }));
+    const given = { images: { registry: REGISTRY }, commonLabels: podLabels, operator: { podLabels } };
+    const text = await helm(['template', 'pushcluster', CHART, '-f', '-'], JSON.stringify(given));
     assert.equal(text.match(/app\.kubernetes\.io\/name: mine/g), null);
     const { labels } = Deployment.parse(ofKind(await rendered(helm, { operator: { podLabels } }), 'Deployment')[0]).spec
       .template.metadata;
@@ -168,7 +187,7 @@ describe('the chart', () => {
     const objects = await rendered(helm);
     const rules = (kind: string, name: string) =>
       objects.find((object) => object.kind === kind && object.metadata.name === name)?.rules;
-    assert.deepEqual(rules('ClusterRole', 'pushcluster-operator'), CLUSTER_RULES);
+    assert.deepEqual(rules('ClusterRole', `${NAMESPACE}-pushcluster-operator`), CLUSTER_RULES);
     assert.deepEqual(rules('Role', 'pushcluster-operator-leader'), OWN_RULES);
     assert.deepEqual(
       ofKind(objects, 'ClusterRoleBinding').map(({ subjects }) => subjects),
@@ -200,6 +219,55 @@ describe('the chart', () => {
     assert.deepEqual(kinds.sort(), ['Deployment', 'Service']);
   });
 
+  it('has no object twice where two namespaces have a release of one name, or two long names begin alike', async () => {
+    const long = 'a-team-with-a-long-name-and-a-longer-suffix-';
+    const given = {
+      watchNamespaces: ['shop'],
+      monitoring: { dashboards: { namespace: 'grafana' } },
+      metricsApi: { enabled: false },
+      nodeTuning: { enabled: true },
+      crds: { install: false },
+    };
+    const releases = await Promise.all(
+      [
+        { namespace: 'one' },
+        { namespace: 'two' },
+        { namespace: 'three', name: `${long}1` },
+        { namespace: 'three', name: `${long}2` },
+      ].map((release) => rendered(helm, given, release)),
+    );
+    const ids = releases.flat().map(({ kind, metadata }) => `${kind} ${metadata.namespace ?? ''}/${metadata.name}`);
+    assert.deepEqual([...ids].sort(), [...new Set(ids)].sort());
+  });
+
+  it('elects a leader for each release', async () => {
+    for (const name of ['pushcluster', 'other']) {
+      const objects = await rendered(helm, {}, { name });
+      const { env } = Deployment.parse(ofKind(objects, 'Deployment')[0]).spec.template.spec.containers[0]!;
+      const lease = env.find((each) => each.name === 'LEASE_NAME')?.value;
+      assert.equal(lease, name === 'other' ? 'other-pushcluster-operator' : 'pushcluster-operator');
+      const rules = ofKind(objects, 'Role').find(({ metadata }) => metadata.name === `${lease}-leader`)?.rules;
+      assert.match(JSON.stringify(rules), new RegExp(`"resourceNames":\\["${lease}"\\]`));
+    }
+  });
+
+  it('leaves users and groups of pods to OpenShift where it is one', async () => {
+    const given = { nodeTuning: { enabled: false } };
+    const contextOf = async (openshift: unknown, ...args: string[]) => {
+      const objects = await rendered(helm, { ...given, ...(openshift === undefined ? {} : { openshift }) }, { args });
+      const { template } = Deployment.parse(ofKind(objects, 'Deployment')[0]).spec;
+      assert.doesNotMatch(JSON.stringify(template), /"(runAsUser|runAsGroup|fsGroup)":/, 'the image names the user');
+      const text = template.spec.containers[0]!.env.find(({ name }) => name === 'POD_SECURITY_CONTEXT')?.value;
+      return JSON.parse(text ?? '');
+    };
+    const user = { fsGroup: 65_532, fsGroupChangePolicy: 'OnRootMismatch', runAsGroup: 65_532, runAsUser: 65_532 };
+    const served = '--api-versions=security.openshift.io/v1';
+    assert.deepEqual(await contextOf(undefined), user);
+    assert.deepEqual(await contextOf(undefined, served), {});
+    assert.deepEqual(await contextOf(true), {});
+    assert.deepEqual(await contextOf(false, served), user);
+  });
+
   it('says what comes next', async () => {
     const said = await helm([
       'install',
@@ -209,6 +277,7 @@ describe('the chart', () => {
       NAMESPACE,
       '--dry-run=client',
       '--hide-notes=false',
+      ...SET_REGISTRY,
     ]);
     assert.match(said, /kubectl -n push-system rollout status deployment\/pushcluster-operator/);
     assert.match(said, /kind: PushCluster/);
@@ -228,7 +297,8 @@ describe('the chart, on a Kubernetes', () => {
   after(() => plane?.stop());
 
   const release = ['pushcluster', CHART, '-n', NAMESPACE];
-  const upgrade = (...args: string[]) => helm(['upgrade', '--install', ...release, '--reset-values', ...args]);
+  const upgrade = (...args: string[]) =>
+    helm(['upgrade', '--install', ...release, '--reset-values', ...SET_REGISTRY, ...args]);
   const uninstall = () => helm(['uninstall', 'pushcluster', '-n', NAMESPACE, '--wait']);
   const dryRun = (items: readonly object[]) =>
     plane.kubectl(
@@ -275,7 +345,7 @@ describe('the chart, on a Kubernetes', () => {
     const operator = await path('deployment/pushcluster-operator', '.metadata.uid', NAMESPACE);
 
     // As its README says.
-    await helm(['upgrade', ...release, '--reset-then-reuse-values']);
+    await helm(['upgrade', ...release, '--reset-then-reuse-values', ...SET_REGISTRY]);
     await until('the new fields are known', () =>
       dryRun([newer]).then(
         () => true,
@@ -348,7 +418,7 @@ describe('the chart, on a Kubernetes', () => {
     const uid = await path('pushcluster/live', '.metadata.uid');
     await uninstall();
     assert.equal(await exists('deployment', 'pushcluster-operator', '-n', NAMESPACE), false);
-    assert.equal(await exists('clusterrole', 'pushcluster-edit'), false);
+    assert.equal(await exists('clusterrole', `${NAMESPACE}-pushcluster-edit`), false);
     assert.equal(await path('pushcluster/live', '.metadata.uid'), uid);
     await upgrade();
     assert.equal(await path('pushcluster/live', '.metadata.uid'), uid);
@@ -361,8 +431,14 @@ describe('the chart, on a Kubernetes', () => {
   });
 });
 
-async function rendered(helm: Helm, given: object = {}): Promise<KubeObject[]> {
-  const text = await helm(['template', 'pushcluster', CHART, '-n', NAMESPACE, '-f', '-'], JSON.stringify(given));
+async function rendered(
+  helm: Helm,
+  given: { images?: object; [value: string]: unknown } = {},
+  release: { name?: string; namespace?: string; args?: string[] } = {},
+): Promise<KubeObject[]> {
+  const { name = 'pushcluster', namespace = NAMESPACE, args = [] } = release;
+  const values = { ...given, images: { registry: REGISTRY, ...given.images } };
+  const text = await helm(['template', name, CHART, '-n', namespace, '-f', '-', ...args], JSON.stringify(values));
   return parseAllDocuments(text)
     .map((document): unknown => document.toJS())
     .filter((object) => object !== null)

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { type Helm, helmWith } from '../harness/cluster/helm.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
-import { CHART, restrictedNamespace } from '../harness/cluster/product.ts';
+import { CHART, REGISTRY, restrictedNamespace } from '../harness/cluster/product.ts';
 import { kubeTools } from '../harness/cluster/tools.ts';
 import { until } from '../harness/until.ts';
 
@@ -34,8 +34,8 @@ describe("the chart's metrics API", () => {
     await plane?.stop();
   });
 
-  const upgrade = (...args: string[]) =>
-    helm(['upgrade', '--install', 'pushcluster', CHART, '-n', NAMESPACE, '--reset-values', ...args]);
+  const release = ['upgrade', '--install', 'pushcluster', CHART, '-n', NAMESPACE, '--reset-values'];
+  const upgrade = (...args: string[]) => helm([...release, '--set', `images.registry=${REGISTRY}`, ...args]);
   const bundle = () => plane.kubectl(['get', API_SERVICE, '-o=jsonpath={.spec.caBundle}']);
   const exists = (...what: string[]) =>
     plane.kubectl(['get', '-n', NAMESPACE, ...what]).then(

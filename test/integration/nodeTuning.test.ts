@@ -7,7 +7,7 @@ import { FakeNode } from '@pushcluster/operator/nodetuning/fakeNode.ts';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { type Helm, helmWith } from '../harness/cluster/helm.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
-import { CHART } from '../harness/cluster/product.ts';
+import { CHART, REGISTRY } from '../harness/cluster/product.ts';
 import { kubeTools } from '../harness/cluster/tools.ts';
 import { until } from '../harness/until.ts';
 
@@ -66,7 +66,11 @@ describe('node tuning', () => {
     node.sysctls(OWN);
     name = `node${++count}`;
     await apply(plane.kubectl, [
-      { apiVersion: 'v1', kind: 'Node', metadata: { name, annotations: { other: 'kept' }, labels: { nic: '10gbe' } } },
+      {
+        apiVersion: 'v1',
+        kind: 'Node',
+        metadata: { name, annotations: { other: 'kept' }, labels: { nic: '10gbe', 'kubernetes.io/os': 'linux' } },
+      },
     ]);
   });
   after(async () => {
@@ -94,7 +98,7 @@ describe('node tuning', () => {
 
   /** The chart's DaemonSet and rights, without the operator. */
   async function install(release: string, values: object = {}): Promise<void> {
-    const text = JSON.stringify({ nodeTuning: { enabled: true, ...values } });
+    const text = JSON.stringify({ images: { registry: REGISTRY }, nodeTuning: { enabled: true, ...values } });
     const files = ['', '-rbac', '-policy'].map((part) => `--show-only=templates/node-tuning${part}.yaml`);
     const rendered = await helm(['template', release, CHART, '-n', NAMESPACE, ...files, '-f', '-'], text);
     await apply(plane.kubectl, rendered);
@@ -268,7 +272,7 @@ describe('node tuning', () => {
     await install('three');
     const pod = await start('three');
     await pod.says('node tuned');
-    await plane.kubectl(['delete', 'clusterrolebinding', daemonSetOf('three')]);
+    await plane.kubectl(['delete', 'clusterrolebinding', `${NAMESPACE}-${daemonSetOf('three')}`]);
     await platform('delete', 'rolebinding,daemonset', daemonSetOf('three'));
     assert.equal(await pod.end('SIGTERM'), 0);
     assertOwn();

@@ -8,7 +8,7 @@ import { helmWith } from '../harness/cluster/helm.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
 import { OperatorProcess } from '../harness/cluster/operatorProcess.ts';
 import { PlayedPods } from '../harness/cluster/playedPods.ts';
-import { CHART } from '../harness/cluster/product.ts';
+import { CHART, REGISTRY } from '../harness/cluster/product.ts';
 import { startPrometheusAdapter } from '../harness/cluster/prometheusAdapter.ts';
 import { kubeTools } from '../harness/cluster/tools.ts';
 import { Connection, cutAll } from '../harness/connection.ts';
@@ -99,7 +99,7 @@ describe("prometheus-adapter, with the chart's rules", () => {
   async function rules(): Promise<string> {
     const helm = helmWith((await kubeTools('control-plane'))('helm'));
     const template = ['-s', 'templates/metrics-api-adapter-rules.yaml'];
-    const set = ['--set', 'metricsApi.prometheusAdapterRules=true'];
+    const set = ['--set', `images.registry=${REGISTRY},metricsApi.prometheusAdapterRules=true`];
     const made = await helm(['template', 'pushcluster', CHART, ...set, ...template]);
     return ConfigMap.parse(parse(made)).data['config.yaml'];
   }

@@ -37,7 +37,10 @@ const ofCluster = (name: string) => `cluster_namespace="shop",cluster_name="${na
 const condition = (type: string, name = 'live') =>
   `pushcluster_operator_cluster_condition{${ofCluster(name)},condition="${type}"}`;
 const wanted = (name: string) => `pushcluster_operator_cluster_gateways{${ofCluster(name)},state="wanted"}`;
-const failing = (pod: string) => `pushcluster_operator_clusters_failing{pod="${pod}"}`;
+const OF_OPERATOR = 'namespace="push-system",job="operator"';
+const failing = (pod: string) => `pushcluster_operator_clusters_failing{${OF_OPERATOR},pod="${pod}"}`;
+const leader = (namespace: string, pod: string) =>
+  `pushcluster_operator_leader{namespace="${namespace}",job="operator",pod="${pod}"}`;
 const gateway = (name: string, more = '') => `pushcluster_gateway_${name}{${OF_POD}${more}}`;
 const requests = (code: number) => `pushcluster_logic_push_requests_total{${OF_LOGIC},target="room",code="${code}"}`;
 const reconciles = (outcome: string) => `pushcluster_operator_reconcile_total{pod="operator-1",outcome="${outcome}"}`;
@@ -207,11 +210,13 @@ const CASES: Record<string, Case> = {
     summary: 'PushCluster shop/live is degraded, and will not recover by itself.',
   },
   PushClusterOperatorWithoutLeader: {
-    firing: { 'pushcluster_operator_leader{pod="a"}': '1 0x10', 'pushcluster_operator_leader{pod="b"}': '0x11' },
+    // One release of two; the other one has a leader.
+    firing: { [leader('one', 'a')]: '1 0x10', [leader('one', 'b')]: '0x11', [leader('two', 'a')]: '1x11' },
     // A hand-over.
-    quiet: { 'pushcluster_operator_leader{pod="a"}': '1 0x10', 'pushcluster_operator_leader{pod="b"}': '0 0 1x11' },
+    quiet: { [leader('one', 'a')]: '1 0x10', [leader('one', 'b')]: '0 0 1x11', [leader('two', 'a')]: '1x11' },
     at: '5m',
-    summary: 'No operator is the leader.',
+    labels: { namespace: 'one', job: 'operator' },
+    summary: 'No operator in namespace one is the leader.',
   },
   PushClusterReconcilesFail: {
     // One of many, which is tried again ever more seldom; an operator that doesn't lead has none.
@@ -223,7 +228,8 @@ const CASES: Record<string, Case> = {
     },
     quiet: { [failing('operator-1')]: '0 1x8 0 1x12 0x20', [failing('operator-2')]: '0x41' },
     at: '20m',
-    summary: 'PushClusters that the operator cannot reconcile: 1.',
+    labels: { namespace: 'push-system', job: 'operator' },
+    summary: 'PushClusters that the operator in namespace push-system cannot reconcile: 1.',
   },
 };
 

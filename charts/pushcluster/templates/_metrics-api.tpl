@@ -1,6 +1,4 @@
 {{/* Labels of objects of the custom metrics API. */}}
 {{- define "pushcluster.metricsApiLabels" -}}
-app.kubernetes.io/name: pushcluster-operator
-app.kubernetes.io/component: metrics-api
-{{ include "pushcluster.commonLabels" . }}
+{{- include "pushcluster.labelsOf" (dict "root" . "name" "pushcluster-operator" "component" "metrics-api") -}}
 {{- end -}}

@@ -8,7 +8,5 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
 {{- define "pushcluster.nodeTuningLabels" -}}
-app.kubernetes.io/name: pushcluster-node-tuning
-app.kubernetes.io/component: node-tuning
-{{ include "pushcluster.commonLabels" . }}
+{{- include "pushcluster.labelsOf" (dict "root" . "name" "pushcluster-node-tuning" "component" "node-tuning") -}}
 {{- end -}}

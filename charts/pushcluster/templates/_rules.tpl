@@ -4,12 +4,13 @@
 {{- $rules := .Files.Get "rules/pushcluster.yaml" | replace "* 1.25e+09" (printf "* %s" $rate) -}}
 {{- if .Values.monitoring.rules.runbook -}}
 {{- $rules = $rules | replace "docs/how-to/runbook.md#" (printf "%s#" .Values.monitoring.rules.runbook) -}}
+{{- else -}}
+{{- /* A pager can follow only a URL. */ -}}
+{{- $rules = $rules | replace "runbook_url: " "runbook: " -}}
 {{- end -}}
 {{- $rules | trim -}}
 {{- end -}}
 
 {{- define "pushcluster.rulesLabels" -}}
-app.kubernetes.io/name: pushcluster-rules
-app.kubernetes.io/component: rules
-{{ include "pushcluster.commonLabels" . }}
+{{- include "pushcluster.labelsOf" (dict "root" . "name" "pushcluster-rules" "component" "rules") -}}
 {{- end -}}

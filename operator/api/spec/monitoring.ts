@@ -37,7 +37,9 @@ export const Monitoring = z.object({
         },
       )
         .exactOptional()
-        .describe('URL of the runbook that the alerts link to. Defaults to `docs/how-to/runbook.md` of this project.'),
+        .describe(
+          'URL of the runbook that the alerts link to. Defaults to that of the operator (`monitoring.rules.runbook` of the chart). Without either, alerts have no link, and name the section of `docs/how-to/runbook.md`.',
+        ),
     })
     .prefault({})
     .describe('Alerts for Prometheus, restricted to this PushCluster.'),

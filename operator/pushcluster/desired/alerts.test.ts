@@ -43,9 +43,18 @@ describe('alerts of a PushCluster', () => {
     const wire = (more: object) => rulesOf(more).find(({ alert }) => alert === 'PushClusterWireNearlyFull');
     assert.match(wire({})?.expr ?? '', /> 0\.8 \* 1250000000$/);
     assert.match(wire({ lineRate: 25 })?.expr ?? '', /> 0\.8 \* 3125000000$/);
-    assert.equal(wire({})?.annotations.runbook_url, 'docs/how-to/runbook.md#pushclusterwirenearlyfull');
+    assert.equal(wire({})?.annotations.runbook_url, undefined, 'a pager can open URLs only');
+    assert.equal(wire({})?.annotations.runbook, 'docs/how-to/runbook.md#pushclusterwirenearlyfull');
     const runbook = "https://runbooks.example.com/$&'";
     assert.equal(wire({ runbook })?.annotations.runbook_url, `${runbook}#pushclusterwirenearlyfull`);
+    const [byDefault] = alerts(
+      clusterOf({ monitoring: { rules: { enabled: true } } }),
+      'https://docs.example.com/runbook',
+    );
+    assert.match(
+      JSON.stringify(byDefault),
+      /"runbook_url":"https:\/\/docs\.example\.com\/runbook#pushclusterdegraded"/,
+    );
   });
 
   it('carry the labels that Prometheus chooses by, but for what the operator lives by', () => {

@@ -10,6 +10,8 @@ import { names } from './names.ts';
 const FILE = new URL('../../../charts/pushcluster/rules/pushcluster.yaml', import.meta.url);
 /** The texts in the file that are the line rate and the runbook. */
 const [LINE_RATE, RUNBOOK] = ['* 1.25e+09', 'docs/how-to/runbook.md#'];
+/** Annotations with the section of the runbook: as a URL, and as a file of this project, which a pager cannot open. */
+const [URL_NAME, FILE_NAME] = ['"runbook_url":', '"runbook":'];
 const BYTES_PER_GBIT = 1.25e8;
 /** Placeholders for the namespace and the name of a cluster. */
 const [NAMESPACE, NAME] = ['@NAMESPACE@', '@NAME@'];
@@ -41,16 +43,20 @@ const OF_CLUSTER = 'pushcluster_operator_cluster_';
 
 let text: string | undefined;
 
-/** The alerts of the chart, restricted to this cluster. Alerts about the operator itself are left out. */
-export function alerts(cluster: PushCluster): PrometheusRule[] {
-  const { enabled, labels, lineRate, runbook } = cluster.spec.monitoring.rules;
+/**
+ * The alerts of the chart, restricted to this cluster. Alerts about the operator itself are left out.
+ * @param defaultRunbook URL of the runbook if the cluster sets none
+ */
+export function alerts(cluster: PushCluster, defaultRunbook?: string): PrometheusRule[] {
+  const { enabled, labels, lineRate, runbook = defaultRunbook } = cluster.spec.monitoring.rules;
   if (!enabled) return [];
   const { namespace, name } = cluster.metadata;
   const own = alertsText()
     .replaceAll(NAMESPACE, namespace)
     .replaceAll(NAME, name)
     .replaceAll(LINE_RATE, `* ${lineRate * BYTES_PER_GBIT}`)
-    .replaceAll(RUNBOOK, () => (runbook === undefined ? RUNBOOK : `${runbook}#`));
+    .replaceAll(RUNBOOK, () => (runbook === undefined ? RUNBOOK : `${runbook}#`))
+    .replaceAll(URL_NAME, runbook === undefined ? FILE_NAME : URL_NAME);
   const metadata = metadataOf(cluster, names(cluster).alerts, 'alerts');
   return [
     {

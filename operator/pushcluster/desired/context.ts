@@ -17,6 +17,8 @@ export type PodDefaults = {
 export type Context = {
   images: Images;
   podDefaults: PodDefaults;
+  /** URL of the runbook for alerts of PushClusters that do not set one. */
+  runbook?: string;
   /** `spec.replicas` of the gateway Deployment, from the scale plan. */
   gatewayReplicas: number;
   /** The rollout may terminate old gateways without delay. */

@@ -57,6 +57,6 @@ export function desired(cluster: PushCluster, context: Context): DesiredObject[]
     ...(context.serviceMonitors && cluster.spec.monitoring.serviceMonitor ? [serviceMonitor(cluster)] : []),
     ...dashboards(cluster),
     // Even if that kind does not exist: the user asked for alerts, and sees the error in the status.
-    ...alerts(cluster),
+    ...alerts(cluster, context.runbook),
   ];
 }

@@ -126,7 +126,11 @@ describe('the gateway Deployment', () => {
       affinity: { podAntiAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [{ topologyKey: 'rack' }] } },
     };
     const { nodeSelector, tolerations, priorityClassName, affinity } = pod({ placement });
-    assert.deepEqual({ nodeSelector, tolerations, priorityClassName, affinity }, placement);
+    assert.deepEqual(
+      { nodeSelector, tolerations, priorityClassName, affinity },
+      { ...placement, nodeSelector: { 'kubernetes.io/os': 'linux', nic: '10gbe' } },
+    );
+    assert.deepEqual(pod().nodeSelector, { 'kubernetes.io/os': 'linux' });
   });
 
   it('passes resources on as they are, so that equal requests and limits are the guaranteed QoS class', () => {

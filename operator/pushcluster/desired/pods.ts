@@ -107,7 +107,8 @@ function placementOf(cluster: PushCluster, role: Role, placement: PodOptions['pl
   const { nodeSelector, tolerations, affinity, topologySpreadConstraints, priorityClassName } = placement ?? {};
   const labelSelector = { matchLabels: selectorLabels(cluster, role) };
   return {
-    ...(nodeSelector && Object.keys(nodeSelector).length > 0 ? { nodeSelector } : {}),
+    // A Kubernetes cluster may have Windows nodes, too.
+    nodeSelector: { 'kubernetes.io/os': 'linux', ...nodeSelector },
     ...(tolerations && tolerations.length > 0 ? { tolerations } : {}),
     ...(priorityClassName === undefined ? {} : { priorityClassName }),
     ...(topologySpreadConstraints

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { apply } from '../../harness/cluster/kubectl.ts';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
-import { CHART, claimNamespace } from '../../harness/cluster/product.ts';
+import { CHART, claimNamespace, REGISTRY } from '../../harness/cluster/product.ts';
 import { until } from '../../harness/until.ts';
 
 const NAMESPACE = 'tuning';
@@ -59,6 +59,7 @@ describe('nodes that the chart tunes', () => {
   const annotations = async (node: string): Promise<Record<string, string>> =>
     JSON.parse(await cluster.kubectl(['get', 'node', node, '-o', 'json'])).metadata.annotations;
   const settings = (nodeTuning: object) => ({
+    images: { registry: REGISTRY },
     // The operator is another release's.
     operator: { replicas: 0 },
     crds: { install: false },

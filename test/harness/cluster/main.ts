@@ -5,7 +5,7 @@ import { type Cluster, startCluster, stopCluster } from './cluster.ts';
 import { helmWith } from './helm.ts';
 import { Host } from './host.ts';
 import { clusterPackages } from './images.ts';
-import { IMAGES, installChart, OTHER_TAG, RELEASE } from './product.ts';
+import { IMAGES, installChart, OTHER_TAG, REGISTRY, RELEASE } from './product.ts';
 import { kubeTools } from './tools.ts';
 
 const USAGE = `usage: node main.ts up|down [NAME]
@@ -52,7 +52,7 @@ async function start(name: string): Promise<Cluster> {
   say('images');
   await cluster.load(IMAGES);
   const version = JSON.parse(await readFile(new URL('../../../package.json', import.meta.url), 'utf8')).version;
-  for (const image of ['gateway', 'logic', 'operator'].map((each) => `docker.io/pushcluster/${each}`))
+  for (const image of ['gateway', 'logic', 'operator'].map((each) => `${REGISTRY}/pushcluster/${each}`))
     for (const node of cluster.nodes) await node.ctr('images', 'tag', `${image}:${version}`, `${image}:${OTHER_TAG}`);
   return cluster;
 }
@@ -74,6 +74,7 @@ async function up(name: string): Promise<void> {
       '',
       `  export KUBECONFIG=${kubeconfig}`,
       `  export PATH=${dirname(program('kubectl'))}:$PATH    # kubectl and helm`,
+      `  export REGISTRY=${REGISTRY}    # of the images that the nodes have`,
       '',
       '  kubectl get push live && kubectl describe push live',
       '',

@@ -10,6 +10,8 @@ const Namespace = z.object({
 });
 
 export const CHART = new URL('../../../charts/pushcluster', import.meta.url).pathname;
+/** The registry in the names of images, as scripts/images.sh builds them. Nothing is pulled from there. */
+export const REGISTRY = 'docker.io';
 /** Release name and namespace of the chart, and name of the operator. */
 export const RELEASE = { name: 'pushcluster', namespace: 'pushcluster-system', operator: 'pushcluster-operator' };
 /** Images of the product's pods, by the names of scripts/images.sh. */
@@ -50,11 +52,15 @@ export function restrictedNamespace(name: string): object {
 }
 
 /** Installs the chart, or upgrades it to these values; resolves when the operator's pods are ready. */
-export async function installChart(kubectl: Kubectl, helm: Helm, values: object = {}): Promise<void> {
+export async function installChart(
+  kubectl: Kubectl,
+  helm: Helm,
+  values: { images?: object; [value: string]: unknown } = {},
+): Promise<void> {
   const { name, namespace } = RELEASE;
   await apply(kubectl, [restrictedNamespace(namespace)]);
   await helm(
     ['upgrade', '--install', name, CHART, '-n', namespace, '--reset-values', '--wait', '--timeout=5m', '-f', '-'],
-    JSON.stringify(values),
+    JSON.stringify({ ...values, images: { registry: REGISTRY, ...values.images } }),
   );
 }
