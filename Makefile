@@ -83,6 +83,10 @@ pictures: ## Draw the dashboards to docs/images/dashboard-*.png from real query 
 docs: ## Make the documentation's site in dist/docs, to be served by any web server (BASE=/path/ where it is not at the root)
 	@$(READY) && scripts/install.sh docs/site && exec node scripts/docs.ts
 
+.PHONY: release
+release: $(SDK) ## Make what a publisher needs in dist/: chart, npm package, lists of packages, sums, notes (VERSION=x.y.z, REPOSITORY, REGISTRY)
+	@$(READY) && exec node scripts/release.ts "$(VERSION)"
+
 .PHONY: format
 format: ## Format and lint the sources, fixing what can be fixed
 	@$(READY) && exec node_modules/.bin/biome check --write .

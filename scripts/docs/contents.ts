@@ -57,6 +57,7 @@ export const CONTENTS: readonly Section[] = [
       'docs/contributing/development.md',
       'docs/contributing/testing-on-kubernetes.md',
       'docs/contributing/benchmarks.md',
+      'docs/contributing/releasing.md',
     ],
   },
 ];

@@ -1,0 +1,14 @@
+/** What is released, and from where. */
+export type Release = {
+  version: string;
+  /** Folder of the sources. */
+  root: string;
+  /** URL at which the sources are published, if that is known. */
+  repository: string | undefined;
+  /** Registry to which the images are published, if that is known. */
+  registry: string | undefined;
+  /** Time of all files, seconds since 1970. */
+  seconds: number;
+  /** Commit of the sources. */
+  revision: string;
+};
