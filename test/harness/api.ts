@@ -120,10 +120,14 @@ export async function startHeardApi(t: TestContext, settings: object = {}): Prom
   return api;
 }
 
-/** Subscribes to all pushes on `bus` and appends them to `seen`. */
+/**
+ * Subscribes to all pushes on `bus` and appends them to `seen`. A message without items is no push: it announces,
+ * seconds after the last push, how far a subject has been counted.
+ */
 export function listen(bus: Bus, seen: Seen[]) {
   const push = (to: (subject: string) => string) => (bytes: Uint8Array, subject: string) => {
     const { items, id, urgent } = decodePush(bytes);
+    if (items.lengths.length === 0) return;
     seen.push({ to: to(subject), items: textsOf(items), id, urgent });
   };
   bus.subscribe(

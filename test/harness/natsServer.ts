@@ -29,19 +29,21 @@ export type NatsServerOptions = {
   config?: string;
 };
 
+type PortedOptions = NatsServerOptions & { port: number };
+
 /** A real nats-server on loopback. Start it with `startNatsServer` or `startNatsCluster`; stop it after the test. */
 export class NatsServer {
   readonly port: number;
   readonly url: string;
   #folder: string;
-  #options: NatsServerOptions;
+  #options: PortedOptions;
   #process: NatsProcess;
 
-  constructor(process: NatsProcess, folder: string, options: NatsServerOptions) {
+  constructor(process: NatsProcess, folder: string, options: PortedOptions) {
     this.#process = process;
     this.#folder = folder;
-    this.port = process.port;
-    this.#options = { ...options, port: process.port };
+    this.port = options.port;
+    this.#options = options;
     this.url = `nats://127.0.0.1:${this.port}`;
   }
 
@@ -97,7 +99,10 @@ export class NatsServer {
     process.kill(this.pid, 'SIGSTOP');
     const stands = async () => {
       const threads = await readdir(`/proc/${this.pid}/task`);
-      const stats = await Promise.all(threads.map((id) => readFile(`/proc/${this.pid}/task/${id}/stat`, 'utf8')));
+      // A thread may end meanwhile.
+      const stats = await Promise.all(
+        threads.map((id) => readFile(`/proc/${this.pid}/task/${id}/stat`, 'utf8').catch(() => '')),
+      );
       return stats.every((stat) => stat.includes(') T '));
     };
     while (!(await stands())) await setTimeout(1);
@@ -110,8 +115,11 @@ export class NatsServer {
 
 /** Starts a nats-server and waits until it is ready. */
 export async function startNatsServer(options: NatsServerOptions = {}): Promise<NatsServer> {
+  // Not an ephemeral port: a client could get it while the server is away, or connect to itself there.
+  const [port = 0] = options.port === undefined ? await freePorts(1) : [options.port];
   const folder = await mkdtemp(join(tmpdir(), 'pushcluster-nats-'));
-  return new NatsServer(await launch(folder, options), folder, options);
+  const onPort = { ...options, port };
+  return new NatsServer(await launch(folder, onPort), folder, onPort);
 }
 
 export type NatsCluster = {
@@ -164,8 +172,8 @@ async function peers(server: NatsServer): Promise<number> {
   return new Set(names).size;
 }
 
-function configText(options: NatsServerOptions): string {
-  const { host = '127.0.0.1', port = -1, maxPayload, tls, config = '' } = options;
+function configText(options: PortedOptions): string {
+  const { host = '127.0.0.1', port, maxPayload, tls, config = '' } = options;
   const lines = [`listen: "${host}:${port}"`, 'http: "127.0.0.1:-1"'];
   if (maxPayload !== undefined) lines.push(`max_payload: ${maxPayload}`);
   if (tls) {
@@ -177,7 +185,7 @@ function configText(options: NatsServerOptions): string {
 
 let binary: Promise<string> | undefined;
 
-async function launch(folder: string, options: NatsServerOptions): Promise<NatsProcess> {
+async function launch(folder: string, options: PortedOptions): Promise<NatsProcess> {
   binary ??= promisify(execFile)(SCRIPT).then(({ stdout }) => stdout.trim());
   const path = await binary;
   const config = join(folder, 'nats.conf');
@@ -210,12 +218,10 @@ class NatsProcess {
     return this.#child.pid;
   }
 
-  get port(): number {
-    return this.#portAfter('Listening for client connections on ');
-  }
-
   get monitorPort(): number {
-    return this.#portAfter('Starting http monitor on ');
+    const [, port] = /Starting http monitor on 127\.0\.0\.1:(\d+)/.exec(this.output) ?? [];
+    if (port === undefined) throw new Error(`nats-server does not say its port:\n${this.output}`);
+    return Number(port);
   }
 
   get #ended(): boolean {
@@ -241,12 +247,6 @@ class NatsProcess {
       clearTimeout(timer);
       this.#waiting.delete(look);
     }
-  }
-
-  #portAfter(text: string): number {
-    const [, port] = new RegExp(`${text}[\\d.]+:(\\d+)`).exec(this.output) ?? [];
-    if (port === undefined) throw new Error(`nats-server does not say its port:\n${this.output}`);
-    return Number(port);
   }
 
   /** Sends the signal and resolves when the process has ended. */

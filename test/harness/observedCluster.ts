@@ -8,7 +8,7 @@ import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import { openBus } from '@pushcluster/runtime/bus/openBus.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { type ControlPlane, startControlPlane } from './cluster/controlPlane.ts';
-import { apply } from './cluster/kubectl.ts';
+import { apply, established } from './cluster/kubectl.ts';
 import { Connection, cutAll, Refused, WIRE_FORMS } from './connection.ts';
 import { type NatsServer, startNatsServer } from './natsServer.ts';
 import { freePorts } from './ports.ts';
@@ -79,7 +79,7 @@ export class ObservedCluster {
   static async start(rules: string): Promise<ObservedCluster> {
     const [plane, nats] = await Promise.all([startControlPlane(), startNatsServer()]);
     await apply(plane.kubectl, [crd(), { apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE } }]);
-    await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=180s']);
+    await established(plane.kubectl, 'pushclusters.pushcluster.dev');
     const options = { settings: SETTINGS, nats: [nats.url] };
     const { rooms, auth } = SETTINGS;
     const [operator, logic, ...gateways] = await Promise.all([

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { ControlPlane } from './cluster/controlPlane.ts';
-import { apply } from './cluster/kubectl.ts';
+import { apply, established } from './cluster/kubectl.ts';
 
 const PROGRAM = new URL('../../scripts/released-crds.sh', import.meta.url).pathname;
 
@@ -20,6 +20,6 @@ export async function installKinds(
   for (const name of names) {
     const [plural, ...group] = name.split('.');
     await apply(kubectl, await readFile(join(folder, `${group.join('.')}_${plural}.yaml`), 'utf8'));
-    await kubectl(['wait', '--for=condition=Established', `crd/${name}`, '--timeout=180s']);
+    await established(kubectl, name);
   }
 }

@@ -1,6 +1,10 @@
 import { once } from 'node:events';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
-import { setImmediate } from 'node:timers/promises';
+import { setTimeout } from 'node:timers/promises';
+
+const LOOPBACK = '127.0.0.1';
+/** After so many turns of so many milliseconds without an event, all data that was sent has been seen. */
+const QUIET = { turns: 5, ms: 5 };
 
 /** A loopback TCP proxy between client and server, which represents a network that a test can break. */
 export class TcpProxy {
@@ -35,15 +39,22 @@ export class TcpProxy {
   /**
    * Forwards again. Data held back by the cut is forwarded if its sender is still connected, because TCP would
    * retransmit the data; connections that ended during the cut are ended on the other side, too. Waits first until the
-   * proxy has seen all data sent during the cut, so that a sender that gave up before the heal counts as gone.
+   * proxy has seen all data sent during the cut, so that a sender that gave up before the heal counts as gone. Even on
+   * loopback the kernel of a busy machine delivers late: bytes of our own make the round meanwhile.
    */
   async heal(): Promise<void> {
-    for (let quiet = 0, seen = this.#seen(); quiet < 5; quiet++) {
-      await setImmediate();
+    const echo = createServer((socket) => socket.pipe(socket)).listen(0, LOOPBACK);
+    await once(echo, 'listening');
+    const round = createConnection({ port: portOf(echo), host: LOOPBACK, noDelay: true });
+    for (let quiet = 0, seen = this.#seen(); quiet < QUIET.turns; quiet++) {
+      round.write('x');
+      await Promise.all([once(round, 'data'), setTimeout(QUIET.ms)]);
       if (this.#seen() === seen) continue;
       seen = this.#seen();
       quiet = 0;
     }
+    round.destroy();
+    echo.close();
     this.#cut = false;
     for (const wire of this.#wires) wire.heal();
   }
@@ -68,11 +79,15 @@ export class TcpProxy {
 
 /** Starts a proxy on a free loopback port that forwards to `targetPort`. */
 export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
-  const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1');
+  const server = createServer({ allowHalfOpen: true }).listen(0, LOOPBACK);
   await once(server, 'listening');
+  return new TcpProxy(server, portOf(server), targetPort);
+}
+
+function portOf(server: Server): number {
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('a TCP server without a port');
-  return new TcpProxy(server, address.port, targetPort);
+  return address.port;
 }
 
 /** One connection through the proxy. */
@@ -83,7 +98,7 @@ class Wire {
 
   constructor(client: Socket, targetPort: number, cut: boolean) {
     this.#client = new End(client);
-    this.#target = new End(createConnection({ port: targetPort, host: '127.0.0.1', allowHalfOpen: true }));
+    this.#target = new End(createConnection({ port: targetPort, host: LOOPBACK, allowHalfOpen: true }));
     this.#client.peer = this.#target;
     this.#target.peer = this.#client;
     for (const end of [this.#client, this.#target]) {

@@ -109,11 +109,12 @@ describe('the page of the API', () => {
     const origin = `http://127.0.0.1:${api.port}`;
     await watched.page.goto(`${origin}/docs`);
     await watched.page.locator('.opblock').first().waitFor();
-    const shown = await watched.page.locator('.opblock-summary-path').allTextContents();
     const { paths } = (await api.request('/openapi.json')).json() as { paths: Record<string, object> };
     const operations = Object.entries(paths).flatMap(([path, methods]) => Object.keys(methods).map(() => path));
+    const paragraphs = watched.page.locator('.opblock-summary-path');
+    await until('as many operations are shown', async () => (await paragraphs.count()) === operations.length);
     const plain = (path: string) => path.replaceAll('\u200b', '').trim();
-    assert.deepEqual(shown.map(plain).sort(), operations.sort());
+    assert.deepEqual((await paragraphs.allTextContents()).map(plain).sort(), operations.sort());
     for (const url of requested) assert.ok(url.startsWith(`${origin}/`) || url.startsWith('data:'), url);
     assert.ok(requested.includes(`${origin}/openapi.json`));
     assert.deepEqual(watched.complaints, []);

@@ -5,6 +5,7 @@ import { writeFileSync } from 'node:fs';
 import { request as httpRequest, METHODS } from 'node:http';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
+import { LINGER_MS } from '@pushcluster/logic/http/lingeringResponse.ts';
 import { ProblemDocument } from '@pushcluster/protocol/api.ts';
 import { type Api, startHeardApi, temporaryFolder } from '../harness/api.ts';
 import { dialRaw, type RawReply, readAll, repliesIn } from '../harness/rawHttp.ts';
@@ -280,13 +281,16 @@ describe('an answer that is there before the body', () => {
     socket.on('error', () => {});
     const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
     let written = 0;
+    const began = performance.now();
     const chunk = Buffer.alloc(MIB);
     while (!socket.destroyed && written < 200) {
       await new Promise<void>((resolve) => socket.write(chunk, () => resolve()));
       written++;
     }
     await closed;
-    assert.ok(written > 60 && written < 120, `${written} MiB were written`);
+    assert.ok(written < 120, `${written} MiB were written`);
+    // One who sends more slowly than a busy machine should is cut off by time.
+    assert.ok(written > 60 || performance.now() - began >= LINGER_MS, `${written} MiB were written`);
   });
 
   test('reaches Node’s client', async (t) => {

@@ -72,7 +72,7 @@ describe('tokens signed with a shared secret', () => {
     const { code } = await (await connect({ form: 'deflate', headers: { authorization: 'Bearer x' } })).ended();
     assert.equal(code, 4401);
     const signatures = Object.values(bad).map((wrong) => wrong.slice(-20));
-    assert.ok(gateway.output.includes('handshake refused'));
+    await until('refusals are logged', () => gateway.output.includes('handshake refused'));
     assert.ok(!signatures.some((end) => end.length > 3 && gateway.output.includes(end)), 'no token is logged');
   });
 
@@ -89,30 +89,44 @@ describe('tokens signed with a shared secret', () => {
     const began = performance.now();
     const lateness = Lateness.during(t);
     const forms: WireForm[] = ['plain', 'v1'];
-    const silent = await Promise.all(forms.map((form) => connect({ form })));
-    for (const connection of silent) {
-      const answer = await connection.ask('JOIN', { room: 'r' });
-      assert.ok(answer.type === 'ERROR' && answer.data.code === 'unauthorized');
-    }
-    const wrong = await connect({ form: 'v1' });
-    assert.equal((await wrong.ask('AUTH', { token: 'abc' })).type, 'ERROR');
+    const silent = await Promise.all(
+      forms.map((form) =>
+        inTime(async () => {
+          const connection = await connect({ form });
+          const answer = await connection.ask('JOIN', { room: 'r' });
+          assert.ok(answer.type === 'ERROR' && answer.data.code === 'unauthorized');
+          return connection;
+        }),
+      ),
+    );
+    const wrong = await inTime(async () => {
+      const connection = await connect({ form: 'v1' });
+      assert.equal((await connection.ask('AUTH', { token: 'abc' })).type, 'ERROR');
+      return connection;
+    });
     assert.equal((await wrong.ended()).code, 4401);
     for (const connection of silent) assert.equal((await connection.ended()).code, 4401);
     const took = performance.now() - began;
-    assert.ok(took > 4_900 && took < 15_000 + lateness.total, `after ${took} ms`);
+    assert.ok(took > 4_900, `after ${took} ms`);
+    assert.ok(took < 15_000 + lateness.total, `after ${took} ms`);
   });
 
   it('end the connection with 4001 when they expire, unless a fresh one came by AUTH', async () => {
-    const short = () => token({ exp: secondsFromNow(6) });
-    const [stale, fresh, wrong] = await Promise.all([short(), short(), short()].map((token) => connect({ token })));
-    assert.equal((await fresh!.ask('AUTH', { token: token({ exp: secondsFromNow(600) }) })).type, 'OK');
-    assert.equal((await wrong!.ask('AUTH', { token: 'abc' })).type, 'ERROR');
-    const other = await wrong!.ask('AUTH', { token: token({ sub: 'bob', exp: secondsFromNow(600) }) });
-    assert.equal(other.type, 'ERROR', 'a connection stays the same user');
-    assert.equal((await stale!.ended()).code, 4001);
-    assert.equal((await wrong!.ended()).code, 4001);
-    await fresh!.ping();
-    fresh!.cut();
+    const later = (more: Claims = {}) => token({ exp: secondsFromNow(600), ...more });
+    const { stale, fresh, wrong } = await inTime(async (attempt) => {
+      const short = () => token({ exp: secondsFromNow(6 * attempt) });
+      const [stale, fresh, wrong] = await Promise.all([short(), short(), short()].map((token) => connect({ token })));
+      assert.ok(stale && fresh && wrong);
+      assert.equal((await fresh.ask('AUTH', { token: later() })).type, 'OK');
+      assert.equal((await wrong.ask('AUTH', { token: 'abc' })).type, 'ERROR');
+      const other = await wrong.ask('AUTH', { token: later({ sub: 'bob' }) });
+      assert.equal(other.type, 'ERROR', 'a connection stays the same user');
+      return { stale, fresh, wrong };
+    });
+    assert.equal((await stale.ended()).code, 4001);
+    assert.equal((await wrong.ended()).code, 4001);
+    await fresh.ping();
+    fresh.cut();
   });
 
   it('say which rooms may be joined; a fresh one takes out of those that it lacks', async () => {
@@ -214,8 +228,9 @@ describe('tokens signed with a key pair', () => {
     assert.ok(await allAre(101, { port, token: third.token(claims) }));
     const unknown = new SigningKey('ES256').token(claims);
     assert.ok(await allAre(503, { port, token: unknown }), 'what nobody can tell is no refusal');
-    const metrics = await gateway.metrics();
-    assert.ok(metrics.sum('pushcluster_gateway_token_key_fetches_total', { outcome: 'ok' }) >= 4);
+    const fetches = async () =>
+      (await gateway.metrics()).sum('pushcluster_gateway_token_key_fetches_total', { outcome: 'ok' });
+    await until('both shards have told of two fetches', async () => (await fetches()) >= 4);
   });
 
   it('by a JWKS URL that does not answer: 503, come back later', async (t) => {
@@ -271,6 +286,20 @@ async function startFor(t: TestContext, auth: NonNullable<SettingsInput['auth']>
   const gateway = await start(auth);
   t.after(() => gateway.stop());
   return gateway;
+}
+
+/**
+ * Does what must be done before the gateway closes a connection whose time is over; again, and with more time, if a busy
+ * machine took too long.
+ */
+async function inTime<T>(work: (attempt: number) => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++)
+    try {
+      return await work(attempt);
+    } catch (error) {
+      if (attempt === 5 || error instanceof assert.AssertionError || !/closed with 4[04]01/.test(String(error)))
+        throw error;
+    }
 }
 
 /** The status of a handshake; 101 where it went through. */

@@ -154,7 +154,12 @@ describe("Kubernetes' own autoscaler, on a PushCluster", () => {
     const path = `/apis/${METRICS_API_VERSION}/namespaces/${NAMESPACE}/pods/*/${CONNECTIONS_METRIC}`;
     const isMissing = async () => !(await plane.get(path)).text.includes(`"${silent.name}"`);
     await until('its last word is too old', isMissing, FOLLOWS_MS, LOOK_MS);
-    assert.equal((await condition('ScalingActive'))?.status, 'True');
+    await until(
+      'the autoscaler goes by the others',
+      async () => (await condition('ScalingActive'))?.status === 'True',
+      FOLLOWS_MS,
+      LOOK_MS,
+    );
     await staysAt(4, 2 * SYNC_MS + 2_000);
     silent.says.connections = 0;
     silent.isUp = true;

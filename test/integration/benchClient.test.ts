@@ -11,6 +11,7 @@ import { Comments } from '../bench/comments.ts';
 import { ItemMaker, PLAIN_BYTES, stampNow } from '../bench/items.ts';
 import { measured } from '../bench/measure.ts';
 import { engineLoop, sendLoop } from '../bench/rivals.ts';
+import { PATIENCE_MS } from '../harness/until.ts';
 
 after(() => stopActors());
 
@@ -19,6 +20,7 @@ test('every frame and item of every connection is counted, and its CPU time with
     const audience = new Audience({ port: rival.port, path: '/', room: '', ready: '' });
     await audience.open(40);
     for (const items of [1, 10, 1_000]) {
+      const began = performance.now();
       const run = await measured(rival.actor.pid, audience, () =>
         rival.send({ items, bytes: items * (PLAIN_BYTES + 1) + 60, rate: 20, seconds: 0.5 }),
       );
@@ -27,7 +29,8 @@ test('every frame and item of every connection is counted, and its CPU time with
       assert.equal(run.stat.gaps + run.stat.disorder + run.stat.broken, 0);
       assert.equal(run.stat.latency.count, 40 * 10 * Math.min(items, 63));
       assert.ok(run.cpu.user + run.cpu.system > 0);
-      assert.ok(run.stat.latency.max < 1_000_000, `latency is one clock's: ${run.stat.latency.max} µs`);
+      const most = (performance.now() - began) * 1_000;
+      assert.ok(run.stat.latency.max < most, `latency is one clock's: ${run.stat.latency.max} µs of ${most}`);
     }
     await audience.actor.stop();
     await rival.actor.stop();
@@ -183,7 +186,7 @@ function arrived(audience: Audience, items: number): Promise<Stat> {
 
 /** The counts, once they are as wanted. */
 async function until(audience: Audience, wanted: (stat: Stat) => boolean): Promise<Stat> {
-  const deadline = performance.now() + 10_000;
+  const deadline = performance.now() + PATIENCE_MS;
   for (;;) {
     const stat = await audience.stat();
     if (wanted(stat)) return stat;

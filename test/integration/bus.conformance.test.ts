@@ -5,7 +5,7 @@ import { LocalBus } from '@pushcluster/runtime/bus/localBus.ts';
 import { NatsBus } from '@pushcluster/runtime/bus/natsBus.ts';
 import { type LogLine, logLines } from '../harness/logLines.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
-import { until } from '../harness/until.ts';
+import { PATIENCE_MS, until } from '../harness/until.ts';
 
 /** Two ends of one bus: in one process they are the same. */
 type Ends = { publisher: Bus; subscriber: Bus; lines: LogLine[] };
@@ -20,7 +20,10 @@ const kinds: Record<string, () => Promise<Ends>> = {
   async NATS() {
     const { log, lines } = logLines();
     const open = async (name: string) => {
-      const bus = new NatsBus({ servers: [server.url], pingInterval: 2_000 }, { log, name });
+      const bus = new NatsBus(
+        { servers: [server.url], pingInterval: PATIENCE_MS },
+        { log, name, receiptTimeout: PATIENCE_MS },
+      );
       await until(`${name} is connected`, () => bus.connected);
       return bus;
     };

@@ -14,18 +14,22 @@ import { Lateness } from '../harness/lateness.ts';
 import { logLines } from '../harness/logLines.ts';
 import { startNatsCluster, startNatsServer } from '../harness/natsServer.ts';
 import { startTcpProxy } from '../harness/tcpProxy.ts';
-import { until } from '../harness/until.ts';
+import { PATIENCE_MS, until } from '../harness/until.ts';
 
 const bytesOf = (text: string) => new TextEncoder().encode(text);
 const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 
+/**
+ * Of a bus that is to notice soon that its server does not answer. Any other gives up none that a busy machine makes
+ * slow.
+ */
 const PING_INTERVAL_MS = 1_000;
 const RECEIPT_TIMEOUT_MS = 600;
 /** Beside what the machine is late. */
 const LEEWAY_MS = 5_000;
 
 function openBus(t: TestContext, servers: string[], options: { receiptTimeout?: number; pingInterval?: number } = {}) {
-  const { receiptTimeout = RECEIPT_TIMEOUT_MS, pingInterval = PING_INTERVAL_MS } = options;
+  const { receiptTimeout = PATIENCE_MS, pingInterval = PATIENCE_MS } = options;
   const { log, lines, has } = logLines();
   const bus = new NatsBus({ servers, pingInterval }, { log, name: t.name, receiptTimeout });
   t.after(() => bus.close());
@@ -108,6 +112,7 @@ describe('a NATS bus whose server is killed and comes back', () => {
     })();
     await until('some went through', () => got.length > 100);
     await server.kill();
+    await until('both have noticed', () => !bus.connected && !other.connected);
     await until('some were refused', () => refused.length > 100);
     await server.restart();
     await Promise.all([connected(bus), connected(other)]);
@@ -115,7 +120,7 @@ describe('a NATS bus whose server is killed and comes back', () => {
     await until('some went through again', () => accepted.length > before + 100);
     stop = true;
     await publishing;
-    await until('the last arrived', () => got.at(-1) === accepted.at(-1));
+    await until('the last arrived', () => got.includes(accepted.at(-1)!));
     const delivered = new Set(got);
     assert.equal(delivered.size, got.length, 'nothing twice');
     assert.deepEqual(
@@ -150,11 +155,14 @@ describe('a NATS bus whose server is killed and comes back', () => {
     let attempts = 0;
     proxy.onConnection = () => attempts++;
     const { lines } = openBus(t, [`nats://127.0.0.1:${proxy.port}`]);
-    const said = () => lines.filter((line) => line.msg.includes('cannot connect')).length;
-    await until('it has said so', () => said() > 0);
+    // A connection that is closed at once may fail in one of several ways, by when that is noticed. Each is a failure of
+    // its own.
+    const said = () => lines.flatMap(({ msg, reason }) => (msg.includes('cannot connect') ? [reason] : []));
+    await until('it has said so', () => said().length > 0);
     const before = attempts;
     await until('it has tried some times more', () => attempts >= before + 4);
-    assert.equal(said(), 1);
+    assert.deepEqual(said(), [...new Set(said())]);
+    assert.ok(said().length < 4, said().join('\n'));
   });
 
   it('follows the size that the server takes', async (t) => {
@@ -209,7 +217,7 @@ describe('a NATS bus whose server is killed and comes back', () => {
 });
 
 describe('a NATS bus whose network is cut', () => {
-  async function behindProxy(t: TestContext, options: { receiptTimeout?: number } = {}) {
+  async function behindProxy(t: TestContext, options: { receiptTimeout?: number; pingInterval?: number } = {}) {
     const server = await startNatsServer();
     const proxy = await startTcpProxy(server.port);
     const far = openBus(t, [`nats://127.0.0.1:${proxy.port}`], options);
@@ -225,7 +233,7 @@ describe('a NATS bus whose network is cut', () => {
   }
 
   it('notices without traffic after two to three pings', async (t) => {
-    const { proxy, far } = await behindProxy(t);
+    const { proxy, far } = await behindProxy(t, { pingInterval: PING_INTERVAL_MS });
     proxy.cut();
     const lateness = Lateness.during(t);
     const noticed = await milliseconds('it has noticed', () => !far.bus.connected);
@@ -249,7 +257,7 @@ describe('a NATS bus whose network is cut', () => {
   });
 
   it('sends nothing of the time of the cut when the network heals', async (t) => {
-    const { proxy, far, near } = await behindProxy(t);
+    const { proxy, far, near } = await behindProxy(t, { receiptTimeout: RECEIPT_TIMEOUT_MS });
     const got = await collect(near.bus, 'push');
     proxy.cut();
     // More than kernel and proxy buffers hold: part of it still waits in our own process.
@@ -257,18 +265,15 @@ describe('a NATS bus whose network is cut', () => {
     for (let i = 0; i < 24; i++) far.bus.publish('push', big);
     await assert.rejects(far.bus.flush(), BusUnconfirmed);
     await proxy.heal();
-    await connected(far.bus);
-    far.bus.publish('push', bytesOf('after'));
-    await far.bus.flush();
-    await until('it arrived', () => got.includes('after'));
-    assert.deepEqual(
-      got.map((text) => text.slice(0, 6)),
-      ['after'],
-    );
+    await until('what is published again arrives', () => {
+      if (far.bus.connected) far.bus.publish('push', bytesOf('after'));
+      return got.includes('after');
+    });
+    assert.deepEqual(new Set(got.map((text) => text.slice(0, 6))), new Set(['after']));
   });
 
   it('connects again as soon as the network heals, with its subscriptions', async (t) => {
-    const { proxy, far, near } = await behindProxy(t);
+    const { proxy, far, near } = await behindProxy(t, { pingInterval: PING_INTERVAL_MS });
     const got = await collect(far.bus, 'news');
     proxy.cut();
     await until('it has noticed', () => !far.bus.connected);
@@ -276,20 +281,25 @@ describe('a NATS bus whose network is cut', () => {
     await near.bus.flush();
     await proxy.heal();
     await connected(far.bus);
-    near.bus.publish('news', bytesOf('heard'));
-    await until('it arrived', () => got.includes('heard'));
-    assert.deepEqual(got, ['heard']);
+    // It may lose the connection once more, on a busy machine.
+    await until('it hears', () => {
+      near.bus.publish('news', bytesOf('heard'));
+      return got.includes('heard');
+    });
+    assert.deepEqual(new Set(got), new Set(['heard']));
   });
 
   it('survives a connection that breaks in the midst of traffic', async (t) => {
     const { proxy, far, near } = await behindProxy(t);
     const got = await collect(near.bus, 'push');
+    const losses = () => far.events.filter(({ type }) => type === 'disconnected').length;
     for (let round = 0; round < 5; round++) {
       for (let i = 0; i < 200; i++) far.bus.publish('push', bytesOf(`${round}.${i}`));
       const receipt = far.bus.flush();
       proxy.reset();
       await receipt.catch((error: unknown) => assert.ok(error instanceof BusUnconfirmed));
-      await until('the broken one is noticed', () => !far.bus.connected);
+      // It may be connected again by the next look.
+      await until('the broken one is noticed', () => losses() > round);
       await connected(far.bus);
     }
     far.bus.publish('push', bytesOf('end'));
@@ -305,7 +315,7 @@ describe('a NATS bus whose network is cut', () => {
   });
 
   it('leaves no sockets behind, however often an attempt fails', async (t) => {
-    const { proxy, far } = await behindProxy(t);
+    const { proxy, far } = await behindProxy(t, { pingInterval: PING_INTERVAL_MS });
     let attempts = 0;
     proxy.onConnection = () => attempts++;
     proxy.cut();
@@ -320,7 +330,7 @@ describe('a NATS bus whose server hangs', () => {
   it('rejects the receipts within their time, and comes back', async (t) => {
     const server = await startNatsServer();
     t.after(() => server.stop());
-    const { bus, has } = openBus(t, [server.url]);
+    const { bus, has } = openBus(t, [server.url], { receiptTimeout: RECEIPT_TIMEOUT_MS });
     await connected(bus);
     await server.pause();
     const lateness = Lateness.during(t);
@@ -336,9 +346,16 @@ describe('a NATS bus whose server hangs', () => {
     assert.ok(has('no receipt from the server'));
     assert.throws(() => bus.publish('push', bytesOf('y')), BusUnavailable);
     server.resume();
-    await connected(bus);
-    bus.publish('push', bytesOf('z'));
-    await bus.flush();
+    await until('it gives receipts again', async () => {
+      await connected(bus);
+      try {
+        bus.publish('push', bytesOf('z'));
+        await bus.flush();
+        return true;
+      } catch {
+        return false;
+      }
+    });
   });
 
   it('keeps publishing where nobody asks for receipts', async (t) => {
@@ -360,7 +377,7 @@ describe('a NATS bus whose server hangs', () => {
   it('takes no more than it can hold', async (t) => {
     const server = await startNatsServer();
     t.after(() => server.stop());
-    const { bus } = openBus(t, [server.url], { receiptTimeout: 60_000, pingInterval: 60_000 });
+    const { bus } = openBus(t, [server.url]);
     await connected(bus);
     await server.pause();
     const full = new Uint8Array(bus.maxPayload);
@@ -391,7 +408,7 @@ describe('a NATS bus on a cluster of three', () => {
       publisher.bus.publish('push', bytesOf(mark));
       return got.every((texts) => texts.includes(mark));
     };
-    await until('every subscriber hears', () => heard('before'));
+    await until('every subscriber hears', () => publisher.bus.connected && heard('before'));
     for (const server of cluster.servers) {
       await server.kill();
       await until('the publisher is connected', () => publisher.bus.connected);

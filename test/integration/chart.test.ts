@@ -7,7 +7,7 @@ import { parse, parseAllDocuments } from 'yaml';
 import { z } from 'zod';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { type Helm, helmWith } from '../harness/cluster/helm.ts';
-import { apply } from '../harness/cluster/kubectl.ts';
+import { apply, established } from '../harness/cluster/kubectl.ts';
 import { CHART, REGISTRY, restrictedNamespace } from '../harness/cluster/product.ts';
 import { kubeTools } from '../harness/cluster/tools.ts';
 import { until } from '../harness/until.ts';
@@ -337,7 +337,7 @@ describe('the chart, on a Kubernetes', () => {
 
   it('upgrades one with an older CRD: PushClusters and values that were given stay, and what is new can be said', async () => {
     await helm(['install', 'pushcluster', OLD_CHART, '-n', NAMESPACE, '--set', 'operator.replicas=3']);
-    await plane.kubectl(['wait', '--for=condition=Established', CRD, '--timeout=180s']);
+    await established(plane.kubectl, 'pushclusters.pushcluster.dev');
     await apply(plane.kubectl, [pushCluster('shop', { gateway: { replicas: 3 } })]);
     const newer = pushCluster('shop', { gateway: { replicas: 3, drain: { rate: 7 } } });
     await assert.rejects(dryRun([newer]), /unknown field|not declared in schema/);

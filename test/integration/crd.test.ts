@@ -3,14 +3,14 @@ import { after, before, describe, it } from 'node:test';
 import { crd } from '@pushcluster/operator/api/crd.ts';
 import { PushCluster, Spec } from '@pushcluster/operator/api/pushCluster.ts';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
-import { apply } from '../harness/cluster/kubectl.ts';
+import { apply, established } from '../harness/cluster/kubectl.ts';
 import { pushCluster, refusals, ruleMessages } from '../harness/refusals.ts';
 
 let plane: ControlPlane;
 before(async () => {
   plane = await startControlPlane();
   await apply(plane.kubectl, [crd()]);
-  await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=180s']);
+  await established(plane.kubectl, 'pushclusters.pushcluster.dev');
 });
 after(() => plane.stop());
 

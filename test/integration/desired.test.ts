@@ -8,7 +8,7 @@ import { CLUSTER_LABEL } from '@pushcluster/operator/pushcluster/desired/names.t
 import { POD_DEFAULTS } from '@pushcluster/operator/pushcluster/desired/pods.ts';
 import fc from 'fast-check';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
-import { apply } from '../harness/cluster/kubectl.ts';
+import { apply, established } from '../harness/cluster/kubectl.ts';
 import { anySpec } from '../harness/pushClusters.ts';
 import { installKinds } from '../harness/releasedKinds.ts';
 
@@ -25,7 +25,7 @@ before(async () => {
   await installKinds(plane, 'prometheus-operator', 'prometheusrules.monitoring.coreos.com');
   const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
   await apply(plane.kubectl, [crd(), { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace, labels } }]);
-  await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=180s']);
+  await established(plane.kubectl, 'pushclusters.pushcluster.dev');
   const { apiVersion, kind } = clusterOf({});
   await apply(plane.kubectl, [{ apiVersion, kind, metadata: { name: 'live', namespace } }]);
   uid = await plane.kubectl(['get', 'pushcluster', 'live', '-n', namespace, '-o=jsonpath={.metadata.uid}']);

@@ -49,9 +49,9 @@ describe('a gateway that is told to drain by a file', () => {
     assert.equal((await gateway.metrics()).sum('pushcluster_gateway_draining'), 1);
     assert.equal(await gateway.probe('/readyz'), 200);
     await until('all are gone', () => connections.every(({ closed }) => closed !== undefined));
+    await until('their moves were seen', () => counted.total > 0.8 * connections.length);
     await counted.stop();
     const { share, text } = counted.fastest(rate);
-    assert.ok(counted.total > 0.8 * connections.length, 'the pace was seen');
     assert.ok(share <= 1.2, text);
     const late = await openMany(5, () => Connection.open({ port, form: 'plain' }));
     await until('newcomers are moved on', () => late.every(({ closed }) => closed === 1012));
@@ -59,7 +59,10 @@ describe('a gateway that is told to drain by a file', () => {
       const { connections: left, draining } = await gateway.status();
       return left === 0 && draining;
     });
-    assert.equal((await gateway.metrics()).sum('pushcluster_gateway_moved_total', { reason: 'drain' }), 125);
+    await until(
+      'each was moved once',
+      async () => (await gateway.metrics()).sum('pushcluster_gateway_moved_total', { reason: 'drain' }) === 125,
+    );
 
     file.say('');
     await until('it serves', async () => !(await gateway.status()).draining);
@@ -71,7 +74,8 @@ describe('a gateway that is told to drain by a file', () => {
   });
 
   it('leaves those alone that it has not asked yet, when the order is taken back', async (t) => {
-    const { gateway, file } = await start(t, { rate: 10, timeout: '5m' });
+    // So slow that half of them are left, even if a busy machine takes long to hear that the order is taken back.
+    const { gateway, file } = await start(t, { rate: 2, timeout: '5m' });
     const connections = await openMany(100, () => Connection.open({ port: gateway.port }));
     file.say(new Date().toISOString());
     await until('some are gone', () => connections.some(({ closed }) => closed !== undefined));
@@ -93,7 +97,7 @@ describe('a gateway that is told to drain by a file', () => {
   });
 
   it('hurries where its time is nearly over, counted from the order and not from when it heard of it', async (t) => {
-    const [hurried, other] = await Promise.all([1, 2].map(() => start(t, { rate: 1, timeout: '30s' })));
+    const [hurried, other] = await Promise.all([1, 2].map(() => start(t, { rate: 1, timeout: '60s' })));
     assert.ok(hurried && other);
     const [connections = [], others = []] = await Promise.all(
       [hurried, other].map(({ gateway: { port } }) => openMany(100, () => Connection.open({ port }))),
@@ -101,7 +105,7 @@ describe('a gateway that is told to drain by a file', () => {
     const began = performance.now();
     // The other hears of its order at the same time, and its time begins then.
     other.file.say(new Date().toISOString());
-    hurried.file.say(new Date(Date.now() - 15_000).toISOString());
+    hurried.file.say(new Date(Date.now() - 30_000).toISOString());
     await until('all are gone', () => connections.every(({ closed }) => closed === 1012));
     const took = performance.now() - began;
     const left = others.filter(({ closed }) => closed === undefined).length;

@@ -11,7 +11,7 @@ import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { parseAllDocuments } from 'yaml';
 import { z } from 'zod';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
-import { apply } from '../harness/cluster/kubectl.ts';
+import { apply, established } from '../harness/cluster/kubectl.ts';
 import { installKinds } from '../harness/releasedKinds.ts';
 
 const folder = new URL('../../examples/', import.meta.url);
@@ -90,7 +90,7 @@ describe('the examples', () => {
   before(async () => {
     plane = await startControlPlane();
     await apply(plane.kubectl, [crd()]);
-    await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=180s']);
+    await established(plane.kubectl, 'pushclusters.pushcluster.dev');
     const ofGateways = ['gateways', 'httproutes'].map((plural) => `${plural}.gateway.networking.k8s.io`);
     await installKinds(plane, 'gateway-api', ...ofGateways);
   });

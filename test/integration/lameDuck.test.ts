@@ -14,7 +14,7 @@ let gateways: GatewayProcess[];
 let connections: Connection[];
 
 before(async () => {
-  cluster = await startNatsCluster(3, { config: 'lame_duck_duration: "30s"\nlame_duck_grace_period: "5s"' });
+  cluster = await startNatsCluster(3, { config: 'lame_duck_duration: "30s"\nlame_duck_grace_period: "10s"' });
   const nats = cluster.urls;
   [logics, gateways] = await Promise.all([
     Promise.all([0, 1].map(() => startLogic({ nats }))),

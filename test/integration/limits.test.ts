@@ -42,7 +42,7 @@ describe('limits of connections', () => {
     const waits = new Set(refused.map(({ headers }) => headers['retry-after']));
     assert.ok(waits.size > 1, 'jittered');
     await gateway.holds(opened.length);
-    assert.ok((await refusedBy(gateway, 'full')) > 0);
+    await until('the refusals are counted', async () => (await refusedBy(gateway, 'full')) > 0);
     const before = opened.length;
     opened[0]?.close();
     await until('another one gets in', async () => (await attempt({ port: gateway.port })) === true);

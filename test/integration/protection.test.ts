@@ -168,7 +168,15 @@ describe('a gateway that is busy, and not late', () => {
 async function start(t: TestContext, options: ProcessOptions = {}) {
   const gateway = await startGateway({
     ...options,
-    settings: { ...options.settings, gateway: { shards: 1, ...options.settings?.gateway } },
+    settings: {
+      ...options.settings,
+      gateway: {
+        shards: 1,
+        ...options.settings?.gateway,
+        // The default, which the harness turns off.
+        protection: { loopLag: 500, ...options.settings?.gateway?.protection },
+      },
+    },
   });
   const there: Connection[] = [];
   t.after(async () => {

@@ -1,3 +1,4 @@
+import { until } from '../until.ts';
 import { runToEnd } from './program.ts';
 
 /** Runs kubectl. Returns its standard output; throws with its standard error. `input` is for `-f -`. */
@@ -6,6 +7,21 @@ export type Kubectl = (args: readonly string[], input?: string) => Promise<strin
 /** kubectl as the user of a kubeconfig. */
 export function kubectlWith(program: string, kubeconfig: string): Kubectl {
   return (args, input) => runToEnd(program, args, { ...process.env, KUBECONFIG: kubeconfig }, input);
+}
+
+/**
+ * Waits until objects of a CRD can be made. kubectl learns of their kind a moment after the API server has established
+ * it.
+ * @param name such as `pushclusters.pushcluster.dev`
+ */
+export async function established(kubectl: Kubectl, name: string): Promise<void> {
+  await kubectl(['wait', '--for=condition=Established', `crd/${name}`, '--timeout=180s']);
+  await until(`kubectl knows ${name}`, () =>
+    kubectl(['get', name]).then(
+      () => true,
+      () => false,
+    ),
+  );
 }
 
 /** Applies objects, given as YAML or as values. */

@@ -4,7 +4,7 @@ import { CLUSTER_RULES, OWN_RULES } from '@pushcluster/operator/rbac.ts';
 import { freePorts } from '../ports.ts';
 import { until } from '../until.ts';
 import type { ControlPlane } from './controlPlane.ts';
-import { apply } from './kubectl.ts';
+import { apply, established } from './kubectl.ts';
 
 const PROGRAM = new URL('../../../operator/main.ts', import.meta.url).pathname;
 const IMAGES = { GATEWAY_IMAGE: 'gateway:1.2.3', LOGIC_IMAGE: 'logic:1.2.3', NATS_IMAGE: 'nats:2' };
@@ -58,7 +58,7 @@ export class OperatorProcess {
   /** Installs the CRD and the operator's rights. Call it once for each control plane. */
   static async install(plane: ControlPlane): Promise<void> {
     await apply(plane.kubectl, [crd(), ...rights()]);
-    await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev', '--timeout=180s']);
+    await established(plane.kubectl, 'pushclusters.pushcluster.dev');
   }
 
   /**
