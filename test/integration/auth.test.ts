@@ -289,8 +289,8 @@ async function startFor(t: TestContext, auth: NonNullable<SettingsInput['auth']>
 }
 
 /**
- * Does what must be done before the gateway closes a connection whose time is over; again, and with more time, if a busy
- * machine took too long.
+ * Does what must be done before the gateway closes a connection whose time is over; again, and with more time, if a
+ * busy machine took too long.
  */
 async function inTime<T>(work: (attempt: number) => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++)

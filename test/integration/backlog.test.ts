@@ -61,7 +61,9 @@ describe('readers that stop, many of them', () => {
     assert.deepEqual(gateway.shardPids, [shard], 'nobody was killed');
     assert.ok(isAlive(shard));
     t.diagnostic(`${Math.round(most / MIB)} MiB waited at most, of ${BUDGET / MIB}`);
-    assert.ok(most > 0 && most <= BUDGET * 1.1, `${most} bytes waited`);
+    // The worst are closed after a push, in the next turn of the loop: a report may come before that.
+    const push = STOPPED * ITEM_BYTES;
+    assert.ok(most > 0 && most <= BUDGET + push * 1.1, `${most} bytes waited`);
     assert.equal((await gateway.metrics()).sum('pushcluster_gateway_shard_backlog_limit_bytes'), BUDGET);
     await until('those who were cut are closed, and nobody else', async () => {
       const metrics = await gateway.metrics();

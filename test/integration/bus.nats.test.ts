@@ -155,8 +155,8 @@ describe('a NATS bus whose server is killed and comes back', () => {
     let attempts = 0;
     proxy.onConnection = () => attempts++;
     const { lines } = openBus(t, [`nats://127.0.0.1:${proxy.port}`]);
-    // A connection that is closed at once may fail in one of several ways, by when that is noticed. Each is a failure of
-    // its own.
+    // A connection that is closed at once may fail in one of several ways, by when that is noticed. Each is a failure
+    // of its own.
     const said = () => lines.flatMap(({ msg, reason }) => (msg.includes('cannot connect') ? [reason] : []));
     await until('it has said so', () => said().length > 0);
     const before = attempts;
