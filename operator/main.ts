@@ -24,6 +24,7 @@ import { ClusterCache, OPTIONAL_KINDS } from './pushcluster/clusterCache.ts';
 import { registerClusterMetrics } from './pushcluster/clusterMetrics.ts';
 import { clusterOf, isLeaving, readySince } from './pushcluster/observedGateways.ts';
 import { Reconciler } from './pushcluster/reconciler.ts';
+import { RolloutSlots } from './pushcluster/rolloutSlots.ts';
 
 /** Maximum time for a shutdown, milliseconds. Longer than a request to the API server may take. */
 const LEAVE_MS = 20_000;
@@ -101,9 +102,15 @@ try {
     },
   });
   registerPollerMetrics(registry, poller);
+  const slots = new RolloutSlots({
+    limit: options.maxConcurrentRollouts,
+    rollingOut: () => cache.rollingOut(),
+    wake: (key) => queue.add(key),
+  });
   const reconciler = new Reconciler({
     ...{
       cache,
+      slots,
       client: making,
       applier,
       recorder,

@@ -29,6 +29,7 @@ describe("the operator's options", () => {
       leaseName: 'pushcluster-operator',
       leaseNamespace: undefined,
       admin: { host: '::', port: 10 },
+      maxConcurrentRollouts: 10,
       podPort: 9_090,
       metricsApi: undefined,
       logLevel: 'warn',

@@ -16,6 +16,8 @@ export type OperatorOptions = {
   /** Default: the operator's own namespace. */
   leaseNamespace: string | undefined;
   admin: { host: string; port: number };
+  /** Maximum number of PushClusters that roll out at a time; 0: no limit. */
+  maxConcurrentRollouts: number;
   /** Port of GET /status of gateway and logic pods. */
   podPort: number;
   /** Address of the custom metrics API; undefined if it is not served. */
@@ -47,6 +49,8 @@ Option                    Description                                    Environ
                           default :: (all, IPv6 and IPv4)
   --metrics-api-port PORT port of the custom metrics API;                METRICS_API_PORT
                           default: the API is not served
+  --max-rollouts NUMBER   PushClusters that replace their pods at a      MAX_ROLLOUTS
+                          time; default 10, and 0 means no limit
   --pod-port PORT         port of GET /status of the pods; default 9090  POD_PORT
   --pod-pull-secrets NAME,NAME
                           pull secrets of the pods of all PushClusters   POD_PULL_SECRETS
@@ -92,6 +96,7 @@ const Values = z.object({
   'admin-port': z.coerce.number().int().min(0).max(65_535).default(9_090),
   'metrics-api-port': z.coerce.number().int().min(0).max(65_535).optional(),
   'metrics-api-host': z.string().default('::'),
+  'max-rollouts': z.coerce.number().int().min(0).default(10),
   'pod-port': z.coerce.number().int().min(1).max(65_535).default(9_090),
   'pod-pull-secrets': names,
   'pod-security-context': z
@@ -123,6 +128,7 @@ const VARIABLES = {
   'admin-port': 'ADMIN_PORT',
   'metrics-api-port': 'METRICS_API_PORT',
   'metrics-api-host': 'METRICS_API_HOST',
+  'max-rollouts': 'MAX_ROLLOUTS',
   'pod-port': 'POD_PORT',
   'pod-pull-secrets': 'POD_PULL_SECRETS',
   'pod-security-context': 'POD_SECURITY_CONTEXT',
@@ -147,6 +153,7 @@ export function operatorOptions(argv: readonly string[], environment: NodeJS.Pro
         'admin-port': text,
         'metrics-api-port': text,
         'metrics-api-host': text,
+        'max-rollouts': text,
         'pod-port': text,
         'pod-pull-secrets': text,
         'pod-security-context': text,
@@ -175,6 +182,7 @@ export function operatorOptions(argv: readonly string[], environment: NodeJS.Pro
         data['metrics-api-port'] === undefined
           ? undefined
           : { host: data['metrics-api-host'], port: data['metrics-api-port'] },
+      maxConcurrentRollouts: data['max-rollouts'],
       podPort: data['pod-port'],
       logLevel: data['log-level'],
       images: { gateway: data['gateway-image'], logic: data['logic-image'], nats: data['nats-image'] },

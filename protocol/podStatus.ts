@@ -1,10 +1,11 @@
 import { z } from 'zod';
 
-const share = z.number().min(0).max(1);
+const share = z.number().min(0).max(1).optional().catch(undefined);
 
 /**
  * What a gateway or logic process answers to `GET /status` on its admin port: what the operator needs to know of a pod.
- * Unknown keys are dropped and what is optional may be missing, since readers meet older and newer pods.
+ * Unknown keys are dropped, and what is optional may be missing or of another form, which counts as missing: readers meet
+ * older and newer pods. What is required stays so, in this form, for ever.
  */
 export const PodStatus = z.object({
   version: z.string(),
@@ -14,11 +15,11 @@ export const PodStatus = z.object({
   /** It leaves, or was told to move its connections away. */
   draining: z.boolean(),
   /** Gateways: connections, as the shards last said. */
-  connections: z.number().int().min(0).optional(),
+  connections: z.number().int().min(0).optional().catch(undefined),
   /** Gateways: it has far more than the others and is about to move some, or does so. Absent from older versions. */
-  fuller: z.boolean().optional(),
+  fuller: z.boolean().optional().catch(undefined),
   /** Gateways: bytes of push frames written to sockets since the start. */
-  bytesSentTotal: z.number().min(0).optional(),
+  bytesSentTotal: z.number().min(0).optional().catch(undefined),
   settings: z.object({
     generation: z.number().int().min(0),
     /** SHA-256 (hex) of the text of the settings file that counts; of the empty text where there is no file. */
@@ -31,7 +32,7 @@ export const PodStatus = z.object({
   /** Descriptors: of a gateway those of its shards together, of logic those of the process. */
   fds: z.object({ limit: z.number().int().min(0), open: z.number().int().min(0) }),
   /** How near each is to where new connections are refused, 0 to 1; absent where it isn't measured. */
-  pressure: z.object({ memory: share.optional(), fds: share.optional(), loop: share.optional() }).default({}),
+  pressure: z.object({ memory: share, fds: share, loop: share }).catch({}).default({}),
   bus: z.object({ connected: z.boolean() }),
 });
 export type PodStatus = z.infer<typeof PodStatus>;

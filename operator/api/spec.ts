@@ -30,6 +30,12 @@ export const Spec = ruled(
     auth: Auth.prefault({}).describe('Authentication of clients.'),
     nats: Nats.prefault({}).describe('NATS, which carries messages from logic pods to gateways.'),
     monitoring: Monitoring.prefault({}).describe('Monitoring with Prometheus and Grafana.'),
+    paused: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Whether the operator changes nothing of this PushCluster: it writes no object, replaces no pod and drains no gateway, and only reports the status. What Kubernetes has already started continues. Deletion works as usual.',
+      ),
   }),
   {
     rule: `!has(self.rooms) || !has(self.gateway) || !has(self.gateway.slowConsumer) || self.rooms.all(room, !has(room.batching) || !has(room.batching.maxBytes) || ${twice('room.batching.maxBytes')}.compareTo(${bytesIn('self.gateway.slowConsumer.maxBuffer')}) <= 0)`,

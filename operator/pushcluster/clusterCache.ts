@@ -1,6 +1,6 @@
 import { pause, systemClock } from '@pushcluster/runtime/clock.ts';
 import { z } from 'zod';
-import { KIND, PushCluster } from '../api/pushCluster.ts';
+import { KIND, type PushCluster } from '../api/pushCluster.ts';
 import type { Client } from '../kube/client.ts';
 import { itself, ownersOfKind } from '../kube/controller.ts';
 import { withDigest } from '../kube/digest.ts';
@@ -16,6 +16,7 @@ import { CLUSTER_LABEL, names, selectorLabels } from './desired/names.ts';
 import { secrets } from './desired/secrets.ts';
 import { notReadyReasonOf } from './notReadyReason.ts';
 import { clusterOf, looksOf, newestHash, observedGateways, type Readings } from './observedGateways.ts';
+import { readPushCluster, type UnreadCluster } from './readPushCluster.ts';
 import type { ObservedGateways } from './scalePolicy.ts';
 import type { Observed, Pods } from './status.ts';
 
@@ -204,10 +205,10 @@ export class ClusterCache {
     await Promise.all(reflectors.map((each) => each.stop()));
   }
 
-  /** Undefined if it does not exist. @throws ZodError if it does not match the CRD */
-  cluster(key: string): PushCluster | undefined {
+  /** Undefined if it does not exist. */
+  cluster(key: string): PushCluster | UnreadCluster | undefined {
     const found = this.#clusters.get(key);
-    return found && PushCluster.parse(found);
+    return found && readPushCluster(found);
   }
 
   /** All PushClusters, unparsed since parsing many at a time is slow. */
@@ -305,6 +306,25 @@ export class ClusterCache {
     return this.#isSeen(cluster, 'logic') && updatedReplicas === replicas;
   }
 
+  /** Whether pods of a cluster are being replaced by those of another template. */
+  isRollingOut(cluster: PushCluster): boolean {
+    return (['gateway', 'logic', 'nats'] as const).some((role) => {
+      const workload = this.workload(cluster, role);
+      return workload !== undefined && isRollingOut(workload);
+    });
+  }
+
+  /** Keys of the PushClusters whose pods are being replaced. */
+  *rollingOut(): Generator<string> {
+    for (const { kind } of [KINDS.deployments, KINDS.statefulSets])
+      for (const reflector of this.#made.get(kind)?.reflectors ?? [])
+        for (const object of reflector.objects()) {
+          const found = Workload.safeParse(object);
+          const owner = object.metadata.ownerReferences?.find((each) => each.kind === KIND);
+          if (owner && found.success && isRollingOut(found.data)) yield `${object.metadata.namespace}/${owner.name}`;
+        }
+  }
+
   /** Whether the Deployment controller has observed the current template. */
   #isSeen(cluster: PushCluster, role: 'gateway' | 'logic'): boolean {
     const deployment = this.#deployment(cluster, role);
@@ -366,6 +386,12 @@ export class ClusterCache {
       ...(spec.logic.apiKeys.length === 0 ? { apiKeySecret: apiKey } : {}),
     };
   }
+}
+
+/** Whether pods of an older template are left, and Kubernetes has not given up replacing them. */
+function isRollingOut({ metadata, status }: Workload): boolean {
+  if (status.conditions.some((each) => each.type === 'Progressing' && each.status === 'False')) return false;
+  return status.observedGeneration < metadata.generation || status.replicas > status.updatedReplicas;
 }
 
 /** resourceVersions of the same kind are increasing integers. */

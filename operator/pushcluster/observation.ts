@@ -62,6 +62,7 @@ export function observation(
     summary: PodStatusSummary;
     shown: DisplayedNumbers;
     problems: readonly Problem[];
+    held?: Observed['held'];
   },
 ): Observed {
   const { gateways, planned, summary, shown } = found;
@@ -69,8 +70,9 @@ export function observation(
   const ready = serving.filter(({ isReady }) => isReady);
   const draining = gateways.pods.length - serving.length;
   const ending = [...cache.pods(cluster, 'gateway')].filter(({ metadata }) => metadata.deletionTimestamp).length;
+  const observed = cache.observed(cluster, images);
   return {
-    ...cache.observed(cluster, images),
+    ...observed,
     gateway: {
       wanted: cluster.spec.gateway.replicas,
       ready: ready.length,
@@ -88,6 +90,7 @@ export function observation(
     scaling: planned,
     summary: { ...summary, fullest: shown.fullest },
     problems: found.problems,
+    ...(found.held ? { held: found.held, version: cluster.status?.version ?? observed.version } : {}),
   };
 }
 

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
-import type { PushCluster, Status } from '../api/pushCluster.ts';
+import { z } from 'zod';
+import { API_VERSION, KIND, type PushCluster, type Status } from '../api/pushCluster.ts';
 import type { Applier } from '../kube/applier.ts';
 import type { Client } from '../kube/client.ts';
 import type { Result } from '../kube/controller.ts';
@@ -13,18 +14,21 @@ import type { DesiredObject, Images, PodDefaults } from './desired/context.ts';
 import { desired } from './desired/desired.ts';
 import { logicReplicas } from './desired/logicReplicas.ts';
 import { names } from './desired/names.ts';
+import { mayRollOut } from './desired/podTemplateHash.ts';
 import { gatewayDrain, InvalidSettings } from './desired/validSettings.ts';
 import { type DisplayedNumbers, displayedNumbers, replacedIn } from './displayedNumbers.ts';
 import { leavingGateways, leavingTime } from './leavingGateways.ts';
 import { reloadLiveSettings } from './liveSettingsReload.ts';
 import { observation, podStatusSummary } from './observation.ts';
 import { clusterOf, podPatch } from './observedGateways.ts';
+import { isUnread, type UnreadCluster, unreadStatus } from './readPushCluster.ts';
 import { ReconcileErrors } from './reconcileErrors.ts';
 import { RejectedPods } from './rejectedPods.ts';
+import type { RolloutSlots } from './rolloutSlots.ts';
 import { eventOf } from './scaleEvents.ts';
 import { type LiveReadings, type Planned, ScalePlanner } from './scalePlanner.ts';
 import type { ObservedGateways, ScalePlan } from './scalePolicy.ts';
-import { type Condition, type Problem, statusOf, transitions } from './status.ts';
+import { type Condition, type Observed, type Problem, statusOf, transitions } from './status.ts';
 
 /**
  * An error that the API server reported is retried after this time: no watch tells when a quota is raised or a name is
@@ -36,6 +40,9 @@ const TRANSIENT_MS = 5_000;
 const TRANSIENT_AGAIN_MS = 1_000;
 /** A cluster with draining gateways is reconciled as often as these are polled. */
 const DRAINING_AGAIN_MS = 2_000;
+/** A cluster that waits for its rollout is woken when it may start, and its message is brought up to date this often. */
+const WAITING_AGAIN_MS = 30_000;
+const PAUSED = 'spec.paused is true: the operator changes nothing of this PushCluster';
 
 export type ReconcilerOptions = {
   cache: ClusterCache;
@@ -50,8 +57,12 @@ export type ReconcilerOptions = {
   podDefaults: PodDefaults;
   /** URL of the runbook for alerts of PushClusters that do not set one. */
   runbook?: string | undefined;
+  /** Limits how many clusters roll out at a time. */
+  slots: RolloutSlots;
   clock?: Clock;
 };
+
+const Workload = z.object({ spec: z.object({ replicas: z.number().int().exactOptional() }) });
 
 /**
  * The desired objects of a cluster, the scale plan that they were built from, and the milliseconds after which the
@@ -85,36 +96,44 @@ export class Reconciler {
 
   /** @param key `namespace/name` of a PushCluster, which may be deleted */
   readonly reconcile = async (key: string): Promise<Result> => {
-    const { cache, readings } = this.#options;
+    const { cache, readings, slots } = this.#options;
     const cluster = cache.cluster(key);
     if (!cluster || cluster.metadata.deletionTimestamp) {
+      slots.forget(key);
       for (const known of [this.#written, this.#shown, this.#behind, this.#transientSince]) known.delete(key);
       this.#planner.forget(key);
       this.#rejectedPods.forget(key);
       return {};
     }
+    if (isUnread(cluster)) return this.#reportUnread(key, cluster);
     const began = this.#clock.now();
     const errors = new ReconcileErrors();
-    const wanted = await this.#desired(cluster, errors);
+    const wanted = cluster.spec.paused ? undefined : await this.#desired(cluster, errors);
+    let held: Observed['held'] = cluster.spec.paused ? { reason: 'Paused', message: PAUSED } : undefined;
     if (wanted) {
-      if ((await this.#apply(cluster, wanted, errors)) === 'outdated') return { againIn: 0 };
-      // An obsolete object is deleted only once its replacement was accepted.
-      if (errors.isEmpty) await this.#prune(cluster, wanted.objects, errors);
+      const outcome = await this.#apply(cluster, wanted, errors);
+      if (outcome === 'outdated') return { againIn: 0 };
+      if (outcome === 'waits') held = { reason: 'RolloutWaits', message: `waiting to replace pods: ${slots.sentence}` };
+      // An obsolete object is deleted only once its replacement was accepted, and no pod uses it.
+      if (errors.isEmpty && !held) await this.#prune(cluster, wanted.objects, errors);
       await this.#scale(cluster, wanted, errors);
       if (errors.isEmpty)
         await reloadLiveSettings(cluster, cache, (pod, metadata) => this.#patch(pod, metadata, errors));
     }
+    slots.update(key, cache.isRollingOut(cluster));
     if (this.#isTransient(key, errors, began)) return { againIn: TRANSIENT_AGAIN_MS };
     // The writes above are already in the cache.
     const gateways = cache.gateways(cluster, readings);
     const planned = wanted ? wanted.planned : unchanged(gateways);
     const podsAgainIn = await this.#rejectedPods.report(cluster, errors);
-    const statusAgainIn = await this.#updateStatus(cluster, gateways, planned, errors.problems);
+    const statusAgainIn = await this.#updateStatus(cluster, gateways, planned, errors.problems, held);
     const isUnderWay = planned.phase === 'draining' || planned.waits !== undefined;
     const refusedAgainIn = errors.isEmpty ? undefined : RETRY_MS;
+    const heldAgainIn = held?.reason === 'RolloutWaits' ? WAITING_AGAIN_MS : undefined;
     const due = [
       planned.againIn,
       wanted?.leavingAgainIn,
+      heldAgainIn,
       podsAgainIn,
       refusedAgainIn,
       isUnderWay ? DRAINING_AGAIN_MS : statusAgainIn,
@@ -169,16 +188,66 @@ export class Reconciler {
    * Server-side applies the desired objects. Requests take time: if the scale plan is outdated when the gateway
    * Deployment's turn comes, nothing more is applied, so that no gateway is removed that is needed by now.
    */
-  async #apply(cluster: PushCluster, wanted: Wanted, errors: ReconcileErrors): Promise<'outdated' | undefined> {
+  async #apply(
+    cluster: PushCluster,
+    wanted: Wanted,
+    errors: ReconcileErrors,
+  ): Promise<'outdated' | 'waits' | undefined> {
     const { applier, cache } = this.#options;
     const { gateway } = names(cluster);
+    let outcome: 'waits' | undefined;
     for (const object of wanted.objects) {
       const isOfGateways = object.kind === 'Deployment' && object.metadata.name === gateway;
       if (isOfGateways && this.#planner.isOutdated(cluster, wanted)) return 'outdated';
-      const applied = await errors.collect(object, () => applier.apply(object, cache.made(object)));
+      const observed = cache.made(object);
+      if (observed && !this.#maySetPods(cluster, object, observed)) {
+        outcome = 'waits';
+        await this.#setReplicas(object, observed, errors);
+        continue;
+      }
+      const applied = await errors.collect(object, () => applier.apply(object, observed));
       if (applied?.changed) cache.wrote(applied.object);
     }
-    return undefined;
+    return outcome;
+  }
+
+  /** Whether an object may be applied now: if that replaces pods, a limited number of clusters may at a time. */
+  #maySetPods(cluster: PushCluster, object: DesiredObject, observed: KubeObject): boolean {
+    if (!mayRollOut(object, observed)) return true;
+    const { spec, status, metadata } = cluster;
+    // An autoscaler changes the spec too.
+    const isOwnChange = status?.observedGeneration !== metadata.generation && spec.gateway.autoscaling === undefined;
+    return this.#options.slots.take(keyOf(cluster), isOwnChange);
+  }
+
+  /** Sets the number of pods only: their template waits. */
+  async #setReplicas(object: DesiredObject, observed: KubeObject, errors: ReconcileErrors): Promise<void> {
+    const { cache, client } = this.#options;
+    const replicas = replicasOf(object);
+    if (replicas === undefined || replicas === replicasOf(observed)) return;
+    const patched = await errors.collect(object, () => client.patch(observed, { spec: { replicas } }));
+    if (patched) cache.wrote(patched);
+  }
+
+  /** Reports a cluster that this version does not understand. Nothing else of it is changed. */
+  async #reportUnread(key: string, cluster: UnreadCluster): Promise<Result> {
+    const { client } = this.#options;
+    const { name, namespace, uid, resourceVersion } = cluster.metadata;
+    const written = this.#written.get(key);
+    const status = written && written.over === resourceVersion ? written.status : cluster.status;
+    const now = new Date(this.#clock.wall()).toISOString().replace(/\.\d+Z$/, 'Z');
+    const next = unreadStatus({ ...cluster, status }, now);
+    if (isDeepStrictEqual(status, next)) return {};
+    const about = { apiVersion: API_VERSION, kind: KIND };
+    await client.applyStatus({ ...about, metadata: { name, namespace }, status: next });
+    this.#written.set(key, { over: resourceVersion, status: next });
+    for (const { type, reason, message } of transitions(status, next))
+      if (type === 'Degraded')
+        this.#options.recorder.record(
+          { ...about, metadata: { name, namespace, uid, ...(resourceVersion ? { resourceVersion } : {}) } },
+          { type: 'Warning', reason, action: 'Reconcile', note: message },
+        );
+    return {};
   }
 
   /**
@@ -235,6 +304,7 @@ export class Reconciler {
     gateways: ObservedGateways,
     planned: ScalePlan,
     problems: readonly Problem[],
+    held: Observed['held'],
   ): Promise<number | undefined> {
     const { cache, client, images, readings } = this.#options;
     const { name, namespace, resourceVersion } = cluster.metadata;
@@ -254,6 +324,7 @@ export class Reconciler {
       summary,
       shown,
       problems,
+      held,
     });
     const status = statusOf(observed, before, now);
     if (isDeepStrictEqual(before, status)) return againIn;
@@ -284,6 +355,11 @@ export class Reconciler {
 function unchanged({ pods, replicas = 0 }: ObservedGateways): ScalePlan {
   const phase = pods.some(({ drainSince }) => drainSince !== undefined) ? 'draining' : 'steady';
   return { replicas, changes: new Map(), steps: [], waits: undefined, phase };
+}
+
+/** `spec.replicas` of a Deployment or StatefulSet. */
+function replicasOf(object: object): number | undefined {
+  return Workload.safeParse(object).data?.spec.replicas;
 }
 
 /** Ignores errors of one reason. */

@@ -38,6 +38,8 @@ export type Observed = {
   /** `wanted` is 0 for external servers. */
   nats: { url: string; wanted: number; ready: number };
   problems: readonly Problem[];
+  /** Why the operator changes nothing now, or no pods. */
+  held?: { reason: 'Paused' | 'RolloutWaits'; message: string } | undefined;
   /** The plan for the number of gateways. */
   scaling: Pick<ScalePlan, 'phase' | 'waits'>;
   summary: Pick<PodStatusSummary, 'refusals' | 'ignored' | 'fdLimits' | 'behind' | 'silent' | 'notReady' | 'fullest'>;
@@ -144,7 +146,8 @@ const FULL_OF = {
 };
 
 /** Progressing: the operator or Kubernetes is changing something. */
-function progress({ gateway, logic, nats, scaling, summary, problems }: Observed): Verdict {
+function progress({ gateway, logic, nats, scaling, summary, problems, held }: Observed): Verdict {
+  if (held) return { isTrue: held.reason !== 'Paused', ...held };
   const [leaving, ...others] = problems.filter(isLeaving);
   if (leaving) {
     const more = others.length > 0 ? ` (and ${plural(others.length, 'other object')})` : '';

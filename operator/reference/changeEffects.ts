@@ -4,6 +4,7 @@ import type { DesiredObject } from '../pushcluster/desired/context.ts';
 /** An effect of a change of a PushCluster on running objects. */
 export type Effect =
   | 'live'
+  | 'hold'
   | 'drain'
   | 'gateways'
   | 'logic'

@@ -227,6 +227,7 @@ export const CHANGES: readonly Change[] = [
   { field: 'monitoring.dashboards.enabled', after: { monitoring: { dashboards: { enabled: true } } } },
   watched('dashboards', 'labels', { labels: { team: 'live' } }),
   watched('dashboards', 'annotations', { annotations: { grafana_folder: 'Live' } }),
+  { field: 'paused', after: { paused: true } },
 ];
 
 /** Fields that the API server does not allow to be changed. */
@@ -234,6 +235,7 @@ export const FIXED = ['nats.managed.storage.size', 'nats.managed.storage.storage
 
 const MEANING: Record<Effect, string> = {
   live: 'live',
+  hold: 'the operator stops, or starts again, to change anything',
   drain: 'gateways are added, or drained and removed',
   gateways: 'rollout of gateways',
   logic: 'rollout of logic',
@@ -250,6 +252,7 @@ const MEANING: Record<Effect, string> = {
 
 /** The effects of a change: the difference between the desired objects before and after it. */
 export function effectsOf({ before = {}, after }: Change): Effect[] {
+  if (after.paused !== undefined) return ['hold'];
   return effects(objects(before), objects(after));
 }
 

@@ -9,7 +9,10 @@ type SpecInput = z.input<typeof Spec>;
 /** Any PushCluster spec that the API server accepts. */
 export function anySpec(): fc.Arbitrary<SpecInput> {
   return fc
-    .record({ image, imagePullSecrets, gateway, logic, rooms, auth, nats, monitoring }, { requiredKeys: [] })
+    .record(
+      { image, imagePullSecrets, gateway, logic, rooms, auth, nats, monitoring, paused: fc.boolean() },
+      { requiredKeys: [] },
+    )
     .map(withRoomForFrames);
 }
 

@@ -29,6 +29,7 @@ const ALL_SET = {
   operator: {
     replicas: 3,
     logLevel: 'debug',
+    maxConcurrentRollouts: 3,
     priorityClassName: 'system-cluster-critical',
     nodeSelector: { 'kubernetes.io/os': 'linux' },
     tolerations: [{ key: 'dedicated', operator: 'Exists', effect: 'NoSchedule' }],

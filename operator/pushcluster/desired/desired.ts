@@ -10,6 +10,7 @@ import { leavingEndpoints } from './leavingEndpoints.ts';
 import { logicDeployment } from './logic.ts';
 import { natsStatefulSet } from './nats.ts';
 import { networkPolicies } from './networkPolicies.ts';
+import { withPodTemplateHash } from './podTemplateHash.ts';
 import { generated, secrets } from './secrets.ts';
 import { serviceAccounts } from './serviceAccounts.ts';
 import { serviceMonitor } from './serviceMonitor.ts';
@@ -42,7 +43,7 @@ export const MADE_KINDS = [
 export function desired(cluster: PushCluster, context: Context): DesiredObject[] {
   const values = generated(cluster, context);
   const nats = managedNats(cluster);
-  return [
+  const objects: DesiredObject[] = [
     ...serviceAccounts(cluster),
     ...secrets(cluster, values),
     settingsConfigMap(cluster),
@@ -59,4 +60,5 @@ export function desired(cluster: PushCluster, context: Context): DesiredObject[]
     // Even if that kind does not exist: the user asked for alerts, and sees the error in the status.
     ...alerts(cluster, context.runbook),
   ];
+  return objects.map(withPodTemplateHash);
 }

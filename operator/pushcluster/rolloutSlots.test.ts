@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { RolloutSlots } from './rolloutSlots.ts';
+
+function slots(limit: number, rollingOut: string[] = []) {
+  const woken: string[] = [];
+  return { slots: new RolloutSlots({ limit, rollingOut: () => rollingOut, wake: (key) => woken.push(key) }), woken };
+}
+
+describe('slots of rollouts', () => {
+  it('are as many as the limit; a PushCluster keeps its own until its rollout is complete', () => {
+    const { slots: few, woken } = slots(2);
+    assert.deepEqual(
+      ['a/a', 'a/b', 'a/c', 'a/d', 'a/a'].map((key) => few.take(key, false)),
+      [true, true, false, false, true],
+    );
+    few.update('a/b', true);
+    assert.deepEqual(woken, []);
+    few.update('a/b', false);
+    assert.deepEqual(woken, ['a/c']);
+    assert.equal(few.take('a/c', false), true);
+    assert.equal(few.take('a/d', false), false);
+  });
+
+  it('count rollouts that were under way when the operator started', () => {
+    const { slots: few } = slots(2, ['a/a', 'a/b']);
+    assert.equal(few.take('a/c', false), false);
+    assert.equal(few.take('a/a', false), true);
+    assert.equal(few.sentence, '2 PushClusters roll out (a/a, a/b), at most 2 may at a time');
+  });
+
+  it('are not needed for a change of the spec, which takes one all the same', () => {
+    const { slots: few } = slots(1, ['a/a']);
+    assert.equal(few.take('a/b', true), true);
+    few.update('a/a', false);
+    assert.equal(few.take('a/c', false), false);
+  });
+
+  it('become free when their PushCluster is deleted, which then no longer waits either', () => {
+    const { slots: few, woken } = slots(1, ['a/a']);
+    few.take('a/b', false);
+    few.take('a/c', false);
+    few.forget('a/b');
+    few.forget('a/a');
+    assert.deepEqual(woken, ['a/c']);
+  });
+
+  it('are unlimited with 0', () => {
+    const { slots: all } = slots(0, ['a/a', 'a/b', 'a/c']);
+    assert.equal(all.take('a/d', false), true);
+  });
+});
