@@ -40,8 +40,8 @@ const TRANSIENT_MS = 5_000;
 const TRANSIENT_AGAIN_MS = 1_000;
 /** A cluster with draining gateways is reconciled as often as these are polled. */
 const DRAINING_AGAIN_MS = 2_000;
-/** A cluster that waits for its rollout is woken when it may start, and its message is brought up to date this often. */
-const WAITING_AGAIN_MS = 30_000;
+/** A cluster that waits for its rollout is woken when it may start, and otherwise tries again after this time. */
+const WAITING_AGAIN_MS = 300_000;
 const PAUSED = 'spec.paused is true: the operator changes nothing of this PushCluster';
 
 export type ReconcilerOptions = {
@@ -105,7 +105,10 @@ export class Reconciler {
       this.#rejectedPods.forget(key);
       return {};
     }
-    if (isUnread(cluster)) return this.#reportUnread(key, cluster);
+    if (isUnread(cluster)) {
+      slots.forget(key);
+      return this.#reportUnread(key, cluster);
+    }
     const began = this.#clock.now();
     const errors = new ReconcileErrors();
     const wanted = cluster.spec.paused ? undefined : await this.#desired(cluster, errors);
@@ -120,7 +123,7 @@ export class Reconciler {
       if (errors.isEmpty)
         await reloadLiveSettings(cluster, cache, (pod, metadata) => this.#patch(pod, metadata, errors));
     }
-    slots.update(key, cache.isRollingOut(cluster));
+    slots.update(key, { isRollingOut: cache.isRollingOut(cluster), waits: held?.reason === 'RolloutWaits' });
     if (this.#isTransient(key, errors, began)) return { againIn: TRANSIENT_AGAIN_MS };
     // The writes above are already in the cache.
     const gateways = cache.gateways(cluster, readings);

@@ -14,9 +14,9 @@ describe('slots of rollouts', () => {
       ['a/a', 'a/b', 'a/c', 'a/d', 'a/a'].map((key) => few.take(key, false)),
       [true, true, false, false, true],
     );
-    few.update('a/b', true);
+    few.update('a/b', { isRollingOut: true, waits: false });
     assert.deepEqual(woken, []);
-    few.update('a/b', false);
+    few.update('a/b', { isRollingOut: false, waits: false });
     assert.deepEqual(woken, ['a/c']);
     assert.equal(few.take('a/c', false), true);
     assert.equal(few.take('a/d', false), false);
@@ -26,13 +26,13 @@ describe('slots of rollouts', () => {
     const { slots: few } = slots(2, ['a/a', 'a/b']);
     assert.equal(few.take('a/c', false), false);
     assert.equal(few.take('a/a', false), true);
-    assert.equal(few.sentence, '2 PushClusters roll out (a/a, a/b), at most 2 may at a time');
+    assert.equal(few.sentence, 'at most 2 PushClusters do so at a time');
   });
 
   it('are not needed for a change of the spec, which takes one all the same', () => {
     const { slots: few } = slots(1, ['a/a']);
     assert.equal(few.take('a/b', true), true);
-    few.update('a/a', false);
+    few.update('a/a', { isRollingOut: false, waits: false });
     assert.equal(few.take('a/c', false), false);
   });
 
@@ -43,6 +43,17 @@ describe('slots of rollouts', () => {
     few.forget('a/b');
     few.forget('a/a');
     assert.deepEqual(woken, ['a/c']);
+  });
+
+  it('go to the next one where the first that waits needs none any more, because it was paused', () => {
+    const { slots: few, woken } = slots(1, ['a/a']);
+    for (const key of ['a/b', 'a/c']) {
+      few.take(key, false);
+      few.update(key, { isRollingOut: false, waits: true });
+    }
+    few.update('a/a', { isRollingOut: false, waits: false });
+    few.update('a/b', { isRollingOut: false, waits: false });
+    assert.deepEqual(woken, ['a/b', 'a/c']);
   });
 
   it('are unlimited with 0', () => {

@@ -1,6 +1,3 @@
-/** Maximum number of names in `holders`. */
-const NAMED = 3;
-
 export type RolloutSlotsOptions = {
   /** Maximum number of PushClusters that roll out at a time; 0: no limit. */
   limit: number;
@@ -39,25 +36,26 @@ export class RolloutSlots {
     return true;
   }
 
-  /** Tells whether a PushCluster rolls out. A slot that becomes free wakes the one that has waited longest. */
-  update(key: string, isRollingOut: boolean): void {
+  /**
+   * Tells what became of a PushCluster after it was reconciled. A slot that becomes free, or that it does not take, wakes
+   * the one that has waited longest.
+   */
+  update(key: string, { isRollingOut, waits }: { isRollingOut: boolean; waits: boolean }): void {
     const holders = this.#known();
+    const left = !waits && this.#waiting.delete(key);
     if (isRollingOut) holders.add(key);
-    else if (holders.delete(key)) this.#wake();
+    else if (holders.delete(key) || left) this.#wake();
   }
 
   /** The PushCluster is deleted, or no longer managed. */
   forget(key: string): void {
-    this.#waiting.delete(key);
-    if (this.#holders?.delete(key)) this.#wake();
+    this.update(key, { isRollingOut: false, waits: false });
   }
 
-  /** Why a PushCluster waits: `10 PushClusters roll out (shop/live, shop/test and 8 more), the maximum`. */
+  /** Why a PushCluster waits. It does not change while it waits: else the statuses of all that wait would. */
   get sentence(): string {
-    const holders = [...this.#known()];
-    const more = holders.length > NAMED ? ` and ${holders.length - NAMED} more` : '';
-    const count = holders.length === 1 ? '1 PushCluster rolls out' : `${holders.length} PushClusters roll out`;
-    return `${count} (${holders.slice(0, NAMED).join(', ')}${more}), at most ${this.#options.limit} may at a time`;
+    const { limit } = this.#options;
+    return `at most ${limit} ${limit === 1 ? 'PushCluster does' : 'PushClusters do'} so at a time`;
   }
 
   #known(): Set<string> {
