@@ -42,6 +42,15 @@ const TRANSIENT_AGAIN_MS = 1_000;
 const DRAINING_AGAIN_MS = 2_000;
 /** A cluster that waits for its rollout is woken when it may start, and otherwise tries again after this time. */
 const WAITING_AGAIN_MS = 300_000;
+/** Kinds of objects that pods need while they run. */
+const USED_BY_PODS: ReadonlySet<string> = new Set([
+  'ConfigMap',
+  'Secret',
+  'ServiceAccount',
+  'Service',
+  'NetworkPolicy',
+  'StatefulSet',
+]);
 const PAUSED = 'spec.paused is true: the operator changes nothing of this PushCluster';
 
 export type ReconcilerOptions = {
@@ -117,8 +126,8 @@ export class Reconciler {
       const outcome = await this.#apply(cluster, wanted, errors);
       if (outcome === 'outdated') return { againIn: 0 };
       if (outcome === 'waits') held = { reason: 'RolloutWaits', message: `waiting to replace pods: ${slots.sentence}` };
-      // An obsolete object is deleted only once its replacement was accepted, and no pod uses it.
-      if (errors.isEmpty && !held) await this.#prune(cluster, wanted.objects, errors);
+      // An obsolete object is deleted only once its replacement was accepted.
+      if (errors.isEmpty) await this.#prune(cluster, wanted.objects, errors, outcome === 'waits');
       await this.#scale(cluster, wanted, errors);
       if (errors.isEmpty)
         await reloadLiveSettings(cluster, cache, (pod, metadata) => this.#patch(pod, metadata, errors));
@@ -257,13 +266,20 @@ export class Reconciler {
    * Deletes objects that are no longer desired. NATS is deleted only once no pod uses it, even if `nats.url` replaces
    * it.
    */
-  async #prune(cluster: PushCluster, objects: readonly DesiredObject[], errors: ReconcileErrors): Promise<void> {
+  async #prune(
+    cluster: PushCluster,
+    objects: readonly DesiredObject[],
+    errors: ReconcileErrors,
+    waits: boolean,
+  ): Promise<void> {
     const { cache, client, applier } = this.#options;
     const wanted = new Set(objects.map((object) => `${object.kind} ${keyOf(object)}`));
     const isReplacing = cache.isReplacing(cluster);
     for (const object of cache.belongings(cluster)) {
       const { uid, deletionTimestamp } = object.metadata;
       if (deletionTimestamp || wanted.has(`${object.kind} ${keyOf(object)}`)) continue;
+      // Pods that wait for their replacement may still use it.
+      if (waits && USED_BY_PODS.has(object.kind)) continue;
       if (isReplacing && object.metadata.name.startsWith(names(cluster).nats)) continue;
       // The uid makes sure that a new object of the same name is not deleted.
       const gone = () => client.delete(object, uid === undefined ? {} : { uid }).catch(ignoring('conflict'));
