@@ -90,7 +90,8 @@ describe('a storm of clients that all come back at once to two gateways', () => 
     const frames = (await viewers.counts()).frames;
     await until('pushes arrive', async () => (await viewers.counts()).frames >= frames + VIEWERS);
     viewers.watch();
-    const before = gateways.map(waitedMs);
+    const waits = () => [...gateways.map((gateway) => waitedMs(gateway)), waitedMs(logic), waitedMs(nats)];
+    const before = waits();
     const lateness = new Lateness();
     const counts = await work();
     // The last window is still under way.
@@ -102,12 +103,13 @@ describe('a storm of clients that all come back at once to two gateways', () => 
     assert.equal(counts.joined, CROWD);
     assert.equal(viewed.joined, VIEWERS);
     assert.deepEqual([viewed.resets, viewed.closes], [0, 0], 'nobody who was there was dropped');
-    // While others of this machine had its cores, no gateway could do better.
-    const waited = Math.max(...gateways.map((gateway, i) => waitedMs(gateway) - before[i]!));
+    // While others of this machine had its cores, nobody on an item's way could do better: logic, NATS, one of the gateways.
+    const [first = 0, second = 0, ...others] = waits().map((wait, i) => wait - before[i]!);
+    const waited = Math.max(first, second) + others.reduce((sum, wait) => sum + wait, 0);
     const allowed = MAX_DELAY_MS + 1_000 + waited;
     assert.ok(
       viewed.silence <= allowed,
-      `a viewer waited ${viewed.silence} ms; a gateway ${waited} ms for a processor`,
+      `a viewer waited ${viewed.silence} ms; its items ${waited} ms for a processor`,
     );
     return { counts, viewed, waited, late: lateness.total };
   }
@@ -117,12 +119,12 @@ describe('a storm of clients that all come back at once to two gateways', () => 
       ({ pid, shardPids }) =>
         `${[pid, ...shardPids].map((each) => `${Math.round(residentBytes(each) / MIB)}`).join(' + ')} MiB`,
     );
-    return `${what}: ${CROWD} in after ${counts.seconds} s and ${counts.attempts} attempts (refused ${JSON.stringify(counts.refused)}, cut ${counts.resets}); longest silence ${viewed.silence} ms, of which a gateway waited ${Math.round(waited)} ms for a core; hub + shard ${memory.join(', ')}`;
+    return `${what}: ${CROWD} in after ${counts.seconds} s and ${counts.attempts} attempts (refused ${JSON.stringify(counts.refused)}, cut ${counts.resets}); longest silence ${viewed.silence} ms, items waited ${Math.round(waited)} ms for a core; hub + shard ${memory.join(', ')}`;
   }
 });
 
-/** Milliseconds that gateway and shards were ready to run and were not, since their start. */
-function waitedMs({ pid, shardPids }: GatewayProcess): number {
+/** Milliseconds that a process and its shards were ready to run and did not, since their start. */
+function waitedMs({ pid, shardPids = [] }: { pid: number; shardPids?: number[] }): number {
   const waits = [pid, ...shardPids].map((each) =>
     Number(readFileSync(`/proc/${each}/schedstat`, 'utf8').split(' ')[1]),
   );
