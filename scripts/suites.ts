@@ -7,6 +7,7 @@ import type { Outcome } from './testFile.ts';
 export const ALONE: readonly string[] = [
   'test/integration/operator-handover.test.ts',
   'test/integration/operator-lease.test.ts',
+  'test/integration/rollout.simulation.test.ts',
   'test/integration/storm.test.ts',
 ];
 
