@@ -56,6 +56,13 @@ describe('slots of rollouts', () => {
     assert.deepEqual(woken, ['a/b', 'a/c']);
   });
 
+  it('are not taken by one that waits and is scaled meanwhile', () => {
+    const { slots: few } = slots(1, ['a/a']);
+    few.take('a/b', false);
+    few.update('a/b', { isRollingOut: true, waits: true });
+    assert.equal(few.take('a/b', false), false);
+  });
+
   it('are unlimited with 0', () => {
     const { slots: all } = slots(0, ['a/a', 'a/b', 'a/c']);
     assert.equal(all.take('a/d', false), true);

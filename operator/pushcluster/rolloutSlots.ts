@@ -42,7 +42,9 @@ export class RolloutSlots {
    */
   update(key: string, { isRollingOut, waits }: { isRollingOut: boolean; waits: boolean }): void {
     const holders = this.#known();
-    const left = !waits && this.#waiting.delete(key);
+    // One that waits may be scaled meanwhile, which looks like a rollout until its Deployment was observed.
+    if (waits) return;
+    const left = this.#waiting.delete(key);
     if (isRollingOut) holders.add(key);
     else if (holders.delete(key) || left) this.#wake();
   }
