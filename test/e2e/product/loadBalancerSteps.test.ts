@@ -61,8 +61,8 @@ describe('behind a load balancer that takes 30 s to notice, no new connection fa
     const live = await Live.start(cluster.kubectl, `balanced-${policy.toLowerCase()}`, {
       gateway: {
         replicas: GATEWAYS,
-        // How long gateways settle is the default of the policy.
-        drain: { rate: 100, timeout: '60s' },
+        // The defaults of the policies.
+        drain: { rate: 100, settle: policy === 'Local' ? '45s' : '5s', timeout: '60s' },
         rebalance: { minimum: 100 },
         placement: evenly,
         service: {

@@ -20,8 +20,8 @@ describe('kubectl scale with 2,000 connections', () => {
   before(async () => {
     cluster = await openCluster();
     await installChart(cluster.kubectl, cluster.helm);
-    // Settle as by default: sooner, a node of a busy machine may still send who was moved to the gateway that drains.
-    const drain = { rate: RATE, timeout: '90s' };
+    // Sooner, a node of a busy machine may still send who was moved to the gateway that drains.
+    const drain = { rate: RATE, settle: '5s', timeout: '90s' };
     live = await Live.start(cluster.kubectl, 'scaling', {
       // What evens out load is another test's.
       gateway: { replicas: 3, drain, rebalance: { rate: 0 } },

@@ -37,6 +37,9 @@ const Pods = z.object({
   ),
 });
 
+/** A PushCluster's spec, in whatever form the test gives it: the API server judges it. */
+export type Spec = { gateway?: { drain?: object; [field: string]: unknown }; [field: string]: unknown };
+
 export type Pod = {
   name: string;
   uid: string;
@@ -64,7 +67,7 @@ export class Live {
    * Creates the namespace, which admits only restricted pods, and the PushCluster. Resolves when the PushCluster is
    * Ready.
    */
-  static async start(kubectl: Kubectl, namespace: string, spec: object = {}): Promise<Live> {
+  static async start(kubectl: Kubectl, namespace: string, spec: Spec = {}): Promise<Live> {
     await claimNamespace(kubectl, namespace);
     const live = new Live(kubectl, namespace);
     await live.apply(spec);
@@ -82,9 +85,18 @@ export class Live {
     return this.#kubectl(['-n', this.namespace, ...args]);
   }
 
-  async apply(spec: object): Promise<void> {
+  /** A gateway settles for 5 s unless the spec says otherwise: the load balancers of most tests notice within a second. */
+  async apply(spec: Spec): Promise<void> {
+    const drain = { settle: '5s', ...spec.gateway?.drain };
     const metadata = { name: 'live', namespace: this.namespace };
-    await apply(this.#kubectl, [{ apiVersion: 'pushcluster.dev/v1alpha1', kind: 'PushCluster', metadata, spec }]);
+    await apply(this.#kubectl, [
+      {
+        apiVersion: 'pushcluster.dev/v1alpha1',
+        kind: 'PushCluster',
+        metadata,
+        spec: { ...spec, gateway: { ...spec.gateway, drain } },
+      },
+    ]);
   }
 
   async patch(spec: object): Promise<void> {
