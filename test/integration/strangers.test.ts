@@ -107,7 +107,7 @@ describe('a gateway without a descriptor left', () => {
         text?.includes("shard 0 does not listen, and its process can't be started: ") === true
       );
     });
-    await until('it was tried several times', () => gateway.output.split('could not be started').length > 3);
+    await until('it was tried several times', () => gateway.output.split('cannot start a shard').length > 3);
     const left = connections.filter(({ closed }) => closed === undefined);
     const before = left.map(({ received }) => received);
     await logic.push({ room: 'r' }, ['1']);
