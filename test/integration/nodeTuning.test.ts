@@ -31,7 +31,8 @@ class Pod {
       stream?.setEncoding('utf8').on('data', (text: string) => {
         this.output += text;
       });
-    this.exit = new Promise((resolve) => this.#child.once('exit', resolve));
+    // Not at `exit`: its last words may still be in the pipe then.
+    this.exit = new Promise((resolve) => this.#child.once('close', resolve));
   }
 
   says(text: string): Promise<void> {
@@ -272,8 +273,19 @@ describe('node tuning', () => {
     await install('three');
     const pod = await start('three');
     await pod.says('node tuned');
+    const may = (verb: string, what: string) =>
+      platform('auth', 'can-i', verb, what, `--as=system:serviceaccount:${NAMESPACE}:${daemonSetOf('three')}`).then(
+        () => true,
+        () => false,
+      );
+    assert.ok((await may('patch', 'nodes')) && (await may('get', `daemonsets.apps/${daemonSetOf('three')}`)));
     await plane.kubectl(['delete', 'clusterrolebinding', `${NAMESPACE}-${daemonSetOf('three')}`]);
     await platform('delete', 'rolebinding,daemonset', daemonSetOf('three'));
+    // The API server's authorizer hears of it a moment later.
+    await until(
+      'it has no rights any more',
+      async () => !(await may('patch', 'nodes')) && !(await may('get', `daemonsets.apps/${daemonSetOf('three')}`)),
+    );
     assert.equal(await pod.end('SIGTERM'), 0);
     assertOwn();
     assert.match(pod.output, /its rights were deleted/);
