@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { STATIC_KEYS } from '@pushcluster/protocol/staticSettings.ts';
 import { checkSettings, SettingsError } from './parseSettings.ts';
+import { valueAt } from './valueAt.ts';
 
 /**
  * `wanted`, except that static settings keep their values of `running`. `pending` are the keys that differ.
@@ -11,8 +12,8 @@ export function keepStaticSettings(wanted: Settings, running: Settings): { next:
   const next = structuredClone(wanted);
   const pending = STATIC_KEYS.filter((key) => {
     const path = key.split('.');
-    const value = at(running, path);
-    if (isDeepStrictEqual(at(wanted, path), value)) return false;
+    const value = valueAt(running, path);
+    if (isDeepStrictEqual(valueAt(wanted, path), value)) return false;
     put(next, path, value);
     return true;
   });
@@ -28,14 +29,8 @@ export function keepStaticSettings(wanted: Settings, running: Settings): { next:
   }
 }
 
-function at(object: object, path: readonly string[]): unknown {
-  let value: unknown = object;
-  for (const key of path) value = isRecord(value) ? value[key] : undefined;
-  return value;
-}
-
 function put(object: object, path: readonly string[], value: unknown): void {
-  const parent = at(object, path.slice(0, -1));
+  const parent = valueAt(object, path.slice(0, -1));
   const key = path.at(-1);
   if (!isRecord(parent) || key === undefined) return;
   if (value === undefined) delete parent[key];

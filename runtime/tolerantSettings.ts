@@ -3,6 +3,7 @@ import { isWrittenByOperator } from '@pushcluster/protocol/settingsMark.ts';
 import type { z } from 'zod';
 import { parseSettings, parseText, SettingsError } from './parseSettings.ts';
 import { settingsProblems } from './settingsProblems.ts';
+import { valueAt } from './valueAt.ts';
 
 /** Settings, and what was left out of the file to get them, a sentence each. */
 export type ReadSettings = { settings: Settings; ignored: string[] };
@@ -79,13 +80,13 @@ function removable(input: unknown, path: Path): Path | undefined {
     const place = path.slice(0, length);
     if (typeof place.at(-1) !== 'string' || REQUIRED.some((section) => isWithin(place, section.split('.'))))
       return undefined;
-    if (at(input, place) !== undefined) return place;
+    if (valueAt(input, place) !== undefined) return place;
   }
   return undefined;
 }
 
 function remove(input: unknown, path: Path): void {
-  const parent = at(input, path.slice(0, -1));
+  const parent = valueAt(input, path.slice(0, -1));
   const key = path.at(-1);
   if (typeof parent === 'object' && parent !== null && key !== undefined) Reflect.deleteProperty(parent, key);
 }
@@ -93,10 +94,4 @@ function remove(input: unknown, path: Path): void {
 /** Whether `path` is `section`, below it, or around it. */
 function isWithin(path: Path, section: readonly string[]): boolean {
   return section.slice(0, path.length).every((key, i) => path[i] === key);
-}
-
-function at(value: unknown, path: Path): unknown {
-  let place: unknown = value;
-  for (const key of path) place = typeof place === 'object' && place !== null ? Reflect.get(place, key) : undefined;
-  return place;
 }

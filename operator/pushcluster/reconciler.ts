@@ -243,22 +243,12 @@ export class Reconciler {
 
   /** Reports a cluster that this version does not understand. Nothing else of it is changed. */
   async #reportUnread(key: string, cluster: UnreadCluster): Promise<Result> {
-    const { client } = this.#options;
-    const { name, namespace, uid, resourceVersion } = cluster.metadata;
-    const written = this.#written.get(key);
-    const status = written && written.over === resourceVersion ? written.status : cluster.status;
-    const now = new Date(this.#clock.wall()).toISOString().replace(/\.\d+Z$/, 'Z');
-    const next = unreadStatus({ ...cluster, status }, now);
+    const status = this.#statusBefore(key, cluster) ?? {};
+    const next = unreadStatus({ ...cluster, status }, this.#timestamp());
     if (isDeepStrictEqual(status, next)) return {};
-    const about = { apiVersion: API_VERSION, kind: KIND };
-    await client.applyStatus({ ...about, metadata: { name, namespace }, status: next });
-    this.#written.set(key, { over: resourceVersion, status: next });
+    await this.#writeStatus(key, cluster, next);
     for (const { type, reason, message } of transitions(status, next))
-      if (type === 'Degraded')
-        this.#options.recorder.record(
-          { ...about, metadata: { name, namespace, uid, ...(resourceVersion ? { resourceVersion } : {}) } },
-          { type: 'Warning', reason, action: 'Reconcile', note: message },
-        );
+      if (type === 'Degraded') this.#record(cluster, { type: 'Warning', reason, action: 'Reconcile', note: message });
     return {};
   }
 
@@ -325,18 +315,14 @@ export class Reconciler {
     problems: readonly Problem[],
     held: Observed['held'],
   ): Promise<number | undefined> {
-    const { cache, client, images, readings } = this.#options;
-    const { name, namespace, resourceVersion } = cluster.metadata;
-    const key = `${namespace}/${name}`;
+    const { cache, images, readings } = this.#options;
+    const key = keyOf(cluster);
     const summary = podStatusSummary(cache, cluster, gateways, readings, this.#clock.wall());
     const shown = displayedNumbers(this.#shown.get(key), summary, this.#clock.now());
     this.#shown.set(key, shown);
     const againIn = replacedIn(shown, summary, this.#clock.now());
     this.#behind.set(key, new Set(summary.behind.map(({ uid }) => uid)));
-    const written = this.#written.get(key);
-    // The cached cluster may be older than the last write. The written status counts until the cluster changes.
-    const before = written && written.over === resourceVersion ? written.status : cluster.status;
-    const now = new Date(this.#clock.wall()).toISOString().replace(/\.\d+Z$/, 'Z');
+    const before = this.#statusBefore(key, cluster);
     const observed = observation(cache, cluster, images, {
       gateways,
       planned,
@@ -345,11 +331,9 @@ export class Reconciler {
       problems,
       held,
     });
-    const status = statusOf(observed, before, now);
+    const status = statusOf(observed, before, this.#timestamp());
     if (isDeepStrictEqual(before, status)) return againIn;
-    const { apiVersion, kind } = cluster;
-    await client.applyStatus({ apiVersion, kind, metadata: { name, namespace }, status });
-    this.#written.set(key, { over: resourceVersion, status });
+    await this.#writeStatus(key, cluster, status);
     for (const condition of transitions(before, status)) {
       // Ready summarizes the other conditions, and each drain has an event of its own.
       if (condition.type === 'Ready' || condition.reason === 'Draining') continue;
@@ -363,10 +347,28 @@ export class Reconciler {
     return againIn;
   }
 
-  #record({ apiVersion, kind, metadata }: PushCluster, event: EventInput): void {
+  /** The cached cluster may be older than the last write. The written status counts until the cluster changes. */
+  #statusBefore(key: string, { metadata, status }: Pick<PushCluster, 'metadata' | 'status'>): Status | undefined {
+    const written = this.#written.get(key);
+    return written && written.over === metadata.resourceVersion ? written.status : status;
+  }
+
+  async #writeStatus(key: string, { metadata }: Pick<PushCluster, 'metadata'>, status: Status): Promise<void> {
+    const { name, namespace, resourceVersion } = metadata;
+    const about = { apiVersion: API_VERSION, kind: KIND, metadata: { name, namespace } };
+    await this.#options.client.applyStatus({ ...about, status });
+    this.#written.set(key, { over: resourceVersion, status });
+  }
+
+  /** RFC 3339 with seconds. */
+  #timestamp(): string {
+    return new Date(this.#clock.wall()).toISOString().replace(/\.\d+Z$/, 'Z');
+  }
+
+  #record({ metadata }: Pick<PushCluster, 'metadata'>, event: EventInput): void {
     const { name, namespace, uid, resourceVersion } = metadata;
     const about = { name, namespace, uid, ...(resourceVersion ? { resourceVersion } : {}) };
-    this.#options.recorder.record({ apiVersion, kind, metadata: about }, event);
+    this.#options.recorder.record({ apiVersion: API_VERSION, kind: KIND, metadata: about }, event);
   }
 }
 

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { valueAt } from '@pushcluster/runtime/valueAt.ts';
 import type { DesiredObject } from '../pushcluster/desired/context.ts';
 
 /** An effect of a change of a PushCluster on running objects. */
@@ -64,9 +65,5 @@ function parts(objects: Objects, kind: string, component: string | undefined, pa
   return objects
     .filter((object) => object.kind === kind)
     .filter(({ metadata }) => metadata.labels['app.kubernetes.io/component'] === component)
-    .map((object) => path.reduce<unknown>(at, object));
-}
-
-function at(value: unknown, key: string): unknown {
-  return typeof value === 'object' && value !== null ? Reflect.get(value, key) : undefined;
+    .map((object) => valueAt(object, path));
 }

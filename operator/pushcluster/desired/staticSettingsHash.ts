@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Settings } from '@pushcluster/protocol/settings.ts';
 import { STATIC_KEYS } from '@pushcluster/protocol/staticSettings.ts';
+import { valueAt } from '@pushcluster/runtime/valueAt.ts';
 import type { PushCluster } from '../../api/pushCluster.ts';
 import { validSettings } from './validSettings.ts';
 
@@ -35,8 +36,5 @@ function withFormerDefaults(settings: Settings): Settings {
 }
 
 function at(settings: Settings, key: string): unknown {
-  let value: unknown = settings;
-  for (const part of key.split('.'))
-    value = typeof value === 'object' && value !== null ? Reflect.get(value, part) : undefined;
-  return value;
+  return valueAt(settings, key.split('.'));
 }
