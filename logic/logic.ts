@@ -20,6 +20,7 @@ import { Publisher } from './publish/publisher.ts';
 import { PushService } from './publish/pushService.ts';
 import { apiReferenceRoutes } from './routes/apiReference.ts';
 import { goPushRoutes } from './routes/goPush.ts';
+import { pushBatchRoutes } from './routes/pushBatch.ts';
 import { v1Routes } from './routes/v1.ts';
 
 export type LogicOptions = { settings: SettingsFile; bus: Bus; log: Logger; registry: Registry };
@@ -98,6 +99,7 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
     const silent = new SilentConnections(app.server);
     const methods = collectMethods(app);
     await app.register(v1Routes, { keys, pushes, directory, metrics });
+    await app.register(pushBatchRoutes, { keys, pushes, metrics, log });
     await app.register(goPushRoutes, { keys, pushes, metrics });
     await app.register(apiReferenceRoutes);
     refuseOtherMethods(app, new Map(methods));

@@ -95,6 +95,19 @@ export const PartlyAccepted = z
   .object({ accepted: z.number().int(), failed: z.array(PushFailure).describe('Rooms that the push did not reach.') })
   .meta({ examples: [{ accepted: 1, failed: [{ room: 'live-43', code: 'bus_unconfirmed' }] }] });
 
+/** Most pushes in one request of `POST /v1/push/batch`. */
+export const MAX_PUSHES = 1_000;
+/** Most names of rooms and users in the pushes of one such request. */
+export const MAX_BATCH_TARGETS = 10_000;
+
+export const PushBatch = z
+  .array(PushRequest)
+  .min(1)
+  .max(MAX_PUSHES)
+  .describe(
+    `Pushes, each as the body of \`POST /v1/push\`; together they name at most ${MAX_BATCH_TARGETS.toLocaleString('en')} rooms and users. As application/x-ndjson: one push per line.`,
+  );
+
 /** How many gateways an answer is made of. */
 export const Asked = z
   .object({
@@ -284,3 +297,32 @@ export const ProblemDocument = z
       },
     ],
   });
+
+const retryAfter = z
+  .number()
+  .int()
+  .optional()
+  .describe('Seconds to wait before the push is tried again (429 and 503).');
+
+/** The answer to one push of a batch: what `POST /v1/push` answers, with its status. */
+export const PushAnswer = z.union([
+  Accepted.extend({ status: z.literal(202) }),
+  PartlyAccepted.extend({ status: z.literal(207) }),
+  ProblemDocument.extend({ retryAfter }),
+]);
+export type PushAnswer = z.infer<typeof PushAnswer>;
+
+export const PushAnswers = z.array(PushAnswer).meta({
+  examples: [
+    [
+      { status: 202, accepted: 1 },
+      {
+        type: '/docs#forbidden',
+        title: 'The API key is not allowed to do this',
+        status: 403,
+        code: 'forbidden',
+        detail: 'The API key "chat" is not allowed to do this: its scope lacks all.',
+      },
+    ],
+  ],
+});

@@ -15,6 +15,7 @@ export const ERROR_CATALOGUE = {
   request_timeout: { status: 408, title: 'The request took too long to arrive' },
   body_too_large: { status: 413, title: 'The body is too large' },
   too_many_items: { status: 413, title: 'Too many items in one request' },
+  too_many_pushes: { status: 413, title: 'Too many pushes in one request' },
   item_too_large: { status: 413, title: 'An item is too large' },
   unsupported_media_type: { status: 415, title: 'The body has an unsupported media type' },
   expectation_failed: { status: 417, title: 'The Expect header is not supported' },

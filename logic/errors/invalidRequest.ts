@@ -12,8 +12,8 @@ const MAX_LENGTH = 300;
 const MAX_NAMES = 5;
 const MAX_NAME_LENGTH = 60;
 
-/** A part of a request with a schema of its own. */
-export type RequestPart = 'body' | 'query' | 'path';
+/** A part of a request with a schema of its own. A push is one of several in a body. */
+export type RequestPart = 'body' | 'push' | 'query' | 'path';
 
 /**
  * The Problem that says how `part` of a request differs from its schema. Unknown fields come first: a field that is missing
@@ -30,7 +30,7 @@ export function invalidRequest(issues: readonly z.core.$ZodIssue[], part: Reques
     ),
   }));
   const errors = places.map(({ path, detail }): FieldError => {
-    if (part !== 'body') return { parameter: path.join('.'), detail };
+    if (isParameters(part)) return { parameter: path.join('.'), detail };
     return { pointer: clipped(`#${path.map((key) => `/${pointerToken(key)}`).join('')}`, MAX_LENGTH), detail };
   });
   const sentences = places.slice(0, MAX_IN_SENTENCE).map(({ path, detail }) => {
@@ -40,8 +40,12 @@ export function invalidRequest(issues: readonly z.core.$ZodIssue[], part: Reques
   return new Problem('invalid_request', `${sentences.join('; ')}.`, { errors });
 }
 
+function isParameters(part: RequestPart): boolean {
+  return part === 'query' || part === 'path';
+}
+
 function unknownFields(names: readonly string[], part: RequestPart): string {
-  const noun = part === 'body' ? 'field' : 'parameter';
+  const noun = isParameters(part) ? 'parameter' : 'field';
   const listed = names.slice(0, MAX_NAMES).map((name) => JSON.stringify(clipped(name, MAX_NAME_LENGTH)));
   return `${listed.length === 1 ? `has an unknown ${noun}` : `has unknown ${noun}s`} ${listed.join(', ')}`;
 }

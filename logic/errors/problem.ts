@@ -1,4 +1,8 @@
+import type { ProblemDocument as DocumentSchema } from '@pushcluster/protocol/api.ts';
+import type { z } from 'zod';
 import { ERROR_CATALOGUE, type ErrorCode } from './errorCatalogue.ts';
+
+type ProblemDocument = z.infer<typeof DocumentSchema>;
 
 /** One place in the request that is wrong: in the body (a JSON pointer as a fragment, such as `#/items/17`), or a parameter. */
 export type FieldError = ({ pointer: string } | { parameter: string }) & { detail: string };
@@ -22,17 +26,22 @@ export class Problem extends Error {
     return ERROR_CATALOGUE[this.code].status;
   }
 
-  /** The problem document (RFC 9457) as JSON text. */
-  toJson(): string {
+  /** The problem document (RFC 9457). */
+  get document(): ProblemDocument {
     const { status, title } = ERROR_CATALOGUE[this.code];
-    return JSON.stringify({
+    return {
       type: `/docs#${this.code}`,
       title,
       status,
       code: this.code,
       detail: this.message,
       ...(this.errors ? { errors: this.errors } : {}),
-    });
+    };
+  }
+
+  /** The problem document as JSON text. */
+  toJson(): string {
+    return JSON.stringify(this.document);
   }
 }
 

@@ -6,8 +6,8 @@ import type { App } from './app.ts';
 import { parseForm } from './formBody.ts';
 
 /** Accepts JSON bodies on the routes of `app` (a scope). They are parsed with their schema; their bytes are kept for the items. */
-export function acceptJson(app: App) {
-  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body: Buffer, done) => {
+export function acceptJson(app: App, types: string[] = ['application/json']) {
+  app.addContentTypeParser(types, { parseAs: 'buffer' }, (request, body: Buffer, done) => {
     request.rawJson = body;
     done(null, body);
   });
@@ -53,15 +53,20 @@ export function validatorCompiler({ schema, httpPart }: { schema: z.ZodType; htt
   return (data: unknown) => {
     try {
       const input = httpPart === 'body' ? jsonOf(data) : data;
-      const result = schema.safeParse(input);
-      if (result.success) return { value: result.data };
-      // Parsed again with `reportInput`, which makes better sentences but is too slow for every request.
-      const { error } = schema.safeParse(input, { reportInput: true });
-      return { error: invalidRequest((error ?? result.error).issues, PARTS[httpPart ?? ''] ?? 'body') };
+      return { value: parsePart(schema, input, PARTS[httpPart ?? ''] ?? 'body') };
     } catch (error) {
       return { error: error instanceof Error ? error : new Error(String(error)) };
     }
   };
+}
+
+/** `input` as `schema` outputs it. Throws Problem invalid_request, which says how it differs. */
+export function parsePart<T extends z.ZodType>(schema: T, input: unknown, part: RequestPart): z.output<T> {
+  const result = schema.safeParse(input);
+  if (result.success) return result.data;
+  // Parsed again with `reportInput`, which makes better sentences but is too slow for every request.
+  const { error } = schema.safeParse(input, { reportInput: true });
+  throw invalidRequest((error ?? result.error).issues, part);
 }
 
 function jsonOf(body: unknown): unknown {

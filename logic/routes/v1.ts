@@ -24,7 +24,7 @@ import { requireKey } from '../http/authentication.ts';
 import { acceptJson, bodyItems } from '../http/bodyParsers.ts';
 import type { Metrics } from '../metrics.ts';
 import type { OnlineDirectory } from '../online/onlineDirectory.ts';
-import { idempotencyKey } from '../publish/idempotencyKey.ts';
+import { answerPush } from '../publish/pushAnswer.ts';
 import type { PushService } from '../publish/pushService.ts';
 
 export type V1Options = { keys: ApiKeys; pushes: PushService; directory: OnlineDirectory; metrics: Metrics };
@@ -39,7 +39,13 @@ const COMMON = {
   403: problem("The API key's scope does not allow this, or requests from this origin or machine are not allowed."),
   503: problem('The bus is unavailable (`bus_unavailable`), or logic is overloaded (`overloaded`). See Retry-After.'),
 };
-const security = [{ key: [] }];
+export const security = [{ key: [] }];
+/** The problems of requests that push. */
+export const PUSH_REFUSALS = {
+  ...COMMON,
+  413: problem('The body, the number of items or pushes, or an item is over its limit. The error names the item.'),
+  415: problem('The media type of the body is not supported.'),
+};
 
 /** The v1 API. */
 export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pushes, directory, metrics }) => {
@@ -72,9 +78,7 @@ export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pu
       response: {
         202: Accepted.describe('The bus has confirmed the items.'),
         207: PartlyAccepted.describe('Some rooms failed.'),
-        ...COMMON,
-        413: problem('The body, the number of items, or an item is over its limit. The error names the item.'),
-        415: problem('The body is not application/json.'),
+        ...PUSH_REFUSALS,
         429: problem('Too many urgent pushes. See Retry-After.'),
       },
     },
@@ -83,13 +87,10 @@ export const v1Routes: FastifyPluginAsyncZod<V1Options> = async (app, { keys, pu
       done();
     },
     handler: async (request, reply) => {
-      const { to, urgent, id } = request.body;
-      request.target = to.type;
-      authorize(request.caller, to);
-      const items = bodyItems(request.rawJson);
-      const failed = await pushes.push(to, items, { urgent, id: idempotencyKey(request.caller?.name, to, id ?? '') });
-      if (failed.length === 0) return reply.code(202).send({ accepted: items.length });
-      return reply.code(207).send({ accepted: items.length, failed });
+      request.target = request.body.to.type;
+      const answer = await answerPush(pushes, request.caller, request.body, bodyItems(request.rawJson));
+      if (answer.status === 202) return reply.code(202).send(answer.body);
+      return reply.code(207).send(answer.body);
     },
   });
 
