@@ -90,7 +90,8 @@ build_program() {
   file=$(basename "$program")
   container=$(buildah from scratch)
   buildah copy -q "$container" "$program" "/$file" >/dev/null
-  buildah config --entrypoint "[\"/$file\"]" --cmd '' --user 65535:65535 "$container"
+  # The official image of NATS has its program in the PATH, too.
+  buildah config --entrypoint "[\"/$file\"]" --cmd '' --env PATH=/ --user 65535:65535 "$container"
   buildah commit -q --rm "$container" "$reference" >/dev/null
   buildah push -q "$reference" "oci-archive:$work/$name.tar:$reference"
 }

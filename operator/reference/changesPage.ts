@@ -200,6 +200,10 @@ export const CHANGES: readonly Change[] = [
     after: { nats: { managed: { image: 'nats:2' } } },
   },
   { field: 'nats.managed.resources', after: { nats: { managed: { resources: { requests: { cpu: '200m' } } } } } },
+  ...placement.map(({ field, to }) => ({
+    field: `nats.managed.placement.${field}`,
+    after: { nats: { managed: { placement: to } } },
+  })),
   { field: 'nats.url', after: { nats: url } },
   credential('gateway', 'type', { type: 'token' }),
   credential('gateway', 'user', { type: 'password', user: 'g' }),
@@ -229,9 +233,6 @@ export const CHANGES: readonly Change[] = [
   watched('dashboards', 'annotations', { annotations: { grafana_folder: 'Live' } }),
   { field: 'paused', after: { paused: true } },
 ];
-
-/** Fields that the API server does not allow to be changed. */
-export const FIXED = ['nats.managed.storage.size', 'nats.managed.storage.storageClassName'];
 
 const MEANING: Record<Effect, string> = {
   live: 'live',
@@ -283,7 +284,6 @@ export function changesText(): string {
     '| field | effect of a change |',
     '| --- | --- |',
     ...rows,
-    ...FIXED.map((field) => `| \`${field}\` | rejected: the volumes of a StatefulSet are immutable |`),
     '',
   ].join('\n');
 }

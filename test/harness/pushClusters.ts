@@ -371,9 +371,9 @@ const nats = fc.oneof(
       managed: fc.record(
         {
           replicas: fc.constantFrom(1, 3, 5),
-          storage: fc.record({ size: fc.constantFrom('64MiB', '2Gi'), storageClassName: name }, { requiredKeys: [] }),
           image: reference,
           resources,
+          placement,
         },
         { requiredKeys: [] },
       ),

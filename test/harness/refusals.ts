@@ -288,9 +288,14 @@ const SPECS: readonly [what: string, spec: object, says: RegExp][] = [
   ['nobody at all', { auth: { anonymous: false } }, /auth\.anonymous is false but auth\.jwt is not set/],
   ['an even number of servers', nats({ managed: { replicas: 2 } }), /nats\.managed\.replicas.*supported values/],
   [
-    'volumes that hold nothing',
-    nats({ managed: { storage: { size: '1Mi' } } }),
-    /nats\.managed\.storage\.size must be from 64MiB to 16384GiB/,
+    'volumes, which nothing uses',
+    nats({ managed: { storage: { size: '1Gi' } } }),
+    /unknown field "spec\.nats\.managed\.storage"/,
+  ],
+  [
+    'a toleration that is misspelt, of NATS servers',
+    nats({ managed: { placement: { tolerations: [{ efect: 'NoSchedule' }] } } }),
+    /unknown field "spec\.nats\.managed\.placement\.tolerations\[0\]\.efect"/,
   ],
   ['NATS of both kinds', nats({ ...url, managed: {} }), /nats must not have both url and managed/],
   ['a shared NATS without a prefix', nats({ url: 'nats://n' }), /nats\.prefix is required with nats\.url/],

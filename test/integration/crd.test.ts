@@ -82,15 +82,6 @@ describe('a PushCluster is accepted', () => {
 describe('a PushCluster is refused with a message that names the field:', () => {
   for (const { what, object, says } of refusals()) it(what, () => refused(object, says));
 
-  it('volumes that are changed once they are made', async () => {
-    const stored = pushCluster({ nats: { managed: { storage: {} } } }, 'stored');
-    await plane.kubectl(['apply', '-f', '-'], JSON.stringify(stored));
-    const says = /nats\.managed\.storage cannot be changed/;
-    await refused(pushCluster({ nats: { managed: { storage: { size: '2Gi' } } } }, 'stored'), says);
-    await refused(pushCluster({ nats: { managed: {} } }, 'stored'), says);
-    await tried(pushCluster({ nats: { managed: { storage: {}, replicas: 3 } } }, 'stored'));
-  });
-
   it('by every rule that there is', () => {
     assert.deepEqual(
       [...ruleMessages()].filter((message) => !provoked.has(message)),

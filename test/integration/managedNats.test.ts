@@ -1,19 +1,26 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
+import { promisify } from 'node:util';
 import { PushCluster } from '@pushcluster/operator/api/pushCluster.ts';
 import { busSettings, managedNats } from '@pushcluster/operator/pushcluster/desired/bus.ts';
+import { contextOf } from '@pushcluster/operator/pushcluster/desired/fixture.ts';
+import { natsStatefulSet } from '@pushcluster/operator/pushcluster/desired/nats.ts';
 import { natsConfig } from '@pushcluster/operator/pushcluster/desired/natsConfig.ts';
 import { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
-import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
+import type { Bus, BusEvent } from '@pushcluster/runtime/bus/bus.ts';
 import { openBus } from '@pushcluster/runtime/bus/openBus.ts';
 import { logLines } from '../harness/logLines.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
 import { freePorts } from '../harness/ports.ts';
 import { PATIENCE_MS, until } from '../harness/until.ts';
+
+const run = promisify(execFile);
+const NATS_SCRIPT = new URL('../../scripts/nats-server.sh', import.meta.url).pathname;
 
 const passwords = { gateway: 'of "gateways"', logic: 'of logic\n', routes: 'of routes' };
 const cluster = PushCluster.parse({
@@ -36,21 +43,10 @@ describe('a managed NATS server with the configuration that the operator writes'
     await rm(folder, { recursive: true, force: true });
   });
 
-  async function busOf(t: TestContext, role: 'gateway' | 'logic'): Promise<Bus> {
-    const passwordFile = join(folder, role);
-    await writeFile(passwordFile, passwords[role]);
-    const { nats, ...rest } = busSettings(cluster, role) ?? {};
-    const { bus: settings } = Settings.parse({
-      bus: { ...rest, nats: { ...nats, servers: [server.url], passwordFile } },
-    });
-    const bus = openBus(settings, { log: logLines().log, name: role, receiptTimeout: PATIENCE_MS });
-    t.after(() => bus.close());
-    await until('the bus is connected', () => bus.connected);
-    return bus;
-  }
+  const open = (t: TestContext, role: 'gateway' | 'logic') => busOf(t, { cluster, role, folder, urls: [server.url] });
 
   it('lets each role say and hear what it needs', async (t) => {
-    const [gateway, logic] = await Promise.all([busOf(t, 'gateway'), busOf(t, 'logic')]);
+    const [gateway, logic] = await Promise.all([open(t, 'gateway'), open(t, 'logic')]);
     const got: string[] = [];
     const listen = (bus: Bus, subject: string) => bus.subscribe(subject, (_bytes, at) => got.push(at)).ready;
     await Promise.all([
@@ -69,26 +65,38 @@ describe('a managed NATS server with the configuration that the operator writes'
   });
 
   it('refuses a push by a gateway', async (t) => {
-    const gateway = await busOf(t, 'gateway');
+    const gateway = await open(t, 'gateway');
     gateway.publish(subjects.all, new Uint8Array(1));
     await assert.rejects(gateway.flush(), /refuses a publish on shop\.live\.out\.all/);
   });
 });
 
 describe('three managed NATS servers', () => {
-  it('find each other with the configuration that the operator writes', async (t) => {
-    const three = PushCluster.parse({ ...cluster, spec: { nats: { managed: { replicas: 3 } } } });
+  const three = PushCluster.parse({
+    ...cluster,
+    spec: { nats: { prefix: 'shop.live', managed: { replicas: 3 } } },
+  });
+  let folder: string;
+  let servers: NatsServer[];
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'pushcluster-managed-'));
     const ports = await freePorts(3);
     const text = ports.reduce(
       (config, port, i) => config.replace(`live-nats-${i}.live-nats-peers.shop.svc:6222`, `127.0.0.1:${port}`),
       natsConfig(three, managedNats(three)!, passwords).replace(/^(port|http|server_name): .*$/gm, ''),
     );
-    const servers = await Promise.all(
+    servers = await Promise.all(
       ports.map((port, i) =>
         startNatsServer({ config: `server_name: live-nats-${i}\n${text.replace('port: 6222', `port: ${port}`)}` }),
       ),
     );
-    t.after(() => Promise.all(servers.map((server) => server.stop())));
+  });
+  after(async () => {
+    await Promise.all(servers.map((server) => server.stop()));
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  it('find each other with the configuration that the operator writes', async () => {
     await until('each has routes to both others', async () => {
       const routes = await Promise.all(
         servers.map(async ({ monitorUrl }) => (await fetch(`${monitorUrl}/routez`)).text()),
@@ -96,4 +104,54 @@ describe('three managed NATS servers', () => {
       return routes.every((known) => new Set(known.match(/"remote_name": *"live-nats-\d"/g)).size === 2);
     });
   });
+
+  it('are left by their clients before they stop, as Kubernetes stops them', async (t) => {
+    const gateway = await busOf(t, { cluster: three, role: 'gateway', folder, urls: servers.map(({ url }) => url) });
+    const events: BusEvent[] = [];
+    t.after(gateway.onEvent((event) => events.push(event)));
+    const [counts, used] = [await clientsOf(servers), () => servers[counts.indexOf(1)]!];
+    assert.deepEqual(counts.toSorted(), [0, 0, 1]);
+    const set = natsStatefulSet(three, managedNats(three)!, { ...passwords, apiKey: '' }, contextOf()).spec!;
+    const [program, ...rest] = set.template.spec!.containers[0]!.lifecycle!.preStop!.exec!.command!;
+    assert.equal(program, 'nats-server');
+    const { stdout } = await run(NATS_SCRIPT);
+    const { pid } = used();
+    await run(
+      stdout.trim(),
+      rest.map((argument) => argument.replace('=1', `=${pid}`)),
+    );
+    await until('it begins to leave', () => used().output.includes('Entering lame duck mode'));
+    process.kill(pid, 'SIGTERM');
+    await until('the client is at another server', async () =>
+      (await clientsOf(servers.filter((each) => each !== used()))).includes(1),
+    );
+    await until('it stops', () => used().output.includes('Server Exiting'));
+    assert.deepEqual(events, []);
+    assert.ok(gateway.connected);
+  });
 });
+
+/** The numbers of clients of each server. */
+function clientsOf(servers: readonly NatsServer[]): Promise<number[]> {
+  return Promise.all(
+    servers.map(async ({ monitorUrl }) => {
+      const found: { connections: number } = JSON.parse(await (await fetch(`${monitorUrl}/varz`)).text());
+      return found.connections;
+    }),
+  );
+}
+
+/** The bus of a gateway or logic pod, with the settings that the operator writes. */
+async function busOf(
+  t: TestContext,
+  { cluster, role, folder, urls }: { cluster: PushCluster; role: 'gateway' | 'logic'; folder: string; urls: string[] },
+): Promise<Bus> {
+  const passwordFile = join(folder, role);
+  await writeFile(passwordFile, passwords[role]);
+  const { nats, ...rest } = busSettings(cluster, role) ?? {};
+  const { bus: settings } = Settings.parse({ bus: { ...rest, nats: { ...nats, servers: urls, passwordFile } } });
+  const bus = openBus(settings, { log: logLines().log, name: role, receiptTimeout: PATIENCE_MS });
+  t.after(() => bus.close());
+  await until('the bus is connected', () => bus.connected);
+  return bus;
+}

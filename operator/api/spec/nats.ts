@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { extended, ruled, size } from '../fields.ts';
-import { resources } from './pods.ts';
+import { extended, ruled } from '../fields.ts';
+import { placement, resources } from './pods.ts';
 import { secretRef } from './secretRef.ts';
 
 export const NATS_CREDENTIALS = ['password', 'token', 'nkey', 'creds'] as const;
@@ -27,36 +27,11 @@ const credential = (role: string) =>
     },
   );
 
-/** CEL: the volumes of managed servers as one string. Comparing objects exceeds the API server's cost limit. */
-function volumesOf(nats: string): string {
-  const { storage, className } = {
-    storage: `${nats}.managed.storage`,
-    className: `${nats}.managed.storage.storageClassName`,
-  };
-  return `(has(${nats}.managed) && has(${storage}) ? ${storage}.size + ' ' + (has(${className}) ? ${className} : '') : '')`;
-}
-
 export const ManagedNats = z.object({
   replicas: extended(z.literal([1, 3, 5]), { type: 'integer' })
     .default(1)
     .describe(
       'Number of NATS servers: 1, 3 or 5. A failed server is replaced; with 3 or 5, messages are delivered meanwhile.',
-    ),
-  storage: z
-    .object({
-      size: size('nats.managed.storage.size', { min: '64MiB', max: '16384GiB' })
-        .default('1Gi')
-        .describe('Size of the volume of each server.'),
-      storageClassName: z
-        .string()
-        .min(1)
-        .max(253)
-        .exactOptional()
-        .describe('StorageClass of the volumes. Defaults to the default StorageClass of the Kubernetes cluster.'),
-    })
-    .exactOptional()
-    .describe(
-      'If set, enables JetStream, with a persistent volume for each server. Pushes do not need it. Cannot be changed later.',
     ),
   image: z
     .string()
@@ -67,6 +42,9 @@ export const ManagedNats = z.object({
       'Image of the NATS servers. Defaults to the version that this operator was tested with. Changing it restarts the servers one by one.',
     ),
   resources: resources('128Mi'),
+  placement: placement.describe(
+    'Constraints on the nodes that the servers run on. Changing it restarts the servers one by one.',
+  ),
 });
 
 export const Nats = ruled(
@@ -122,10 +100,5 @@ export const Nats = ruled(
     rule: 'has(self.url) || !has(self.caSecretRef)',
     message: 'nats.caSecretRef requires nats.url',
     fieldPath: '.caSecretRef',
-  },
-  {
-    rule: `has(self.url) || has(oldSelf.url) || ${volumesOf('self')} == ${volumesOf('oldSelf')}`,
-    message: 'nats.managed.storage cannot be changed: the volumes of a StatefulSet are immutable',
-    fieldPath: '.managed',
   },
 );

@@ -11,7 +11,7 @@ const service = { type: 'LoadBalancer', externalTrafficPolicy: 'Local' } as cons
 const everything: z.input<typeof Spec> = {
   gateway: { autoscaling: { maxReplicas: 9, targetConnections: 20_000 }, service },
   logic: { autoscaling: { maxReplicas: 9 } },
-  nats: { managed: { replicas: 3, storage: {} } },
+  nats: { managed: { replicas: 3 } },
   monitoring: { rules: { enabled: true }, dashboards: { enabled: true } },
 };
 const Files = z.object({ defaultMode: z.number() }).optional();

@@ -4,6 +4,7 @@ import type { z } from 'zod';
 import type { ManagedNats } from '../../api/spec/nats.ts';
 import { managedNats } from './bus.ts';
 import { clusterOf, contextOf } from './fixture.ts';
+import { selectorLabels } from './names.ts';
 import { natsStatefulSet } from './nats.ts';
 import { natsConfig } from './natsConfig.ts';
 
@@ -23,7 +24,7 @@ describe('managed NATS', () => {
   it('is one server without a volume, so that it works on any cluster', () => {
     assert.equal(statefulSet().replicas, 1);
     assert.equal(statefulSet().volumeClaimTemplates, undefined);
-    assert.doesNotMatch(config(), /^(cluster|jetstream)/m);
+    assert.doesNotMatch(config(), /^cluster/m);
   });
 
   it('is there unless a URL is given', () => {
@@ -54,13 +55,32 @@ describe('managed NATS', () => {
     assert.notEqual(annotation({}), annotation({ replicas: 3 }));
   });
 
-  it('keeps streams on volumes of their own where it is told to, which go with the cluster', () => {
-    const spec = statefulSet({ storage: { size: '2GiB', storageClassName: 'fast' } });
-    const [claim] = spec.volumeClaimTemplates ?? [];
-    assert.deepEqual(claim?.spec?.resources?.requests, { storage: '2Gi' });
-    assert.equal(claim?.spec?.storageClassName, 'fast');
-    assert.equal(spec.persistentVolumeClaimRetentionPolicy?.whenDeleted, 'Delete');
-    assert.match(config({ storage: {} }), /jetstream \{ store_dir: \/data \}/);
+  it('lets clients leave a server before it stops, if there is another', () => {
+    const [one, three] = ([1, 3] as const).map((replicas) => statefulSet({ replicas }).template.spec!);
+    assert.deepEqual(three!.containers[0]?.lifecycle?.preStop?.exec?.command, ['nats-server', '--signal', 'ldm=1']);
+    const [, duration] = /^lame_duck_duration: "(\d+)s"$/m.exec(config({ replicas: 3 })) ?? [];
+    assert.ok(three!.terminationGracePeriodSeconds! > Number(duration));
+    assert.equal(one!.containers[0]?.lifecycle, undefined);
+    assert.doesNotMatch(config(), /lame_duck/);
+  });
+
+  it('runs where it is told to, and is spread like the other pods otherwise', () => {
+    const placement = {
+      nodeSelector: { pool: 'bus' },
+      tolerations: [{ key: 'bus', operator: 'Exists' as const }],
+      priorityClassName: 'live',
+      topologySpreadConstraints: [
+        { maxSkew: 1, topologyKey: 'topology.kubernetes.io/zone', whenUnsatisfiable: 'DoNotSchedule' as const },
+      ],
+    };
+    const spec = statefulSet({ replicas: 3, placement }).template.spec!;
+    assert.deepEqual(spec.nodeSelector, { 'kubernetes.io/os': 'linux', pool: 'bus' });
+    assert.deepEqual(spec.tolerations, placement.tolerations);
+    assert.equal(spec.priorityClassName, 'live');
+    const labelSelector = { matchLabels: selectorLabels(clusterOf(), 'nats') };
+    assert.deepEqual(spec.topologySpreadConstraints, [{ labelSelector, ...placement.topologySpreadConstraints[0] }]);
+    const [spread] = statefulSet({ replicas: 3 }).template.spec!.topologySpreadConstraints ?? [];
+    assert.equal(spread?.topologyKey, 'kubernetes.io/hostname');
   });
 
   it('lets its servers pass as restricted pods', () => {

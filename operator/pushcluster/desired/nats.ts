@@ -6,16 +6,26 @@ import type { ManagedNats } from '../../api/spec/nats.ts';
 import type { Context, DesiredObject } from './context.ts';
 import { metadataOf } from './metadata.ts';
 import { NATS_FOLDER, NATS_MONITOR_PORT, NATS_PORT, NATS_ROUTES_PORT, names, selectorLabels } from './names.ts';
-import { NATS_DATA_FOLDER, natsConfig } from './natsConfig.ts';
+import { LAME_DUCK_SECONDS, natsConfig } from './natsConfig.ts';
 import { containerPort, podTemplate, probes } from './pods.ts';
 import type { Generated } from './secrets.ts';
 
 /** Pod template annotation: hash of the configuration of the servers, which they read only at their start. */
 export const NATS_CONFIG_ANNOTATION = `${GROUP}/nats-config`;
 
-const GRACE_PERIOD = 30;
+/** Seconds of the grace period in addition to the lame duck mode: to close the last connections and to exit. */
+const GRACE_MARGIN = 15;
+/**
+ * Begins the lame duck mode of the server, which is the first process of its container. After it, the server ignores
+ * SIGTERM, and exits once its clients have left. The official images have the program in their PATH, but no shell.
+ */
+const BEGIN_LAME_DUCK = ['nats-server', '--signal', 'ldm=1'];
 
-/** Managed NATS. Servers are restarted one by one, each once the previous one is ready and clients have reconnected. */
+/**
+ * Managed NATS. Servers are restarted one by one, each once the previous one is ready and clients have reconnected. With
+ * several servers, the clients of one leave it for another before it stops. A single one stops at once: it would take no
+ * new clients meanwhile.
+ */
 export function natsStatefulSet(
   cluster: PushCluster,
   nats: z.infer<typeof ManagedNats>,
@@ -23,7 +33,6 @@ export function natsStatefulSet(
   context: Context,
 ): V1StatefulSet & DesiredObject {
   const name = names(cluster);
-  const { storage } = nats;
   const config = createHash('sha256')
     .update(natsConfig(cluster, nats, values))
     .digest('hex')
@@ -53,6 +62,7 @@ export function natsStatefulSet(
             containerPort('routes', NATS_ROUTES_PORT),
             containerPort('monitor', NATS_MONITOR_PORT),
           ],
+          ...(nats.replicas > 1 ? { lifecycle: { preStop: { exec: { command: BEGIN_LAME_DUCK } } } } : {}),
           ...probes(NATS_MONITOR_PORT, '/healthz?js-server-only=true', '/healthz'),
         },
         mounts: {
@@ -66,37 +76,14 @@ export function natsStatefulSet(
               },
             },
           ],
-          volumeMounts: [
-            { name: 'config', mountPath: NATS_FOLDER, readOnly: true },
-            ...(storage ? [{ name: 'data', mountPath: NATS_DATA_FOLDER }] : []),
-          ],
+          volumeMounts: [{ name: 'config', mountPath: NATS_FOLDER, readOnly: true }],
         },
-        placement: undefined,
+        placement: nats.placement,
         resources: nats.resources,
         serviceAccount: name.nats,
-        gracePeriod: GRACE_PERIOD,
+        gracePeriod: LAME_DUCK_SECONDS + GRACE_MARGIN,
         annotations: { [NATS_CONFIG_ANNOTATION]: config },
       }),
-      ...(storage ? volumes(storage) : {}),
     },
-  };
-}
-
-function volumes({ size, storageClassName }: NonNullable<z.infer<typeof ManagedNats>['storage']>) {
-  return {
-    persistentVolumeClaimRetentionPolicy: { whenDeleted: 'Delete', whenScaled: 'Retain' },
-    volumeClaimTemplates: [
-      {
-        apiVersion: 'v1',
-        kind: 'PersistentVolumeClaim',
-        metadata: { name: 'data' },
-        spec: {
-          accessModes: ['ReadWriteOnce'],
-          // Kubernetes accepts Ki, not KiB.
-          resources: { requests: { storage: size.replace('B', '') } },
-          ...(storageClassName === undefined ? {} : { storageClassName }),
-        },
-      },
-    ],
   };
 }

@@ -5,8 +5,13 @@ import type { ManagedNats } from '../../api/spec/nats.ts';
 import { busPrefix } from './bus.ts';
 import { NATS_MONITOR_PORT, NATS_PORT, NATS_ROUTES_PORT, names } from './names.ts';
 
-/** Folder in which a server stores its streams. */
-export const NATS_DATA_FOLDER = '/data';
+/** Seconds that the lame duck mode of a server takes at most: the shortest that nats-server allows. */
+export const LAME_DUCK_SECONDS = 30;
+/**
+ * Seconds in which the clients of such a server may leave by themselves. Ours need about two. Then it exits, or
+ * disconnects those that are left, over the rest of LAME_DUCK_SECONDS.
+ */
+const LAME_DUCK_GRACE_SECONDS = 10;
 
 type Passwords = { gateway: string; logic: string; routes: string };
 
@@ -32,6 +37,8 @@ export function natsConfig(cluster: PushCluster, nats: z.infer<typeof ManagedNat
   ];
   if (nats.replicas > 1)
     lines.push(
+      `lame_duck_duration: "${LAME_DUCK_SECONDS}s"`,
+      `lame_duck_grace_period: "${LAME_DUCK_GRACE_SECONDS}s"`,
       'cluster {',
       `  name: ${JSON.stringify(`${cluster.metadata.namespace}.${cluster.metadata.name}`)}`,
       `  port: ${NATS_ROUTES_PORT}`,
@@ -41,7 +48,6 @@ export function natsConfig(cluster: PushCluster, nats: z.infer<typeof ManagedNat
       '  ]',
       '}',
     );
-  if (nats.storage !== undefined) lines.push(`jetstream { store_dir: ${NATS_DATA_FOLDER} }`);
   return `${lines.join('\n')}\n`;
 }
 

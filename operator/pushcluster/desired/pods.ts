@@ -15,9 +15,9 @@ export const POD_DEFAULTS: PodDefaults = {
 
 export type PodOptions = {
   role: Role;
-  container: Pick<V1Container, 'image' | 'imagePullPolicy' | 'args' | 'env' | 'ports'> & Probes;
+  container: Pick<V1Container, 'image' | 'imagePullPolicy' | 'args' | 'env' | 'ports' | 'lifecycle'> & Probes;
   mounts: Mounts;
-  placement: Spec['gateway']['placement'] | undefined;
+  placement: Spec['gateway']['placement'];
   resources: Spec['gateway']['resources'];
   serviceAccount: string;
   /** Seconds from SIGTERM to SIGKILL. */
@@ -104,7 +104,7 @@ export function containerPort(name: string, port: number) {
 }
 
 function placementOf(cluster: PushCluster, role: Role, placement: PodOptions['placement']) {
-  const { nodeSelector, tolerations, affinity, topologySpreadConstraints, priorityClassName } = placement ?? {};
+  const { nodeSelector, tolerations, affinity, topologySpreadConstraints, priorityClassName } = placement;
   const labelSelector = { matchLabels: selectorLabels(cluster, role) };
   return {
     // A Kubernetes cluster may have Windows nodes, too.
