@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { type Autoscaler, autoscalers as made, type ScaledObject } from './autoscalers.ts';
-import { clusterOf } from './fixture.ts';
+import { clusterOf, contextOf } from './fixture.ts';
+import { gatewayDeployment } from './gateway.ts';
+import { logicDeployment } from './logic.ts';
 
 type Made = ReturnType<typeof made>[number];
 const isScaledObject = (each: Made | undefined): each is ScaledObject => each?.kind === 'ScaledObject';
@@ -62,7 +64,7 @@ describe('autoscalers', () => {
           threshold: '20000',
         },
       },
-      { type: 'cpu', metricType: 'Utilization', metadata: { value: '60' } },
+      { type: 'cpu', metricType: 'Utilization', metadata: { value: '60', containerName: 'gateway' } },
     ]);
     assert.equal(
       scaled.spec.advanced.horizontalPodAutoscalerConfig.behavior?.scaleDown?.stabilizationWindowSeconds,
@@ -73,6 +75,24 @@ describe('autoscalers', () => {
   it('scale logic by the CPU of its Deployment', () => {
     const [hpa] = autoscalers(clusterOf({ logic: { autoscaling: { maxReplicas: 5 } } }));
     assert.equal(hpa?.spec?.scaleTargetRef.name, 'live-logic');
-    assert.equal(hpa?.spec?.metrics?.[0]?.resource?.target.averageUtilization, 80);
+    assert.equal(hpa?.spec?.metrics?.[0]?.containerResource?.target.averageUtilization, 80);
+  });
+
+  it('measure the CPU of our own container, which has the name that they say, and not that of sidecars', () => {
+    const autoscaling = { maxReplicas: 9, targetCPUUtilization: 60 };
+    const cluster = clusterOf({ gateway: { autoscaling }, logic: { autoscaling: { maxReplicas: 5 } } });
+    const measured = autoscalers(cluster).flatMap(({ spec }) => spec?.metrics ?? []);
+    assert.deepEqual(
+      measured.map(({ type, containerResource }) => [type, containerResource?.name, containerResource?.container]),
+      [
+        ['ContainerResource', 'cpu', 'gateway'],
+        ['ContainerResource', 'cpu', 'logic'],
+      ],
+    );
+    const pods = [gatewayDeployment, logicDeployment].map((made) => made(cluster, contextOf()).spec!.template.spec!);
+    assert.deepEqual(
+      pods.map(({ containers }) => containers.map(({ name }) => name)),
+      [['gateway'], ['logic']],
+    );
   });
 });

@@ -49,7 +49,8 @@ function gatewayAutoscaler(cluster: PushCluster): Autoscaler | undefined {
     metrics.push(podsMetric(CONNECTIONS_METRIC, autoscaling.targetConnections));
   if (autoscaling.targetBytesPerSecond !== undefined)
     metrics.push(podsMetric(BYTES_METRIC, autoscaling.targetBytesPerSecond));
-  if (autoscaling.targetCPUUtilization !== undefined) metrics.push(cpuMetric(autoscaling.targetCPUUtilization));
+  if (autoscaling.targetCPUUtilization !== undefined)
+    metrics.push(cpuMetric('gateway', autoscaling.targetCPUUtilization));
   return {
     apiVersion: 'autoscaling/v2',
     kind: 'HorizontalPodAutoscaler',
@@ -83,7 +84,11 @@ function scaledObject(cluster: PushCluster, autoscaling: Scaling, prometheus: st
   if (targetBytesPerSecond !== undefined)
     query(`sum(rate(pushcluster_gateway_bytes_sent_total${series}[1m]))`, targetBytesPerSecond);
   if (targetCPUUtilization !== undefined)
-    triggers.push({ type: 'cpu', metricType: 'Utilization', metadata: { value: String(targetCPUUtilization) } });
+    triggers.push({
+      type: 'cpu',
+      metricType: 'Utilization',
+      metadata: { value: String(targetCPUUtilization), containerName: 'gateway' },
+    });
   return {
     apiVersion: 'keda.sh/v1alpha1',
     kind: 'ScaledObject',
@@ -113,7 +118,7 @@ function logicAutoscaler(cluster: PushCluster): Autoscaler | undefined {
       scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: names(cluster).logic },
       minReplicas: autoscaling.minReplicas,
       maxReplicas: autoscaling.maxReplicas,
-      metrics: [cpuMetric(autoscaling.targetCPUUtilization)],
+      metrics: [cpuMetric('logic', autoscaling.targetCPUUtilization)],
       ...(behavior === undefined ? {} : { behavior }),
     },
   };
@@ -154,6 +159,10 @@ function podsMetric(name: string, average: number): V2MetricSpec {
   };
 }
 
-function cpuMetric(averageUtilization: number): V2MetricSpec {
-  return { type: 'Resource', resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization } } };
+/** Of the container that bears the name of the role: the CPU of a sidecar says nothing about its load. */
+function cpuMetric(container: 'gateway' | 'logic', averageUtilization: number): V2MetricSpec {
+  return {
+    type: 'ContainerResource',
+    containerResource: { name: 'cpu', container, target: { type: 'Utilization', averageUtilization } },
+  };
 }

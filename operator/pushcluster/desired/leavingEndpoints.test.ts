@@ -31,8 +31,8 @@ describe('endpoints of gateways that leave', () => {
       // kube-proxy finds them by the name of the Service's port.
       const [gateway] = services(clusterOf({ gateway: { service } }));
       assert.deepEqual(
-        ports.map(({ name }) => name),
-        gateway?.spec?.ports?.map(({ name }) => name),
+        ports.map(({ name, appProtocol }) => [name, appProtocol]),
+        gateway?.spec?.ports?.map(({ name, appProtocol }) => [name, appProtocol]),
       );
     }
   });

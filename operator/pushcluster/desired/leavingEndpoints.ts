@@ -4,6 +4,7 @@ import type { LeavingGateway } from '../gatewayPod.ts';
 import type { DesiredObject } from './context.ts';
 import { metadataOf } from './metadata.ts';
 import { GATEWAY_PORT, names } from './names.ts';
+import { webSocketProtocol } from './services.ts';
 
 /** Label of an EndpointSlice: the endpoint slice controller leaves slices of others alone. */
 export const SLICE_MANAGER_LABEL = 'endpointslice.kubernetes.io/managed-by';
@@ -49,8 +50,8 @@ function slice(cluster: PushCluster, addressType: 'IPv4' | 'IPv6', endpoints: V1
     },
     addressType,
     endpoints,
-    // The name is that of the Service's port.
-    ports: [{ name: 'websocket', port: GATEWAY_PORT, protocol: 'TCP' }],
+    // Name and protocol are those of the Service's port.
+    ports: [{ name: 'websocket', port: GATEWAY_PORT, protocol: 'TCP', appProtocol: webSocketProtocol(cluster) }],
   };
 }
 

@@ -53,6 +53,22 @@ describe('Services', () => {
     }
   });
 
+  it('say what their ports speak, since no mesh can guess it where the server speaks first, as NATS does', () => {
+    const spoken = services(clusterOf()).map(({ metadata, spec }) => [
+      metadata.name,
+      spec?.ports?.map(({ appProtocol }) => appProtocol),
+    ]);
+    assert.deepEqual(Object.fromEntries(spoken), {
+      'live-gateway': ['kubernetes.io/ws'],
+      'live-logic': ['http'],
+      'live-metrics': ['http'],
+      'live-nats': ['tcp'],
+      'live-nats-peers': ['tcp'],
+    });
+    const [port] = service('live-gateway', { gateway: { service: { tls: { secretName: 'tls' } } } })?.ports ?? [];
+    assert.equal(port?.appProtocol, 'kubernetes.io/wss');
+  });
+
   it('show Prometheus pods that drain or are not ready, too', () => {
     assert.equal(service('live-metrics')?.publishNotReadyAddresses, true);
     assert.equal(service('live-metrics')?.selector?.['pushcluster.dev/serving'], undefined);

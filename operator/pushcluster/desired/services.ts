@@ -31,7 +31,7 @@ export function services(cluster: PushCluster): Service[] {
 
 /** Service for clients. It selects serving gateways: draining removes the label, so that no new connections arrive. */
 function gatewayService(cluster: PushCluster): Service {
-  const { type, port, nodePort, annotations, labels, externalTrafficPolicy, tls } = cluster.spec.gateway.service;
+  const { type, port, nodePort, annotations, labels, externalTrafficPolicy } = cluster.spec.gateway.service;
   const made = service(cluster, names(cluster).gateway, 'gateway', annotations, {
     type,
     // The API server rejects it for ClusterIP.
@@ -40,13 +40,17 @@ function gatewayService(cluster: PushCluster): Service {
     selector: { ...selectorLabels(cluster, 'gateway'), [SERVING_LABEL]: 'true' },
     ports: [
       {
-        ...servicePort('websocket', port, 'websocket'),
+        ...servicePort('websocket', port, 'websocket', webSocketProtocol(cluster)),
         ...(nodePort === undefined ? {} : { nodePort }),
-        appProtocol: tls ? 'kubernetes.io/wss' : 'kubernetes.io/ws',
       },
     ],
   });
   return { ...made, metadata: { ...made.metadata, labels: { ...labels, ...made.metadata.labels } } };
+}
+
+/** The protocol of the gateways' port, as Kubernetes names it. */
+export function webSocketProtocol({ spec }: PushCluster): string {
+  return spec.gateway.service.tls ? 'kubernetes.io/wss' : 'kubernetes.io/ws';
 }
 
 /**
@@ -77,7 +81,7 @@ function logicService(cluster: PushCluster): Service {
   return service(cluster, names(cluster).logic, 'logic', annotations, {
     type,
     selector: selectorLabels(cluster, 'logic'),
-    ports: [{ ...servicePort('http', port, 'http'), appProtocol: 'http' }],
+    ports: [servicePort('http', port, 'http', 'http')],
   });
 }
 
@@ -93,7 +97,7 @@ function metricsService(cluster: PushCluster): Service {
       clusterIP: 'None',
       publishNotReadyAddresses: true,
       selector: scrapedLabels(cluster),
-      ports: [servicePort('admin', ADMIN_PORT, 'admin')],
+      ports: [servicePort('admin', ADMIN_PORT, 'admin', 'http')],
     },
   );
 }
@@ -108,7 +112,7 @@ function natsService(cluster: PushCluster): Service {
     {
       type: 'ClusterIP',
       selector: selectorLabels(cluster, 'nats'),
-      ports: [servicePort('client', NATS_PORT, 'client')],
+      ports: [servicePort('client', NATS_PORT, 'client', 'tcp')],
     },
   );
 }
@@ -125,7 +129,7 @@ function natsPeersService(cluster: PushCluster): Service {
       clusterIP: 'None',
       publishNotReadyAddresses: true,
       selector: selectorLabels(cluster, 'nats'),
-      ports: [servicePort('routes', NATS_ROUTES_PORT, 'routes')],
+      ports: [servicePort('routes', NATS_ROUTES_PORT, 'routes', 'tcp')],
     },
   );
 }
@@ -140,6 +144,10 @@ function service(
   return { apiVersion: 'v1', kind: 'Service', metadata: metadataOf(cluster, name, role, annotations), spec };
 }
 
-function servicePort(name: string, port: number, targetPort: string) {
-  return { name, port, targetPort, protocol: 'TCP' };
+/**
+ * @param appProtocol what a service mesh or Gateway takes the connections for. Without it, they wait for the first bytes of
+ * the client, and those of NATS wait for the server's.
+ */
+function servicePort(name: string, port: number, targetPort: string, appProtocol: string) {
+  return { name, port, targetPort, protocol: 'TCP', appProtocol };
 }
