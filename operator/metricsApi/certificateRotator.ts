@@ -1,11 +1,20 @@
 import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
 import { z } from 'zod';
+import {
+  type Certificates,
+  certificatesIn,
+  endOf,
+  type Purpose,
+  renewed,
+  secretData,
+} from '../certificates/certificates.ts';
 import type { Client } from '../kube/client.ts';
 import { KINDS } from '../kube/objects.ts';
 import { Reflector } from '../kube/reflector.ts';
 import { API_SERVICE } from './api.ts';
-import { type Certificates, certificatesIn, endOf, renewed, secretData } from './certificates.ts';
 
+/** The serving certificate of the metrics API is valid for 90 days. */
+const PURPOSE: Purpose = { name: 'pushcluster metrics API', lasts: 90 * 86_400_000, isForPeers: false };
 /** Interval of checking the certificates, milliseconds, in addition to each change of the Secret or the APIService. */
 const CHECK_MS = 60_000;
 /** The same after an error, for example because of missing rights. */
@@ -143,7 +152,7 @@ export class CertificateRotator {
     const apiService = this.#apiServices.get(API_SERVICE);
     const published = apiService && Buffer.from(ApiService.parse(apiService).spec.caBundle, 'base64').toString('utf8');
     const dnsNames = [`${service}.${namespace}.svc`, `${service}.${namespace}.svc.cluster.local`];
-    const wanted = renewed({ kept, published, dnsNames, now: this.#clock.wall() });
+    const wanted = renewed({ purpose: PURPOSE, kept, published, dnsNames, now: this.#clock.wall() });
     if (wanted !== kept) {
       const { apiVersion, kind } = KINDS.secrets;
       const metadata = { name: secret, namespace, ownerReferences: [await this.#owner(writer)] };

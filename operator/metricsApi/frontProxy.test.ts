@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { newAuthority } from '../certificates/x509.ts';
 import { authenticated, bearerOf, callerOf, frontProxyIn, isFrontProxy, NO_FRONT_PROXY } from './frontProxy.ts';
-import { newAuthority } from './x509.ts';
 
 const { certificate } = newAuthority({ name: 'front proxy', now: Date.now(), lasts: 86_400_000 });
 const data = {

@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
-import { certificatesOf } from './certificates.ts';
+import { certificatesOf } from '../certificates/certificates.ts';
 
 /** The user of a request, as authenticated by the API server. */
 export type Caller = {

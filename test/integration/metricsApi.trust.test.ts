@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { Agent, request } from 'node:https';
 import { after, before, describe, it } from 'node:test';
+import { renewed } from '@pushcluster/operator/certificates/certificates.ts';
 import { Client } from '@pushcluster/operator/kube/client.ts';
 import { AccessReviews } from '@pushcluster/operator/metricsApi/accessReviews.ts';
 import { CONNECTIONS_METRIC, METRICS_API_VERSION } from '@pushcluster/operator/metricsApi/api.ts';
-import { renewed } from '@pushcluster/operator/metricsApi/certificates.ts';
 import { frontProxyIn } from '@pushcluster/operator/metricsApi/frontProxy.ts';
 import { MetricsServer } from '@pushcluster/operator/metricsApi/metricsServer.ts';
 import { type Authority, type Certificate, createAuthority } from '../harness/certificates.ts';
@@ -16,7 +16,8 @@ const PATH = `/apis/${METRICS_API_VERSION}/namespaces/shop/pods/*/${CONNECTIONS_
 describe('the metrics API, when those whom it believes change', () => {
   let [older, newer]: Authority[] = [];
   let [olderProxy, newerProxy]: Certificate[] = [];
-  const made = (now: number) => renewed({ kept: undefined, published: undefined, dnsNames: [NAME], now });
+  const purpose = { name: 'test', lasts: 90 * 86_400_000, isForPeers: false };
+  const made = (now: number) => renewed({ purpose, kept: undefined, published: undefined, dnsNames: [NAME], now });
   const first = made(Date.now());
   const second = made(Date.now());
   let server: MetricsServer;

@@ -2,8 +2,8 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { issueServing, type KeyPair, newAuthority } from './x509.ts';
 
 /**
- * The serving certificate of the metrics API and its CA, stored in one Secret and renewed before they expire. A new CA
- * is published first and signs only once the API server trusts it, so that the serving certificate is always trusted.
+ * A serving certificate and its CA, stored in one Secret and renewed before they expire. A new CA is published first and
+ * signs only once clients trust it, so that the serving certificate is always trusted.
  */
 export type Certificates = {
   authority: KeyPair;
@@ -16,16 +16,25 @@ const DAY_MS = 86_400_000;
 export const AUTHORITY_LASTS_MS = 3_650 * DAY_MS;
 /** Remaining validity of a CA when it is replaced: longer than that of the certificates that it signs. */
 const AUTHORITY_RENEWED_AT_MS = 365 * DAY_MS;
-export const SERVING_LASTS_MS = 90 * DAY_MS;
-/** Remaining validity of a serving certificate when it is renewed. */
-const SERVING_RENEWED_AT_MS = 30 * DAY_MS;
-const NAME = 'pushcluster metrics API';
+/** Remaining validity of a serving certificate when it is renewed, as a part of the whole. */
+const SERVING_RENEWED_AT = 1 / 3;
 
 const KEYS = { authority: 'ca.crt', authorityKey: 'ca.key', serving: 'tls.crt', servingKey: 'tls.key' } as const;
 
+/** What certificates are for. */
+export type Purpose = {
+  /** Common name. */
+  name: string;
+  /** Milliseconds for which a serving certificate is valid: at most those of AUTHORITY_RENEWED_AT_MS. */
+  lasts: number;
+  /** Servers of this kind connect to each other with their certificates. */
+  isForPeers: boolean;
+};
+
 export type Situation = {
+  purpose: Purpose;
   kept: Certificates | undefined;
-  /** The CAs that the APIService contains; undefined if there is none yet. */
+  /** The CAs that clients trust; undefined if there is none yet. */
   published: string | undefined;
   /** DNS names of the serving certificate, in their order. */
   dnsNames: readonly string[];
@@ -33,10 +42,11 @@ export type Situation = {
 };
 
 /** The certificates to store now: `kept` itself if nothing has to be renewed. */
-export function renewed({ kept, published, dnsNames, now }: Situation): Certificates {
-  const issue = (authority: KeyPair) => issueServing(authority, { name: NAME, now, lasts: SERVING_LASTS_MS, dnsNames });
+export function renewed({ purpose, kept, published, dnsNames, now }: Situation): Certificates {
+  const { name } = purpose;
+  const issue = (authority: KeyPair) => issueServing(authority, { ...purpose, now, dnsNames });
   // CAs have different names: some TLS libraries find the issuer only by its name.
-  const authorityName = `${NAME} authority ${new Date(now).toISOString().slice(0, 10)}`;
+  const authorityName = `${name} authority ${new Date(now).toISOString().slice(0, 10)}`;
   if (kept === undefined || left(kept.authority.certificate, now) <= 0) {
     const authority = newAuthority({ name: authorityName, now, lasts: AUTHORITY_LASTS_MS });
     return { authority, serving: issue(authority), bundle: authority.certificate };
@@ -48,7 +58,7 @@ export function renewed({ kept, published, dnsNames, now }: Situation): Certific
   const isSignedByNewest = signedBy(kept.serving.certificate, kept.authority.certificate);
   const isKnown = published?.includes(kept.authority.certificate.trim()) ?? false;
   if (!isSignedByNewest && !isKnown && left(kept.serving.certificate, now) > 0) return kept;
-  if (isSignedByNewest && !isDue(kept.serving.certificate, dnsNames, now)) return kept;
+  if (isSignedByNewest && !isDue(kept.serving.certificate, purpose.lasts, dnsNames, now)) return kept;
   const bundle = certificatesOf(kept.bundle).filter((each) => left(each, now) > 0);
   return { ...kept, serving: issue(kept.authority), bundle: bundle.join('') };
 }
@@ -83,14 +93,21 @@ export function certificatesOf(pem: string): string[] {
   return (pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map((each) => `${each}\n`);
 }
 
+/** When a certificate begins to be valid, milliseconds since 1970. */
+export function startOf(certificate: string): number {
+  return new X509Certificate(certificate).validFromDate.getTime();
+}
+
 /** When a certificate expires, milliseconds since 1970. */
 export function endOf(certificate: string): number {
   return new X509Certificate(certificate).validToDate.getTime();
 }
 
-function isDue(certificate: string, dnsNames: readonly string[], now: number): boolean {
+function isDue(certificate: string, lasts: number, dnsNames: readonly string[], now: number): boolean {
   const names = dnsNames.map((name) => `DNS:${name}`).join(', ');
-  return left(certificate, now) < SERVING_RENEWED_AT_MS || new X509Certificate(certificate).subjectAltName !== names;
+  return (
+    left(certificate, now) < lasts * SERVING_RENEWED_AT || new X509Certificate(certificate).subjectAltName !== names
+  );
 }
 
 /** Milliseconds until a certificate expires; 0 if it has expired. */

@@ -18,7 +18,7 @@ type Subject = {
   lasts: number;
 };
 
-/** A new self-signed CA (P-256), which can only sign server certificates. */
+/** A new self-signed CA (P-256), which can sign no other CA. */
 export function newAuthority({ name, now, lasts }: Subject): KeyPair {
   const keys = newKeys();
   const own = keyIdOf(keys.publicKey);
@@ -37,13 +37,17 @@ export function newAuthority({ name, now, lasts }: Subject): KeyPair {
   return { certificate, key: keys.key };
 }
 
-/** A new server certificate for `dnsNames`, signed by `authority`. */
+/**
+ * A new server certificate for `dnsNames`, signed by `authority`.
+ * @param isForPeers servers also use it as clients of each other
+ */
 export function issueServing(
   authority: KeyPair,
-  { name, now, lasts, dnsNames }: Subject & { dnsNames: readonly string[] },
+  { name, now, lasts, dnsNames, isForPeers }: Subject & { dnsNames: readonly string[]; isForPeers: boolean },
 ): KeyPair {
   const keys = newKeys();
   const signer = AsnConvert.parse(new X509Certificate(authority.certificate).raw, asn1.Certificate);
+  const usages = [asn1.id_kp_serverAuth, ...(isForPeers ? [asn1.id_kp_clientAuth] : [])];
   const names = dnsNames.map((dNSName) => new asn1.GeneralName({ dNSName }));
   const certificate = signed({
     subject: nameOf(name),
@@ -53,7 +57,7 @@ export function issueServing(
     extensions: [
       extension(asn1.id_ce_basicConstraints, new asn1.BasicConstraints({ cA: false }), true),
       extension(asn1.id_ce_keyUsage, new asn1.KeyUsage(asn1.KeyUsageFlags.digitalSignature), true),
-      extension(asn1.id_ce_extKeyUsage, new asn1.ExtendedKeyUsage([asn1.id_kp_serverAuth])),
+      extension(asn1.id_ce_extKeyUsage, new asn1.ExtendedKeyUsage(usages)),
       extension(asn1.id_ce_subjectAltName, new asn1.SubjectAlternativeName(names)),
       extension(
         asn1.id_ce_authorityKeyIdentifier,
