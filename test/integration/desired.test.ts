@@ -106,7 +106,7 @@ describe('the objects of a PushCluster', () => {
     const spec = {
       gateway: { sysctls: { 'net.ipv4.tcp_keepalive_time': '60' }, service: { tls: { secretName: 'tls' } } },
       auth: { jwt: { secretRef: { name: 'jwt' } } },
-      nats: { managed: { replicas: 3, placement: { priorityClassName: 'live' } } },
+      nats: { managed: { replicas: 3, placement: { nodeSelector: { pool: 'bus' } } } },
     };
     for (const objects of [objectsOf({}), objectsOf(spec)]) {
       await apply(
