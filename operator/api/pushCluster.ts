@@ -24,7 +24,9 @@ export const Status = z.object({
   version: z.string().exactOptional().describe("Tag or digest of the gateways' image."),
   conditions: mapOf(z.array(Condition), 'type')
     .exactOptional()
-    .describe('Conditions of the PushCluster: Ready, Available, Progressing and Degraded.'),
+    .describe(
+      'Conditions of the PushCluster: Ready, Available, Progressing and Degraded, and Exposed as long as anyone may connect from outside.',
+    ),
   gateway: z
     .object({
       replicas: count.exactOptional().describe('Number of gateways, without those that are draining.'),

@@ -7,6 +7,7 @@ import type { Images } from './desired/context.ts';
 import { selectorLabels } from './desired/names.ts';
 import { settingsText } from './desired/settingsConfigMap.ts';
 import type { DisplayedNumbers } from './displayedNumbers.ts';
+import { exposure } from './exposure.ts';
 import type { Readings } from './observedGateways.ts';
 import { type PodStatusSummary, type ReportedPod, summarizePodStatus } from './podStatusSummary.ts';
 import type { ObservedGateways, ScalePlan } from './scalePolicy.ts';
@@ -90,6 +91,7 @@ export function observation(
     scaling: planned,
     summary: { ...summary, fullest: shown.fullest },
     problems: found.problems,
+    exposed: exposure(cluster),
     ...(found.held ? { held: found.held, version: cluster.status?.version ?? observed.version } : {}),
   };
 }

@@ -56,6 +56,20 @@ describe('the status of a cluster', () => {
     assert.doesNotMatch(message('Ready', summary({ silent })) ?? '', /no gateway is at/);
   });
 
+  it('says that anyone may connect, once and for as long as it is so, and is Ready all the same', () => {
+    const exposed = 'anyone who reaches the load balancer may connect';
+    const { Ready, Exposed } = conditions({ exposed });
+    assert.deepEqual({ Ready, Exposed }, { Ready: 'True/Ready', Exposed: 'True/AnyoneMayConnect' });
+    assert.equal(message('Exposed', { exposed }), exposed);
+    const first = statusOf(observed({ exposed }), undefined, NOW);
+    assert.deepEqual(Status.parse(first), first);
+    const told = (before: Status | undefined, change: Partial<Observed>) =>
+      transitions(before, statusOf(observed(change), before, LATER)).map(({ type }) => type);
+    assert.deepEqual(told(undefined, { exposed }), ['Exposed']);
+    assert.deepEqual(told(first, { exposed }), []);
+    assert.deepEqual(told(first, {}), []);
+  });
+
   it('is what the CRD says that it is', () => {
     const status = statusOf(observed(), undefined, NOW);
     assert.deepEqual(Status.parse(status), status);

@@ -38,6 +38,8 @@ export type Observed = {
   /** `wanted` is 0 for external servers. */
   nats: { url: string; wanted: number; ready: number };
   problems: readonly Problem[];
+  /** Why anyone may connect from outside; undefined if that is not so. */
+  exposed?: string | undefined;
   /** Why the operator changes nothing now, or no pods. */
   held?: { reason: 'Paused' | 'RolloutWaits'; message: string } | undefined;
   /** The plan for the number of gateways. */
@@ -63,6 +65,7 @@ export function statusOf(observed: Observed, before: Status | undefined, now: st
     Available: available,
     Progressing: progress(observed),
     Degraded: degraded,
+    ...(observed.exposed === undefined ? {} : { Exposed: yes('AnyoneMayConnect', observed.exposed) }),
   };
   return {
     observedGeneration: generation,
@@ -89,9 +92,11 @@ export function transitions(before: Status | undefined, after: Status): Conditio
   return (after.conditions ?? []).filter((each) => {
     const was = before?.conditions?.find(({ type }) => type === each.type);
     if (was) return was.status !== each.status || (was.reason !== each.reason && each.type !== 'Available');
-    return each.type === 'Degraded' && each.status === 'True';
+    return TOLD_WHEN_NEW.has(each.type) && each.status === 'True';
   });
 }
+
+const TOLD_WHEN_NEW: ReadonlySet<string> = new Set(['Degraded', 'Exposed']);
 
 /** Available: clients can connect and receive pushes. */
 function availability({ gateway, logic, nats, summary }: Observed): Verdict {

@@ -17,6 +17,7 @@ export type Change = { field: string; before?: SpecInput; after: SpecInput };
 const url = { url: 'nats://nats:4222', prefix: 'live' };
 const jwt = { jwksUrl: 'https://id.example.com/jwks.json' };
 const secretRef = { name: 'other' };
+const reached = { type: 'LoadBalancer' } as const;
 const autoscaling = { maxReplicas: 9, targetConnections: 20_000 };
 
 const gateway = (field: string, after: SpecInput['gateway'], before?: SpecInput['gateway']): Change => ({
@@ -115,19 +116,31 @@ export const CHANGES: readonly Change[] = [
     { autoscaling: { ...autoscaling, behavior: { scaleUp: { selectPolicy: 'Disabled' } } } },
     { autoscaling },
   ),
-  gateway('service.type', { service: { type: 'ClusterIP' } }),
+  gateway('service.type', { service: { type: 'LoadBalancer' } }),
   gateway('service.port', { service: { port: 443 } }),
-  gateway('service.nodePort', { service: { nodePort: 30_007 } }),
+  gateway('service.nodePort', { service: { ...reached, nodePort: 30_007 } }, { service: reached }),
   gateway('service.annotations', { service: { annotations: { a: 'b' } } }),
   gateway('service.labels', { service: { labels: { a: 'b' } } }),
-  gateway('service.loadBalancerClass', { service: { loadBalancerClass: 'service.k8s.aws/nlb' } }),
-  gateway('service.loadBalancerSourceRanges', { service: { loadBalancerSourceRanges: ['203.0.113.0/24'] } }),
+  gateway(
+    'service.loadBalancerClass',
+    { service: { ...reached, loadBalancerClass: 'service.k8s.aws/nlb' } },
+    { service: reached },
+  ),
+  gateway(
+    'service.loadBalancerSourceRanges',
+    { service: { ...reached, loadBalancerSourceRanges: ['203.0.113.0/24'] } },
+    { service: reached },
+  ),
   gateway('service.externalIPs', { service: { externalIPs: ['198.51.100.7'] } }),
   gateway('service.ipFamilies', { service: { ipFamilies: ['IPv4'] } }),
   gateway('service.ipFamilyPolicy', { service: { ipFamilyPolicy: 'PreferDualStack' } }),
   gateway('service.sessionAffinity', { service: { sessionAffinity: 'ClientIP' } }),
   gateway('service.internalTrafficPolicy', { service: { internalTrafficPolicy: 'Local' } }),
-  gateway('service.externalTrafficPolicy', { service: { externalTrafficPolicy: 'Cluster' } }),
+  gateway(
+    'service.externalTrafficPolicy',
+    { service: { ...reached, externalTrafficPolicy: 'Cluster' } },
+    { service: reached },
+  ),
   gateway('service.proxyProtocol', { service: { proxyProtocol: true } }),
   gateway('service.forwardedHeaders', { service: { forwardedHeaders: true } }),
   gateway(

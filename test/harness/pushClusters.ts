@@ -269,7 +269,7 @@ type AnyService = {
 /** Without fields that the type of the Service does not allow. */
 function validService<T extends AnyService>(service: T) {
   const { nodePort, loadBalancerClass, loadBalancerSourceRanges, ...rest } = service;
-  const { type = 'LoadBalancer', forwardedHops = 1 } = service;
+  const { type = 'ClusterIP', forwardedHops = 1 } = service;
   const isBalanced = type === 'LoadBalancer';
   return {
     ...rest,

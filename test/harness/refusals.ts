@@ -144,9 +144,19 @@ const SPECS: readonly [what: string, spec: object, says: RegExp][] = [
     /gateway\.service\.nodePort requires type/,
   ],
   [
+    'a node port of the default Service',
+    gateway({ service: { nodePort: 30_000 } }),
+    /gateway\.service\.nodePort requires type/,
+  ],
+  [
     'a load balancer class without a load balancer',
     gateway({ service: { type: 'NodePort', loadBalancerClass: 'a' } }),
     /gateway\.service\.loadBalancerClass requires/,
+  ],
+  [
+    'a load balancer class of the default Service',
+    gateway({ service: { loadBalancerClass: 'a' } }),
+    /gateway\.service\.loadBalancerClass requires type LoadBalancer/,
   ],
   [
     'source ranges without a load balancer',

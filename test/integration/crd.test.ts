@@ -5,6 +5,7 @@ import { PushCluster, Spec } from '@pushcluster/operator/api/pushCluster.ts';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { apply, established } from '../harness/cluster/kubectl.ts';
 import { pushCluster, refusals, ruleMessages } from '../harness/refusals.ts';
+import { until } from '../harness/until.ts';
 
 let plane: ControlPlane;
 before(async () => {
@@ -87,5 +88,41 @@ describe('a PushCluster is refused with a message that names the field:', () => 
       [...ruleMessages()].filter((message) => !provoked.has(message)),
       [],
     );
+  });
+});
+
+describe('a PushCluster of the time when the Service was a load balancer by default', () => {
+  const type = async (name: string) =>
+    (await plane.kubectl(['get', 'push', name, '-o=jsonpath={.spec.gateway.service.type}'])) || 'none';
+  const text = (name: string) => JSON.stringify(pushCluster({ gateway: { replicas: 3 } }, name));
+  const serverSide = ['apply', '--server-side', '-f', '-'];
+
+  /** Replaces the CRD, and waits until its default counts. */
+  async function serve(definition: object, fallback: string): Promise<void> {
+    await apply(plane.kubectl, [definition]);
+    await until(
+      `${fallback} is the default`,
+      async () => (await tried(pushCluster({}))).spec.gateway.service.type === fallback,
+    );
+  }
+
+  it('keeps its load balancer when the CRD is upgraded, and when its manifest is applied again', async () => {
+    const now = JSON.stringify(crd());
+    const enumeration = '"enum":["LoadBalancer"';
+    const earlier = now.replace(`"default":"ClusterIP",${enumeration}`, `"default":"LoadBalancer",${enumeration}`);
+    assert.notEqual(earlier, now);
+    await serve(JSON.parse(earlier), 'LoadBalancer');
+    await plane.kubectl(['apply', '-f', '-'], text('by-client'));
+    await plane.kubectl(serverSide, text('by-server'));
+    await serve(crd(), 'ClusterIP');
+    await plane.kubectl(['apply', '-f', '-'], text('by-client'));
+    await plane.kubectl(serverSide, text('by-server'));
+    assert.deepEqual([await type('by-client'), await type('by-server')], ['LoadBalancer', 'LoadBalancer']);
+  });
+
+  it('loses it where its manifest is replaced as a whole, as a new one has none', async () => {
+    await plane.kubectl(['replace', '-f', '-'], text('by-client'));
+    await plane.kubectl(serverSide, text('new'));
+    assert.deepEqual([await type('by-client'), await type('new')], ['ClusterIP', 'ClusterIP']);
   });
 });

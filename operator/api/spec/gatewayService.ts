@@ -3,8 +3,8 @@ import { z } from 'zod';
 import { extended, ruled } from '../fields.ts';
 import { annotations, labelValue, marks } from './metadata.ts';
 
-/** CEL: the Service has this type. The default is set before the rules are evaluated. */
-const isType = (type: string) => `(!has(self.type) || self.type == '${type}')`;
+/** CEL: the Service has this type, which is not the default one. */
+const isType = (type: string) => `(has(self.type) && self.type == '${type}')`;
 
 const family = z.enum(['IPv4', 'IPv6']);
 
@@ -12,9 +12,9 @@ export const GatewayService = ruled(
   z.object({
     type: z
       .enum(['LoadBalancer', 'NodePort', 'ClusterIP'])
-      .default('LoadBalancer')
+      .default('ClusterIP')
       .describe(
-        'Type of the Service. In a cluster without a load balancer, `LoadBalancer` works like `NodePort` until there is one. Changing it rolls out the gateways, unless `drain.settle` is set.',
+        'Type of the Service. `ClusterIP` is reachable only inside the Kubernetes cluster, and by `kubectl port-forward`. In a cluster without a load balancer, `LoadBalancer` works like `NodePort` until there is one. Changing it from or to `LoadBalancer` rolls out the gateways, unless `drain.settle` is set or `externalTrafficPolicy` is `Cluster`.',
       ),
     port: z
       .number()
@@ -133,7 +133,7 @@ export const GatewayService = ruled(
     fieldPath: '.forwardedHops',
   },
   {
-    rule: "!has(self.nodePort) || !has(self.type) || self.type != 'ClusterIP'",
+    rule: "!has(self.nodePort) || (has(self.type) && self.type != 'ClusterIP')",
     message: 'gateway.service.nodePort requires type LoadBalancer or NodePort',
     fieldPath: '.nodePort',
   },

@@ -68,7 +68,7 @@ describe('autoscalers', () => {
     ]);
     assert.equal(
       scaled.spec.advanced.horizontalPodAutoscalerConfig.behavior?.scaleDown?.stabilizationWindowSeconds,
-      345,
+      305,
     );
   });
 

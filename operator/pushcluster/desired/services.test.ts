@@ -21,14 +21,19 @@ describe('the gateway Service', () => {
     assert.equal(service('live-gateway')?.selector?.['pushcluster.dev/serving'], 'true');
   });
 
-  it('is a load balancer that keeps the addresses of clients, unless told otherwise', () => {
-    const { type, externalTrafficPolicy } = service('live-gateway')!;
-    assert.deepEqual({ type, externalTrafficPolicy }, { type: 'LoadBalancer', externalTrafficPolicy: 'Local' });
+  it('is reached only inside of Kubernetes, unless told otherwise', () => {
+    assert.equal(service('live-gateway')?.type, 'ClusterIP');
+  });
+
+  it('keeps the addresses of clients from outside, unless told otherwise', () => {
+    for (const type of ['LoadBalancer', 'NodePort'] as const) {
+      const spec = service('live-gateway', { gateway: { service: { type } } });
+      assert.deepEqual([spec?.type, spec?.externalTrafficPolicy], [type, 'Local']);
+    }
   });
 
   it('says nothing of outside traffic where there is none: the API server would refuse it', () => {
-    const spec = service('live-gateway', { gateway: { service: { type: 'ClusterIP' } } });
-    assert.equal(spec?.externalTrafficPolicy, undefined);
+    assert.equal(service('live-gateway')?.externalTrafficPolicy, undefined);
   });
 
   it('listens on the port that is wanted, and reaches pods on theirs', () => {

@@ -38,7 +38,10 @@ const Pods = z.object({
 });
 
 /** A PushCluster's spec, in whatever form the test gives it: the API server judges it. */
-export type Spec = { gateway?: { drain?: object; [field: string]: unknown }; [field: string]: unknown };
+export type Spec = {
+  gateway?: { drain?: object; service?: object; [field: string]: unknown };
+  [field: string]: unknown;
+};
 
 export type Pod = {
   name: string;
@@ -85,8 +88,12 @@ export class Live {
     return this.#kubectl(['-n', this.namespace, ...args]);
   }
 
-  /** A gateway settles for 5 s unless the spec says otherwise: the load balancers of most tests notice within a second. */
+  /**
+   * Unless the spec says otherwise, gateways are behind a load balancer, and settle for 5 s: the load balancers of most tests
+   * notice within a second.
+   */
   async apply(spec: Spec): Promise<void> {
+    const service = { type: 'LoadBalancer', ...spec.gateway?.service };
     const drain = { settle: '5s', ...spec.gateway?.drain };
     const metadata = { name: 'live', namespace: this.namespace };
     await apply(this.#kubectl, [
@@ -94,7 +101,7 @@ export class Live {
         apiVersion: 'pushcluster.dev/v1alpha1',
         kind: 'PushCluster',
         metadata,
-        spec: { ...spec, gateway: { ...spec.gateway, drain } },
+        spec: { ...spec, gateway: { ...spec.gateway, service, drain } },
       },
     ]);
   }

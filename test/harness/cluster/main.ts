@@ -78,7 +78,7 @@ async function up(name: string): Promise<void> {
       '',
       '  kubectl get push live && kubectl describe push live',
       '',
-      'Clients and backends reach it by ports that kubectl forwards:',
+      'Nothing of it is public. Clients and backends reach it by ports that kubectl forwards:',
       '',
       '  kubectl port-forward service/live-gateway 7777 & kubectl port-forward service/live-logic 7799 &',
       "  KEY=$(kubectl get secret live-api-key -o jsonpath='{.data.key}' | base64 -d)",
