@@ -38,7 +38,7 @@ export class Handover {
     this.#sources.set(connection, { readyAt: NEVER, held: [] });
   }
 
-  /** Since when `connection` misses nothing that the ones before it still bring; Infinity: it is not ready. */
+  /** Time from which `connection` receives everything that is pushed, by the clock's `now`; Infinity: it is not ready. */
   readyAt(connection: Connection): number {
     return this.#sources.get(connection)?.readyAt ?? NEVER;
   }

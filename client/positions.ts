@@ -3,7 +3,10 @@ import type { IdRun } from '@pushcluster/protocol/frames.ts';
 /** Publishers remembered for one stream: today's logic pods and those of recent rollouts. */
 const MAX_PUBLISHERS = 64;
 
-/** `paused`: nothing beyond `end` has come since resume(). */
+/**
+ * `end`: counter of the last delivered item. `until`: when it is forgotten, by the clock's `now`. `paused`: nothing beyond
+ * `end` has come since resume().
+ */
 type Seen = { end: number; until: number; paused?: boolean };
 
 /** The last delivered counter of each publisher of one stream. It tells repeats and gaps. */
@@ -12,7 +15,10 @@ export class Positions {
   readonly #forMs: number;
   readonly #last = new Map<string, Seen>();
 
-  /** @param forMs how long a publisher is remembered after its first run, milliseconds; default: for ever */
+  /**
+   * @param limit publishers remembered at a time
+   * @param forMs how long a publisher is remembered after its first run, milliseconds; default: for ever
+   */
   constructor(limit = MAX_PUBLISHERS, forMs = 1 / 0) {
     this.#limit = limit;
     this.#forMs = forMs;

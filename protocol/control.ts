@@ -64,7 +64,7 @@ export type Stat = z.infer<typeof Stat>;
 export const STAT_INTERVAL_MS = 2_000;
 /** The same of a gateway that moves its connections away: others share a pace with it. */
 export const MOVING_STAT_INTERVAL_MS = 1_000;
-/** A gateway not heard for this long is not counted among those asked. */
+/** Logic does not wait for the answer of a gateway that was not heard for this long, milliseconds. */
 export const STAT_STALE_MS = 7_000;
 
 /** Rooms that one answer names at most: a question for more gets so many. */

@@ -38,7 +38,7 @@ export class HubProtection {
   readonly #memoryCeiling = new MemoryCeiling();
   #ceiling = Number.POSITIVE_INFINITY;
   #measuredAt = Number.NEGATIVE_INFINITY;
-  /** How late the latest of the shards' reports was read since the last measurement, milliseconds. */
+  /** The longest delay with which a report of a shard was read since the last measurement, milliseconds. */
   #lag = 0;
   #memoryPressure: number | undefined;
   #loopPressure = 0;

@@ -79,7 +79,16 @@ export class PublisherCounters {
     this.#heartbeats.forget(this.#mark);
   }
 
-  /** The counter of the first item that an unknown publisher published for this subscription. */
+  /**
+   * The counter of the first item that an unknown publisher published for this subscription; items from there up to the
+   * first one received were lost. Example: this subscription came into force after heartbeat 7 of the publisher.
+   *
+   * - The publisher counts this subject since its heartbeat 9 (`first`): all of its items are for us, from 1 on.
+   * - It counts since heartbeat 3, and the item was published after heartbeat 8 (`beat`), when its counter was 40 (`mark`):
+   *   items from 40 on are for us for certain.
+   * - The item was published after heartbeat 7 or earlier: earlier items may be older than the subscription. None counts
+   *   as lost.
+   */
   #expected({ publisher, counter, beat, mark, first }: PushHeader): number {
     const before = this.#mark && beatBefore(this.#mark, publisher);
     if (before === undefined) return counter;

@@ -12,8 +12,8 @@ const HEARD_ALL_MS = 2_500;
 type Beats = ReadonlyMap<string, number>;
 
 /**
- * The heartbeats that had been received when a subscription came into force. What a process published after its last
- * heartbeat of then is for that subscription. This rests on the order of one process's messages, and on no clock.
+ * The heartbeats that had been received when a subscription came into force. What a process publishes after the next
+ * heartbeat that it sends is received by that subscription. This rests on the order of one process's messages, and on no clock.
  */
 export type Mark = {
   beats: Beats;

@@ -8,7 +8,7 @@ import { DrainSchedule } from './drainSchedule.ts';
 import type { ShardMoves } from './shardMoves.ts';
 
 const STEP_MS = 100;
-/** A drain gets at least this long even if its time is over, milliseconds: never a burst. */
+/** A drain gets at least this long even if its time is over, milliseconds, or `drain.timeout` if that is less: never a burst. */
 const LEAST_MS = 10_000;
 
 export type DrainOptions = {

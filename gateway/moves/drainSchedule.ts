@@ -5,7 +5,7 @@ import { Pacer } from './pacer.ts';
 /** One step of a drain: how many connections to ask to move now, and how long they have. */
 export type Step = MoveTime & { count: number };
 
-/** Kept free at the end for moves that are still in progress, milliseconds (contract: done by timeout − 5 s). */
+/** Kept free at the end for moves that are still in progress, milliseconds: a drain ends five seconds before its timeout. */
 const SPARE_MS = 5_000;
 
 /**

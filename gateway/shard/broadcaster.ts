@@ -13,7 +13,7 @@ const SLICE_MS = 8;
 const STRIDE = 64;
 
 export type BroadcasterHooks = {
-  /** Everyone got, or was passed by, frames of `size` bytes. */
+  /** Frames of `size` bytes were sent to, or skipped for, every member. */
   done(size: number): void;
   /** Bytes of a frame wait in the connection's buffer. */
   queued(connection: Connection): void;

@@ -38,7 +38,7 @@ export class Connection extends Member {
   members: Member[] = [];
   /** Why it is being closed. Once this is set nothing is read from it and nothing is sent to it. */
   ending: { code: CloseCode; reason: string } | undefined = undefined;
-  // The backlog's.
+  // For BacklogLimit: bytes in the socket's buffer, and since when any wait there (milliseconds of the loop's clock).
   waiting = 0;
   waitingSince = 0;
   readonly #backlog: Pick<BacklogLimit<Connection>, 'note'>;

@@ -9,7 +9,7 @@ import type { Broadcaster } from './broadcaster.ts';
 import type { Channels } from './channels.ts';
 import type { FrameBytes } from './channelTask.ts';
 import type { Connections } from './connections.ts';
-import type { FrameCredit } from './frameCredit.ts';
+import type { HubCredit } from './hubCredit.ts';
 import type { MovingConnections } from './movingConnections.ts';
 import type { Rooms } from './rooms.ts';
 import type { UserConnections } from './userConnections.ts';
@@ -19,7 +19,7 @@ export type HubMessagesOptions = {
   channels: Channels;
   broadcaster: Broadcaster;
   connections: Pick<Connections, 'lastId'>;
-  credit: Pick<FrameCredit, 'done'>;
+  credit: Pick<HubCredit, 'done'>;
   rooms: Rooms;
   userConnections: UserConnections;
   moving: MovingConnections;

@@ -16,7 +16,7 @@ import { ClientFrames } from './clientFrames.ts';
 import type { Connection } from './connection.ts';
 import { Connections } from './connections.ts';
 import type { Socket } from './engine.ts';
-import { FrameCredit } from './frameCredit.ts';
+import { HubCredit } from './hubCredit.ts';
 import { HubMessages } from './hubMessages.ts';
 import type { Loop } from './loop.ts';
 import { LEAVING, MovingConnections } from './movingConnections.ts';
@@ -43,14 +43,14 @@ export class Shard {
   readonly #authentication: Authentication;
   readonly #clientFrames: ClientFrames;
   readonly #hubMessages: HubMessages;
-  readonly #credit: FrameCredit;
+  readonly #credit: HubCredit;
 
   constructor(settings: Settings, log: Logger, notifyHub: (message: ShardMessage) => void, loop: Loop = systemClock) {
     this.settings = settings;
     const { counts } = this;
     const current = () => this.settings;
     const channels = new Channels(notifyHub);
-    const credit = new FrameCredit(notifyHub);
+    const credit = new HubCredit(notifyHub);
     const slowConsumers = new SlowConsumerPolicy({
       policy: () => this.settings.gateway.slowConsumer.policy,
       endSoon: (connection, code, reason) => connections.endSoon(connection, code, reason),

@@ -18,7 +18,7 @@ export class SlowConsumerPolicy {
     this.#options = options;
   }
 
-  /** A frame was dropped, since the socket's buffer is over its limit. The connection has fallen behind already. */
+  /** A frame was dropped, since the socket's buffer is over its limit. The caller has marked the connection as slow (fallBehind). */
   dropped(connection: Connection): void {
     if (this.#options.policy() !== 'close') return;
     this.#options.endSoon(connection, CloseCode.slowConsumer, 'reads too slowly');

@@ -4,6 +4,8 @@ import type { MessageSplitter } from './messageSplitter.ts';
 
 /** Pushes to users wait this long for others, milliseconds: every gateway reads each message to users. */
 const WINDOW_MS = 2;
+/** Bytes of the number of entries, before the first of them. */
+const COUNT_BYTES = 4;
 /** Most users named in one message: a gateway's hub looks all of them up in one go, 1 to 2 µs each. */
 const MAX_USERS = 4_096;
 
@@ -28,7 +30,7 @@ export class UserBatcher {
     const users = entry.users.length;
     if (this.#batch && !this.#fits(this.#batch, users, size)) this.#send(this.#batch);
     if (!this.#batch) {
-      const batch: Batch = { entries: [], users: 0, size: 4, ...Promise.withResolvers<void>() };
+      const batch: Batch = { entries: [], users: 0, size: COUNT_BYTES, ...Promise.withResolvers<void>() };
       setTimeout(() => this.#send(batch), WINDOW_MS);
       this.#batch = batch;
     }

@@ -16,7 +16,10 @@ const Pod = z.object({
   status: z.object({ podIPs: z.array(z.object({ ip: z.string() })).default([]) }).prefault({}),
 });
 
-/** A gateway moves its clients once it has settled: those who move should not come back to it. Milliseconds. */
+/**
+ * How long before the end of its settling a gateway is no longer used, milliseconds: kube-proxy and load balancers need
+ * this time to notice, so that clients that are moved do not come back to it.
+ */
 const MARGIN_MS = 5_000;
 
 /**

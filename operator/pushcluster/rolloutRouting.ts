@@ -21,7 +21,7 @@ export type RolloutRouting = {
 
 /**
  * Which gateways get new connections during a rollout: old and new ones, or only new ones once these have enough
- * capacity. They do if as many are ready as a rollout adds at a time, or all that were ready within 10 s. Old gateways
+ * capacity. They do if as many are ready as a rollout adds at a time, or whatever is ready 10 s after the first of them. Old gateways
  * get new connections again if the new ones fail or become overfull, but no longer once half of the desired gateways
  * are new.
  * @param replicas the desired number of gateways

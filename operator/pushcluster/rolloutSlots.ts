@@ -38,7 +38,7 @@ export class RolloutSlots {
 
   /**
    * Tells what became of a PushCluster after it was reconciled. A slot that becomes free, or that it does not take, wakes
-   * the one that has waited longest.
+   * those that have waited longest.
    */
   update(key: string, { isRollingOut, waits }: { isRollingOut: boolean; waits: boolean }): void {
     const holders = this.#known();

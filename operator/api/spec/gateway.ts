@@ -119,7 +119,7 @@ export const Gateway = ruled(
           .max(1_000_000)
           .default(200)
           .describe(
-            'Number of connections that a draining gateway moves per second. The rate increases if needed to finish within `timeout`.',
+            'Connections moved per second, shared by all gateways that drain. The rate increases if needed to finish within `timeout`.',
           ),
         settle: duration('gateway.drain.settle', { min: '0s', max: '5m' })
           .exactOptional()

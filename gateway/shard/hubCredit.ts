@@ -6,8 +6,11 @@ import type { ShardMessage } from '../ipc/messages.ts';
  */
 const REPORT_BYTES = 65_536;
 
-/** Which bytes of frames this shard is done with: the hub sends only so many that are not. */
-export class FrameCredit {
+/**
+ * Flow control between hub and shard: tells the hub how many bytes of frames this shard has sent or skipped. The hub stops
+ * sending while more than `shardWatch.maxInFlight` bytes are not reported.
+ */
+export class HubCredit {
   readonly #notifyHub: (message: ShardMessage) => void;
   /** Bytes that are still to be reported. */
   #bytes = 0;
