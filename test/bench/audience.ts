@@ -65,7 +65,7 @@ export type AudienceOptions = {
   tokens?: string;
   /** Maximum handshakes per second; 0: no limit. */
   rate?: number;
-  /** Text frames to send after the upgrade instead of JOIN, separated by newlines. */
+  /** Text frames to send after the upgrade instead of JOIN, separated by newlines; `{room}` stands for the room. */
   hello?: string;
   /** Text in the frame that confirms the join; '': the upgrade confirms the join. */
   ready?: string;

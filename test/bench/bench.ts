@@ -19,6 +19,7 @@ import { rebalance } from './cases/rebalance.ts';
 import { saturation } from './cases/saturation.ts';
 import { scrape } from './cases/scrape.ts';
 import { slowReaders } from './cases/slowReaders.ts';
+import { small } from './cases/small.ts';
 import { wire } from './cases/wire.ts';
 import { describeMachine } from './machine.ts';
 import { type Outcome, type Row, save, table } from './report.ts';
@@ -38,6 +39,7 @@ const CASES: Record<string, (scale: Scale) => Promise<Outcome>> = {
   rebalance,
   scrape,
   logic: logicRate,
+  small,
   wire,
   bus,
 };

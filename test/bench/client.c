@@ -225,8 +225,12 @@ static void greet(Connection *c) {
   if (option.rooms > 0) snprintf(room, sizeof room, "%s%d", option.room, index % option.rooms);
   else snprintf(room, sizeof room, "%s", option.room);
   if (option.hello) {
-    // Several frames are parted by newlines.
-    snprintf(text, sizeof text, "%s", option.hello);
+    // Several frames are parted by newlines; `{room}` stands for the room.
+    size_t at = 0;
+    for (const char *p = option.hello; *p && at < sizeof text - sizeof room;)
+      if (!strncmp(p, "{room}", 6)) at += (size_t)snprintf(text + at, sizeof room, "%s", room), p += 6;
+      else text[at++] = *p++;
+    text[at] = 0;
     for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) send_frame(c, OPCODE_TEXT, line, strlen(line));
   } else if (room[0]) {
     int length = snprintf(text, sizeof text, "{\"type\":\"JOIN\",\"id\":1,\"data\":{\"room\":\"%s\"}}", room);

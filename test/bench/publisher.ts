@@ -27,7 +27,7 @@ const Command = z.object({
   /** If more than one: messages go to `room-0`, `room-1` and so on in turn. */
   rooms: z.number().int().positive().default(1),
   kind: z.enum(['plain', 'comment']),
-  via: z.enum(['logic', 'bus', 'peer']),
+  via: z.enum(['logic', 'bus', 'peer', 'centrifugo']),
   /** Messages per second. */
   rate: z.number().positive(),
   messages: z.number().int().positive(),
@@ -62,7 +62,7 @@ async function run(command: Command) {
   const maker = makers.get(key) ?? new ItemMaker(command.kind);
   makers.set(key, maker);
   const room = (index: number) => (command.rooms === 1 ? command.room : `${command.room}-${index % command.rooms}`);
-  const push = { logic: throughLogic, bus: throughBus, peer: throughPeer }[command.via];
+  const push = { logic: throughLogic, bus: throughBus, peer: throughPeer, centrifugo: throughCentrifugo }[command.via];
   const total = command.messages;
   const started = performance.now();
   const answers = new Set<Promise<void>>();
@@ -120,6 +120,11 @@ function throughLogic(room: string, maker: ItemMaker): Promise<void> {
 /** Pushes through the API of another server, with the item as the body. */
 function throughPeer(room: string, maker: ItemMaker): Promise<void> {
   return post(`${where.url}?room=${encodeURIComponent(room)}`, maker.next(stampNow()), 200);
+}
+
+/** Pushes through the HTTP API of Centrifugo, at `url`. */
+function throughCentrifugo(room: string, maker: ItemMaker): Promise<void> {
+  return post(where.url ?? '', `{"channel":${JSON.stringify(room)},"data":${maker.next(stampNow())}}`, 200);
 }
 
 function post(url: string, body: string, expected: number): Promise<void> {

@@ -37,9 +37,10 @@ export class Stack {
   readonly #nats: NatsServer;
   readonly #actors: Actor[] = [];
 
-  static async start(): Promise<Stack> {
+  /** @param core of nats-server */
+  static async start(core = CLIENT_CORE): Promise<Stack> {
     const nats = await startNatsServer();
-    pin(nats.pid, CLIENT_CORE);
+    pin(nats.pid, core);
     return new Stack(nats);
   }
 
@@ -179,9 +180,9 @@ export type Pushing = {
   kind?: ItemKind;
   /**
    * `logic`: POST /v1/push, one request per message. `bus`: straight to NATS with the bus codec, one bus message per
-   * message. `peer`: the API of another server.
+   * message. `peer`: the API of another server of this folder. `centrifugo`: its HTTP API.
    */
-  via: 'logic' | 'bus' | 'peer';
+  via: 'logic' | 'bus' | 'peer' | 'centrifugo';
   /** Messages per second. */
   rate: number;
   messages: number;
