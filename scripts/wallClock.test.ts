@@ -19,6 +19,7 @@ const ALLOWED: Record<string, { uses: number; why: string }> = {
   'gateway/gateway.ts': { uses: 1, why: 'the time of its start, as a metric' },
   'gateway/hub/guardedClock.ts': { uses: 1, why: "the Clock's `wall`" },
   'gateway/hub/userSessions.ts': { uses: 3, why: 'where the order of sessions begins, and what older gateways read' },
+  'gateway/simulation/startedHub.ts': { uses: 1, why: 'sets the fake clock of tests' },
   'gateway/shard/broadcaster.ts': {
     uses: 1,
     why: 'against the time at which logic accepted: set clocks are set for both',
