@@ -27,6 +27,10 @@ describe('the health of the operator', () => {
     );
   });
 
+  it('is not about a lease that the operator does not want, because it cannot work', () => {
+    assert.deepEqual(livenessProblems({ reflectors: [], elector: undefined, poller: idle(0) }), []);
+  });
+
   it('is good where the API server does not answer, and bad where nothing was begun', async () => {
     const clock = new FakeClock();
     const reflector = new Reflector({ client: nobody, kind: KINDS.pods, clock });

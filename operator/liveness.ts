@@ -12,13 +12,14 @@ const LOOP_MS = 60_000;
  */
 export function livenessProblems(parts: {
   reflectors: readonly (Loop & { kind: { plural: string } })[];
-  elector: Loop;
+  /** Undefined while the operator does not campaign, because it cannot work. */
+  elector: Loop | undefined;
   poller: Loop;
 }): string[] {
   const found = parts.reflectors
     .filter(({ idleFor }) => idleFor > REFLECTOR_MS)
     .map(({ kind, idleFor }) => `${kind.plural} have not been listed or watched for ${seconds(idleFor)}`);
-  if (parts.elector.idleFor > LOOP_MS)
+  if (parts.elector && parts.elector.idleFor > LOOP_MS)
     found.push(`the lease has not been checked for ${seconds(parts.elector.idleFor)}`);
   if (parts.poller.idleFor > LOOP_MS) found.push(`no pod has been polled for ${seconds(parts.poller.idleFor)}`);
   return found;

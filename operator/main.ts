@@ -12,19 +12,28 @@ import { Elector, NotLeading } from './kube/elector.ts';
 import { EventRecorder } from './kube/eventRecorder.ts';
 import { Metrics } from './kube/metrics.ts';
 import type { KubeObject } from './kube/objects.ts';
+import type { Reflector } from './kube/reflector.ts';
 import { WorkQueue } from './kube/workQueue.ts';
 import { livenessProblems } from './liveness.ts';
 import { GatewaySource } from './metricsApi/gatewaySource.ts';
 import { MetricsApi } from './metricsApi/metricsApi.ts';
-import { operatorOptions } from './options.ts';
+import { isOfDefaultLease, LEASE, operatorOptions } from './options.ts';
 import { registerPollerMetrics } from './podStatus/metrics.ts';
 import { PodStatusPoller, STALE_MS } from './podStatus/podStatusPoller.ts';
 import { ReconcileTrigger } from './podStatus/reconcileTrigger.ts';
-import { ClusterCache, OPTIONAL_KINDS } from './pushcluster/clusterCache.ts';
+import { ClusterCache } from './pushcluster/clusterCache.ts';
 import { registerClusterMetrics } from './pushcluster/clusterMetrics.ts';
 import { clusterOf, isLeaving, readySince } from './pushcluster/observedGateways.ts';
 import { Reconciler } from './pushcluster/reconciler.ts';
 import { RolloutSlots } from './pushcluster/rolloutSlots.ts';
+import { OPTIONAL_KINDS } from './pushcluster/watchedNamespace.ts';
+
+/** Why the operator is not ready. */
+const unlisted = ({ kind, namespace, trouble: error }: Reflector) => {
+  const place = namespace === undefined ? '' : ` in namespace ${namespace}`;
+  const reason = error?.reason === 'notFound' ? 'the API server does not have this kind' : error?.message;
+  return `${kind.plural}${place} have not been listed yet${reason === undefined ? '' : `: ${reason}`}`;
+};
 
 /** Maximum time for a shutdown, milliseconds. Longer than a request to the API server may take. */
 const LEAVE_MS = 20_000;
@@ -39,6 +48,12 @@ try {
     name: options.leaseName,
     namespace: options.leaseNamespace ?? client.namespace,
     identity,
+    ...(options.leaseName === LEASE ? {} : { former: { name: LEASE, isOther: isOfDefaultLease } }),
+    isUsable: () => cache.isUsable,
+    onUnusable: () => {
+      log.error({ identity }, 'permissions or kinds are missing: giving the lease to a process that can work');
+      process.kill(process.pid, 'SIGTERM');
+    },
     onTrouble: (error) => log.warn({ err: error }, 'a request for the lease failed'),
   });
   const guarded = client.guarded(elector.assertLeading);
@@ -52,7 +67,7 @@ try {
     onTrouble: (error) => log.warn({ err: error }, 'an event could not be written'),
   });
   const queue = new WorkQueue();
-  const cache = new ClusterCache({
+  const cache: ClusterCache = new ClusterCache({
     client,
     namespaces: options.namespaces,
     served: await client.served(OPTIONAL_KINDS),
@@ -122,17 +137,19 @@ try {
   });
   const controller = new Controller({
     reconcile: reconciler.reconcile,
-    reflectors: cache.reflectors,
+    isKnown: (key) => cache.isSynced(key),
     queue,
     onReconciled: (_key, outcome, seconds) => metrics.reconciled(outcome, seconds),
     onError: (key, error, wait) => log.warn({ pushCluster: key, err: error, waitMs: wait }, 'reconcile failed'),
   });
+  let isCampaigning = false;
   const admin = await startAdmin({
     ...options.admin,
     registry,
-    health: () => livenessProblems({ reflectors: cache.reflectors, elector, poller }),
+    health: () =>
+      livenessProblems({ reflectors: cache.reflectors, elector: isCampaigning ? elector : undefined, poller }),
     ready: () => [
-      ...cache.reflectors.filter((each) => !each.isSynced).map(({ kind }) => `${kind.plural} have not been listed yet`),
+      ...(cache.isUsable ? [] : cache.reflectors.filter((each) => !each.isSynced).map(unlisted)),
       ...(metricsApi?.unready() ?? []),
     ],
   });
@@ -156,8 +173,10 @@ try {
   cache.start();
   poller.start();
   metricsApi?.start();
-  elector.start();
   log.info({ identity, namespaces: options.namespaces, admin: admin.port }, 'operator started');
+  await cache.whenUsable();
+  isCampaigning = true;
+  elector.start();
   if (await elector.whenElected()) {
     log.info({ identity }, 'leading');
     controller.start();

@@ -9,6 +9,14 @@ import { POD_DEFAULTS } from './pushcluster/desired/pods.ts';
 /** Default name of the Lease for leader election. */
 export const LEASE = 'pushcluster-operator';
 
+/**
+ * Whether a holder of the default Lease has it because it is its own: the Deployment of that name is. In earlier versions,
+ * Deployments of other names had it too.
+ */
+export function isOfDefaultLease(holder: string): boolean {
+  return holder.startsWith(`${LEASE}-`);
+}
+
 export type OperatorOptions = {
   /** Namespaces whose PushClusters are managed; all if empty. */
   namespaces: readonly string[];

@@ -8,6 +8,7 @@ import { NotLeading } from './elector.ts';
 import { KubeError } from './errors.ts';
 import { FakeApi } from './fakeApi.ts';
 import { Metrics, type Outcome } from './metrics.ts';
+import { KINDS } from './objects.ts';
 
 function fixture(reconcile: ControllerOptions['reconcile'], more: Partial<ControllerOptions> = {}) {
   const clock = new FakeClock();
@@ -15,7 +16,6 @@ function fixture(reconcile: ControllerOptions['reconcile'], more: Partial<Contro
   const waits: number[] = [];
   const controller = new Controller({
     reconcile,
-    reflectors: [],
     clock,
     onReconciled: (_key, outcome) => outcomes.push(outcome),
     onError: (_key, _error, wait) => waits.push(wait),
@@ -111,6 +111,26 @@ describe('a controller', () => {
     assert.equal(finished, 1);
   });
 
+  it('drops a key of which not everything is known, until it is added again', async () => {
+    const known = new Set<string>();
+    const done: string[] = [];
+    const { clock, controller, outcomes } = fixture(
+      async (key) => {
+        done.push(key);
+        return {};
+      },
+      { isKnown: (key) => known.has(key) },
+    );
+    for (const key of ['shop/live', 'chat/live']) controller.queue.add(key);
+    await clock.pass(100);
+    assert.deepEqual([done, outcomes, controller.queue.depth], [[], [], 0]);
+    known.add('chat/live');
+    for (const key of ['shop/live', 'chat/live']) controller.queue.add(key);
+    await clock.pass(100);
+    assert.deepEqual([done, outcomes], [['chat/live'], ['done']]);
+    await controller.stop();
+  });
+
   it('counts nothing and tries nothing again when the process has lost its lease', async () => {
     const { clock, controller, outcomes, waits } = fixture(async () => {
       throw new NotLeading('a is not the leader: nothing is written');
@@ -143,12 +163,16 @@ describe('the metrics of the operator', () => {
   it('have the names of the contract', async () => {
     const registry = new Registry();
     const client = new Client(new FakeApi());
+    const counts = { expired: 0, silences: 0, failures: 0 };
+    const watchOf = (namespace: string | undefined, failingFor: number) => ({
+      ...{ kind: KINDS.pods, counts, namespace, failingFor },
+    });
     const metrics = new Metrics(registry, {
       isLeading: () => true,
       depth: () => 3,
       failing: () => 2,
       client,
-      reflectors: [],
+      reflectors: [watchOf('shop', 0), watchOf('gone', 5_000), watchOf('gone', 1), watchOf(undefined, 0)],
     });
     metrics.reconciled('done', 0.02);
     const text = await registry.metrics();
@@ -159,6 +183,9 @@ describe('the metrics of the operator', () => {
       'pushcluster_operator_leader 1',
       'pushcluster_operator_workqueue_depth 3',
       'pushcluster_operator_clusters_failing 2',
+      'pushcluster_operator_watches_failing{watched_namespace="shop"} 0',
+      'pushcluster_operator_watches_failing{watched_namespace="gone"} 2',
+      'pushcluster_operator_watches_failing{watched_namespace=""} 0',
       'pushcluster_operator_requests_total{verb="writes"} 0',
     ])
       assert.ok(text.includes(line), `${line} is not in\n${text}`);

@@ -2,7 +2,7 @@ import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
 import { NotLeading } from './elector.ts';
 import { isKubeError } from './errors.ts';
 import type { Outcome } from './metrics.ts';
-import type { Change, Reflector } from './reflector.ts';
+import type { Change } from './reflector.ts';
 import { WorkQueue } from './workQueue.ts';
 
 /** The result of a reconcile. `againIn`: milliseconds after which the key is reconciled again even without a change. */
@@ -11,8 +11,8 @@ export type Result = { againIn?: number };
 export type ControllerOptions = {
   /** Reconciles one object, which may be deleted by now. If it rejects, the key is retried with a back-off. */
   reconcile: (key: string) => Promise<Result>;
-  /** Nothing is reconciled before all of them are synced. */
-  reflectors: readonly Reflector[];
+  /** Whether everything is known that a key depends on. If not, it is dropped, and has to be added again later. */
+  isKnown?: (key: string) => boolean;
   queue?: WorkQueue;
   /** Number of keys that are reconciled concurrently; default 4. */
   workers?: number;
@@ -27,7 +27,6 @@ export class Controller {
   readonly queue: WorkQueue;
   readonly #options: ControllerOptions;
   readonly #clock: Clock;
-  readonly #ending = Promise.withResolvers<void>();
   #isEnding = false;
   #running: Promise<void> | undefined;
 
@@ -50,15 +49,11 @@ export class Controller {
   /** Resolves when the running reconciles have finished. */
   async stop(): Promise<void> {
     this.#isEnding = true;
-    this.#ending.resolve();
     this.queue.close();
     await this.#running;
   }
 
   async #run(): Promise<void> {
-    const synced = Promise.all(this.#options.reflectors.map((each) => each.whenSynced()));
-    await Promise.race([synced, this.#ending.promise]);
-    if (this.#isEnding) return;
     await Promise.all(Array.from({ length: this.#options.workers ?? 4 }, () => this.#work()));
   }
 
@@ -72,6 +67,7 @@ export class Controller {
   }
 
   async #reconcile(key: string): Promise<Outcome | undefined> {
+    if (this.#options.isKnown?.(key) === false) return undefined;
     try {
       const { againIn } = await this.#options.reconcile(key);
       this.queue.forget(key);

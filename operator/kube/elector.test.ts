@@ -22,6 +22,115 @@ function fixture() {
   return { clock, api, elector };
 }
 
+describe('an elector whose lease had another name', () => {
+  function rename() {
+    const { clock, api, elector } = fixture();
+    const renamed = new Elector({
+      ...{ client: new Client(api), name: 'shop-operator', namespace: 'default', identity: 'shop-2', clock },
+      random: () => 0.5,
+      former: { name: 'operator', isOther: (holder) => holder.startsWith('operator-') },
+    });
+    return { clock, api, elector, renamed };
+  }
+
+  it('does not lead beside one that leads under the former name, nor beside the next that waits for it', async () => {
+    const { clock, elector, renamed } = rename();
+    const old = [elector('shop-0'), elector('shop-1')];
+    for (const each of old) each.start();
+    await clock.pass(3_000);
+    renamed.start();
+    await clock.pass(60_000);
+    let leaders = 0;
+    const count = () => {
+      leaders = Math.max(leaders, [...old, renamed].filter(({ isLeading }) => isLeading).length);
+    };
+    for (const each of old) {
+      await each.stop();
+      for (let step = 0; step < 40; step++) {
+        await clock.pass(100);
+        count();
+      }
+    }
+    assert.deepEqual([leaders, renamed.isLeading], [1, false]);
+    await clock.pass(6_000);
+    assert.equal(renamed.isLeading, true);
+    await renamed.stop();
+  });
+
+  it('leads 15 s after one that ended without a word, and at once if that is long ago or the lease is not its own', async () => {
+    const { clock, api, elector, renamed } = rename();
+    const old = elector('shop-0');
+    old.start();
+    await clock.pass(0.1);
+    api.onRequest = ({ body }) => {
+      if (body?.includes('"holderIdentity":"shop-0"')) throw new Error('cut');
+    };
+    renamed.start();
+    await clock.pass(14_000);
+    assert.equal(renamed.isLeading, false);
+    await clock.pass(4_000);
+    assert.equal(renamed.isLeading, true);
+    await renamed.stop();
+
+    const later = rename();
+    later.api.objects.set(LEASE, { ...api.objects.get(LEASE)! });
+    await later.clock.pass(700_000, 10_000);
+    later.renamed.start();
+    await later.clock.pass(0.1);
+    assert.equal(later.renamed.isLeading, true);
+    await later.renamed.stop();
+
+    const other = rename();
+    const lives = other.elector('operator-7c');
+    lives.start();
+    await other.clock.pass(0.1);
+    other.renamed.start();
+    await other.clock.pass(0.1);
+    assert.deepEqual([lives.isLeading, other.renamed.isLeading], [true, true]);
+    await Promise.all([lives.stop(), other.renamed.stop()]);
+  });
+});
+
+describe('an elector that may be unable to work', () => {
+  function candidate(isUsable: () => boolean) {
+    const { clock, api } = fixture();
+    let told = 0;
+    const elector = new Elector({
+      ...{ client: new Client(api), name: 'operator', namespace: 'default', identity: 'a', clock, random: () => 0.5 },
+      isUsable,
+      onUnusable: () => told++,
+    });
+    return { clock, api, elector, told: () => told };
+  }
+
+  it('leaves the lease to others until it can', async () => {
+    let isUsable = false;
+    const { clock, api, elector, told } = candidate(() => isUsable);
+    elector.start();
+    await clock.pass(60_000);
+    assert.deepEqual([elector.isLeading, api.requests], [false, []]);
+    assert.ok(elector.idleFor < 5_000, 'its loop runs');
+    isUsable = true;
+    await clock.pass(2_400);
+    assert.equal(elector.isLeading, true);
+    assert.equal(told(), 0);
+    await elector.stop();
+  });
+
+  it('says once that it cannot any more, and leads until it is stopped: writes are still under way', async () => {
+    let isUsable = true;
+    const { clock, api, elector, told } = candidate(() => isUsable);
+    elector.start();
+    await clock.pass(10_000);
+    isUsable = false;
+    await clock.pass(10_000);
+    assert.deepEqual([elector.isLeading, told()], [true, 1]);
+    await elector.stop();
+    assert.equal(await elector.whenEnded(), 'released');
+    assert.match(JSON.stringify(api.objects.get(LEASE)), /"holderIdentity":""/);
+  });
+});
+
 describe('an elector', () => {
   it('leads when nobody has the lease, and renews it every two seconds or so', async () => {
     const { clock, api, elector } = fixture();

@@ -4,6 +4,7 @@ import { isKubeError, KubeError } from './errors.ts';
 import {
   held,
   isFree,
+  isUnused,
   LEASE_TIMES,
   type Lease,
   type LeaseTimes,
@@ -28,6 +29,15 @@ export type ElectorOptions = {
   /** Unique to this process: the name of the pod and a random suffix. */
   identity: string;
   times?: LeaseTimes;
+  /**
+   * The name of the lease in earlier versions. Nobody leads under the new name while a process of an earlier version
+   * may lead under the former one. `isOther`: whether a holder may have it, because that is no process of this operator.
+   */
+  former?: { name: string; isOther: (holder: string) => boolean };
+  /** Whether this process could do a leader's work. If not, it acquires no lease. Default: always. */
+  isUsable?: () => boolean;
+  /** Called once if a leader is not usable any more: it should shut down, which releases the lease. */
+  onUnusable?: () => void;
   clock?: Clock;
   random?: () => number;
   /** Called when a request for the lease failed. */
@@ -53,8 +63,10 @@ export class Elector {
   #leadsUntil = Number.NEGATIVE_INFINITY;
   #lease: Lease | undefined;
   #sighting: Sighting | undefined;
+  #formerSighting: Sighting | undefined;
   #running: Promise<void> | undefined;
   #activeAt: number;
+  #isGivingUp = false;
 
   constructor(options: ElectorOptions) {
     this.identity = options.identity;
@@ -137,19 +149,28 @@ export class Elector {
     while (!signal.aborted) {
       this.#activeAt = this.#clock.now();
       try {
-        await (this.#state === 'leading' ? this.#renew() : this.#acquire());
+        if (this.#state === 'leading') await this.#renew();
+        else if (this.#isUsable) await this.#acquire();
       } catch (error) {
         // Another process acquired it first, which is no error.
         const isTaken = this.#state === 'standby' && isKubeError(error, 'conflict');
         if (!signal.aborted && !isTaken) this.#options.onTrouble?.(error);
       }
       if (this.#state === 'leading' && !this.isLeading) this.#end('lost');
+      if (this.#state === 'leading' && !this.#isUsable && !this.#isGivingUp) {
+        this.#isGivingUp = true;
+        this.#options.onUnusable?.();
+      }
       const { retryPeriod } = this.#times;
       // Jitter spreads the requests of standby processes. A leader wakes up no later than the end of its term.
       const wait = retryPeriod * (1 + 0.2 * this.#random());
       const left = this.#state === 'leading' ? this.#leadsUntil - this.#clock.now() : Number.POSITIVE_INFINITY;
       if (!signal.aborted) await pause(this.#clock, Math.max(0, Math.min(wait, left)), signal);
     }
+  }
+
+  get #isUsable(): boolean {
+    return this.#options.isUsable?.() ?? true;
   }
 
   async #acquire(): Promise<void> {
@@ -161,6 +182,7 @@ export class Elector {
     const sentAt = this.#clock.now();
     const client = this.#client.guarded(this.#fresh(sentAt), this.#times.renewDeadline);
     if (!found) {
+      if (await this.#isFormerUsed()) return;
       await this.#lead(client.create(newLease(this.#options, this.#times, this.#clock.wall())), sentAt);
       return;
     }
@@ -171,7 +193,21 @@ export class Elector {
     // The lease is this process's own if an earlier request was successful but its response was lost.
     const isOwn = lease.spec.holderIdentity === this.identity;
     if (!isOwn && !isFree(lease, this.#sighting, askedAt)) return;
+    if (!isOwn && (await this.#isFormerUsed())) return;
     await this.#lead(client.replace(held(lease, this.identity, this.#times, this.#clock.wall())), sentAt);
+  }
+
+  async #isFormerUsed(): Promise<boolean> {
+    const { former, namespace } = this.#options;
+    if (!former) return false;
+    const { apiVersion, kind } = KINDS.leases;
+    const askedAt = this.#clock.now();
+    const found = await this.#client.get({ apiVersion, kind, metadata: { name: former.name, namespace } });
+    if (!found) return false;
+    const lease = leaseOf(found);
+    this.#formerSighting = sighted(lease, this.#formerSighting, askedAt);
+    if (former.isOther(lease.spec.holderIdentity)) return false;
+    return !isUnused(lease, this.#formerSighting, askedAt, this.#clock.wall());
   }
 
   async #renew(): Promise<void> {

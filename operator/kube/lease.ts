@@ -49,6 +49,22 @@ export function isFree(lease: Lease, sighting: Sighting, now: number): boolean {
   return now - sighting.at > lease.spec.leaseDurationSeconds * 1_000;
 }
 
+/** A lease that was released is taken within this time, milliseconds, if somebody waits for it. */
+const TAKEN_MS = 5_000;
+/** A lease that was not renewed for this long, by any clock, is nobody's. Milliseconds. */
+const ABANDONED_MS = 600_000;
+
+/**
+ * Whether nobody uses a lease any more, who might otherwise lead under its name: it has not changed for long enough.
+ * @param wall milliseconds since 1970
+ */
+export function isUnused(lease: Lease, sighting: Sighting, now: number, wall: number): boolean {
+  const renewed = Date.parse(lease.spec.renewTime ?? '');
+  if (Math.abs(wall - renewed) > ABANDONED_MS) return true;
+  const duration = lease.spec.holderIdentity === '' ? TAKEN_MS : lease.spec.leaseDurationSeconds * 1_000;
+  return now - sighting.at > duration;
+}
+
 /** Until when a leader may write. @param sentAt when it sent its last successful renewal */
 export function leadsUntil(sentAt: number, times: LeaseTimes): number {
   return sentAt + times.renewDeadline;

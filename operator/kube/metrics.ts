@@ -12,6 +12,11 @@ import type { Reflector } from './reflector.ts';
 export type Outcome = 'done' | 'again' | 'conflict' | 'error';
 const OUTCOMES: readonly Outcome[] = ['done', 'again', 'conflict', 'error'];
 
+/** What metrics tell of a watch. */
+type Watch = Pick<Reflector, 'kind' | 'namespace' | 'failingFor'> & {
+  counts: Pick<Reflector['counts'], 'expired' | 'silences' | 'failures'>;
+};
+
 /** Metrics of the operator. No label has values that users choose. */
 export class Metrics {
   readonly #reconciles: Counter<'outcome'>;
@@ -24,7 +29,7 @@ export class Metrics {
       depth: () => number;
       failing: () => number;
       client: Client;
-      reflectors: readonly Reflector[];
+      reflectors: readonly Watch[];
     },
   ) {
     const registers = [registry];
@@ -68,6 +73,18 @@ export class Metrics {
         for (const { kind, counts } of read.reflectors)
           for (const how of ['expired', 'silences', 'failures'] as const)
             this.inc({ kind: kind.kind, how }, counts[how]);
+      },
+    });
+
+    new Gauge({
+      name: 'pushcluster_operator_watches_failing',
+      help: 'Kinds whose last list or watch failed, by namespace. The label is empty if all namespaces are watched.',
+      labelNames: ['watched_namespace'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { namespace, failingFor } of read.reflectors)
+          this.inc({ watched_namespace: namespace ?? '' }, failingFor > 0 ? 1 : 0);
       },
     });
 

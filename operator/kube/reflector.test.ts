@@ -78,6 +78,11 @@ function fixture(...script: ConstructorParameters<typeof Script> extends [unknow
   return { clock, api, reflector, changes };
 }
 
+async function until(clock: FakeClock, condition: () => boolean): Promise<void> {
+  for (let step = 0; step < 10_000 && !condition(); step++) await clock.pass(25);
+  assert.ok(condition());
+}
+
 describe('a reflector', () => {
   it('asks an API server that is away after growing waits, of 10 s at most', async () => {
     const { clock, api, reflector } = fixture([]);
@@ -114,6 +119,26 @@ describe('a reflector', () => {
     await clock.pass(101_000, 1_000);
     assert.match(reflector.trouble?.message ?? '', /the watch of configmaps had no response for 100000 ms/);
     assert.deepEqual([reflector.counts.silences, reflector.counts.failures], [1, 1]);
+    await reflector.stop();
+  });
+
+  it('fails for as long as no watch works, whatever its lists do, and asks less often without the right to', async () => {
+    const refusal = () => json(403, { message: 'configmaps is forbidden' });
+    async function* ended() {}
+    const { clock, api, reflector } = fixture(
+      [...Array(12).fill(refusal), () => json(200, listOf('5'))],
+      [ended, ended, hanging],
+    );
+    await clock.pass(90_000, 25);
+    const waits = api.asked.slice(1, 12).map(({ at }, index) => at - (api.asked[index]?.at ?? 0));
+    assert.deepEqual(waits.slice(-3), [15_000, 15_000, 15_000]);
+    assert.deepEqual([reflector.isSynced, reflector.trouble?.reason], [false, 'forbidden']);
+    await until(clock, () => reflector.isSynced);
+    assert.ok(reflector.failingFor > 90_000, 'its list alone is no success');
+    await until(clock, () => api.asked.length === 16);
+    assert.ok(reflector.failingFor > 0, 'a watch that just began may end at once');
+    await clock.pass(5_100);
+    assert.equal(reflector.failingFor, 0);
     await reflector.stop();
   });
 

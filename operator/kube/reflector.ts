@@ -14,8 +14,10 @@ import { watchEvents } from './watchStream.ts';
 const SILENCE_MS = 100_000;
 /** Duration of a watch: random, as in client-go, so that connections spread over API servers. */
 const WATCH_SECONDS = { least: 300, most: 600 };
-/** Back-off, milliseconds. Short, since drift is not noticed meanwhile. */
+/** Longest back-off, milliseconds. Short, since drift is not noticed meanwhile. */
 const BACK_OFF = { first: 250, longest: 10_000 };
+/** The same without a permission or a kind: an administrator has to act. */
+const BARRED_BACK_OFF_MS = 30_000;
 /** A watch that ends sooner counts as failed, so that it is not restarted in a tight loop. */
 const SOUND_WATCH_MS = 5_000;
 const PAGE = 500;
@@ -68,6 +70,7 @@ export class Reflector {
   #version: string | undefined;
   #failedInARow = 0;
   #trouble: KubeError | undefined;
+  #failingSince: number | undefined;
 
   constructor(options: ReflectorOptions) {
     this.kind = options.kind;
@@ -98,6 +101,16 @@ export class Reflector {
   /** Why the last list or watch failed; undefined if it succeeded. */
   get trouble(): KubeError | undefined {
     return this.#trouble;
+  }
+
+  /** The namespace of the objects; undefined: all. */
+  get namespace(): string | undefined {
+    return this.#options.namespace;
+  }
+
+  /** For how many milliseconds lists and watches have been failing; 0 if a watch works. */
+  get failingFor(): number {
+    return this.#failingSince === undefined ? 0 : this.#clock.now() - this.#failingSince;
   }
 
   /** Milliseconds since the last request or event: a few minutes at most, even if the API server does not respond. */
@@ -142,11 +155,14 @@ export class Reflector {
     if (error.reason === 'expired') this.counts.expired++;
     else this.counts.failures++;
     this.#trouble = error;
+    this.#failingSince ??= this.#clock.now();
     this.#options.onTrouble?.(error);
     const attempt = this.#failedInARow++;
     // The first list after an expiry needs no back-off: the API server is fine.
     if (error.reason === 'expired' && attempt === 0) return;
-    const wait = Math.max(error.retryAfter ?? 0, fullJitter(attempt, BACK_OFF.first, BACK_OFF.longest, this.#random()));
+    const isBarred = error.reason === 'forbidden' || error.reason === 'notFound';
+    const longest = isBarred ? BARRED_BACK_OFF_MS : BACK_OFF.longest;
+    const wait = Math.max(error.retryAfter ?? 0, fullJitter(attempt, BACK_OFF.first, longest, this.#random()));
     await pause(this.#clock, wait, this.#ending.signal);
   }
 
@@ -196,6 +212,11 @@ export class Reflector {
     let isSilent = false;
     let isAnswered = false;
     let callOff = () => {};
+    let callOffSound = () => {};
+    const sound = () => {
+      this.#failedInARow = 0;
+      this.#failingSince = undefined;
+    };
     const heard = () => {
       this.#activeAt = this.#clock.now();
       callOff();
@@ -210,8 +231,9 @@ export class Reflector {
       heard();
       isAnswered = true;
       this.#trouble = undefined;
+      callOffSound = this.#clock.after(SOUND_WATCH_MS, sound);
       for await (const { type, object } of watchEvents(stream, heard)) {
-        this.#failedInARow = 0;
+        sound();
         this.#take(type, object);
       }
     } catch (error) {
@@ -223,11 +245,11 @@ export class Reflector {
       });
     } finally {
       callOff();
+      callOffSound();
       this.#ending.signal.removeEventListener('abort', end);
     }
     if (this.#clock.now() - began < SOUND_WATCH_MS)
       throw new KubeError('unavailable', `the API server ended the watch of ${kind.plural} immediately`);
-    this.#failedInARow = 0;
   }
 
   #take(type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK', json: unknown): void {

@@ -2,23 +2,18 @@ import { pause, systemClock } from '@pushcluster/runtime/clock.ts';
 import { z } from 'zod';
 import { KIND, type PushCluster } from '../api/pushCluster.ts';
 import type { Client } from '../kube/client.ts';
-import { itself, ownersOfKind } from '../kube/controller.ts';
 import { withDigest } from '../kube/digest.ts';
-import type { KubeError } from '../kube/errors.ts';
-import { NamespacedReflectors } from '../kube/namespacedReflectors.ts';
 import { KINDS, type Kind, type KubeObject, keyOf, kindOf, type Ref } from '../kube/objects.ts';
-import type { Change, Reflector } from '../kube/reflector.ts';
+import type { Reflector } from '../kube/reflector.ts';
 import { managedNats, natsServers } from './desired/bus.ts';
 import type { Images } from './desired/context.ts';
-import { MADE_KINDS } from './desired/desired.ts';
-import { SLICE_MANAGER, SLICE_MANAGER_LABEL } from './desired/leavingEndpoints.ts';
-import { CLUSTER_LABEL, names, selectorLabels } from './desired/names.ts';
+import { names, selectorLabels } from './desired/names.ts';
 import { secrets } from './desired/secrets.ts';
-import { notReadyReasonOf } from './notReadyReason.ts';
-import { clusterOf, looksOf, newestHash, observedGateways, type Readings } from './observedGateways.ts';
+import { newestHash, observedGateways, type Readings } from './observedGateways.ts';
 import { readPushCluster, type UnreadCluster } from './readPushCluster.ts';
 import type { ObservedGateways } from './scalePolicy.ts';
 import type { Observed, Pods } from './status.ts';
+import { OPTIONAL_KINDS, WatchedNamespace, type WatchedNamespaceOptions } from './watchedNamespace.ts';
 
 const count = z.number().int().min(0);
 const Workload = z.object({
@@ -54,23 +49,15 @@ const Service = z.object({
 });
 const Secret = z.object({ data: z.record(z.string(), z.string()).default({}) });
 
-export type ClusterCacheOptions = {
-  client: Client;
+export type ClusterCacheOptions = Pick<
+  WatchedNamespaceOptions,
+  'client' | 'served' | 'onKey' | 'onGone' | 'onTrouble'
+> & {
   /** Namespaces to watch; all if empty. */
   namespaces: readonly string[];
-  /** The OPTIONAL_KINDS that the API server serves. */
-  served: readonly Kind[];
-  /** Interval of checking which ones it serves, milliseconds; default: one minute. */
+  /** Interval of checking which optional kinds the API server serves, milliseconds; default: one minute. */
   lookEvery?: number;
-  /** Called with the key of a PushCluster that has to be reconciled. */
-  onKey: (key: string) => void;
-  /** Called when an object of a PushCluster was deleted. */
-  onGone: (ref: Ref) => void;
-  onTrouble?: (error: KubeError) => void;
 };
-
-/** Kinds that may be installed or removed while the operator runs: those of the Prometheus Operator and of KEDA. */
-export const OPTIONAL_KINDS: readonly Kind[] = [KINDS.serviceMonitors, KINDS.prometheusRules, KINDS.scaledObjects];
 
 const LOOK_MS = 60_000;
 
@@ -79,87 +66,72 @@ const MAX_WRITTEN = 2_000;
 
 /** A local copy of all PushClusters, of the objects made for them, and of their pods. */
 export class ClusterCache {
-  /** One or more for each kind. The list changes with OPTIONAL_KINDS. */
-  readonly reflectors: readonly Reflector[];
-  readonly #reflectors: Reflector[];
   readonly #client: Client;
-  readonly #clusters: NamespacedReflectors;
-  readonly #pods: NamespacedReflectors;
-  readonly #replicaSets: NamespacedReflectors;
+  /** By namespace, since RBAC may allow only some; or one for all namespaces. */
+  readonly #namespaces: ReadonlyMap<string | undefined, WatchedNamespace>;
   /** Objects that were written and that the watches may not have returned yet, by uid. */
   readonly #written = new Map<string, KubeObject>();
-  readonly #made: Map<string, NamespacedReflectors>;
-  readonly #reflectMade: (kind: Kind) => NamespacedReflectors;
-  readonly #onKey: (key: string) => void;
   readonly #lookEvery: number;
   readonly #ending = new AbortController();
+  readonly #usable = Promise.withResolvers<void>();
+  #served: readonly Kind[];
   #looking: Promise<void> | undefined;
 
-  constructor({ client, namespaces, served, lookEvery = LOOK_MS, onKey, onGone, onTrouble }: ClusterCacheOptions) {
-    const reflect = (kind: Kind, onChange: (change: Change) => void, more: { labelSelector?: string } = {}) =>
-      new NamespacedReflectors(namespaces, {
-        client,
-        kind,
-        // managedFields tell who owns the number of logic pods.
-        managedFields: kind === KINDS.deployments,
-        kept: withDigest,
-        onChange,
-        ...(onTrouble ? { onTrouble } : {}),
-        ...more,
-      });
-    const owners = ownersOfKind(KIND);
-    const made = (change: Change) => {
-      if (change.type === 'deleted') onGone(change.object);
-      for (const key of owners(change)) onKey(key);
-    };
-    const ofPod = ({ object }: Change) => {
-      const key = clusterOf(object);
-      if (key !== undefined) onKey(key);
-    };
-    // A new or deleted ReplicaSet is relevant as such.
-    const looked = (change: Change) => {
-      if (change.type !== 'changed' || looksOf(change.object) !== looksOf(change.before)) ofPod(change);
-    };
-    const hindered = (change: Change) => {
-      const isOther =
-        change.type === 'changed' && notReadyReasonOf(change.object)?.why !== notReadyReasonOf(change.before)?.why;
-      if (isOther) ofPod(change);
-      else looked(change);
-    };
-    const labelSelector = CLUSTER_LABEL;
-    const roles = 'app.kubernetes.io/component in (gateway,logic)';
-    const rolesAndNats = 'app.kubernetes.io/component in (gateway,logic,nats)';
-    this.#client = client;
-    this.#clusters = reflect(KINDS.pushClusters, (change) => itself(change).forEach(onKey));
-    this.#pods = reflect(KINDS.pods, hindered, { labelSelector: `${labelSelector},${rolesAndNats}` });
-    this.#replicaSets = reflect(KINDS.replicaSets, looked, { labelSelector: `${labelSelector},${roles}` });
-    // The endpoint slice controller copies the labels of a Service to its own slices.
-    const ours = `${labelSelector},${SLICE_MANAGER_LABEL}=${SLICE_MANAGER}`;
-    this.#reflectMade = (kind) =>
-      reflect(kind, made, { labelSelector: kind === KINDS.endpointSlices ? ours : labelSelector });
-    this.#onKey = onKey;
+  constructor({ namespaces, lookEvery = LOOK_MS, ...options }: ClusterCacheOptions) {
+    this.#client = options.client;
+    this.#served = options.served;
     this.#lookEvery = lookEvery;
-    const kinds = MADE_KINDS.map(kindOf).filter((kind) => !OPTIONAL_KINDS.includes(kind) || served.includes(kind));
-    this.#made = new Map(kinds.map((kind) => [kind.kind, this.#reflectMade(kind)]));
-    const all = [this.#clusters, this.#pods, this.#replicaSets, ...this.#made.values()];
-    this.#reflectors = all.flatMap(({ reflectors }) => reflectors);
-    this.reflectors = this.#reflectors;
+    const onSynced = () => {
+      if (this.isUsable) this.#usable.resolve();
+    };
+    const watched = namespaces.length === 0 ? [undefined] : namespaces;
+    this.#namespaces = new Map(
+      watched.map((namespace) => [namespace, new WatchedNamespace({ ...options, namespace, onSynced })]),
+    );
   }
 
-  /** Whether the API server serves ServiceMonitors. */
-  get serviceMonitors(): boolean {
-    return this.#made.has(KINDS.serviceMonitors.kind);
+  /** All watches at the moment. They change with the kinds that are served, and with the namespaces that have PushClusters. */
+  get reflectors(): Reflector[] {
+    return this.#all.flatMap(({ reflectors }) => reflectors);
+  }
+
+  /** Whether PushClusters of some namespace can be reconciled. */
+  get isUsable(): boolean {
+    return this.#all.some((each) => each.isSynced && !each.isBarred);
+  }
+
+  /** Whether everything is known that a reconcile of this PushCluster depends on. */
+  isSynced(key: string): boolean {
+    return this.#of(namespaceOf(key))?.isSynced ?? false;
+  }
+
+  /** Resolves when PushClusters of some namespace can be reconciled for the first time. */
+  whenUsable(): Promise<void> {
+    return this.#usable.promise;
+  }
+
+  /** Whether ServiceMonitors can be used in a namespace. */
+  hasServiceMonitors(namespace: string): boolean {
+    return this.#of(namespace)?.made(KINDS.serviceMonitors.kind) !== undefined;
   }
 
   start(): void {
-    for (const each of this.reflectors) each.start();
+    for (const each of this.#all) each.start();
     this.#looking ??= this.#look();
   }
 
   async stop(): Promise<void> {
     this.#ending.abort();
-    await Promise.all(this.reflectors.map((each) => each.stop()));
+    await Promise.all(this.#all.map((each) => each.stop()));
     await this.#looking;
+  }
+
+  get #all(): WatchedNamespace[] {
+    return [...this.#namespaces.values()];
+  }
+
+  #of(namespace: string): WatchedNamespace | undefined {
+    return this.#namespaces.get(undefined) ?? this.#namespaces.get(namespace);
   }
 
   /** Checks periodically whether an optional kind was installed or removed. */
@@ -170,55 +142,30 @@ export class ClusterCache {
       for (const kinds of Map.groupBy(OPTIONAL_KINDS, ({ apiVersion }) => apiVersion).values()) {
         if (signal.aborted) return;
         // If the API server does not respond, nothing changes until the next check.
-        const served = await this.#client.served(kinds).catch(() => kinds.filter(({ kind }) => this.#made.has(kind)));
-        for (const kind of kinds) await this.#settle(kind, served.includes(kind));
+        const served = await this.#client.served(kinds).catch(() => undefined);
+        if (!served || signal.aborted) continue;
+        this.#served = [...this.#served.filter((each) => !kinds.includes(each)), ...served];
+        for (const each of this.#all) each.serve(this.#served);
       }
     }
   }
 
-  async #settle(kind: Kind, isServed: boolean): Promise<void> {
-    if (isServed === this.#made.has(kind.kind)) return;
-    if (isServed) await this.#admit(kind);
-    else await this.#dismiss(kind);
-    for (const { metadata } of this.clusters()) this.#onKey(`${metadata.namespace}/${metadata.name}`);
-  }
-
-  async #admit(kind: Kind): Promise<void> {
-    const reflected = this.#reflectMade(kind);
-    const { reflectors } = reflected;
-    for (const each of reflectors) each.start();
-    // Existing objects have to be known before the kind is used.
-    const synced = Promise.all(reflectors.map((each) => each.whenSynced()));
-    await Promise.race([synced, pause(systemClock, this.#lookEvery, this.#ending.signal)]);
-    if (!reflectors.every(({ isSynced }) => isSynced)) {
-      await Promise.all(reflectors.map((each) => each.stop()));
-      return;
-    }
-    this.#made.set(kind.kind, reflected);
-    this.#reflectors.push(...reflectors);
-  }
-
-  async #dismiss(kind: Kind): Promise<void> {
-    const { reflectors = [] } = this.#made.get(kind.kind) ?? {};
-    this.#made.delete(kind.kind);
-    for (const each of reflectors) this.#reflectors.splice(this.#reflectors.indexOf(each), 1);
-    await Promise.all(reflectors.map((each) => each.stop()));
-  }
-
   /** Undefined if it does not exist. */
   cluster(key: string): PushCluster | UnreadCluster | undefined {
-    const found = this.#clusters.get(key);
+    const found = this.#of(namespaceOf(key))?.clusters.get(key);
     return found && readPushCluster(found);
   }
 
   /** All PushClusters, unparsed since parsing many at a time is slow. */
   *clusters(): Generator<KubeObject> {
-    for (const reflector of this.#clusters.reflectors) yield* reflector.objects();
+    for (const { clusters } of this.#all) yield* clusters.objects();
   }
 
   /** An object made for a PushCluster. For some kinds, a digest replaces the content. */
   made(ref: Ref): KubeObject | undefined {
-    const found = this.#made.get(ref.kind)?.get(keyOf(ref));
+    const found = this.#of(ref.metadata.namespace ?? '')
+      ?.made(ref.kind)
+      ?.get(keyOf(ref));
     return found && this.#newest(found);
   }
 
@@ -244,14 +191,14 @@ export class ClusterCache {
 
   /** All objects that a cluster owns. */
   *belongings(cluster: PushCluster): Generator<KubeObject> {
-    for (const reflector of this.#made.values())
+    for (const reflector of this.#of(cluster.metadata.namespace)?.allMade() ?? [])
       for (const object of reflector.objects(cluster.metadata.namespace)) if (belongs(object, cluster)) yield object;
   }
 
   /** Pods of a cluster, including those that are terminating. */
   *pods(cluster: PushCluster, role: 'gateway' | 'logic' | 'nats'): Generator<KubeObject> {
     const wanted = Object.entries(selectorLabels(cluster, role));
-    for (const pod of this.#pods.objects(cluster.metadata.namespace))
+    for (const pod of this.#podsIn(cluster.metadata.namespace))
       if (wanted.every(([name, value]) => pod.metadata.labels?.[name] === value)) yield this.#newest(pod);
   }
 
@@ -259,7 +206,7 @@ export class ClusterCache {
   gateways(cluster: PushCluster, readings: Readings): ObservedGateways {
     const { namespace } = cluster.metadata;
     const deployment = this.#deployment(cluster, 'gateway');
-    return observedGateways(deployment, this.#replicaSets.objects(namespace), this.pods(cluster, 'gateway'), readings);
+    return observedGateways(deployment, this.#replicaSetsIn(namespace), this.pods(cluster, 'gateway'), readings);
   }
 
   #deployment(cluster: PushCluster, role: 'gateway' | 'logic'): KubeObject | undefined {
@@ -270,12 +217,20 @@ export class ClusterCache {
 
   /** Gateway and logic pods of all clusters, including those that are terminating. */
   *everyPod(): Generator<KubeObject> {
-    for (const reflector of this.#pods.reflectors) for (const pod of reflector.objects()) if (!isNats(pod)) yield pod;
+    for (const { pods } of this.#all) for (const pod of pods?.objects() ?? []) if (!isNats(pod)) yield pod;
   }
 
   /** Gateway and logic pods of all clusters in a namespace, including those that are terminating. */
   *podsIn(namespace: string): Generator<KubeObject> {
-    for (const pod of this.#pods.objects(namespace)) if (!isNats(pod)) yield pod;
+    for (const pod of this.#podsIn(namespace)) if (!isNats(pod)) yield pod;
+  }
+
+  #podsIn(namespace: string): Iterable<KubeObject> {
+    return this.#of(namespace)?.pods?.objects(namespace) ?? [];
+  }
+
+  #replicaSetsIn(namespace: string): Iterable<KubeObject> {
+    return this.#of(namespace)?.replicaSets?.objects(namespace) ?? [];
   }
 
   /**
@@ -317,8 +272,8 @@ export class ClusterCache {
   /** Keys of the PushClusters whose pods are being replaced. */
   *rollingOut(): Generator<string> {
     for (const { kind } of [KINDS.deployments, KINDS.statefulSets])
-      for (const reflector of this.#made.get(kind)?.reflectors ?? [])
-        for (const object of reflector.objects()) {
+      for (const each of this.#all)
+        for (const object of each.made(kind)?.objects() ?? []) {
           const found = Workload.safeParse(object);
           const owner = object.metadata.ownerReferences?.find((each) => each.kind === KIND);
           if (owner && found.success && isRollingOut(found.data)) yield `${object.metadata.namespace}/${owner.name}`;
@@ -328,7 +283,7 @@ export class ClusterCache {
   /** Whether the Deployment controller has observed the current template. */
   #isSeen(cluster: PushCluster, role: 'gateway' | 'logic'): boolean {
     const deployment = this.#deployment(cluster, role);
-    const sets = this.#replicaSets.objects(cluster.metadata.namespace);
+    const sets = this.#replicaSetsIn(cluster.metadata.namespace);
     return deployment !== undefined && newestHash(deployment, sets) !== undefined;
   }
 
@@ -397,6 +352,11 @@ function isRollingOut({ metadata, status }: Workload): boolean {
 /** resourceVersions of the same kind are increasing integers. */
 function versionIn({ metadata: { resourceVersion = '' } }: KubeObject): bigint {
   return /^\d+$/.test(resourceVersion) ? BigInt(resourceVersion) : 0n;
+}
+
+/** The namespace in `namespace/name`. */
+function namespaceOf(key: string): string {
+  return key.slice(0, key.indexOf('/'));
 }
 
 /** NATS pods do not serve GET /status. */

@@ -184,7 +184,7 @@ export class Reconciler {
         releasesOld: planned.releasesOld ?? false,
         leaving: leaving.gateways,
         logicReplicas: logicReplicas(cluster, cache.workload(cluster, 'logic')),
-        serviceMonitors: cache.serviceMonitors,
+        serviceMonitors: cache.hasServiceMonitors(cluster.metadata.namespace),
         secrets: await cache.secrets(cluster),
         random: randomBytes,
       });

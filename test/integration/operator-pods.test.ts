@@ -259,15 +259,15 @@ describe('what the operator makes of what pods say', () => {
     view.start();
     try {
       await Promise.all(view.reflectors.map((each) => each.whenSynced()));
-      assert.equal(view.serviceMonitors, false);
+      assert.equal(view.hasServiceMonitors(NAMESPACE), false);
       const { length } = view.reflectors;
       asked.length = 0;
       await apply(plane.kubectl, [serviceMonitors]);
-      await until('it is seen', () => view.serviceMonitors);
+      await until('it is seen', () => view.hasServiceMonitors(NAMESPACE));
       assert.equal(view.reflectors.length, length + 1);
       await until('clusters are looked at', () => asked.includes(`${NAMESPACE}/live`));
       await plane.kubectl(['delete', 'crd', 'servicemonitors.monitoring.coreos.com']);
-      await until('it is gone', () => !view.serviceMonitors);
+      await until('it is gone', () => !view.hasServiceMonitors(NAMESPACE));
       assert.equal(view.reflectors.length, length);
     } finally {
       await view.stop();

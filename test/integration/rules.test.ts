@@ -39,6 +39,8 @@ const condition = (type: string, name = 'live') =>
 const wanted = (name: string) => `pushcluster_operator_cluster_gateways{${ofCluster(name)},state="wanted"}`;
 const OF_OPERATOR = 'namespace="push-system",job="operator"';
 const failing = (pod: string) => `pushcluster_operator_clusters_failing{${OF_OPERATOR},pod="${pod}"}`;
+const watches = (pod: string, namespace: string) =>
+  `pushcluster_operator_watches_failing{${OF_OPERATOR},pod="${pod}",watched_namespace="${namespace}"}`;
 const leader = (namespace: string, pod: string) =>
   `pushcluster_operator_leader{namespace="${namespace}",job="operator",pod="${pod}"}`;
 const gateway = (name: string, more = '') => `pushcluster_gateway_${name}{${OF_POD}${more}}`;
@@ -217,6 +219,19 @@ const CASES: Record<string, Case> = {
     at: '5m',
     labels: { namespace: 'one', job: 'operator' },
     summary: 'No operator in namespace one is the leader.',
+  },
+  PushClusterWatchesFail: {
+    // One namespace is missing; the other replica says so too.
+    firing: {
+      [watches('operator-1', 'gone')]: '0 1x20',
+      [watches('operator-2', 'gone')]: '1x21',
+      [watches('operator-1', 'shop')]: '0x21',
+    },
+    // One restarts now and then, and one namespace comes late.
+    quiet: { [watches('operator-1', 'shop')]: '0 1 0 2 0 1x7 0 1 0', [watches('operator-1', 'late')]: '1x8 0x20' },
+    at: '15m',
+    labels: { namespace: 'push-system', job: 'operator', watched_namespace: 'gone' },
+    summary: 'Kinds that the operator in namespace push-system cannot watch in namespace gone: 1.',
   },
   PushClusterReconcilesFail: {
     // One of many, which is tried again ever more seldom; an operator that doesn't lead has none.

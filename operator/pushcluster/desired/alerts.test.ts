@@ -23,7 +23,7 @@ describe('alerts of a PushCluster', () => {
     const mine = new Set(rulesOf().map(({ alert }) => alert));
     assert.deepEqual(
       all.map(({ alert }) => alert).filter((alert) => !mine.has(alert)),
-      ['PushClusterOperatorWithoutLeader', 'PushClusterReconcilesFail'],
+      ['PushClusterOperatorWithoutLeader', 'PushClusterWatchesFail', 'PushClusterReconcilesFail'],
     );
   });
 

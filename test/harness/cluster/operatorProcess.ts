@@ -22,21 +22,23 @@ export class OperatorProcess {
   readonly #plane: ControlPlane;
   readonly #env: Record<string, string>;
   readonly #flags: readonly string[];
+  readonly #program: string;
   #child: ChildProcess | undefined;
   #exit: Promise<number | null> = Promise.resolve(null);
   #output = '';
   /** Output of the latest start. */
   #outputNow = '';
 
-  /** @param options `flags` are flags for Node */
+  /** @param options `flags` are flags for Node; `program` is the main file of another version */
   constructor(
     plane: ControlPlane,
-    options: { adminPort: number; user?: string; env?: Record<string, string>; flags?: string[] },
+    options: { adminPort: number; user?: string; env?: Record<string, string>; flags?: string[]; program?: string },
   ) {
-    const { adminPort, user = OPERATOR_USER, env = {}, flags = [] } = options;
+    const { adminPort, user = OPERATOR_USER, env = {}, flags = [], program = PROGRAM } = options;
     this.user = user;
     this.#plane = plane;
     this.#flags = flags;
+    this.#program = program;
     this.adminPort = adminPort;
     this.#env = env;
   }
@@ -97,7 +99,7 @@ export class OperatorProcess {
     const KUBECONFIG = await this.#plane.kubeconfigFor(`/O=${GROUP}/CN=${this.user}`);
     const admin = { ADMIN_HOST: '127.0.0.1', ADMIN_PORT: String(this.adminPort) };
     const env = { ...process.env, ...IMAGES, KUBECONFIG, ...admin, ...this.#env };
-    const child = spawn(process.execPath, [...this.#flags, PROGRAM], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [...this.#flags, this.#program], { env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#outputNow = '';
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding('utf8').on('data', (text: string) => {
