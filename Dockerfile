@@ -5,6 +5,9 @@
 #
 # For amd64 and arm64: what runs while it is built runs on the builder's own processor, and the image's own stages only
 # copy, so that neither needs the other's or an emulator.
+#
+# NODE_IMAGE is a Debian with Node and npm. It builds; the images take Node and its libraries from it, and nothing else. To
+# publish, name it by its digest (docs/contributing/releasing.md).
 ARG NODE_IMAGE=docker.io/library/node:24-trixie-slim
 # `node` has no name for it on every base; a number is what Kubernetes can check.
 ARG USER_ID=65532
@@ -100,9 +103,22 @@ RUN dpkg --add-architecture "$TARGETARCH" && apt-get update -qq \
     done \
  && test -x /out/usr/sbin/ethtool
 
-# Node is the first process: it gets the signals itself, and all that it starts are its own children, which it collects.
 # An older buildah takes the builder's platform where this one is not named.
-FROM --platform=$TARGETPLATFORM ${NODE_IMAGE} AS base
+FROM --platform=$TARGETPLATFORM ${NODE_IMAGE} AS node
+FROM --platform=$BUILDPLATFORM ${NODE_IMAGE} AS system
+COPY scripts/system-files.sh /
+RUN --mount=type=bind,from=node,target=/node /system-files.sh /node /out
+
+# Kubernetes asks for it, and asks often: a Node each time would cost more than the node tuning itself.
+FROM --platform=$BUILDPLATFORM ${NODE_IMAGE} AS probe
+RUN --mount=type=bind,from=node,target=/node mkdir -p /out/usr/bin && cp /node/usr/bin/test /out/usr/bin/
+
+# Node is the first process: it gets the signals itself, and all that it starts are its own children, which it collects.
+# There is no shell, no package manager and no npm.
+FROM scratch AS empty
+COPY --from=system /out /
+
+FROM empty AS base
 ARG USER_ID
 ARG VERSION=0.1.0
 ARG REVISION=unknown
@@ -110,8 +126,9 @@ LABEL org.opencontainers.image.vendor="PushCluster" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-WORKDIR /app
+ENV PATH=/usr/local/bin:/usr/sbin:/usr/bin
 ENV NODE_ENV=production
+WORKDIR /app
 COPY package.json ./
 COPY --from=javascript /out/protocol protocol
 COPY --from=javascript /out/runtime runtime
@@ -135,6 +152,7 @@ LABEL org.opencontainers.image.title="PushCluster node tuning" \
       org.opencontainers.image.description="Sets kernel settings of nodes for PushCluster, says so on them, and puts them back"
 USER 0:0
 COPY --from=ethtool /out /
+COPY --from=probe /out /
 ENTRYPOINT ["node", "operator/nodetuning/main.js"]
 
 FROM base AS gateway

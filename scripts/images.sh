@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # Builds images without a registry and without a daemon. Prints one line for each image: its name and its OCI archive.
 #   images.sh [--tag TAG] [--arch amd64|arm64] NAME...
+#   images.sh --layout FOLDER [--registry REGISTRY] [--base IMAGE@DIGEST] NAME...
 # Names: operator, node-tuning, gateway, logic (from the Dockerfile), nats, pause, coredns, metrics-server, base.
-# For another processor than this machine's: only the first four, tagged TAG-ARCH, on a Debian that is unpacked but not
-# configured. These images are for inspection and tests, not for publication. No emulator is needed.
+# For another processor than this machine's: only the first four, tagged TAG-ARCH. No emulator is needed.
+# With --layout: for publication, the first four for both processors, in one OCI layout, under their names in REGISTRY
+# (localhost). Built without caches, with the same digests each time. --base is pulled; without it, the base made here is
+# used.
 # Archives are cached under ~/.cache/pushcluster by the hash of their inputs, so nothing is built twice. Needs root and
 # Debian's buildah and debootstrap.
 set -euo pipefail
@@ -25,17 +28,20 @@ die() { say "$*"; exit 1; }
 
 tag=$(sed -n 's/^  "version": "\(.*\)",$/\1/p' package.json)
 case "$(uname -m)" in x86_64) own_arch=amd64 ;; aarch64) own_arch=arm64 ;; *) die "unsupported processor $(uname -m)" ;; esac
-arch=$own_arch
+arch=$own_arch layout='' registry=localhost given_base=''
 while [[ "${1:-}" == --* ]]; do
   case "$1" in
     --tag) tag=${2:?--tag needs a tag} ;;
     --arch) arch=${2:?--arch needs amd64 or arm64} ;;
+    --layout) layout=$(realpath -m "${2:?--layout needs a folder}") ;;
+    --registry) registry=${2:?--registry needs a registry} ;;
+    --base) given_base=${2:?--base needs an image with its digest} ;;
     *) die "there is no option $1" ;;
   esac
   shift 2
 done
 case "$arch" in amd64 | arm64) ;; *) die "images are for amd64 and arm64, not for $arch" ;; esac
-[ $# -gt 0 ] || die "usage: scripts/images.sh [--tag TAG] [--arch amd64|arm64] NAME..."
+[ $# -gt 0 ] || die "usage: scripts/images.sh [--tag TAG] [--arch amd64|arm64] | --layout FOLDER [--registry REGISTRY] [--base IMAGE@DIGEST] NAME..."
 [ "$(id -u)" -eq 0 ] || die "building images needs root"
 for tool in buildah debootstrap; do command -v "$tool" >/dev/null || die "$tool is missing: apt-get install buildah debootstrap"; done
 
@@ -69,7 +75,14 @@ build_base() {
   [ "$arch" = "$own_arch" ] || { foreign=(--foreign); force=(--force); }
   mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -Eo 'https?://[^ ]+/debian/?($| )' | head -n 1 | tr -d ' ' || true)
   debootstrap "${foreign[@]}" --arch="$arch" --variant=minbase trixie "$root" ${mirror:+"$mirror"} >"$work/debootstrap.log" 2>&1 || { tail -n 20 "$work/debootstrap.log" >&2; die "debootstrap could not make a Debian 13"; }
-  rm -rf "$root"/debootstrap "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/* "$root"/usr/share/{doc,man,locale,info}/*
+  # Packages that are only unpacked have not been listed yet.
+  for deb in "$root"/var/cache/apt/archives/*.deb; do
+    [ "$arch" != "$own_arch" ] || break
+    { dpkg-deb -f "$deb"; printf 'Status: install ok unpacked\n\n'; } >>"$work/status-$arch"
+  done
+  [ "$arch" = "$own_arch" ] || mv "$work/status-$arch" "$root/var/lib/dpkg/status"
+  rm -rf "$root"/debootstrap "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/* "$root"/usr/share/{man,locale,info}/*
+  find "$root/usr/share/doc" -type f -not -name copyright -delete
   mkdir -p "$work/npm-$arch"
   (cd "$work/npm-$arch" && echo '{"private":true}' >package.json && npm install "${force[@]}" --no-audit --no-fund --no-save --silent "$node@$NODE_VERSION" "npm@$NPM_VERSION" >&2) \
     || die "npm could not fetch Node $NODE_VERSION for $arch"
@@ -96,26 +109,48 @@ build_program() {
   buildah push -q "$reference" "oci-archive:$work/$name.tar:$reference"
 }
 
-build_product() {
-  local name=$1 reference=$2 npmrc="$work/npmrc" args=(--layers) container
+# bud NAME REFERENCE ARG...: builds an image of the Dockerfile. All its files are of the same time, so that the same
+# contents have the same digest.
+bud() {
+  local name=$1 reference=$2 npmrc="$work/npmrc" certificates=()
   # The build uses the registry and the certificate authorities of this machine's npm; the image does not contain them.
   {
     echo "registry=$(npm config get registry 2>/dev/null)"
     [ ! -e /etc/ssl/certs/ca-certificates.crt ] || echo cafile=/etc/ssl/certs/ca-certificates.crt
   } >"$npmrc"
-  [ ! -d /etc/ssl/certs ] || args+=(-v /etc/ssl/certs:/etc/ssl/certs:ro)
-  # Without this, buildah would reuse cached layers of the other processor.
-  ! is_foreign || args=(--layers=false --build-arg "NODE_IMAGE=$BOTH_BASES" "${args[@]:1}")
-  buildah bud --platform "linux/$arch" --build-arg "BUILDPLATFORM=linux/$own_arch" --pull-never --isolation chroot --target "$name" \
-    --secret "id=npmrc,src=$npmrc" "${args[@]}" \
-    -t "$reference" . >"$work/$name.log" 2>&1 || { tail -n 40 "$work/$name.log" >&2; die "the image of $name could not be built"; }
+  [ ! -d /etc/ssl/certs ] || certificates=(-v /etc/ssl/certs:/etc/ssl/certs:ro)
   # Labels are set here and not by build arguments: an older buildah reuses cached layers although an argument has
   # changed.
-  container=$(buildah from "$reference")
-  buildah config --label "org.opencontainers.image.version=$version" \
-    --label "org.opencontainers.image.revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)" "$container"
-  buildah commit -q --rm "$container" "$reference" >/dev/null
-  buildah push -q "$reference" "oci-archive:$work/$name.tar:$reference"
+  buildah bud --platform "linux/$arch" --build-arg "BUILDPLATFORM=linux/$own_arch" --isolation chroot --target "$name" \
+    --secret "id=npmrc,src=$npmrc" "${certificates[@]}" --timestamp 0 \
+    --label "org.opencontainers.image.version=$version" --label "org.opencontainers.image.revision=$revision" \
+    "${@:3}" -t "$reference" . >"$work/$name.log" 2>&1 || { tail -n 40 "$work/$name.log" >&2; die "the image of $name could not be built"; }
+}
+
+build_product() {
+  local args=(--layers)
+  # Without this, buildah would reuse cached layers of the other processor.
+  ! is_foreign || args=(--layers=false --build-arg "NODE_IMAGE=$BOTH_BASES")
+  bud "$1" "$2" --pull-never "${args[@]}"
+  buildah push -q "$2" "oci-archive:$work/$1.tar:$2"
+}
+
+# add_to_layout NAME: the image for both processors, as one.
+add_to_layout() {
+  local name=$1 list=localhost/layout-$1 reference=$registry/pushcluster/$1:$version
+  local base=(--pull-never --build-arg "NODE_IMAGE=$BOTH_BASES")
+  if [ -n "$given_base" ]; then
+    base=(--pull --build-arg "NODE_IMAGE=$given_base" --label "org.opencontainers.image.base.name=${given_base%@*}" --label "org.opencontainers.image.base.digest=${given_base#*@}")
+  fi
+  buildah manifest rm "$list" >/dev/null 2>&1 || true
+  buildah manifest create "$list" >/dev/null
+  for arch in amd64 arm64; do
+    bud "$name" "$list-$arch" --layers=false "${base[@]}"
+    buildah manifest add --arch "$arch" "$list" "containers-storage:$list-$arch" >/dev/null
+  done
+  buildah manifest push -q --all --format oci "$list" "oci:$layout:$reference" >/dev/null
+  buildah manifest rm "$list" >/dev/null
+  buildah rmi "$list"-{amd64,arm64} >/dev/null
 }
 
 base_hash=$(sed -n '/^build_base()/,/^}/p; /^BASE=/p; /^NPM_VERSION=/p' scripts/images.sh | cat - <(echo "$NODE_VERSION") | hash_of)
@@ -129,23 +164,36 @@ ensure_base_for() {
   rm -f "$home/$name"-*.complete
   touch "$home/$name-$base_hash.complete"
 }
+# ensure_base ARCH: for images of that processor, built on this one.
 ensure_base() {
   ensure_base_for "$own_arch" "$BASE"
-  is_foreign || return 0
-  ensure_base_for "$arch" "$BOTH_BASES-$arch"
+  [ "$1" != "$own_arch" ] || return 0
+  ensure_base_for "$1" "$BOTH_BASES-$1"
   buildah manifest rm "$BOTH_BASES" >/dev/null 2>&1 || true
   buildah manifest create "$BOTH_BASES" >/dev/null
-  for image in "$BASE" "$BOTH_BASES-$arch"; do buildah manifest add "$BOTH_BASES" "containers-storage:$image" >/dev/null; done
+  for image in "$BASE" "$BOTH_BASES-$1"; do buildah manifest add "$BOTH_BASES" "containers-storage:$image" >/dev/null; done
 }
 
 own=''
-version=$tag
+version=$tag revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+if [ -n "$layout" ]; then
+  case "$own_arch" in amd64) other=arm64 ;; *) other=amd64 ;; esac
+  [ -n "$given_base" ] || ensure_base "$other"
+  for name in "$@"; do
+    began=$SECONDS
+    say "building $name for amd64 and arm64"
+    add_to_layout "$name"
+    say "$name is built for amd64 and arm64 ($((SECONDS - began)) s)"
+    echo "$name $registry/pushcluster/$name:$version"
+  done
+  exit
+fi
 if is_foreign; then tag=$tag-$arch own=$arch-; fi
 for name in "$@"; do
   began=$SECONDS
   case "$name" in
     base)
-      ensure_base
+      ensure_base "$arch"
       echo "base $BASE"
       continue ;;
     nats | pause | coredns | metrics-server)
@@ -164,14 +212,14 @@ for name in "$@"; do
       make=(build_program "$name" "$reference" "$program") ;;
     operator | node-tuning | gateway | logic)
       reference=docker.io/pushcluster/$name:$tag
-      hash=$({ echo "$base_hash $reference"; declare -f build_product; cat Dockerfile .dockerignore; content package.json package-lock.json scripts/strip.ts protocol runtime gateway logic operator client charts/pushcluster/{dashboards,rules} */package.json \
+      hash=$({ echo "$base_hash $reference"; declare -f bud build_product; cat Dockerfile .dockerignore; content package.json package-lock.json scripts/{strip.ts,system-files.sh} protocol runtime gateway logic operator client charts/pushcluster/{dashboards,rules} */package.json \
         -not -path '*/node_modules/*' -not -path '*/dist/*' -not -name '*.test.ts' -not -name '*.tmp.ts'; } | hash_of)
       make=(build_product "$name" "$reference") ;;
     *) die "there is no image \"$name\"" ;;
   esac
   file=$own$name-$hash.tar
   if [ ! -e "$home/$file" ]; then
-    case "$name" in operator | node-tuning | gateway | logic) ensure_base ;; esac
+    case "$name" in operator | node-tuning | gateway | logic) ensure_base "$arch" ;; esac
     say "building $reference"
     "${make[@]}"
     finished "$name" "$own$name" "$hash"

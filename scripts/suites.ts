@@ -19,6 +19,7 @@ export const NIGHTLY: readonly string[] = [
   'test/e2e/product/loadBalancerSteps.test.ts',
   'test/e2e/product/rebalance.test.ts',
   'test/e2e/product/storm.test.ts',
+  'test/e2e/release.test.ts',
 ];
 
 export type KnownFlaky = {

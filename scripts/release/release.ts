@@ -7,6 +7,8 @@ export type Release = {
   repository: string | undefined;
   /** Registry to which the images are published, if that is known. */
   registry: string | undefined;
+  /** Image that the images are built on, with its digest. Without it, one that is made here. */
+  base: string | undefined;
   /** Time of all files, seconds since 1970. */
   seconds: number;
   /** Commit of the sources. */

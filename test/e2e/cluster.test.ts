@@ -196,8 +196,11 @@ describe('clusters that we make', options, () => {
           }),
         ]);
         await pushes('wait', 'pod', 'gateway', '--for=condition=Ready', '--timeout=180s');
-        assert.equal(await pushes('exec', 'gateway', '--', 'id', '-u'), '65532\n');
-        await assert.rejects(pushes('exec', 'gateway', '--', 'touch', '/app/x'), /Read-only file system/);
+        const evaluated = (script: string) => pushes('exec', 'gateway', '--', 'node', '-p', script);
+        assert.equal(await evaluated('process.getuid()'), '65532\n');
+        await assert.rejects(evaluated('fs.writeFileSync("/app/x", "")'), /EROFS: read-only file system/);
+        for (const program of ['sh', 'bash', 'apt-get', 'npm'])
+          await assert.rejects(pushes('exec', 'gateway', '--', program), /executable file not found/);
         const address = await pushes('get', 'pod', 'gateway', '-o', 'jsonpath={.status.podIP}');
         const open = `new WebSocket('ws://${address}:7777/connect').onopen = () => { console.log('open'); process.exit(); }`;
         assert.equal(await cluster.outside.run(process.execPath, '-e', open), 'open\n');

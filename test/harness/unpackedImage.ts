@@ -1,14 +1,21 @@
 import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, open, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { z } from 'zod';
 
 const run = promisify(execFile);
 
 const Descriptor = z.object({ digest: z.string(), size: z.number() });
-const Index = z.object({ manifests: z.array(Descriptor).length(1) });
+const Index = z.object({
+  manifests: z.array(
+    Descriptor.extend({
+      annotations: z.record(z.string(), z.string()).default({}),
+      platform: z.object({ architecture: z.string(), os: z.string() }).optional(),
+    }),
+  ),
+});
 const Manifest = z.object({ config: Descriptor, layers: z.array(Descriptor).min(1) });
 const Config = z.object({
   architecture: z.string(),
@@ -19,6 +26,12 @@ const Config = z.object({
     Labels: z.record(z.string(), z.string()).default({}),
   }),
 });
+
+const blobOf = (layout: string, digest: string) => join(layout, 'blobs', digest.replace(':', '/'));
+
+async function read<T extends z.ZodType>(file: string, shape: T): Promise<z.infer<T>> {
+  return shape.parse(JSON.parse(await readFile(file, 'utf8')));
+}
 
 /** Bytes 18 and 19 of an ELF file, programs and shared objects alike, name its processor. */
 const ELF_MACHINE_OFFSET = 18;
@@ -34,16 +47,34 @@ export class UnpackedImage {
   /** @param archive path of an OCI archive with one image */
   static async of(archive: string): Promise<UnpackedImage> {
     const folder = await mkdtemp(join(tmpdir(), 'pushcluster-image-'));
+    await run('tar', ['-xf', archive, '-C', folder]);
+    const { manifests } = await read(join(folder, 'index.json'), Index);
+    if (manifests.length !== 1) throw new Error(`${archive} has ${manifests.length} images`);
+    return UnpackedImage.#unpack(folder, manifests[0]!.digest, folder);
+  }
+
+  /**
+   * One image of an OCI layout with images for several processors.
+   * @param architecture as OCI names it: amd64, arm64
+   */
+  static async ofLayout(layout: string, reference: string, architecture: string): Promise<UnpackedImage> {
+    const named = (await read(join(layout, 'index.json'), Index)).manifests.find(
+      ({ annotations }) => annotations['org.opencontainers.image.ref.name'] === reference,
+    );
+    if (named === undefined) throw new Error(`${layout} has no ${reference}`);
+    const image = (await read(blobOf(layout, named.digest), Index)).manifests.find(
+      ({ platform }) => platform?.os === 'linux' && platform.architecture === architecture,
+    );
+    if (image === undefined) throw new Error(`${reference} in ${layout} has nothing for ${architecture}`);
+    return UnpackedImage.#unpack(layout, image.digest, await mkdtemp(join(tmpdir(), 'pushcluster-image-')));
+  }
+
+  static async #unpack(layout: string, digest: string, folder: string): Promise<UnpackedImage> {
     const root = join(folder, 'root');
     await mkdir(root);
-    await run('tar', ['-xf', archive, '-C', folder]);
-    const blob = (digest: string) => join(folder, 'blobs', digest.replace(':', '/'));
-    const read = async <T extends z.ZodType>(file: string, shape: T) =>
-      shape.parse(JSON.parse(await readFile(file, 'utf8')));
-    const [{ digest = '' } = {}] = (await read(join(folder, 'index.json'), Index)).manifests;
-    const manifest = await read(blob(digest), Manifest);
-    const config = await read(blob(manifest.config.digest), Config);
-    for (const { digest } of manifest.layers) await run('tar', ['-xf', blob(digest), '-C', root]);
+    const manifest = await read(blobOf(layout, digest), Manifest);
+    const config = await read(blobOf(layout, manifest.config.digest), Config);
+    for (const { digest } of manifest.layers) await run('tar', ['-xf', blobOf(layout, digest), '-C', root]);
     const compressedBytes = manifest.layers.reduce((sum, { size }) => sum + size, 0);
     return new UnpackedImage(config, root, compressedBytes, folder);
   }
@@ -53,6 +84,27 @@ export class UnpackedImage {
     this.root = root;
     this.compressedBytes = compressedBytes;
     this.#folder = folder;
+  }
+
+  /** Paths of all files and links, sorted. */
+  async files(): Promise<string[]> {
+    const entries = await readdir(this.root, { recursive: true, withFileTypes: true });
+    return entries
+      .filter((entry) => !entry.isDirectory())
+      .map((entry) => join(entry.parentPath, entry.name).slice(this.root.length))
+      .sort();
+  }
+
+  /** Names of libraries that a program or library of the image needs and the image does not have, by what needs them. */
+  async missingLibraries(): Promise<string[]> {
+    const present = new Set((await this.files()).map((file) => basename(file)));
+    const missing: string[] = [];
+    for (const file of (await this.machines()).keys()) {
+      const { stdout } = await run('readelf', ['--dynamic', '--wide', join(this.root, file)]);
+      for (const [, library = ''] of stdout.matchAll(/\(NEEDED\).*\[(.+)\]/g))
+        if (!present.has(library)) missing.push(`${file} needs ${library}`);
+    }
+    return missing;
   }
 
   /** ELF machine numbers of programs and shared objects, by path (183 is arm64, 62 is amd64). */

@@ -70,6 +70,7 @@ describe('the images for arm64, built on another processor', { skip }, () => {
         [...machines].filter(([, machine]) => machine !== AARCH64),
         [],
       );
+      assert.deepEqual(await image(name).missingLibraries(), []);
       const engines = [...machines.keys()]
         .filter((file) => file.endsWith('.node'))
         .map((file) => file.split('/').pop());

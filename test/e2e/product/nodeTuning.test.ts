@@ -53,7 +53,9 @@ describe('nodes that the chart tunes', () => {
       'exec',
       `reader-${node}`,
       '--',
-      'cat',
+      'node',
+      '-e',
+      'for (const file of process.argv.slice(1)) process.stdout.write(fs.readFileSync(file))',
       ...[WMEM, PORTS].map((name) => `/proc/sys/${name.replaceAll('.', '/')}`),
     );
   const annotations = async (node: string): Promise<Record<string, string>> =>
