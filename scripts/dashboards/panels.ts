@@ -8,7 +8,10 @@ import {
 } from '@grafana/schema';
 import type { Options as HeatMapOptions } from '@grafana/schema/dist/esm/raw/composable/heatmap/panelcfg/x/HeatmapPanelCfg_types.gen.d.ts';
 import type { Options as StatOptions } from '@grafana/schema/dist/esm/raw/composable/stat/panelcfg/x/StatPanelCfg_types.gen.d.ts';
-import type { Options as TableOptions } from '@grafana/schema/dist/esm/raw/composable/table/panelcfg/x/TablePanelCfg_types.gen.d.ts';
+import type {
+  FieldConfig as TableConfig,
+  Options as TableOptions,
+} from '@grafana/schema/dist/esm/raw/composable/table/panelcfg/x/TablePanelCfg_types.gen.d.ts';
 import type {
   FieldConfig as LinesConfig,
   Options as LinesOptions,
@@ -58,6 +61,7 @@ const DATA_SOURCE: DataSourceRef = { type: 'prometheus', uid: '$datasource' };
 const SCHEMA_VERSION = 41;
 const PANEL_HEIGHT = 8;
 const STAT_HEIGHT = 4;
+const TABLE_CELLS: Json<TableConfig> = { align: 'auto', inspect: false, cellOptions: { type: 'auto' } };
 
 /** A time series panel. */
 export function lines(spec: PanelSpec & { stacked?: true }): Panel {
@@ -146,7 +150,7 @@ export function table(spec: PanelSpec & { hide?: readonly string[] }): Panel {
     ...panel,
     targets: (panel.targets ?? []).map((target) => ({ ...target, format: 'table', instant: true, range: false })),
     fieldConfig: {
-      defaults: { unit: spec.unit, thresholds: thresholds(spec), custom: { cellOptions: { type: 'auto' } } },
+      defaults: { unit: spec.unit, thresholds: thresholds(spec), custom: TABLE_CELLS },
       overrides: [],
     },
     options: { showHeader: true, frameIndex: 0, cellHeight: 'sm' } satisfies Json<TableOptions>,
