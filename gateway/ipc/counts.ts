@@ -33,6 +33,9 @@ export type ShardCounts = {
   loopPressure: number;
   /** Seconds since the keys of a JWKS URL should have been refreshed; 0 while they are fresh. */
   keysStaleFor: number;
+  /** When the certificate in use expires (seconds since 1970), and how long it is valid in all; 0 without TLS. */
+  certificateEnds: number;
+  certificateLasts: number;
   /** When it was sent, milliseconds of the machine's monotonic clock. */
   sentAt: number;
   // Since the start.
@@ -73,6 +76,8 @@ export function newCounts(): ShardCounts {
     backlogBudget: 0,
     loopPressure: 0,
     keysStaleFor: 0,
+    certificateEnds: 0,
+    certificateLasts: 0,
     sentAt: 0,
     opened: 0,
     framesSent: 0,

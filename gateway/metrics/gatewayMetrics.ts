@@ -1,4 +1,5 @@
 import type { GatewayStats } from '@pushcluster/protocol/control.ts';
+import { reportCertificate, type Validity } from '@pushcluster/runtime/certificateMetrics.ts';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { REFUSED_HANDSHAKES } from '../admission/refusal.ts';
 import { GUARDED } from '../hub/exceptionGuard.ts';
@@ -222,6 +223,7 @@ export class GatewayMetrics {
     gauge('token_keys_stale_seconds', 'Age of the keys that verify tokens, if fetching them fails; 0 otherwise.', () =>
       Math.max(0, ...view.shards().map((counts) => counts?.keysStaleFor ?? 0)),
     );
+    reportCertificate(this.#registry, 'gateway', () => earliest(view.shards()));
     this.#shardGauge(
       'shard_loop_lag_seconds',
       'Longest delay of the event loop in the last second.',
@@ -283,6 +285,13 @@ const LABELS = {
   moved: 'reason',
   keyFetches: 'outcome',
 } as const;
+
+/** Validity of the certificate that expires first: a shard that could not use a new one keeps the former. */
+function earliest(shards: readonly (ShardCounts | undefined)[]): Validity | undefined {
+  const used = shards.filter((counts) => counts !== undefined && counts.certificateEnds > 0);
+  const [first] = used.sort((a, b) => (a?.certificateEnds ?? 0) - (b?.certificateEnds ?? 0));
+  return first && { ends: first.certificateEnds, lasts: first.certificateLasts };
+}
 
 function total(shards: readonly (ShardCounts | undefined)[], key: 'connections' | 'fdLimit'): number {
   let sum = 0;

@@ -1,7 +1,9 @@
 import uWS from 'uWebSockets.js';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
+import { type Validity, validityOf } from '@pushcluster/runtime/certificateMetrics.ts';
 import { listenAddress } from '@pushcluster/runtime/listenAddress.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
+import { readSmallFile } from '@pushcluster/runtime/watchedFile.ts';
 import type { ShardProtection } from '../admission/shardProtection.ts';
 import type { Asset } from '../console/assets.ts';
 import { increment } from '../ipc/counts.ts';
@@ -40,6 +42,8 @@ export class Listener {
   readonly #options: ListenerOptions;
   readonly #upgrades: UpgradeHandler;
   readonly echo = new Echo();
+  /** Validity of the certificate in use; undefined without TLS. */
+  certificate: Validity | undefined;
   #socket: uWS.us_listen_socket | false = false;
   #front: ProxyFront | undefined;
   #stopped = false;
@@ -54,6 +58,7 @@ export class Listener {
     if (this.#stopped) return;
     const { gateway } = this.#options.shard.settings;
     const app = gateway.tls ? tlsApp(gateway.tls) : uWS.App();
+    const certificate = gateway.tls && validityOf(readSmallFile(gateway.tls.certFile));
     this.#watchSockets(app);
     this.#serveConnections(app);
     if (gateway.echo) this.#serveEcho(app);
@@ -65,6 +70,7 @@ export class Listener {
     if (!socket) throw new Error(`can't listen on ${host} port ${port}`);
     const former = this.#socket;
     this.#socket = socket;
+    this.certificate = certificate;
     if (former) uWS.us_listen_socket_close(former);
     if (gateway.proxyProtocol && !this.#front) await this.#listenInFront(gateway);
   }

@@ -197,6 +197,8 @@ function report(started: Shard) {
   counts.movable = started.movable;
   counts.rooms = started.rooms;
   counts.keysStaleFor = keys.staleFor;
+  counts.certificateEnds = listener?.certificate?.ends ?? 0;
+  counts.certificateLasts = listener?.certificate?.lasts ?? 0;
   counts.fds = protection?.fds ?? 0;
   counts.loopPressure = protection?.loopPressure ?? 0;
   counts.cpuSeconds = (cpu.user + cpu.system) / 1e6;

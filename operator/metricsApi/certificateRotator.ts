@@ -3,7 +3,6 @@ import { z } from 'zod';
 import {
   type Certificates,
   certificatesIn,
-  endOf,
   type Purpose,
   renewed,
   secretData,
@@ -75,11 +74,6 @@ export class CertificateRotator {
   /** The current certificates; undefined until the Secret exists. */
   get current(): Certificates | undefined {
     return this.#current;
-  }
-
-  /** When the serving certificate expires, milliseconds since 1970; 0 if there is none. */
-  get servingEnds(): number {
-    return this.#current === undefined ? 0 : endOf(this.#current.serving.certificate);
   }
 
   start(): void {

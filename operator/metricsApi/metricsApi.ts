@@ -1,4 +1,5 @@
-import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import { reportCertificate, validityOf } from '@pushcluster/runtime/certificateMetrics.ts';
+import { Counter, Histogram, type Registry } from 'prom-client';
 import type { Client } from '../kube/client.ts';
 import { KINDS } from '../kube/objects.ts';
 import { Reflector } from '../kube/reflector.ts';
@@ -68,14 +69,9 @@ export class MetricsApi {
       registers: [registry],
     });
     const rotator = this.#rotator;
-    new Gauge({
-      name: 'pushcluster_operator_metrics_api_certificate_expiry_timestamp_seconds',
-      help: 'Expiry of the serving certificate of the custom metrics API, if enabled; 0 if it has none.',
-      registers: [registry],
-      collect() {
-        this.set(rotator.servingEnds / 1_000);
-      },
-    });
+    reportCertificate(registry, 'metrics_api', () =>
+      rotator.current === undefined ? undefined : validityOf(rotator.current.serving.certificate),
+    );
   }
 
   /** The port that it listens on; undefined if it does not listen yet. */

@@ -1,3 +1,4 @@
+import type { Validity } from '../certificateMetrics.ts';
 import type { BusHeaders, PublishedHeaders } from './headers.ts';
 
 /**
@@ -78,6 +79,8 @@ export interface Bus {
   subscribe(subject: string, handler: Handler, onChange?: (inForce: boolean) => void): Subscription;
   /** Subscriptions that the server refuses at present. */
   readonly refused?: number;
+  /** Validity of the client certificate that it connects with, if there is one. */
+  readonly certificate?: Validity | undefined;
   /** Calls `listener` at each change of the connection, until the returned function is called. */
   onEvent(listener: (event: BusEvent) => void): () => void;
   /** Sends what was published, then closes. Later calls of publish() throw BusUnavailable. */

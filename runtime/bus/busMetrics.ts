@@ -1,7 +1,8 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
+import { reportCertificate } from '../certificateMetrics.ts';
 import type { Bus } from './bus.ts';
 
-/** Registers `pushcluster_bus_connected` and `pushcluster_bus_reconnects_total` of `bus` on `registry`. */
+/** Registers the metrics of `bus` on `registry`: `pushcluster_bus_…`, and the expiry of its client certificate. */
 export function registerBusMetrics(registry: Registry, bus: Bus): void {
   new Gauge({
     name: 'pushcluster_bus_connected',
@@ -19,6 +20,7 @@ export function registerBusMetrics(registry: Registry, bus: Bus): void {
       this.set(bus.refused ?? 0);
     },
   });
+  reportCertificate(registry, 'nats', () => bus.certificate);
   const reconnects = new Counter({
     name: 'pushcluster_bus_reconnects_total',
     help: 'Reconnections to the bus.',

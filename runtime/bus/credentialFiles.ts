@@ -9,6 +9,7 @@ import {
   usernamePasswordAuthenticator,
 } from 'nats';
 import type { z } from 'zod';
+import { type Validity, validityOf } from '../certificateMetrics.ts';
 import { isBlank } from '../secretFile.ts';
 import { readSmallFile } from '../watchedFile.ts';
 
@@ -33,6 +34,18 @@ export class CredentialFiles {
     this.#settings = settings;
     this.#onProblem = onProblem;
     this.#last = read(settings);
+  }
+
+  /** Validity of the client certificate in the file: the next connection uses it. */
+  get certificate(): Validity | undefined {
+    const file = this.#settings.tls?.certFile;
+    if (file === undefined) return undefined;
+    try {
+      return validityOf(readSmallFile(file));
+    } catch {
+      // The next connection reports it.
+      return undefined;
+    }
   }
 
   /** The present content, or the last that was usable: a rotation in two steps must not lock this process out meanwhile. */

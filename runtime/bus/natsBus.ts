@@ -1,6 +1,7 @@
 import type { NatsSettings } from '@pushcluster/protocol/settings.ts';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
+import type { Validity } from '../certificateMetrics.ts';
 import {
   type Bus,
   type BusEvent,
@@ -40,6 +41,7 @@ export class NatsBus implements Bus {
   readonly #subscriptions = new Set<NatsSubscription>();
   readonly #refused: RefusedSubscriptions<BusConnection>;
   readonly #reconnector: Reconnector;
+  readonly #credentials: CredentialFiles;
   readonly #closing = new AbortController();
 
   /** Starts to connect. Throws if the settings cannot work: an address that is none, a file that cannot be read. */
@@ -47,7 +49,7 @@ export class NatsBus implements Bus {
     const { log, name, receiptTimeout = RECEIPT_TIMEOUT_MS } = options;
     const { signal } = this.#closing;
     const problems = new ProblemLog();
-    const credentials = new CredentialFiles(settings, (problem) =>
+    this.#credentials = new CredentialFiles(settings, (problem) =>
       problems.report(problem, () => log.error({ problem }, 'a problem with the NATS credentials')),
     );
     this.#log = log;
@@ -57,7 +59,7 @@ export class NatsBus implements Bus {
     );
     this.#reconnector = new Reconnector({
       servers: shuffled(settings.servers.map(parseServer)),
-      dial: async (server) => dial(server, settings, { name, signal, credentials: credentials.read() }),
+      dial: async (server) => dial(server, settings, { name, signal, credentials: this.#credentials.read() }),
       receiptTimeout,
       subscriptions: this.#subscriptions,
       onEvent: (event) => this.#listeners.emit(event),
@@ -73,6 +75,10 @@ export class NatsBus implements Bus {
 
   get maxPayload(): number {
     return this.#reconnector.maxPayload;
+  }
+
+  get certificate(): Validity | undefined {
+    return this.#credentials.certificate;
   }
 
   get refused(): number {

@@ -10,6 +10,7 @@ type Metric = { name: string; type: string; help: string; labels: readonly strin
 export const METRICS_PAGE = join(import.meta.dirname, '../../docs/reference/metrics.md');
 const BEGIN = '<!-- What follows is made by: node test/metricsReference.ts -->';
 const TITLES: Record<string, string> = {
+  'gateway,logic,operator': 'All processes',
   gateway: 'Gateway',
   'gateway,logic': 'Gateway and logic',
   logic: 'Logic',

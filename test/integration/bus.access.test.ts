@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -198,7 +200,10 @@ describe('a NATS bus over TLS', () => {
     const { port } = await server(t, { tls: { ...certificate, caFile: authority.caFile } });
     const servers = [`tls://localhost:${port}`];
     const own = await authority.issue('DNS:gateway');
-    await worksOn(open(t, { servers, tls: { caFile: authority.caFile, ...own } }).bus);
+    const known = open(t, { servers, tls: { caFile: authority.caFile, ...own } }).bus;
+    await worksOn(known);
+    const { validTo } = new X509Certificate(readFileSync(own.certFile));
+    assert.equal(known.certificate?.ends, Date.parse(validTo) / 1_000);
     const { bus, has } = open(t, { servers, tls: { caFile: authority.caFile } });
     await until('it is logged', () => has('cannot connect to NATS'));
     assert.equal(bus.connected, false);

@@ -44,6 +44,8 @@ const watches = (pod: string, namespace: string) =>
 const leader = (namespace: string, pod: string) =>
   `pushcluster_operator_leader{namespace="${namespace}",job="operator",pod="${pod}"}`;
 const gateway = (name: string, more = '') => `pushcluster_gateway_${name}{${OF_POD}${more}}`;
+const certificate = (what: string, use: string, pod: string) =>
+  `pushcluster_certificate_${what}_seconds{namespace="shop",pushcluster_dev_cluster="live",pod="${pod}",use="${use}"}`;
 const requests = (code: number) => `pushcluster_logic_push_requests_total{${OF_LOGIC},target="room",code="${code}"}`;
 const reconciles = (outcome: string) => `pushcluster_operator_reconcile_total{pod="operator-1",outcome="${outcome}"}`;
 
@@ -203,6 +205,27 @@ const CASES: Record<string, Case> = {
     at: '7m',
     labels: pod,
     summary: 'shop/live-gateway-1 cannot be scraped by Prometheus.',
+  },
+  PushClusterCertificateExpires: {
+    // For 90 days, with one day left: of one pod, which has not read the new one.
+    firing: {
+      [certificate('expiry_timestamp', 'gateway', 'live-gateway-1')]: '86400x30',
+      [certificate('lifetime', 'gateway', 'live-gateway-1')]: '7776000x30',
+      [certificate('expiry_timestamp', 'gateway', 'live-gateway-2')]: '9000000x30',
+      [certificate('lifetime', 'gateway', 'live-gateway-2')]: '7776000x30',
+    },
+    // One that is renewed each day, with half a day left; one that has eight days left; one that is renewed in time.
+    quiet: {
+      [certificate('expiry_timestamp', 'nats', 'live-logic-1')]: '43200x30',
+      [certificate('lifetime', 'nats', 'live-logic-1')]: '86400x30',
+      [certificate('expiry_timestamp', 'gateway', 'live-gateway-1')]: '691200x30',
+      [certificate('lifetime', 'gateway', 'live-gateway-1')]: '7776000x30',
+      [certificate('expiry_timestamp', 'gateway', 'live-gateway-2')]: '86400x5 7776000x25',
+      [certificate('lifetime', 'gateway', 'live-gateway-2')]: '7776000x30',
+    },
+    at: '20m',
+    labels: { ...live, use: 'gateway' },
+    summary: 'The certificate gateway in shop/live has not been renewed: it expires in 23h 40m 0s.',
   },
   PushClusterDegraded: {
     firing: { [condition('Degraded')]: '1x20' },

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -74,6 +75,28 @@ describe('a gateway with certificate files', () => {
     writeFileSync(certFile, 'no certificate');
     await until('both shards complain', () => complaints() >= complained + 2);
     assert.deepEqual(await fingerprints(), before);
+  });
+
+  it('says when the certificate expires that it uses: not one whose key is not there', async (t) => {
+    const longer = await createAuthority('longer', { days: 30 });
+    t.after(() => longer.remove());
+    const next = await longer.issue('IP:127.0.0.1');
+    const told = async () => {
+      const values = [...(await gateway.metrics()).by('pushcluster_certificate_expiry_timestamp_seconds', 'use')];
+      return JSON.stringify(values);
+    };
+    const expiry = (file: string) =>
+      JSON.stringify([['gateway', Date.parse(new X509Certificate(readFileSync(file)).validTo) / 1_000]]);
+    const own = await authority.issue('IP:127.0.0.1');
+    install(own);
+    await until('that of the pair is told', async () => (await told()) === expiry(own.certFile));
+    const complained = complaints();
+    copyFileSync(next.certFile, certFile);
+    await until('both shards complain', () => complaints() >= complained + 2);
+    assert.equal(await told(), expiry(own.certFile));
+    copyFileSync(next.keyFile, keyFile);
+    await until('that of the new pair is told', async () => (await told()) === expiry(next.certFile));
+    assert.equal((await gateway.metrics()).sum('pushcluster_certificate_lifetime_seconds'), 30 * 86_400);
   });
 
   it('does not start with a pair that does not fit', async () => {

@@ -37,7 +37,7 @@ const Rules = z.strictObject({
 export type PrometheusRule = DesiredObject & { spec: z.infer<typeof Rules> };
 
 /** A metric and its label matchers. Labels in `by (...)` have other prefixes. */
-const SELECTOR = /\b(up|pushcluster_(?:gateway|logic|bus|operator)_\w+)\b(?:\{([^}]*)\})?/g;
+const SELECTOR = /\b(up|pushcluster_(?:gateway|logic|bus|operator|certificate)_\w+)\b(?:\{([^}]*)\})?/g;
 /** Metrics of the operator about clusters. Its other metrics are about itself. */
 const OF_CLUSTER = 'pushcluster_operator_cluster_';
 
