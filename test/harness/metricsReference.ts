@@ -38,8 +38,11 @@ export function metricsReference(exported: Exported): string {
   for (const role of ['gateway', 'logic', 'operator'] as const)
     for (const metric of metricsOf(exported[role])) {
       const known = roles.get(metric.name);
-      if (known) known.roles.push(role);
-      else roles.set(metric.name, { metric, roles: [role] });
+      if (known) {
+        known.roles.push(role);
+        // One process may have no series of it.
+        known.metric = { ...metric, labels: [...new Set([...known.metric.labels, ...metric.labels])] };
+      } else roles.set(metric.name, { metric, roles: [role] });
     }
   const sections = Object.entries(TITLES).map(([key, title]) => {
     const rows = [...roles.values()]

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout } from 'node:timers/promises';
 import { crd } from '@pushcluster/operator/api/crd.ts';
 import { API_VERSION, KIND } from '@pushcluster/operator/api/pushCluster.ts';
+import { METRICS_API_SERVICE } from '@pushcluster/operator/metricsApi/api.ts';
 import { encodePush, joinItems } from '@pushcluster/protocol/push.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
@@ -78,7 +79,13 @@ export class ObservedCluster {
   /** @param rules text of the rules file for Prometheus */
   static async start(rules: string): Promise<ObservedCluster> {
     const [plane, nats] = await Promise.all([startControlPlane(), startNatsServer()]);
-    await apply(plane.kubectl, [crd(), { apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE } }]);
+    // The Service of the metrics API owns its certificates.
+    const service = { metadata: { name: METRICS_API_SERVICE, namespace: 'default' }, spec: { ports: [{ port: 443 }] } };
+    await apply(plane.kubectl, [
+      crd(),
+      { apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE } },
+      { apiVersion: 'v1', kind: 'Service', ...service },
+    ]);
     await established(plane.kubectl, 'pushclusters.pushcluster.dev');
     const options = { settings: SETTINGS, nats: [nats.url] };
     const { rooms, auth } = SETTINGS;
