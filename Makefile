@@ -84,7 +84,7 @@ docs: ## Make the documentation's site in dist/docs, to be served by any web ser
 	@$(READY) && scripts/install.sh docs/site && exec node scripts/docs.ts
 
 .PHONY: release
-release: $(SDK) ## Make what a publisher needs in dist/: images (as root), chart, npm package, lists of packages, sums, notes (VERSION=x.y.z, REPOSITORY, REGISTRY, BASE)
+release: $(SDK) ## Make what a publisher needs in dist/: images (as root), chart, npm package, lists of packages, sums, notes (VERSION=x.y.z, REPOSITORY, REGISTRY, RUNBOOK, BASE)
 	@$(READY) && exec node scripts/release.ts "$(VERSION)"
 
 .PHONY: format

@@ -5,6 +5,7 @@
  *
  * REPOSITORY=https://…  where the sources are published: for the chart, the npm package and its provenance
  * REGISTRY=…            where the images are published: the default of the chart, which otherwise asks for one
+ * RUNBOOK=https://…     where the runbook is published: the default of the chart for links of alerts
  * BASE=…@sha256:…       the image of Debian and Node that the images are built on; without it, one is made here
  */
 import { execFileSync } from 'node:child_process';
@@ -43,6 +44,7 @@ function release(version: string | undefined, folder: string, withImages: boolea
     root: ROOT,
     repository: url(process.env.REPOSITORY, 'REPOSITORY'),
     registry: process.env.REGISTRY || undefined,
+    runbook: url(process.env.RUNBOOK, 'RUNBOOK'),
     base: pinnedBase(process.env.BASE),
     // The date of the commit, so that the same sources make the same bytes.
     seconds: Number(process.env.SOURCE_DATE_EPOCH ?? git('log', '-1', '--format=%ct')),

@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import type { Release } from './release.ts';
 
 /**
- * Packs the chart as `helm package` does, but with the same bytes each time. It then knows where its sources are, and which
- * registry has its images, if these are known.
+ * Packs the chart as `helm package` does, but with the same bytes each time. It then knows where its sources and its
+ * runbook are, and which registry has its images, if these are known.
  */
-export function packChart({ root, version, repository, registry, seconds }: Release, folder: string): void {
+export function packChart({ root, version, repository, registry, runbook, seconds }: Release, folder: string): void {
   const work = mkdtempSync(join(tmpdir(), 'pushcluster-release-'));
   try {
     const chart = join(work, 'pushcluster');
@@ -17,6 +17,8 @@ export function packChart({ root, version, repository, registry, seconds }: Rele
       edit(join(chart, 'Chart.yaml'), (text) => `${text}home: ${repository}\nsources:\n  - ${repository}\n`);
     if (registry !== undefined)
       edit(join(chart, 'values.yaml'), (text) => replaced(text, '  registry: ""\n', `  registry: ${registry}\n`));
+    if (runbook !== undefined)
+      edit(join(chart, 'values.yaml'), (text) => replaced(text, '    runbook: ""\n', `    runbook: ${runbook}\n`));
     const file = join(folder, `pushcluster-${version}.tgz`);
     const same = [
       '--sort=name',

@@ -179,11 +179,13 @@ describe('a release', () => {
     assert.ok(text.includes('kind: CustomResourceDefinition'));
   });
 
-  it('has a chart that knows the registry where the publisher has one', async () => {
+  it('has a chart that knows the registry and the runbook where the publisher has them', async () => {
     const published = join(work, 'published');
-    await made(published, { REGISTRY: 'ghcr.example.com/team' });
+    await made(published, { REGISTRY: 'ghcr.example.com/team', RUNBOOK: 'https://docs.example.com/runbook.html' });
     const helm = helmWith((await kubeTools('control-plane'))('helm'));
-    const text = await helm(['template', 'push', join(published, CHART)]);
+    const rules = ['--set', 'monitoring.rules.configMap=true'];
+    const text = await helm(['template', 'push', join(published, CHART), ...rules]);
+    assert.ok(text.includes('runbook_url: https://docs.example.com/runbook.html#pushclusterunavailable\n'));
     assert.ok(text.includes(`image: ghcr.example.com/team/pushcluster/operator:${version}\n`));
   });
 });
