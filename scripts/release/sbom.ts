@@ -12,7 +12,7 @@ const Bom = z.looseObject({
 
 /**
  * The npm packages in a product, in CycloneDX's JSON, as npm reads them from package-lock.json. Without what npm draws by lot,
- * so that the same sources make the same bytes. Debian's packages in an image are in its own list (/var/lib/dpkg).
+ * so that the same sources make the same bytes. Debian's packages in an image are in its own list (/var/lib/dpkg/status.d).
  */
 export function billOfMaterials({ root, seconds }: Release, product: (typeof PRODUCTS)[number]): string {
   const args = ['sbom', '--sbom-format=cyclonedx', '--package-lock-only', '--omit=dev', `--workspace=${product}`];
