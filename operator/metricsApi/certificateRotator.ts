@@ -1,12 +1,6 @@
 import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
 import { z } from 'zod';
-import {
-  type Certificates,
-  certificatesIn,
-  type Purpose,
-  renewed,
-  secretData,
-} from '../certificates/certificates.ts';
+import { type Certificates, certificatesIn, type Purpose, renewed, secretData } from '../certificates/certificates.ts';
 import type { Client } from '../kube/client.ts';
 import { KINDS } from '../kube/objects.ts';
 import { Reflector } from '../kube/reflector.ts';
