@@ -25,6 +25,8 @@ export type Schema = {
   'x-kubernetes-int-or-string'?: boolean;
   'x-kubernetes-list-type'?: string;
   'x-kubernetes-list-map-keys'?: string[];
+  /** Fields that are not in `properties` are kept. */
+  'x-kubernetes-preserve-unknown-fields'?: true;
   'x-kubernetes-validations'?: { rule: string; message: string; fieldPath?: string }[];
 };
 
@@ -153,6 +155,13 @@ function cleaned(json: JsonSchema): Schema {
     );
   }
   if (json.items) schema.items = cleaned(json.items as JsonSchema);
-  if (json.additionalProperties) schema.additionalProperties = cleaned(json.additionalProperties as JsonSchema);
+  const { additionalProperties } = json;
+  if (isAnything(additionalProperties)) schema['x-kubernetes-preserve-unknown-fields'] = true;
+  else if (additionalProperties) schema.additionalProperties = cleaned(additionalProperties as JsonSchema);
   return schema;
+}
+
+/** The schema of the unknown fields of a loose object of zod. */
+function isAnything(schema: unknown): boolean {
+  return typeof schema === 'object' && schema !== null && Object.keys(schema).length === 0;
 }

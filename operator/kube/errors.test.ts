@@ -19,6 +19,12 @@ it('an answer that is no success becomes a kind of refusal that says what to do'
   ]);
 });
 
+it('a field that a kind does not have is no fault of the API server, though it answers so', () => {
+  const message =
+    'failed to create typed patch object (shop/live; apps/v1, Kind=Deployment): .spec.a: field not declared';
+  assert.equal(errorOfAnswer(500, JSON.stringify({ kind: 'Status', message, code: 500 })).reason, 'invalid');
+});
+
 it('the API server is quoted, also where it says something else than a Status', () => {
   const status = JSON.stringify({ kind: 'Status', message: 'exceeded quota: small', code: 403 });
   assert.equal(errorOfAnswer(403, status).message, 'exceeded quota: small');

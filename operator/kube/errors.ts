@@ -52,6 +52,12 @@ export function isKubeError(error: unknown, ...reasons: KubeErrorReason[]): erro
   return error instanceof KubeError && (reasons.length === 0 || reasons.includes(error.reason));
 }
 
+/**
+ * How the message begins if an applied object has a field that its kind does not have, or of another type. The API server
+ * answers with status 500.
+ */
+const NOT_TYPED = 'failed to create typed patch object';
+
 /** The Status object, with which the API server reports an error. */
 const Status = z.object({ message: z.string().optional(), reason: z.string().optional(), code: z.number().optional() });
 
@@ -61,7 +67,9 @@ const Status = z.object({ message: z.string().optional(), reason: z.string().opt
 export function errorOfAnswer(code: number, body: string, headers: Record<string, string> = {}): KubeError {
   const seconds = Number(headers['retry-after']);
   const retryAfter = Number.isFinite(seconds) && seconds > 0 ? seconds * 1_000 : undefined;
-  return new KubeError(reasonOf(code), saidIn(body) ?? `the API server returned status ${code}`, { code, retryAfter });
+  const said = saidIn(body);
+  const reason = said?.startsWith(NOT_TYPED) ? 'invalid' : reasonOf(code);
+  return new KubeError(reason, said ?? `the API server returned status ${code}`, { code, retryAfter });
 }
 
 /** The error of the Status object that ends a watch. */

@@ -40,6 +40,21 @@ describe('what keeps a pod from being ready', () => {
     assert.match(why(container({ restartCount: 2, ...ended(1) })) ?? '', /\(exit code 1\)/);
   });
 
+  it('is a container of a pod template that fails, which is named, also if it runs before the others', () => {
+    const crashed = { restartCount: 5, ...ended(1), ...waiting('CrashLoopBackOff') };
+    const own = { name: 'gateway', ready: true };
+    assert.equal(
+      why({ containerStatuses: [own, { name: 'proxy', ...crashed }] }),
+      'the container proxy keeps terminating (exit code 1): see `kubectl logs live-gateway-x -c proxy --previous`',
+    );
+    const initContainerStatuses = [{ name: 'fetch', ...waiting('CreateContainerError', 'no such file') }];
+    const status = { initContainerStatuses, ...container(waiting('PodInitializing')) };
+    assert.equal(why(status), 'the container fetch cannot be started: no such file');
+    assert.equal(notReadyReasonOf(pod(status))?.isStuck, true);
+    const done = [{ name: 'fetch', ready: true, state: { terminated: {} } }];
+    assert.equal(why({ ...status, initContainerStatuses: done }), undefined);
+  });
+
   it('is that no node has room, which may go away by itself', () => {
     const message = '0/2 nodes are available: 2 Insufficient cpu.';
     const conditions = [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message }];

@@ -10,6 +10,9 @@ export type NotReadyReason = {
   isStuck: boolean;
 };
 
+/** Containers of the operator, one in each pod. Others are from a pod template. */
+const OWN = ['gateway', 'logic', 'nats'];
+
 const State = z.object({
   waiting: z.object({ reason: z.string().default(''), message: z.string().default('') }).exactOptional(),
 });
@@ -43,6 +46,7 @@ const Pod = z.object({
           }),
         )
         .default([]),
+      initContainerStatuses: z.array(Container).default([]),
       containerStatuses: z.array(Container).default([]),
     })
     .prefault({}),
@@ -61,7 +65,7 @@ export function notReadyReasonOf(pod: KubeObject): NotReadyReason | undefined {
   const { name, deletionTimestamp } = pod.metadata;
   if (deletionTimestamp !== undefined || isReady(pod)) return undefined;
   const { spec, status } = Pod.parse(pod);
-  const { conditions, containerStatuses } = status;
+  const { conditions, initContainerStatuses, containerStatuses } = status;
   const unscheduled = conditions.find(({ type, status }) => type === 'PodScheduled' && status === 'False');
   if (unscheduled?.reason === 'Unschedulable') {
     const claim = spec.volumes.find(({ persistentVolumeClaim }) => persistentVolumeClaim)?.persistentVolumeClaim;
@@ -69,7 +73,7 @@ export function notReadyReasonOf(pod: KubeObject): NotReadyReason | undefined {
     const more = isOfVolume ? `; see \`kubectl describe pvc ${claim.claimName}\` for its volume` : '';
     return { pod: name, why: `cannot be scheduled: ${unscheduled.message}${more}`, isStuck: false };
   }
-  for (const container of containerStatuses) {
+  for (const container of [...initContainerStatuses, ...containerStatuses]) {
     const why = containerReason(name, container);
     if (why !== undefined) return { pod: name, why, isStuck: true };
   }
@@ -81,11 +85,12 @@ function containerReason(
   { name, image, ready, restartCount, state, lastState }: z.infer<typeof Container>,
 ) {
   const { reason = '', message = '' } = state.waiting ?? {};
+  const title = OWN.includes(name) ? 'the container' : `the container ${name}`;
   if (NO_IMAGE.includes(reason)) return `image ${image} cannot be pulled: see \`kubectl describe pod ${pod}\``;
-  if (NO_CONTAINER.includes(reason)) return `the container cannot be started: ${message || reason}`;
+  if (NO_CONTAINER.includes(reason)) return `${title} cannot be started: ${message || reason}`;
   if (ready || (reason !== 'CrashLoopBackOff' && restartCount < RESTARTS)) return undefined;
   const { terminated } = lastState;
   if (!terminated) return undefined;
   const killed = terminated.reason === 'OOMKilled' ? 'out of memory' : `exit code ${terminated.exitCode}`;
-  return `the container keeps terminating (${killed}): see \`kubectl logs ${pod} -c ${name} --previous\``;
+  return `${title} keeps terminating (${killed}): see \`kubectl logs ${pod} -c ${name} --previous\``;
 }

@@ -51,6 +51,8 @@ describe('the gateways as they are', () => {
   it('are those that a ReplicaSet counts, with what they are about', () => {
     const running = { containerStatuses: [{ state: { running: {} } }] };
     const waiting = { containerStatuses: [{ state: { waiting: { reason: 'CrashLoopBackOff' } } }], conditions: [] };
+    const beside = { name: 'proxy', state: { running: {} } };
+    const besides = { ...waiting, containerStatuses: [...waiting.containerStatuses, beside] };
     const drain = { annotations: { 'pushcluster.dev/drain': '2026-01-02T03:04:05Z' } };
     const { pods } = observedGateways(
       deployment('a'),
@@ -58,6 +60,7 @@ describe('the gateways as they are', () => {
       [
         pod('runs', 'one', running),
         pod('stopped', 'one', waiting),
+        pod('beside', 'one', besides),
         pod('pending', 'one', { phase: 'Pending', conditions: [] }),
         pod('drains', 'one', {}, drain),
         pod('ends', 'one', {}, { deletionTimestamp: '2026-01-02T03:04:05Z' }),
@@ -71,6 +74,7 @@ describe('the gateways as they are', () => {
       [
         'runs running true undefined',
         'stopped stopped false undefined',
+        'beside stopped false undefined',
         'pending pending false undefined',
         `drains running true ${Date.UTC(2026, 0, 2, 3, 4, 5)}`,
         'confused running true Infinity',

@@ -9,6 +9,8 @@ import type { ObservedGateways, PodState } from './scalePolicy.ts';
 /** A ReplicaSet deletes pods with a lower cost first. */
 const DELETION_COST_ANNOTATION = 'controller.kubernetes.io/pod-deletion-cost';
 const HASH_LABEL = 'pod-template-hash';
+/** The container of the gateway: a pod template may add others. */
+const GATEWAY = 'gateway';
 
 /** Statuses of pods: a PodStatusPoller. */
 export type Readings = Pick<PodStatusPoller, 'freshReading' | 'reading' | 'failure'>;
@@ -20,7 +22,9 @@ const Pod = z.object({
       conditions: z
         .array(z.object({ type: z.string(), status: z.string(), lastTransitionTime: z.string().nullish() }))
         .default([]),
-      containerStatuses: z.array(z.object({ state: z.record(z.string(), z.unknown()).default({}) })).default([]),
+      containerStatuses: z
+        .array(z.object({ name: z.string().default(GATEWAY), state: z.record(z.string(), z.unknown()).default({}) }))
+        .default([]),
     })
     .prefault({}),
 });
@@ -174,7 +178,8 @@ export function readySince(pod: KubeObject): number | undefined {
 function stateOf(pod: KubeObject): GatewayPod['state'] {
   const { phase, containerStatuses } = statusOf(pod);
   if (phase === 'Pending') return 'pending';
-  const isStopped = containerStatuses.length > 0 && containerStatuses.every(({ state }) => !('running' in state));
+  const own = containerStatuses.filter(({ name }) => name === GATEWAY);
+  const isStopped = own.length > 0 && own.every(({ state }) => !('running' in state));
   return isStopped ? 'stopped' : 'running';
 }
 

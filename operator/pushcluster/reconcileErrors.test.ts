@@ -14,6 +14,13 @@ describe('the errors of a reconcile', () => {
     assert.deepEqual(errors.problems, [{ object: 'Service live', reason: 'forbidden', message: 'quota' }]);
   });
 
+  it('tell why an object could not be written', async () => {
+    const errors = new ReconcileErrors();
+    await errors.collect(service, failing(new KubeError('invalid', 'no', { code: 422 })));
+    assert.equal(errors.reasonOf(service), 'invalid');
+    assert.equal(errors.reasonOf({ ...service, kind: 'ConfigMap' }), undefined);
+  });
+
   it('are transient only if a retry may resolve each of them', async () => {
     const errors = new ReconcileErrors();
     assert.equal(errors.areTransient, false);

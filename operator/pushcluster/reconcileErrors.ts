@@ -37,6 +37,11 @@ export class ReconcileErrors {
     this.problems.push({ object, reason, message });
   }
 
+  /** Why an object could not be written; undefined if there was no error about it. */
+  reasonOf(object: Ref): KubeErrorReason | undefined {
+    return this.problems.find((problem) => problem.object === titleOf(object))?.reason;
+  }
+
   /** The API server does not answer. The remaining requests of this reconcile are not sent. */
   get isUnresponsive(): boolean {
     return this.#unanswered >= MAX_UNANSWERED;

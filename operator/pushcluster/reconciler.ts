@@ -129,7 +129,8 @@ export class Reconciler {
       // An obsolete object is deleted only once its replacement was accepted.
       if (errors.isEmpty) await this.#prune(cluster, wanted.objects, errors, outcome === 'waits');
       await this.#scale(cluster, wanted, errors);
-      if (errors.isEmpty)
+      const settings = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: names(cluster).settings } };
+      if (errors.reasonOf(settings) === undefined)
         await reloadLiveSettings(cluster, cache, (pod, metadata) => this.#patch(pod, metadata, errors));
     }
     slots.update(key, { isRollingOut: cache.isRollingOut(cluster), waits: held?.reason === 'RolloutWaits' });
@@ -219,6 +220,8 @@ export class Reconciler {
       }
       const applied = await errors.collect(object, () => applier.apply(object, observed));
       if (applied?.changed) cache.wrote(applied.object);
+      // A pod template that Kubernetes rejects keeps no pods from being added or removed.
+      if (observed && errors.reasonOf(object) === 'invalid') await this.#setReplicas(object, observed, errors);
     }
     return outcome;
   }

@@ -48,6 +48,11 @@ const placement = [
   { field: 'topologySpreadConstraints', to: { topologySpreadConstraints: [] } },
   { field: 'priorityClassName', to: { priorityClassName: 'live' } },
 ];
+const template = (field: string, of: (podTemplate: object) => SpecInput): Change[] => [
+  { field: `${field}.metadata.labels`, after: of({ metadata: { labels: { a: 'b' } } }) },
+  { field: `${field}.metadata.annotations`, after: of({ metadata: { annotations: { a: 'b' } } }) },
+  { field: `${field}.spec`, after: of({ spec: { runtimeClassName: 'kata' } }) },
+];
 const credential = (role: 'gateway' | 'logic', field: string, change: object): Change => {
   const given = { secretRef: { name: 'nats' } };
   return {
@@ -153,6 +158,7 @@ export const CHANGES: readonly Change[] = [
   ...placement.map(({ field, to }) => gateway(`placement.${field}`, { placement: to })),
   gateway('podTemplate.labels', { podTemplate: { labels: { a: 'b' } } }),
   gateway('podTemplate.annotations', { podTemplate: { annotations: { a: 'b' } } }),
+  ...template('gateway.podTemplate', (podTemplate) => ({ gateway: { podTemplate } })),
   gateway('sysctls', { sysctls: { 'net.ipv4.tcp_wmem': '4096 16384 65536' } }),
   gateway('hostNetwork', { hostNetwork: true }),
   logic('replicas', { replicas: 5 }),
@@ -181,6 +187,7 @@ export const CHANGES: readonly Change[] = [
   logic('service.annotations', { service: { annotations: { a: 'b' } } }),
   logic('resources', { resources: { requests: { cpu: '200m' } } }),
   ...placement.map(({ field, to }) => logic(`placement.${field}`, { placement: to })),
+  ...template('logic.podTemplate', (podTemplate) => ({ logic: { podTemplate } })),
   room('match', { match: 'other' }),
   room('batching.maxDelay', { batching: { maxDelay: '2s' } }),
   room('batching.maxItems', { batching: { maxItems: 9 } }),
@@ -217,6 +224,7 @@ export const CHANGES: readonly Change[] = [
     field: `nats.managed.placement.${field}`,
     after: { nats: { managed: { placement: to } } },
   })),
+  ...template('nats.managed.podTemplate', (podTemplate) => ({ nats: { managed: { podTemplate } } })),
   { field: 'nats.url', after: { nats: url } },
   credential('gateway', 'type', { type: 'token' }),
   credential('gateway', 'user', { type: 'password', user: 'g' }),

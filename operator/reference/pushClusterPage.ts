@@ -11,6 +11,7 @@ const KUBERNETES_TYPES = new Map([
   ['tolerations', '[]Toleration'],
   ['topologySpreadConstraints', '[]TopologySpreadConstraint'],
   ['behavior', 'HorizontalPodAutoscalerBehavior'],
+  ['spec', 'PodSpec'],
   ['conditions', '[]Condition'],
 ]);
 

@@ -16,6 +16,7 @@ export const CONTENTS: readonly Section[] = [
       'docs/how-to/roll-out.md',
       'docs/how-to/load-balancers.md',
       'docs/how-to/upgrade.md',
+      'docs/how-to/customise-pods.md',
       'docs/how-to/secure.md',
       'docs/how-to/monitor.md',
       'docs/how-to/debug.md',

@@ -3,6 +3,7 @@ import { SAFE_SYSCTLS } from '@pushcluster/operator/api/spec/gateway.ts';
 import { parseSize } from '@pushcluster/protocol/units.ts';
 import fc from 'fast-check';
 import type { z } from 'zod';
+import { anyPodTemplate } from './podTemplates.ts';
 
 type SpecInput = z.input<typeof Spec>;
 
@@ -238,10 +239,12 @@ const gateway = fc
         ),
         resources,
         placement,
-        podTemplate: fc.record(
-          { labels: fc.dictionary(name, name, { maxKeys: 3 }), annotations },
-          { requiredKeys: [] },
-        ),
+        podTemplate: fc
+          .tuple(
+            fc.record({ labels: fc.dictionary(name, name, { maxKeys: 3 }), annotations }, { requiredKeys: [] }),
+            anyPodTemplate('gateway'),
+          )
+          .map(([marks, template]) => ({ ...marks, ...template })),
       },
       { requiredKeys: [] },
     ),
@@ -309,6 +312,7 @@ const logic = fc
       ),
       resources,
       placement,
+      podTemplate: anyPodTemplate('logic'),
     },
     { requiredKeys: [] },
   )
@@ -374,6 +378,7 @@ const nats = fc.oneof(
           image: reference,
           resources,
           placement,
+          podTemplate: anyPodTemplate('nats'),
         },
         { requiredKeys: [] },
       ),

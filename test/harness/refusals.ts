@@ -1,4 +1,5 @@
 import { crd, type Schema } from '@pushcluster/operator/api/crd.ts';
+import { TEMPLATES } from '@pushcluster/operator/api/spec/podTemplate.ts';
 
 /** A PushCluster that the API server refuses, and a pattern of the error message. */
 export type Refusal = { what: string; object: ReturnType<typeof pushCluster>; says: RegExp };
@@ -6,7 +7,7 @@ export type Refusal = { what: string; object: ReturnType<typeof pushCluster>; sa
 /** All PushClusters that are refused without regard to an earlier state of the object. */
 export function refusals(): Refusal[] {
   return [
-    ...SPECS.map(([what, spec, says]) => ({ what, object: pushCluster(spec), says })),
+    ...[...SPECS, ...templates()].map(([what, spec, says]) => ({ what, object: pushCluster(spec), says })),
     ...NAMES.map(([what, name, says]) => ({ what, object: pushCluster({}, name), says })),
   ];
 }
@@ -324,6 +325,65 @@ const SPECS: readonly [what: string, spec: object, says: RegExp][] = [
     new RegExp(`nats\\.credentials\\.${role}\\.user is required with type password`),
   ]),
 ];
+
+/** For each role, what a pod template must leave to the operator. */
+function templates(): [what: string, spec: object, says: RegExp][] {
+  return TEMPLATES.flatMap((of) => {
+    const { field, container, env, folders, volumes } = of;
+    const says = (text: string) => new RegExp(`${field}.${text}`.replace(/[.[\]]/g, '\\$&'));
+    const refused = (what: string, template: object, text: string): [string, object, RegExp] => [
+      `${what} in ${field}`,
+      field.split('.').reduceRight((below: object, key) => ({ [key]: below }), template),
+      says(text),
+    ];
+    const pod = (spec: object, text: string) => refused(Object.keys(spec)[0] ?? '', { spec }, text);
+    const own = (given: object, name = container) => ({ spec: { containers: [{ name, ...given }] } });
+    const process = { image: 'a', command: ['a'], args: ['a'], workingDir: '/', restartPolicy: 'Never', lifecycle: {} };
+    const others = { ports: [{ containerPort: 1 }], livenessProbe: {}, readinessProbe: {}, startupProbe: {} };
+    return [
+      pod({ restartPolicy: 'Never' }, 'spec.restartPolicy must be left'),
+      pod({ terminationGracePeriodSeconds: 1 }, 'spec.terminationGracePeriodSeconds must be left'),
+      pod({ hostNetwork: true }, 'spec.hostNetwork must be left'),
+      ...volumes.map((name) => pod({ volumes: [{ name, emptyDir: {} }] }, 'spec.volumes must leave the names')),
+      ...Object.entries({ ...process, ...others }).map(([key, value]) =>
+        refused(key, own({ [key]: value }), `spec.containers: ${key} of the container ${container} must be left`),
+      ),
+      ...env.map((name) =>
+        refused(
+          `env ${name}`,
+          own({ env: [{ name }] }),
+          `spec.containers: env of the container ${container} must leave`,
+        ),
+      ),
+      ...folders.flatMap((folder) =>
+        [folder, `${folder}/settings`].map((mountPath) =>
+          refused(
+            `a mount at ${mountPath}`,
+            own({ volumeMounts: [{ name: 'a', mountPath }] }),
+            `spec.containers: volumeMounts of the container ${container} must leave`,
+          ),
+        ),
+      ),
+      refused(
+        'a label of the operator',
+        { metadata: { labels: { 'pushcluster.dev/serving': 'true' } } },
+        'metadata.labels must leave app.kubernetes.io/',
+      ),
+      refused('a label that is none', { metadata: { labels: { 'a b': '' } } }, 'metadata.labels must have names'),
+      refused(
+        'an annotation of the operator',
+        { metadata: { annotations: { 'pushcluster.dev/drain': '' } } },
+        'metadata.annotations must leave pushcluster.dev/',
+      ),
+      refused(
+        'an annotation that is none',
+        { metadata: { annotations: { '/': '' } } },
+        'metadata.annotations must have',
+      ),
+      refused('a container twice', { spec: { containers: [{ name: 'a' }, { name: 'a' }] } }, 'spec.containers[1]'),
+    ];
+  });
+}
 
 const NAMES: readonly [what: string, name: string, says: RegExp][] = [
   ['a name that is too long for what is made of it', 'a'.repeat(37), /metadata\.name must have at most 36 characters/],

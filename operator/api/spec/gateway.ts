@@ -3,8 +3,8 @@ import { bytesIn, count, duration, extended, fraction, ruled, size } from '../fi
 import { batching, twice } from './batching.ts';
 import { GatewayAutoscaling } from './gatewayAutoscaling.ts';
 import { GatewayService } from './gatewayService.ts';
-import { annotations, labelValue, QUALIFIED_NAME, RESERVED } from './metadata.ts';
 import { ASKS_FOR_CPU, placement, replicas, resources } from './pods.ts';
+import { GATEWAY_TEMPLATE, podAnnotations, podLabels, podTemplateFields } from './podTemplate.ts';
 
 /**
  * Sysctls of the pod's network namespace that kubelets allow by default: Kubernetes' list of safe sysctls. tcp_rmem and
@@ -195,36 +195,16 @@ export const Gateway = ruled(
     placement,
     podTemplate: z
       .object({
-        labels: ruled(
-          extended(z.record(z.string(), labelValue), { maxProperties: 64 }),
-          {
-            rule: `self.all(k, !(${RESERVED}))`,
-            message:
-              'gateway.podTemplate.labels must leave app.kubernetes.io/, pushcluster.dev/ and pod-template-hash to the operator',
-          },
-          {
-            rule: `self.all(k, ${QUALIFIED_NAME})`,
-            message: 'gateway.podTemplate.labels must have names of up to 63 letters, digits, "-", "_" and "."',
-          },
-        )
+        labels: podLabels('gateway.podTemplate.labels')
           .default({})
-          .describe('Labels added to the gateway pods.'),
-        annotations: ruled(
-          annotations,
-          {
-            rule: "self.all(k, !k.startsWith('pushcluster.dev/'))",
-            message: 'gateway.podTemplate.annotations must leave pushcluster.dev/ to the operator',
-          },
-          {
-            rule: `self.all(k, ${QUALIFIED_NAME})`,
-            message: 'gateway.podTemplate.annotations must have names of up to 63 letters, digits, "-", "_" and "."',
-          },
-        )
+          .describe('Labels added to the gateway pods. Those of `metadata.labels` take precedence.'),
+        annotations: podAnnotations('gateway.podTemplate.annotations')
           .default({})
-          .describe('Annotations added to the gateway pods.'),
+          .describe('Annotations added to the gateway pods. Those of `metadata.annotations` take precedence.'),
+        ...podTemplateFields(GATEWAY_TEMPLATE),
       })
       .prefault({})
-      .describe('Metadata added to the gateway pods. Changing it rolls out the gateways.'),
+      .describe('Template that is merged over the gateway pods of the operator. Changing it rolls out the gateways.'),
     sysctls: ruled(extended(z.record(z.string(), z.string()), { maxProperties: SAFE_SYSCTLS.length }), {
       rule: `self.all(k, k in [${SAFE_SYSCTLS.map((name) => `'${name}'`).join(', ')}])`,
       message: `gateway.sysctls may be ${SAFE_SYSCTLS.join(', ')}: kubelets reject others, or they belong to the node`,

@@ -3,6 +3,7 @@ import { mapOf, pattern, ruled } from '../fields.ts';
 import { ScalingBehavior } from '../kubernetes.ts';
 import { annotations } from './metadata.ts';
 import { ASKS_FOR_CPU, placement, replicas, resources } from './pods.ts';
+import { LOGIC_TEMPLATE, podTemplate } from './podTemplate.ts';
 import { secretRef } from './secretRef.ts';
 
 const ApiKey = z.object({
@@ -85,6 +86,7 @@ export const Logic = ruled(
       .describe('Service through which publishers reach the push API.'),
     resources: resources('192Mi'),
     placement,
+    podTemplate: podTemplate(LOGIC_TEMPLATE, 'Changing it rolls out the logic pods.'),
   }),
   {
     rule: `!has(self.autoscaling) || ${ASKS_FOR_CPU}`,

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { extended, ruled } from '../fields.ts';
 import { placement, resources } from './pods.ts';
+import { NATS_TEMPLATE, podTemplate } from './podTemplate.ts';
 import { secretRef } from './secretRef.ts';
 
 export const NATS_CREDENTIALS = ['password', 'token', 'nkey', 'creds'] as const;
@@ -45,6 +46,7 @@ export const ManagedNats = z.object({
   placement: placement.describe(
     'Constraints on the nodes that the servers run on. Changing it restarts the servers one by one.',
   ),
+  podTemplate: podTemplate(NATS_TEMPLATE, 'Changing it restarts the servers one by one.'),
 });
 
 export const Nats = ruled(

@@ -69,6 +69,7 @@ export function gatewayDeployment(cluster: PushCluster, context: Context): V1Dep
         },
         hostNetwork: gateway.hostNetwork,
         sysctls: gateway.sysctls,
+        template: gateway.podTemplate,
       }),
     },
   };

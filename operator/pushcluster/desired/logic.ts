@@ -41,6 +41,7 @@ export function logicDeployment(cluster: PushCluster, context: Context): V1Deplo
         serviceAccount: names(cluster).logic,
         gracePeriod: Math.ceil(shutdownTime(cluster, 'logic') / 1_000) + GRACE_MARGIN,
         annotations: { [STATIC_SETTINGS_ANNOTATION]: staticSettingsHash(cluster, 'logic') },
+        template: logic.podTemplate,
       }),
     },
   };

@@ -83,6 +83,7 @@ export function natsStatefulSet(
         serviceAccount: name.nats,
         gracePeriod: LAME_DUCK_SECONDS + GRACE_MARGIN,
         annotations: { [NATS_CONFIG_ANNOTATION]: config },
+        template: nats.podTemplate,
       }),
     },
   };

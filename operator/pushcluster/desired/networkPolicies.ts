@@ -13,27 +13,41 @@ import {
   scrapedLabels,
   selectorLabels,
 } from './names.ts';
+import type { PodTemplate } from './pods.ts';
 
 /** A NetworkPolicy as JSON. The type of the client library has `_from` instead of `from`. */
 type NetworkPolicy = DesiredObject & {
   spec: { podSelector: PodSelector; policyTypes: ['Ingress']; ingress: Ingress[] };
 };
 type PodSelector = { matchLabels: Record<string, string> };
-type Ingress = { ports: { port: number; protocol: 'TCP' }[]; from?: { podSelector: PodSelector }[] };
+type Port = { port: number; protocol: string };
+type Ingress = { ports: Port[]; from?: { podSelector: PodSelector }[] };
 
 /**
  * Ingress policies: the ports of gateways and logic are open, since they authenticate their clients; the ports of
- * managed NATS are open to pods of the cluster only. Egress is left to the policies of the namespace.
+ * managed NATS are open to pods of the cluster only. Ports that containers of a pod template declare are open. Egress is
+ * left to the policies of the namespace.
  */
 export function networkPolicies(cluster: PushCluster): NetworkPolicy[] {
+  const { gateway, logic } = cluster.spec;
   const policies = [
-    policy(cluster, 'gateway', [open(GATEWAY_PORT, ADMIN_PORT)]),
-    policy(cluster, 'logic', [open(LOGIC_PORT, ADMIN_PORT)]),
+    policy(cluster, 'gateway', [open(GATEWAY_PORT, ADMIN_PORT), ...declared(gateway.podTemplate)]),
+    policy(cluster, 'logic', [open(LOGIC_PORT, ADMIN_PORT), ...declared(logic.podTemplate)]),
   ];
-  if (managedNats(cluster) === undefined) return policies;
+  const nats = managedNats(cluster);
+  if (nats === undefined) return policies;
   // With hostNetwork, pods have the address of their node, which a policy cannot select.
-  const clients = cluster.spec.gateway.hostNetwork ? open(NATS_PORT) : from(scrapedLabels(cluster), NATS_PORT);
-  return [...policies, policy(cluster, 'nats', [clients, from(selectorLabels(cluster, 'nats'), NATS_ROUTES_PORT)])];
+  const clients = gateway.hostNetwork ? open(NATS_PORT) : from(scrapedLabels(cluster), NATS_PORT);
+  const routes = from(selectorLabels(cluster, 'nats'), NATS_ROUTES_PORT);
+  return [...policies, policy(cluster, 'nats', [clients, routes, ...declared(nats.podTemplate)])];
+}
+
+/** The ports of the containers that a pod template adds. */
+function declared({ spec }: PodTemplate): Ingress[] {
+  const { containers = [], initContainers = [] } = spec;
+  const ports = [...initContainers, ...containers].flatMap((container) => container.ports ?? []);
+  if (ports.length === 0) return [];
+  return [{ ports: ports.map(({ containerPort, protocol = 'TCP' }) => ({ port: containerPort, protocol })) }];
 }
 
 function policy(cluster: PushCluster, role: Role, ingress: Ingress[]): NetworkPolicy {

@@ -1,6 +1,7 @@
 import type { V1Container, V1PodSpec, V1PodTemplateSpec, V1Volume } from '@kubernetes/client-node';
 import type { PushCluster, Spec } from '../../api/pushCluster.ts';
 import type { PodDefaults } from './context.ts';
+import { mergePodTemplate } from './mergePodTemplate.ts';
 import type { Mounts } from './mounts.ts';
 import { labels, type Role, selectorLabels } from './names.ts';
 
@@ -26,12 +27,26 @@ export type PodOptions = {
   annotations: Record<string, string>;
   hostNetwork?: boolean;
   sysctls?: Record<string, string>;
+  /** What the PushCluster has the pods be in addition. Takes precedence over all of the above that it may set. */
+  template: PodTemplate;
 };
+
+/** Metadata and spec of `podTemplate` of a role. The API server validates it together with the rest. */
+export type PodTemplate = Spec['logic']['podTemplate'];
 
 type Probes = Required<Pick<V1Container, 'startupProbe' | 'readinessProbe' | 'livenessProbe'>>;
 
-/** A pod template that meets the Pod Security Standard `restricted`, with a read-only root and no API server token. */
+/**
+ * A pod template that meets the Pod Security Standard `restricted` unless the PushCluster has it otherwise, with a
+ * read-only root and no API server token.
+ */
 export function podTemplate(cluster: PushCluster, defaults: PodDefaults, options: PodOptions): V1PodTemplateSpec {
+  const { metadata, spec } = options.template;
+  const made = madeTemplate(cluster, defaults, options);
+  return withReadableFiles(mergePodTemplate(made, { metadata, spec }), options.mounts);
+}
+
+function madeTemplate(cluster: PushCluster, defaults: PodDefaults, options: PodOptions) {
   const { role, container, mounts, placement, resources, hostNetwork = false } = options;
   const sysctls = Object.entries(options.sysctls ?? {}).map(([name, value]) => ({ name, value }));
   const imagePullSecrets = pullSecrets(cluster, defaults);
@@ -65,9 +80,18 @@ export function podTemplate(cluster: PushCluster, defaults: PodDefaults, options
           volumeMounts: mounts.volumeMounts,
         },
       ],
-      volumes: defaults.securityContext.fsGroup === undefined ? mounts.volumes.map(readable) : mounts.volumes,
+      volumes: mounts.volumes,
     },
-  };
+  } satisfies V1PodTemplateSpec;
+}
+
+/** Without fsGroup, files of a volume belong to the group of root, and all users of the pod have to be able to read them. */
+function withReadableFiles(template: V1PodTemplateSpec, { volumes: own }: Mounts): V1PodTemplateSpec {
+  const { spec } = template;
+  if (spec === undefined || spec.securityContext?.fsGroup !== undefined) return template;
+  const isOwn = (volume: V1Volume) => own.some(({ name }) => name === volume.name);
+  const volumes = (spec.volumes ?? []).map((volume) => (isOwn(volume) ? readable(volume) : volume));
+  return { ...template, spec: { ...spec, volumes } };
 }
 
 /** Those of the PushCluster, then those of the operator that it does not name. */
@@ -76,7 +100,6 @@ function pullSecrets({ spec }: PushCluster, defaults: PodDefaults) {
   return [...spec.imagePullSecrets, ...defaults.imagePullSecrets.filter(({ name }) => !own.has(name ?? ''))];
 }
 
-/** Without fsGroup, files of a volume belong to the group of root, and all users of the pod have to be able to read them. */
 function readable(volume: V1Volume): V1Volume {
   const { secret, projected } = volume;
   return {
@@ -139,6 +162,15 @@ function spread(cluster: PushCluster, role: Role): Required<Pick<V1PodSpec, 'top
       },
     },
   };
+}
+
+/** The resources of the container of a role: those of the PushCluster, with those of its pod template over them. */
+export function containerResources(
+  role: Role,
+  { resources, podTemplate }: { resources: PodOptions['resources']; podTemplate: PodTemplate },
+): PodOptions['resources'] {
+  const own = podTemplate.spec.containers?.find(({ name }) => name === role);
+  return mergePodTemplate(resources, own?.resources);
 }
 
 /** Quantities as strings, as the API server stores them: 2 becomes "2". */

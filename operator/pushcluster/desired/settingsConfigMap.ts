@@ -8,6 +8,7 @@ import { drainSettle } from './drainSettle.ts';
 import { metadataOf } from './metadata.ts';
 import { apiKeys, JWT_SECRET_FILE, TLS_FILES } from './mounts.ts';
 import { DRAIN_FILE, KEYS_FOLDER, names } from './names.ts';
+import { containerResources } from './pods.ts';
 import { amountOf } from './quantity.ts';
 import { type SettingsInput, writtenSettings } from './writtenSettings.ts';
 
@@ -97,8 +98,9 @@ function forwardedHeaders({ forwardedHeaders, forwardedHops }: Spec['gateway']['
   return forwardedHeaders && forwardedHops > 1 ? forwardedHops : forwardedHeaders;
 }
 
-function shards({ shards: wanted, resources }: Spec['gateway']): 'auto' | number {
-  if (wanted !== 'auto') return wanted;
+function shards(gateway: Spec['gateway']): 'auto' | number {
+  if (gateway.shards !== 'auto') return gateway.shards;
+  const resources = containerResources('gateway', gateway);
   const amount = resources.limits?.cpu ?? resources.requests?.cpu;
   return amount === undefined ? 'auto' : Math.min(256, Math.max(1, Math.ceil(amountOf(amount)) - 1));
 }
