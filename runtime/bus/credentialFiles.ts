@@ -15,14 +15,18 @@ import { readSmallFile } from '../watchedFile.ts';
 
 type Settings = z.infer<typeof NatsSettings>;
 
-/** How a connection authenticates, and the TLS options that it uses. */
-export type Credentials = { authenticator: Authenticator[]; tls?: TlsOptions };
+/** How a connection authenticates, and the TLS options that it uses. `line`: that of the file, if it may have several. */
+export type Credentials = { authenticator: Authenticator[]; tls?: TlsOptions; line?: string };
+
+/** Lines of a file with passwords or tokens: an old and a new one, and room for mistakes. All are tried at each connect. */
+const MAX_LINES = 4;
 
 /** The credential files that the settings name. They are read for each connection, so that they may rotate. */
 export class CredentialFiles {
   readonly #settings: Settings;
   readonly #onProblem: (problem: string) => void;
-  #last: Credentials;
+  #last: Credentials[];
+  #accepted: string | undefined;
 
   /**
    * @param onProblem called with a sentence if a file can no longer be read or used
@@ -48,18 +52,27 @@ export class CredentialFiles {
     }
   }
 
-  /** The present content, or the last that was usable: a rotation in two steps must not lock this process out meanwhile. */
-  read(): Credentials {
+  /**
+   * The present content, or the last that was usable: a rotation in two steps must not lock this process out meanwhile. One
+   * for each line of a file with passwords or tokens, the one that was accepted last first.
+   */
+  read(): readonly Credentials[] {
     try {
       this.#last = read(this.#settings);
     } catch (error) {
       this.#onProblem(`${error instanceof Error ? error.message : String(error)}: the last value stays in use`);
     }
-    return this.#last;
+    const isFirst = ({ line }: Credentials) => (line !== undefined && line === this.#accepted ? 0 : 1);
+    return this.#last.toSorted((a, b) => isFirst(a) - isFirst(b));
+  }
+
+  /** A server has accepted these. */
+  accepted({ line }: Credentials): void {
+    this.#accepted = line;
   }
 }
 
-function read(settings: Settings): Credentials {
+function read(settings: Settings): Credentials[] {
   const files = new Map<string, Buffer>();
   for (const [key, path] of credentialFiles(settings)) {
     try {
@@ -90,8 +103,7 @@ function credentialFiles(settings: Settings): [key: string, path: string][] {
   return Object.entries({ ...named, ...ofTls }).flatMap(([key, path]) => (path === undefined ? [] : [[key, path]]));
 }
 
-function build(settings: Settings, files: ReadonlyMap<string, Buffer>): Credentials {
-  const authenticator: Authenticator[] = [];
+function build(settings: Settings, files: ReadonlyMap<string, Buffer>): Credentials[] {
   const text = (key: string) => {
     const bytes = files.get(key);
     if (bytes === undefined) return undefined;
@@ -99,31 +111,53 @@ function build(settings: Settings, files: ReadonlyMap<string, Buffer>): Credenti
     if (isBlank(bytes)) throw new Error(`bus.nats.${key} is an empty file: put the secret in it`);
     return trimmed;
   };
-  if (settings.user !== undefined)
-    authenticator.push(usernamePasswordAuthenticator(settings.user, text('passwordFile')));
-  const token = text('tokenFile');
-  if (token !== undefined) authenticator.push(tokenAuthenticator(token));
-  const seed = text('nkeyFile');
-  if (seed !== undefined) {
-    usable('nkeyFile', 'an NKey seed (it begins with SU)', () => fromSeed(Buffer.from(seed)));
-    authenticator.push(nkeyAuthenticator(Buffer.from(seed)));
-  }
-  const creds = text('credsFile');
-  if (creds !== undefined) {
-    // nats.js requires the line break after the last dashes.
-    const authenticate = credsAuthenticator(Buffer.from(`${creds}\n`));
-    usable('credsFile', 'a .creds file (a user JWT and its NKey seed)', () => authenticate('nonce'));
-    authenticator.push(authenticate);
-  }
-  if (settings.tls === undefined) return { authenticator };
-  const tls: TlsOptions = {};
-  const [ca, cert, key] = [text('tls.caFile'), text('tls.certFile'), text('tls.keyFile')];
+  const keys = [...nkeyAuthenticators(text('nkeyFile')), ...credsAuthenticators(text('credsFile'))];
+  const tls = tlsOptions(settings, [text('tls.caFile'), text('tls.certFile'), text('tls.keyFile')]);
+  const { user } = settings;
+  const [passwords, tokens] = (['passwordFile', 'tokenFile'] as const).map((key) => linesOf(key, text(key)));
+  const lines = passwords ?? tokens ?? [undefined];
+  return lines.map((line) => {
+    const authenticator = [...keys];
+    if (user !== undefined) authenticator.push(usernamePasswordAuthenticator(user, passwords && line));
+    const token = passwords ? tokens?.[0] : line;
+    if (token !== undefined) authenticator.push(tokenAuthenticator(token));
+    return { authenticator, ...(tls ? { tls } : {}), ...(line === undefined ? {} : { line }) };
+  });
+}
+
+function linesOf(key: string, text: string | undefined): string[] | undefined {
+  const lines = text
+    ?.split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+  if (lines && lines.length > MAX_LINES)
+    throw new Error(`bus.nats.${key} has ${lines.length} lines; at most ${MAX_LINES} are allowed`);
+  return lines;
+}
+
+function nkeyAuthenticators(seed: string | undefined): Authenticator[] {
+  if (seed === undefined) return [];
+  usable('nkeyFile', 'an NKey seed (it begins with SU)', () => fromSeed(Buffer.from(seed)));
+  return [nkeyAuthenticator(Buffer.from(seed))];
+}
+
+function credsAuthenticators(creds: string | undefined): Authenticator[] {
+  if (creds === undefined) return [];
+  // nats.js requires the line break after the last dashes.
+  const authenticate = credsAuthenticator(Buffer.from(`${creds}\n`));
+  usable('credsFile', 'a .creds file (a user JWT and its NKey seed)', () => authenticate('nonce'));
+  return [authenticate];
+}
+
+function tlsOptions(settings: Settings, [ca, cert, key]: (string | undefined)[]): TlsOptions | undefined {
+  if (settings.tls === undefined) return undefined;
   if ((cert === undefined) !== (key === undefined))
     throw new Error('bus.nats.tls needs both certFile and keyFile, or neither');
-  if (ca !== undefined) tls.ca = ca;
-  if (cert !== undefined) tls.cert = cert;
-  if (key !== undefined) tls.key = key;
-  return { authenticator, tls };
+  return {
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+  };
 }
 
 function usable(key: string, what: string, parse: () => unknown): void {

@@ -4,7 +4,7 @@ import { Socket } from 'node:net';
 import type { NatsSettings } from '@pushcluster/protocol/settings.ts';
 import { AuthorizationError, type ConnectionOptions, type NatsConnection, UserAuthenticationExpiredError } from 'nats';
 import type { z } from 'zod';
-import { type Credentials, describeCredentials } from './credentialFiles.ts';
+import { type CredentialFiles, type Credentials, describeCredentials } from './credentialFiles.ts';
 import { connect } from './natsTransport.ts';
 
 type Settings = z.infer<typeof NatsSettings>;
@@ -61,16 +61,37 @@ export function parseServer(url: string): Server {
 /** A connection of nats.js. `cut()` ends it so that nothing of it is sent later. */
 export type RawConnection = { connection: NatsConnection; cut(): void };
 
+type DialOptions = { name: string; signal: AbortSignal };
+
 /**
- * Connects to `server` once. Rejects with a sentence that says why, after CONNECT_TIMEOUT_MS at the latest and at once
- * when `signal` aborts.
+ * Connects to `server`, with other credentials if it refuses the first. Rejects with a sentence that says why, after
+ * CONNECT_TIMEOUT_MS for each at the latest and at once when `signal` aborts.
  */
 export async function dial(
   server: Server,
   settings: Settings,
-  options: { name: string; signal: AbortSignal; credentials: Credentials },
+  { credentials, ...options }: DialOptions & { credentials: CredentialFiles },
 ): Promise<RawConnection> {
-  const { authenticator, tls } = options.credentials;
+  let refusal: unknown;
+  for (const each of credentials.read()) {
+    try {
+      const connection = await dialWith(each, server, settings, options);
+      credentials.accepted(each);
+      return connection;
+    } catch (error) {
+      if (!(error instanceof Error) || !isRefusal(error.cause)) throw error;
+      refusal = error;
+    }
+  }
+  throw refusal;
+}
+
+async function dialWith(
+  { authenticator, tls }: Credentials,
+  server: Server,
+  settings: Settings,
+  options: DialOptions,
+): Promise<RawConnection> {
   options.signal.throwIfAborted();
   const connectionOptions: ConnectionOptions = {
     servers: [server.url.replace(/^tls:/, 'nats:')],
@@ -135,8 +156,13 @@ function reset(socket: Socket): void {
   socket.resetAndDestroy();
 }
 
+/** The server refuses the credentials. */
+function isRefusal(error: unknown): error is Error {
+  return error instanceof AuthorizationError || error instanceof UserAuthenticationExpiredError;
+}
+
 function explain(error: unknown, settings: Settings): string {
-  if (error instanceof AuthorizationError || error instanceof UserAuthenticationExpiredError)
+  if (isRefusal(error))
     return `the server refuses our credentials (${describeCredentials(settings)}): ${error.message}`;
   const code = codeOf(error);
   const message = error instanceof Error ? error.message : String(error);

@@ -59,7 +59,7 @@ export class NatsBus implements Bus {
     );
     this.#reconnector = new Reconnector({
       servers: shuffled(settings.servers.map(parseServer)),
-      dial: async (server) => dial(server, settings, { name, signal, credentials: this.#credentials.read() }),
+      dial: async (server) => dial(server, settings, { name, signal, credentials: this.#credentials }),
       receiptTimeout,
       subscriptions: this.#subscriptions,
       onEvent: (event) => this.#listeners.emit(event),

@@ -137,6 +137,40 @@ describe('a NATS bus shows its credentials:', () => {
     await worksOn(bus);
   });
 
+  it('each of several passwords or tokens, so that they can be rotated on all servers one after the other', async (t) => {
+    const servers = await Promise.all(
+      ['old', 'new'].map((password) => server(t, { config: `authorization { user: gw, password: ${password} }` })),
+    );
+    const passwordFile = await file('both', '\n old \r\nnew\n\n');
+    for (const { url } of servers) await worksOn(open(t, { servers: [url], user: 'gw', passwordFile }).bus);
+    const { url } = await server(t, { config: 'authorization { token: "t0ken" }' });
+    await worksOn(open(t, { servers: [url], tokenFile: await file('tokens', 'other\nt0ken') }).bus);
+  });
+
+  it('first the password that was accepted last, and another one only if that is refused', async (t) => {
+    const nats = await server(t, { config: 'authorization { user: gw, password: new }' });
+    const passwordFile = await file('order', 'old\nnew');
+    const { bus, has } = open(t, { servers: [nats.url], user: 'gw', passwordFile });
+    await worksOn(bus);
+    const refusals = () => nats.output.split('authentication error').length - 1;
+    assert.equal(refusals(), 1);
+    const again = new Promise<void>((resolve) => {
+      bus.onEvent(({ type }) => type === 'connected' && resolve());
+    });
+    await nats.restart();
+    await again;
+    assert.equal(refusals(), 0);
+    assert.ok(!has('refuses our credentials'));
+  });
+
+  it('refuses a file with more passwords than a rotation needs', async (t) => {
+    const passwordFile = await file('many', 'a\nb\nc\nd\ne');
+    assert.throws(
+      () => open(t, { servers: ['nats://127.0.0.1:1'], user: 'u', passwordFile }),
+      /bus\.nats\.passwordFile has 5 lines; at most 4 are allowed/,
+    );
+  });
+
   it('a password whose file becomes useless stays in use, and that is logged', async (t) => {
     const nats = await server(t, { config: 'authorization { user: gw, password: old }' });
     const passwordFile = await file('blank', 'old');
