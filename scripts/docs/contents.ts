@@ -18,6 +18,7 @@ export const CONTENTS: readonly Section[] = [
       'docs/how-to/upgrade.md',
       'docs/how-to/customise-pods.md',
       'docs/how-to/secure.md',
+      'docs/how-to/service-mesh.md',
       'docs/how-to/monitor.md',
       'docs/how-to/debug.md',
       'docs/how-to/runbook.md',
