@@ -63,6 +63,16 @@ describe('what a client says', () => {
     }
   });
 
+  test('a frame may be nested as deeply as its bytes allow', () => {
+    for (const open of ['[', '{"a":'])
+      for (const id of ['1.5', '9007199254740993', '7']) {
+        const depth = Math.floor(60_000 / (open.length + 1));
+        const deep = `${open.repeat(depth)}0${(open === '[' ? ']' : '}').repeat(depth)}`;
+        const frame = parseClientFrame(`{"id":${id},"type":"PING","data":${deep}}`);
+        assert.deepEqual(frame, { type: 'PING', id });
+      }
+  });
+
   test('any number and any text that is an id comes back as the same JSON value', () => {
     const digits = fc.stringMatching(/^-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,4})?$/);
     const ids = fc.oneof(

@@ -80,11 +80,34 @@ export function parseClientFrame(text: string): ClientFrame {
 function numberText(id: number, text: string): string {
   // Without a point or an exponent anywhere in the frame a whole number is what it says.
   if (Number.isSafeInteger(id) && !Object.is(id, -0) && !/\d[.eE]/.test(text)) return String(id);
-  const frame: unknown = JSON.parse(text, (key, value, ...[context]: unknown[]) =>
-    key === 'id' && typeof value === 'number' && isObject(context) ? context.source : value,
-  );
-  return isObject(frame) && typeof frame.id === 'string' ? frame.id : 'null';
+  return memberNumber(text, 'id');
 }
+
+/**
+ * The number that the last member `key` of a JSON object is, as `text` writes it. JSON.parse has accepted the text and found
+ * a number there. Without recursion: a client chooses how deeply its frame is nested.
+ */
+function memberNumber(text: string, key: string): string {
+  let found = 'null';
+  let depth = 0;
+  let name = '';
+  for (let at = 0; at < text.length; at++) {
+    const character = text[at];
+    if (character === '{' || character === '[') depth++;
+    else if (character === '}' || character === ']') depth--;
+    else if (character === '"') {
+      const start = at++;
+      while (text[at] !== '"') at += text[at] === '\\' ? 2 : 1;
+      if (depth === 1) name = text.slice(start, at + 1);
+    } else if (character === ':' && depth === 1 && JSON.parse(name) === key) {
+      NUMBER.lastIndex = at + 1;
+      found = NUMBER.exec(text)?.[1] ?? found;
+    }
+  }
+  return found;
+}
+
+const NUMBER = /\s*(-?\d[\d.eE+-]*)/y;
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { canonicalOriginPattern } from './origins.ts';
+import { canonicalOriginPattern, matchesOrigin } from './origins.ts';
 import { matches } from './pattern.ts';
 
 test('a pattern of an origin is spelt as browsers spell origins', () => {
@@ -79,6 +79,18 @@ test('what is no origin is refused, with the right spelling where one can tell',
   ];
   for (const [pattern, says] of table)
     assert.throws(() => canonicalOriginPattern(pattern), { name: 'RangeError', message: says }, pattern);
+});
+
+test('any port is also the default port, which an origin has no text for', () => {
+  for (const [written, origin, expected] of [
+    ['https://example.com:*', 'https://example.com', true],
+    ['https://example.com:*', 'https://example.com:8443', true],
+    ['https://*.example.com:*/', 'https://a.example.com', true],
+    ['https://example.com:*', 'https://example.com.evil.org', false],
+    ['https://example.com:*', 'http://example.com', false],
+    ['https://example.com:8*', 'https://example.com', false],
+  ] as const)
+    assert.equal(matchesOrigin(canonicalOriginPattern(written), origin), expected, `${written} ${origin}`);
 });
 
 test('an origin as a URL has it matches every spelling of itself, and spelling it once is enough', () => {

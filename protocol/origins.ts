@@ -42,6 +42,11 @@ export function canonicalOriginPattern(pattern: string): string {
   return `${lower}://${isWeb ? asciiHost(host) : host}${suffix(port, DEFAULT_PORTS.get(lower))}`;
 }
 
+/** Whether a canonical pattern matches an origin as browsers send it. `:*` is any port, also the default one, which has no text. */
+export function matchesOrigin(pattern: string, origin: string): boolean {
+  return matches(pattern, origin) || (pattern.endsWith(':*') && matches(pattern.slice(0, -2), origin));
+}
+
 /** A scheme that could be any is the one whose own port is written: with that port no other's origin is meant. */
 function schemeOf(written: string | undefined, port: string): string | undefined {
   if (port === '' || port.includes('*') || written?.includes('*') === false) return written;

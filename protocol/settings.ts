@@ -192,13 +192,25 @@ export const ApiKey = z.strictObject({
     .optional(),
 });
 
+/** Keys of one name would share their requests' ids. */
+function refuseRepeatedNames(keys: readonly { name: string }[], context: z.RefinementCtx) {
+  const names = keys.map(({ name }) => name);
+  for (const [i, name] of names.entries())
+    if (names.indexOf(name) < i)
+      context.addIssue({
+        code: 'custom',
+        path: [i, 'name'],
+        message: `must differ from the other names; two keys of one holder are two lines of its file`,
+      });
+}
+
 export const LogicSettings = z
   .strictObject({
     /** Address to listen on. Without API keys, logic listens on loopback only. */
     host: z.string().default('::'),
     port: port.default(7799),
     /** Without keys, only loopback is served. */
-    apiKeys: z.array(ApiKey).default([]),
+    apiKeys: z.array(ApiKey).superRefine(refuseRepeatedNames).default([]),
     /** Origins of pages that may push from a browser. */
     allowedOrigins: z.array(originPattern).default([]),
     limits: z

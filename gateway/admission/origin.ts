@@ -1,5 +1,5 @@
 import { CloseCode } from '@pushcluster/protocol/closeCodes.ts';
-import { matches } from '@pushcluster/protocol/pattern.ts';
+import { matchesOrigin } from '@pushcluster/protocol/origins.ts';
 import { clipped } from '@pushcluster/runtime/clipped.ts';
 import type { Refusal } from './refusal.ts';
 
@@ -8,7 +8,7 @@ const MAX_QUOTED = 200;
 
 /** Whether a page of this origin may connect. A client that sends no Origin is no browser and may. */
 export function originAllowed(origin: string, allowed: readonly string[]): boolean {
-  return origin === '' || allowed.length === 0 || allowed.some((pattern) => matches(pattern, origin));
+  return origin === '' || allowed.length === 0 || allowed.some((pattern) => matchesOrigin(pattern, origin));
 }
 
 export function originRefusal(origin: string): Refusal {

@@ -11,32 +11,57 @@ interface EngineSocket extends Socket {
 
 const decoder = new TextDecoder();
 
-/** What the engine reports of sockets at `/connect`, after their upgrade, as calls of the shard. */
-export function connectionEvents(shard: Shard, protection: Pick<ShardProtection, 'ended'>) {
+/**
+ * What the engine reports of sockets at `/connect`, after their upgrade, as calls of the shard. What throws here would end
+ * the process: it costs its own connection only.
+ * @param failed is told what was thrown
+ */
+export function connectionEvents(
+  shard: Shard,
+  protection: Pick<ShardProtection, 'ended'>,
+  failed: (error: unknown) => void,
+) {
+  const guarded =
+    <Rest extends unknown[]>(event: (ws: EngineSocket, ...rest: Rest) => void) =>
+    (ws: EngineSocket, ...rest: Rest): void => {
+      try {
+        event(ws, ...rest);
+      } catch (error) {
+        failed(error);
+        closeQuietly(ws);
+      }
+    };
   return {
-    open(ws: EngineSocket): void {
+    open: guarded((ws) => {
       protection.ended();
       const data = ws.getUserData();
       data.open?.(ws, data);
       data.open = undefined;
-    },
-    message(ws: EngineSocket, message: ArrayBuffer, isBinary: boolean): void {
+    }),
+    message: guarded((ws, message: ArrayBuffer, isBinary: boolean) => {
       const { connection } = ws.getUserData();
       if (!connection || connection.gone) return;
       const text = isBinary ? undefined : decoder.decode(message);
       shard.received(connection, text, message.byteLength, Math.floor(systemClock.now() / 1_000));
-    },
-    ping(ws: EngineSocket): void {
+    }),
+    ping: guarded((ws) => {
       const { connection } = ws.getUserData();
       if (connection) shard.pinged(connection);
-    },
-    drain(ws: EngineSocket): void {
+    }),
+    drain: guarded((ws) => {
       const { connection } = ws.getUserData();
       if (connection) shard.drained(connection);
-    },
-    close(ws: EngineSocket, code: number): void {
+    }),
+    close: guarded((ws, code: number) => {
       const { connection } = ws.getUserData();
       if (connection) shard.closed(connection, code);
-    },
+    }),
   };
+}
+
+/** A socket that is closed already throws. */
+function closeQuietly(ws: EngineSocket) {
+  try {
+    ws.close();
+  } catch {}
 }

@@ -124,7 +124,7 @@ export class Listener {
   }
 
   #serveConnections(app: uWS.TemplatedApp) {
-    const { shard, protection } = this.#options;
+    const { shard, protection, log } = this.#options;
     const { gateway } = shard.settings;
     app.ws<UserData>('/connect', {
       maxPayloadLength: ENGINE_MAX_PAYLOAD,
@@ -133,7 +133,9 @@ export class Listener {
       sendPingsAutomatically: true,
       compression: uWS.DISABLED,
       upgrade: (res, req, context) => this.#upgrades.handle(res, req, context),
-      ...connectionEvents(shard, protection),
+      ...connectionEvents(shard, protection, (error) =>
+        log.error({ err: error, code: 'connection_event' }, 'an event of a connection failed: it was closed'),
+      ),
     });
   }
 

@@ -61,6 +61,13 @@ test('a key file that becomes blank, unreadable or no list of keys leaves its ho
     '\0\0',
     Buffer.from('\uFEFFkey', 'utf16le'),
     'two words',
+    '""',
+    '<nil>',
+    '# the key of the backend',
+    '#key',
+    '{"key":"abc"}',
+    'key\u200b',
+    '---',
   ]) {
     const file = keyFile('becomes', 'first\n');
     const lines: unknown[] = [];

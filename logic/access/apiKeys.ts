@@ -120,6 +120,8 @@ export class ApiKeys {
 function digestsOf(bytes: Buffer): Buffer[] {
   return secretLines(bytes).map((line, i) => {
     if (/\s/.test(line)) throw new Error(`contains white space in key ${i + 1}: a key is one word`);
+    if (/^[#"'{[<]|\p{Cf}/u.test(line) || !/[\p{L}\p{N}]/u.test(line))
+      throw new Error(`holds no key in line ${i + 1}: a key is a word without quotes, and there are no comments`);
     return digestOf(line);
   });
 }

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { matches } from '@pushcluster/protocol/pattern.ts';
+import { matchesOrigin } from '@pushcluster/protocol/origins.ts';
 import { Problem } from '../errors/problem.ts';
 
 /**
@@ -20,7 +20,7 @@ export function admitOrigin(
     return undefined;
   }
   if (origin === `http://${host}` || origin === `https://${host}`) return undefined;
-  if (allowed.some((pattern) => matches(pattern, origin))) return origin;
+  if (allowed.some((pattern) => matchesOrigin(pattern, origin))) return origin;
   throw forbidden(origin.slice(0, 200));
 }
 

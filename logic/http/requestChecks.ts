@@ -25,8 +25,14 @@ export function requireUnambiguous(
 ): void {
   if (headers.host === undefined && httpVersion !== '1.0')
     throw new Problem('bad_request', 'The Host header is missing: HTTP/1.1 requires it.');
-  if (unsupportedExpect)
+  const { expect = '100-continue', 'transfer-encoding': coding = 'chunked' } = headers;
+  if (unsupportedExpect || expect.trim().toLowerCase() !== '100-continue')
     throw new Problem('expectation_failed', 'The Expect header must be 100-continue: nothing else is supported.');
+  if (coding.trim().toLowerCase() !== 'chunked')
+    throw new Problem(
+      'unsupported_transfer_coding',
+      'The Transfer-Encoding must be chunked: nothing else is supported.',
+    );
   const query = url.indexOf('?');
   if (url.includes('#')) throw new Problem('bad_request', 'The request target contains "#": encode it as "%23".');
   if (query < 0 || !url.includes('%', query)) return;

@@ -44,7 +44,7 @@ describe('a batch of pushes', () => {
     assert.equal(refusal(() => arrayPushes(Buffer.from('[1,')))[0], 'malformed_body');
     for (const [count, expected] of [
       [1_000, 'accepted'],
-      [1_001, ['too_many_pushes', 'The body holds 1001 pushes; at most 1000 are allowed. Split the batch.']],
+      [1_001, ['too_many_pushes', 'The body holds more than 1000 pushes. Split the batch.']],
     ] as const) {
       assert.deepEqual(
         refusal(() => arrayPushes(Buffer.from(`[${Array(count).fill(1)}]`))),

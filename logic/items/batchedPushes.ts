@@ -14,31 +14,39 @@ export type BatchedPush = { bytes: Uint8Array; parse(): unknown };
 export function arrayPushes(body: Uint8Array): BatchedPush[] {
   const values = parseRequestJson(body, 'The body');
   if (!Array.isArray(values)) throw wholeBody('must be an array of pushes');
+  if (values.length > MAX_PUSHES) throw tooMany();
   const elements = arrayItems(body);
-  return counted(elements.map((bytes, i) => ({ bytes, parse: (): unknown => values[i] })));
+  return nonEmpty(elements.map((bytes, i) => ({ bytes, parse: (): unknown => values[i] })));
 }
 
 /** The pushes of NDJSON, one a line; blank lines are skipped. Throws Problem invalid_request if there is none, too_many_pushes. */
 export function linePushes(body: Uint8Array): BatchedPush[] {
   const pushes: BatchedPush[] = [];
-  for (let start = 0; start < body.length; ) {
+  for (let start = afterBlanks(body, 0); start < body.length; ) {
+    if (pushes.length === MAX_PUSHES) throw tooMany();
     const feed = body.indexOf(LINE_FEED, start);
     const end = feed < 0 ? body.length : feed;
     const bytes = body.subarray(start, end);
-    if (!bytes.every(isBlank))
-      pushes.push({ bytes, parse: () => parseRequestJson(bytes, 'The line', (text) => memberItems(text, 'items')) });
-    start = end + 1;
+    pushes.push({ bytes, parse: () => parseRequestJson(bytes, 'The line', (text) => memberItems(text, 'items')) });
+    start = afterBlanks(body, end);
   }
-  return counted(pushes);
+  return nonEmpty(pushes);
 }
 
-function counted(pushes: BatchedPush[]): BatchedPush[] {
+function nonEmpty(pushes: BatchedPush[]): BatchedPush[] {
   if (pushes.length === 0) throw wholeBody('must hold at least one push');
-  if (pushes.length <= MAX_PUSHES) return pushes;
-  const detail = `holds ${pushes.length} pushes; at most ${MAX_PUSHES} are allowed`;
-  throw new Problem('too_many_pushes', `The body ${detail}. Split the batch.`, {
-    errors: [{ pointer: '#', detail }],
-  });
+  return pushes;
+}
+
+function tooMany(): Problem {
+  const detail = `holds more than ${MAX_PUSHES} pushes`;
+  return new Problem('too_many_pushes', `The body ${detail}. Split the batch.`, { errors: [{ pointer: '#', detail }] });
+}
+
+function afterBlanks(body: Uint8Array, start: number): number {
+  let at = start;
+  while (at < body.length && isBlank(body[at]!)) at++;
+  return at;
 }
 
 function wholeBody(detail: string): Problem {
@@ -46,5 +54,5 @@ function wholeBody(detail: string): Problem {
 }
 
 function isBlank(byte: number): boolean {
-  return byte === 0x20 || byte === 0x09 || byte === 0x0d;
+  return byte === LINE_FEED || byte === 0x20 || byte === 0x09 || byte === 0x0d;
 }

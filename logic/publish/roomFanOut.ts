@@ -3,12 +3,7 @@ import type { ErrorCode } from '../errors/errorCatalogue.ts';
 import { translateBusError } from '../errors/errorTranslation.ts';
 
 /** Bytes of a push to many rooms that are sent before their confirmation is awaited: far below what the bus refuses (BusOverloaded). */
-const WAVE_BYTES = 8_388_608;
-
-/** Whether a push of `bytes` to `rooms` rooms is sent at once, in one wave. */
-export function isOneWave(rooms: number, bytes: number): boolean {
-  return rooms * bytes <= WAVE_BYTES;
-}
+export const WAVE_BYTES = 8_388_608;
 
 export type RoomFailure = { room: string; code: ErrorCode };
 

@@ -1,13 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import {
-  MAX_BATCH_TARGETS,
-  type PushAnswer,
-  PushAnswers,
-  PushBatch,
-  PushRequest,
-  type Target,
-} from '@pushcluster/protocol/api.ts';
+import { MAX_BATCH_TARGETS, type PushAnswer, PushAnswers, PushBatch, PushRequest } from '@pushcluster/protocol/api.ts';
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
+import { z } from 'zod';
 import type { ApiKeys } from '../access/apiKeys.ts';
 import type { Caller } from '../access/authorization.ts';
 import { translateError } from '../errors/errorTranslation.ts';
@@ -18,9 +12,10 @@ import type { ErrorLog } from '../http/errorResponse.ts';
 import { arrayPushes, type BatchedPush, linePushes } from '../items/batchedPushes.ts';
 import { memberItems } from '../items/jsonItems.ts';
 import type { Metrics } from '../metrics.ts';
+import { HEADER_BYTES } from '../publish/messageSplitter.ts';
 import { answerPush } from '../publish/pushAnswer.ts';
 import type { PushService } from '../publish/pushService.ts';
-import { isOneWave } from '../publish/roomFanOut.ts';
+import { WAVE_BYTES } from '../publish/roomFanOut.ts';
 import { PUSH_REFUSALS, security } from './v1.ts';
 
 export type PushBatchOptions = { keys: ApiKeys; pushes: PushService; metrics: Metrics; log: ErrorLog };
@@ -30,6 +25,8 @@ const NDJSON_TYPE = 'application/x-ndjson';
 /** Pushes that are started before other requests get their turn. */
 const SLICE = 50;
 
+/** The JSON value of a push, or why there is none. */
+type Parsed = { bytes: Uint8Array } & ({ value: unknown } | { error: unknown });
 /** A push that has been checked, or what is wrong with it. */
 type Checked = { request: PushRequest; items: Uint8Array[] } | { error: unknown };
 
@@ -61,11 +58,11 @@ export const pushBatchRoutes: FastifyPluginAsyncZod<PushBatchOptions> = async (a
     handler: async (request) => {
       const body = request.rawJson;
       if (!body || body.length === 0) throw new Problem('malformed_body', 'The body is missing.');
-      const isLines = request.headers['content-type']?.startsWith(NDJSON_TYPE);
-      const checked = (isLines ? linePushes(body) : arrayPushes(body)).map(check);
-      requireFewTargets(checked);
+      const isLines = request.headers['content-type']?.toLowerCase().startsWith(NDJSON_TYPE);
+      const batch = (isLines ? linePushes(body) : arrayPushes(body)).map(parsed);
+      requireFewTargets(batch);
       const refused: Record<string, number> = {};
-      const answers = await answerAll(checked, async (push) => {
+      const answers = await answerAll(batch, async (push) => {
         try {
           return await answer(push, request.caller, pushes, metrics);
         } catch (error) {
@@ -78,7 +75,7 @@ export const pushBatchRoutes: FastifyPluginAsyncZod<PushBatchOptions> = async (a
       });
       if (Object.keys(refused).length > 0)
         log.info(
-          { peer: request.ip, caller: request.caller?.name, pushes: checked.length, refused },
+          { peer: request.ip, caller: request.caller?.name, pushes: batch.length, refused },
           'pushes of a batch refused',
         );
       return answers;
@@ -86,18 +83,30 @@ export const pushBatchRoutes: FastifyPluginAsyncZod<PushBatchOptions> = async (a
   });
 };
 
-function check({ bytes, parse }: BatchedPush): Checked {
+function parsed({ bytes, parse }: BatchedPush): Parsed {
   try {
-    const request = parsePart(PushRequest, parse(), 'push');
-    return { request, items: memberItems(bytes, 'items') };
+    return { bytes, value: parse() };
+  } catch (error) {
+    return { bytes, error };
+  }
+}
+
+function check(push: Parsed): Checked {
+  if ('error' in push) return push;
+  try {
+    const request = parsePart(PushRequest, push.value, 'push');
+    return { request, items: memberItems(push.bytes, 'items') };
   } catch (error) {
     return { error };
   }
 }
 
-/** Throws Problem too_many_pushes if the pushes name too many rooms and users: each name is a message of its own. */
-function requireFewTargets(checked: readonly Checked[]) {
-  const names = checked.reduce((sum, push) => sum + ('request' in push ? namesOf(push.request.to) : 0), 0);
+/**
+ * Throws Problem too_many_pushes if the pushes name too many rooms and users: each name is a message of its own. Before the
+ * names are checked, since that takes time too.
+ */
+function requireFewTargets(batch: readonly Parsed[]) {
+  const names = batch.reduce((sum, push) => sum + ('value' in push ? namesIn(push.value) : 0), 0);
   if (names <= MAX_BATCH_TARGETS) return;
   const detail = `names ${names} rooms and users; at most ${MAX_BATCH_TARGETS} are allowed`;
   throw new Problem('too_many_pushes', `The body ${detail}. Split the batch.`, {
@@ -105,32 +114,47 @@ function requireFewTargets(checked: readonly Checked[]) {
   });
 }
 
-function namesOf(to: Target): number {
-  if (to.type === 'rooms') return to.rooms.length;
-  return to.type === 'users' ? to.users.length : 1;
+/** The number of rooms and users that a push names; at least 1. */
+function namesIn(value: unknown): number {
+  const { data } = Named.safeParse(value);
+  return Math.max(1, lengthOf(data?.to.rooms), lengthOf(data?.to.users));
 }
 
-/** Starts all pushes in order and waits for their answers. */
+const Named = z.object({ to: z.object({ rooms: z.unknown().optional(), users: z.unknown().optional() }) });
+
+function lengthOf(list: unknown): number {
+  return Array.isArray(list) ? list.length : 1;
+}
+
+/**
+ * Starts all pushes in order and waits for their answers. Others get their turn between, and before more is on its way than
+ * one wave of a push to many rooms: its second wave would be overtaken.
+ */
 async function answerAll(
-  checked: readonly Checked[],
+  batch: readonly Parsed[],
   answerOne: (push: Checked) => Promise<PushAnswer>,
 ): Promise<PushAnswer[]> {
   const answers: Promise<PushAnswer>[] = [];
-  for (const [i, push] of checked.entries()) {
+  let onTheirWay = 0;
+  for (const [i, push] of batch.entries()) {
     if (i % SLICE === SLICE - 1) await nextTurn();
-    const answered = answerOne(push);
-    answers.push(answered);
-    // Only the first wave of such a push is sent by now; the next push may be for one of its rooms.
-    if (isLong(push)) await answered;
+    const checked = check(push);
+    answers.push(answerOne(checked));
+    onTheirWay += sizeOf(checked);
+    if (onTheirWay <= WAVE_BYTES) continue;
+    await Promise.all(answers);
+    onTheirWay = 0;
   }
   return Promise.all(answers);
 }
 
-function isLong(push: Checked): boolean {
-  if ('error' in push || push.request.to.type !== 'rooms') return false;
-  const bytes = push.items.reduce((sum, item) => sum + item.length, 0);
-  // Half: the encoded message is larger than its items.
-  return !isOneWave(push.request.to.rooms.length, 2 * bytes);
+/** Bytes that a push takes on the bus, at least those of its messages. */
+function sizeOf(push: Checked): number {
+  if ('error' in push) return 0;
+  const { to } = push.request;
+  // Four bytes for the length of each item, one between two.
+  const bytes = push.items.reduce((sum, item) => sum + item.length + 5, HEADER_BYTES + 4);
+  return bytes * (to.type === 'rooms' ? to.rooms.length : 1);
 }
 
 async function answer(

@@ -17,6 +17,7 @@ export class FakeNatsConnection {
   readonly published: string[] = [];
   readonly #subscribers = new Set<Subscriber>();
   readonly #closed = Promise.withResolvers<void>();
+  readonly #left = Promise.withResolvers<void>();
   #holding = false;
   #pings: (() => void)[] = [];
 
@@ -24,7 +25,7 @@ export class FakeNatsConnection {
   constructor(maxPayload = DEFAULT_MAX_PAYLOAD) {
     const connection = {
       info: { max_payload: maxPayload },
-      status: () => ({ [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => {}) }) }),
+      status: () => this.#statuses(),
       closed: () => this.#closed.promise,
       close: async () => this.#closed.resolve(),
       isClosed: () => false,
@@ -51,6 +52,11 @@ export class FakeNatsConnection {
     this.#closed.resolve();
   }
 
+  /** The server says that it is about to shut down. */
+  leave(): void {
+    this.#left.resolve();
+  }
+
   /** PINGs wait from now on. */
   hold(): void {
     this.#holding = true;
@@ -60,6 +66,12 @@ export class FakeNatsConnection {
   answer(): void {
     this.#holding = false;
     for (const resolve of this.#pings.splice(0)) resolve();
+  }
+
+  async *#statuses() {
+    await this.#left.promise;
+    yield { type: 'ldm', server: 'fake:4222' };
+    await new Promise(() => {});
   }
 
   /** A message from the server. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { until } from '@pushcluster/test/harness/until.ts';
 import { pino } from 'pino';
 import type { BusEvent } from './bus.ts';
@@ -38,6 +39,11 @@ function fixture(t: TestContext, answers: (FakeNatsConnection | Error)[]) {
   return { reconnector, dialled, events, logged, stop, subscriptions };
 }
 
+/** Lets everything happen that waits for nothing but a turn of the event loop. */
+async function turns(): Promise<void> {
+  for (let turn = 0; turn < 10; turn++) await setImmediate();
+}
+
 describe('a reconnector', () => {
   it('dials one server after the other until one answers, and logs each problem once', async (t) => {
     const refused = new Error('refused');
@@ -74,6 +80,29 @@ describe('a reconnector', () => {
     second.lose();
     await until('a third server is dialled', () => dialled.length === 3);
     assert.equal(reconnector.maxPayload, 2_000, 'that of the last server, while there is none');
+  });
+
+  it('replaces a server that is leaving, however its notice meets the takeover before it or the subscribing', async (t) => {
+    for (const when of ['during the takeover', 'while it subscribes'] as const) {
+      const [first, second, third] = [new FakeNatsConnection(), new FakeNatsConnection(), new FakeNatsConnection()];
+      const { reconnector, dialled, events } = fixture(t, [first, second, third]);
+      if (when === 'while it subscribes') first.hold();
+      await until('the first is dialled', () => reconnector.connection !== undefined);
+      if (when === 'while it subscribes') {
+        first.leave();
+        await turns();
+        first.answer();
+      } else {
+        await until('it is connected', () => reconnector.connected);
+        first.leave();
+        await until('both receive', () => reconnector.takeover?.overlap !== undefined);
+        second.leave();
+      }
+      const last = when === 'while it subscribes' ? 2 : 3;
+      await until('the last has taken over', () => dialled.length === last && !reconnector.takingOver);
+      assert.deepEqual(events, [{ type: 'connected', reconnects: 0 }], when);
+      assert.equal(reconnector.connected, true);
+    }
   });
 
   it('dials nobody once it is stopped, and has stopped when its connection has ended', async (t) => {

@@ -42,6 +42,8 @@ export class Reconnector {
   #takeover: Takeover | undefined;
   /** Resolves when another connection has taken over, or could not. */
   #takingOver: Promise<void> | undefined;
+  /** The servers of connections; of those that are about to shut down, `isLeaving` is true. */
+  readonly #serverOf = new WeakMap<BusConnection, { server: Server; isLeaving: boolean }>();
   #connected = false;
   #connections = 0;
   #maxPayload = DEFAULT_MAX_PAYLOAD;
@@ -107,9 +109,9 @@ export class Reconnector {
     connection.whenSubscribed(() => this.#up(server));
     for (let current = connection; ; ) {
       const reason = await current.lost;
-      if (this.#takingOver) await this.#takingOver;
+      while (this.#takingOver) await this.#takingOver;
       if (this.#connection === current || !this.#connection) {
-        this.#down(reason, server);
+        this.#down(reason, this.#serverOf.get(current)?.server ?? server);
         return systemClock.now() - began;
       }
       current = this.#connection;
@@ -120,7 +122,20 @@ export class Reconnector {
     const connection: BusConnection = new BusConnection(raw, this.#options.receiptTimeout, (notice) =>
       this.#onNotice(notice, server, connection),
     );
+    this.#serverOf.set(connection, { server, isLeaving: false });
     return connection;
+  }
+
+  /** Has the present connection replaced if its server is about to shut down. Call it when either of the two has changed. */
+  #replaceIfLeaving(): void {
+    const connection = this.#connection;
+    if (!connection?.alive || !this.#connected || this.#takingOver) return;
+    const place = this.#serverOf.get(connection);
+    if (!place?.isLeaving) return;
+    this.#takingOver = this.#replace(connection, place.server).finally(() => {
+      this.#takingOver = undefined;
+      this.#replaceIfLeaving();
+    });
   }
 
   /** The server of `old` is about to shut down: connects to another one before it does. */
@@ -159,6 +174,7 @@ export class Reconnector {
     problems.reset();
     log.info({ server: server.url, subscriptions: subscriptions.size, reconnects }, 'connected to NATS');
     onEvent({ type: 'connected', reconnects });
+    this.#replaceIfLeaving();
   }
 
   #down(reason: string, server: Server): void {
@@ -190,13 +206,13 @@ export class Reconnector {
           log.error({ server, reason: notice.message }, 'the NATS server reports an error'),
         );
         return;
-      case 'leaving':
+      case 'leaving': {
         log.info({ server }, 'the NATS server is about to shut down (lame duck mode)');
-        if (connection !== this.#connection || !this.#connected) return;
-        this.#takingOver ??= this.#replace(connection, from).finally(() => {
-          this.#takingOver = undefined;
-        });
+        const place = this.#serverOf.get(connection);
+        if (place) place.isLeaving = true;
+        this.#replaceIfLeaving();
         return;
+      }
     }
   }
 }

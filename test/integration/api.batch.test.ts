@@ -66,6 +66,25 @@ describe('POST /v1/push/batch', () => {
     assert.deepEqual(seen, ['"first', '"xxxxx', '"last"']);
   });
 
+  test('has them in order however small the items are that fill the waves', async (t) => {
+    const api = await startHeardApi(t);
+    const rooms = Array.from({ length: 1_000 }, (_, i) => `r${i}`);
+    const reply = await api.json(PATH, [
+      { to: { rooms }, items: Array(1_000).fill(1234) },
+      { to: { room: 'r999' }, items: ['after'] },
+    ]);
+    assert.deepEqual(codesOf(reply), [202, 202]);
+    const seen = api.seen.filter(({ to }) => to === 'room r999').map(({ items }) => items[0]);
+    assert.deepEqual(seen, ['1234', '"after"']);
+  });
+
+  test('takes the media type in any case', async (t) => {
+    const api = await startHeardApi(t);
+    const line = JSON.stringify(PUSH);
+    for (const type of ['Application/X-NDJSON', 'application/x-ndjson; charset=utf-8'])
+      assert.deepEqual(codesOf(await api.json(PATH, `${line}\n${line}`, { 'content-type': type })), [202, 202]);
+  });
+
   test('answers each push that is refused by itself, with a pointer into that push, and makes the others', async (t) => {
     const api = await startHeardApi(t, { logic: { limits: { items: 2, item: 100 }, urgentRate: 0 } });
     const reply = await api.json(PATH, [
@@ -133,9 +152,11 @@ describe('POST /v1/push/batch', () => {
     await refused(Buffer.from('[{"to":{"all":true},"items":["\xff"]}]', 'latin1'), 400, 'malformed_body', /UTF-8/);
     await refused(PUSH, 400, 'invalid_request', /must be an array of pushes/);
     await refused([], 400, 'invalid_request', /at least one push/);
-    await refused(Array(1_001).fill(PUSH), 413, 'too_many_pushes', /1001 pushes; at most 1000/);
+    await refused(Array(1_001).fill(PUSH), 413, 'too_many_pushes', /more than 1000 pushes/);
     const rooms = Array.from({ length: MAX_BATCH_TARGETS / 10 }, (_, i) => `r${i}`);
     await refused(Array(11).fill({ to: { rooms }, items: [1] }), 413, 'too_many_pushes', /names 11000 rooms and users/);
+    const nameless = { to: { rooms: Array(331).fill('') }, items: [1] };
+    await refused(Array(900).fill(nameless), 413, 'too_many_pushes', /names 297900 rooms and users/);
     await refused(['x'.repeat(2_000_000)], 413, 'body_too_large');
     assertProblem(
       await api.request(PATH, { body: '[]', headers: { 'content-type': 'text/plain' } }),

@@ -41,12 +41,40 @@ export function hs256Secrets(bytes: Buffer): Buffer[] {
   }
   // The first line of a PEM file is known to everyone, and its content may be a public key.
   if (bytes.includes('-----BEGIN ')) throw new Error('is a PEM file: secretFile takes secrets for HS256, one a line');
+  const problem = listProblem(secretLines(bytes));
+  if (problem !== undefined) throw new Error(problem);
   const exact = bytes
     .toString('utf8')
     .replace(/^\uFEFF/, '')
     .split(/\r?\n/)
     .filter((line) => line.trim() !== '');
   return [...new Set([...secretLines(bytes), ...exact])].map((line) => Buffer.from(line));
+}
+
+/** What makes lines no list of secrets: each line would be accepted as one, also lines that everybody knows. */
+function listProblem(lines: readonly string[]): string | undefined {
+  if (/^[{[]/.test(lines[0] ?? ''))
+    return 'is JSON: secretFile takes secrets for HS256, one a line; a JWKS is jwksFile';
+  const comment = lines.findIndex((line) => line.startsWith('#'));
+  if (comment >= 0) return `has a comment in line ${comment + 1}: every line is a secret`;
+  const wrapped = lines.findIndex((line, i) => isWrapped(line, lines[i + 1]));
+  if (wrapped >= 0) return `has one secret on lines ${wrapped + 1} and ${wrapped + 2}: write it on one line`;
+  return undefined;
+}
+
+/** Whether a line continues on the next one, as encoders of Base64 break them: after 64 or 76 characters. */
+function isWrapped(line: string, next: string | undefined): boolean {
+  return (
+    (line.length === 64 || line.length === 76) &&
+    next !== undefined &&
+    next.length < line.length &&
+    isBase64(line) &&
+    isBase64(next)
+  );
+}
+
+function isBase64(line: string): boolean {
+  return /^[\w+/-]+=*$/.test(line);
 }
 
 function isUtf16(bytes: Buffer): boolean {

@@ -62,6 +62,12 @@ describe('a set of keys', () => {
     await bad(jwksOf(...odd, second.jwk), await first.sign());
   });
 
+  it('takes members that are null for absent, and a byte order mark for nothing', async () => {
+    const nulls = { alg: null, use: null, key_ops: null, d: null };
+    const text = `\uFEFF${JSON.stringify({ keys: [{ ...first.jwk, ...nulls }] })}`;
+    await good(text, await first.sign());
+  });
+
   it('is refused where it is none, empty or endless', () => {
     for (const text of ['', 'oops', '[]', '{}', '{"keys":5}', '{"keys":{}}'])
       assert.throws(() => new KeySet(text), /^Error: is not a JWKS: it must be JSON such as/, text);

@@ -59,17 +59,23 @@ export class KeySet {
 function usableKeys(text: string) {
   let keys: unknown[];
   try {
-    ({ keys } = Jwks.parse(JSON.parse(text)));
+    ({ keys } = Jwks.parse(JSON.parse(text.replace(/^\uFEFF/, ''))));
   } catch (cause) {
     throw new Error('is not a JWKS: it must be JSON such as {"keys":[{"kty":"RSA",…}]}', { cause });
   }
   if (keys.length > MAX_KEYS) throw new Error(`holds ${keys.length} keys; at most ${MAX_KEYS} are allowed`);
   const usable = keys.flatMap((key) => {
-    const jwk = Jwk.safeParse(key);
+    const jwk = Jwk.safeParse(withoutNulls(key));
     return jwk.success && isUsable(jwk.data) ? [jwk.data] : [];
   });
   if (usable.length === 0) throw new Error('holds no public key that RS256 or ES256 could be checked with');
   return usable;
+}
+
+/** Some serialisers write members that are absent as null. */
+function withoutNulls(key: unknown): unknown {
+  if (typeof key !== 'object' || key === null) return key;
+  return Object.fromEntries(Object.entries(key).filter(([, value]) => value !== null));
 }
 
 function isUsable(jwk: z.infer<typeof Jwk>): boolean {

@@ -236,6 +236,14 @@ describe('keys', () => {
     const utf16 = join(folder, 'utf16');
     writeFileSync(utf16, Buffer.from('\uFEFFsecret', 'utf16le'));
     assert.throws(() => new TokenVerifier({ secretFile: utf16 }), /is UTF-16: save it as UTF-8/);
+    for (const [text, problem] of [
+      ['{\n  "keys": [{ "kty": "oct", "k": "AAAA" }]\n}\n', /is JSON: .*a JWKS is jwksFile/],
+      ['# rotated in January\nthe real secret\n', /has a comment in line 1: every line is a secret/],
+      [`${'QUJD'.repeat(16)}\nQUJDRA==\n`, /has one secret on lines 1 and 2: write it on one line/],
+    ] as const) {
+      const secretFile = await fileWith(text);
+      assert.throws(() => new TokenVerifier({ secretFile }), problem);
+    }
     const blank = await fileWith('\n \n');
     assert.throws(() => new TokenVerifier({ secretFile: blank }), /is empty/);
   });
