@@ -18,6 +18,8 @@ export type WatchedFileOptions = {
   changed: (bytes: Buffer) => void;
   /** Called once when the file can no longer be read, with a sentence. The last bytes stay. */
   unreadable: (problem: string) => void;
+  /** Called once when the file is no longer there, in place of `unreadable`. */
+  missing?: () => void;
   /** Called once when the file can be read again and is unchanged. */
   readable?: () => void;
 };
@@ -35,6 +37,7 @@ export class WatchedFile {
   #candidate: Buffer | undefined;
   #stamp: string | undefined;
   #readable = true;
+  #isMissing = false;
 
   /** Reads `path` now. Throws an Error that says why it cannot be read. */
   constructor(path: string, options: WatchedFileOptions) {
@@ -63,6 +66,7 @@ export class WatchedFile {
     } catch (error) {
       if (!this.#options.mayBeMissing || existsSync(this.path)) throw error;
       this.#readable = false;
+      this.#isMissing = true;
       return { bytes: Buffer.alloc(0), regular: true, stamp: undefined };
     }
   }
@@ -80,12 +84,17 @@ export class WatchedFile {
     } catch (error) {
       this.#stamp = undefined;
       this.#candidate = undefined;
-      if (this.#readable) this.#options.unreadable(problemOf(this.path, error));
+      const isMissing = !existsSync(this.path);
+      if (isMissing && this.#options.missing) {
+        if (!this.#isMissing) this.#options.missing();
+      } else if (this.#readable) this.#options.unreadable(problemOf(this.path, error));
+      this.#isMissing = isMissing;
       this.#readable = false;
       return;
     }
     const again = !this.#readable;
     this.#readable = true;
+    this.#isMissing = false;
     if (next.equals(this.#bytes)) {
       this.#candidate = undefined;
       if (again) this.#options.readable?.();

@@ -48,6 +48,19 @@ describe('the order to drain in a file', () => {
     assert.deepEqual(orders, [Date.parse(TIME), undefined, Date.parse(TIME) + 500, undefined]);
   });
 
+  it('stays where the file is there and cannot be read', async () => {
+    writeFileSync(path, TIME);
+    follow();
+    // At once: between a removal and what comes next the file would be missing.
+    mkdirSync(join(folder, 'directory'));
+    symlinkSync('directory', join(folder, 'link'));
+    renameSync(join(folder, 'link'), path);
+    await until('that is told', () => logged.some((line) => line.includes('could not be read')));
+    rmSync(path);
+    await until('it is taken back', () => orders.length === 2);
+    assert.deepEqual(orders, [Date.parse(TIME), undefined]);
+  });
+
   it('counts when it is there at the start, and when it comes later', async () => {
     follow();
     writeFileSync(path, TIME);

@@ -6,7 +6,7 @@ const Time = z.iso.datetime({ offset: true });
 
 /**
  * Reads the order to drain from a file that holds the time of the order (an annotation of the pod, in a volume). An empty
- * or missing file is no order.
+ * or missing file is no order; one that can't be read changes nothing.
  * @param ordered called at each change with that time, milliseconds since 1970, or undefined if there is no order
  * @param pollInterval milliseconds between two checks of the file, a second by default
  */
@@ -30,7 +30,9 @@ export function followDrainOrderFile(
     mayBeMissing: true,
     ...(pollInterval === undefined ? {} : { pollInterval }),
     changed: (bytes) => read(bytes.toString()),
-    unreadable: () => read(''),
+    missing: () => read(''),
+    // The order stays: an error must not bring back a gateway that is being emptied.
+    unreadable: (problem) => log.error({ file: path, problem }, 'the file of the order to drain could not be read'),
     readable: () => read(file.bytes.toString()),
   });
   read(file.bytes.toString());

@@ -29,7 +29,7 @@ export type AuthenticationOptions = {
 export class Authentication {
   readonly #options: AuthenticationOptions;
   /** Connections whose AUTH is being checked. */
-  readonly #checking = new Set<Connection>();
+  readonly #checking = new Map<Connection, (() => void)[]>();
 
   constructor(options: AuthenticationOptions) {
     this.#options = options;
@@ -52,7 +52,7 @@ export class Authentication {
       replies.refuse(connection, id, 'unavailable', 'an earlier AUTH has not been answered yet');
       return;
     }
-    this.#checking.add(connection);
+    this.#checking.set(connection, []);
     try {
       const verifier = this.#options.verifier();
       if (!verifier) throw new InvalidToken('this gateway does not accept tokens');
@@ -65,8 +65,20 @@ export class Authentication {
     } catch (error) {
       if (!connection.gone) this.#failed(connection, id, error);
     } finally {
+      const waiting = this.#checking.get(connection);
       this.#checking.delete(connection);
+      for (const run of waiting ?? []) if (!connection.gone) run();
     }
+  }
+
+  /**
+   * Calls `run` now, or once the first AUTH of the connection has been checked, in the order of the calls. What is refused
+   * meanwhile would have been allowed a moment later. The rate of the client's frames bounds how many wait.
+   */
+  afterFirstToken(connection: Connection, run: () => void): void {
+    const waiting = connection.authorized ? undefined : this.#checking.get(connection);
+    if (waiting) waiting.push(run);
+    else run();
   }
 
   /** Applies an identity: when the connection opens, and again at each AUTH. Rooms that the new token does not allow are left. */

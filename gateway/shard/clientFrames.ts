@@ -11,8 +11,8 @@ import type { Rooms } from './rooms.ts';
 export type ClientFramesOptions = {
   settings: () => Settings;
   counts: Pick<ShardCounts, 'inboundFrames' | 'ignored' | 'answersDropped'>;
-  connections: Pick<Connections, 'backlog' | 'end'>;
-  authentication: Pick<Authentication, 'authenticate'>;
+  connections: Pick<Connections, 'backlog' | 'end' | 'pinged'>;
+  authentication: Pick<Authentication, 'authenticate' | 'afterFirstToken'>;
   rooms: Pick<Rooms, 'join' | 'leave'>;
   replies: Replies;
 };
@@ -32,20 +32,35 @@ export class ClientFrames {
     counts.inboundFrames++;
     // What was sent within the engine's last handler, and found no room in the kernel, was reported to nobody.
     connections.backlog.note(connection);
-    const { maxFrame, frameRate } = settings().gateway.inbound;
+    const { maxFrame } = settings().gateway.inbound;
     if (bytes > maxFrame) {
       connections.end(connection, CloseCode.tooBig, `frame of ${bytes} bytes, at most ${maxFrame}`);
       return;
     }
-    if (connection.receivesTooMany(frameRate, nowSecond)) {
-      connections.end(connection, CloseCode.policy, `more than ${frameRate} frames a second`);
-      return;
-    }
+    if (this.#isTooFast(connection, nowSecond)) return;
     if (text === undefined) {
       increment(counts.ignored, 'binary');
       return;
     }
     this.#handle(connection, parseClientFrame(text));
+  }
+
+  /**
+   * A ping of the WebSocket protocol, which the engine has answered. It costs as much as a frame, and counts as one in the
+   * rate. @param nowSecond of any clock
+   */
+  pinged(connection: Connection, nowSecond: number): void {
+    if (connection.gone) return;
+    this.#options.connections.pinged(connection);
+    this.#isTooFast(connection, nowSecond);
+  }
+
+  /** Counts a frame. If there are too many the connection is closed. */
+  #isTooFast(connection: Connection, nowSecond: number): boolean {
+    const { frameRate } = this.#options.settings().gateway.inbound;
+    if (!connection.receivesTooMany(frameRate, nowSecond)) return false;
+    this.#options.connections.end(connection, CloseCode.policy, `more than ${frameRate} frames a second`);
+    return true;
   }
 
   #handle(connection: Connection, frame: ClientFrame) {
@@ -59,10 +74,10 @@ export class ClientFrames {
         void authentication.authenticate(connection, frame.token, frame.id);
         return;
       case 'JOIN':
-        rooms.join(connection, frame.room, frame.id);
+        authentication.afterFirstToken(connection, () => rooms.join(connection, frame.room, frame.id));
         return;
       case 'LEAVE':
-        rooms.leave(connection, frame.room, frame.id);
+        authentication.afterFirstToken(connection, () => rooms.leave(connection, frame.room, frame.id));
         return;
       case 'malformed':
         connections.end(connection, CloseCode.policy, 'frame is not JSON');

@@ -46,7 +46,7 @@ export function connectionEvents(
     }),
     ping: guarded((ws) => {
       const { connection } = ws.getUserData();
-      if (connection) shard.pinged(connection);
+      if (connection) shard.pinged(connection, Math.floor(systemClock.now() / 1_000));
     }),
     drain: guarded((ws) => {
       const { connection } = ws.getUserData();

@@ -214,8 +214,18 @@ describe('a slow reader', () => {
     assert.equal(shard.backlog.bytes, 10);
     // The engine's own answers to pings of the protocol's.
     for (let i = 0; i < 5; i++) peer.socket.send('pong');
-    shard.pinged(peer.connection);
+    shard.pinged(peer.connection, 1);
     assert.equal(shard.backlog.bytes, 15);
+  });
+
+  it('that pings faster than it may send frames is closed', () => {
+    start({ gateway: { inbound: { frameRate: 5 } } });
+    const peer = open(Form.v1);
+    for (let i = 0; i < 10; i++) shard.pinged(peer.connection, 1);
+    assert.equal(peer.connection.gone, false, 'a burst of twice the rate is allowed');
+    shard.pinged(peer.connection, 1);
+    loop.idle();
+    assert.equal(peer.socket.ended?.code, 1008);
   });
 
   it('is not closed again where it went by itself meanwhile', () => {

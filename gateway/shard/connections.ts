@@ -156,7 +156,7 @@ export class Connections {
     catchUp(connection);
   }
 
-  /** A ping of the WebSocket protocol, which the engine has answered. It is no frame of ours, and not counted as one. */
+  /** A ping of the WebSocket protocol, which the engine has answered. */
   pinged(connection: Connection): void {
     // The pong may wait in the socket's buffer, which the engine reports to nobody.
     if (!connection.gone) this.backlog.note(connection);

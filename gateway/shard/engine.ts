@@ -36,7 +36,8 @@ export interface HttpResponse {
   writeStatus(status: string): unknown;
   writeHeader(name: string, value: string): unknown;
   end(body: string | Uint8Array, closesConnection?: boolean): unknown;
-  endWithoutBody(contentLength: number): unknown;
+  endWithoutBody(contentLength: number, closesConnection?: boolean): unknown;
+  onData(received: (chunk: ArrayBuffer, isLast: boolean) => void): unknown;
   onAborted(aborted: () => void): unknown;
   getRemoteAddressAsText(): ArrayBuffer;
   upgrade<T>(userData: T, key: string, protocol: string, extensions: string, context: UpgradeContext): void;

@@ -61,20 +61,37 @@ export function answerHttp(
   const path = req.getUrl();
   if (endpoints.includes(path)) {
     const wantsUpgrade = req.getHeader('upgrade').toLowerCase() === 'websocket';
-    // If the connection were closed while a body is on its way, a reset would overtake the answer.
-    const hasBody = req.getHeader('content-length') !== '' || req.getHeader('transfer-encoding') !== '';
-    answerProblem(res, wantsUpgrade ? BAD_HANDSHAKE : NOT_WEBSOCKET, !hasBody);
+    afterBody(res, req, () => answerProblem(res, wantsUpgrade ? BAD_HANDSHAKE : NOT_WEBSOCKET));
     return;
   }
   const asset = method === 'get' || method === 'head' ? assets.get(path) : undefined;
   if (!asset) {
-    answerProblem(res, { status: 404, code: 'not_found', detail: `nothing at ${clipped(path, MAX_QUOTED)}` }, false);
+    const detail = `nothing at ${clipped(path, MAX_QUOTED)}`;
+    afterBody(res, req, () => answerProblem(res, { status: 404, code: 'not_found', detail }));
     return;
   }
   res.cork(() => {
     res.writeHeader('Content-Type', asset.type);
     for (const [name, value] of Object.entries(asset.headers)) res.writeHeader(name, value);
-    if (method === 'head') res.endWithoutBody(asset.body.length);
-    else res.end(asset.body);
+    // Closed, like every connection of this port that is no WebSocket: on one that stays, a client could have answers by the
+    // thousand that it never reads.
+    if (method === 'head') res.endWithoutBody(asset.body.length, true);
+    else res.end(asset.body, true);
+  });
+}
+
+/**
+ * Answers at once, or after the request's body, which is discarded: if the connection were closed while it is on its way, a
+ * reset would overtake the answer.
+ */
+function afterBody(res: HttpResponse, req: HttpRequest, answer: () => void): void {
+  const length = req.getHeader('content-length');
+  if ((length === '' || Number(length) === 0) && req.getHeader('transfer-encoding') === '') {
+    answer();
+    return;
+  }
+  res.onAborted(() => {});
+  res.onData((_chunk, isLast) => {
+    if (isLast) answer();
   });
 }

@@ -153,9 +153,9 @@ export class Shard {
     this.#clientFrames.received(connection, text, bytes, nowSecond);
   }
 
-  /** The engine has answered a ping of the WebSocket protocol. */
-  pinged(connection: Connection): void {
-    this.#connections.pinged(connection);
+  /** The engine has answered a ping of the WebSocket protocol. @param nowSecond of any clock */
+  pinged(connection: Connection, nowSecond: number): void {
+    this.#clientFrames.pinged(connection, nowSecond);
   }
 
   /** The socket's buffer went down. */

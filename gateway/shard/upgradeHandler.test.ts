@@ -39,6 +39,8 @@ class FakeResponse implements HttpResponse {
 
   endWithoutBody(): void {}
 
+  onData(): void {}
+
   onAborted(aborted: () => void): void {
     this.abort = aborted;
   }

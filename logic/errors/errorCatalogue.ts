@@ -22,7 +22,6 @@ export const ERROR_CATALOGUE = {
   urgent_rate: { status: 429, title: 'Too many urgent pushes' },
   headers_too_large: { status: 431, title: 'The headers are too large' },
   internal: { status: 500, title: 'Internal error' },
-  unsupported_transfer_coding: { status: 501, title: 'The transfer coding is not supported' },
   bus_unavailable: { status: 503, title: 'The bus is unavailable: nothing was sent' },
   bus_unconfirmed: { status: 503, title: 'The bus did not confirm: the push may have been delivered' },
   overloaded: { status: 503, title: 'Overloaded' },

@@ -30,7 +30,7 @@ export function requireUnambiguous(
     throw new Problem('expectation_failed', 'The Expect header must be 100-continue: nothing else is supported.');
   if (coding.trim().toLowerCase() !== 'chunked')
     throw new Problem(
-      'unsupported_transfer_coding',
+      'bad_request',
       'The Transfer-Encoding must be chunked: nothing else is supported.',
     );
   const query = url.indexOf('?');

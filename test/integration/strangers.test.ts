@@ -6,6 +6,7 @@ import { Rooms } from '@pushcluster/protocol/api.ts';
 import { Connection, cutAll } from '../harness/connection.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
 import { type GatewayProcess, isAlive, type LogicProcess, startGateway, startLogic } from '../harness/processes.ts';
+import { dialRaw, readAll } from '../harness/rawHttp.ts';
 import type { SettingsInput } from '../harness/settingsFolder.ts';
 import { until } from '../harness/until.ts';
 
@@ -59,6 +60,37 @@ describe('a question about rooms', () => {
       assert.equal(metrics.sum('pushcluster_gateway_internal_errors_total'), 0);
       assert.ok(pids.every(isAlive), 'a process was replaced');
     });
+});
+
+describe('HTTP on the port of gateways', () => {
+  it('ends a connection that is no WebSocket after what it read at once, however many requests come and whatever they ask for', async (t) => {
+    const { gateway } = await start(t, { console: true });
+    for (const request of [
+      'GET /x HTTP/1.1\r\nHost: a\r\n\r\n',
+      'GET / HTTP/1.1\r\nHost: a\r\n\r\n',
+      'HEAD /sdk.js HTTP/1.1\r\nHost: a\r\n\r\n',
+      'GET /connect HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n',
+      'POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}',
+      'POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n',
+    ]) {
+      const count = Math.ceil(2_000_000 / request.length);
+      const socket = await dialRaw(gateway.port, request.repeat(count));
+      // A reset may overtake the answers of one that sends on.
+      const text = await readAll(socket).catch(() => '');
+      const answers = text.split('HTTP/1.1 ').length - 1;
+      assert.ok(answers < count / 2, `${request}: ${answers} answers to ${count} requests`);
+    }
+  });
+
+  it('answers a large body that nothing takes when it has arrived', async (t) => {
+    const { gateway } = await start(t, {});
+    const body = Buffer.alloc(5_000_000, 'x');
+    for (const path of ['/x', '/connect']) {
+      const head = `POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n`;
+      const text = await readAll(await dialRaw(gateway.port, Buffer.concat([Buffer.from(head), body])));
+      assert.match(text, /^HTTP\/1\.1 4(04|00|26) /);
+    }
+  });
 });
 
 describe('an answer that the bus does not take', () => {
