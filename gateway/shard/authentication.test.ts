@@ -193,6 +193,27 @@ describe('AUTH on an open connection', () => {
     assert.deepEqual([last(peer)?.data.code, closing(peer)], ['unavailable', 1013]);
   });
 
+  it('has frames after it wait while it is checked, in their order: they are as allowed as after it', async () => {
+    const held = Promise.withResolvers<Identity>();
+    shard.verifier = { verifyNow: () => undefined, verify: () => held.promise, close() {} };
+    const peer = stranger();
+    await auth(peer, 'slow', 1);
+    for (const [type, room, id] of [
+      ['JOIN', 'a', 2],
+      ['JOIN', 'b', 3],
+      ['LEAVE', 'a', 4],
+    ] as const)
+      send(peer, { type, id, data: { room } });
+    assert.equal(peer.socket.frames.length, 0);
+    held.resolve({ user: 'u', rooms: undefined, expires: 0 });
+    await new Promise(setImmediate);
+    assert.ok(!peer.socket.frames.some(({ data }) => data.code === 'unauthorized'));
+    assert.deepEqual(
+      peer.connection.members.map(({ channel }) => channel.key).filter((key) => key !== userKey('u')),
+      [roomKey('b')],
+    );
+  });
+
   it('is checked one at a time for each connection', async () => {
     const answers: ((identity: Identity) => void)[] = [];
     shard.verifier = {
