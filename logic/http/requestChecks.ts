@@ -29,10 +29,7 @@ export function requireUnambiguous(
   if (unsupportedExpect || expect.trim().toLowerCase() !== '100-continue')
     throw new Problem('expectation_failed', 'The Expect header must be 100-continue: nothing else is supported.');
   if (coding.trim().toLowerCase() !== 'chunked')
-    throw new Problem(
-      'bad_request',
-      'The Transfer-Encoding must be chunked: nothing else is supported.',
-    );
+    throw new Problem('bad_request', 'The Transfer-Encoding must be chunked: nothing else is supported.');
   const query = url.indexOf('?');
   if (url.includes('#')) throw new Problem('bad_request', 'The request target contains "#": encode it as "%23".');
   if (query < 0 || !url.includes('%', query)) return;
