@@ -4,7 +4,10 @@ import { CLUSTER_RULES, OWN_RULES } from '@pushcluster/operator/rbac.ts';
 import { freePorts } from '../ports.ts';
 import { until } from '../until.ts';
 import type { ControlPlane } from './controlPlane.ts';
+import { helmWith } from './helm.ts';
 import { apply, established } from './kubectl.ts';
+import { CHART, REGISTRY } from './product.ts';
+import { kubeTools } from './tools.ts';
 
 const PROGRAM = new URL('../../../operator/main.ts', import.meta.url).pathname;
 const IMAGES = { GATEWAY_IMAGE: 'gateway:1.2.3', LOGIC_IMAGE: 'logic:1.2.3', NATS_IMAGE: 'nats:2' };
@@ -12,7 +15,7 @@ const IMAGES = { GATEWAY_IMAGE: 'gateway:1.2.3', LOGIC_IMAGE: 'logic:1.2.3', NAT
 /** Default user name of the operator's requests. */
 export const OPERATOR_USER = 'the-operator';
 /** The group that has the operator's rights. */
-const GROUP = 'the-operators';
+export const OPERATOR_GROUP = 'the-operators';
 
 /** The operator as a process, with exactly its documented rights. */
 export class OperatorProcess {
@@ -57,9 +60,13 @@ export class OperatorProcess {
     return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
-  /** Installs the CRD and the operator's rights. Call it once for each control plane. */
+  /**
+   * Installs the CRD, the operator's rights, and the chart's policies that restrict what it writes. Call it once for each
+   * control plane.
+   */
   static async install(plane: ControlPlane): Promise<void> {
     await apply(plane.kubectl, [crd(), ...rights()]);
+    await apply(plane.kubectl, await policies());
     await established(plane.kubectl, 'pushclusters.pushcluster.dev');
   }
 
@@ -96,7 +103,7 @@ export class OperatorProcess {
 
   /** Starts the operator without waiting. */
   async launch(): Promise<void> {
-    const KUBECONFIG = await this.#plane.kubeconfigFor(`/O=${GROUP}/CN=${this.user}`);
+    const KUBECONFIG = await this.#plane.kubeconfigFor(`/O=${OPERATOR_GROUP}/CN=${this.user}`);
     const admin = { ADMIN_HOST: '127.0.0.1', ADMIN_PORT: String(this.adminPort) };
     const env = { ...process.env, ...IMAGES, KUBECONFIG, ...admin, ...this.#env };
     const child = spawn(process.execPath, [...this.#flags, this.#program], { env, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -125,15 +132,25 @@ export class OperatorProcess {
   }
 }
 
+/** The chart's policies, about the group of the processes in place of the chart's service account. */
+async function policies(): Promise<string> {
+  const helm = helmWith((await kubeTools('control-plane'))('helm'));
+  const args = ['-s', 'templates/operator-policy.yaml', '--set', `images.registry=${REGISTRY},metricsApi.enabled=true`];
+  const text = await helm(['template', 'pushcluster', CHART, '-n', 'default', ...args]);
+  const account = "request.userInfo.username == 'system:serviceaccount:default:pushcluster-operator'";
+  if (!text.includes(account)) throw new Error(`the policies are not about ${account}:\n${text}`);
+  return text.replaceAll(account, `request.userInfo.groups.exists(group, group == '${OPERATOR_GROUP}')`);
+}
+
 function rights(): object[] {
   const apiVersion = 'rbac.authorization.k8s.io/v1';
-  const subjects = [{ kind: 'Group', name: GROUP, apiGroup: 'rbac.authorization.k8s.io' }];
-  const role = (kind: string) => ({ apiGroup: 'rbac.authorization.k8s.io', kind, name: GROUP });
-  const own = { name: GROUP, namespace: 'default' };
+  const subjects = [{ kind: 'Group', name: OPERATOR_GROUP, apiGroup: 'rbac.authorization.k8s.io' }];
+  const role = (kind: string) => ({ apiGroup: 'rbac.authorization.k8s.io', kind, name: OPERATOR_GROUP });
+  const own = { name: OPERATOR_GROUP, namespace: 'default' };
   return [
-    { apiVersion, kind: 'ClusterRole', metadata: { name: GROUP }, rules: CLUSTER_RULES },
+    { apiVersion, kind: 'ClusterRole', metadata: { name: OPERATOR_GROUP }, rules: CLUSTER_RULES },
     {
-      ...{ apiVersion, kind: 'ClusterRoleBinding', metadata: { name: GROUP } },
+      ...{ apiVersion, kind: 'ClusterRoleBinding', metadata: { name: OPERATOR_GROUP } },
       ...{ roleRef: role('ClusterRole'), subjects },
     },
     { apiVersion, kind: 'Role', metadata: own, rules: OWN_RULES },
