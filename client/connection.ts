@@ -38,6 +38,7 @@ export type ConnectionConfig = {
 export type News = Exclude<ServerFrame, { type: 'OK' | 'ERROR' | 'PONG' }>;
 
 export interface ConnectionOwner {
+  retryDelay(failures: number): number;
   opened(connection: Connection): void;
   received(connection: Connection, frame: News): void;
   /** Called once, after all received frames, unless close() was called. */
@@ -52,7 +53,7 @@ const PER_SECOND = 40;
 /** How long a token callback may take before a handshake, milliseconds. */
 const TOKEN_TIMEOUT = 60_000;
 
-/** Wait before a failed token refresh is tried again, milliseconds. */
+/** Shortest wait before a failed token refresh is tried again, milliseconds. The back-off is added. */
 const REFRESH_RETRY = 5_000;
 
 /** Close code of the client itself for a malformed frame. It is never sent. */
@@ -220,7 +221,7 @@ export class Connection {
     try {
       frame = readServerFrame(text!);
     } catch {
-      const error = new PushError('frame', 'The gateway sent a malformed frame.');
+      const error = new PushError('frame', 'A frame is malformed.');
       this.#events.emit('error', error);
       return this.#lose(MALFORMED, error.message);
     }
@@ -269,7 +270,8 @@ export class Connection {
     if (token === undefined || typeof source !== 'function') return;
     const delay = refreshDelay(token, wallTime(clock));
     if (delay === undefined) return;
-    const retry = () => this.after(REFRESH_RETRY, refresh);
+    let failures = 0;
+    const retry = () => this.after(REFRESH_RETRY + this.#owner.retryDelay(failures++), refresh);
     const refresh = () => {
       this.#fetchToken(source).then((fresh) => {
         if (fresh === undefined) return;
@@ -292,7 +294,7 @@ export class Connection {
     } catch (thrown) {
       cause = thrown;
     }
-    const error = new PushError('token', 'The token callback failed: see cause.', { cause });
+    const error = new PushError('token', 'The token failed: see cause.', { cause });
     if (!this.#over) this.#events.emit('error', error);
     throw error;
   }

@@ -53,7 +53,7 @@ const SUBPROTOCOL = /^[!#$%&'*+.^`|~\w-]+$/;
 export function configOf(url: unknown, options: PushOptions | null | undefined, base: string | undefined): Config {
   const { token, compression, protocols, backoff, signal, random, clock, WebSocket } = options ?? {};
   const Socket = WebSocket ?? globalThis.WebSocket;
-  if (Socket === undefined) throw new Error('This platform has no WebSocket: pass one as the option WebSocket.');
+  if (Socket === undefined) throw new Error('No WebSocket here: pass the option WebSocket.');
   needed('function', 'WebSocket', Socket);
   if (token != null && typeof token !== 'function') needed('string', 'token', token);
   const { queueLimit, ...timeouts } = numbers(options, NUMBERS, 1);
@@ -104,8 +104,7 @@ function numbers<Names extends string>(
 function subprotocols(protocols: readonly string[] | null | undefined): string[] | undefined {
   if (protocols == null) return undefined;
   if (!Array.isArray(protocols)) throw wrong('protocols', 'an array', protocols);
-  for (const name of protocols)
-    if (!SUBPROTOCOL.test(name)) throw wrong('protocols', 'an array of subprotocol names', name);
+  for (const name of protocols) if (!SUBPROTOCOL.test(name)) throw wrong('protocols', 'subprotocol names', name);
   return [...new Set(protocols)];
 }
 

@@ -415,14 +415,15 @@ test('a refresh that is refused or fails is told and tried again', async () => {
   const id = network.last.sent.find(({ type }) => type === 'AUTH')?.id;
   network.last.say({ type: 'ERROR', id, data: { code: 'unauthorized', message: 'unknown key' } });
   broken = true;
-  await clock.advance(5_000);
+  // Five seconds and a back-off.
+  await clock.advance(5_500);
   assert.deepEqual(
     errors.map(({ code }) => code),
     ['unauthorized', 'token'],
   );
   broken = false;
   network.last.sent.length = 0;
-  await clock.advance(5_000);
+  await clock.advance(6_000);
   assert.ok(network.last.sent.some(({ type }) => type === 'AUTH'));
   push.close();
 });

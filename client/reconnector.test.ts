@@ -559,6 +559,25 @@ test('where no new connection can be had, the old one serves to its end, and the
   push.close();
 });
 
+test('where a room can not be joined elsewhere, the client stays where it is, on one connection', async () => {
+  const { push, clock, network, old, next, seen, events } = await moving({ idleTimeout: 3_600_000 });
+  next.accept();
+  network.onSend = (socket, frame) => {
+    if (socket !== old && frame.type === 'JOIN')
+      socket.say({ type: 'ERROR', id: frame.id, data: { code: 'unavailable', message: 'too many rooms' } });
+  };
+  next.say({ type: 'ERROR', id: next.sent[0]?.id, data: { code: 'unavailable', message: 'too many rooms' } });
+  await clock.advance(60_000);
+  assert.equal(push.state, 'moving');
+  await clock.advance(10_000);
+  assert.equal(push.state, 'open');
+  assert.deepEqual([old.closedWith, next.closedWith], [undefined, 1000]);
+  old.say(pushFrame('r', 'a', 3, 3));
+  assert.equal(seen.at(-1), 'a3');
+  assert.deepEqual(events, ['open']);
+  push.close();
+});
+
 test('a second RECONNECT during a move changes nothing but the deadline', async () => {
   const { push, clock, old, next, network } = await moving();
   next.accept();

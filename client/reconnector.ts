@@ -26,6 +26,8 @@ const OVERLAP = 0.25;
 const MAX_SLOWDOWNS = 8;
 /** Clients that are told to move at the same moment spread over this time, milliseconds. */
 const MOVE_JITTER = 250;
+/** A gateway that leaves closes its connections at the deadline; one that does not stays the client's after this time more, milliseconds. */
+const MOVE_PATIENCE = 60_000;
 /** Items held during a move, at most; a frame without items counts as one. */
 const MAX_HELD = 10_000;
 /** Items held after some were dropped: fewer than the most, so that not every frame needs a look at all of them. */
@@ -122,7 +124,11 @@ export class Reconnector implements ConnectionOwner {
       const { withinMs, overlapMs } = frame.data;
       const overlap = overlapMs! >= 0 ? overlapMs! : withinMs * OVERLAP;
       this.#deadlines.set(connection, { leaveBy: this.#now() + withinMs, overlap });
-      if (connection === this.#current) this.#startMove();
+      if (connection === this.#current) {
+        // A room that can't be joined elsewhere must not keep the client on two gateways for good.
+        this.#afterInMove(withinMs + MOVE_PATIENCE, () => this.#nextClosed(0));
+        this.#startMove();
+      }
     } else this.#hold(connection, this.#owner.streamOf(frame)?.receive(connection, frame) ?? 0);
   }
 
