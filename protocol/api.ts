@@ -216,7 +216,14 @@ export const DisconnectRequest = z
   });
 
 export const Disconnected = z
-  .object({ gateways: z.object({ told: z.number().int().describe('Gateways that the command was sent to.') }) })
+  .object({
+    gateways: z.object({
+      told: z
+        .number()
+        .int()
+        .describe('Gateways that logic knows. One that is cut off from NATS does not receive the command.'),
+    }),
+  })
   .meta({ examples: [{ gateways: { told: 3 } }] });
 
 export const Stats = z
