@@ -11,6 +11,8 @@ export type PolicyRule = { apiGroups: string[]; resources: string[]; resourceNam
 export const CLUSTER_RULES: readonly PolicyRule[] = [
   rule(GROUP, PLURAL, ['get', 'list', 'watch']),
   rule(GROUP, `${PLURAL}/status`, ['patch']),
+  // The number of gateways, where a manifest leaves it out.
+  rule(GROUP, `${PLURAL}/scale`, ['update']),
   ...MADE_KINDS.map((made) =>
     rule(groupOf(made.apiVersion), kindOf(made).plural, ['get', 'list', 'watch', 'create', 'patch', 'delete']),
   ),

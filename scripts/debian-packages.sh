@@ -20,6 +20,8 @@ need gcc has cc
 need libc6-dev test -e /usr/include/stdio.h
 # Runs the queries of dashboards and alerts; the package includes promtool.
 need prometheus has prometheus
+# Runs the health check for Argo CD.
+need lua5.1 has lua5.1
 # Creates network namespaces, in which node tuning is tested with a real kernel.
 need iproute2 has ip
 # Builds nats-server, the Kubernetes programs, and a WebSocket client of another project.

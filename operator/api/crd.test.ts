@@ -87,9 +87,14 @@ describe('the CRD', () => {
       for (const key of path.slice(1).split('.')) schema = schema?.properties?.[key];
       assert.ok(schema, path);
     }
+    for (const { jsonPath } of version.additionalPrinterColumns.filter((each) => each.jsonPath.startsWith('.status'))) {
+      let schema: Schema | undefined = root;
+      for (const key of jsonPath.replace(/\[.*/, '').slice(1).split('.')) schema = schema?.properties?.[key];
+      assert.ok(schema, jsonPath);
+    }
     assert.deepEqual(
-      version.additionalPrinterColumns.map(({ name }) => name),
-      ['Ready', 'Gateways', 'Connections', 'Version', 'Age'],
+      version.additionalPrinterColumns.filter(({ priority }) => priority === undefined).map(({ name }) => name),
+      ['Ready', 'Reason', 'Gateways', 'Connections', 'Endpoint', 'Version', 'Age'],
     );
   });
 });
@@ -115,7 +120,8 @@ describe('a PushCluster as the API server gives it', () => {
 
   it('is parsed with defaults', () => {
     const { spec } = PushCluster.parse({ metadata, spec: {} });
-    assert.equal(spec.gateway.replicas, 2);
+    assert.equal(spec.gateway.replicas, undefined, 'what was left out can be told from what was set');
+    assert.equal(spec.gateway.rebalance.rate, 100);
     assert.equal(spec.gateway.drain.timeout, '5m');
     assert.equal(spec.nats.managed, undefined);
   });

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { ManagedFields } from '../kube/fieldOwners.ts';
 import { mapOf, type Rule } from './fields.ts';
 import { Condition } from './kubernetes.ts';
 import { Spec } from './spec.ts';
@@ -18,6 +19,8 @@ export const API_VERSION = `${GROUP}/${VERSION}`;
 export const MAX_NAME_LENGTH = 36;
 
 const count = z.number().int().min(0);
+/** For `kubectl get`, whose columns cannot join two fields. */
+const ofWanted = z.string().exactOptional().describe('Number of ready pods, and of those that are wanted: `2/3`.');
 
 export const Status = z.object({
   observedGeneration: count.exactOptional().describe('Generation of the PushCluster that this status describes.'),
@@ -25,12 +28,13 @@ export const Status = z.object({
   conditions: mapOf(z.array(Condition), 'type')
     .exactOptional()
     .describe(
-      'Conditions of the PushCluster: Ready, Available, Progressing and Degraded, and Exposed as long as anyone may connect from outside.',
+      'Conditions of the PushCluster: Ready, Available, Progressing and Degraded, Autoscaling with an autoscaler, and Exposed as long as anyone may connect from outside.',
     ),
   gateway: z
     .object({
       replicas: count.exactOptional().describe('Number of gateways, without those that are draining.'),
       readyReplicas: count.exactOptional().describe('Number of gateways that are ready and not draining.'),
+      ready: ofWanted,
       draining: count.exactOptional().describe('Number of gateways that are draining.'),
       connections: count
         .exactOptional()
@@ -50,6 +54,7 @@ export const Status = z.object({
     .object({
       replicas: count.exactOptional().describe('Number of logic pods.'),
       readyReplicas: count.exactOptional().describe('Number of logic pods that are ready.'),
+      ready: ofWanted,
     })
     .exactOptional()
     .describe('State of the logic pods.'),
@@ -60,11 +65,13 @@ export const Status = z.object({
       readyReplicas: count
         .exactOptional()
         .describe('Number of managed NATS servers that are ready. Not set with `nats.url`.'),
+      ready: ofWanted,
     })
     .exactOptional()
     .describe('State of NATS.'),
   endpoints: z
     .object({
+      client: z.string().exactOptional().describe('URL for clients: the first of `external`, otherwise `gateway`.'),
       gateway: z.string().exactOptional().describe('URL for clients inside the Kubernetes cluster.'),
       external: z
         .array(z.string())
@@ -94,6 +101,7 @@ export const PushCluster = z.object({
     deletionTimestamp: z.union([z.string(), z.date()]).exactOptional(),
     labels: z.record(z.string(), z.string()).exactOptional(),
     annotations: z.record(z.string(), z.string()).exactOptional(),
+    managedFields: ManagedFields.exactOptional(),
   }),
   spec: Spec.prefault({}),
   status: Status.exactOptional(),

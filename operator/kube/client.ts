@@ -38,6 +38,7 @@ const List = z.looseObject({
   metadata: z.looseObject({ resourceVersion: z.string().default(''), continue: z.string().optional() }),
   items: z.array(z.unknown()).nullish(),
 });
+const Group = z.object({ versions: z.array(z.object({ groupVersion: z.string() })) });
 const Resources = z.object({ resources: z.array(z.object({ kind: z.string() })) });
 
 /**
@@ -155,6 +156,20 @@ export class Client {
   }
 
   /**
+   * Sets the number of replicas by the scale subresource. A conflict if the object has changed since its
+   * resourceVersion. The API server records no owner of a number that was not set before.
+   */
+  async scale(ref: Ref & { metadata: { resourceVersion?: string } }, replicas: number): Promise<void> {
+    const { name, namespace, resourceVersion } = ref.metadata;
+    const path = pathOf(kindOf(ref), { name, namespace, subresource: 'scale' });
+    const metadata = { name, namespace, resourceVersion };
+    // A PUT: a patch is refused where no number is set yet.
+    await this.#write('PUT', withQuery(path, { fieldManager: this.#fieldManager }), {
+      ...{ apiVersion: 'autoscaling/v1', kind: 'Scale', metadata, spec: { replicas } },
+    });
+  }
+
+  /**
    * Deletes an object and its dependents. False if it does not exist.
    * @param preconditions a conflict if they do not hold, for example because the object was replaced
    * @param propagationPolicy whether dependents are deleted after it (Background) or before it (Foreground)
@@ -190,6 +205,17 @@ export class Client {
     for (const apiVersion of new Set(kinds.map((kind) => kind.apiVersion)))
       names.set(apiVersion, await this.#kindsOf(apiVersion));
     return kinds.filter(({ apiVersion, kind }) => names.get(apiVersion)?.has(kind));
+  }
+
+  /** `group/version` of each version of a group that the API server serves, by itself or by an aggregated API. */
+  async versionsOf(group: string): Promise<string[]> {
+    try {
+      const path = `/apis/${group}`;
+      return parsed(Group, await this.#read(path), path).versions.map(({ groupVersion }) => groupVersion);
+    } catch (error) {
+      if (isKubeError(error, 'notFound')) return [];
+      throw error;
+    }
   }
 
   /** Starts a watch. The response is a stream of lines without a timeout; `signal` ends it. */

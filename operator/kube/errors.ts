@@ -101,6 +101,13 @@ function saidIn(body: string): string | undefined {
   return text === '' ? undefined : text;
 }
 
+/** A handler of rejections that ignores errors of one reason. */
+export function ignoring(reason: KubeErrorReason): (error: unknown) => undefined {
+  return (error) => {
+    if (!isKubeError(error, reason)) throw error;
+  };
+}
+
 /** The innermost cause: the message of fetch itself only says that it failed. */
 function causeOf(error: unknown): string {
   let found = error;

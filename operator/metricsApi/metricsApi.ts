@@ -1,5 +1,5 @@
 import { reportCertificate, validityOf } from '@pushcluster/runtime/certificateMetrics.ts';
-import { Counter, Histogram, type Registry } from 'prom-client';
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { Client } from '../kube/client.ts';
 import { KINDS } from '../kube/objects.ts';
 import { Reflector } from '../kube/reflector.ts';
@@ -8,6 +8,7 @@ import { METRICS_API_SECRET, METRICS_API_SERVICE } from './api.ts';
 import { CertificateRotator } from './certificateRotator.ts';
 import { AUTHENTICATION_CONFIG, type FrontProxy, frontProxyIn, NO_FRONT_PROXY } from './frontProxy.ts';
 import { MetricsServer, type Source } from './metricsServer.ts';
+import { OtherProviders } from './otherProviders.ts';
 
 export type MetricsApiOptions = {
   client: Client;
@@ -24,6 +25,7 @@ export class MetricsApi {
   readonly #options: MetricsApiOptions;
   readonly #rotator: CertificateRotator;
   readonly #authentication: Reflector;
+  readonly #others: OtherProviders;
   readonly #answers: Counter<'code'>;
   readonly #seconds: Histogram;
   #frontProxy: FrontProxy = NO_FRONT_PROXY;
@@ -54,6 +56,8 @@ export class MetricsApi {
       onChange: (change) => this.#trust(change.type === 'deleted' ? undefined : change.object),
       onTrouble: (error) => onTrouble('ConfigMap extension-apiserver-authentication', error),
     });
+    const others = new OtherProviders(client, (message) => onTrouble(message, undefined));
+    this.#others = others;
     this.reflectors = [...this.#rotator.reflectors, this.#authentication];
     this.#answers = new Counter({
       name: 'pushcluster_operator_metrics_api_answers_total',
@@ -67,6 +71,14 @@ export class MetricsApi {
       help: 'Duration of a request to the custom metrics API, if enabled.',
       buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
       registers: [registry],
+    });
+    new Gauge({
+      name: 'pushcluster_operator_metrics_api_other_providers',
+      help: 'Other versions of custom.metrics.k8s.io that another adapter serves beside the custom metrics API, if enabled. Should be 0.',
+      registers: [registry],
+      collect() {
+        this.set(others.count);
+      },
     });
     const rotator = this.#rotator;
     reportCertificate(registry, 'metrics_api', () =>
@@ -100,6 +112,7 @@ export class MetricsApi {
   start(): void {
     this.#rotator.start();
     this.#authentication.start();
+    this.#others.start();
   }
 
   /** This process leads: it creates and renews the certificates. @param writer writes only while this process leads */
@@ -108,7 +121,7 @@ export class MetricsApi {
   }
 
   async stop(): Promise<void> {
-    await Promise.all([this.#rotator.stop(), this.#authentication.stop()]);
+    await Promise.all([this.#rotator.stop(), this.#authentication.stop(), this.#others.stop()]);
     await this.#listening;
     await this.#server?.close();
   }

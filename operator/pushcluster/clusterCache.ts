@@ -3,10 +3,12 @@ import { z } from 'zod';
 import { KIND, type PushCluster } from '../api/pushCluster.ts';
 import type { Client } from '../kube/client.ts';
 import { withDigest } from '../kube/digest.ts';
+import { ManagedFields } from '../kube/fieldOwners.ts';
 import { KINDS, type Kind, type KubeObject, keyOf, kindOf, type Ref } from '../kube/objects.ts';
 import type { Reflector } from '../kube/reflector.ts';
 import { managedNats, natsServers } from './desired/bus.ts';
 import type { Images } from './desired/context.ts';
+import { logicReplicas } from './desired/logicReplicas.ts';
 import { names, selectorLabels } from './desired/names.ts';
 import { secrets } from './desired/secrets.ts';
 import { newestHash, observedGateways, type Readings } from './observedGateways.ts';
@@ -19,11 +21,7 @@ const count = z.number().int().min(0);
 const Workload = z.object({
   metadata: z.object({
     generation: count.default(0),
-    managedFields: z
-      .array(
-        z.object({ manager: z.string().exactOptional(), fieldsV1: z.record(z.string(), z.unknown()).exactOptional() }),
-      )
-      .exactOptional(),
+    managedFields: ManagedFields.exactOptional(),
   }),
   spec: z.object({ replicas: count.exactOptional() }),
   status: z
@@ -308,11 +306,7 @@ export class ClusterCache {
     return {
       generation: metadata.generation,
       version: versionOf(spec.image.gateway ?? images.gateway),
-      logic: podsOf(
-        spec.logic.autoscaling ? (logic?.spec.replicas ?? 1) : spec.logic.replicas,
-        logic,
-        this.#isSeen(cluster, 'logic'),
-      ),
+      logic: podsOf(logicReplicas(cluster, logic) ?? logic?.spec.replicas ?? 1, logic, this.#isSeen(cluster, 'logic')),
       nats: {
         url: natsServers(cluster).join(','),
         wanted: nats,
@@ -334,8 +328,10 @@ export class ClusterCache {
       .map(({ ip, hostname }) => hostname ?? (ip?.includes(':') ? `[${ip}]` : ip))
       .filter((host) => host !== undefined)
       .map((host) => `${scheme}://${host}:${port}/connect`);
+    const inside = `${scheme}://${gateway}.${metadata.namespace}.svc:${port}/connect`;
     return {
-      gateway: `${scheme}://${gateway}.${metadata.namespace}.svc:${port}/connect`,
+      client: external[0] ?? inside,
+      gateway: inside,
       ...(external.length > 0 ? { external } : {}),
       logic: `http://${logic}.${metadata.namespace}.svc:${spec.logic.service.port}`,
       ...(spec.logic.apiKeys.length === 0 ? { apiKeySecret: apiKey } : {}),

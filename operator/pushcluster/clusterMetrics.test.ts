@@ -41,6 +41,21 @@ describe('metrics of PushClusters', () => {
     ]);
   });
 
+  it('tell whether an autoscaler works, and whether it needs more than it may have', async () => {
+    for (const [name, status, reason] of [
+      ['a', 'True', 'AtMaximum'],
+      ['b', 'True', 'Active'],
+      ['c', 'False', 'FailedGetScale'],
+    ])
+      clusters.push({
+        metadata: { name, namespace: 'shop' },
+        status: { conditions: [{ type: 'Autoscaling', status, reason }] },
+      });
+    const values = async (metric: string) => (await lines(metric)).map((line) => line.slice(line.lastIndexOf(' ') + 1));
+    assert.deepEqual(await values('cluster_condition'), ['1', '1', '0']);
+    assert.deepEqual(await values('cluster_autoscaler_limited'), ['1', '0', '0']);
+  });
+
   it('forget a cluster that is gone, and say nothing of what is not known yet', async () => {
     clusters.push({ metadata: { name: 'new', namespace: 'shop' } });
     assert.deepEqual(await lines('cluster_'), []);

@@ -1,8 +1,9 @@
 import { Gauge, type Registry } from 'prom-client';
 import { z } from 'zod';
+import { AT_MAXIMUM } from './autoscalerStatus.ts';
 
 /**
- * Maximum number of PushClusters with series of their own, by name. There are seven series each, and a scrape should
+ * Maximum number of PushClusters with series of their own, by name. There are nine series each, and a scrape should
  * stay below 1 MB. The total number of PushClusters is a metric too.
  */
 export const NAMED_CLUSTERS = 1_000;
@@ -15,13 +16,15 @@ const Told = z.object({
   spec: z.object({ gateway: z.object({ replicas: count.exactOptional() }).exactOptional() }).exactOptional(),
   status: z
     .object({
-      conditions: z.array(z.object({ type: z.string(), status: z.string() })).exactOptional(),
+      conditions: z
+        .array(z.object({ type: z.string(), status: z.string(), reason: z.string().default('') }))
+        .exactOptional(),
       gateway: z.object({ readyReplicas: count.exactOptional(), draining: count.exactOptional() }).exactOptional(),
     })
     .exactOptional(),
 });
 
-const CONDITIONS = ['Ready', 'Available', 'Progressing', 'Degraded'];
+const CONDITIONS = ['Ready', 'Available', 'Progressing', 'Degraded', 'Autoscaling'];
 const NAME_LABELS = ['cluster_namespace', 'cluster_name'] as const;
 
 /**
@@ -49,6 +52,18 @@ export function registerClusterMetrics(registry: Registry, clusters: () => Itera
       for (const { labels, status } of told(clusters()))
         for (const { type, status: is } of status?.conditions ?? [])
           if (CONDITIONS.includes(type)) this.set({ ...labels, condition: type }, is === 'True' ? 1 : 0);
+    },
+  });
+  new Gauge({
+    name: 'pushcluster_operator_cluster_autoscaler_limited',
+    help: 'Whether the autoscaler of a PushCluster needs more pods than its maxReplicas: 1 or 0. Only with an autoscaler.',
+    labelNames: NAME_LABELS,
+    registers,
+    collect() {
+      this.reset();
+      for (const { labels, status } of told(clusters()))
+        for (const { type, reason } of status?.conditions ?? [])
+          if (type === 'Autoscaling') this.set(labels, reason === AT_MAXIMUM ? 1 : 0);
     },
   });
   new Gauge({

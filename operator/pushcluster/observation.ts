@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { FILES_BEHIND_PROXY_PROTOCOL } from '@pushcluster/protocol/settings.ts';
 import type { PushCluster } from '../api/pushCluster.ts';
+import { autoscalerStatus } from './autoscalerStatus.ts';
 import type { ClusterCache } from './clusterCache.ts';
 import { managedNats } from './desired/bus.ts';
 import type { Images } from './desired/context.ts';
@@ -59,6 +60,8 @@ export function observation(
   images: Images,
   found: {
     gateways: ObservedGateways;
+    /** Number of gateways that are asked for. */
+    wanted: number;
     planned: ScalePlan;
     summary: PodStatusSummary;
     shown: DisplayedNumbers;
@@ -75,7 +78,7 @@ export function observation(
   return {
     ...observed,
     gateway: {
-      wanted: cluster.spec.gateway.replicas,
+      wanted: found.wanted,
       ready: ready.length,
       current: gateways.isSettled ? ready.filter(({ isCurrent }) => isCurrent).length : 0,
       replicas: Math.max(0, planned.replicas - draining),
@@ -89,6 +92,7 @@ export function observation(
         .join(','),
     },
     scaling: planned,
+    autoscaler: autoscalerStatus(cluster, cache),
     summary: { ...summary, fullest: shown.fullest },
     problems: found.problems,
     exposed: exposure(cluster),

@@ -22,7 +22,7 @@ describe('a stored PushCluster', () => {
   it('is read with fields that this version does not know, and without a status that it can not read', () => {
     const found = readPushCluster(object({ mirror: { to: 'x' } }, { observedGeneration: 'three' }));
     assert.ok(!isUnread(found));
-    assert.equal(found.spec.gateway.replicas, 2);
+    assert.equal(found.spec.gateway.drain.rate, 200);
     assert.equal(found.status, undefined);
   });
 

@@ -6,7 +6,7 @@ import { API_VERSION, KIND, type PushCluster, type Status } from '../api/pushClu
 import type { Applier } from '../kube/applier.ts';
 import type { Client } from '../kube/client.ts';
 import type { Result } from '../kube/controller.ts';
-import { isKubeError, type KubeErrorReason } from '../kube/errors.ts';
+import { ignoring } from '../kube/errors.ts';
 import type { EventInput, EventRecorder } from '../kube/eventRecorder.ts';
 import { type KubeObject, keyOf, titleOf } from '../kube/objects.ts';
 import type { ClusterCache } from './clusterCache.ts';
@@ -26,9 +26,10 @@ import { ReconcileErrors } from './reconcileErrors.ts';
 import { RejectedPods } from './rejectedPods.ts';
 import type { RolloutSlots } from './rolloutSlots.ts';
 import { eventOf } from './scaleEvents.ts';
-import { type LiveReadings, type Planned, ScalePlanner } from './scalePlanner.ts';
+import { type LiveReadings, type Planned, ScalePlanner, unchanged } from './scalePlanner.ts';
 import type { ObservedGateways, ScalePlan } from './scalePolicy.ts';
-import { type Condition, type Observed, type Problem, statusOf, transitions } from './status.ts';
+import { isBad, type Observed, type Problem, statusOf, transitions } from './status.ts';
+import { currentGateways, wantedGateways } from './wantedGateways.ts';
 
 /**
  * An error that the API server reported is retried after this time: no watch tells when a quota is raised or a name is
@@ -121,6 +122,7 @@ export class Reconciler {
     const began = this.#clock.now();
     const errors = new ReconcileErrors();
     const wanted = cluster.spec.paused ? undefined : await this.#desired(cluster, errors);
+    if (wanted) await this.#setGateways(cluster, wanted, errors);
     let held: Observed['held'] = cluster.spec.paused ? { reason: 'Paused', message: PAUSED } : undefined;
     if (wanted) {
       const outcome = await this.#apply(cluster, wanted, errors);
@@ -138,8 +140,14 @@ export class Reconciler {
     // The writes above are already in the cache.
     const gateways = cache.gateways(cluster, readings);
     const planned = wanted ? wanted.planned : unchanged(gateways);
+    const { replicas } = wanted?.wanted ?? wantedGateways(cluster, currentGateways(gateways));
     const podsAgainIn = await this.#rejectedPods.report(cluster, errors);
-    const statusAgainIn = await this.#updateStatus(cluster, gateways, planned, errors.problems, held);
+    const statusAgainIn = await this.#updateStatus(
+      cluster,
+      { gateways, planned, wanted: replicas },
+      errors.problems,
+      held,
+    );
     const isUnderWay = planned.phase === 'draining' || planned.waits !== undefined;
     const refusedAgainIn = errors.isEmpty ? undefined : RETRY_MS;
     const heldAgainIn = held?.reason === 'RolloutWaits' ? WAITING_AGAIN_MS : undefined;
@@ -174,7 +182,7 @@ export class Reconciler {
   async #desired(cluster: PushCluster, errors: ReconcileErrors): Promise<Wanted | undefined> {
     const { cache, images, podDefaults, runbook } = this.#options;
     try {
-      const { gateways, planned } = await this.#planner.plan(cluster);
+      const { gateways, planned, wanted } = await this.#planner.plan(cluster);
       const time = leavingTime(gatewayDrain(cluster).settle);
       const leaving = leavingGateways(cache.pods(cluster, 'gateway'), planned.changes, time, this.#clock.wall());
       const objects = desired(cluster, {
@@ -189,7 +197,7 @@ export class Reconciler {
         secrets: await cache.secrets(cluster),
         random: randomBytes,
       });
-      return { objects, gateways, planned, leavingAgainIn: leaving.againIn };
+      return { objects, gateways, planned, wanted, leavingAgainIn: leaving.againIn };
     } catch (error) {
       if (!(error instanceof InvalidSettings)) throw error;
       errors.add(titleOf(cluster), 'invalid', error.message);
@@ -233,6 +241,16 @@ export class Reconciler {
     // An autoscaler changes the spec too.
     const isOwnChange = status?.observedGeneration !== metadata.generation && spec.gateway.autoscaling === undefined;
     return this.#options.slots.take(keyOf(cluster), isOwnChange);
+  }
+
+  /** Writes the number of gateways into the spec, where it is not what is set there. */
+  async #setGateways(cluster: PushCluster, { wanted }: Wanted, errors: ReconcileErrors): Promise<void> {
+    const { replicas, because } = wanted;
+    if (replicas === cluster.spec.gateway.replicas) return;
+    // A cluster that has changed meanwhile is reconciled again.
+    const scale = () => this.#options.client.scale(cluster, replicas).then(() => true, ignoring('conflict'));
+    const isSet = await errors.collect(cluster, scale);
+    if (isSet && because) this.#record(cluster, { type: 'Normal', action: 'Scale', ...because });
   }
 
   /** Sets the number of pods only: their template waits. */
@@ -282,7 +300,7 @@ export class Reconciler {
   }
 
   /** Patches gateway pods: removes them from the Service and drains them, or returns them to service. */
-  async #scale(cluster: PushCluster, { gateways, planned }: Planned, errors: ReconcileErrors): Promise<void> {
+  async #scale(cluster: PushCluster, { gateways, planned, wanted }: Planned, errors: ReconcileErrors): Promise<void> {
     const { cache } = this.#options;
     const changed = [...cache.pods(cluster, 'gateway')].flatMap((pod) => {
       const before = gateways.pods.find(({ uid }) => uid === pod.metadata.uid);
@@ -299,7 +317,7 @@ export class Reconciler {
       const isOfPods = step.type === 'drain' || step.type === 'undo';
       const about = isOfPods ? step.pods.map(({ name }) => `Pod ${name}`) : [`Deployment ${names(cluster).gateway}`];
       if (!about.some((object) => refused.has(object)))
-        this.#record(cluster, eventOf(step, cluster.spec.gateway.replicas, this.#clock.wall()));
+        this.#record(cluster, eventOf(step, wanted.replicas, this.#clock.wall()));
     }
   }
 
@@ -313,8 +331,7 @@ export class Reconciler {
   /** Returns the milliseconds after which the status has to be updated again if no change triggers it before. */
   async #updateStatus(
     cluster: PushCluster,
-    gateways: ObservedGateways,
-    planned: ScalePlan,
+    { gateways, planned, wanted }: { gateways: ObservedGateways; planned: ScalePlan; wanted: number },
     problems: readonly Problem[],
     held: Observed['held'],
   ): Promise<number | undefined> {
@@ -329,6 +346,7 @@ export class Reconciler {
     const observed = observation(cache, cluster, images, {
       gateways,
       planned,
+      wanted,
       summary,
       shown,
       problems,
@@ -375,24 +393,7 @@ export class Reconciler {
   }
 }
 
-/** The plan while the settings are invalid: the number of gateways stays as it is. */
-function unchanged({ pods, replicas = 0 }: ObservedGateways): ScalePlan {
-  const phase = pods.some(({ drainSince }) => drainSince !== undefined) ? 'draining' : 'steady';
-  return { replicas, changes: new Map(), steps: [], waits: undefined, phase };
-}
-
 /** `spec.replicas` of a Deployment or StatefulSet. */
 function replicasOf(object: object): number | undefined {
   return Workload.safeParse(object).data?.spec.replicas;
-}
-
-/** Ignores errors of one reason. */
-function ignoring(reason: KubeErrorReason): (error: unknown) => undefined {
-  return (error) => {
-    if (!isKubeError(error, reason)) throw error;
-  };
-}
-
-function isBad({ type, status }: Condition): boolean {
-  return (type === 'Degraded' && status === 'True') || (type === 'Available' && status === 'False');
 }

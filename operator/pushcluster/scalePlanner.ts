@@ -5,6 +5,7 @@ import type { ClusterCache } from './clusterCache.ts';
 import { gatewayDrain } from './desired/validSettings.ts';
 import type { Readings } from './observedGateways.ts';
 import { type ObservedGateways, type ScalePlan, scalePlan, UNSEEN, type Wanted } from './scalePolicy.ts';
+import { currentGateways, type WantedGateways, wantedGateways } from './wantedGateways.ts';
 
 /**
  * The status of a ReplicaSet lags behind its pods. It is reported as a reason for waiting only after this time,
@@ -16,8 +17,8 @@ const UNSEEN_AGAIN_MS = 500;
 /** Statuses of pods, which can be refreshed. */
 export type LiveReadings = Readings & Pick<PodStatusPoller, 'refresh'>;
 
-/** A plan, and the gateways that it is based on. */
-export type Planned = { gateways: ObservedGateways; planned: ScalePlan };
+/** A plan, the gateways that it is based on, and the number of them that it leads to. */
+export type Planned = { gateways: ObservedGateways; planned: ScalePlan; wanted: WantedGateways };
 
 /** Makes the scale plan of a cluster, with current numbers of connections if it depends on them. */
 export class ScalePlanner {
@@ -45,11 +46,12 @@ export class ScalePlanner {
       gateways = { ...this.#cache.gateways(cluster, this.#readings), isAskedAnew: true };
       planned = this.#of(cluster, gateways);
     }
-    return { gateways, planned: this.#patient(keyOf(cluster), planned) };
+    const wanted = wantedGateways(cluster, currentGateways(gateways));
+    return { gateways, planned: this.#patient(keyOf(cluster), planned), wanted };
   }
 
   /** Whether the plan removes gateways that are needed by now, for example because another gateway failed meanwhile. */
-  isOutdated(cluster: PushCluster, { gateways, planned }: Planned): boolean {
+  isOutdated(cluster: PushCluster, { gateways, planned }: Omit<Planned, 'wanted'>): boolean {
     if (gateways.replicas === undefined || planned.replicas >= gateways.replicas) return false;
     const now = { ...this.#cache.gateways(cluster, this.#readings), isAskedAnew: gateways.isAskedAnew };
     return this.#of(cluster, now).replicas !== planned.replicas;
@@ -60,7 +62,7 @@ export class ScalePlanner {
   }
 
   #of(cluster: PushCluster, gateways: ObservedGateways): ScalePlan {
-    return scalePlan(gateways, wantedOf(cluster), this.#clock.wall());
+    return scalePlan(gateways, wantedOf(cluster, gateways), this.#clock.wall());
   }
 
   #patient(key: string, planned: ScalePlan): ScalePlan {
@@ -75,10 +77,16 @@ export class ScalePlanner {
   }
 }
 
-function wantedOf(cluster: PushCluster): Wanted {
-  const { replicas, rebalance } = cluster.spec.gateway;
+/** The plan while the settings are invalid: the number of gateways stays as it is. */
+export function unchanged({ pods, replicas = 0 }: ObservedGateways): ScalePlan {
+  const phase = pods.some(({ drainSince }) => drainSince !== undefined) ? 'draining' : 'steady';
+  return { replicas, changes: new Map(), steps: [], waits: undefined, phase };
+}
+
+function wantedOf(cluster: PushCluster, gateways: ObservedGateways): Wanted {
+  const { rebalance } = cluster.spec.gateway;
   return {
-    replicas,
+    replicas: wantedGateways(cluster, currentGateways(gateways)).replicas,
     drain: gatewayDrain(cluster),
     rebalance: rebalance.rate > 0 ? { threshold: rebalance.threshold, minimum: rebalance.minimum } : undefined,
   };

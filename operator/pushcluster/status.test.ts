@@ -46,7 +46,7 @@ describe('the status of a cluster', () => {
       Ready: 'True/Ready',
       Available: 'True/Serving',
       Progressing: 'False/Stable',
-      Degraded: 'False/AsWanted',
+      Degraded: 'False/NoProblems',
     });
     const ready = '3 gateways and 2 logic pods are ready';
     assert.equal(message('Ready', {}), `${ready}; all gateways are below 80 % of their limits`);
@@ -74,10 +74,46 @@ describe('the status of a cluster', () => {
     const status = statusOf(observed(), undefined, NOW);
     assert.deepEqual(Status.parse(status), status);
     assert.equal(status.observedGeneration, 7);
-    assert.deepEqual(status.nats, { url: 'nats://live-nats:4222', replicas: 1, readyReplicas: 1 });
+    assert.deepEqual(status.nats, { url: 'nats://live-nats:4222', replicas: 1, readyReplicas: 1, ready: '1/1' });
     const external = statusOf(observed({ nats: { url: 'nats://x:4222', wanted: 0, ready: 0 } }), undefined, NOW);
     assert.deepEqual(external.nats, { url: 'nats://x:4222' });
     assert.equal(external.conditions?.[0]?.status, 'True');
+  });
+
+  it('never says that all is well while pods are missing', () => {
+    const some = fc.integer({ min: 0, max: 3 });
+    const ofRole = fc.tuple(some, some, some).map(([a, b, c]) => {
+      const [current = 0, ready = 0, wanted = 0] = [a, b, c].sort();
+      return pods(wanted, ready, current);
+    });
+    fc.assert(
+      fc.property(
+        ofRole,
+        ofRole,
+        fc.tuple(some, some),
+        fc.constantFrom('steady', 'draining'),
+        (of, logic, counts, phase) => {
+          const [ready = 0, wanted = 0] = [...counts].sort();
+          const nats = { url: 'nats://live-nats:4222', wanted, ready };
+          const change = {
+            gateway: { ...observed().gateway, ...of },
+            logic,
+            nats,
+            scaling: { phase, waits: undefined },
+          };
+          const status = statusOf(observed(change), undefined, NOW);
+          assert.equal(status.gateway?.ready, `${of.ready}/${of.wanted}`);
+          const isMissing = of.current < of.wanted || logic.current < logic.wanted || ready < wanted;
+          if (!isMissing) return;
+          for (const { type, reason, message } of status.conditions ?? []) {
+            assert.doesNotMatch(message, /^no problems|as wanted|no changes/, type);
+            if (of.current < of.wanted) assert.doesNotMatch(message, /all gateways are/, type);
+            if (type === 'Ready') assert.notEqual(reason, 'Ready');
+            if (type === 'Degraded') assert.match(message, /is not Ready: \d of \d|ScaledToZero|replicas is 0/);
+          }
+        },
+      ),
+    );
   });
 
   it('is not available where people get no pushes, and says why', () => {
@@ -129,7 +165,7 @@ describe('the status of a cluster', () => {
       ...{ object, reason: 'leaving' as const },
       message: `${object} belongs to a deleted PushCluster live and is being deleted`,
     }));
-    assert.equal(conditions({ problems }).Degraded, 'False/AsWanted');
+    assert.equal(conditions({ problems }).Degraded, 'False/NoProblems');
     assert.equal(conditions({ problems }).Progressing, 'True/NameLeaving');
     assert.equal(
       message('Progressing', { problems }),
@@ -188,7 +224,7 @@ describe('the status of a cluster', () => {
       message('Progressing', starting),
       '1 of 3 gateways are ready; live-gateway-x: cannot be scheduled: 0/2 nodes are available',
     );
-    assert.equal(conditions(starting).Degraded, 'False/AsWanted');
+    assert.equal(conditions(starting).Degraded, 'False/NoProblems');
     const none = { ...gateway({ ready: 0, current: 0 }), ...summary({ notReady: [stuck, unplaced] }) };
     assert.equal(
       message('Available', none),

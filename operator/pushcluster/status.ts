@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import type { Condition as ConditionSchema } from '../api/kubernetes.ts';
 import type { Status } from '../api/pushCluster.ts';
 import type { KubeErrorReason } from '../kube/errors.ts';
+import type { AutoscalerStatus } from './autoscalerStatus.ts';
 import { NEAR_LIMIT } from './displayedNumbers.ts';
 import { plural } from './plural.ts';
 import type { PodStatusSummary, ReportedPod } from './podStatusSummary.ts';
@@ -44,12 +45,14 @@ export type Observed = {
   held?: { reason: 'Paused' | 'RolloutWaits'; message: string } | undefined;
   /** The plan for the number of gateways. */
   scaling: Pick<ScalePlan, 'phase' | 'waits'>;
+  /** What the autoscalers report of themselves; undefined if there are none. */
+  autoscaler?: AutoscalerStatus | undefined;
   summary: Pick<PodStatusSummary, 'refusals' | 'ignored' | 'fdLimits' | 'behind' | 'silent' | 'notReady' | 'fullest'>;
   endpoints: NonNullable<Status['endpoints']>;
 };
 
 type Role = ReportedPod['role'];
-type Verdict = { isTrue: boolean; reason: string; message: string };
+type Verdict = AutoscalerStatus;
 
 /**
  * The status of a cluster. `lastTransitionTime` of a condition changes only with its status.
@@ -60,11 +63,13 @@ export function statusOf(observed: Observed, before: Status | undefined, now: st
   const { gateway, logic, nats, generation } = observed;
   const available = availability(observed);
   const degraded = degradation(observed);
+  const ready = readiness(observed, available, degraded);
   const verdicts = {
-    Ready: readiness(observed, available, degraded),
+    Ready: ready,
     Available: available,
     Progressing: progress(observed),
-    Degraded: degraded,
+    Degraded: degraded.isTrue ? degraded : no('NoProblems', ready.isTrue ? 'no problems' : unexplained(ready)),
+    ...(observed.autoscaler ? { Autoscaling: observed.autoscaler } : {}),
     ...(observed.exposed === undefined ? {} : { Exposed: yes('AnyoneMayConnect', observed.exposed) }),
   };
   return {
@@ -74,14 +79,24 @@ export function statusOf(observed: Observed, before: Status | undefined, now: st
     gateway: {
       replicas: gateway.replicas,
       readyReplicas: gateway.ready,
+      ready: `${gateway.ready}/${gateway.wanted}`,
       draining: gateway.draining,
       ...(gateway.connections === undefined ? {} : { connections: gateway.connections }),
       selector: gateway.selector,
     },
-    logic: { replicas: logic.wanted, readyReplicas: logic.ready },
-    nats: nats.wanted === 0 ? { url: nats.url } : { url: nats.url, replicas: nats.wanted, readyReplicas: nats.ready },
+    logic: podsOf(logic),
+    nats: { url: nats.url, ...(nats.wanted === 0 ? {} : podsOf(nats)) },
     endpoints: observed.endpoints,
   };
+}
+
+function podsOf({ wanted, ready }: Pick<Pods, 'wanted' | 'ready'>) {
+  return { replicas: wanted, readyReplicas: ready, ready: `${ready}/${wanted}` };
+}
+
+/** What is known to be wrong while a cluster is not Ready and not Degraded. */
+function unexplained({ message }: Verdict): string {
+  return `no problem that needs attention is known, but the PushCluster is not Ready: ${message}`;
 }
 
 /**
@@ -91,12 +106,19 @@ export function statusOf(observed: Observed, before: Status | undefined, now: st
 export function transitions(before: Status | undefined, after: Status): Condition[] {
   return (after.conditions ?? []).filter((each) => {
     const was = before?.conditions?.find(({ type }) => type === each.type);
+    // An autoscaler that was made just now has reported nothing.
+    if (each.type === 'Autoscaling' && (each.reason === 'Starting' || was?.reason === 'Starting')) return isBad(each);
     if (was) return was.status !== each.status || (was.reason !== each.reason && each.type !== 'Available');
     return TOLD_WHEN_NEW.has(each.type) && each.status === 'True';
   });
 }
 
 const TOLD_WHEN_NEW: ReadonlySet<string> = new Set(['Degraded', 'Exposed']);
+
+/** Whether a condition reports a problem. */
+export function isBad({ type, status }: Condition): boolean {
+  return status === (type === 'Degraded' ? 'True' : 'False') && ['Degraded', 'Available', 'Autoscaling'].includes(type);
+}
 
 /** Available: clients can connect and receive pushes. */
 function availability({ gateway, logic, nats, summary }: Observed): Verdict {
@@ -236,7 +258,7 @@ function degradation({ problems, summary }: Observed): Verdict {
       'FileLimitTooLow',
       `${fd.pod} may open ${fd.limit} files, too few for ${fd.wanted} connections${fd.each === 1 ? '' : ` (${fd.each} files each because of gateway.service.proxyProtocol)`}: increase the node's limit for containers, or reduce gateway.connections.max`,
     );
-  return no('AsWanted', 'no problems');
+  return no('NoProblems', 'no problems');
 }
 
 /** The object is being deleted: the problem resolves itself. */

@@ -3,6 +3,7 @@ import type { Client } from '../kube/client.ts';
 import { itself, ownersOfKind } from '../kube/controller.ts';
 import { withDigest } from '../kube/digest.ts';
 import { isKubeError, type KubeError } from '../kube/errors.ts';
+import { withOwnersOf } from '../kube/fieldOwners.ts';
 import { KINDS, type Kind, type KubeObject, keyOf, kindOf, type Ref } from '../kube/objects.ts';
 import { type Change, Reflector } from '../kube/reflector.ts';
 import { MADE_KINDS } from './desired/desired.ts';
@@ -10,6 +11,7 @@ import { SLICE_MANAGER, SLICE_MANAGER_LABEL } from './desired/leavingEndpoints.t
 import { CLUSTER_LABEL } from './desired/names.ts';
 import { notReadyReasonOf } from './notReadyReason.ts';
 import { clusterOf, looksOf } from './observedGateways.ts';
+import { REPLICAS } from './wantedGateways.ts';
 
 /** Kinds that may be installed or removed while the operator runs: those of the Prometheus Operator and of KEDA. */
 export const OPTIONAL_KINDS: readonly Kind[] = [KINDS.serviceMonitors, KINDS.prometheusRules, KINDS.scaledObjects];
@@ -195,6 +197,8 @@ export class WatchedNamespace {
     const made = (change: Change) => {
       if (change.type === 'deleted') this.#options.onGone(change.object);
       for (const key of owners(change)) this.#options.onKey(key);
+      // KEDA owns the HorizontalPodAutoscalers that it makes, and labels them like its ScaledObjects.
+      if (kind === KINDS.horizontalPodAutoscalers) this.#labelled(change.object);
     };
     // The endpoint slice controller copies the labels of a Service to its own slices.
     const ours = `${CLUSTER_LABEL},${SLICE_MANAGER_LABEL}=${SLICE_MANAGER}`;
@@ -206,9 +210,9 @@ export class WatchedNamespace {
     return new Reflector({
       client,
       kind,
-      // managedFields tell who owns the number of logic pods.
-      managedFields: kind === KINDS.deployments,
-      kept: withDigest,
+      // managedFields tell who owns the number of logic pods, and who set that of gateways.
+      managedFields: kind === KINDS.deployments || kind === KINDS.pushClusters,
+      kept: kind === KINDS.pushClusters ? (object) => withOwnersOf(object, REPLICAS) : withDigest,
       onChange,
       ...(this.namespace === undefined ? {} : { namespace: this.namespace }),
       ...(labelSelector === undefined ? {} : { labelSelector }),
@@ -218,17 +222,17 @@ export class WatchedNamespace {
 
   // A new or deleted ReplicaSet is relevant as such.
   readonly #looked = (change: Change) => {
-    if (change.type !== 'changed' || looksOf(change.object) !== looksOf(change.before)) this.#ofPod(change.object);
+    if (change.type !== 'changed' || looksOf(change.object) !== looksOf(change.before)) this.#labelled(change.object);
   };
 
   readonly #hindered = (change: Change) => {
     const isOther =
       change.type === 'changed' && notReadyReasonOf(change.object)?.why !== notReadyReasonOf(change.before)?.why;
-    if (isOther) this.#ofPod(change.object);
+    if (isOther) this.#labelled(change.object);
     else this.#looked(change);
   };
 
-  #ofPod(object: KubeObject): void {
+  #labelled(object: KubeObject): void {
     const key = clusterOf(object);
     if (key !== undefined) this.#options.onKey(key);
   }

@@ -4,6 +4,7 @@ import type { Context } from '../pushcluster/desired/context.ts';
 import { desired } from '../pushcluster/desired/desired.ts';
 import { logicReplicas } from '../pushcluster/desired/logicReplicas.ts';
 import { POD_DEFAULTS } from '../pushcluster/desired/pods.ts';
+import { wantedGateways } from '../pushcluster/wantedGateways.ts';
 import { type Effect, effects } from './changeEffects.ts';
 
 /** Path of the page about effects of changes, from the root of the project. */
@@ -67,6 +68,9 @@ const watched = (by: 'rules' | 'dashboards', field: string, change: object): Cha
   after: { monitoring: { [by]: { enabled: true, ...change } } },
 });
 
+type Keda = NonNullable<NonNullable<NonNullable<SpecInput['gateway']>['autoscaling']>['keda']>;
+const keda: Keda = { prometheus: 'http://prometheus:9090' };
+
 /** One change for every field of the spec. */
 export const CHANGES: readonly Change[] = [
   { field: 'image.gateway', after: { image: { gateway: 'gateway:2' } } },
@@ -114,7 +118,21 @@ export const CHANGES: readonly Change[] = [
   gateway(
     'autoscaling.keda.prometheus',
     { autoscaling: { ...autoscaling, keda: { prometheus: 'http://other:9090' } } },
-    { autoscaling: { ...autoscaling, keda: { prometheus: 'http://prometheus:9090' } } },
+    { autoscaling: { ...autoscaling, keda } },
+  ),
+  ...(
+    [
+      ['authenticationRef.name', { authenticationRef: { name: 'prometheus' } }],
+      ['authenticationRef.kind', { authenticationRef: { name: 'other', kind: 'ClusterTriggerAuthentication' } }],
+      ['authModes', { authModes: ['bearer'] }],
+      ['headers', { headers: { 'X-Scope-OrgID': 'shop' } }],
+    ] as [string, Partial<Keda>][]
+  ).map(([field, change]) =>
+    gateway(
+      `autoscaling.keda.${field}`,
+      { autoscaling: { ...autoscaling, keda: { ...keda, authenticationRef: { name: 'other' }, ...change } } },
+      { autoscaling: { ...autoscaling, keda: { ...keda, authenticationRef: { name: 'other' } } } },
+    ),
   ),
   gateway(
     'autoscaling.behavior',
@@ -314,7 +332,7 @@ function objects(spec: SpecInput) {
   const context: Context = {
     images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
     podDefaults: POD_DEFAULTS,
-    gatewayReplicas: cluster.spec.gateway.replicas,
+    gatewayReplicas: wantedGateways(cluster, undefined).replicas,
     releasesOld: false,
     leaving: [],
     logicReplicas: cluster.spec.logic.autoscaling ? undefined : logicReplicas(cluster, undefined),

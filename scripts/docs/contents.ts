@@ -17,6 +17,7 @@ export const CONTENTS: readonly Section[] = [
       'docs/how-to/load-balancers.md',
       'docs/how-to/upgrade.md',
       'docs/how-to/customise-pods.md',
+      'docs/how-to/gitops.md',
       'docs/how-to/secure.md',
       'docs/how-to/service-mesh.md',
       'docs/how-to/monitor.md',

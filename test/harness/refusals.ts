@@ -66,7 +66,8 @@ const secretRef = { name: 's' };
 const zones = { topologyKey: 'zone', whenUnsatisfiable: 'ScheduleAnyway' };
 const room = (room: object) => ({ rooms: [{ match: 'a', ...room }] });
 
-const SPECS: readonly [what: string, spec: object, says: RegExp][] = [
+type Row = [what: string, spec: object, says: RegExp];
+const SPECS: readonly Row[] = [
   ['fewer gateways than none', gateway({ replicas: -1 }), /gateway\.replicas.*greater than or equal to 0/],
   ['half a gateway', gateway({ replicas: 1.5 }), /gateway\.replicas/],
   ['no shards', gateway({ shards: 0 }), /gateway\.shards must be from 1 to 256, or auto/],
@@ -84,6 +85,13 @@ const SPECS: readonly [what: string, spec: object, says: RegExp][] = [
     gateway({ resources: { requests: { memory: '1Gi' } }, autoscaling: { maxReplicas: 3, targetCPUUtilization: 50 } }),
     /gateway\.autoscaling\.targetCPUUtilization is a percentage of gateway\.resources\.requests\.cpu/,
   ],
+  ...[{ requests: { cpu: 0 } }, { requests: { cpu: '0m' }, limits: { cpu: 1 } }, { limits: { cpu: '0' } }].map(
+    (resources): Row => [
+      `a share of no CPU: ${JSON.stringify(resources)}`,
+      gateway({ resources, autoscaling: { maxReplicas: 3, targetCPUUtilization: 50 } }),
+      /gateway\.resources\.requests\.cpu, which is not set or 0/,
+    ],
+  ),
   [
     'a share of no CPU for logic',
     { logic: { resources: {}, autoscaling: { maxReplicas: 3 } } },
@@ -94,6 +102,15 @@ const SPECS: readonly [what: string, spec: object, says: RegExp][] = [
     gateway({ service: { forwardedHops: 2 } }),
     /gateway\.service\.forwardedHops requires forwardedHeaders/,
   ],
+  ...[{ 'a b': 'c' }, { a: 'b,c' }, { a: 'b=c' }, { a: '' }, { a: 'b\nc' }].map(
+    (headers): Row => [
+      `a header that KEDA can not be told: ${JSON.stringify(headers)}`,
+      gateway({
+        autoscaling: { maxReplicas: 3, targetConnections: 1, keda: { prometheus: 'http://p:9090', headers } },
+      }),
+      /gateway\.autoscaling\.keda\.headers must have names of letters/,
+    ],
+  ),
   [
     'a Prometheus at no URL',
     gateway({ autoscaling: { maxReplicas: 3, targetConnections: 1, keda: { prometheus: 'prometheus:9090' } } }),

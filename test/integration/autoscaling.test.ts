@@ -23,6 +23,7 @@ const HPA = `/apis/autoscaling/v2/namespaces/${NAMESPACE}/horizontalpodautoscale
 const LOOK_MS = 100;
 const Wanted = z.object({ spec: z.object({ gateway: z.object({ replicas: z.number().optional() }) }) });
 const Condition = z.object({ type: z.string(), status: z.string(), reason: z.string(), message: z.string() });
+const Reported = z.object({ status: z.object({ conditions: z.array(Condition) }) });
 const Conditions = z.object({ status: z.object({ conditions: z.array(Condition).optional() }) });
 
 describe("Kubernetes' own autoscaler, on a PushCluster", () => {
@@ -137,8 +138,26 @@ describe("Kubernetes' own autoscaler, on a PushCluster", () => {
       throw new Error(`${error.message}: ${await describeHpa()}\n${operator.output.slice(-3_000)}`);
     });
     assert.equal(await wanted(), 2);
+    const reported = async () =>
+      (await get(PUSH_CLUSTER, Reported))?.status.conditions.find(({ type }) => type === 'Autoscaling');
+    await until(
+      'the status tells that it works',
+      async () => (await reported())?.reason === 'Active',
+      FOLLOWS_MS,
+      LOOK_MS,
+    );
     eachHolds(2 * TARGET);
     await wants(4);
+    await until(
+      'the status tells that more are needed',
+      async () => (await reported())?.reason === 'AtMaximum',
+      FOLLOWS_MS,
+      LOOK_MS,
+    );
+    assert.equal(
+      (await reported())?.message,
+      'HorizontalPodAutoscaler live-gateway needs more than gateway.autoscaling.maxReplicas, 4',
+    );
     eachHolds(TARGET);
     await until('there are four gateways', () => running().length === 4);
     await told(TARGET);

@@ -71,7 +71,10 @@ describe('a PushCluster is accepted', () => {
     await plane.kubectl(['scale', 'pushcluster/scaled', '--replicas=5']);
     const path = '-o=jsonpath={.spec.gateway.replicas}';
     assert.equal(await plane.kubectl(['get', 'pushcluster', 'scaled', path]), '5');
-    assert.match(await plane.kubectl(['get', 'push', 'scaled']), /^NAME +READY +GATEWAYS +CONNECTIONS +VERSION +AGE\n/);
+    assert.match(
+      await plane.kubectl(['get', 'push', 'scaled']),
+      /^NAME +READY +REASON +GATEWAYS +CONNECTIONS +ENDPOINT +VERSION +AGE\n/,
+    );
   });
 
   it('and its status is not changed with its spec', async () => {

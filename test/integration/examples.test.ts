@@ -5,8 +5,10 @@ import { after, before, describe, it } from 'node:test';
 import { crd } from '@pushcluster/operator/api/crd.ts';
 import { PushCluster } from '@pushcluster/operator/api/pushCluster.ts';
 import { desired } from '@pushcluster/operator/pushcluster/desired/desired.ts';
+import { logicReplicas } from '@pushcluster/operator/pushcluster/desired/logicReplicas.ts';
 import { POD_DEFAULTS } from '@pushcluster/operator/pushcluster/desired/pods.ts';
 import { services } from '@pushcluster/operator/pushcluster/desired/services.ts';
+import { wantedGateways } from '@pushcluster/operator/pushcluster/wantedGateways.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { parseAllDocuments } from 'yaml';
 import { z } from 'zod';
@@ -75,10 +77,10 @@ function madeOf(cluster: PushCluster) {
   return desired(cluster, {
     images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
     podDefaults: POD_DEFAULTS,
-    gatewayReplicas: cluster.spec.gateway.replicas,
+    gatewayReplicas: wantedGateways(cluster, undefined).replicas,
     releasesOld: false,
     leaving: [],
-    logicReplicas: cluster.spec.logic.replicas,
+    logicReplicas: logicReplicas(cluster, undefined),
     serviceMonitors: false,
     secrets: new Map(),
     random: randomBytes,

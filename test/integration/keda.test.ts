@@ -11,7 +11,12 @@ import { until } from '../harness/until.ts';
 
 const NAMESPACE = 'shop';
 const autoscaling = { minReplicas: 2, maxReplicas: 6, targetConnections: 20_000 };
-const keda = { prometheus: 'http://prometheus.monitoring.svc:9090' };
+const keda = {
+  prometheus: 'http://prometheus.monitoring.svc:9090',
+  authenticationRef: { name: 'prometheus' },
+  authModes: ['bearer'],
+  headers: { 'X-Scope-OrgID': 'shop' },
+};
 /** All that a ScaledObject can be asked for. */
 const everything = { ...autoscaling, targetBytesPerSecond: 50_000_000, targetCPUUtilization: 70, keda };
 const ScaledObject = z.object({ spec: z.looseObject({ scaleTargetRef: z.unknown() }) });

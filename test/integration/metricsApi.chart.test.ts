@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { type Helm, helmWith } from '../harness/cluster/helm.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
+import { metricsApiRegistration } from '../harness/cluster/metricsApi.ts';
 import { CHART, REGISTRY, restrictedNamespace } from '../harness/cluster/product.ts';
 import { kubeTools } from '../harness/cluster/tools.ts';
 import { until } from '../harness/until.ts';
@@ -47,6 +48,25 @@ describe("the chart's metrics API", () => {
     await upgrade();
     assert.equal(await exists(API_SERVICE), false);
     assert.equal(await exists('secret', 'pushcluster-metrics-api'), false);
+  });
+
+  it('is refused beside another adapter, and not once that is gone', async () => {
+    const others = metricsApiRegistration(1, {
+      name: 'prometheus-adapter',
+      version: 'v1beta1',
+      trust: { insecureSkipTLSVerify: true },
+    });
+    await apply(plane.kubectl, others);
+    await assert.rejects(
+      upgrade('--set', 'metricsApi.enabled=true'),
+      /another adapter serves custom\.metrics\.k8s\.io already \(APIService v1beta1\.custom\.metrics\.k8s\.io, Service default\/prometheus-adapter\)/,
+    );
+    await upgrade('--set', 'metricsApi.prometheusAdapterRules=true');
+    await plane.kubectl(['delete', 'apiservice/v1beta1.custom.metrics.k8s.io', 'service/prometheus-adapter']);
+    await upgrade('--set', 'metricsApi.enabled=true');
+    // Its own is not another one.
+    await upgrade('--set', 'metricsApi.enabled=true,operator.logLevel=debug');
+    await upgrade('--set', 'metricsApi.prometheusAdapterRules=true');
   });
 
   it('gives the operator the rights to make its authority known, which later upgrades leave alone', async () => {

@@ -16,6 +16,7 @@ import {
 import { GatewaySamples } from '@pushcluster/operator/metricsApi/gatewaySamples.ts';
 import { MetricsApi } from '@pushcluster/operator/metricsApi/metricsApi.ts';
 import type { PodLabels } from '@pushcluster/operator/metricsApi/metricsServer.ts';
+import { OtherProviders } from '@pushcluster/operator/metricsApi/otherProviders.ts';
 import { Registry } from 'prom-client';
 import { type Certificate, createAuthority } from '../harness/certificates.ts';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
@@ -291,6 +292,31 @@ describe('the custom metrics API', () => {
       `200 pods: median ${median.toFixed(1)} ms, longest of 20 ${took.at(-1)?.toFixed(1)} ms; the API server's own ${reference.toFixed(1)} ms`,
     );
     assert.ok(median < Math.max(ANSWER_MS, SLOWER * reference), `${median} ms`);
+  });
+
+  it('tells of another adapter beside it', async () => {
+    const version = 'v1beta1';
+    await apply(
+      plane.kubectl,
+      metricsApiRegistration(1, { name: 'other', version, trust: { insecureSkipTLSVerify: true } }),
+    );
+    const told: string[] = [];
+    const found = () =>
+      new Promise<void>((resolve) => {
+        const others = new OtherProviders(new Client(connect({ KUBECONFIG: plane.kubeconfig })), (message) => {
+          told.push(message);
+          assert.equal(others.count, 1);
+          void others.stop().then(resolve);
+        });
+        others.start();
+      });
+    await until('discovery has it', async () => (await raw(`/apis/${METRICS_GROUP}`)).includes(version));
+    await found();
+    assert.match(
+      told.join(),
+      /\(APIService v1beta1\.custom\.metrics\.k8s\.io\) beside v1beta2\.custom\.metrics\.k8s\.io/,
+    );
+    await plane.kubectl(['delete', `apiservice/${version}.${METRICS_GROUP}`]);
   });
 
   it('is gone from discovery with its APIService, and leaves no trace of it', async () => {

@@ -94,7 +94,7 @@ describe('an operator of another version', () => {
     assert.equal(await exists('deployment', 'later', 'odd-gateway'), false);
     await patch('later', 'odd', { gateway: { service: { type: 'ClusterIP' } } });
     await isReady('later', 'odd');
-    await condition('later', 'odd', 'Degraded', 'False/AsWanted');
+    await condition('later', 'odd', 'Degraded', 'False/NoProblems');
     await plane.kubectl(['delete', 'push', 'odd', 'live', '-n', 'later']);
   });
 

@@ -152,6 +152,20 @@ describe('the operator', () => {
     assert.equal(found.gateway?.replicas, 2);
     assert.equal(found.endpoints?.apiKeySecret, 'live-api-key');
     assert.equal(found.endpoints?.gateway, 'ws://live-gateway.shop.svc:7777/connect');
+    const shown = await plane.kubectl(['get', 'push', 'live', '-n', 'shop', '-o', 'wide']);
+    assert.match(
+      shown,
+      /^NAME +READY +REASON +GATEWAYS +CONNECTIONS +ENDPOINT +VERSION +AGE +LOGIC +NATS +DRAINING +PROGRESSING +AUTOSCALING +MESSAGE\n/,
+    );
+    assert.match(
+      shown,
+      /\nlive +False +NatsNotReady +0\/2 +ws:\S+\/connect +1\.2\.3 +\w+ +0\/2 +0\/1 +0 +Starting +0 of 1 NATS/,
+    );
+    // Two of two gateways are missing: nothing says that all is well.
+    assert.doesNotMatch(
+      await plane.kubectl(['describe', 'push', 'live', '-n', 'shop']),
+      /as wanted|message: +no problems$/im,
+    );
   });
 
   it('writes nothing where nothing has changed, though it looks again', async () => {

@@ -37,6 +37,7 @@ const ofCluster = (name: string) => `cluster_namespace="shop",cluster_name="${na
 const condition = (type: string, name = 'live') =>
   `pushcluster_operator_cluster_condition{${ofCluster(name)},condition="${type}"}`;
 const wanted = (name: string) => `pushcluster_operator_cluster_gateways{${ofCluster(name)},state="wanted"}`;
+const limited = (name: string) => `pushcluster_operator_cluster_autoscaler_limited{${ofCluster(name)}}`;
 const OF_OPERATOR = 'namespace="push-system",job="operator"';
 const failing = (pod: string) => `pushcluster_operator_clusters_failing{${OF_OPERATOR},pod="${pod}"}`;
 const watches = (pod: string, namespace: string) =>
@@ -233,6 +234,27 @@ const CASES: Record<string, Case> = {
     at: '12m',
     labels: named,
     summary: 'PushCluster shop/live is degraded, and will not recover by itself.',
+  },
+  PushClusterAutoscalerAtMaximum: {
+    firing: { [limited('live')]: '1x40' },
+    // A peak, and one that is at its maximum without a need for more.
+    quiet: { [limited('live')]: '1x20 0x20', [limited('calm')]: '0x40' },
+    at: '35m',
+    labels: named,
+    summary: 'The autoscaler of PushCluster shop/live has needed more pods than its maxReplicas for 30 minutes.',
+  },
+  PushClusterAutoscalerFails: {
+    firing: { [condition('Autoscaling')]: '0x20', [wanted('live')]: '2x20' },
+    // One that starts, and one that is suspended.
+    quiet: {
+      [condition('Autoscaling')]: '0x10 1x10',
+      [wanted('live')]: '2x20',
+      [condition('Autoscaling', 'off')]: '0x20',
+      [wanted('off')]: '0x20',
+    },
+    at: '17m',
+    labels: named,
+    summary: 'The autoscaler of PushCluster shop/live does not work.',
   },
   PushClusterOperatorWithoutLeader: {
     // One release of two; the other one has a leader.

@@ -15,7 +15,17 @@ import { until } from '../harness/until.ts';
 
 const NAMESPACE = 'shop';
 const TARGET = 10;
-const AUTOSCALING = { minReplicas: 2, maxReplicas: 6, targetConnections: TARGET };
+const AUTOSCALING = {
+  minReplicas: 2,
+  maxReplicas: 6,
+  targetConnections: TARGET,
+  // At once: what a stabilised autoscaler would hide is to be seen.
+  behavior: {
+    scaleDown: { stabilizationWindowSeconds: 0, policies: [{ type: 'Pods', value: 4, periodSeconds: 15 }] },
+  },
+};
+/** Several queries of KEDA, 15 s apart, and looks of the autoscaler. */
+const LOST_MS = 60_000;
 const DEADLINE_MS = 240_000;
 
 const Autoscaler = z.object({
@@ -110,6 +120,40 @@ describe('KEDA itself', () => {
     await soon('it says that it scales', async () => (await condition('Active')) === 'True');
   });
 
+  it('takes neither a gateway that is not scraped for an empty one, nor failed queries for none', async () => {
+    const stays = async (ms: number) => {
+      const end = performance.now() + ms;
+      await soon('that time is over', async () => {
+        assert.equal(await wanted(), 4);
+        return performance.now() > end;
+      });
+    };
+    gateway.signal('SIGSTOP');
+    try {
+      await soon('it is not scraped', async () =>
+        (await prometheus.query('up')).some(({ points }) => points.at(-1)?.value === 0),
+      );
+      await stays(LOST_MS);
+    } finally {
+      gateway.signal('SIGCONT');
+    }
+    await pushCluster({ autoscaling: { ...AUTOSCALING, keda: { prometheus: 'http://127.0.0.1:1' } } });
+    await soon('KEDA says that it has no metrics', async () => (await condition('Fallback')) === 'True');
+    await soon('the PushCluster says so', async () => {
+      const path = '-o=jsonpath={.status.conditions[?(@.type=="Autoscaling")].reason}';
+      return (await get('pushcluster/live', path)) === 'Fallback';
+    });
+    await stays(LOST_MS);
+    await pushCluster({ autoscaling: { ...AUTOSCALING, keda: { prometheus: prometheus.url } } });
+    await soon('it has them again', async () => (await condition('Fallback')) !== 'True');
+    assert.equal(await wanted(), 4);
+  });
+
+  it('scales in when the connections are gone', async () => {
+    cutAll(connections);
+    await soon('two gateways are wanted', async () => (await wanted()) === 2);
+  });
+
   it('leaves nothing behind, and the gateways as many as they are, where it is not to scale them any more', async () => {
     await pushCluster({ autoscaling: { minReplicas: 2, maxReplicas: 6, targetConnections: TARGET } });
     await soon('the ScaledObject is gone', async () => (await get('scaledobject', '-o=name')) === '');
@@ -117,6 +161,6 @@ describe('KEDA itself', () => {
       'only ours is there',
       async () => (await get('hpa', '-o=name')).trim() === 'horizontalpodautoscaler.autoscaling/live-gateway',
     );
-    assert.equal(await wanted(), 4);
+    assert.equal(await wanted(), 2);
   });
 });

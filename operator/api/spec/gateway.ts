@@ -24,7 +24,7 @@ export const SAFE_SYSCTLS = [
 export const Gateway = ruled(
   z.object({
     replicas: replicas.describe(
-      'Number of gateways. When it is reduced, the gateways with the fewest connections are drained first, then removed. Set by the autoscaler if `autoscaling` is set.',
+      'Number of gateways. When it is reduced, the gateways with the fewest connections are drained first, then removed. If it is not set, the operator sets it: to 2 for a new PushCluster (with `autoscaling`, to its `minReplicas`), otherwise to the current number. With `autoscaling`, leave it out: only the autoscaler and `kubectl scale` change it.',
     ),
     shards: extended(
       ruled(z.union([z.literal('auto'), z.number().int().min(1).max(256)]), {
@@ -235,7 +235,7 @@ export const Gateway = ruled(
   {
     rule: `!has(self.autoscaling) || !has(self.autoscaling.targetCPUUtilization) || ${ASKS_FOR_CPU}`,
     message:
-      'gateway.autoscaling.targetCPUUtilization is a percentage of gateway.resources.requests.cpu, which is not set',
+      'gateway.autoscaling.targetCPUUtilization is a percentage of gateway.resources.requests.cpu, which is not set or 0',
     fieldPath: '.autoscaling.targetCPUUtilization',
   },
   {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { count, ruled } from '../fields.ts';
+import { count, extended, ruled } from '../fields.ts';
 import { ScalingBehavior } from '../kubernetes.ts';
 
 export const GatewayAutoscaling = ruled(
@@ -32,6 +32,35 @@ export const GatewayAutoscaling = ruled(
           rule: "isURL(self) && url(self).getScheme() in ['http', 'https']",
           message: 'gateway.autoscaling.keda.prometheus must be a URL such as http://prometheus.monitoring.svc:9090',
         }).describe('URL of the Prometheus server that scrapes the gateways.'),
+        authenticationRef: z
+          .object({
+            name: z
+              .string()
+              .min(1)
+              .max(253)
+              .describe('Name of the TriggerAuthentication or ClusterTriggerAuthentication.'),
+            kind: z
+              .enum(['TriggerAuthentication', 'ClusterTriggerAuthentication'])
+              .default('TriggerAuthentication')
+              .describe('Kind of the object. A TriggerAuthentication is in the namespace of the PushCluster.'),
+          })
+          .exactOptional()
+          .describe(
+            'Object of KEDA with the credentials for Prometheus. Set `authModes` as well, unless the credentials do.',
+          ),
+        authModes: z
+          .array(z.enum(['apiKey', 'basic', 'bearer', 'custom', 'oauth', 'tls']))
+          .max(6)
+          .default([])
+          .describe('How KEDA authenticates with the credentials of `authenticationRef`.'),
+        headers: ruled(extended(z.record(z.string(), z.string().max(1_024)), { maxProperties: 16 }), {
+          // KEDA takes them as one text, `name=value,name=value`.
+          rule: "self.all(k, k.matches('^[A-Za-z0-9-]+$') && self[k].matches('^[ -~]+$') && !self[k].contains(',') && !self[k].contains('='))",
+          message:
+            'gateway.autoscaling.keda.headers must have names of letters, digits and "-", and values of printable ASCII without "," and "="',
+        })
+          .default({})
+          .describe('HTTP headers of the queries, such as `X-Scope-OrgID`. Not for secrets: use `authenticationRef`.'),
       })
       .exactOptional()
       .describe(

@@ -61,7 +61,9 @@ const LogicAutoscaling = ruled(
 
 export const Logic = ruled(
   z.object({
-    replicas: replicas.describe('Number of logic pods. Ignored if `autoscaling` is set.'),
+    replicas: replicas.describe(
+      'Number of logic pods. If it is not set, 2 for a new PushCluster, otherwise the current number. Ignored if `autoscaling` is set.',
+    ),
     autoscaling: LogicAutoscaling.exactOptional().describe(
       'If set, the operator creates a HorizontalPodAutoscaler for the logic Deployment.',
     ),
@@ -90,7 +92,8 @@ export const Logic = ruled(
   }),
   {
     rule: `!has(self.autoscaling) || ${ASKS_FOR_CPU}`,
-    message: 'logic.autoscaling needs logic.resources.requests.cpu, which is not set: its target is a percentage of it',
+    message:
+      'logic.autoscaling needs logic.resources.requests.cpu, which is not set or 0: its target is a percentage of it',
     fieldPath: '.autoscaling',
   },
 );

@@ -1,8 +1,11 @@
 import { z } from 'zod';
 import { Placement, Resources } from '../kubernetes.ts';
 
-/** Pods of a Deployment. */
-export const replicas = z.number().int().min(0).max(1_000).default(2);
+/**
+ * Pods of a Deployment. Without a default: the API server would fill it in, and a number that was left out could not be
+ * told from one that was set.
+ */
+export const replicas = z.number().int().min(0).max(1_000).exactOptional();
 
 /** @param memory the default memory request */
 export const resources = (memory: string) =>
@@ -14,6 +17,14 @@ export const placement = Placement.prefault({}).describe(
   'Constraints on the nodes that the pods run on. Changing it rolls out the pods.',
 );
 
-/** CEL: the pods request CPU. Without requests, Kubernetes uses the limits; the default of `resources` requests CPU. */
-export const ASKS_FOR_CPU =
-  "(!has(self.resources) || (has(self.resources.requests) && 'cpu' in self.resources.requests) || (has(self.resources.limits) && 'cpu' in self.resources.limits))";
+/** CEL: the pods request CPU. Without a request, Kubernetes uses the limit. */
+export const ASKS_FOR_CPU = `(!has(self.resources) || (${isSet('requests')} ? ${isMore('requests')} : (${isSet('limits')} && ${isMore('limits')})))`;
+
+function isSet(what: 'requests' | 'limits'): string {
+  return `has(self.resources.${what}) && 'cpu' in self.resources.${what}`;
+}
+
+/** The usual spellings of zero. */
+function isMore(what: 'requests' | 'limits'): string {
+  return ['0', "'0'", "'0m'"].map((zero) => `self.resources.${what}['cpu'] != ${zero}`).join(' && ');
+}

@@ -54,14 +54,16 @@ describe('autoscalers', () => {
     assert.deepEqual(others, []);
     assert.ok(isScaledObject(scaled));
     assert.deepEqual(scaled.spec.scaleTargetRef.kind, 'PushCluster');
+    const series = '{namespace="shop",pod=~"live-gateway-[a-z0-9]+(-[a-z0-9]{5})?"}';
     assert.deepEqual(scaled.spec.triggers, [
       {
         type: 'prometheus',
         metricType: 'AverageValue',
         metadata: {
           serverAddress: 'http://prometheus:9090',
-          query: 'sum(pushcluster_gateway_connections{namespace="shop",pod=~"live-gateway-[a-z0-9]+(-[a-z0-9]{5})?"})',
+          query: `sum(max by (pod) (last_over_time(pushcluster_gateway_connections${series}[1h])) and on (pod) up${series})`,
           threshold: '20000',
+          ignoreNullValues: 'false',
         },
       },
       { type: 'cpu', metricType: 'Utilization', metadata: { value: '60', containerName: 'gateway' } },
@@ -70,6 +72,38 @@ describe('autoscalers', () => {
       scaled.spec.advanced.horizontalPodAutoscalerConfig.behavior?.scaleDown?.stabilizationWindowSeconds,
       305,
     );
+  });
+
+  it('of KEDA hold the number of gateways without metrics, and never remove any where KEDA is too old for that', () => {
+    const fallback = (targets: object) => {
+      const autoscaling = { maxReplicas: 9, ...targets, keda: { prometheus: 'http://prometheus:9090' } };
+      const [scaled] = made(clusterOf({ gateway: { autoscaling } }));
+      assert.ok(isScaledObject(scaled));
+      return scaled.spec.fallback;
+    };
+    const held = { failureThreshold: 3, replicas: 9, behavior: 'currentReplicas' };
+    assert.deepEqual(fallback({ targetBytesPerSecond: 5 }), held);
+    assert.deepEqual(fallback({ targetConnections: 5, targetCPUUtilization: 60 }), held);
+    assert.equal(fallback({ targetCPUUtilization: 60 }), undefined, 'KEDA refuses one of CPU alone');
+  });
+
+  it('of KEDA ask Prometheus with credentials and headers', () => {
+    const keda = {
+      prometheus: 'https://prometheus:9090',
+      authenticationRef: { name: 'prometheus', kind: 'ClusterTriggerAuthentication' as const },
+      authModes: ['bearer' as const, 'tls' as const],
+      headers: { 'X-Scope-OrgID': 'shop', 'X-Client': 'a' },
+    };
+    const [scaled] = made(
+      clusterOf({ gateway: { autoscaling: { maxReplicas: 9, targetConnections: 9, targetCPUUtilization: 9, keda } } }),
+    );
+    assert.ok(isScaledObject(scaled));
+    const [first, cpu] = scaled.spec.triggers;
+    assert.deepEqual(first?.authenticationRef, { name: 'prometheus', kind: 'ClusterTriggerAuthentication' });
+    assert.equal(first?.metadata.authModes, 'bearer,tls');
+    assert.equal(first?.metadata.customHeaders, 'X-Scope-OrgID=shop,X-Client=a');
+    assert.deepEqual(cpu?.metadata, { value: '9', containerName: 'gateway' });
+    assert.equal(cpu?.authenticationRef, undefined);
   });
 
   it('scale logic by the CPU of its Deployment', () => {

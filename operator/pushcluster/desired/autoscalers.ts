@@ -2,6 +2,7 @@ import type { V2HorizontalPodAutoscaler, V2MetricSpec } from '@kubernetes/client
 import { parseDuration } from '@pushcluster/protocol/units.ts';
 import type { PushCluster } from '../../api/pushCluster.ts';
 import { BYTES_METRIC, CONNECTIONS_METRIC } from '../../metricsApi/api.ts';
+import { bytesQuery, connectionsQuery } from './autoscalerQueries.ts';
 import type { DesiredObject } from './context.ts';
 import { drainSettle } from './drainSettle.ts';
 import { metadataOf } from './metadata.ts';
@@ -18,7 +19,13 @@ export type ScaledObject = DesiredObject & {
     maxReplicaCount: number;
     pollingInterval: number;
     advanced: { horizontalPodAutoscalerConfig: { behavior: Scaling['behavior'] } };
-    triggers: { type: string; metricType: 'AverageValue' | 'Utilization'; metadata: Record<string, string> }[];
+    fallback?: { failureThreshold: number; replicas: number; behavior: 'currentReplicas' };
+    triggers: {
+      type: string;
+      metricType: 'AverageValue' | 'Utilization';
+      metadata: Record<string, string>;
+      authenticationRef?: { name: string; kind: string };
+    }[];
   };
 };
 
@@ -30,14 +37,30 @@ const LONGEST_PERIOD = 1_800;
 const SHORTEST_PAUSE = 300;
 /** Interval at which KEDA queries Prometheus, seconds: similar to its scrape interval. */
 const POLLING_SECONDS = 15;
+/** Queries in a row that fail before KEDA reports it and holds the number of gateways. */
+const FAILED_QUERIES = 3;
 
 /** The autoscalers of a cluster. */
 export function autoscalers(cluster: PushCluster): (Autoscaler | ScaledObject)[] {
   const { autoscaling } = cluster.spec.gateway;
   const gateways = autoscaling?.keda
-    ? scaledObject(cluster, autoscaling, autoscaling.keda.prometheus)
+    ? scaledObject(cluster, autoscaling, autoscaling.keda)
     : gatewayAutoscaler(cluster);
   return [gateways, logicAutoscaler(cluster)].filter((autoscaler) => autoscaler !== undefined);
+}
+
+/** Names of the autoscalers of a cluster, and the fields that ask for them. KEDA makes the HPA of a ScaledObject. */
+export function scalerNames(cluster: PushCluster): { autoscaler: string; scaledObject?: string; field: string }[] {
+  const { gateway, logic } = names(cluster);
+  const { autoscaling } = cluster.spec.gateway;
+  return [
+    ...(autoscaling?.keda
+      ? [{ autoscaler: `keda-hpa-${gateway}`, scaledObject: gateway, field: 'gateway.autoscaling' }]
+      : autoscaling
+        ? [{ autoscaler: gateway, field: 'gateway.autoscaling' }]
+        : []),
+    ...(cluster.spec.logic.autoscaling ? [{ autoscaler: logic, field: 'logic.autoscaling' }] : []),
+  ];
 }
 
 /** Scales the PushCluster itself, so that the operator drains gateways before it removes them. */
@@ -66,29 +89,40 @@ function gatewayAutoscaler(cluster: PushCluster): Autoscaler | undefined {
 }
 
 /** KEDA creates a HorizontalPodAutoscaler from it, for the same target. */
-function scaledObject(cluster: PushCluster, autoscaling: Scaling, prometheus: string): ScaledObject {
+function scaledObject(cluster: PushCluster, autoscaling: Scaling, keda: NonNullable<Scaling['keda']>): ScaledObject {
   const { name } = cluster.metadata;
   const gateway = names(cluster).gateway;
-  const series = `{namespace="${cluster.metadata.namespace}",pod=~"${gateway}-[a-z0-9]+(-[a-z0-9]{5})?"}`;
+  const { authenticationRef, authModes, headers, prometheus } = keda;
+  const customHeaders = Object.entries(headers).map(([name, value]) => `${name}=${value}`);
   const triggers: ScaledObject['spec']['triggers'] = [];
   const query = (text: string, threshold: number) =>
     triggers.push({
       type: 'prometheus',
       metricType: 'AverageValue',
-      metadata: { serverAddress: prometheus, query: text, threshold: String(threshold) },
+      metadata: {
+        serverAddress: prometheus,
+        query: text,
+        threshold: String(threshold),
+        // No answer is not 0 connections.
+        ignoreNullValues: 'false',
+        ...(authModes.length > 0 ? { authModes: authModes.join(',') } : {}),
+        ...(customHeaders.length > 0 ? { customHeaders: customHeaders.join(',') } : {}),
+      },
+      ...(authenticationRef ? { authenticationRef } : {}),
     });
-  // Sums that include draining gateways, whose connections need capacity elsewhere. The HPA divides by the replicas
-  // that stay.
   const { targetConnections, targetBytesPerSecond, targetCPUUtilization } = autoscaling;
-  if (targetConnections !== undefined) query(`sum(${CONNECTIONS_METRIC}${series})`, targetConnections);
-  if (targetBytesPerSecond !== undefined)
-    query(`sum(rate(pushcluster_gateway_bytes_sent_total${series}[1m]))`, targetBytesPerSecond);
+  if (targetConnections !== undefined) query(connectionsQuery(cluster), targetConnections);
+  if (targetBytesPerSecond !== undefined) query(bytesQuery(cluster), targetBytesPerSecond);
   if (targetCPUUtilization !== undefined)
     triggers.push({
       type: 'cpu',
       metricType: 'Utilization',
       metadata: { value: String(targetCPUUtilization), containerName: 'gateway' },
     });
+  // KEDA refuses a fallback of CPU alone. Versions before 2.17 do not know `behavior`, and would add gateways up to the
+  // maximum: never remove any.
+  const hasFallback = triggers.some(({ metricType }) => metricType === 'AverageValue');
+  const { maxReplicas } = autoscaling;
   return {
     apiVersion: 'keda.sh/v1alpha1',
     kind: 'ScaledObject',
@@ -101,6 +135,9 @@ function scaledObject(cluster: PushCluster, autoscaling: Scaling, prometheus: st
       advanced: {
         horizontalPodAutoscalerConfig: { behavior: { ...gatewayBehavior(cluster), ...autoscaling.behavior } },
       },
+      ...(hasFallback
+        ? { fallback: { failureThreshold: FAILED_QUERIES, replicas: maxReplicas, behavior: 'currentReplicas' } }
+        : {}),
       triggers,
     },
   };

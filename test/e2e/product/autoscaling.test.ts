@@ -52,7 +52,7 @@ describe('an autoscaled PushCluster', { concurrency: true }, () => {
     await until(
       what,
       async () => {
-        const { replicas } = (await live.get()).spec.gateway;
+        const { replicas = 0 } = (await live.get()).spec.gateway;
         if (seen.at(-1) !== replicas) seen.push(replicas);
         return holds(replicas);
       },
