@@ -56,14 +56,13 @@ export function registerClusterMetrics(registry: Registry, clusters: () => Itera
   });
   new Gauge({
     name: 'pushcluster_operator_cluster_autoscaler_limited',
-    help: 'Whether the autoscaler of a PushCluster needs more pods than its maxReplicas: 1 or 0. Only with an autoscaler.',
+    help: 'Whether the autoscaler of a PushCluster needs more pods than its maxReplicas: 1 or 0.',
     labelNames: NAME_LABELS,
     registers,
     collect() {
       this.reset();
       for (const { labels, status } of told(clusters()))
-        for (const { type, reason } of status?.conditions ?? [])
-          if (type === 'Autoscaling') this.set(labels, reason === AT_MAXIMUM ? 1 : 0);
+        if (status?.conditions) this.set(labels, status.conditions.some(({ reason }) => reason === AT_MAXIMUM) ? 1 : 0);
     },
   });
   new Gauge({
