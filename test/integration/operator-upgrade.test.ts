@@ -77,7 +77,7 @@ describe('an operator of another version', () => {
   it('says of a PushCluster with a value that it does not know which one, and reconciles all others', async () => {
     await namespace('later');
     // The CRD of a later version, and a PushCluster that was stored with it.
-    const later = JSON.parse(JSON.stringify(crd()).replace('"ClusterIP"', '"ClusterIP","Gateway"'));
+    const later = JSON.parse(JSON.stringify(crd()).replace('"ClusterIP"]', '"ClusterIP","Gateway"]'));
     await apply(plane.kubectl, [later]);
     await until('the later CRD counts', () =>
       create('later', 'odd', { gateway: { replicas: 1, service: { type: 'Gateway' } } }).then(
