@@ -5,6 +5,7 @@ import { Auth } from './spec/auth.ts';
 import { twice } from './spec/batching.ts';
 import { Gateway } from './spec/gateway.ts';
 import { Image } from './spec/image.ts';
+import { Log } from './spec/log.ts';
 import { Logic } from './spec/logic.ts';
 import { Monitoring } from './spec/monitoring.ts';
 import { Nats } from './spec/nats.ts';
@@ -30,6 +31,7 @@ export const Spec = ruled(
     auth: Auth.prefault({}).describe('Authentication of clients.'),
     nats: Nats.prefault({}).describe('NATS, which carries messages from logic pods to gateways.'),
     monitoring: Monitoring.prefault({}).describe('Monitoring with Prometheus and Grafana.'),
+    log: Log.prefault({}).describe('Log of gateways and logic.'),
     paused: z
       .boolean()
       .default(false)

@@ -47,9 +47,10 @@ describe('the table of what changes do', () => {
     for (const change of live) assert.deepEqual(effectsOf(change), ['live'], change.field);
   });
 
-  it('replaces gateways for settings that they read only at their start, and nothing else', () => {
+  it('replaces the pods of a role for settings that they read only at their start, and nothing else', () => {
     for (const { field } of CHANGES)
-      if (STATIC_KEYS.some((key) => key === field)) assert.deepEqual(effect(field), ['gateways'], field);
+      if (STATIC_KEYS.some((key) => key === field))
+        assert.deepEqual(effect(field), [field.startsWith('logic.') ? 'logic' : 'gateways'], field);
   });
 
   it('moves nobody for anything about logic', () => {

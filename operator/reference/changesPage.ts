@@ -62,6 +62,24 @@ const credential = (role: 'gateway' | 'logic', field: string, change: object): C
     after: { nats: { ...url, credentials: { [role]: { ...given, ...change } } } },
   };
 };
+const certificate = (role: 'gateway' | 'logic'): Change => ({
+  field: `nats.certificates.${role}.secretName`,
+  before: { nats: { ...url, certificates: { [role]: { secretName: 'certificate' } } } },
+  after: { nats: { ...url, certificates: { [role]: { secretName: 'other' } } } },
+});
+const file = (field: string, of: (ref: object) => SpecInput): Change[] =>
+  (['secretRef', 'configMapRef'] as const).flatMap((kind) => [
+    {
+      field: `${field}.${kind}.name`,
+      before: of({ [kind]: { name: 'keys' } }),
+      after: of({ [kind]: { name: 'other' } }),
+    },
+    {
+      field: `${field}.${kind}.key`,
+      before: of({ [kind]: { name: 'keys' } }),
+      after: of({ [kind]: { name: 'keys', key: 'other' } }),
+    },
+  ]);
 const watched = (by: 'rules' | 'dashboards', field: string, change: object): Change => ({
   field: `monitoring.${by}.${field}`,
   before: { monitoring: { [by]: { enabled: true } } },
@@ -84,6 +102,10 @@ export const CHANGES: readonly Change[] = [
   gateway('connections.perIp', { connections: { perIp: 9 } }),
   gateway('connections.onePerUser', { connections: { onePerUser: true } }),
   gateway('rooms.maxPerConnection', { rooms: { maxPerConnection: 9 } }),
+  gateway('rooms.max', { rooms: { max: 9 } }),
+  gateway('inbound.maxFrame', { inbound: { maxFrame: '1KiB' } }),
+  gateway('inbound.frameRate', { inbound: { frameRate: 9 } }),
+  gateway('idleTimeout', { idleTimeout: '1m' }),
   gateway('batching.maxDelay', { batching: { maxDelay: '2s' } }),
   gateway('batching.maxItems', { batching: { maxItems: 9 } }),
   gateway('batching.maxBytes', { batching: { maxBytes: '64KiB' } }),
@@ -178,6 +200,10 @@ export const CHANGES: readonly Change[] = [
   gateway('podTemplate.annotations', { podTemplate: { annotations: { a: 'b' } } }),
   ...template('gateway.podTemplate', (podTemplate) => ({ gateway: { podTemplate } })),
   gateway('sysctls', { sysctls: { 'net.ipv4.tcp_wmem': '4096 16384 65536' } }),
+  gateway('console', { console: true }),
+  gateway('consolePushUrl', { consolePushUrl: 'https://push.example.com' }),
+  gateway('consoleRoom', { consoleRoom: 'demo' }),
+  gateway('echo', { echo: true }),
   gateway('hostNetwork', { hostNetwork: true }),
   logic('replicas', { replicas: 5 }),
   logic(
@@ -203,6 +229,13 @@ export const CHANGES: readonly Change[] = [
   logic('service.type', { service: { type: 'NodePort' } }),
   logic('service.port', { service: { port: 80 } }),
   logic('service.annotations', { service: { annotations: { a: 'b' } } }),
+  logic('allowedOrigins', { allowedOrigins: ['https://example.com'] }),
+  logic('limits.body', { limits: { body: '2MiB' } }),
+  logic('limits.items', { limits: { items: 9 } }),
+  logic('limits.item', { limits: { item: '1KiB' } }),
+  logic('urgentRate', { urgentRate: 9 }),
+  logic('publishTimeout', { publishTimeout: '1s' }),
+  logic('askTimeout', { askTimeout: '1s' }),
   logic('resources', { resources: { requests: { cpu: '200m' } } }),
   ...placement.map(({ field, to }) => logic(`placement.${field}`, { placement: to })),
   ...template('logic.podTemplate', (podTemplate) => ({ logic: { podTemplate } })),
@@ -227,6 +260,7 @@ export const CHANGES: readonly Change[] = [
     before: { auth: { jwt } },
     after: { auth: { jwt: { jwksUrl: 'https://id.example.com/other.json' } } },
   },
+  ...file('auth.jwt.jwksFrom', (jwksFrom) => ({ auth: { jwt: { jwksFrom } } })),
   { field: 'auth.jwt.audience', before: { auth: { jwt } }, after: { auth: { jwt: { ...jwt, audience: 'a' } } } },
   { field: 'auth.jwt.issuer', before: { auth: { jwt } }, after: { auth: { jwt: { ...jwt, issuer: 'a' } } } },
   { field: 'auth.anonymous', before: { auth: { jwt } }, after: { auth: { jwt, anonymous: true } } },
@@ -252,6 +286,8 @@ export const CHANGES: readonly Change[] = [
   credential('logic', 'user', { type: 'password', user: 'l' }),
   credential('logic', 'secretRef.name', { secretRef }),
   credential('logic', 'secretRef.key', { secretRef: { name: 'nats', key: 'other' } }),
+  certificate('gateway'),
+  certificate('logic'),
   {
     field: 'nats.caSecretRef.name',
     before: { nats: url },
@@ -270,6 +306,7 @@ export const CHANGES: readonly Change[] = [
   { field: 'monitoring.dashboards.enabled', after: { monitoring: { dashboards: { enabled: true } } } },
   watched('dashboards', 'labels', { labels: { team: 'live' } }),
   watched('dashboards', 'annotations', { annotations: { grafana_folder: 'Live' } }),
+  { field: 'log.level', after: { log: { level: 'debug' } } },
   { field: 'paused', after: { paused: true } },
 ];
 

@@ -11,7 +11,7 @@ type SpecInput = z.input<typeof Spec>;
 export function anySpec(): fc.Arbitrary<SpecInput> {
   return fc
     .record(
-      { image, imagePullSecrets, gateway, logic, rooms, auth, nats, monitoring, paused: fc.boolean() },
+      { image, imagePullSecrets, gateway, logic, rooms, auth, nats, monitoring, log, paused: fc.boolean() },
       { requiredKeys: [] },
     )
     .map(withRoomForFrames);
@@ -184,7 +184,19 @@ const gateway = fc
           { max: count, acceptRate: count, perIp: count, onePerUser: fc.boolean() },
           { requiredKeys: [] },
         ),
-        rooms: fc.record({ maxPerConnection: fc.integer({ min: 1, max: 10_000 }) }),
+        rooms: fc.record({
+          maxPerConnection: fc.integer({ min: 1, max: 10_000 }),
+          max: fc.integer({ min: 1, max: 9 }),
+        }),
+        inbound: fc.record(
+          { maxFrame: size(256, 65_536), frameRate: fc.integer({ min: 1, max: 10_000 }) },
+          { requiredKeys: [] },
+        ),
+        idleTimeout: duration(8_000, 960_000),
+        console: fc.boolean(),
+        consolePushUrl: fc.constantFrom('', 'https://push.example.com'),
+        consoleRoom: fc.constantFrom('', 'demo'),
+        echo: fc.boolean(),
         drain: fc.record(
           {
             rate: fc.integer({ min: 1, max: 1_000_000 }),
@@ -313,6 +325,14 @@ const logic = fc
       resources,
       placement,
       podTemplate: anyPodTemplate('logic'),
+      allowedOrigins: fc.subarray(['https://example.com', 'capacitor://localhost']),
+      limits: fc.record(
+        { body: size(1_024, 67_108_864), items: fc.integer({ min: 1, max: 100_000 }), item: size(1, 1_048_576) },
+        { requiredKeys: [] },
+      ),
+      urgentRate: count,
+      publishTimeout: duration(100, 30_000),
+      askTimeout: duration(50, 10_000),
     },
     { requiredKeys: [] },
   )
@@ -348,7 +368,11 @@ const rooms = fc.array(
 
 const jwt = fc
   .tuple(
-    fc.oneof(fc.record({ secretRef }), fc.constant({ jwksUrl: 'https://id.example.com/jwks.json' })),
+    fc.oneof(
+      fc.record({ secretRef }),
+      fc.constant({ jwksUrl: 'https://id.example.com/jwks.json' }),
+      fc.record({ jwksFrom: fc.oneof(fc.record({ secretRef }), fc.record({ configMapRef: secretRef })) }),
+    ),
     fc.record({ audience: name, issuer: name }, { requiredKeys: [] }),
   )
   .map(([source, rest]) => ({ ...source, ...rest }));
@@ -392,10 +416,15 @@ const nats = fc.oneof(
       prefix: name,
       credentials: fc.record({ gateway: credential, logic: credential }, { requiredKeys: [] }),
       caSecretRef: secretRef,
+      certificates: fc.record(
+        { gateway: fc.record({ secretName: name }), logic: fc.record({ secretName: name }) },
+        { requiredKeys: [] },
+      ),
     },
     { requiredKeys: ['url', 'prefix'] },
   ),
 );
+const log = fc.record({ level: fc.constantFrom('debug', 'info', 'warn', 'error') });
 const monitoring = fc.record(
   {
     serviceMonitor: fc.boolean(),

@@ -296,11 +296,41 @@ const SPECS: readonly Row[] = [
     /spec\.rooms\[\]\.batching\.maxBytes must be at most half of/,
   ],
   ['a rate of nothing', room({ overload: { maxRate: 0 } }), /rooms\[0\]\.overload\.maxRate/],
-  ['tokens that nothing checks', { auth: { jwt: {} } }, /auth\.jwt needs exactly one of secretRef and jwksUrl/],
+  [
+    'tokens that nothing checks',
+    { auth: { jwt: {} } },
+    /auth\.jwt needs exactly one of secretRef, jwksUrl and jwksFrom/,
+  ],
+  [
+    'keys from two places',
+    { auth: { jwt: { jwksFrom: { secretRef, configMapRef: secretRef } } } },
+    /auth\.jwt\.jwksFrom needs exactly one of/,
+  ],
+  ['large frames of clients', gateway({ inbound: { maxFrame: '65KiB' } }), /gateway\.inbound\.maxFrame must be from/],
+  ['a short silence', gateway({ idleTimeout: '7s' }), /gateway\.idleTimeout must be from 8s to 16m/],
+  ['a small body', { logic: { limits: { body: '1' } } }, /logic\.limits\.body must be from 1KiB to 64MiB/],
+  ['a large item', { logic: { limits: { item: '2MiB' } } }, /logic\.limits\.item must be from 1B to 1MiB/],
+  ['no time to publish', { logic: { publishTimeout: '0s' } }, /logic\.publishTimeout must be from 100ms to 30s/],
+  ['no time to answer', { logic: { askTimeout: '0s' } }, /logic\.askTimeout must be from 50ms to 10s/],
+  [
+    'pages of a path that push',
+    { logic: { allowedOrigins: ['https://example.com/app'] } },
+    /logic\.allowedOrigins must be an origin such as https:\/\/example\.com/,
+  ],
+  [
+    'pages of a WebSocket that push',
+    { logic: { allowedOrigins: ['wss://example.com'] } },
+    /logic\.allowedOrigins must be origins of web pages, which never begin with ws or wss/,
+  ],
+  [
+    'a client certificate for managed servers',
+    nats({ certificates: { logic: { secretName: 's' } } }),
+    /nats\.certificates requires nats\.url/,
+  ],
   [
     'tokens that two things check',
     { auth: { jwt: { secretRef, jwksUrl: 'https://a/b' } } },
-    /auth\.jwt needs exactly one of secretRef and jwksUrl/,
+    /auth\.jwt needs exactly one of secretRef, jwksUrl and jwksFrom/,
   ],
   ['a JWKS at no URL', { auth: { jwt: { jwksUrl: 'keys' } } }, /auth\.jwt\.jwksUrl must be a URL/],
   [

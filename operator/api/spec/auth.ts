@@ -1,7 +1,7 @@
-import { ORIGIN_FORM, ORIGIN_PATTERN } from '@pushcluster/protocol/origins.ts';
 import { z } from 'zod';
 import { ruled } from '../fields.ts';
-import { secretRef } from './secretRef.ts';
+import { origins } from './origins.ts';
+import { fileRef, secretRef } from './secretRef.ts';
 
 export const Auth = ruled(
   z.object({
@@ -18,6 +18,11 @@ export const Auth = ruled(
         })
           .exactOptional()
           .describe('URL of the JSON Web Key Set for RS256 and ES256.'),
+        jwksFrom: fileRef('auth.jwt.jwksFrom', 'jwks.json')
+          .exactOptional()
+          .describe(
+            'JSON Web Key Set for RS256 and ES256, in place of a URL. The content is reloaded without a restart, but changing the reference rolls out the gateways.',
+          ),
         audience: z
           .string()
           .min(1)
@@ -32,8 +37,8 @@ export const Auth = ruled(
           .describe('Required issuer (`iss`) of tokens. If not set, any is accepted.'),
       }),
       {
-        rule: 'has(self.secretRef) != has(self.jwksUrl)',
-        message: 'auth.jwt needs exactly one of secretRef and jwksUrl',
+        rule: '[has(self.secretRef), has(self.jwksUrl), has(self.jwksFrom)].filter(each, each).size() == 1',
+        message: 'auth.jwt needs exactly one of secretRef, jwksUrl and jwksFrom',
       },
     )
       .exactOptional()
@@ -44,22 +49,9 @@ export const Auth = ruled(
       .boolean()
       .exactOptional()
       .describe('Whether clients may connect without a token. Defaults to true if `jwt` is not set, otherwise false.'),
-    allowedOrigins: z
-      .array(
-        ruled(
-          z.string().min(1).max(512),
-          { rule: `self.matches(r'${ORIGIN_PATTERN}')`, message: `auth.allowedOrigins ${ORIGIN_FORM}` },
-          {
-            rule: "!self.matches('^[Ww][Ss][Ss]?://')",
-            message: 'auth.allowedOrigins must be origins of web pages, which never begin with ws or wss: use https://',
-          },
-        ),
-      )
-      .max(256)
-      .default([])
-      .describe(
-        'Origins of web pages that may connect, such as `https://example.com`. `*` matches any characters. If empty, all origins are allowed.',
-      ),
+    allowedOrigins: origins('auth.allowedOrigins').describe(
+      'Origins of web pages that may connect, such as `https://example.com`. `*` matches any characters. If empty, all origins are allowed.',
+    ),
   }),
   {
     rule: 'has(self.jwt) || !has(self.anonymous) || self.anonymous',

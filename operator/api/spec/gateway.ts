@@ -72,9 +72,38 @@ export const Gateway = ruled(
           .max(10_000)
           .default(100)
           .describe('Maximum number of rooms that a connection may join.'),
+        max: z
+          .number()
+          .int()
+          .min(1)
+          .max(2_147_483_647)
+          .default(200_000)
+          .describe('Maximum number of rooms that have a member on one shard.'),
       })
       .prefault({})
       .describe('Limits on rooms.'),
+    inbound: z
+      .object({
+        maxFrame: size('gateway.inbound.maxFrame', { min: '256B', max: '64KiB' })
+          .default('4KiB')
+          .describe('Largest frame that a client may send. A larger one closes the connection with code 1009.'),
+        frameRate: z
+          .number()
+          .int()
+          .min(1)
+          .max(10_000)
+          .default(50)
+          .describe(
+            'Maximum number of frames per second from one client, with bursts of twice that. More close the connection with code 1008.',
+          ),
+      })
+      .prefault({})
+      .describe('Limits on what clients send.'),
+    idleTimeout: duration('gateway.idleTimeout', { min: '8s', max: '16m' })
+      .default('2m')
+      .describe(
+        'Time after which a connection is closed that sends nothing, not even the answer to a ping. Pings are sent in time. Changing it rolls out the gateways.',
+      ),
     batching: z
       .object({
         maxDelay: batching('gateway.batching').maxDelay.default('1s'),
@@ -213,6 +242,28 @@ export const Gateway = ruled(
       .describe(
         "Sysctls of the pods' network namespace, by name. Only sysctls that Kubernetes considers safe are allowed. Changing it rolls out the gateways.",
       ),
+    console: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Whether gateways serve the test console at `/`. Anybody who reaches the gateways can open it. Changing it rolls out the gateways.',
+      ),
+    consolePushUrl: z
+      .string()
+      .max(2_048)
+      .default('')
+      .describe(
+        'URL of the push API that the console uses, as the browser reaches it. `logic.allowedOrigins` must allow the page. Changing it rolls out the gateways.',
+      ),
+    consoleRoom: z
+      .string()
+      .max(128)
+      .default('')
+      .describe('Room that the console joins when it is opened. Changing it rolls out the gateways.'),
+    echo: z
+      .boolean()
+      .default(false)
+      .describe('Whether gateways serve the diagnostic echo at `/ws`. Changing it rolls out the gateways.'),
     hostNetwork: z
       .boolean()
       .default(false)

@@ -1,7 +1,8 @@
 import { z } from 'zod';
-import { mapOf, pattern, ruled } from '../fields.ts';
+import { count, duration, mapOf, pattern, ruled, size } from '../fields.ts';
 import { ScalingBehavior } from '../kubernetes.ts';
 import { annotations } from './metadata.ts';
+import { origins } from './origins.ts';
 import { ASKS_FOR_CPU, placement, replicas, resources } from './pods.ts';
 import { LOGIC_TEMPLATE, podTemplate } from './podTemplate.ts';
 import { secretRef } from './secretRef.ts';
@@ -86,6 +87,34 @@ export const Logic = ruled(
       })
       .prefault({})
       .describe('Service through which publishers reach the push API.'),
+    allowedOrigins: origins('logic.allowedOrigins').describe(
+      'Origins of web pages that may push from a browser. `*` matches any characters. If empty, none are allowed but pages of the push API itself. Changing it rolls out the logic pods.',
+    ),
+    limits: z
+      .object({
+        body: size('logic.limits.body', { min: '1KiB', max: '64MiB' })
+          .default('1MiB')
+          .describe('Largest body of a request. Changing it rolls out the logic pods.'),
+        items: z.number().int().min(1).max(100_000).default(1_000).describe('Maximum number of items in a push.'),
+        item: size('logic.limits.item', { min: '1B', max: '1MiB' })
+          .default('32KiB')
+          .describe('Largest item of a push.'),
+      })
+      .prefault({})
+      .describe('Limits on requests.'),
+    urgentRate: count
+      .default(100)
+      .describe(
+        'Maximum number of urgent pushes per second and logic pod, over all rooms. More are answered with 429.',
+      ),
+    publishTimeout: duration('logic.publishTimeout', { min: '100ms', max: '30s' })
+      .default('2s')
+      .describe(
+        'Maximum time that a push waits for NATS. After it, the answer is 503. Changing it rolls out the logic pods.',
+      ),
+    askTimeout: duration('logic.askTimeout', { min: '50ms', max: '10s' })
+      .default('500ms')
+      .describe('Maximum time that gateways may take to answer a question, such as who is in a room.'),
     resources: resources('192Mi'),
     placement,
     podTemplate: podTemplate(LOGIC_TEMPLATE, 'Changing it rolls out the logic pods.'),

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { extended, ruled } from '../fields.ts';
 import { placement, resources } from './pods.ts';
 import { NATS_TEMPLATE, podTemplate } from './podTemplate.ts';
-import { secretRef } from './secretRef.ts';
+import { secretRef, tlsSecret } from './secretRef.ts';
 
 export const NATS_CREDENTIALS = ['password', 'token', 'nkey', 'creds'] as const;
 
@@ -81,6 +81,17 @@ export const Nats = ruled(
       .describe(
         'Credentials of the pods for the servers of `url`. The content of a Secret is reloaded without a restart, but changing a field rolls out the pods of its role.',
       ),
+    certificates: z
+      .object({
+        gateway: tlsSecret('the client certificate of the gateways')
+          .exactOptional()
+          .describe('Client certificate of the gateways.'),
+        logic: tlsSecret('the client certificate of the logic pods')
+          .exactOptional()
+          .describe('Client certificate of the logic pods.'),
+      })
+      .exactOptional()
+      .describe('Client certificates for the servers of `url`, in addition to `credentials` or in place of them.'),
     caSecretRef: secretRef('ca.crt')
       .exactOptional()
       .describe(
@@ -97,6 +108,11 @@ export const Nats = ruled(
     rule: 'has(self.url) || !has(self.credentials)',
     message: 'nats.credentials requires nats.url: credentials of managed servers are generated',
     fieldPath: '.credentials',
+  },
+  {
+    rule: 'has(self.url) || !has(self.certificates)',
+    message: 'nats.certificates requires nats.url',
+    fieldPath: '.certificates',
   },
   {
     rule: 'has(self.url) || !has(self.caSecretRef)',

@@ -8,6 +8,8 @@ type Credential = NonNullable<NonNullable<Spec['nats']['credentials']>['gateway'
 
 export const CREDENTIAL_FILE = `${NATS_FOLDER}/credential`;
 export const CA_FILE = `${NATS_FOLDER}/ca.crt`;
+/** The client certificate. */
+export const CERTIFICATE_FILES = { certFile: `${NATS_FOLDER}/tls.crt`, keyFile: `${NATS_FOLDER}/tls.key` };
 
 /** The managed NATS servers of a cluster; undefined if it uses `nats.url`. */
 export function managedNats({ spec: { nats } }: PushCluster): z.infer<typeof ManagedNats> | undefined {
@@ -40,13 +42,18 @@ export function natsCredential(cluster: PushCluster, role: 'gateway' | 'logic'):
 /** The section `bus` of a role's settings file. */
 export function busSettings(cluster: PushCluster, role: 'gateway' | 'logic'): z.input<typeof Settings>['bus'] {
   const credential = natsCredential(cluster, role);
+  const { caSecretRef, certificates } = cluster.spec.nats;
+  const tls = {
+    ...(caSecretRef === undefined ? {} : { caFile: CA_FILE }),
+    ...(certificates?.[role] === undefined ? {} : CERTIFICATE_FILES),
+  };
   return {
     prefix: busPrefix(cluster),
     nats: {
       servers: natsServers(cluster),
       ...(credential?.user === undefined ? {} : { user: credential.user }),
       ...(credential === undefined ? {} : { [`${credential.type}File`]: CREDENTIAL_FILE }),
-      ...(cluster.spec.nats.caSecretRef === undefined ? {} : { tls: { caFile: CA_FILE } }),
+      ...(Object.keys(tls).length === 0 ? {} : { tls }),
     },
   };
 }

@@ -152,6 +152,23 @@ describe('the gateway Deployment', () => {
     assert.deepEqual({ hostNetwork, dnsPolicy }, { hostNetwork: true, dnsPolicy: 'ClusterFirstWithHostNet' });
   });
 
+  it('merges the pod template over all of it, and lets its own files be read by whoever it runs as then', () => {
+    const template = (spec: Record<string, unknown>) => pod({ podTemplate: { spec } });
+    const limits = { limits: { cpu: 3 } };
+    const [own, beside] = template({
+      containers: [
+        { name: 'beside', image: 'a' },
+        { name: 'gateway', resources: limits },
+      ],
+    }).containers;
+    assert.deepEqual(own?.resources, { requests: { cpu: '100m', memory: '256Mi' }, ...limits });
+    assert.equal(beside?.name, 'beside');
+    const modes = (spec: Record<string, unknown>) =>
+      template(spec).volumes?.map(({ projected }) => projected?.defaultMode);
+    assert.ok(modes({})?.includes(0o440));
+    assert.ok(modes({ securityContext: { fsGroup: null } })?.includes(0o444));
+  });
+
   it('pulls the image that is named, else that of the operator', () => {
     const image = (image: z.input<typeof Spec>['image']) =>
       gatewayDeployment(

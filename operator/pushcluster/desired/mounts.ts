@@ -1,6 +1,6 @@
 import type { V1Volume, V1VolumeMount } from '@kubernetes/client-node';
-import type { PushCluster } from '../../api/pushCluster.ts';
-import { CA_FILE, CREDENTIAL_FILE, natsCredential } from './bus.ts';
+import type { PushCluster, Spec } from '../../api/pushCluster.ts';
+import { CA_FILE, CERTIFICATE_FILES, CREDENTIAL_FILE, natsCredential } from './bus.ts';
 import {
   DRAIN_ANNOTATION,
   DRAIN_FILE,
@@ -18,13 +18,16 @@ import {
 export type Mounts = { volumes: V1Volume[]; volumeMounts: V1VolumeMount[] };
 
 export const JWT_SECRET_FILE = `${JWT_FOLDER}/secret`;
+export const JWKS_FILE = `${JWT_FOLDER}/jwks.json`;
 export const TLS_FILES = { certFile: `${TLS_FOLDER}/tls.crt`, keyFile: `${TLS_FOLDER}/tls.key` };
 
 /** Readable by the user and the group of the pod only. */
 const SECRET_MODE = 0o440;
 
 type SecretRef = { name: string; key: string };
-type SecretFile = { from: SecretRef; path: string };
+type FileRef = { secretRef?: SecretRef; configMapRef?: SecretRef };
+/** A file of a pod, and the key of a Secret or ConfigMap that it is from. */
+type MountedFile = { from: SecretRef; path: string; kind: 'secret' | 'configMap' };
 
 /** Volumes of a gateway: settings, annotations from the operator, and secrets. */
 export function gatewayMounts(cluster: PushCluster): Mounts {
@@ -35,7 +38,7 @@ export function gatewayMounts(cluster: PushCluster): Mounts {
     ['pod', POD_FOLDER, podFiles()],
     ['nats', NATS_FOLDER, natsFiles(cluster, 'gateway')],
     ['tls', TLS_FOLDER, tls && { name: 'tls', secret: { secretName: tls.secretName, defaultMode: SECRET_MODE } }],
-    ['jwt', JWT_FOLDER, auth.jwt?.secretRef && secretFiles('jwt', [fileOf(auth.jwt.secretRef, JWT_SECRET_FILE)])],
+    ['jwt', JWT_FOLDER, secretFiles('jwt', jwtFiles(auth))],
   ];
   return mounts(files);
 }
@@ -48,6 +51,13 @@ export function logicMounts(cluster: PushCluster): Mounts {
     ['nats', NATS_FOLDER, natsFiles(cluster, 'logic')],
     ['keys', KEYS_FOLDER, secretFiles('keys', keys)],
   ]);
+}
+
+function jwtFiles({ jwt }: Spec['auth']): MountedFile[] {
+  return [
+    ...(jwt?.secretRef ? [fileOf(jwt.secretRef, JWT_SECRET_FILE)] : []),
+    ...(jwt?.jwksFrom ? fileFrom(jwt.jwksFrom, JWKS_FILE) : []),
+  ];
 }
 
 /** API keys of the cluster: `logic.apiKeys`, or the generated one. */
@@ -77,21 +87,35 @@ function podFiles(): V1Volume {
 
 function natsFiles(cluster: PushCluster, role: 'gateway' | 'logic'): V1Volume | undefined {
   const credential = natsCredential(cluster, role);
-  const { caSecretRef } = cluster.spec.nats;
+  const { caSecretRef, certificates } = cluster.spec.nats;
+  const certificate = certificates?.[role];
   return secretFiles('nats', [
     ...(credential ? [fileOf(credential.secretRef, CREDENTIAL_FILE)] : []),
     ...(caSecretRef ? [fileOf(caSecretRef, CA_FILE)] : []),
+    ...(certificate
+      ? [
+          fileOf({ name: certificate.secretName, key: 'tls.crt' }, CERTIFICATE_FILES.certFile),
+          fileOf({ name: certificate.secretName, key: 'tls.key' }, CERTIFICATE_FILES.keyFile),
+        ]
+      : []),
   ]);
 }
 
-function secretFiles(name: string, files: readonly SecretFile[]): V1Volume | undefined {
+function secretFiles(name: string, files: readonly MountedFile[]): V1Volume | undefined {
   if (files.length === 0) return undefined;
-  const sources = files.map(({ from, path }) => ({ secret: { name: from.name, items: [{ key: from.key, path }] } }));
+  const sources = files.map(({ from, path, kind }) => ({
+    [kind]: { name: from.name, items: [{ key: from.key, path }] },
+  }));
   return { name, projected: { sources, defaultMode: SECRET_MODE } };
 }
 
-function fileOf(from: SecretRef, path: string): SecretFile {
-  return { from: { name: from.name, key: from.key }, path: basename(path) };
+function fileOf(from: SecretRef, path: string, kind: MountedFile['kind'] = 'secret'): MountedFile {
+  return { from: { name: from.name, key: from.key }, path: basename(path), kind };
+}
+
+function fileFrom({ secretRef, configMapRef }: FileRef, path: string): MountedFile[] {
+  if (secretRef) return [fileOf(secretRef, path)];
+  return configMapRef ? [fileOf(configMapRef, path, 'configMap')] : [];
 }
 
 function basename(path: string): string {

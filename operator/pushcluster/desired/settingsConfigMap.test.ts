@@ -113,4 +113,9 @@ describe('the settings files', () => {
     it(`have as many shards: ${what}`, () => {
       assert.equal(files(clusterOf({ gateway: { resources } })).gateway.gateway.shards, expected);
     });
+
+  it('have as many shards as the pod template has CPUs for', () => {
+    const spec = { containers: [{ name: 'gateway', resources: { limits: { cpu: 5 } } }] };
+    assert.equal(files(clusterOf({ gateway: { podTemplate: { spec } } })).gateway.gateway.shards, 4);
+  });
 });

@@ -6,7 +6,7 @@ import { busSettings } from './bus.ts';
 import type { DesiredObject } from './context.ts';
 import { drainSettle } from './drainSettle.ts';
 import { metadataOf } from './metadata.ts';
-import { apiKeys, JWT_SECRET_FILE, TLS_FILES } from './mounts.ts';
+import { apiKeys, JWKS_FILE, JWT_SECRET_FILE, TLS_FILES } from './mounts.ts';
 import { DRAIN_FILE, KEYS_FOLDER, names } from './names.ts';
 import { containerResources } from './pods.ts';
 import { amountOf } from './quantity.ts';
@@ -48,6 +48,8 @@ function gatewaySettings(cluster: PushCluster): SettingsInput {
       shards: shards(gateway),
       connections: gateway.connections,
       rooms: gateway.rooms,
+      inbound: gateway.inbound,
+      idleTimeout: gateway.idleTimeout,
       batching: gateway.batching,
       slowConsumer: gateway.slowConsumer,
       drain: { ...gateway.drain, settle: drainSettle(cluster), file: DRAIN_FILE },
@@ -56,6 +58,10 @@ function gatewaySettings(cluster: PushCluster): SettingsInput {
       proxyProtocol: gateway.service.proxyProtocol,
       forwardedHeaders: forwardedHeaders(gateway.service),
       ...(gateway.service.tls === undefined ? {} : { tls: TLS_FILES }),
+      console: gateway.console,
+      consolePushUrl: gateway.consolePushUrl,
+      consoleRoom: gateway.consoleRoom,
+      echo: gateway.echo,
     },
     rooms: rooms.map(({ match, batching, overload }) => ({
       match,
@@ -67,7 +73,9 @@ function gatewaySettings(cluster: PushCluster): SettingsInput {
         ? {}
         : {
             jwt: {
-              ...(jwt.jwksUrl === undefined ? { secretFile: JWT_SECRET_FILE } : { jwksUrl: jwt.jwksUrl }),
+              ...(jwt.secretRef === undefined ? {} : { secretFile: JWT_SECRET_FILE }),
+              ...(jwt.jwksUrl === undefined ? {} : { jwksUrl: jwt.jwksUrl }),
+              ...(jwt.jwksFrom === undefined ? {} : { jwksFile: JWKS_FILE }),
               ...(jwt.audience === undefined ? {} : { audience: jwt.audience }),
               ...(jwt.issuer === undefined ? {} : { issuer: jwt.issuer }),
             },
@@ -76,11 +84,13 @@ function gatewaySettings(cluster: PushCluster): SettingsInput {
       allowedOrigins: auth.allowedOrigins,
     },
     bus: busSettings(cluster, 'gateway'),
+    log: cluster.spec.log,
   };
 }
 
 function logicSettings(cluster: PushCluster): SettingsInput {
-  const scopes = new Map(cluster.spec.logic.apiKeys.map(({ name, scope }) => [name, scope]));
+  const { logic, log } = cluster.spec;
+  const scopes = new Map(logic.apiKeys.map(({ name, scope }) => [name, scope]));
   return {
     generation: cluster.metadata.generation,
     logic: {
@@ -88,8 +98,14 @@ function logicSettings(cluster: PushCluster): SettingsInput {
         const scope = scopes.get(name);
         return { name, file: `${KEYS_FOLDER}/${name}`, ...(scope === undefined ? {} : { scope }) };
       }),
+      allowedOrigins: logic.allowedOrigins,
+      limits: logic.limits,
+      urgentRate: logic.urgentRate,
+      publishTimeout: logic.publishTimeout,
+      askTimeout: logic.askTimeout,
     },
     bus: busSettings(cluster, 'logic'),
+    log,
   };
 }
 
