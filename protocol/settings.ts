@@ -250,6 +250,8 @@ export const AuthSettings = z
         secretFile: z.string().optional(),
         /** RS256 and ES256: URL of a JWKS, or `jwksFile` for a file with one. */
         jwksUrl: JwksUrl.optional(),
+        /** PEM file with the certificate authorities to trust for `jwksUrl`. Default: the public ones. */
+        jwksCaFile: z.string().optional(),
         jwksFile: z.string().optional(),
         audience: z.string().optional(),
         issuer: z.string().optional(),
@@ -260,6 +262,10 @@ export const AuthSettings = z
           message: 'needs exactly one of secretFile, jwksUrl and jwksFile',
         },
       )
+      .refine((jwt) => jwt.jwksCaFile === undefined || jwt.jwksUrl !== undefined, {
+        path: ['jwksCaFile'],
+        message: 'is set without jwksUrl, the only key source that is fetched',
+      })
       .optional(),
     /** Whether connections without a token are allowed. Default: only if `jwt` is not set. */
     anonymous: z.boolean().optional(),

@@ -260,6 +260,7 @@ export const CHANGES: readonly Change[] = [
     before: { auth: { jwt } },
     after: { auth: { jwt: { jwksUrl: 'https://id.example.com/other.json' } } },
   },
+  ...file('auth.jwt.jwksCaFrom', (jwksCaFrom) => ({ auth: { jwt: { ...jwt, jwksCaFrom } } })),
   ...file('auth.jwt.jwksFrom', (jwksFrom) => ({ auth: { jwt: { jwksFrom } } })),
   { field: 'auth.jwt.audience', before: { auth: { jwt } }, after: { auth: { jwt: { ...jwt, audience: 'a' } } } },
   { field: 'auth.jwt.issuer', before: { auth: { jwt } }, after: { auth: { jwt: { ...jwt, issuer: 'a' } } } },

@@ -17,6 +17,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   rooms: ['rooms[].match'],
   'auth.jwt.secretFile': ['auth.jwt.secretRef.name'],
   'auth.jwt.jwksFile': ['auth.jwt.jwksFrom.secretRef.name', 'auth.jwt.jwksFrom.configMapRef.name'],
+  'auth.jwt.jwksCaFile': ['auth.jwt.jwksCaFrom.secretRef.name', 'auth.jwt.jwksCaFrom.configMapRef.name'],
   'bus.prefix': ['nats.prefix'],
   'bus.nats.servers': ['nats.url'],
   'bus.nats.user': ['nats.credentials.gateway.user', 'nats.credentials.logic.user'],

@@ -306,6 +306,16 @@ const SPECS: readonly Row[] = [
     { auth: { jwt: { jwksFrom: { secretRef, configMapRef: secretRef } } } },
     /auth\.jwt\.jwksFrom needs exactly one of/,
   ],
+  [
+    'an authority from two places',
+    { auth: { jwt: { jwksUrl: 'https://a/b', jwksCaFrom: {} } } },
+    /auth\.jwt\.jwksCaFrom needs exactly one of/,
+  ],
+  [
+    'an authority for nothing that is fetched',
+    { auth: { jwt: { secretRef, jwksCaFrom: { secretRef } } } },
+    /auth\.jwt\.jwksCaFrom requires jwksUrl/,
+  ],
   ['large frames of clients', gateway({ inbound: { maxFrame: '65KiB' } }), /gateway\.inbound\.maxFrame must be from/],
   ['a short silence', gateway({ idleTimeout: '7s' }), /gateway\.idleTimeout must be from 8s to 16m/],
   ['a small body', { logic: { limits: { body: '1' } } }, /logic\.limits\.body must be from 1KiB to 64MiB/],

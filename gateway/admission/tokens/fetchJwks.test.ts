@@ -1,11 +1,18 @@
 import assert from 'node:assert/strict';
+import { copyFileSync, readFileSync } from 'node:fs';
 import { createServer, type RequestListener } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import { describe, it, type TestContext } from 'node:test';
+import { createAuthority } from '@pushcluster/test/harness/certificates.ts';
 import { fetchJwks } from './fetchJwks.ts';
 
 describe('the fetch of a JWKS', () => {
-  async function serve(t: TestContext, listener: RequestListener): Promise<string> {
-    const server = createServer(listener);
+  async function serve(
+    t: TestContext,
+    listener: RequestListener,
+    server = createServer(listener),
+    scheme = 'http',
+  ): Promise<string> {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     t.after(() => {
       server.closeAllConnections();
@@ -13,7 +20,7 @@ describe('the fetch of a JWKS', () => {
     });
     const address = server.address();
     assert.ok(address !== null && typeof address === 'object');
-    return `http://127.0.0.1:${address.port}/keys`;
+    return `${scheme}://127.0.0.1:${address.port}/keys`;
   }
 
   /** However late this machine is, no fetch is given up. */
@@ -38,6 +45,21 @@ describe('the fetch of a JWKS', () => {
     await assert.rejects(at('/302'), { message: 'is answered with 302: redirects are not followed' });
     await assert.rejects(at('/big'), { message: 'is larger than 1048576 bytes' });
     await assert.rejects(fetchJwks('http://127.0.0.1:1/'), { message: /^can't be fetched: / });
+  });
+
+  it('trusts the authorities of a file and no others, also once the file has changed', async (t) => {
+    neverLate(t);
+    const [authority, other] = [await createAuthority(), await createAuthority('another authority')];
+    t.after(() => Promise.all([authority.remove(), other.remove()]));
+    const { certFile, keyFile } = await authority.issue('IP:127.0.0.1');
+    const options = { cert: readFileSync(certFile), key: readFileSync(keyFile) };
+    const server = createSecureServer(options, (_request, response) => response.end('{"keys":[]}'));
+    const url = await serve(t, () => {}, server, 'https');
+    await assert.rejects(fetchJwks(url), { message: /^can't be fetched: / });
+    await assert.rejects(fetchJwks(url, other.caFile), { message: /^can't be fetched: / });
+    copyFileSync(authority.caFile, other.caFile);
+    assert.equal(await fetchJwks(url, other.caFile), '{"keys":[]}');
+    await assert.rejects(fetchJwks(url, '/nowhere/ca.crt'), { message: /^can't be fetched: ENOENT/ });
   });
 
   it('is given up after 5 s, in the middle of a body too', async (t) => {

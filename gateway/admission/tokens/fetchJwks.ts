@@ -1,32 +1,53 @@
+import { readFile } from 'node:fs/promises';
+import { get, type IncomingMessage } from 'node:http';
+import { get as getSecure, type RequestOptions } from 'node:https';
+
 /** Bytes of an answer at most. */
 const MAX_BYTES = 1024 * 1024;
 /** Time that one fetch may take, milliseconds. */
 const FETCH_TIMEOUT_MS = 5_000;
 
-/** The text at `url`. Rejects with an Error whose message is the predicate of a sentence. Redirects are not followed: nobody configured their target. */
-export async function fetchJwks(url: string): Promise<string> {
+/** The answer is of no use. The message is the predicate of a sentence. */
+class UnusableAnswer extends Error {}
+
+/**
+ * The text at `url`. Rejects with an Error whose message is the predicate of a sentence. Redirects are not followed: nobody
+ * configured their target.
+ * @param caFile PEM file with the authorities to trust in place of the public ones; read at each call
+ */
+export async function fetchJwks(url: string, caFile?: string): Promise<string> {
   const signal = AbortSignal.timeout(FETCH_TIMEOUT_MS);
   try {
-    const headers = { accept: 'application/json, application/jwk-set+json' };
-    const { status, body } = await fetch(url, { redirect: 'manual', signal, headers });
-    if (status === 200) return await textOf(body);
-    await body?.cancel();
-    throw new Error(`is answered with ${status}${status >= 300 && status < 400 ? ': redirects are not followed' : ''}`);
+    const trusted = caFile === undefined ? {} : { ca: await readFile(caFile) };
+    const answer = await answerOf(url, { ...trusted, signal, agent: false });
+    const { statusCode: status = 0 } = answer;
+    if (status === 200) return await textOf(answer);
+    answer.destroy();
+    throw new UnusableAnswer(
+      `is answered with ${status}${status >= 300 && status < 400 ? ': redirects are not followed' : ''}`,
+    );
   } catch (error) {
     if (signal.aborted) throw new Error(`did not arrive within ${FETCH_TIMEOUT_MS / 1_000} s`);
-    // The message of fetch's own error says only that it failed. Its cause says why.
-    const cause = error instanceof TypeError && error.cause instanceof Error ? error.cause : undefined;
-    if (cause) throw new Error(`can't be fetched: ${cause.message || cause.name}`, { cause: error });
-    throw error;
+    if (error instanceof UnusableAnswer || !(error instanceof Error)) throw error;
+    // Where a name has several addresses, the error of all of them has no message.
+    throw new Error(`can't be fetched: ${error.message || Reflect.get(error, 'code') || error.name}`, { cause: error });
   }
 }
 
-async function textOf(body: ReadableStream<Uint8Array> | null): Promise<string> {
-  const chunks: Uint8Array[] = [];
+function answerOf(url: string, options: RequestOptions): Promise<IncomingMessage> {
+  const headers = { accept: 'application/json, application/jwk-set+json' };
+  return new Promise((resolve, reject) => {
+    const start = url.startsWith('https:') ? getSecure : get;
+    start(url, { ...options, headers }, resolve).on('error', reject);
+  });
+}
+
+async function textOf(answer: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of body ?? []) {
-    size += chunk.byteLength;
-    if (size > MAX_BYTES) throw new Error(`is larger than ${MAX_BYTES} bytes`);
+  for await (const chunk of answer) {
+    size += chunk.length;
+    if (size > MAX_BYTES) throw new UnusableAnswer(`is larger than ${MAX_BYTES} bytes`);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString('utf8');

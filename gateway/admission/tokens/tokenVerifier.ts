@@ -63,13 +63,14 @@ export class TokenVerifier {
       ...(jwt.audience === undefined ? {} : { audience: jwt.audience }),
       ...(jwt.issuer === undefined ? {} : { issuer: jwt.issuer }),
     };
-    const { secretFile, jwksFile, jwksUrl } = jwt;
+    const { secretFile, jwksFile, jwksUrl, jwksCaFile } = jwt;
     if (secretFile !== undefined) this.#secrets = SecretFile.open(secretFile, hs256Secrets, poll);
     if (jwksFile !== undefined)
       this.#keys = SecretFile.open(jwksFile, (bytes) => new KeySet(bytes.toString('utf8')), poll);
     if (jwksUrl !== undefined)
       this.remote =
-        remote ?? new RemoteKeys({ clock: systemClock, fetch: () => fetchJwks(jwksUrl), onProblem, onFetched });
+        remote ??
+        new RemoteKeys({ clock: systemClock, fetch: () => fetchJwks(jwksUrl, jwksCaFile), onProblem, onFetched });
     this.#secrets?.onProblem(onProblem);
     this.#keys?.onProblem(onProblem);
   }
@@ -124,8 +125,9 @@ export function nextVerifier(
 ): TokenVerifier | undefined {
   if (!jwt) return undefined;
   if (former && isDeepStrictEqual(former.settings, jwt)) return former;
-  const sameUrl = jwt.jwksUrl !== undefined && former?.settings.jwksUrl === jwt.jwksUrl;
-  return new TokenVerifier(jwt, { ...options, remote: sameUrl ? former.remote : undefined });
+  const { jwksUrl, jwksCaFile } = jwt;
+  const isSame = former?.settings.jwksUrl === jwksUrl && former?.settings.jwksCaFile === jwksCaFile;
+  return new TokenVerifier(jwt, { ...options, remote: jwksUrl !== undefined && isSame ? former?.remote : undefined });
 }
 
 function identityOf(payload: JWTPayload): Identity {

@@ -18,6 +18,11 @@ export const Auth = ruled(
         })
           .exactOptional()
           .describe('URL of the JSON Web Key Set for RS256 and ES256.'),
+        jwksCaFrom: fileRef('auth.jwt.jwksCaFrom', 'ca.crt')
+          .exactOptional()
+          .describe(
+            'CA certificates for the server of `jwksUrl`, in place of the public CAs. The content is reloaded without a restart, but changing the reference rolls out the gateways.',
+          ),
         jwksFrom: fileRef('auth.jwt.jwksFrom', 'jwks.json')
           .exactOptional()
           .describe(
@@ -39,6 +44,11 @@ export const Auth = ruled(
       {
         rule: '[has(self.secretRef), has(self.jwksUrl), has(self.jwksFrom)].filter(each, each).size() == 1',
         message: 'auth.jwt needs exactly one of secretRef, jwksUrl and jwksFrom',
+      },
+      {
+        rule: 'has(self.jwksUrl) || !has(self.jwksCaFrom)',
+        message: 'auth.jwt.jwksCaFrom requires jwksUrl',
+        fieldPath: '.jwksCaFrom',
       },
     )
       .exactOptional()

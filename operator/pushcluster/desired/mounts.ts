@@ -18,6 +18,7 @@ import {
 export type Mounts = { volumes: V1Volume[]; volumeMounts: V1VolumeMount[] };
 
 export const JWT_SECRET_FILE = `${JWT_FOLDER}/secret`;
+export const JWKS_CA_FILE = `${JWT_FOLDER}/ca.crt`;
 export const JWKS_FILE = `${JWT_FOLDER}/jwks.json`;
 export const TLS_FILES = { certFile: `${TLS_FOLDER}/tls.crt`, keyFile: `${TLS_FOLDER}/tls.key` };
 
@@ -56,6 +57,7 @@ export function logicMounts(cluster: PushCluster): Mounts {
 function jwtFiles({ jwt }: Spec['auth']): MountedFile[] {
   return [
     ...(jwt?.secretRef ? [fileOf(jwt.secretRef, JWT_SECRET_FILE)] : []),
+    ...(jwt?.jwksCaFrom ? fileFrom(jwt.jwksCaFrom, JWKS_CA_FILE) : []),
     ...(jwt?.jwksFrom ? fileFrom(jwt.jwksFrom, JWKS_FILE) : []),
   ];
 }

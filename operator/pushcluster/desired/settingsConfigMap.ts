@@ -6,7 +6,7 @@ import { busSettings } from './bus.ts';
 import type { DesiredObject } from './context.ts';
 import { drainSettle } from './drainSettle.ts';
 import { metadataOf } from './metadata.ts';
-import { apiKeys, JWKS_FILE, JWT_SECRET_FILE, TLS_FILES } from './mounts.ts';
+import { apiKeys, JWKS_CA_FILE, JWKS_FILE, JWT_SECRET_FILE, TLS_FILES } from './mounts.ts';
 import { DRAIN_FILE, KEYS_FOLDER, names } from './names.ts';
 import { containerResources } from './pods.ts';
 import { amountOf } from './quantity.ts';
@@ -75,6 +75,7 @@ function gatewaySettings(cluster: PushCluster): SettingsInput {
             jwt: {
               ...(jwt.secretRef === undefined ? {} : { secretFile: JWT_SECRET_FILE }),
               ...(jwt.jwksUrl === undefined ? {} : { jwksUrl: jwt.jwksUrl }),
+              ...(jwt.jwksCaFrom === undefined ? {} : { jwksCaFile: JWKS_CA_FILE }),
               ...(jwt.jwksFrom === undefined ? {} : { jwksFile: JWKS_FILE }),
               ...(jwt.audience === undefined ? {} : { audience: jwt.audience }),
               ...(jwt.issuer === undefined ? {} : { issuer: jwt.issuer }),
