@@ -26,19 +26,34 @@ export class OperatorProcess {
   readonly #env: Record<string, string>;
   readonly #flags: readonly string[];
   readonly #program: string;
+  readonly #restarts: boolean;
   #child: ChildProcess | undefined;
+  /** A test has ended it: it is not started again. */
+  #ended = false;
   #exit: Promise<number | null> = Promise.resolve(null);
   #output = '';
   /** Output of the latest start. */
   #outputNow = '';
 
-  /** @param options `flags` are flags for Node; `program` is the main file of another version */
+  /**
+   * @param options `flags` are flags for Node; `program` is the main file of another version; `restarts`: the process is
+   * started again when it has lost its lease, as a kubelet would (default: only without a `user` of its own, which tests of
+   * several operators have)
+   */
   constructor(
     plane: ControlPlane,
-    options: { adminPort: number; user?: string; env?: Record<string, string>; flags?: string[]; program?: string },
+    options: {
+      adminPort: number;
+      user?: string;
+      env?: Record<string, string>;
+      flags?: string[];
+      program?: string;
+      restarts?: boolean;
+    },
   ) {
     const { adminPort, user = OPERATOR_USER, env = {}, flags = [], program = PROGRAM } = options;
     this.user = user;
+    this.#restarts = options.restarts ?? options.user === undefined;
     this.#plane = plane;
     this.#flags = flags;
     this.#program = program;
@@ -103,9 +118,15 @@ export class OperatorProcess {
 
   /** Starts the operator without waiting. */
   async launch(): Promise<void> {
+    this.#ended = false;
+    await this.#spawn();
+  }
+
+  async #spawn(): Promise<void> {
     const KUBECONFIG = await this.#plane.kubeconfigFor(`/O=${OPERATOR_GROUP}/CN=${this.user}`);
     const admin = { ADMIN_HOST: '127.0.0.1', ADMIN_PORT: String(this.adminPort) };
     const env = { ...process.env, ...IMAGES, KUBECONFIG, ...admin, ...this.#env };
+    if (this.#ended) return;
     const child = spawn(process.execPath, [...this.#flags, this.#program], { env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#outputNow = '';
     for (const stream of [child.stdout, child.stderr])
@@ -116,6 +137,10 @@ export class OperatorProcess {
     this.#child = child;
     // Not at `exit`: its last words may still be in the pipe then.
     this.#exit = new Promise((resolve) => child.once('close', resolve));
+    child.once('close', () => {
+      const lostLease = child === this.#child && !child.killed && this.#outputNow.includes('lost the lease');
+      if (this.#restarts && lostLease) void this.#spawn();
+    });
   }
 
   /**
@@ -123,6 +148,7 @@ export class OperatorProcess {
    * operator.
    */
   async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+    this.#ended = true;
     this.signal(signal);
     return this.#exit;
   }
