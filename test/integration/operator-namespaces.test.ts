@@ -58,7 +58,7 @@ describe('an operator', () => {
     allow(
       user,
       'default',
-      OWN_RULES.map((rule) => (rule.resourceNames ? { ...rule, resourceNames: [lease] } : rule)),
+      OWN_RULES.map((rule) => (rule.resourceNames ? { ...rule, resourceNames: [...rule.resourceNames, lease] } : rule)),
     );
 
   const pushCluster = (namespace: string, spec: object = {}) =>
