@@ -332,7 +332,8 @@ describe('the operator', () => {
       const { port } = hanging.address() as AddressInfo;
       const webhook = await webhookDown('hung', 'apps', 'statefulsets', `https://127.0.0.1:${port}/`);
       await create('hung');
-      const found = await status('hung', (each) => condition(each, 'Degraded')?.status === 'True');
+      // Each look waits for the hanging write until its time limit.
+      const found = await status('hung', (each) => condition(each, 'Degraded')?.status === 'True', 150_000);
       assert.equal(condition(found, 'Degraded')?.reason, 'Unavailable');
       assert.match(
         condition(found, 'Degraded')?.message ?? '',
