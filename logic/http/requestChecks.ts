@@ -28,7 +28,8 @@ export function requireUnambiguous(
   const { expect = '100-continue', 'transfer-encoding': coding = 'chunked' } = headers;
   if (unsupportedExpect || expect.trim().toLowerCase() !== '100-continue')
     throw new Problem('expectation_failed', 'The Expect header must be 100-continue: nothing else is supported.');
-  if (coding.trim().toLowerCase() !== 'chunked')
+  // One that does not end with chunked is refused by Node, since nobody knows where its body ends.
+  if (coding.includes(','))
     throw new Problem('bad_request', 'The Transfer-Encoding must be chunked: nothing else is supported.');
   const query = url.indexOf('?');
   if (url.includes('#')) throw new Problem('bad_request', 'The request target contains "#": encode it as "%23".');

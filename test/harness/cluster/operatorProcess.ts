@@ -161,7 +161,12 @@ export class OperatorProcess {
 /** The chart's policies, about the group of the processes in place of the chart's service account. */
 async function policies(): Promise<string> {
   const helm = helmWith((await kubeTools('control-plane'))('helm'));
-  const args = ['-s', 'templates/operator-policy.yaml', '--set', `images.registry=${REGISTRY},metricsApi.enabled=true`];
+  const args = [
+    '-s',
+    'templates/operator-policy.yaml',
+    '--set',
+    `images.registry=${REGISTRY},metricsApi.enabled=true,rbac.podServiceAccounts={cloud}`,
+  ];
   const text = await helm(['template', 'pushcluster', CHART, '-n', 'default', ...args]);
   const account = "request.userInfo.username == 'system:serviceaccount:default:pushcluster-operator'";
   if (!text.includes(account)) throw new Error(`the policies are not about ${account}:\n${text}`);
