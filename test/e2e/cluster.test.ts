@@ -253,7 +253,7 @@ describe('clusters that we make', options, () => {
     it('leaves a cluster on which docs/tutorials/kubernetes.md works as pasted, and make cluster-down ends it', async (t) => {
       after(() => stopCluster(STAYS));
       const said = await run('make', ['cluster', `CLUSTER=${STAYS}`]);
-      assert.match(said, /^default +live +True +2 /m);
+      assert.match(said, /^default +live +True +Ready +2\/2 /m);
       // As shells that are pasted to: jobs and variables of one block are there in the next, and no job stays behind.
       const shell = "set -eo pipefail; set -m; trap 'jobs -p | xargs -r kill' EXIT";
       const printed = said.match(/^ {2,}\S.*$/gm) ?? [];
@@ -261,7 +261,7 @@ describe('clusters that we make', options, () => {
       assert.equal(exports.length, 3, said);
       const first = await paste([shell, ...printed].join('\n'), MINUTES_MS);
       assert.equal(first.code, 0, first.output);
-      assert.match(first.output, /^live +True +2 /m);
+      assert.match(first.output, /^live +True +Ready +2\/2 /m);
       assert.match(first.output, /\{"accepted":1\}/);
       const text = await readFile(new URL('../../docs/tutorials/kubernetes.md', import.meta.url), 'utf8');
       const blocks = commandsIn(text);
@@ -272,7 +272,7 @@ describe('clusters that we make', options, () => {
       assert.match(output, /"type":"OK"/);
       assert.match(output, /\{"accepted":1\}/);
       assert.match(output, /"items":\["hello"\]/);
-      assert.match(output, /live +True +2/);
+      assert.match(output, /live +True +Ready +2\/2/);
       const [, ends = ''] = /`(make cluster-down .*)`/.exec(said) ?? [];
       const last = await paste(ends, MINUTES_MS);
       assert.equal(last.code, 0, last.output);

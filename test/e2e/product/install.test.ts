@@ -106,7 +106,7 @@ describe('a PushCluster from nothing', () => {
   });
 
   it('is readable by kubectl alone', async () => {
-    assert.match(await live.kubectl('get', 'push'), /^NAME +READY .*\nlive +True +2 /);
+    assert.match(await live.kubectl('get', 'push'), /^NAME +READY +REASON .*\nlive +True +Ready +2\/2 /);
     const described = await live.kubectl('describe', 'pushcluster', 'live');
     assert.match(described, /Message: +2 gateways and 2 logic pods are ready/);
   });

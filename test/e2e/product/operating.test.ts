@@ -40,8 +40,8 @@ describe('docs/how-to/scale.md', () => {
     t.diagnostic(output);
     assert.equal(code, 0, output);
     assert.match(output, /"kind":"MetricValueList"/);
-    assert.match(output, /^live +True +4 +[78]\d\d /m);
-    assert.match(output, /^live +True +2 +/m);
+    assert.match(output, /^live +True +Ready +4\/4 +[78]\d\d /m);
+    assert.match(output, /^live +True +Ready +2\/2 +/m);
   });
 
   it('and every query of the dashboards shows it', async (t) => {
