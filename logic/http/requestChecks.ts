@@ -16,17 +16,14 @@ export function requireSingleHeaders(raw: readonly string[], headers: IncomingHt
 }
 
 /**
- * Throws a Problem if the request is ambiguous: no Host, a `#` in its target, or a query that is not UTF-8.
- * @param unsupportedExpect whether the request has an Expect header other than 100-continue
+ * Throws a Problem if the request is ambiguous: no Host, an Expect other than 100-continue, several transfer codings, a `#`
+ * in its target, or a query that is not UTF-8.
  */
-export function requireUnambiguous(
-  { headers, httpVersion, url = '' }: IncomingMessage,
-  unsupportedExpect: boolean,
-): void {
+export function requireUnambiguous({ headers, httpVersion, url = '' }: IncomingMessage): void {
   if (headers.host === undefined && httpVersion !== '1.0')
     throw new Problem('bad_request', 'The Host header is missing: HTTP/1.1 requires it.');
   const { expect = '100-continue', 'transfer-encoding': coding = 'chunked' } = headers;
-  if (unsupportedExpect || expect.trim().toLowerCase() !== '100-continue')
+  if (expect.trim().toLowerCase() !== '100-continue')
     throw new Problem('expectation_failed', 'The Expect header must be 100-continue: nothing else is supported.');
   // One that does not end with chunked is refused by Node, since nobody knows where its body ends.
   if (coding.includes(','))

@@ -1,4 +1,3 @@
-import type { IncomingMessage } from 'node:http';
 import { type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { ApiKeys } from '../access/apiKeys.ts';
@@ -51,7 +50,6 @@ export async function createServer(options: ServerOptions): Promise<App> {
     requestTimeout,
     headers: ({ method = '', headers }) => corsHeadersOfError({ method, headers }, options.allowedOrigins()),
   });
-  const unsupportedExpect = new WeakSet<IncomingMessage>();
   const app = fastify({
     logger: false,
     bodyLimit: options.bodyLimit,
@@ -74,10 +72,8 @@ export async function createServer(options: ServerOptions): Promise<App> {
   app.server.maxConnections = maxConnections;
   app.server.on('drop', options.onConnectionRefused);
   malformed.watch(app.server);
-  app.server.on('checkExpectation', (request, response) => {
-    unsupportedExpect.add(request);
-    app.server.emit('request', request, response);
-  });
+  // Node's own answer is not a problem document: `requireUnambiguous` checks what is expected.
+  app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
   for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method);
 
   app.decorateRequest('rawJson', null);
@@ -95,7 +91,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
   app.addHook('onRequest', (request, reply, done) => {
     try {
       if (options.leaving()) reply.header('connection', 'close');
-      requireUnambiguous(request.raw, unsupportedExpect.has(request.raw));
+      requireUnambiguous(request.raw);
       if (admit(options, request, reply)) done();
     } catch (error) {
       done(error instanceof Error ? error : new Error(String(error)));
