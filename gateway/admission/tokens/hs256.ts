@@ -41,14 +41,15 @@ export function hs256Secrets(bytes: Buffer): Buffer[] {
   }
   // The first line of a PEM file is known to everyone, and its content may be a public key.
   if (bytes.includes('-----BEGIN ')) throw new Error('is a PEM file: secretFile takes secrets for HS256, one a line');
-  const problem = listProblem(secretLines(bytes));
+  const lines = secretLines(bytes);
+  const problem = listProblem(lines);
   if (problem !== undefined) throw new Error(problem);
   const exact = bytes
     .toString('utf8')
     .replace(/^\uFEFF/, '')
     .split(/\r?\n/)
     .filter((line) => line.trim() !== '');
-  return [...new Set([...secretLines(bytes), ...exact])].map((line) => Buffer.from(line));
+  return [...new Set([...lines, ...exact])].map((line) => Buffer.from(line));
 }
 
 /** What makes lines no list of secrets: each line would be accepted as one, also lines that everybody knows. */
