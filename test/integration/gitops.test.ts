@@ -9,7 +9,6 @@ import { PushCluster } from '@pushcluster/operator/api/pushCluster.ts';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
 import { OperatorProcess } from '../harness/cluster/operatorProcess.ts';
-import { freePorts } from '../harness/ports.ts';
 import { until } from '../harness/until.ts';
 
 const run = promisify(execFile);
@@ -74,10 +73,7 @@ describe('the health check for Argo CD', () => {
     let operator: OperatorProcess;
     before(async () => {
       plane = await startControlPlane();
-      const [adminPort = 0] = await freePorts(1);
-      await OperatorProcess.install(plane);
-      operator = new OperatorProcess(plane, { adminPort });
-      await operator.start();
+      operator = await OperatorProcess.startOn(plane);
     });
     after(async () => {
       await operator?.end('SIGKILL');

@@ -4,7 +4,6 @@ import { PushCluster } from '@pushcluster/operator/api/pushCluster.ts';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
 import { OperatorProcess } from '../harness/cluster/operatorProcess.ts';
-import { freePorts } from '../harness/ports.ts';
 import { until } from '../harness/until.ts';
 
 type Gateway = { replicas?: number; autoscaling?: object };
@@ -27,10 +26,7 @@ describe('the number of gateways that a manifest does not name', () => {
 
   before(async () => {
     plane = await startControlPlane();
-    const [adminPort = 0] = await freePorts(1);
-    await OperatorProcess.install(plane);
-    operator = new OperatorProcess(plane, { adminPort });
-    await operator.start();
+    operator = await OperatorProcess.startOn(plane);
   });
   after(async () => {
     await operator?.end('SIGKILL');

@@ -7,7 +7,6 @@ import { type ControlPlane, startControlPlane } from '../harness/cluster/control
 import { apply } from '../harness/cluster/kubectl.ts';
 import { OPERATOR_USER, OperatorProcess } from '../harness/cluster/operatorProcess.ts';
 import { Lateness } from '../harness/lateness.ts';
-import { freePorts } from '../harness/ports.ts';
 import { until } from '../harness/until.ts';
 
 /** In which drift is to be repaired. */
@@ -48,10 +47,7 @@ describe('the operator', () => {
 
   before(async () => {
     plane = await startControlPlane();
-    const [adminPort = 0] = await freePorts(1);
-    await OperatorProcess.install(plane);
-    operator = new OperatorProcess(plane, { adminPort });
-    await operator.start();
+    operator = await OperatorProcess.startOn(plane);
   });
   after(async () => {
     await operator?.end('SIGKILL');

@@ -90,8 +90,13 @@ export class OperatorProcess {
    * operator that leads.
    */
   static async startIn(plane: ControlPlane, namespace: string): Promise<OperatorProcess> {
-    await OperatorProcess.install(plane);
     await apply(plane.kubectl, [{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } }]);
+    return OperatorProcess.startOn(plane);
+  }
+
+  /** Installs the CRD, and starts an operator that leads. */
+  static async startOn(plane: ControlPlane): Promise<OperatorProcess> {
+    await OperatorProcess.install(plane);
     const [adminPort = 0] = await freePorts(1);
     const operator = new OperatorProcess(plane, { adminPort });
     try {
