@@ -6,6 +6,8 @@ import { OPERATOR_GROUP, OperatorProcess } from '../harness/cluster/operatorProc
 import { kubeTools } from '../harness/cluster/tools.ts';
 import { until } from '../harness/until.ts';
 
+/** In the operator's `rbac.podServiceAccounts`: so that no other policy than the one under test refuses. */
+const ALLOWED = 'cloud';
 const BELONG = /the operator may only (change and delete|write) objects that belong to a PushCluster/;
 const template = (serviceAccountName?: string) => ({
   metadata: { labels: { app: 'theirs' } },
@@ -33,8 +35,8 @@ describe("the operator's credentials", () => {
       { apiVersion: 'v1', kind: 'ConfigMap', ...theirs },
       { apiVersion: 'v1', kind: 'Service', ...theirs, spec: { ports: [{ port: 80 }] } },
       { apiVersion: 'v1', kind: 'ServiceAccount', ...theirs },
-      deployment('theirs'),
-      { ...deployment('theirs'), kind: 'StatefulSet' },
+      deployment('theirs', {}, ALLOWED),
+      { ...deployment('theirs', {}, ALLOWED), kind: 'StatefulSet' },
       { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', ...theirs, spec: { podSelector: {} } },
       { apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice', ...theirs, addressType: 'IPv4', endpoints: [] },
       { apiVersion: 'policy/v1', kind: 'PodDisruptionBudget', ...theirs, spec: { minAvailable: 1 } },
@@ -99,7 +101,7 @@ describe("the operator's credentials", () => {
     });
 
   it('make nothing that belongs to no PushCluster, and free nothing that belongs to one', async () => {
-    await assert.rejects(write(deployment('mine')), BELONG);
+    await assert.rejects(write(deployment('mine', {}, ALLOWED)), BELONG);
     await assert.rejects(write({ apiVersion: 'v1', kind: 'Secret', metadata: { name: 'mine' } }), BELONG);
     const other = [{ apiVersion: 'example.com/v1', kind: 'PushCluster', name: 'live', uid: owner.uid }];
     const made = { apiVersion: 'v1', kind: 'Secret', metadata: { name: 'mine', ownerReferences: other } };
