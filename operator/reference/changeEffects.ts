@@ -14,6 +14,7 @@ export type Effect =
   | 'natsScale'
   | 'natsMove'
   | 'service'
+  | 'budget'
   | 'autoscaler'
   | 'monitor'
   | 'alerts'
@@ -48,6 +49,9 @@ export function effects(before: Objects, after: Objects): Effect[] {
     if (changed('StatefulSet', 'nats', 'spec', 'template')) found.push('nats');
   }
   if (changed('Service', 'gateway') || changed('Service', 'logic')) found.push('service');
+  // That of NATS comes and goes with its servers.
+  const withBudget = found.includes('natsMove') ? ['gateway', 'logic'] : ['gateway', 'logic', 'nats'];
+  if (withBudget.some((role) => changed('PodDisruptionBudget', role, 'spec'))) found.push('budget');
   if (
     changed('HorizontalPodAutoscaler', 'gateway') ||
     changed('HorizontalPodAutoscaler', 'logic') ||

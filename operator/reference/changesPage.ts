@@ -54,6 +54,11 @@ const template = (field: string, of: (podTemplate: object) => SpecInput): Change
   { field: `${field}.metadata.annotations`, after: of({ metadata: { annotations: { a: 'b' } } }) },
   { field: `${field}.spec`, after: of({ spec: { runtimeClassName: 'kata' } }) },
 ];
+const budget = (field: string, of: (budget: object) => SpecInput): Change[] =>
+  [{ enabled: false }, { maxUnavailable: 2 }, { minAvailable: '50%' }].map((change) => ({
+    field: `${field}.disruptionBudget.${Object.keys(change)[0]}`,
+    after: of(change),
+  }));
 const credential = (role: 'gateway' | 'logic', field: string, change: object): Change => {
   const given = { secretRef: { name: 'nats' } };
   return {
@@ -194,6 +199,7 @@ export const CHANGES: readonly Change[] = [
     { service: { forwardedHeaders: true } },
   ),
   gateway('service.tls.secretName', { service: { tls: { secretName: 'tls' } } }),
+  ...budget('gateway', (disruptionBudget) => ({ gateway: { disruptionBudget } })),
   gateway('resources', { resources: { requests: { cpu: '200m' } } }),
   ...placement.map(({ field, to }) => gateway(`placement.${field}`, { placement: to })),
   gateway('podTemplate.labels', { podTemplate: { labels: { a: 'b' } } }),
@@ -236,6 +242,7 @@ export const CHANGES: readonly Change[] = [
   logic('urgentRate', { urgentRate: 9 }),
   logic('publishTimeout', { publishTimeout: '1s' }),
   logic('askTimeout', { askTimeout: '1s' }),
+  ...budget('logic', (disruptionBudget) => ({ logic: { disruptionBudget } })),
   logic('resources', { resources: { requests: { cpu: '200m' } } }),
   ...placement.map(({ field, to }) => logic(`placement.${field}`, { placement: to })),
   ...template('logic.podTemplate', (podTemplate) => ({ logic: { podTemplate } })),
@@ -272,6 +279,7 @@ export const CHANGES: readonly Change[] = [
     field: 'nats.managed.image',
     after: { nats: { managed: { image: 'nats:2' } } },
   },
+  ...budget('nats.managed', (disruptionBudget) => ({ nats: { managed: { disruptionBudget } } })),
   { field: 'nats.managed.resources', after: { nats: { managed: { resources: { requests: { cpu: '200m' } } } } } },
   ...placement.map(({ field, to }) => ({
     field: `nats.managed.placement.${field}`,
@@ -322,6 +330,7 @@ const MEANING: Record<Effect, string> = {
   natsScale: 'NATS servers are added or removed',
   natsMove: 'managed NATS is created, or deleted once no pod uses it',
   service: 'Service updated in place',
+  budget: 'PodDisruptionBudget created, updated or deleted',
   autoscaler: 'autoscaler updated in place',
   monitor: 'ServiceMonitor created or deleted',
   alerts: 'PrometheusRule created, updated or deleted',

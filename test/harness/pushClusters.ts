@@ -69,6 +69,15 @@ const resources = fc.oneof(
   fc.constant({}),
 );
 
+const some = fc.oneof(
+  fc.integer({ min: 1, max: 1_000 }),
+  fc.integer({ min: 1, max: 99 }).map((percent) => `${percent}%`),
+);
+const disruptionBudget = fc.oneof(
+  fc.record({ enabled: fc.boolean(), maxUnavailable: some }, { requiredKeys: [] }),
+  fc.record({ minAvailable: some }),
+);
+
 const spread = fc.record(
   {
     maxSkew: fc.integer({ min: 1, max: 5 }),
@@ -249,6 +258,7 @@ const gateway = fc
           },
           { requiredKeys: [] },
         ),
+        disruptionBudget,
         resources,
         placement,
         podTemplate: fc
@@ -322,6 +332,7 @@ const logic = fc
         },
         { requiredKeys: [] },
       ),
+      disruptionBudget,
       resources,
       placement,
       podTemplate: anyPodTemplate('logic'),
@@ -400,6 +411,7 @@ const nats = fc.oneof(
         {
           replicas: fc.constantFrom(1, 3, 5),
           image: reference,
+          disruptionBudget,
           resources,
           placement,
           podTemplate: anyPodTemplate('nats'),

@@ -214,6 +214,27 @@ const SPECS: readonly Row[] = [
   ['a Service of no type', gateway({ service: { type: 'ExternalName' } }), /gateway\.service\.type/],
   ['a port out of range', gateway({ service: { port: 65_536 } }), /gateway\.service\.port/],
   ['TLS without a certificate', gateway({ service: { tls: {} } }), /gateway\.service\.tls\.secretName: Required/],
+  ...(['gateway', 'logic', 'nats.managed'] as const).flatMap((role): Row[] => {
+    const of = (disruptionBudget: object) =>
+      role.split('.').reduceRight((below: object, key) => ({ [key]: below }), { disruptionBudget });
+    const field = `${role}.disruptionBudget`.replaceAll('.', '\\.');
+    const says = (text: string) => new RegExp(field + text);
+    return [
+      [`${role}: a budget of both kinds`, of({ maxUnavailable: 1, minAvailable: 1 }), says(' must not have both')],
+      ...[0, 1_001, '0%', '101%', '1', 'all'].map(
+        (maxUnavailable): Row => [
+          `${role}: a budget of at most ${maxUnavailable}`,
+          of({ maxUnavailable }),
+          says('\\.maxUnavailable must be from 1 to 1000, or from 1% to 100%'),
+        ],
+      ),
+      [
+        `${role}: a budget that lets none go`,
+        of({ minAvailable: '100%' }),
+        says('\\.minAvailable must be from 1 to 1000, or from 1% to 99%'),
+      ],
+    ];
+  }),
   ['an amount that is none', gateway({ resources: { limits: { cpu: 'much' } } }), /gateway\.resources\.limits/],
   ['labels of the operator', labels({ 'pushcluster.dev/serving': 'true' }), /gateway\.podTemplate\.labels must leave/],
   ['labels of Kubernetes', labels({ 'app.kubernetes.io/name': 'x' }), /gateway\.podTemplate\.labels must leave/],

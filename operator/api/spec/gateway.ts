@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { bytesIn, count, duration, extended, fraction, ruled, size } from '../fields.ts';
 import { batching, twice } from './batching.ts';
+import { disruptionBudget } from './disruptionBudget.ts';
 import { GatewayAutoscaling } from './gatewayAutoscaling.ts';
 import { GatewayService } from './gatewayService.ts';
 import { ASKS_FOR_CPU, placement, replicas, resources } from './pods.ts';
@@ -220,6 +221,7 @@ export const Gateway = ruled(
       'If set, the operator creates a HorizontalPodAutoscaler that sets `gateway.replicas`. With several targets, the highest result counts.',
     ),
     service: GatewayService.prefault({}).describe('Service through which clients connect to the gateways.'),
+    disruptionBudget: disruptionBudget('gateway.disruptionBudget', 'gateways'),
     resources: resources('256Mi'),
     placement,
     podTemplate: z

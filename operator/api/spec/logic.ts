@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { count, duration, mapOf, pattern, ruled, size } from '../fields.ts';
 import { ScalingBehavior } from '../kubernetes.ts';
+import { disruptionBudget } from './disruptionBudget.ts';
 import { annotations } from './metadata.ts';
 import { origins } from './origins.ts';
 import { ASKS_FOR_CPU, placement, replicas, resources } from './pods.ts';
@@ -115,6 +116,7 @@ export const Logic = ruled(
     askTimeout: duration('logic.askTimeout', { min: '50ms', max: '10s' })
       .default('500ms')
       .describe('Maximum time that gateways may take to answer a question, such as who is in a room.'),
+    disruptionBudget: disruptionBudget('logic.disruptionBudget', 'logic pods'),
     resources: resources('192Mi'),
     placement,
     podTemplate: podTemplate(LOGIC_TEMPLATE, 'Changing it rolls out the logic pods.'),

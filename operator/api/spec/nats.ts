@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { extended, ruled } from '../fields.ts';
+import { disruptionBudget } from './disruptionBudget.ts';
 import { placement, resources } from './pods.ts';
 import { NATS_TEMPLATE, podTemplate } from './podTemplate.ts';
 import { secretRef, tlsSecret } from './secretRef.ts';
@@ -32,7 +33,7 @@ export const ManagedNats = z.object({
   replicas: extended(z.literal([1, 3, 5]), { type: 'integer' })
     .default(1)
     .describe(
-      'Number of NATS servers: 1, 3 or 5. A failed server is replaced; with 3 or 5, messages are delivered meanwhile.',
+      'Number of NATS servers: 1, 3 or 5. A failed server is replaced; with 3 or 5, messages are delivered meanwhile. Changing it restarts the servers one by one.',
     ),
   image: z
     .string()
@@ -42,6 +43,7 @@ export const ManagedNats = z.object({
     .describe(
       'Image of the NATS servers. Defaults to the version that this operator was tested with. Changing it restarts the servers one by one.',
     ),
+  disruptionBudget: disruptionBudget('nats.managed.disruptionBudget', 'NATS servers'),
   resources: resources('128Mi'),
   placement: placement.describe(
     'Constraints on the nodes that the servers run on. Changing it restarts the servers one by one.',
@@ -60,7 +62,7 @@ export const Nats = ruled(
         'First tokens of all subjects. Required with `url`: PushClusters that share a NATS need different prefixes. Defaults to `pushcluster` with managed servers. Changing it rolls out all pods.',
       ),
     managed: ManagedNats.exactOptional().describe(
-      'NATS servers that the operator runs for this PushCluster. Used by default if `url` is not set. Changing it restarts the servers one by one.',
+      'NATS servers that the operator runs for this PushCluster. Used by default if `url` is not set.',
     ),
     url: z
       .string()

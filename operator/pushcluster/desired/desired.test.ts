@@ -148,6 +148,32 @@ describe('PodDisruptionBudgets', () => {
     }
   });
 
+  it('are what the PushCluster sets, for each role', () => {
+    const budgets = disruptionBudgets(
+      clusterOf({
+        gateway: { disruptionBudget: { maxUnavailable: '10%' } },
+        logic: { disruptionBudget: { minAvailable: 2 } },
+        nats: { managed: { replicas: 5, disruptionBudget: { maxUnavailable: 2 } } },
+      }),
+    );
+    const limits = budgets.map(({ spec }) => [spec?.maxUnavailable, spec?.minAvailable]);
+    assert.deepEqual(limits, [
+      ['10%', undefined],
+      [undefined, 2],
+      [2, undefined],
+    ]);
+  });
+
+  it('are not made where the PushCluster wants none', () => {
+    const roles = (spec: z.input<typeof Spec>) =>
+      disruptionBudgets(clusterOf(spec)).map(({ metadata }) => metadata.labels['app.kubernetes.io/component']);
+    const disruptionBudget = { enabled: false };
+    assert.deepEqual(roles({ gateway: { disruptionBudget } }), ['logic', 'nats']);
+    assert.deepEqual(roles({ logic: { disruptionBudget } }), ['gateway', 'nats']);
+    assert.deepEqual(roles({ nats: { managed: { disruptionBudget } } }), ['gateway', 'logic']);
+    assert.deepEqual(roles({ nats: { url: 'nats://n', prefix: 'p' } }), ['gateway', 'logic']);
+  });
+
   it('do not let a pod that never became ready hold up a node', () => {
     for (const { spec } of disruptionBudgets(clusterOf()))
       assert.equal(spec?.unhealthyPodEvictionPolicy, 'AlwaysAllow');
