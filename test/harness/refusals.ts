@@ -422,6 +422,9 @@ function templates(): [what: string, spec: object, says: RegExp][] {
       pod({ restartPolicy: 'Never' }, 'spec.restartPolicy must be left'),
       pod({ terminationGracePeriodSeconds: 1 }, 'spec.terminationGracePeriodSeconds must be left'),
       pod({ hostNetwork: true }, 'spec.hostNetwork must be left'),
+      ...(container === 'nats' ? ['shareProcessNamespace', 'hostPID'] : []).map((own) =>
+        pod({ [own]: true }, `spec.${own} must not be true`),
+      ),
       ...volumes.map((name) => pod({ volumes: [{ name, emptyDir: {} }] }, 'spec.volumes must leave the names')),
       ...Object.entries({ ...process, ...others }).map(([key, value]) =>
         refused(key, own({ [key]: value }), `spec.containers: ${key} of the container ${container} must be left`),

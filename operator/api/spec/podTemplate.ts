@@ -62,6 +62,14 @@ function ownPodFields({ container, gracePeriod }: TemplateOf): [field: string, w
   ];
 }
 
+/**
+ * Fields of the pod that must not be true. The lame duck mode of a NATS server begins with a signal to process 1 of its
+ * container.
+ */
+function pidFields({ container }: TemplateOf): string[] {
+  return container === 'nats' ? ['shareProcessNamespace', 'hostPID'] : [];
+}
+
 /** Fields of the operator's own container that a template must not set, and what to do instead. */
 function ownContainerFields({ image }: TemplateOf): [field: string, why: string][] {
   const process = 'the process is started by the operator';
@@ -155,6 +163,8 @@ function podSpec(of: TemplateOf) {
       restartPolicy: text,
       terminationGracePeriodSeconds: z.number().int().exactOptional(),
       hostNetwork: z.boolean().exactOptional(),
+      shareProcessNamespace: z.boolean().exactOptional(),
+      hostPID: z.boolean().exactOptional(),
       containers: mapOf(z.array(container(of)).max(16), 'name').exactOptional(),
       initContainers: mapOf(z.array(z.looseObject({ name, ports })).max(16), 'name').exactOptional(),
       volumes: mapOf(z.array(volume(of)).max(64), 'name').exactOptional(),
@@ -162,6 +172,11 @@ function podSpec(of: TemplateOf) {
     ...ownPodFields(of).map(([own, why]) => ({
       rule: `!has(self.${own})`,
       message: `${field}.spec.${own} must be left to the operator: ${why}`,
+      fieldPath: `.${own}`,
+    })),
+    ...pidFields(of).map((own) => ({
+      rule: `!has(self.${own}) || !self.${own}`,
+      message: `${field}.spec.${own} must not be true: the NATS server must be the first process of its container, which gets the signal to stop`,
       fieldPath: `.${own}`,
     })),
   );
