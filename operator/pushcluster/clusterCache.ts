@@ -11,6 +11,7 @@ import type { Images } from './desired/context.ts';
 import { logicReplicas } from './desired/logicReplicas.ts';
 import { names, selectorLabels } from './desired/names.ts';
 import { secrets } from './desired/secrets.ts';
+import type { RolloutProgress } from './natsRollouts.ts';
 import { newestHash, observedGateways, type Readings } from './observedGateways.ts';
 import { readPushCluster, type UnreadCluster } from './readPushCluster.ts';
 import type { ObservedGateways } from './scalePolicy.ts';
@@ -259,12 +260,20 @@ export class ClusterCache {
     return this.#isSeen(cluster, 'logic') && updatedReplicas === replicas;
   }
 
-  /** Whether pods of a cluster are being replaced by those of another template. */
+  /** Whether gateways or logic pods are being replaced by those of another template. */
   isRollingOut(cluster: PushCluster): boolean {
-    return (['gateway', 'logic', 'nats'] as const).some((role) => {
+    return (['gateway', 'logic'] as const).some((role) => {
       const workload = this.workload(cluster, role);
       return workload !== undefined && isRollingOut(workload);
     });
+  }
+
+  /** The rollout of a cluster's NATS servers; undefined if there is none. */
+  natsRollout(cluster: PushCluster): RolloutProgress | undefined {
+    const workload = this.workload(cluster, 'nats');
+    if (!workload || !isRollingOut(workload)) return undefined;
+    const { updatedReplicas, readyReplicas } = workload.status;
+    return { generation: workload.metadata.generation, updated: updatedReplicas, ready: readyReplicas };
   }
 
   /** Keys of the PushClusters whose pods are being replaced. */

@@ -19,6 +19,7 @@ import { gatewayDrain, InvalidSettings } from './desired/validSettings.ts';
 import { type DisplayedNumbers, displayedNumbers, replacedIn } from './displayedNumbers.ts';
 import { leavingGateways, leavingTime } from './leavingGateways.ts';
 import { reloadLiveSettings } from './liveSettingsReload.ts';
+import { NatsRollouts } from './natsRollouts.ts';
 import { observation, podStatusSummary } from './observation.ts';
 import { clusterOf, podPatch } from './observedGateways.ts';
 import { isUnread, type UnreadCluster, unreadStatus } from './readPushCluster.ts';
@@ -89,6 +90,7 @@ export class Reconciler {
   readonly #clock: Clock;
   readonly #planner: ScalePlanner;
   readonly #rejectedPods: RejectedPods;
+  readonly #natsRollouts: NatsRollouts;
   /** The last status written for each cluster, and the version of the cluster that it was computed from. */
   readonly #written = new Map<string, { over: string | undefined; status: Status }>();
   readonly #shown = new Map<string, DisplayedNumbers>();
@@ -102,6 +104,7 @@ export class Reconciler {
     this.#clock = options.clock ?? systemClock;
     this.#planner = new ScalePlanner(options.cache, options.readings, this.#clock);
     this.#rejectedPods = new RejectedPods(options.cache, options.client, this.#clock);
+    this.#natsRollouts = new NatsRollouts(this.#clock);
   }
 
   /** @param key `namespace/name` of a PushCluster, which may be deleted */
@@ -112,6 +115,7 @@ export class Reconciler {
       slots.forget(key);
       for (const known of [this.#written, this.#shown, this.#behind, this.#transientSince]) known.delete(key);
       this.#planner.forget(key);
+      this.#natsRollouts.forget(key);
       this.#rejectedPods.forget(key);
       return {};
     }
@@ -135,7 +139,9 @@ export class Reconciler {
       if (errors.reasonOf(settings) === undefined)
         await reloadLiveSettings(cluster, cache, (pod, metadata) => this.#patch(pod, metadata, errors));
     }
-    slots.update(key, { isRollingOut: cache.isRollingOut(cluster), waits: held?.reason === 'RolloutWaits' });
+    const nats = this.#natsRollouts.look(key, cache.natsRollout(cluster));
+    const isRollingOut = cache.isRollingOut(cluster) || nats.isActive;
+    slots.update(key, { isRollingOut, waits: held?.reason === 'RolloutWaits' });
     if (this.#isTransient(key, errors, began)) return { againIn: TRANSIENT_AGAIN_MS };
     // The writes above are already in the cache.
     const gateways = cache.gateways(cluster, readings);
@@ -156,6 +162,7 @@ export class Reconciler {
       wanted?.leavingAgainIn,
       heldAgainIn,
       podsAgainIn,
+      nats.againIn,
       refusedAgainIn,
       isUnderWay ? DRAINING_AGAIN_MS : statusAgainIn,
     ];

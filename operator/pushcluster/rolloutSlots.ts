@@ -9,7 +9,7 @@ export type RolloutSlotsOptions = {
 
 /**
  * Limits how many PushClusters roll out new pods at a time: an upgrade of the operator changes the pods of all of them. A
- * rollout holds its slot until it is complete, or until Kubernetes gives it up.
+ * rollout holds its slot until it is complete, or is given up.
  */
 export class RolloutSlots {
   readonly #options: RolloutSlotsOptions;
