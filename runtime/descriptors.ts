@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 
 /** Limit of open file descriptors (RLIMIT_NOFILE) of this process, and of each child process. */
 export function descriptorLimit(): number {
@@ -6,7 +6,8 @@ export function descriptorLimit(): number {
   return soft === undefined ? 1_024 : Number(soft);
 }
 
-/** File descriptors that this process has open. */
+/** File descriptors that this process has open. Before Linux 6.2 this takes a millisecond for each thousand. */
 export function openDescriptors(): number {
-  return readdirSync('/proc/self/fd').length;
+  // A kernel that does not count them says 0. To list them opens one more.
+  return statSync('/proc/self/fd').size || readdirSync('/proc/self/fd').length - 1;
 }

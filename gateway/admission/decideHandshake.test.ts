@@ -41,25 +41,29 @@ const CASES: Record<string, Case[]> = {
   'is refused for what the request says before anything is checked': [
     { handshake: { version: '8' }, gives: 'version 426 -' },
     {
-      handshake: { origin: 'https://b.example' },
-      state: { allowedOrigins: ['https://a.example'] },
-      gives: 'origin 403 4403',
-    },
-    {
-      handshake: { origin: 'https://a.example' },
-      state: { allowedOrigins: ['https://a.example'] },
-      gives: 'check rate',
-    },
-    {
       handshake: { version: '8', origin: 'https://b.example' },
       state: { allowedOrigins: ['x'] },
       gives: 'version 426 -',
     },
   ],
-  'is refused under overload, after version and origin and before the rate': [
+  'is refused under overload, after its version and before the rate': [
     ...overloads,
     { handshake: { version: '' }, state: { overload: FULL }, gives: 'version 426 -' },
-    { handshake: { origin: 'y' }, state: { allowedOrigins: ['x'], overload: FULL }, gives: 'origin 403 4403' },
+  ],
+  'is refused for its origin only once it has taken of the rate: that refusal may be a WebSocket': [
+    { handshake: { origin: 'y' }, state: { allowedOrigins: ['x'] }, gives: 'check rate' },
+    { handshake: { origin: 'y' }, state: { allowedOrigins: ['x'], overload: FULL }, gives: 'full 503 -' },
+    { handshake: { origin: 'y' }, state: { allowedOrigins: ['x'], results: { rate: false } }, gives: 'rate 429 -' },
+    {
+      handshake: { origin: 'https://b.example', token: 't' },
+      state: { ...strict, allowedOrigins: ['https://a.example'], results: { rate: true } },
+      gives: 'origin 403 4403',
+    },
+    {
+      handshake: { origin: 'https://a.example' },
+      state: { allowedOrigins: ['https://a.example'], results: { rate: true } },
+      gives: 'accept',
+    },
   ],
   'is refused over the accept rate before its token or address is looked at': [
     { gives: 'check rate' },

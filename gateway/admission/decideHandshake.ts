@@ -73,19 +73,19 @@ export type Decision =
 
 /**
  * Decides on a handshake of `/connect`: the one place where its admission is decided. (The echo has rules of its own, in
- * echoEndpoint.ts.) Cheap reasons to refuse come first, and nothing is checked for a handshake that is refused anyway.
- * Whoever was not refused at first is held against `overload` again at the end: others may have connected while the
- * results were awaited.
+ * echoEndpoint.ts.) Cheap reasons to refuse come first, and nothing is checked for a handshake that is refused anyway. A
+ * refusal with a close code costs as much as a connection, so it comes after overload and the rate. Whoever was not
+ * refused at first is held against `overload` again at the end: others may have connected while the results were awaited.
  */
 export function decideHandshake(handshake: Handshake, state: AdmissionState): Decision {
   const { results } = state;
   if (results.rate === undefined) {
     if (handshake.version !== WEBSOCKET_VERSION) return refuse(WRONG_VERSION);
-    if (!originAllowed(handshake.origin, state.allowedOrigins)) return refuse(originRefusal(handshake.origin));
     const { overload } = state;
     return overload ? refuse(overload) : checkFirst('rate');
   }
   if (!results.rate) return refuse(RATE);
+  if (!originAllowed(handshake.origin, state.allowedOrigins)) return refuse(originRefusal(handshake.origin));
   if (handshake.token !== '') {
     // Without a key source a token can't be checked. Taking it for valid would be worse than refusing it.
     if (!state.checksTokens && !state.anonymous) return refuse(NO_TOKENS);

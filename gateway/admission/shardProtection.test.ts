@@ -11,12 +11,17 @@ describe('the protection of a shard', () => {
   let settings: Settings['gateway']['protection'];
   let connections: number;
   let asked: number;
+  /** Descriptors, as the kernel counts them. */
+  let open: number;
+  /** How often they were counted. */
+  let counted: number;
   let protection: ShardProtection;
 
   beforeEach(() => {
     settings = { ...Settings.parse({}).gateway.protection, handshakes: 10 };
     connections = 0;
     asked = 0;
+    counted = 0;
     protection = new ShardProtection({
       settings: () => settings,
       log: pino({ level: 'silent' }),
@@ -25,6 +30,10 @@ describe('the protection of a shard', () => {
       connections: () => connections,
       asked: () => asked,
       others: () => 3,
+      openFds: () => {
+        counted++;
+        return open;
+      },
     });
     protection.allowance = 1_000_000;
   });
@@ -51,6 +60,41 @@ describe('the protection of a shard', () => {
     assert.equal(protection.refusal(), undefined);
     asked = 11;
     assert.equal(protection.refusal()?.code, 'handshakes');
+  });
+
+  it('counts the descriptor of a closed connection until the kernel says that it is gone', () => {
+    const known = () => OWN_FDS + 3 + connections;
+    connections = 9_700;
+    for (let i = 0; i < 100; i++) protection.closed();
+    assert.equal(protection.refusal()?.code, 'fds', 'the engine may hold all of them');
+    open = known() + 80;
+    protection.observe(0);
+    assert.equal(protection.fds, open);
+    assert.equal(protection.refusal()?.code, 'fds', 'it holds most of them');
+    open = known();
+    protection.observe(0);
+    assert.equal(protection.fds, open);
+    connections = 9_650;
+    assert.equal(protection.refusal(), undefined);
+  });
+
+  it('asks the kernel only where closed connections may make a shortage: to count is slow', () => {
+    open = OWN_FDS + 3;
+    const close = (count: number) => {
+      for (let i = 0; i < count; i++) protection.closed();
+      protection.observe(0);
+    };
+    close(8_000);
+    assert.equal(counted, 0);
+    close(1_000);
+    assert.equal(counted, 1);
+    close(0);
+    assert.equal(counted, 1, 'none was held');
+    open += 500;
+    close(9_000);
+    close(0);
+    assert.equal(counted, 3, 'some are held: until when?');
+    assert.equal(protection.fds, open);
   });
 
   it('keeps some descriptors free whatever is set', () => {

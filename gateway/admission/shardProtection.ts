@@ -8,6 +8,9 @@ import { logShortage, Shortage } from './shortage.ts';
 /** Descriptors kept free for what is no connection: keys that are fetched, files that are read. */
 const RESERVED_FDS = 64;
 
+/** The kernel is asked how many descriptors are open once there may be this share of those at which they are short. */
+const NEARLY = 0.9;
+
 /** While the loop is late, one in so many handshakes is still answered. The others are cut. */
 const LATE_SHARE = 10;
 
@@ -30,6 +33,8 @@ export type ShardProtectionOptions = {
   connections: () => number;
   /** Other descriptors now: of the echo's peers, and of the proxy that takes PROXY headers off. */
   others: () => number;
+  /** All that are open now, as the kernel counts them. */
+  openFds: () => number;
   /** Handshakes that wait for the hub's answer, including those whose client has gone. */
   asked: () => number;
 };
@@ -37,7 +42,8 @@ export type ShardProtectionOptions = {
 /**
  * A shard's part of the overload protection: whether one more handshake is taken on. It is asked for each handshake, so it
  * only compares numbers: descriptors are counted by what opens them, the loop's delay is observed once a second, and the
- * hub reports what it found short (HubProtection).
+ * hub reports what it found short (HubProtection). The engine reports the close of a WebSocket at once, and keeps its socket
+ * for seconds if the peer does: how many it keeps, the kernel alone can tell.
  */
 export class ShardProtection {
   /** Connections at most: the hub's last allowance; 0 until the first one. */
@@ -51,6 +57,9 @@ export class ShardProtection {
   readonly #loopShortage = new Shortage('loop');
   readonly #fdShortage = new Shortage('fds');
   #handshakes = 0;
+  /** Sockets of closed WebSockets, as the kernel counted them last; and WebSockets that were closed since. */
+  #held = 0;
+  #closed = 0;
 
   constructor(options: ShardProtectionOptions) {
     this.#options = options;
@@ -61,9 +70,9 @@ export class ShardProtection {
     return this.#handshakes;
   }
 
+  /** Open descriptors. */
   get fds(): number {
-    const { ownFds, connections, others } = this.#options;
-    return ownFds + this.#handshakes + connections() + others();
+    return this.#knownFds + this.#held;
   }
 
   /** A socket was opened; false: cut it, unread, since an answer would cost what is short. */
@@ -72,7 +81,7 @@ export class ShardProtection {
     const { handshakes } = this.#options.settings();
     // TLS costs its time before there is a request to refuse.
     const most = this.#isLate ? handshakes / LATE_SHARE : 2 * handshakes;
-    return this.#handshakes <= most && this.fds <= this.#fdsAtMost;
+    return this.#handshakes <= most && this.fds + this.#closed <= this.#fdsAtMost;
   }
 
   /** A socket was closed before it became a WebSocket, or has become one. */
@@ -80,13 +89,18 @@ export class ShardProtection {
     this.#handshakes--;
   }
 
+  /** A WebSocket was closed, and its peer may keep the socket. */
+  closed(): void {
+    this.#closed++;
+  }
+
   /** Why no WebSocket can be opened now; undefined if one can. Logs when descriptors begin or end to be short. */
   refusal(): Refusal | undefined {
     const { asked, connections, settings, log, fdLimit } = this.#options;
     if (this.#isLate) return SHORT.loop;
     if (Math.max(this.#handshakes, asked()) > settings().handshakes) return HANDSHAKES;
-    const { fds } = this;
-    if (this.#fdShortage.read(fds / fdLimit, Math.min(settings().fds, this.#fdsAtMost / fdLimit)))
+    const fds = this.fds + this.#closed;
+    if (this.#fdShortage.read(fds / fdLimit, this.#shortOfFds / fdLimit))
       logShortage(log, this.#fdShortage.active, 'fds', { open: fds, limit: fdLimit });
     if (this.#fdShortage.active) return SHORT.fds;
     if (connections() >= this.allowance) return this.short === 'memory' ? SHORT.memory : FULL;
@@ -96,13 +110,30 @@ export class ShardProtection {
   /** A second has passed. @param lag the worst delay of the loop in it, milliseconds */
   observe(lag: number): void {
     const { settings, log } = this.#options;
+    if (this.#held > 0 || this.fds + this.#closed > NEARLY * this.#shortOfFds) this.#countHeld();
     this.loopPressure = this.#loop.read(lag, settings().loopLag);
     if (this.#loopShortage.read(this.loopPressure, 1))
       logShortage(log, this.#loopShortage.active, 'loop', { lagMs: Math.round(lag), limitMs: settings().loopLag });
   }
 
+  #countHeld() {
+    this.#held = Math.max(0, this.#options.openFds() - this.#knownFds);
+    this.#closed = 0;
+  }
+
+  get #knownFds(): number {
+    const { ownFds, connections, others } = this.#options;
+    return ownFds + this.#handshakes + connections() + others();
+  }
+
   get #isLate(): boolean {
     return this.short === 'loop' || this.#loopShortage.active;
+  }
+
+  /** So many are short. */
+  get #shortOfFds(): number {
+    const { settings, fdLimit } = this.#options;
+    return Math.min(settings().fds * fdLimit, this.#fdsAtMost);
   }
 
   get #fdsAtMost(): number {

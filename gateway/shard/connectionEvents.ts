@@ -18,7 +18,7 @@ const decoder = new TextDecoder();
  */
 export function connectionEvents(
   shard: Shard,
-  protection: Pick<ShardProtection, 'ended'>,
+  protection: Pick<ShardProtection, 'ended' | 'closed'>,
   failed: (error: unknown) => void,
 ) {
   const guarded =
@@ -53,6 +53,7 @@ export function connectionEvents(
       if (connection) shard.drained(connection);
     }),
     close: guarded((ws, code: number) => {
+      protection.closed();
       const { connection } = ws.getUserData();
       if (connection) shard.closed(connection, code);
     }),

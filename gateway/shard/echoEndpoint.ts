@@ -17,7 +17,7 @@ interface EngineSocket extends Socket {
  */
 export function echoEndpoint(
   echo: Echo,
-  protection: Pick<ShardProtection, 'ended'>,
+  protection: Pick<ShardProtection, 'ended' | 'closed'>,
   allowedOrigins: () => readonly string[],
 ) {
   return {
@@ -49,6 +49,7 @@ export function echoEndpoint(
       echo.drained(ws.getUserData(), ws);
     },
     close(ws: EngineSocket): void {
+      protection.closed();
       echo.closed(ws.getUserData());
     },
   };

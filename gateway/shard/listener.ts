@@ -28,7 +28,7 @@ const ECHO_IDLE_SECONDS = 120;
 export type ListenerOptions = {
   shard: Shard;
   log: Logger;
-  protection: Pick<ShardProtection, 'opened' | 'ended' | 'refusal'>;
+  protection: Pick<ShardProtection, 'opened' | 'ended' | 'closed' | 'refusal'>;
   /** Asks the hub whether one more connection of this address is allowed. The hub counts it if it is. */
   admit: (address: string) => Promise<boolean>;
   /** Shards of the gateway, which share its accept rate. */

@@ -134,10 +134,12 @@ async function start(message: Extract<HubMessage, { type: 'settings' }>, verifie
     settings: () => started.settings.gateway.protection,
     log,
     fdLimit,
-    ownFds: openDescriptors(),
+    // The listening socket is the next one.
+    ownFds: openDescriptors() + 1,
     connections: () => started.connections,
     asked: () => admissions.size,
     others: () => listener?.otherFds ?? 0,
+    openFds: openDescriptors,
   });
   protection = guard;
   listener = new Listener({

@@ -11,7 +11,7 @@ import { Connection, cutAll, Refused } from '../harness/connection.ts';
 import { MemoryCgroup } from '../harness/memoryCgroup.ts';
 import { startNatsServer } from '../harness/natsServer.ts';
 import { type GatewayProcess, type ProcessOptions, startGateway, startLogic } from '../harness/processes.ts';
-import { RawWebSocket, upgradeRequest } from '../harness/rawWebSocket.ts';
+import { close, RawWebSocket, upgradeRequest } from '../harness/rawWebSocket.ts';
 import { Storm } from '../harness/storm.ts';
 import { until } from '../harness/until.ts';
 
@@ -41,6 +41,27 @@ describe('a gateway that runs short refuses newcomers, and serves those who are 
     for (const socket of silent) socket.destroy();
     await comesBack(gateway, more, refused);
     await isLogged(gateway, 'fds');
+  });
+
+  it('of descriptors that closed connections hold: their clients do not close the socket', async (t) => {
+    const { gateway, there } = await start(t, { nofile: 400, settings: { gateway: { protection: { fds: 0.5 } } } });
+    const held: RawWebSocket[] = [];
+    t.after(() => {
+      for (const raw of held) raw.destroy();
+    });
+    while (held.length < 100) held.push(await RawWebSocket.open(gateway.port));
+    for (const raw of held) {
+      raw.socket.allowHalfOpen = true;
+      raw.send(close(1000));
+    }
+    await until('the gateway holds none of them', async () => (await statusOf(gateway)).connections === THERE);
+    const more: Connection[] = [];
+    t.after(() => cutAll(more));
+    const refused = await untilRefused(gateway, 'fds', more);
+    assert.ok(more.length < 100, `${more.length} more connections beside 100 sockets, of 400 descriptors`);
+    await areServed(there);
+    for (const raw of held.splice(0)) raw.destroy();
+    await comesBack(gateway, more, refused);
   });
 
   it('of the loop’s time: a shard that stood still says so first of all', async (t) => {
