@@ -36,7 +36,7 @@ export const Spec = ruled(
       .boolean()
       .default(false)
       .describe(
-        'Whether the operator changes nothing of this PushCluster: it writes no object, replaces no pod and drains no gateway, and only reports the status. What Kubernetes has already started continues. Deletion works as usual.',
+        'Whether the operator changes nothing of this PushCluster: it writes no object, replaces no pod and drains no gateway, and only reports the status and withdraws endpoints of gateways that have gone. What Kubernetes has already started continues. Deletion works as usual.',
       ),
   }),
   {

@@ -189,13 +189,13 @@ export class ClusterCache {
   }
 
   /** All objects that a cluster owns. */
-  *belongings(cluster: PushCluster): Generator<KubeObject> {
+  *belongings(cluster: Pick<PushCluster, 'metadata'>): Generator<KubeObject> {
     for (const reflector of this.#of(cluster.metadata.namespace)?.allMade() ?? [])
       for (const object of reflector.objects(cluster.metadata.namespace)) if (belongs(object, cluster)) yield object;
   }
 
   /** Pods of a cluster, including those that are terminating. */
-  *pods(cluster: PushCluster, role: 'gateway' | 'logic' | 'nats'): Generator<KubeObject> {
+  *pods(cluster: Pick<PushCluster, 'metadata'>, role: 'gateway' | 'logic' | 'nats'): Generator<KubeObject> {
     const wanted = Object.entries(selectorLabels(cluster, role));
     for (const pod of this.#podsIn(cluster.metadata.namespace))
       if (wanted.every(([name, value]) => pod.metadata.labels?.[name] === value)) yield this.#newest(pod);
@@ -369,7 +369,7 @@ function isNats({ metadata: { labels } }: KubeObject): boolean {
   return labels?.['app.kubernetes.io/component'] === 'nats';
 }
 
-function belongs(object: KubeObject, { metadata: { uid } }: PushCluster): boolean {
+function belongs(object: KubeObject, { metadata: { uid } }: Pick<PushCluster, 'metadata'>): boolean {
   return (object.metadata.ownerReferences ?? []).some((owner) => owner.uid === uid);
 }
 

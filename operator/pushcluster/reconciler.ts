@@ -8,10 +8,12 @@ import type { Client } from '../kube/client.ts';
 import type { Result } from '../kube/controller.ts';
 import { ignoring } from '../kube/errors.ts';
 import type { EventInput, EventRecorder } from '../kube/eventRecorder.ts';
-import { type KubeObject, keyOf, titleOf } from '../kube/objects.ts';
+import { KINDS, type KubeObject, keyOf, titleOf } from '../kube/objects.ts';
 import type { ClusterCache } from './clusterCache.ts';
 import type { DesiredObject, Images, PodDefaults } from './desired/context.ts';
 import { desired } from './desired/desired.ts';
+import { settleTime } from './desired/drainSettle.ts';
+import { remainingEndpoints } from './desired/leavingEndpoints.ts';
 import { logicReplicas } from './desired/logicReplicas.ts';
 import { names } from './desired/names.ts';
 import { mayRollOut } from './desired/podTemplateHash.ts';
@@ -128,6 +130,9 @@ export class Reconciler {
     const wanted = cluster.spec.paused ? undefined : await this.#desired(cluster, errors);
     if (wanted) await this.#setGateways(cluster, wanted, errors);
     let held: Observed['held'] = cluster.spec.paused ? { reason: 'Paused', message: PAUSED } : undefined;
+    const leftAgainIn = wanted
+      ? wanted.leavingAgainIn
+      : await this.#withdrawEndpoints(cluster, leavingTime(settleTime(cluster)), errors);
     if (wanted) {
       const outcome = await this.#apply(cluster, wanted, errors);
       if (outcome === 'outdated') return { againIn: 0 };
@@ -159,7 +164,7 @@ export class Reconciler {
     const heldAgainIn = held?.reason === 'RolloutWaits' ? WAITING_AGAIN_MS : undefined;
     const due = [
       planned.againIn,
-      wanted?.leavingAgainIn,
+      leftAgainIn,
       heldAgainIn,
       podsAgainIn,
       nats.againIn,
@@ -269,15 +274,21 @@ export class Reconciler {
     if (patched) cache.wrote(patched);
   }
 
-  /** Reports a cluster that this version does not understand. Nothing else of it is changed. */
+  /**
+   * Reports a cluster that this version does not understand. Nothing else of it is changed, but for endpoints of gateways
+   * that have gone.
+   */
   async #reportUnread(key: string, cluster: UnreadCluster): Promise<Result> {
+    const errors = new ReconcileErrors();
+    await this.#withdrawEndpoints(cluster, Number.POSITIVE_INFINITY, errors);
+    const result = errors.isEmpty ? {} : { againIn: RETRY_MS };
     const status = this.#statusBefore(key, cluster) ?? {};
     const next = unreadStatus({ ...cluster, status }, this.#timestamp());
-    if (isDeepStrictEqual(status, next)) return {};
+    if (isDeepStrictEqual(status, next)) return result;
     await this.#writeStatus(key, cluster, next);
     for (const { type, reason, message } of transitions(status, next))
       if (type === 'Degraded') this.#record(cluster, { type: 'Warning', reason, action: 'Reconcile', note: message });
-    return {};
+    return result;
   }
 
   /**
@@ -304,6 +315,37 @@ export class Reconciler {
       await errors.collect(object, gone);
       applier.forget(object);
     }
+  }
+
+  /**
+   * Withdraws endpoints of gateways that have left, although nothing else is changed: they would get connections that
+   * nobody accepts. Returns the milliseconds after which others are to be withdrawn.
+   * @param time how long a gateway that has left is used, milliseconds
+   */
+  async #withdrawEndpoints(
+    cluster: Pick<PushCluster, 'metadata'>,
+    time: number,
+    errors: ReconcileErrors,
+  ): Promise<number | undefined> {
+    const { cache, client } = this.#options;
+    const slices = [...cache.belongings(cluster)].filter(({ kind }) => kind === KINDS.endpointSlices.kind);
+    if (slices.length === 0) return undefined;
+    const leaving = leavingGateways(cache.pods(cluster, 'gateway'), new Map(), time, this.#clock.wall());
+    for (const slice of slices) {
+      const endpoints = remainingEndpoints(slice, leaving.gateways);
+      if (slice.metadata.deletionTimestamp || endpoints === undefined) continue;
+      const { uid } = slice.metadata;
+      if (endpoints.length > 0) {
+        const patched = await errors.collect(slice, () =>
+          client.patch(slice, { endpoints }).catch(ignoring('notFound')),
+        );
+        if (patched) cache.wrote(patched);
+      } else {
+        const gone = () => client.delete(slice, uid === undefined ? {} : { uid }).catch(ignoring('conflict'));
+        await errors.collect(slice, gone);
+      }
+    }
+    return leaving.againIn;
   }
 
   /** Patches gateway pods: removes them from the Service and drains them, or returns them to service. */

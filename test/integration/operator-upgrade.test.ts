@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { crd } from '@pushcluster/operator/api/crd.ts';
-import { Status } from '@pushcluster/operator/api/pushCluster.ts';
+import { PushCluster, Status } from '@pushcluster/operator/api/pushCluster.ts';
+import { leavingEndpoints } from '@pushcluster/operator/pushcluster/desired/leavingEndpoints.ts';
 import { isReady as isPodReady } from '@pushcluster/operator/pushcluster/observedGateways.ts';
 import { z } from 'zod';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
@@ -12,6 +13,7 @@ import { freePorts } from '../harness/ports.ts';
 import { until } from '../harness/until.ts';
 
 const Cluster = z.object({ metadata: z.object({ generation: z.number() }), status: Status.prefault({}) });
+const Owner = z.object({ metadata: z.object({ uid: z.string() }) });
 const Workload = z.object({
   metadata: z.object({ generation: z.number(), resourceVersion: z.string() }),
   spec: z.object({
@@ -74,6 +76,21 @@ describe('an operator of another version', () => {
   const exists = async (kind: string, namespace: string, name: string) =>
     (await plane.kubectl(['get', kind, name, '-n', namespace, '-o=name', '--ignore-not-found'])) !== '';
 
+  /** Makes an EndpointSlice of a gateway that has left and gone. */
+  async function leftBehind(namespace: string, name: string): Promise<void> {
+    const { metadata } = Owner.parse(await json('push', namespace, name));
+    const owner = { apiVersion: HEAD.apiVersion, kind: HEAD.kind, name, uid: metadata.uid };
+    const [slice] = leavingEndpoints(
+      PushCluster.parse({
+        metadata: { name, namespace, uid: metadata.uid },
+        spec: { gateway: { service: { type: 'LoadBalancer', externalTrafficPolicy: 'Local' } } },
+      }),
+      [{ name: 'gone', uid: 'gone', node: 'node1', addresses: ['10.0.0.1'] }],
+    );
+    const renamed = { ...slice?.metadata, name: `${name}-left-behind`, ownerReferences: [owner] };
+    await apply(plane.kubectl, [{ ...slice, metadata: renamed }]);
+  }
+
   it('says of a PushCluster with a value that it does not know which one, and reconciles all others', async () => {
     await namespace('later');
     // The CRD of a later version, and a PushCluster that was stored with it.
@@ -92,6 +109,10 @@ describe('an operator of another version', () => {
     await condition('later', 'odd', 'Ready', 'False/NotUnderstood');
     await isReady('later', 'live');
     assert.equal(await exists('deployment', 'later', 'odd-gateway'), false);
+    await leftBehind('later', 'odd');
+    await until('endpoints of a gateway that has gone are withdrawn', async () => {
+      return !(await exists('endpointslice', 'later', 'odd-left-behind'));
+    });
     await patch('later', 'odd', { gateway: { service: { type: 'ClusterIP' } } });
     await isReady('later', 'odd');
     await condition('later', 'odd', 'Degraded', 'False/NoProblems');
@@ -111,6 +132,11 @@ describe('an operator of another version', () => {
     await until('the status is of the last generation', async () => {
       const { metadata, status } = await cluster('quiet', 'live');
       return status.observedGeneration === metadata.generation;
+    });
+    assert.deepEqual(await gateways('quiet', 'live'), before);
+    await leftBehind('quiet', 'live');
+    await until('endpoints of a gateway that has gone are withdrawn', async () => {
+      return !(await exists('endpointslice', 'quiet', 'live-left-behind'));
     });
     assert.deepEqual(await gateways('quiet', 'live'), before);
     await patch('quiet', 'live', { paused: false });

@@ -1,3 +1,4 @@
+import { parseDuration } from '@pushcluster/protocol/units.ts';
 import type { PushCluster } from '../../api/pushCluster.ts';
 import { checksNodes } from './leavingEndpoints.ts';
 
@@ -8,6 +9,11 @@ import { checksNodes } from './leavingEndpoints.ts';
 const BALANCED = '45s';
 /** kube-proxy, and proxies that read endpoints, follow within about two seconds. */
 const OTHERWISE = '5s';
+
+/** `gateway.drain.settle`, as set or by its default, milliseconds. */
+export function settleTime(cluster: PushCluster): number {
+  return parseDuration(drainSettle(cluster)) ?? 0;
+}
 
 /** `gateway.drain.settle`, as set or by its default. */
 export function drainSettle(cluster: PushCluster): string {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { drainSettle } from './drainSettle.ts';
 import { clusterOf } from './fixture.ts';
-import { leavingEndpoints } from './leavingEndpoints.ts';
+import { leavingEndpoints, remainingEndpoints } from './leavingEndpoints.ts';
 import { services } from './services.ts';
 
 const service = { type: 'LoadBalancer', externalTrafficPolicy: 'Local' } as const;
@@ -41,6 +41,28 @@ describe('endpoints of gateways that leave', () => {
     assert.deepEqual(leavingEndpoints(clusterOf({ gateway: { service } }), []), []);
     for (const changed of [{ externalTrafficPolicy: 'Cluster' }, { type: 'NodePort' }, { type: 'ClusterIP' }] as const)
       assert.deepEqual(leavingEndpoints(clusterOf({ gateway: { service: { ...service, ...changed } } }), [one]), []);
+  });
+});
+
+describe('endpoints of gateways that leave a PushCluster of which nothing else is changed', () => {
+  const [slice] = leavingEndpoints(clusterOf({ gateway: { service } }), [one, other]);
+  const names = (leaving: (typeof one)[]) =>
+    slice && remainingEndpoints(slice, leaving)?.map(({ targetRef }) => targetRef?.name);
+
+  it('lose those whose gateways have gone, or have left long enough ago', () => {
+    assert.deepEqual(names([one]), ['live-gateway-1']);
+    assert.deepEqual(names([{ ...one, uid: 'of a new pod of this name' }, other]), ['live-gateway-0']);
+    assert.deepEqual(names([]), []);
+  });
+
+  it('stay as they are otherwise, and get no more', () => {
+    assert.equal(names([other, one]), undefined);
+    assert.equal(names([other, one, { ...one, uid: 'u2', name: 'live-gateway-2' }]), undefined);
+  });
+
+  it('are none in a slice without endpoints', () => {
+    assert.ok(slice);
+    assert.deepEqual(remainingEndpoints({ ...slice, endpoints: [] }, [one]), []);
   });
 });
 

@@ -1,4 +1,5 @@
 import type { V1Endpoint, V1EndpointSlice } from '@kubernetes/client-node';
+import { z } from 'zod';
 import type { PushCluster } from '../../api/pushCluster.ts';
 import type { LeavingGateway } from '../gatewayPod.ts';
 import type { DesiredObject } from './context.ts';
@@ -30,6 +31,28 @@ export function leavingEndpoints(cluster: PushCluster, gateways: readonly Leavin
       .sort((a, b) => (a.targetRef.name < b.targetRef.name ? -1 : 1));
     return endpoints.length === 0 ? [] : [slice(cluster, addressType, endpoints)];
   });
+}
+
+/** What an EndpointSlice is looked at for. */
+const Slice = z.object({
+  endpoints: z
+    .array(
+      z.looseObject({
+        targetRef: z.looseObject({ name: z.string().optional(), uid: z.string().optional() }).optional(),
+      }),
+    )
+    .nullish(),
+});
+
+/**
+ * The endpoints of a slice without those of gateways that are no longer used; undefined if that changes nothing.
+ * @param gateways those that are still used
+ */
+export function remainingEndpoints(slice: object, gateways: readonly LeavingGateway[]) {
+  const { endpoints } = Slice.parse(slice);
+  const all = endpoints ?? [];
+  const remaining = all.filter(({ targetRef }) => gateways.some(({ uid }) => uid === targetRef?.uid));
+  return all.length > 0 && remaining.length === all.length ? undefined : remaining;
 }
 
 /** Whether a load balancer learns from a node's health check which nodes have gateways. */
