@@ -31,7 +31,11 @@ test('a pattern of an origin is spelt as browsers spell origins', () => {
       'http*://*.example.com:443',
     ],
     ['http://*.example.com', '*.example.com:80', '*://*.example.com:80', 'htt*://*.example.com:80/'],
-    ['https://*', '*:443', '*://*:443'],
+    // What ends with a * would also match a port: there the port stays.
+    ['https://*:443', '*:443', '*://*:443', 'HTTPS://*:0443/'],
+    ['http://*:80', '*:80', 'http*://*:80/', '*://*:80'],
+    ['https://example.*:443', '*://Example.*:443'],
+    ['http://*:443', 'http://*:0443'],
     ['chrome*://example:443', 'Chrome*://example:443/'],
     ['*://example.com', '*://EXAMPLE.com/'],
     ['http*://example.com:8443', 'HTTP*://example.com:8443/'],
@@ -89,6 +93,27 @@ test('any port is also the default port, which an origin has no text for', () =>
     ['https://example.com:*', 'https://example.com.evil.org', false],
     ['https://example.com:*', 'http://example.com', false],
     ['https://example.com:8*', 'https://example.com', false],
+  ] as const)
+    assert.equal(matchesOrigin(canonicalOriginPattern(written), origin), expected, `${written} ${origin}`);
+});
+
+test('the port of the scheme is no other port, which a * would match', () => {
+  for (const [written, origin, expected] of [
+    ['https://*:443', 'https://example.com', true],
+    ['https://*:443', 'https://[::1]', true],
+    ['https://*:443', 'https://example.com:8443', false],
+    ['https://*:443', 'https://[::1]:8443', false],
+    ['https://*:443', 'http://example.com', false],
+    ['https://example.*:443', 'https://example.org', true],
+    ['https://example.*:443', 'https://example.org:444', false],
+    ['http://*:80', 'http://example.com', true],
+    ['http://*:80', 'http://example.com:8080', false],
+    ['*://*:80', 'http://example.com:8080', false],
+    ['*:443', 'https://example.com:8443', false],
+    ['*:443', 'https://example.com', true],
+    ['http://*:443', 'http://example.com:443', true],
+    ['http://*:443', 'http://example.com', false],
+    ['https://*', 'https://example.com:8443', true],
   ] as const)
     assert.equal(matchesOrigin(canonicalOriginPattern(written), origin), expected, `${written} ${origin}`);
 });

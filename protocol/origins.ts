@@ -21,8 +21,8 @@ const DEFAULT_PORTS = new Map([
 ]);
 
 /**
- * A pattern as browsers spell what it is meant for: scheme and host in lower case, names in ASCII (xn--), no default port, no
- * slash at the end. Done twice it stays.
+ * A pattern as browsers spell what it is meant for: scheme and host in lower case, names in ASCII (xn--), no slash at the end,
+ * no default port unless the host ends with `*`, which would match any port. Done twice it stays.
  * @throws RangeError with what is wrong and, where one can tell, the right spelling
  */
 export function canonicalOriginPattern(pattern: string): string {
@@ -39,12 +39,19 @@ export function canonicalOriginPattern(pattern: string): string {
   // What another scheme's host may be is for whoever made it: extensions, apps.
   const isWeb = DEFAULT_PORTS.has(lower) || lower.includes('*');
   if (host === '' && isWeb) throw new RangeError(ORIGIN_FORM);
-  return `${lower}://${isWeb ? asciiHost(host) : host}${suffix(port, DEFAULT_PORTS.get(lower))}`;
+  const usual = host.endsWith('*') ? undefined : DEFAULT_PORTS.get(lower);
+  return `${lower}://${isWeb ? asciiHost(host) : host}${suffix(port, usual)}`;
 }
 
-/** Whether a canonical pattern matches an origin as browsers send it. `:*` is any port, also the default one, which has no text. */
+/**
+ * Whether a canonical pattern matches an origin as browsers send it: with no text for the default port, which `:*` matches as
+ * well.
+ */
 export function matchesOrigin(pattern: string, origin: string): boolean {
-  return matches(pattern, origin) || (pattern.endsWith(':*') && matches(pattern.slice(0, -2), origin));
+  if (matches(pattern, origin)) return true;
+  if (pattern.endsWith(':*')) return matches(pattern.slice(0, -2), origin);
+  const usual = /^(https:.*):443$|^(http:.*):80$/.exec(pattern);
+  return usual !== null && !/:\d+$/.test(origin) && matches(usual[1] ?? usual[2] ?? '', origin);
 }
 
 /** A scheme that could be any is the one whose own port is written: with that port no other's origin is meant. */

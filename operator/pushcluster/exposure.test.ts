@@ -37,7 +37,7 @@ describe('what is told of gateways that anyone may connect to', () => {
   });
 
   it('is said of origins that are every origin, however that is written', () => {
-    for (const any of ['*', '*/', 'https://*', '*://*', '*:*'])
+    for (const any of ['*', '*/', 'https://*', '*://*', '*:*', 'HTTPS://*', 'https://*:443', '*:443'])
       assert.match(
         tell({ gateway: balanced, auth: { allowedOrigins: ['https://example.com', any] } }) ?? '',
         /every web/,

@@ -1,4 +1,4 @@
-import { matches } from '@pushcluster/protocol/pattern.ts';
+import { canonicalOriginPattern, matchesOrigin } from '@pushcluster/protocol/origins.ts';
 import type { PushCluster } from '../api/pushCluster.ts';
 
 type Spec = PushCluster['spec'];
@@ -33,5 +33,15 @@ function reachedAt({ service, hostNetwork }: Spec['gateway']): string | undefine
 }
 
 function admitsStrangers({ allowedOrigins }: Spec['auth']): boolean {
-  return allowedOrigins.length === 0 || allowedOrigins.some((pattern) => matches(pattern.replace(/\/$/, ''), STRANGER));
+  return allowedOrigins.length === 0 || allowedOrigins.some(admitsStranger);
+}
+
+function admitsStranger(pattern: string): boolean {
+  try {
+    return matchesOrigin(canonicalOriginPattern(pattern), STRANGER);
+  } catch (error) {
+    // Gateways refuse settings with this pattern.
+    if (error instanceof RangeError) return false;
+    throw error;
+  }
 }
