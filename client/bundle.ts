@@ -6,9 +6,9 @@ import { build } from 'esbuild';
  * the platform, use too.
  */
 const INTERNAL = `
-  admit advance answered closed connect connection connections covers discard dropOldest dropRepeats emit ended failures
-  handover held heldSince isEnded keep lagged leaveBy leaveOn leaving left listener moved online opened openedAt overlap
-  paused probe queue queues quit readyAt receive received reconnector refused release remove repeats request resume retryDelay setReady
+  admit advance answered closed connect connection connections covers discard dropOldest deadline dropRepeats emit end ended failures
+  handover held heldSince isEnded keep lagged leaveBy leaveOn leaving left listener lost moved online opened openedAt overlap
+  paused probe queue queues quit readyAt receive received reconnector release remove repeats request resume retryDelay setReady
   start step streams streamOf take until wait`;
 
 /** The whole SDK as one minified ECMAScript module, for browsers of the last three years and Node 22. */

@@ -1,11 +1,12 @@
 import type { FrameId, ServerFrame } from '@pushcluster/protocol/frames.ts';
-import { wrong } from './argument.ts';
+import { needed } from './argument.ts';
 import { type Clock, wallTime } from './clock.ts';
 import type { Emitter } from './emitter.ts';
+import { FRAME_BURST, FRAMES_PER_SECOND, LOST, MALFORMED, REFRESH_RETRY, TOKEN_TIMEOUT } from './limits.ts';
 import { PushError } from './pushError.ts';
 import type { PushEvents } from './pushEvents.ts';
 import { readServerFrame } from './serverFrame.ts';
-import { refreshDelay, type TokenSource } from './token.ts';
+import { refreshDelay, type Token, type TokenSource } from './token.ts';
 import { TokenBucket } from './tokenBucket.ts';
 
 /** The part of the standard WebSocket that is used. */
@@ -24,7 +25,7 @@ export type ConnectionConfig = {
   url: URL;
   protocols: string[];
   WebSocket: SocketConstructor;
-  token: TokenSource | undefined;
+  token: TokenSource | null | undefined;
   clock: Clock;
   /** Milliseconds until a handshake counts as failed. */
   openTimeout: number;
@@ -45,21 +46,6 @@ export interface ConnectionOwner {
   closed(connection: Connection, code: number, reason: string): void;
 }
 
-// A gateway allows 100 frames at once and 50 per second by default (inbound.frameRate). A client that joins many rooms has to
-// stay below, or the gateway closes it with 1008.
-const BURST = 60;
-const PER_SECOND = 40;
-
-/** How long a token callback may take before a handshake, milliseconds. */
-const TOKEN_TIMEOUT = 60_000;
-
-/** Shortest wait before a failed token refresh is tried again, milliseconds. The back-off is added. */
-const REFRESH_RETRY = 5_000;
-
-/** Close code of the client itself for a malformed frame. It is never sent. */
-const MALFORMED = 1007;
-const LOST = 1006;
-
 /**
  * One WebSocket: connects with a token and refreshes it, sends requests within the gateway's rate limit, reads frames in
  * order, inflated, and notices a gateway that no longer answers.
@@ -69,6 +55,8 @@ export class Connection {
   readonly leaving = new Map<string, number>();
   /** When it opened, by the clock's `now`; undefined: not yet. */
   openedAt: number | undefined;
+  /** What a RECONNECT said: by when to be gone, and how long to read on after the client has joined elsewhere. */
+  deadline: { leaveBy: number; overlap: number } | undefined;
 
   readonly #config: ConnectionConfig;
   readonly #owner: ConnectionOwner;
@@ -93,7 +81,7 @@ export class Connection {
     this.#config = config;
     this.#owner = owner;
     this.#events = events;
-    this.#rate = new TokenBucket(Math.max(1, BURST * sendRate), PER_SECOND * sendRate);
+    this.#rate = new TokenBucket(Math.max(1, FRAME_BURST * sendRate), FRAMES_PER_SECOND * sendRate);
   }
 
   start(): void {
@@ -103,9 +91,9 @@ export class Connection {
     if (typeof token === 'function')
       this.#fetchToken(token).then(
         (fresh) => this.#open(fresh),
-        (error: PushError) => this.#lose(LOST, error.message),
+        (error: PushError) => this.#lose(error.message),
       );
-    else this.#open(token || undefined);
+    else this.#open(token);
   }
 
   /**
@@ -138,8 +126,8 @@ export class Connection {
     const heard = this.#heard;
     this.#probed = heard;
     this.send('PING', {});
-    this.#after(this.#config.probeTimeout, () => {
-      if (heard === this.#heard) this.#lose(LOST, 'The gateway did not answer a PING.');
+    this.after(this.#config.probeTimeout, () => {
+      if (heard === this.#heard) this.#lose('The gateway did not answer a PING.');
     });
   }
 
@@ -150,13 +138,14 @@ export class Connection {
   }
 
   #openWithin(ms: number) {
-    this.#after(ms, () => {
-      if (this.openedAt === undefined) this.#lose(LOST, 'The handshake timed out.');
+    this.after(ms, () => {
+      if (this.openedAt === undefined) this.#lose('The handshake timed out.');
     });
   }
 
   /** Calls `run` after `ms`, unless the connection ends before. */
-  #after(ms: number, run: () => void) {
+  after(ms: number, run: () => void): void {
+    if (this.#over) return;
     const cancel = this.#config.clock.after(ms, () => {
       this.#timers.delete(cancel);
       run();
@@ -164,21 +153,17 @@ export class Connection {
     this.#timers.add(cancel);
   }
 
-  after(ms: number, run: () => void): void {
-    if (!this.#over) this.#after(ms, run);
-  }
-
   /** The clock's `now`. */
   now(): number {
     return this.#config.clock.now();
   }
 
-  #open(token: string | undefined) {
+  #open(token: Token) {
     if (this.#over) return;
     const { url, protocols, WebSocket, openTimeout } = this.#config;
     this.#openWithin(openTimeout);
     const address = new URL(url);
-    if (token !== undefined) address.searchParams.set('token', token);
+    if (token) address.searchParams.set('token', token);
     try {
       const socket = new WebSocket(address.href, protocols);
       this.#socket = socket;
@@ -196,9 +181,9 @@ export class Connection {
       // The error event says nothing that the close event does not. Some implementations throw it if it has no handler.
       socket.onerror = () => {};
       socket.onclose = (event: { code: unknown; reason: unknown }) =>
-        this.#lose(Number(event?.code) || LOST, String(event?.reason ?? ''));
+        this.#lose(String(event?.reason ?? ''), Number(event?.code) || LOST);
     } catch (cause) {
-      this.#loseSoon(new PushError('connect', 'The WebSocket failed: see cause.', { cause }));
+      this.#failSoon(cause);
     }
   }
 
@@ -221,9 +206,7 @@ export class Connection {
     try {
       frame = readServerFrame(text!);
     } catch {
-      const error = new PushError('frame', 'A frame is malformed.');
-      this.#events.emit('error', error);
-      return this.#lose(MALFORMED, error.message);
+      return this.#fail(new PushError('frame', 'A frame is malformed.'), MALFORMED);
     }
     if (this.#events.has('frame'))
       this.#events.emit('frame', {
@@ -246,18 +229,18 @@ export class Connection {
       for (; this.#outbox.length > 0 && this.#rate.wait(now) === 0; this.#rate.take(now))
         this.#socket!.send(this.#outbox.shift()!);
     } catch (cause) {
-      return this.#loseSoon(new PushError('connect', 'The WebSocket failed: see cause.', { cause }));
+      return this.#failSoon(cause);
     }
     if (this.#outbox.length === 0) return;
     this.#sendLater = true;
-    this.#after(this.#rate.wait(now), () => {
+    this.after(this.#rate.wait(now), () => {
       this.#sendLater = false;
       this.#flush();
     });
   }
 
   #watch(ms = this.#config.idleTimeout) {
-    this.#after(ms, () => {
+    this.after(ms, () => {
       const { idleTimeout } = this.#config;
       const left = idleTimeout - (this.now() - this.#heardAt);
       if (left <= 0) this.probe();
@@ -265,16 +248,16 @@ export class Connection {
     });
   }
 
-  #refreshInTime(token: string | undefined) {
+  #refreshInTime(token: Token) {
     const { token: source, clock } = this.#config;
-    if (token === undefined || typeof source !== 'function') return;
+    if (!token || typeof source !== 'function') return;
     const delay = refreshDelay(token, wallTime(clock));
     if (delay === undefined) return;
     let failures = 0;
     const retry = () => this.after(REFRESH_RETRY + this.#owner.retryDelay(failures++), refresh);
     const refresh = () => {
       this.#fetchToken(source).then((fresh) => {
-        if (fresh === undefined) return;
+        if (!fresh) return;
         this.request('AUTH', { token: fresh }, (error) => {
           if (!error) return this.#refreshInTime(fresh);
           this.#events.emit('error', error);
@@ -282,33 +265,34 @@ export class Connection {
         });
       }, retry);
     };
-    this.#after(delay, refresh);
+    this.after(delay, refresh);
   }
 
-  async #fetchToken(source: Exclude<TokenSource, string>): Promise<string | undefined> {
-    let cause: unknown;
+  async #fetchToken(source: Exclude<TokenSource, string>): Promise<Token> {
     try {
       const token = await source();
-      if (token == null || typeof token === 'string') return token || undefined;
-      cause = wrong('token', 'a string', token);
-    } catch (thrown) {
-      cause = thrown;
+      if (token != null) needed('string', 'token', token);
+      return token;
+    } catch (cause) {
+      const error = new PushError('token', 'The token failed: see cause.', { cause });
+      if (!this.#over) this.#events.emit('error', error);
+      throw error;
     }
-    const error = new PushError('token', 'The token failed: see cause.', { cause });
-    if (!this.#over) this.#events.emit('error', error);
-    throw error;
   }
 
-  /** Ends the connection in a microtask: the caller that opened it or sent by it has not returned yet. */
-  #loseSoon(error: PushError) {
+  /** The WebSocket failed. The caller that opened it or sent by it has not returned yet: the connection ends in a microtask. */
+  #failSoon(cause: unknown) {
     queueMicrotask(() => {
-      if (this.#over) return;
-      this.#events.emit('error', error);
-      this.#lose(LOST, error.message);
+      if (!this.#over) this.#fail(new PushError('connect', 'The WebSocket failed: see cause.', { cause }));
     });
   }
 
-  #lose(code: number, reason: string) {
+  #fail(error: PushError, code?: number) {
+    this.#events.emit('error', error);
+    this.#lose(error.message, code);
+  }
+
+  #lose(reason: string, code = LOST) {
     if (this.#over) return;
     this.#detach();
     const tell = () => this.#owner.closed(this, code, reason);
@@ -320,13 +304,12 @@ export class Connection {
     this.#over = true;
     for (const cancel of this.#timers) cancel();
     this.#timers.clear();
-    const socket = this.#socket;
-    if (!socket) return;
     try {
+      const socket = this.#socket!;
       socket.onopen = socket.onmessage = socket.onclose = null;
       socket.close(1000);
     } catch {
-      // Some platforms throw here. The handlers are gone, which is enough.
+      // There is no socket yet, or its platform throws here. The handlers are gone, which is enough.
     }
   }
 }
@@ -335,8 +318,7 @@ export class Connection {
 async function inflate(data: unknown): Promise<string | undefined> {
   try {
     // Some platforms deliver Blobs, whatever the socket's binaryType.
-    const { arrayBuffer } = data as Blob;
-    const bytes = arrayBuffer ? await arrayBuffer.call(data) : (data as ArrayBuffer);
+    const bytes = (await (data as Blob).arrayBuffer?.()) ?? (data as ArrayBuffer);
     const { readable, writable } = new DecompressionStream('deflate-raw');
     const writer = writable.getWriter();
     // A failure here fails the reader too. (Blob.stream() costs more, and leaks on Node 24.16 to 24.18.)

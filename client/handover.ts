@@ -4,11 +4,11 @@ import type { Connection } from './connection.ts';
 /** What a gateway sends to a stream. */
 export type Delivery = Extract<ServerFrame, { type: 'PUSH' | 'LAGGED' }>;
 
-type Held = { frame: Delivery; at: number };
+type Held = [frame: Delivery, at: number];
 type Source = { readyAt: number; held: Held[] };
 
 /** Later than any time. */
-const NEVER = 1 / 0;
+export const NEVER = 1 / 0;
 
 /**
  * The hand-over of one stream from connection to connection (make before break). Connections serve in the order in which
@@ -59,7 +59,7 @@ export class Handover {
     const at = connection.now();
     if (connection === this.connections[0]) this.#deliver(frame, at);
     else if (source) {
-      source.held.push({ frame, at });
+      source.held.push([frame, at]);
       // The connections before it bring what it missed, in their time. What a room's policy dropped they drop too.
       if (frame.type === 'LAGGED' && frame.data.reason !== 'overload' && source.readyAt < NEVER) source.readyAt = at;
       return itemsOf(frame);
@@ -71,7 +71,7 @@ export class Handover {
   remove(connection: Connection): void {
     this.#sources.delete(connection);
     const [serving] = this.#sources.values();
-    for (const { frame, at } of serving?.held.splice(0) ?? []) this.#deliver(frame, at);
+    for (const held of serving?.held.splice(0) ?? []) this.#deliver(...held);
     this.#tellReady();
   }
 
@@ -79,18 +79,18 @@ export class Handover {
   keep(connection: Connection, wanted: (frame: Delivery) => boolean): number {
     const source = this.#sources.get(connection);
     if (!source) return 0;
-    source.held = source.held.filter(({ frame }) => wanted(frame));
-    return source.held.reduce((sum, { frame }) => sum + itemsOf(frame), 0);
+    source.held = source.held.filter(([frame]) => wanted(frame));
+    return source.held.reduce((sum, [frame]) => sum + itemsOf(frame), 0);
   }
 
   /** When the oldest frame that is held of `connection` came; Infinity: none is held. */
   heldSince(connection: Connection): number {
-    return this.#sources.get(connection)?.held[0]?.at ?? NEVER;
+    return this.#sources.get(connection)?.held[0]?.[1] ?? NEVER;
   }
 
   /** Drops the oldest frame that is held of `connection`. @returns how many items it had */
   dropOldest(connection: Connection): number {
-    return itemsOf(this.#sources.get(connection)!.held.shift()!.frame);
+    return itemsOf(this.#sources.get(connection)!.held.shift()![0]);
   }
 
   /** The stream has ended: forgets connections and held frames. */

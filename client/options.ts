@@ -34,7 +34,7 @@ export type PushOptions = {
   clock?: Clock | null | undefined;
 };
 
-export type Config = { reconnector: ReconnectorConfig; queueLimit: number; signal: AbortSignal | undefined };
+export type Config = { reconnector: ReconnectorConfig; queueLimit: number; signal: AbortSignal | null | undefined };
 
 const V1: typeof Subprotocol.v1 = 'pushcluster.v1';
 const DEFLATE: typeof Subprotocol.deflate = 'pushcluster.v1.deflate';
@@ -63,7 +63,7 @@ export function configOf(url: unknown, options: PushOptions | null | undefined, 
         url: addressOf(url, base),
         protocols: subprotocols(protocols) ?? ((compression ?? true) && canInflate() ? [DEFLATE, V1] : [V1]),
         WebSocket: Socket,
-        token: token ?? undefined,
+        token,
         clock: clock ?? systemClock,
         ...timeouts,
       },
@@ -71,7 +71,7 @@ export function configOf(url: unknown, options: PushOptions | null | undefined, 
       random: () => chance(random),
     },
     queueLimit,
-    signal: signal ?? undefined,
+    signal,
   };
 }
 

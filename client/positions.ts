@@ -1,7 +1,5 @@
 import type { IdRun } from '@pushcluster/protocol/frames.ts';
-
-/** Publishers remembered for one stream: today's logic pods and those of recent rollouts. */
-const MAX_PUBLISHERS = 64;
+import { MAX_PUBLISHERS } from './limits.ts';
 
 /**
  * `end`: counter of the last delivered item. `until`: when it is forgotten, by the clock's `now`. `paused`: nothing beyond

@@ -1,6 +1,7 @@
-import { nameProblem } from '@pushcluster/protocol/names.ts';
+import { textProblem } from '@pushcluster/protocol/names.ts';
 import { needed, onAbort } from './argument.ts';
 import { Emitter } from './emitter.ts';
+import { MAX_PAST } from './limits.ts';
 import { configOf, type PushOptions } from './options.ts';
 import { PushError } from './pushError.ts';
 import type { ClientState, PushEvents } from './pushEvents.ts';
@@ -15,9 +16,6 @@ const page = globalThis as {
   addEventListener?(type: 'online', listener: () => void): void;
   removeEventListener?(type: 'online', listener: () => void): void;
 };
-
-/** Rooms that were left and whose delivered items are still remembered. */
-const MAX_PAST = 100;
 
 /** A client of a PushCluster. It connects at once, and reconnects by itself until `close()`. */
 export class PushClient {
@@ -40,9 +38,7 @@ export class PushClient {
     },
     ended: (code, reason) => {
       const error = new PushError('closed', `The gateway closed with ${code}: ${reason}`);
-      this.#release();
-      for (const stream of this.#owner.streams()) stream.end(error);
-      this.#rooms.clear();
+      this.#end((stream) => stream.end(error));
     },
     leave: (room) => {
       if (!this.#forget(room)) return;
@@ -50,22 +46,23 @@ export class PushClient {
       this.#reconnector.step();
       room.discard(leftError(room.name));
     },
-    refused: (room, error) => {
+    lost: (room, error) => {
       this.#forget(room);
-      room.end(error);
-      this.#emitter.emit('error', error);
-    },
-    left: (room, reason) => {
-      this.#forget(room);
-      room.end(undefined, new PushError('left', `Removed from the room ${room.name}: ${reason}`));
-      this.#emitter.emit('left', { room: room.name, reason });
+      const { code, message: reason } = error;
+      if (code === 'left') {
+        room.end(undefined, new PushError('left', `Removed from the room ${room.name}: ${reason}`));
+        this.#emitter.emit('left', { room: room.name, reason });
+      } else {
+        room.end(error);
+        this.#emitter.emit('error', error);
+      }
     },
     answered: () => this.#reconnector.step(),
     retryDelay: (failures) => this.#reconnector.retryDelay(failures),
   };
   readonly #reconnector: Reconnector;
   readonly #queueLimit: number;
-  readonly #signal: AbortSignal | undefined;
+  readonly #signal: AbortSignal | null | undefined;
   readonly #online = () => this.#reconnector.online();
   readonly #abort = () => this.close();
 
@@ -83,7 +80,7 @@ export class PushClient {
     this.#reconnector = new Reconnector(reconnector, this.#owner, this.#emitter);
     if (signal?.aborted) this.close();
     else {
-      if (signal !== undefined) onAbort(signal, this.#abort);
+      if (signal != null) onAbort(signal, this.#abort);
       this.#reconnector.connect();
       page.addEventListener?.('online', this.#online);
     }
@@ -108,22 +105,11 @@ export class PushClient {
   join<Item = unknown>(name: string, options?: { signal?: AbortSignal | null | undefined } | null): Room<Item> {
     needed('string', 'name', name);
     if (this.state === 'closed') throw new PushError('closed', 'The client is closed.');
-    return this.#join(name, options?.signal) as Room as Room<Item>;
-  }
-
-  /** Closes the connection and ends all streams, for good and at once. The last event is `state`. */
-  close(): void {
-    this.#reconnector.close();
-    this.#release();
-    for (const stream of this.#owner.streams()) stream.discard(new PushError('closed', 'The client is closed.'));
-    this.#rooms.clear();
-  }
-
-  #join(name: string, signal: AbortSignal | null | undefined): RoomSubscription {
+    const signal = options?.signal;
+    const past = this.#past.get(name);
     const joined = signal?.aborted ? undefined : this.#rooms.get(name);
-    const room =
-      joined ?? new RoomSubscription(name, this.#owner, this.#emitter, this.#queueLimit, this.#past.get(name));
-    const problem = nameProblem(name);
+    const room = joined ?? new RoomSubscription<Item>(name, this.#owner, this.#emitter, this.#queueLimit, past);
+    const problem = textProblem(name);
     if (signal?.aborted) room.discard(leftError(name));
     else if (problem) {
       // A gateway would refuse the name too, but it closes the connection if the frame is too long.
@@ -132,11 +118,18 @@ export class PushClient {
       queueMicrotask(() => this.#emitter.emit('error', error));
     } else {
       if (signal != null) room.leaveOn(signal);
-      if (room === joined) return room;
-      this.#rooms.set(name, room);
-      this.#reconnector.join(room);
+      if (!joined) {
+        this.#rooms.set(name, room as RoomSubscription);
+        this.#reconnector.join(room as RoomSubscription);
+      }
     }
-    return room;
+    return room as Room as Room<Item>;
+  }
+
+  /** Closes the connection and ends all streams, for good and at once. The last event is `state`. */
+  close(): void {
+    this.#reconnector.close();
+    this.#end((stream) => stream.discard(new PushError('closed', 'The client is closed.')));
   }
 
   /** @returns whether the room was still joined */
@@ -150,10 +143,12 @@ export class PushClient {
   }
 
   /** Removes all listeners: the page's, and the client's on the page's objects, so that those don't keep it in memory. */
-  #release() {
+  #end(endStream: (stream: Subscription) => void) {
     this.#emitter.end();
     this.#signal?.removeEventListener('abort', this.#abort);
     page.removeEventListener?.('online', this.#online);
+    for (const stream of this.#owner.streams()) endStream(stream);
+    this.#rooms.clear();
   }
 }
 

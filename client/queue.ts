@@ -1,14 +1,15 @@
+type Entry<Item> = { item?: Item | undefined; next?: Entry<Item> };
+
 /** A bounded queue of items for one `for await`. A full queue drops its oldest item. */
 export class Queue<Item> implements AsyncIterator<Item, undefined> {
   readonly #limit: number;
   readonly #onReturn: () => void;
-  #items: (Item | undefined)[] = [];
-  /** Index of the oldest item. Array.shift() would move all items of a long queue. */
-  #head = 0;
-  readonly #waiting: {
-    resolve(result: IteratorResult<Item, undefined>): void;
-    reject(error: Error): void;
-  }[] = [];
+  /** The entry before the oldest item: a list, because Array.shift() would move all items of a long queue. */
+  #head: Entry<Item> = {};
+  #tail = this.#head;
+  #size = 0;
+  readonly #waiting: ((result: IteratorResult<Item, undefined> | Promise<IteratorResult<Item, undefined>>) => void)[] =
+    [];
   #ended: { error?: Error | undefined } | undefined;
 
   /** @param onReturn called when the reader ends the iteration */
@@ -19,10 +20,11 @@ export class Queue<Item> implements AsyncIterator<Item, undefined> {
 
   /** @returns whether the oldest item was dropped */
   push(item: Item): boolean {
+    this.#tail = this.#tail.next = { item };
+    this.#size++;
     const waiting = this.#waiting.shift();
-    if (waiting) waiting.resolve({ value: item, done: false });
-    else this.#items.push(item);
-    if (this.#items.length - this.#head <= this.#limit) return false;
+    if (waiting) waiting(this.#shift());
+    if (this.#size <= this.#limit) return false;
     this.#shift();
     return true;
   }
@@ -30,25 +32,23 @@ export class Queue<Item> implements AsyncIterator<Item, undefined> {
   /** Queued items still come, then the end or `error`. */
   end(error?: Error): void {
     this.#ended ??= { error };
-    for (const { resolve, reject } of this.#waiting.splice(0)) {
-      if (error) reject(error);
-      else resolve({ value: undefined, done: true });
-    }
+    for (const waiting of this.#waiting.splice(0)) waiting(this.next());
   }
 
   /** Ends it at once: queued items are dropped. */
   discard(): void {
-    this.#items = [];
-    this.#head = 0;
+    this.#size = 0;
+    this.#head = this.#tail;
+    this.#head.item = undefined;
     this.#ended = {};
     this.end();
   }
 
-  next(): Promise<IteratorResult<Item, undefined>> {
-    if (this.#items.length > this.#head) return Promise.resolve({ value: this.#shift(), done: false });
-    if (this.#ended?.error) return Promise.reject(this.#ended.error);
-    if (this.#ended) return Promise.resolve({ value: undefined, done: true });
-    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
+  async next(): Promise<IteratorResult<Item, undefined>> {
+    if (this.#size > 0) return this.#shift();
+    if (this.#ended?.error) throw this.#ended.error;
+    if (this.#ended) return { value: undefined, done: true };
+    return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
   return(): Promise<IteratorResult<Item, undefined>> {
@@ -57,13 +57,11 @@ export class Queue<Item> implements AsyncIterator<Item, undefined> {
     return this.next();
   }
 
-  #shift(): Item {
-    const item = this.#items[this.#head]!;
-    this.#items[this.#head++] = undefined;
-    if (this.#head * 2 > this.#items.length) {
-      this.#items = this.#items.slice(this.#head);
-      this.#head = 0;
-    }
-    return item;
+  #shift(): IteratorResult<Item, undefined> {
+    this.#size--;
+    this.#head = this.#head.next!;
+    const value = this.#head.item!;
+    this.#head.item = undefined;
+    return { value, done: false };
   }
 }

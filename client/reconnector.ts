@@ -2,6 +2,17 @@ import { CloseCode, type Comeback, comebackAfter } from '@pushcluster/protocol/c
 import { type Backoff, retryDelay } from './backoff.ts';
 import { Connection, type ConnectionConfig, type ConnectionOwner, type News } from './connection.ts';
 import type { Emitter } from './emitter.ts';
+import { NEVER } from './handover.ts';
+import {
+  CONNECT_BURST,
+  CONNECTS_PER_SECOND,
+  KEPT_HELD,
+  MAX_HELD,
+  MAX_SLOWDOWNS,
+  MOVE_JITTER,
+  MOVE_PATIENCE,
+  OVERLAP,
+} from './limits.ts';
 import type { ClientState, PushEvents } from './pushEvents.ts';
 import type { RoomSubscription } from './roomSubscription.ts';
 import type { StreamFrame, Subscription } from './subscription.ts';
@@ -17,28 +28,6 @@ export interface ReconnectorOwner {
   ended(code: number, reason: string): void;
 }
 
-/**
- * Fraction of a move's time for which the old connection is still read once the new one has joined, if the gateway does
- * not say how long (older ones): its merge window may hold items that were published before.
- */
-const OVERLAP = 0.25;
-/** After so many closes for sending too fast the client stays away: with half the rate each time, the rate is not the cause. */
-const MAX_SLOWDOWNS = 8;
-/** Clients that are told to move at the same moment spread over this time, milliseconds. */
-const MOVE_JITTER = 250;
-/** A gateway that leaves closes its connections at the deadline; one that does not stays the client's after this time more, milliseconds. */
-const MOVE_PATIENCE = 60_000;
-/** Items held during a move, at most; a frame without items counts as one. */
-const MAX_HELD = 10_000;
-/** Items held after some were dropped: fewer than the most, so that not every frame needs a look at all of them. */
-const KEPT_HELD = 9_000;
-/** Connections that may be opened at once, and per second on average, whatever options, gateways and the platform do. */
-const CONNECT_BURST = 10;
-const CONNECTS_PER_SECOND = 1;
-
-/** What a RECONNECT said: by when the client has to be gone, and how long it has to read on after it has joined elsewhere. */
-type Deadline = { leaveBy: number; overlap: number };
-
 /** Keeps the client connected: reconnects by close code, and opens a second connection before it closes one that ends soon. */
 export class Reconnector implements ConnectionOwner {
   readonly #config: ReconnectorConfig;
@@ -48,7 +37,6 @@ export class Reconnector implements ConnectionOwner {
   #current: Connection | undefined;
   /** The connection to move to. */
   #next: Connection | undefined;
-  readonly #deadlines = new WeakMap<Connection, Deadline>();
   #isMoving = false;
   #moveFailures = 0;
   #moveTimers: (() => void)[] = [];
@@ -123,7 +111,7 @@ export class Reconnector implements ConnectionOwner {
     if (frame.type === 'RECONNECT') {
       const { withinMs, overlapMs } = frame.data;
       const overlap = overlapMs! >= 0 ? overlapMs! : withinMs * OVERLAP;
-      this.#deadlines.set(connection, { leaveBy: this.#now() + withinMs, overlap });
+      connection.deadline = { leaveBy: this.#now() + withinMs, overlap };
       if (connection === this.#current) {
         // A room that can't be joined elsewhere must not keep the client on two gateways for good.
         this.#afterInMove(withinMs + MOVE_PATIENCE, () => this.#nextClosed(0));
@@ -142,10 +130,10 @@ export class Reconnector implements ConnectionOwner {
   /** Looks how far a move is, and ends it when no stream needs the old connection any more. */
   step(): void {
     if (this.#next?.openedAt === undefined) return;
-    const { leaveBy, overlap } = this.#deadlines.get(this.#current!)!;
+    const { leaveBy, overlap } = this.#current!.deadline!;
     const wait = Math.max(leaveBy - overlap, this.#switchAt(overlap)) - this.#now();
     if (wait <= 0) this.#promote();
-    else if (Number.isFinite(wait)) this.#afterInMove(wait, () => this.step());
+    else if (wait < NEVER) this.#afterInMove(wait, () => this.step());
   }
 
   /** So many more items of `connection` are held. Beyond the limit repeats go, then the oldest: streams tell these as a gap. */
@@ -212,7 +200,7 @@ export class Reconnector implements ConnectionOwner {
   #nextClosed(code: number) {
     this.#dropNext();
     const delay = this.#pause(this.#moveFailures++, code);
-    const { leaveBy } = this.#deadlines.get(this.#current!)!;
+    const { leaveBy } = this.#current!.deadline!;
     const pointless = this.#comeback(code) === 'stop' || this.#now() + delay >= leaveBy;
     if (!pointless) return this.#afterInMove(delay, () => this.#openNext());
     // The old connection serves until its gateway ends it. Then the client reconnects as usual.
@@ -229,7 +217,7 @@ export class Reconnector implements ConnectionOwner {
   #promote(code?: number, reason?: string) {
     const old = this.#current!;
     const next = this.#next!;
-    const isWhole = code === undefined || this.#now() >= this.#switchAt(this.#deadlines.get(old)!.overlap);
+    const isWhole = code === undefined || this.#now() >= this.#switchAt(old.deadline!.overlap);
     this.#endMove();
     this.#current = next;
     this.#next = undefined;
@@ -242,9 +230,8 @@ export class Reconnector implements ConnectionOwner {
     }
     if (this.#isOver() || next.openedAt === undefined) return;
     this.#become('open');
-    if (isWhole) this.#events.emit('moved', undefined);
-    else this.#events.emit('open', undefined);
-    if (this.#deadlines.has(next) && !this.#isOver()) this.#startMove();
+    this.#events.emit(isWhole ? 'moved' : 'open', undefined);
+    if (next.deadline && !this.#isOver()) this.#startMove();
   }
 
   /** Ends `connection`. What it received goes first, even if it is still being inflated. */

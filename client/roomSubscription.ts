@@ -1,6 +1,7 @@
 import { onAbort } from './argument.ts';
 import type { Connection } from './connection.ts';
 import type { Emitter } from './emitter.ts';
+import { NEVER } from './handover.ts';
 import { PushError } from './pushError.ts';
 import type { PushEvents } from './pushEvents.ts';
 import type { Room } from './stream.ts';
@@ -10,10 +11,8 @@ import { type StreamFrame, Subscription } from './subscription.ts';
 export interface RoomOwner {
   /** The page left it. */
   leave(room: RoomSubscription): void;
-  /** A gateway refused the JOIN. */
-  refused(room: RoomSubscription, error: PushError): void;
-  /** The API took the client out of it. */
-  left(room: RoomSubscription, reason: string): void;
+  /** A gateway refused the JOIN, or (`left`) the API took the client out of it. */
+  lost(room: RoomSubscription, error: PushError): void;
   /** A JOIN was answered: the move may be complete. */
   answered(): void;
   /** Milliseconds until a JOIN that can't be served now is sent again. */
@@ -22,7 +21,7 @@ export interface RoomOwner {
 
 /** A room: joined on each connection that opens, until it is left. */
 export class RoomSubscription<Item = unknown> extends Subscription<Item> implements Room<Item> {
-  readonly name: string;
+  declare readonly name: string;
   readonly joined: Promise<void>;
   readonly leave: () => void;
   readonly #owner: RoomOwner;
@@ -39,9 +38,8 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
     former: RoomSubscription | undefined,
   ) {
     super(name, events, limit, true, former);
-    this.#events = events;
-    this.name = name;
     this.#owner = owner;
+    this.#events = events;
     this.leave = () => owner.leave(this as RoomSubscription);
     this.joined = new Promise((resolve, reject) => {
       this.#admit = resolve;
@@ -63,15 +61,12 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
     if (connection.leaving.has(this.name)) return 0;
     if (frame.type !== 'LEAVE') return super.receive(connection, frame);
     const { code, reason } = frame.data;
-    if (!code) {
-      this.quit(connection);
-      this.#owner.left(this as RoomSubscription, reason);
-      // The move no longer waits for a JOIN of this room.
-      this.#owner.answered();
-    } else {
+    const error = new PushError(code || 'left', reason);
+    if (!code) this.#lose(connection, error);
+    else {
       // A JOIN without an answer is enough.
-      if (this.handover.readyAt(connection) < Number.POSITIVE_INFINITY) this.#join(connection);
-      this.#events.emit('error', new PushError(code, reason));
+      if (this.handover.readyAt(connection) < NEVER) this.#join(connection);
+      this.#events.emit('error', error);
     }
     return 0;
   }
@@ -110,14 +105,17 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
         return connection.after(this.#owner.retryDelay(failures), () => {
           if (!this.isEnded) this.#join(connection, failures + 1);
         });
-      if (!error) this.handover.setReady(connection, true);
-      else {
-        this.quit(connection);
-        if (error.code === 'left') this.#owner.left(this as RoomSubscription, error.message);
-        else this.#owner.refused(this as RoomSubscription, error);
-      }
+      if (error) return this.#lose(connection, error);
+      this.handover.setReady(connection, true);
       this.#owner.answered();
     });
+  }
+
+  /** `connection` is no longer in the room: then no other is either, and a move no longer waits for a JOIN of it. */
+  #lose(connection: Connection, error: PushError) {
+    this.quit(connection);
+    this.#owner.lost(this as RoomSubscription, error);
+    this.#owner.answered();
   }
 
   #settle(refusal: PushError | undefined) {

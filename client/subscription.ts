@@ -2,15 +2,12 @@ import type { IdRun, ServerFrame } from '@pushcluster/protocol/frames.ts';
 import type { Connection } from './connection.ts';
 import { Emitter } from './emitter.ts';
 import { type Delivery, Handover } from './handover.ts';
+import { MAX_PUSHES, PUSH_REMEMBERED } from './limits.ts';
 import { Positions } from './positions.ts';
 import type { PushError } from './pushError.ts';
 import type { PushEvents } from './pushEvents.ts';
 import { Queue } from './queue.ts';
 import type { Stream, StreamEvents } from './stream.ts';
-
-/** Pushes with an `id` that are remembered for one stream, and for how long (milliseconds): a backend may retry them. */
-const MAX_PUSHES = 10_000;
-const PUSH_REMEMBERED = 120_000;
 
 /** What a stream is told. */
 export type StreamFrame = Extract<ServerFrame, { type: 'PUSH' | 'LAGGED' | 'LEAVE' }>;
@@ -19,7 +16,7 @@ export type StreamFrame = Extract<ServerFrame, { type: 'PUSH' | 'LAGGED' | 'LEAV
 export class Subscription<Item = unknown> implements Stream<Item> {
   /** Decides which of the two connections delivers frames during a move. */
   readonly handover: Handover;
-  readonly #room: string | undefined;
+  readonly name: string | undefined;
   readonly #events: Emitter<PushEvents>;
   readonly #limit: number;
   readonly #isComplete: boolean;
@@ -37,7 +34,7 @@ export class Subscription<Item = unknown> implements Stream<Item> {
    * @param former an earlier subscription of the same room, which has ended: what it delivered is not delivered again
    */
   constructor(
-    room: string | undefined,
+    name: string | undefined,
     events: Emitter<PushEvents>,
     limit: number,
     isComplete = true,
@@ -47,7 +44,7 @@ export class Subscription<Item = unknown> implements Stream<Item> {
       (frame, at) => this.#deliver(frame, at),
       () => this.admit(),
     );
-    this.#room = room;
+    this.name = name;
     this.#events = events;
     this.#limit = limit;
     this.#isComplete = isComplete;
@@ -64,11 +61,12 @@ export class Subscription<Item = unknown> implements Stream<Item> {
   }
 
   [Symbol.asyncIterator](): AsyncIterableIterator<Item, undefined> {
-    const queue = new Queue<Item>(this.#limit, () => this.#queues.delete(queue));
+    const forget = () => this.#queues.delete(queue);
+    const queue: Queue<Item> = new Queue(this.#limit, forget);
     if (this.#ended) queue.end(this.#ended.error);
     else this.#queues.add(queue);
     const iterator = iteratorOf(queue);
-    abandoned.register(iterator, { queue, queues: this.#queues });
+    abandoned.register(iterator, forget);
     return iterator;
   }
 
@@ -138,14 +136,14 @@ export class Subscription<Item = unknown> implements Stream<Item> {
       const { repeats, missed } = this.#positions.advance(run, now);
       const [, , length, push, index = 0] = run;
       const again = push && length ? this.#pushes.advance([`${push}`, index, length], now).repeats : 0;
-      if (missed > 0 && this.#isComplete) this.#tell('gap', { room: this.#room, publisher: run[0], missed });
+      if (missed > 0 && this.#isComplete) this.#tell('gap', { room: this.name, publisher: run[0], missed });
       const end = Math.min(items.length, at + length);
       at += Math.max(repeats, again);
       take(end);
       at = end;
     }
     take(items.length);
-    if (dropped > 0) this.#tell('lagged', { room: this.#room, dropped, reason: 'queue' });
+    if (dropped > 0) this.#tell('lagged', { room: this.name, dropped, reason: 'queue' });
   }
 
   #tell<Name extends 'lagged' | 'gap'>(name: Name, event: StreamEvents<Item>[Name] & PushEvents[Name]) {
@@ -157,8 +155,7 @@ export class Subscription<Item = unknown> implements Stream<Item> {
 
 // The queue of an iterator that is dropped without `return()` would be filled for ever. A queue does not refer to its
 // iterator, so the iterator can be collected. An iterator that is waited for by `next()` stays: its queue refers to the wait.
-type Abandoned = { queue: Queue<unknown>; queues: Set<Queue<unknown>> };
-const abandoned = new FinalizationRegistry<Abandoned>(({ queue, queues }) => queues.delete(queue));
+const abandoned = new FinalizationRegistry<() => void>((forget) => forget());
 
 function iteratorOf<Item>(queue: Queue<Item>): AsyncIterableIterator<Item, undefined> {
   return {

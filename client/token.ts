@@ -1,4 +1,4 @@
-type Token = string | null | undefined;
+export type Token = string | null | undefined;
 
 /** A token, or a function that returns one, or none to connect without. It is called before each connect, and before a token expires. */
 export type TokenSource = string | (() => Token | Promise<Token>);
