@@ -121,6 +121,25 @@ describe('the admin server', () => {
     assert.deepEqual([head.status, await head.text()], [200, '']);
   });
 
+  test('its answer reaches a client that sends a large body before it reads', async () => {
+    const body = Buffer.alloc(20_000_000);
+    const url = await start();
+    for (const [line, status] of [
+      ['POST /metrics', 405],
+      ['PUT /nowhere', 404],
+      ['GET /healthz', 200],
+    ] as const) {
+      const socket = connect(Number(new URL(url).port), '127.0.0.1');
+      const chunks: Buffer[] = [];
+      await new Promise<void>((resolve, reject) => {
+        socket.on('error', reject).on('close', resolve);
+        socket.write(`${line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: ${body.length}\r\n\r\n`);
+        socket.end(body, () => socket.on('data', (chunk) => chunks.push(chunk)));
+      });
+      assert.match(String(Buffer.concat(chunks)), new RegExp(`^HTTP/1\\.1 ${status} `), line);
+    }
+  });
+
   test('a port that is taken is told by a sentence', async () => {
     await start();
     const first = admin!;

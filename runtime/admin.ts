@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import { collectDefaultMetrics, type Registry } from 'prom-client';
+import { LingeringResponse } from './lingeringResponse.ts';
 import { listenAddress } from './listenAddress.ts';
 import { listenProblem } from './portProbe.ts';
 
@@ -44,6 +45,7 @@ export async function startAdmin(options: AdminOptions): Promise<Admin> {
       connectionsCheckingInterval: 3_000,
       keepAliveTimeout: 65_000,
       maxHeaderSize: 8_192,
+      ServerResponse: LingeringResponse,
     },
     (request, response) => {
       answer(options, request).then(
@@ -121,7 +123,7 @@ async function within<T>(milliseconds: number, work: Promise<T> | T, what: strin
 }
 
 function send(request: IncomingMessage, response: ServerResponse, { status, body, type, allow }: Result): void {
-  // The body is not read, and would be parsed as the next request on this connection.
+  // The body is read and discarded, unless it is too long.
   if (request.method !== 'GET' && request.method !== 'HEAD') response.setHeader('connection', 'close');
   if (allow !== undefined) response.setHeader('allow', allow);
   response.writeHead(status, {

@@ -1,7 +1,7 @@
 import { type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { LINGER_BYTES, LINGER_MS } from '@pushcluster/runtime/lingeringResponse.ts';
 import { Problem } from '../errors/problem.ts';
-import { LINGER_BYTES, LINGER_MS } from './lingeringResponse.ts';
 
 export type MalformedRequestsOptions = {
   /** Milliseconds that a request may take to arrive. */

@@ -1,3 +1,4 @@
+import { LingeringResponse } from '@pushcluster/runtime/lingeringResponse.ts';
 import { type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { ApiKeys } from '../access/apiKeys.ts';
@@ -9,7 +10,6 @@ import type { App } from './app.ts';
 import { validatorCompiler } from './bodyParsers.ts';
 import { answerPreflight, corsHeaders, corsHeadersOfError } from './cors.ts';
 import { clippedPath, type ErrorLog, respondWithError } from './errorResponse.ts';
-import { LingeringResponse } from './lingeringResponse.ts';
 import { MalformedRequests } from './malformedRequests.ts';
 import { describeRoutes } from './openApi.ts';
 import { requireSingleHeaders, requireUnambiguous, requireUncompressed } from './requestChecks.ts';

@@ -4,6 +4,7 @@ import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { systemClock } from '@pushcluster/runtime/clock.ts';
+import { LingeringResponse } from '@pushcluster/runtime/lingeringResponse.ts';
 import { listenAddress } from '@pushcluster/runtime/listenAddress.ts';
 import { isKubeError } from '../kube/errors.ts';
 import { type AccessReviews, type Action, TooManyReviews } from './accessReviews.ts';
@@ -84,6 +85,7 @@ export class MetricsServer {
         requestTimeout: REQUEST_TIMEOUT_MS,
         handshakeTimeout: REQUEST_TIMEOUT_MS,
         keepAliveTimeout: KEEP_ALIVE_MS,
+        ServerResponse: LingeringResponse,
       },
       (request, response) => void this.#serve(request, response),
     );
@@ -172,7 +174,7 @@ export class MetricsServer {
     if (code === 401) headers['www-authenticate'] = 'Bearer';
     if (code === 405) headers.allow = 'GET';
     if (code === 503) headers['retry-after'] = RETRY_SECONDS;
-    // Does not wait for an unexpected request body.
+    // The body is read and discarded, unless it is too long.
     if (request.method !== 'GET' || this.#isStale(request)) headers.connection = 'close';
     response.writeHead(code, headers).end(body);
     this.#options.onAnswered?.(code, (systemClock.now() - began) / 1_000);

@@ -5,8 +5,8 @@ import { writeFileSync } from 'node:fs';
 import { request as httpRequest, METHODS } from 'node:http';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
-import { LINGER_MS } from '@pushcluster/logic/http/lingeringResponse.ts';
 import { ProblemDocument } from '@pushcluster/protocol/api.ts';
+import { LINGER_MS } from '@pushcluster/runtime/lingeringResponse.ts';
 import { type Api, startHeardApi, temporaryFolder } from '../harness/api.ts';
 import { dialRaw, type RawReply, readAll, repliesIn } from '../harness/rawHttp.ts';
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { Agent, request } from 'node:https';
 import { after, before, describe, it } from 'node:test';
+import { connect } from 'node:tls';
 import { renewed } from '@pushcluster/operator/certificates/certificates.ts';
 import { Client } from '@pushcluster/operator/kube/client.ts';
 import { AccessReviews } from '@pushcluster/operator/metricsApi/accessReviews.ts';
@@ -101,6 +102,18 @@ describe('the metrics API, when those whom it believes change', () => {
     server.trust(frontProxyIn({ data: { 'requestheader-username-headers': '["X-Remote-User"]' } }));
     assert.equal(await statusFor(newerProxy!), 401);
     server.trust(believed(newer!));
+  });
+
+  it('answers a stranger who sends a large body before it reads', async () => {
+    const socket = connect({ host: '127.0.0.1', port, ca: first.bundle, servername: NAME });
+    const chunks: Buffer[] = [];
+    await new Promise<void>((resolve, reject) => {
+      socket.on('error', reject).on('close', () => resolve());
+      const body = Buffer.alloc(20_000_000);
+      socket.write(`POST ${PATH} HTTP/1.1\r\nHost: ${NAME}\r\nContent-Length: ${body.length}\r\n\r\n`);
+      socket.end(body, () => socket.on('data', (chunk) => chunks.push(chunk)));
+    });
+    assert.match(String(Buffer.concat(chunks)), /^HTTP\/1\.1 405 /);
   });
 
   it('serves with a renewed certificate from the next connection on, and lets those that are open be', async () => {
