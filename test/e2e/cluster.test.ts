@@ -10,7 +10,7 @@ import { clusterName } from '../harness/cluster/clusterName.ts';
 import { helmWith } from '../harness/cluster/helm.ts';
 import { hostPids } from '../harness/cluster/host.ts';
 import { clusterPackages } from '../harness/cluster/images.ts';
-import { apply } from '../harness/cluster/kubectl.ts';
+import { apply, established } from '../harness/cluster/kubectl.ts';
 import { commandsIn, paste } from '../harness/cluster/pasted.ts';
 import { CHART, IMAGES, REGISTRY, RELEASE, restrictedNamespace } from '../harness/cluster/product.ts';
 import { kubeTools } from '../harness/cluster/tools.ts';
@@ -137,8 +137,7 @@ describe('clusters that we make', options, () => {
         await apply(cluster.kubectl, [restrictedNamespace(RELEASE.namespace)]);
         // Its CRD knows less. Its operator never runs: there is no image of it.
         await helm(['install', RELEASE.name, OLD_CHART, '-n', RELEASE.namespace]);
-        const crd = 'crd/pushclusters.pushcluster.dev';
-        await cluster.kubectl(['wait', crd, '--for=condition=Established', '--timeout=180s']);
+        await established(cluster.kubectl, 'pushclusters.pushcluster.dev');
         const metadata = { name: 'live', namespace: 'pushes', labels: { team: 'a' } };
         const spec = { gateway: { replicas: 3 } };
         await apply(cluster.kubectl, [{ apiVersion: API_VERSION, kind: KIND, metadata, spec }]);

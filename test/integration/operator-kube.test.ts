@@ -14,6 +14,7 @@ import { type Change, Reflector, type ReflectorOptions } from '@pushcluster/oper
 import { desired } from '@pushcluster/operator/pushcluster/desired/desired.ts';
 import { POD_DEFAULTS } from '@pushcluster/operator/pushcluster/desired/pods.ts';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
+import { established } from '../harness/cluster/kubectl.ts';
 import { startTcpProxy } from '../harness/tcpProxy.ts';
 import { until } from '../harness/until.ts';
 
@@ -192,7 +193,7 @@ describe('the operator and a real API server', () => {
   describe('all that an empty PushCluster needs', () => {
     it('is taken by the API server as it is, and is not asked for again', async () => {
       await plane.kubectl(['apply', '--server-side', '-f', CRD_FILE]);
-      await plane.kubectl(['wait', '--for=condition=Established', 'crd/pushclusters.pushcluster.dev']);
+      await established(plane.kubectl, 'pushclusters.pushcluster.dev');
       const empty = {
         apiVersion: API_VERSION,
         kind: KIND,

@@ -7,7 +7,7 @@ import { type ControlPlane, startControlPlane } from '../harness/cluster/control
 import { apply } from '../harness/cluster/kubectl.ts';
 import { OPERATOR_USER, OperatorProcess } from '../harness/cluster/operatorProcess.ts';
 import { Lateness } from '../harness/lateness.ts';
-import { until } from '../harness/until.ts';
+import { PATIENCE_MS, until } from '../harness/until.ts';
 
 /** In which drift is to be repaired. */
 const REPAIR_MS = 5_000;
@@ -77,7 +77,11 @@ describe('the operator', () => {
     plane.kubectl(['get', what, '-n', namespace, `-o=jsonpath={${value}}`]);
 
   /** Waits until the status is about the newest generation and `holds`. */
-  async function status(namespace: string, holds: (status: Status) => boolean, deadline = 40_000): Promise<Status> {
+  async function status(
+    namespace: string,
+    holds: (status: Status) => boolean,
+    deadline = PATIENCE_MS,
+  ): Promise<Status> {
     let found: Status | undefined;
     await until(
       'the status is as expected',
@@ -284,7 +288,7 @@ describe('the operator', () => {
       assert.equal(condition(found, 'Degraded')?.status, 'False', JSON.stringify(found));
       const last =
         'waiting for deletion: Secret live-api-key belongs to a deleted PushCluster live and is being deleted';
-      await status('again', (each) => condition(each, 'Progressing')?.message === last, 60_000);
+      await status('again', (each) => condition(each, 'Progressing')?.message === last);
       assert.equal(await path('again', 'secret/live-api-key', '.metadata.uid'), uid);
       await held([]);
       await status('again', (each) => condition(each, 'Progressing')?.reason === 'Starting');

@@ -8,7 +8,7 @@ import { freePorts } from '../ports.ts';
 import type { ControlPlane } from './controlPlane.ts';
 import { Daemon } from './daemon.ts';
 import { writeAccountsKubeconfig } from './kubeconfig.ts';
-import { apply } from './kubectl.ts';
+import { apply, established } from './kubectl.ts';
 import { metricsApiRegistration } from './metricsApi.ts';
 
 const NAMESPACE = 'keda';
@@ -118,7 +118,7 @@ async function installKeda({ kubectl }: ControlPlane, config: string): Promise<v
     ...['role', 'role_binding'].map((file) => join(config, `metrics-server/${file}.yaml`)),
   ];
   for (const file of files) await apply(kubectl, await readFile(file, 'utf8'));
-  await kubectl(['wait', '--for=condition=Established', 'crd/scaledobjects.keda.sh', '--timeout=180s']);
+  await established(kubectl, 'scaledobjects.keda.sh');
 }
 
 /** The output of a script. The first call of some scripts builds programs, which takes minutes on a new machine. */

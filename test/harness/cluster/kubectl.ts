@@ -10,12 +10,11 @@ export function kubectlWith(program: string, kubeconfig: string): Kubectl {
 }
 
 /**
- * Waits until objects of a CRD can be made. kubectl learns of their kind a moment after the API server has established
- * it.
+ * Waits until objects of a CRD can be made: kubectl learns of their kind once the API server has established it. No
+ * `kubectl wait`, which fails for a CRD that has no conditions yet.
  * @param name such as `pushclusters.pushcluster.dev`
  */
 export async function established(kubectl: Kubectl, name: string): Promise<void> {
-  await kubectl(['wait', '--for=condition=Established', `crd/${name}`, '--timeout=180s']);
   await until(`kubectl knows ${name}`, () =>
     kubectl(['get', name]).then(
       () => true,
