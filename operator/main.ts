@@ -134,6 +134,11 @@ try {
       runbook: options.runbook,
       readings: poller,
     },
+    onMissingFields: (fields) =>
+      log.warn(
+        { fields },
+        'the status is written without fields that the installed CRD does not have: upgrade the CRD',
+      ),
   });
   const controller = new Controller({
     reconcile: reconciler.reconcile,

@@ -32,6 +32,7 @@ import { eventOf } from './scaleEvents.ts';
 import { type LiveReadings, type Planned, ScalePlanner, unchanged } from './scalePlanner.ts';
 import type { ObservedGateways, ScalePlan } from './scalePolicy.ts';
 import { isBad, type Observed, type Problem, statusOf, transitions } from './status.ts';
+import { StatusFields } from './statusFields.ts';
 import { currentGateways, wantedGateways } from './wantedGateways.ts';
 
 /**
@@ -72,6 +73,8 @@ export type ReconcilerOptions = {
   runbook?: string | undefined;
   /** Limits how many clusters roll out at a time. */
   slots: RolloutSlots;
+  /** Called once with each field of the status that the installed CRD does not have. It is left out. */
+  onMissingFields?: (fields: readonly string[]) => void;
   clock?: Clock;
 };
 
@@ -93,6 +96,8 @@ export class Reconciler {
   readonly #planner: ScalePlanner;
   readonly #rejectedPods: RejectedPods;
   readonly #natsRollouts: NatsRollouts;
+  readonly #statusFields: StatusFields;
+  readonly #toldMissing = new Set<string>();
   /** The last status written for each cluster, and the version of the cluster that it was computed from. */
   readonly #written = new Map<string, { over: string | undefined; status: Status }>();
   readonly #shown = new Map<string, DisplayedNumbers>();
@@ -107,6 +112,7 @@ export class Reconciler {
     this.#planner = new ScalePlanner(options.cache, options.readings, this.#clock);
     this.#rejectedPods = new RejectedPods(options.cache, options.client, this.#clock);
     this.#natsRollouts = new NatsRollouts(this.#clock);
+    this.#statusFields = new StatusFields(this.#clock);
   }
 
   /** @param key `namespace/name` of a PushCluster, which may be deleted */
@@ -401,7 +407,7 @@ export class Reconciler {
       problems,
       held,
     });
-    const status = statusOf(observed, before, this.#timestamp());
+    const status = this.#statusFields.known(statusOf(observed, before, this.#timestamp()));
     if (isDeepStrictEqual(before, status)) return againIn;
     await this.#writeStatus(key, cluster, status);
     for (const condition of transitions(before, status)) {
@@ -426,7 +432,16 @@ export class Reconciler {
   async #writeStatus(key: string, { metadata }: Pick<PushCluster, 'metadata'>, status: Status): Promise<void> {
     const { name, namespace, resourceVersion } = metadata;
     const about = { apiVersion: API_VERSION, kind: KIND, metadata: { name, namespace } };
-    await this.#options.client.applyStatus({ ...about, status });
+    try {
+      await this.#options.client.applyStatus({ ...about, status });
+    } catch (error) {
+      const missing = this.#statusFields.learn(error);
+      if (missing.length === 0) throw error;
+      const untold = missing.filter((field) => !this.#toldMissing.has(field));
+      for (const field of untold) this.#toldMissing.add(field);
+      if (untold.length > 0) this.#options.onMissingFields?.(untold);
+      return this.#writeStatus(key, { metadata }, this.#statusFields.known(status));
+    }
     this.#written.set(key, { over: resourceVersion, status });
   }
 

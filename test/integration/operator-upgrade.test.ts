@@ -119,6 +119,29 @@ describe('an operator of another version', () => {
     await plane.kubectl(['delete', 'push', 'odd', 'live', '-n', 'later']);
   });
 
+  it('writes a status without the fields that an older CRD does not have', async () => {
+    await namespace('earlier');
+    const earlier = structuredClone(crd());
+    const schema = earlier.spec.versions[0]?.schema.openAPIV3Schema.properties?.status;
+    delete schema?.properties?.gateway?.properties?.draining;
+    delete schema?.properties?.endpoints;
+    delete schema?.properties?.conditions?.items?.properties?.observedGeneration;
+    await apply(plane.kubectl, [earlier]);
+    await until('the earlier CRD counts', async () => {
+      const fields = await plane.kubectl(['explain', 'pushclusters.status', '--api-version', HEAD.apiVersion]);
+      return !fields.includes('endpoints');
+    });
+    await create('earlier', 'live');
+    await isReady('earlier', 'live');
+    const { status } = await cluster('earlier', 'live');
+    assert.equal(status.gateway?.readyReplicas, 1);
+    assert.equal(status.gateway?.draining, undefined);
+    assert.equal(status.endpoints, undefined);
+    assert.match(operator.output, /without fields that the installed CRD does not have/);
+    await apply(plane.kubectl, [crd()]);
+    await plane.kubectl(['delete', 'push', 'live', '-n', 'earlier']);
+  });
+
   it('changes nothing of a paused PushCluster, says so, and lets it be deleted', async () => {
     await namespace('quiet');
     await create('quiet', 'live');
