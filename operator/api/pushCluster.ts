@@ -36,6 +36,16 @@ export const Status = z.object({
       readyReplicas: count.exactOptional().describe('Number of gateways that are ready and not draining.'),
       ready: ofWanted,
       draining: count.exactOptional().describe('Number of gateways that are draining.'),
+      pods: z
+        .object({
+          total: count.exactOptional().describe('Number of gateway pods, including those that drain or terminate.'),
+          ready: count.exactOptional().describe('Number of gateway pods that are ready and not terminating.'),
+          terminating: count
+            .exactOptional()
+            .describe('Number of gateway pods that are terminating: they move their connections before they exit.'),
+        })
+        .exactOptional()
+        .describe('All gateway pods, of any version: in a rollout, up to twice `gateway.replicas`.'),
       connections: count
         .exactOptional()
         .describe(

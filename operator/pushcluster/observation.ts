@@ -73,7 +73,6 @@ export function observation(
   const serving = gateways.pods.filter(({ drainSince }) => drainSince === undefined);
   const ready = serving.filter(({ isReady }) => isReady);
   const draining = gateways.pods.length - serving.length;
-  const ending = [...cache.pods(cluster, 'gateway')].filter(({ metadata }) => metadata.deletionTimestamp).length;
   const observed = cache.observed(cluster, images);
   return {
     ...observed,
@@ -82,7 +81,12 @@ export function observation(
       ready: ready.length,
       current: gateways.isSettled ? ready.filter(({ isCurrent }) => isCurrent).length : 0,
       replicas: Math.max(0, planned.replicas - draining),
-      draining: draining + ending,
+      draining: draining + gateways.terminating,
+      pods: {
+        total: gateways.pods.length + gateways.terminating,
+        ready: gateways.pods.filter(({ isReady }) => isReady).length,
+        terminating: gateways.terminating,
+      },
       left: shown.left,
       connections: shown.connections,
       // All gateways, including those that the Service does not select: an HPA that does not count the connections of

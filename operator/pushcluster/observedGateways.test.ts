@@ -54,7 +54,7 @@ describe('the gateways as they are', () => {
     const beside = { name: 'proxy', state: { running: {} } };
     const besides = { ...waiting, containerStatuses: [...waiting.containerStatuses, beside] };
     const drain = { annotations: { 'pushcluster.dev/drain': '2026-01-02T03:04:05Z' } };
-    const { pods } = observedGateways(
+    const { pods, terminating } = observedGateways(
       deployment('a'),
       [replicaSet('a', 'one')],
       [
@@ -80,6 +80,7 @@ describe('the gateways as they are', () => {
         'confused running true Infinity',
       ],
     );
+    assert.equal(terminating, 1);
   });
 
   it('are seen by their ReplicaSet when that tells of as many, ready and to be chosen by the Service', () => {

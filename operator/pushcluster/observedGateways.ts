@@ -43,16 +43,20 @@ export function observedGateways(
   pods: Iterable<KubeObject>,
   readings: Readings,
 ): ObservedGateways {
-  if (!deployment) return { pods: [], replicas: undefined, isSettled: false, isSeen: false, isAskedAnew: false };
+  const all = [...pods].filter((pod) => !isFinished(pod));
+  const active = all.filter(isActive);
+  const terminating = all.length - active.length;
+  if (!deployment)
+    return { pods: [], replicas: undefined, isSettled: false, isSeen: false, isAskedAnew: false, terminating };
   const newest = newestOf(deployment, replicaSets);
   const hash = newest?.metadata.labels?.[HASH_LABEL];
-  const active = [...pods].filter(isActive);
   return {
     pods: active.map((pod) => gatewayPod(pod, hash, readings)),
     replicas: Workload.parse(deployment).spec.replicas,
     isSettled: hash !== undefined,
     isSeen: newest !== undefined && isSeen(newest, active),
     isAskedAnew: false,
+    terminating,
   };
 }
 
@@ -94,8 +98,12 @@ function unhashed({ metadata, ...rest }: z.infer<typeof Template>): object {
 
 /** Neither finished nor terminating: the pods that a ReplicaSet counts. */
 function isActive(pod: KubeObject): boolean {
+  return !pod.metadata.deletionTimestamp && !isFinished(pod);
+}
+
+function isFinished(pod: KubeObject): boolean {
   const { phase } = statusOf(pod);
-  return !pod.metadata.deletionTimestamp && phase !== 'Succeeded' && phase !== 'Failed';
+  return phase === 'Succeeded' || phase === 'Failed';
 }
 
 function gatewayPod(pod: KubeObject, hash: string | undefined, readings: Readings): GatewayPod {

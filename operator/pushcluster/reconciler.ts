@@ -209,6 +209,7 @@ export class Reconciler {
         ...(runbook === undefined ? {} : { runbook }),
         gatewayReplicas: planned.replicas,
         releasesOld: planned.releasesOld ?? false,
+        holdsOld: planned.holdsOld ?? false,
         leaving: leaving.gateways,
         logicReplicas: logicReplicas(cluster, cache.workload(cluster, 'logic')),
         serviceMonitors: cache.hasServiceMonitors(cluster.metadata.namespace),

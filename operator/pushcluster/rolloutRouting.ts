@@ -1,4 +1,4 @@
-import { SURGE_PERCENT } from './desired/gateway.ts';
+import { surgeOf } from './desired/gateway.ts';
 import type { GatewayPod } from './gatewayPod.ts';
 
 /** How long to wait for all new gateways once the first is ready, milliseconds. Less than `HOLD_SECONDS`. */
@@ -26,8 +26,14 @@ export type RolloutRouting = {
  * are new.
  * @param replicas the desired number of gateways
  * @param now milliseconds since 1970
+ * @param surge how many gateways the rollout adds at a time
  */
-export function rolloutRouting(pods: readonly GatewayPod[], replicas: number, now: number): RolloutRouting {
+export function rolloutRouting(
+  pods: readonly GatewayPod[],
+  replicas: number,
+  now: number,
+  surge = surgeOf(replicas),
+): RolloutRouting {
   const staying = pods.filter(({ drainSince }) => drainSince === undefined);
   const fresh = staying.filter(({ isCurrent }) => isCurrent);
   const ready = fresh.filter(({ isReady, isServing }) => isReady && isServing);
@@ -40,7 +46,7 @@ export function rolloutRouting(pods: readonly GatewayPod[], replicas: number, no
   // No gateway reports its connections: nothing changes.
   if (pods.every(({ counted }) => counted === undefined)) return { newOnly: isSo };
   if (isTooFull(ready, pods, isSo ? TOO_FULL.out : TOO_FULL.in)) return { newOnly: false, againIn: LOOK_MS };
-  if (isSo || ready.length >= Math.ceil((replicas * SURGE_PERCENT) / 100)) return { newOnly: true, againIn: LOOK_MS };
+  if (isSo || ready.length >= surge) return { newOnly: true, againIn: LOOK_MS };
   const since = Math.min(...ready.map(({ readySince = now }) => readySince));
   const left = since + WAIT_MS - now;
   return left > 0 ? { newOnly: false, againIn: left } : { newOnly: true, againIn: LOOK_MS };

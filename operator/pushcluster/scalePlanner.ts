@@ -84,11 +84,12 @@ export function unchanged({ pods, replicas = 0 }: ObservedGateways): ScalePlan {
 }
 
 function wantedOf(cluster: PushCluster, gateways: ObservedGateways): Wanted {
-  const { rebalance } = cluster.spec.gateway;
+  const { rebalance, rollout } = cluster.spec.gateway;
   return {
     replicas: wantedGateways(cluster, currentGateways(gateways)).replicas,
     drain: gatewayDrain(cluster),
     rebalance: rebalance.rate > 0 ? { threshold: rebalance.threshold, minimum: rebalance.minimum } : undefined,
+    maxTerminating: rollout.maxTerminating,
   };
 }
 

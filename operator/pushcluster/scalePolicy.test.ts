@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
+import { surgeOf } from './desired/gateway.ts';
 import type { GatewayPod } from './gatewayPod.ts';
 import { HOLD_MS, type ObservedGateways, type ScalePlan, scalePlan, UNSEEN, type Wanted } from './scalePolicy.ts';
 
@@ -37,6 +38,7 @@ function pod(name: string, connections: number | undefined, more: Partial<Gatewa
 /** One that drains since some seconds ago. */
 const drains = (name: string, connections: number | undefined, seconds = 10, more: Partial<GatewayPod> = {}) =>
   pod(name, connections, { isServing: false, drainSince: NOW - seconds * 1_000, deletionCost: -1_000, ...more });
+const many = (count: number, name: string) => Array.from({ length: count }, (_, i) => pod(`${name}${i}`, 0));
 const unready = { isReady: false };
 const pending = { isReady: false, state: 'pending', counted: undefined, isAsked: false } as const;
 const ended = { ...pending, deletionCost: -2_000 };
@@ -44,7 +46,7 @@ const old = { isCurrent: false };
 
 function decide(pods: GatewayPod[], want: Wanted | number, gateways: Partial<ObservedGateways> = {}): ScalePlan {
   const given = typeof want === 'number' ? wanted(want) : want;
-  const known = { isSettled: true, isSeen: true, isAskedAnew: true };
+  const known = { isSettled: true, isSeen: true, isAskedAnew: true, terminating: 0 };
   return scalePlan({ pods, replicas: pods.length, ...known, ...gateways }, given, NOW);
 }
 /** `-a` out of the Service, `+a` in, `a!` to drain, `a?` not any more, `a0` marked as empty. */
@@ -264,6 +266,36 @@ describe('a rollout', () => {
     assert.equal(decide(made, 3, { replicas: 3 }).releasesOld, true);
   });
 
+  it('lets no more old gateways end than may be terminating, of those that end at a time', () => {
+    const out = { ...old, isServing: false };
+    const pods = [...Array.from({ length: 8 }, (_, i) => pod(`o${i}`, 9, out)), pod('n0', 0), pod('n1', 0)];
+    const plan = (terminating: number, maxTerminating?: number) => {
+      const found = decide(pods, wanted(8, { maxTerminating }), { replicas: 8, terminating });
+      return [found.releasesOld, found.holdsOld, found.waits];
+    };
+    assert.deepEqual(plan(99), [true, false, undefined], 'without a limit');
+    assert.deepEqual(plan(3, 5), [true, false, undefined]);
+    const waits = (terminating: string) => `${terminating}, and gateway.rollout.maxTerminating is 5`;
+    assert.deepEqual(plan(4, 5), [false, true, waits('4 gateways are terminating')]);
+    // Two would end at once; with a limit of one, the Deployment adds and ends one at a time.
+    assert.deepEqual(plan(0, 1), [true, false, undefined]);
+    assert.deepEqual(plan(1, 1)[0], false);
+  });
+
+  it('has no more that are terminating than may be, in steps of the Deployment', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 1, max: 40 }), (replicas, maxTerminating) => {
+        const surge = surgeOf(replicas, maxTerminating);
+        assert.ok(surge >= 1 && surge <= maxTerminating && surge <= Math.ceil(replicas / 4));
+        for (let terminating = 0; terminating <= 2 * maxTerminating; terminating++) {
+          const pods = [pod('old', 9, { ...old, isServing: false }), ...many(replicas, 'new')];
+          const { releasesOld } = decide(pods, wanted(replicas, { maxTerminating }), { replicas, terminating });
+          assert.equal(releasesOld, terminating + surge <= maxTerminating);
+        }
+      }),
+    );
+  });
+
   it('lets all serve again where it is taken back', () => {
     const out = { isServing: false };
     const pods = [pod('a', 9, out), pod('b', 9, out), pod('c', 3, old), pod('d', 3, old)];
@@ -446,7 +478,14 @@ describe('gateways, stepped', () => {
     #operate(): void {
       for (const each of this.pods) each.isCurrent = each.template === this.template;
       const isSeen = isDeepStrictEqual(counts(this.#seen), counts(this.pods));
-      const gateways = { pods: this.pods, replicas: this.replicas, isSettled: true, isSeen, isAskedAnew: true };
+      const gateways = {
+        pods: this.pods,
+        replicas: this.replicas,
+        isSettled: true,
+        isSeen,
+        isAskedAnew: true,
+        terminating: 0,
+      };
       const { replicas, changes } = scalePlan(
         gateways,
         wanted(this.wanted, { rebalance: { threshold: 1.2, minimum: 50 } }),

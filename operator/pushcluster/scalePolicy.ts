@@ -1,4 +1,6 @@
+import { surgeOf } from './desired/gateway.ts';
 import type { GatewayPod } from './gatewayPod.ts';
+import { plural } from './plural.ts';
 import { rolloutRouting } from './rolloutRouting.ts';
 
 /** The observed gateways of a cluster. */
@@ -14,6 +16,8 @@ export type ObservedGateways = {
   isSeen: boolean;
   /** All pods were polled just now. */
   isAskedAnew: boolean;
+  /** Number of gateways that are terminating. They are not among `pods`. */
+  terminating: number;
 };
 
 /** The desired state of the gateways. */
@@ -25,6 +29,8 @@ export type Wanted = {
    * Multiple of the average, and number of connections, above which a gateway moves connections away; undefined: never.
    */
   rebalance: { threshold: number; minimum: number } | undefined;
+  /** Maximum number of gateways that are terminating in a rollout. */
+  maxTerminating?: number | undefined;
 };
 
 export type PodState = Pick<GatewayPod, 'isServing' | 'drainSince' | 'deletionCost'>;
@@ -44,12 +50,14 @@ export type ScalePlan = {
   /** New states of pods, by uid. */
   changes: ReadonlyMap<string, PodState>;
   steps: readonly Step[];
-  /** Why a scale-down waits. */
+  /** Why a scale-down or a rollout waits. */
   waits: string | undefined;
   /** Gateways have to be chosen by their connections: poll all pods, then plan again. */
   asks?: boolean;
   /** The rollout may terminate old gateways without delay: they receive no new connections. */
   releasesOld?: boolean;
+  /** The rollout must not terminate old gateways before others that are terminating are gone. */
+  holdsOld?: boolean;
   /** Milliseconds after which to plan again even without a change. */
   againIn?: number;
   phase: 'steady' | 'rollout' | 'draining' | 'rebalancing';
@@ -81,7 +89,7 @@ export function scalePlan(gateways: ObservedGateways, wanted: Wanted, now: numbe
   const phase = draining.length > 0 ? 'draining' : 'steady';
   const upTo = Math.max(asked, wanted.replicas);
   if (!isSettled) return { ...still(upTo, phase), steps: added(asked, upTo) };
-  if (pods.some(({ isCurrent }) => !isCurrent)) return rollout(pods, draining, asked, wanted, now);
+  if (pods.some(({ isCurrent }) => !isCurrent)) return rollout(gateways, draining, asked, wanted, now);
   // The ReplicaSet has not deleted surplus pods yet.
   if (pods.length > asked)
     return { ...still(upTo, phase), changes: named(pods, pods.length - upTo), steps: added(asked, upTo) };
@@ -114,23 +122,30 @@ function named(pods: readonly GatewayPod[], surplus: number): Map<string, PodSta
  * pods terminated: no client that connects or is moved has to move again.
  */
 function rollout(
-  pods: readonly GatewayPod[],
+  { pods, terminating }: ObservedGateways,
   draining: readonly GatewayPod[],
   asked: number,
-  { replicas }: Wanted,
+  { replicas, maxTerminating = Number.POSITIVE_INFINITY }: Wanted,
   now: number,
 ): ScalePlan {
   const back = undrained(draining, replicas - (asked - draining.length));
-  const { newOnly, againIn } = rolloutRouting(pods, replicas, now);
+  const { newOnly, againIn } = rolloutRouting(pods, replicas, now, surgeOf(replicas, maxTerminating));
   const upTo = Math.max(asked, replicas);
   const state = (pod: GatewayPod): PodState => {
     const state = back.includes(pod) ? serving(pod) : pod;
     return { ...state, isServing: state.drainSince === undefined && (pod.isCurrent || !newOnly) };
   };
   const steps = [...(back.length > 0 ? [{ type: 'undo', pods: back } as const] : []), ...added(asked, upTo)];
-  const releasesOld = newOnly && pods.every(({ isCurrent, isReady, isServing }) => isCurrent || !isReady || !isServing);
-  const planned = { replicas: upTo, changes: changes(pods, state), steps, waits: undefined, releasesOld } as const;
-  return { ...planned, phase: 'rollout', ...(againIn === undefined ? {} : { againIn }) };
+  const isReleased = newOnly && pods.every(({ isCurrent, isReady, isServing }) => isCurrent || !isReady || !isServing);
+  // The Deployment ends as many old gateways at a time as it adds new ones.
+  const holdsOld = terminating + surgeOf(upTo, maxTerminating) > maxTerminating;
+  const waits =
+    isReleased && holdsOld
+      ? `${plural(terminating, 'gateway')} ${terminating === 1 ? 'is' : 'are'} terminating, and gateway.rollout.maxTerminating is ${maxTerminating}`
+      : undefined;
+  const planned = { replicas: upTo, changes: changes(pods, state), steps, waits, holdsOld } as const;
+  const releasesOld = isReleased && !holdsOld;
+  return { ...planned, releasesOld, phase: 'rollout', ...(againIn === undefined ? {} : { againIn }) };
 }
 
 /** Undoes drains, first of the gateways with the most connections: the others have almost finished. */

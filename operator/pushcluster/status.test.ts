@@ -16,6 +16,7 @@ function observed(change: Partial<Observed> = {}): Observed {
       ...pods(3),
       replicas: 3,
       draining: 0,
+      pods: { total: 3, ready: 3, terminating: 0 },
       left: undefined,
       connections: 1_000,
       selector: 'pushcluster.dev/cluster=live',

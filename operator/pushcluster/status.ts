@@ -30,6 +30,8 @@ export type Observed = {
     /** Gateways that are not draining. */
     replicas: number;
     draining: number;
+    /** All pods. */
+    pods: { total: number; ready: number; terminating: number };
     /** Connections of draining gateways; undefined if none has reported them. */
     left: number | undefined;
     connections: number | undefined;
@@ -81,6 +83,7 @@ export function statusOf(observed: Observed, before: Status | undefined, now: st
       readyReplicas: gateway.ready,
       ready: `${gateway.ready}/${gateway.wanted}`,
       draining: gateway.draining,
+      pods: gateway.pods,
       ...(gateway.connections === undefined ? {} : { connections: gateway.connections }),
       selector: gateway.selector,
     },
@@ -181,18 +184,22 @@ function progress({ gateway, logic, nats, scaling, summary, problems, held }: Ob
     return yes(PROBLEM_REASONS.leaving, `waiting for deletion: ${leaving.message}${more}`);
   }
   const drains = drained(gateway);
+  const rolloutWaits = scaling.phase === 'rollout' && scaling.waits !== undefined ? [`waiting: ${scaling.waits}`] : [];
   for (const [what, pods] of [
     ['gateway', gateway],
     ['logic pod', logic],
   ] as const) {
     if (pods.current >= pods.wanted) continue;
     const message = `${pods.current} of ${plural(pods.wanted, what)} are updated and ready`;
-    const more = [...drains, ...notReadyNote(summary)];
+    const more = [...drains, ...rolloutWaits, ...notReadyNote(summary)];
     if (pods.ready > pods.current) return yes('RollingOut', [message, ...more].join('; '));
     return yes('Starting', [`${pods.ready} of ${plural(pods.wanted, what)} are ready`, ...more].join('; '));
   }
   if (scaling.phase === 'rollout')
-    return yes('RollingOut', ['gateways of the previous version are being replaced', ...drains].join('; '));
+    return yes(
+      'RollingOut',
+      ['gateways of the previous version are being replaced', ...drains, ...rolloutWaits].join('; '),
+    );
   if (scaling.waits !== undefined)
     return yes(
       'ScaleDownWaits',

@@ -14,6 +14,7 @@ export type Effect =
   | 'natsScale'
   | 'natsMove'
   | 'service'
+  | 'rolloutPace'
   | 'budget'
   | 'autoscaler'
   | 'monitor'
@@ -41,6 +42,7 @@ export function effects(before: Objects, after: Objects): Effect[] {
   if (live) found.push('live');
   if (changed('Deployment', 'gateway', 'spec', 'replicas')) found.push('drain');
   if (rolled.gateway) found.push('gateways');
+  if (changed('Deployment', 'gateway', 'spec', 'strategy')) found.push('rolloutPace');
   if (rolled.logic) found.push('logic');
   if (changed('Deployment', 'logic', 'spec', 'replicas')) found.push('logicScale');
   if (changed('StatefulSet', 'nats', 'kind')) found.push('natsMove');

@@ -240,6 +240,7 @@ function objectsOf(name: string): Ref[] {
     podDefaults: POD_DEFAULTS,
     gatewayReplicas: 2,
     releasesOld: false,
+    holdsOld: false,
     leaving: [],
     logicReplicas: 2,
     serviceMonitors: false,

@@ -214,6 +214,7 @@ const gateway = fc
           },
           { requiredKeys: [] },
         ),
+        rollout: fc.record({ maxTerminating: fc.integer({ min: 1, max: 1_000 }) }, { requiredKeys: [] }),
         rebalance: fc.record(
           {
             threshold: fc.integer({ min: 105, max: 10_000 }).map((percent) => percent / 100),

@@ -42,6 +42,7 @@ function objectsOf(spec: object): DesiredObject[] {
     podDefaults: POD_DEFAULTS,
     gatewayReplicas: 2,
     releasesOld: false,
+    holdsOld: false,
     leaving: [
       { name: 'live-gateway-1', uid: 'a', node: 'node1', addresses: ['10.1.2.3', 'fd00::1'] },
       { name: 'live-gateway-2', uid: 'b', node: 'node2', addresses: ['10.1.2.4'] },

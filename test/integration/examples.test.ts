@@ -79,6 +79,7 @@ function madeOf(cluster: PushCluster) {
     podDefaults: POD_DEFAULTS,
     gatewayReplicas: wantedGateways(cluster, undefined).replicas,
     releasesOld: false,
+    holdsOld: false,
     leaving: [],
     logicReplicas: logicReplicas(cluster, undefined),
     serviceMonitors: false,

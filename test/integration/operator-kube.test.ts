@@ -206,6 +206,7 @@ describe('the operator and a real API server', () => {
         podDefaults: POD_DEFAULTS,
         gatewayReplicas: 2,
         releasesOld: false,
+        holdsOld: false,
         leaving: [],
         logicReplicas: 2,
         serviceMonitors: false,

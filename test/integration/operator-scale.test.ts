@@ -356,6 +356,44 @@ describe('gateways of a PushCluster on a real control plane', () => {
     }
   });
 
+  it('of the old version end only as others that are terminating go, where that is limited', async () => {
+    await cluster('limited', [8, 7, 6, 5, 4, 3, 2, 1], { rollout: { maxTerminating: 2 } });
+    // Without a kubelet, a finalizer keeps pods terminating.
+    const finalizers = (name: string, list: string[] | null) =>
+      plane.kubectl([
+        ...['patch', 'pod', name, '-n', 'limited', '--type=merge'],
+        ...['-p', JSON.stringify({ metadata: { finalizers: list } })],
+      ]);
+    let left = names('limited');
+    for (const name of left) await finalizers(name, ['example.com/connections']);
+    await plane.kubectl([
+      ...['patch', 'pushcluster/live', '-n', 'limited', '--type=merge'],
+      ...['-p', JSON.stringify({ spec: { image: { gateway: 'gateway:2' } } })],
+    ]);
+    const terminating = () =>
+      left.filter((name) => pods.object('limited', name)?.metadata.deletionTimestamp !== undefined);
+    while (left.length > 2) {
+      await until('new ones are ready, and two old ones terminate', async () => {
+        const message = (await condition('limited', 'Progressing'))?.message;
+        return message?.includes('2 gateways are terminating, and gateway.rollout.maxTerminating is 2') ?? false;
+      }).catch(async (error: Error) => {
+        throw new Error(`${error.message}: ${JSON.stringify(await status('limited'))}`);
+      });
+      const going = terminating();
+      assert.equal(going.length, 2);
+      assert.equal(pods.of('limited').length, 12, 'eight, two that are added and two that terminate');
+      for (const name of going) await finalizers(name, null);
+      left = left.filter((name) => !going.includes(name));
+    }
+    await until('the last two terminate', () => terminating().length === 2);
+    await until('they are told of', async () => {
+      const found = (await status('limited'))?.gateway?.pods;
+      return found?.total === 10 && found.ready === 8 && found.terminating === 2;
+    });
+    for (const name of left) await finalizers(name, null);
+    await ready('limited', 8);
+  });
+
   it('keep the NATS that they use until the last of them is gone, whatever the new ones use', async () => {
     await cluster('moved', [3, 2], {}, {});
     const old = names('moved');

@@ -198,7 +198,7 @@ class Rolling {
 
   #operate() {
     const pods = this.#staying;
-    const known = { isSettled: true, isSeen: true, isAskedAnew: true };
+    const known = { isSettled: true, isSeen: true, isAskedAnew: true, terminating: 0 };
     const drain = { settle: this.#course.settle, timeout: this.#course.timeout };
     const wanted = { replicas: this.#wanted, drain, rebalance: undefined };
     const planned = scalePlan({ pods, replicas: this.#replicas, ...known }, wanted, BEGIN + this.#now);

@@ -164,6 +164,20 @@ export const Gateway = ruled(
       })
       .prefault({})
       .describe('Draining: how a gateway moves its connections to others before it shuts down.'),
+    rollout: z
+      .object({
+        maxTerminating: z
+          .number()
+          .int()
+          .min(1)
+          .max(1_000)
+          .exactOptional()
+          .describe(
+            'Maximum number of gateways that a rollout has terminating at the same time. They move their connections for up to `drain.settle` + `drain.timeout`, beside the gateways that replace them. A rollout adds no more than this number at a time either. By default, there is no limit: up to twice `replicas` gateways exist in a rollout.',
+          ),
+      })
+      .prefault({})
+      .describe('Rollouts of the gateways.'),
     rebalance: z
       .object({
         threshold: fraction('gateway.rebalance.threshold', { min: 1.05, max: 100 })

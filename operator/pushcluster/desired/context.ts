@@ -23,6 +23,8 @@ export type Context = {
   gatewayReplicas: number;
   /** The rollout may terminate old gateways without delay. */
   releasesOld: boolean;
+  /** The rollout must not terminate old gateways before others that are terminating are gone. */
+  holdsOld: boolean;
   /** Gateways that have left the Service, or are about to. */
   leaving: readonly LeavingGateway[];
   /** `spec.replicas` of the logic Deployment, from `logicReplicas`; undefined if another manager owns the field. */

@@ -22,6 +22,7 @@ export function contextOf(overrides: Partial<Context> = {}): Context {
     podDefaults: POD_DEFAULTS,
     gatewayReplicas: 2,
     releasesOld: false,
+    holdsOld: false,
     leaving: [],
     logicReplicas: 2,
     serviceMonitors: false,

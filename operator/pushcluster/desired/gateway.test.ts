@@ -29,6 +29,18 @@ describe('the gateway Deployment', () => {
     assert.equal(deployment({}, { releasesOld: true }).minReadySeconds, 0);
   });
 
+  it('adds no more at a time than may be terminating, and holds old gateways until those that do are gone', () => {
+    const limited = { rollout: { maxTerminating: 2 }, drain: { settle: '10s', timeout: '2m' } } as const;
+    const surge = (replicas: number) =>
+      deployment(limited, { gatewayReplicas: replicas }).strategy?.rollingUpdate?.maxSurge;
+    assert.deepEqual([0, 3, 8, 40].map(surge), [1, 1, 2, 2]);
+    const seconds = (context: Parameters<typeof deployment>[1]) => deployment(limited, context).minReadySeconds;
+    assert.deepEqual([seconds({}), seconds({ holdsOld: true }), seconds({ releasesOld: true })], [40, 180, 0]);
+    // Kubernetes gives a rollout up that makes no progress for so long.
+    assert.equal(deployment(limited).progressDeadlineSeconds, 780);
+    assert.equal(deployment().progressDeadlineSeconds, undefined);
+  });
+
   it('selects by labels that nobody else sets, and not by the one that a drain takes away', () => {
     const { selector, template } = deployment({ podTemplate: { labels: { team: 'live' } } });
     assert.deepEqual(selector.matchLabels, {

@@ -27,12 +27,26 @@ export const SURGE_PERCENT = 25;
  */
 export const HOLD_SECONDS = 40;
 
+/** Seconds without progress after which Kubernetes gives up a rollout, by default. */
+const PROGRESS_SECONDS = 600;
+
+/** How many gateways a rollout adds at a time, and then terminates at a time. */
+export function surgeOf(replicas: number, maxTerminating = Number.POSITIVE_INFINITY): number {
+  return Math.max(1, Math.min(Math.ceil((replicas * SURGE_PERCENT) / 100), maxTerminating));
+}
+
 /**
  * The Deployment of the gateways.
  * @throws InvalidSettings
  */
 export function gatewayDeployment(cluster: PushCluster, context: Context): V1Deployment & DesiredObject {
   const { gateway, image } = cluster.spec;
+  const gracePeriod = Math.ceil(shutdownTime(cluster, 'gateway') / 1_000) + GRACE_MARGIN;
+  // Old gateways are held for as long as others may take to terminate, also if no operator runs meanwhile.
+  const holdSeconds = HOLD_SECONDS + (context.holdsOld ? gracePeriod : 0);
+  const { maxTerminating } = gateway.rollout;
+  const maxSurge =
+    maxTerminating === undefined ? `${SURGE_PERCENT}%` : surgeOf(context.gatewayReplicas, maxTerminating);
   return {
     apiVersion: 'apps/v1',
     kind: 'Deployment',
@@ -41,8 +55,11 @@ export function gatewayDeployment(cluster: PushCluster, context: Context): V1Dep
       replicas: context.gatewayReplicas,
       selector: { matchLabels: selectorLabels(cluster, 'gateway') },
       // Capacity never decreases: an old gateway is terminated once a new one is ready.
-      strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: `${SURGE_PERCENT}%`, maxUnavailable: 0 } },
-      minReadySeconds: context.releasesOld ? 0 : HOLD_SECONDS,
+      strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge, maxUnavailable: 0 } },
+      minReadySeconds: context.releasesOld ? 0 : holdSeconds,
+      ...(maxTerminating === undefined
+        ? {}
+        : { progressDeadlineSeconds: PROGRESS_SECONDS + HOLD_SECONDS + gracePeriod }),
       revisionHistoryLimit: 3,
       template: podTemplate(cluster, context.podDefaults, {
         role: 'gateway',
@@ -61,7 +78,7 @@ export function gatewayDeployment(cluster: PushCluster, context: Context): V1Dep
         placement: gateway.placement,
         resources: gateway.resources,
         serviceAccount: names(cluster).gateway,
-        gracePeriod: Math.ceil(shutdownTime(cluster, 'gateway') / 1_000) + GRACE_MARGIN,
+        gracePeriod,
         labels: { ...gateway.podTemplate.labels, [SERVING_LABEL]: 'true' },
         annotations: {
           ...gateway.podTemplate.annotations,
