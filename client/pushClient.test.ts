@@ -171,6 +171,54 @@ test('a refused join rejects, is told by an event, and is not repeated', async (
   push.close();
 });
 
+test('a room that was refused because the connection has no token waits for the next connection', async () => {
+  const tokens = [null, jwt({ sub: 'u' })];
+  const { push, network, clock } = connected({ token: () => tokens.shift() });
+  const errors: string[] = [];
+  push.on('error', ({ code }) => errors.push(code));
+  const [room, left] = [push.join('r'), push.join('s')];
+  const items = collect(room);
+  await turn();
+  const [first] = network.sockets;
+  first!.accept();
+  for (const id of [1, 2])
+    first!.say({ type: 'ERROR', id, data: { code: 'unauthorized', message: 'AUTH is required first' } });
+  assert.deepEqual(errors, ['unauthorized', 'unauthorized']);
+  first!.sent.length = 0;
+  assert.equal(push.join('r'), room);
+  left.leave();
+  await clock.advance(5_000);
+  assert.deepEqual(
+    first!.sent.map(({ type }) => type),
+    ['LEAVE'],
+    'the same connection is not asked again',
+  );
+  first!.end(4401, 'no token within 5 s');
+  await clock.advance(1_000);
+  assert.notEqual(network.last, first);
+  network.last.accept();
+  assert.deepEqual(
+    network.last.sent.map(({ data }) => data),
+    [{ room: 'r' }],
+  );
+  network.last.ok();
+  await room.joined;
+  network.last.say(pushFrame('r', 'a', 1, 2));
+  assert.equal(items.length, 2);
+  push.close();
+});
+
+test('a room that was refused for want of a token ends where no token will come', async () => {
+  const { push, network } = connected();
+  const room = push.join('r');
+  const next = room[Symbol.asyncIterator]().next();
+  network.last.accept();
+  network.last.say({ type: 'ERROR', id: 1, data: { code: 'unauthorized', message: 'AUTH is required first' } });
+  network.last.end(4401, 'no token within 5 s');
+  for (const end of [room.joined, next]) await assert.rejects(end, { code: 'closed' });
+  assert.equal(push.state, 'closed');
+});
+
 test('a join that can not be served just now is repeated until it can', async () => {
   const { push, network, clock } = connected();
   const room = push.join('r');

@@ -185,6 +185,8 @@ test('100 rooms are joined at a pace that the gateway allows', async () => {
 /** A client that is open and in its room, and was told to move within 8 s. */
 async function moving(options: PushOptions = {}, withinMs = 8_000, overlapMs?: number) {
   const made = client({ random: () => 0, ...options });
+  // A token callback may be asked first.
+  await turn();
   const old = made.network.last;
   old.accept();
   old.ok();
@@ -535,6 +537,24 @@ test('a new connection that fails is tried again, while the old one serves on', 
   await clock.advance(6_000);
   assert.equal(old.closedWith, 1000);
   assert.deepEqual(seen, ['a1', 'a2', 'a3']);
+  push.close();
+});
+
+test('a new connection without a token joins nothing: the old one serves on, and another one is opened', async () => {
+  const tokens = ['first', null, 'third'];
+  const { push, clock, old, next, network, seen } = await moving({ token: () => tokens.shift() });
+  next.accept();
+  for (const { id } of next.sent)
+    next.say({ type: 'ERROR', id, data: { code: 'unauthorized', message: 'AUTH is required first' } });
+  old.say(pushFrame('r', 'a', 3, 3));
+  next.end(4401);
+  await clock.advance(0);
+  assert.equal(network.sockets.length, 3);
+  network.last.accept();
+  network.last.ok();
+  await clock.advance(6_000);
+  assert.deepEqual(seen, ['a1', 'a2', 'a3']);
+  assert.equal(push.state, 'open');
   push.close();
 });
 

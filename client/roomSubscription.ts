@@ -105,6 +105,8 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
         return connection.after(this.#owner.retryDelay(failures), () => {
           if (!this.isEnded) this.#join(connection, failures + 1);
         });
+      // Said of a connection that has no token, whatever the room: the next connection may have one.
+      if (error?.code === 'unauthorized') return this.#events.emit('error', error);
       if (error) return this.#lose(connection, error);
       this.handover.setReady(connection, true);
       this.#owner.answered();

@@ -5,6 +5,7 @@ import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
+import { PushClient } from '@pushcluster/client/pushClient.ts';
 import { Connection, type ConnectOptions, Refused, type WireForm } from '../harness/connection.ts';
 import { Lateness } from '../harness/lateness.ts';
 import { type GatewayProcess, startGateway } from '../harness/processes.ts';
@@ -109,6 +110,17 @@ describe('tokens signed with a shared secret', () => {
     const took = performance.now() - began;
     assert.ok(took > 4_900, `after ${took} ms`);
     assert.ok(took < 15_000 + lateness.total, `after ${took} ms`);
+  });
+
+  it('may be missing when the SDK connects: it is in its rooms as soon as the page has one', async () => {
+    const tokens = [null, token()];
+    const push = new PushClient(`ws://127.0.0.1:${gateway.port}/connect`, { token: () => tokens.shift() });
+    const told: unknown[] = [];
+    push.on('error', ({ code }) => told.push(code));
+    push.on('close', ({ code }) => told.push(code));
+    await push.join('r').joined;
+    assert.deepEqual(told, ['unauthorized', 4401]);
+    push.close();
   });
 
   it('end the connection with 4001 when they expire, unless a fresh one came by AUTH', async () => {
