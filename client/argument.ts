@@ -7,14 +7,35 @@ export function needed(type: string, name: string, value: unknown): void {
   if (typeof value !== type) throw wrong(name, `a ${type}`, value);
 }
 
-/** Runs `run` when `signal` aborts. A signal of another realm or of a polyfill will do. @throws TypeError if it is no signal */
-export function onAbort(signal: AbortSignal, run: () => void): void {
+/** As `needed`, where `value` may be absent. */
+export function optional(type: string, name: string, value: unknown): void {
+  if (value != null) needed(type, name, value);
+}
+
+/** Options, or none if they are absent. @throws TypeError if `value` is no object */
+export function optionsOf<Options extends object>(name: string, value: Options | null | undefined): Partial<Options> {
+  const options = value ?? {};
+  if (typeof options !== 'object' || Array.isArray(options)) throw wrong(name, 'an object', options);
+  return options;
+}
+
+/** A signal of another realm or of a polyfill will do. @throws TypeError if it is none */
+export function checkSignal(signal: AbortSignal | null | undefined): void {
+  if (signal == null) return;
+  needed('boolean', 'signal.aborted', signal.aborted);
   needed('function', 'signal.addEventListener', signal.addEventListener);
-  signal.addEventListener('abort', run);
+  needed('function', 'signal.removeEventListener', signal.removeEventListener);
 }
 
 /** The error for an argument `name` that is not as `wanted`, such as "a string". */
 export function wrong(name: string, wanted: string, value: unknown): TypeError {
-  const is = typeof value === 'number' ? value : typeof value === 'string' ? JSON.stringify(value) : typeof value;
+  const is =
+    typeof value === 'string'
+      ? JSON.stringify(value)
+      : typeof value === 'number' || value === null
+        ? value
+        : Array.isArray(value)
+          ? 'an array'
+          : typeof value;
   return new TypeError(`${name} must be ${wanted}, not ${is}.`);
 }

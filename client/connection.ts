@@ -1,5 +1,5 @@
 import type { FrameId, ServerFrame } from '@pushcluster/protocol/frames.ts';
-import { needed } from './argument.ts';
+import { optional } from './argument.ts';
 import { type Clock, wallTime } from './clock.ts';
 import type { Emitter } from './emitter.ts';
 import { FRAME_BURST, FRAMES_PER_SECOND, LOST, MALFORMED, REFRESH_RETRY, TOKEN_TIMEOUT } from './limits.ts';
@@ -271,7 +271,7 @@ export class Connection {
   async #fetchToken(source: Exclude<TokenSource, string>): Promise<Token> {
     try {
       const token = await source();
-      if (token != null) needed('string', 'token', token);
+      optional('string', 'token', token);
       return token;
     } catch (cause) {
       const error = new PushError('token', 'The token failed: see cause.', { cause });

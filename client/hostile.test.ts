@@ -191,8 +191,7 @@ for (const option of OPTIONS)
           push = new PushClient('ws://127.0.0.1:9/connect', options as never);
         } catch (error) {
           assert.ok(error instanceof TypeError, `${String(error)}`);
-          if (option === 'clock') assert.match(error.message, /clock\.(now|after) is not a function$/);
-          else assert.match(error.message, new RegExp(`^${option}[.a-zA-Z]* must be .+, not .+\\.$`));
+          assert.match(error.message, new RegExp(`^${option}[.a-zA-Z]* must be .+, not .+\\.$`));
           return;
         }
         // Without our own clock or network nothing more can be played.

@@ -1,5 +1,5 @@
 import type { Subprotocol } from '@pushcluster/protocol/wireForms.ts';
-import { needed, wrong } from './argument.ts';
+import { checkSignal, needed, optional, optionsOf, wrong } from './argument.ts';
 import { type Backoff, defaultBackoff } from './backoff.ts';
 import { type Clock, MAX_DELAY, systemClock } from './clock.ts';
 import type { SocketConstructor } from './connection.ts';
@@ -34,7 +34,7 @@ export type PushOptions = {
   clock?: Clock | null | undefined;
 };
 
-export type Config = { reconnector: ReconnectorConfig; queueLimit: number; signal: AbortSignal | null | undefined };
+export type Config = ReconnectorConfig & { queueLimit: number; signal: AbortSignal | null | undefined };
 
 const V1: typeof Subprotocol.v1 = 'pushcluster.v1';
 const DEFLATE: typeof Subprotocol.deflate = 'pushcluster.v1.deflate';
@@ -48,30 +48,31 @@ const SUBPROTOCOL = /^[!#$%&'*+.^`|~\w-]+$/;
  * Checks the options. Each option is read once: it is valid, has its default, or is refused.
  *
  * @param base URL that a relative `url` refers to
- * @throws TypeError, which names the argument, if one is not valid; Error if the platform has no WebSocket
+ * @throws TypeError, which names the argument, if one is not valid, or absent as the WebSocket of an old platform
  */
 export function configOf(url: unknown, options: PushOptions | null | undefined, base: string | undefined): Config {
-  const { token, compression, protocols, backoff, signal, random, clock, WebSocket } = options ?? {};
+  const given = optionsOf('options', options);
+  const { token, compression, protocols, backoff, signal, random, WebSocket } = given;
+  const clock = given.clock ?? systemClock;
   const Socket = WebSocket ?? globalThis.WebSocket;
-  if (Socket === undefined) throw new Error('No WebSocket here: pass the option WebSocket.');
   needed('function', 'WebSocket', Socket);
-  if (token != null && typeof token !== 'function') needed('string', 'token', token);
-  const { queueLimit, ...timeouts } = numbers(options, NUMBERS, 1);
+  if (typeof token !== 'function') optional('string', 'token', token);
+  optional('boolean', 'compression', compression);
+  optional('function', 'random', random);
+  needed('function', 'clock.now', clock.now);
+  needed('function', 'clock.after', clock.after);
+  optional('function', 'clock.wall', clock.wall);
+  checkSignal(signal);
   return {
-    reconnector: {
-      connection: {
-        url: addressOf(url, base),
-        protocols: subprotocols(protocols) ?? ((compression ?? true) && canInflate() ? [DEFLATE, V1] : [V1]),
-        WebSocket: Socket,
-        token,
-        clock: clock ?? systemClock,
-        ...timeouts,
-      },
-      backoff: numbers(backoff, defaultBackoff, 0, 'backoff.'),
-      random: () => chance(random),
-    },
-    queueLimit,
+    url: addressOf(url, base),
+    protocols: subprotocols(protocols) ?? (compression !== false && canInflate() ? [DEFLATE, V1] : [V1]),
+    WebSocket: Socket,
+    token,
+    clock,
     signal,
+    backoff: numbers(optionsOf('backoff', backoff), defaultBackoff, 0, 'backoff.'),
+    random: () => chance(random),
+    ...numbers(given, NUMBERS, 1),
   };
 }
 
@@ -87,14 +88,14 @@ function addressOf(url: unknown, base: string | undefined): URL {
 
 /** The numbers of `given` that `defaults` names. @param place prefix of the names in an error */
 function numbers<Names extends string>(
-  given: { [Name in NoInfer<Names>]?: unknown } | null | undefined,
+  given: { [Name in NoInfer<Names>]?: unknown },
   defaults: Record<Names, number>,
   least: number,
   place = '',
 ): Record<Names, number> {
   const is = { ...defaults };
   for (const name in defaults) {
-    const value = given?.[name] ?? is[name];
+    const value = given[name] ?? is[name];
     if (!(typeof value === 'number' && value >= least)) throw wrong(place + name, `a number from ${least}`, value);
     is[name] = Math.min(value, MAX_DELAY);
   }
@@ -104,7 +105,8 @@ function numbers<Names extends string>(
 function subprotocols(protocols: readonly string[] | null | undefined): string[] | undefined {
   if (protocols == null) return undefined;
   if (!Array.isArray(protocols)) throw wrong('protocols', 'an array', protocols);
-  for (const name of protocols) if (!SUBPROTOCOL.test(name)) throw wrong('protocols', 'subprotocol names', name);
+  for (const name of protocols)
+    if (typeof name !== 'string' || !SUBPROTOCOL.test(name)) throw wrong('protocols', 'subprotocol names', name);
   return [...new Set(protocols)];
 }
 

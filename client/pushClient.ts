@@ -1,11 +1,11 @@
-import { textProblem } from '@pushcluster/protocol/names.ts';
-import { needed, onAbort } from './argument.ts';
+import { checkSignal, needed, optionsOf } from './argument.ts';
 import { Emitter } from './emitter.ts';
 import { MAX_PAST } from './limits.ts';
-import { configOf, type PushOptions } from './options.ts';
+import { type Config, configOf, type PushOptions } from './options.ts';
 import { PushError } from './pushError.ts';
 import type { ClientState, PushEvents } from './pushEvents.ts';
 import { Reconnector, type ReconnectorOwner } from './reconnector.ts';
+import { isRoomName } from './roomName.ts';
 import { type RoomOwner, RoomSubscription } from './roomSubscription.ts';
 import type { Room, Stream } from './stream.ts';
 import { Subscription } from './subscription.ts';
@@ -61,26 +61,25 @@ export class PushClient {
     retryDelay: (failures) => this.#reconnector.retryDelay(failures),
   };
   readonly #reconnector: Reconnector;
-  readonly #queueLimit: number;
-  readonly #signal: AbortSignal | null | undefined;
+  readonly #config: Config;
   readonly #online = () => this.#reconnector.online();
   readonly #abort = () => this.close();
 
   /**
    * @param url of the gateway's `/connect`: `ws:` or `wss:`, or a path in browsers
-   * @throws TypeError, which names the argument, if `url` or an option is not valid; Error if the platform has no WebSocket
+   * @throws TypeError, which names the argument, if `url` or an option is not valid
    */
   constructor(url: string | URL, options?: PushOptions | null) {
-    const { reconnector, queueLimit, signal } = configOf(url, options, page.location?.href);
-    this.#queueLimit = queueLimit;
-    this.#signal = signal;
+    const config = configOf(url, options, page.location?.href);
+    const { queueLimit, signal } = config;
+    this.#config = config;
     this.#all = this.all = new Subscription(undefined, this.#emitter, queueLimit);
     // A publisher counts the items of all users together: a missing counter is an item for another user.
     this.#user = this.user = new Subscription(undefined, this.#emitter, queueLimit, false);
-    this.#reconnector = new Reconnector(reconnector, this.#owner, this.#emitter);
+    this.#reconnector = new Reconnector(config, this.#owner, this.#emitter);
     if (signal?.aborted) this.close();
     else {
-      if (signal != null) onAbort(signal, this.#abort);
+      signal?.addEventListener('abort', this.#abort);
       this.#reconnector.connect();
       page.addEventListener?.('online', this.#online);
     }
@@ -100,24 +99,24 @@ export class PushClient {
    * is returned: `leave()` and each `signal` with which it was joined end it for everyone. If `signal` has aborted,
    * nothing is joined. `Item` is the type that your backend pushes: it is not checked.
    *
-   * @throws PushError `closed` if the client is closed; TypeError if `name` is no string or `signal` no AbortSignal
+   * @throws PushError `closed` if the client is closed; TypeError, which names the argument, if one is of a wrong shape
    */
   join<Item = unknown>(name: string, options?: { signal?: AbortSignal | null | undefined } | null): Room<Item> {
     needed('string', 'name', name);
     if (this.state === 'closed') throw new PushError('closed', 'The client is closed.');
-    const signal = options?.signal;
+    const { signal } = optionsOf('options', options);
+    checkSignal(signal);
     const past = this.#past.get(name);
     const joined = signal?.aborted ? undefined : this.#rooms.get(name);
-    const room = joined ?? new RoomSubscription<Item>(name, this.#owner, this.#emitter, this.#queueLimit, past);
-    const problem = textProblem(name);
+    const room = joined ?? new RoomSubscription<Item>(name, this.#owner, this.#emitter, this.#config.queueLimit, past);
     if (signal?.aborted) room.discard(leftError(name));
-    else if (problem) {
+    else if (!isRoomName(name)) {
       // A gateway would refuse the name too, but it closes the connection if the frame is too long.
-      const error = new PushError('bad_room', `A room name ${problem}.`);
+      const error = new PushError('bad_room', 'A room name has 1 to 128 bytes of UTF-8.');
       room.end(error);
       queueMicrotask(() => this.#emitter.emit('error', error));
     } else {
-      if (signal != null) room.leaveOn(signal);
+      if (signal) room.leaveOn(signal);
       if (!joined) {
         this.#rooms.set(name, room as RoomSubscription);
         this.#reconnector.join(room as RoomSubscription);
@@ -145,7 +144,7 @@ export class PushClient {
   /** Removes all listeners: the page's, and the client's on the page's objects, so that those don't keep it in memory. */
   #end(endStream: (stream: Subscription) => void) {
     this.#emitter.end();
-    this.#signal?.removeEventListener('abort', this.#abort);
+    this.#config.signal?.removeEventListener('abort', this.#abort);
     page.removeEventListener?.('online', this.#online);
     for (const stream of this.#owner.streams()) endStream(stream);
     this.#rooms.clear();

@@ -18,7 +18,7 @@ import type { RoomSubscription } from './roomSubscription.ts';
 import type { StreamFrame, Subscription } from './subscription.ts';
 import { TokenBucket } from './tokenBucket.ts';
 
-export type ReconnectorConfig = { connection: ConnectionConfig; backoff: Backoff; random: () => number };
+export type ReconnectorConfig = ConnectionConfig & { backoff: Backoff; random: () => number };
 
 export interface ReconnectorOwner {
   streams(): Subscription[];
@@ -158,7 +158,7 @@ export class Reconnector implements ConnectionOwner {
     this.#end();
     this.#retire(connection);
     this.#current = undefined;
-    if (comeback === 'stop' || (comeback === 'refresh' && typeof this.#config.connection.token !== 'function')) {
+    if (comeback === 'stop' || (comeback === 'refresh' && typeof this.#config.token !== 'function')) {
       this.#become('closed');
       this.#events.emit('close', { code, reason, willRetry: false });
       return this.#owner.ended(code, reason);
@@ -171,7 +171,7 @@ export class Reconnector implements ConnectionOwner {
 
   #connection() {
     this.#connects.take(this.#now());
-    const connection = new Connection(this.#config.connection, this, this.#events, 2 ** -this.#slowdowns);
+    const connection = new Connection(this.#config, this, this.#events, 2 ** -this.#slowdowns);
     for (const { handover } of this.#owner.streams()) handover.add(connection);
     return connection;
   }
@@ -249,11 +249,11 @@ export class Reconnector implements ConnectionOwner {
   #retryIn(ms: number) {
     this.#retry?.();
     this.#retryAt = this.#now() + ms;
-    this.#retry = this.#config.connection.clock.after(ms, () => this.connect());
+    this.#retry = this.#config.clock.after(ms, () => this.connect());
   }
 
   #afterInMove(ms: number, run: () => void) {
-    this.#moveTimers.push(this.#config.connection.clock.after(ms, run));
+    this.#moveTimers.push(this.#config.clock.after(ms, run));
   }
 
   #endMove() {
@@ -288,6 +288,6 @@ export class Reconnector implements ConnectionOwner {
   }
 
   #now() {
-    return this.#config.connection.clock.now();
+    return this.#config.clock.now();
   }
 }

@@ -1,4 +1,3 @@
-import { onAbort } from './argument.ts';
 import type { Connection } from './connection.ts';
 import type { Emitter } from './emitter.ts';
 import { NEVER } from './handover.ts';
@@ -80,7 +79,7 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
 
   /** Leaves when `signal` aborts. The listener is removed if the room ends before. */
   leaveOn(signal: AbortSignal): void {
-    onAbort(signal, this.leave);
+    signal.addEventListener('abort', this.leave);
     this.#signals.add(signal);
   }
 

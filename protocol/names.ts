@@ -7,11 +7,7 @@ const LONE = /\p{Surrogate}/u;
 
 /** Why `name` can't be a room or a user; undefined where it can: any UTF-8 of 1 to 128 bytes. */
 export function nameProblem(name: unknown): string | undefined {
-  return typeof name === 'string' ? textProblem(name) : 'must be a string';
-}
-
-/** As `nameProblem`, where it is known to be a string. */
-export function textProblem(name: string): string | undefined {
+  if (typeof name !== 'string') return 'must be a string';
   if (name.length === 0) return 'must not be empty';
   if (LONE.test(name)) return 'must be well-formed Unicode';
   // A UTF-16 unit takes three bytes at most: short names, nearly all, need no encoding to be measured.
