@@ -20,6 +20,7 @@ import { ExceptionGuard } from './hub/exceptionGuard.ts';
 import { guardedClock } from './hub/guardedClock.ts';
 import { Hub } from './hub/hub.ts';
 import { ShardProcess, type ShardProcessHooks } from './hub/shardProcess.ts';
+import { SlicedWork } from './hub/slicedWork.ts';
 import type { ShardCounts } from './ipc/counts.ts';
 import type { ShardMessage } from './ipc/messages.ts';
 import { GatewayMetrics } from './metrics/gatewayMetrics.ts';
@@ -44,6 +45,7 @@ export class Gateway {
   readonly #options: GatewayOptions;
   readonly #metrics: GatewayMetrics;
   readonly #guard: ExceptionGuard;
+  readonly #work: SlicedWork;
   readonly #hub: Hub;
   readonly #shards: ShardProcess[];
   readonly #admission: AdmissionControl;
@@ -82,6 +84,7 @@ export class Gateway {
     this.#guard = new ExceptionGuard(log, (place) => this.#metrics.internalErrors.inc({ place }));
     onTickError((error) => this.#guard.caught('timer', error));
     const clock = guardedClock(systemClock, this.#guard);
+    this.#work = new SlicedWork({ clock, failed: (error) => this.#guard.caught('timer', error) });
     this.#hub = new Hub({
       gateway: this.name,
       bus,
@@ -90,6 +93,7 @@ export class Gateway {
       log,
       metrics: this.#metrics,
       guard: this.#guard,
+      work: this.#work,
       gateways: () => 1 + this.#peers.all.length,
     });
     const count = shardCount(settings.current);
@@ -224,7 +228,15 @@ export class Gateway {
       },
       overrun: (items) => this.#metrics.shardOverrun.inc(items),
     };
-    return new ShardProcess({ index, shards: count, settings: settings.current, log, guard: this.#guard, hooks });
+    return new ShardProcess({
+      index,
+      shards: count,
+      settings: settings.current,
+      log,
+      guard: this.#guard,
+      work: this.#work,
+      hooks,
+    });
   }
 
   /** Messages about admission are answered here; all others are the hub's. */

@@ -71,9 +71,9 @@ export class ChannelLifecycle {
     return { kept: this.#channels.size, empty: this.#empty.size, waiting: this.#queue.waiting };
   }
 
+  /** For channels that are made from now on. */
   configure(settings: Settings): void {
     this.#settings = settings;
-    for (const channel of this.#channels.values()) channel.configure(settings);
   }
 
   [Symbol.iterator](): Iterator<HubChannel> {
@@ -138,7 +138,7 @@ export class ChannelLifecycle {
     const listeners = table.of(key);
     if (listeners === undefined) return;
     for (const shard of shards()) {
-      const mask = formsAt(listeners, shard.index);
+      const mask = table.isGone(key, shard.index) ? 0 : formsAt(listeners, shard.index);
       if (mask === 0) continue;
       const generation = channel.generations[shard.index] ?? 0;
       shard.send(inForce ? { type: 'subscribed', key, mask, generation } : { type: 'subscriptionRefused', key });

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import { roomKey } from '../ipc/channelKey.ts';
 import { type HubMessage, missedSize } from '../ipc/messages.ts';
 import { FlowControl } from './flowControl.ts';
+import { SlicedWork } from './slicedWork.ts';
 
 const [A, B] = [roomKey('a'), roomKey('b')];
 const LIMIT = 10_000;
@@ -12,13 +14,21 @@ const SIZE = 4_000;
 let sent: (HubMessage | 'frame')[];
 let overrun: number;
 let flow: FlowControl;
+let clock: FakeClock;
+/** Milliseconds that a message takes to be sent. */
+let cost: number;
 
 beforeEach(() => {
+  clock = new FakeClock();
+  cost = 0;
   sent = [];
   overrun = 0;
   flow = new FlowControl({
     stream: {
-      send: (message) => sent.push(message),
+      send: (message) => {
+        clock.freeze(cost);
+        sent.push(message);
+      },
       sendFrame: () => {
         sent.push('frame');
         return SIZE;
@@ -28,6 +38,7 @@ beforeEach(() => {
     overrun: (items) => {
       overrun += items;
     },
+    work: new SlicedWork({ clock, failed: (error) => assert.fail(String(error)) }),
   });
 });
 
@@ -60,6 +71,57 @@ describe('frames on their way to a shard', () => {
     flow.sendFrames(B, 4, [], []);
     assert.deepEqual(sent.slice(4), [missed(B, 3), 'frame']);
     assert.equal(overrun, 3);
+  });
+
+  it('that were left out of many channels are told in slices, each in its channel’s order', () => {
+    const rooms = Array.from({ length: 20 }, (_, i) => roomKey(`${i}`));
+    for (let i = 0; i < 3; i++) flow.sendFrames(A, 1, [], []);
+    for (const room of rooms) flow.sendFrames(room, 1, [], []);
+    sent = [];
+    cost = 3;
+    flow.done(3 * SIZE);
+    assert.deepEqual(
+      sent,
+      rooms.slice(0, 3).map((room) => missed(room, 1)),
+    );
+    // One was told of, and goes on. One is still to be.
+    flow.sendFrames(rooms[0]!, 1, [], []);
+    flow.sendFrames(rooms[19]!, 5, [], []);
+    flow.done(SIZE);
+    const slices: number[] = [];
+    for (let before = sent.length; clock.turn(); before = sent.length) slices.push(sent.length - before);
+    assert.ok(Math.max(...slices) <= 3, `${slices}`);
+    assert.deepEqual(sent[3], 'frame');
+    assert.deepEqual(
+      sent.slice(4),
+      rooms.slice(3).map((room, i) => missed(room, i === 16 ? 6 : 1)),
+    );
+  });
+
+  it('that are left out again while others are told are told later', () => {
+    const rooms = Array.from({ length: 6 }, (_, i) => roomKey(`${i}`));
+    for (let i = 0; i < 3; i++) flow.sendFrames(A, 1, [], []);
+    for (const room of rooms) flow.sendFrames(room, 1, [], []);
+    cost = 3;
+    flow.done(3 * SIZE);
+    for (let i = 0; i < 3; i++) flow.sendFrames(A, 1, [], []);
+    flow.sendFrames(rooms[0]!, 2, [], []);
+    while (clock.turn());
+    assert.equal(sent.filter((message) => message !== 'frame').length, 3, 'there is no room for more');
+    flow.done(3 * SIZE);
+    while (clock.turn());
+    assert.deepEqual(sent.slice(-4), [...rooms.slice(3).map((room) => missed(room, 1)), missed(rooms[0]!, 2)]);
+  });
+
+  it('to a process that is gone are told no more', () => {
+    const rooms = Array.from({ length: 6 }, (_, i) => roomKey(`${i}`));
+    for (let i = 0; i < 3; i++) flow.sendFrames(A, 1, [], []);
+    for (const room of rooms) flow.sendFrames(room, 1, [], []);
+    cost = 3;
+    flow.done(3 * SIZE);
+    flow.close();
+    while (clock.turn());
+    assert.equal(sent.length, 6);
   });
 
   it('tell losses with their reason while there is room', () => {

@@ -3,6 +3,7 @@ import type { ChannelKey } from '../ipc/channelKey.ts';
 import { encodeFrameHead, type Frame } from '../ipc/frame.ts';
 import type { MessageStream } from '../ipc/messageStream.ts';
 import { type HubMessage, missedSize, type ShardMessage } from '../ipc/messages.ts';
+import type { SlicedWork } from './slicedWork.ts';
 
 export type FlowControlOptions = {
   stream: Pick<MessageStream<HubMessage, ShardMessage>, 'send' | 'sendFrame'>;
@@ -10,18 +11,20 @@ export type FlowControlOptions = {
   maxInFlight: () => number;
   /** `items` of a channel are left out, since more than maxInFlight is on its way. */
   overrun: (items: number) => void;
+  work: Pick<SlicedWork, 'start'>;
 };
 
 /**
  * Bounds the frames on their way to one process of a shard. While too much is on its way, whole batches are left out
- * and counted by channel. Once half of it has arrived, the shard is notified of what was left out; until then all that
- * follows in such a channel is left out too, so that the notice is in its place.
+ * and counted by channel. Once half of it has arrived, the shard is notified of what was left out, channel after channel;
+ * until then all that follows in such a channel is left out too, so that the notice is in its place.
  */
 export class FlowControl {
   readonly #options: FlowControlOptions;
   #inFlight = 0;
   /** Items that were left out, by channel. */
   readonly #leftOut = new Map<ChannelKey, number>();
+  #notifies = false;
 
   constructor(options: FlowControlOptions) {
     this.#options = options;
@@ -48,12 +51,24 @@ export class FlowControl {
   done(bytes: number): void {
     const { maxInFlight } = this.#options;
     this.#inFlight -= bytes;
-    if (this.#leftOut.size === 0 || this.#inFlight > maxInFlight() / 2) return;
+    if (this.#notifies || this.#leftOut.size === 0 || this.#inFlight > maxInFlight() / 2) return;
+    this.#notifies = true;
+    this.#options.work.start(this.#due(), ([key, items]) => this.#notify(key, items, 'overload'));
+  }
+
+  /** The process is gone: nobody is to be notified. */
+  close(): void {
+    this.#leftOut.clear();
+  }
+
+  /** Takes out what was left out, as long as there is room for the notices. */
+  *#due(): Generator<[ChannelKey, number]> {
     for (const [key, items] of this.#leftOut) {
-      if (this.#inFlight > maxInFlight()) return;
+      if (this.#inFlight > this.#options.maxInFlight()) break;
       this.#leftOut.delete(key);
-      this.#notify(key, items, 'overload');
+      yield [key, items];
     }
+    this.#notifies = false;
   }
 
   #leavesOut(key: ChannelKey, items: number): boolean {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { SessionOpened } from '@pushcluster/protocol/control.ts';
 import { Form } from '@pushcluster/protocol/wireForms.ts';
-import { roomKey } from '../ipc/channelKey.ts';
+import { roomKey, userKey } from '../ipc/channelKey.ts';
 import { settingsWith } from '../simulation/hub.ts';
 import {
   asked,
@@ -12,6 +12,7 @@ import {
   forms,
   held,
   hub,
+  publishToUsers,
   replies,
   settled,
   shards,
@@ -28,6 +29,75 @@ describe('the hub', () => {
     assert.equal(hub.ready, false);
     await settled();
     assert.equal(hub.ready, true);
+  });
+
+  it('applies changed settings to its rooms in slices, and those of a later change only where two come', async () => {
+    const configured: (string | undefined)[] = [];
+    const costly = (maxDelay: number) => {
+      const settings = settingsWith({ gateway: { batching: { maxDelay } } });
+      const { batching } = settings.gateway;
+      Object.defineProperty(batching, 'maxDelay', {
+        get() {
+          clock.freeze(1);
+          configured.push(`${maxDelay}`);
+          return maxDelay;
+        },
+      });
+      return settings;
+    };
+    for (let i = 0; i < 99; i++) forms(shards[0]!, roomKey(`${i}`), Form.plain);
+    clock.turn();
+    hub.configure(costly(100));
+    assert.equal(configured.length, 8, 'a millisecond each');
+    clock.turn();
+    hub.configure(costly(200));
+    const slices: number[] = [];
+    for (let before = configured.length; clock.turn(); before = configured.length)
+      slices.push(configured.length - before);
+    assert.ok(Math.max(...slices) <= 8, `${slices}`);
+    assert.deepEqual(
+      configured.map((maxDelay, i) => maxDelay !== configured[i - 1] && maxDelay),
+      configured.map((_, i) => (i === 0 ? '100' : i === 16 && '200')),
+    );
+    assert.equal(configured.length, 16 + 100, 'all rooms, and all');
+  });
+
+  it('forgets the users of a shard that died in slices, and none that came back meanwhile', async () => {
+    const users = Array.from({ length: 100 }, (_, i) => `${i}`);
+    for (const [i, user] of users.entries()) {
+      hub.receive(shards[0]!, { type: 'session', user, session: i + 1, at: clock.now() });
+      forms(shards[0]!, userKey(user), Form.plain);
+    }
+    // A user who was pushed to has a channel.
+    await publishToUsers([{ users, texts: ['1'] }], 1);
+    assert.equal(hub.channels.kept, 101);
+    while (clock.turn());
+    const { after } = clock;
+    clock.after = (ms, run) => {
+      clock.freeze(1);
+      return after.call(clock, ms, run);
+    };
+    hub.shardDied(shards[0]!);
+    assert.equal(hub.channels.empty, 8, 'a millisecond each');
+    clock.freeze(1);
+    for (const user of ['0', '50']) {
+      hub.receive(shards[0]!, { type: 'session', user, session: 1, at: clock.now() });
+      forms(shards[0]!, userKey(user), Form.plain);
+    }
+    const slices: number[] = [];
+    for (let before = hub.channels.empty; clock.turn(); before = hub.channels.empty)
+      slices.push(hub.channels.empty - before);
+    assert.ok(Math.max(...slices) <= 8, `${slices}`);
+    assert.equal(hub.channels.empty, 98);
+    clock.after = after;
+    clock.advance(10_000);
+    assert.equal(hub.channels.kept, 3);
+    shards[0]!.batches.length = 0;
+    await publishToUsers([{ users, texts: ['2'] }], 101);
+    assert.deepEqual(
+      shards[0]!.batches.map(({ key }) => key),
+      [userKey('0'), userKey('50')],
+    );
   });
 
   it('says when the bus goes away and comes back, and whether it is there, by a receipt', async () => {

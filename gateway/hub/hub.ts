@@ -13,6 +13,7 @@ import { ChannelInlet } from './channelInlet.ts';
 import { ChannelLifecycle } from './channelLifecycle.ts';
 import { Commands } from './commands.ts';
 import type { ExceptionGuard } from './exceptionGuard.ts';
+import type { HubChannel } from './hubChannel.ts';
 import { IgnoredMessages } from './ignoredMessages.ts';
 import { InletSubscriber } from './inletSubscriber.ts';
 import { ListenerTable } from './listenerTable.ts';
@@ -22,6 +23,7 @@ import { PublisherHeartbeats } from './publisherHeartbeats.ts';
 import { publishJson } from './publishJson.ts';
 import { RepeatedPushes } from './repeatedPushes.ts';
 import type { ShardHandle } from './shardHandle.ts';
+import type { SlicedWork } from './slicedWork.ts';
 import { UserInlet } from './userInlet.ts';
 import { UserSessions } from './userSessions.ts';
 
@@ -33,6 +35,8 @@ export type HubOptions = {
   log: Logger;
   metrics: GatewayMetrics;
   guard: ExceptionGuard;
+  /** What is about many channels is done in its slices. */
+  work: SlicedWork;
   /** Gateways that are there, this one included. */
   gateways: () => number;
   /** Channels without listeners kept at most. Default: 20,000. */
@@ -147,8 +151,19 @@ export class Hub {
   configure(settings: Settings): void {
     this.#settings = settings;
     this.#channels.configure(settings);
-    for (const channel of this.#channels) if (!channel.window.idle) this.#merger.schedule(channel);
     for (const shard of this.#shards) shard.configure(settings);
+    this.#options.work.start(this.#channelsUnder(settings), (channel) => {
+      channel.configure(settings);
+      if (!channel.window.idle) this.#merger.schedule(channel);
+    });
+  }
+
+  /** All channels, unless the settings change again. */
+  *#channelsUnder(settings: Settings): Generator<HubChannel> {
+    for (const channel of this.#channels) {
+      if (settings !== this.#settings) return;
+      yield channel;
+    }
   }
 
   /** A message of a shard, of those that are about channels, users or questions. */
@@ -177,13 +192,14 @@ export class Hub {
     }
   }
 
-  /** A shard's process has ended, and its connections with it. */
+  /** A shard's process has ended, and its connections with it. The next one may start before all of them are forgotten. */
   shardDied(shard: ShardHandle): void {
     this.#sessions.shardDied(shard);
-    for (const key of this.#listeners.removeShard(shard.index)) {
-      this.#endSession(key);
+    this.#options.work.start(this.#listeners.removeShard(shard.index), (key) => {
+      if (key === undefined) return;
+      if (isUser(key)) this.#sessions.forgetIfLost(userOf(key));
       this.#channels.shardGone(key);
-    }
+    });
   }
 
   /** The last session of a user on this gateway may have ended. */

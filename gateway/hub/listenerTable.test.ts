@@ -39,6 +39,62 @@ describe('the table of listeners', () => {
     assert.equal(table.has(user), false);
   });
 
+  it('removes what a shard had step by step, and keeps what its next process sets meanwhile', () => {
+    const table = new ListenerTable();
+    const rooms = Array.from({ length: 6 }, (_, i) => roomKey(`${i}`));
+    for (const room of rooms) table.set(room, 0, Form.plain);
+    table.set(rooms[1]!, 1, Form.v1);
+    const removal = table.removeShard(0);
+    assert.equal(removal.next().value, rooms[0]);
+    table.set(rooms[0]!, 0, Form.v1);
+    table.set(rooms[2]!, 0, Form.plain | Form.v1);
+    table.set(rooms[3]!, 0, Form.v1);
+    table.set(rooms[3]!, 0, 0);
+    table.set(rooms[4]!, 1, Form.v1);
+    assert.deepEqual(
+      rooms.map((room) => table.isGone(room, 0)),
+      [false, true, false, false, true, true],
+    );
+    assert.deepEqual(
+      [...removal].filter((key) => key !== undefined),
+      [rooms[1], rooms[4], rooms[5]],
+    );
+    assert.deepEqual(
+      rooms.map((room) => [0, 1].map((shard) => formsAt(table.of(room) ?? 0, shard))),
+      [
+        [Form.v1, 0],
+        [0, Form.v1],
+        [Form.plain | Form.v1, 0],
+        [0, 0],
+        [0, Form.v1],
+        [0, 0],
+      ],
+    );
+    assert.equal(table.rooms, 4);
+    assert.ok(!rooms.some((room) => table.isGone(room, 0)));
+  });
+
+  it('forgets what a process had that died while what the one before it had was being removed', () => {
+    const table = new ListenerTable();
+    const [a, b, c] = [roomKey('a'), roomKey('b'), roomKey('c')] as const;
+    for (const room of [a, b]) table.set(room, 0, Form.plain);
+    const first = table.removeShard(0);
+    first.next();
+    table.set(a, 0, Form.v1);
+    table.set(c, 0, Form.v1);
+    const second = table.removeShard(0);
+    table.set(b, 0, Form.v1);
+    assert.deepEqual([...first], []);
+    assert.deepEqual(
+      [...second].filter((key) => key !== undefined),
+      [a, c],
+    );
+    assert.deepEqual(
+      [a, b, c].map((room) => table.of(room)),
+      [undefined, Form.v1, undefined],
+    );
+  });
+
   it('says what a plain table of shards and channels says, whatever happens', () => {
     const step = fc.oneof(
       {
@@ -54,7 +110,8 @@ describe('the table of listeners', () => {
         for (const step of steps) {
           if ('lost' in step) {
             const had = KEYS.filter((key) => model.get(step.lost)!.get(key) !== 0);
-            assert.deepEqual(table.removeShard(step.lost).sort(), had.sort());
+            const removed = [...table.removeShard(step.lost)].filter((key) => key !== undefined);
+            assert.deepEqual(removed.sort(), had.sort());
             for (const key of KEYS) model.get(step.lost)!.set(key, 0);
           } else {
             table.set(step.key, step.shard, step.mask);

@@ -19,6 +19,8 @@ const MAX_PACKED = 4;
 export class ListenerTable {
   /** Channels that have a listener. */
   readonly #listeners = new Map<ChannelKey, ChannelListeners>();
+  /** What the next process of a shard has set while the listeners of the former one are being removed, by shard. */
+  readonly #renewed = new Map<number, Set<ChannelKey>>();
   #rooms = 0;
 
   /** Rooms that have a listener. */
@@ -37,20 +39,44 @@ export class ListenerTable {
 
   /** From now on a shard has listeners for the forms in `mask`, and for no other. @param shard its index */
   set(key: ChannelKey, shard: number, mask: number): void {
+    this.#renewed.get(shard)?.add(key);
+    this.#put(key, shard, mask);
+  }
+
+  /**
+   * A shard's connections are gone. Removes its listeners step by step, for there may be as many as connections, and
+   * yields in each step a channel that had one, or undefined. What `set` says of the shard meanwhile is of its next
+   * process, and stays.
+   */
+  removeShard(shard: number): Generator<ChannelKey | undefined, void> {
+    const renewed = new Set<ChannelKey>();
+    this.#renewed.set(shard, renewed);
+    return this.#remove(shard, renewed);
+  }
+
+  /** The listeners of a channel on a shard are gone, and yet to be removed. */
+  isGone(key: ChannelKey, shard: number): boolean {
+    return this.#renewed.get(shard)?.has(key) === false;
+  }
+
+  *#remove(shard: number, renewed: ReadonlySet<ChannelKey>): Generator<ChannelKey | undefined, void> {
+    for (const [key, listeners] of this.#listeners) {
+      // The next process has died, too: this is done anew.
+      if (this.#renewed.get(shard) !== renewed) return;
+      const had = formsAt(listeners, shard) !== 0 && !renewed.has(key);
+      if (had) this.#put(key, shard, 0);
+      yield had ? key : undefined;
+    }
+    if (this.#renewed.get(shard) === renewed) this.#renewed.delete(shard);
+  }
+
+  #put(key: ChannelKey, shard: number, mask: number) {
     const before = this.#listeners.get(key);
     const after = withShard(before, shard, mask);
     if (after === before) return;
     if (after === undefined) this.#listeners.delete(key);
     else this.#listeners.set(key, after);
     if (isRoom(key)) this.#rooms += (after === undefined ? 0 : 1) - (before === undefined ? 0 : 1);
-  }
-
-  /** A shard's connections are gone. Returns the channels that had a listener there. */
-  removeShard(shard: number): ChannelKey[] {
-    const keys: ChannelKey[] = [];
-    for (const [key, listeners] of this.#listeners) if (formsAt(listeners, shard) !== 0) keys.push(key);
-    for (const key of keys) this.set(key, shard, 0);
-    return keys;
   }
 }
 

@@ -3,12 +3,14 @@ import type { ChildProcess } from 'node:child_process';
 import { EventEmitter } from 'node:events';
 import { Socket } from 'node:net';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import { pino } from 'pino';
 import { roomKey } from '../ipc/channelKey.ts';
 import { type HubMessage, missedSize, type ShardMessage } from '../ipc/messages.ts';
 import { settingsWith } from '../simulation/hub.ts';
 import { ExceptionGuard } from './exceptionGuard.ts';
 import { ShardProcess } from './shardProcess.ts';
+import { SlicedWork } from './slicedWork.ts';
 
 const log = pino({ level: 'silent' });
 const MIB = 1_048_576;
@@ -76,6 +78,7 @@ function shardWith(settings: object = {}): ShardProcess {
     settings: settingsWith(settings),
     log,
     guard: new ExceptionGuard(log, (place) => errors.push(place)),
+    work: new SlicedWork({ clock: new FakeClock(), failed: (error) => assert.fail(String(error)) }),
     hooks: {
       message: () => {},
       counted: () => {},

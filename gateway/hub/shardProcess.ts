@@ -15,6 +15,7 @@ import type { HubMessage, ShardMessage } from '../ipc/messages.ts';
 import type { ExceptionGuard } from './exceptionGuard.ts';
 import { FlowControl } from './flowControl.ts';
 import type { ShardHandle } from './shardHandle.ts';
+import type { SlicedWork } from './slicedWork.ts';
 
 const SHARD_MAIN = fileURLToPath(new URL('../shard/main.ts', import.meta.url));
 /** Bytes of a request's headers that the engine accepts. Its default of 4 KiB is too small for cookies and a token. */
@@ -58,6 +59,7 @@ export type ShardProcessOptions = {
   settings: Settings;
   log: Logger;
   guard: ExceptionGuard;
+  work: SlicedWork;
   hooks: ShardProcessHooks;
   /** Starts a process. Default: that of node:child_process. */
   spawn?: (command: string, args: string[], options: SpawnOptions) => ChildProcess;
@@ -74,6 +76,7 @@ export class ShardProcess implements ShardHandle {
   restarts = 0;
   readonly #log: Logger;
   readonly #guard: ExceptionGuard;
+  readonly #work: SlicedWork;
   readonly #hooks: ShardProcessHooks;
   readonly #spawnProcess: NonNullable<ShardProcessOptions['spawn']>;
   readonly #shards: number;
@@ -97,6 +100,7 @@ export class ShardProcess implements ShardHandle {
     this.#settings = options.settings;
     this.#log = options.log;
     this.#guard = options.guard;
+    this.#work = options.work;
     this.#hooks = options.hooks;
     this.#spawnProcess = options.spawn ?? spawn;
     this.#stopWatching = this.#watchOver();
@@ -200,6 +204,7 @@ export class ShardProcess implements ShardHandle {
       stream: this.#stream,
       maxInFlight: () => this.#settings.gateway.shardWatch.maxInFlight,
       overrun: (items) => this.#hooks.overrun(items),
+      work: this.#work,
     });
     this.configure(this.#settings);
   }
@@ -243,6 +248,7 @@ export class ShardProcess implements ShardHandle {
     const lived = this.#stream !== undefined;
     this.#process = undefined;
     this.#stream = undefined;
+    this.#flow?.close();
     this.#flow = undefined;
     this.listening = false;
     this.counts = undefined;

@@ -44,6 +44,8 @@ export class UserSessions {
    * is newer.
    */
   readonly #received: number[] = [];
+  /** When each shard's last process ended, by shard: the sessions of before are lost. */
+  readonly #diedAt: number[] = [];
   /** The highest order that was given or received. */
   #last = 0;
   #cancelRepeat = () => {};
@@ -59,7 +61,7 @@ export class UserSessions {
   opened(shard: ShardHandle, { user, session, at }: { user: string; session: number; at: number }): boolean {
     const { gateway, clock, publish } = this.#options;
     this.#received[shard.index] = session;
-    const held = this.#held.get(user);
+    const held = this.#heldBy(user);
     if (held && held.shard !== shard && held.at > at) {
       shard.send({ type: 'replaced', user, upTo: session });
       return true;
@@ -89,7 +91,7 @@ export class UserSessions {
   #heldElsewhere(gateway: string, user: string, order = this.#last + 1) {
     const { gateway: own, clock, publish } = this.#options;
     this.#last = Math.max(this.#last, order);
-    const held = this.#held.get(user)?.order;
+    const held = this.#heldBy(user)?.order;
     if (held !== undefined && (held > order || (held === order && own > gateway))) {
       // The other gateway would have closed its session if it had received ours.
       publish({ gateway: own, user, at: clock.wall(), order: held });
@@ -104,9 +106,20 @@ export class UserSessions {
     this.#held.delete(user);
   }
 
-  /** A shard's process has ended. The one that replaces it counts its sessions from the beginning. */
+  /** A shard's process has ended, and its sessions with it. The one that replaces it counts its own from the beginning. */
   shardDied(shard: ShardHandle): void {
     this.#received[shard.index] = 0;
+    this.#diedAt[shard.index] = this.#options.clock.now();
+  }
+
+  /** Frees the memory of the user's session if it ended with its shard's process. */
+  forgetIfLost(user: string): void {
+    if (!this.#heldBy(user)) this.#held.delete(user);
+  }
+
+  #heldBy(user: string): Held | undefined {
+    const held = this.#held.get(user);
+    return held && held.at > (this.#diedAt[held.shard.index] ?? Number.NEGATIVE_INFINITY) ? held : undefined;
   }
 
   /**
@@ -120,7 +133,7 @@ export class UserSessions {
       const held: [string, number][] = [];
       let bytes = 0;
       for (const user of users) {
-        const order = this.#held.get(user)?.order;
+        const order = this.#heldBy(user)?.order;
         if (order === undefined) continue;
         held.push([user, order]);
         bytes += Buffer.byteLength(JSON.stringify([user, order])) + 1;

@@ -19,6 +19,7 @@ import { InvalidToken } from '../admission/tokens/tokenVerifier.ts';
 import { ExceptionGuard } from '../hub/exceptionGuard.ts';
 import { Hub } from '../hub/hub.ts';
 import type { ShardHandle } from '../hub/shardHandle.ts';
+import { SlicedWork } from '../hub/slicedWork.ts';
 import type { HubMessage, ShardMessage } from '../ipc/messages.ts';
 import { GatewayMetrics } from '../metrics/gatewayMetrics.ts';
 import type { Connection } from '../shard/connection.ts';
@@ -206,6 +207,9 @@ export class SimulatedGateway {
     const idle = { draining: () => false, rebalancing: () => false, peers: () => 0 };
     const metrics = new GatewayMetrics(new Registry(), { ...view, ...idle });
     const soon = (run: () => void) => void clock.after(0, run);
+    const guard = new ExceptionGuard(log, (place) => {
+      throw new Error(`an error at ${place}`);
+    });
     this.hub = new Hub({
       gateway: name,
       bus,
@@ -213,8 +217,10 @@ export class SimulatedGateway {
       clock: { now: () => clock.now(), wall: () => clock.now() + skew, after: (ms, run) => clock.after(ms, run), soon },
       log,
       metrics,
-      guard: new ExceptionGuard(log, (place) => {
-        throw new Error(`an error at ${place}`);
+      guard,
+      work: new SlicedWork({
+        clock: { now: () => clock.now(), soon },
+        failed: (error) => guard.caught('timer', error),
       }),
       gateways: () => 1,
     });

@@ -17,6 +17,7 @@ import { createLog, type Logger } from '@pushcluster/runtime/log.ts';
 import { Registry } from 'prom-client';
 import { ExceptionGuard } from '../hub/exceptionGuard.ts';
 import { Hub } from '../hub/hub.ts';
+import { SlicedWork } from '../hub/slicedWork.ts';
 import { type ChannelKey, roomKey } from '../ipc/channelKey.ts';
 import { GatewayMetrics } from '../metrics/gatewayMetrics.ts';
 import { FakeShard, settingsWith } from './hub.ts';
@@ -134,6 +135,7 @@ export function start(settings: Settings = settingsWith(), count = 2, maxEmpty?:
     log,
     metrics,
     guard,
+    work: new SlicedWork({ clock, failed: (error) => guard.caught('timer', error) }),
     gateways: () => 3,
     ...(maxEmpty && { maxEmpty }),
   });
