@@ -274,6 +274,8 @@ export class Connection {
       optional('string', 'token', token);
       return token;
     } catch (cause) {
+      // A callback that throws at once is called by the constructor, before the page can listen.
+      await undefined;
       const error = new PushError('token', 'The token failed: see cause.', { cause });
       if (!this.#over) this.#events.emit('error', error);
       throw error;

@@ -491,6 +491,20 @@ test('a token callback that fails at connect is told, and tried again with growi
   push.close();
 });
 
+test('a token callback that throws at once is told to listeners that are registered after the constructor', async () => {
+  const thrown = new Error('no session');
+  const { push } = connected({
+    token: () => {
+      throw thrown;
+    },
+  });
+  const causes: unknown[] = [];
+  push.on('error', ({ cause }) => causes.push(cause));
+  await turn();
+  assert.deepEqual(causes, [thrown]);
+  push.close();
+});
+
 test('frames are shown as they came on the wire', () => {
   const { push, network, clock } = connected();
   const frames: object[] = [];
