@@ -79,11 +79,15 @@ export function configOf(url: unknown, options: PushOptions | null | undefined, 
 function addressOf(url: unknown, base: string | undefined): URL {
   const text = (url as URL | undefined)?.href ?? url;
   needed('string', 'url', text);
-  const address = new URL(text as string, base);
-  address.protocol = address.protocol.replace('http', 'ws');
-  address.hash = '';
-  if (!/^wss?:$/.test(address.protocol)) throw wrong('url', 'a ws: or wss: URL', text);
-  return address;
+  try {
+    const address = new URL(text as string, base);
+    address.protocol = address.protocol.replace('http', 'ws');
+    address.hash = '';
+    if (/^wss?:$/.test(address.protocol)) return address;
+  } catch {
+    // Each platform has a sentence of its own, which does not name the argument.
+  }
+  throw wrong('url', 'a ws: or wss: URL', text);
 }
 
 /** The numbers of `given` that `defaults` names. @param place prefix of the names in an error */
