@@ -7,7 +7,7 @@ import { build } from 'esbuild';
  */
 const INTERNAL = `
   admit advance answered closed connect connection connections covers discard dropOldest deadline dropRepeats emit end ended failures
-  handover held heldSince isEnded keep lagged leaveBy leaveOn leaving left listener lost moved online opened openedAt overlap
+  handover held heldSince keep lagged leaveBy leaveOn leaving left listener lost moved online opened openedAt overlap
   paused probe queue queues quit readyAt receive received reconnector release remove repeats request resume retryDelay setReady
   start step streams streamOf take until wait`;
 

@@ -99,10 +99,10 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
     // Resuming by position will add `since` here.
     connection.request('JOIN', { room: this.name }, (error) => {
       // The room was left, and perhaps joined anew: that JOIN has its own answer.
-      if (this.isEnded) return;
+      if (this.ended) return;
       if (error?.code === 'unavailable')
         return connection.after(this.#owner.retryDelay(failures), () => {
-          if (!this.isEnded) this.#join(connection, failures + 1);
+          if (!this.ended) this.#join(connection, failures + 1);
         });
       // Said of a connection that has no token, whatever the room: the next connection may have one.
       if (error?.code === 'unauthorized') return this.#events.emit('error', error);

@@ -16,6 +16,8 @@ export type StreamFrame = Extract<ServerFrame, { type: 'PUSH' | 'LAGGED' | 'LEAV
 export class Subscription<Item = unknown> implements Stream<Item> {
   /** Decides which of the two connections delivers frames during a move. */
   readonly handover: Handover;
+  /** Set at the end. `error` is for iterations that begin later. */
+  ended: { error?: PushError | undefined } | undefined;
   readonly name: string | undefined;
   readonly #events: Emitter<PushEvents>;
   readonly #limit: number;
@@ -25,7 +27,6 @@ export class Subscription<Item = unknown> implements Stream<Item> {
   readonly #positions: Positions;
   /** Pushes with an `id`: a retry of one may come through another publisher. */
   readonly #pushes: Positions;
-  #ended: { error?: PushError | undefined } | undefined;
 
   /**
    * @param events of the client: what the stream tells is told there too
@@ -52,10 +53,6 @@ export class Subscription<Item = unknown> implements Stream<Item> {
     this.#pushes = former ? former.#pushes : new Positions(MAX_PUSHES, PUSH_REMEMBERED);
   }
 
-  get isEnded(): boolean {
-    return this.#ended !== undefined;
-  }
-
   on<Name extends keyof StreamEvents<Item>>(name: Name, listener: (event: StreamEvents<Item>[Name]) => void) {
     return this.#emitter.on(name, listener);
   }
@@ -63,7 +60,7 @@ export class Subscription<Item = unknown> implements Stream<Item> {
   [Symbol.asyncIterator](): AsyncIterableIterator<Item, undefined> {
     const forget = () => this.#queues.delete(queue);
     const queue: Queue<Item> = new Queue(this.#limit, forget);
-    if (this.#ended) queue.end(this.#ended.error);
+    if (this.ended) queue.end(this.ended.error);
     else this.#queues.add(queue);
     const iterator = iteratorOf(queue);
     abandoned.register(iterator, forget);
@@ -102,8 +99,8 @@ export class Subscription<Item = unknown> implements Stream<Item> {
   }
 
   #end(error: PushError | undefined, end: (queue: Queue<Item>) => void) {
-    if (this.#ended) return;
-    this.#ended = { error };
+    if (this.ended) return;
+    this.ended = { error };
     this.handover.release();
     this.#emitter.end();
     for (const queue of this.#queues) end(queue);
@@ -126,7 +123,7 @@ export class Subscription<Item = unknown> implements Stream<Item> {
     let dropped = 0;
     const take = (to: number) => {
       // A listener may leave in the middle of a frame.
-      for (; at < to && !this.#ended; at++) {
+      for (; at < to && !this.ended; at++) {
         const item = items[at]!;
         this.#emitter.emit('item', item);
         for (const queue of this.#queues) if (queue.push(item)) dropped++;
@@ -147,7 +144,7 @@ export class Subscription<Item = unknown> implements Stream<Item> {
   }
 
   #tell<Name extends 'lagged' | 'gap'>(name: Name, event: StreamEvents<Item>[Name] & PushEvents[Name]) {
-    if (this.#ended) return;
+    if (this.ended) return;
     this.#emitter.emit(name, event);
     this.#events.emit(name, event);
   }
