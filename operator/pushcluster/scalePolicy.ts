@@ -1,6 +1,6 @@
 import { surgeOf } from './desired/gateway.ts';
 import type { GatewayPod } from './gatewayPod.ts';
-import { plural } from './plural.ts';
+import { rolloutPace } from './rolloutPace.ts';
 import { rolloutRouting } from './rolloutRouting.ts';
 
 /** The observed gateways of a cluster. */
@@ -125,7 +125,7 @@ function rollout(
   { pods, terminating }: ObservedGateways,
   draining: readonly GatewayPod[],
   asked: number,
-  { replicas, maxTerminating = Number.POSITIVE_INFINITY }: Wanted,
+  { replicas, maxTerminating }: Wanted,
   now: number,
 ): ScalePlan {
   const back = undrained(draining, replicas - (asked - draining.length));
@@ -137,15 +137,19 @@ function rollout(
   };
   const steps = [...(back.length > 0 ? [{ type: 'undo', pods: back } as const] : []), ...added(asked, upTo)];
   const isReleased = newOnly && pods.every(({ isCurrent, isReady, isServing }) => isCurrent || !isReady || !isServing);
-  // The Deployment ends as many old gateways at a time as it adds new ones.
-  const holdsOld = terminating + surgeOf(upTo, maxTerminating) > maxTerminating;
-  const waits =
-    isReleased && holdsOld
-      ? `${plural(terminating, 'gateway')} ${terminating === 1 ? 'is' : 'are'} terminating, and gateway.rollout.maxTerminating is ${maxTerminating}`
-      : undefined;
-  const planned = { replicas: upTo, changes: changes(pods, state), steps, waits, holdsOld } as const;
-  const releasesOld = isReleased && !holdsOld;
-  return { ...planned, releasesOld, phase: 'rollout', ...(againIn === undefined ? {} : { againIn }) };
+  const pace = rolloutPace(pods, terminating, upTo, maxTerminating, now);
+  const times = [againIn, isReleased && pace.settlesIn > 0 ? pace.settlesIn : undefined];
+  const due = times.filter((each) => each !== undefined);
+  return {
+    replicas: upTo,
+    changes: changes(pods, state),
+    steps,
+    waits: isReleased ? pace.holds : undefined,
+    releasesOld: isReleased && pace.holds === undefined && pace.settlesIn === 0,
+    holdsOld: pace.holds !== undefined,
+    phase: 'rollout',
+    ...(due.length === 0 ? {} : { againIn: Math.min(...due) }),
+  };
 }
 
 /** Undoes drains, first of the gateways with the most connections: the others have almost finished. */

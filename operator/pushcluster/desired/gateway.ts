@@ -27,6 +27,12 @@ export const SURGE_PERCENT = 25;
  */
 export const HOLD_SECONDS = 40;
 
+/**
+ * Seconds that a new gateway is ready before an old one is terminated, once that is allowed and the number of those that
+ * are terminating is limited. In this time, the operator holds the next old gateways: new ones are ready sooner than the
+ * last ones that terminate are gone.
+ */
+export const RELEASE_SECONDS = 10;
 /** Seconds without progress after which Kubernetes gives up a rollout, by default. */
 const PROGRESS_SECONDS = 600;
 
@@ -45,6 +51,7 @@ export function gatewayDeployment(cluster: PushCluster, context: Context): V1Dep
   // Old gateways are held for as long as others may take to terminate, also if no operator runs meanwhile.
   const holdSeconds = HOLD_SECONDS + (context.holdsOld ? gracePeriod : 0);
   const { maxTerminating } = gateway.rollout;
+  const releaseSeconds = maxTerminating === undefined ? 0 : RELEASE_SECONDS;
   const maxSurge =
     maxTerminating === undefined ? `${SURGE_PERCENT}%` : surgeOf(context.gatewayReplicas, maxTerminating);
   return {
@@ -56,7 +63,7 @@ export function gatewayDeployment(cluster: PushCluster, context: Context): V1Dep
       selector: { matchLabels: selectorLabels(cluster, 'gateway') },
       // Capacity never decreases: an old gateway is terminated once a new one is ready.
       strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge, maxUnavailable: 0 } },
-      minReadySeconds: context.releasesOld ? 0 : holdSeconds,
+      minReadySeconds: context.releasesOld ? releaseSeconds : holdSeconds,
       ...(maxTerminating === undefined
         ? {}
         : { progressDeadlineSeconds: PROGRESS_SECONDS + HOLD_SECONDS + gracePeriod }),
