@@ -11,6 +11,8 @@ export type BusEvent = { type: 'connected'; reconnects: number } | { type: 'disc
 export type BusMessage = {
   /** Decoded when they are first read. Undefined if the message was published without headers. */
   readonly headers?: BusHeaders | undefined;
+  /** Subject that the publisher listens on for answers. */
+  readonly reply?: string | undefined;
 };
 
 /**
@@ -62,8 +64,10 @@ export interface Bus {
    * Sends now, or throws: BusUnavailable while disconnected, BusOverloaded while too much is unconfirmed, RangeError
    * if bytes and headers together are over maxPayload, TypeError if a header can't be sent as it is. Never buffers for
    * later.
+   * @param reply subject on which the publisher listens for answers. If nobody subscribes to `subject`, the server
+   * answers there at once (NO_RESPONDERS)
    */
-  publish(subject: string, bytes: Uint8Array, headers?: PublishedHeaders): void;
+  publish(subject: string, bytes: Uint8Array, headers?: PublishedHeaders, reply?: string): void;
   /**
    * Resolves when the server has all that was published before. One receipt serves all who wait. It is about the present
    * connection, so call it in the same turn of the event loop as publish().

@@ -1,4 +1,4 @@
-import { type MsgHdrs, headers as natsHeaders, PermissionViolationError, type Status } from 'nats';
+import { type MsgHdrs, headers as natsHeaders, PermissionViolationError, type PublishOptions, type Status } from 'nats';
 import { BusOverloaded, BusUnavailable, checkSubject, type Handler, MAX_UNCONFIRMED_BYTES } from './bus.ts';
 import type { RawConnection } from './dial.ts';
 import { headerBytes, type PublishedHeaders } from './headers.ts';
@@ -14,6 +14,14 @@ const CONFIRM_EVERY_BYTES = 1_048_576;
 const TOO_MANY_SUBSCRIPTIONS = 'maximum subscriptions exceeded';
 /** Counted for each message in addition to its payload and headers: its subject and the objects that hold it in memory. */
 const MESSAGE_OVERHEAD_BYTES = 128;
+
+/** A message to publish, as the parameters of Bus.publish() give it. */
+export type Outgoing = {
+  subject: string;
+  bytes: Uint8Array;
+  headers: PublishedHeaders | undefined;
+  reply: string | undefined;
+};
 
 /** What a server says about itself, or refuses. */
 export type ServerNotice =
@@ -35,7 +43,7 @@ export class BusConnection {
   #maxPayload: number;
   #lastError = '';
   /** Published in this turn of the event loop: passed on together, so that they leave in one write. */
-  #batch: { subject: string; bytes: Uint8Array; headers: PublishedHeaders | undefined }[] = [];
+  #batch: Outgoing[] = [];
   #scheduled = false;
   // Bytes published so far, and how many of them the last receipt confirmed and the pending one will confirm.
   #published = 0;
@@ -82,7 +90,7 @@ export class BusConnection {
   }
 
   /** As Bus.publish(). */
-  publish(subject: string, bytes: Uint8Array, headers?: PublishedHeaders): void {
+  publish(subject: string, bytes: Uint8Array, headers?: PublishedHeaders, reply?: string): void {
     if (!this.#alive) throw new BusUnavailable('the connection to NATS is lost');
     const size = countedBytes(bytes, headers, this.maxPayload);
     if (this.#published - this.#confirmed > MAX_UNCONFIRMED_BYTES)
@@ -90,7 +98,7 @@ export class BusConnection {
         `the NATS server ${this.server} is too slow: ${MAX_UNCONFIRMED_BYTES} bytes wait for its receipt`,
       );
     checkSubject(subject);
-    this.#batch.push({ subject, bytes, headers });
+    this.#batch.push({ subject, bytes, headers, reply });
     this.#published += size;
     if (!this.#receiptRequested && this.#published - this.#confirming > CONFIRM_EVERY_BYTES) {
       this.#receiptRequested = true;
@@ -164,9 +172,9 @@ export class BusConnection {
     const batch = this.#batch;
     this.#batch = [];
     const { connection } = this.#raw;
-    for (const { subject, bytes, headers } of batch) {
+    for (const { subject, bytes, headers, reply } of batch) {
       try {
-        if (headers) connection.publish(subject, bytes, { headers: natsHeadersOf(headers) });
+        if (headers || reply) connection.publish(subject, bytes, publishOptions(headers, reply));
         else connection.publish(subject, bytes);
       } catch (error) {
         // The server's limit shrank meanwhile, or the connection closed in this very turn.
@@ -226,6 +234,10 @@ export function countedBytes(bytes: Uint8Array, headers: PublishedHeaders | unde
   if (size > maxPayload)
     throw new RangeError(`a message of ${size} bytes is over the server's max_payload of ${maxPayload}`);
   return size + MESSAGE_OVERHEAD_BYTES;
+}
+
+function publishOptions(headers: PublishedHeaders | undefined, reply: string | undefined): PublishOptions {
+  return { ...(headers ? { headers: natsHeadersOf(headers) } : {}), ...(reply ? { reply } : {}) };
 }
 
 function natsHeadersOf(published: PublishedHeaders): MsgHdrs {

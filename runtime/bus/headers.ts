@@ -3,9 +3,16 @@ export type BusHeaders = {
   /** The first value of the header; '' if the message has none of this name. */
   get(name: string): string;
   has(name: string): boolean;
+  /** Status code of an answer of the server itself, such as NO_RESPONDERS; 0 if there is none. */
+  readonly code: number;
+  /** Text of the status. */
+  readonly description: string;
   /** All names and values. Two texts are equal only if the headers are. */
   toString(): string;
 };
+
+/** Status code of the server's answer where nobody subscribes to the subject of a request. */
+export const NO_RESPONDERS = 503;
 
 /** Headers to publish with a message, by name: names without colon or white space, values of one line. */
 export type PublishedHeaders = Readonly<Record<string, string>>;

@@ -40,12 +40,13 @@ export class LocalBus implements Bus {
     return this.#open;
   }
 
-  publish(subject: string, bytes: Uint8Array, headers?: PublishedHeaders): void {
+  publish(subject: string, bytes: Uint8Array, headers?: PublishedHeaders, reply?: string): void {
     if (!this.#open) throw new BusUnavailable('the bus is closed');
     const size = bytes.length + headerBytes(headers);
     if (size > MAX_PAYLOAD) throw new RangeError(`a message of ${size} bytes is over the limit of ${MAX_PAYLOAD}`);
     checkSubject(subject);
-    this.#queue.push({ number: ++this.#published, subject, bytes, headers: headers && new LocalHeaders(headers) });
+    const message = { number: ++this.#published, subject, bytes, headers: headers && new LocalHeaders(headers), reply };
+    this.#queue.push(message);
     this.#delivery ??= new Promise((resolve) => setImmediate(() => resolve(this.#deliver())));
   }
 
@@ -113,6 +114,8 @@ export class LocalBus implements Bus {
 }
 
 class LocalHeaders implements BusHeaders {
+  readonly code = 0;
+  readonly description = '';
   readonly #values: ReadonlyMap<string, string>;
 
   constructor(headers: PublishedHeaders) {

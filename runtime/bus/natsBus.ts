@@ -85,11 +85,11 @@ export class NatsBus implements Bus {
     return this.#refused.size;
   }
 
-  publish(subject: string, bytes: Uint8Array, headers?: PublishedHeaders): void {
+  publish(subject: string, bytes: Uint8Array, headers?: PublishedHeaders, reply?: string): void {
     const { connected, connection, takeover } = this.#reconnector;
     if (!connected || !connection) throw new BusUnavailable(this.#absence());
-    if (takeover?.publishing) takeover.hold(subject, bytes, headers, this.maxPayload);
-    else connection.publish(subject, bytes, headers);
+    if (takeover?.publishing) takeover.hold({ subject, bytes, headers, reply }, this.maxPayload);
+    else connection.publish(subject, bytes, headers, reply);
   }
 
   flush(): Promise<void> {

@@ -99,7 +99,8 @@ describe('a takeover of one connection from another', () => {
     const headers = { a: 'x'.repeat(1_048_576 - 17) };
     let taken = 0;
     assert.throws(() => {
-      for (; taken < 200; taken++) takeover.hold('push', new Uint8Array(0), headers, 1_048_576);
+      for (; taken < 200; taken++)
+        takeover.hold({ subject: 'push', bytes: new Uint8Array(0), headers, reply: undefined }, 1_048_576);
     }, BusOverloaded);
     assert.equal(taken, 64);
     old.answer();
@@ -113,8 +114,12 @@ describe('a takeover of one connection from another', () => {
     const { old, next, takeover } = fixture(t, { maxPayload: 10 });
     old.hold();
     const published = takeover.publish(() => {});
-    assert.throws(() => takeover.hold('push', new Uint8Array(11), undefined, 1_048_576), RangeError);
-    takeover.hold('push', new Uint8Array(10), undefined, 1_048_576);
+    assert.throws(
+      () =>
+        takeover.hold({ subject: 'push', bytes: new Uint8Array(11), headers: undefined, reply: undefined }, 1_048_576),
+      RangeError,
+    );
+    takeover.hold({ subject: 'push', bytes: new Uint8Array(10), headers: undefined, reply: undefined }, 1_048_576);
     old.answer();
     await published;
     await turns();

@@ -1,7 +1,6 @@
 import { pause, systemClock } from '../clock.ts';
 import { BusOverloaded, checkSubject, MAX_UNCONFIRMED_BYTES } from './bus.ts';
-import { type BusConnection, countedBytes } from './busConnection.ts';
-import type { PublishedHeaders } from './headers.ts';
+import { type BusConnection, countedBytes, type Outgoing } from './busConnection.ts';
 import type { NatsSubscription } from './natsSubscription.ts';
 import { Overlap } from './overlap.ts';
 
@@ -16,9 +15,8 @@ const OVERLAP_MS = 1_000;
  */
 const PUBLISH_PAUSE_MS = 100;
 
-type Held = { subject: string; bytes: Uint8Array; headers: PublishedHeaders | undefined };
 /** `size`: bytes as countedBytes() counts them. */
-type HeldPublishes = { messages: Held[]; size: number; over: Promise<void> };
+type HeldPublishes = { messages: Outgoing[]; size: number; over: Promise<void> };
 
 /** One connection takes over from another, so that no message is missed, repeated, reordered or refused. */
 export class Takeover {
@@ -56,14 +54,15 @@ export class Takeover {
   }
 
   /** Keeps a message until publishing goes on. Throws as Bus.publish() does. */
-  hold(subject: string, bytes: Uint8Array, headers: PublishedHeaders | undefined, maxPayload: number): void {
+  hold(message: Outgoing, maxPayload: number): void {
+    const { subject, bytes, headers } = message;
     const held = this.#held!;
     // The next connection must take all that is held: hence its limit too, and the same count as in its publish().
     const size = countedBytes(bytes, headers, Math.min(maxPayload, this.#next.maxPayload));
     checkSubject(subject);
     if (held.size > MAX_UNCONFIRMED_BYTES)
       throw new BusOverloaded(`${MAX_UNCONFIRMED_BYTES} bytes wait for another NATS server to take over`);
-    held.messages.push({ subject, bytes, headers });
+    held.messages.push(message);
     held.size += size;
   }
 
@@ -108,8 +107,8 @@ export class Takeover {
     }
     onSwitch();
     this.#held = undefined;
-    for (const { subject, bytes, headers } of held.messages)
-      if (this.#next.alive) this.#next.publish(subject, bytes, headers);
+    for (const { subject, bytes, headers, reply } of held.messages)
+      if (this.#next.alive) this.#next.publish(subject, bytes, headers, reply);
     resolve();
     this.#old.end('another server has taken over');
   }

@@ -25,6 +25,8 @@ export type NatsServerOptions = {
     /** If given, clients need a certificate of this authority. */
     caFile?: string;
   };
+  /** Stores streams in a folder that is removed when the server is stopped, and survives `kill` and `restart`. */
+  jetstream?: boolean;
   /** Additional configuration of nats-server as text, such as `authorization { ... }`. */
   config?: string;
 };
@@ -88,7 +90,7 @@ export class NatsServer {
   /** Replaces `config` without a restart (SIGHUP). */
   async reload(config: string): Promise<void> {
     this.#options = { ...this.#options, config };
-    await writeFile(join(this.#folder, 'nats.conf'), configText(this.#options));
+    await writeFile(join(this.#folder, 'nats.conf'), configText(this.#options, this.#folder));
     const reloaded = this.#process.said('Reloaded server configuration');
     process.kill(this.pid, 'SIGHUP');
     await reloaded;
@@ -172,14 +174,15 @@ async function peers(server: NatsServer): Promise<number> {
   return new Set(names).size;
 }
 
-function configText(options: PortedOptions): string {
-  const { host = '127.0.0.1', port, maxPayload, tls, config = '' } = options;
+function configText(options: PortedOptions, folder: string): string {
+  const { host = '127.0.0.1', port, maxPayload, tls, jetstream, config = '' } = options;
   const lines = [`listen: "${host}:${port}"`, 'http: "127.0.0.1:-1"'];
   if (maxPayload !== undefined) lines.push(`max_payload: ${maxPayload}`);
   if (tls) {
     const verify = tls.caFile === undefined ? '' : `ca_file: "${tls.caFile}", verify: true`;
     lines.push(`tls { cert_file: "${tls.certFile}", key_file: "${tls.keyFile}", ${verify} }`);
   }
+  if (jetstream) lines.push(`jetstream { store_dir: ${JSON.stringify(join(folder, 'jetstream'))} }`);
   return `${lines.join('\n')}\n${config}\n`;
 }
 
@@ -189,7 +192,7 @@ async function launch(folder: string, options: PortedOptions): Promise<NatsProce
   binary ??= promisify(execFile)(SCRIPT).then(({ stdout }) => stdout.trim());
   const path = await binary;
   const config = join(folder, 'nats.conf');
-  await writeFile(config, configText(options));
+  await writeFile(config, configText(options, folder));
   const launched = new NatsProcess(spawn(path, ['-c', config], { stdio: ['ignore', 'ignore', 'pipe'] }));
   await launched.said('Server is ready');
   return launched;

@@ -1,0 +1,108 @@
+/** How much of their pushes the rooms of one policy keep. */
+export type HistoryRules = {
+  /** The policy's pattern of room names. It names the store's stream, so it is what identifies a history. */
+  match: string;
+  /** Pushes kept of each room at most. */
+  messages: number;
+  /** Milliseconds that a push is kept at most. */
+  maxAge: number;
+  /** Copies on different NATS servers. */
+  replicas: 1 | 3;
+  storage: 'file' | 'memory';
+};
+
+/** Where a push is in its room's history. */
+export type StoredAt = {
+  /** Increases with each push of a room. Other rooms of the stream take numbers in between. */
+  seq: number;
+  /** The push had been stored before: `seq` is that of the first time. */
+  duplicate: boolean;
+};
+
+/** One push of a room's history. */
+export type StoredPush = {
+  seq: number;
+  /** When it was stored, milliseconds since 1970 by the store's clock. */
+  at: number;
+  /** The bus message. */
+  bytes: Uint8Array;
+};
+
+/** Pushes of one room, in order. */
+export type Extract = {
+  pushes: StoredPush[];
+  /** There are more after the last one. */
+  more: boolean;
+};
+
+export type StreamState = {
+  /** Changes when the history is another one: made anew, or rolled back. Sequence numbers count within an epoch. */
+  epoch: string;
+  /** Sequence number of the last push of any room; 0 if there was none. */
+  last: number;
+  /**
+   * Limits have not been raised since this sequence number: a push after it is missing only if the present limits removed
+   * it.
+   */
+  floor: number;
+  /** The limits that are in force. */
+  messages: number;
+  /** Milliseconds. */
+  maxAge: number;
+};
+
+/** The last pushes of rooms, as one server of the store knows them. */
+export type Heads = {
+  /** By room, sequence numbers of those that changed. */
+  seqs: Map<string, number>;
+  /** The server that answered knows everything up to this sequence number. */
+  upTo: number;
+};
+
+/** Headers of a stored push, as NATS adds them to the message that gateways receive. */
+export const STORED_HEADERS = {
+  seq: 'Nats-Sequence',
+  /** Sequence number of the room's push before it; 0 if there is none, or limits have removed it. */
+  previous: 'Nats-Last-Sequence',
+} as const;
+
+/** The store has no history for this policy: no logic pod has made it yet, or somebody has deleted it. */
+export class HistoryMissing extends Error {
+  override name = 'HistoryMissing';
+}
+
+/** The store refused, for a reason that a retry does not change. The message is the server's. */
+export class HistoryRefused extends Error {
+  override name = 'HistoryRefused';
+}
+
+/**
+ * Histories of rooms. Each policy has one stream; a push that is stored there is then delivered as a bus message to the
+ * room's subject, at most once, with STORED_HEADERS. NatsHistory and LocalHistory implement it and pass the same tests.
+ *
+ * Methods reject with BusUnavailable if the request certainly had no effect, with BusUnconfirmed if it is unknown whether
+ * it had, with HistoryMissing, or with HistoryRefused.
+ */
+export interface HistoryStore {
+  /** Makes the stream of a policy, or changes its limits. Any number of processes may do so at once. */
+  ensure(rules: HistoryRules): Promise<void>;
+  /**
+   * Stores one push. One with the same `id` that was stored within the last two minutes is not stored again.
+   * @param id at most 64 characters
+   */
+  append(match: string, room: string, bytes: Uint8Array, id: string): Promise<StoredAt>;
+  /** The state as the leader of the stream tells it. */
+  state(match: string): Promise<StreamState>;
+  /**
+   * Pushes of one room from sequence number `from` on, oldest first.
+   * @param limit pushes at most, 1 to 1,000
+   * @param fresh asks the leader of the stream for one push: any other server may be behind
+   */
+  read(match: string, room: string, from: number, limit: number, fresh?: boolean): Promise<Extract>;
+  /**
+   * The last pushes of `rooms`, of those that have one after `after`.
+   * @param rooms 1 to 1,000
+   */
+  heads(match: string, rooms: readonly string[], after: number): Promise<Heads>;
+  close(): void;
+}

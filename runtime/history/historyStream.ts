@@ -1,0 +1,131 @@
+import { hash } from 'node:crypto';
+import { roomOfToken, roomToken } from '@pushcluster/protocol/subjects.ts';
+import { z } from 'zod';
+import type { HistoryRules, StreamState } from './historyStore.ts';
+
+/** Milliseconds in which a push with the same id is not stored again. NATS' default, written so that it is known. */
+const DUPLICATE_WINDOW_MS = 120_000;
+const MS = 1_000_000;
+
+/** Keys of a stream's metadata. Updates by others keep them. */
+const METADATA = {
+  /** Random at creation. Another value is another epoch. */
+  nonce: 'pushcluster.nonce',
+  /** StreamState's `floor`; UNKNOWN while limits are being raised. */
+  floor: 'pushcluster.floor',
+  match: 'pushcluster.match',
+} as const;
+const UNKNOWN = 'unknown';
+
+/** The stream of a policy, and its subjects. */
+export type HistoryStream = {
+  name: string;
+  match: string;
+  /** Pattern of the subjects of its rooms. */
+  subjects: string;
+  /** Subject on which NATS delivers what it has stored. */
+  delivered: string;
+};
+
+export function historyStream(prefix: string, match: string): HistoryStream {
+  const key = hash('sha256', match, 'hex').slice(0, 8);
+  return {
+    name: `${prefix.replaceAll('.', '_')}_H_${key}`,
+    match,
+    subjects: `${prefix}.hist.${key}.*`,
+    delivered: `${prefix}.out.room.{{wildcard(1)}}`,
+  };
+}
+
+export function subjectIn(stream: HistoryStream, room: string): string {
+  return stream.subjects.slice(0, -1) + roomToken(room);
+}
+
+export function roomIn(stream: HistoryStream, subject: string): string {
+  return roomOfToken(subject.slice(stream.subjects.length - 1));
+}
+
+/** What this project reads of a stream's configuration. NATS gives more, which an update must send back. */
+export const StreamInfo = z.looseObject({
+  config: z.looseObject({
+    subjects: z.array(z.string()),
+    max_msgs_per_subject: z.number(),
+    /** Nanoseconds. */
+    max_age: z.number(),
+    num_replicas: z.number(),
+    storage: z.string(),
+    metadata: z.record(z.string(), z.string()).optional(),
+  }),
+  created: z.string(),
+  state: z.looseObject({ last_seq: z.number() }),
+});
+export type StreamInfo = z.infer<typeof StreamInfo>;
+
+/** The configuration of a new stream. */
+export function streamConfig(stream: HistoryStream, rules: HistoryRules, nonce: string): object {
+  return {
+    name: stream.name,
+    subjects: [stream.subjects],
+    retention: 'limits',
+    storage: rules.storage,
+    num_replicas: rules.replicas,
+    max_msgs_per_subject: rules.messages,
+    max_age: rules.maxAge * MS,
+    discard: 'old',
+    allow_direct: true,
+    // Pushes leave a history by its limits only: what is missing for another reason would be lost without a trace.
+    deny_delete: true,
+    deny_purge: true,
+    duplicate_window: Math.min(DUPLICATE_WINDOW_MS, rules.maxAge) * MS,
+    republish: { src: stream.subjects, dest: stream.delivered },
+    metadata: { [METADATA.nonce]: nonce, [METADATA.floor]: '0', [METADATA.match]: stream.match },
+  };
+}
+
+/** Whether the stream was made for this policy, and by this project: others may have one of the same name. */
+export function isOurs({ config }: StreamInfo, stream: HistoryStream): boolean {
+  const { subjects, metadata } = config;
+  return subjects.length === 1 && subjects[0] === stream.subjects && metadata?.[METADATA.match] === stream.match;
+}
+
+/**
+ * The configuration that brings an existing stream to `rules`; undefined if it has them.
+ *
+ * Raising a limit takes two updates: the first raises it, with an unknown floor, and the second writes as the floor what
+ * was stored by then. A floor that is known was therefore read under the present limits, whoever else updates meanwhile.
+ */
+export function changedConfig(info: StreamInfo, rules: HistoryRules): object | undefined {
+  const { config, state } = info;
+  const limits = {
+    max_msgs_per_subject: rules.messages,
+    max_age: rules.maxAge * MS,
+    num_replicas: rules.replicas,
+    duplicate_window: Math.min(DUPLICATE_WINDOW_MS, rules.maxAge) * MS,
+  };
+  const isRaised = rules.messages > config.max_msgs_per_subject || rules.maxAge * MS > config.max_age;
+  const isSame =
+    config.max_msgs_per_subject === limits.max_msgs_per_subject &&
+    config.max_age === limits.max_age &&
+    config.num_replicas === limits.num_replicas;
+  const isPending = config.metadata?.[METADATA.floor] === UNKNOWN;
+  if (isSame && !isPending) return undefined;
+  const floor = isRaised ? { [METADATA.floor]: UNKNOWN } : isPending ? { [METADATA.floor]: `${state.last_seq}` } : {};
+  return { ...config, ...limits, metadata: { ...config.metadata, ...floor } };
+}
+
+/** The configuration of the same stream in another epoch. */
+export function renewedConfig({ config }: StreamInfo, nonce: string): object {
+  return { ...config, metadata: { ...config.metadata, [METADATA.nonce]: nonce } };
+}
+
+export function stateOf({ config, created, state }: StreamInfo, stream: HistoryStream): StreamState {
+  const { metadata = {} } = config;
+  const floor = Number(metadata[METADATA.floor] ?? Number.NaN);
+  return {
+    epoch: hash('sha256', JSON.stringify([stream.name, created, metadata[METADATA.nonce]]), 'base64url').slice(0, 8),
+    last: state.last_seq,
+    floor: Number.isSafeInteger(floor) ? floor : Number.POSITIVE_INFINITY,
+    messages: config.max_msgs_per_subject,
+    maxAge: config.max_age / MS,
+  };
+}

@@ -1,0 +1,141 @@
+import { randomBytes } from 'node:crypto';
+import type { Subjects } from '@pushcluster/protocol/subjects.ts';
+import { type Bus, BusUnavailable } from '../bus/bus.ts';
+import { type Clock, systemClock } from '../clock.ts';
+import {
+  type Extract,
+  type Heads,
+  HistoryMissing,
+  type HistoryRules,
+  type HistoryStore,
+  STORED_HEADERS,
+  type StoredAt,
+  type StoredPush,
+  type StreamState,
+} from './historyStore.ts';
+
+/** Milliseconds in which a push with the same id is not stored again. */
+const DUPLICATE_WINDOW_MS = 120_000;
+
+/** Bytes of all pushes at most. Beyond it nothing more is stored until limits have made room. */
+const MAX_BYTES = 256 * 1_048_576;
+
+/** `since`: when it was stored by the clock that is never set, milliseconds. */
+type Kept = StoredPush & { since: number };
+
+type Stream = {
+  rules: HistoryRules;
+  epoch: string;
+  last: number;
+  floor: number;
+  /** Oldest last push first. */
+  rooms: Map<string, Kept[]>;
+  /** Sequence numbers of pushes of the last two minutes, by id, oldest first. */
+  ids: Map<string, { seq: number; at: number }>;
+};
+
+/** Histories in the memory of this process, for the in-process bus. They end with the process. */
+export class LocalHistory implements HistoryStore {
+  readonly #bus: Bus;
+  readonly #subjects: Subjects;
+  readonly #clock: Clock;
+  readonly #streams = new Map<string, Stream>();
+  #bytes = 0;
+
+  constructor(bus: Bus, subjects: Subjects, clock: Clock = systemClock) {
+    this.#bus = bus;
+    this.#subjects = subjects;
+    this.#clock = clock;
+  }
+
+  async ensure(rules: HistoryRules): Promise<void> {
+    const stream = this.#streams.get(rules.match);
+    if (stream === undefined) {
+      const epoch = randomBytes(6).toString('base64url');
+      this.#streams.set(rules.match, { rules, epoch, last: 0, floor: 0, rooms: new Map(), ids: new Map() });
+      return;
+    }
+    if (rules.messages > stream.rules.messages || rules.maxAge > stream.rules.maxAge) stream.floor = stream.last;
+    stream.rules = rules;
+    for (const room of stream.rooms.keys()) this.#retained(stream, room);
+  }
+
+  async append(match: string, room: string, bytes: Uint8Array, id: string): Promise<StoredAt> {
+    const stream = this.#stream(match);
+    const now = this.#clock.now();
+    this.#expire(stream);
+    for (const [each, { at }] of stream.ids) {
+      if (now - at < DUPLICATE_WINDOW_MS) break;
+      stream.ids.delete(each);
+    }
+    const before = stream.ids.get(id);
+    if (before) return { seq: before.seq, duplicate: true };
+    const pushes = this.#retained(stream, room);
+    const previous = pushes.at(-1)?.seq ?? 0;
+    const seq = stream.last + 1;
+    if (this.#bytes + bytes.length > MAX_BYTES) throw new BusUnavailable('the history of this process is full');
+    // First the bus: it throws if it is closed, or the message is too large.
+    this.#bus.publish(this.#subjects.room(room), bytes, {
+      [STORED_HEADERS.seq]: String(seq),
+      [STORED_HEADERS.previous]: String(previous),
+    });
+    stream.last = seq;
+    stream.ids.set(id, { seq, at: now });
+    pushes.push({ seq, at: this.#clock.wall(), since: now, bytes });
+    this.#bytes += bytes.length;
+    // As the last one.
+    stream.rooms.delete(room);
+    stream.rooms.set(room, pushes);
+    this.#retained(stream, room);
+    return { seq, duplicate: false };
+  }
+
+  async state(match: string): Promise<StreamState> {
+    const { epoch, last, floor, rules } = this.#stream(match);
+    return { epoch, last, floor, messages: rules.messages, maxAge: rules.maxAge };
+  }
+
+  async read(match: string, room: string, from: number, limit: number): Promise<Extract> {
+    const found = this.#retained(this.#stream(match), room).filter(({ seq }) => seq >= from);
+    const pushes = found.slice(0, limit).map(({ seq, at, bytes }) => ({ seq, at, bytes }));
+    return { pushes, more: found.length > limit };
+  }
+
+  async heads(match: string, rooms: readonly string[], after: number): Promise<Heads> {
+    const stream = this.#stream(match);
+    const seqs = new Map<string, number>();
+    for (const room of rooms) {
+      const last = this.#retained(stream, room).at(-1)?.seq ?? 0;
+      if (last > after) seqs.set(room, last);
+    }
+    return { seqs, upTo: stream.last };
+  }
+
+  close(): void {
+    this.#streams.clear();
+  }
+
+  #stream(match: string): Stream {
+    const stream = this.#streams.get(match);
+    if (!stream) throw new HistoryMissing(`there is no history of rooms "${match}"`);
+    return stream;
+  }
+
+  /** The pushes of a room that the limits leave. */
+  #retained({ rules, rooms }: Stream, room: string): Kept[] {
+    const pushes = rooms.get(room);
+    if (!pushes) return [];
+    const oldest = this.#clock.now() - rules.maxAge;
+    const young = pushes.findIndex(({ since }) => since > oldest);
+    const expired = young < 0 ? pushes.length : young;
+    for (const { bytes } of pushes.splice(0, Math.max(expired, pushes.length - rules.messages)))
+      this.#bytes -= bytes.length;
+    if (pushes.length === 0) rooms.delete(room);
+    return pushes;
+  }
+
+  /** Removes rooms whose last push has expired. */
+  #expire(stream: Stream) {
+    for (const room of stream.rooms.keys()) if (this.#retained(stream, room).length > 0) return;
+  }
+}

@@ -1,0 +1,246 @@
+import { randomBytes } from 'node:crypto';
+import { parseJson } from '@pushcluster/protocol/parseJson.ts';
+import { z } from 'zod';
+import { BusUnavailable, BusUnconfirmed } from '../bus/bus.ts';
+import type { BusRequests, Reply } from '../bus/busRequests.ts';
+import { zodSentence } from '../zodSentence.ts';
+import {
+  type Extract,
+  type Heads,
+  HistoryMissing,
+  HistoryRefused,
+  type HistoryRules,
+  type HistoryStore,
+  STORED_HEADERS,
+  type StoredAt,
+  type StoredPush,
+  type StreamState,
+} from './historyStore.ts';
+import {
+  changedConfig,
+  type HistoryStream,
+  historyStream,
+  isOurs,
+  renewedConfig,
+  roomIn,
+  StreamInfo,
+  stateOf,
+  streamConfig,
+  subjectIn,
+} from './historyStream.ts';
+
+/** Milliseconds for the acknowledgement of one push. A crashed leader is replaced after 4 to 8 s: the caller tries again. */
+const APPEND_TIMEOUT_MS = 2_000;
+/** Milliseconds for a question about a stream, or a change of it. */
+const API_TIMEOUT_MS = 5_000;
+/** Milliseconds for a batch of pushes. */
+const READ_TIMEOUT_MS = 1_500;
+/** Bytes of a batch at most: a larger one would delay publishes at that server (it holds a lock meanwhile). */
+const BATCH_BYTES = 262_144;
+
+/** Status codes of direct get. */
+const END_OF_BATCH = 204;
+const NOT_FOUND = 404;
+
+/** Error codes of the JetStream API (nats-server, server/errors.json). */
+const NO_MESSAGE_FOUND = 10037;
+const NAME_IN_USE = 10058;
+const STREAM_NOT_FOUND = 10059;
+
+const ApiError = z.object({ code: z.number(), err_code: z.number(), description: z.string() });
+type ApiError = z.infer<typeof ApiError>;
+const Acknowledgement = z.object({ seq: z.number(), duplicate: z.boolean().optional() });
+const Message = z.object({
+  message: z.object({ seq: z.number(), time: z.string(), data: z.string().default('') }),
+});
+
+/** Histories in JetStream. docs/explanation/history.md describes how its traps are avoided. */
+export class NatsHistory implements HistoryStore {
+  readonly #requests: BusRequests;
+  readonly #prefix: string;
+  readonly #streams = new Map<string, HistoryStream>();
+
+  /** @param prefix that of the bus */
+  constructor(requests: BusRequests, prefix: string) {
+    this.#requests = requests;
+    this.#prefix = prefix;
+  }
+
+  async ensure(rules: HistoryRules): Promise<void> {
+    const stream = this.#stream(rules.match);
+    // Two updates at most bring it there; others may change it meanwhile.
+    for (let attempt = 0; attempt < 5; attempt++) {
+      const info = await this.#info(stream).catch((error: unknown) => {
+        if (error instanceof HistoryMissing) return undefined;
+        throw error;
+      });
+      if (info === undefined) {
+        const nonce = randomBytes(9).toString('base64url');
+        const made = await this.#api(`STREAM.CREATE.${stream.name}`, streamConfig(stream, rules, nonce));
+        if ('error' in made && made.error.err_code !== NAME_IN_USE) throw refusal(made.error);
+        continue;
+      }
+      const config = changedConfig(info, rules);
+      if (config === undefined) return;
+      await this.#update(stream, config);
+    }
+    throw new BusUnconfirmed(`the stream ${stream.name} is being changed by others`);
+  }
+
+  /** Begins another epoch: the history is not a continuation of what it was. */
+  async renew(match: string): Promise<void> {
+    const stream = this.#stream(match);
+    await this.#update(stream, renewedConfig(await this.#info(stream), randomBytes(9).toString('base64url')));
+  }
+
+  async append(match: string, room: string, bytes: Uint8Array, id: string): Promise<StoredAt> {
+    const stream = this.#stream(match);
+    const headers = { 'Nats-Msg-Id': id, 'Nats-Expected-Stream': stream.name };
+    const [reply] = await this.#requests.request(subjectIn(stream, room), bytes, {
+      headers,
+      timeout: APPEND_TIMEOUT_MS,
+    });
+    const json = jsonOf(reply!);
+    const error = errorIn(json);
+    // An error is definite: nothing was stored.
+    if (error) throw refusal(error);
+    const { seq, duplicate = false } = parsed(Acknowledgement, json, 'an acknowledgement');
+    return { seq, duplicate };
+  }
+
+  async state(match: string): Promise<StreamState> {
+    const stream = this.#stream(match);
+    return stateOf(await this.#info(stream), stream);
+  }
+
+  async read(match: string, room: string, from: number, limit: number, fresh = false): Promise<Extract> {
+    const stream = this.#stream(match);
+    const subject = subjectIn(stream, room);
+    if (fresh) return this.#readFresh(stream, subject, from);
+    const replies = await this.#direct(stream, {
+      seq: Math.max(1, from),
+      next_by_subj: subject,
+      batch: limit,
+      max_bytes: BATCH_BYTES,
+    });
+    const pushes: StoredPush[] = [];
+    let previous = 0;
+    for (const { bytes, headers } of replies.messages) {
+      const seq = Number(headers?.get(STORED_HEADERS.seq));
+      // In a batch, each message names the one before it: a hole means that one got lost on its way.
+      const before = Number(headers?.get(STORED_HEADERS.previous));
+      if (pushes.length > 0 && before !== previous) throw new BusUnconfirmed('a part of a batch was lost');
+      pushes.push({ seq, at: timeIn(headers?.get('Nats-Time-Stamp') ?? ''), bytes });
+      previous = seq;
+    }
+    const last = Number(replies.end?.headers?.get(STORED_HEADERS.previous) ?? previous);
+    if (pushes.length > 0 && last !== previous) throw new BusUnconfirmed('the end of a batch was lost');
+    return { pushes, more: Number(replies.end?.headers?.get('Nats-Num-Pending') ?? 0) > 0 };
+  }
+
+  async heads(match: string, rooms: readonly string[], after: number): Promise<Heads> {
+    const stream = this.#stream(match);
+    const { messages, end } = await this.#direct(stream, {
+      multi_last: rooms.map((room) => subjectIn(stream, room)),
+      batch: rooms.length,
+      seq: after + 1,
+    });
+    const seqs = new Map<string, number>();
+    for (const { headers } of messages)
+      seqs.set(roomIn(stream, headers?.get('Nats-Subject') ?? ''), Number(headers?.get(STORED_HEADERS.seq)));
+    return { seqs, upTo: Number(end?.headers?.get('Nats-UpTo-Sequence') || after) };
+  }
+
+  close(): void {
+    this.#requests.close();
+  }
+
+  #stream(match: string): HistoryStream {
+    let stream = this.#streams.get(match);
+    if (!stream) {
+      stream = historyStream(this.#prefix, match);
+      this.#streams.set(match, stream);
+    }
+    return stream;
+  }
+
+  /** One push, from the leader. */
+  async #readFresh(stream: HistoryStream, subject: string, from: number): Promise<Extract> {
+    const json = await this.#api(`STREAM.MSG.GET.${stream.name}`, { seq: Math.max(1, from), next_by_subj: subject });
+    if ('error' in json) {
+      if (json.error.err_code === NO_MESSAGE_FOUND) return { pushes: [], more: false };
+      throw refusal(json.error);
+    }
+    const { message } = parsed(Message, json, 'a message');
+    const push = { seq: message.seq, at: Date.parse(message.time), bytes: Buffer.from(message.data, 'base64') };
+    return { pushes: [push], more: true };
+  }
+
+  async #direct(stream: HistoryStream, body: object): Promise<{ messages: Reply[]; end: Reply | undefined }> {
+    const replies = await this.#requests.request(`$JS.API.DIRECT.GET.${stream.name}`, encoded(body), {
+      timeout: READ_TIMEOUT_MS,
+      isLast: ({ headers }) => (headers?.code ?? 0) !== 0,
+    });
+    const end = replies.at(-1);
+    const code = end?.headers?.code;
+    if (code === NOT_FOUND) return { messages: [], end: undefined };
+    if (code !== END_OF_BATCH) throw new HistoryRefused(`${stream.name}: ${end?.headers?.description ?? 'no end'}`);
+    return { messages: replies.slice(0, -1), end };
+  }
+
+  async #info(stream: HistoryStream): Promise<StreamInfo> {
+    const json = await this.#api(`STREAM.INFO.${stream.name}`, undefined);
+    if ('error' in json) throw refusal(json.error);
+    const info = parsed(StreamInfo, json, 'the state of a stream');
+    if (!isOurs(info, stream))
+      throw new HistoryRefused(`the stream ${stream.name} exists and was not made for rooms "${stream.match}"`);
+    return info;
+  }
+
+  async #update(stream: HistoryStream, config: object): Promise<void> {
+    const json = await this.#api(`STREAM.UPDATE.${stream.name}`, config);
+    if ('error' in json) throw refusal(json.error);
+  }
+
+  async #api(what: string, body: object | undefined): Promise<object | { error: ApiError }> {
+    const bytes = body === undefined ? new Uint8Array(0) : encoded(body);
+    const [reply] = await this.#requests.request(`$JS.API.${what}`, bytes, { timeout: API_TIMEOUT_MS });
+    const json = jsonOf(reply!);
+    const error = errorIn(json);
+    return error ? { error } : json;
+  }
+}
+
+function encoded(body: object): Uint8Array {
+  return Buffer.from(JSON.stringify(body));
+}
+
+function jsonOf({ bytes }: Reply): object {
+  const json = parseJson(Buffer.from(bytes).toString());
+  if (typeof json !== 'object' || json === null) throw new BusUnconfirmed('JetStream did not answer with JSON');
+  return json;
+}
+
+function errorIn(json: object): ApiError | undefined {
+  const found = z.object({ error: ApiError }).safeParse(json);
+  return found.data?.error;
+}
+
+function refusal({ code, err_code, description }: ApiError): Error {
+  if (err_code === STREAM_NOT_FOUND) return new HistoryMissing(description);
+  // The server cannot do it now: no leader, too many requests, no space.
+  if (code === 503 || code === 429) return new BusUnavailable(`JetStream: ${description}`);
+  return new HistoryRefused(`JetStream: ${description}`);
+}
+
+function parsed<T>(schema: z.ZodType<T>, json: object, what: string): T {
+  const result = schema.safeParse(json, { reportInput: true });
+  if (result.success) return result.data;
+  const problems = result.error.issues.map((issue) => `${issue.path.join('.')} ${zodSentence(issue)}`);
+  throw new BusUnconfirmed(`JetStream returned ${what} in an unknown form: ${problems.join('; ')}`);
+}
+
+/** Milliseconds since 1970 of nanoseconds or of an RFC 3339 time. */
+function timeIn(text: string): number {
+  return /^\d+$/.test(text) ? Math.floor(Number(text) / 1e6) : Date.parse(text);
+}
