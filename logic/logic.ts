@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import { systemClock } from '@pushcluster/runtime/clock.ts';
+import { openHistory } from '@pushcluster/runtime/history/openHistory.ts';
 import { listenAddress } from '@pushcluster/runtime/listenAddress.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { listenProblem } from '@pushcluster/runtime/portProbe.ts';
@@ -10,6 +11,8 @@ import { onTick, onTickError } from '@pushcluster/runtime/ticker.ts';
 import { perSecond, TokenBucket } from '@pushcluster/runtime/tokenBucket.ts';
 import type { Registry } from 'prom-client';
 import { ApiKeys } from './access/apiKeys.ts';
+import { HistoryReader } from './history/historyReader.ts';
+import { RoomHistories } from './history/roomHistories.ts';
 import { collectMethods, refuseOtherMethods } from './http/allowedMethods.ts';
 import { ApiListener, listenHost } from './http/apiListener.ts';
 import { createServer } from './http/server.ts';
@@ -20,6 +23,7 @@ import { Publisher } from './publish/publisher.ts';
 import { PushService } from './publish/pushService.ts';
 import { apiReferenceRoutes } from './routes/apiReference.ts';
 import { goPushRoutes } from './routes/goPush.ts';
+import { historyRoutes } from './routes/history.ts';
 import { pushBatchRoutes } from './routes/pushBatch.ts';
 import { v1Routes } from './routes/v1.ts';
 
@@ -52,7 +56,18 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
 
   const keys = new ApiKeys(logic().apiKeys, log);
   const urgent = new TokenBucket(perSecond(logic().urgentRate), systemClock.now());
-  const publisher = new Publisher(bus, subjects);
+  const store = openHistory(settings.current.bus, bus, 'logic');
+  const histories = new RoomHistories({ store, bus, settings: () => settings.current, log });
+  const publisher = new Publisher(bus, subjects, {
+    history: {
+      store,
+      histories,
+      timeout: () => settings.current.history.publishTimeout,
+      onRetry: () => metrics.publishRetries.inc(),
+      onDuplicate: () => metrics.publishDuplicates.inc(),
+      onRefused: (error) => log.error({ err: error, code: 'history' }, 'NATS refuses to store pushes'),
+    },
+  });
   const directory = new OnlineDirectory(bus, subjects, {
     askTimeout: () => logic().askTimeout,
     onIgnored: (kind) => metrics.ignored(kind),
@@ -60,6 +75,7 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
   });
   const metrics = new Metrics(registry, {
     inFlight: () => publisher.inFlight,
+    waiting: () => publisher.waiting,
     gateways: () => directory.gateways.length,
     questions: () => directory.questions,
     generation: () => settings.generation,
@@ -71,6 +87,7 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
     publisher.greet(false);
   });
   const offChange = settings.onChange((current) => {
+    histories.configure();
     keys.update(current.logic.apiKeys);
     listener?.move(listenHost(current.logic.host, keys.required));
     urgent.change(perSecond(current.logic.urgentRate), systemClock.now());
@@ -84,6 +101,7 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
     offBeat();
     offChange();
     directory.close();
+    histories.close();
     keys.close();
   };
 
@@ -100,6 +118,7 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
     const methods = collectMethods(app);
     await app.register(v1Routes, { keys, pushes, directory, metrics });
     await app.register(pushBatchRoutes, { keys, pushes, metrics, log });
+    await app.register(historyRoutes, { keys, histories: new HistoryReader(store, histories) });
     await app.register(goPushRoutes, { keys, pushes, metrics });
     await app.register(apiReferenceRoutes);
     refuseOtherMethods(app, new Map(methods));

@@ -15,10 +15,20 @@ export class Metrics {
   readonly #publish: Histogram;
   readonly #ignored: Counter<'kind'>;
   readonly #refused: Counter;
+  /** Messages to rooms with a history that were sent to the store again. */
+  readonly publishRetries: Counter;
+  /** Messages that the store had already. */
+  readonly publishDuplicates: Counter;
 
   constructor(
     registry: Registry,
-    read: { inFlight: () => number; gateways: () => number; generation: () => number; questions: () => number },
+    read: {
+      inFlight: () => number;
+      waiting: () => number;
+      gateways: () => number;
+      generation: () => number;
+      questions: () => number;
+    },
   ) {
     const registers = [registry];
     // Series exist from the start: Prometheus sees no increase in a series that first appears with a value.
@@ -68,6 +78,22 @@ export class Metrics {
       help: 'Connections closed at once because the limit was reached.',
       registers,
     });
+    this.publishRetries = new Counter({
+      name: 'pushcluster_logic_publish_retries_total',
+      help: 'Messages that were sent to the history of a room again, because NATS had not acknowledged them.',
+      registers,
+    });
+    this.publishDuplicates = new Counter({
+      name: 'pushcluster_logic_publish_duplicates_total',
+      help: 'Messages that the history of a room had already.',
+      registers,
+    });
+    gauge(
+      registry,
+      'logic_history_waiting_messages',
+      'Messages to rooms with a history that are not stored yet.',
+      read.waiting,
+    );
     gauge(
       registry,
       'logic_publish_in_flight_bytes',

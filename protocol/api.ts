@@ -87,12 +87,31 @@ export const PushFailure = z.object({
 });
 export type PushFailure = z.infer<typeof PushFailure>;
 
+/** Epoch of a history: sequence numbers count within it. */
+const epoch = z
+  .string()
+  .describe('The history that `seq` counts in. Another epoch is another history: the former one is gone.');
+
+export const RoomPosition = z.object({
+  room: z.string(),
+  seq: z.number().int().describe("The push's number in the room's history. Numbers increase, and leave numbers out."),
+  epoch,
+});
+
+const stored = {
+  accepted: z.number().int().describe('Items in the request.'),
+  rooms: z
+    .array(RoomPosition)
+    .optional()
+    .describe('Where the push is stored. Only rooms with a history; absent if none has one.'),
+};
+
 export const Accepted = z
-  .object({ accepted: z.number().int().describe('Items in the request.') })
-  .meta({ examples: [{ accepted: 1 }] });
+  .object(stored)
+  .meta({ examples: [{ accepted: 1 }, { accepted: 1, rooms: [{ room: 'live-42', seq: 4711, epoch: 'Xk3_9aQz' }] }] });
 
 export const PartlyAccepted = z
-  .object({ accepted: z.number().int(), failed: z.array(PushFailure).describe('Rooms that the push did not reach.') })
+  .object({ ...stored, failed: z.array(PushFailure).describe('Rooms that the push did not reach.') })
   .meta({ examples: [{ accepted: 1, failed: [{ room: 'live-43', code: 'bus_unconfirmed' }] }] });
 
 /** Most pushes in one request of `POST /v1/push/batch`. */
@@ -168,6 +187,47 @@ export const RoomParams = z.strictObject({ room: RoomName });
 export const Room = z
   .object({ room: z.string(), connections: z.number().int(), gateways: Asked, partial })
   .meta({ examples: [{ room: 'live-42', connections: 1200, gateways: { asked: 3, answered: 3 } }] });
+
+/** Pushes in one answer by default. */
+export const DEFAULT_PUSHES = 100;
+
+const historyPage = {
+  limit: wholeNumber(z.number().int().min(1).max(1_000))
+    .optional()
+    .describe(`Most pushes in the answer, ${DEFAULT_PUSHES} by default.`),
+  before: wholeNumber(z.number().int().min(1).max(Number.MAX_SAFE_INTEGER))
+    .optional()
+    .describe('Only pushes with a smaller `seq`: to page backwards, the smallest `seq` of the page before.'),
+};
+export const RoomHistoryQuery = z.strictObject(historyPage);
+export const HistoryQuery = z.strictObject({
+  room: RoomName.describe('The room. Also accepts names that a path cannot hold, such as `..`.'),
+  ...historyPage,
+});
+
+export const RoomHistory = z
+  .object({
+    room: z.string(),
+    epoch,
+    pushes: z
+      .array(
+        z.object({
+          seq: z.number().int(),
+          at: z.string().describe('When the push was accepted (RFC 3339).'),
+          items: z.array(z.unknown()).describe('The items, byte for byte as they were pushed.'),
+        }),
+      )
+      .describe('The newest last.'),
+  })
+  .meta({
+    examples: [
+      {
+        room: 'live-42',
+        epoch: 'Xk3_9aQz',
+        pushes: [{ seq: 4711, at: '2026-11-30T12:00:00.000Z', items: [{ user: 'alice', text: 'hi' }] }],
+      },
+    ],
+  });
 
 export const UsersQuery = z.strictObject({
   user: UserName.describe('The user. Also accepts names that a path cannot hold, such as `..`.'),

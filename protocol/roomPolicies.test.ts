@@ -48,7 +48,7 @@ describe('the longest window', () => {
 
 describe("a channel's rules", () => {
   it("are the gateway's, for all and users and rooms without a policy", () => {
-    const own = { maxDelay: 400, maxItems: 50, maxBytes: 2_048, overload: undefined };
+    const own = { maxDelay: 400, maxItems: 50, maxBytes: 2_048, overload: undefined, history: undefined };
     assert.deepEqual(rulesFor(undefined, settings), own);
     assert.deepEqual(rulesFor('quiet', settings), own);
   });
@@ -59,12 +59,14 @@ describe("a channel's rules", () => {
       maxItems: 50,
       maxBytes: 2_048,
       overload: undefined,
+      history: undefined,
     });
     assert.deepEqual(rulesFor('very-loud', settings), {
       maxDelay: 400,
       maxItems: 10,
       maxBytes: 2_048,
       overload: { maxRate: 20, policy: 'dropOldest' },
+      history: undefined,
     });
   });
 });

@@ -36,18 +36,35 @@ export const Overload = z.strictObject({
 });
 export type Overload = z.infer<typeof Overload>;
 
-/** Settings of the rooms whose name matches. If several policies match a name, the first one counts. */
-export const RoomPolicy = z.strictObject({
-  match: NamePattern,
-  batching: z
-    .strictObject({
-      maxDelay: bounds.maxDelay.optional(),
-      maxItems: bounds.maxItems.optional(),
-      maxBytes: bounds.maxBytes.optional(),
-    })
-    .optional(),
-  overload: Overload.optional(),
+/** Which pushes of a room are kept, so that clients can resume after a reconnect and late comers get the last ones. */
+export const RoomHistory = z.strictObject({
+  /** Pushes kept of each room at most. */
+  messages: z.number().int().min(1).max(10_000).default(100),
+  /** How long a push is kept at most. */
+  maxAge: duration({ min: 1_000, max: 2_592_000_000 }).default(3_600_000),
+  /** Copies on different NATS servers: 3 needs a cluster of three servers or more. */
+  replicas: z.literal([1, 3]).default(1),
 });
+export type RoomHistory = z.infer<typeof RoomHistory>;
+
+/** Settings of the rooms whose name matches. If several policies match a name, the first one counts. */
+export const RoomPolicy = z
+  .strictObject({
+    match: NamePattern,
+    batching: z
+      .strictObject({
+        maxDelay: bounds.maxDelay.optional(),
+        maxItems: bounds.maxItems.optional(),
+        maxBytes: bounds.maxBytes.optional(),
+      })
+      .optional(),
+    overload: Overload.optional(),
+    history: RoomHistory.optional(),
+  })
+  .refine(({ overload, history }) => overload === undefined || history === undefined, {
+    path: ['overload'],
+    message: 'cannot be set together with history: what overload cuts would be missing in a history that is exact',
+  });
 export type RoomPolicy = z.infer<typeof RoomPolicy>;
 
 /** The part of the settings that rooms' rules come from. */
@@ -63,6 +80,8 @@ export type ChannelRules = {
   maxBytes: number;
   /** Items a second at most, and which items are cut when there are more. Undefined: no limit. */
   overload?: Overload | undefined;
+  /** The history of the room, and the pattern of its policy. Undefined: none. */
+  history?: (RoomHistory & { match: string }) | undefined;
 };
 
 /** The policy of a room: the first whose pattern matches the name. */
@@ -82,6 +101,7 @@ export function rulesFor(room: string | undefined, { gateway, rooms }: RoomSetti
     maxItems: policy?.batching?.maxItems ?? maxItems,
     maxBytes: policy?.batching?.maxBytes ?? maxBytes,
     overload: policy?.overload,
+    history: policy?.history && { ...policy.history, match: policy.match },
   };
 }
 

@@ -50,7 +50,7 @@ test('unknown keys are refused at every depth', () => {
     { gatway: {} },
     { gateway: { batchng: {} } },
     { gateway: { batching: { maxdelay: 1 } } },
-    { rooms: [{ match: '*', history: {} }] },
+    { rooms: [{ match: '*', history: { size: 1 } }] },
     { bus: { nats: { servers: ['a'], url: 'b' } } },
   ])
     assert.equal(Settings.safeParse(wrong).error?.issues[0]?.code, 'unrecognized_keys', JSON.stringify(wrong));

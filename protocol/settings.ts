@@ -188,6 +188,8 @@ export const ApiKey = z.strictObject({
       disconnect: z.boolean().default(false),
       /** Read rooms, users and statistics. */
       read: z.boolean().default(false),
+      /** Read the pushes in the history of rooms that match. */
+      history: z.array(NamePattern).default([]),
     })
     .optional(),
 });
@@ -310,6 +312,20 @@ export const Settings = z
     gateway: GatewaySettings,
     logic: LogicSettings,
     rooms: z.array(RoomPolicy).default([]),
+    /** Where the pushes of rooms with `history` are stored. Without `bus.nats` they are in the memory of the process. */
+    history: z
+      .strictObject({
+        /**
+         * Where NATS keeps them. memory: a server that restarts loses its copy, and a history with one copy begins anew.
+         */
+        storage: z.enum(['file', 'memory']).default('file'),
+        /**
+         * How long a push is tried again while NATS does not store it, before it is answered with 503. After the crash of a
+         * server nothing is stored for 4 to 8 seconds.
+         */
+        publishTimeout: duration({ min: 100, max: 60_000 }).default(10_000),
+      })
+      .prefault({}),
     auth: AuthSettings,
     bus: z
       .strictObject({

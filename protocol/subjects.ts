@@ -28,12 +28,29 @@ export class Subjects {
     this.session = `${prefix}.ctl.session`;
   }
 
+  /** Subject below which a role gets the answers to its requests to NATS. */
+  inbox(role: 'gateway' | 'logic'): string {
+    return `${this.#prefix}.in.${role}`;
+  }
+
   /** What each role says and hears, as NATS permissions: a gateway can't publish a push. */
   get permissions() {
     const [pushes, stats, replies] = [`${this.#prefix}.out.>`, this.everyStat, `${this.#prefix}.ctl.reply.*`];
     return {
       gateway: { publish: [stats, replies, this.session], subscribe: [pushes, this.command, this.session, stats] },
       logic: { publish: [pushes, this.command], subscribe: [stats, replies] },
+    };
+  }
+
+  /**
+   * What logic says and hears in addition where rooms have a history. In place of each last `*` the names of the streams
+   * (runtime/history/historyStream.ts) are enough: NATS has no wildcard for a part of a token.
+   */
+  get historyPermissions() {
+    const calls = ['STREAM.CREATE', 'STREAM.UPDATE', 'STREAM.INFO', 'STREAM.MSG.GET', 'DIRECT.GET'];
+    return {
+      publish: [`${this.#prefix}.hist.>`, ...calls.map((call) => `$JS.API.${call}.*`)],
+      subscribe: [`${this.inbox('logic')}.>`],
     };
   }
 

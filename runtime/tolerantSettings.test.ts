@@ -29,10 +29,10 @@ describe('the settings file of an operator of another version', () => {
 
   it('may have unknown keys anywhere: they are ignored, and the rest counts', () => {
     const { settings, ignored } = read({
-      history: { size: '1GiB' },
+      archive: { size: '1GiB' },
       gateway: { drain: { rate: 7, order: 'newest' }, mirror: true },
       rooms: [
-        { match: 'a', history: { messages: 9 } },
+        { match: 'a', archive: { messages: 9 } },
         { match: '*', batching: { maxDelay: '0s', minDelay: '0s' } },
       ],
     });
@@ -44,10 +44,10 @@ describe('the settings file of an operator of another version', () => {
       }),
     );
     assert.deepEqual(ignored.toSorted(), [
+      'archive: unknown key',
       'gateway.drain.order: unknown key',
       'gateway.mirror: unknown key',
-      'history: unknown key',
-      'rooms.0.history: unknown key',
+      'rooms.0.archive: unknown key',
       'rooms.1.batching.minDelay: unknown key',
     ]);
   });

@@ -5,7 +5,7 @@ import { type Action, authorize, type Caller } from './authorization.ts';
 test('a scope allows what it names and the refusal says what it lacks', () => {
   const caller: Caller = {
     name: 'comments',
-    scope: { all: false, rooms: ['live-*', 'lobby'], users: ['guest-*'], disconnect: false, read: true },
+    scope: { all: false, rooms: ['live-*', 'lobby'], users: ['guest-*'], disconnect: false, read: true, history: [] },
   };
   const allowed: Action[] = [
     { type: 'room', room: 'live-1' },
@@ -31,7 +31,7 @@ test('a scope allows what it names and the refusal says what it lacks', () => {
 test('disconnecting needs both the right and a pattern', () => {
   const caller: Caller = {
     name: 'mod',
-    scope: { all: false, rooms: ['live-*'], users: [], disconnect: true, read: false },
+    scope: { all: false, rooms: ['live-*'], users: [], disconnect: true, read: false, history: [] },
   };
   authorize(caller, { type: 'disconnect_room', room: 'live-1' });
   assert.throws(() => authorize(caller, { type: 'disconnect_room', room: 'x' }), { code: 'forbidden' });

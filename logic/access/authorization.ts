@@ -10,12 +10,13 @@ export type Scope = NonNullable<z.infer<typeof ApiKey>['scope']>;
 /** Who makes a request. A caller without a scope may do everything. */
 export type Caller = { name: string; scope: Scope | undefined };
 
-/** What a request is about to do: push to a target, disconnect, or read who is online. */
+/** What a request is about to do: push to a target, disconnect, read who is online, or read a room's history. */
 export type Action =
   | Target
   | { type: 'disconnect_user'; user: string }
   | { type: 'disconnect_room'; room: string }
-  | { type: 'read' };
+  | { type: 'read' }
+  | { type: 'history'; room: string };
 
 /**
  * Throws Problem forbidden if the scope of `caller` does not allow `action`; its sentence names what the scope lacks.
@@ -53,10 +54,16 @@ function lackOf(scope: Scope, action: Action): string | undefined {
       return scope.disconnect ? unmatched('rooms', scope.rooms, [action.room]) : 'its scope lacks disconnect';
     case 'read':
       return scope.read ? undefined : 'its scope lacks read';
+    case 'history':
+      return unmatched('history', scope.history, [action.room]);
   }
 }
 
-function unmatched(kind: 'rooms' | 'users', patterns: readonly string[], names: readonly string[]): string | undefined {
+function unmatched(
+  kind: 'rooms' | 'users' | 'history',
+  patterns: readonly string[],
+  names: readonly string[],
+): string | undefined {
   const name = names.find((candidate) => !patterns.some((pattern) => matches(pattern, candidate)));
   return name === undefined ? undefined : `no pattern under ${kind} of its scope matches ${JSON.stringify(name)}`;
 }

@@ -11,6 +11,7 @@ export const ERROR_CATALOGUE = {
   loopback_only: { status: 403, title: 'Without API keys only requests from this machine are served' },
   origin_forbidden: { status: 403, title: 'Pages of this origin are not allowed' },
   not_found: { status: 404, title: 'There is no such route' },
+  no_history: { status: 404, title: 'The room has no history' },
   method_not_allowed: { status: 405, title: 'The route does not support this method' },
   request_timeout: { status: 408, title: 'The request took too long to arrive' },
   body_too_large: { status: 413, title: 'The body is too large' },

@@ -4,14 +4,17 @@ import { encodePush, type Items, itemsSize, type UserEntry, userEntrySize } from
 import type { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { type Bus, BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
 import { systemClock } from '@pushcluster/runtime/clock.ts';
+import { HistoryPublisher, type HistoryPublisherParts } from '../history/historyPublisher.ts';
 import { CounterAnnouncements } from './counterAnnouncements.ts';
 import { FlushedPublisher } from './flushedPublisher.ts';
 import { ItemCounters } from './itemCounters.ts';
 import type { Message } from './messagePublisher.ts';
 import { HEADER_BYTES, MessageSplitter, NO_ITEMS, partId } from './messageSplitter.ts';
 import { PublisherHeartbeat } from './publisherHeartbeat.ts';
-import { fanOut, type RoomFailure } from './roomFanOut.ts';
+import { fanOut, type Published, type RoomPosition } from './roomFanOut.ts';
 import { UserBatcher } from './userBatcher.ts';
+
+const NOTHING_STORED: Published = { failures: [], stored: [] };
 
 /** The largest part number that room is kept for in a message to users. */
 const MAX_PART = 999_999;
@@ -25,6 +28,8 @@ export type PublisherOptions = {
   /** Milliseconds of a clock that never goes back. */
   monotonic?: () => number;
   maxSubjects?: number;
+  /** Absent: no room has a history. */
+  history?: Pick<HistoryPublisherParts, 'store' | 'histories' | 'timeout' | 'onRetry' | 'onDuplicate' | 'onRefused'>;
 };
 
 /**
@@ -41,6 +46,8 @@ export class Publisher {
   readonly #announcements: CounterAnnouncements;
   readonly #messages: FlushedPublisher;
   readonly #users: UserBatcher;
+  readonly #histories: HistoryPublisherParts['histories'] | undefined;
+  readonly #stored: HistoryPublisher | undefined;
 
   constructor(bus: Bus, subjects: Subjects, options: PublisherOptions = {}) {
     const { now = Date.now, monotonic = () => systemClock.now() } = options;
@@ -58,6 +65,18 @@ export class Publisher {
       announcements: this.#announcements,
       now,
     });
+    const { history } = options;
+    this.#histories = history?.histories;
+    this.#stored =
+      history &&
+      new HistoryPublisher({
+        ...history,
+        subjects,
+        heartbeat: this.#heartbeat,
+        counters: this.#counters,
+        announcements: this.#announcements,
+        now,
+      });
     this.#users = new UserBatcher(this.#messages, subjects.user, this.#splitter);
   }
 
@@ -71,27 +90,32 @@ export class Publisher {
     return this.#messages.inFlight;
   }
 
+  /** Messages to rooms with a history that are not stored yet. */
+  get waiting(): number {
+    return this.#stored?.waiting ?? 0;
+  }
+
   /**
-   * Publishes `items` (JSON texts) to `target`. Resolves with the rooms that failed, if others did not.
+   * Publishes `items` (JSON texts) to `target`. Some of several rooms may fail; where all do, it rejects.
    * Rejects as described above; with Problem item_too_large if an item is over the bus's own limit.
    */
-  async publish(target: Target, items: readonly Uint8Array[], options: PublishOptions): Promise<RoomFailure[]> {
-    if (!this.#bus.connected) throw new BusUnavailable('the bus is not connected');
+  async publish(target: Target, items: readonly Uint8Array[], options: PublishOptions): Promise<Published> {
+    // A push that is to be stored waits for the store's next leader: the connection may be back sooner.
+    if (!this.#bus.connected && !this.#isStored(target)) throw new BusUnavailable('the bus is not connected');
     switch (target.type) {
       case 'all':
         await this.#messages.publish(this.#subjects.all, this.#split(items, options));
-        return [];
+        return NOTHING_STORED;
       case 'room':
-        await this.#messages.publish(this.#subjects.room(target.room), this.#split(items, options));
-        return [];
+        return published(await this.#toRoom(target.room, this.#split(items, options), options));
       case 'rooms':
         return this.#toRooms(target.rooms, items, options);
       case 'user':
         await this.#toUsers([target.user], items, options);
-        return [];
+        return NOTHING_STORED;
       case 'users':
         await this.#toUsers(target.users, items, options);
-        return [];
+        return NOTHING_STORED;
     }
   }
 
@@ -126,11 +150,11 @@ export class Publisher {
     }
   }
 
-  async #toRooms(rooms: string[], items: readonly Uint8Array[], options: PublishOptions): Promise<RoomFailure[]> {
+  async #toRooms(rooms: string[], items: readonly Uint8Array[], options: PublishOptions): Promise<Published> {
     const parts = this.#splitter.items(items, 0);
     const messages = messagesOf(parts, options);
     const bytes = parts.reduce((sum, part) => sum + itemsSize(part) + HEADER_BYTES, 0);
-    return fanOut(rooms, bytes, (room) => this.#messages.publish(this.#subjects.room(room), messages));
+    return fanOut(rooms, bytes, (room) => this.#toRoom(room, messages, options));
   }
 
   async #toUsers(users: string[], items: readonly Uint8Array[], options: PublishOptions): Promise<void> {
@@ -151,9 +175,27 @@ export class Publisher {
     throw errors[0];
   }
 
+  /** Sends before it returns. Resolves with the position in the room's history, if it has one. */
+  async #toRoom(room: string, messages: readonly Message[], { id }: PublishOptions): Promise<RoomPosition | undefined> {
+    const policy = this.#histories?.policyOf(room);
+    if (policy && this.#stored) return { room, ...(await this.#stored.publish(policy, room, messages, id)) };
+    await this.#messages.publish(this.#subjects.room(room), messages);
+    return undefined;
+  }
+
+  /** Whether any room of the target has a history. */
+  #isStored(target: Target): boolean {
+    const rooms = target.type === 'room' ? [target.room] : target.type === 'rooms' ? target.rooms : [];
+    return rooms.some((room) => this.#histories?.policyOf(room) !== undefined);
+  }
+
   #split(items: readonly Uint8Array[], options: PublishOptions): Message[] {
     return messagesOf(this.#splitter.items(items, 0), options);
   }
+}
+
+function published(position: RoomPosition | undefined): Published {
+  return position ? { failures: [], stored: [position] } : NOTHING_STORED;
 }
 
 function messagesOf(parts: readonly Items[], { urgent, id }: PublishOptions): Message[] {

@@ -1,12 +1,13 @@
-import type { PushFailure, PushRequest } from '@pushcluster/protocol/api.ts';
+import type { Accepted, PartlyAccepted, PushRequest } from '@pushcluster/protocol/api.ts';
+import type { z } from 'zod';
 import { authorize, type Caller } from '../access/authorization.ts';
 import { idempotencyKey } from './idempotencyKey.ts';
 import type { PushService } from './pushService.ts';
 
 /** The successful answer to one push: its HTTP status and its body. */
 export type PushedAnswer =
-  | { status: 202; body: { accepted: number } }
-  | { status: 207; body: { accepted: number; failed: PushFailure[] } };
+  | { status: 202; body: z.infer<typeof Accepted> }
+  | { status: 207; body: z.infer<typeof PartlyAccepted> };
 
 /**
  * Makes one push of the v1 API. Throws Problem forbidden, and what PushService throws.
@@ -19,7 +20,8 @@ export async function answerPush(
   items: readonly Uint8Array[],
 ): Promise<PushedAnswer> {
   authorize(caller, to);
-  const failed = await pushes.push(to, items, { urgent, id: idempotencyKey(caller?.name, to, id ?? '') });
-  if (failed.length === 0) return { status: 202, body: { accepted: items.length } };
-  return { status: 207, body: { accepted: items.length, failed } };
+  const { failures, stored } = await pushes.push(to, items, { urgent, id: idempotencyKey(caller?.name, to, id ?? '') });
+  const body = { accepted: items.length, ...(stored.length === 0 ? {} : { rooms: stored }) };
+  if (failures.length === 0) return { status: 202, body };
+  return { status: 207, body: { ...body, failed: failures } };
 }

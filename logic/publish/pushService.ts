@@ -6,7 +6,7 @@ import { Problem, retryAfterHeader } from '../errors/problem.ts';
 import { checkItems, type PushLimits } from '../items/pushLimits.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Publisher, PublishOptions } from './publisher.ts';
-import type { RoomFailure } from './roomFanOut.ts';
+import type { Published } from './roomFanOut.ts';
 
 /** `Retry-After` while urgent pushes are turned off, seconds: the setting may change. */
 const RETRY_TURNED_OFF_S = 60;
@@ -27,20 +27,20 @@ export class PushService {
   }
 
   /**
-   * Resolves with the rooms that failed, if others did not. Rejects with a Problem or an error of the bus if nothing was
+   * Resolves with the rooms that failed, if others did not, and the positions in histories. Rejects with a Problem or an error of the bus if nothing was
    * confirmed.
    */
-  async push(target: Target, items: readonly Uint8Array[], options: PublishOptions): Promise<RoomFailure[]> {
+  async push(target: Target, items: readonly Uint8Array[], options: PublishOptions): Promise<Published> {
     checkItems(items, this.#limits());
     if (options.urgent) this.#takeUrgent();
     const began = systemClock.now();
     const { goPush } = this.#metrics;
     try {
-      const failures = await this.#publisher.publish(target, items, options);
-      const reached = target.type === 'rooms' ? target.rooms.length - failures.length : 1;
+      const published = await this.#publisher.publish(target, items, options);
+      const reached = target.type === 'rooms' ? target.rooms.length - published.failures.length : 1;
       this.#metrics.published(target.type, items.length * reached, (systemClock.now() - began) / 1_000);
       goPush.DispatchTotal += items.length;
-      return failures;
+      return published;
     } catch (error) {
       if (error instanceof BusUnconfirmed) goPush.PushFail++;
       else if (error instanceof BusUnavailable) goPush.DispatchFail += items.length;

@@ -29,11 +29,11 @@ import type { PushService } from '../publish/pushService.ts';
 
 export type V1Options = { keys: ApiKeys; pushes: PushService; directory: OnlineDirectory; metrics: Metrics };
 
-const problem = (description: string) => ({
+export const problem = (description: string) => ({
   description,
   content: { 'application/problem+json': { schema: ProblemDocument } },
 });
-const COMMON = {
+export const COMMON = {
   400: problem('The body is malformed or does not match the schema.'),
   401: problem('The API key is missing or not valid.'),
   403: problem("The API key's scope does not allow this, or requests from this origin or machine are not allowed."),

@@ -22,12 +22,15 @@ type Pending = {
   cancelTimer(): void;
 };
 
-/** Requests over the bus, each with one or several messages as its answer. All share one subscription. */
+/**
+ * Requests over the bus, each with one or several messages as its answer. All share one subscription, which the first
+ * request makes: a process that makes none needs no permission for it.
+ */
 export class BusRequests {
   readonly #bus: Bus;
   readonly #inbox: string;
   readonly #clock: Clock;
-  readonly #subscription: Subscription;
+  #subscription: Subscription | undefined;
   readonly #pending = new Map<string, Pending>();
   readonly #stopListening: () => void;
   #next = 0;
@@ -38,9 +41,6 @@ export class BusRequests {
     // Two processes must not get each other's answers.
     this.#inbox = `${inbox}.${randomBytes(9).toString('base64url')}`;
     this.#clock = clock;
-    this.#subscription = bus.subscribe(`${this.#inbox}.*`, (bytes, subject, { headers }) =>
-      this.#receive(subject.slice(this.#inbox.length + 1), { bytes, headers }),
-    );
     this.#stopListening = bus.onEvent(({ type }) => {
       if (type === 'disconnected') this.#rejectAll('the connection to the bus was lost before the answer');
     });
@@ -59,7 +59,10 @@ export class BusRequests {
     const { timeout, headers, isLast = () => true } = options;
     const began = this.#clock.now();
     if (!this.#bus.connected) throw new BusUnavailable('the bus is not connected');
-    await this.#inForce(timeout);
+    this.#subscription ??= this.#bus.subscribe(`${this.#inbox}.*`, (answer, from, message) =>
+      this.#receive(from.slice(this.#inbox.length + 1), { bytes: answer, headers: message.headers }),
+    );
+    await this.#inForce(this.#subscription, timeout);
     const token = (this.#next++).toString(36);
     const { promise, resolve, reject } = Promise.withResolvers<Reply[]>();
     const left = Math.max(0, began + timeout - this.#clock.now());
@@ -79,15 +82,15 @@ export class BusRequests {
   /** Rejects what is pending with BusUnconfirmed. */
   close(): void {
     this.#stopListening();
-    this.#subscription.unsubscribe();
+    this.#subscription?.unsubscribe();
     this.#rejectAll('requests were closed before the answer');
   }
 
   /** Waits until answers can arrive. */
-  async #inForce(timeout: number) {
+  async #inForce(subscription: Subscription, timeout: number) {
     const { promise, resolve } = Promise.withResolvers<'late'>();
     const cancel = this.#clock.after(timeout, () => resolve('late'));
-    const outcome = await Promise.race([this.#subscription.ready, promise]);
+    const outcome = await Promise.race([subscription.ready, promise]);
     cancel();
     if (outcome === 'late')
       throw new BusUnavailable(`the server has not accepted the subscription to ${this.#inbox}.*`);

@@ -13,6 +13,7 @@ export const CONTENTS: readonly Section[] = [
     pages: [
       'docs/how-to/install.md',
       'docs/how-to/scale.md',
+      'docs/how-to/rooms-with-history.md',
       'docs/how-to/roll-out.md',
       'docs/how-to/load-balancers.md',
       'docs/how-to/upgrade.md',

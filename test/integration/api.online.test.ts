@@ -92,8 +92,10 @@ describe('the documentation', () => {
     );
     assert.deepEqual(listed.sort(), [
       'get /stats',
+      'get /v1/history',
       'get /v1/rooms',
       'get /v1/rooms/{room}',
+      'get /v1/rooms/{room}/history',
       'get /v1/stats',
       'get /v1/users',
       'get /v1/users/{user}',

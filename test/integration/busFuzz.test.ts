@@ -73,8 +73,8 @@ it(`what was refused as unavailable never arrives, and what was accepted does, h
     const names = (room = '') => items.map((_, i) => `${name}/${i}${mark}${room}`);
     const id = pick(['', name]);
     try {
-      const failed = await publisher.publish(target, items, { urgent: false, id });
-      const codes = new Map(failed.map(({ room, code }) => [room, code]));
+      const { failures } = await publisher.publish(target, items, { urgent: false, id });
+      const codes = new Map(failures.map(({ room, code }) => [room, code]));
       for (const room of rooms.length > 0 ? rooms : [''])
         if (!codes.has(room)) accepted.push(...names(room));
         else if (codes.get(room) !== 'bus_unconfirmed') refused.push(...names(room));

@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { type Bus, BusUnavailable } from '@pushcluster/runtime/bus/bus.ts';
@@ -289,5 +292,39 @@ describe('a history in NATS', () => {
     await assert.rejects(history.ensure(RULES), BusUnavailable);
     await bus.close();
     await plain.stop();
+  });
+
+  it('needs no other rights than those that are documented', async (t) => {
+    const subjects = new Subjects('rights.test');
+    const { publish, subscribe } = subjects.historyPermissions;
+    const { logic } = subjects.permissions;
+    const rights = { publish: [...logic.publish, ...publish], subscribe: [...logic.subscribe, ...subscribe] };
+    const users = `{ user: logic, password: p, permissions: ${JSON.stringify(rights)} }, { user: admin, password: p }`;
+    const limited = await startNatsServer({ jetstream: true, config: `authorization { users: [${users}] }` });
+    const folder = mkdtempSync(join(tmpdir(), 'pushcluster-history-'));
+    const passwordFile = join(folder, 'password');
+    writeFileSync(passwordFile, 'p');
+    const { log, lines } = logLines();
+    const bus = new NatsBus(
+      { servers: [limited.url], pingInterval: PATIENCE_MS, user: 'logic', passwordFile },
+      { log, name: 't' },
+    );
+    t.after(async () => {
+      await bus.close();
+      await limited.stop();
+      rmSync(folder, { recursive: true });
+    });
+    await until('the bus is connected', () => bus.connected);
+    const history = new NatsHistory(new BusRequests(bus, subjects.inbox('logic')), 'rights.test');
+    await history.ensure(RULES);
+    await history.ensure({ ...RULES, messages: 7 });
+    await history.append(RULES.match, 'live-1', bytesOf('a'), 'a');
+    assert.equal((await history.read(RULES.match, 'live-1', 1, 10)).pushes.length, 1);
+    assert.equal((await history.read(RULES.match, 'live-1', 1, 1, true)).pushes.length, 1);
+    assert.equal((await history.heads(RULES.match, ['live-1'], 0)).upTo, 1);
+    assert.deepEqual(
+      lines.filter(({ level }) => level >= 40),
+      [],
+    );
   });
 });

@@ -1,0 +1,168 @@
+import { hash, randomBytes } from 'node:crypto';
+import type { Subjects } from '@pushcluster/protocol/subjects.ts';
+import { BusOverloaded, BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
+import { type Clock, pause, systemClock } from '@pushcluster/runtime/clock.ts';
+import {
+  HistoryMissing,
+  HistoryRefused,
+  type HistoryStore,
+  type StoredAt,
+} from '@pushcluster/runtime/history/historyStore.ts';
+import type { CounterAnnouncements } from '../publish/counterAnnouncements.ts';
+import { type ItemCounter, type ItemCounters, numberingOf } from '../publish/itemCounters.ts';
+import type { Message } from '../publish/messagePublisher.ts';
+import type { PublisherHeartbeat } from '../publish/publisherHeartbeat.ts';
+import type { HistoryPolicy, RoomHistories } from './roomHistories.ts';
+
+/** Messages that wait to be stored at most, over all rooms. Beyond it a push is refused. */
+const MAX_WAITING = 10_000;
+/** Milliseconds before a message is tried again: from, and to. */
+const [AGAIN_FROM_MS, AGAIN_TO_MS] = [100, 500];
+
+/** Where a push is in its room's history. */
+export type Position = { seq: number; epoch: string };
+
+export type HistoryPublisherParts = {
+  store: HistoryStore;
+  histories: RoomHistories;
+  subjects: Subjects;
+  heartbeat: PublisherHeartbeat;
+  counters: ItemCounters;
+  announcements: CounterAnnouncements;
+  /** Milliseconds since the epoch. */
+  now: () => number;
+  /** Milliseconds for which a message is tried: `history.publishTimeout`. */
+  timeout: () => number;
+  clock?: Clock;
+  /** A message is tried again. */
+  onRetry: () => void;
+  /** A message had been stored before. */
+  onDuplicate: () => void;
+  /** The store refuses for a reason that does not pass by itself. */
+  onRefused: (error: HistoryRefused) => void;
+};
+
+/**
+ * Stores pushes in the histories of rooms. Of one room one message at a time is on its way: the order of this process'
+ * pushes to it holds, whatever has to be tried again.
+ */
+export class HistoryPublisher {
+  readonly #parts: HistoryPublisherParts;
+  readonly #clock: Clock;
+  readonly #process = randomBytes(9).toString('base64url');
+  /** The last message of each room that has one on its way. */
+  readonly #tails = new Map<string, Promise<unknown>>();
+  #messages = 0;
+  #waiting = 0;
+
+  constructor(parts: HistoryPublisherParts) {
+    this.#parts = parts;
+    this.#clock = parts.clock ?? systemClock;
+  }
+
+  /** Messages that are not stored yet. */
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  /**
+   * Stores `messages` in order, with none of this process between them. Resolves with the position of the last one.
+   * Rejects with BusUnavailable (BusOverloaded is one) if none was stored and none will be, with BusUnconfirmed if one may
+   * have been.
+   */
+  async publish(policy: HistoryPolicy, room: string, messages: readonly Message[], id: string): Promise<Position> {
+    if (this.#waiting + messages.length > MAX_WAITING)
+      throw new BusOverloaded(`${MAX_WAITING} messages wait to be stored`);
+    this.#waiting += messages.length;
+    const before = this.#tails.get(room);
+    const stored = this.#storeAll(before, policy, room, messages, id);
+    const tail = stored.catch(() => {});
+    this.#tails.set(room, tail);
+    try {
+      const { seq } = await stored;
+      const { epoch } = await this.#parts.histories.state(policy.match).catch((error: unknown) => {
+        // It is stored. Where, a retry with its id will say.
+        throw new BusUnconfirmed(error instanceof Error ? error.message : String(error));
+      });
+      return { seq, epoch };
+    } finally {
+      this.#waiting -= messages.length;
+      if (this.#tails.get(room) === tail) this.#tails.delete(room);
+    }
+  }
+
+  async #storeAll(
+    before: Promise<unknown> | undefined,
+    policy: HistoryPolicy,
+    room: string,
+    messages: readonly Message[],
+    id: string,
+  ): Promise<StoredAt> {
+    const deadline = this.#clock.now() + this.#parts.timeout();
+    if (before) await before;
+    let stored: StoredAt | undefined;
+    for (const [part, message] of messages.entries()) {
+      try {
+        stored = await this.#store(policy, room, message, this.#idOf(room, id, part), deadline);
+      } catch (error) {
+        if (stored && error instanceof BusUnavailable) throw new BusUnconfirmed(error.message);
+        throw error;
+      }
+    }
+    return stored!;
+  }
+
+  async #store(policy: HistoryPolicy, room: string, message: Message, id: string, deadline: number): Promise<StoredAt> {
+    const { store, subjects, heartbeat, counters, announcements, now } = this.#parts;
+    // Every attempt has the same bytes. They are made once the bus is there, since a heartbeat precedes them.
+    let made: { counter: ItemCounter; from: number; bytes: Uint8Array } | undefined;
+    let unknown = false;
+    let failure: unknown;
+    for (let attempt = 0; attempt === 0 || this.#clock.now() < deadline; attempt++) {
+      if (attempt > 0) this.#parts.onRetry();
+      try {
+        if (made === undefined) {
+          heartbeat.refresh();
+          const counter = counters.of(subjects.room(room), heartbeat.number);
+          made = { counter, from: counter.next, bytes: message.encode(numberingOf(counter, now())) };
+        }
+        const { counter, from, bytes } = made;
+        const stored = await store.append(policy.match, room, bytes, id);
+        announcements.pushed(counter);
+        if (stored.duplicate) this.#parts.onDuplicate();
+        // What was stored before has other numbers, unless an attempt of ours stored it.
+        if (!stored.duplicate) counter.next = from + message.itemCount;
+        else if (unknown) this.#abandon(counter, from, message.itemCount);
+        return stored;
+      } catch (error) {
+        failure = error;
+        if (error instanceof HistoryRefused) this.#parts.onRefused(error);
+        else if (error instanceof BusUnconfirmed) unknown = true;
+        else if (!(error instanceof BusUnavailable || error instanceof HistoryMissing)) throw error;
+        if (error instanceof HistoryRefused) break;
+        if (error instanceof HistoryMissing || error instanceof BusUnavailable)
+          await this.#parts.histories.restore(policy).catch((reason: unknown) => {
+            if (reason instanceof HistoryRefused) this.#parts.onRefused(reason);
+          });
+      }
+      await pause(this.#clock, AGAIN_FROM_MS + Math.random() * (AGAIN_TO_MS - AGAIN_FROM_MS));
+    }
+    const reason = failure instanceof Error ? failure.message : String(failure);
+    if (!unknown || !made) throw new BusUnavailable(reason);
+    if (message.retriable) this.#abandon(made.counter, made.from, message.itemCount);
+    else made.counter.next = made.from + message.itemCount;
+    throw new BusUnconfirmed(reason);
+  }
+
+  /** Nobody knows whether the items from `from` on were delivered under these numbers: others are used from now on. */
+  #abandon(counter: ItemCounter, from: number, items: number) {
+    counter.next = from + items;
+    this.#parts.counters.abandon(counter, from);
+  }
+
+  /** The store's id of a message: one of a stream, so that the room is part of it. */
+  #idOf(room: string, id: string, part: number): string {
+    if (id === '') return `${this.#process}.${this.#messages++}`;
+    return hash('sha256', JSON.stringify([room, id, part]), 'base64url').slice(0, 22);
+  }
+}

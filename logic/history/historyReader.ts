@@ -1,0 +1,84 @@
+import { decodePush } from '@pushcluster/protocol/push.ts';
+import { BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
+import {
+  HistoryMissing,
+  HistoryRefused,
+  type HistoryStore,
+  type StoredPush,
+} from '@pushcluster/runtime/history/historyStore.ts';
+import { Problem, retryAfterHeader } from '../errors/problem.ts';
+import type { RoomHistories } from './roomHistories.ts';
+
+/** Pushes read from the store at once. */
+const BATCH = 200;
+/** Answers that are being read at most: each may go through the whole history of a room. */
+const MAX_READERS = 16;
+
+const [COMMA, encoder] = [Buffer.from(','), new TextEncoder()];
+
+/** Reads the last pushes of rooms, for the API. */
+export class HistoryReader {
+  readonly #store: HistoryStore;
+  readonly #histories: RoomHistories;
+  #readers = 0;
+
+  constructor(store: HistoryStore, histories: RoomHistories) {
+    this.#store = store;
+    this.#histories = histories;
+  }
+
+  /**
+   * The last `limit` pushes of a room before the number `before`, as the JSON text of protocol/api.ts' RoomHistory: items
+   * stay the publisher's bytes. Throws Problem no_history, overloaded or bus_unavailable.
+   */
+  async read(room: string, limit: number, before = Number.POSITIVE_INFINITY): Promise<Buffer> {
+    const policy = this.#histories.policyOf(room);
+    if (!policy)
+      throw new Problem('no_history', 'No policy with a history matches this room (rooms[].history of the settings).');
+    if (this.#readers >= MAX_READERS)
+      throw new Problem('overloaded', `${MAX_READERS} histories are being read. Try again.`, {
+        headers: retryAfterHeader(1),
+      });
+    this.#readers++;
+    try {
+      const { epoch } = await this.#histories.state(policy.match);
+      return textOf(room, epoch, await this.#last(policy.match, room, limit, before));
+    } catch (error) {
+      const isAway =
+        error instanceof BusUnavailable || error instanceof BusUnconfirmed || error instanceof HistoryMissing;
+      // Nothing is changed by reading: an answer that did not come is no other than none.
+      if (isAway || error instanceof HistoryRefused) throw new BusUnavailable(error.message);
+      throw error;
+    } finally {
+      this.#readers--;
+    }
+  }
+
+  /** The store reads forward only: it goes through the history of the room from its beginning. */
+  async #last(match: string, room: string, limit: number, before: number): Promise<StoredPush[]> {
+    let last: StoredPush[] = [];
+    for (let from = 1; from < before; ) {
+      const { pushes, more } = await this.#store.read(match, room, from, BATCH);
+      last = [...last, ...pushes.filter(({ seq }) => seq < before)].slice(-limit);
+      const end = pushes.at(-1);
+      if (!more || end === undefined) break;
+      from = end.seq + 1;
+    }
+    return last;
+  }
+}
+
+function textOf(room: string, epoch: string, pushes: readonly StoredPush[]): Buffer {
+  const parts: Uint8Array[] = [text(`{"room":${JSON.stringify(room)},"epoch":${JSON.stringify(epoch)},"pushes":[`)];
+  for (const [i, { seq, bytes }] of pushes.entries()) {
+    const { at, items } = decodePush(bytes);
+    if (i > 0) parts.push(COMMA);
+    parts.push(text(`{"seq":${seq},"at":"${new Date(at).toISOString()}","items":[`), items.bytes, text(']}'));
+  }
+  parts.push(text(']}'));
+  return Buffer.concat(parts);
+}
+
+function text(value: string): Uint8Array {
+  return encoder.encode(value);
+}

@@ -1,0 +1,117 @@
+import { fullJitter } from '@pushcluster/protocol/fullJitter.ts';
+import { policyOf, type RoomHistory, type RoomPolicy } from '@pushcluster/protocol/roomPolicies.ts';
+import type { Settings } from '@pushcluster/protocol/settings.ts';
+import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
+import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
+import { HistoryRefused, type HistoryStore, type StreamState } from '@pushcluster/runtime/history/historyStore.ts';
+import { historyStream } from '@pushcluster/runtime/history/historyStream.ts';
+import type { Logger } from '@pushcluster/runtime/log.ts';
+
+/** The history of a room's policy. */
+export type HistoryPolicy = RoomHistory & { match: string };
+
+/** Milliseconds for which the state of a stream is used again: its epoch changes only when somebody makes it anew. */
+const STATE_FOR_MS = 1_000;
+/** Milliseconds between attempts to make a stream: the first limit, and the largest. */
+const [RETRY_FIRST_MS, RETRY_LONGEST_MS] = [500, 15_000];
+
+export type RoomHistoriesOptions = {
+  store: HistoryStore;
+  bus: Pick<Bus, 'onEvent'>;
+  settings: () => Pick<Settings, 'rooms' | 'history' | 'bus'>;
+  log: Pick<Logger, 'error' | 'info'>;
+  clock?: Clock;
+};
+
+/** Which rooms have a history, and the streams that hold it: made at the start, and brought to changed settings. */
+export class RoomHistories {
+  readonly #options: RoomHistoriesOptions;
+  readonly #clock: Clock;
+  readonly #stopListening: () => void;
+  #policies: readonly RoomPolicy[] = [];
+  readonly #made = new Set<string>();
+  readonly #states = new Map<string, { at: number; state: Promise<StreamState> }>();
+  #cancelRetry = () => {};
+  #attempt = 0;
+  #closed = false;
+
+  constructor(options: RoomHistoriesOptions) {
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#stopListening = options.bus.onEvent(({ type }) => {
+      // Another server may have lost what the former one had.
+      this.#states.clear();
+      if (type === 'connected') this.configure();
+    });
+    this.configure();
+  }
+
+  /** Call when the settings have changed. */
+  configure(): void {
+    const { rooms } = this.#options.settings();
+    this.#policies = rooms.some(({ history }) => history !== undefined) ? rooms : [];
+    this.#made.clear();
+    this.#attempt = 0;
+    void this.#ensureAll();
+  }
+
+  /** The history of a room; undefined if it has none. */
+  policyOf(room: string): HistoryPolicy | undefined {
+    if (this.#policies.length === 0) return undefined;
+    const policy = policyOf(room, this.#policies);
+    return policy?.history && { ...policy.history, match: policy.match };
+  }
+
+  /** The state of the stream of a policy, at most a second old. Rejects as the store does. */
+  state(match: string): Promise<StreamState> {
+    const now = this.#clock.now();
+    const kept = this.#states.get(match);
+    if (kept && now - kept.at < STATE_FOR_MS) return kept.state;
+    const state = this.#options.store.state(match);
+    this.#states.set(match, { at: now, state });
+    state.catch(() => {
+      if (this.#states.get(match)?.state === state) this.#states.delete(match);
+    });
+    return state;
+  }
+
+  /** Makes the stream of a policy again: somebody has deleted it. Rejects as the store does. */
+  async restore({ match, messages, maxAge, replicas }: HistoryPolicy): Promise<void> {
+    const { store, settings } = this.#options;
+    await store.ensure({ match, messages, maxAge, replicas, storage: settings().history.storage });
+    this.#states.delete(match);
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#cancelRetry();
+    this.#stopListening();
+    this.#options.store.close();
+  }
+
+  async #ensureAll() {
+    this.#cancelRetry();
+    const { log, settings } = this.#options;
+    for (const { match, history } of this.#policies) {
+      if (!history || this.#made.has(match)) continue;
+      try {
+        await this.restore({ ...history, match });
+        this.#made.add(match);
+        const { name: stream } = historyStream(settings().bus.prefix, match);
+        log.info({ match, stream }, 'the history of rooms is set up');
+      } catch (error) {
+        if (error instanceof HistoryRefused || this.#attempt === 3)
+          log.error({ err: error, match }, 'the history of rooms cannot be set up');
+        this.#retry();
+        return;
+      }
+    }
+  }
+
+  #retry() {
+    if (this.#closed) return;
+    this.#cancelRetry();
+    const wait = fullJitter(this.#attempt++, RETRY_FIRST_MS, RETRY_LONGEST_MS);
+    this.#cancelRetry = this.#clock.after(wait, () => void this.#ensureAll());
+  }
+}
