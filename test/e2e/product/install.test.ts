@@ -68,7 +68,7 @@ describe('a PushCluster from nothing', () => {
       for (const pod of await live.pods(role)) assert.equal(pod.restarts, 0, `${pod.name} was restarted`);
   });
 
-  it('gets there with less than a second by the operator itself, where the machine is not late', async (t) => {
+  it('gets there with less than a second by the operator itself, and on a busy machine less than Kubernetes takes for the pods', async (t) => {
     if (!process.env.E2E_CLUSTER) return t.skip('it needs the audit log, which KUBECONFIG does not lead to');
     const audit = new AuditLog(join(folderOf(process.env.E2E_CLUSTER), 'control-plane', 'audit.log'));
     const writes = (await audit.writes()).filter(
@@ -94,7 +94,9 @@ describe('a PushCluster from nothing', () => {
       )
       .at(-1)!;
     t.diagnostic(`applied to objects made: ${seconds(made - first.answered)} (operator)`);
-    t.diagnostic(`objects made to pods ready: ${seconds(known.answered - made)} (Kubernetes: schedule, start, probe)`);
+    // Pods of this cluster too: as slow as the operator, where others have the processors.
+    const started = known.answered - made;
+    t.diagnostic(`objects made to pods ready: ${seconds(started)} (Kubernetes: schedule, start, probe)`);
     t.diagnostic(`pods ready to status Ready: ${seconds(ready.answered - known.answered)} (operator)`);
     // Less what the API server took for the operator's requests.
     const served = requests
@@ -102,7 +104,7 @@ describe('a PushCluster from nothing', () => {
       .reduce((sum, { received, answered }) => sum + answered - received, 0);
     t.diagnostic(`of the former the API server took ${seconds(served)}`);
     const share = made - first.answered - served + ready.answered - known.answered;
-    assert.ok(share <= Math.max(OPERATORS_SHARE_MS, served) + late, `the operator's own share is ${share} ms`);
+    assert.ok(share <= Math.max(OPERATORS_SHARE_MS, served, started) + late, `the operator's own share is ${share} ms`);
   });
 
   it('is readable by kubectl alone', async () => {
