@@ -139,6 +139,7 @@ const SPECS: readonly Row[] = [
   ['a long settling', drain({ settle: '6m' }), /gateway\.drain\.settle must be from 0s to 5m/],
   ['a short drain', drain({ timeout: '999ms' }), /gateway\.drain\.timeout must be from 1s to 1h/],
   ['a drain of nobody', drain({ rate: 0 }), /gateway\.drain\.rate/],
+  ['a rollout that ends no gateway', gateway({ rollout: { maxTerminating: 0 } }), /gateway\.rollout\.maxTerminating/],
   ['a loop that may lag long', protection({ loopLag: '61s' }), /gateway\.protection\.loopLag must be from 0s to 1m/],
   ['memory beyond its limit', protection({ memory: 1.1 }), /gateway\.protection\.memory/],
   ['no memory', protection({ memory: 0 }), /gateway\.protection\.memory must be from 0\.1 to 1/],
