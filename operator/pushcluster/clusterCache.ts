@@ -7,9 +7,10 @@ import { ManagedFields } from '../kube/fieldOwners.ts';
 import { KINDS, type Kind, type KubeObject, keyOf, kindOf, type Ref } from '../kube/objects.ts';
 import type { Reflector } from '../kube/reflector.ts';
 import { managedNats, natsServers } from './desired/bus.ts';
-import type { Images } from './desired/context.ts';
+import type { Images, NatsSeen } from './desired/context.ts';
 import { logicReplicas } from './desired/logicReplicas.ts';
 import { names, selectorLabels } from './desired/names.ts';
+import { NATS_CONFIG_ANNOTATION } from './desired/nats.ts';
 import { secrets } from './desired/secrets.ts';
 import type { RolloutProgress } from './natsRollouts.ts';
 import { newestHash, observedGateways, type Readings } from './observedGateways.ts';
@@ -274,6 +275,18 @@ export class ClusterCache {
     if (!workload || !isRollingOut(workload)) return undefined;
     const { updatedReplicas, readyReplicas } = workload.status;
     return { generation: workload.metadata.generation, updated: updatedReplicas, ready: readyReplicas };
+  }
+
+  /** The managed servers of a cluster; undefined if there are none. @param now milliseconds since 1970 */
+  natsSeen(cluster: PushCluster, now: number): NatsSeen | undefined {
+    const { namespace } = cluster.metadata;
+    const found = this.made({ ...KINDS.statefulSets, metadata: { name: names(cluster).nats, namespace } });
+    const workload = this.workload(cluster, 'nats');
+    if (!found || !workload) return undefined;
+    const { replicas = 1 } = workload.spec;
+    const { updatedReplicas, readyReplicas } = workload.status;
+    const isSettled = !isRollingOut(workload) && updatedReplicas === replicas && readyReplicas === replicas;
+    return { config: found.metadata.annotations?.[NATS_CONFIG_ANNOTATION], isSettled, now };
   }
 
   /** Keys of the PushClusters whose pods are being replaced. */

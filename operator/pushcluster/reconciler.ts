@@ -16,6 +16,7 @@ import { settleTime } from './desired/drainSettle.ts';
 import { remainingEndpoints } from './desired/leavingEndpoints.ts';
 import { logicReplicas } from './desired/logicReplicas.ts';
 import { names } from './desired/names.ts';
+import { rotationAgainIn, rotationIn } from './desired/natsPasswords.ts';
 import { mayRollOut } from './desired/podTemplateHash.ts';
 import { gatewayDrain, InvalidSettings } from './desired/validSettings.ts';
 import { type DisplayedNumbers, displayedNumbers, replacedIn } from './displayedNumbers.ts';
@@ -82,9 +83,13 @@ const Workload = z.object({ spec: z.object({ replicas: z.number().int().exactOpt
 
 /**
  * The desired objects of a cluster, the scale plan that they were built from, and the milliseconds after which the
- * endpoints of leaving gateways change.
+ * endpoints of leaving gateways, or what NATS has, change.
  */
-type Wanted = Planned & { objects: readonly DesiredObject[]; leavingAgainIn: number | undefined };
+type Wanted = Planned & {
+  objects: readonly DesiredObject[];
+  leavingAgainIn: number | undefined;
+  natsAgainIn: number | undefined;
+};
 
 /**
  * Reconciles one PushCluster at a time: observe (cache, pod statuses) → plan the number of gateways → desired objects →
@@ -174,6 +179,7 @@ export class Reconciler {
       heldAgainIn,
       podsAgainIn,
       nats.againIn,
+      wanted?.natsAgainIn,
       refusedAgainIn,
       isUnderWay ? DRAINING_AGAIN_MS : statusAgainIn,
     ];
@@ -202,7 +208,10 @@ export class Reconciler {
     try {
       const { gateways, planned, wanted } = await this.#planner.plan(cluster);
       const time = leavingTime(gatewayDrain(cluster).settle);
-      const leaving = leavingGateways(cache.pods(cluster, 'gateway'), planned.changes, time, this.#clock.wall());
+      const now = this.#clock.wall();
+      const leaving = leavingGateways(cache.pods(cluster, 'gateway'), planned.changes, time, now);
+      const secrets = await cache.secrets(cluster);
+      const rotationAgain = rotationAgainIn(rotationIn(secrets.get(names(cluster).natsServer)), now);
       const objects = desired(cluster, {
         images,
         podDefaults,
@@ -213,10 +222,11 @@ export class Reconciler {
         leaving: leaving.gateways,
         logicReplicas: logicReplicas(cluster, cache.workload(cluster, 'logic')),
         serviceMonitors: cache.hasServiceMonitors(cluster.metadata.namespace),
-        secrets: await cache.secrets(cluster),
+        secrets,
+        nats: cache.natsSeen(cluster, now),
         random: randomBytes,
       });
-      return { objects, gateways, planned, wanted, leavingAgainIn: leaving.againIn };
+      return { objects, gateways, planned, wanted, leavingAgainIn: leaving.againIn, natsAgainIn: rotationAgain };
     } catch (error) {
       if (!(error instanceof InvalidSettings)) throw error;
       errors.add(titleOf(cluster), 'invalid', error.message);

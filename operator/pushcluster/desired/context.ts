@@ -13,6 +13,16 @@ export type PodDefaults = {
   imagePullSecrets: readonly V1LocalObjectReference[];
 };
 
+/** The managed NATS servers of a cluster, as they are. */
+export type NatsSeen = {
+  /** Hash of the configuration that the StatefulSet was applied with. */
+  config: string | undefined;
+  /** All servers run with it and are ready. */
+  isSettled: boolean;
+  /** Milliseconds since 1970. */
+  now: number;
+};
+
 /** Everything that `desired` needs in addition to the PushCluster: observations and earlier decisions. */
 export type Context = {
   images: Images;
@@ -33,6 +43,8 @@ export type Context = {
   serviceMonitors: boolean;
   /** Data (base64) of the existing Secrets of the cluster, by name. Generated values in them are kept. */
   secrets: ReadonlyMap<string, Readonly<Record<string, string>>>;
+  /** Undefined if there are no managed NATS servers yet. */
+  nats?: NatsSeen | undefined;
   /** Random bytes for values that no Secret has yet. */
   random: (bytes: number) => Uint8Array;
 };

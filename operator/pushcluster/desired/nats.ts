@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import type { V1StatefulSet } from '@kubernetes/client-node';
 import type { z } from 'zod';
 import { GROUP, type PushCluster } from '../../api/pushCluster.ts';
@@ -6,11 +5,11 @@ import type { ManagedNats } from '../../api/spec/nats.ts';
 import type { Context, DesiredObject } from './context.ts';
 import { metadataOf } from './metadata.ts';
 import { NATS_FOLDER, NATS_MONITOR_PORT, NATS_PORT, NATS_ROUTES_PORT, names, selectorLabels } from './names.ts';
-import { LAME_DUCK_SECONDS, natsConfig } from './natsConfig.ts';
+import { LAME_DUCK_SECONDS, natsConfigHash } from './natsConfig.ts';
 import { containerPort, podTemplate, probes } from './pods.ts';
 import type { Generated } from './secrets.ts';
 
-/** Pod template annotation: hash of the configuration of the servers, which they read only at their start. */
+/** Annotation of the StatefulSet and its pods: hash of the configuration of the servers, which they read only at their start. */
 export const NATS_CONFIG_ANNOTATION = `${GROUP}/nats-config`;
 
 /** Seconds of the grace period in addition to the lame duck mode: to close the last connections and to exit. */
@@ -33,14 +32,11 @@ export function natsStatefulSet(
   context: Context,
 ): V1StatefulSet & DesiredObject {
   const name = names(cluster);
-  const config = createHash('sha256')
-    .update(natsConfig(cluster, nats, values))
-    .digest('hex')
-    .slice(0, 16);
+  const config = natsConfigHash(cluster, nats, values);
   return {
     apiVersion: 'apps/v1',
     kind: 'StatefulSet',
-    metadata: metadataOf(cluster, name.nats, 'nats'),
+    metadata: metadataOf(cluster, name.nats, 'nats', { [NATS_CONFIG_ANNOTATION]: config }),
     spec: {
       replicas: nats.replicas,
       serviceName: name.natsPeers,

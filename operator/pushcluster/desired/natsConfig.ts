@@ -1,9 +1,11 @@
+import { createHash } from 'node:crypto';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { z } from 'zod';
 import type { PushCluster } from '../../api/pushCluster.ts';
 import type { ManagedNats } from '../../api/spec/nats.ts';
 import { busPrefix } from './bus.ts';
 import { NATS_MONITOR_PORT, NATS_PORT, NATS_ROUTES_PORT, names } from './names.ts';
+import type { ServerPasswords } from './natsPasswords.ts';
 
 /** Seconds that the lame duck mode of a server takes at most: the shortest that nats-server allows. */
 export const LAME_DUCK_SECONDS = 30;
@@ -13,13 +15,15 @@ export const LAME_DUCK_SECONDS = 30;
  */
 const LAME_DUCK_GRACE_SECONDS = 10;
 
-type Passwords = { gateway: string; logic: string; routes: string };
-
 /**
  * Configuration of managed servers. Each role has only the permissions that it needs: a gateway cannot publish pushes.
  * Passwords are trimmed, as they are when pods read them from files.
  */
-export function natsConfig(cluster: PushCluster, nats: z.infer<typeof ManagedNats>, passwords: Passwords): string {
+export function natsConfig(
+  cluster: PushCluster,
+  nats: z.infer<typeof ManagedNats>,
+  passwords: ServerPasswords,
+): string {
   const { gateway, logic } = new Subjects(busPrefix(cluster)).permissions;
   const lines = [
     `port: ${NATS_PORT}`,
@@ -35,6 +39,8 @@ export function natsConfig(cluster: PushCluster, nats: z.infer<typeof ManagedNat
     '  ]',
     '}',
   ];
+  const { routes, formerRoutes } = passwords;
+  const routePasswords = formerRoutes === undefined ? [routes] : [routes, formerRoutes];
   if (nats.replicas > 1)
     lines.push(
       `lame_duck_duration: "${LAME_DUCK_SECONDS}s"`,
@@ -44,11 +50,21 @@ export function natsConfig(cluster: PushCluster, nats: z.infer<typeof ManagedNat
       `  port: ${NATS_ROUTES_PORT}`,
       `  authorization { user: routes, password: ${JSON.stringify(passwords.routes.trim())}, timeout: 5 }`,
       '  routes: [',
-      ...Array.from({ length: nats.replicas }, (_, i) => `    ${JSON.stringify(route(cluster, i, passwords.routes))}`),
+      ...routePasswords.flatMap((password) =>
+        Array.from({ length: nats.replicas }, (_, i) => `    ${JSON.stringify(route(cluster, i, password))}`),
+      ),
       '  ]',
       '}',
     );
   return `${lines.join('\n')}\n`;
+}
+
+/** Changes whenever servers have to be restarted because of their configuration. */
+export function natsConfigHash(...of: Parameters<typeof natsConfig>): string {
+  return createHash('sha256')
+    .update(natsConfig(...of))
+    .digest('hex')
+    .slice(0, 16);
 }
 
 function route(cluster: PushCluster, index: number, password: string): string {
