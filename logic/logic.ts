@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
+import { reportCertificate } from '@pushcluster/runtime/certificateMetrics.ts';
 import { systemClock } from '@pushcluster/runtime/clock.ts';
 import { openHistory } from '@pushcluster/runtime/history/openHistory.ts';
 import { listenAddress } from '@pushcluster/runtime/listenAddress.ts';
@@ -16,6 +17,7 @@ import { RoomHistories } from './history/roomHistories.ts';
 import { collectMethods, refuseOtherMethods } from './http/allowedMethods.ts';
 import { ApiListener, listenHost } from './http/apiListener.ts';
 import { createServer } from './http/server.ts';
+import { ServingCertificate } from './http/servingCertificate.ts';
 import { SilentConnections } from './http/silentConnections.ts';
 import { Metrics } from './metrics.ts';
 import { OnlineDirectory } from './online/onlineDirectory.ts';
@@ -45,7 +47,7 @@ export type Logic = {
 
 /**
  * Starts the push API.
- * @throws Error with a sentence if it can't listen on the port, or if the file of an API key can't be read
+ * @throws Error with a sentence if it can't listen on the port, or if a file of an API key or of `logic.tls` can't be used
  */
 export async function startLogic({ settings, bus, log, registry }: LogicOptions): Promise<Logic> {
   const subjects = new Subjects(settings.current.bus.prefix);
@@ -53,6 +55,9 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
   let hasConnected = bus.connected;
   let leaving = false;
   let listener: ApiListener | undefined;
+  const { tls } = logic();
+  const certificate = tls && new ServingCertificate(tls, log);
+  if (certificate) reportCertificate(registry, 'logic', () => certificate.validity);
 
   const keys = new ApiKeys(logic().apiKeys, log);
   const urgent = new TokenBucket(perSecond(logic().urgentRate), systemClock.now());
@@ -103,6 +108,7 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
     directory.close();
     histories.close();
     keys.close();
+    certificate?.close();
   };
 
   try {
@@ -113,6 +119,7 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
       bodyLimit: logic().limits.body,
       leaving: () => leaving,
       onConnectionRefused: () => metrics.connectionRefused(),
+      ...(certificate ? { certificate } : {}),
     });
     const silent = new SilentConnections(app.server);
     const methods = collectMethods(app);
@@ -126,7 +133,8 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
     await listen(app, host, logic().port);
     listener = new ApiListener(app.server, host, log);
     const { port } = listener;
-    log.info({ host, port, keys: logic().apiKeys.length, publisher: publisher.id }, 'push API listens');
+    const scheme = certificate ? 'https' : 'http';
+    log.info({ host, port, scheme, keys: logic().apiKeys.length, publisher: publisher.id }, 'push API listens');
     if (host !== logic().host)
       log.warn(
         { host, set: logic().host },

@@ -85,7 +85,8 @@ test('a bus prefix is made of NATS tokens', () => {
 });
 
 test('every static key is a key of the settings', () => {
-  const settings = Settings.parse({ gateway: { tls: { certFile: 'c', keyFile: 'k' }, drain: { file: 'd' } } });
+  const tls = { certFile: 'c', keyFile: 'k' };
+  const settings = Settings.parse({ gateway: { tls, drain: { file: 'd' } }, logic: { tls } });
   for (const key of STATIC_KEYS) {
     let value: unknown = settings;
     for (const part of key.split('.')) value = (value as Record<string, unknown> | undefined)?.[part];

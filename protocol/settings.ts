@@ -29,6 +29,9 @@ export const MAX_HOPS = 16;
  */
 export const FILES_BEHIND_PROXY_PROTOCOL = 3;
 
+/** PEM files: a certificate, followed by those of its authorities, and its key. Reloaded when they change. */
+const Tls = z.strictObject({ certFile: z.string(), keyFile: z.string() });
+
 export const GatewaySettings = z
   .strictObject({
     /** Address to listen on. `::` stands for all addresses, of IPv6 and IPv4. */
@@ -138,7 +141,7 @@ export const GatewaySettings = z
         maxInFlight: size({ min: 1_048_576, max: 1_073_741_824 }).default(67_108_864),
       })
       .prefault({}),
-    tls: z.strictObject({ certFile: z.string(), keyFile: z.string() }).optional(),
+    tls: Tls.optional(),
     /**
      * Read the client's address from the PROXY protocol. Only behind a balancer that always sends it. Copies every
      * byte.
@@ -211,6 +214,8 @@ export const LogicSettings = z
     /** Address to listen on. Without API keys, logic listens on loopback only. */
     host: z.string().default('::'),
     port: port.default(7799),
+    /** Serve HTTPS instead of HTTP. */
+    tls: Tls.optional(),
     /** Without keys, only loopback is served. */
     apiKeys: z.array(ApiKey).superRefine(refuseRepeatedNames).default([]),
     /** Origins of pages that may push from a browser. */

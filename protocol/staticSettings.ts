@@ -21,6 +21,7 @@ export const STATIC_KEYS = [
   'gateway.consoleRoom',
   'logic.host',
   'logic.port',
+  'logic.tls',
   'logic.publishTimeout',
   'logic.limits.body',
   'logic.allowedOrigins',

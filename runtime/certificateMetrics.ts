@@ -38,7 +38,7 @@ export function reportCertificate(registry: Registry, use: string, read: Read): 
     const gauge = (name: string, help: string, field: keyof Validity) => registerGauge(registry, name, help, field);
     gauge(
       'expiry_timestamp_seconds',
-      'Expiry of each certificate that the process uses, by `use` (gateway, nats, metrics_api).',
+      'Expiry of each certificate that the process uses, by `use` (gateway, logic, nats, metrics_api).',
       'ends',
     );
     gauge('lifetime_seconds', 'Time from the beginning to the end of that certificate, by `use`.', 'lasts');

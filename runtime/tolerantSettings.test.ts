@@ -77,6 +77,7 @@ describe('the settings file of an operator of another version', () => {
       [{ auth: { allowedOrigins: ['regex:^https'] } }, 'auth.allowedOrigins.0'],
       [{ bus: { nats: { servers: ['n'], compression: true } } }, 'bus.nats.compression'],
       [{ gateway: { tls: { certFile: 'c', keyFile: 'k', clientCaFile: 'a' } } }, 'gateway.tls.clientCaFile'],
+      [{ logic: { tls: { certFile: 'c', keyFile: 'k', clientCaFile: 'a' } } }, 'logic.tls.clientCaFile'],
       [{ gateway: { proxyProtocol: 'v2' } }, 'gateway.proxyProtocol'],
       [{ logic: { apiKeys: [{ name: 'k', file: 'f', scope: { except: ['a'] } }] } }, 'logic.apiKeys.0.scope.except'],
       [{ gateway: 'all' }, 'gateway'],

@@ -24,6 +24,7 @@ const REQUIRED: readonly string[] = [
   'gateway.forwardedHeaders',
   'logic.host',
   'logic.port',
+  'logic.tls',
   'logic.apiKeys',
   'logic.allowedOrigins',
 ];

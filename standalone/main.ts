@@ -89,7 +89,7 @@ function onThisMachine(settings: Settings): Settings {
       port,
       console: true,
       echo: true,
-      consolePushUrl: `http://${LOOPBACK}:${pushPort}`,
+      consolePushUrl: pushUrl({ ...settings.logic, port: pushPort }),
       consoleRoom: settings.gateway.consoleRoom || DEMO_ROOM,
       drain: { ...settings.gateway.drain, settle: 0, timeout: Math.min(settings.gateway.drain.timeout, 4_000) },
     },
@@ -117,8 +117,12 @@ function portFrom(variable: string, otherwise: number): number {
   return port;
 }
 
+function pushUrl({ port, tls }: Settings['logic']): string {
+  return `${tls ? 'https' : 'http'}://${LOOPBACK}:${port}`;
+}
+
 function banner({ gateway, logic, admin, bus }: Settings): string {
-  const push = `http://${LOOPBACK}:${logic.port}`;
+  const push = pushUrl(logic);
   const room = gateway.consoleRoom;
   return [
     '',

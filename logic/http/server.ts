@@ -1,4 +1,3 @@
-import { LingeringResponse } from '@pushcluster/runtime/lingeringResponse.ts';
 import { type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { ApiKeys } from '../access/apiKeys.ts';
@@ -10,9 +9,11 @@ import type { App } from './app.ts';
 import { validatorCompiler } from './bodyParsers.ts';
 import { answerPreflight, corsHeaders, corsHeadersOfError } from './cors.ts';
 import { clippedPath, type ErrorLog, respondWithError } from './errorResponse.ts';
+import { httpServer } from './httpServer.ts';
 import { MalformedRequests } from './malformedRequests.ts';
 import { describeRoutes } from './openApi.ts';
 import { requireSingleHeaders, requireUnambiguous, requireUncompressed } from './requestChecks.ts';
+import type { ServingCertificate } from './servingCertificate.ts';
 
 /** Longest parameter of a path: a name of 128 bytes, each percent-encoded. */
 const MAX_PARAM_LENGTH = 3 * 128;
@@ -20,8 +21,6 @@ const MAX_PARAM_LENGTH = 3 * 128;
 const MAX_CONNECTIONS = 10_000;
 /** A request that takes longer to arrive is answered 408. */
 const REQUEST_TIMEOUT_MS = 30_000;
-/** Longer than load balancers usually keep idle connections, so that they close first: the reverse loses requests. */
-const KEEP_ALIVE_MS = 75_000;
 
 export type ServerOptions = {
   keys: ApiKeys;
@@ -37,6 +36,8 @@ export type ServerOptions = {
   /** Milliseconds that a request may take to arrive; 30,000 by default. */
   requestTimeout?: number;
   maxConnections?: number;
+  /** Serves TLS with it; plain HTTP if absent. */
+  certificate?: ServingCertificate;
 };
 
 /** The HTTP server without its routes: admits requests, parses bodies and answers errors. */
@@ -53,16 +54,9 @@ export async function createServer(options: ServerOptions): Promise<App> {
   const app = fastify({
     logger: false,
     bodyLimit: options.bodyLimit,
-    requestTimeout,
-    http: {
-      headersTimeout: requestTimeout,
-      connectionsCheckingInterval: requestTimeout / 6,
-      ServerResponse: LingeringResponse,
-      // Node's own response is not a problem document: `requireUnambiguous` checks the Host.
-      requireHostHeader: false,
-    },
+    serverFactory: (handler) =>
+      httpServer(handler, { requestTimeout, ...(options.certificate ? { certificate: options.certificate } : {}) }),
     rewriteUrl: ({ url = '/' }) => (url.startsWith('/') ? url : url.replace(/^https?:\/\/[^/?#]*(?=\/)/i, '')),
-    keepAliveTimeout: KEEP_ALIVE_MS,
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },

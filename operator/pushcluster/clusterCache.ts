@@ -12,6 +12,7 @@ import { logicReplicas } from './desired/logicReplicas.ts';
 import { names, selectorLabels } from './desired/names.ts';
 import { NATS_CONFIG_ANNOTATION } from './desired/nats.ts';
 import { secrets } from './desired/secrets.ts';
+import { pushScheme } from './desired/services.ts';
 import type { RolloutProgress } from './natsRollouts.ts';
 import { newestHash, observedGateways, type Readings } from './observedGateways.ts';
 import { readPushCluster, type UnreadCluster } from './readPushCluster.ts';
@@ -355,7 +356,7 @@ export class ClusterCache {
       client: external[0] ?? inside,
       gateway: inside,
       ...(external.length > 0 ? { external } : {}),
-      logic: `http://${logic}.${metadata.namespace}.svc:${spec.logic.service.port}`,
+      logic: `${pushScheme(cluster)}://${logic}.${metadata.namespace}.svc:${spec.logic.service.port}`,
       ...(spec.logic.apiKeys.length === 0 ? { apiKeySecret: apiKey } : {}),
     };
   }

@@ -236,6 +236,7 @@ export const CHANGES: readonly Change[] = [
   logic('service.type', { service: { type: 'NodePort' } }),
   logic('service.port', { service: { port: 80 } }),
   logic('service.annotations', { service: { annotations: { a: 'b' } } }),
+  logic('service.tls.secretName', { service: { tls: { secretName: 'tls' } } }),
   logic('allowedOrigins', { allowedOrigins: ['https://example.com'] }),
   logic('limits.body', { limits: { body: '2MiB' } }),
   logic('limits.items', { limits: { items: 9 } }),

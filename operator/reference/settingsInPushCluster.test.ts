@@ -13,6 +13,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   'gateway.tls': ['gateway.service.tls.secretName'],
   'gateway.proxyProtocol': ['gateway.service.proxyProtocol'],
   'gateway.forwardedHeaders': ['gateway.service.forwardedHeaders'],
+  'logic.tls': ['logic.service.tls.secretName'],
   'logic.apiKeys': ['logic.apiKeys[].name'],
   rooms: ['rooms[].match'],
   'auth.jwt.secretFile': ['auth.jwt.secretRef.name'],

@@ -17,9 +17,16 @@ export type Authority = {
    * Issues a certificate.
    * @param names such as `DNS:localhost,IP:127.0.0.1`; empty for a client certificate
    * @param subject such as `/O=system:masters/CN=admin`
+   * @param type of its key
    */
-  issue(names: string, subject?: string): Promise<Certificate>;
+  issue(names: string, subject?: string, type?: keyof typeof KEYS): Promise<Certificate>;
   remove(): Promise<void>;
+};
+
+/** Arguments of openssl for a new key, by type. */
+const KEYS = {
+  ec: ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
+  rsa: ['-newkey', 'rsa:2048', '-nodes'],
 };
 
 export type AuthorityOptions = {
@@ -35,19 +42,18 @@ export async function createAuthority(name = 'test authority', options: Authorit
   await mkdir(folder, { recursive: true });
   const valid = ['-days', String(days)];
   const [caFile, caKey] = [join(folder, 'ca.pem'), join(folder, 'ca.key')];
-  const ec = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-  await openssl('req', '-x509', ...ec, '-keyout', caKey, '-out', caFile, ...valid, '-subj', `/CN=${name}`);
+  await openssl('req', '-x509', ...KEYS.ec, '-keyout', caKey, '-out', caFile, ...valid, '-subj', `/CN=${name}`);
   let issued = 0;
   return {
     caFile,
     caKeyFile: caKey,
-    async issue(names, subject = '/CN=test') {
+    async issue(names, subject = '/CN=test', type = 'ec') {
       const base = join(folder, `cert${issued++}`);
       const [certFile, keyFile, request, extensions] = [`${base}.pem`, `${base}.key`, `${base}.csr`, `${base}.ext`];
       const alternatives = names === '' ? '' : `subjectAltName=${names}\n`;
       await writeFile(extensions, `${alternatives}extendedKeyUsage=serverAuth,clientAuth\n`);
       const serial = `0x01${randomBytes(15).toString('hex')}`;
-      await openssl('req', ...ec, '-keyout', keyFile, '-out', request, '-subj', subject);
+      await openssl('req', ...KEYS[type], '-keyout', keyFile, '-out', request, '-subj', subject);
       const signing = ['-CA', caFile, '-CAkey', caKey, '-set_serial', serial, ...valid, '-extfile', extensions];
       await openssl('x509', '-req', '-in', request, '-out', certFile, ...signing);
       return { certFile, keyFile };

@@ -330,6 +330,7 @@ const logic = fc
           type: fc.constantFrom('LoadBalancer', 'NodePort', 'ClusterIP'),
           port: fc.integer({ min: 1, max: 65_535 }),
           annotations,
+          tls: fc.record({ secretName: name }),
         },
         { requiredKeys: [] },
       ),

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { Agent, request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -100,12 +101,111 @@ describe('a gateway with certificate files', () => {
   });
 
   it('does not start with a pair that does not fit', async () => {
-    const [one, other] = [await authority.issue('IP:127.0.0.1'), await authority.issue('IP:127.0.0.1')];
-    const tls = { certFile: one.certFile, keyFile: other.keyFile };
-    await assert.rejects(
-      startGateway({ settings: { gateway: { tls } }, nats: [nats.url] }),
-      /can.t be used: both must be readable PEM files/,
-    );
+    const one = await authority.issue('IP:127.0.0.1');
+    for (const type of ['ec', 'rsa'] as const) {
+      const other = await authority.issue('IP:127.0.0.1', '/CN=test', type);
+      const tls = { certFile: one.certFile, keyFile: other.keyFile };
+      await assert.rejects(
+        startGateway({ settings: { gateway: { tls } }, nats: [nats.url] }),
+        /can.t be used: both must be readable PEM files/,
+        type,
+      );
+    }
+  });
+});
+
+describe('logic with certificate files', () => {
+  const place = mkdtempSync(join(tmpdir(), 'pushcluster-tls-'));
+  const tls = { certFile: join(place, 'tls.crt'), keyFile: join(place, 'tls.key') };
+  let secure: LogicProcess;
+
+  before(async () => {
+    copy(await authority.issue('IP:127.0.0.1'), tls);
+    secure = await startLogic({ settings: { logic: { tls } }, nats: [nats.url] });
+  });
+  after(async () => {
+    await secure.stop();
+    rmSync(place, { recursive: true });
+  });
+
+  /** Pushes, over a connection of `agent` or a new one. Returns the HTTP status, and the certificate that it met. */
+  async function push(item: number, agent: Agent | false = false): Promise<{ status: number; seen: string }> {
+    const body = JSON.stringify({ to: { room: 'secure' }, items: [item] });
+    const request = httpsRequest({ host: '127.0.0.1', port: secure.port, path: '/v1/push', method: 'POST', ca, agent });
+    request.setHeader('content-type', 'application/json').end(body);
+    const [response] = await once(request, 'response');
+    const seen: string = response.socket.getPeerCertificate().fingerprint256;
+    response.resume();
+    await once(response, 'end');
+    return { status: response.statusCode, seen };
+  }
+  const seenNow = async () => (await push(0)).seen;
+  const complained = () => secure.output.split('could not be used').length - 1;
+
+  it('shows a new certificate to new connections, and fails no push meanwhile', async (t) => {
+    const open = await startGateway({ nats: [nats.url] });
+    t.after(() => open.stop());
+    const listener = await Connection.open({ port: open.port, form: 'v1' });
+    await listener.join('secure');
+    const agent = new Agent({ keepAlive: true, maxSockets: 4 });
+    const statuses = new Map<number, number>();
+    let sent = 0;
+    let ended = false;
+    const pusher = async (over: Agent | false) => {
+      while (!ended) {
+        const { status } = await push(++sent, over);
+        statuses.set(status, (statuses.get(status) ?? 0) + 1);
+      }
+    };
+    const pushers = [agent, agent, agent, agent, false as const, false as const].map(pusher);
+    const met = new Set([await seenNow()]);
+    for (let i = 0; i < 5; i++) {
+      const before = await seenNow();
+      const begun = sent;
+      copy(await authority.issue('IP:127.0.0.1'), tls);
+      await until('new connections meet it', async () => (await seenNow()) !== before);
+      met.add(await seenNow());
+      await until('more is pushed', () => sent > begun + 50);
+    }
+    ended = true;
+    await Promise.all(pushers);
+    agent.destroy();
+    assert.deepEqual([...statuses.keys()], [202], `of ${sent} pushes`);
+    assert.equal(met.size, 6);
+    await until('all of them arrive', () => listener.received >= sent);
+    cutAll([listener]);
+  });
+
+  it('keeps the former pair until both files fit, and says when it expires', async (t) => {
+    const longer = await createAuthority('longer', { days: 30 });
+    t.after(() => longer.remove());
+    const next = await longer.issue('IP:127.0.0.1');
+    const told = async () =>
+      JSON.stringify([...(await secure.metrics()).by('pushcluster_certificate_expiry_timestamp_seconds', 'use')]);
+    const expiry = (file: string) =>
+      JSON.stringify([['logic', Date.parse(new X509Certificate(readFileSync(file)).validTo) / 1_000]]);
+    const before = await seenNow();
+    const formerly = expiry(tls.certFile);
+    for (const change of [
+      () => copyFileSync(next.certFile, tls.certFile),
+      () => writeFileSync(tls.certFile, 'no certificate'),
+    ]) {
+      const complaints = complained();
+      change();
+      await until('it is said', () => complained() > complaints);
+      assert.equal(await seenNow(), before);
+      assert.equal(await told(), formerly);
+    }
+    copyFileSync(next.certFile, tls.certFile);
+    copyFileSync(next.keyFile, tls.keyFile);
+    ca = Buffer.concat([ca, readFileSync(longer.caFile)]);
+    await until('the new pair is met', async () => (await seenNow()) !== before);
+    assert.equal(await told(), expiry(next.certFile));
+  });
+
+  it('gives no answer to plain HTTP', async () => {
+    await assert.rejects(secure.push({ room: 'secure' }, ['1']));
+    assert.equal((await push(1)).status, 202);
   });
 });
 
@@ -119,8 +219,12 @@ async function crowd(): Promise<Connection[]> {
 }
 
 function install(certificate: Certificate) {
-  copyFileSync(certificate.certFile, certFile);
-  copyFileSync(certificate.keyFile, keyFile);
+  copy(certificate, { certFile, keyFile });
+}
+
+function copy(from: Certificate, to: Certificate) {
+  copyFileSync(from.certFile, to.certFile);
+  copyFileSync(from.keyFile, to.keyFile);
 }
 
 /** Times that a shard said that it can't use what the files hold now. */

@@ -85,6 +85,20 @@ export const Logic = ruled(
           .default(7_799)
           .describe('Port of the Service. The pods always listen on port 7799.'),
         annotations: annotations.default({}).describe('Annotations of the Service.'),
+        tls: z
+          .object({
+            secretName: z
+              .string()
+              .min(1)
+              .max(253)
+              .describe(
+                'Name of a Secret of type kubernetes.io/tls, in the namespace of the PushCluster. Changing it rolls out the logic pods.',
+              ),
+          })
+          .exactOptional()
+          .describe(
+            'If set, the push API is HTTPS with this certificate instead of HTTP. A renewed certificate is loaded without a restart.',
+          ),
       })
       .prefault({})
       .describe('Service through which publishers reach the push API.'),

@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { clusterOf, contextOf } from './fixture.ts';
 import { logicDeployment } from './logic.ts';
 import { logicReplicas } from './logicReplicas.ts';
+import { validSettings } from './validSettings.ts';
 
 const autoscaled = clusterOf({ logic: { replicas: 4, autoscaling: { minReplicas: 3, maxReplicas: 9 } } });
 
@@ -29,6 +30,16 @@ describe('the logic Deployment', () => {
         ['keys', { key: 'two', path: 'sports' }],
       ],
     );
+  });
+
+  it('serves the push API with the certificate of the Secret', () => {
+    const cluster = clusterOf({ logic: { service: { tls: { secretName: 'cert' } } } });
+    const { containers, volumes } = logicDeployment(cluster, contextOf()).spec!.template.spec!;
+    assert.equal(volumes?.find(({ name }) => name === 'tls')?.secret?.secretName, 'cert');
+    const folder = containers[0]?.volumeMounts?.find(({ name }) => name === 'tls')?.mountPath;
+    const { tls } = validSettings(cluster, 'logic').logic;
+    assert.deepEqual(tls, { certFile: `${folder}/tls.crt`, keyFile: `${folder}/tls.key` });
+    assert.equal(validSettings(cluster, 'gateway').logic.tls, undefined);
   });
 
   it('sees nothing of the secrets of gateways', () => {

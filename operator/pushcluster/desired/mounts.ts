@@ -33,12 +33,11 @@ type MountedFile = { from: SecretRef; path: string; kind: 'secret' | 'configMap'
 /** Volumes of a gateway: settings, annotations from the operator, and secrets. */
 export function gatewayMounts(cluster: PushCluster): Mounts {
   const { gateway, auth } = cluster.spec;
-  const { tls } = gateway.service;
   const files: [string, string, V1Volume | undefined][] = [
     ['settings', SETTINGS_FOLDER, settings(cluster, 'gateway.yaml')],
     ['pod', POD_FOLDER, podFiles()],
     ['nats', NATS_FOLDER, natsFiles(cluster, 'gateway')],
-    ['tls', TLS_FOLDER, tls && { name: 'tls', secret: { secretName: tls.secretName, defaultMode: SECRET_MODE } }],
+    ['tls', TLS_FOLDER, tlsFiles(gateway.service)],
     ['jwt', JWT_FOLDER, secretFiles('jwt', jwtFiles(auth))],
   ];
   return mounts(files);
@@ -50,8 +49,13 @@ export function logicMounts(cluster: PushCluster): Mounts {
   return mounts([
     ['settings', SETTINGS_FOLDER, settings(cluster, 'logic.yaml')],
     ['nats', NATS_FOLDER, natsFiles(cluster, 'logic')],
+    ['tls', TLS_FOLDER, tlsFiles(cluster.spec.logic.service)],
     ['keys', KEYS_FOLDER, secretFiles('keys', keys)],
   ]);
+}
+
+function tlsFiles({ tls }: { tls?: { secretName: string } }): V1Volume | undefined {
+  return tls && { name: 'tls', secret: { secretName: tls.secretName, defaultMode: SECRET_MODE } };
 }
 
 function jwtFiles({ jwt }: Spec['auth']): MountedFile[] {

@@ -72,6 +72,8 @@ describe('Services', () => {
     });
     const [port] = service('live-gateway', { gateway: { service: { tls: { secretName: 'tls' } } } })?.ports ?? [];
     assert.equal(port?.appProtocol, 'kubernetes.io/wss');
+    const [push] = service('live-logic', { logic: { service: { tls: { secretName: 'tls' } } } })?.ports ?? [];
+    assert.deepEqual([push?.name, push?.appProtocol], ['https', 'https']);
   });
 
   it('show Prometheus pods that drain or are not ready, too', () => {

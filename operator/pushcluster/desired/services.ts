@@ -78,11 +78,17 @@ function chosen(wanted: PushCluster['spec']['gateway']['service']): V1ServiceSpe
 /** Service for publishers. */
 function logicService(cluster: PushCluster): Service {
   const { type, port, annotations } = cluster.spec.logic.service;
+  const scheme = pushScheme(cluster);
   return service(cluster, names(cluster).logic, 'logic', annotations, {
     type,
     selector: selectorLabels(cluster, 'logic'),
-    ports: [servicePort('http', port, 'http', 'http')],
+    ports: [servicePort(scheme, port, 'http', scheme)],
   });
+}
+
+/** What the push API speaks. */
+export function pushScheme({ spec }: PushCluster): 'http' | 'https' {
+  return spec.logic.service.tls ? 'https' : 'http';
 }
 
 /** Headless Service for Prometheus: all gateway and logic pods, including draining and unready ones. */

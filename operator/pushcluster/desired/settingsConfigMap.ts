@@ -99,6 +99,7 @@ function logicSettings(cluster: PushCluster): SettingsInput {
         const scope = scopes.get(name);
         return { name, file: `${KEYS_FOLDER}/${name}`, ...(scope === undefined ? {} : { scope }) };
       }),
+      ...(logic.service.tls === undefined ? {} : { tls: TLS_FILES }),
       allowedOrigins: logic.allowedOrigins,
       limits: logic.limits,
       urgentRate: logic.urgentRate,

@@ -9,7 +9,7 @@ import { validSettings } from './validSettings.ts';
  * Static settings that came after the first release. Such a key is left out at its default, so that an upgrade of the
  * operator rolls out no pods. Each new static key belongs here.
  */
-const ADDED_LATER: ReadonlySet<string> = new Set(['gateway.consoleRoom']);
+const ADDED_LATER: ReadonlySet<string> = new Set(['gateway.consoleRoom', 'logic.tls']);
 /** The default of all hosts in the first release. Today's default counts as this one, for the same reason. */
 const FORMER_HOST = '0.0.0.0';
 const DEFAULTS = Settings.parse({});
