@@ -157,7 +157,8 @@ describe('logic with certificate files', () => {
         statuses.set(status, (statuses.get(status) ?? 0) + 1);
       }
     };
-    const pushers = [agent, agent, agent, agent, false as const, false as const].map(pusher);
+    // An agent that keeps no connection resumes TLS sessions.
+    const pushers = [agent, agent, agent, new Agent(), false as const, false as const].map(pusher);
     const met = new Set([await seenNow()]);
     for (let i = 0; i < 5; i++) {
       const before = await seenNow();
