@@ -6,15 +6,16 @@ import { withDigest } from '../kube/digest.ts';
 import { ManagedFields } from '../kube/fieldOwners.ts';
 import { KINDS, type Kind, type KubeObject, keyOf, kindOf, type Ref } from '../kube/objects.ts';
 import type { Reflector } from '../kube/reflector.ts';
-import { managedNats, natsServers } from './desired/bus.ts';
+import { managedNats, natsServers, natsTlsSecret } from './desired/bus.ts';
 import type { Images, NatsSeen } from './desired/context.ts';
 import { logicReplicas } from './desired/logicReplicas.ts';
-import { names, selectorLabels } from './desired/names.ts';
+import { NATS_TLS_ANNOTATION, names, selectorLabels } from './desired/names.ts';
 import { NATS_CONFIG_ANNOTATION } from './desired/nats.ts';
 import { secrets } from './desired/secrets.ts';
 import { pushScheme } from './desired/services.ts';
 import type { RolloutProgress } from './natsRollouts.ts';
-import { newestHash, observedGateways, type Readings } from './observedGateways.ts';
+import { serversSeen, type TlsSeen } from './natsTls.ts';
+import { isFinished, newestHash, observedGateways, type Readings } from './observedGateways.ts';
 import { readPushCluster, type UnreadCluster } from './readPushCluster.ts';
 import type { ObservedGateways } from './scalePolicy.ts';
 import type { Observed, Pods } from './status.ts';
@@ -239,11 +240,23 @@ export class ClusterCache {
    */
   async secrets(cluster: PushCluster): Promise<Map<string, Record<string, string>>> {
     const found = new Map<string, Record<string, string>>();
-    for (const ref of secrets(cluster, { apiKey: '', gateway: '', logic: '', routes: '' })) {
-      const secret = this.made(ref) ?? (await this.#client.get(ref));
+    const { namespace } = cluster.metadata;
+    const { natsTls } = names(cluster);
+    const isNeeded = natsTlsSecret(cluster) === natsTls;
+    const ofTls = { ...KINDS.secrets, metadata: { name: natsTls, namespace } };
+    const made = secrets(cluster, { apiKey: '', gateway: '', logic: '', routes: '' });
+    for (const ref of [...made, ofTls]) {
+      const cached = this.made(ref);
+      const secret = cached || (ref === ofTls && !isNeeded) ? cached : await this.#client.get(ref);
       if (secret && belongs(secret, cluster)) found.set(secret.metadata.name, Secret.parse(secret).data);
     }
     return found;
+  }
+
+  /** Data of a Secret of somebody else, which is not cached; undefined if it does not exist. */
+  async data({ metadata: { namespace } }: PushCluster, name: string): Promise<Record<string, string> | undefined> {
+    const found = await this.#client.get({ ...KINDS.secrets, metadata: { name, namespace } });
+    return found && Secret.parse(found).data;
   }
 
   /** The Deployment or StatefulSet of a role. */
@@ -282,12 +295,40 @@ export class ClusterCache {
   natsSeen(cluster: PushCluster, now: number): NatsSeen | undefined {
     const { namespace } = cluster.metadata;
     const found = this.made({ ...KINDS.statefulSets, metadata: { name: names(cluster).nats, namespace } });
+    if (!found || !belongs(found, cluster)) return undefined;
+    return {
+      config: found.metadata.annotations?.[NATS_CONFIG_ANNOTATION],
+      isSettled: this.#isNatsSettled(cluster),
+      now,
+    };
+  }
+
+  #isNatsSettled(cluster: PushCluster): boolean {
     const workload = this.workload(cluster, 'nats');
-    if (!found || !workload) return undefined;
+    if (!workload || isRollingOut(workload)) return false;
     const { replicas = 1 } = workload.spec;
     const { updatedReplicas, readyReplicas } = workload.status;
-    const isSettled = !isRollingOut(workload) && updatedReplicas === replicas && readyReplicas === replicas;
-    return { config: found.metadata.annotations?.[NATS_CONFIG_ANNOTATION], isSettled, now };
+    return updatedReplicas === replicas && readyReplicas === replicas;
+  }
+
+  /** How the managed servers of a cluster and their clients are set up. */
+  tlsSeen(cluster: PushCluster): TlsSeen {
+    const { namespace } = cluster.metadata;
+    const set = this.made({ ...KINDS.statefulSets, metadata: { name: names(cluster).nats, namespace } });
+    const roles = ['gateway', 'logic'] as const;
+    const deployments = roles.map((role) => this.#deployment(cluster, role)).filter((each) => each !== undefined);
+    const pods = roles.flatMap((role) => [...this.pods(cluster, role)]).filter((pod) => !isFinished(pod));
+    const trusted = (objects: readonly KubeObject[]) =>
+      new Set(objects.map(({ metadata }) => metadata.annotations?.[NATS_TLS_ANNOTATION]));
+    return {
+      servers:
+        set && belongs(set, cluster)
+          ? serversSeen(set.metadata.annotations?.[NATS_TLS_ANNOTATION], this.#isNatsSettled(cluster))
+          : undefined,
+      deployed: trusted(deployments),
+      running: trusted(pods),
+      isReplacing: this.isReplacing(cluster),
+    };
   }
 
   /** Keys of the PushClusters whose pods are being replaced. */

@@ -101,7 +101,8 @@ function isActive(pod: KubeObject): boolean {
   return !pod.metadata.deletionTimestamp && !isFinished(pod);
 }
 
-function isFinished(pod: KubeObject): boolean {
+/** A pod that has exited for good, or was evicted and is left as a record. */
+export function isFinished(pod: KubeObject): boolean {
   const { phase } = statusOf(pod);
   return phase === 'Succeeded' || phase === 'Failed';
 }

@@ -23,6 +23,7 @@ import { type DisplayedNumbers, displayedNumbers, replacedIn } from './displayed
 import { leavingGateways, leavingTime } from './leavingGateways.ts';
 import { reloadLiveSettings } from './liveSettingsReload.ts';
 import { NatsRollouts } from './natsRollouts.ts';
+import { planTls, serversTlsOf, type TlsPlan, tlsAgainIn } from './natsTls.ts';
 import { observation, podStatusSummary } from './observation.ts';
 import { clusterOf, podPatch } from './observedGateways.ts';
 import { isUnread, type UnreadCluster, unreadStatus } from './readPushCluster.ts';
@@ -123,8 +124,8 @@ export class Reconciler {
   /** @param key `namespace/name` of a PushCluster, which may be deleted */
   readonly reconcile = async (key: string): Promise<Result> => {
     const { cache, readings, slots } = this.#options;
-    const cluster = cache.cluster(key);
-    if (!cluster || cluster.metadata.deletionTimestamp) {
+    const found = cache.cluster(key);
+    if (!found || found.metadata.deletionTimestamp) {
       slots.forget(key);
       for (const known of [this.#written, this.#shown, this.#behind, this.#transientSince]) known.delete(key);
       this.#planner.forget(key);
@@ -132,13 +133,15 @@ export class Reconciler {
       this.#rejectedPods.forget(key);
       return {};
     }
-    if (isUnread(cluster)) {
+    if (isUnread(found)) {
       slots.forget(key);
-      return this.#reportUnread(key, cluster);
+      return this.#reportUnread(key, found);
     }
+    const tls = planTls(found, cache.tlsSeen(found));
+    const { cluster } = tls;
     const began = this.#clock.now();
     const errors = new ReconcileErrors();
-    const wanted = cluster.spec.paused ? undefined : await this.#desired(cluster, errors);
+    const wanted = cluster.spec.paused ? undefined : await this.#desired(cluster, tls, errors);
     if (wanted) await this.#setGateways(cluster, wanted, errors);
     let held: Observed['held'] = cluster.spec.paused ? { reason: 'Paused', message: PAUSED } : undefined;
     const leftAgainIn = wanted
@@ -203,7 +206,7 @@ export class Reconciler {
   }
 
   /** Undefined if the settings are invalid. */
-  async #desired(cluster: PushCluster, errors: ReconcileErrors): Promise<Wanted | undefined> {
+  async #desired(cluster: PushCluster, tls: TlsPlan, errors: ReconcileErrors): Promise<Wanted | undefined> {
     const { cache, images, podDefaults, runbook } = this.#options;
     try {
       const { gateways, planned, wanted } = await this.#planner.plan(cluster);
@@ -211,7 +214,12 @@ export class Reconciler {
       const now = this.#clock.wall();
       const leaving = leavingGateways(cache.pods(cluster, 'gateway'), planned.changes, time, now);
       const secrets = await cache.secrets(cluster);
-      const rotationAgain = rotationAgainIn(rotationIn(secrets.get(names(cluster).natsServer)), now);
+      const { natsServer, natsTls } = names(cluster);
+      const given = (name: string) => cache.data(cluster, name);
+      const { servers: seen } = cache.tlsSeen(cluster);
+      const due = [rotationAgainIn(rotationIn(secrets.get(natsServer)), now), tlsAgainIn(tls)];
+      const times = due.filter((each) => each !== undefined);
+      const natsAgainIn = times.length === 0 ? undefined : Math.min(...times);
       const objects = desired(cluster, {
         images,
         podDefaults,
@@ -224,9 +232,10 @@ export class Reconciler {
         serviceMonitors: cache.hasServiceMonitors(cluster.metadata.namespace),
         secrets,
         nats: cache.natsSeen(cluster, now),
+        natsTls: await serversTlsOf(tls, { seen, own: secrets.get(natsTls), given, now }),
         random: randomBytes,
       });
-      return { objects, gateways, planned, wanted, leavingAgainIn: leaving.againIn, natsAgainIn: rotationAgain };
+      return { objects, gateways, planned, wanted, leavingAgainIn: leaving.againIn, natsAgainIn };
     } catch (error) {
       if (!(error instanceof InvalidSettings)) throw error;
       errors.add(titleOf(cluster), 'invalid', error.message);

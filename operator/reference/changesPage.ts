@@ -281,6 +281,20 @@ export const CHANGES: readonly Change[] = [
     field: 'nats.managed.image',
     after: { nats: { managed: { image: 'nats:2' } } },
   },
+  {
+    field: 'nats.managed.tls.enabled',
+    after: { nats: { managed: { tls: { enabled: true } } } },
+  },
+  {
+    field: 'nats.managed.tls.routes',
+    before: { nats: { managed: { replicas: 3, tls: { enabled: true } } } },
+    after: { nats: { managed: { replicas: 3, tls: { enabled: true, routes: false } } } },
+  },
+  {
+    field: 'nats.managed.tls.secretName',
+    before: { nats: { managed: { tls: { enabled: true } } } },
+    after: { nats: { managed: { tls: { enabled: true, secretName: 'nats-certificate' } } } },
+  },
   ...budget('nats.managed', (disruptionBudget) => ({ nats: { managed: { disruptionBudget } } })),
   { field: 'nats.managed.resources', after: { nats: { managed: { resources: { requests: { cpu: '200m' } } } } } },
   ...placement.map(({ field, to }) => ({

@@ -27,6 +27,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   'bus.nats.nkeyFile': ['nats.credentials.gateway.type', 'nats.credentials.logic.type'],
   'bus.nats.credsFile': ['nats.credentials.gateway.type', 'nats.credentials.logic.type'],
   'bus.nats.tls': [
+    'nats.managed.tls.enabled',
     'nats.caSecretRef.name',
     'nats.certificates.gateway.secretName',
     'nats.certificates.logic.secretName',

@@ -110,6 +110,9 @@ async function dialWith(
     // Without `host` a certificate of an IP address would be checked against the name localhost.
     const withHost = { ...tls, host: server.host };
     connectionOptions.tls = withHost;
+  } else {
+    // TLS that the server merely offers is not taken up: nats.js would trust only the public authorities.
+    connectionOptions.tls = null;
   }
   // If the bus is closed in this very turn, no socket is made: a socket that is ended before it connects still connects.
   await Promise.resolve();

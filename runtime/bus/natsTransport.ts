@@ -1,4 +1,5 @@
 import { createConnection, type Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import {
   type ConnectionOptions,
   type NatsConnection,
@@ -12,11 +13,17 @@ const READ_BYTES = 65_536;
 
 /**
  * The transport of nats.js, except that it reads into one buffer instead of through a stream of Node. A hub is woken by
- * each message, and the stream would make that a third more expensive (docs/decisions.md). TLS is unchanged.
+ * each message, and the stream would make that a third more expensive (docs/decisions.md).
  *
  * Built on internals of nats.js: runtime/README.md, "Internals".
  */
 class DirectTransport extends NodeTransport {
+  /** `tls: null` declines TLS that the server offers, but what it demands is used: nats.js would fail. */
+  override startTLS(): Promise<TLSSocket> {
+    if (this.options.tls === null) this.options = { ...this.options, tls: {} };
+    return super.startTLS();
+  }
+
   override dial({ hostname, port }: { hostname: string; port: number }): Promise<Socket> {
     const dialled = Promise.withResolvers<Socket>();
     let problem: Error | undefined;

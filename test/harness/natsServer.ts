@@ -81,9 +81,13 @@ export class NatsServer {
     this.#process = await launch(this.#folder, this.#options);
   }
 
-  /** Stops the server as a rolling update does (SIGUSR2: it notifies its clients first), then starts it again. */
-  async lameDuck(): Promise<void> {
+  /**
+   * Stops the server as a rolling update does (SIGUSR2: it notifies its clients first), then starts it again, with
+   * `changes` in place of its options.
+   */
+  async lameDuck(changes: Pick<NatsServerOptions, 'config'> = {}): Promise<void> {
     await this.#process.ended('SIGUSR2');
+    this.#options = { ...this.#options, ...changes };
     this.#process = await launch(this.#folder, this.#options);
   }
 

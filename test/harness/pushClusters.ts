@@ -413,6 +413,7 @@ const nats = fc.oneof(
         {
           replicas: fc.constantFrom(1, 3, 5),
           image: reference,
+          tls: fc.record({ enabled: fc.boolean(), routes: fc.boolean(), secretName: name }, { requiredKeys: [] }),
           disruptionBudget,
           resources,
           placement,

@@ -230,6 +230,18 @@ describe('a NATS bus over TLS', () => {
     }
   });
 
+  it('is not used with an address that does not ask for it, where the server accepts both', async (t) => {
+    const { port } = await server(t, { tls: certificate, config: 'allow_non_tls: true' });
+    await worksOn(open(t, { servers: [`nats://localhost:${port}`] }).bus);
+    await worksOn(open(t, { servers: [`tls://localhost:${port}`], tls: { caFile: authority.caFile } }).bus);
+  });
+
+  it('is used with such an address where the server demands it', async (t) => {
+    const { port } = await server(t, { tls: certificate });
+    const { has } = open(t, { servers: [`nats://localhost:${port}`] });
+    await until('it is logged', () => has("is not signed by an authority of Node's own list"));
+  });
+
   it('shows its own certificate, and without one is refused', async (t) => {
     const { port } = await server(t, { tls: { ...certificate, caFile: authority.caFile } });
     const servers = [`tls://localhost:${port}`];

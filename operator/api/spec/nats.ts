@@ -43,6 +43,31 @@ export const ManagedNats = z.object({
     .describe(
       'Image of the NATS servers. Defaults to the version that this operator was tested with. Changing it restarts the servers one by one.',
     ),
+  tls: z
+    .object({
+      enabled: z
+        .boolean()
+        .default(false)
+        .describe(
+          'Whether gateways, logic and NATS servers encrypt their connections to NATS. Changing it restarts the servers one by one, rolls out the gateways and logic pods, and restarts the servers again.',
+        ),
+      routes: z
+        .boolean()
+        .default(true)
+        .describe(
+          'With `enabled`, whether servers encrypt the routes to each other too. Changing it restarts the servers one by one, and meanwhile those that have been restarted are not connected to the others.',
+        ),
+      secretName: z
+        .string()
+        .min(1)
+        .max(253)
+        .exactOptional()
+        .describe(
+          'Name of a Secret with the certificate of the servers in `tls.crt` and `tls.key`, and its CA in `ca.crt`, as cert-manager makes it. By default, the operator makes and renews a certificate. Changing it rolls out the gateways and logic pods, and restarts the servers one by one.',
+        ),
+    })
+    .exactOptional()
+    .describe('TLS of the connections to the servers, and between them.'),
   disruptionBudget: disruptionBudget('nats.managed.disruptionBudget', 'NATS servers'),
   resources: resources('128Mi'),
   placement: placement.describe(

@@ -16,6 +16,12 @@ export function managedNats({ spec: { nats } }: PushCluster): z.infer<typeof Man
   return nats.url === undefined ? (nats.managed ?? ManagedNats.parse({})) : undefined;
 }
 
+/** The Secret with the CA of managed servers; undefined if pods connect to them without TLS. */
+export function natsTlsSecret(cluster: PushCluster): string | undefined {
+  const tls = managedNats(cluster)?.tls;
+  return tls?.enabled ? (tls.secretName ?? names(cluster).natsTls) : undefined;
+}
+
 /** Prefix of the cluster's subjects. */
 export function busPrefix({ spec: { nats } }: PushCluster): string {
   return nats.prefix ?? 'pushcluster';
@@ -25,7 +31,8 @@ export function busPrefix({ spec: { nats } }: PushCluster): string {
 export function natsServers(cluster: PushCluster): string[] {
   const { url } = cluster.spec.nats;
   if (url !== undefined) return url.split(',');
-  return [`nats://${names(cluster).nats}.${cluster.metadata.namespace}.svc:${NATS_PORT}`];
+  const scheme = natsTlsSecret(cluster) === undefined ? 'nats' : 'tls';
+  return [`${scheme}://${names(cluster).nats}.${cluster.metadata.namespace}.svc:${NATS_PORT}`];
 }
 
 /** The credential of a role: a generated password for managed servers, otherwise `nats.credentials`. */
@@ -44,7 +51,7 @@ export function busSettings(cluster: PushCluster, role: 'gateway' | 'logic'): z.
   const credential = natsCredential(cluster, role);
   const { caSecretRef, certificates } = cluster.spec.nats;
   const tls = {
-    ...(caSecretRef === undefined ? {} : { caFile: CA_FILE }),
+    ...(caSecretRef === undefined && natsTlsSecret(cluster) === undefined ? {} : { caFile: CA_FILE }),
     ...(certificates?.[role] === undefined ? {} : CERTIFICATE_FILES),
   };
   return {

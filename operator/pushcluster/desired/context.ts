@@ -1,4 +1,5 @@
 import type { V1LocalObjectReference, V1PodSecurityContext } from '@kubernetes/client-node';
+import type { Certificates } from '../../certificates/certificates.ts';
 import type { LeavingGateway } from '../gatewayPod.ts';
 import type { Metadata } from './metadata.ts';
 
@@ -23,6 +24,18 @@ export type NatsSeen = {
   now: number;
 };
 
+/** TLS of managed servers. */
+export type ServersTls = {
+  /** Clients without TLS are accepted too. */
+  isOptional: boolean;
+  /** Servers use TLS for the routes to each other. */
+  routes: boolean;
+  /** With `tls.crt`, `tls.key` and `ca.crt`. */
+  secretName: string;
+  /** Changes with the content of the Secret, which servers read only at their start. */
+  fingerprint: string;
+};
+
 /** Everything that `desired` needs in addition to the PushCluster: observations and earlier decisions. */
 export type Context = {
   images: Images;
@@ -45,6 +58,8 @@ export type Context = {
   secrets: ReadonlyMap<string, Readonly<Record<string, string>>>;
   /** Undefined if there are no managed NATS servers yet. */
   nats?: NatsSeen | undefined;
+  /** TLS of managed NATS as it is to be now. Undefined: as the cluster asks for. */
+  natsTls?: { servers: ServersTls | undefined; certificates: Certificates | undefined } | undefined;
   /** Random bytes for values that no Secret has yet. */
   random: (bytes: number) => Uint8Array;
 };

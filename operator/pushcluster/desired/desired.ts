@@ -9,6 +9,7 @@ import { gatewayDeployment } from './gateway.ts';
 import { leavingEndpoints } from './leavingEndpoints.ts';
 import { logicDeployment } from './logic.ts';
 import { natsStatefulSet } from './nats.ts';
+import { certificatesSecret, serversTls } from './natsTls.ts';
 import { networkPolicies } from './networkPolicies.ts';
 import { withPodTemplateHash } from './podTemplateHash.ts';
 import { generated, secrets } from './secrets.ts';
@@ -41,11 +42,14 @@ export const MADE_KINDS = [
  * @throws InvalidSettings
  */
 export function desired(cluster: PushCluster, context: Context): DesiredObject[] {
-  const values = generated(cluster, context);
+  const tls = serversTls(cluster, context);
+  const values = generated(cluster, context, tls);
   const nats = managedNats(cluster);
+  const certificates = context.natsTls?.certificates;
   const objects: DesiredObject[] = [
     ...serviceAccounts(cluster),
-    ...secrets(cluster, values),
+    ...secrets(cluster, values, tls),
+    ...(certificates ? [certificatesSecret(cluster, certificates)] : []),
     settingsConfigMap(cluster),
     ...services(cluster),
     ...leavingEndpoints(cluster, context.leaving),

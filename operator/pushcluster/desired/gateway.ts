@@ -12,6 +12,7 @@ import {
   STATIC_SETTINGS_ANNOTATION,
   selectorLabels,
 } from './names.ts';
+import { natsTlsAnnotation } from './natsTls.ts';
 import { containerPort, podTemplate, probes } from './pods.ts';
 import { staticSettingsHash } from './staticSettingsHash.ts';
 import { shutdownTime } from './validSettings.ts';
@@ -57,7 +58,7 @@ export function gatewayDeployment(cluster: PushCluster, context: Context): V1Dep
   return {
     apiVersion: 'apps/v1',
     kind: 'Deployment',
-    metadata: metadataOf(cluster, names(cluster).gateway, 'gateway'),
+    metadata: metadataOf(cluster, names(cluster).gateway, 'gateway', natsTlsAnnotation(cluster)),
     spec: {
       replicas: context.gatewayReplicas,
       selector: { matchLabels: selectorLabels(cluster, 'gateway') },
@@ -89,6 +90,7 @@ export function gatewayDeployment(cluster: PushCluster, context: Context): V1Dep
         labels: { ...gateway.podTemplate.labels, [SERVING_LABEL]: 'true' },
         annotations: {
           ...gateway.podTemplate.annotations,
+          ...natsTlsAnnotation(cluster),
           [STATIC_SETTINGS_ANNOTATION]: staticSettingsHash(cluster, 'gateway'),
         },
         hostNetwork: gateway.hostNetwork,

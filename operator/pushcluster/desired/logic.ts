@@ -4,6 +4,7 @@ import type { Context, DesiredObject } from './context.ts';
 import { metadataOf } from './metadata.ts';
 import { logicMounts } from './mounts.ts';
 import { ADMIN_PORT, LOGIC_PORT, names, SETTINGS_FILE, STATIC_SETTINGS_ANNOTATION, selectorLabels } from './names.ts';
+import { natsTlsAnnotation } from './natsTls.ts';
 import { containerPort, podTemplate, probes } from './pods.ts';
 import { staticSettingsHash } from './staticSettingsHash.ts';
 import { shutdownTime } from './validSettings.ts';
@@ -20,7 +21,7 @@ export function logicDeployment(cluster: PushCluster, context: Context): V1Deplo
   return {
     apiVersion: 'apps/v1',
     kind: 'Deployment',
-    metadata: metadataOf(cluster, names(cluster).logic, 'logic'),
+    metadata: metadataOf(cluster, names(cluster).logic, 'logic', natsTlsAnnotation(cluster)),
     spec: {
       ...(context.logicReplicas === undefined ? {} : { replicas: context.logicReplicas }),
       selector: { matchLabels: selectorLabels(cluster, 'logic') },
@@ -40,7 +41,10 @@ export function logicDeployment(cluster: PushCluster, context: Context): V1Deplo
         resources: logic.resources,
         serviceAccount: names(cluster).logic,
         gracePeriod: Math.ceil(shutdownTime(cluster, 'logic') / 1_000) + GRACE_MARGIN,
-        annotations: { [STATIC_SETTINGS_ANNOTATION]: staticSettingsHash(cluster, 'logic') },
+        annotations: {
+          ...natsTlsAnnotation(cluster),
+          [STATIC_SETTINGS_ANNOTATION]: staticSettingsHash(cluster, 'logic'),
+        },
         template: logic.podTemplate,
       }),
     },

@@ -51,6 +51,23 @@ describe('the files of pods', () => {
     assert.equal(files(gatewayMounts(one))['/etc/pushcluster/nats/tls.crt'], undefined);
   });
 
+  it('are the CA of managed NATS with TLS, of the operator or of somebody else', () => {
+    const of = (tls: object) => {
+      const cluster = clusterOf({ nats: { managed: { tls } } });
+      for (const [role, mounts] of [
+        ['gateway', gatewayMounts(cluster)],
+        ['logic', logicMounts(cluster)],
+      ] as const)
+        for (const file of named(validSettings(cluster, role))) assert.ok(file in files(mounts), file);
+      const [server] = validSettings(cluster, 'gateway').bus.nats!.servers;
+      return [files(gatewayMounts(cluster))['/etc/pushcluster/nats/ca.crt'], server];
+    };
+    const host = 'live-nats.shop.svc:4222';
+    assert.deepEqual(of({}), [undefined, `nats://${host}`]);
+    assert.deepEqual(of({ enabled: true }), ['Secret live-nats-tls ca.crt', `tls://${host}`]);
+    assert.deepEqual(of({ enabled: true, secretName: 'issued' }), ['Secret issued ca.crt', `tls://${host}`]);
+  });
+
   it('are all that the settings name', () => {
     const cluster = clusterOf({
       auth: { jwt: { jwksFrom: { secretRef: { name: 'keys' } } } },

@@ -1,6 +1,6 @@
 import type { V1Volume, V1VolumeMount } from '@kubernetes/client-node';
 import type { PushCluster, Spec } from '../../api/pushCluster.ts';
-import { CA_FILE, CERTIFICATE_FILES, CREDENTIAL_FILE, natsCredential } from './bus.ts';
+import { CA_FILE, CERTIFICATE_FILES, CREDENTIAL_FILE, natsCredential, natsTlsSecret } from './bus.ts';
 import {
   DRAIN_ANNOTATION,
   DRAIN_FILE,
@@ -95,9 +95,11 @@ function natsFiles(cluster: PushCluster, role: 'gateway' | 'logic'): V1Volume | 
   const credential = natsCredential(cluster, role);
   const { caSecretRef, certificates } = cluster.spec.nats;
   const certificate = certificates?.[role];
+  const own = natsTlsSecret(cluster);
+  const authority = caSecretRef ?? (own === undefined ? undefined : { name: own, key: 'ca.crt' });
   return secretFiles('nats', [
     ...(credential ? [fileOf(credential.secretRef, CREDENTIAL_FILE)] : []),
-    ...(caSecretRef ? [fileOf(caSecretRef, CA_FILE)] : []),
+    ...(authority ? [fileOf(authority, CA_FILE)] : []),
     ...(certificate
       ? [
           fileOf({ name: certificate.secretName, key: 'tls.crt' }, CERTIFICATE_FILES.certFile),

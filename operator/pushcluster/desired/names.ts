@@ -21,6 +21,12 @@ export const DRAIN_ANNOTATION = `${GROUP}/drain`;
 export const LEFT_ANNOTATION = `${GROUP}/left`;
 /** Pod template annotation: hash of the static settings. A change causes a rollout. */
 export const STATIC_SETTINGS_ANNOTATION = `${GROUP}/static-settings`;
+/**
+ * Annotation of Deployments and pods: the Secret with the CA that they trust for managed NATS. Without it, they connect
+ * without TLS. Of the StatefulSet of NATS: `required` or, if servers accept both, `optional`, then the Secret with their
+ * certificate, and its fingerprint.
+ */
+export const NATS_TLS_ANNOTATION = `${GROUP}/nats-tls`;
 /** Pod annotation: hash of all settings. A change makes the kubelet update the mounted ConfigMap immediately. */
 export const SETTINGS_ANNOTATION = `${GROUP}/settings`;
 
@@ -50,6 +56,7 @@ export function names({ metadata: { name } }: Pick<PushCluster, 'metadata'>) {
     nats: `${name}-nats`,
     natsPeers: `${name}-nats-peers`,
     natsServer: `${name}-nats-server`,
+    natsTls: `${name}-nats-tls`,
     natsGateway: `${name}-nats-gateway`,
     natsLogic: `${name}-nats-logic`,
     settings: `${name}-settings`,

@@ -88,4 +88,49 @@ describe('managed NATS', () => {
     assert.equal(securityContext?.runAsNonRoot, true);
     assert.equal(containers[0]?.securityContext?.readOnlyRootFilesystem, true);
   });
+
+  const certificate = { isOptional: false, routes: true, secretName: 'live-nats-tls', fingerprint: 'f1' };
+  const withTls = (replicas: 1 | 3, tls = certificate) => {
+    const cluster = clusterOf({ nats: { managed: { replicas, tls: { enabled: true } } } });
+    const context = contextOf({ natsTls: { servers: tls, certificates: undefined } });
+    const made = natsStatefulSet(cluster, managedNats(cluster)!, passwords, context);
+    return { made, text: natsConfig(cluster, managedNats(cluster)!, passwords, tls) };
+  };
+
+  it('has no TLS unless that is asked for', () => {
+    assert.doesNotMatch(config({ replicas: 3 }), /tls/);
+    assert.doesNotMatch(JSON.stringify(statefulSet({ replicas: 3 })), /tls/);
+  });
+
+  it('has TLS for clients, and for routes with certificates of both sides', () => {
+    const { text } = withTls(3);
+    const [clients, routes] = [...text.matchAll(/tls \{([^}]+)\}/g)].map(([, options = '']) => options);
+    const files = 'cert_file: "/etc/pushcluster/tls/tls.crt", key_file: "/etc/pushcluster/tls/tls.key"';
+    assert.ok(clients?.includes(files) && routes?.includes(files));
+    assert.ok(!clients?.includes('verify'));
+    assert.match(routes!, /ca_file: "\/etc\/pushcluster\/tls\/ca\.crt", verify: true/);
+    assert.doesNotMatch(text, /allow_non_tls/);
+    assert.doesNotMatch(withTls(3, { ...certificate, routes: false }).text, /verify/);
+    assert.match(withTls(1, { ...certificate, isOptional: true }).text, /allow_non_tls: true/);
+  });
+
+  it('mounts its certificate, and not the key of the CA', () => {
+    const { spec, metadata } = withTls(1).made;
+    const volume = spec!.template.spec!.volumes?.find(({ name }) => name === 'tls');
+    assert.equal(volume?.secret?.secretName, 'live-nats-tls');
+    assert.deepEqual(
+      volume?.secret?.items?.map(({ key }) => key),
+      ['tls.crt', 'tls.key', 'ca.crt'],
+    );
+    assert.equal(metadata.annotations?.['pushcluster.dev/nats-tls'], 'required live-nats-tls f1');
+  });
+
+  it('is restarted with another certificate', () => {
+    const annotation = (fingerprint: string) =>
+      withTls(1, { ...certificate, fingerprint }).made.spec!.template.metadata?.annotations?.[
+        'pushcluster.dev/nats-config'
+      ];
+    assert.equal(annotation('f1'), annotation('f1'));
+    assert.notEqual(annotation('f1'), annotation('f2'));
+  });
 });

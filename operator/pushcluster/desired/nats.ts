@@ -1,11 +1,21 @@
-import type { V1StatefulSet } from '@kubernetes/client-node';
+import type { V1StatefulSet, V1Volume } from '@kubernetes/client-node';
 import type { z } from 'zod';
 import { GROUP, type PushCluster } from '../../api/pushCluster.ts';
 import type { ManagedNats } from '../../api/spec/nats.ts';
 import type { Context, DesiredObject } from './context.ts';
 import { metadataOf } from './metadata.ts';
-import { NATS_FOLDER, NATS_MONITOR_PORT, NATS_PORT, NATS_ROUTES_PORT, names, selectorLabels } from './names.ts';
+import {
+  NATS_FOLDER,
+  NATS_MONITOR_PORT,
+  NATS_PORT,
+  NATS_ROUTES_PORT,
+  NATS_TLS_ANNOTATION,
+  names,
+  selectorLabels,
+  TLS_FOLDER,
+} from './names.ts';
 import { LAME_DUCK_SECONDS, natsConfigHash } from './natsConfig.ts';
+import { serversTls, serversTlsText } from './natsTls.ts';
 import { containerPort, podTemplate, probes } from './pods.ts';
 import type { Generated } from './secrets.ts';
 
@@ -32,11 +42,15 @@ export function natsStatefulSet(
   context: Context,
 ): V1StatefulSet & DesiredObject {
   const name = names(cluster);
-  const config = natsConfigHash(cluster, nats, values);
+  const tls = serversTls(cluster, context);
+  const config = natsConfigHash(cluster, nats, values, tls);
   return {
     apiVersion: 'apps/v1',
     kind: 'StatefulSet',
-    metadata: metadataOf(cluster, name.nats, 'nats', { [NATS_CONFIG_ANNOTATION]: config }),
+    metadata: metadataOf(cluster, name.nats, 'nats', {
+      [NATS_CONFIG_ANNOTATION]: config,
+      ...(tls ? { [NATS_TLS_ANNOTATION]: serversTlsText(tls) } : {}),
+    }),
     spec: {
       replicas: nats.replicas,
       serviceName: name.natsPeers,
@@ -71,8 +85,12 @@ export function natsStatefulSet(
                 defaultMode: 0o440,
               },
             },
+            ...(tls ? [tlsVolume(tls.secretName)] : []),
           ],
-          volumeMounts: [{ name: 'config', mountPath: NATS_FOLDER, readOnly: true }],
+          volumeMounts: [
+            { name: 'config', mountPath: NATS_FOLDER, readOnly: true },
+            ...(tls ? [{ name: 'tls', mountPath: TLS_FOLDER, readOnly: true }] : []),
+          ],
         },
         placement: nats.placement,
         resources: nats.resources,
@@ -83,4 +101,9 @@ export function natsStatefulSet(
       }),
     },
   };
+}
+
+function tlsVolume(secretName: string): V1Volume {
+  const items = ['tls.crt', 'tls.key', 'ca.crt'].map((key) => ({ key, path: key }));
+  return { name: 'tls', secret: { secretName, items, defaultMode: 0o440 } };
 }

@@ -1,7 +1,7 @@
 import type { V1Secret } from '@kubernetes/client-node';
 import type { PushCluster } from '../../api/pushCluster.ts';
 import { managedNats } from './bus.ts';
-import type { Context, DesiredObject } from './context.ts';
+import type { Context, DesiredObject, ServersTls } from './context.ts';
 import { metadataOf } from './metadata.ts';
 import { names, type Role } from './names.ts';
 import { natsConfig, natsConfigHash } from './natsConfig.ts';
@@ -32,6 +32,7 @@ export type Generated = ServerPasswords & {
 export function generated(
   cluster: PushCluster,
   { secrets, random, nats: seen }: Pick<Context, 'secrets' | 'random' | 'nats'>,
+  tls?: ServersTls,
 ): Generated {
   const { apiKey, natsGateway, natsLogic, natsServer } = names(cluster);
   const made = () => Buffer.from(random(RANDOM_BYTES)).toString('base64url');
@@ -60,7 +61,7 @@ export function generated(
     files: lines,
     seen,
     random: made,
-    isRunning: (passwords) => seen?.isSettled === true && seen.config === natsConfigHash(cluster, nats, passwords),
+    isRunning: (passwords) => seen?.isSettled === true && seen.config === natsConfigHash(cluster, nats, passwords, tls),
   });
   if (rotation === undefined) return values;
   const isDone = before?.step !== undefined && rotation.step === undefined;
@@ -70,7 +71,7 @@ export function generated(
 }
 
 /** Secrets with generated values, each for one role: the API key, and the passwords of managed NATS. */
-export function secrets(cluster: PushCluster, values: Generated): (V1Secret & DesiredObject)[] {
+export function secrets(cluster: PushCluster, values: Generated, tls?: ServersTls): (V1Secret & DesiredObject)[] {
   const name = names(cluster);
   const made: (V1Secret & DesiredObject)[] = [];
   if (cluster.spec.logic.apiKeys.length === 0) made.push(secret(cluster, name.apiKey, 'logic', { key: values.apiKey }));
@@ -83,7 +84,7 @@ export function secrets(cluster: PushCluster, values: Generated): (V1Secret & De
     secret(cluster, name.natsGateway, 'gateway', { user: 'gateway', password: file('gateway') }),
     secret(cluster, name.natsLogic, 'logic', { user: 'logic', password: file('logic') }),
     secret(cluster, name.natsServer, 'nats', {
-      'nats.conf': natsConfig(cluster, nats, values),
+      'nats.conf': natsConfig(cluster, nats, values, tls),
       'routes-password': current.routes,
       'gateway-password': current.gateway,
       'logic-password': current.logic,
