@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
+import { certificatesIn } from '@pushcluster/operator/certificates/certificates.ts';
+import { rotationIn } from '@pushcluster/operator/pushcluster/desired/natsPasswords.ts';
+import { z } from 'zod';
+import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
+import { apply } from '../harness/cluster/kubectl.ts';
+import { OperatorProcess } from '../harness/cluster/operatorProcess.ts';
+import { PlayedPods } from '../harness/cluster/playedPods.ts';
+import { freePorts } from '../harness/ports.ts';
+import { until } from '../harness/until.ts';
+
+const NAMESPACE = 'shop';
+const TLS = 'pushcluster.dev/nats-tls';
+const SERVER = 'live-nats-0';
+
+const Found = z.object({
+  metadata: z.object({ annotations: z.record(z.string(), z.string()).default({}) }),
+  data: z.record(z.string(), z.string()).default({}),
+  status: z
+    .object({
+      conditions: z.array(z.object({ type: z.string(), status: z.string() })).default([]),
+      nats: z.object({ url: z.string() }).optional(),
+    })
+    .prefault({}),
+});
+
+describe('managed NATS, as the operator changes it', () => {
+  let plane: ControlPlane;
+  let operator: OperatorProcess;
+  let pods: PlayedPods;
+  const ending = new AbortController();
+  let playing: Promise<void> | undefined;
+  /** Whether a NATS server that was restarted becomes ready. */
+  let startsReady = true;
+
+  before(async () => {
+    plane = await startControlPlane();
+    const [adminPort = 0, podPort = 0] = await freePorts(2);
+    await OperatorProcess.install(plane);
+    operator = new OperatorProcess(plane, { adminPort, env: { POD_PORT: String(podPort) } });
+    pods = new PlayedPods(plane, podPort);
+    await Promise.all([operator.start(), pods.start()]);
+    await apply(plane.kubectl, [
+      { apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE } },
+      {
+        apiVersion: 'pushcluster.dev/v1alpha1',
+        kind: 'PushCluster',
+        metadata: { name: 'live', namespace: NAMESPACE },
+        spec: { gateway: { replicas: 1, drain: { settle: '0s' } }, logic: { replicas: 1 } },
+      },
+    ]);
+    playing = playServer();
+    await until('it is ready', async () => isTrue(await get('pushcluster', 'live'), 'Ready'));
+  });
+  after(async () => {
+    ending.abort();
+    await playing;
+    await operator?.end('SIGKILL');
+    await pods?.stop();
+    await plane?.stop();
+  });
+
+  async function get(kind: string, name: string): Promise<z.infer<typeof Found> | undefined> {
+    const text = await plane.kubectl(['get', kind, name, '-n', NAMESPACE, '-o=json', '--ignore-not-found']);
+    return text === '' ? undefined : Found.parse(JSON.parse(text));
+  }
+  const isTrue = (found: z.infer<typeof Found> | undefined, type: string) =>
+    found?.status.conditions.some((each) => each.type === type && each.status === 'True') ?? false;
+  const patch = (change: object) =>
+    plane.kubectl(['patch', 'pushcluster', 'live', '-n', NAMESPACE, '--type=merge', '-p', JSON.stringify(change)]);
+  const annotation = async (kind: string, name: string) => (await get(kind, name))?.metadata.annotations[TLS];
+  const accepts = async () => (await annotation('statefulset', 'live-nats'))?.split(' ')[0];
+  const trusts = () => annotation('deployment', 'live-gateway');
+
+  /** Makes the server of NATS ready, as a kubelet does. */
+  async function playServer(): Promise<void> {
+    while (!ending.signal.aborted) {
+      const pod = startsReady ? await get('pod', SERVER).catch(() => undefined) : undefined;
+      if (pod && !isTrue(pod, 'Ready')) {
+        const conditions = ['PodScheduled', 'Initialized', 'ContainersReady', 'Ready'].map((type) => {
+          return { type, status: 'True', lastTransitionTime: new Date().toISOString() };
+        });
+        const args = ['patch', 'pod', SERVER, '-n', NAMESPACE, '--subresource=status', '--type=merge', '-p'];
+        // The pod may have been replaced meanwhile.
+        await plane.kubectl([...args, JSON.stringify({ status: { phase: 'Running', conditions } })]).catch(() => {});
+      }
+      await setTimeout(200);
+    }
+  }
+
+  it('turns TLS on: servers accept both, then pods use it, then servers accept nothing else', async () => {
+    startsReady = false;
+    await patch({ spec: { nats: { managed: { tls: { enabled: true } } } } });
+    await until('servers are to accept both', async () => (await accepts()) === 'optional');
+    await until('the server was replaced', async () => !isTrue(await get('pod', SERVER), 'Ready'));
+    const secret = await get('secret', 'live-nats-tls');
+    assert.ok(certificatesIn(secret?.data ?? {}));
+    assert.equal(await trusts(), undefined, 'the server is not ready yet');
+    startsReady = true;
+    await until('gateways trust the CA', async () => (await trusts()) === 'live-nats-tls');
+    await until('servers accept nothing else', async () => (await accepts()) === 'required');
+    const played = [...pods.of(NAMESPACE), ...pods.of(NAMESPACE, 'logic')].map(({ name }) =>
+      pods.object(NAMESPACE, name),
+    );
+    assert.deepEqual(new Set(played.map((pod) => pod?.metadata.annotations?.[TLS])), new Set(['live-nats-tls']));
+    await until('it is ready', async () => {
+      const cluster = await get('pushcluster', 'live');
+      return isTrue(cluster, 'Ready') && cluster?.status.nats?.url === 'tls://live-nats.shop.svc:4222';
+    });
+  });
+
+  it('keeps its certificates, and restarts nothing, while nothing is asked for', async () => {
+    const version = async (kind: string, name: string) =>
+      plane.kubectl(['get', kind, name, '-n', NAMESPACE, '-o=jsonpath={.metadata.generation} {.data}']);
+    const all = () => Promise.all([version('secret', 'live-nats-tls'), version('statefulset', 'live-nats')]);
+    const before = await all();
+    await operator.end('SIGTERM');
+    await operator.start();
+    await patch({ spec: { gateway: { batching: { maxDelay: '250ms' } } } });
+    await until('gateways have the new settings', async () => {
+      const { 'gateway.yaml': text = '' } = (await get('configmap', 'live-settings'))?.data ?? {};
+      return text.includes('maxDelay: 250');
+    });
+    assert.deepEqual(await all(), before);
+  });
+
+  it('gives pods the next passwords before servers', async () => {
+    await patch({ metadata: { annotations: { 'pushcluster.dev/rotate-nats-passwords': 'today' } } });
+    const servers = () => get('secret', 'live-nats-server');
+    await until('they are announced', async () => rotationIn((await servers())?.data)?.step === 'announced');
+    for (const role of ['gateway', 'logic'] as const) {
+      const file = Buffer.from((await get('secret', `live-nats-${role}`))?.data.password ?? '', 'base64').toString();
+      const [old = '', next = ''] = file.split('\n');
+      assert.ok(old.length > 0 && next.length > 0 && old !== next);
+      const conf = Buffer.from((await servers())?.data['nats.conf'] ?? '', 'base64').toString();
+      assert.ok(conf.includes(old) && !conf.includes(next));
+    }
+  });
+
+  it('turns TLS off in the same way, and removes the certificates last', async () => {
+    startsReady = false;
+    await patch({ spec: { nats: { managed: { tls: null } } } });
+    await until('servers are to accept both', async () => (await accepts()) === 'optional');
+    assert.equal(await trusts(), 'live-nats-tls');
+    startsReady = true;
+    await until('gateways do without', async () => (await trusts()) === undefined);
+    await until('servers accept nothing else', async () => (await accepts()) === undefined);
+    await until('the certificates are gone', async () => (await get('secret', 'live-nats-tls')) === undefined);
+    await until('it is ready', async () => {
+      const cluster = await get('pushcluster', 'live');
+      return isTrue(cluster, 'Ready') && cluster?.status.nats?.url === 'nats://live-nats.shop.svc:4222';
+    });
+  });
+});
