@@ -7,7 +7,7 @@ import type { ServersTls } from './desired/context.ts';
 import { clusterOf, contextOf } from './desired/fixture.ts';
 import { natsStatefulSet } from './desired/nats.ts';
 import { fingerprintOfOwn, serversTlsText } from './desired/natsTls.ts';
-import { natsCertificates, planTls, serversSeen, serversTlsOf, tlsAgainIn } from './natsTls.ts';
+import { natsCertificates, planTls, serversSeen, serversTlsOf, tlsAgainIn, tlsMessage } from './natsTls.ts';
 
 const OWN = 'live-nats-tls';
 const DAY_MS = 86_400_000;
@@ -168,8 +168,11 @@ describe('TLS of managed NATS', () => {
     world.finish(undefined);
     assert.equal(tlsAgainIn(world.plan(undefined)), undefined);
     assert.equal(tlsAgainIn(world.plan(OWN)), 10_000);
+    assert.equal(tlsMessage(world.plan(OWN)), 'TLS of NATS is being turned on');
     world.finish(OWN);
     assert.equal(tlsAgainIn(world.plan(OWN)), 3_600_000);
+    assert.equal(tlsMessage(world.plan(OWN)), undefined);
+    assert.equal(tlsMessage(world.plan(undefined)), 'TLS of NATS is being turned off');
   });
 });
 

@@ -44,6 +44,8 @@ export type TlsPlan = {
   /** The cluster with the TLS that gateways and logic are to use now. */
   cluster: PushCluster;
   servers: Omit<ServersTls, 'fingerprint'> | undefined;
+  /** Whether the cluster asks for TLS. */
+  isAsked: boolean;
   /** The cluster has not got yet what it asks for. */
   isUnderWay: boolean;
 };
@@ -61,7 +63,7 @@ export function serversSeen(text: string | undefined, isSettled: boolean): Serve
  */
 export function planTls(cluster: PushCluster, seen: TlsSeen): TlsPlan {
   const managed = managedNats(cluster);
-  if (managed === undefined) return { cluster, servers: undefined, isUnderWay: false };
+  if (managed === undefined) return { cluster, servers: undefined, isAsked: false, isUnderWay: false };
   const asked = natsTlsSecret(cluster);
   const used = new Set([...seen.deployed, ...seen.running]);
   const other = [...used].find((each) => each !== undefined && each !== asked);
@@ -81,6 +83,7 @@ export function planTls(cluster: PushCluster, seen: TlsSeen): TlsPlan {
       accepts === 'plain'
         ? undefined
         : { isOptional: accepts === 'both', routes: routes && accepts === 'tls', secretName },
+    isAsked: asked !== undefined,
     isUnderWay: accepts === 'both' || wanted !== asked,
   };
 }
@@ -110,6 +113,11 @@ function withClientTls(cluster: PushCluster, secretName: string | undefined): Pu
 export function tlsAgainIn({ servers, isUnderWay }: TlsPlan): number | undefined {
   if (isUnderWay) return CHANGE_CHECK_MS;
   return servers === undefined ? undefined : CHECK_MS;
+}
+
+/** What is under way, for the status. */
+export function tlsMessage({ isAsked, isUnderWay }: TlsPlan): string | undefined {
+  return isUnderWay ? `TLS of NATS is being turned ${isAsked ? 'on' : 'off'}` : undefined;
 }
 
 export type TlsSources = {

@@ -67,6 +67,7 @@ export function observation(
     shown: DisplayedNumbers;
     problems: readonly Problem[];
     held?: Observed['held'];
+    natsChange?: string | undefined;
   },
 ): Observed {
   const { gateways, planned, summary, shown } = found;
@@ -99,6 +100,7 @@ export function observation(
     autoscaler: autoscalerStatus(cluster, cache),
     summary: { ...summary, fullest: shown.fullest },
     problems: found.problems,
+    natsChange: found.natsChange,
     exposed: exposure(cluster),
     ...(found.held ? { held: found.held, version: cluster.status?.version ?? observed.version } : {}),
   };

@@ -16,14 +16,14 @@ import { settleTime } from './desired/drainSettle.ts';
 import { remainingEndpoints } from './desired/leavingEndpoints.ts';
 import { logicReplicas } from './desired/logicReplicas.ts';
 import { names } from './desired/names.ts';
-import { rotationAgainIn, rotationIn } from './desired/natsPasswords.ts';
+import { rotationAgainIn, rotationIn, rotationMessage } from './desired/natsPasswords.ts';
 import { mayRollOut } from './desired/podTemplateHash.ts';
 import { gatewayDrain, InvalidSettings } from './desired/validSettings.ts';
 import { type DisplayedNumbers, displayedNumbers, replacedIn } from './displayedNumbers.ts';
 import { leavingGateways, leavingTime } from './leavingGateways.ts';
 import { reloadLiveSettings } from './liveSettingsReload.ts';
 import { NatsRollouts } from './natsRollouts.ts';
-import { planTls, serversTlsOf, type TlsPlan, tlsAgainIn } from './natsTls.ts';
+import { planTls, serversTlsOf, type TlsPlan, tlsAgainIn, tlsMessage } from './natsTls.ts';
 import { observation, podStatusSummary } from './observation.ts';
 import { clusterOf, podPatch } from './observedGateways.ts';
 import { isUnread, type UnreadCluster, unreadStatus } from './readPushCluster.ts';
@@ -90,6 +90,7 @@ type Wanted = Planned & {
   objects: readonly DesiredObject[];
   leavingAgainIn: number | undefined;
   natsAgainIn: number | undefined;
+  natsChange: string | undefined;
 };
 
 /**
@@ -172,6 +173,7 @@ export class Reconciler {
       { gateways, planned, wanted: replicas },
       errors.problems,
       held,
+      wanted?.natsChange,
     );
     const isUnderWay = planned.phase === 'draining' || planned.waits !== undefined;
     const refusedAgainIn = errors.isEmpty ? undefined : RETRY_MS;
@@ -217,7 +219,9 @@ export class Reconciler {
       const { natsServer, natsTls } = names(cluster);
       const given = (name: string) => cache.data(cluster, name);
       const { servers: seen } = cache.tlsSeen(cluster);
-      const due = [rotationAgainIn(rotationIn(secrets.get(natsServer)), now), tlsAgainIn(tls)];
+      const rotation = rotationIn(secrets.get(natsServer));
+      const due = [rotationAgainIn(rotation, now), tlsAgainIn(tls)];
+      const natsChange = rotationMessage(rotation) ?? tlsMessage(tls);
       const times = due.filter((each) => each !== undefined);
       const natsAgainIn = times.length === 0 ? undefined : Math.min(...times);
       const objects = desired(cluster, {
@@ -235,7 +239,7 @@ export class Reconciler {
         natsTls: await serversTlsOf(tls, { seen, own: secrets.get(natsTls), given, now }),
         random: randomBytes,
       });
-      return { objects, gateways, planned, wanted, leavingAgainIn: leaving.againIn, natsAgainIn };
+      return { objects, gateways, planned, wanted, leavingAgainIn: leaving.againIn, natsAgainIn, natsChange };
     } catch (error) {
       if (!(error instanceof InvalidSettings)) throw error;
       errors.add(titleOf(cluster), 'invalid', error.message);
@@ -409,6 +413,7 @@ export class Reconciler {
     { gateways, planned, wanted }: { gateways: ObservedGateways; planned: ScalePlan; wanted: number },
     problems: readonly Problem[],
     held: Observed['held'],
+    natsChange: string | undefined,
   ): Promise<number | undefined> {
     const { cache, images, readings } = this.#options;
     const key = keyOf(cluster);
@@ -426,6 +431,7 @@ export class Reconciler {
       shown,
       problems,
       held,
+      natsChange,
     });
     const status = this.#statusFields.known(statusOf(observed, before, this.#timestamp()));
     if (isDeepStrictEqual(before, status)) return againIn;

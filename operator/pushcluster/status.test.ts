@@ -199,6 +199,8 @@ describe('the status of a cluster', () => {
       'scaling down from 4 to 3 gateways; waiting: live-gateway-x is not ready and would be deleted first',
     );
     assert.equal(conditions({ scaling: { phase: 'rebalancing', waits: undefined } }).Progressing, 'True/Rebalancing');
+    const natsChange = 'TLS of NATS is being turned on';
+    assert.equal(conditions({ natsChange }).Progressing, 'True/NatsChanges');
     const behind = ['live-gateway-x', 'live-gateway-y'].map((pod) => ({ uid: pod, pod }));
     assert.equal(
       message('Progressing', summary({ behind })),

@@ -45,6 +45,8 @@ export type Observed = {
   exposed?: string | undefined;
   /** Why the operator changes nothing now, or no pods. */
   held?: { reason: 'Paused' | 'RolloutWaits'; message: string } | undefined;
+  /** What of managed NATS is changed in steps. */
+  natsChange?: string | undefined;
   /** The plan for the number of gateways. */
   scaling: Pick<ScalePlan, 'phase' | 'waits'>;
   /** What the autoscalers report of themselves; undefined if there are none. */
@@ -176,7 +178,7 @@ const FULL_OF = {
 };
 
 /** Progressing: the operator or Kubernetes is changing something. */
-function progress({ gateway, logic, nats, scaling, summary, problems, held }: Observed): Verdict {
+function progress({ gateway, logic, nats, natsChange, scaling, summary, problems, held }: Observed): Verdict {
   if (held) return { isTrue: held.reason !== 'Paused', ...held };
   const [leaving, ...others] = problems.filter(isLeaving);
   if (leaving) {
@@ -218,6 +220,7 @@ function progress({ gateway, logic, nats, scaling, summary, problems, held }: Ob
     const more = summary.behind.length > 1 ? ` and ${summary.behind.length - 1} more` : '';
     return yes('SettingsUnderWay', `${first.pod}${more} ${more ? 'have' : 'has'} not loaded the current settings yet`);
   }
+  if (natsChange !== undefined) return yes('NatsChanges', natsChange);
   return no('Stable', 'no changes in progress');
 }
 

@@ -20,7 +20,9 @@ const Found = z.object({
   data: z.record(z.string(), z.string()).default({}),
   status: z
     .object({
-      conditions: z.array(z.object({ type: z.string(), status: z.string() })).default([]),
+      conditions: z
+        .array(z.object({ type: z.string(), status: z.string(), reason: z.string().optional() }))
+        .default([]),
       nats: z.object({ url: z.string() }).optional(),
     })
     .prefault({}),
@@ -128,6 +130,10 @@ describe('managed NATS, as the operator changes it', () => {
 
   it('gives pods the next passwords before servers', async () => {
     await patch({ metadata: { annotations: { 'pushcluster.dev/rotate-nats-passwords': 'today' } } });
+    await until('the status says so', async () => {
+      const { conditions } = (await get('pushcluster', 'live'))?.status ?? { conditions: [] };
+      return conditions.some(({ type, reason }) => type === 'Progressing' && reason === 'NatsChanges');
+    });
     const servers = () => get('secret', 'live-nats-server');
     await until('they are announced', async () => rotationIn((await servers())?.data)?.step === 'announced');
     for (const role of ['gateway', 'logic'] as const) {

@@ -99,3 +99,11 @@ export function rotatedBy(rotation: Rotation | undefined, current: Passwords): R
 export function rotationAgainIn(rotation: Rotation | undefined, now: number): number | undefined {
   return rotation?.step === 'announced' ? Math.max(1_000, rotation.since + RELOAD_MS - now) : undefined;
 }
+
+/** What is under way, for the status. */
+export function rotationMessage(rotation: Rotation | undefined): string | undefined {
+  if (rotation?.step === undefined) return undefined;
+  return rotation.step === 'accepted'
+    ? 'passwords of NATS are rotated: servers are restarted with the new ones'
+    : 'passwords of NATS are rotated: pods are given five minutes to read the new ones';
+}
