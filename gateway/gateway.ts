@@ -7,6 +7,7 @@ import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import { systemClock } from '@pushcluster/runtime/clock.ts';
 import { descriptorLimit } from '@pushcluster/runtime/descriptors.ts';
+import type { HistoryStore } from '@pushcluster/runtime/history/historyStore.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { commonStatus } from '@pushcluster/runtime/podStatus.ts';
 import { assertPortFree } from '@pushcluster/runtime/portProbe.ts';
@@ -33,6 +34,8 @@ import { StatReports } from './moves/statReports.ts';
 export type GatewayOptions = {
   settings: SettingsFile;
   bus: Bus;
+  /** Where rooms with a history are stored; absent: no room has one. */
+  history?: HistoryStore;
   log: Logger;
   registry: Registry;
   /** The pod template, such as its hash: the same for all gateways except during a rollout. */
@@ -88,6 +91,7 @@ export class Gateway {
     this.#hub = new Hub({
       gateway: this.name,
       bus,
+      history: options.history,
       settings: settings.current,
       clock,
       log,

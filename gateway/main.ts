@@ -2,6 +2,7 @@ import { startAdmin } from '@pushcluster/runtime/admin.ts';
 import { registerBusMetrics } from '@pushcluster/runtime/bus/busMetrics.ts';
 import { openBus } from '@pushcluster/runtime/bus/openBus.ts';
 import { parseCommandLine } from '@pushcluster/runtime/cli.ts';
+import { openHistory } from '@pushcluster/runtime/history/openHistory.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { logSettingsWarnings } from '@pushcluster/runtime/logSettingsWarnings.ts';
 import { SettingsFile } from '@pushcluster/runtime/settingsFile.ts';
@@ -26,6 +27,7 @@ try {
   const gateway = await Gateway.start({
     settings,
     bus,
+    history: openHistory(settings.current.bus, bus, 'gateway'),
     log,
     registry,
     template: process.env.POD_TEMPLATE ?? '',

@@ -3,6 +3,7 @@ import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import { reportCertificate } from '@pushcluster/runtime/certificateMetrics.ts';
 import { systemClock } from '@pushcluster/runtime/clock.ts';
+import type { HistoryStore } from '@pushcluster/runtime/history/historyStore.ts';
 import { openHistory } from '@pushcluster/runtime/history/openHistory.ts';
 import { listenAddress } from '@pushcluster/runtime/listenAddress.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
@@ -29,7 +30,14 @@ import { historyRoutes } from './routes/history.ts';
 import { pushBatchRoutes } from './routes/pushBatch.ts';
 import { v1Routes } from './routes/v1.ts';
 
-export type LogicOptions = { settings: SettingsFile; bus: Bus; log: Logger; registry: Registry };
+export type LogicOptions = {
+  settings: SettingsFile;
+  bus: Bus;
+  /** Where rooms with a history are stored. Default: what the settings say. */
+  history?: HistoryStore;
+  log: Logger;
+  registry: Registry;
+};
 
 export type Logic = {
   /** Port of the push API. */
@@ -49,7 +57,7 @@ export type Logic = {
  * Starts the push API.
  * @throws Error with a sentence if it can't listen on the port, or if a file of an API key or of `logic.tls` can't be used
  */
-export async function startLogic({ settings, bus, log, registry }: LogicOptions): Promise<Logic> {
+export async function startLogic({ settings, bus, history, log, registry }: LogicOptions): Promise<Logic> {
   const subjects = new Subjects(settings.current.bus.prefix);
   const logic = () => settings.current.logic;
   let hasConnected = bus.connected;
@@ -61,7 +69,7 @@ export async function startLogic({ settings, bus, log, registry }: LogicOptions)
 
   const keys = new ApiKeys(logic().apiKeys, log);
   const urgent = new TokenBucket(perSecond(logic().urgentRate), systemClock.now());
-  const store = openHistory(settings.current.bus, bus, 'logic');
+  const store = history ?? openHistory(settings.current.bus, bus, 'logic');
   const histories = new RoomHistories({ store, bus, settings: () => settings.current, log });
   const publisher = new Publisher(bus, subjects, {
     history: {

@@ -43,14 +43,18 @@ export class Subjects {
   }
 
   /**
-   * What logic says and hears in addition where rooms have a history. In place of each last `*` the names of the streams
+   * What the roles say and hear in addition where rooms have a history. In place of each last `*` the names of the streams
    * (runtime/history/historyStream.ts) are enough: NATS has no wildcard for a part of a token.
    */
   get historyPermissions() {
-    const calls = ['STREAM.CREATE', 'STREAM.UPDATE', 'STREAM.INFO', 'STREAM.MSG.GET', 'DIRECT.GET'];
+    const calls = (...names: string[]) => names.map((name) => `$JS.API.${name}.*`);
+    const reads = calls('STREAM.INFO', 'STREAM.MSG.GET', 'DIRECT.GET');
     return {
-      publish: [`${this.#prefix}.hist.>`, ...calls.map((call) => `$JS.API.${call}.*`)],
-      subscribe: [`${this.inbox('logic')}.>`],
+      gateway: { publish: reads, subscribe: [`${this.inbox('gateway')}.>`] },
+      logic: {
+        publish: [...reads, `${this.#prefix}.hist.>`, ...calls('STREAM.CREATE', 'STREAM.UPDATE')],
+        subscribe: [`${this.inbox('logic')}.>`],
+      },
     };
   }
 

@@ -6,6 +6,7 @@ import { startAdmin } from '@pushcluster/runtime/admin.ts';
 import { registerBusMetrics } from '@pushcluster/runtime/bus/busMetrics.ts';
 import { openBus } from '@pushcluster/runtime/bus/openBus.ts';
 import { parseCommandLine } from '@pushcluster/runtime/cli.ts';
+import { openHistory } from '@pushcluster/runtime/history/openHistory.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { logSettingsWarnings } from '@pushcluster/runtime/logSettingsWarnings.ts';
 import { assertPortFree } from '@pushcluster/runtime/portProbe.ts';
@@ -52,8 +53,9 @@ try {
   });
   registerBusMetrics(registry, bus);
   registerSettingsMetrics(registry, settings);
-  const gateway = await Gateway.start({ settings, bus, log, registry });
-  const logic = await startLogic({ settings, bus, log, registry });
+  const history = openHistory(settings.current.bus, bus, 'logic');
+  const gateway = await Gateway.start({ settings, bus, history, log, registry });
+  const logic = await startLogic({ settings, bus, history, log, registry });
   await startAdmin({
     ...adminSettings,
     registry,

@@ -7,6 +7,7 @@ import { HubChannel } from './hubChannel.ts';
 import type { Inlet } from './inlet.ts';
 import type { InletSubscriber } from './inletSubscriber.ts';
 import { formsAt, type ListenerTable } from './listenerTable.ts';
+import { RoomInlet } from './roomInlet.ts';
 import type { ShardHandle } from './shardHandle.ts';
 import { SubscriptionQueue } from './subscriptionQueue.ts';
 
@@ -124,7 +125,9 @@ export class ChannelLifecycle {
   #subscribe(channel: HubChannel, subject: string): Promise<void> {
     const { subscriber, inlet, metrics } = this.#options;
     if (channel.room !== undefined) metrics.roomSubscriptions.inc();
-    const { ready, unsubscribe } = subscriber.subscribe(subject, inlet(channel), (inForce) =>
+    const room = new RoomInlet(() => inlet(channel));
+    channel.renewInlet = () => room.renew();
+    const { ready, unsubscribe } = subscriber.subscribe(subject, room, (inForce) =>
       this.#subscriptionChanged(channel, inForce),
     );
     channel.unsubscribe = unsubscribe;

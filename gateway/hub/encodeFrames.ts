@@ -32,9 +32,21 @@ export function encodeFrames(key: ChannelKey, parts: readonly MessagePart[], mas
 function encodeText(key: ChannelKey, parts: readonly MessagePart[], hasIds: boolean): Buffer {
   const room = roomOf(key);
   const place = room === undefined ? '' : `"room":${JSON.stringify(room)},`;
-  if (!hasIds) return join(`{"type":"PUSH","data":{${place}"items":[`, parts);
+  const position = positionOf(parts);
+  if (!hasIds) return join(`{"type":"PUSH","data":{${place}${position}"items":[`, parts);
   const user = isUser(key) ? '"user":true,' : '';
-  return join(`{"type":"PUSH","data":{${place}${user}"ids":${JSON.stringify(idRuns(parts))},"items":[`, parts);
+  return join(
+    `{"type":"PUSH","data":{${place}${user}${position}"ids":${JSON.stringify(idRuns(parts))},"items":[`,
+    parts,
+  );
+}
+
+/** The position of the last push in the room's history, and the one before the first. */
+function positionOf(parts: readonly MessagePart[]): string {
+  const last = parts.at(-1)?.position;
+  const first = parts[0]?.position;
+  if (!last || !first) return '';
+  return `"seq":${last.seq},"prev":${first.previous},"epoch":${JSON.stringify(last.epoch)},`;
 }
 
 function deflate(text: Buffer): Buffer {

@@ -3,6 +3,7 @@ import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus, BusEvent } from '@pushcluster/runtime/bus/bus.ts';
 import type { Clock } from '@pushcluster/runtime/clock.ts';
+import type { HistoryStore } from '@pushcluster/runtime/history/historyStore.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { type ChannelKey, isUser, userOf } from '../ipc/channelKey.ts';
 import type { ShardMessage } from '../ipc/messages.ts';
@@ -13,6 +14,8 @@ import { ChannelInlet } from './channelInlet.ts';
 import { ChannelLifecycle } from './channelLifecycle.ts';
 import { Commands } from './commands.ts';
 import type { ExceptionGuard } from './exceptionGuard.ts';
+import { HistoryInlet } from './history/historyInlet.ts';
+import { HistoryMonitors } from './history/historyMonitors.ts';
 import type { HubChannel } from './hubChannel.ts';
 import { IgnoredMessages } from './ignoredMessages.ts';
 import { InletSubscriber } from './inletSubscriber.ts';
@@ -30,6 +33,8 @@ import { UserSessions } from './userSessions.ts';
 export type HubOptions = {
   gateway: string;
   bus: Bus;
+  /** Where rooms with a history are stored; absent: no room has one. */
+  history?: HistoryStore | undefined;
   settings: Settings;
   clock: Clock;
   log: Logger;
@@ -56,12 +61,13 @@ export class Hub {
   readonly #channels: ChannelLifecycle;
   readonly #answers: Answers;
   readonly #sessions: UserSessions;
+  readonly #histories: HistoryMonitors | undefined;
   #shards: readonly ShardHandle[] = [];
   #settings: Settings;
   #ready = false;
 
   constructor(options: HubOptions) {
-    const { gateway, bus, settings, clock, log, metrics, guard, gateways, maxEmpty } = options;
+    const { gateway, bus, history, settings, clock, log, metrics, guard, gateways, maxEmpty } = options;
     this.#options = options;
     this.#settings = settings;
     const subjects = new Subjects(settings.bus.prefix);
@@ -93,6 +99,7 @@ export class Hub {
     beats.ready.then(() => heartbeats.listening(true));
     bus.onEvent((event) => this.#busChanged(event));
 
+    this.#histories = history && new HistoryMonitors({ store: history, bus, clock, metrics });
     const inlets = { heartbeats, retries: new RepeatedPushes({ clock, metrics }), merger, ignored, metrics, log };
     this.#channels = new ChannelLifecycle({
       settings,
@@ -101,7 +108,12 @@ export class Hub {
       listeners,
       shards,
       subscriber,
-      inlet: (channel) => new ChannelInlet(channel, inlets),
+      inlet: (channel) => {
+        const { room, rules } = channel;
+        const monitor = rules.history && this.#histories?.of(rules.history.match);
+        if (room === undefined || !monitor) return new ChannelInlet(channel, inlets);
+        return new HistoryInlet(channel, room, { ...inlets, monitor, clock });
+      },
       ended: (channel) => merger.cancel(channel),
       metrics,
       maxEmpty,
@@ -152,6 +164,8 @@ export class Hub {
     this.#settings = settings;
     this.#channels.configure(settings);
     for (const shard of this.#shards) shard.configure(settings);
+    const policies = settings.rooms.filter((policy) => policy.history !== undefined);
+    this.#histories?.keep(new Set(policies.map(({ match }) => match)));
     this.#options.work.start(this.#channelsUnder(settings), (channel) => {
       channel.configure(settings);
       if (!channel.window.idle) this.#merger.schedule(channel);

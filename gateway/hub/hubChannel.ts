@@ -18,6 +18,8 @@ export class HubChannel {
   ended = false;
   /** Ends its subscription. Undefined for users, who share one, and for a room that waits for its subscription. */
   unsubscribe: (() => void) | undefined;
+  /** Takes another inlet: what the old one was made for has changed. */
+  renewInlet: (() => void) | undefined;
   /** Cancels the end of a channel without listeners. */
   cancelEnd: (() => void) | undefined;
   /** Cancels the timer of the window, which is set to `timerAt`. The merger's. */
@@ -35,8 +37,10 @@ export class HubChannel {
   }
 
   configure(settings: Settings): void {
+    const before = this.rules.history?.match;
     this.rules = rulesFor(this.room, settings);
     this.window.rules = this.rules;
+    if (this.rules.history?.match !== before) this.renewInlet?.();
   }
 
   /** Takes one more urgent flush of the window. False if there were `rate` in this second already. */

@@ -96,6 +96,10 @@ export class MergeWindow {
     if (count > 0) this.#pending.endSample();
     const { lengths, bytes } = part.items;
     const { maxItems, maxBytes } = this.#rules;
+    if (part.position) {
+      this.#appendWhole(part, now, out);
+      return bytes.length + 1;
+    }
     const whole = count === lengths.length;
     let from = 0;
     let start = 0;
@@ -124,6 +128,17 @@ export class MergeWindow {
       if (from < count || this.#full) out.push(this.#flush(now, true));
     }
     return start;
+  }
+
+  /** Takes a part that is not split: what is pending leaves before it, if both are too much for a frame. */
+  #appendWhole(part: MessagePart, now: number, out: Batch[]) {
+    const { lengths, bytes } = part.items;
+    const { maxItems, maxBytes } = this.#rules;
+    const items = this.#pending.items + lengths.length;
+    if (this.#pending.items > 0 && (items > maxItems || this.#pending.bytes + bytes.length + 1 > maxBytes))
+      out.push(this.#flush(now, true));
+    this.#pending.append(part, now);
+    if (this.#full) out.push(this.#flush(now, true));
   }
 
   /** Takes the items that the budget has room for; what is over it is cut, or cuts others, by policy. */

@@ -1,6 +1,9 @@
 import type { Items, PushHeader } from '@pushcluster/protocol/push.ts';
 import type { Skipped } from './publisherCounters.ts';
 
+/** A number in a room's history, the one before it, and the history that they count in. */
+export type Position = { seq: number; previous: number; epoch: string };
+
 /**
  * A message of the bus on its way to a batch, or the part of it that goes into one batch: items of one publisher whose
  * counters follow each other.
@@ -16,6 +19,8 @@ export type MessagePart = {
   id?: string | undefined;
   /** The publisher's counter of the message's first item. */
   origin?: number | undefined;
+  /** Where the message is in the room's history. Such a message is not split. */
+  position?: Position | undefined;
   /** Items of the publisher just before these that go no further, since they came before. */
   skipped?: Skipped | undefined;
 };
@@ -26,7 +31,7 @@ export type MessagePart = {
  */
 export function partOf(header: PushHeader, items: Items, repeats: number, skipped?: Skipped): MessagePart {
   const { publisher, counter, at, id } = header;
-  const whole = { publisher, first: counter, at, items, id, origin: counter, skipped };
+  const whole: MessagePart = { publisher, first: counter, at, items, id, origin: counter, skipped };
   return repeats === 0 ? whole : afterItems(whole, repeats);
 }
 

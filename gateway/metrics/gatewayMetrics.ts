@@ -45,6 +45,13 @@ export class GatewayMetrics {
   readonly hubOverrun: Counter;
   /** Items of frames that were dropped because a shard did not read them in time. */
   readonly shardOverrun: Counter;
+  /** Rooms with a history: repairs by what made them necessary, pushes that they brought, and how often pushes were gone. */
+  readonly historyRepairs: Counter<'cause'>;
+  readonly recoveredMessages: Counter;
+  readonly historyResets: Counter;
+  /** Reads of the store, and answers of servers that were behind. */
+  readonly historyReads: Counter;
+  readonly historyStaleAnswers: Counter;
   readonly #view: GatewayView;
   readonly #registry: Registry;
   readonly #plain: ReadonlyMap<CountedKey, Counter>;
@@ -78,7 +85,6 @@ export class GatewayMetrics {
       'push_ids_forgotten_total',
       'Push ids dropped from memory before their two minutes: a retry would be delivered twice.',
     );
-    counter('recovered_messages_total', 'Items delivered from history after a resume; 0 if no room has history.');
     this.shardRestarts = counter('shard_restarts_total', 'Shard processes that died or hung and were replaced.');
     this.settingsRefused = counter(
       'config_refused_total',
@@ -87,6 +93,26 @@ export class GatewayMetrics {
     this.shardOverrun = counter(
       'shard_overrun_items_total',
       'Items dropped because a shard did not keep up; its clients are notified.',
+    );
+    this.historyRepairs = new Counter({
+      name: `${PREFIX}history_repairs_total`,
+      help: 'Repairs of rooms with a history: messages did not come (gap), or were found in the store alone (compare).',
+      labelNames: ['cause'],
+      registers: [registry],
+    });
+    for (const cause of ['gap', 'compare']) this.historyRepairs.inc({ cause }, 0);
+    this.recoveredMessages = counter(
+      'recovered_messages_total',
+      'Messages to rooms with a history that NATS did not deliver, and that were read from its store.',
+    );
+    this.historyResets = counter(
+      'history_resets_total',
+      'Rooms whose history was interrupted: it was made anew, or limits removed messages before they were read.',
+    );
+    this.historyReads = counter('history_reads_total', 'Reads of the history of a room from the store.');
+    this.historyStaleAnswers = counter(
+      'history_stale_answers_total',
+      'Answers of NATS servers that were behind others.',
     );
     this.roomSubscriptions = counter(
       'room_subscriptions_total',

@@ -74,17 +74,14 @@ export class HistoryPublisher {
     if (this.#waiting + messages.length > MAX_WAITING)
       throw new BusOverloaded(`${MAX_WAITING} messages wait to be stored`);
     this.#waiting += messages.length;
+    const deadline = this.#clock.now() + this.#parts.timeout();
     const before = this.#tails.get(room);
-    const stored = this.#storeAll(before, policy, room, messages, id);
+    const stored = this.#storeAll(before, policy, room, messages, id, deadline);
     const tail = stored.catch(() => {});
     this.#tails.set(room, tail);
     try {
       const { seq } = await stored;
-      const { epoch } = await this.#parts.histories.state(policy.match).catch((error: unknown) => {
-        // It is stored. Where, a retry with its id will say.
-        throw new BusUnconfirmed(error instanceof Error ? error.message : String(error));
-      });
-      return { seq, epoch };
+      return { seq, epoch: await this.#epochOf(policy.match, deadline) };
     } finally {
       this.#waiting -= messages.length;
       if (this.#tails.get(room) === tail) this.#tails.delete(room);
@@ -97,8 +94,8 @@ export class HistoryPublisher {
     room: string,
     messages: readonly Message[],
     id: string,
+    deadline: number,
   ): Promise<StoredAt> {
-    const deadline = this.#clock.now() + this.#parts.timeout();
     if (before) await before;
     let stored: StoredAt | undefined;
     for (const [part, message] of messages.entries()) {
@@ -145,13 +142,30 @@ export class HistoryPublisher {
             if (reason instanceof HistoryRefused) this.#parts.onRefused(reason);
           });
       }
-      await pause(this.#clock, AGAIN_FROM_MS + Math.random() * (AGAIN_TO_MS - AGAIN_FROM_MS));
+      await this.#pause();
     }
     const reason = failure instanceof Error ? failure.message : String(failure);
     if (!unknown || !made) throw new BusUnavailable(reason);
     if (message.retriable) this.#abandon(made.counter, made.from, message.itemCount);
     else made.counter.next = made.from + message.itemCount;
     throw new BusUnconfirmed(reason);
+  }
+
+  /** The epoch in which a push was stored. Rejects with BusUnconfirmed if nobody says: a retry with its id will. */
+  async #epochOf(match: string, deadline: number): Promise<string> {
+    for (;;) {
+      try {
+        return (await this.#parts.histories.state(match)).epoch;
+      } catch (error) {
+        if (this.#clock.now() >= deadline)
+          throw new BusUnconfirmed(error instanceof Error ? error.message : String(error));
+      }
+      await this.#pause();
+    }
+  }
+
+  #pause(): Promise<void> {
+    return pause(this.#clock, AGAIN_FROM_MS + Math.random() * (AGAIN_TO_MS - AGAIN_FROM_MS));
   }
 
   /** Nobody knows whether the items from `from` on were delivered under these numbers: others are used from now on. */

@@ -1,6 +1,8 @@
 import { decodePush } from '@pushcluster/protocol/push.ts';
 import { BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
+import { pause, systemClock } from '@pushcluster/runtime/clock.ts';
 import {
+  type Extract,
   HistoryMissing,
   HistoryRefused,
   type HistoryStore,
@@ -11,6 +13,8 @@ import type { RoomHistories } from './roomHistories.ts';
 
 /** Pushes read from the store at once. */
 const BATCH = 200;
+/** A read is tried again so often, after so many milliseconds, if the server that answered is behind. */
+const [ATTEMPTS, AGAIN_MS] = [10, 200];
 /** Answers that are being read at most: each may go through the whole history of a room. */
 const MAX_READERS = 16;
 
@@ -41,8 +45,14 @@ export class HistoryReader {
       });
     this.#readers++;
     try {
-      const { epoch } = await this.#histories.state(policy.match);
-      return textOf(room, epoch, await this.#last(policy.match, room, limit, before));
+      for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+        const { epoch, last } = await this.#store.state(policy.match);
+        const { pushes, upTo } = await this.#last(policy.match, room, limit, before);
+        // A server that is behind lacks the newest pushes.
+        if (upTo === undefined || upTo >= last) return textOf(room, epoch, pushes);
+        await pause(systemClock, AGAIN_MS);
+      }
+      throw new BusUnavailable('the NATS servers that answered are behind');
     } catch (error) {
       const isAway =
         error instanceof BusUnavailable || error instanceof BusUnconfirmed || error instanceof HistoryMissing;
@@ -55,16 +65,18 @@ export class HistoryReader {
   }
 
   /** The store reads forward only: it goes through the history of the room from its beginning. */
-  async #last(match: string, room: string, limit: number, before: number): Promise<StoredPush[]> {
+  async #last(match: string, room: string, limit: number, before: number): Promise<Extract> {
     let last: StoredPush[] = [];
+    let known: number | undefined;
     for (let from = 1; from < before; ) {
-      const { pushes, more } = await this.#store.read(match, room, from, BATCH);
+      const { pushes, more, upTo } = await this.#store.read(match, room, from, BATCH);
+      known = upTo;
       last = [...last, ...pushes.filter(({ seq }) => seq < before)].slice(-limit);
       const end = pushes.at(-1);
       if (!more || end === undefined) break;
       from = end.seq + 1;
     }
-    return last;
+    return { pushes: last, more: false, upTo: known };
   }
 }
 

@@ -33,6 +33,8 @@ export type Extract = {
   pushes: StoredPush[];
   /** There are more after the last one. */
   more: boolean;
+  /** The server that answered knows everything up to this sequence number; undefined if it did not say. */
+  upTo?: number | undefined;
 };
 
 export type StreamState = {
@@ -55,8 +57,8 @@ export type StreamState = {
 export type Heads = {
   /** By room, sequence numbers of those that changed. */
   seqs: Map<string, number>;
-  /** The server that answered knows everything up to this sequence number. */
-  upTo: number;
+  /** The server that answered knows everything up to this sequence number; undefined if no room has a push to tell. */
+  upTo: number | undefined;
 };
 
 /** Headers of a stored push, as NATS adds them to the message that gateways receive. */

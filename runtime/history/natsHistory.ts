@@ -41,6 +41,8 @@ const BATCH_BYTES = 262_144;
 /** Status codes of direct get. */
 const END_OF_BATCH = 204;
 const NOT_FOUND = 404;
+/** Code of the JetStream API for a message whose id is that of one that is being stored. */
+const CONFLICT = 409;
 
 /** Error codes of the JetStream API (nats-server, server/errors.json). */
 const NO_MESSAGE_FOUND = 10037;
@@ -135,7 +137,8 @@ export class NatsHistory implements HistoryStore {
     }
     const last = Number(replies.end?.headers?.get(STORED_HEADERS.previous) ?? previous);
     if (pushes.length > 0 && last !== previous) throw new BusUnconfirmed('the end of a batch was lost');
-    return { pushes, more: Number(replies.end?.headers?.get('Nats-Num-Pending') ?? 0) > 0 };
+    const upTo = upToOf(replies.end);
+    return { pushes, more: Number(replies.end?.headers?.get('Nats-Num-Pending') ?? 0) > 0, ...(upTo && { upTo }) };
   }
 
   async heads(match: string, rooms: readonly string[], after: number): Promise<Heads> {
@@ -148,7 +151,7 @@ export class NatsHistory implements HistoryStore {
     const seqs = new Map<string, number>();
     for (const { headers } of messages)
       seqs.set(roomIn(stream, headers?.get('Nats-Subject') ?? ''), Number(headers?.get(STORED_HEADERS.seq)));
-    return { seqs, upTo: Number(end?.headers?.get('Nats-UpTo-Sequence') || after) };
+    return { seqs, upTo: upToOf(end) };
   }
 
   close(): void {
@@ -211,6 +214,12 @@ export class NatsHistory implements HistoryStore {
   }
 }
 
+/** How far the server is that answered with a batch. */
+function upToOf(end: Reply | undefined): number | undefined {
+  const upTo = end?.headers?.get('Nats-UpTo-Sequence');
+  return upTo ? Number(upTo) : undefined;
+}
+
 function encoded(body: object): Uint8Array {
   return Buffer.from(JSON.stringify(body));
 }
@@ -228,6 +237,8 @@ function errorIn(json: object): ApiError | undefined {
 
 function refusal({ code, err_code, description }: ApiError): Error {
   if (err_code === STREAM_NOT_FOUND) return new HistoryMissing(description);
+  // The first attempt to store it is still under way in the cluster.
+  if (code === CONFLICT) return new BusUnconfirmed(`JetStream: ${description}`);
   // The server cannot do it now: no leader, too many requests, no space.
   if (code === 503 || code === 429) return new BusUnavailable(`JetStream: ${description}`);
   return new HistoryRefused(`JetStream: ${description}`);

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
-import { type Bus, BusUnavailable } from '@pushcluster/runtime/bus/bus.ts';
+import { type Bus, BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
 import { BusRequests } from '@pushcluster/runtime/bus/busRequests.ts';
 import { LocalBus } from '@pushcluster/runtime/bus/localBus.ts';
 import { NatsBus } from '@pushcluster/runtime/bus/natsBus.ts';
@@ -295,36 +295,52 @@ describe('a history in NATS', () => {
   });
 
   it('needs no other rights than those that are documented', async (t) => {
-    const subjects = new Subjects('rights.test');
-    const { publish, subscribe } = subjects.historyPermissions;
-    const { logic } = subjects.permissions;
-    const rights = { publish: [...logic.publish, ...publish], subscribe: [...logic.subscribe, ...subscribe] };
-    const users = `{ user: logic, password: p, permissions: ${JSON.stringify(rights)} }, { user: admin, password: p }`;
-    const limited = await startNatsServer({ jetstream: true, config: `authorization { users: [${users}] }` });
+    const prefix = 'rights.test';
+    const subjects = new Subjects(prefix);
     const folder = mkdtempSync(join(tmpdir(), 'pushcluster-history-'));
     const passwordFile = join(folder, 'password');
     writeFileSync(passwordFile, 'p');
+    const users = (['gateway', 'logic'] as const).map((role) => {
+      const [usual, more] = [subjects.permissions[role], subjects.historyPermissions[role]];
+      const publish = [...usual.publish, ...more.publish];
+      return {
+        user: role,
+        password: 'p',
+        permissions: { publish, subscribe: [...usual.subscribe, ...more.subscribe] },
+      };
+    });
+    const config = `authorization { users: ${JSON.stringify(users)} }`;
+    const limited = await startNatsServer({ jetstream: true, config });
     const { log, lines } = logLines();
-    const bus = new NatsBus(
-      { servers: [limited.url], pingInterval: PATIENCE_MS, user: 'logic', passwordFile },
-      { log, name: 't' },
-    );
+    const buses: NatsBus[] = [];
     t.after(async () => {
-      await bus.close();
+      await Promise.all(buses.map((bus) => bus.close()));
       await limited.stop();
       rmSync(folder, { recursive: true });
     });
-    await until('the bus is connected', () => bus.connected);
-    const history = new NatsHistory(new BusRequests(bus, subjects.inbox('logic')), 'rights.test');
-    await history.ensure(RULES);
-    await history.ensure({ ...RULES, messages: 7 });
-    await history.append(RULES.match, 'live-1', bytesOf('a'), 'a');
-    assert.equal((await history.read(RULES.match, 'live-1', 1, 10)).pushes.length, 1);
-    assert.equal((await history.read(RULES.match, 'live-1', 1, 1, true)).pushes.length, 1);
-    assert.equal((await history.heads(RULES.match, ['live-1'], 0)).upTo, 1);
+    const openAs = async (user: 'gateway' | 'logic') => {
+      const settings = { servers: [limited.url], pingInterval: PATIENCE_MS, user, passwordFile };
+      const bus = new NatsBus(settings, { log, name: user });
+      buses.push(bus);
+      await until('the bus is connected', () => bus.connected);
+      return new NatsHistory(new BusRequests(bus, subjects.inbox(user)), prefix);
+    };
+    const [gateway, logic] = [await openAs('gateway'), await openAs('logic')];
+    await logic.ensure(RULES);
+    await logic.ensure({ ...RULES, messages: 7 });
+    await logic.append(RULES.match, 'live-1', bytesOf('a'), 'a');
+    for (const history of [gateway, logic]) {
+      assert.equal((await history.state(RULES.match)).last, 1);
+      assert.equal((await history.read(RULES.match, 'live-1', 1, 10)).pushes.length, 1);
+      assert.equal((await history.read(RULES.match, 'live-1', 1, 1, true)).pushes.length, 1);
+      assert.equal((await history.heads(RULES.match, ['live-1'], 0)).upTo, 1);
+    }
     assert.deepEqual(
       lines.filter(({ level }) => level >= 40),
       [],
     );
+    // A gateway that somebody has taken over stores nothing.
+    await assert.rejects(gateway.append(RULES.match, 'live-1', bytesOf('b'), 'b'), BusUnconfirmed);
+    assert.equal((await logic.state(RULES.match)).last, 1);
   });
 });

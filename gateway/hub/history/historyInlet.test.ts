@@ -1,0 +1,330 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { encodePush, joinItems } from '@pushcluster/protocol/push.ts';
+import { Settings } from '@pushcluster/protocol/settings.ts';
+import { type BusEvent, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
+import type { Extract, Heads, HistoryStore, StoredPush } from '@pushcluster/runtime/history/historyStore.ts';
+import fc from 'fast-check';
+import { roomKey } from '../../ipc/channelKey.ts';
+import { HubChannel } from '../hubChannel.ts';
+import type { IgnoredMessages } from '../ignoredMessages.ts';
+import type { Merger } from '../merger.ts';
+import type { MessagePart } from '../messagePart.ts';
+import { HistoryInlet } from './historyInlet.ts';
+import { HistoryMonitor } from './historyMonitor.ts';
+
+const MATCH = '*';
+const ROOM = 'r';
+const settings = Settings.parse({ rooms: [{ match: MATCH, history: {} }] });
+
+/** A message as it was delivered. */
+type Delivery = { seq: number; previous: number; bytes: Uint8Array };
+
+/** A store that is as slow, as behind and as forgetful as a test wants. */
+class FakeStore implements Pick<HistoryStore, 'state' | 'read' | 'heads'> {
+  pushes: StoredPush[] = [];
+  last = 0;
+  epoch = 'first';
+  messages = 1_000;
+  /** Rejects everything. */
+  away = false;
+  /** Servers other than the leader know nothing after this number. */
+  knownUpTo = Number.POSITIVE_INFINITY;
+  reads = 0;
+
+  append(item: number): Delivery {
+    const previous = this.pushes.at(-1)?.seq ?? 0;
+    // Other rooms take numbers in between.
+    this.last += 1 + (item % 3);
+    const bytes = encodePush({
+      ...{ publisher: 'p', counter: item, at: 0, begun: 0, beat: 1, mark: 1, first: 1, urgent: false, id: '' },
+      items: joinItems([Buffer.from(String(item))]),
+    });
+    this.pushes.push({ seq: this.last, at: 0, bytes });
+    if (this.pushes.length > this.messages) this.pushes.shift();
+    return { seq: this.last, previous, bytes };
+  }
+
+  async state() {
+    this.#checkIsThere();
+    return { epoch: this.epoch, last: this.last, floor: 0, messages: this.messages, maxAge: 3_600_000 };
+  }
+
+  async read(_match: string, _room: string, from: number, limit: number, fresh = false): Promise<Extract> {
+    this.#checkIsThere();
+    this.reads++;
+    const known = fresh ? this.pushes : this.pushes.filter(({ seq }) => seq <= this.knownUpTo);
+    const found = known.filter(({ seq }) => seq >= from);
+    const size = fresh ? 1 : limit;
+    return { pushes: found.slice(0, size), more: found.length > size };
+  }
+
+  async heads(_match: string, rooms: readonly string[], after: number): Promise<Heads> {
+    this.#checkIsThere();
+    const last = this.pushes.filter(({ seq }) => seq <= this.knownUpTo).at(-1)?.seq ?? 0;
+    if (last <= after) return { seqs: new Map(), upTo: undefined };
+    return { seqs: new Map(rooms.map((room) => [room, last])), upTo: Math.min(this.last, this.knownUpTo) };
+  }
+
+  #checkIsThere() {
+    if (this.away) throw new BusUnconfirmed('no answer');
+  }
+}
+
+/** A room that a test delivers messages to. */
+class Fixture {
+  readonly clock = new FakeClock();
+  readonly store = new FakeStore();
+  readonly taken: MessagePart[] = [];
+  lost = 0;
+  readonly counts: Record<string, number> = {};
+  readonly inlet: HistoryInlet;
+  #listener: (event: BusEvent) => void = () => {};
+
+  constructor() {
+    const counter = (name: string) => ({
+      inc: (value: unknown = 1) => {
+        this.counts[name] = (this.counts[name] ?? 0) + (typeof value === 'number' ? value : 1);
+      },
+    });
+    const metrics = {
+      historyReads: counter('reads'),
+      historyStaleAnswers: counter('stale'),
+      historyRepairs: counter('repairs'),
+      recoveredMessages: counter('recovered'),
+      historyResets: counter('resets'),
+    } as never;
+    const onEvent = (listener: (event: BusEvent) => void) => {
+      this.#listener = listener;
+      return () => {};
+    };
+    const store = this.store as unknown as HistoryStore;
+    const monitor = new HistoryMonitor({ store, match: MATCH, bus: { onEvent }, clock: this.clock, metrics });
+    const merger = {
+      merge: (_: HubChannel, part: MessagePart) => this.taken.push(part),
+      lose: (_: HubChannel, items: number) => {
+        this.lost += items;
+      },
+    } as unknown as Merger;
+    const ignored = { decode: (bytes: Uint8Array, decode: (b: Uint8Array) => unknown) => decode(bytes) };
+    this.inlet = new HistoryInlet(new HubChannel(roomKey(ROOM), settings), ROOM, {
+      ...{ monitor, merger, metrics, clock: this.clock },
+      ignored: ignored as unknown as IgnoredMessages,
+      log: { warn: () => {} } as never,
+    });
+  }
+
+  /** Items in the order in which they were taken. */
+  get items(): number[] {
+    return this.taken.map(({ items }) => Number(Buffer.from(items.bytes).toString()));
+  }
+
+  deliver({ seq, previous, bytes }: Delivery): void {
+    const values: Record<string, string> = { 'Nats-Sequence': String(seq), 'Nats-Last-Sequence': String(previous) };
+    const headers = { get: (name: string) => values[name] ?? '', has: () => true, code: 0, description: '' };
+    this.inlet.accept(bytes, { headers });
+  }
+
+  connected(): void {
+    this.#listener({ type: 'connected', reconnects: 1 });
+  }
+
+  /** Lets what was asked be answered, and time pass. */
+  async pass(ms: number): Promise<void> {
+    for (let passed = 0; passed < ms; passed += 50) {
+      for (let turn = 0; turn < 4; turn++) await new Promise(setImmediate);
+      this.clock.advance(50);
+    }
+    for (let turn = 0; turn < 4; turn++) await new Promise(setImmediate);
+  }
+
+  /** Subscribed, and told where the room begins. */
+  static async begun(): Promise<Fixture> {
+    const fixture = new Fixture();
+    fixture.inlet.subscribed();
+    await fixture.pass(50);
+    return fixture;
+  }
+}
+
+/** Each taken part follows the one before. */
+function assertChained({ taken }: Fixture) {
+  for (const [i, { position }] of taken.entries())
+    if (i > 0) assert.equal(position?.previous, taken[i - 1]!.position?.seq, `part ${i}`);
+}
+
+describe('the inlet of a room with a history', () => {
+  it('takes what is delivered in order, with its position', async () => {
+    const fixture = await Fixture.begun();
+    for (let i = 1; i <= 5; i++) fixture.deliver(fixture.store.append(i));
+    assert.deepEqual(fixture.items, [1, 2, 3, 4, 5]);
+    assert.deepEqual(fixture.taken[0]!.position, { seq: 2, previous: 0, epoch: 'first' });
+    assertChained(fixture);
+    assert.equal(fixture.store.reads, 0);
+  });
+
+  it('takes nothing twice, however late it comes again', async () => {
+    const fixture = await Fixture.begun();
+    const deliveries = [1, 2, 3].map((i) => fixture.store.append(i));
+    for (const delivery of [...deliveries, deliveries[1]!, deliveries[0]!, deliveries[2]!]) fixture.deliver(delivery);
+    assert.deepEqual(fixture.items, [1, 2, 3]);
+  });
+
+  it('reads what did not come once the next one does, and holds that until then', async () => {
+    const fixture = await Fixture.begun();
+    fixture.deliver(fixture.store.append(1));
+    for (let i = 2; i <= 9; i++) fixture.store.append(i);
+    fixture.deliver(fixture.store.append(10));
+    assert.deepEqual(fixture.items, [1]);
+    await fixture.pass(50);
+    assert.deepEqual(fixture.items, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    assertChained(fixture);
+    assert.deepEqual([fixture.counts.repairs, fixture.lost], [1, 0]);
+  });
+
+  it('finds the last push although nothing follows it', async () => {
+    const fixture = await Fixture.begun();
+    fixture.deliver(fixture.store.append(1));
+    fixture.store.append(2);
+    await fixture.pass(4_000);
+    assert.deepEqual(fixture.items, [1, 2]);
+  });
+
+  it('compares at once when the bus is back', async () => {
+    const fixture = await Fixture.begun();
+    fixture.deliver(fixture.store.append(1));
+    fixture.store.append(2);
+    fixture.connected();
+    await fixture.pass(50);
+    assert.deepEqual(fixture.items, [1, 2]);
+  });
+
+  it('begins after what was pushed before it was subscribed', async () => {
+    const fixture = new Fixture();
+    fixture.store.append(1);
+    fixture.inlet.subscribed();
+    const second = fixture.store.append(2);
+    fixture.deliver(second);
+    await fixture.pass(50);
+    assert.deepEqual(fixture.items, [2]);
+    fixture.deliver(fixture.store.append(3));
+    assert.deepEqual(fixture.items, [2, 3]);
+  });
+
+  it('begins with what is delivered where the store cannot be asked', async () => {
+    const fixture = new Fixture();
+    fixture.store.away = true;
+    fixture.inlet.subscribed();
+    fixture.store.append(1);
+    fixture.deliver(fixture.store.append(2));
+    await fixture.pass(1_000);
+    assert.deepEqual(fixture.items, []);
+    await fixture.pass(1_500);
+    fixture.deliver(fixture.store.append(3));
+    assert.deepEqual(fixture.items, [2, 3]);
+    assert.equal(fixture.taken[0]!.position, undefined, 'nobody has said which history it is');
+    fixture.store.away = false;
+    await fixture.pass(2_000);
+    fixture.deliver(fixture.store.append(4));
+    assert.equal(fixture.taken.at(-1)!.position?.epoch, 'first');
+  });
+
+  it('reads again until a server that is behind has caught up', async () => {
+    const fixture = await Fixture.begun();
+    fixture.deliver(fixture.store.append(1));
+    fixture.store.knownUpTo = fixture.store.last;
+    fixture.store.append(2);
+    fixture.deliver(fixture.store.append(3));
+    await fixture.pass(100);
+    fixture.store.knownUpTo = Number.POSITIVE_INFINITY;
+    await fixture.pass(1_000);
+    assert.deepEqual([fixture.items, fixture.lost], [[1, 2, 3], 0]);
+  });
+
+  it('asks the leader where the others stay behind', async () => {
+    const fixture = await Fixture.begun();
+    fixture.deliver(fixture.store.append(1));
+    fixture.store.knownUpTo = fixture.store.last;
+    fixture.store.append(2);
+    fixture.deliver(fixture.store.append(3));
+    await fixture.pass(5_000);
+    assert.deepEqual([fixture.items, fixture.lost], [[1, 2, 3], 0]);
+  });
+
+  it('goes on where limits have removed what it wanted, and tells that something is missing', async () => {
+    const fixture = await Fixture.begun();
+    fixture.store.messages = 3;
+    fixture.deliver(fixture.store.append(1));
+    await fixture.pass(1_000);
+    for (let i = 2; i <= 9; i++) fixture.store.append(i);
+    fixture.deliver(fixture.store.append(10));
+    await fixture.pass(1_000);
+    assert.deepEqual(fixture.items, [1, 8, 9, 10]);
+    assert.equal(fixture.lost, 1);
+  });
+
+  it('tells of nothing where what it took last has expired and nothing else', async () => {
+    const fixture = await Fixture.begun();
+    fixture.deliver(fixture.store.append(1));
+    await fixture.pass(2_000);
+    fixture.store.pushes = [];
+    const next = fixture.store.append(2);
+    assert.equal(next.previous, 0);
+    fixture.deliver(next);
+    await fixture.pass(100);
+    assert.deepEqual([fixture.items, fixture.lost], [[1, 2], 0]);
+  });
+
+  it('begins anew where the history was made anew', async () => {
+    const fixture = await Fixture.begun();
+    for (let i = 1; i <= 5; i++) fixture.deliver(fixture.store.append(i));
+    Object.assign(fixture.store, { epoch: 'second', last: 0, pushes: [] });
+    await fixture.pass(1_500);
+    fixture.deliver(fixture.store.append(6));
+    assert.deepEqual(fixture.items, [1, 2, 3, 4, 5, 6]);
+    assert.deepEqual(fixture.taken.at(-1)!.position, { seq: 1, previous: 0, epoch: 'second' });
+    assert.equal(fixture.lost, 1);
+  });
+
+  it('takes everything once and in order, whatever is lost, late, repeated, behind or away', async () => {
+    type Step = { type: 'push' | 'drop' | 'late' | 'pass' | 'away' | 'back' | 'behind' | 'caughtUp' | 'reconnect' };
+    const steps = fc.array(
+      fc.record({
+        type: fc.constantFrom<Step['type']>(
+          ...(['push', 'push', 'push', 'drop', 'drop', 'late', 'pass', 'away', 'back', 'behind', 'caughtUp'] as const),
+          'reconnect',
+        ),
+      }),
+      { maxLength: 60 },
+    );
+    await fc.assert(
+      fc.asyncProperty(steps, async (all) => {
+        const fixture = await Fixture.begun();
+        const { store } = fixture;
+        const late: Delivery[] = [];
+        let pushed = 0;
+        for (const { type } of all) {
+          if (type === 'push') fixture.deliver(store.append(++pushed));
+          if (type === 'drop') late.push(store.append(++pushed));
+          if (type === 'late') for (const delivery of late.slice(-3)) fixture.deliver(delivery);
+          if (type === 'pass') await fixture.pass(300);
+          if (type === 'away') store.away = true;
+          if (type === 'back') store.away = false;
+          if (type === 'behind') store.knownUpTo = store.last;
+          if (type === 'caughtUp') store.knownUpTo = Number.POSITIVE_INFINITY;
+          if (type === 'reconnect') fixture.connected();
+        }
+        Object.assign(store, { away: false, knownUpTo: Number.POSITIVE_INFINITY });
+        await fixture.pass(8_000);
+        assert.deepEqual(
+          fixture.items,
+          Array.from({ length: pushed }, (_, i) => i + 1),
+        );
+        assertChained(fixture);
+        assert.equal(fixture.lost, 0);
+      }),
+      { numRuns: 100 },
+    );
+  });
+});

@@ -1,0 +1,200 @@
+import { fullJitter } from '@pushcluster/protocol/fullJitter.ts';
+import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
+import type { Clock } from '@pushcluster/runtime/clock.ts';
+import type { Extract, HistoryStore, StreamState } from '@pushcluster/runtime/history/historyStore.ts';
+import type { GatewayMetrics } from '../../metrics/gatewayMetrics.ts';
+
+/** Milliseconds between two looks at a stream. */
+const COMPARE_MS = 1_000;
+/** Milliseconds in which the first questions of rooms are gathered to one. */
+const GATHER_MS = 5;
+/** Rooms in one question at most: the store's limit. */
+const ROOMS_AT_ONCE = 1_000;
+/** Reads of one stream at a time: each delays the publishes at the server that answers. */
+const READS_AT_ONCE = 2;
+/**
+ * Milliseconds after which nothing new is believed: a server that has nothing to tell does not say how far it is, and one
+ * that is behind does not stay so for longer.
+ */
+const UNSURE_MS = 2_000;
+/** Milliseconds between attempts to ask: the first limit, and the largest. */
+const [RETRY_FIRST_MS, RETRY_LONGEST_MS] = [50, 1_000];
+
+/** A room of a stream, as the monitor sees it. */
+export interface MonitoredRoom {
+  readonly room: string;
+  /** Everything up to this sequence number was taken; undefined before it is known where the room begins here. */
+  readonly head: number | undefined;
+  /** The room's last push when it was asked for: 0 if it has none. */
+  begin(head: number): void;
+  /** The store has a push with this sequence number. */
+  exists(seq: number): void;
+  /** The numbers count in another history from now on, which has reached `head`. */
+  renew(head: number): void;
+}
+
+export type HistoryMonitorOptions = {
+  store: HistoryStore;
+  match: string;
+  bus: Pick<Bus, 'onEvent'>;
+  clock: Clock;
+  metrics: Pick<GatewayMetrics, 'historyReads' | 'historyStaleAnswers'>;
+};
+
+/**
+ * Watches the stream of one policy for all rooms of this gateway that it holds. NATS delivers each stored push once at
+ * most, and loses some when a server crashes: whatever the last push of a room is, the monitor learns of it here.
+ */
+export class HistoryMonitor {
+  readonly #options: HistoryMonitorOptions;
+  readonly #rooms = new Set<MonitoredRoom>();
+  readonly #stopListening: () => void;
+  #cancelTimer = () => {};
+  #cancelGather: (() => void) | undefined;
+  /** All that was stored up to this sequence number was compared. */
+  #compared = 0;
+  /** What was stored when nothing new was found for the first time: the server that answered may have been behind. */
+  #unsure: { last: number; at: number } | undefined;
+  #state: StreamState | undefined;
+  #confirmedAt: number | undefined;
+  #busy = false;
+  #again = false;
+  #attempt = 0;
+  #closed = false;
+  #reading = 0;
+  readonly #readers: (() => void)[] = [];
+
+  constructor(options: HistoryMonitorOptions) {
+    this.#options = options;
+    this.#stopListening = options.bus.onEvent(({ type }) => {
+      if (type === 'connected') this.look();
+    });
+  }
+
+  /** The stream as it was last seen; undefined before the store could be asked. */
+  get state(): StreamState | undefined {
+    return this.#state;
+  }
+
+  /** When all rooms were known to lack nothing, or to be told what, by the clock's `now`. */
+  get confirmedAt(): number | undefined {
+    return this.#confirmedAt;
+  }
+
+  /** Tells the room where it begins, as soon as the store can be asked, and what it misses until it is removed. */
+  add(room: MonitoredRoom): void {
+    this.#rooms.add(room);
+    this.#cancelGather ??= this.#options.clock.after(GATHER_MS, () => {
+      this.#cancelGather = undefined;
+      this.look();
+    });
+  }
+
+  remove(room: MonitoredRoom): void {
+    this.#rooms.delete(room);
+  }
+
+  /** Compares now. */
+  look(): void {
+    if (this.#closed) return;
+    if (this.#busy) {
+      this.#again = true;
+      return;
+    }
+    void this.#look();
+  }
+
+  /** Pushes of a room from `from` on. Rejects as the store does. */
+  async read(room: string, from: number, limit: number, fresh: boolean): Promise<Extract> {
+    const { store, match, metrics } = this.#options;
+    if (this.#reading >= READS_AT_ONCE) await new Promise<void>((resolve) => this.#readers.push(resolve));
+    else this.#reading++;
+    try {
+      metrics.historyReads.inc();
+      return await store.read(match, room, from, limit, fresh);
+    } finally {
+      const next = this.#readers.shift();
+      if (next) next();
+      else this.#reading--;
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#stopListening();
+    this.#cancelTimer();
+    this.#cancelGather?.();
+  }
+
+  async #look() {
+    const { clock, store, match } = this.#options;
+    this.#cancelTimer();
+    this.#busy = true;
+    this.#again = false;
+    let wait = COMPARE_MS;
+    try {
+      const state = await store.state(match);
+      const isRenewed = this.#state !== undefined && this.#state.epoch !== state.epoch;
+      if (isRenewed) [this.#compared, this.#unsure] = [0, undefined];
+      this.#state = state;
+      const began = clock.now();
+      if (await this.#compare(state, isRenewed)) this.#confirmedAt = began;
+      this.#attempt = 0;
+    } catch {
+      // The store is away, or behind. Rooms go on with what is delivered.
+      wait = fullJitter(this.#attempt++, RETRY_FIRST_MS, RETRY_LONGEST_MS);
+    }
+    this.#busy = false;
+    if (this.#closed || this.#rooms.size === 0) return;
+    if (this.#again) this.look();
+    else this.#cancelTimer = clock.after(wait, () => this.look());
+  }
+
+  /** Returns whether all that was stored up to `last` was compared. */
+  async #compare({ last }: StreamState, isRenewed: boolean): Promise<boolean> {
+    const { clock, metrics } = this.#options;
+    const all = [...this.#rooms];
+    const known = all.filter((room) => !isRenewed && room.head !== undefined);
+    const others = all.filter((room) => isRenewed || room.head === undefined);
+    await this.#ask(others, 0, (room, head) => {
+      if (room.head === undefined) room.begin(head);
+      else room.renew(head);
+    });
+    if (last <= this.#compared) return true;
+    const upTo = await this.#ask(known, this.#compared, (room, head) => {
+      if (head > (room.head ?? 0)) room.exists(head);
+    });
+    if (upTo !== undefined && upTo < last) metrics.historyStaleAnswers.inc();
+    if (upTo !== undefined) {
+      this.#compared = Math.max(this.#compared, Math.min(upTo, last));
+      this.#unsure = undefined;
+      return upTo >= last;
+    }
+    const unsure = this.#unsure;
+    if (unsure && clock.now() - unsure.at < UNSURE_MS) return false;
+    if (unsure) this.#compared = unsure.last;
+    this.#unsure = { last, at: clock.now() };
+    return unsure !== undefined;
+  }
+
+  /**
+   * Asks for the last pushes of rooms after `after`. Returns up to where every server that answered knows; undefined if one
+   * did not say.
+   */
+  async #ask(
+    rooms: readonly MonitoredRoom[],
+    after: number,
+    told: (room: MonitoredRoom, head: number) => void,
+  ): Promise<number | undefined> {
+    const { store, match } = this.#options;
+    let least: number | undefined = Number.POSITIVE_INFINITY;
+    for (let from = 0; from < rooms.length; from += ROOMS_AT_ONCE) {
+      const some = rooms.slice(from, from + ROOMS_AT_ONCE);
+      const names = some.map(({ room }) => room);
+      const { seqs, upTo } = await store.heads(match, names, after);
+      least = upTo === undefined || least === undefined ? undefined : Math.min(least, upTo);
+      for (const room of some) if (this.#rooms.has(room)) told(room, seqs.get(room.room) ?? 0);
+    }
+    return least;
+  }
+}
