@@ -27,6 +27,7 @@ import { freePorts } from '../harness/ports.ts';
 import { PATIENCE_MS, until } from '../harness/until.ts';
 
 const SIZE = 3;
+const LASTS_MS = 86_400_000;
 const subjects = new Subjects('shop.live');
 const passwords = { gateway: 'of gateways', logic: 'of logic', routes: 'of routes' };
 
@@ -41,17 +42,18 @@ const plain = clusterOf({});
 const encrypted = clusterOf({ tls: { enabled: true } });
 const tls: ServersTls = { isOptional: false, routes: true, secretName: 'live-nats-tls', fingerprint: 'f' };
 
-/** Certificates of the operator for servers that are here instead of in pods. */
-function certificatesOfServers(): Certificates {
-  const purpose = { name: 'live', lasts: 86_400_000, isForPeers: true };
+/** Certificates of the operator for servers that are here instead of in pods. The first are due for renewal. */
+function certificatesOfServers(kept?: Certificates, now = Date.now() - 0.7 * LASTS_MS): Certificates {
+  const purpose = { name: 'live', lasts: LASTS_MS, isForPeers: true };
   const dnsNames = ['localhost', ...natsDnsNames(plain)];
-  return renewed({ purpose, kept: undefined, published: undefined, dnsNames, now: Date.now() });
+  return renewed({ purpose, kept, published: kept?.bundle, dnsNames, now });
 }
 
 /** Three servers with what the operator configures, and the files of pods. */
 class Servers {
   readonly folder: string;
   readonly ports: number[];
+  readonly certificates = certificatesOfServers();
   all: NatsServer[] = [];
 
   private constructor(folder: string, ports: number[]) {
@@ -61,7 +63,7 @@ class Servers {
 
   static async start(of: ServerPasswords = passwords, tls?: ServersTls): Promise<Servers> {
     const servers = new Servers(await mkdtemp(join(tmpdir(), 'pushcluster-managed-')), await freePorts(SIZE));
-    await servers.certify('tls', certificatesOfServers());
+    await servers.certify('tls', servers.certificates);
     await servers.certify('other', certificatesOfServers());
     servers.all = await Promise.all(
       servers.ports.map((_, i) => startNatsServer({ config: servers.config(i, of, tls) })),
@@ -263,6 +265,27 @@ describe('under load, three managed NATS servers', () => {
     const total = await load.stop();
     await assertAll(got, 'new', total);
     console.log(`plain to TLS: ${published + total} pushes, 0 lost`);
+  });
+
+  it('get a renewed certificate, for clients and routes, with nothing lost, refused or duplicated', async (t) => {
+    const servers = await Servers.start(passwords, tls);
+    t.after(() => servers.stop());
+    await servers.write(passwords);
+    const gateways = [
+      await servers.connected(t, encrypted, 'gateway'),
+      await servers.connected(t, encrypted, 'gateway'),
+    ];
+    const got = await Promise.all(gateways.map(listening));
+    const load = publishing(await servers.connected(t, encrypted, 'logic'), 'a');
+    await until('some arrived', () => got.every((each) => (each.get('a')?.length ?? 0) > 20));
+    const next = certificatesOfServers(servers.certificates, Date.now());
+    assert.notEqual(next.serving.certificate, servers.certificates.serving.certificate);
+    assert.equal(next.bundle, servers.certificates.bundle);
+    await servers.certify('tls', next);
+    await servers.roll(passwords, { ...tls, fingerprint: 'renewed' });
+    const published = await load.stop();
+    for (const each of got) await assertAll(each, 'a', published);
+    console.log(`renewal: ${published} pushes, 0 lost`);
   });
 
   it('get other passwords with nothing lost, refused or duplicated', async (t) => {
