@@ -523,3 +523,27 @@ function seeded(seed: number): () => number {
   const chance = new Chance(seed);
   return () => chance.next();
 }
+
+describe('messages with a position in a history', () => {
+  const stored = (seq: number, epoch: string, ...texts: string[]): MessagePart => ({
+    ...{ publisher: 'p', first: seq, at: 0, items: joinItems(texts.map((text) => Buffer.from(text))) },
+    position: { seq, previous: seq - 1, epoch },
+  });
+  const seqs = (batches: readonly Batch[]) => batches.map(({ parts }) => parts.map(({ position }) => position?.seq));
+
+  it('are never split: what is pending leaves first, and what is too large goes alone', () => {
+    const window = new MergeWindow({ ...RULES, maxItems: 3 });
+    assert.deepEqual(seqs(window.offer(stored(1, 'e', '1'), 0)), [[1]], 'the leading edge');
+    assert.deepEqual(seqs(window.offer(stored(2, 'e', '1', '2'), 1)), []);
+    assert.deepEqual(seqs(window.offer(stored(3, 'e', '1', '2'), 2)), [[2]]);
+    assert.deepEqual(seqs(window.offer(stored(4, 'e', '1', '2', '3', '4', '5'), 3)), [[3], [4]]);
+  });
+
+  it('of two histories are in two frames', () => {
+    const window = new MergeWindow(RULES);
+    window.offer(stored(1, 'e', '1'), 0);
+    window.offer(stored(2, 'e', '1'), 1);
+    assert.deepEqual(seqs(window.offer(stored(1, 'f', '1'), 2)), [[2]]);
+    assert.deepEqual(seqs([window.flush(2_000)!]), [[1]]);
+  });
+});

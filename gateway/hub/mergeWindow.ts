@@ -130,13 +130,17 @@ export class MergeWindow {
     return start;
   }
 
-  /** Takes a part that is not split: what is pending leaves before it, if both are too much for a frame. */
+  /**
+   * Takes a part that is not split. What is pending leaves before it, if both are too much for a frame, or their numbers
+   * count in different histories.
+   */
   #appendWhole(part: MessagePart, now: number, out: Batch[]) {
     const { lengths, bytes } = part.items;
     const { maxItems, maxBytes } = this.#rules;
     const items = this.#pending.items + lengths.length;
-    if (this.#pending.items > 0 && (items > maxItems || this.#pending.bytes + bytes.length + 1 > maxBytes))
-      out.push(this.#flush(now, true));
+    const isTooMuch = items > maxItems || this.#pending.bytes + bytes.length + 1 > maxBytes;
+    const epoch = this.#pending.last?.position?.epoch ?? part.position?.epoch;
+    if (this.#pending.items > 0 && (isTooMuch || epoch !== part.position?.epoch)) out.push(this.#flush(now, true));
     this.#pending.append(part, now);
     if (this.#full) out.push(this.#flush(now, true));
   }

@@ -14,6 +14,11 @@ export class PendingItems {
     return this.#reservoir?.size ?? this.#items;
   }
 
+  /** The part that was appended last. */
+  get last(): MessagePart | undefined {
+    return this.#parts.at(-1);
+  }
+
   /** Bytes of the items, each with its comma. */
   get bytes(): number {
     return this.#reservoir?.bytes ?? this.#bytes;
