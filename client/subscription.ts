@@ -10,7 +10,7 @@ import { Queue } from './queue.ts';
 import type { Stream, StreamEvents } from './stream.ts';
 
 /** What a stream is told. */
-export type StreamFrame = Extract<ServerFrame, { type: 'PUSH' | 'LAGGED' | 'LEAVE' }>;
+export type StreamFrame = Extract<ServerFrame, { type: 'PUSH' | 'LAGGED' | 'LEAVE' | 'RESET' }>;
 
 /** The inside of a stream: takes frames from one connection after the other, drops repeats, reports gaps, feeds its readers. */
 export class Subscription<Item = unknown> implements Stream<Item> {
@@ -77,7 +77,7 @@ export class Subscription<Item = unknown> implements Stream<Item> {
 
   /** @returns how many items of the frame are held */
   receive(connection: Connection, frame: StreamFrame): number {
-    return frame.type === 'LEAVE' ? 0 : this.handover.receive(connection, frame);
+    return frame.type === 'PUSH' || frame.type === 'LAGGED' ? this.handover.receive(connection, frame) : 0;
   }
 
   /** Drops held frames of `connection` that bring nothing new. @returns how many of its items are left */
