@@ -6,8 +6,8 @@ import { build } from 'esbuild';
  * the platform, use too.
  */
 const INTERNAL = `
-  admit advance answered closed connect connection connections covers discard dropOldest deadline dropRepeats emit end ended failures
-  handover held heldSince keep lagged leaveBy leaveOn leaving left listener lost moved online opened openedAt overlap
+  admit advance answered closed connect connection connections covers discard dropOldest deadline dropRepeats emit end ended failures forget
+  handover heardAt heardWall held heldSince keep lagged leaveBy leaveOn leaving left listener lost moved online opened openedAt overlap
   paused probe queue queues quit readyAt receive received reconnector release remove repeats request resume retryDelay setReady
   start step streams streamOf take until wait`;
 

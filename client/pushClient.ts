@@ -1,13 +1,13 @@
-import { checkSignal, needed, optionsOf } from './argument.ts';
+import { checkSignal, needed, optional, optionsOf, wrong } from './argument.ts';
 import { Emitter } from './emitter.ts';
-import { MAX_PAST } from './limits.ts';
+import { MAX_LAST, MAX_PAST } from './limits.ts';
 import { type Config, configOf, type PushOptions } from './options.ts';
 import { PushError } from './pushError.ts';
 import type { ClientState, PushEvents } from './pushEvents.ts';
 import { Reconnector, type ReconnectorOwner } from './reconnector.ts';
 import { isRoomName } from './roomName.ts';
 import { type RoomOwner, RoomSubscription } from './roomSubscription.ts';
-import type { Room, Stream } from './stream.ts';
+import type { Room, RoomPosition, Stream } from './stream.ts';
 import { Subscription } from './subscription.ts';
 
 /** What only a browser's page has: an address, and events of the network. */
@@ -15,6 +15,15 @@ const page = globalThis as {
   location?: { href?: string };
   addEventListener?(type: 'online', listener: () => void): void;
   removeEventListener?(type: 'online', listener: () => void): void;
+};
+
+export type JoinOptions = {
+  /** Leaves the room when it aborts. */
+  signal?: AbortSignal | null | undefined;
+  /** A room with history goes on here: the `position` of an earlier Room, perhaps of another page. */
+  since?: RoomPosition | null | undefined;
+  /** A room with history begins with its last pushes, so many, 1 to 1,000. `since` comes first. */
+  last?: number | null | undefined;
 };
 
 /** A client of a PushCluster. It connects at once, and reconnects by itself until `close()`. */
@@ -101,14 +110,17 @@ export class PushClient {
    *
    * @throws PushError `closed` if the client is closed; TypeError, which names the argument, if one is of a wrong shape
    */
-  join<Item = unknown>(name: string, options?: { signal?: AbortSignal | null | undefined } | null): Room<Item> {
+  join<Item = unknown>(name: string, options?: JoinOptions | null): Room<Item> {
     needed('string', 'name', name);
     if (this.state === 'closed') throw new PushError('closed', 'The client is closed.');
-    const { signal } = optionsOf('options', options);
+    const { signal, since, last } = optionsOf('options', options);
     checkSignal(signal);
+    checkFrom(since, last);
     const past = this.#past.get(name);
     const joined = signal?.aborted ? undefined : this.#rooms.get(name);
-    const room = joined ?? new RoomSubscription<Item>(name, this.#owner, this.#emitter, this.#config.queueLimit, past);
+    const room =
+      joined ??
+      new RoomSubscription<Item>(name, this.#owner, this.#emitter, this.#config.queueLimit, past, { since, last });
     if (signal?.aborted) room.discard(leftError(name));
     else if (!isRoomName(name)) {
       // A gateway would refuse the name too, but it closes the connection if the frame is too long.
@@ -149,6 +161,18 @@ export class PushClient {
     for (const stream of this.#owner.streams()) endStream(stream);
     this.#rooms.clear();
   }
+}
+
+/** @throws TypeError */
+function checkFrom(since: RoomPosition | null | undefined, last: number | null | undefined): void {
+  const { epoch, seq, at } = optionsOf('since', since);
+  if (since != null) {
+    if (typeof epoch !== 'string' || !epoch) throw wrong('since.epoch', 'a text', epoch);
+    if (!Number.isSafeInteger(seq) || seq! < 0) throw wrong('since.seq', 'a whole number', seq);
+    optional('number', 'since.at', at);
+  }
+  if (last != null && !(Number.isSafeInteger(last) && last >= 1 && last <= MAX_LAST))
+    throw wrong('last', `a whole number from 1 to ${MAX_LAST}`, last);
 }
 
 function leftError(name: string): PushError {

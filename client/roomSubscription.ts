@@ -1,9 +1,12 @@
+import type { Position } from '@pushcluster/protocol/frames.ts';
 import type { Connection } from './connection.ts';
 import type { Emitter } from './emitter.ts';
 import { NEVER } from './handover.ts';
+import { History } from './history.ts';
+import type { JoinOptions } from './pushClient.ts';
 import { PushError } from './pushError.ts';
 import type { PushEvents } from './pushEvents.ts';
-import type { Room } from './stream.ts';
+import type { Room, RoomPosition } from './stream.ts';
 import { type StreamFrame, Subscription } from './subscription.ts';
 
 /** What a room tells the client that it belongs to. */
@@ -28,6 +31,7 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
   #admit!: () => void;
   #refuse!: (error: PushError) => void;
   readonly #signals = new Set<AbortSignal>();
+  readonly #history: History;
 
   constructor(
     name: string,
@@ -35,6 +39,7 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
     events: Emitter<PushEvents>,
     limit: number,
     former: RoomSubscription | undefined,
+    from: JoinOptions,
   ) {
     super(name, events, limit, true, former);
     this.#owner = owner;
@@ -44,8 +49,22 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
       this.#admit = resolve;
       this.#refuse = reject;
     });
+    this.#history = new History(
+      {
+        take: (items, now) => this.take(items, now, true),
+        resumed: (items) => this.emit('resumed', { items }),
+        lost: (reason) => this.emit('reset', { reason }),
+        rejoin: (connection) => this.#rejoin(connection),
+      },
+      from,
+      former?.position,
+    );
     // Refusals are told by an event too: nobody has to look at the promise.
     this.joined.catch(() => {});
+  }
+
+  get position(): RoomPosition | undefined {
+    return this.#history.position;
   }
 
   override admit(): void {
@@ -58,16 +77,28 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
 
   override receive(connection: Connection, frame: StreamFrame): number {
     if (connection.leaving.has(this.name)) return 0;
+    const [serving] = this.handover.connections;
+    if (frame.type === 'RESET') this.#history.reset(connection, frame.data, serving);
+    if (frame.type === 'PUSH') {
+      if (!frame.data.epoch) {
+        if (connection === serving) this.#history.forget('reset');
+      } else if (this.#history.receive(connection, frame.data, serving)) return 0;
+    }
     if (frame.type !== 'LEAVE') return super.receive(connection, frame);
     const { code, reason } = frame.data;
     const error = new PushError(code || 'left', reason);
     if (!code) this.#lose(connection, error);
     else {
-      // A JOIN without an answer is enough.
-      if (this.handover.readyAt(connection) < NEVER) this.#join(connection);
+      this.#rejoin(connection);
       this.#events.emit('error', error);
     }
     return 0;
+  }
+
+  override removed(connection: Connection): void {
+    super.removed(connection);
+    const [serving] = this.handover.connections;
+    if (serving && this.handover.readyAt(serving) < NEVER) this.#history.left(serving);
   }
 
   /** Sends LEAVE on each open connection but `gone`, where the gateway has ended the membership. */
@@ -94,10 +125,20 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
     this.#settle(refusal);
   }
 
+  /** A JOIN without an answer is enough. */
+  #rejoin(connection: Connection) {
+    if (this.handover.readyAt(connection) < NEVER) this.#join(connection);
+  }
+
   #join(connection: Connection, failures = 0) {
     this.handover.setReady(connection, false);
-    // Resuming by position will add `since` here.
-    connection.request('JOIN', { room: this.name }, (error) => {
+    let since: Position | undefined;
+    const toJSON = () => {
+      const from = this.#history.from(connection);
+      since = from.since;
+      return { room: this.name, ...from };
+    };
+    connection.request('JOIN', { toJSON }, (error, data) => {
       // The room was left, and perhaps joined anew: that JOIN has its own answer.
       if (this.ended) return;
       if (error?.code === 'unavailable')
@@ -108,6 +149,7 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
       if (error?.code === 'unauthorized') return this.#events.emit('error', error);
       if (error) return this.#lose(connection, error);
       this.handover.setReady(connection, true);
+      this.#history.joined(connection, data, since, this.handover.connections[0]!);
       this.#owner.answered();
     });
   }

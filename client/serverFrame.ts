@@ -7,24 +7,38 @@ export function readServerFrame(text: string): ServerFrame | undefined {
   const { type, data } = frame;
   const known =
     type === 'PUSH'
-      ? Array.isArray(data.items) && (data.ids === undefined || (Array.isArray(data.ids) && data.ids.every(isRun)))
+      ? Array.isArray(data.items) &&
+        (!data.epoch || (isPosition(data) && isCount(data.prev))) &&
+        (data.ids === undefined || (Array.isArray(data.ids) && data.ids.every(isRun)))
       : type === 'LAGGED'
         ? typeof data.dropped === 'number'
         : type === 'RECONNECT'
           ? typeof data.withinMs === 'number'
-          : type === 'LEAVE'
-            ? typeof data.room === 'string' && !isObject(data.reason)
-            : type === 'ERROR'
-              ? !isObject(data.message)
-              : type === 'OK' || type === 'PONG';
+          : type === 'RESET'
+            ? typeof data.room === 'string' && isPosition(data)
+            : type === 'LEAVE'
+              ? typeof data.room === 'string' && !isObject(data.reason)
+              : type === 'ERROR'
+                ? !isObject(data.message)
+                : type === 'OK'
+                  ? !data.epoch || isPosition(data)
+                  : type === 'PONG';
   return known ? (frame as ServerFrame) : undefined;
+}
+
+function isPosition({ epoch, seq }: Record<string, unknown>): boolean {
+  return typeof epoch === 'string' && isCount(seq);
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value);
 }
 
 function isRun(run: unknown): boolean {
   if (!Array.isArray(run)) return false;
   const [publisher, first, length, push, index] = run;
   if (isObject(push) || isObject(index)) return false;
-  return typeof publisher === 'string' && Number.isSafeInteger(first) && Number.isSafeInteger(length) && length >= 0;
+  return typeof publisher === 'string' && isCount(first) && isCount(length) && length >= 0;
 }
 
 /** Not every object can be converted to a text or a number: `{ toString: 0 }` throws. */
