@@ -1,157 +1,118 @@
 import type { Position, ServerFrame } from '@pushcluster/protocol/frames.ts';
 import type { Connection } from './connection.ts';
+import type { RoomSubscription } from './roomSubscription.ts';
 import type { ResetReason, RoomPosition } from './stream.ts';
 
-type Items = Extract<ServerFrame, { type: 'PUSH' }>['data'];
+type Push = Extract<ServerFrame, { type: 'PUSH' }>['data'];
+type Reset = Extract<ServerFrame, { type: 'RESET' }>['data'];
 type Answer = Extract<ServerFrame, { type: 'OK' }>['data'];
-
-/** When the page was last current: by the clock's `now`, and by its wall. */
-type Heard = { heardAt?: number; heardWall?: number | undefined };
-
-/** What a JOIN says. */
-export type From = { since?: Position; away?: number | undefined; last?: number | null | undefined };
-
-/** What a history tells its room. */
-export interface HistoryOwner {
-  /** These items are new. */
-  take(items: Items, now: number): void;
-  resumed(items: number): void;
-  lost(reason: ResetReason): void;
-  /** JOIN again on `connection`, if each JOIN there was answered. */
-  rejoin(connection: Connection): void;
-}
 
 /**
  * The place of a room in its history, if it has one. One connection at a time brings what is pushed: the last on which a
- * JOIN was answered with a position. Only frames that follow on the place are delivered.
+ * JOIN was answered with a place. Only what follows on the place is delivered.
  */
 export class History {
-  readonly #owner: HistoryOwner;
-  /** Replaced and never changed. It is where the room was left before; then the next OK says where it goes on. */
+  /** The connection that brings what follows. Until there is one it is the connection that serves. */
+  source: Connection | undefined;
+  readonly #room: RoomSubscription;
+  /** Replaced, never changed, and before anything is told. */
   #position: Position | undefined;
-  #last: number | null | undefined;
-  #former: Position | undefined;
-  /** When nothing was missing up to `#position`; empty: not known. */
-  #heard: Heard = {};
-  #source: Connection | undefined;
-  /** Connections whose gateway has a history of the room. */
-  readonly #counting = new WeakSet<Connection>();
-  /** What comes first after an OK follows on what the JOIN said, even if that has expired and is not what `prev` says. */
-  #trusts = false;
-  /** What was missed ends at `to`. `items` have come. */
-  #catchUp: { to: number; items: number } | undefined;
+  readonly #last: number | null | undefined;
+  /** Where an earlier subscription of the room was. */
+  readonly #former: Position | undefined;
+  /** When nothing was missing up to the position: by the clock's `now`, and by its wall. Empty: not known. */
+  #current: { heardAt?: number; heardWall?: number | undefined } = {};
+  /** What comes next may say that it follows on something before this position: an OK has said that nothing lies between. */
+  #vouched: Position | undefined;
+  /** What was missed ends at this seq; -1: nothing was. */
+  #missedTo = -1;
+  #missed = 0;
 
   constructor(
-    owner: HistoryOwner,
-    { since, last }: { since?: RoomPosition | null | undefined; last?: number | null | undefined },
-    former?: Position,
+    room: RoomSubscription,
+    since: RoomPosition | null | undefined,
+    last: number | null | undefined,
+    former: Position | undefined,
   ) {
-    this.#owner = owner;
+    this.#room = room;
     this.#last = last;
     this.#former = former;
-    if (since) {
-      this.#position = { epoch: since.epoch, seq: since.seq };
-      this.#heard = { heardAt: 1 / 0, heardWall: since.at };
-    }
+    if (!since) return;
+    const { epoch, seq, at } = since;
+    this.#position = { epoch, seq };
+    this.#current = { heardAt: 1 / 0, heardWall: at };
   }
 
   get position(): RoomPosition | undefined {
-    return this.#position && { ...this.#position, at: this.#heard.heardWall };
+    return this.#position && { ...this.#position, at: this.#current.heardWall };
   }
 
   /** What a JOIN on `connection` says. */
-  from(connection: Connection): From {
+  request(connection: Connection): { since?: Position; away?: number | undefined; last?: number | undefined } {
     const since = this.#position;
     if (!since) return { last: this.#last ?? undefined };
-    const { heardAt, heardWall } = this.#heard;
+    const { heardAt, heardWall } = this.#current;
     // A monotonic clock may stand still while the machine sleeps, and the other one may be set.
     const away = Math.max(connection.now() - heardAt!, connection.wall() - heardWall!);
     return { since, away: away >= 0 ? Math.ceil(away) : undefined };
   }
 
-  /** A JOIN that said `since` was answered. @param serving the connection whose frames are delivered */
-  joined(connection: Connection, { epoch, seq, recovered }: Answer, since: Position | undefined, serving: Connection) {
-    if (!epoch) {
-      if (connection === serving) this.forget('unrecovered');
-      return;
-    }
-    this.#counting.add(connection);
-    // A gateway without the history still serves. What this one brings is held back, as in rooms without.
-    if (connection !== serving && !since) return;
-    const known = this.#position;
-    this.#source = connection;
-    this.#trusts = false;
-    if (recovered && (!known || known.epoch === epoch)) {
-      this.#trusts = known === since;
-      this.#catchUp = { to: seq!, items: this.#catchUp?.items ?? 0 };
-    } else if (since || known?.epoch !== epoch) {
+  /** A JOIN that said `since` was answered. @param serves whether frames of `connection` are delivered where there is no history */
+  answered(connection: Connection, answer: Answer, since: Position | undefined, serves: boolean): void {
+    const { epoch, seq = 0, recovered } = answer;
+    // Another connection serves the room without its history. What this one brings is held back.
+    if (!serves && !(epoch && since)) return;
+    if (!epoch) this.restart(undefined, undefined, 'unrecovered');
+    else if (recovered && (this.#position?.epoch ?? epoch) === epoch) {
+      this.source = connection;
+      this.#vouched = since;
+      this.#missedTo = seq;
+    } else {
       const former = this.#former;
-      this.#move(connection, former?.epoch === epoch && former.seq > seq! ? former : { epoch, seq: seq! });
-      if (known) this.#owner.lost('unrecovered');
-      return;
+      const isBehind = !this.#position && former?.epoch === epoch && former.seq > seq;
+      this.restart(connection, isBehind ? former : { epoch, seq }, 'unrecovered');
     }
-    this.#caughtUp(connection);
+    this.#catchUp(connection);
   }
 
-  /** @returns whether it is dealt with; otherwise it may be a frame to hold back */
-  receive(connection: Connection, frame: Items, serving: Connection | undefined): boolean {
-    const { epoch, seq, prev } = frame;
-    if (connection !== (this.#source ?? serving)) return this.#source !== undefined;
-    if (this.#position && this.#position.epoch !== epoch)
-      this.reset(connection, { epoch: epoch!, seq: prev! }, serving);
+  /** A PUSH or RESET with a place. @returns whether it is dealt with: otherwise it is held back */
+  follow(connection: Connection, frame: Push | Reset, serves: boolean): boolean {
+    const { epoch, seq, prev = seq, items, ids } = frame as Push & Position;
+    if (this.source ? this.source !== connection : !serves) return Boolean(this.source);
+    if (!items || (this.#position ?? frame).epoch !== epoch) this.restart(connection, { epoch, seq: prev }, 'reset');
     const position = this.#position;
-    if (position && seq! <= position.seq) return true;
-    if (position && prev !== position.seq && !(this.#trusts && prev! < position.seq)) {
-      this.#heard = {};
-      this.#owner.rejoin(connection);
-      return true;
+    const from = position?.seq ?? prev;
+    if (!items || seq <= from) return true;
+    if (prev === from || (this.#vouched === position && prev < from)) {
+      this.source = connection;
+      this.#position = { epoch, seq };
+      this.#missed += items.length;
+      this.#room.take({ items, ids }, connection.now(), Boolean(position) || this.#missedTo >= 0);
+      this.#catchUp(connection);
+    } else {
+      this.#current = {};
+      this.#room.rejoin(connection);
     }
-    this.#source = connection;
-    this.#trusts = false;
-    this.#position = { epoch: epoch!, seq: seq! };
-    if (this.#catchUp) this.#catchUp.items += frame.items.length;
-    this.#owner.take(frame, connection.now());
-    this.#caughtUp(connection);
     return true;
   }
 
-  /** The history is another one from `position` on. */
-  reset(connection: Connection, { epoch, seq }: Position, serving: Connection | undefined): void {
-    if (connection !== (this.#source ?? serving)) return;
-    this.#source = connection;
-    this.#move(connection, { epoch, seq });
-    this.#owner.lost('reset');
-  }
-
-  /** What comes now has no history. */
-  forget(reason: ResetReason): void {
-    this.#source = undefined;
-    if (!this.#position) return;
-    this.#move();
-    this.#owner.lost(reason);
-  }
-
-  /** A connection is gone, and `serving` is left and ready. */
-  left(serving: Connection): void {
-    if (serving === this.#source) return;
-    this.#source = undefined;
-    this.#trusts = false;
-    if (this.#counting.has(serving)) this.#owner.rejoin(serving);
-    else this.forget('unrecovered');
-  }
-
-  #move(heard: Heard = {}, position?: Position) {
+  /** `source` brings what follows on `position`, which does not follow on what came before. */
+  restart(source: Connection | undefined, position: Position | undefined, reason: ResetReason): void {
+    const known = this.#position;
+    this.source = source;
+    this.#current = source ?? {};
     this.#position = position;
-    this.#heard = heard;
-    this.#trusts = false;
-    this.#catchUp = undefined;
+    this.#missedTo = -1;
+    if (known) this.#room.emit('reset', { reason });
   }
 
-  #caughtUp(connection: Connection) {
-    const catchUp = this.#catchUp;
-    if (catchUp && (this.#position?.seq ?? 0) < catchUp.to) return;
-    this.#heard = connection;
-    this.#catchUp = undefined;
-    if (catchUp) this.#owner.resumed(catchUp.items);
+  #catchUp(connection: Connection) {
+    const to = this.#missedTo;
+    if (to > (this.#position?.seq ?? 0)) return;
+    const items = this.#missed;
+    this.#missed = 0;
+    this.#missedTo = -1;
+    this.#current = connection;
+    if (to >= 0) this.#room.emit('resumed', { items });
   }
 }

@@ -48,7 +48,5 @@ export const MAX_PUBLISHERS = 64;
 /** Pushes with an `id` that are remembered for one stream, and for how long: a backend may retry them. */
 export const MAX_PUSHES = 10_000;
 export const PUSH_REMEMBERED = 120_000;
-/** Pushes of a room's history that a JOIN may ask for, as the protocol's MAX_LAST. */
-export const MAX_LAST = 1_000;
 /** Rooms that were left and whose delivered items are still remembered. */
 export const MAX_PAST = 100;

@@ -1,6 +1,6 @@
-import { checkSignal, needed, optional, optionsOf, wrong } from './argument.ts';
+import { checkSignal, needed, optional, optionsOf } from './argument.ts';
 import { Emitter } from './emitter.ts';
-import { MAX_LAST, MAX_PAST } from './limits.ts';
+import { MAX_PAST } from './limits.ts';
 import { type Config, configOf, type PushOptions } from './options.ts';
 import { PushError } from './pushError.ts';
 import type { ClientState, PushEvents } from './pushEvents.ts';
@@ -115,7 +115,9 @@ export class PushClient {
     if (this.state === 'closed') throw new PushError('closed', 'The client is closed.');
     const { signal, since, last } = optionsOf('options', options);
     checkSignal(signal);
-    checkFrom(since, last);
+    // The gateway checks the rest, and names what is wrong.
+    optionsOf('since', since);
+    optional('number', 'last', last);
     const past = this.#past.get(name);
     const joined = signal?.aborted ? undefined : this.#rooms.get(name);
     const room =
@@ -161,18 +163,6 @@ export class PushClient {
     for (const stream of this.#owner.streams()) endStream(stream);
     this.#rooms.clear();
   }
-}
-
-/** @throws TypeError */
-function checkFrom(since: RoomPosition | null | undefined, last: number | null | undefined): void {
-  const { epoch, seq, at } = optionsOf('since', since);
-  if (since != null) {
-    if (typeof epoch !== 'string' || !epoch) throw wrong('since.epoch', 'a text', epoch);
-    if (!Number.isSafeInteger(seq) || seq! < 0) throw wrong('since.seq', 'a whole number', seq);
-    optional('number', 'since.at', at);
-  }
-  if (last != null && !(Number.isSafeInteger(last) && last >= 1 && last <= MAX_LAST))
-    throw wrong('last', `a whole number from 1 to ${MAX_LAST}`, last);
 }
 
 function leftError(name: string): PushError {

@@ -237,7 +237,7 @@ export class Reconnector implements ConnectionOwner {
   /** Ends `connection`. What it received goes first, even if it is still being inflated. */
   #retire(connection: Connection) {
     this.#settled = Promise.all([this.#settled, connection.close()]).then(() => {
-      for (const stream of this.#owner.streams()) stream.removed(connection);
+      for (const { handover } of this.#owner.streams()) handover.remove(connection);
     });
   }
 
@@ -266,7 +266,7 @@ export class Reconnector implements ConnectionOwner {
     this.#next = undefined;
     if (!next) return;
     void next.close();
-    for (const stream of this.#owner.streams()) stream.removed(next);
+    for (const { handover } of this.#owner.streams()) handover.remove(next);
   }
 
   /** Ends all but the current connection. */

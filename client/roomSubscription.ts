@@ -39,7 +39,7 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
     events: Emitter<PushEvents>,
     limit: number,
     former: RoomSubscription | undefined,
-    from: JoinOptions,
+    { since, last }: JoinOptions,
   ) {
     super(name, events, limit, true, former);
     this.#owner = owner;
@@ -49,16 +49,7 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
       this.#admit = resolve;
       this.#refuse = reject;
     });
-    this.#history = new History(
-      {
-        take: (items, now) => this.take(items, now, true),
-        resumed: (items) => this.emit('resumed', { items }),
-        lost: (reason) => this.emit('reset', { reason }),
-        rejoin: (connection) => this.#rejoin(connection),
-      },
-      from,
-      former?.position,
-    );
+    this.#history = new History(this as RoomSubscription, since, last, former?.position);
     // Refusals are told by an event too: nobody has to look at the promise.
     this.joined.catch(() => {});
   }
@@ -69,6 +60,10 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
 
   override admit(): void {
     this.#admit();
+    const { source } = this.#history;
+    const { connections } = this.handover;
+    // The connection that brought what follows is gone, and another one is left that is in the room.
+    if (source && !connections.includes(source)) this.rejoin(connections[0]!);
   }
 
   override opened(connection: Connection): void {
@@ -77,28 +72,21 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
 
   override receive(connection: Connection, frame: StreamFrame): number {
     if (connection.leaving.has(this.name)) return 0;
-    const [serving] = this.handover.connections;
-    if (frame.type === 'RESET') this.#history.reset(connection, frame.data, serving);
-    if (frame.type === 'PUSH') {
+    if (frame.type === 'PUSH' || frame.type === 'RESET') {
+      const serves = connection === this.handover.connections[0];
       if (!frame.data.epoch) {
-        if (connection === serving) this.#history.forget('reset');
-      } else if (this.#history.receive(connection, frame.data, serving)) return 0;
+        if (serves) this.#history.restart(undefined, undefined, 'reset');
+      } else if (this.#history.follow(connection, frame.data, serves)) return 0;
     }
     if (frame.type !== 'LEAVE') return super.receive(connection, frame);
     const { code, reason } = frame.data;
     const error = new PushError(code || 'left', reason);
     if (!code) this.#lose(connection, error);
     else {
-      this.#rejoin(connection);
+      this.rejoin(connection);
       this.#events.emit('error', error);
     }
     return 0;
-  }
-
-  override removed(connection: Connection): void {
-    super.removed(connection);
-    const [serving] = this.handover.connections;
-    if (serving && this.handover.readyAt(serving) < NEVER) this.#history.left(serving);
   }
 
   /** Sends LEAVE on each open connection but `gone`, where the gateway has ended the membership. */
@@ -126,7 +114,7 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
   }
 
   /** A JOIN without an answer is enough. */
-  #rejoin(connection: Connection) {
+  rejoin(connection: Connection): void {
     if (this.handover.readyAt(connection) < NEVER) this.#join(connection);
   }
 
@@ -134,7 +122,7 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
     this.handover.setReady(connection, false);
     let since: Position | undefined;
     const toJSON = () => {
-      const from = this.#history.from(connection);
+      const from = this.#history.request(connection);
       since = from.since;
       return { room: this.name, ...from };
     };
@@ -148,8 +136,8 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
       // Said of a connection that has no token, whatever the room: the next connection may have one.
       if (error?.code === 'unauthorized') return this.#events.emit('error', error);
       if (error) return this.#lose(connection, error);
+      this.#history.answered(connection, data, since, connection === this.handover.connections[0]);
       this.handover.setReady(connection, true);
-      this.#history.joined(connection, data, since, this.handover.connections[0]!);
       this.#owner.answered();
     });
   }

@@ -5,29 +5,23 @@ export function readServerFrame(text: string): ServerFrame | undefined {
   const frame: unknown = JSON.parse(text);
   if (!isObject(frame) || !isObject(frame.data)) return undefined;
   const { type, data } = frame;
+  // A frame with a place in a room's history has a whole one.
+  if (data.epoch && !(typeof data.epoch === 'string' && isCount(data.seq) && !isObject(data.prev))) return undefined;
   const known =
     type === 'PUSH'
-      ? Array.isArray(data.items) &&
-        (!data.epoch || (isPosition(data) && isCount(data.prev))) &&
-        (data.ids === undefined || (Array.isArray(data.ids) && data.ids.every(isRun)))
+      ? Array.isArray(data.items) && (data.ids === undefined || (Array.isArray(data.ids) && data.ids.every(isRun)))
       : type === 'LAGGED'
         ? typeof data.dropped === 'number'
         : type === 'RECONNECT'
           ? typeof data.withinMs === 'number'
-          : type === 'RESET'
-            ? typeof data.room === 'string' && isPosition(data)
-            : type === 'LEAVE'
-              ? typeof data.room === 'string' && !isObject(data.reason)
-              : type === 'ERROR'
-                ? !isObject(data.message)
-                : type === 'OK'
-                  ? !data.epoch || isPosition(data)
-                  : type === 'PONG';
+          : type === 'LEAVE'
+            ? typeof data.room === 'string' && !isObject(data.reason)
+            : type === 'ERROR'
+              ? !isObject(data.message)
+              : type === 'RESET'
+                ? data.epoch
+                : type === 'OK' || type === 'PONG';
   return known ? (frame as ServerFrame) : undefined;
-}
-
-function isPosition({ epoch, seq }: Record<string, unknown>): boolean {
-  return typeof epoch === 'string' && isCount(seq);
 }
 
 function isCount(value: unknown): boolean {

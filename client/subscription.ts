@@ -80,11 +80,6 @@ export class Subscription<Item = unknown> implements Stream<Item> {
     return frame.type === 'PUSH' || frame.type === 'LAGGED' ? this.handover.receive(connection, frame) : 0;
   }
 
-  /** `connection` brings nothing more. */
-  removed(connection: Connection): void {
-    this.handover.remove(connection);
-  }
-
   emit<Name extends 'resumed' | 'reset'>(name: Name, event: RoomEvents<Item>[Name]): void {
     this.#emitter.emit(name, event);
   }
@@ -129,7 +124,11 @@ export class Subscription<Item = unknown> implements Stream<Item> {
   /**
    * `ids` says who published the items; without it nothing is dropped. @param isNew what the ids tell is known better
    */
-  take({ items, ids = [] }: { items: readonly unknown[]; ids?: readonly IdRun[] }, now: number, isNew = false): void {
+  take(
+    { items, ids = [] }: { items: readonly unknown[]; ids?: readonly IdRun[] | undefined },
+    now: number,
+    isNew = false,
+  ): void {
     let at = 0;
     let dropped = 0;
     const takeTo = (to: number) => {
