@@ -173,6 +173,22 @@ test('where the position is not the one before the frame, the room is joined aga
   client.push.close();
 });
 
+test('a gateway whose frames never follow on is not asked without a pause', async () => {
+  const client = joined();
+  const { network, clock } = client;
+  answer(network.last, at(40));
+  let joins = 0;
+  network.onSend = (socket, { id }) => {
+    joins++;
+    socket.say({ type: 'OK', id, data: { room: 'r', ...at(44), recovered: true } });
+    socket.say(pushed(50, 51));
+  };
+  network.last.say(pushed(50, 51));
+  await clock.advance(60_000);
+  assert.ok(joins > 3 && joins < 20, `${joins} JOINs`);
+  client.push.close();
+});
+
 test('what follows an OK is what was missed, even if all before it has expired', async () => {
   const client = joined();
   answer(client.network.last, at(40));

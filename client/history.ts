@@ -27,6 +27,8 @@ export class History {
   /** What was missed ends at this seq; -1: nothing was. */
   #missedTo = -1;
   #missed = 0;
+  /** JOINs since something followed on. */
+  #tries = 0;
 
   constructor(
     room: RoomSubscription,
@@ -83,15 +85,16 @@ export class History {
     const position = this.#position;
     const from = position?.seq ?? prev;
     if (!items || seq <= from) return true;
-    if (prev === from || (this.#vouched === position && prev < from)) {
+    if (prev === from || (this.#vouched === position && prev < from && seq <= this.#missedTo)) {
       this.source = connection;
       this.#position = { epoch, seq };
       this.#missed += items.length;
+      this.#tries = 0;
       this.#room.take({ items, ids }, connection.now(), Boolean(position) || this.#missedTo >= 0);
       this.#catchUp(connection);
     } else {
       this.#current = {};
-      this.#room.rejoin(connection);
+      this.#room.rejoin(connection, this.#tries++);
     }
     return true;
   }

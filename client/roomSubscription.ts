@@ -113,9 +113,18 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
     this.#settle(refusal);
   }
 
-  /** A JOIN without an answer is enough. */
-  rejoin(connection: Connection): void {
-    if (this.handover.readyAt(connection) < NEVER) this.#join(connection);
+  /** Joins again, unless a JOIN has no answer yet: one is enough. @param failures of doing so, which make it wait */
+  rejoin(connection: Connection, failures = 0): void {
+    if (this.handover.readyAt(connection) === NEVER) return;
+    if (failures > 0) this.#joinLater(connection, failures);
+    else this.#join(connection);
+  }
+
+  #joinLater(connection: Connection, failures: number) {
+    this.handover.setReady(connection, false);
+    connection.after(this.#owner.retryDelay(failures), () => {
+      if (!this.ended) this.#join(connection, failures + 1);
+    });
   }
 
   #join(connection: Connection, failures = 0) {
@@ -129,10 +138,7 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
     connection.request('JOIN', { toJSON }, (error, data) => {
       // The room was left, and perhaps joined anew: that JOIN has its own answer.
       if (this.ended) return;
-      if (error?.code === 'unavailable')
-        return connection.after(this.#owner.retryDelay(failures), () => {
-          if (!this.ended) this.#join(connection, failures + 1);
-        });
+      if (error?.code === 'unavailable') return this.#joinLater(connection, failures);
       // Said of a connection that has no token, whatever the room: the next connection may have one.
       if (error?.code === 'unauthorized') return this.#events.emit('error', error);
       if (error) return this.#lose(connection, error);
