@@ -8,7 +8,7 @@ import { build } from 'esbuild';
 const INTERNAL = `
   admit advance answered closed connect connection connections covers discard dropOldest deadline dropRepeats emit end ended failures follow
   handover heardAt heardWall held heldSince keep lagged leaveBy leaveOn leaving left listener lost moved online opened openedAt overlap
-  paused probe queue queues quit readyAt receive received reconnector rejoin release remove repeats request restart resume retryDelay setReady source
+  pause paused probe queue queues quit readyAt receive received reconnector rejoin release remove repeats request restart resume retryDelay setReady source
   start step streams streamOf take until wait`;
 
 /** The whole SDK as one minified ECMAScript module, for browsers of the last three years and Node 22. */

@@ -136,6 +136,20 @@ test('while the machine slept it was away too', async () => {
   push.close();
 });
 
+test('a room that its gateway can no longer serve is away, whatever else is heard', async () => {
+  const client = joined();
+  const { network, clock } = client;
+  answer(network.last, at(40));
+  network.last.say({ type: 'LEAVE', data: { room: 'r', reason: 'why', code: 'unavailable' } });
+  const [{ id } = { id: 0 }] = network.last.sent.splice(0);
+  network.last.say({ type: 'ERROR', id, data: { code: 'unavailable', message: 'why' } });
+  await clock.advance(200);
+  network.last.say({ type: 'PONG', data: {} });
+  await clock.advance(200);
+  assert.deepEqual(answer(network.last, { ...at(41), recovered: true }), { since: at(40), away: 250 });
+  client.push.close();
+});
+
 test('a JOIN that waits for its turn says what is true when it is sent', async () => {
   const network = new SimulatedNetwork();
   const clock = new SimulatedClock();
@@ -307,6 +321,23 @@ test('a move that fails goes back: the old connection is asked for what the new 
   await clock.advance(5_000);
   network.last.accept();
   assert.deepEqual(answer(network.last, { ...at(43), recovered: true }), { since: at(43), away: 5_000 });
+  client.push.close();
+});
+
+test('where neither connection had a position when it joined, the room has nothing twice', async () => {
+  const client = joined({ last: 2 });
+  const { network, clock, said } = client;
+  const old = await moving(client);
+  const next = network.last;
+  assert.deepEqual(answer(next, { ...at(42), recovered: true }), { last: 2 });
+  next.say(pushed(40, 42));
+  answer(old, { ...at(42), recovered: true });
+  old.say(pushed(40, 42));
+  assert.deepEqual(said, [41, 42, 'resumed 2']);
+  await clock.advance(8_000);
+  assert.deepEqual(answer(next, { ...at(43), recovered: true }), { since: at(42), away: 5_000 });
+  next.say(pushed(42, 43));
+  assert.deepEqual(said.slice(3), [43, 'resumed 1']);
   client.push.close();
 });
 

@@ -21,7 +21,7 @@ export class History {
   /** Where an earlier subscription of the room was. */
   readonly #former: Position | undefined;
   /** When nothing was missing up to the position: by the clock's `now`, and by its wall. Empty: not known. */
-  #current: { heardAt?: number; heardWall?: number | undefined } = {};
+  #current: { heardAt?: number | undefined; heardWall?: number | undefined } = {};
   /** What comes next may say that it follows on something before this position: an OK has said that nothing lies between. */
   #vouched: Position | undefined;
   /** What was missed ends at this seq; -1: nothing was. */
@@ -97,6 +97,12 @@ export class History {
       this.#room.rejoin(connection, this.#tries++);
     }
     return true;
+  }
+
+  /** What is heard from now on says nothing about the room. */
+  pause(): void {
+    const { heardAt, heardWall } = this.#current;
+    this.#current = { heardAt, heardWall };
   }
 
   /** `source` brings what follows on `position`, which does not follow on what came before. */

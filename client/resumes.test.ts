@@ -101,7 +101,7 @@ class Gateway {
     const said = since || last ? { recovered: Boolean(recovered || !since) } : {};
     wire.say({ type: 'OK', id, data: { room: 'r', epoch, seq, ...said } });
     for (let at = 0; at < missed.length; at += this.#plan.piece)
-      wire.say(frameOf(missed.slice(at, at + this.#plan.piece)));
+      wire.say(this.#frameOf(missed.slice(at, at + this.#plan.piece)));
     this.members.add(wire);
   }
 
@@ -113,15 +113,17 @@ class Gateway {
     this.#flushed = pushes.at(-1)!.seq;
     for (const wire of this.members) {
       if (wire.forgets) wire.forgets = false;
-      else wire.say(frameOf(pushes));
+      else wire.say(this.#frameOf(pushes));
     }
   }
-}
 
-function frameOf(pushes: Push[]) {
-  const { epoch, seq } = pushes.at(-1)!;
-  const items = pushes.flatMap((push) => push.items);
-  return { type: 'PUSH', data: { room: 'r', epoch, seq, prev: pushes[0]!.prev, items } };
+  /** What was evicted can't be named as the one before. */
+  #frameOf(pushes: Push[]) {
+    const { epoch, seq } = pushes.at(-1)!;
+    const before = pushes[0]!.prev;
+    const prev = this.#store.retained().some((push) => push.seq === before) ? before : 0;
+    return { type: 'PUSH', data: { room: 'r', epoch, seq, prev, items: pushes.flatMap(({ items }) => items) } };
+  }
 }
 
 /** A connection: what is said arrives later, in order. */

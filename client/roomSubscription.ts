@@ -54,7 +54,7 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
     this.joined.catch(() => {});
   }
 
-  get position(): RoomPosition | undefined {
+  override get position(): RoomPosition | undefined {
     return this.#history.position;
   }
 
@@ -116,6 +116,7 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
   /** Joins again, unless a JOIN has no answer yet: one is enough. @param failures of doing so, which make it wait */
   rejoin(connection: Connection, failures = 0): void {
     if (this.handover.readyAt(connection) === NEVER) return;
+    this.#history.pause();
     if (failures > 0) this.#joinLater(connection, failures);
     else this.#join(connection);
   }

@@ -7,7 +7,7 @@ import { Positions } from './positions.ts';
 import type { PushError } from './pushError.ts';
 import type { PushEvents } from './pushEvents.ts';
 import { Queue } from './queue.ts';
-import type { RoomEvents, Stream } from './stream.ts';
+import type { RoomEvents, RoomPosition, Stream } from './stream.ts';
 
 /** What a stream is told. */
 export type StreamFrame = Extract<ServerFrame, { type: 'PUSH' | 'LAGGED' | 'LEAVE' | 'RESET' }>;
@@ -67,6 +67,10 @@ export class Subscription<Item = unknown> implements Stream<Item> {
     return iterator;
   }
 
+  get position(): RoomPosition | undefined {
+    return undefined;
+  }
+
   /** `connection` has opened: it brings all that is pushed from now on. */
   opened(connection: Connection): void {
     this.handover.setReady(connection, true);
@@ -113,7 +117,11 @@ export class Subscription<Item = unknown> implements Stream<Item> {
 
   /** @param now when the frame came, by the clock's `now` */
   #deliver(frame: Delivery, now: number) {
-    if (frame.type === 'PUSH') return this.take(frame.data, now);
+    if (frame.type === 'PUSH') {
+      // What was held back of a history is asked for again, if it turned out that the room was in it before.
+      if (!frame.data.epoch || !this.position) this.take(frame.data, now);
+      return;
+    }
     const { room, dropped, reason } = frame.data;
     // Without a room it is not known which stream missed items: only the client tells it.
     const event = { room, dropped, reason };
