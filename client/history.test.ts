@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { JoinOptions } from './pushClient.ts';
 import { PushClient } from './pushClient.ts';
 import { pushFrame, SimulatedClock, SimulatedNetwork, type SimulatedSocket, turn } from './simulation.ts';
+import type { JoinOptions } from './stream.ts';
 
 /** A client with a room, what the room said, and gateways that are the test's. */
 function joined(options: JoinOptions = {}) {

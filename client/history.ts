@@ -1,11 +1,17 @@
 import type { Position, ServerFrame } from '@pushcluster/protocol/frames.ts';
 import type { Connection } from './connection.ts';
-import type { RoomSubscription } from './roomSubscription.ts';
-import type { ResetReason, RoomPosition } from './stream.ts';
+import type { ResetReason, RoomEvents, RoomPosition } from './stream.ts';
 
 type Push = Extract<ServerFrame, { type: 'PUSH' }>['data'];
 type Reset = Extract<ServerFrame, { type: 'RESET' }>['data'];
 type Answer = Extract<ServerFrame, { type: 'OK' }>['data'];
+
+/** The room of a history. */
+export interface HistoryRoom {
+  take(push: Pick<Push, 'items'> & { ids: Push['ids'] | undefined }, now: number, isNew: boolean): void;
+  emit<Name extends 'resumed' | 'reset'>(name: Name, event: RoomEvents<unknown>[Name]): void;
+  rejoin(connection: Connection, failures: number): void;
+}
 
 /**
  * The place of a room in its history, if it has one. One connection at a time brings what is pushed: the last on which a
@@ -14,7 +20,7 @@ type Answer = Extract<ServerFrame, { type: 'OK' }>['data'];
 export class History {
   /** The connection that brings what follows. Until there is one it is the connection that serves. */
   source: Connection | undefined;
-  readonly #room: RoomSubscription;
+  readonly #room: HistoryRoom;
   /** Replaced, never changed, and before anything is told. */
   #position: Position | undefined;
   readonly #last: number | null | undefined;
@@ -31,7 +37,7 @@ export class History {
   #tries = 0;
 
   constructor(
-    room: RoomSubscription,
+    room: HistoryRoom,
     since: RoomPosition | null | undefined,
     last: number | null | undefined,
     former: Position | undefined,

@@ -7,7 +7,7 @@ import type { ClientState, PushEvents } from './pushEvents.ts';
 import { Reconnector, type ReconnectorOwner } from './reconnector.ts';
 import { isRoomName } from './roomName.ts';
 import { type RoomOwner, RoomSubscription } from './roomSubscription.ts';
-import type { Room, RoomPosition, Stream } from './stream.ts';
+import type { JoinOptions, Room, Stream } from './stream.ts';
 import { Subscription } from './subscription.ts';
 
 /** What only a browser's page has: an address, and events of the network. */
@@ -15,15 +15,6 @@ const page = globalThis as {
   location?: { href?: string };
   addEventListener?(type: 'online', listener: () => void): void;
   removeEventListener?(type: 'online', listener: () => void): void;
-};
-
-export type JoinOptions = {
-  /** Leaves the room when it aborts. */
-  signal?: AbortSignal | null | undefined;
-  /** A room with history goes on here: the `position` of an earlier Room, perhaps of another page. */
-  since?: RoomPosition | null | undefined;
-  /** A room with history begins with its last pushes, so many, 1 to 1,000. `since` comes first. */
-  last?: number | null | undefined;
 };
 
 /** A client of a PushCluster. It connects at once, and reconnects by itself until `close()`. */

@@ -3,10 +3,9 @@ import type { Connection } from './connection.ts';
 import type { Emitter } from './emitter.ts';
 import { NEVER } from './handover.ts';
 import { History } from './history.ts';
-import type { JoinOptions } from './pushClient.ts';
 import { PushError } from './pushError.ts';
 import type { PushEvents } from './pushEvents.ts';
-import type { Room, RoomPosition } from './stream.ts';
+import type { JoinOptions, Room, RoomPosition } from './stream.ts';
 import { type StreamFrame, Subscription } from './subscription.ts';
 
 /** What a room tells the client that it belongs to. */
@@ -49,7 +48,7 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
       this.#admit = resolve;
       this.#refuse = reject;
     });
-    this.#history = new History(this as RoomSubscription, since, last, former?.position);
+    this.#history = new History(this, since, last, former?.position);
     // Refusals are told by an event too: nobody has to look at the promise.
     this.joined.catch(() => {});
   }

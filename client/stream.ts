@@ -19,6 +19,15 @@ export type RoomPosition = {
   at?: number | undefined;
 };
 
+export type JoinOptions = {
+  /** Leaves the room when it aborts. */
+  signal?: AbortSignal | null | undefined;
+  /** A room with history goes on here: the `position` of an earlier Room, perhaps of another page. */
+  since?: RoomPosition | null | undefined;
+  /** A room with history begins with its last pushes, so many, 1 to 1,000. `since` comes first. */
+  last?: number | null | undefined;
+};
+
 /**
  * Why a room did not go on where it was. `unrecovered`: its history no longer reaches back, or the gateway has none.
  * `reset`: the history was made anew, or ended.
