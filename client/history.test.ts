@@ -247,6 +247,18 @@ test('a seq counts in its epoch only', async () => {
   client.push.close();
 });
 
+test('a frame that spans two epochs is not read: what it lacks is asked for, and told', () => {
+  const client = joined();
+  const { network, said } = client;
+  answer(network.last, at(40));
+  network.last.say({ type: 'PUSH', data: { room: 'r', ...at(2, 'f'), prev: 40, items: ['e41', 'f1', 'f2'] } });
+  network.last.say(pushed(2, 3, 'f'));
+  assert.deepEqual(said, ['reset', 3]);
+  network.last.say({ type: 'PUSH', data: { room: 'r', ...at(4, 'f'), prev: 4, items: [4] } });
+  assert.deepEqual(client.room.position?.seq, 3);
+  client.push.close();
+});
+
 test('a RESET says where the room goes on, in its epoch or another', async () => {
   const client = joined();
   const { network, said } = client;

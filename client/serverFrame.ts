@@ -6,7 +6,11 @@ export function readServerFrame(text: string): ServerFrame | undefined {
   if (!isObject(frame) || !isObject(frame.data)) return undefined;
   const { type, data } = frame;
   // A frame with a place in a room's history has a whole one.
-  if (data.epoch && !(typeof data.epoch === 'string' && isCount(data.seq) && !isObject(data.prev))) return undefined;
+  if (
+    data.epoch &&
+    !(typeof data.epoch === 'string' && isCount(data.seq) && !isObject(data.prev) && !(data.prev! >= data.seq!))
+  )
+    return undefined;
   const known =
     type === 'PUSH'
       ? Array.isArray(data.items) && (data.ids === undefined || (Array.isArray(data.ids) && data.ids.every(isRun)))
