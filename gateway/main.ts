@@ -8,6 +8,7 @@ import { logSettingsWarnings } from '@pushcluster/runtime/logSettingsWarnings.ts
 import { SettingsFile } from '@pushcluster/runtime/settingsFile.ts';
 import { registerSettingsMetrics } from '@pushcluster/runtime/settingsMetrics.ts';
 import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
+import { surviveRejections } from '@pushcluster/runtime/surviveRejections.ts';
 import { Registry } from 'prom-client';
 import { requireKeySource } from './admission/tokens/requireKeySource.ts';
 import { Gateway } from './gateway.ts';
@@ -16,6 +17,7 @@ const { config } = parseCommandLine(process.argv.slice(2), 'gateway');
 try {
   const settings = SettingsFile.open(config, { override: requireKeySource });
   const log = createLog('gateway', settings.current.log.level, { rateLimited: true });
+  surviveRejections(log);
   settings.onChange(({ log: { level } }) => {
     log.level = level;
   });

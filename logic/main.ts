@@ -10,6 +10,7 @@ import { commonStatus } from '@pushcluster/runtime/podStatus.ts';
 import { SettingsFile } from '@pushcluster/runtime/settingsFile.ts';
 import { registerSettingsMetrics } from '@pushcluster/runtime/settingsMetrics.ts';
 import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
+import { surviveRejections } from '@pushcluster/runtime/surviveRejections.ts';
 import { Registry } from 'prom-client';
 import { startLogic } from './logic.ts';
 
@@ -20,6 +21,7 @@ const { config } = parseCommandLine(process.argv.slice(2), 'logic');
 try {
   const settings = SettingsFile.open(config);
   const log = createLog('logic', settings.current.log.level, { rateLimited: true });
+  surviveRejections(log);
   settings.onChange(() => log.info({ generation: settings.generation }, 'changed settings are in force'));
   settings.onRefused(({ problems }) =>
     log.error({ problems }, 'the settings file is invalid and was refused: the previous settings stay in effect'),

@@ -13,6 +13,7 @@ import { assertPortFree } from '@pushcluster/runtime/portProbe.ts';
 import { SettingsFile } from '@pushcluster/runtime/settingsFile.ts';
 import { registerSettingsMetrics } from '@pushcluster/runtime/settingsMetrics.ts';
 import { onShutdown } from '@pushcluster/runtime/shutdown.ts';
+import { surviveRejections } from '@pushcluster/runtime/surviveRejections.ts';
 import { Registry } from 'prom-client';
 
 const LOOPBACK = '127.0.0.1';
@@ -41,6 +42,7 @@ try {
   const settings = SettingsFile.open(config, { override: (input) => requireKeySource(onThisMachine(input)) });
   const { logic: logicSettings, admin: adminSettings } = settings.current;
   const log = createLog('pushcluster', settings.current.log.level, { rateLimited: true });
+  surviveRejections(log);
   await assertPortFree(LOOPBACK, logicSettings.port, 'push API', 'set PUSH_PORT');
   await assertPortFree(LOOPBACK, adminSettings.port, 'admin', 'set ADMIN_PORT');
   logSettingsWarnings(settings, log);
