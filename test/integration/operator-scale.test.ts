@@ -121,7 +121,8 @@ describe('gateways of a PushCluster on a real control plane', () => {
     const since = Date.parse(annotations?.[DRAIN] ?? '');
     assert.ok(since > asked - 1_000 && since <= Date.now(), annotations?.[DRAIN]);
     assert.equal(annotations?.[COST], '-1000');
-    await until('the status tells', async () => (await status('down'))?.gateway?.draining === 1);
+    const isTold = async () => (await condition('down', 'Progressing'))?.reason === 'Draining';
+    await until('the status tells', async () => (await status('down'))?.gateway?.draining === 1 && isTold());
     const found = await status('down');
     assert.equal(found?.gateway?.replicas, 2);
     assert.equal(found?.gateway?.readyReplicas, 2);
