@@ -40,8 +40,8 @@ export type Overload = z.infer<typeof Overload>;
 export const RoomHistory = z.strictObject({
   /** Pushes kept of each room at most. */
   messages: z.number().int().min(1).max(10_000).default(100),
-  /** How long a push is kept at most. */
-  maxAge: duration({ min: 1_000, max: 2_592_000_000 }).default(3_600_000),
+  /** How long a push is kept at most. Not less than the time for which a retry of a push is recognised. */
+  maxAge: duration({ min: 120_000, max: 2_592_000_000 }).default(3_600_000),
   /** Copies on different NATS servers: 3 needs a cluster of three servers or more. */
   replicas: z.literal([1, 3]).default(1),
 });

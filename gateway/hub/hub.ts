@@ -1,9 +1,9 @@
 import { decodePush } from '@pushcluster/protocol/push.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
-import type { Bus, BusEvent } from '@pushcluster/runtime/bus/bus.ts';
+import { type Bus, type BusEvent, BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
 import type { Clock } from '@pushcluster/runtime/clock.ts';
-import type { HistoryStore } from '@pushcluster/runtime/history/historyStore.ts';
+import { HistoryMissing, type HistoryStore } from '@pushcluster/runtime/history/historyStore.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { type ChannelKey, isUser, userOf } from '../ipc/channelKey.ts';
 import type { ShardMessage } from '../ipc/messages.ts';
@@ -99,7 +99,12 @@ export class Hub {
     beats.ready.then(() => heartbeats.listening(true));
     bus.onEvent((event) => this.#busChanged(event));
 
-    this.#histories = history && new HistoryMonitors({ store: history, bus, clock, metrics });
+    const historyFailed = (error: unknown) => {
+      const isAway =
+        error instanceof BusUnavailable || error instanceof BusUnconfirmed || error instanceof HistoryMissing;
+      if (!isAway) guard.caught('bus', error);
+    };
+    this.#histories = history && new HistoryMonitors({ store: history, bus, clock, metrics, failed: historyFailed });
     const inlets = { heartbeats, retries: new RepeatedPushes({ clock, metrics }), merger, ignored, metrics, log };
     this.#channels = new ChannelLifecycle({
       settings,
@@ -112,7 +117,7 @@ export class Hub {
         const { room, rules } = channel;
         const monitor = rules.history && this.#histories?.of(rules.history.match);
         if (room === undefined || !monitor) return new ChannelInlet(channel, inlets);
-        return new HistoryInlet(channel, room, { ...inlets, monitor, clock });
+        return new HistoryInlet(channel, room, { ...inlets, monitor, clock, failed: historyFailed });
       },
       ended: (channel) => merger.cancel(channel),
       metrics,

@@ -97,6 +97,7 @@ export class HistoryPublisher {
     deadline: number,
   ): Promise<StoredAt> {
     if (before) await before;
+    if (this.#clock.now() >= deadline) throw new BusUnavailable('pushes of the room before it took too long');
     let stored: StoredAt | undefined;
     for (const [part, message] of messages.entries()) {
       try {
@@ -138,9 +139,7 @@ export class HistoryPublisher {
         else if (!(error instanceof BusUnavailable || error instanceof HistoryMissing)) throw error;
         if (error instanceof HistoryRefused) break;
         if (error instanceof HistoryMissing || error instanceof BusUnavailable)
-          await this.#parts.histories.restore(policy).catch((reason: unknown) => {
-            if (reason instanceof HistoryRefused) this.#parts.onRefused(reason);
-          });
+          this.#parts.histories.restoreSoon(policy);
       }
       await this.#pause();
     }

@@ -1,8 +1,7 @@
-import { decodePush } from '@pushcluster/protocol/push.ts';
+import { decodePush, type Push } from '@pushcluster/protocol/push.ts';
 import { BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
 import { pause, systemClock } from '@pushcluster/runtime/clock.ts';
 import {
-  type Extract,
   HistoryMissing,
   HistoryRefused,
   type HistoryStore,
@@ -47,9 +46,14 @@ export class HistoryReader {
     try {
       for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
         const { epoch, last } = await this.#store.state(policy.match);
-        const { pushes, upTo } = await this.#last(policy.match, room, limit, before);
-        // A server that is behind lacks the newest pushes.
-        if (upTo === undefined || upTo >= last) return textOf(room, epoch, pushes);
+        // The room's last push, of a server that knows the stream as far as its leader does.
+        const { seqs, upTo } = await this.#store.heads(policy.match, [room], 0);
+        const pushes =
+          upTo !== undefined && upTo < last ? undefined : await this.#last(policy.match, room, limit, before);
+        const newest = seqs.get(room) ?? 0;
+        // Another server may have answered, which is behind.
+        const isWhole = pushes && (newest >= before || (pushes.at(-1)?.seq ?? 0) >= newest);
+        if (isWhole) return textOf(room, epoch, pushes);
         await pause(systemClock, AGAIN_MS);
       }
       throw new BusUnavailable('the NATS servers that answered are behind');
@@ -65,30 +69,39 @@ export class HistoryReader {
   }
 
   /** The store reads forward only: it goes through the history of the room from its beginning. */
-  async #last(match: string, room: string, limit: number, before: number): Promise<Extract> {
+  async #last(match: string, room: string, limit: number, before: number): Promise<StoredPush[]> {
     let last: StoredPush[] = [];
-    let known: number | undefined;
     for (let from = 1; from < before; ) {
-      const { pushes, more, upTo } = await this.#store.read(match, room, from, BATCH);
-      known = upTo;
+      const { pushes, pending } = await this.#store.read(match, room, from, BATCH);
       last = [...last, ...pushes.filter(({ seq }) => seq < before)].slice(-limit);
       const end = pushes.at(-1);
-      if (!more || end === undefined) break;
+      if (pending === 0 || end === undefined) break;
       from = end.seq + 1;
     }
-    return { pushes: last, more: false, upTo: known };
+    return last;
   }
 }
 
 function textOf(room: string, epoch: string, pushes: readonly StoredPush[]): Buffer {
   const parts: Uint8Array[] = [text(`{"room":${JSON.stringify(room)},"epoch":${JSON.stringify(epoch)},"pushes":[`)];
-  for (const [i, { seq, bytes }] of pushes.entries()) {
-    const { at, items } = decodePush(bytes);
-    if (i > 0) parts.push(COMMA);
+  for (const { seq, bytes } of pushes) {
+    const push = pushOf(bytes);
+    if (push === undefined) continue;
+    const { at, items } = push;
+    if (parts.length > 1) parts.push(COMMA);
     parts.push(text(`{"seq":${seq},"at":"${new Date(at).toISOString()}","items":[`), items.bytes, text(']}'));
   }
   parts.push(text(']}'));
   return Buffer.concat(parts);
+}
+
+/** Undefined if another program, or a later version, has stored something else. */
+function pushOf(bytes: Uint8Array): Push | undefined {
+  try {
+    return decodePush(bytes);
+  } catch {
+    return undefined;
+  }
 }
 
 function text(value: string): Uint8Array {

@@ -30,6 +30,8 @@ export class RoomHistories {
   readonly #stopListening: () => void;
   #policies: readonly RoomPolicy[] = [];
   readonly #made = new Set<string>();
+  /** When the streams were made again last, by policy. */
+  readonly #restored = new Map<string, number>();
   readonly #states = new Map<string, { at: number; state: Promise<StreamState> }>();
   #cancelRetry = () => {};
   #attempt = 0;
@@ -75,7 +77,18 @@ export class RoomHistories {
     return state;
   }
 
-  /** Makes the stream of a policy again: somebody has deleted it. Rejects as the store does. */
+  /** Makes the stream of a policy again if it is gone: once a second at most, however many pushes fail. */
+  restoreSoon(policy: HistoryPolicy): void {
+    const now = this.#clock.now();
+    if (now - (this.#restored.get(policy.match) ?? Number.NEGATIVE_INFINITY) < STATE_FOR_MS) return;
+    this.#restored.set(policy.match, now);
+    this.restore(policy).catch((error: unknown) => {
+      if (error instanceof HistoryRefused)
+        this.#options.log.error({ err: error, match: policy.match }, 'the history of rooms cannot be set up');
+    });
+  }
+
+  /** Makes the stream of a policy, or changes its limits. Rejects as the store does. */
   async restore({ match, messages, maxAge, replicas }: HistoryPolicy): Promise<void> {
     const { store, settings } = this.#options;
     await store.ensure({ match, messages, maxAge, replicas, storage: settings().history.storage });

@@ -15,6 +15,9 @@ const TOO_MANY_SUBSCRIPTIONS = 'maximum subscriptions exceeded';
 /** Counted for each message in addition to its payload and headers: its subject and the objects that hold it in memory. */
 const MESSAGE_OVERHEAD_BYTES = 128;
 
+/** Subjects of requests that are remembered at most. */
+const MAX_REQUESTS = 10_000;
+
 /** A message to publish, as the parameters of Bus.publish() give it. */
 export type Outgoing = {
   subject: string;
@@ -44,6 +47,8 @@ export class BusConnection {
   #lastError = '';
   /** Published in this turn of the event loop: passed on together, so that they leave in one write. */
   #batch: Outgoing[] = [];
+  /** Subjects of the latest requests: those that a server may be about to refuse. */
+  readonly #requests = new Set<string>();
   #scheduled = false;
   // Bytes published so far, and how many of them the last receipt confirmed and the pending one will confirm.
   #published = 0;
@@ -98,6 +103,10 @@ export class BusConnection {
         `the NATS server ${this.server} is too slow: ${MAX_UNCONFIRMED_BYTES} bytes wait for its receipt`,
       );
     checkSubject(subject);
+    if (reply !== undefined) {
+      if (this.#requests.size >= MAX_REQUESTS) this.#requests.clear();
+      this.#requests.add(subject);
+    }
     this.#batch.push({ subject, bytes, headers, reply });
     this.#published += size;
     if (!this.#receiptRequested && this.#published - this.#confirming > CONFIRM_EVERY_BYTES) {
@@ -215,7 +224,9 @@ export class BusConnection {
   #onError(error: Error): void {
     if (error instanceof PermissionViolationError) {
       const { operation, subject, message } = error;
-      if (operation === 'publish') this.receipts.refuse(`the NATS server refuses a publish on ${subject}: ${message}`);
+      // A request fails by itself, without an answer. Others who publish are not concerned.
+      if (operation === 'publish' && !this.#requests.has(subject))
+        this.receipts.refuse(`the NATS server refuses a publish on ${subject}: ${message}`);
       this.#onNotice({ type: 'refused', operation, subject, message });
       return;
     }

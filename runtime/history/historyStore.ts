@@ -31,10 +31,8 @@ export type StoredPush = {
 /** Pushes of one room, in order. */
 export type Extract = {
   pushes: StoredPush[];
-  /** There are more after the last one. */
-  more: boolean;
-  /** The server that answered knows everything up to this sequence number; undefined if it did not say. */
-  upTo?: number | undefined;
+  /** How many more there are after the last one; undefined if the answer does not say. */
+  pending: number | undefined;
 };
 
 export type StreamState = {
@@ -63,6 +61,7 @@ export type Heads = {
 
 /** Headers of a stored push, as NATS adds them to the message that gateways receive. */
 export const STORED_HEADERS = {
+  stream: 'Nats-Stream',
   seq: 'Nats-Sequence',
   /** Sequence number of the room's push before it; 0 if there is none, or limits have removed it. */
   previous: 'Nats-Last-Sequence',
@@ -106,5 +105,7 @@ export interface HistoryStore {
    * @param rooms 1 to 1,000
    */
   heads(match: string, rooms: readonly string[], after: number): Promise<Heads>;
+  /** Name of the stream of a policy, as STORED_HEADERS tell it. */
+  streamOf(match: string): string;
   close(): void;
 }

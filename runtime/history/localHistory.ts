@@ -76,6 +76,7 @@ export class LocalHistory implements HistoryStore {
     if (this.#bytes + bytes.length > MAX_BYTES) throw new BusUnavailable('the history of this process is full');
     // First the bus: it throws if it is closed, or the message is too large.
     this.#bus.publish(this.#subjects.room(room), bytes, {
+      [STORED_HEADERS.stream]: this.streamOf(match),
       [STORED_HEADERS.seq]: String(seq),
       [STORED_HEADERS.previous]: String(previous),
     });
@@ -98,7 +99,7 @@ export class LocalHistory implements HistoryStore {
   async read(match: string, room: string, from: number, limit: number): Promise<Extract> {
     const found = this.#retained(this.#stream(match), room).filter(({ seq }) => seq >= from);
     const pushes = found.slice(0, limit).map(({ seq, at, bytes }) => ({ seq, at, bytes }));
-    return { pushes, more: found.length > limit };
+    return { pushes, pending: found.length - pushes.length };
   }
 
   async heads(match: string, rooms: readonly string[], after: number): Promise<Heads> {
@@ -109,6 +110,10 @@ export class LocalHistory implements HistoryStore {
       if (last > after) seqs.set(room, last);
     }
     return { seqs, upTo: stream.last };
+  }
+
+  streamOf(match: string): string {
+    return encodeURIComponent(match);
   }
 
   close(): void {

@@ -137,21 +137,36 @@ export class NatsHistory implements HistoryStore {
     }
     const last = Number(replies.end?.headers?.get(STORED_HEADERS.previous) ?? previous);
     if (pushes.length > 0 && last !== previous) throw new BusUnconfirmed('the end of a batch was lost');
-    const upTo = upToOf(replies.end);
-    return { pushes, more: Number(replies.end?.headers?.get('Nats-Num-Pending') ?? 0) > 0, ...(upTo && { upTo }) };
+    return { pushes, pending: pendingOf(replies.end) };
   }
 
   async heads(match: string, rooms: readonly string[], after: number): Promise<Heads> {
     const stream = this.#stream(match);
-    const { messages, end } = await this.#direct(stream, {
-      multi_last: rooms.map((room) => subjectIn(stream, room)),
-      batch: rooms.length,
-      seq: after + 1,
-    });
+    const multi_last = rooms.map((room) => subjectIn(stream, room));
     const seqs = new Map<string, number>();
-    for (const { headers } of messages)
-      seqs.set(roomIn(stream, headers?.get('Nats-Subject') ?? ''), Number(headers?.get(STORED_HEADERS.seq)));
-    return { seqs, upTo: upToOf(end) };
+    let upTo: number | undefined;
+    // The answers carry the messages: as many as fit.
+    for (let seq = after + 1, pending = 1; pending > 0; ) {
+      const question = {
+        multi_last,
+        batch: rooms.length,
+        seq,
+        max_bytes: BATCH_BYTES,
+        ...(upTo && { up_to_seq: upTo }),
+      };
+      const { messages, end } = await this.#direct(stream, question);
+      for (const { headers } of messages) {
+        seq = Number(headers?.get(STORED_HEADERS.seq)) + 1;
+        seqs.set(roomIn(stream, headers?.get('Nats-Subject') ?? ''), seq - 1);
+      }
+      upTo ??= upToOf(end);
+      pending = messages.length === 0 ? 0 : pendingOf(end);
+    }
+    return { seqs, upTo };
+  }
+
+  streamOf(match: string): string {
+    return this.#stream(match).name;
   }
 
   close(): void {
@@ -171,12 +186,12 @@ export class NatsHistory implements HistoryStore {
   async #readFresh(stream: HistoryStream, subject: string, from: number): Promise<Extract> {
     const json = await this.#api(`STREAM.MSG.GET.${stream.name}`, { seq: Math.max(1, from), next_by_subj: subject });
     if ('error' in json) {
-      if (json.error.err_code === NO_MESSAGE_FOUND) return { pushes: [], more: false };
+      if (json.error.err_code === NO_MESSAGE_FOUND) return { pushes: [], pending: 0 };
       throw refusal(json.error);
     }
     const { message } = parsed(Message, json, 'a message');
     const push = { seq: message.seq, at: Date.parse(message.time), bytes: Buffer.from(message.data, 'base64') };
-    return { pushes: [push], more: true };
+    return { pushes: [push], pending: undefined };
   }
 
   async #direct(stream: HistoryStream, body: object): Promise<{ messages: Reply[]; end: Reply | undefined }> {
@@ -212,6 +227,11 @@ export class NatsHistory implements HistoryStore {
     const error = errorIn(json);
     return error ? { error } : json;
   }
+}
+
+/** Messages after the last one of a batch. */
+function pendingOf(end: Reply | undefined): number {
+  return Number(end?.headers?.get('Nats-Num-Pending') ?? 0);
 }
 
 /** How far the server is that answered with a batch. */

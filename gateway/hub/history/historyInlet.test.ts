@@ -22,13 +22,19 @@ const settings = Settings.parse({ rooms: [{ match: MATCH, history: {} }] });
 type Delivery = { seq: number; previous: number; bytes: Uint8Array };
 
 /** A store that is as slow, as behind and as forgetful as a test wants. */
-class FakeStore implements Pick<HistoryStore, 'state' | 'read' | 'heads'> {
+class FakeStore implements Pick<HistoryStore, 'state' | 'read' | 'heads' | 'streamOf'> {
+  streamOf = () => 'stream';
   pushes: StoredPush[] = [];
   last = 0;
   epoch = 'first';
   messages = 1_000;
+  maxAge = 3_600_000;
   /** Rejects everything. */
   away = false;
+  /** Rejects reads. */
+  unreadable = false;
+  /** Rejects questions about the last pushes. */
+  headless = false;
   /** Servers other than the leader know nothing after this number. */
   knownUpTo = Number.POSITIVE_INFINITY;
   reads = 0;
@@ -48,20 +54,22 @@ class FakeStore implements Pick<HistoryStore, 'state' | 'read' | 'heads'> {
 
   async state() {
     this.#checkIsThere();
-    return { epoch: this.epoch, last: this.last, floor: 0, messages: this.messages, maxAge: 3_600_000 };
+    return { epoch: this.epoch, last: this.last, floor: 0, messages: this.messages, maxAge: this.maxAge };
   }
 
   async read(_match: string, _room: string, from: number, limit: number, fresh = false): Promise<Extract> {
     this.#checkIsThere();
+    if (this.unreadable) throw new BusUnconfirmed('no answer');
     this.reads++;
     const known = fresh ? this.pushes : this.pushes.filter(({ seq }) => seq <= this.knownUpTo);
     const found = known.filter(({ seq }) => seq >= from);
     const size = fresh ? 1 : limit;
-    return { pushes: found.slice(0, size), more: found.length > size };
+    return { pushes: found.slice(0, size), pending: fresh ? undefined : Math.max(0, found.length - size) };
   }
 
   async heads(_match: string, rooms: readonly string[], after: number): Promise<Heads> {
     this.#checkIsThere();
+    if (this.headless) throw new BusUnconfirmed('no answer');
     const last = this.pushes.filter(({ seq }) => seq <= this.knownUpTo).at(-1)?.seq ?? 0;
     if (last <= after) return { seqs: new Map(), upTo: undefined };
     return { seqs: new Map(rooms.map((room) => [room, last])), upTo: Math.min(this.last, this.knownUpTo) };
@@ -100,7 +108,14 @@ class Fixture {
       return () => {};
     };
     const store = this.store as unknown as HistoryStore;
-    const monitor = new HistoryMonitor({ store, match: MATCH, bus: { onEvent }, clock: this.clock, metrics });
+    const monitor = new HistoryMonitor({
+      store,
+      match: MATCH,
+      bus: { onEvent },
+      clock: this.clock,
+      metrics,
+      failed: () => {},
+    });
     const merger = {
       merge: (_: HubChannel, part: MessagePart) => this.taken.push(part),
       lose: (_: HubChannel, items: number) => {
@@ -111,7 +126,8 @@ class Fixture {
     this.inlet = new HistoryInlet(new HubChannel(roomKey(ROOM), settings), ROOM, {
       ...{ monitor, merger, metrics, clock: this.clock },
       ignored: ignored as unknown as IgnoredMessages,
-      log: { warn: () => {} } as never,
+      failed: () => {},
+      log: { warn: () => {}, error: () => {} } as never,
     });
   }
 
@@ -120,8 +136,12 @@ class Fixture {
     return this.taken.map(({ items }) => Number(Buffer.from(items.bytes).toString()));
   }
 
-  deliver({ seq, previous, bytes }: Delivery): void {
-    const values: Record<string, string> = { 'Nats-Sequence': String(seq), 'Nats-Last-Sequence': String(previous) };
+  deliver({ seq, previous, bytes }: Delivery, stream = 'stream'): void {
+    const values: Record<string, string> = {
+      'Nats-Stream': stream,
+      'Nats-Sequence': String(seq),
+      'Nats-Last-Sequence': String(previous),
+    };
     const headers = { get: (name: string) => values[name] ?? '', has: () => true, code: 0, description: '' };
     this.inlet.accept(bytes, { headers });
   }
@@ -285,6 +305,93 @@ describe('the inlet of a room with a history', () => {
     assert.deepEqual(fixture.items, [1, 2, 3, 4, 5, 6]);
     assert.deepEqual(fixture.taken.at(-1)!.position, { seq: 1, previous: 0, epoch: 'second' });
     assert.equal(fixture.lost, 1);
+  });
+
+  it('tells of what limits removed, however many answers the rest takes', async () => {
+    const fixture = await Fixture.begun();
+    fixture.deliver(fixture.store.append(1));
+    await fixture.pass(1_000);
+    for (let i = 2; i <= 1_500; i++) fixture.store.append(i);
+    fixture.deliver(fixture.store.append(1_501));
+    await fixture.pass(2_000);
+    assert.deepEqual(fixture.items, [1, ...Array.from({ length: 1_000 }, (_, i) => 502 + i)]);
+    assert.equal(fixture.lost, 1);
+  });
+
+  it('tells of what expired while the room was known to lack it', async () => {
+    const fixture = await Fixture.begun();
+    fixture.deliver(fixture.store.append(1));
+    fixture.store.maxAge = 12_000;
+    await fixture.pass(1_500);
+    fixture.store.append(2);
+    fixture.store.unreadable = true;
+    fixture.deliver(fixture.store.append(3));
+    await fixture.pass(10_000);
+    fixture.store.pushes.splice(0, 2);
+    fixture.store.unreadable = false;
+    await fixture.pass(2_000);
+    assert.deepEqual([fixture.items, fixture.lost], [[1, 3], 1]);
+  });
+
+  it('begins anew in another history, although questions after the news of it failed', async () => {
+    const fixture = await Fixture.begun();
+    for (let i = 1; i <= 5; i++) fixture.deliver(fixture.store.append(i));
+    fixture.store.headless = true;
+    Object.assign(fixture.store, { epoch: 'second', last: 0, pushes: [] });
+    fixture.store.append(6);
+    await fixture.pass(1_500);
+    fixture.store.headless = false;
+    fixture.deliver(fixture.store.append(7));
+    await fixture.pass(1_000);
+    assert.equal(fixture.items.at(-1), 7);
+    assert.equal(fixture.lost, 1);
+  });
+
+  it('goes on where the numbers were set back, once that is certain', async () => {
+    const fixture = await Fixture.begun();
+    for (let i = 1; i <= 9; i++) fixture.deliver(fixture.store.append(i));
+    fixture.store.pushes.splice(4);
+    fixture.store.last = fixture.store.pushes.at(-1)!.seq;
+    await fixture.pass(20_000);
+    fixture.deliver(fixture.store.append(10));
+    await fixture.pass(1_000);
+    assert.equal(fixture.items.at(-1), 10);
+    assert.ok(fixture.lost > 0);
+  });
+
+  it('passes on what another history brings, and does not count by it', async () => {
+    const fixture = await Fixture.begun();
+    fixture.deliver(fixture.store.append(1));
+    const [delivery] = [fixture.store.pushes[0]!];
+    fixture.deliver({ seq: 5_005, previous: 5_004, bytes: delivery.bytes }, 'another');
+    fixture.deliver(fixture.store.append(2));
+    assert.deepEqual(fixture.items, [1, 1, 2]);
+    assert.deepEqual(
+      fixture.taken.map(({ position }) => position !== undefined),
+      [true, false, true],
+    );
+  });
+
+  it('takes what was pushed after it was subscribed, although the store knew of it before it was delivered', async () => {
+    const fixture = new Fixture();
+    fixture.store.append(1);
+    fixture.inlet.subscribed();
+    const second = fixture.store.append(2);
+    await fixture.pass(50);
+    fixture.deliver(second);
+    fixture.deliver(fixture.store.append(3));
+    assert.deepEqual(fixture.items, [2, 3]);
+  });
+
+  it('gives up what cannot be read after a while, tells of it, and goes on', async () => {
+    const fixture = await Fixture.begun();
+    fixture.deliver(fixture.store.append(1));
+    fixture.store.unreadable = true;
+    fixture.store.append(2);
+    fixture.deliver(fixture.store.append(3));
+    await fixture.pass(18_000);
+    fixture.deliver(fixture.store.append(4));
+    assert.deepEqual([fixture.items, fixture.lost], [[1, 3, 4], 1]);
   });
 
   it('takes everything once and in order, whatever is lost, late, repeated, behind or away', async () => {

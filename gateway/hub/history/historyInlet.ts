@@ -14,6 +14,10 @@ import type { HistoryMonitor, MonitoredRoom } from './historyMonitor.ts';
 
 /** Messages that wait while what is before them is read at most. More are read from the store. */
 const MAX_WAITING = 1_000;
+/** Bytes of such messages of a room at most, about. */
+const MAX_WAITING_BYTES = 524_288;
+/** Milliseconds for which reads may fail until the room goes on without what it lacks. */
+const GIVE_UP_MS = 15_000;
 /** Pushes read at once. */
 const BATCH = 200;
 /** Every so many attempts to read are made at the leader: another server may be behind. */
@@ -34,6 +38,8 @@ export type HistoryInletOptions = {
   ignored: IgnoredMessages;
   metrics: Pick<GatewayMetrics, 'historyRepairs' | 'recoveredMessages' | 'historyResets'>;
   clock: Clock;
+  /** The store cannot be read: called for each attempt. */
+  failed: (error: unknown) => void;
   log: Logger;
 };
 
@@ -46,10 +52,14 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
   readonly #channel: HubChannel;
   readonly #options: HistoryInletOptions;
   #head: number | undefined;
+  #epoch: string | undefined;
+  /** Nothing that is delivered from now on may have a smaller number and be new. */
+  #isSure = false;
   /** When `#head` was the last push, as far as anybody knew, by the clock's `now`. */
   #currentAt = Number.NEGATIVE_INFINITY;
   #cancelStart = () => {};
   #waiting: Stored[] = [];
+  #waitingBytes = 0;
   /** Pushes up to this number exist, and were not all taken. */
   #wanted = 0;
   #repairing = false;
@@ -65,23 +75,32 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
     return this.#head;
   }
 
+  get epoch(): string | undefined {
+    return this.#epoch;
+  }
+
   accept(bytes: Uint8Array, { headers }: BusMessage): void {
+    const { monitor, clock } = this.#options;
     const seq = Number(headers?.get(STORED_HEADERS.seq) ?? 0);
-    // Without a number it is no push of the history: how far a publisher has counted, or a push before the history began.
-    if (!(seq > 0)) {
-      if (headers === undefined) this.#passOn(bytes);
+    // It is no push of this history: how far a publisher has counted, or of a policy that logic follows before or after us.
+    if (!(seq > 0) || headers?.get(STORED_HEADERS.stream) !== monitor.stream) {
+      this.#passOn(bytes);
       return;
     }
-    if (this.#head !== undefined && seq <= this.#head) return;
-    const previous = Number(headers?.get(STORED_HEADERS.previous) ?? 0);
-    const stored = { seq, previous, bytes };
-    if (this.#head !== undefined && !this.#repairing && this.#follows(stored)) {
+    const stored = { seq, previous: Number(headers.get(STORED_HEADERS.previous)), bytes };
+    if (this.#head === undefined) {
+      this.#wait(stored);
+      if (this.#waiting.length === 1) this.#cancelStart = clock.after(START_MS, () => this.#start());
+      return;
+    }
+    // The stream was looked at after it was subscribed to.
+    if (!this.#isSure && seq <= this.#head) this.#head = stored.previous;
+    if (seq <= this.#head) return;
+    if (!this.#repairing && this.#follows(stored)) {
       this.#take(stored);
       return;
     }
-    if (this.#waiting.length < MAX_WAITING) this.#waiting.push(stored);
-    if (this.#head === undefined && this.#waiting.length === 1)
-      this.#cancelStart = this.#options.clock.after(START_MS, () => this.begin(Number.POSITIVE_INFINITY));
+    this.#wait(stored);
     this.#want(seq, 'gap');
   }
 
@@ -91,56 +110,99 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
   }
 
   close(): void {
+    // What is under repair, or waits, goes no further.
+    if (this.#waiting.length > 0 || this.#wanted > (this.#head ?? 0)) this.#options.merger.lose(this.#channel, 1);
     this.#closed = true;
     this.#cancelStart();
     this.#options.monitor.remove(this);
   }
 
-  begin(head: number): void {
-    this.#cancelStart();
+  begin(head: number, epoch: string, isSure: boolean): void {
     if (this.#head !== undefined || this.#closed) return;
-    // What came before the answer may be older than it: the room begins before the first of them.
-    this.#waiting.sort((a, b) => a.seq - b.seq);
-    const first = this.#waiting[0];
-    this.#head = first === undefined ? head : Math.min(head, first.previous);
-    this.#currentAt = this.#options.clock.now();
-    this.#drain();
-    if (head > this.#head && head < Number.POSITIVE_INFINITY) this.#want(head, 'gap');
-    else if (this.#wanted > this.#head) this.#want(this.#wanted, 'gap');
+    this.#epoch = epoch;
+    this.#isSure = isSure;
+    const first = this.#first();
+    this.#begin(first === undefined ? head : Math.min(head, first.previous));
+  }
+
+  adopt(epoch: string): void {
+    this.#epoch = epoch;
   }
 
   exists(seq: number): void {
     if (this.#head !== undefined && seq > this.#head) this.#want(seq, 'compare');
   }
 
-  renew(head: number): void {
-    this.#options.log.warn({ room: this.room }, 'the history of the room is another one: made anew, or rolled back');
+  confirm(at: number): void {
+    if (!this.#repairing && this.#head !== undefined && this.#wanted <= this.#head) this.#currentAt = at;
+  }
+
+  renew(head: number, epoch: string): void {
+    this.#options.log.warn({ room: this.room }, 'the history of the room is another one: made anew, or set back');
+    this.#epoch = epoch;
     this.#head = head;
     this.#wanted = 0;
     this.#waiting = [];
+    this.#waitingBytes = 0;
+    this.#isSure = false;
     this.#interrupted();
   }
 
-  /** Whether nothing is missing between what was taken and this message. */
+  /** The store does not say where the room begins: with what was delivered. */
+  #start() {
+    const first = this.#first();
+    if (this.#head === undefined && !this.#closed && first) this.#begin(first.previous);
+  }
+
+  #begin(head: number) {
+    this.#cancelStart();
+    this.#head = head;
+    this.#currentAt = this.#options.clock.now();
+    this.#drain();
+    const last = this.#waiting.at(-1);
+    if (last) this.#want(last.seq, 'gap');
+  }
+
+  /** The first of the messages that wait. */
+  #first(): Stored | undefined {
+    this.#waiting.sort((a, b) => a.seq - b.seq);
+    return this.#waiting[0];
+  }
+
+  /** Beyond the limit, messages are read from the store. */
+  #wait(stored: Stored) {
+    if (this.#waiting.length >= MAX_WAITING || this.#waitingBytes > MAX_WAITING_BYTES) return;
+    this.#waiting.push(stored);
+    this.#waitingBytes += stored.bytes.length;
+  }
+
+  /** Whether nothing is missing between what was taken and this message: the one before it was, or came before its time. */
   #follows({ previous }: Stored): boolean {
-    return previous === this.#head || (previous === 0 && this.#head === 0);
+    return previous > 0 ? previous <= this.#head! : this.#head === 0;
   }
 
   #want(seq: number, cause: 'gap' | 'compare') {
     this.#wanted = Math.max(this.#wanted, seq);
-    if (this.#head === undefined || this.#repairing || this.#closed) return;
+    if (this.#repairing || this.#closed) return;
     this.#options.metrics.historyRepairs.inc({ cause });
     void this.#repair();
   }
 
   /** Reads what is missing, until everything up to `#wanted` was taken. */
   async #repair() {
-    const { clock } = this.#options;
+    const { clock, failed } = this.#options;
     this.#repairing = true;
+    let since = clock.now();
     for (let attempt = 0; !this.#closed && this.#head! < this.#wanted; attempt++) {
       // The store may be away, or its answer not whole: again.
-      const done = await this.#readOn(attempt % FRESH_EVERY === FRESH_EVERY - 1).catch(() => false);
-      if (done) attempt = -1;
+      const done = await this.#readOn(attempt % FRESH_EVERY === FRESH_EVERY - 1).catch((error: unknown) => {
+        failed(error);
+        return false;
+      });
+      if (done) {
+        attempt = -1;
+        since = clock.now();
+      } else if (clock.now() - since > GIVE_UP_MS) this.#giveUp();
       else await pause(clock, fullJitter(attempt, RETRY_FIRST_MS, RETRY_LONGEST_MS));
     }
     this.#repairing = false;
@@ -152,22 +214,30 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
   /** Reads the next pushes that are missing and takes them. False if there were none. */
   async #readOn(isFresh: boolean): Promise<boolean> {
     const { monitor, metrics } = this.#options;
-    const head = this.#head!;
-    const { epoch } = monitor.state ?? {};
+    const [head, epoch, wanted] = [this.#head!, this.#epoch, this.#wanted];
+    const isSame = () => !this.#closed && this.#head === head && this.#epoch === epoch;
     // Beginning with the last push that was taken: if it is still there, limits have removed none after it.
-    const from = isFresh ? head + 1 : Math.max(1, head);
-    const { pushes, more } = await monitor.read(this.room, from, BATCH, isFresh);
-    // The history became another one meanwhile.
-    if (this.#closed || this.#head !== head || monitor.state?.epoch !== epoch) return false;
-    const missed = pushes.filter(({ seq }) => seq > head);
-    const isWhole = pushes[0]?.seq === head || this.#lacksNone(missed.length + (more ? 1 : 0));
-    if (missed.length === 0) {
-      // Another server may be behind. The leader knows: limits have removed what is wanted.
-      if (!isFresh) return false;
-      this.#interrupted();
-      this.#head = this.#wanted;
-      return true;
+    const { pushes, pending } = await monitor.read(this.room, Math.max(1, head), BATCH, false);
+    if (!isSame()) return false;
+    let missed = pushes.filter(({ seq }) => seq > head);
+    let isWhole = pushes[0]?.seq === head || this.#lacksNone(missed.length + (pending ?? Number.POSITIVE_INFINITY));
+    if (missed.length === 0 && isFresh) {
+      // That server may be behind. The leader knows, if it has what is wanted.
+      if (!(await monitor.hasReached(wanted))) return false;
+      const first = await monitor.read(this.room, Math.max(1, head), 1, true);
+      const next = await monitor.read(this.room, head + 1, 1, true);
+      if (!isSame()) return false;
+      missed = next.pushes;
+      isWhole = first.pushes[0]?.seq === head;
+      if (missed.length === 0) {
+        // Limits have removed what was wanted.
+        this.#interrupted();
+        this.#head = wanted;
+        this.#drain();
+        return true;
+      }
     }
+    if (missed.length === 0) return false;
     if (!isWhole) this.#interrupted();
     for (const { seq, bytes } of missed) this.#take({ seq, previous: this.#head!, bytes });
     metrics.recoveredMessages.inc(missed.length);
@@ -175,17 +245,28 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
     return true;
   }
 
+  /** The store cannot be read: goes on with what is delivered. */
+  #giveUp() {
+    const { log } = this.#options;
+    log.error({ room: this.room }, 'the history of the room cannot be read: messages are missing');
+    this.#interrupted();
+    const first = this.#first();
+    this.#head = Math.max(this.#head!, first?.previous ?? this.#wanted);
+    if (!first) this.#wanted = this.#head;
+    this.#drain();
+    this.#wanted = this.#waiting.at(-1)?.seq ?? this.#head;
+  }
+
   /**
    * Whether limits cannot have removed any push after `#head`, although that is gone itself: what came after it is younger
-   * than the time since it was the last one, and the room is not full.
+   * than the time since it was the last one, limits were not raised since, and the room is not full.
    * @param kept pushes that the history has of the room
    */
   #lacksNone(kept: number): boolean {
     const { monitor, clock } = this.#options;
-    const { state, confirmedAt = Number.NEGATIVE_INFINITY } = monitor;
-    if (state === undefined) return false;
-    const age = clock.now() - Math.max(this.#currentAt, confirmedAt);
-    return kept < state.messages && age + AGE_MARGIN_MS < state.maxAge;
+    const { state } = monitor;
+    if (state === undefined || this.#head! < state.floor) return false;
+    return kept < state.messages && clock.now() - this.#currentAt + AGE_MARGIN_MS < state.maxAge;
   }
 
   /** An unknown number of pushes is missing. */
@@ -197,7 +278,7 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
 
   /** Takes of what waits all that follows. */
   #drain() {
-    this.#waiting.sort((a, b) => a.seq - b.seq);
+    this.#first();
     let next = 0;
     for (; next < this.#waiting.length; next++) {
       const stored = this.#waiting[next]!;
@@ -205,18 +286,18 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
       if (!this.#follows(stored)) break;
       this.#take(stored);
     }
-    this.#waiting.splice(0, next);
+    for (const { bytes } of this.#waiting.splice(0, next)) this.#waitingBytes -= bytes.length;
   }
 
   #take({ seq, previous, bytes }: Stored) {
-    const { ignored, merger, monitor, clock } = this.#options;
+    const { ignored, merger, clock } = this.#options;
     this.#head = seq;
-    if (!this.#repairing) this.#currentAt = clock.now();
+    this.#isSure = true;
+    if (!this.#repairing && this.#wanted <= seq) this.#currentAt = clock.now();
     const push = ignored.decode(bytes, decodePush);
     if (!push || push.items.lengths.length === 0) return;
     const part = partOf(push, push.items, 0);
-    const epoch = monitor.state?.epoch;
-    if (epoch !== undefined) part.position = { seq, previous, epoch };
+    if (this.#epoch !== undefined) part.position = { seq, previous, epoch: this.#epoch };
     merger.merge(this.#channel, part, push.urgent);
   }
 

@@ -17,20 +17,31 @@ const READS_AT_ONCE = 2;
  * that is behind does not stay so for longer.
  */
 const UNSURE_MS = 2_000;
+/** Milliseconds for which a stream must be behind what was taken until it counts as set back. */
+const SET_BACK_MS = 15_000;
 /** Milliseconds between attempts to ask: the first limit, and the largest. */
 const [RETRY_FIRST_MS, RETRY_LONGEST_MS] = [50, 1_000];
 
 /** A room of a stream, as the monitor sees it. */
 export interface MonitoredRoom {
   readonly room: string;
-  /** Everything up to this sequence number was taken; undefined before it is known where the room begins here. */
+  /** Everything up to this sequence number was taken, or came before its time; undefined before it has begun. */
   readonly head: number | undefined;
-  /** The room's last push when it was asked for: 0 if it has none. */
-  begin(head: number): void;
+  /** The history that `head` counts in; undefined before anybody has said so. */
+  readonly epoch: string | undefined;
+  /**
+   * What has a larger number than `head`, in this history, is new. @param isSure the number was read before the room was
+   * subscribed to
+   */
+  begin(head: number, epoch: string, isSure: boolean): void;
+  /** It counts in this history: nobody could say so when it began. */
+  adopt(epoch: string): void;
   /** The store has a push with this sequence number. */
   exists(seq: number): void;
-  /** The numbers count in another history from now on, which has reached `head`. */
-  renew(head: number): void;
+  /** At this moment, by the clock's `now`, it lacked nothing that it was not told of. */
+  confirm(at: number): void;
+  /** The numbers count in another history from now on, or were set back. */
+  renew(head: number, epoch: string): void;
 }
 
 export type HistoryMonitorOptions = {
@@ -39,6 +50,8 @@ export type HistoryMonitorOptions = {
   bus: Pick<Bus, 'onEvent'>;
   clock: Clock;
   metrics: Pick<GatewayMetrics, 'historyReads' | 'historyStaleAnswers'>;
+  /** The stream cannot be looked at: called for each attempt. */
+  failed: (error: unknown) => void;
 };
 
 /**
@@ -56,7 +69,8 @@ export class HistoryMonitor {
   /** What was stored when nothing new was found for the first time: the server that answered may have been behind. */
   #unsure: { last: number; at: number } | undefined;
   #state: StreamState | undefined;
-  #confirmedAt: number | undefined;
+  /** Since when the stream has been behind what rooms have taken, by the clock's `now`. */
+  #setBackAt: number | undefined;
   #busy = false;
   #again = false;
   #attempt = 0;
@@ -76,14 +90,28 @@ export class HistoryMonitor {
     return this.#state;
   }
 
-  /** When all rooms were known to lack nothing, or to be told what, by the clock's `now`. */
-  get confirmedAt(): number | undefined {
-    return this.#confirmedAt;
+  /** Name of the stream, as messages tell it. */
+  get stream(): string {
+    return this.#options.store.streamOf(this.#options.match);
   }
 
-  /** Tells the room where it begins, as soon as the store can be asked, and what it misses until it is removed. */
+  /** Whether the stream has this number by now. Rejects as the store does. */
+  async hasReached(seq: number): Promise<boolean> {
+    const { last } = await this.#options.store.state(this.#options.match);
+    return last >= seq;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /**
+   * Tells the room where it begins, as soon as the store can be asked, and what it misses until it is removed. It begins with
+   * the last look at the stream: what was stored since, it gets.
+   */
   add(room: MonitoredRoom): void {
     this.#rooms.add(room);
+    if (this.#state && room.head === undefined) room.begin(this.#state.last, this.#state.epoch, true);
     this.#cancelGather ??= this.#options.clock.after(GATHER_MS, () => {
       this.#cancelGather = undefined;
       this.look();
@@ -127,22 +155,23 @@ export class HistoryMonitor {
   }
 
   async #look() {
-    const { clock, store, match } = this.#options;
+    const { clock, store, match, failed } = this.#options;
     this.#cancelTimer();
     this.#busy = true;
     this.#again = false;
     let wait = COMPARE_MS;
     try {
-      const state = await store.state(match);
-      const isRenewed = this.#state !== undefined && this.#state.epoch !== state.epoch;
-      if (isRenewed) [this.#compared, this.#unsure] = [0, undefined];
-      this.#state = state;
       const began = clock.now();
-      if (await this.#compare(state, isRenewed)) this.#confirmedAt = began;
+      const state = await store.state(match);
+      if (this.#state?.epoch !== state.epoch) [this.#compared, this.#unsure] = [0, undefined];
+      this.#state = state;
+      this.#place(state);
+      if (await this.#compare(state)) for (const room of this.#rooms) room.confirm(began);
       this.#attempt = 0;
-    } catch {
+    } catch (error) {
       // The store is away, or behind. Rooms go on with what is delivered.
       wait = fullJitter(this.#attempt++, RETRY_FIRST_MS, RETRY_LONGEST_MS);
+      failed(error);
     }
     this.#busy = false;
     if (this.#closed || this.#rooms.size === 0) return;
@@ -150,19 +179,29 @@ export class HistoryMonitor {
     else this.#cancelTimer = clock.after(wait, () => this.look());
   }
 
+  /** Tells rooms that are not where the stream is. */
+  #place({ last, epoch }: StreamState) {
+    const now = this.#options.clock.now();
+    const isSetBack = [...this.#rooms].some((room) => room.epoch === epoch && (room.head ?? 0) > last);
+    // A server that was the leader may answer for some seconds what it knew.
+    this.#setBackAt = isSetBack ? (this.#setBackAt ?? now) : undefined;
+    const isCertain = this.#setBackAt !== undefined && now - this.#setBackAt >= SET_BACK_MS;
+    if (isCertain) [this.#compared, this.#unsure] = [0, undefined];
+    for (const room of this.#rooms) {
+      const { head } = room;
+      if (head === undefined) room.begin(last, epoch, false);
+      else if (room.epoch === undefined && head <= last) room.adopt(epoch);
+      else if (room.epoch !== epoch || (isCertain && head > last)) room.renew(last, epoch);
+    }
+  }
+
   /** Returns whether all that was stored up to `last` was compared. */
-  async #compare({ last }: StreamState, isRenewed: boolean): Promise<boolean> {
+  async #compare({ last }: StreamState): Promise<boolean> {
     const { clock, metrics } = this.#options;
-    const all = [...this.#rooms];
-    const known = all.filter((room) => !isRenewed && room.head !== undefined);
-    const others = all.filter((room) => isRenewed || room.head === undefined);
-    await this.#ask(others, 0, (room, head) => {
-      if (room.head === undefined) room.begin(head);
-      else room.renew(head);
-    });
+    const known = [...this.#rooms];
     if (last <= this.#compared) return true;
     const upTo = await this.#ask(known, this.#compared, (room, head) => {
-      if (head > (room.head ?? 0)) room.exists(head);
+      if (room.head !== undefined && head > room.head) room.exists(head);
     });
     if (upTo !== undefined && upTo < last) metrics.historyStaleAnswers.inc();
     if (upTo !== undefined) {
