@@ -29,7 +29,8 @@ export function encodeFrames(key: ChannelKey, parts: readonly MessagePart[], mas
   return frames;
 }
 
-function encodeText(key: ChannelKey, parts: readonly MessagePart[], hasIds: boolean): Buffer {
+/** One frame as its JSON text. @param hasIds with the runs of items by publisher */
+export function encodeText(key: ChannelKey, parts: readonly MessagePart[], hasIds: boolean): Buffer {
   const room = roomOf(key);
   const place = room === undefined ? '' : `"room":${JSON.stringify(room)},`;
   const position = positionOf(parts);

@@ -43,6 +43,9 @@ export class HubMessages {
       case 'subscriptionRefused':
         rooms.subscriptionRefused(message.key);
         return true;
+      case 'resumed':
+        rooms.resumed(message.key, message.ask, message.answer);
+        return true;
       case 'bus':
         rooms.pendingJoins.busChanged(message.connected);
         return true;

@@ -13,6 +13,7 @@ import type { Merger } from '../merger.ts';
 import type { MessagePart } from '../messagePart.ts';
 import { HistoryInlet } from './historyInlet.ts';
 import { HistoryMonitor } from './historyMonitor.ts';
+import { RingBudget } from './roomRing.ts';
 
 const MATCH = '*';
 const ROOM = 'r';
@@ -109,7 +110,7 @@ class Fixture {
     } as unknown as Merger;
     const ignored = { decode: (bytes: Uint8Array, decode: (b: Uint8Array) => unknown) => decode(bytes) };
     this.inlet = new HistoryInlet(new HubChannel(roomKey(ROOM), settings), ROOM, {
-      ...{ monitor, merger, metrics, clock: this.clock },
+      ...{ monitor, merger, metrics, clock: this.clock, budget: new RingBudget() },
       ignored: ignored as unknown as IgnoredMessages,
       log: { warn: () => {} } as never,
     });

@@ -2,15 +2,16 @@ import { fullJitter } from '@pushcluster/protocol/fullJitter.ts';
 import { decodePush } from '@pushcluster/protocol/push.ts';
 import type { BusMessage } from '@pushcluster/runtime/bus/bus.ts';
 import { type Clock, pause } from '@pushcluster/runtime/clock.ts';
-import { STORED_HEADERS } from '@pushcluster/runtime/history/historyStore.ts';
+import { type Extract, STORED_HEADERS, type StreamState } from '@pushcluster/runtime/history/historyStore.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import type { GatewayMetrics } from '../../metrics/gatewayMetrics.ts';
 import type { HubChannel } from '../hubChannel.ts';
 import type { IgnoredMessages } from '../ignoredMessages.ts';
 import type { Inlet } from '../inlet.ts';
 import type { Merger } from '../merger.ts';
-import { partOf } from '../messagePart.ts';
+import { type Position, partOf } from '../messagePart.ts';
 import type { HistoryMonitor, MonitoredRoom } from './historyMonitor.ts';
+import { type RingBudget, RoomRing, type Stored } from './roomRing.ts';
 
 /** Messages that wait while what is before them is read at most. More are read from the store. */
 const MAX_WAITING = 1_000;
@@ -25,11 +26,9 @@ const AGE_MARGIN_MS = 5_000;
 /** Milliseconds between attempts to read: the first limit, and the largest. */
 const [RETRY_FIRST_MS, RETRY_LONGEST_MS] = [20, 500];
 
-/** A message with its number, and that of the room's message before it. */
-type Stored = { seq: number; previous: number; bytes: Uint8Array };
-
 export type HistoryInletOptions = {
   monitor: HistoryMonitor;
+  budget: RingBudget;
   merger: Merger;
   ignored: IgnoredMessages;
   metrics: Pick<GatewayMetrics, 'historyRepairs' | 'recoveredMessages' | 'historyResets'>;
@@ -45,7 +44,12 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
   readonly room: string;
   readonly #channel: HubChannel;
   readonly #options: HistoryInletOptions;
+  readonly ring: RoomRing;
   #head: number | undefined;
+  /** Reads for clients that are under way, by where they begin: those who come back together share one. */
+  readonly #reads = new Map<number, Promise<Extract>>();
+  /** Number of the last message in a frame that was sent to the shards. */
+  #sent = 0;
   /** When `#head` was the last push, as far as anybody knew, by the clock's `now`. */
   #currentAt = Number.NEGATIVE_INFINITY;
   #cancelStart = () => {};
@@ -59,10 +63,45 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
     this.#channel = channel;
     this.room = room;
     this.#options = options;
+    this.ring = new RoomRing(options.budget, 0);
   }
 
   get head(): number | undefined {
     return this.#head;
+  }
+
+  /** The history that the numbers count in; undefined before the store has said so. */
+  get epoch(): string | undefined {
+    return this.#options.monitor.state?.epoch;
+  }
+
+  /** The stream as it was last seen. */
+  get stream(): StreamState | undefined {
+    return this.#options.monitor.state;
+  }
+
+  /** Number of the last message of the room that was sent to the shards: members that are not behind have it. */
+  get sent(): number {
+    return this.#sent;
+  }
+
+  /** A frame with this position was sent to the shards. */
+  framesSent({ seq, epoch }: Position): void {
+    if (epoch === this.epoch) this.#sent = Math.max(this.#sent, seq);
+  }
+
+  /** Pushes of the room from `from` on. Rejects as the store does. */
+  read(from: number, limit: number): Promise<Extract> {
+    const underWay = this.#reads.get(from);
+    if (underWay) return underWay;
+    const read = this.#options.monitor.read(this.room, from, limit, false).finally(() => this.#reads.delete(from));
+    this.#reads.set(from, read);
+    return read;
+  }
+
+  /** Whether the stream has this number already: a client may have it from a gateway that is ahead. */
+  hasReached(seq: number): Promise<boolean> {
+    return this.#options.monitor.hasReached(seq);
   }
 
   accept(bytes: Uint8Array, { headers }: BusMessage): void {
@@ -92,6 +131,8 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
 
   close(): void {
     this.#closed = true;
+    if (this.#channel.history === this) this.#channel.history = undefined;
+    this.ring.clear(0);
     this.#cancelStart();
     this.#options.monitor.remove(this);
   }
@@ -104,6 +145,8 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
     const first = this.#waiting[0];
     this.#head = first === undefined ? head : Math.min(head, first.previous);
     this.#currentAt = this.#options.clock.now();
+    this.#sent = this.#head;
+    this.ring.clear(this.#head);
     this.#drain();
     if (head > this.#head && head < Number.POSITIVE_INFINITY) this.#want(head, 'gap');
     else if (this.#wanted > this.#head) this.#want(this.#wanted, 'gap');
@@ -116,6 +159,8 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
   renew(head: number): void {
     this.#options.log.warn({ room: this.room }, 'the history of the room is another one: made anew, or rolled back');
     this.#head = head;
+    this.#sent = head;
+    this.ring.clear(head);
     this.#wanted = 0;
     this.#waiting = [];
     this.#interrupted();
@@ -166,9 +211,13 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
       if (!isFresh) return false;
       this.#interrupted();
       this.#head = this.#wanted;
+      this.ring.clear(this.#head);
       return true;
     }
-    if (!isWhole) this.#interrupted();
+    if (!isWhole) {
+      this.#interrupted();
+      this.ring.clear(head);
+    }
     for (const { seq, bytes } of missed) this.#take({ seq, previous: this.#head!, bytes });
     metrics.recoveredMessages.inc(missed.length);
     this.#drain();
@@ -211,12 +260,15 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
   #take({ seq, previous, bytes }: Stored) {
     const { ignored, merger, monitor, clock } = this.#options;
     this.#head = seq;
+    this.ring.add({ seq, previous, bytes }, this.#channel.rules.history?.messages ?? 1);
     if (!this.#repairing) this.#currentAt = clock.now();
     const push = ignored.decode(bytes, decodePush);
     if (!push || push.items.lengths.length === 0) return;
     const part = partOf(push, push.items, 0);
     const epoch = monitor.state?.epoch;
     if (epoch !== undefined) part.position = { seq, previous, epoch };
+    // Nobody can be told where it is.
+    else this.#sent = seq;
     merger.merge(this.#channel, part, push.urgent);
   }
 

@@ -119,6 +119,14 @@ export class HistoryMonitor {
     }
   }
 
+  /** Whether the stream has this number by now. Rejects as the store does. */
+  async hasReached(seq: number): Promise<boolean> {
+    if (this.#state !== undefined && this.#state.last >= seq) return true;
+    const { store, match } = this.#options;
+    const state = await store.state(match);
+    return state.epoch === this.#state?.epoch && state.last >= seq;
+  }
+
   close(): void {
     this.#closed = true;
     this.#stopListening();
