@@ -46,6 +46,8 @@ export const RoomHistory = z.strictObject({
   replicas: z.literal([1, 3]).default(1),
 });
 export type RoomHistory = z.infer<typeof RoomHistory>;
+/** The history of rooms, and the pattern of their policy. */
+export type HistoryPolicy = RoomHistory & { match: string };
 
 /** Settings of the rooms whose name matches. If several policies match a name, the first one counts. */
 export const RoomPolicy = z
@@ -81,12 +83,17 @@ export type ChannelRules = {
   /** Items a second at most, and which items are cut when there are more. Undefined: no limit. */
   overload?: Overload | undefined;
   /** The history of the room, and the pattern of its policy. Undefined: none. */
-  history?: (RoomHistory & { match: string }) | undefined;
+  history?: HistoryPolicy | undefined;
 };
 
 /** The policy of a room: the first whose pattern matches the name. */
 export function policyOf(room: string, policies: readonly RoomPolicy[]): RoomPolicy | undefined {
   return policies.find(({ match }) => matches(match, room));
+}
+
+/** The history that a policy gives its rooms; undefined if it gives none. */
+export function historyOf({ history, match }: RoomPolicy): HistoryPolicy | undefined {
+  return history && { ...history, match };
 }
 
 /**
@@ -101,7 +108,7 @@ export function rulesFor(room: string | undefined, { gateway, rooms }: RoomSetti
     maxItems: policy?.batching?.maxItems ?? maxItems,
     maxBytes: policy?.batching?.maxBytes ?? maxBytes,
     overload: policy?.overload,
-    history: policy?.history && { ...policy.history, match: policy.match },
+    history: policy && historyOf(policy),
   };
 }
 

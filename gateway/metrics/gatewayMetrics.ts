@@ -63,6 +63,16 @@ export class GatewayMetrics {
     this.#view = view;
     this.#registry = registry;
     const counter = (name: string, help: string) => new Counter({ name: PREFIX + name, help, registers: [registry] });
+    const labelled = <Label extends string>(
+      name: string,
+      help: string,
+      label: Label,
+      values: readonly string[] = [],
+    ) => {
+      const made = new Counter({ name: PREFIX + name, help, labelNames: [label], registers: [registry] });
+      for (const value of values) made.inc({ [label]: value } as Record<Label, string>, 0);
+      return made;
+    };
     this.batchItems = new Histogram({
       name: `${PREFIX}batch_items`,
       help: 'Items in a frame.',
@@ -94,13 +104,12 @@ export class GatewayMetrics {
       'shard_overrun_items_total',
       'Items dropped because a shard did not keep up; its clients are notified.',
     );
-    this.historyRepairs = new Counter({
-      name: `${PREFIX}history_repairs_total`,
-      help: 'Repairs of rooms with a history: messages did not come (gap), or were found in the store alone (compare).',
-      labelNames: ['cause'],
-      registers: [registry],
-    });
-    for (const cause of ['gap', 'compare']) this.historyRepairs.inc({ cause }, 0);
+    this.historyRepairs = labelled(
+      'history_repairs_total',
+      'Repairs of rooms with a history: messages did not come (gap), or were found in the store alone (compare).',
+      'cause',
+      ['gap', 'compare'],
+    );
     this.recoveredMessages = counter(
       'recovered_messages_total',
       'Messages to rooms with a history that NATS did not deliver, and that were read from its store.',
@@ -126,13 +135,12 @@ export class GatewayMetrics {
       'hub_overrun_items_total',
       'Items dropped because the hub could not encode them in time; their clients are notified.',
     );
-    this.internalErrors = new Counter({
-      name: `${PREFIX}internal_errors_total`,
-      help: 'Unexpected errors that lost one event: a message from or to the bus, a message of a shard, or a timer. Each is a bug or a limit of the bus; one a minute is logged.',
-      labelNames: ['place'],
-      registers: [registry],
-    });
-    for (const place of GUARDED) this.internalErrors.inc({ place }, 0);
+    this.internalErrors = labelled(
+      'internal_errors_total',
+      'Unexpected errors that lost one event: a message from or to the bus, a message of a shard, or a timer. Each is a bug or a limit of the bus; one a minute is logged.',
+      'place',
+      GUARDED,
+    );
     this.#plain = new Map<CountedKey, Counter>([
       ['opened', counter('connections_opened_total', 'Connections opened.')],
       ['framesSent', counter('frames_sent_total', 'Frames of pushes written to sockets.')],
@@ -154,8 +162,6 @@ export class GatewayMetrics {
         counter('backlog_cut_total', 'Slow clients closed because the send buffers of a shard were over its limit.'),
       ],
     ]);
-    const labelled = (name: string, help: string, label: string) =>
-      new Counter({ name: PREFIX + name, help, labelNames: [label], registers: [registry] });
     this.#labelled = new Map<LabelledKey, Counter>([
       [
         'closed',

@@ -1,14 +1,11 @@
 import { fullJitter } from '@pushcluster/protocol/fullJitter.ts';
-import { policyOf, type RoomHistory, type RoomPolicy } from '@pushcluster/protocol/roomPolicies.ts';
+import { type HistoryPolicy, historyOf, policyOf, type RoomPolicy } from '@pushcluster/protocol/roomPolicies.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
 import { HistoryRefused, type HistoryStore, type StreamState } from '@pushcluster/runtime/history/historyStore.ts';
 import { historyStream } from '@pushcluster/runtime/history/historyStream.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
-
-/** The history of a room's policy. */
-export type HistoryPolicy = RoomHistory & { match: string };
 
 /** Milliseconds for which the state of a stream is used again: its epoch changes only when somebody makes it anew. */
 const STATE_FOR_MS = 1_000;
@@ -61,7 +58,7 @@ export class RoomHistories {
   policyOf(room: string): HistoryPolicy | undefined {
     if (this.#policies.length === 0) return undefined;
     const policy = policyOf(room, this.#policies);
-    return policy?.history && { ...policy.history, match: policy.match };
+    return policy && historyOf(policy);
   }
 
   /** The state of the stream of a policy, at most a second old. Rejects as the store does. */
@@ -105,10 +102,12 @@ export class RoomHistories {
   async #ensureAll() {
     this.#cancelRetry();
     const { log, settings } = this.#options;
-    for (const { match, history } of this.#policies) {
+    for (const policy of this.#policies) {
+      const { match } = policy;
+      const history = historyOf(policy);
       if (!history || this.#made.has(match)) continue;
       try {
-        await this.restore({ ...history, match });
+        await this.restore(history);
         this.#made.add(match);
         const { name: stream } = historyStream(settings().bus.prefix, match);
         log.info({ match, stream }, 'the history of rooms is set up');

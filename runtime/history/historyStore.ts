@@ -59,6 +59,9 @@ export type Heads = {
   upTo: number | undefined;
 };
 
+/** Milliseconds in which a push with the same id is not stored again. NATS' default. */
+export const DUPLICATE_WINDOW_MS = 120_000;
+
 /** Headers of a stored push, as NATS adds them to the message that gateways receive. */
 export const STORED_HEADERS = {
   stream: 'Nats-Stream',

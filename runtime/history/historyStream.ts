@@ -1,10 +1,8 @@
 import { hash } from 'node:crypto';
 import { roomOfToken, roomToken } from '@pushcluster/protocol/subjects.ts';
 import { z } from 'zod';
-import type { HistoryRules, StreamState } from './historyStore.ts';
+import { DUPLICATE_WINDOW_MS, type HistoryRules, type StreamState } from './historyStore.ts';
 
-/** Milliseconds in which a push with the same id is not stored again. NATS' default, written so that it is known. */
-const DUPLICATE_WINDOW_MS = 120_000;
 const MS = 1_000_000;
 
 /** Keys of a stream's metadata. Updates by others keep them. */

@@ -3,6 +3,7 @@ import type { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { type Bus, BusUnavailable } from '../bus/bus.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import {
+  DUPLICATE_WINDOW_MS,
   type Extract,
   type Heads,
   HistoryMissing,
@@ -13,9 +14,6 @@ import {
   type StoredPush,
   type StreamState,
 } from './historyStore.ts';
-
-/** Milliseconds in which a push with the same id is not stored again. */
-const DUPLICATE_WINDOW_MS = 120_000;
 
 /** Bytes of all pushes at most. Beyond it nothing more is stored until limits have made room. */
 const MAX_BYTES = 256 * 1_048_576;

@@ -56,7 +56,7 @@ const Message = z.object({
   message: z.object({ seq: z.number(), time: z.string(), data: z.string().default('') }),
 });
 
-/** Histories in JetStream. docs/explanation/history.md describes how its traps are avoided. */
+/** Histories in JetStream. docs/how-to/rooms-with-history.md says what is stored and repaired. */
 export class NatsHistory implements HistoryStore {
   readonly #requests: BusRequests;
   readonly #prefix: string;

@@ -9,7 +9,7 @@ import type { HubChannel } from '../hubChannel.ts';
 import type { IgnoredMessages } from '../ignoredMessages.ts';
 import type { Inlet } from '../inlet.ts';
 import type { Merger } from '../merger.ts';
-import { partOf } from '../messagePart.ts';
+import { type Position, partOf } from '../messagePart.ts';
 import type { HistoryMonitor, MonitoredRoom } from './historyMonitor.ts';
 
 /** Messages that wait while what is before them is read at most. More are read from the store. */
@@ -290,20 +290,19 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
   }
 
   #take({ seq, previous, bytes }: Stored) {
-    const { ignored, merger, clock } = this.#options;
     this.#head = seq;
     this.#isSure = true;
-    if (!this.#repairing && this.#wanted <= seq) this.#currentAt = clock.now();
+    if (!this.#repairing && this.#wanted <= seq) this.#currentAt = this.#options.clock.now();
+    this.#passOn(bytes, this.#epoch === undefined ? undefined : { seq, previous, epoch: this.#epoch });
+  }
+
+  /** @param position undefined if the message is in no history, or in one that nobody has named yet */
+  #passOn(bytes: Uint8Array, position?: Position) {
+    const { ignored, merger } = this.#options;
     const push = ignored.decode(bytes, decodePush);
     if (!push || push.items.lengths.length === 0) return;
     const part = partOf(push, push.items, 0);
-    if (this.#epoch !== undefined) part.position = { seq, previous, epoch: this.#epoch };
+    if (position) part.position = position;
     merger.merge(this.#channel, part, push.urgent);
-  }
-
-  #passOn(bytes: Uint8Array) {
-    const { ignored, merger } = this.#options;
-    const push = ignored.decode(bytes, decodePush);
-    if (push && push.items.lengths.length > 0) merger.merge(this.#channel, partOf(push, push.items, 0), push.urgent);
   }
 }

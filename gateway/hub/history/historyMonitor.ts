@@ -59,6 +59,8 @@ export type HistoryMonitorOptions = {
  * most, and loses some when a server crashes: whatever the last push of a room is, the monitor learns of it here.
  */
 export class HistoryMonitor {
+  /** Name of the stream, as messages tell it. */
+  readonly stream: string;
   readonly #options: HistoryMonitorOptions;
   readonly #rooms = new Set<MonitoredRoom>();
   readonly #stopListening: () => void;
@@ -80,6 +82,7 @@ export class HistoryMonitor {
 
   constructor(options: HistoryMonitorOptions) {
     this.#options = options;
+    this.stream = options.store.streamOf(options.match);
     this.#stopListening = options.bus.onEvent(({ type }) => {
       if (type === 'connected') this.look();
     });
@@ -90,19 +93,10 @@ export class HistoryMonitor {
     return this.#state;
   }
 
-  /** Name of the stream, as messages tell it. */
-  get stream(): string {
-    return this.#options.store.streamOf(this.#options.match);
-  }
-
   /** Whether the stream has this number by now. Rejects as the store does. */
   async hasReached(seq: number): Promise<boolean> {
     const { last } = await this.#options.store.state(this.#options.match);
     return last >= seq;
-  }
-
-  get closed(): boolean {
-    return this.#closed;
   }
 
   /**

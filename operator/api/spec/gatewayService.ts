@@ -2,6 +2,7 @@ import { MAX_HOPS } from '@pushcluster/protocol/settings.ts';
 import { z } from 'zod';
 import { extended, ruled } from '../fields.ts';
 import { annotations, labelValue, marks } from './metadata.ts';
+import { servedCertificate } from './secretRef.ts';
 
 /** CEL: the Service has this type, which is not the default one. */
 const isType = (type: string) => `(has(self.type) && self.type == '${type}')`;
@@ -114,16 +115,7 @@ export const GatewayService = ruled(
       .describe(
         'Number of trusted proxies in front of the gateways. As many of the last entries of X-Forwarded-For are trusted. Requires `forwardedHeaders`.',
       ),
-    tls: z
-      .object({
-        secretName: z
-          .string()
-          .min(1)
-          .max(253)
-          .describe(
-            'Name of a Secret of type kubernetes.io/tls, in the namespace of the PushCluster. Changing it rolls out the gateways.',
-          ),
-      })
+    tls: servedCertificate('Changing it rolls out the gateways.')
       .exactOptional()
       .describe('If set, gateways serve TLS with this certificate. A renewed certificate is loaded without a restart.'),
   }),

@@ -6,7 +6,7 @@ import { annotations } from './metadata.ts';
 import { origins } from './origins.ts';
 import { ASKS_FOR_CPU, placement, replicas, resources } from './pods.ts';
 import { LOGIC_TEMPLATE, podTemplate } from './podTemplate.ts';
-import { secretRef } from './secretRef.ts';
+import { secretRef, servedCertificate } from './secretRef.ts';
 
 const ApiKey = z.object({
   name: z
@@ -85,16 +85,7 @@ export const Logic = ruled(
           .default(7_799)
           .describe('Port of the Service. The pods always listen on port 7799.'),
         annotations: annotations.default({}).describe('Annotations of the Service.'),
-        tls: z
-          .object({
-            secretName: z
-              .string()
-              .min(1)
-              .max(253)
-              .describe(
-                'Name of a Secret of type kubernetes.io/tls, in the namespace of the PushCluster. Changing it rolls out the logic pods.',
-              ),
-          })
+        tls: servedCertificate('Changing it rolls out the logic pods.')
           .exactOptional()
           .describe(
             'If set, the push API is HTTPS with this certificate instead of HTTP. A renewed certificate is loaded without a restart.',

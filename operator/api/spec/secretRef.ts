@@ -39,6 +39,17 @@ export function fileRef(field: string, key: string) {
   );
 }
 
+/** The certificate that a Service serves. @param effect what a change of the name does, as a sentence */
+export function servedCertificate(effect: string) {
+  return z.object({
+    secretName: z
+      .string()
+      .min(1)
+      .max(253)
+      .describe(`Name of a Secret of type kubernetes.io/tls, in the namespace of the PushCluster. ${effect}`),
+  });
+}
+
 /** A reference to a Secret of the type kubernetes.io/tls. @param what what the certificate is for, as the description says */
 export function tlsSecret(what: string) {
   return z.object({
