@@ -4,7 +4,12 @@ import { describe, it } from 'node:test';
 import { operatorOptions } from './options.ts';
 import { POD_DEFAULTS } from './pushcluster/desired/pods.ts';
 
-const IMAGES = { GATEWAY_IMAGE: 'gateway:1', LOGIC_IMAGE: 'logic:1', NATS_IMAGE: 'nats:1' };
+const IMAGES = {
+  GATEWAY_IMAGE: 'gateway:1',
+  LOGIC_IMAGE: 'logic:1',
+  NATS_IMAGE: 'nats:1',
+  NATS_EXPORTER_IMAGE: 'exporter:1',
+};
 
 const MAIN = [new URL('main.ts', import.meta.url).pathname];
 /** Only reads its options: the operator itself takes far longer to load. */
@@ -33,7 +38,7 @@ describe("the operator's options", () => {
       podPort: 9_090,
       metricsApi: undefined,
       logLevel: 'warn',
-      images: { gateway: 'gateway:1', logic: 'logic:2', nats: 'nats:1' },
+      images: { gateway: 'gateway:1', logic: 'logic:2', nats: 'nats:1', natsExporter: 'exporter:1' },
       podDefaults: POD_DEFAULTS,
       runbook: undefined,
     });

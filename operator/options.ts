@@ -37,7 +37,8 @@ export type OperatorOptions = {
   runbook: string | undefined;
 };
 
-const USAGE = `usage: operator --gateway-image IMAGE --logic-image IMAGE --nats-image IMAGE [options]
+const USAGE = `usage: operator --gateway-image IMAGE --logic-image IMAGE --nats-image IMAGE
+                --nats-exporter-image IMAGE [options]
 
 Kubernetes operator for PushCluster resources. Connects to the API server with the kubeconfig in KUBECONFIG if set,
 otherwise with the service account of its pod.
@@ -46,6 +47,8 @@ Option                    Description                                    Environ
   --gateway-image IMAGE   default image of gateways (required)           GATEWAY_IMAGE
   --logic-image IMAGE     default image of logic pods (required)         LOGIC_IMAGE
   --nats-image IMAGE      default image of NATS servers (required)       NATS_IMAGE
+  --nats-exporter-image IMAGE
+                          default image of exporters of NATS (required)  NATS_EXPORTER_IMAGE
   --namespaces NAME,NAME  namespaces to watch; default: all              WATCH_NAMESPACES
   --lease-name NAME       name of the Lease for leader election;         LEASE_NAME
                           default: pushcluster-operator
@@ -97,6 +100,7 @@ const Values = z.object({
   'gateway-image': image,
   'logic-image': image,
   'nats-image': image,
+  'nats-exporter-image': image,
   namespaces: names,
   'lease-name': z.string().default(LEASE),
   'lease-namespace': z.string().optional(),
@@ -129,6 +133,7 @@ const VARIABLES = {
   'gateway-image': 'GATEWAY_IMAGE',
   'logic-image': 'LOGIC_IMAGE',
   'nats-image': 'NATS_IMAGE',
+  'nats-exporter-image': 'NATS_EXPORTER_IMAGE',
   namespaces: 'WATCH_NAMESPACES',
   'lease-name': 'LEASE_NAME',
   'lease-namespace': 'LEASE_NAMESPACE',
@@ -154,6 +159,7 @@ export function operatorOptions(argv: readonly string[], environment: NodeJS.Pro
         'gateway-image': text,
         'logic-image': text,
         'nats-image': text,
+        'nats-exporter-image': text,
         namespaces: text,
         'lease-name': text,
         'lease-namespace': text,
@@ -193,7 +199,12 @@ export function operatorOptions(argv: readonly string[], environment: NodeJS.Pro
       maxConcurrentRollouts: data['max-rollouts'],
       podPort: data['pod-port'],
       logLevel: data['log-level'],
-      images: { gateway: data['gateway-image'], logic: data['logic-image'], nats: data['nats-image'] },
+      images: {
+        gateway: data['gateway-image'],
+        logic: data['logic-image'],
+        nats: data['nats-image'],
+        natsExporter: data['nats-exporter-image'],
+      },
       runbook: data.runbook,
       podDefaults: {
         securityContext: data['pod-security-context'] ?? POD_DEFAULTS.securityContext,

@@ -67,6 +67,11 @@ const credential = (role: 'gateway' | 'logic', field: string, change: object): C
     after: { nats: { ...url, credentials: { [role]: { ...given, ...change } } } },
   };
 };
+const exporter = (field: string, change: object): Change => ({
+  field: `nats.managed.exporter.${field}`,
+  before: { nats: { managed: { exporter: { enabled: true } } } },
+  after: { nats: { managed: { exporter: { enabled: true, ...change } } } },
+});
 const certificate = (role: 'gateway' | 'logic'): Change => ({
   field: `nats.certificates.${role}.secretName`,
   before: { nats: { ...url, certificates: { [role]: { secretName: 'certificate' } } } },
@@ -295,6 +300,9 @@ export const CHANGES: readonly Change[] = [
     before: { nats: { managed: { tls: { enabled: true } } } },
     after: { nats: { managed: { tls: { enabled: true, secretName: 'nats-certificate' } } } },
   },
+  { field: 'nats.managed.exporter.enabled', after: { nats: { managed: { exporter: { enabled: true } } } } },
+  exporter('image', { image: 'exporter:2' }),
+  exporter('resources', { resources: { requests: { cpu: '20m' } } }),
   ...budget('nats.managed', (disruptionBudget) => ({ nats: { managed: { disruptionBudget } } })),
   { field: 'nats.managed.resources', after: { nats: { managed: { resources: { requests: { cpu: '200m' } } } } } },
   ...placement.map(({ field, to }) => ({
@@ -349,7 +357,7 @@ const MEANING: Record<Effect, string> = {
   rolloutPace: 'rollouts, also one in progress, follow it',
   budget: 'PodDisruptionBudget created, updated or deleted',
   autoscaler: 'autoscaler updated in place',
-  monitor: 'ServiceMonitor created or deleted',
+  monitor: 'ServiceMonitor created, updated or deleted',
   alerts: 'PrometheusRule created, updated or deleted',
   dashboards: 'dashboard ConfigMaps created, updated or deleted',
 };
@@ -394,7 +402,7 @@ export function changesText(): string {
 function objects(spec: SpecInput) {
   const cluster = PushCluster.parse({ metadata: { name: 'live', namespace: 'default', uid: 'uid' }, spec });
   const context: Context = {
-    images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
+    images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1', natsExporter: 'exporter:1' },
     podDefaults: POD_DEFAULTS,
     gatewayReplicas: wantedGateways(cluster, undefined).replicas,
     releasesOld: false,

@@ -236,7 +236,7 @@ function objectsOf(name: string): Ref[] {
   const metadata = { name, namespace: 'team-0', uid: name, generation: 1 };
   const cluster = PushCluster.parse({ apiVersion: API_VERSION, kind: KIND, metadata, spec: {} });
   return desired(cluster, {
-    images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
+    images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1', natsExporter: 'exporter:1' },
     podDefaults: POD_DEFAULTS,
     gatewayReplicas: 2,
     releasesOld: false,

@@ -19,7 +19,12 @@ import type { SettingsInput } from './settingsFolder.ts';
 import { PATIENCE_MS, until } from './until.ts';
 
 const OPERATOR = new URL('../../operator/main.ts', import.meta.url).pathname;
-const IMAGES = { GATEWAY_IMAGE: 'gateway:1.2.3', LOGIC_IMAGE: 'logic:1.2.3', NATS_IMAGE: 'nats:2' };
+const IMAGES = {
+  GATEWAY_IMAGE: 'gateway:1.2.3',
+  LOGIC_IMAGE: 'logic:1.2.3',
+  NATS_IMAGE: 'nats:2',
+  NATS_EXPORTER_IMAGE: 'exporter:2',
+};
 export const NAMESPACE = 'shop';
 export const CLUSTER = 'live';
 const ROOMS = ['football', 'tennis', 'cycling', 'chess'];

@@ -123,6 +123,7 @@ describe('the chart', () => {
         `${REGISTRY}/pushcluster/gateway:${version}`,
         `${REGISTRY}/pushcluster/logic:${version}`,
         `${REGISTRY}/library/nats:2.14.8`,
+        `${REGISTRY}/natsio/prometheus-nats-exporter:0.20.1`,
       ],
     );
   });
@@ -382,7 +383,14 @@ describe('the chart, on a Kubernetes', () => {
       KUBECONFIG,
       WATCH_NAMESPACES: 'shop,chat',
       LEASE_NAMESPACE: NAMESPACE,
-      ...{ ADMIN_PORT: '0', ADMIN_HOST: '127.0.0.1', GATEWAY_IMAGE: 'g:1', LOGIC_IMAGE: 'l:1', NATS_IMAGE: 'n:1' },
+      ...{
+        ADMIN_PORT: '0',
+        ADMIN_HOST: '127.0.0.1',
+        GATEWAY_IMAGE: 'g:1',
+        LOGIC_IMAGE: 'l:1',
+        NATS_IMAGE: 'n:1',
+        NATS_EXPORTER_IMAGE: 'e:1',
+      },
     };
     const operator: ChildProcess = spawn(process.execPath, [OPERATOR], { env, stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';

@@ -38,7 +38,7 @@ function clusterOf(spec: object): PushCluster {
 
 function objectsOf(spec: object): DesiredObject[] {
   return desired(clusterOf(spec), {
-    images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
+    images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1', natsExporter: 'exporter:1' },
     podDefaults: POD_DEFAULTS,
     gatewayReplicas: 2,
     releasesOld: false,

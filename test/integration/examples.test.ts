@@ -75,7 +75,7 @@ function clusterIn(objects: readonly Example[]): PushCluster {
 
 function madeOf(cluster: PushCluster) {
   return desired(cluster, {
-    images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
+    images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1', natsExporter: 'exporter:1' },
     podDefaults: POD_DEFAULTS,
     gatewayReplicas: wantedGateways(cluster, undefined).replicas,
     releasesOld: false,

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,13 +14,18 @@ import { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus, BusEvent } from '@pushcluster/runtime/bus/bus.ts';
 import { openBus } from '@pushcluster/runtime/bus/openBus.ts';
+import { createAuthority } from '../harness/certificates.ts';
 import { logLines } from '../harness/logLines.ts';
+import { Metrics } from '../harness/metrics.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
 import { freePorts } from '../harness/ports.ts';
 import { PATIENCE_MS, until } from '../harness/until.ts';
 
 const run = promisify(execFile);
 const NATS_SCRIPT = new URL('../../scripts/nats-server.sh', import.meta.url).pathname;
+
+/** Its module is not built here: the test needs the program of the project's releases. */
+const EXPORTER = 'prometheus-nats-exporter';
 
 const passwords = { gateway: 'of "gateways"', logic: 'of logic\n', routes: 'of routes' };
 const cluster = PushCluster.parse({
@@ -68,6 +73,54 @@ describe('a managed NATS server with the configuration that the operator writes'
     const gateway = await open(t, 'gateway');
     gateway.publish(subjects.all, new Uint8Array(1));
     await assert.rejects(gateway.flush(), /refuses a publish on shop\.live\.out\.all/);
+  });
+});
+
+describe("NATS's own exporter beside a managed server", () => {
+  it('exports the metrics of the server, also where its clients need TLS', async (t) => {
+    const program = await run('which', [EXPORTER]).catch(() => undefined);
+    if (program === undefined) return t.skip(`${EXPORTER} is not in the PATH`);
+    const secure = PushCluster.parse({
+      ...cluster,
+      spec: { nats: { prefix: 'shop.live', managed: { tls: { enabled: true }, exporter: { enabled: true } } } },
+    });
+    const [nats, folder] = [managedNats(secure)!, await mkdtemp(join(tmpdir(), 'pushcluster-managed-'))];
+    const authority = await createAuthority();
+    const { certFile, keyFile } = await authority.issue('IP:127.0.0.1');
+    const text = natsConfig(secure, nats, passwords, {
+      ...{ isOptional: false, routes: true, secretName: 'live-nats-tls', fingerprint: 'f' },
+    });
+    const config = text
+      .replace(/^(port|http|server_name): .*$/gm, '')
+      .replaceAll('/etc/pushcluster/tls/tls.crt', certFile)
+      .replaceAll('/etc/pushcluster/tls/tls.key', keyFile);
+    const server = await startNatsServer({ config });
+    const { containers } = natsStatefulSet(secure, nats, { ...passwords, apiKey: '' }, contextOf()).spec!.template
+      .spec!;
+    const [port] = await freePorts(1);
+    const args = containers[1]!.args!.map((argument) =>
+      argument
+        .replace(/^7777$/, String(port))
+        .replace('$(POD_NAME)', 'live-nats-0')
+        .replace('http://localhost:8222', server.monitorUrl),
+    );
+    const exporter = spawn(program.stdout.trim(), ['-addr', '127.0.0.1', ...args], { stdio: 'ignore' });
+    t.after(async () => {
+      exporter.kill();
+      await Promise.all([server.stop(), authority.remove(), rm(folder, { recursive: true, force: true })]);
+    });
+    const url = server.url.replace('nats:', 'tls:');
+    await busOf(t, { cluster: secure, role: 'gateway', folder, urls: [url], caFile: authority.caFile });
+    const scrape = async () => (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+    let answer = '';
+    await until('the exporter answers', async () => {
+      answer = await scrape().catch(() => '');
+      return answer !== '';
+    });
+    const metrics = new Metrics(answer);
+    for (const name of ['gnatsd_varz_connections', 'gnatsd_connz_num_connections', 'gnatsd_healthz_status'])
+      assert.deepEqual([...metrics.by(name, 'server_id').keys()], ['live-nats-0'], `${name}:\n${metrics.text}`);
+    assert.equal(metrics.sum('gnatsd_varz_connections'), 1);
   });
 });
 
@@ -144,12 +197,20 @@ function clientsOf(servers: readonly NatsServer[]): Promise<number[]> {
 /** The bus of a gateway or logic pod, with the settings that the operator writes. */
 async function busOf(
   t: TestContext,
-  { cluster, role, folder, urls }: { cluster: PushCluster; role: 'gateway' | 'logic'; folder: string; urls: string[] },
+  {
+    cluster,
+    role,
+    folder,
+    urls,
+    caFile,
+  }: { cluster: PushCluster; role: 'gateway' | 'logic'; folder: string; urls: string[]; caFile?: string },
 ): Promise<Bus> {
   const passwordFile = join(folder, role);
   await writeFile(passwordFile, passwords[role]);
   const { nats, ...rest } = busSettings(cluster, role) ?? {};
-  const { bus: settings } = Settings.parse({ bus: { ...rest, nats: { ...nats, servers: urls, passwordFile } } });
+  const { bus: settings } = Settings.parse({
+    bus: { ...rest, nats: { ...nats, servers: urls, passwordFile, ...(caFile ? { tls: { caFile } } : {}) } },
+  });
   const bus = openBus(settings, { log: logLines().log, name: role, receiptTimeout: PATIENCE_MS });
   t.after(() => bus.close());
   await until('the bus is connected', () => bus.connected);

@@ -76,7 +76,12 @@ describe("the chart's metrics API", () => {
       PATH: process.env.PATH,
       KUBECONFIG: await plane.kubeconfigFor(subject, plane.url, NAMESPACE),
       ...{ ADMIN_HOST: '127.0.0.1', ADMIN_PORT: '0', METRICS_API_HOST: '127.0.0.1', METRICS_API_PORT: '0' },
-      ...{ GATEWAY_IMAGE: 'gateway:1', LOGIC_IMAGE: 'logic:1', NATS_IMAGE: 'nats:1' },
+      ...{
+        GATEWAY_IMAGE: 'gateway:1',
+        LOGIC_IMAGE: 'logic:1',
+        NATS_IMAGE: 'nats:1',
+        NATS_EXPORTER_IMAGE: 'exporter:1',
+      },
     };
     operator = spawn(process.execPath, [OPERATOR], { env, stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [operator.stdout, operator.stderr])

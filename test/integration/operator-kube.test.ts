@@ -202,7 +202,7 @@ describe('the operator and a real API server', () => {
       };
       const cluster = PushCluster.parse(await client.apply(empty));
       const objects = desired(cluster, {
-        images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
+        images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1', natsExporter: 'exporter:1' },
         podDefaults: POD_DEFAULTS,
         gatewayReplicas: 2,
         releasesOld: false,

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { extended, ruled } from '../fields.ts';
+import { Resources } from '../kubernetes.ts';
 import { disruptionBudget } from './disruptionBudget.ts';
 import { placement, resources } from './pods.ts';
 import { NATS_TEMPLATE, podTemplate } from './podTemplate.ts';
@@ -68,6 +69,28 @@ export const ManagedNats = z.object({
     })
     .exactOptional()
     .describe('TLS of the connections to the servers, and between them.'),
+  exporter: z
+    .object({
+      enabled: z
+        .boolean()
+        .default(false)
+        .describe(
+          "Whether the pod of each server also runs NATS's exporter of metrics for Prometheus (github.com/nats-io/prometheus-nats-exporter), as the container `exporter`. A pod whose exporter cannot start is not ready, and its server gets no clients. Changing it restarts the servers one by one.",
+        ),
+      image: z
+        .string()
+        .min(1)
+        .max(500)
+        .exactOptional()
+        .describe(
+          'Image of the exporter. Defaults to the one of the operator. Changing it restarts the servers one by one.',
+        ),
+      resources: Resources.default({ requests: { cpu: '10m', memory: '32Mi' } }).describe(
+        'CPU and memory of the exporter. If set, replaces the default entirely. Changing it restarts the servers one by one.',
+      ),
+    })
+    .exactOptional()
+    .describe('Metrics of the servers themselves. Gateways and logic export metrics of their connections anyway.'),
   disruptionBudget: disruptionBudget('nats.managed.disruptionBudget', 'NATS servers'),
   resources: resources('128Mi'),
   placement: placement.describe(

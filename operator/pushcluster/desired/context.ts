@@ -4,7 +4,7 @@ import type { LeavingGateway } from '../gatewayPod.ts';
 import type { Metadata } from './metadata.ts';
 
 /** Default images: those of the operator's own version. */
-export type Images = { gateway: string; logic: string; nats: string };
+export type Images = { gateway: string; logic: string; nats: string; natsExporter: string };
 
 /** What the pods of all PushClusters have, as the operator is told. */
 export type PodDefaults = {

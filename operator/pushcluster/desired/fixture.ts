@@ -18,7 +18,7 @@ export function clusterOf(
 export function contextOf(overrides: Partial<Context> = {}): Context {
   let next = 0;
   return {
-    images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1' },
+    images: { gateway: 'gateway:1', logic: 'logic:1', nats: 'nats:1', natsExporter: 'exporter:1' },
     podDefaults: POD_DEFAULTS,
     gatewayReplicas: 2,
     releasesOld: false,

@@ -36,6 +36,10 @@ export const ADMIN_PORT = 9_090;
 export const NATS_PORT = 4_222;
 export const NATS_ROUTES_PORT = 6_222;
 export const NATS_MONITOR_PORT = 8_222;
+/** The exporter's own default. */
+export const NATS_EXPORTER_PORT = 7_777;
+/** Name of the exporter's port, and of its container. */
+export const NATS_EXPORTER = 'exporter';
 
 const FILES = '/etc/pushcluster';
 export const SETTINGS_FOLDER = `${FILES}/settings`;

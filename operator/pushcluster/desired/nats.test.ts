@@ -97,6 +97,27 @@ describe('managed NATS', () => {
     return { made, text: natsConfig(cluster, managedNats(cluster)!, passwords, tls) };
   };
 
+  it('brings its exporter of metrics only where that is asked for, which reads the server inside of its pod', () => {
+    assert.equal(statefulSet().template.spec!.containers.length, 1);
+    assert.equal(statefulSet({ exporter: {} }).template.spec!.containers.length, 1);
+    const [server, exporter] = statefulSet({ exporter: { enabled: true } }).template.spec!.containers;
+    assert.equal(exporter?.image, 'exporter:1');
+    assert.equal(exporter?.args?.at(-1), '$(POD_NAME),http://localhost:8222');
+    assert.ok(server?.ports?.some(({ containerPort }) => containerPort === 8_222));
+    assert.deepEqual(exporter?.securityContext, server?.securityContext);
+    assert.deepEqual(exporter?.resources, { requests: { cpu: '10m', memory: '32Mi' } });
+    const [, own] = statefulSet({ exporter: { enabled: true, image: 'mine:2' } }).template.spec!.containers;
+    assert.equal(own?.image, 'mine:2');
+    // Its configuration is the same, and so are the objects of a cluster without it.
+    assert.equal(config({ exporter: { enabled: true } }), config());
+  });
+
+  it('has its exporter changed by the pod template, by name', () => {
+    const spec = { containers: [{ name: 'exporter', args: ['-varz', 'http://localhost:8222'] }] };
+    const [, exporter] = statefulSet({ exporter: { enabled: true }, podTemplate: { spec } }).template.spec!.containers;
+    assert.deepEqual([exporter?.image, exporter?.args], ['exporter:1', spec.containers[0]?.args]);
+  });
+
   it('has no TLS unless that is asked for', () => {
     assert.doesNotMatch(config({ replicas: 3 }), /tls/);
     assert.doesNotMatch(JSON.stringify(statefulSet({ replicas: 3 })), /tls/);

@@ -5,6 +5,8 @@ import type { ManagedNats } from '../../api/spec/nats.ts';
 import type { Context, DesiredObject } from './context.ts';
 import { metadataOf } from './metadata.ts';
 import {
+  NATS_EXPORTER,
+  NATS_EXPORTER_PORT,
   NATS_FOLDER,
   NATS_MONITOR_PORT,
   NATS_PORT,
@@ -16,7 +18,7 @@ import {
 } from './names.ts';
 import { LAME_DUCK_SECONDS, natsConfigHash } from './natsConfig.ts';
 import { serversTls, serversTlsText } from './natsTls.ts';
-import { containerPort, podTemplate, probes } from './pods.ts';
+import { containerPort, podTemplate, probes, type Sidecar } from './pods.ts';
 import type { Generated } from './secrets.ts';
 
 /** Annotation of the StatefulSet and its pods: hash of the configuration of the servers, which they read only at their start. */
@@ -29,6 +31,18 @@ const GRACE_MARGIN = 15;
  * SIGTERM, and exits once its clients have left. The official images have the program in their PATH, but no shell.
  */
 const BEGIN_LAME_DUCK = ['nats-server', '--signal', 'ldm=1'];
+
+const POD_NAME = { name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } };
+
+/**
+ * Arguments of the exporter: what it reads, and the server, with its pod as `server_id` of all series. It reads the
+ * monitoring port, which has no TLS, inside the pod. Without JetStream, `-jsz` exports only that there is none.
+ */
+export const EXPORTER_ARGS = [
+  ...['-varz', '-connz', '-routez', '-subz', '-healthz', '-jsz=streams'],
+  ...['-port', String(NATS_EXPORTER_PORT)],
+  `$(POD_NAME),http://localhost:${NATS_MONITOR_PORT}`,
+];
 
 /**
  * Managed NATS. Servers are restarted one by one, each once the previous one is ready and clients have reconnected. With
@@ -66,7 +80,7 @@ export function natsStatefulSet(
           image: nats.image ?? context.images.nats,
           imagePullPolicy: cluster.spec.image.pullPolicy,
           args: ['--config', `${NATS_FOLDER}/nats.conf`],
-          env: [{ name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } }],
+          env: [POD_NAME],
           ports: [
             containerPort('client', NATS_PORT),
             containerPort('routes', NATS_ROUTES_PORT),
@@ -98,9 +112,26 @@ export function natsStatefulSet(
         gracePeriod: LAME_DUCK_SECONDS + GRACE_MARGIN,
         annotations: { [NATS_CONFIG_ANNOTATION]: config },
         template: nats.podTemplate,
+        sidecars: exporters(cluster, nats, context),
       }),
     },
   };
+}
+
+function exporters(cluster: PushCluster, nats: z.infer<typeof ManagedNats>, { images }: Context): Sidecar[] {
+  const { exporter } = nats;
+  if (!exporter?.enabled) return [];
+  return [
+    {
+      name: NATS_EXPORTER,
+      image: exporter.image ?? images.natsExporter,
+      imagePullPolicy: cluster.spec.image.pullPolicy,
+      args: EXPORTER_ARGS,
+      env: [POD_NAME],
+      ports: [containerPort(NATS_EXPORTER, NATS_EXPORTER_PORT)],
+      resources: exporter.resources,
+    },
+  ];
 }
 
 function tlsVolume(secretName: string): V1Volume {

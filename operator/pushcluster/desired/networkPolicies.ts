@@ -6,6 +6,7 @@ import {
   ADMIN_PORT,
   GATEWAY_PORT,
   LOGIC_PORT,
+  NATS_EXPORTER_PORT,
   NATS_PORT,
   NATS_ROUTES_PORT,
   names,
@@ -25,7 +26,7 @@ type Ingress = { ports: Port[]; from?: { podSelector: PodSelector }[] };
 
 /**
  * Ingress policies: the ports of gateways and logic are open, since they authenticate their clients; the ports of
- * managed NATS are open to pods of the cluster only. Ports that containers of a pod template declare are open. Egress is
+ * managed NATS are open to pods of the cluster only, but for that of its metrics. Ports that containers of a pod template declare are open. Egress is
  * left to the policies of the namespace.
  */
 export function networkPolicies(cluster: PushCluster): NetworkPolicy[] {
@@ -39,7 +40,8 @@ export function networkPolicies(cluster: PushCluster): NetworkPolicy[] {
   // With hostNetwork, pods have the address of their node, which a policy cannot select.
   const clients = gateway.hostNetwork ? open(NATS_PORT) : from(scrapedLabels(cluster), NATS_PORT);
   const routes = from(selectorLabels(cluster, 'nats'), NATS_ROUTES_PORT);
-  return [...policies, policy(cluster, 'nats', [clients, routes, ...declared(nats.podTemplate)])];
+  const metrics = nats.exporter?.enabled ? [open(NATS_EXPORTER_PORT)] : [];
+  return [...policies, policy(cluster, 'nats', [clients, routes, ...metrics, ...declared(nats.podTemplate)])];
 }
 
 /** The ports of the containers that a pod template adds. */

@@ -16,7 +16,7 @@ function rolledOut(before: ReturnType<typeof objects>, after: ReturnType<typeof 
 }
 
 describe('the hash of a pod template', () => {
-  const images = { gateway: 'gateway:2', logic: 'logic:2', nats: 'nats:1' };
+  const images = { gateway: 'gateway:2', logic: 'logic:2', nats: 'nats:1', natsExporter: 'exporter:1' };
 
   it('tells that another default image rolls out pods, and that a pinned image does not', () => {
     assert.deepEqual(rolledOut(objects(), objects({}, { images })), ['live-gateway', 'live-logic']);

@@ -29,6 +29,12 @@ export type PodOptions = {
   sysctls?: Record<string, string>;
   /** What the PushCluster has the pods be in addition. Takes precedence over all of the above that it may set. */
   template: PodTemplate;
+  /** Further containers of the operator. */
+  sidecars?: readonly Sidecar[];
+};
+
+export type Sidecar = Pick<V1Container, 'name' | 'image' | 'imagePullPolicy' | 'args' | 'env' | 'ports'> & {
+  resources: PodOptions['resources'];
 };
 
 /** Metadata and spec of `podTemplate` of a role. The API server validates it together with the rest. */
@@ -47,7 +53,7 @@ export function podTemplate(cluster: PushCluster, defaults: PodDefaults, options
 }
 
 function madeTemplate(cluster: PushCluster, defaults: PodDefaults, options: PodOptions) {
-  const { role, container, mounts, placement, resources, hostNetwork = false } = options;
+  const { role, container, mounts, placement, resources, hostNetwork = false, sidecars = [] } = options;
   const sysctls = Object.entries(options.sysctls ?? {}).map(([name, value]) => ({ name, value }));
   const imagePullSecrets = pullSecrets(cluster, defaults);
   return {
@@ -70,19 +76,27 @@ function madeTemplate(cluster: PushCluster, defaults: PodDefaults, options: PodO
         {
           name: role,
           ...container,
-          resources: resourcesOf(resources),
-          securityContext: {
-            allowPrivilegeEscalation: false,
-            readOnlyRootFilesystem: true,
-            capabilities: { drop: ['ALL'] },
-          },
-          terminationMessagePolicy: 'FallbackToLogsOnError',
+          ...restricted(resources),
           volumeMounts: mounts.volumeMounts,
         },
+        ...sidecars.map((sidecar) => ({ ...sidecar, ...restricted(sidecar.resources) })),
       ],
       volumes: mounts.volumes,
     },
   } satisfies V1PodTemplateSpec;
+}
+
+/** What all containers of the operator have. */
+function restricted(resources: PodOptions['resources']) {
+  return {
+    resources: resourcesOf(resources),
+    securityContext: {
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ['ALL'] },
+    },
+    terminationMessagePolicy: 'FallbackToLogsOnError',
+  } satisfies Partial<V1Container>;
 }
 
 /** Without fsGroup, files of a volume belong to the group of root, and all users of the pod have to be able to read them. */

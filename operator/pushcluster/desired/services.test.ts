@@ -6,6 +6,7 @@ import { clusterOf, contextOf } from './fixture.ts';
 import { gatewayDeployment } from './gateway.ts';
 import { logicDeployment } from './logic.ts';
 import { networkPolicies } from './networkPolicies.ts';
+import { serviceMonitor } from './serviceMonitor.ts';
 import { services } from './services.ts';
 
 function service(name: string, spec: z.input<typeof Spec> = {}) {
@@ -39,6 +40,39 @@ describe('the gateway Service', () => {
   it('listens on the port that is wanted, and reaches pods on theirs', () => {
     const [port] = service('live-gateway', { gateway: { service: { port: 443 } } })?.ports ?? [];
     assert.deepEqual([port?.port, port?.targetPort], [443, 'websocket']);
+  });
+});
+
+describe('metrics of managed NATS', () => {
+  const spec = { nats: { managed: { exporter: { enabled: true } } } };
+
+  it('are found by Prometheus through the peers, also of servers that are not ready', () => {
+    const peers = service('live-nats-peers', spec);
+    assert.equal(peers?.publishNotReadyAddresses, true);
+    assert.deepEqual(
+      peers?.ports?.map(({ name, port }) => [name, port]),
+      [
+        ['routes', 6_222],
+        ['exporter', 7_777],
+      ],
+    );
+    const monitor = serviceMonitor(clusterOf(spec)).spec;
+    assert.deepEqual(monitor.selector.matchExpressions[0]?.values, ['metrics', 'nats']);
+    assert.deepEqual(
+      monitor.endpoints.map(({ port }) => port),
+      ['admin', 'exporter'],
+    );
+  });
+
+  it('are open to all as those of the other pods are, and the monitoring port of NATS to none', () => {
+    const open = policy('live-nats', spec)?.ingress.filter(({ from }) => from === undefined);
+    assert.deepEqual(open, [{ ports: [{ port: 7_777, protocol: 'TCP' }] }]);
+  });
+
+  it('are not there unless asked for', () => {
+    assert.equal(service('live-nats-peers')?.ports?.length, 1);
+    assert.deepEqual(serviceMonitor(clusterOf()).spec.selector.matchExpressions[0]?.values, ['metrics']);
+    assert.equal(policy('live-nats')?.ingress.length, 2);
   });
 });
 

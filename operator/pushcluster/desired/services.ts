@@ -5,6 +5,8 @@ import type { DesiredObject } from './context.ts';
 import { metadataOf } from './metadata.ts';
 import {
   ADMIN_PORT,
+  NATS_EXPORTER,
+  NATS_EXPORTER_PORT,
   NATS_PORT,
   NATS_ROUTES_PORT,
   names,
@@ -123,7 +125,7 @@ function natsService(cluster: PushCluster): Service {
   );
 }
 
-/** Headless Service through which NATS servers find each other, even before they are ready. */
+/** Headless Service through which NATS servers find each other, and Prometheus their exporters, even before they are ready. */
 function natsPeersService(cluster: PushCluster): Service {
   return service(
     cluster,
@@ -135,7 +137,12 @@ function natsPeersService(cluster: PushCluster): Service {
       clusterIP: 'None',
       publishNotReadyAddresses: true,
       selector: selectorLabels(cluster, 'nats'),
-      ports: [servicePort('routes', NATS_ROUTES_PORT, 'routes', 'tcp')],
+      ports: [
+        servicePort('routes', NATS_ROUTES_PORT, 'routes', 'tcp'),
+        ...(managedNats(cluster)?.exporter?.enabled
+          ? [servicePort(NATS_EXPORTER, NATS_EXPORTER_PORT, NATS_EXPORTER, 'http')]
+          : []),
+      ],
     },
   );
 }

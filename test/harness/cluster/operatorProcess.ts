@@ -10,7 +10,12 @@ import { CHART, REGISTRY } from './product.ts';
 import { kubeTools } from './tools.ts';
 
 const PROGRAM = new URL('../../../operator/main.ts', import.meta.url).pathname;
-const IMAGES = { GATEWAY_IMAGE: 'gateway:1.2.3', LOGIC_IMAGE: 'logic:1.2.3', NATS_IMAGE: 'nats:2' };
+const IMAGES = {
+  GATEWAY_IMAGE: 'gateway:1.2.3',
+  LOGIC_IMAGE: 'logic:1.2.3',
+  NATS_IMAGE: 'nats:2',
+  NATS_EXPORTER_IMAGE: 'exporter:2',
+};
 
 /** Default user name of the operator's requests. */
 export const OPERATOR_USER = 'the-operator';
