@@ -94,7 +94,11 @@ try {
       return [...cache.reflectors, ...(metricsApi?.reflectors ?? [])];
     },
   });
-  registerClusterMetrics(registry, () => cache.clusters());
+  registerClusterMetrics(
+    registry,
+    () => cache.clusters(),
+    (key) => reconciler.natsCertificates.get(key),
+  );
   const reconcileTrigger = new ReconcileTrigger();
   /** A pod that became ready recently and has not reported a status yet. */
   const isNew = (pod: KubeObject) =>

@@ -254,9 +254,15 @@ export class ClusterCache {
   }
 
   /** Data of a Secret of somebody else, which is not cached; undefined if it does not exist. */
-  async data({ metadata: { namespace } }: PushCluster, name: string): Promise<Record<string, string> | undefined> {
+  async #data({ metadata: { namespace } }: PushCluster, name: string): Promise<Record<string, string> | undefined> {
     const found = await this.#client.get({ ...KINDS.secrets, metadata: { name, namespace } });
     return found && Secret.parse(found).data;
+  }
+
+  /** Data of the Secret with the certificate of managed servers; undefined if it does not exist. */
+  async natsCertificate(cluster: PushCluster, secretName: string): Promise<Record<string, string> | undefined> {
+    if (secretName !== names(cluster).natsTls) return this.#data(cluster, secretName);
+    return (await this.secrets(cluster)).get(secretName);
   }
 
   /** The Deployment or StatefulSet of a role. */

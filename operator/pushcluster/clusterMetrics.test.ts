@@ -1,15 +1,22 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
+import type { Validity } from '@pushcluster/runtime/certificateMetrics.ts';
 import { Registry } from 'prom-client';
 import { NAMED_CLUSTERS, registerClusterMetrics } from './clusterMetrics.ts';
 
 let registry: Registry;
 let clusters: unknown[];
+const certificates = new Map<string, Validity>();
 
 beforeEach(() => {
   registry = new Registry();
   clusters = [];
-  registerClusterMetrics(registry, () => clusters);
+  certificates.clear();
+  registerClusterMetrics(
+    registry,
+    () => clusters,
+    (key) => certificates.get(key),
+  );
 });
 
 const lines = async (name: string) =>
@@ -54,6 +61,17 @@ describe('metrics of PushClusters', () => {
     const values = async (metric: string) => (await lines(metric)).map((line) => line.slice(line.lastIndexOf(' ') + 1));
     assert.deepEqual(await values('cluster_condition'), ['1', '1', '0']);
     assert.deepEqual(await values('cluster_autoscaler_limited'), ['1', '0', '0']);
+  });
+
+  it('tell when the certificate of managed NATS expires, where it has one', async () => {
+    for (const name of ['plain', 'secure']) clusters.push({ metadata: { name, namespace: 'shop' } });
+    certificates.set('shop/secure', { ends: 2_000_000_000, lasts: 7_776_000 });
+    certificates.set('shop/gone', { ends: 2_000_000_000, lasts: 7_776_000 });
+    const of = '{cluster_namespace="shop",cluster_name="secure"}';
+    assert.deepEqual(await lines('cluster_nats_certificate'), [
+      `pushcluster_operator_cluster_nats_certificate_expiry_timestamp_seconds${of} 2000000000`,
+      `pushcluster_operator_cluster_nats_certificate_lifetime_seconds${of} 7776000`,
+    ]);
   });
 
   it('forget a cluster that is gone, and say nothing of what is not known yet', async () => {

@@ -1,9 +1,10 @@
+import type { Validity } from '@pushcluster/runtime/certificateMetrics.ts';
 import { Gauge, type Registry } from 'prom-client';
 import { z } from 'zod';
 import { AT_MAXIMUM } from './autoscalerStatus.ts';
 
 /**
- * Maximum number of PushClusters with series of their own, by name. There are nine series each, and a scrape should
+ * Maximum number of PushClusters with series of their own, by name. There are eleven series each at most, and a scrape should
  * stay below 1 MB. The total number of PushClusters is a metric too.
  */
 export const NAMED_CLUSTERS = 1_000;
@@ -25,14 +26,27 @@ const Told = z.object({
 });
 
 const CONDITIONS = ['Ready', 'Available', 'Progressing', 'Degraded', 'Autoscaling'];
+const NATS_CERTIFICATE: readonly { name: string; help: string; field: keyof Validity }[] = [
+  {
+    name: 'expiry_timestamp_seconds',
+    help: 'Expiry of the certificate of managed NATS, in the Secret that its servers use. Only the leader exports it.',
+    field: 'ends',
+  },
+  { name: 'lifetime_seconds', help: 'Time from the beginning to the end of that certificate.', field: 'lasts' },
+];
 const NAME_LABELS = ['cluster_namespace', 'cluster_name'] as const;
 
 /**
  * Registers metrics about each PushCluster, in every replica of the operator, leading or not. The label is not called
  * `namespace` because Prometheus sets that to the namespace of the operator.
  * @param clusters all PushClusters, unparsed
+ * @param natsCertificate of managed NATS, by `namespace/name` of the PushCluster; known only to the leader
  */
-export function registerClusterMetrics(registry: Registry, clusters: () => Iterable<unknown>): void {
+export function registerClusterMetrics(
+  registry: Registry,
+  clusters: () => Iterable<unknown>,
+  natsCertificate: (key: string) => Validity | undefined,
+): void {
   const registers = [registry];
   new Gauge({
     name: 'pushcluster_operator_clusters',
@@ -79,6 +93,30 @@ export function registerClusterMetrics(registry: Registry, clusters: () => Itera
           ['draining', status?.gateway?.draining],
         ] as const)
           if (gateways !== undefined) this.set({ ...labels, state }, gateways);
+    },
+  });
+  for (const each of NATS_CERTIFICATE) registerNatsCertificate(registry, each, { clusters, natsCertificate });
+}
+
+function registerNatsCertificate(
+  registry: Registry,
+  { name, help, field }: { name: string; help: string; field: keyof Validity },
+  {
+    clusters,
+    natsCertificate,
+  }: { clusters: () => Iterable<unknown>; natsCertificate: (key: string) => Validity | undefined },
+): void {
+  new Gauge({
+    name: `pushcluster_operator_cluster_nats_certificate_${name}`,
+    help,
+    labelNames: NAME_LABELS,
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const { labels } of told(clusters())) {
+        const value = natsCertificate(keyOf(labels))?.[field];
+        if (value !== undefined) this.set(labels, value);
+      }
     },
   });
 }

@@ -200,11 +200,11 @@ describe('certificates of managed NATS', () => {
     assert.notEqual(after(DAY_MS, true), kept.serving);
   });
 
-  const sources = { seen: undefined, own: undefined, given: async () => undefined, now };
+  const sources = { seen: undefined, own: undefined, given: undefined, now };
   const servers = { isOptional: false, routes: true, secretName: OWN };
 
-  it('are made for the servers, which restart when they change', async () => {
-    const tls = await serversTlsOf({ cluster, servers }, sources);
+  it('are made for the servers, which restart when they change', () => {
+    const tls = serversTlsOf({ cluster, servers }, sources);
     assert.equal(tls.servers?.fingerprint, fingerprintOfOwn(tls.certificates!));
     const template = (of: ServersTls | undefined) =>
       natsStatefulSet(
@@ -217,25 +217,25 @@ describe('certificates of managed NATS', () => {
     assert.notDeepEqual(template(tls.servers), template({ ...tls.servers!, fingerprint: 'another' }));
   });
 
-  it('stay in their Secret until no server mounts it any more', async () => {
+  it('stay in their Secret until no server mounts it any more', () => {
     const own = secretData(made);
     const off = { cluster: asking(undefined), servers: undefined };
-    const keeps = async (text: string | undefined, isSettled: boolean) =>
-      (await serversTlsOf(off, { ...sources, own, seen: serversSeen(text, isSettled) })).certificates !== undefined;
+    const keeps = (text: string | undefined, isSettled: boolean) =>
+      serversTlsOf(off, { ...sources, own, seen: serversSeen(text, isSettled) }).certificates !== undefined;
     assert.deepEqual(
-      [await keeps(`optional ${OWN} f`, true), await keeps(undefined, false), await keeps(undefined, true)],
+      [keeps(`optional ${OWN} f`, true), keeps(undefined, false), keeps(undefined, true)],
       [true, true, false],
     );
   });
 
-  it('of somebody else are refused if something is missing', async () => {
+  it('of somebody else are refused if something is missing', () => {
     const given = { ...servers, secretName: 'issued' };
     const of = (data: Record<string, string> | undefined) =>
-      serversTlsOf({ cluster: asking('issued'), servers: given }, { ...sources, given: async () => data });
-    await assert.rejects(of(undefined), /nats\.managed\.tls\.secretName: Secret issued does not exist/);
-    await assert.rejects(of({ 'tls.crt': 'YQ==', 'tls.key': 'YQ==' }), /Secret issued has no ca\.crt/);
+      serversTlsOf({ cluster: asking('issued'), servers: given }, { ...sources, given: data });
+    assert.throws(() => of(undefined), /nats\.managed\.tls\.secretName: Secret issued does not exist/);
+    assert.throws(() => of({ 'tls.crt': 'YQ==', 'tls.key': 'YQ==' }), /Secret issued has no ca\.crt/);
     const whole = { 'tls.crt': 'YQ==', 'tls.key': 'YQ==', 'ca.crt': 'YQ==' };
-    const [one, other] = [await of(whole), await of({ ...whole, 'tls.crt': 'Yg==' })];
+    const [one, other] = [of(whole), of({ ...whole, 'tls.crt': 'Yg==' })];
     assert.notEqual(one.servers?.fingerprint, other.servers?.fingerprint);
     assert.equal(one.certificates, undefined);
   });

@@ -124,8 +124,8 @@ export type TlsSources = {
   seen: ServersSeen | undefined;
   /** Data of the Secret that the operator makes, if there is one. */
   own: Readonly<Record<string, string>> | undefined;
-  /** Data of a Secret of somebody else; undefined if it does not exist. */
-  given: (name: string) => Promise<Readonly<Record<string, string>> | undefined>;
+  /** Data of the Secret of somebody else that the servers use; undefined if there is none. */
+  given: Readonly<Record<string, string>> | undefined;
   /** Milliseconds since 1970. */
   now: number;
 };
@@ -134,23 +134,22 @@ export type TlsSources = {
  * TLS of the servers, and the certificates to keep for them, renewed if need be.
  * @throws InvalidSettings if the Secret that the cluster names is not complete
  */
-export async function serversTlsOf(
+export function serversTlsOf(
   { cluster, servers }: Pick<TlsPlan, 'cluster' | 'servers'>,
   { seen, own, given, now }: TlsSources,
-): Promise<NonNullable<Context['natsTls']>> {
+): NonNullable<Context['natsTls']> {
   if (servers === undefined) {
     // Servers that were not restarted yet still mount the Secret.
     const isUsed = own !== undefined && seen !== undefined && (seen.accepts !== 'plain' || !seen.isSettled);
     return { servers, certificates: isUsed ? certificatesIn(own) : undefined };
   }
   if (servers.secretName !== names(cluster).natsTls) {
-    const data = await given(servers.secretName);
-    const missing = ['tls.crt', 'tls.key', 'ca.crt'].filter((key) => !data?.[key]);
-    if (data === undefined || missing.length > 0)
+    const missing = ['tls.crt', 'tls.key', 'ca.crt'].filter((key) => !given?.[key]);
+    if (given === undefined || missing.length > 0)
       throw new InvalidSettings(
-        `nats.managed.tls.secretName: Secret ${servers.secretName} ${data === undefined ? 'does not exist' : `has no ${missing.join(' and no ')}`}`,
+        `nats.managed.tls.secretName: Secret ${servers.secretName} ${given === undefined ? 'does not exist' : `has no ${missing.join(' and no ')}`}`,
       );
-    return { servers: { ...servers, fingerprint: fingerprintOf(data) }, certificates: undefined };
+    return { servers: { ...servers, fingerprint: fingerprintOf(given) }, certificates: undefined };
   }
   const isRunning = (certificates: Certificates) =>
     seen?.isSettled === true && seen.fingerprint === fingerprintOfOwn(certificates);

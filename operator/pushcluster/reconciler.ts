@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
+import { type Validity, validityOf } from '@pushcluster/runtime/certificateMetrics.ts';
 import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
 import { z } from 'zod';
 import { API_VERSION, KIND, type PushCluster, type Status } from '../api/pushCluster.ts';
@@ -110,6 +111,8 @@ export class Reconciler {
   readonly #shown = new Map<string, DisplayedNumbers>();
   /** Pods that do not run their current settings yet, by cluster. */
   readonly #behind = new Map<string, ReadonlySet<string>>();
+  /** Of the certificates in the Secrets of managed NATS, by cluster. */
+  readonly natsCertificates = new Map<string, Validity>();
   /** Clusters that have only transient errors, and since when, by the clock's `now`. */
   readonly #transientSince = new Map<string, number>();
 
@@ -132,6 +135,7 @@ export class Reconciler {
       this.#planner.forget(key);
       this.#natsRollouts.forget(key);
       this.#rejectedPods.forget(key);
+      this.natsCertificates.delete(key);
       return {};
     }
     if (isUnread(found)) {
@@ -143,6 +147,8 @@ export class Reconciler {
     const began = this.#clock.now();
     const errors = new ReconcileErrors();
     const wanted = cluster.spec.paused ? undefined : await this.#desired(cluster, tls, errors);
+    // Nothing renews it meanwhile.
+    if (cluster.spec.paused) await this.#natsCertificate(tls);
     if (wanted) await this.#setGateways(cluster, wanted, errors);
     let held: Observed['held'] = cluster.spec.paused ? { reason: 'Paused', message: PAUSED } : undefined;
     const leftAgainIn = wanted
@@ -207,6 +213,15 @@ export class Reconciler {
     return this.#clock.now() - since < TRANSIENT_MS;
   }
 
+  /** Data of the Secret with the certificate of the NATS servers, if there is one. Its validity is exported. */
+  async #natsCertificate({ cluster, servers }: TlsPlan): Promise<Record<string, string> | undefined> {
+    const data = servers && (await this.#options.cache.natsCertificate(cluster, servers.secretName));
+    const validity = data && validityOf(Buffer.from(data['tls.crt'] ?? '', 'base64'));
+    if (validity) this.natsCertificates.set(keyOf(cluster), validity);
+    else this.natsCertificates.delete(keyOf(cluster));
+    return data;
+  }
+
   /** Undefined if the settings are invalid. */
   async #desired(cluster: PushCluster, tls: TlsPlan, errors: ReconcileErrors): Promise<Wanted | undefined> {
     const { cache, images, podDefaults, runbook } = this.#options;
@@ -217,7 +232,6 @@ export class Reconciler {
       const leaving = leavingGateways(cache.pods(cluster, 'gateway'), planned.changes, time, now);
       const secrets = await cache.secrets(cluster);
       const { natsServer, natsTls } = names(cluster);
-      const given = (name: string) => cache.data(cluster, name);
       const { servers: seen } = cache.tlsSeen(cluster);
       const rotation = rotationIn(secrets.get(natsServer));
       const due = [rotationAgainIn(rotation, now), tlsAgainIn(tls)];
@@ -236,7 +250,7 @@ export class Reconciler {
         serviceMonitors: cache.hasServiceMonitors(cluster.metadata.namespace),
         secrets,
         nats: cache.natsSeen(cluster, now),
-        natsTls: await serversTlsOf(tls, { seen, own: secrets.get(natsTls), given, now }),
+        natsTls: serversTlsOf(tls, { seen, own: secrets.get(natsTls), given: await this.#natsCertificate(tls), now }),
         random: randomBytes,
       });
       return { objects, gateways, planned, wanted, leavingAgainIn: leaving.againIn, natsAgainIn, natsChange };

@@ -1,18 +1,20 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { certificatesIn } from '@pushcluster/operator/certificates/certificates.ts';
+import { certificatesIn, endOf } from '@pushcluster/operator/certificates/certificates.ts';
 import { rotationIn } from '@pushcluster/operator/pushcluster/desired/natsPasswords.ts';
 import { z } from 'zod';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
 import { OperatorProcess } from '../harness/cluster/operatorProcess.ts';
 import { PlayedPods } from '../harness/cluster/playedPods.ts';
+import { Metrics } from '../harness/metrics.ts';
 import { freePorts } from '../harness/ports.ts';
 import { until } from '../harness/until.ts';
 
 const NAMESPACE = 'shop';
 const TLS = 'pushcluster.dev/nats-tls';
+const EXPIRY = 'pushcluster_operator_cluster_nats_certificate_expiry_timestamp_seconds';
 const SERVER = 'live-nats-0';
 
 const Found = z.object({
@@ -107,6 +109,9 @@ describe('managed NATS, as the operator changes it', () => {
       pods.object(NAMESPACE, name),
     );
     assert.deepEqual(new Set(played.map((pod) => pod?.metadata.annotations?.[TLS])), new Set(['live-nats-tls']));
+    const metrics = new Metrics(await (await fetch(`http://127.0.0.1:${operator.adminPort}/metrics`)).text());
+    const { serving } = certificatesIn(secret?.data ?? {})!;
+    assert.deepEqual([...metrics.by(EXPIRY, 'cluster_name')], [['live', endOf(serving.certificate) / 1_000]]);
     await until('it is ready', async () => {
       const cluster = await get('pushcluster', 'live');
       return isTrue(cluster, 'Ready') && cluster?.status.nats?.url === 'tls://live-nats.shop.svc:4222';

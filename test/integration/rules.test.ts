@@ -47,6 +47,8 @@ const leader = (namespace: string, pod: string) =>
 const gateway = (name: string, more = '') => `pushcluster_gateway_${name}{${OF_POD}${more}}`;
 const certificate = (what: string, use: string, pod: string) =>
   `pushcluster_certificate_${what}_seconds{namespace="shop",pushcluster_dev_cluster="live",pod="${pod}",use="${use}"}`;
+const natsCertificate = (what: string, name: string) =>
+  `pushcluster_operator_cluster_nats_certificate_${what}_seconds{${ofCluster(name)}}`;
 const requests = (code: number) => `pushcluster_logic_push_requests_total{${OF_LOGIC},target="room",code="${code}"}`;
 const reconciles = (outcome: string) => `pushcluster_operator_reconcile_total{pod="operator-1",outcome="${outcome}"}`;
 
@@ -227,6 +229,22 @@ const CASES: Record<string, Case> = {
     at: '20m',
     labels: { ...live, use: 'gateway' },
     summary: 'The certificate gateway in shop/live has not been renewed: it expires in 23h 40m 0s.',
+  },
+  PushClusterNatsCertificateExpires: {
+    firing: {
+      [natsCertificate('expiry_timestamp', 'live')]: '86400x30',
+      [natsCertificate('lifetime', 'live')]: '7776000x30',
+    },
+    // One of a day with half a day left, and one that is renewed in time.
+    quiet: {
+      [natsCertificate('expiry_timestamp', 'live')]: '86400x5 7776000x25',
+      [natsCertificate('lifetime', 'live')]: '7776000x30',
+      [natsCertificate('expiry_timestamp', 'daily')]: '43200x30',
+      [natsCertificate('lifetime', 'daily')]: '86400x30',
+    },
+    at: '20m',
+    labels: named,
+    summary: 'The certificate of managed NATS of PushCluster shop/live has not been renewed: it expires in 23h 40m 0s.',
   },
   PushClusterDegraded: {
     firing: { [condition('Degraded')]: '1x20' },
