@@ -28,7 +28,7 @@ export const Status = z.object({
   conditions: mapOf(z.array(Condition), 'type')
     .exactOptional()
     .describe(
-      'Conditions of the PushCluster: Ready, Available, Progressing and Degraded, Autoscaling with an autoscaler, and Exposed as long as anyone may connect from outside.',
+      'Conditions of the PushCluster: Ready, Available, Progressing and Degraded, Autoscaling with an autoscaler, HistoryDurable with rooms that have a history, and Exposed as long as anyone may connect from outside.',
     ),
   gateway: z
     .object({

@@ -4,6 +4,7 @@ import { LocalReference } from './kubernetes.ts';
 import { Auth } from './spec/auth.ts';
 import { twice } from './spec/batching.ts';
 import { Gateway } from './spec/gateway.ts';
+import { History } from './spec/history.ts';
 import { Image } from './spec/image.ts';
 import { Log } from './spec/log.ts';
 import { Logic } from './spec/logic.ts';
@@ -28,6 +29,7 @@ export const Spec = ruled(
       .max(256)
       .default([])
       .describe('Policies for rooms by name. If several match a room, the first one applies.'),
+    history: History.prefault({}).describe('Histories of all rooms that have one.'),
     auth: Auth.prefault({}).describe('Authentication of clients.'),
     nats: Nats.prefault({}).describe('NATS, which carries messages from logic pods to gateways.'),
     monitoring: Monitoring.prefault({}).describe('Monitoring with Prometheus and Grafana.'),
@@ -44,6 +46,24 @@ export const Spec = ruled(
     message:
       'spec.rooms[].batching.maxBytes must be at most half of spec.gateway.slowConsumer.maxBuffer, which must hold two full frames',
     fieldPath: '.rooms',
+  },
+  {
+    rule: '!has(self.rooms) || self.rooms.all(room, !has(room.history)) || (has(self.nats) && (has(self.nats.url) || (has(self.nats.managed) && has(self.nats.managed.jetstream))))',
+    message:
+      'spec.rooms[].history requires spec.nats.managed.jetstream, or spec.nats.url with JetStream: NATS stores nothing otherwise',
+    fieldPath: '.rooms',
+  },
+  {
+    rule: '!has(self.rooms) || !has(self.nats) || !has(self.nats.managed) || self.nats.managed.replicas >= 3 || self.rooms.all(room, !has(room.history) || room.history.replicas == 1)',
+    message:
+      'spec.rooms[].history.replicas 3 requires spec.nats.managed.replicas of 3 or 5: each copy is on another server',
+    fieldPath: '.rooms',
+  },
+  {
+    rule: '!has(self.history) || !has(self.history.storage) || (has(self.nats) && has(self.nats.url))',
+    message:
+      'spec.history.storage requires spec.nats.url: for managed servers, set spec.nats.managed.jetstream.storage',
+    fieldPath: '.history.storage',
   },
 );
 export type Spec = z.infer<typeof Spec>;

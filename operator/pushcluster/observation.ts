@@ -9,6 +9,7 @@ import { selectorLabels } from './desired/names.ts';
 import { settingsText } from './desired/settingsConfigMap.ts';
 import type { DisplayedNumbers } from './displayedNumbers.ts';
 import { exposure } from './exposure.ts';
+import { historyDurability } from './historyDurability.ts';
 import type { Readings } from './observedGateways.ts';
 import { type PodStatusSummary, type ReportedPod, summarizePodStatus } from './podStatusSummary.ts';
 import type { ObservedGateways, ScalePlan } from './scalePolicy.ts';
@@ -102,6 +103,7 @@ export function observation(
     problems: found.problems,
     natsChange: found.natsChange,
     exposed: exposure(cluster),
+    durable: historyDurability(cluster),
     ...(found.held ? { held: found.held, version: cluster.status?.version ?? observed.version } : {}),
   };
 }

@@ -17,6 +17,7 @@ import { settleTime } from './desired/drainSettle.ts';
 import { remainingEndpoints } from './desired/leavingEndpoints.ts';
 import { logicReplicas } from './desired/logicReplicas.ts';
 import { names } from './desired/names.ts';
+import { storesElsewhere } from './desired/nats.ts';
 import { rotationAgainIn, rotationIn, rotationMessage } from './desired/natsPasswords.ts';
 import { mayRollOut } from './desired/podTemplateHash.ts';
 import { gatewayDrain, InvalidSettings } from './desired/validSettings.ts';
@@ -235,7 +236,6 @@ export class Reconciler {
       const { servers: seen } = cache.tlsSeen(cluster);
       const rotation = rotationIn(secrets.get(natsServer));
       const due = [rotationAgainIn(rotation, now), tlsAgainIn(tls)];
-      const natsChange = rotationMessage(rotation) ?? tlsMessage(tls);
       const times = due.filter((each) => each !== undefined);
       const natsAgainIn = times.length === 0 ? undefined : Math.min(...times);
       const objects = desired(cluster, {
@@ -253,6 +253,7 @@ export class Reconciler {
         natsTls: serversTlsOf(tls, { seen, own: secrets.get(natsTls), given: await this.#natsCertificate(tls), now }),
         random: randomBytes,
       });
+      const natsChange = this.#storageMessage(objects) ?? rotationMessage(rotation) ?? tlsMessage(tls);
       return { objects, gateways, planned, wanted, leavingAgainIn: leaving.againIn, natsAgainIn, natsChange };
     } catch (error) {
       if (!(error instanceof InvalidSettings)) throw error;
@@ -282,12 +283,38 @@ export class Reconciler {
         await this.#setReplicas(object, observed, errors);
         continue;
       }
+      if (observed && storesElsewhere(object, observed)) {
+        await this.#removeServers(observed, errors);
+        continue;
+      }
       const applied = await errors.collect(object, () => applier.apply(object, observed));
       if (applied?.changed) cache.wrote(applied.object);
       // A pod template that Kubernetes rejects keeps no pods from being added or removed.
       if (observed && errors.reasonOf(object) === 'invalid') await this.#setReplicas(object, observed, errors);
     }
     return outcome;
+  }
+
+  /** Says that servers are being replaced because of their storage, for the status. */
+  #storageMessage(objects: readonly DesiredObject[]): string | undefined {
+    const isUnderWay = objects.some((object) => {
+      const observed = this.#options.cache.made(object);
+      return observed !== undefined && storesElsewhere(object, observed);
+    });
+    return isUnderWay ? 'all NATS servers are being replaced, since they are to store elsewhere' : undefined;
+  }
+
+  /**
+   * Deletes the StatefulSet of NATS after its servers. It is made anew once it is gone: a new one would not get pods of the
+   * same names before.
+   */
+  async #removeServers(observed: KubeObject, errors: ReconcileErrors): Promise<void> {
+    const { applier, client } = this.#options;
+    const { uid, deletionTimestamp } = observed.metadata;
+    if (deletionTimestamp) return;
+    const preconditions = uid === undefined ? {} : { uid };
+    await errors.collect(observed, () => client.delete(observed, preconditions, 'Foreground'));
+    applier.forget(observed);
   }
 
   /** Whether an object may be applied now: if that replaces pods, a limited number of clusters may at a time. */

@@ -4,6 +4,7 @@ import type { Status } from '../api/pushCluster.ts';
 import type { KubeErrorReason } from '../kube/errors.ts';
 import type { AutoscalerStatus } from './autoscalerStatus.ts';
 import { NEAR_LIMIT } from './displayedNumbers.ts';
+import type { Durability } from './historyDurability.ts';
 import { plural } from './plural.ts';
 import type { PodStatusSummary, ReportedPod } from './podStatusSummary.ts';
 import type { ScalePlan } from './scalePolicy.ts';
@@ -43,6 +44,8 @@ export type Observed = {
   problems: readonly Problem[];
   /** Why anyone may connect from outside; undefined if that is not so. */
   exposed?: string | undefined;
+  /** Whether histories outlive a restart of NATS; undefined if there are none, or if that is not known. */
+  durable?: Durability | undefined;
   /** Why the operator changes nothing now, or no pods. */
   held?: { reason: 'Paused' | 'RolloutWaits'; message: string } | undefined;
   /** What of managed NATS is changed in steps. */
@@ -74,6 +77,7 @@ export function statusOf(observed: Observed, before: Status | undefined, now: st
     Progressing: progress(observed),
     Degraded: degraded.isTrue ? degraded : no('NoProblems', ready.isTrue ? 'no problems' : unexplained(ready)),
     ...(observed.autoscaler ? { Autoscaling: observed.autoscaler } : {}),
+    ...(observed.durable ? { HistoryDurable: observed.durable } : {}),
     ...(observed.exposed === undefined ? {} : { Exposed: yes('AnyoneMayConnect', observed.exposed) }),
   };
   return {

@@ -1,10 +1,12 @@
 import { isDeepStrictEqual } from 'node:util';
 import { valueAt } from '@pushcluster/runtime/valueAt.ts';
 import type { DesiredObject } from '../pushcluster/desired/context.ts';
+import { NATS_STORAGE_ANNOTATION } from '../pushcluster/desired/names.ts';
 
 /** An effect of a change of a PushCluster on running objects. */
 export type Effect =
   | 'live'
+  | 'refused'
   | 'hold'
   | 'drain'
   | 'gateways'
@@ -12,6 +14,8 @@ export type Effect =
   | 'logicScale'
   | 'nats'
   | 'natsScale'
+  | 'natsAnew'
+  | 'natsVolumes'
   | 'natsMove'
   | 'service'
   | 'rolloutPace'
@@ -46,7 +50,10 @@ export function effects(before: Objects, after: Objects): Effect[] {
   if (rolled.logic) found.push('logic');
   if (changed('Deployment', 'logic', 'spec', 'replicas')) found.push('logicScale');
   if (changed('StatefulSet', 'nats', 'kind')) found.push('natsMove');
+  else if (changed('StatefulSet', 'nats', 'metadata', 'annotations', NATS_STORAGE_ANNOTATION)) found.push('natsAnew');
   else {
+    if (changed('StatefulSet', 'nats', 'spec', 'persistentVolumeClaimRetentionPolicy')) found.push('natsVolumes');
+    if (changed('StatefulSet', 'nats', 'spec', 'volumeClaimTemplates')) found.push('refused');
     if (changed('StatefulSet', 'nats', 'spec', 'replicas')) found.push('natsScale');
     if (changed('StatefulSet', 'nats', 'spec', 'template')) found.push('nats');
   }

@@ -42,6 +42,16 @@ const room = (field: string, policy: object): Change => ({
   before: { rooms: [{ match: 'live-*' }] },
   after: { rooms: [{ match: 'live-*', ...policy }] },
 });
+const stored = (field: string, policy: object): Change => ({
+  field,
+  before: { nats: url, rooms: [{ match: 'live-*' }] },
+  after: { nats: url, rooms: [{ match: 'live-*', ...policy }] },
+});
+const jetstream = (field: string, change: object, before: object = { storage: 'file' }): Change => ({
+  field: `nats.managed.jetstream.${field}`,
+  before: { nats: { managed: { jetstream: before } } } as SpecInput,
+  after: { nats: { managed: { jetstream: { ...before, ...change } } } } as SpecInput,
+});
 const placement = [
   { field: 'nodeSelector', to: { nodeSelector: { pool: 'live' } } },
   { field: 'tolerations', to: { tolerations: [{ operator: 'Exists' }] } },
@@ -238,6 +248,7 @@ export const CHANGES: readonly Change[] = [
   apiKey('scope.users', { scope: { users: ['a'] } }),
   apiKey('scope.disconnect', { scope: { disconnect: true } }),
   apiKey('scope.read', { scope: { read: true } }),
+  apiKey('scope.history', { scope: { history: ['a'] } }),
   logic('service.type', { service: { type: 'NodePort' } }),
   logic('service.port', { service: { port: 80 } }),
   logic('service.annotations', { service: { annotations: { a: 'b' } } }),
@@ -259,6 +270,19 @@ export const CHANGES: readonly Change[] = [
   room('batching.maxBytes', { batching: { maxBytes: '64KiB' } }),
   room('overload.maxRate', { overload: { maxRate: 9 } }),
   room('overload.policy', { overload: { maxRate: 9, policy: 'dropOldest' } }),
+  stored('rooms[].history.messages', { history: { messages: 9 } }),
+  stored('rooms[].history.maxAge', { history: { maxAge: '9h' } }),
+  stored('rooms[].history.replicas', { history: { replicas: 3 } }),
+  {
+    field: 'history.storage',
+    before: { nats: url, rooms: [{ match: 'live-*', history: {} }] },
+    after: { nats: url, rooms: [{ match: 'live-*', history: {} }], history: { storage: 'memory' } },
+  },
+  {
+    field: 'history.publishTimeout',
+    before: { nats: url, rooms: [{ match: 'live-*', history: {} }] },
+    after: { nats: url, rooms: [{ match: 'live-*', history: {} }], history: { publishTimeout: '9s' } },
+  },
   {
     field: 'auth.jwt.secretRef.name',
     before: { auth: { jwt: { secretRef: { name: 'jwt' } } } },
@@ -303,6 +327,11 @@ export const CHANGES: readonly Change[] = [
   { field: 'nats.managed.exporter.enabled', after: { nats: { managed: { exporter: { enabled: true } } } } },
   exporter('image', { image: 'exporter:2' }),
   exporter('resources', { resources: { requests: { cpu: '20m' } } }),
+  jetstream('storage', { storage: 'memory' }),
+  jetstream('size', { size: '128MiB' }, { storage: 'memory' }),
+  jetstream('sync', { sync: 'interval' }),
+  jetstream('storageClassName', { storageClassName: 'fast' }),
+  jetstream('whenDeleted', { whenDeleted: 'Delete' }),
   ...budget('nats.managed', (disruptionBudget) => ({ nats: { managed: { disruptionBudget } } })),
   { field: 'nats.managed.resources', after: { nats: { managed: { resources: { requests: { cpu: '200m' } } } } } },
   ...placement.map(({ field, to }) => ({
@@ -345,6 +374,7 @@ export const CHANGES: readonly Change[] = [
 
 const MEANING: Record<Effect, string> = {
   live: 'live',
+  refused: 'refused by the API server',
   hold: 'the operator stops, or starts again, to change anything',
   drain: 'gateways are added, or drained and removed',
   gateways: 'rollout of gateways',
@@ -352,6 +382,8 @@ const MEANING: Record<Effect, string> = {
   logicScale: 'logic pods are added or removed',
   nats: 'rolling restart of NATS',
   natsScale: 'NATS servers are added or removed',
+  natsAnew: 'all NATS servers are replaced at once, and histories begin anew',
+  natsVolumes: 'applies to the volumes of NATS later',
   natsMove: 'managed NATS is created, or deleted once no pod uses it',
   service: 'Service updated in place',
   rolloutPace: 'rollouts, also one in progress, follow it',

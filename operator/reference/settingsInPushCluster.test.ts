@@ -45,7 +45,6 @@ const WITHOUT: Readonly<Record<string, string>> = {
   'logic.port': 'Services, probes and NetworkPolicies know the port',
   'logic.drain': 'its defaults fit the grace period of the pods',
   'bus.nats.pingInterval': 'its default fits every cluster',
-  history: 'histories of rooms are not in the PushCluster yet: managed NATS stores nothing',
   admin: 'probes and the operator know the port',
 };
 

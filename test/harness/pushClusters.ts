@@ -11,10 +11,11 @@ type SpecInput = z.input<typeof Spec>;
 export function anySpec(): fc.Arbitrary<SpecInput> {
   return fc
     .record(
-      { image, imagePullSecrets, gateway, logic, rooms, auth, nats, monitoring, log, paused: fc.boolean() },
+      { image, imagePullSecrets, gateway, logic, rooms, history, auth, nats, monitoring, log, paused: fc.boolean() },
       { requiredKeys: [] },
     )
-    .map(withRoomForFrames);
+    .map(withRoomForFrames)
+    .map(withHistoriesThatAreStored);
 }
 
 /** Removes the frame size of a room if two frames of this size do not fit into a connection's buffer. */
@@ -27,7 +28,21 @@ function withRoomForFrames<T extends { gateway?: { slowConsumer: { maxBuffer: st
   return spec;
 }
 
-type Room = { batching?: { maxBytes?: string } };
+/** Removes the histories that the NATS of the cluster does not store, or not in so many copies. */
+function withHistoriesThatAreStored<T extends { nats?: AnyNats; rooms?: Room[]; history?: { storage?: string } }>(
+  spec: T,
+): T {
+  const { url, managed } = spec.nats ?? {};
+  const isStored = url !== undefined || managed?.jetstream !== undefined;
+  const copies = url !== undefined || (managed?.replicas ?? 1) >= 3 ? 3 : 1;
+  for (const room of spec.rooms ?? [])
+    if (!isStored || room.overload !== undefined || (room.history?.replicas ?? 1) > copies) delete room.history;
+  if (url === undefined) delete spec.history?.storage;
+  return spec;
+}
+
+type AnyNats = { url?: string; managed?: { replicas?: number; jetstream?: object } };
+type Room = { history?: { replicas?: number }; overload?: object; batching?: { maxBytes?: string } };
 
 const name = fc.stringMatching(/^[a-z]([-a-z0-9]{0,20}[a-z0-9])?$/);
 const reference = fc.stringMatching(/^[a-z]{1,10}(\.example\.com)?\/[a-z]{1,10}(:[0-9]{1,3})?$/);
@@ -373,10 +388,22 @@ const rooms = fc.array(
         },
         { requiredKeys: ['maxRate'] },
       ),
+      history: fc.record(
+        {
+          messages: fc.integer({ min: 1, max: 10_000 }),
+          maxAge: duration(120_000, 2_592_000_000),
+          replicas: fc.constantFrom(1 as const, 3 as const),
+        },
+        { requiredKeys: [] },
+      ),
     },
     { requiredKeys: ['match'] },
   ),
   { maxLength: 4 },
+);
+const history = fc.record(
+  { storage: fc.constantFrom('file' as const, 'memory' as const), publishTimeout: duration(100, 60_000) },
+  { requiredKeys: [] },
 );
 
 const jwt = fc
@@ -406,21 +433,45 @@ const credential = fc.oneof(
   fc.record({ type: fc.constantFrom('creds', 'nkey', 'token'), secretRef }),
   fc.record({ type: fc.constant('password' as const), user: name, secretRef }),
 );
+const jetstream = fc
+  .record(
+    {
+      storage: fc.constantFrom('memory' as const, 'file' as const),
+      size: size(16_777_216, 1_073_741_824),
+      sync: fc.constantFrom('always' as const, 'interval' as const),
+      storageClassName: name,
+      whenDeleted: fc.constantFrom('Retain' as const, 'Delete' as const),
+    },
+    { requiredKeys: ['storage'] },
+  )
+  .map(({ storageClassName, ...rest }) =>
+    rest.storage === 'file' && storageClassName !== undefined ? { ...rest, storageClassName } : rest,
+  );
+
+/** Without resources if the servers store in memory: their limits could be too low for that. */
+function withRoomForMessages<T extends { jetstream?: { storage: string }; resources?: object }>(managed: T): T {
+  if (managed.jetstream?.storage === 'memory') delete managed.resources;
+  return managed;
+}
+
 const nats = fc.oneof(
   fc.record(
     {
-      managed: fc.record(
-        {
-          replicas: fc.constantFrom(1, 3, 5),
-          image: reference,
-          tls: fc.record({ enabled: fc.boolean(), routes: fc.boolean(), secretName: name }, { requiredKeys: [] }),
-          disruptionBudget,
-          resources,
-          placement,
-          podTemplate: anyPodTemplate('nats'),
-        },
-        { requiredKeys: [] },
-      ),
+      managed: fc
+        .record(
+          {
+            replicas: fc.constantFrom(1, 3, 5),
+            image: reference,
+            tls: fc.record({ enabled: fc.boolean(), routes: fc.boolean(), secretName: name }, { requiredKeys: [] }),
+            disruptionBudget,
+            jetstream,
+            resources,
+            placement,
+            podTemplate: anyPodTemplate('nats'),
+          },
+          { requiredKeys: [] },
+        )
+        .map(withRoomForMessages),
       prefix: fc.stringMatching(/^[a-z]{1,8}(\.[A-Z0-9_-]{1,8})?$/),
     },
     { requiredKeys: [] },

@@ -61,6 +61,7 @@ const annotations = (annotations: object) => ({ gateway: { podTemplate: { annota
 const alerts = (rules: object) => ({ monitoring: { rules } });
 const dashboards = (dashboards: object) => ({ monitoring: { dashboards } });
 const nats = (nats: object) => ({ nats });
+const jetstream = (jetstream: object) => nats({ managed: { jetstream } });
 const url = { url: 'nats://n:4222', prefix: 'p' };
 const secretRef = { name: 's' };
 const zones = { topologyKey: 'zone', whenUnsatisfiable: 'ScheduleAnyway' };
@@ -317,6 +318,47 @@ const SPECS: readonly Row[] = [
     },
     /spec\.rooms\[\]\.batching\.maxBytes must be at most half of/,
   ],
+  [
+    'a history from which items are dropped',
+    { ...room({ history: {}, overload: { maxRate: 1 } }), nats: url },
+    /rooms\[\] must not have both overload and history/,
+  ],
+  ['a history of nothing', { ...room({ history: { messages: 0 } }), nats: url }, /rooms\[0\]\.history\.messages/],
+  [
+    'a history that ends before retries do',
+    { ...room({ history: { maxAge: '119s' } }), nats: url },
+    /rooms\[\]\.history\.maxAge must be from 2m to 720h/,
+  ],
+  [
+    'two copies of a history',
+    { ...room({ history: { replicas: 2 } }), nats: url },
+    /history\.replicas.*supported values/,
+  ],
+  [
+    'a history that is tried for long',
+    { nats: url, history: { publishTimeout: '61s' } },
+    /history\.publishTimeout must be from 100ms to 1m/,
+  ],
+  [
+    'a history that nothing stores',
+    room({ history: {} }),
+    /spec\.rooms\[\]\.history requires spec\.nats\.managed\.jetstream, or spec\.nats\.url with JetStream/,
+  ],
+  [
+    'a history on servers that store nothing',
+    { ...room({ history: {} }), nats: { managed: { replicas: 3 } } },
+    /spec\.rooms\[\]\.history requires spec\.nats\.managed\.jetstream, or spec\.nats\.url with JetStream/,
+  ],
+  [
+    'three copies on one server',
+    { ...room({ history: { replicas: 3 } }), nats: { managed: { jetstream: { storage: 'memory' } } } },
+    /spec\.rooms\[\]\.history\.replicas 3 requires spec\.nats\.managed\.replicas of 3 or 5/,
+  ],
+  [
+    'histories stored elsewhere than managed servers store',
+    { history: { storage: 'memory' } },
+    /spec\.history\.storage requires spec\.nats\.url/,
+  ],
   ['a rate of nothing', room({ overload: { maxRate: 0 } }), /rooms\[0\]\.overload\.maxRate/],
   [
     'tokens that nothing checks',
@@ -387,6 +429,24 @@ const SPECS: readonly Row[] = [
     nats({ managed: { placement: { tolerations: [{ efect: 'NoSchedule' }] } } }),
     /unknown field "spec\.nats\.managed\.placement\.tolerations\[0\]\.efect"/,
   ],
+  ['JetStream that stores nowhere', jetstream({}), /nats\.managed\.jetstream\.storage.*Required/],
+  [
+    'hardly any storage',
+    jetstream({ storage: 'file', size: '15MiB' }),
+    /nats\.managed\.jetstream\.size must be from 16MiB to 16384GiB/,
+  ],
+  [
+    'a class of memory',
+    jetstream({ storage: 'memory', storageClassName: 'fast' }),
+    /nats\.managed\.jetstream\.storageClassName requires storage file/,
+  ],
+  ...([{}, { size: '64Mi' }] as const).map(
+    (size): Row => [
+      `more in memory than there is: ${JSON.stringify(size)}`,
+      nats({ managed: { jetstream: { storage: 'memory', ...size }, resources: { limits: { memory: '127Mi' } } } }),
+      /nats\.managed\.resources\.limits\.memory must be at least twice nats\.managed\.jetstream\.size/,
+    ],
+  ),
   ['NATS of both kinds', nats({ ...url, managed: {} }), /nats must not have both url and managed/],
   ['a shared NATS without a prefix', nats({ url: 'nats://n' }), /nats\.prefix is required with nats\.url/],
   ['a prefix that is no subject', nats({ prefix: 'a.*' }), /nats\.prefix/],

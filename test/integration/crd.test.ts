@@ -24,8 +24,8 @@ async function tried(object: object): Promise<PushCluster> {
 /** Messages of rules that the API server has refused something by. */
 const provoked = new Set<string>();
 
-async function refused(object: object, says: RegExp): Promise<void> {
-  await assert.rejects(tried(object), (error) => {
+async function refused(attempt: Promise<unknown>, says: RegExp): Promise<void> {
+  await assert.rejects(attempt, (error) => {
     assert.ok(error instanceof Error);
     for (const message of ruleMessages()) if (error.message.includes(message)) provoked.add(message);
     assert.match(error.message, says);
@@ -83,8 +83,43 @@ describe('a PushCluster is accepted', () => {
   });
 });
 
+describe('a change of what managed NATS stores', () => {
+  const memory = { storage: 'memory' };
+  const file = { storage: 'file', size: '2GiB' };
+  const managed = (jetstream: object | undefined, replicas = 3) =>
+    pushCluster({ nats: { managed: { replicas, ...(jetstream ? { jetstream } : {}) } } }, 'storing');
+  const rows: [what: string, from: object, to: object, says: RegExp | undefined][] = [
+    ['that turns it on, with more servers', managed(undefined, 1), managed(file), undefined],
+    ['from memory to volumes', managed(memory), managed({ ...file, storageClassName: 'fast' }), undefined],
+    ['from volumes to memory of another size', managed(file), managed({ ...memory, size: '32MiB' }), undefined],
+    ['to the same size in other words', managed(file), managed({ ...file, size: '2048Mi' }), undefined],
+    ['that removes it, with fewer servers', managed(file), managed(undefined, 1), undefined],
+    ['of the number of servers', managed(file), managed(file, 5), /nats\.managed\.replicas cannot be changed while/],
+    ['to larger volumes', managed(file), managed({ ...file, size: '3GiB' }), /jetstream\.size cannot be changed/],
+    [
+      'to volumes of the default size',
+      managed(file),
+      managed({ storage: 'file' }),
+      /jetstream\.size cannot be changed/,
+    ],
+    [
+      'of the class of volumes',
+      managed(file),
+      managed({ ...file, storageClassName: 'fast' }),
+      /jetstream\.storageClassName cannot be changed/,
+    ],
+  ];
+  for (const [what, from, to, says] of rows)
+    it(`${what} is ${says ? 'refused' : 'accepted'}`, async () => {
+      await plane.kubectl(['delete', 'pushcluster', 'storing', '--ignore-not-found']);
+      await apply(plane.kubectl, [from]);
+      const replaced = plane.kubectl(['replace', '-f', '-'], JSON.stringify(to));
+      await (says ? refused(replaced, says) : replaced);
+    });
+});
+
 describe('a PushCluster is refused with a message that names the field:', () => {
-  for (const { what, object, says } of refusals()) it(what, () => refused(object, says));
+  for (const { what, object, says } of refusals()) it(what, () => refused(tried(object), says));
 
   it('by every rule that there is', () => {
     assert.deepEqual(

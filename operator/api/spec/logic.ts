@@ -36,6 +36,11 @@ const ApiKey = z.object({
         .default(false)
         .describe('Whether the key may disconnect the users and rooms that match `users` and `rooms`.'),
       read: z.boolean().default(false).describe('Whether the key may read rooms, users and statistics.'),
+      history: z
+        .array(pattern)
+        .max(100)
+        .default([])
+        .describe('Names of the rooms whose history the key may read. `*` matches any characters.'),
     })
     .exactOptional()
     .describe('Operations that the key is allowed. If not set, all are.'),

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { extended, ruled } from '../fields.ts';
 import { Resources } from '../kubernetes.ts';
 import { disruptionBudget } from './disruptionBudget.ts';
+import { JETSTREAM_RULES, JetStream } from './jetstream.ts';
 import { placement, resources } from './pods.ts';
 import { NATS_TEMPLATE, podTemplate } from './podTemplate.ts';
 import { secretRef, tlsSecret } from './secretRef.ts';
@@ -30,7 +31,7 @@ const credential = (role: string) =>
     },
   );
 
-export const ManagedNats = z.object({
+const Managed = z.object({
   replicas: extended(z.literal([1, 3, 5]), { type: 'integer' })
     .default(1)
     .describe(
@@ -91,6 +92,9 @@ export const ManagedNats = z.object({
     })
     .exactOptional()
     .describe('Metrics of the servers themselves. Gateways and logic export metrics of their connections anyway.'),
+  jetstream: JetStream.exactOptional().describe(
+    'JetStream, in which the servers store the pushes of rooms with a history. Setting or removing it replaces all servers at once: nothing is delivered meanwhile. Removing it ends the histories.',
+  ),
   disruptionBudget: disruptionBudget('nats.managed.disruptionBudget', 'NATS servers'),
   resources: resources('128Mi'),
   placement: placement.describe(
@@ -98,6 +102,7 @@ export const ManagedNats = z.object({
   ),
   podTemplate: podTemplate(NATS_TEMPLATE, 'Changing it restarts the servers one by one.'),
 });
+export const ManagedNats = ruled(Managed, ...JETSTREAM_RULES);
 
 export const Nats = ruled(
   z.object({

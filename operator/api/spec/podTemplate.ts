@@ -45,8 +45,8 @@ export const NATS_TEMPLATE: TemplateOf = {
   image: 'nats.managed.image',
   gracePeriod: 'it is the time that NATS takes to shut down',
   env: ['POD_NAME'],
-  volumes: ['config', 'tls'],
-  folders: ['/etc/pushcluster'],
+  volumes: ['config', 'tls', 'jetstream'],
+  folders: ['/etc/pushcluster', '/var/lib/pushcluster'],
 };
 export const TEMPLATES: readonly TemplateOf[] = [GATEWAY_TEMPLATE, LOGIC_TEMPLATE, NATS_TEMPLATE];
 

@@ -27,6 +27,8 @@ export const STATIC_SETTINGS_ANNOTATION = `${GROUP}/static-settings`;
  * certificate, and its fingerprint.
  */
 export const NATS_TLS_ANNOTATION = `${GROUP}/nats-tls`;
+/** Annotation of the StatefulSet of NATS: where its servers store. Without it, they store nothing. */
+export const NATS_STORAGE_ANNOTATION = `${GROUP}/nats-storage`;
 /** Pod annotation: hash of all settings. A change makes the kubelet update the mounted ConfigMap immediately. */
 export const SETTINGS_ANNOTATION = `${GROUP}/settings`;
 
@@ -48,6 +50,8 @@ export const POD_FOLDER = `${FILES}/pod`;
 /** File with the value of DRAIN_ANNOTATION. */
 export const DRAIN_FILE = `${POD_FOLDER}/drain`;
 export const NATS_FOLDER = `${FILES}/nats`;
+/** Folder of JetStream, in the pods of NATS. */
+export const JETSTREAM_FOLDER = '/var/lib/pushcluster';
 export const TLS_FOLDER = `${FILES}/tls`;
 export const JWT_FOLDER = `${FILES}/jwt`;
 export const KEYS_FOLDER = `${FILES}/keys`;

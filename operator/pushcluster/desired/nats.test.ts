@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { z } from 'zod';
+import { z } from 'zod';
 import type { ManagedNats } from '../../api/spec/nats.ts';
 import { managedNats } from './bus.ts';
 import { clusterOf, contextOf } from './fixture.ts';
 import { selectorLabels } from './names.ts';
-import { natsStatefulSet } from './nats.ts';
+import { natsStatefulSet, storesElsewhere } from './nats.ts';
 import { natsConfig } from './natsConfig.ts';
 
 const passwords = { apiKey: 'a', gateway: 'gw', logic: 'lg', routes: 'r/t' };
@@ -154,4 +154,70 @@ describe('managed NATS', () => {
     assert.equal(annotation('f1'), annotation('f1'));
     assert.notEqual(annotation('f1'), annotation('f2'));
   });
+
+  const memory = { storage: 'memory' as const };
+  const file = { storage: 'file' as const };
+  const users = (text: string) =>
+    [...text.matchAll(/^ {4}(\{.*\})$/gm)].map(([, user = '']) => User.parse(JSON.parse(user)));
+
+  it('stores nothing, and permits nothing of JetStream, unless that is asked for', () => {
+    assert.doesNotMatch(config({ replicas: 3 }), /jetstream|JS\.API|hist/);
+    assert.doesNotMatch(JSON.stringify(statefulSet({ replicas: 3 })), /jetstream|storage/);
+  });
+
+  it('stores in memory without a volume, up to the size that is set', () => {
+    assert.match(config({ jetstream: memory }), /max_memory_store: 67108864\n {2}max_file_store: 0\n\}/);
+    assert.match(config({ jetstream: { ...memory, size: '1Gi' } }), /max_memory_store: 1073741824/);
+    const { volumeClaimTemplates, template } = statefulSet({ jetstream: memory });
+    assert.equal(volumeClaimTemplates, undefined);
+    assert.deepEqual(template.spec?.volumes?.find(({ name }) => name === 'jetstream')?.emptyDir, {});
+  });
+
+  it('stores in a volume of each server, of which it leaves a fifth for the rest, and syncs each message', () => {
+    const text = config({ jetstream: { ...file, size: '10Gi' } });
+    assert.match(text, /max_memory_store: 0\n {2}max_file_store: 8589934592\n {2}sync_interval: "always"/);
+    assert.match(config({ jetstream: { ...file, sync: 'interval' } }), /sync_interval: "2m"/);
+    const options = { ...file, size: '10GiB', storageClassName: 'fast', whenDeleted: 'Delete' as const };
+    const set = statefulSet({ jetstream: options });
+    const [claim] = set.volumeClaimTemplates ?? [];
+    assert.equal(claim?.spec?.storageClassName, 'fast');
+    assert.equal(claim?.spec?.resources?.requests?.storage, '10Gi');
+    assert.deepEqual(set.persistentVolumeClaimRetentionPolicy, { whenDeleted: 'Delete', whenScaled: 'Retain' });
+    const [folder] = set.template.spec!.containers[0]!.volumeMounts!.filter(
+      ({ name }) => name === claim?.metadata?.name,
+    );
+    assert.ok(text.includes(`store_dir: "${folder?.mountPath}"`));
+    assert.notEqual(folder?.readOnly, true);
+  });
+
+  it('permits logic to store and gateways to read, and gateways nothing else', () => {
+    const [gateway, logic] = users(config({ jetstream: file }));
+    const [bare] = users(config());
+    const added = gateway!.permissions.publish.filter((subject) => !bare!.permissions.publish.includes(subject));
+    assert.deepEqual(added, ['$JS.API.STREAM.INFO.*', '$JS.API.STREAM.MSG.GET.*', '$JS.API.DIRECT.GET.*']);
+    assert.ok(logic!.permissions.publish.includes('pushcluster.hist.>'));
+    assert.ok(
+      !logic!.permissions.publish.some((subject) => /DELETE|PURGE|>$/.test(subject.replace(/(hist|out)\.>$/, ''))),
+    );
+  });
+
+  it('has started once it has caught up, and later serves also without the others', () => {
+    const { startupProbe, readinessProbe } = statefulSet({ replicas: 3, jetstream: file }).template.spec!
+      .containers[0]!;
+    assert.equal(startupProbe?.httpGet?.path, '/healthz');
+    assert.equal(readinessProbe?.httpGet?.path, '/healthz?js-server-only=true');
+  });
+
+  it('is replaced as a whole if it stores elsewhere, and only then', () => {
+    const set = (managed: z.input<typeof ManagedNats>) => {
+      const cluster = clusterOf({ nats: { managed } });
+      return natsStatefulSet(cluster, managedNats(cluster)!, passwords, contextOf());
+    };
+    const kinds = [{}, { jetstream: memory }, { jetstream: file }].map(set);
+    for (const from of kinds) for (const to of kinds) assert.equal(storesElsewhere(to, from), from !== to);
+    const other = set({ jetstream: { ...file, sync: 'interval', whenDeleted: 'Delete' }, image: 'nats:2' });
+    assert.equal(storesElsewhere(other, kinds[2]!), false);
+  });
 });
+
+const User = z.object({ permissions: z.object({ publish: z.array(z.string()) }) });

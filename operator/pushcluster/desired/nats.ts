@@ -1,22 +1,25 @@
-import type { V1StatefulSet, V1Volume } from '@kubernetes/client-node';
+import type { V1PersistentVolumeClaim, V1StatefulSet, V1StatefulSetSpec, V1Volume } from '@kubernetes/client-node';
 import type { z } from 'zod';
 import { GROUP, type PushCluster } from '../../api/pushCluster.ts';
 import type { ManagedNats } from '../../api/spec/nats.ts';
 import type { Context, DesiredObject } from './context.ts';
 import { metadataOf } from './metadata.ts';
 import {
+  JETSTREAM_FOLDER,
+  labels,
   NATS_EXPORTER,
   NATS_EXPORTER_PORT,
   NATS_FOLDER,
   NATS_MONITOR_PORT,
   NATS_PORT,
   NATS_ROUTES_PORT,
+  NATS_STORAGE_ANNOTATION,
   NATS_TLS_ANNOTATION,
   names,
   selectorLabels,
   TLS_FOLDER,
 } from './names.ts';
-import { LAME_DUCK_SECONDS, natsConfigHash } from './natsConfig.ts';
+import { jetstreamSize, LAME_DUCK_SECONDS, natsConfigHash } from './natsConfig.ts';
 import { serversTls, serversTlsText } from './natsTls.ts';
 import { containerPort, podTemplate, probes, type Sidecar } from './pods.ts';
 import type { Generated } from './secrets.ts';
@@ -43,6 +46,18 @@ export const EXPORTER_ARGS = [
   ...['-port', String(NATS_EXPORTER_PORT)],
   `$(POD_NAME),http://localhost:${NATS_MONITOR_PORT}`,
 ];
+const JETSTREAM_VOLUME = 'jetstream';
+
+const SERVING = '/healthz?js-server-only=true';
+const PROBES = probes(NATS_MONITOR_PORT, SERVING, '/healthz');
+/**
+ * A server that stores has started once it has caught up with the others, so that the next one is restarted only then.
+ * Later, it also serves rooms without a history while too few servers are left to store.
+ */
+const STORING_PROBES = {
+  ...probes(NATS_MONITOR_PORT, SERVING, SERVING),
+  startupProbe: { ...PROBES.readinessProbe, periodSeconds: 1, failureThreshold: 900 },
+};
 
 /**
  * Managed NATS. Servers are restarted one by one, each once the previous one is ready and clients have reconnected. With
@@ -57,6 +72,7 @@ export function natsStatefulSet(
 ): V1StatefulSet & DesiredObject {
   const name = names(cluster);
   const tls = serversTls(cluster, context);
+  const { jetstream } = nats;
   const config = natsConfigHash(cluster, nats, values, tls);
   return {
     apiVersion: 'apps/v1',
@@ -64,6 +80,7 @@ export function natsStatefulSet(
     metadata: metadataOf(cluster, name.nats, 'nats', {
       [NATS_CONFIG_ANNOTATION]: config,
       ...(tls ? { [NATS_TLS_ANNOTATION]: serversTlsText(tls) } : {}),
+      ...(jetstream ? { [NATS_STORAGE_ANNOTATION]: jetstream.storage } : {}),
     }),
     spec: {
       replicas: nats.replicas,
@@ -87,7 +104,7 @@ export function natsStatefulSet(
             containerPort('monitor', NATS_MONITOR_PORT),
           ],
           ...(nats.replicas > 1 ? { lifecycle: { preStop: { exec: { command: BEGIN_LAME_DUCK } } } } : {}),
-          ...probes(NATS_MONITOR_PORT, '/healthz?js-server-only=true', '/healthz'),
+          ...(jetstream ? STORING_PROBES : PROBES),
         },
         mounts: {
           volumes: [
@@ -100,10 +117,12 @@ export function natsStatefulSet(
               },
             },
             ...(tls ? [tlsVolume(tls.secretName)] : []),
+            ...(jetstream?.storage === 'memory' ? [{ name: JETSTREAM_VOLUME, emptyDir: {} }] : []),
           ],
           volumeMounts: [
             { name: 'config', mountPath: NATS_FOLDER, readOnly: true },
             ...(tls ? [{ name: 'tls', mountPath: TLS_FOLDER, readOnly: true }] : []),
+            ...(jetstream ? [{ name: JETSTREAM_VOLUME, mountPath: JETSTREAM_FOLDER }] : []),
           ],
         },
         placement: nats.placement,
@@ -114,6 +133,7 @@ export function natsStatefulSet(
         template: nats.podTemplate,
         sidecars: exporters(cluster, nats, context),
       }),
+      ...(jetstream?.storage === 'file' ? volumes(cluster, jetstream) : {}),
     },
   };
 }
@@ -137,4 +157,37 @@ function exporters(cluster: PushCluster, nats: z.infer<typeof ManagedNats>, { im
 function tlsVolume(secretName: string): V1Volume {
   const items = ['tls.crt', 'tls.key', 'ca.crt'].map((key) => ({ key, path: key }));
   return { name: 'tls', secret: { secretName, items, defaultMode: 0o440 } };
+}
+
+/** A volume for each server. */
+function volumes(
+  cluster: PushCluster,
+  jetstream: NonNullable<z.infer<typeof ManagedNats>['jetstream']>,
+): Pick<V1StatefulSetSpec, 'volumeClaimTemplates' | 'persistentVolumeClaimRetentionPolicy'> {
+  const { storageClassName, whenDeleted } = jetstream;
+  const claim: V1PersistentVolumeClaim = {
+    metadata: { name: JETSTREAM_VOLUME, labels: labels(cluster, 'nats') },
+    spec: {
+      accessModes: ['ReadWriteOnce'],
+      resources: { requests: { storage: jetstreamSize(jetstream).replace('B', '') } },
+      ...(storageClassName === undefined ? {} : { storageClassName }),
+    },
+  };
+  return {
+    volumeClaimTemplates: [claim],
+    persistentVolumeClaimRetentionPolicy: { whenDeleted, whenScaled: 'Retain' },
+  };
+}
+
+/**
+ * Whether a StatefulSet has to be replaced, with all its servers at once, because it stores elsewhere than wanted. Its
+ * claims cannot be changed; and servers that store in a cluster are ready only once a majority of them stores, so that a
+ * rolling restart would wait for the first one forever.
+ */
+export function storesElsewhere(
+  desired: { kind: string; metadata: { annotations?: Readonly<Record<string, string>> | undefined } },
+  observed: { metadata: { annotations?: Readonly<Record<string, string>> | undefined } },
+): boolean {
+  const storage = (of: typeof observed) => of.metadata.annotations?.[NATS_STORAGE_ANNOTATION];
+  return desired.kind === 'StatefulSet' && storage(desired) !== storage(observed);
 }

@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
+import { parseSize } from '@pushcluster/protocol/units.ts';
 import type { z } from 'zod';
 import type { PushCluster } from '../../api/pushCluster.ts';
+import { JETSTREAM_SIZES } from '../../api/spec/jetstream.ts';
 import type { ManagedNats } from '../../api/spec/nats.ts';
 import { busPrefix } from './bus.ts';
 import type { ServersTls } from './context.ts';
-import { NATS_MONITOR_PORT, NATS_PORT, NATS_ROUTES_PORT, names, TLS_FOLDER } from './names.ts';
+import { JETSTREAM_FOLDER, NATS_MONITOR_PORT, NATS_PORT, NATS_ROUTES_PORT, names, TLS_FOLDER } from './names.ts';
 import type { ServerPasswords } from './natsPasswords.ts';
 
 /** Seconds that the lame duck mode of a server takes at most: the shortest that nats-server allows. */
@@ -15,6 +17,14 @@ export const LAME_DUCK_SECONDS = 30;
  * disconnects those that are left, over the rest of LAME_DUCK_SECONDS.
  */
 const LAME_DUCK_GRACE_SECONDS = 10;
+
+/**
+ * Share of a volume that messages may take: the rest is for its file system, the indexes, and the logs by which servers
+ * agree. A server whose disk is full stops to store at all; above this limit it only refuses messages.
+ */
+const USED_OF_VOLUME = 0.8;
+
+type JetStream = NonNullable<z.infer<typeof ManagedNats>['jetstream']>;
 
 /** Of the servers' own pods. */
 const NATS_TLS_FILES = {
@@ -34,7 +44,7 @@ export function natsConfig(
   passwords: ServerPasswords,
   tls?: ServersTls,
 ): string {
-  const { gateway, logic } = new Subjects(busPrefix(cluster)).permissions;
+  const { gateway, logic } = permissions(cluster, nats);
   const lines = [
     `port: ${NATS_PORT}`,
     `http: ${NATS_MONITOR_PORT}`,
@@ -49,6 +59,7 @@ export function natsConfig(
     '  ]',
     '}',
     ...(tls ? clientTls(tls) : []),
+    ...(nats.jetstream ? jetstream(nats.jetstream) : []),
   ];
   const { routes, formerRoutes } = passwords;
   const routePasswords = formerRoutes === undefined ? [routes] : [routes, formerRoutes];
@@ -69,6 +80,38 @@ export function natsConfig(
       '}',
     );
   return `${lines.join('\n')}\n`;
+}
+
+/**
+ * Streams are not named one by one: servers would restart with each policy that is added, and no others use them.
+ */
+function permissions(cluster: PushCluster, nats: z.infer<typeof ManagedNats>) {
+  const { permissions, historyPermissions } = new Subjects(busPrefix(cluster));
+  if (nats.jetstream === undefined) return permissions;
+  const both = (role: 'gateway' | 'logic') => ({
+    publish: [...permissions[role].publish, ...historyPermissions[role].publish],
+    subscribe: [...permissions[role].subscribe, ...historyPermissions[role].subscribe],
+  });
+  return { gateway: both('gateway'), logic: both('logic') };
+}
+
+/** The size of each server's storage, such as `1GiB`. */
+export function jetstreamSize({ storage, size }: JetStream): string {
+  return size ?? JETSTREAM_SIZES[storage];
+}
+
+/** Servers that store in memory keep only what they know of each other in the folder. */
+function jetstream(options: JetStream): string[] {
+  const bytes = parseSize(jetstreamSize(options)) ?? 0;
+  const isFile = options.storage === 'file';
+  return [
+    'jetstream {',
+    `  store_dir: "${JETSTREAM_FOLDER}"`,
+    `  max_memory_store: ${isFile ? 0 : bytes}`,
+    `  max_file_store: ${isFile ? Math.floor(bytes * USED_OF_VOLUME) : 0}`,
+    ...(isFile ? [`  sync_interval: "${options.sync === 'always' ? 'always' : '2m'}"`] : []),
+    '}',
+  ];
 }
 
 /** The fingerprint makes servers restart with another certificate. */

@@ -57,6 +57,24 @@ describe('the settings files', () => {
     });
   });
 
+  it('tell gateways and logic the same histories, and logic where they are stored', () => {
+    const rooms = [{ match: 'a' }, { match: 'chat-*', history: { replicas: 3 as const } }];
+    const stored = { messages: 100, maxAge: 3_600_000, replicas: 3 };
+    const of = (nats: object, history: object = {}) => files(clusterOf({ rooms, nats, history }));
+    const managed = of({ managed: { replicas: 3, jetstream: { storage: 'memory' } } }, { publishTimeout: '20s' });
+    for (const { rooms } of [managed.gateway, managed.logic]) assert.deepEqual(rooms[1]?.history, stored);
+    assert.equal(managed.logic.rooms[0]?.match, 'a');
+    assert.deepEqual(managed.logic.history, { storage: 'memory', publishTimeout: 20_000 });
+    const url = { url: 'nats://n', prefix: 'p' };
+    assert.equal(of(url).logic.history.storage, 'file');
+    assert.equal(of(url, { storage: 'memory' }).logic.history.storage, 'memory');
+  });
+
+  it('tell logic no policies without a history, which older pods do not need either', () => {
+    const text = settingsConfigMap(clusterOf({ rooms: [{ match: 'a' }] })).data?.['logic.yaml'];
+    assert.ok(text?.includes('apiKeys') && !text.includes('rooms:') && !text.includes('history'));
+  });
+
   it('say how many proxies are trusted, in a way that an older gateway knows where it is one', () => {
     const hops = (service: object) =>
       settingsOf(clusterOf({ gateway: { service } }), 'gateway').gateway?.forwardedHeaders;

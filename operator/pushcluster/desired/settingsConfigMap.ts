@@ -63,10 +63,11 @@ function gatewaySettings(cluster: PushCluster): SettingsInput {
       consoleRoom: gateway.consoleRoom,
       echo: gateway.echo,
     },
-    rooms: rooms.map(({ match, batching, overload }) => ({
+    rooms: rooms.map(({ match, batching, overload, history }) => ({
       match,
       ...(batching === undefined ? {} : { batching }),
       ...(overload === undefined ? {} : { overload }),
+      ...(history === undefined ? {} : { history }),
     })),
     auth: {
       ...(jwt === undefined
@@ -106,8 +107,19 @@ function logicSettings(cluster: PushCluster): SettingsInput {
       publishTimeout: logic.publishTimeout,
       askTimeout: logic.askTimeout,
     },
+    ...historySettings(cluster.spec),
     bus: busSettings(cluster, 'logic'),
     log,
+  };
+}
+
+/** What logic has to know to store pushes: all policies, since the first one that matches a room applies. */
+function historySettings({ rooms, history, nats }: Spec): Pick<SettingsInput, 'rooms' | 'history'> {
+  if (!rooms.some((policy) => policy.history !== undefined)) return {};
+  const storage = nats.managed?.jetstream?.storage ?? history.storage;
+  return {
+    rooms: rooms.map(({ match, history }) => ({ match, ...(history === undefined ? {} : { history }) })),
+    history: { ...(storage === undefined ? {} : { storage }), publishTimeout: history.publishTimeout },
   };
 }
 

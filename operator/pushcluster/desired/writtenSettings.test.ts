@@ -30,6 +30,12 @@ describe('the settings that the operator writes', () => {
     assert.deepEqual(writtenSettings(settings), settings);
   });
 
+  it('have a section without a default also if all of its keys are at theirs', () => {
+    const history = { messages: 100, maxAge: '1h', replicas: 1 as const };
+    const settings = { rooms: [{ match: '*', history }], history: { publishTimeout: '10s' } };
+    assert.deepEqual(writtenSettings(settings), { rooms: [{ match: '*', history: {} }] });
+  });
+
   it('mean the same as with every key, for any PushCluster', () => {
     fc.assert(
       fc.property(anySpec(), fc.constantFrom('gateway', 'logic'), (spec, role) => {

@@ -70,10 +70,11 @@ function without(value: unknown, schema: z.core.$ZodType | undefined, path: stri
 
 function isLeft(kept: unknown, value: unknown, schema: z.core.$ZodType | undefined, path: string): boolean {
   if (ALWAYS_WRITTEN.has(path)) return false;
+  const fallback = schema && z.safeParse(schema, undefined);
+  // Of a section without a default, that it is there means something: `history: {}` is one with all defaults.
+  if (schema === undefined || !fallback?.success || fallback.data === undefined) return false;
   if (isDeepStrictEqual(kept, {}) && !isDeepStrictEqual(value, {})) return true;
-  if (schema === undefined || bare(schema) instanceof z.ZodObject) return false;
-  const fallback = z.safeParse(schema, undefined);
-  if (!fallback.success || fallback.data === undefined) return false;
+  if (bare(schema) instanceof z.ZodObject) return false;
   return isDeepStrictEqual(z.safeParse(schema, value).data, fallback.data);
 }
 
