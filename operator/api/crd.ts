@@ -96,6 +96,7 @@ export function crd() {
             // With -o wide.
             { name: 'Logic', type: 'string', jsonPath: '.status.logic.ready', priority: 1 },
             { name: 'NATS', type: 'string', jsonPath: '.status.nats.ready', priority: 1 },
+            { name: 'Pods', type: 'integer', jsonPath: '.status.gateway.pods.total', priority: 1 },
             { name: 'Draining', type: 'integer', jsonPath: '.status.gateway.draining', priority: 1 },
             {
               name: 'Progressing',

@@ -154,17 +154,28 @@ describe('the operator', () => {
     const shown = await plane.kubectl(['get', 'push', 'live', '-n', 'shop', '-o', 'wide']);
     assert.match(
       shown,
-      /^NAME +READY +REASON +GATEWAYS +CONNECTIONS +ENDPOINT +VERSION +AGE +LOGIC +NATS +DRAINING +PROGRESSING +AUTOSCALING +MESSAGE\n/,
+      /^NAME +READY +REASON +GATEWAYS +CONNECTIONS +ENDPOINT +VERSION +AGE +LOGIC +NATS +PODS +DRAINING +PROGRESSING +AUTOSCALING +MESSAGE\n/,
     );
     assert.match(
       shown,
-      /\nlive +False +NatsNotReady +0\/2 +ws:\S+\/connect +1\.2\.3 +\w+ +0\/2 +0\/1 +0 +Starting +0 of 1 NATS/,
+      /\nlive +False +NatsNotReady +0\/2 +ws:\S+\/connect +1\.2\.3 +\w+ +0\/2 +0\/1 +\d +0 +Starting +0 of 1 NATS/,
     );
     // Two of two gateways are missing: nothing says that all is well.
     assert.doesNotMatch(
       await plane.kubectl(['describe', 'push', 'live', '-n', 'shop']),
       /as wanted|message: +no problems$/im,
     );
+  });
+
+  it('says where the push API is, with TLS too', async () => {
+    assert.equal(await path('shop', 'push/live', '.status.endpoints.logic'), 'http://live-logic.shop.svc:7799');
+    await namespace('secure');
+    await create('secure', { logic: { service: { port: 443, tls: { secretName: 'push-tls' } } } });
+    const { endpoints } = await status('secure', (each) => each.endpoints?.logic !== undefined);
+    assert.equal(endpoints?.logic, 'https://live-logic.secure.svc:443');
+    const port = (field: string) => path('secure', 'service/live-logic', `.spec.ports[0].${field}`);
+    await until('its Service is there', async () => (await made('secure')).includes('service/live-logic'));
+    assert.deepEqual(await Promise.all(['name', 'appProtocol', 'port'].map(port)), ['https', 'https', '443']);
   });
 
   it('writes nothing where nothing has changed, though it looks again', async () => {
