@@ -164,4 +164,80 @@ describe('managed NATS, as the operator changes it', () => {
       return isTrue(cluster, 'Ready') && cluster?.status.nats?.url === 'nats://live-nats.shop.svc:4222';
     });
   });
+
+  const storageOf = async () => {
+    const path = [
+      '{.metadata.uid}',
+      '{.spec.volumeClaimTemplates[*].metadata.name}',
+      '{.spec.template.spec.volumes[*].name}',
+    ];
+    const args = [
+      'get',
+      'statefulset',
+      'live-nats',
+      '-n',
+      NAMESPACE,
+      '--ignore-not-found',
+      `-o=jsonpath=${path.join('|')}`,
+    ];
+    const [uid = '', claims = '', volumes = ''] = (await plane.kubectl(args)).split('|');
+    return { uid, claims, volumes: volumes.split(' ') };
+  };
+  const durable = async () => {
+    const { conditions } = (await get('pushcluster', 'live'))?.status ?? { conditions: [] };
+    return conditions.find(({ type }) => type === 'HistoryDurable')?.reason;
+  };
+
+  it('replaces servers that are to store on volumes, which get one each', async () => {
+    const before = await storageOf();
+    assert.equal(before.claims, '');
+    startsReady = false;
+    const jetstream = { storage: 'file', size: '1Gi' };
+    await patch({ spec: { rooms: [{ match: 'chat-*', history: {} }], nats: { managed: { jetstream } } } });
+    await until('there is another StatefulSet', async () => ![before.uid, ''].includes((await storageOf()).uid));
+    assert.equal((await storageOf()).claims, 'jetstream');
+    await until('the server has a volume', async () => {
+      const volumes = await plane.kubectl(['get', 'pod', SERVER, '-n', NAMESPACE, '--ignore-not-found', '-o=json']);
+      return (
+        volumes.includes('"claimName":"jetstream-live-nats-0"') ||
+        volumes.includes('"claimName": "jetstream-live-nats-0"')
+      );
+    });
+    startsReady = true;
+    await until('it is ready, and histories last', async () => {
+      return isTrue(await get('pushcluster', 'live'), 'Ready') && (await durable()) === 'OnVolumes';
+    });
+    const size = '-o=jsonpath={.spec.resources.requests.storage}';
+    assert.equal(await plane.kubectl(['get', 'pvc', 'jetstream-live-nats-0', '-n', NAMESPACE, size]), '1Gi');
+    const { 'logic.yaml': text = '' } = (await get('configmap', 'live-settings'))?.data ?? {};
+    assert.match(text, /history: \{\}/);
+  });
+
+  it('replaces no servers whose volumes are kept for another time', async () => {
+    const { uid } = await storageOf();
+    await patch({ spec: { nats: { managed: { jetstream: { whenDeleted: 'Delete' } } } } });
+    const policy = '-o=jsonpath={.spec.persistentVolumeClaimRetentionPolicy.whenDeleted}';
+    await until('the volumes are to go with it', async () => {
+      return (await plane.kubectl(['get', 'statefulset', 'live-nats', '-n', NAMESPACE, policy])) === 'Delete';
+    });
+    assert.equal((await storageOf()).uid, uid);
+    await patch({ spec: { nats: { managed: { jetstream: { whenDeleted: 'Retain' } } } } });
+    await until('they are kept', async () => {
+      return (await plane.kubectl(['get', 'statefulset', 'live-nats', '-n', NAMESPACE, policy])) === 'Retain';
+    });
+  });
+
+  it('replaces servers that are to store in memory, keeps the volumes, and says what a restart costs', async () => {
+    const before = await storageOf();
+    await patch({ spec: { nats: { managed: { jetstream: { storage: 'memory' } } } } });
+    await until('there is another StatefulSet', async () => ![before.uid, ''].includes((await storageOf()).uid));
+    const { claims, volumes } = await storageOf();
+    assert.equal(claims, '');
+    assert.ok(volumes.includes('jetstream'));
+    await until('it is ready, and histories do not last', async () => {
+      return isTrue(await get('pushcluster', 'live'), 'Ready') && (await durable()) === 'InMemory';
+    });
+    const pvcs = await plane.kubectl(['get', 'pvc', '-n', NAMESPACE, '-l', 'pushcluster.dev/cluster=live', '-o=name']);
+    assert.equal(pvcs.trim(), 'persistentvolumeclaim/jetstream-live-nats-0');
+  });
 });
