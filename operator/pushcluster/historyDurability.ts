@@ -16,7 +16,7 @@ export function historyDurability({ spec, ...rest }: PushCluster): Durability | 
     return { isTrue: true, reason: 'OnVolumes', message: 'histories are on the volumes of the NATS servers' };
   if ((jetstream?.storage ?? spec.history.storage) !== 'memory') return undefined;
   const single = 'a history with one copy begins anew when its NATS server restarts';
-  const all = 'a history with three copies begins anew when two of its servers are down at a time';
+  const all = 'a history with three copies may begin anew when two of its servers restart at a time';
   const told = 'clients are told';
   const costs = [...(copies.includes(1) ? [single] : []), ...(copies.includes(3) ? [all] : []), told];
   return {
