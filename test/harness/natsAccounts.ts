@@ -8,14 +8,21 @@ export type Permissions = { publish: readonly string[]; subscribe: readonly stri
 
 /**
  * A nats-server configuration in operator mode with one account, and .creds files for its users, like those of `nsc`.
+ * @param options with `jetstream`, the account may store
  */
-export function createOperatorMode(): { config: string; creds(permissions?: Permissions): string } {
-  const [operator, account] = [createOperator(), createAccount()];
+export function createOperatorMode({ jetstream = false } = {}): {
+  config: string;
+  creds(permissions?: Permissions): string;
+} {
+  const [operator, account, system] = [createOperator(), createAccount(), createAccount()];
   const operatorJwt = sign(operator, operator.getPublicKey(), 'operator', {});
   const limits = { subs: -1, data: -1, payload: -1, conn: -1, leaf: -1, imports: -1, exports: -1, wildcards: true };
-  const accountJwt = sign(operator, account.getPublicKey(), 'account', { limits });
+  const storage = jetstream ? { mem_storage: -1, disk_storage: -1, streams: -1, consumer: -1 } : {};
+  const accountJwt = sign(operator, account.getPublicKey(), 'account', { limits: { ...limits, ...storage } });
+  const systemJwt = sign(operator, system.getPublicKey(), 'account', { limits });
   return {
-    config: `operator: ${operatorJwt}\nresolver: MEMORY\nresolver_preload: { ${account.getPublicKey()}: ${accountJwt} }\n`,
+    // JetStream needs a system account.
+    config: `operator: ${operatorJwt}\nsystem_account: ${system.getPublicKey()}\nresolver: MEMORY\nresolver_preload: { ${account.getPublicKey()}: ${accountJwt}, ${system.getPublicKey()}: ${systemJwt} }\n`,
     creds(permissions) {
       const user = createUser();
       const rights = permissions && { pub: { allow: permissions.publish }, sub: { allow: permissions.subscribe } };

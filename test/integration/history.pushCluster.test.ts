@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,14 +13,17 @@ import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { type Bus, BusUnavailable } from '@pushcluster/runtime/bus/bus.ts';
 import { openBus } from '@pushcluster/runtime/bus/openBus.ts';
 import { HistoryMissing, type HistoryRules, type HistoryStore } from '@pushcluster/runtime/history/historyStore.ts';
+import { historyStream } from '@pushcluster/runtime/history/historyStream.ts';
 import { openHistory } from '@pushcluster/runtime/history/openHistory.ts';
+import { parse } from 'yaml';
 import { logLines } from '../harness/logLines.ts';
+import { createOperatorMode } from '../harness/natsAccounts.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
 import { freePorts } from '../harness/ports.ts';
+import { saidPermissions } from '../harness/saidPermissions.ts';
 import { PATIENCE_MS, until } from '../harness/until.ts';
 
 const passwords = { gateway: 'of gateways', logic: 'of logic', routes: 'of routes' };
-const subjects = new Subjects('shop.live');
 const MATCH = 'chat-*';
 
 function clusterOf(jetstream: object, replicas: 1 | 3 = 1): PushCluster {
@@ -52,17 +56,21 @@ function configOf(cluster: PushCluster, index: number, ports: readonly number[],
 
 type Ends = { bus: Bus; history: HistoryStore; rules: HistoryRules };
 
-/** The bus and the histories of a pod, with the settings that the operator writes. */
+/**
+ * The bus and the histories of a pod, with the settings that the operator writes.
+ * @param credential file in place of that of the role's password
+ */
 async function open(
   t: TestContext,
   cluster: PushCluster,
   role: 'gateway' | 'logic',
   servers: readonly NatsServer[],
+  credential: object = { passwordFile: join(folder, role) },
 ): Promise<Ends> {
   const { bus: written, ...rest } = settingsOf(cluster, role);
-  const urls = servers.map(({ url }) => url);
-  const nats = { ...written?.nats, servers: urls, passwordFile: join(folder, role) };
-  const settings = Settings.parse({ ...rest, bus: { ...written, nats } });
+  const { tls: _, ...nats } = written?.nats ?? {};
+  const reached = { ...nats, servers: servers.map(({ url }) => url), ...credential };
+  const settings = Settings.parse({ ...rest, bus: { ...written, nats: reached } });
   const bus = openBus(settings.bus, { log: logLines().log, name: role, receiptTimeout: PATIENCE_MS });
   const history = openHistory(settings.bus, bus, role);
   t.after(async () => {
@@ -70,8 +78,9 @@ async function open(
     await bus.close();
   });
   await until('the bus is connected', () => bus.connected);
-  const policy = settings.rooms[0]!;
-  return { bus, history, rules: { match: policy.match, ...policy.history!, storage: settings.history.storage } };
+  const [policy] = settings.rooms;
+  assert.ok(policy?.history);
+  return { bus, history, rules: { match: policy.match, ...policy.history, storage: settings.history.storage } };
 }
 
 const bytesOf = (text: string) => Buffer.from(text);
@@ -81,57 +90,103 @@ async function textsOf({ history }: Ends, room: string): Promise<string[]> {
   return pushes.map(({ bytes }) => Buffer.from(bytes).toString());
 }
 
-for (const storage of ['memory', 'file'] as const)
-  describe(`a managed NATS server that stores in ${storage}, with the configuration that the operator writes`, () => {
-    const cluster = clusterOf({ storage, size: '16MiB' });
+/** A NATS with a role's credentials, as a PushCluster uses it. */
+type Nats = {
+  cluster: PushCluster;
+  start: () => Promise<NatsServer>;
+  credentials?: (role: 'gateway' | 'logic') => object;
+};
+
+function managed(storage: 'memory' | 'file'): Nats {
+  const cluster = clusterOf({ storage, size: '16MiB' });
+  return { cluster, start: () => startNatsServer({ config: configOf(cluster, 0, [], storage) }) };
+}
+
+/** The example, with one server, to which its users and their permissions were added. */
+function external(): Nats {
+  const text = readFileSync(new URL('../../examples/external-nats.yaml', import.meta.url), 'utf8');
+  const example = PushCluster.parse(withNamespace(parse(text)));
+  const rooms = example.spec.rooms.map((policy) => ({
+    ...policy,
+    history: { ...policy.history!, replicas: 1 as const },
+  }));
+  const cluster = { ...example, spec: { ...example.spec, rooms } };
+  const { config, creds } = createOperatorMode({ jetstream: true });
+  const said = saidPermissions(example.spec.nats.prefix, historyStream(example.spec.nats.prefix!, MATCH).name);
+  const credentials = (role: 'gateway' | 'logic') => {
+    const credsFile = join(folder, `${role}.creds`);
+    writeFileSync(credsFile, creds(said[role]));
+    return { credsFile };
+  };
+  return { cluster, start: () => startNatsServer({ jetstream: true, config }), credentials };
+}
+
+function withNamespace(object: { metadata: object }) {
+  return { ...object, metadata: { ...object.metadata, namespace: 'shop', uid: 'uid' } };
+}
+
+const natsOf: Record<string, () => Nats> = {
+  'a managed server that stores in memory, with the configuration that the operator writes': () => managed('memory'),
+  'a managed server that stores in a file, with the configuration that the operator writes': () => managed('file'),
+  'servers of others, with the permissions that the example says': external,
+};
+
+for (const [what, natsFor] of Object.entries(natsOf))
+  describe(`rooms with history on ${what}`, () => {
+    let nats: Nats;
     let server: NatsServer;
+    let subjects: Subjects;
     before(async () => {
-      server = await startNatsServer({ config: configOf(cluster, 0, [], storage) });
+      nats = natsFor();
+      subjects = new Subjects(nats.cluster.spec.nats.prefix ?? '');
+      server = await nats.start();
     });
     after(() => server.stop());
 
-    it('lets logic store pushes, which reach gateways with their numbers, and gateways read them', async (t) => {
-      const [gateway, logic] = await Promise.all([
-        open(t, cluster, 'gateway', [server]),
-        open(t, cluster, 'logic', [server]),
-      ]);
-      assert.deepEqual(logic.rules, { ...gateway.rules, storage });
+    const as = (t: TestContext, role: 'gateway' | 'logic') =>
+      open(t, nats.cluster, role, [server], nats.credentials?.(role));
+
+    it('are stored by logic, reach gateways, and can be read by them', async (t) => {
+      const [gateway, logic] = await Promise.all([as(t, 'gateway'), as(t, 'logic')]);
+      const { storage: _, ...rules } = gateway.rules;
+      assert.deepEqual(logic.rules, {
+        ...rules,
+        storage: nats.cluster.spec.nats.managed?.jetstream?.storage ?? 'file',
+      });
       const got: string[] = [];
       await gateway.bus.subscribe(subjects.room('chat-1'), (bytes) => got.push(Buffer.from(bytes).toString())).ready;
       await logic.history.ensure(logic.rules);
       const { seq } = await logic.history.append(MATCH, 'chat-1', bytesOf('hello'), 'a');
       await until('it arrived', () => got.length === 1);
       assert.deepEqual(await textsOf(gateway, 'chat-1'), ['hello']);
+      assert.equal((await gateway.history.read(MATCH, 'chat-1', 0, 1, true)).pushes.length, 1);
       assert.deepEqual((await gateway.history.heads(MATCH, ['chat-1'], 0)).seqs, new Map([['chat-1', seq]]));
       assert.equal((await gateway.history.state(MATCH)).last, seq);
-      // The second logic pod, and the one that finds other limits.
       await logic.history.ensure({ ...logic.rules, messages: 50 });
       assert.equal((await gateway.history.state(MATCH)).messages, 50);
     });
 
-    it('permits a gateway no push, neither to a room nor into its history, and no change of a history', async (t) => {
-      const gateway = await open(t, cluster, 'gateway', [server]);
-      const stream = gateway.history.streamOf(MATCH);
-      const refused = [
+    it('get no push by a gateway, neither to their members nor into the history, and no change', async (t) => {
+      const { bus, history } = await as(t, 'gateway');
+      const stream = history.streamOf(MATCH);
+      const calls = ['CREATE', 'UPDATE', 'DELETE', 'PURGE', 'MSG.DELETE', 'SNAPSHOT', 'RESTORE', 'LEADER.STEPDOWN'];
+      for (const subject of [
         subjects.room('chat-1'),
-        'shop.live.hist.12345678.chat-1',
-        ...['CREATE', 'UPDATE', 'DELETE', 'PURGE', 'MSG.DELETE', 'SNAPSHOT', 'RESTORE', 'LEADER.STEPDOWN'].map(
-          (call) => `$JS.API.STREAM.${call}.${stream}`,
-        ),
+        historyStream(nats.cluster.spec.nats.prefix!, MATCH).subjects.replace('*', 'chat-1'),
+        ...calls.map((call) => `$JS.API.STREAM.${call}.${stream}`),
         `$JS.API.CONSUMER.CREATE.${stream}`,
         '$JS.API.STREAM.NAMES',
-      ];
-      for (const subject of refused) {
-        gateway.bus.publish(subject, new Uint8Array(1));
-        await assert.rejects(gateway.bus.flush(), /refuses a publish on/, subject);
+      ]) {
+        bus.publish(subject, new Uint8Array(1));
+        await assert.rejects(bus.flush(), /refuses a publish on/, subject);
       }
     });
 
-    it('permits logic neither to delete a history nor to read what others ask', async (t) => {
-      const logic = await open(t, cluster, 'logic', [server]);
+    it('cannot be deleted by logic', async (t) => {
+      const { bus, history } = await as(t, 'logic');
       for (const call of ['DELETE', 'PURGE', 'MSG.DELETE', 'RESTORE']) {
-        logic.bus.publish(`$JS.API.STREAM.${call}.${logic.history.streamOf(MATCH)}`, new Uint8Array(1));
-        await assert.rejects(logic.bus.flush(), /refuses a publish on/, call);
+        bus.publish(`$JS.API.STREAM.${call}.${history.streamOf(MATCH)}`, new Uint8Array(1));
+        await assert.rejects(bus.flush(), /refuses a publish on/, call);
       }
     });
   });
