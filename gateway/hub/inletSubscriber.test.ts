@@ -75,4 +75,19 @@ describe('an inlet on the bus', () => {
     await ready;
     assert.deepEqual(inlet.events, ['closed']);
   });
+
+  it('gets no push that was stored for another room, and one of its own', async () => {
+    const room = new NotingInlet();
+    const all = new NotingInlet();
+    const heard: number[] = [];
+    await subscriber.subscribe('p.out.room.all', room).ready;
+    await subscriber.subscribe('p.out.all', all).ready;
+    await subscriber.listen('p.ctl.cmd', ([number = 0]) => heard.push(number)).ready;
+    const stored = { 'Nats-Stream': 'p_H_0123abcd', 'Nats-Subject': 'p.hist.0123abcd.all' };
+    for (const subject of ['p.out.room.all', 'p.out.all', 'p.ctl.cmd']) bus.publish(subject, Uint8Array.of(1), stored);
+    bus.publish('p.out.room.all', Uint8Array.of(2), { ...stored, 'Nats-Subject': 'p.hist.0123abcd.other' });
+    await settled();
+    assert.deepEqual([room.events, all.events, heard], [['subscribed', 1], ['subscribed'], []]);
+    assert.equal(errors.length, 3);
+  });
 });

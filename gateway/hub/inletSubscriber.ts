@@ -1,4 +1,6 @@
 import type { Bus, BusMessage, Subscription } from '@pushcluster/runtime/bus/bus.ts';
+import { STORED_HEADERS } from '@pushcluster/runtime/history/historyStore.ts';
+import { isDeliveredAs } from '@pushcluster/runtime/history/historyStream.ts';
 import type { ExceptionGuard } from './exceptionGuard.ts';
 import type { Inlet } from './inlet.ts';
 import { InletQueue } from './inletQueue.ts';
@@ -21,8 +23,9 @@ export class InletSubscriber {
 
   /** Calls `handler` with each message of a subject. */
   listen(subject: string, handler: (bytes: Uint8Array) => void): Subscription {
-    return this.#bus.subscribe(subject, (bytes) => {
+    return this.#bus.subscribe(subject, (bytes, _subject, message) => {
       try {
+        refuseStray(subject, message);
         handler(bytes);
       } catch (error) {
         this.#failed(error);
@@ -46,6 +49,7 @@ export class InletSubscriber {
     };
     const receive = (bytes: Uint8Array, _subject: string, message: BusMessage) => {
       try {
+        refuseStray(subject, message);
         queue.receive(bytes, message);
       } catch (error) {
         this.#failed(error);
@@ -60,4 +64,15 @@ export class InletSubscriber {
     };
     return { ready: subscription.ready.then(() => changed(true)), unsubscribe };
   }
+}
+
+/**
+ * Refuses a push that was stored for another room. A gateway may read histories, and NATS sends the answer wherever the
+ * request says: so a gateway that somebody has taken over could have others deliver old pushes, although it may publish
+ * none.
+ */
+function refuseStray(subject: string, { headers }: BusMessage): void {
+  const stored = headers?.get(STORED_HEADERS.subject);
+  if (stored && !isDeliveredAs(stored, subject))
+    throw new Error(`a push that was stored as ${stored} came on ${subject}: somebody has sent it there`);
 }

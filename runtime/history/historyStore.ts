@@ -65,6 +65,8 @@ export const DUPLICATE_WINDOW_MS = 120_000;
 /** Headers of a stored push, as NATS adds them to the message that gateways receive. */
 export const STORED_HEADERS = {
   stream: 'Nats-Stream',
+  /** Subject under which it was stored. */
+  subject: 'Nats-Subject',
   seq: 'Nats-Sequence',
   /** Sequence number of the room's push before it; 0 if there is none, or limits have removed it. */
   previous: 'Nats-Last-Sequence',

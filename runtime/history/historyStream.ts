@@ -39,6 +39,11 @@ export function subjectIn(stream: HistoryStream, room: string): string {
   return stream.subjects.slice(0, -1) + roomToken(room);
 }
 
+/** Whether NATS delivers on `delivered` what it stores under `stored`, whatever the stream. */
+export function isDeliveredAs(stored: string, delivered: string): boolean {
+  return stored.replace(/\.hist\.[0-9a-f]{8}\.([^.]+)$/, '.out.room.$1') === delivered;
+}
+
 export function roomIn(stream: HistoryStream, subject: string): string {
   return roomOfToken(subject.slice(stream.subjects.length - 1));
 }

@@ -157,7 +157,7 @@ export class NatsHistory implements HistoryStore {
       const { messages, end } = await this.#direct(stream, question);
       for (const { headers } of messages) {
         seq = Number(headers?.get(STORED_HEADERS.seq)) + 1;
-        seqs.set(roomIn(stream, headers?.get('Nats-Subject') ?? ''), seq - 1);
+        seqs.set(roomIn(stream, headers?.get(STORED_HEADERS.subject) ?? ''), seq - 1);
       }
       upTo ??= upToOf(end);
       pending = messages.length === 0 ? 0 : pendingOf(end);
