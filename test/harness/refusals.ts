@@ -440,11 +440,11 @@ const SPECS: readonly Row[] = [
     jetstream({ storage: 'memory', storageClassName: 'fast' }),
     /nats\.managed\.jetstream\.storageClassName requires storage file/,
   ],
-  ...([{}, { size: '64Mi' }] as const).map(
+  ...([{}, { size: '32Mi' }] as const).map(
     (size): Row => [
       `more in memory than there is: ${JSON.stringify(size)}`,
       nats({ managed: { jetstream: { storage: 'memory', ...size }, resources: { limits: { memory: '127Mi' } } } }),
-      /nats\.managed\.resources\.limits\.memory must be at least twice nats\.managed\.jetstream\.size/,
+      /nats\.managed\.resources\.limits\.memory must be at least four times nats\.managed\.jetstream\.size/,
     ],
   ),
   ['NATS of both kinds', nats({ ...url, managed: {} }), /nats must not have both url and managed/],

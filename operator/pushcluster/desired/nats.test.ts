@@ -166,7 +166,7 @@ describe('managed NATS', () => {
   });
 
   it('stores in memory without a volume, up to the size that is set', () => {
-    assert.match(config({ jetstream: memory }), /max_memory_store: 67108864\n {2}max_file_store: 0\n\}/);
+    assert.match(config({ jetstream: memory }), /max_memory_store: 33554432\n {2}max_file_store: 0\n\}/);
     assert.match(config({ jetstream: { ...memory, size: '1Gi' } }), /max_memory_store: 1073741824/);
     const { volumeClaimTemplates, template } = statefulSet({ jetstream: memory });
     assert.equal(volumeClaimTemplates, undefined);
