@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
-import { Subjects } from '@pushcluster/protocol/subjects.ts';
+import { historyStream } from '@pushcluster/runtime/history/historyStream.ts';
+import { z } from 'zod';
 import { createAuthority } from '../../harness/certificates.ts';
 import { apply, type Kubectl } from '../../harness/cluster/kubectl.ts';
 import { Live } from '../../harness/cluster/live.ts';
@@ -9,6 +10,7 @@ import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster
 import { claimNamespace, installChart, RELEASE } from '../../harness/cluster/product.ts';
 import { Connection, cutAll, Refused } from '../../harness/connection.ts';
 import { createOperatorMode } from '../../harness/natsAccounts.ts';
+import { saidPermissions } from '../../harness/saidPermissions.ts';
 import { hs256, secondsFromNow } from '../../harness/tokens.ts';
 import { until } from '../../harness/until.ts';
 
@@ -18,6 +20,7 @@ const NATS = { namespace: 'messaging', name: 'nats', servers: 3, prefix: 'live.s
 /** As examples/rooms.yaml has them. */
 const ROOMS = {
   secret: 'change-me-change-me-change-me-change-me',
+  backend: 'change-me-too-change-me-too-change-me-too',
   sports: 'change-me-as-well-change-me-as-well-change',
   origin: 'https://app.example.com',
 };
@@ -71,17 +74,19 @@ describe('examples, applied as they are', { concurrency: true }, () => {
     const ofElsewhere = connect(live, { token, headers: { origin: 'https://example.org' } });
     await assert.rejects(ofElsewhere, (error) => error instanceof Refused && error.status === 403);
     const logic = await live.service('logic');
-    const push = async (room: string) => {
-      const answer = await fetch(`http://${logic}:7799/v1/push`, {
+    const push = (room: string, key = ROOMS.sports) =>
+      fetch(`http://${logic}:7799/v1/push`, {
         method: 'POST',
-        headers: { authorization: `Bearer ${ROOMS.sports}`, 'content-type': 'application/json' },
+        headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
         body: JSON.stringify({ to: { room }, items: ['2:1'] }),
       });
-      return answer.status;
-    };
-    assert.equal(await push('score-1'), 202);
+    assert.equal((await push('score-1')).status, 202);
     await got(ann, '"2:1"');
-    assert.equal(await push('live-1'), 403);
+    assert.equal((await push('live-1')).status, 403);
+    const stored = await push('chat-1', ROOMS.backend);
+    assertStored(stored.status, await stored.json());
+    const durable = '-o=jsonpath={.status.conditions[?(@.type=="HistoryDurable")].reason}';
+    assert.equal(await live.kubectl('get', 'pushcluster', 'live', durable), 'InMemory');
   });
 
   it('external-nats.yaml: a NATS of three servers by TLS, where each role has its own rights', async () => {
@@ -101,6 +106,8 @@ describe('examples, applied as they are', { concurrency: true }, () => {
       assert.equal((await live.push({ room: 'match' }, ['"hello"'])).status, 202);
       return somebody.items.some(({ text }) => text === '"hello"');
     });
+    const { status, body } = await live.push({ room: 'chat-1' }, ['"stored"']);
+    assertStored(status, body);
   });
 
   it('ingress.yaml: a Service that an Ingress finds, and a proxy that says who clients are', async () => {
@@ -118,6 +125,16 @@ describe('examples, applied as they are', { concurrency: true }, () => {
   });
 });
 
+/** The first push to a room with history was answered with its number. */
+function assertStored(status: number, body: unknown): void {
+  assert.equal(status, 202, JSON.stringify(body));
+  const { rooms } = z.object({ rooms: z.array(z.object({ room: z.string(), seq: z.number() })) }).parse(body);
+  assert.deepEqual(
+    rooms.map(({ room, seq }) => [room, seq]),
+    [['chat-1', 1]],
+  );
+}
+
 /** Three servers as in a cluster that has its NATS already. Its authority, and a .creds file for each role. */
 async function startNats(kubectl: Kubectl): Promise<Record<'ca' | 'gateway.creds' | 'logic.creds', string>> {
   const { namespace, name } = NATS;
@@ -128,11 +145,12 @@ async function startNats(kubectl: Kubectl): Promise<Record<'ca' | 'gateway.creds
     [authority.caFile, certFile, keyFile].map((file) => readFile(file, 'utf8')),
   );
   await authority.remove();
-  const accounts = createOperatorMode();
+  const accounts = createOperatorMode({ jetstream: true });
   const config = `port: 4222
 http: 8222
 server_name: $POD_NAME
 ${accounts.config}tls { cert_file: /etc/nats/tls.crt, key_file: /etc/nats/tls.key }
+jetstream { store_dir: /data }
 cluster { name: ${name}, port: 6222, routes: [${hosts.map((host) => `nats://${host}:6222`).join()}] }
 `;
   const images = ['-n', RELEASE.namespace, 'get', 'deployment', RELEASE.operator];
@@ -180,16 +198,22 @@ cluster { name: ${name}, port: 6222, routes: [${hosts.map((host) => `nats://${ho
                 env: [{ name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } }],
                 readinessProbe: { httpGet: { path: '/healthz', port: 8222 }, periodSeconds: 1 },
                 securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } },
-                volumeMounts: [{ name: 'files', mountPath: '/etc/nats' }],
+                volumeMounts: [
+                  { name: 'files', mountPath: '/etc/nats' },
+                  { name: 'data', mountPath: '/data' },
+                ],
               },
             ],
-            volumes: [{ name: 'files', secret: { secretName: name } }],
+            volumes: [
+              { name: 'files', secret: { secretName: name } },
+              { name: 'data', emptyDir: {} },
+            ],
           },
         },
       },
     },
   ]);
   await kubectl(['-n', namespace, 'rollout', 'status', `statefulset/${name}`, '--timeout=300s']);
-  const { gateway, logic } = new Subjects(NATS.prefix).permissions;
+  const { gateway, logic } = saidPermissions(NATS.prefix, historyStream(NATS.prefix, 'chat-*').name);
   return { ca: ca ?? '', 'gateway.creds': accounts.creds(gateway), 'logic.creds': accounts.creds(logic) };
 }
