@@ -23,7 +23,14 @@ const Found = z.object({
   status: z
     .object({
       conditions: z
-        .array(z.object({ type: z.string(), status: z.string(), reason: z.string().optional() }))
+        .array(
+          z.object({
+            type: z.string(),
+            status: z.string(),
+            reason: z.string().optional(),
+            message: z.string().optional(),
+          }),
+        )
         .default([]),
       nats: z.object({ url: z.string() }).optional(),
     })
@@ -229,7 +236,19 @@ describe('managed NATS, as the operator changes it', () => {
 
   it('replaces servers that are to store in memory, keeps the volumes, and says what a restart costs', async () => {
     const before = await storageOf();
+    const finalizers = (names: string[]) =>
+      plane.kubectl([
+        ...['patch', 'pod', SERVER, '-n', NAMESPACE, '--type=merge'],
+        ...['-p', JSON.stringify({ metadata: { finalizers: names } })],
+      ]);
+    await finalizers(['shop/waits']);
     await patch({ spec: { nats: { managed: { jetstream: { storage: 'memory' } } } } });
+    await until('the status says so while the server is there', async () => {
+      const { conditions } = (await get('pushcluster', 'live'))?.status ?? { conditions: [] };
+      return conditions.some(({ message }) => message?.includes('all NATS servers are being replaced'));
+    });
+    assert.equal((await storageOf()).uid, before.uid);
+    await finalizers([]);
     await until('there is another StatefulSet', async () => ![before.uid, ''].includes((await storageOf()).uid));
     const { claims, volumes } = await storageOf();
     assert.equal(claims, '');
@@ -239,5 +258,18 @@ describe('managed NATS, as the operator changes it', () => {
     });
     const pvcs = await plane.kubectl(['get', 'pvc', '-n', NAMESPACE, '-l', 'pushcluster.dev/cluster=live', '-o=name']);
     assert.equal(pvcs.trim(), 'persistentvolumeclaim/jetstream-live-nats-0');
+  });
+
+  it('deletes the volumes where that is asked for', async () => {
+    const retained = { storage: 'file', size: '1Gi', whenDeleted: 'Delete' };
+    await patch({ spec: { nats: { managed: { jetstream: retained } } } });
+    const owner = ['get', 'pvc', 'jetstream-live-nats-0', '-n', NAMESPACE, '--ignore-not-found'];
+    await until('the volume belongs to the StatefulSet', async () => {
+      const text = await plane.kubectl([...owner, '-o=jsonpath={.metadata.ownerReferences[*].kind}']);
+      return text === 'StatefulSet';
+    });
+    await patch({ spec: { nats: { managed: { jetstream: { storage: 'memory' } } } } });
+    await until('the volume is gone', async () => (await plane.kubectl([...owner, '-o=name'])) === '');
+    await until('it is ready', async () => isTrue(await get('pushcluster', 'live'), 'Ready'));
   });
 });

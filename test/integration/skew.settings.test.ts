@@ -95,4 +95,23 @@ describe('settings between the baseline and this version', () => {
       assert.equal(liveSettingsHash(cluster, role), operator.settingsHash(old, role), JSON.stringify(cluster.spec)),
     );
   });
+
+  it('with a history are read by a gateway that does not know histories: it ignores that, and nothing else', () => {
+    const metadata = { name: 'live', namespace: 'shop', uid: 'uid' };
+    const rooms = [
+      { match: 'chat-*', batching: { maxItems: 9 }, history: {} },
+      { match: '*', batching: { maxItems: 7 } },
+    ];
+    const nats = { managed: { jetstream: { storage: 'memory' } } };
+    const text = settingsText(PushCluster.parse({ metadata, spec: { rooms, nats } }), 'gateway');
+    const { settings, ignored } = readSettings(text.replace('history:', 'unheardOf:'), 'gateway.yaml');
+    assert.deepEqual(ignored, ['rooms.0.unheardOf: unknown key']);
+    assert.deepEqual(
+      settings.rooms.map(({ match, batching }) => [match, batching?.maxItems]),
+      [
+        ['chat-*', 9],
+        ['*', 7],
+      ],
+    );
+  });
 });
