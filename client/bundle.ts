@@ -6,9 +6,9 @@ import { build } from 'esbuild';
  * the platform, use too.
  */
 const INTERNAL = `
-  admit advance answered closed connect connection connections covers discard dropOldest deadline dropRepeats emit end ended failures
-  handover held heldSince keep lagged leaveBy leaveOn leaving left listener lost moved online opened openedAt overlap
-  paused probe queue queues quit readyAt receive received reconnector release remove repeats request resume retryDelay setReady
+  admit advance answered closed connect connection connections covers discard dropOldest deadline dropRepeats emit end ended failures follow
+  handover heardAt heardWall held heldSince keep lagged leaveBy leaveOn leaving left listener lost moved online opened openedAt overlap
+  pause paused probe queue queues quit readyAt receive received reconnector rejoin release remove repeats request restart resume retryDelay setReady source
   start step streams streamOf take until wait`;
 
 /** The whole SDK as one minified ECMAScript module, for browsers of the last three years and Node 22. */

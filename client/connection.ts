@@ -35,6 +35,9 @@ export type ConnectionConfig = {
   probeTimeout: number;
 };
 
+/** Takes the data of an OK, or an ERROR. */
+type Answer = (error: PushError | undefined, data: Extract<ServerFrame, { type: 'OK' }>['data']) => void;
+
 /** A frame that is no answer to a request. */
 export type News = Exclude<ServerFrame, { type: 'OK' | 'ERROR' | 'PONG' }>;
 
@@ -58,21 +61,24 @@ export class Connection {
   /** What a RECONNECT said: by when to be gone, and how long to read on after the client has joined elsewhere. */
   deadline: { leaveBy: number; overlap: number } | undefined;
 
+  /** When the last frame came, by the clock's `now` and by its wall. */
+  heardAt = 0;
+  heardWall = 0;
+
   readonly #config: ConnectionConfig;
   readonly #owner: ConnectionOwner;
   readonly #events: Emitter<PushEvents>;
   readonly #timers = new Set<() => void>();
-  readonly #answers = new Map<FrameId, (error?: PushError) => void>();
+  readonly #answers = new Map<FrameId, Answer>();
   #socket: Socket | undefined;
   #over = false;
   #lastId = 0;
   #heard = 0;
   /** `#heard` at the last probe. While it is the same, the probe has no answer yet. */
   #probed = -1;
-  #heardAt = 0;
   #inflating = 0;
   #tail = Promise.resolve();
-  #outbox: string[] = [];
+  #outbox: object[] = [];
   readonly #rate: TokenBucket;
   #sendLater = false;
 
@@ -97,10 +103,10 @@ export class Connection {
   }
 
   /**
-   * Sends a frame with an id. `answer` is called without an error for OK, and with one for ERROR. It is not called if the
-   * connection ends before.
+   * Sends a frame with an id. `data` becomes JSON when it is sent, which may be later. `answer` is called without an error
+   * for OK, and with one for ERROR. It is not called if the connection ends before.
    */
-  request(type: string, data: object, answer: (error?: PushError) => void): number {
+  request(type: string, data: object, answer: Answer): number {
     const id = ++this.#lastId;
     this.#answers.set(id, answer);
     this.send(type, data, id);
@@ -116,7 +122,7 @@ export class Connection {
   }
 
   send(type: string, data: object, id?: number): void {
-    this.#outbox.push(JSON.stringify({ type, id, data }));
+    this.#outbox.push({ type, id, data });
     this.#flush();
   }
 
@@ -158,6 +164,11 @@ export class Connection {
     return this.#config.clock.now();
   }
 
+  /** Milliseconds since the epoch. */
+  wall(): number {
+    return wallTime(this.#config.clock);
+  }
+
   #open(token: Token) {
     if (this.#over) return;
     const { url, protocols, WebSocket, openTimeout } = this.#config;
@@ -171,7 +182,8 @@ export class Connection {
       // A platform may call a handler late or twice: such a call is ignored.
       socket.onopen = () => {
         if (this.#over || this.openedAt !== undefined) return;
-        this.openedAt = this.#heardAt = this.now();
+        this.openedAt = this.now();
+        this.#hear();
         this.#watch();
         this.#refreshInTime(token);
         this.#owner.opened(this);
@@ -190,7 +202,7 @@ export class Connection {
   #receive(data: unknown) {
     if (this.#over) return;
     this.#heard++;
-    this.#heardAt = this.now();
+    this.#hear();
     if (typeof data === 'string' && this.#inflating === 0) return this.#read(data);
     this.#inflating++;
     // Frames are inflated concurrently, and read in the order in which they came.
@@ -199,6 +211,11 @@ export class Connection {
       this.#read(await text, data);
       this.#inflating--;
     });
+  }
+
+  #hear() {
+    this.heardAt = this.now();
+    this.heardWall = this.wall();
   }
 
   #read(text: string | undefined, data: unknown = text) {
@@ -213,13 +230,14 @@ export class Connection {
         bytes: sizeOf(data),
         text: text!,
         items: frame?.type === 'PUSH' ? frame.data.items.length : 0,
-        at: wallTime(this.#config.clock),
+        at: this.wall(),
       });
     if (!frame || frame.type === 'PONG') return;
     if (frame.type !== 'OK' && frame.type !== 'ERROR') return this.#owner.received(this, frame);
     const answer = this.#answers.get(frame.id);
     this.#answers.delete(frame.id);
-    answer?.(frame.type === 'OK' ? undefined : new PushError(frame.data.code, frame.data.message));
+    if (frame.type === 'OK') answer?.(undefined, frame.data);
+    else answer?.(new PushError(frame.data.code, frame.data.message), {});
   }
 
   #flush() {
@@ -227,7 +245,7 @@ export class Connection {
     const now = this.now();
     try {
       for (; this.#outbox.length > 0 && this.#rate.wait(now) === 0; this.#rate.take(now))
-        this.#socket!.send(this.#outbox.shift()!);
+        this.#socket!.send(JSON.stringify(this.#outbox.shift()));
     } catch (cause) {
       return this.#failSoon(cause);
     }
@@ -242,16 +260,16 @@ export class Connection {
   #watch(ms = this.#config.idleTimeout) {
     this.after(ms, () => {
       const { idleTimeout } = this.#config;
-      const left = idleTimeout - (this.now() - this.#heardAt);
+      const left = idleTimeout - (this.now() - this.heardAt);
       if (left <= 0) this.probe();
       this.#watch(left > 0 ? left : idleTimeout);
     });
   }
 
   #refreshInTime(token: Token) {
-    const { token: source, clock } = this.#config;
+    const { token: source } = this.#config;
     if (!token || typeof source !== 'function') return;
-    const delay = refreshDelay(token, wallTime(clock));
+    const delay = refreshDelay(token, this.wall());
     if (delay === undefined) return;
     let failures = 0;
     const retry = () => this.after(REFRESH_RETRY + this.#owner.retryDelay(failures++), refresh);

@@ -7,5 +7,15 @@ export type { PushOptions } from './options.ts';
 export { PushClient } from './pushClient.ts';
 export { PushError, type PushErrorCode } from './pushError.ts';
 export type { ClientState, ClientState as LinkState, Closed, Left, PushEvents, WireFrame } from './pushEvents.ts';
-export type { Gap, Lagged, Room, Stream, StreamEvents } from './stream.ts';
+export type {
+  Gap,
+  JoinOptions,
+  Lagged,
+  ResetReason,
+  Room,
+  RoomEvents,
+  RoomPosition,
+  Stream,
+  StreamEvents,
+} from './stream.ts';
 export type { TokenSource } from './token.ts';

@@ -1,4 +1,4 @@
-import { checkSignal, needed, optionsOf } from './argument.ts';
+import { checkSignal, needed, optional, optionsOf } from './argument.ts';
 import { Emitter } from './emitter.ts';
 import { MAX_PAST } from './limits.ts';
 import { type Config, configOf, type PushOptions } from './options.ts';
@@ -7,7 +7,7 @@ import type { ClientState, PushEvents } from './pushEvents.ts';
 import { Reconnector, type ReconnectorOwner } from './reconnector.ts';
 import { isRoomName } from './roomName.ts';
 import { type RoomOwner, RoomSubscription } from './roomSubscription.ts';
-import type { Room, Stream } from './stream.ts';
+import type { JoinOptions, Room, Stream } from './stream.ts';
 import { Subscription } from './subscription.ts';
 
 /** What only a browser's page has: an address, and events of the network. */
@@ -101,14 +101,19 @@ export class PushClient {
    *
    * @throws PushError `closed` if the client is closed; TypeError, which names the argument, if one is of a wrong shape
    */
-  join<Item = unknown>(name: string, options?: { signal?: AbortSignal | null | undefined } | null): Room<Item> {
+  join<Item = unknown>(name: string, options?: JoinOptions | null): Room<Item> {
     needed('string', 'name', name);
     if (this.state === 'closed') throw new PushError('closed', 'The client is closed.');
-    const { signal } = optionsOf('options', options);
+    const { signal, since, last } = optionsOf('options', options);
     checkSignal(signal);
+    // The gateway checks the rest, and names what is wrong.
+    optionsOf('since', since);
+    optional('number', 'last', last);
     const past = this.#past.get(name);
     const joined = signal?.aborted ? undefined : this.#rooms.get(name);
-    const room = joined ?? new RoomSubscription<Item>(name, this.#owner, this.#emitter, this.#config.queueLimit, past);
+    const room =
+      joined ??
+      new RoomSubscription<Item>(name, this.#owner, this.#emitter, this.#config.queueLimit, past, { since, last });
     if (signal?.aborted) room.discard(leftError(name));
     else if (!isRoomName(name)) {
       // A gateway would refuse the name too, but it closes the connection if the frame is too long.

@@ -1,9 +1,11 @@
+import type { Position } from '@pushcluster/protocol/frames.ts';
 import type { Connection } from './connection.ts';
 import type { Emitter } from './emitter.ts';
 import { NEVER } from './handover.ts';
+import { History } from './history.ts';
 import { PushError } from './pushError.ts';
 import type { PushEvents } from './pushEvents.ts';
-import type { Room } from './stream.ts';
+import type { JoinOptions, Room, RoomPosition } from './stream.ts';
 import { type StreamFrame, Subscription } from './subscription.ts';
 
 /** What a room tells the client that it belongs to. */
@@ -28,6 +30,7 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
   #admit!: () => void;
   #refuse!: (error: PushError) => void;
   readonly #signals = new Set<AbortSignal>();
+  readonly #history: History;
 
   constructor(
     name: string,
@@ -35,6 +38,7 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
     events: Emitter<PushEvents>,
     limit: number,
     former: RoomSubscription | undefined,
+    { since, last }: JoinOptions,
   ) {
     super(name, events, limit, true, former);
     this.#owner = owner;
@@ -44,12 +48,21 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
       this.#admit = resolve;
       this.#refuse = reject;
     });
+    this.#history = new History(this, since, last, former?.position);
     // Refusals are told by an event too: nobody has to look at the promise.
     this.joined.catch(() => {});
   }
 
+  override get position(): RoomPosition | undefined {
+    return this.#history.position;
+  }
+
   override admit(): void {
     this.#admit();
+    const { source } = this.#history;
+    const { connections } = this.handover;
+    // The connection that brought what follows is gone, and another one is left that is in the room.
+    if (source && !connections.includes(source)) this.rejoin(connections[0]!);
   }
 
   override opened(connection: Connection): void {
@@ -58,13 +71,18 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
 
   override receive(connection: Connection, frame: StreamFrame): number {
     if (connection.leaving.has(this.name)) return 0;
+    if (frame.type === 'PUSH' || frame.type === 'RESET') {
+      const serves = connection === this.handover.connections[0];
+      if (!frame.data.epoch) {
+        if (serves) this.#history.restart(undefined, undefined, 'reset');
+      } else if (this.#history.follow(connection, frame.data, serves)) return 0;
+    }
     if (frame.type !== 'LEAVE') return super.receive(connection, frame);
     const { code, reason } = frame.data;
     const error = new PushError(code || 'left', reason);
     if (!code) this.#lose(connection, error);
     else {
-      // A JOIN without an answer is enough.
-      if (this.handover.readyAt(connection) < NEVER) this.#join(connection);
+      this.rejoin(connection);
       this.#events.emit('error', error);
     }
     return 0;
@@ -94,19 +112,37 @@ export class RoomSubscription<Item = unknown> extends Subscription<Item> impleme
     this.#settle(refusal);
   }
 
+  /** Joins again, unless a JOIN has no answer yet: one is enough. @param failures of doing so, which make it wait */
+  rejoin(connection: Connection, failures = 0): void {
+    if (this.handover.readyAt(connection) === NEVER) return;
+    this.#history.pause();
+    if (failures > 0) this.#joinLater(connection, failures);
+    else this.#join(connection);
+  }
+
+  #joinLater(connection: Connection, failures: number) {
+    this.handover.setReady(connection, false);
+    connection.after(this.#owner.retryDelay(failures), () => {
+      if (!this.ended) this.#join(connection, failures + 1);
+    });
+  }
+
   #join(connection: Connection, failures = 0) {
     this.handover.setReady(connection, false);
-    // Resuming by position will add `since` here.
-    connection.request('JOIN', { room: this.name }, (error) => {
+    let since: Position | undefined;
+    const toJSON = () => {
+      const from = this.#history.request(connection);
+      since = from.since;
+      return { room: this.name, ...from };
+    };
+    connection.request('JOIN', { toJSON }, (error, data) => {
       // The room was left, and perhaps joined anew: that JOIN has its own answer.
       if (this.ended) return;
-      if (error?.code === 'unavailable')
-        return connection.after(this.#owner.retryDelay(failures), () => {
-          if (!this.ended) this.#join(connection, failures + 1);
-        });
+      if (error?.code === 'unavailable') return this.#joinLater(connection, failures);
       // Said of a connection that has no token, whatever the room: the next connection may have one.
       if (error?.code === 'unauthorized') return this.#events.emit('error', error);
       if (error) return this.#lose(connection, error);
+      this.#history.answered(connection, data, since, connection === this.handover.connections[0]);
       this.handover.setReady(connection, true);
       this.#owner.answered();
     });

@@ -5,6 +5,12 @@ export function readServerFrame(text: string): ServerFrame | undefined {
   const frame: unknown = JSON.parse(text);
   if (!isObject(frame) || !isObject(frame.data)) return undefined;
   const { type, data } = frame;
+  // A frame with a place in a room's history has a whole one.
+  if (
+    data.epoch &&
+    !(typeof data.epoch === 'string' && isCount(data.seq) && !isObject(data.prev) && !(data.prev! >= data.seq!))
+  )
+    return undefined;
   const known =
     type === 'PUSH'
       ? Array.isArray(data.items) && (data.ids === undefined || (Array.isArray(data.ids) && data.ids.every(isRun)))
@@ -16,15 +22,21 @@ export function readServerFrame(text: string): ServerFrame | undefined {
             ? typeof data.room === 'string' && !isObject(data.reason)
             : type === 'ERROR'
               ? !isObject(data.message)
-              : type === 'OK' || type === 'PONG';
+              : type === 'RESET'
+                ? data.epoch
+                : type === 'OK' || type === 'PONG';
   return known ? (frame as ServerFrame) : undefined;
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value);
 }
 
 function isRun(run: unknown): boolean {
   if (!Array.isArray(run)) return false;
   const [publisher, first, length, push, index] = run;
   if (isObject(push) || isObject(index)) return false;
-  return typeof publisher === 'string' && Number.isSafeInteger(first) && Number.isSafeInteger(length) && length >= 0;
+  return typeof publisher === 'string' && isCount(first) && isCount(length) && length >= 0;
 }
 
 /** Not every object can be converted to a text or a number: `{ toString: 0 }` throws. */

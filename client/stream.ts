@@ -11,6 +11,36 @@ export type Gap = { room: string | undefined; publisher: string; missed: number 
 
 export type StreamEvents<Item> = { item: Item; lagged: Lagged; gap: Gap };
 
+/** A place in a room's history. As JSON it can be stored. */
+export type RoomPosition = {
+  epoch: string;
+  seq: number;
+  /** When nothing was missing up to it, milliseconds since the epoch. */
+  at?: number | undefined;
+};
+
+export type JoinOptions = {
+  /** Leaves the room when it aborts. */
+  signal?: AbortSignal | null | undefined;
+  /** A room with history goes on here: the `position` of an earlier Room, perhaps of another page. */
+  since?: RoomPosition | null | undefined;
+  /** A room with history begins with its last pushes, so many, 1 to 1,000. `since` comes first. */
+  last?: number | null | undefined;
+};
+
+/**
+ * Why a room did not go on where it was. `unrecovered`: its history no longer reaches back, or the gateway has none.
+ * `reset`: the history was made anew, or ended.
+ */
+export type ResetReason = 'unrecovered' | 'reset';
+
+export type RoomEvents<Item> = StreamEvents<Item> & {
+  /** The missed items of the room's history have come: so many. */
+  resumed: { items: number };
+  /** Items may be missing before the next one. */
+  reset: { reason: ResetReason };
+};
+
 /** Items in order, each once. Read them with `for await`, or with `on('item', ...)`. */
 export interface Stream<Item = unknown> extends AsyncIterable<Item> {
   /** Calls `listener` at each event until the returned function is called. */
@@ -27,6 +57,10 @@ export interface Stream<Item = unknown> extends AsyncIterable<Item> {
 
 export interface Room<Item = unknown> extends Stream<Item> {
   readonly name: string;
+  /** Where the room is in its history; undefined if it has none, or that is not known yet. */
+  readonly position: RoomPosition | undefined;
+  /** Calls `listener` at each event until the returned function is called. */
+  on<Name extends keyof RoomEvents<Item>>(name: Name, listener: (event: RoomEvents<Item>[Name]) => void): () => void;
   /**
    * Resolves when a gateway answers the JOIN with OK. Rejects with a PushError if the gateway refuses it, the API takes
    * you out of the room, or you leave before the answer.

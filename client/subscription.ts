@@ -7,10 +7,10 @@ import { Positions } from './positions.ts';
 import type { PushError } from './pushError.ts';
 import type { PushEvents } from './pushEvents.ts';
 import { Queue } from './queue.ts';
-import type { Stream, StreamEvents } from './stream.ts';
+import type { RoomEvents, RoomPosition, Stream } from './stream.ts';
 
 /** What a stream is told. */
-export type StreamFrame = Extract<ServerFrame, { type: 'PUSH' | 'LAGGED' | 'LEAVE' }>;
+export type StreamFrame = Extract<ServerFrame, { type: 'PUSH' | 'LAGGED' | 'LEAVE' | 'RESET' }>;
 
 /** The inside of a stream: takes frames from one connection after the other, drops repeats, reports gaps, feeds its readers. */
 export class Subscription<Item = unknown> implements Stream<Item> {
@@ -22,7 +22,7 @@ export class Subscription<Item = unknown> implements Stream<Item> {
   readonly #events: Emitter<PushEvents>;
   readonly #limit: number;
   readonly #isComplete: boolean;
-  readonly #emitter = new Emitter<StreamEvents<Item>>();
+  readonly #emitter = new Emitter<RoomEvents<Item>>();
   readonly #queues = new Set<Queue<Item>>();
   readonly #positions: Positions;
   /** Pushes with an `id`: a retry of one may come through another publisher. */
@@ -53,7 +53,7 @@ export class Subscription<Item = unknown> implements Stream<Item> {
     this.#pushes = former ? former.#pushes : new Positions(MAX_PUSHES, PUSH_REMEMBERED);
   }
 
-  on<Name extends keyof StreamEvents<Item>>(name: Name, listener: (event: StreamEvents<Item>[Name]) => void) {
+  on<Name extends keyof RoomEvents<Item>>(name: Name, listener: (event: RoomEvents<Item>[Name]) => void) {
     return this.#emitter.on(name, listener);
   }
 
@@ -67,6 +67,10 @@ export class Subscription<Item = unknown> implements Stream<Item> {
     return iterator;
   }
 
+  get position(): RoomPosition | undefined {
+    return undefined;
+  }
+
   /** `connection` has opened: it brings all that is pushed from now on. */
   opened(connection: Connection): void {
     this.handover.setReady(connection, true);
@@ -77,7 +81,11 @@ export class Subscription<Item = unknown> implements Stream<Item> {
 
   /** @returns how many items of the frame are held */
   receive(connection: Connection, frame: StreamFrame): number {
-    return frame.type === 'LEAVE' ? 0 : this.handover.receive(connection, frame);
+    return frame.type === 'PUSH' || frame.type === 'LAGGED' ? this.handover.receive(connection, frame) : 0;
+  }
+
+  emit<Name extends 'resumed' | 'reset'>(name: Name, event: RoomEvents<Item>[Name]): void {
+    this.#emitter.emit(name, event);
   }
 
   /** Drops held frames of `connection` that bring nothing new. @returns how many of its items are left */
@@ -109,7 +117,11 @@ export class Subscription<Item = unknown> implements Stream<Item> {
 
   /** @param now when the frame came, by the clock's `now` */
   #deliver(frame: Delivery, now: number) {
-    if (frame.type === 'PUSH') return this.#deliverItems(frame.data.items as Item[], frame.data.ids, now);
+    if (frame.type === 'PUSH') {
+      // What was held back of a history is asked for again, if it turned out that the room was in it before.
+      if (!frame.data.epoch || !this.position) this.take(frame.data, now);
+      return;
+    }
     const { room, dropped, reason } = frame.data;
     // Without a room it is not known which stream missed items: only the client tells it.
     const event = { room, dropped, reason };
@@ -117,14 +129,20 @@ export class Subscription<Item = unknown> implements Stream<Item> {
     else this.#events.emit('lagged', event);
   }
 
-  /** `ids` says who published the items; without it nothing is dropped. */
-  #deliverItems(items: readonly Item[], ids: readonly IdRun[] = [], now: number) {
+  /**
+   * `ids` says who published the items; without it nothing is dropped. @param isNew what the ids tell is known better
+   */
+  take(
+    { items, ids = [] }: { items: readonly unknown[]; ids?: readonly IdRun[] | undefined },
+    now: number,
+    isNew = false,
+  ): void {
     let at = 0;
     let dropped = 0;
-    const take = (to: number) => {
+    const takeTo = (to: number) => {
       // A listener may leave in the middle of a frame.
       for (; at < to && !this.ended; at++) {
-        const item = items[at]!;
+        const item = items[at] as Item;
         this.#emitter.emit('item', item);
         for (const queue of this.#queues) if (queue.push(item)) dropped++;
       }
@@ -133,17 +151,17 @@ export class Subscription<Item = unknown> implements Stream<Item> {
       const { repeats, missed } = this.#positions.advance(run, now);
       const [, , length, push, index = 0] = run;
       const again = push && length ? this.#pushes.advance([`${push}`, index, length], now).repeats : 0;
-      if (missed > 0 && this.#isComplete) this.#tell('gap', { room: this.name, publisher: run[0], missed });
+      if (missed > 0 && this.#isComplete && !isNew) this.#tell('gap', { room: this.name, publisher: run[0], missed });
       const end = Math.min(items.length, at + length);
-      at += Math.max(repeats, again);
-      take(end);
+      if (!isNew) at += Math.max(repeats, again);
+      takeTo(end);
       at = end;
     }
-    take(items.length);
+    takeTo(items.length);
     if (dropped > 0) this.#tell('lagged', { room: this.name, dropped, reason: 'queue' });
   }
 
-  #tell<Name extends 'lagged' | 'gap'>(name: Name, event: StreamEvents<Item>[Name] & PushEvents[Name]) {
+  #tell<Name extends 'lagged' | 'gap'>(name: Name, event: RoomEvents<Item>[Name] & PushEvents[Name]) {
     if (this.ended) return;
     this.#emitter.emit(name, event);
     this.#events.emit(name, event);

@@ -13,7 +13,8 @@ const SDK = "'@pushcluster/client'";
 const PAGE = `
 import {
   type Backoff, type Clock, CloseCode, type Closed, type Gap, type Lagged, type Left, type LinkState, PushClient, PushError,
-  type PushErrorCode, type PushEvents, type PushOptions, type Room, type Socket, type SocketConstructor, type Stream,
+  type PushErrorCode, type PushEvents, type PushOptions, type JoinOptions, type ResetReason, type Room, type RoomEvents,
+  type RoomPosition, type Socket, type SocketConstructor, type Stream,
   type StreamEvents, type TokenSource, type WireFrame,
 } from ${SDK};
 
@@ -30,6 +31,18 @@ export async function use() {
   const stop: () => void = room.on('item', (item) => show(item));
   stop();
   room.on('lagged', ({ room: name, dropped, reason }) => [name?.length, dropped.toFixed(), reason.length]);
+  const position: RoomPosition | undefined = room.position;
+  push.join('match-7', { since: position, last: 50, signal: null });
+  push.join('match-7', { since: JSON.parse('null'), last: undefined });
+  room.on('resumed', ({ items }) => items.toFixed());
+  room.on('reset', ({ reason }) => {
+    const known: ResetReason = reason;
+    return known === 'unrecovered' || known === 'reset';
+  });
+  // @ts-expect-error only rooms have a history
+  push.all.on('resumed', () => {});
+  // @ts-expect-error a position has both
+  push.join('match-7', { since: { seq: 7 } });
   push.on('gap', ({ publisher, missed }) => [publisher.length, missed.toFixed()]);
   push.on('state', (state) => {
     const known: 'connecting' | 'open' | 'moving' | 'waiting' | 'closed' = state;

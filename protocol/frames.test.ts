@@ -11,6 +11,7 @@ import {
   parseClientFrame,
   pongFrame,
   reconnectFrame,
+  resetFrame,
 } from './frames.ts';
 
 const parse = (frame: unknown) => parseClientFrame(JSON.stringify(frame));
@@ -28,7 +29,7 @@ describe('what a client says', () => {
   test('unknown types and fields are ignored, and an id that is none', () => {
     for (const frame of [{ type: 'DANCE' }, { type: 5 }, {}, [], 5, 'PING', null, true, [{ type: 'PING' }]])
       assert.deepEqual(parse(frame), { type: 'unknown' });
-    assert.deepEqual(parse({ type: 'JOIN', id: {}, more: 1, data: { room: 'r', since: {} } }), {
+    assert.deepEqual(parse({ type: 'JOIN', id: {}, more: 1, data: { room: 'r', until: {} } }), {
       type: 'JOIN',
       room: 'r',
     });
@@ -102,6 +103,36 @@ describe('what a client says', () => {
     assert.deepEqual(parseClientFrame('{"type":"JOIN","data":{"room":"\\ud800"}}').type, 'bad');
   });
 
+  test('a JOIN says from where it goes on', () => {
+    const since = { epoch: 'e', seq: 41 };
+    const from = (data: object) => parse({ type: 'JOIN', id: 7, data: { room: 'r', ...data } });
+    const join = { type: 'JOIN', id: '7', room: 'r' };
+    assert.deepEqual(from({ since }), { ...join, since });
+    assert.deepEqual(from({ since: { ...since, more: 1 }, away: 5_200 }), { ...join, since, away: 5_200 });
+    assert.deepEqual(from({ since: { epoch: 'e', seq: 0 } }), { ...join, since: { epoch: 'e', seq: 0 } });
+    assert.deepEqual(from({ last: 1 }), { ...join, last: 1 });
+    assert.deepEqual(from({ last: 1_000, away: 0.5 }), { ...join, last: 1_000, away: 0.5 });
+    assert.deepEqual(from({ since, last: 5, away: 0 }), { ...join, since, last: 5, away: 0 });
+    assert.deepEqual(parse({ type: 'LEAVE', data: { room: 'r', since: 5 } }), { type: 'LEAVE', room: 'r' });
+  });
+
+  test('a JOIN that says it wrongly is bad, and the message names the field', () => {
+    const bad = (data: string, field: string) => {
+      const frame = parseClientFrame(`{"type":"JOIN","id":7,"data":{"room":"r",${data}}}`);
+      assert.ok(frame.type === 'bad' && frame.code === 'bad_frame' && frame.id === '7', data);
+      assert.ok(frame.message.startsWith(`data.${field} must be `), frame.message);
+    };
+    for (const since of ['null', '5', '"e"', '[]', 'true']) bad(`"since":${since}`, 'since');
+    for (const epoch of ['', '"epoch":null,', '"epoch":5,', '"epoch":"",', '"epoch":{},'])
+      bad(`"since":{${epoch}"seq":1}`, 'since.epoch');
+    for (const seq of ['null', '"1"', '-1', '1.5', '9007199254740992', '1e999', '[]'])
+      bad(`"since":{"epoch":"e","seq":${seq}}`, 'since.seq');
+    bad('"since":{"epoch":"e"}', 'since.seq');
+    for (const last of ['null', '0', '1001', '1.5', '-1', '"5"', '1e999']) bad(`"last":${last}`, 'last');
+    for (const away of ['null', '-1', '"5"', '1e999', '{}'])
+      bad(`"since":{"epoch":"e","seq":1},"away":${away}`, 'away');
+  });
+
   test('AUTH without a token is bad', () => {
     assert.deepEqual(parse({ type: 'AUTH', id: 1, data: { token: 5 } }), {
       type: 'bad',
@@ -125,6 +156,15 @@ describe('what a client says', () => {
         data: fc.oneof(
           fc.jsonValue(),
           fc.record({ room: fc.jsonValue(), token: fc.jsonValue() }, { requiredKeys: [] }),
+          fc.record(
+            {
+              room: fc.constant('r'),
+              since: fc.oneof(fc.jsonValue(), fc.record({ epoch: fc.jsonValue(), seq: fc.jsonValue() })),
+              last: fc.jsonValue(),
+              away: fc.jsonValue(),
+            },
+            { requiredKeys: ['room'] },
+          ),
           fc.constant(JSON.parse('{"__proto__":{"room":"r"}}')),
         ),
       },
@@ -138,7 +178,13 @@ describe('what a client says', () => {
           frame.map((each) => JSON.stringify(each)),
         ),
         (text) => {
-          assert.ok(known.includes(parseClientFrame(text).type));
+          const frame = parseClientFrame(text);
+          assert.ok(known.includes(frame.type));
+          if (frame.type !== 'JOIN') return;
+          const { since, last, away } = frame;
+          if (since) assert.ok(typeof since.epoch === 'string' && since.epoch && Number.isSafeInteger(since.seq));
+          if (last !== undefined) assert.ok(last >= 1 && last <= 1_000);
+          if (away !== undefined) assert.ok(away >= 0 && away < Number.POSITIVE_INFINITY);
         },
       ),
       { numRuns: 3_000 },
@@ -154,6 +200,13 @@ describe('what a gateway says', () => {
     assert.equal(PONG, '{"type":"PONG","data":{}}');
     assert.equal(okFrame('7', 'r'), '{"type":"OK","id":7,"data":{"room":"r"}}');
     assert.equal(okFrame('"a"'), '{"type":"OK","id":"a","data":{}}');
+    const position = { epoch: 'e', seq: 44 };
+    assert.equal(okFrame('7', 'r', position), '{"type":"OK","id":7,"data":{"room":"r","epoch":"e","seq":44}}');
+    assert.equal(
+      okFrame('7', 'r', { ...position, recovered: false }),
+      '{"type":"OK","id":7,"data":{"room":"r","epoch":"e","seq":44,"recovered":false}}',
+    );
+    assert.equal(resetFrame('r', position), '{"type":"RESET","data":{"room":"r","epoch":"e","seq":44}}');
     assert.equal(
       errorFrame('7', 'room_limit', 'too many'),
       '{"type":"ERROR","id":7,"data":{"code":"room_limit","message":"too many"}}',

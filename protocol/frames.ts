@@ -30,10 +30,26 @@ export type FrameId = number | string;
  */
 export type IdText = string;
 
+/** A place in the history of a room. The two belong together: a seq counts in one epoch only. */
+export type Position = { epoch: string; seq: number };
+
+/** From where a JOIN of a room with history goes on. Where both `since` and `last` are given, `since` counts. */
+export type JoinFrom = {
+  /** After this push. */
+  since?: Position;
+  /** From the last so many pushes on. */
+  last?: number;
+  /** Milliseconds since the client last heard from a gateway, by its own clock. */
+  away?: number;
+};
+
+/** Pushes that a JOIN may ask for by `last`, at most. */
+export const MAX_LAST = 1_000;
+
 /** What a client may say, parsed. */
 export type ClientFrame =
   | { type: 'PING'; id?: IdText }
-  | { type: 'JOIN'; id?: IdText; room: string }
+  | ({ type: 'JOIN'; id?: IdText; room: string } & JoinFrom)
   | { type: 'LEAVE'; id?: IdText; room: string }
   | { type: 'AUTH'; id?: IdText; token: string }
   /** Understood as JSON but unknown or lacking: ignored and counted, or answered by ERROR where it has an id. */
@@ -65,7 +81,11 @@ export function parseClientFrame(text: string): ClientFrame {
     case 'LEAVE': {
       const problem = nameProblem(data.room);
       if (problem) return { type: 'bad', ...id, code: 'bad_room', message: `data.room ${problem}` };
-      return { type: frame.type, ...id, room: data.room as string };
+      const room = data.room as string;
+      if (frame.type === 'LEAVE') return { type: 'LEAVE', ...id, room };
+      const from = joinFrom(data);
+      if (typeof from === 'string') return { type: 'bad', ...id, code: 'bad_frame', message: from };
+      return { type: 'JOIN', ...id, room, ...from };
     }
     case 'AUTH':
       if (typeof data.token !== 'string')
@@ -74,6 +94,32 @@ export function parseClientFrame(text: string): ClientFrame {
     default:
       return { type: 'unknown', ...id };
   }
+}
+
+/** From where the JOIN with `data` goes on, or a sentence that says what is wrong with it. */
+function joinFrom({ since, last, away }: Record<string, unknown>): JoinFrom | string | undefined {
+  if (since === undefined && last === undefined && away === undefined) return undefined;
+  const from: JoinFrom = {};
+  if (since !== undefined) {
+    if (!isObject(since)) return 'data.since must be an object with epoch and seq';
+    const { epoch, seq } = since;
+    if (typeof epoch !== 'string' || epoch === '') return 'data.since.epoch must be a text that is not empty';
+    if (!isSeq(seq)) return 'data.since.seq must be a whole number from 0';
+    from.since = { epoch, seq };
+  }
+  if (last !== undefined) {
+    if (!isSeq(last) || last < 1 || last > MAX_LAST) return `data.last must be a whole number from 1 to ${MAX_LAST}`;
+    from.last = last;
+  }
+  if (away !== undefined) {
+    if (!Number.isFinite(away) || (away as number) < 0) return 'data.away must be a number from 0';
+    from.away = away as number;
+  }
+  return from;
+}
+
+function isSeq(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
 /** The number `id` of the frame `text` as it stands there, where that isn't what the number says. */
@@ -119,8 +165,10 @@ export function pongFrame(id: IdText): string {
   return `{"type":"PONG","id":${id},"data":{}}`;
 }
 
-export function okFrame(id: IdText, room?: string): string {
-  return `{"type":"OK","id":${id},"data":${JSON.stringify(room === undefined ? {} : { room })}}`;
+/** @param position of a room with history: what is pushed from there on follows. `recovered`: whether all since `since` does. */
+export function okFrame(id: IdText, room?: string, position?: Position & { recovered?: boolean }): string {
+  const { epoch, seq, recovered } = position ?? {};
+  return `{"type":"OK","id":${id},"data":${JSON.stringify({ room, epoch, seq, recovered })}}`;
 }
 
 export function errorFrame(id: IdText, code: ErrorCode, message: string): string {
@@ -142,15 +190,32 @@ export function leaveFrame(room: string, reason: string, code?: 'unavailable'): 
   return JSON.stringify({ type: 'LEAVE', data: { room, reason, ...(code === undefined ? {} : { code }) } });
 }
 
+/** v1 only: the history that a joined room counted in is gone. What is pushed after `seq` in `epoch` follows. */
+export function resetFrame(room: string, { epoch, seq }: Position): string {
+  return JSON.stringify({ type: 'RESET', data: { room, epoch, seq } });
+}
+
 /** What a gateway says, as the SDK reads it. */
 export type ServerFrame =
-  /** `user` (v1 only): pushed to this user. A publisher counts `all` and users apart, so that ids alone would mix them up. */
+  /**
+   * `user` (v1 only): pushed to this user. A publisher counts `all` and users apart, so that ids alone would mix them up.
+   * Of a room with history: `seq` is the position of its last push, and `prev` that of the push before its first.
+   */
   | {
       type: 'PUSH';
-      data: { room?: string; user?: true; seq?: number; epoch?: string; ids?: IdRun[]; items: unknown[] };
+      data: {
+        room?: string;
+        user?: true;
+        seq?: number;
+        prev?: number;
+        epoch?: string;
+        ids?: IdRun[];
+        items: unknown[];
+      };
     }
   | { type: 'PONG'; id?: FrameId; data: object }
-  | { type: 'OK'; id: FrameId; data: { room?: string } }
+  | { type: 'OK'; id: FrameId; data: { room?: string; recovered?: boolean } & Partial<Position> }
+  | { type: 'RESET'; data: { room: string } & Position }
   | { type: 'ERROR'; id: FrameId; data: { code: ErrorCode; message: string } }
   | { type: 'LAGGED'; data: { room?: string; dropped: number; reason: LagReason } }
   /** Older gateways don't say `overlapMs`. */

@@ -1,9 +1,9 @@
 /** Longest name of a room or user, in bytes of UTF-8. */
 export const MAX_NAME_BYTES = 128;
 
-const encoder = new TextEncoder();
+const encoder = /* @__PURE__ */ new TextEncoder();
 /** Half a character alone. (`isWellFormed` needs newer browsers than the SDK.) */
-const LONE = /\p{Surrogate}/u;
+const LONE = /* @__PURE__ */ /\p{Surrogate}/u;
 
 /** Why `name` can't be a room or a user; undefined where it can: any UTF-8 of 1 to 128 bytes. */
 export function nameProblem(name: unknown): string | undefined {
