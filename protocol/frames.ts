@@ -166,9 +166,13 @@ export function pongFrame(id: IdText): string {
 }
 
 /** @param position of a room with history: what is pushed from there on follows. `recovered`: whether all since `since` does. */
-export function okFrame(id: IdText, room?: string, position?: Position & { recovered?: boolean }): string {
-  const { epoch, seq, recovered } = position ?? {};
-  return `{"type":"OK","id":${id},"data":${JSON.stringify({ room, epoch, seq, recovered })}}`;
+export function okFrame(
+  id: IdText,
+  room?: string,
+  position?: Position & { recovered?: boolean | undefined; replayTo?: number | undefined },
+): string {
+  const { epoch, seq, recovered, replayTo } = position ?? {};
+  return `{"type":"OK","id":${id},"data":${JSON.stringify({ room, epoch, seq, recovered, replayTo })}}`;
 }
 
 export function errorFrame(id: IdText, code: ErrorCode, message: string): string {

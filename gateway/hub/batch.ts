@@ -13,6 +13,8 @@ export type Batch = {
    * Items that were lost on the bus before the first of `parts`, or after the last: a frame can't tell of them within.
    */
   lost: { before: number; after: number };
+  /** The room's history is interrupted, and goes on after this number: told after all else. */
+  reset?: { epoch: string; seq: number };
   /** Milliseconds from the first item's arrival to now. */
   waited: number;
 };

@@ -1,5 +1,7 @@
+import { resetFrame } from '@pushcluster/protocol/frames.ts';
 import type { Items } from '@pushcluster/protocol/push.ts';
-import { type ChannelKey, isUser } from '../ipc/channelKey.ts';
+import { WIRE_FORMS } from '@pushcluster/protocol/wireForms.ts';
+import { type ChannelKey, isUser, roomOf } from '../ipc/channelKey.ts';
 import type { Frame } from '../ipc/frame.ts';
 import type { GatewayMetrics } from '../metrics/gatewayMetrics.ts';
 import type { Batch } from './batch.ts';
@@ -47,6 +49,7 @@ export class BatchSender {
         shard.sendFrames(key, batch.items, ages, theirs);
       }
       if (batch.lost.after > 0) shard.sendMissed(key, batch.lost.after, 'bus_gap');
+      if (batch.reset) shard.sendFrames(key, 0, [], resetFrames(key, batch.reset, wanted));
     }
   }
 
@@ -62,6 +65,13 @@ export class BatchSender {
     this.#lastForUser = { publisher: part.publisher, first: part.first, items: part.items, frames };
     return frames.filter(({ form }) => form & forms);
   }
+}
+
+/** RESET, in the forms of `mask` that understand it. */
+function resetFrames(key: ChannelKey, reset: { epoch: string; seq: number }, mask: number): Frame[] {
+  const bytes = Buffer.from(resetFrame(roomOf(key) ?? '', reset));
+  const forms = WIRE_FORMS.filter(({ form, understandsControl }) => understandsControl && form & mask);
+  return forms.map(({ form }) => ({ form, binary: false, bytes }));
 }
 
 /** When logic accepted a batch's items: neighbours of the same moment together, at most MAX_AGES pairs. */

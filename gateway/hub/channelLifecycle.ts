@@ -72,6 +72,10 @@ export class ChannelLifecycle {
     return { kept: this.#channels.size, empty: this.#empty.size, waiting: this.#queue.waiting };
   }
 
+  get(key: ChannelKey): HubChannel | undefined {
+    return this.#channels.get(key);
+  }
+
   /** For channels that are made from now on. */
   configure(settings: Settings): void {
     this.#settings = settings;

@@ -29,7 +29,8 @@ export function encodeFrames(key: ChannelKey, parts: readonly MessagePart[], mas
   return frames;
 }
 
-function encodeText(key: ChannelKey, parts: readonly MessagePart[], hasIds: boolean): Buffer {
+/** One frame as its JSON text. @param hasIds with the runs of items by publisher */
+export function encodeText(key: ChannelKey, parts: readonly MessagePart[], hasIds: boolean): Buffer {
   const room = roomOf(key);
   const place = room === undefined ? '' : `"room":${JSON.stringify(room)},`;
   const position = positionOf(parts);
@@ -45,7 +46,7 @@ function encodeText(key: ChannelKey, parts: readonly MessagePart[], hasIds: bool
 function positionOf(parts: readonly MessagePart[]): string {
   const last = parts.at(-1)?.position;
   const first = parts[0]?.position;
-  if (!last || !first) return '';
+  if (!last || !first || last.epoch === undefined) return '';
   return `"seq":${last.seq},"prev":${first.previous},"epoch":${JSON.stringify(last.epoch)},`;
 }
 

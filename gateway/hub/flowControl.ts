@@ -3,6 +3,7 @@ import type { ChannelKey } from '../ipc/channelKey.ts';
 import { encodeFrameHead, type Frame } from '../ipc/frame.ts';
 import type { MessageStream } from '../ipc/messageStream.ts';
 import { type HubMessage, missedSize, type ShardMessage } from '../ipc/messages.ts';
+import { answerSize, type ResumeAnswer } from '../ipc/resume.ts';
 import type { SlicedWork } from './slicedWork.ts';
 
 export type FlowControlOptions = {
@@ -47,6 +48,18 @@ export class FlowControl {
     if (!this.#leavesOut(key, items)) this.#notify(key, items, reason);
   }
 
+  /** Nothing more is sent now. */
+  get isFull(): boolean {
+    return this.#inFlight > this.#options.maxInFlight();
+  }
+
+  /** Call it only if it isn't full. */
+  sendResumed(key: ChannelKey, ask: number, answer: ResumeAnswer): void {
+    const size = answerSize(answer);
+    this.#inFlight += size;
+    this.#options.stream.send({ type: 'resumed', key, ask, answer, size });
+  }
+
   /** The shard is done with so many bytes. */
   done(bytes: number): void {
     const { maxInFlight } = this.#options;
@@ -73,7 +86,7 @@ export class FlowControl {
 
   #leavesOut(key: ChannelKey, items: number): boolean {
     const before = this.#leftOut.get(key);
-    if (before === undefined && this.#inFlight <= this.#options.maxInFlight()) return false;
+    if (before === undefined && !this.isFull) return false;
     this.#leftOut.set(key, (before ?? 0) + items);
     return true;
   }

@@ -16,6 +16,8 @@ import { Commands } from './commands.ts';
 import type { ExceptionGuard } from './exceptionGuard.ts';
 import { HistoryInlet } from './history/historyInlet.ts';
 import { HistoryMonitors } from './history/historyMonitors.ts';
+import { Resumes } from './history/resumes.ts';
+import { RingBudget } from './history/roomRing.ts';
 import type { HubChannel } from './hubChannel.ts';
 import { IgnoredMessages } from './ignoredMessages.ts';
 import { InletSubscriber } from './inletSubscriber.ts';
@@ -62,6 +64,7 @@ export class Hub {
   readonly #answers: Answers;
   readonly #sessions: UserSessions;
   readonly #histories: HistoryMonitors | undefined;
+  readonly #resumes: Resumes;
   #shards: readonly ShardHandle[] = [];
   #settings: Settings;
   #ready = false;
@@ -79,7 +82,11 @@ export class Hub {
     const sender = new BatchSender({ listeners, shards, metrics });
     const outbox = new Outbox({
       clock,
-      send: (channel, batch) => sender.send(channel.key, batch),
+      send: (channel, batch) => {
+        sender.send(channel.key, batch);
+        const position = batch.reset ?? batch.parts.at(-1)?.position;
+        if (position) channel.history?.framesSent(position);
+      },
       overrun: (items) => metrics.hubOverrun.inc(items),
       failed: (error) => guard.caught('bus', error),
     });
@@ -99,6 +106,7 @@ export class Hub {
     beats.ready.then(() => heartbeats.listening(true));
     bus.onEvent((event) => this.#busChanged(event));
 
+    const budget = new RingBudget();
     const historyFailed = (error: unknown) => {
       const isAway =
         error instanceof BusUnavailable || error instanceof BusUnconfirmed || error instanceof HistoryMissing;
@@ -117,11 +125,22 @@ export class Hub {
         const { room, rules } = channel;
         const monitor = rules.history && this.#histories?.of(rules.history.match);
         if (room === undefined || !monitor) return new ChannelInlet(channel, inlets);
-        return new HistoryInlet(channel, room, { ...inlets, monitor, clock, failed: historyFailed });
+        channel.history = new HistoryInlet(channel, room, {
+          ...{ ...inlets, monitor, budget, clock },
+          failed: historyFailed,
+        });
+        return channel.history;
       },
       ended: (channel) => merger.cancel(channel),
       metrics,
       maxEmpty,
+    });
+    this.#resumes = new Resumes({
+      channel: (key) => this.#channels.get(key),
+      clock,
+      ignored,
+      metrics,
+      failed: historyFailed,
     });
     const users = new UserInlet({ ...inlets, channelOf: (key) => this.#channels.ofUser(key) });
     subscriber.subscribe(subjects.user, users);
@@ -195,6 +214,9 @@ export class Hub {
         this.#channels.formsChanged(shard, key, mask, generation);
         return;
       }
+      case 'resume':
+        void this.#resumes.resume(shard, message.key, message.ask, message.form, message.from);
+        return;
       case 'verify':
         this.#verify(shard, message.receipt);
         return;

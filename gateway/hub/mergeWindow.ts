@@ -63,6 +63,11 @@ export class MergeWindow {
     return this.#flush(now, itemsAreDue);
   }
 
+  /** All that is pending, due or not. */
+  close(now: number): Batch {
+    return this.#flush(now, this.#pending.items > 0);
+  }
+
   get #itemsDue(): number {
     return this.#lastFlush + this.#rules.maxDelay;
   }

@@ -37,6 +37,13 @@ export class Merger {
     this.schedule(channel);
   }
 
+  /** The history of the room is interrupted: told after all that it has, at once. */
+  reset(channel: HubChannel, reset: { epoch: string; seq: number }): void {
+    const { clock, put } = this.#options;
+    put(channel, { ...channel.window.close(clock.now()), reset });
+    this.schedule(channel);
+  }
+
   /**
    * Sets the timer of the channel's window to when it is due, or cancels it. Call it when the window's rules changed.
    */

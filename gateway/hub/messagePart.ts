@@ -1,8 +1,11 @@
 import type { Items, PushHeader } from '@pushcluster/protocol/push.ts';
 import type { Skipped } from './publisherCounters.ts';
 
-/** A number in a room's history, the one before it, and the history that they count in. */
-export type Position = { seq: number; previous: number; epoch: string };
+/**
+ * A number in a room's history, the one that it follows on, and the history that they count in, unless nobody has been able
+ * to name that yet.
+ */
+export type Position = { seq: number; previous: number; epoch: string | undefined };
 
 /**
  * A message of the bus on its way to a batch, or the part of it that goes into one batch: items of one publisher whose

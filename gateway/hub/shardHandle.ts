@@ -4,6 +4,7 @@ import type { ChannelKey } from '../ipc/channelKey.ts';
 import type { ShardCounts } from '../ipc/counts.ts';
 import type { Frame } from '../ipc/frame.ts';
 import type { HubMessage } from '../ipc/messages.ts';
+import type { ResumeAnswer } from '../ipc/resume.ts';
 
 /**
  * A shard as the hub's rules see it: ShardProcess, and what stands in for it in tests. Order of what is sent is kept.
@@ -21,4 +22,8 @@ export interface ShardHandle {
   sendFrames(key: ChannelKey, items: number, ages: readonly [number, number][], frames: readonly Frame[]): void;
   /** Notifies the shard of items that will not come, in order with the frames. */
   sendMissed(key: ChannelKey, items: number, reason: LagReason): void;
+  /** As much is on its way to it as may be. */
+  readonly isFull: boolean;
+  /** Answers the member's question of this number, in order with the frames. */
+  sendResumed(key: ChannelKey, ask: number, answer: ResumeAnswer): void;
 }

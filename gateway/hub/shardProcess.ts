@@ -12,6 +12,7 @@ import type { ShardCounts } from '../ipc/counts.ts';
 import type { Frame } from '../ipc/frame.ts';
 import { MessageStream } from '../ipc/messageStream.ts';
 import type { HubMessage, ShardMessage } from '../ipc/messages.ts';
+import type { ResumeAnswer } from '../ipc/resume.ts';
 import type { ExceptionGuard } from './exceptionGuard.ts';
 import { FlowControl } from './flowControl.ts';
 import type { ShardHandle } from './shardHandle.ts';
@@ -145,6 +146,14 @@ export class ShardProcess implements ShardHandle {
 
   sendMissed(key: ChannelKey, items: number, reason: LagReason): void {
     this.#flow?.sendMissed(key, items, reason);
+  }
+
+  get isFull(): boolean {
+    return this.#flow?.isFull ?? false;
+  }
+
+  sendResumed(key: ChannelKey, ask: number, answer: ResumeAnswer): void {
+    this.#flow?.sendResumed(key, ask, answer);
   }
 
   /** Ends the shard: its connections get 1012 first. Resolves when the process is gone. */

@@ -1,10 +1,12 @@
 import type { Answer, Question } from '@pushcluster/protocol/control.ts';
 import type { LagReason } from '@pushcluster/protocol/frames.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
+import type { Form } from '@pushcluster/protocol/wireForms.ts';
 import type { ChannelKey } from './channelKey.ts';
 import type { ShardCounts } from './counts.ts';
 import type { MoveReason, MoveTime } from './move.ts';
 import type { Resource } from './resource.ts';
+import type { ResumeAnswer, ResumeFrom } from './resume.ts';
 
 /**
  * The messages between hub and shard, but for batches (frame.ts). One socket pair carries both (messageStream.ts) and
@@ -27,6 +29,8 @@ export type HubMessage =
    * Clients get a LAGGED for it, so it counts as `missedSize` bytes on their way.
    */
   | { type: 'missed'; key: ChannelKey; items: number; reason: LagReason }
+  /** Answers the `resume` of this number, in order with the room's frames. */
+  | { type: 'resumed'; key: ChannelKey; ask: number; answer: ResumeAnswer; size: number }
   | { type: 'admitted'; ask: number; refused: boolean }
   /** Connections that this shard may hold. Its counts say which generation is in force. */
   | { type: 'allowance'; connections: number; generation: number }
@@ -61,6 +65,8 @@ export type ShardMessage =
   | { type: 'forms'; key: ChannelKey; mask: number; generation: number }
   /** Asks whether the bus is there now: answered by `verified` with the same receipt, or not at all. Receipts rise. */
   | { type: 'verify'; receipt: number }
+  /** A member of a room with history asks for what it missed. Numbers rise; each is answered. */
+  | { type: 'resume'; key: ChannelKey; ask: number; form: Form; from: ResumeFrom }
   /** So many bytes of frames were handled: they are no longer on their way. */
   | { type: 'done'; bytes: number }
   | { type: 'counts'; counts: ShardCounts }

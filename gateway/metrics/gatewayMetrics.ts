@@ -49,6 +49,8 @@ export class GatewayMetrics {
   readonly historyRepairs: Counter<'cause'>;
   readonly recoveredMessages: Counter;
   readonly historyResets: Counter;
+  /** JOINs with `since` or `last`, by whether everything was there. */
+  readonly resumes: Counter<'recovered'>;
   /** Reads of the store, and answers of servers that were behind. */
   readonly historyReads: Counter;
   readonly historyStaleAnswers: Counter;
@@ -118,6 +120,13 @@ export class GatewayMetrics {
       'history_resets_total',
       'Rooms whose history was interrupted: it was made anew, or limits removed messages before they were read.',
     );
+    this.resumes = new Counter({
+      name: `${PREFIX}resumes_total`,
+      help: 'JOINs of rooms with a history that asked for what was missed, by whether everything was still there.',
+      labelNames: ['recovered'],
+      registers: [registry],
+    });
+    for (const recovered of ['true', 'false']) this.resumes.inc({ recovered }, 0);
     this.historyReads = counter('history_reads_total', 'Reads of the history of a room from the store.');
     this.historyStaleAnswers = counter(
       'history_stale_answers_total',

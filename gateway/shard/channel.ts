@@ -1,6 +1,7 @@
 import type { IdText } from '@pushcluster/protocol/frames.ts';
 import { type Form, formIndex, WIRE_FORMS } from '@pushcluster/protocol/wireForms.ts';
 import type { ChannelKey } from '../ipc/channelKey.ts';
+import type { ResumeFrom } from '../ipc/resume.ts';
 import type { ChannelTask } from './channelTask.ts';
 import { type BehindReason, type ChannelMember, Group } from './group.ts';
 
@@ -11,8 +12,16 @@ export type PendingJoin = {
   added: boolean;
   /** The receipt of the bus that it waits for. It says that the bus was there after the JOIN. */
   receipt: number;
-  /** When it came, milliseconds of the loop's clock. */
+  /** When it came, or was asked for last, milliseconds of the loop's clock. */
   since: number;
+  /** Of a room with history: what to ask the hub for once it is in force, or next. */
+  from?: ResumeFrom | undefined;
+  /** The number under which the hub was asked; undefined if it is to be asked. */
+  ask?: number | undefined;
+  /** OK was sent, and frames are still to follow. */
+  isAnswered?: boolean;
+  /** When the client had all that there was, by the loop's clock; undefined if it did not say. */
+  currentAt?: number | undefined;
 };
 
 /**

@@ -74,7 +74,7 @@ export class ClientFrames {
         void authentication.authenticate(connection, frame.token, frame.id);
         return;
       case 'JOIN':
-        authentication.afterFirstToken(connection, () => rooms.join(connection, frame.room, frame.id));
+        authentication.afterFirstToken(connection, () => rooms.join(connection, frame.room, frame.id, frame));
         return;
       case 'LEAVE':
         authentication.afterFirstToken(connection, () => rooms.leave(connection, frame.room, frame.id));

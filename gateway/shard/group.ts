@@ -1,8 +1,8 @@
 import type { Form } from '@pushcluster/protocol/wireForms.ts';
 import type { Socket } from './engine.ts';
 
-/** Why a member is behind. `slow`: its socket's buffer was full. */
-export type BehindReason = 'slow';
+/** Why a member is behind. `slow`: its socket's buffer was full. `resuming`: what it missed before is yet to be sent. */
+export type BehindReason = 'slow' | 'resuming';
 
 /**
  * A member that is behind is skipped: it gets nothing of its channel until it was sent how many items it missed. These are the

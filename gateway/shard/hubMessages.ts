@@ -43,6 +43,10 @@ export class HubMessages {
       case 'subscriptionRefused':
         rooms.subscriptionRefused(message.key);
         return true;
+      case 'resumed':
+        rooms.resumed(message.key, message.ask, message.answer);
+        this.#options.credit.done(message.size);
+        return true;
       case 'bus':
         rooms.pendingJoins.busChanged(message.connected);
         return true;

@@ -1,7 +1,9 @@
-import { type ErrorCode, type IdText, okFrame } from '@pushcluster/protocol/frames.ts';
+import { type ErrorCode, type IdText, okFrame, resetFrame } from '@pushcluster/protocol/frames.ts';
 import { roomOf } from '../ipc/channelKey.ts';
 import type { ShardMessage } from '../ipc/messages.ts';
-import type { Channel } from './channel.ts';
+import type { ResumeAnswer, ResumeFrom } from '../ipc/resume.ts';
+import type { Broadcaster } from './broadcaster.ts';
+import type { Channel, PendingJoin } from './channel.ts';
 import type { Connection, Member } from './connection.ts';
 import type { Loop } from './loop.ts';
 import type { Replies } from './replies.ts';
@@ -9,10 +11,14 @@ import type { Replies } from './replies.ts';
 /** A JOIN that is not in force after so long is refused, milliseconds: the client tries again, here or elsewhere. */
 const JOIN_TIMEOUT_MS = 3_000;
 
+/** The hub answers within 5 s. */
+const RESUME_TIMEOUT_MS = 8_000;
+
 export type PendingJoinsOptions = {
   loop: Loop;
   replies: Replies;
   notifyHub: (message: ShardMessage) => void;
+  visit: Broadcaster['visit'];
   /** Ends the membership that a refused JOIN has begun. */
   leave: (connection: Connection, member: Member, code: ErrorCode, message: string) => void;
 };
@@ -31,16 +37,25 @@ export class PendingJoins {
   #receiptsAsked = 0;
   #receipt = 0;
   #askingReceipt = false;
+  /** Questions to the hub so far, and the members of those without an answer. */
+  #asks = 0;
+  readonly #asked = new Map<number, Member>();
 
   constructor(options: PendingJoinsOptions) {
     this.#options = options;
   }
 
-  /** @param added this JOIN made the connection a member */
-  add(member: Member, id: IdText, added: boolean): void {
+  /**
+   * @param added this JOIN made the connection a member
+   * @param from what it asks for, if the room has a history: the member is behind until it was sent that
+   */
+  add(member: Member, id: IdText, added: boolean, from?: ResumeFrom): void {
     const { channel } = member;
     channel.pendingJoins ??= new Map();
-    channel.pendingJoins.set(member, { id, added, receipt: this.#askReceipt(), since: this.#options.loop.now() });
+    const now = this.#options.loop.now();
+    const away = from?.type === 'join' ? from.away : undefined;
+    const currentAt = away === undefined ? undefined : now - away;
+    channel.pendingJoins.set(member, { id, added, receipt: this.#askReceipt(), since: now, from, currentAt });
     this.#channels.add(channel);
   }
 
@@ -49,6 +64,10 @@ export class PendingJoins {
     for (const [member, join] of channel.pendingJoins ?? []) {
       if (!this.#busConnected || join.receipt > this.#receipt) continue;
       if ((member.connection.form & channel.subscribed) === 0) continue;
+      if (join.from) {
+        if (join.ask === undefined && !join.isAnswered) this.#ask(member, join);
+        continue;
+      }
       channel.pendingJoins?.delete(member);
       this.#options.replies.send(member.connection, okFrame(join.id, roomOf(channel.key)));
     }
@@ -73,24 +92,110 @@ export class PendingJoins {
       for (const join of channel.pendingJoins?.values() ?? []) join.receipt = receipt;
   }
 
+  /** The hub's answer to a member of a room with history. @param ask its number */
+  resumed(channel: Channel<Member>, ask: number, answer: ResumeAnswer): void {
+    const member = this.#asked.get(ask);
+    this.#asked.delete(ask);
+    if (member?.channel !== channel) return;
+    // After what is on its way to the room already: the member has not got that, and the answer covers it.
+    this.#options.visit(channel, [member], () => {
+      const join = channel.pendingJoins?.get(member);
+      if (join?.ask !== ask || member.connection.gone) return;
+      join.ask = undefined;
+      this.#tell(member, join, answer);
+    });
+  }
+
+  /** The connection's buffer has drained: what did not fit follows. */
+  drained(connection: Connection): void {
+    for (const member of connection.members) {
+      const join = member.channel.pendingJoins?.get(member);
+      if (join?.isAnswered && join.ask === undefined) this.#ask(member, join);
+    }
+  }
+
   /** Refuses the JOINs that have waited too long. */
   refuseOverdue(): void {
-    const { loop, replies, leave } = this.#options;
-    const before = loop.now() - JOIN_TIMEOUT_MS;
+    const now = this.#options.loop.now();
     for (const channel of this.#channels) {
       for (const [member, join] of channel.pendingJoins ?? []) {
-        if (join.since > before) continue;
-        channel.pendingJoins?.delete(member);
-        if (join.added) leave(member.connection, member, 'unavailable', '');
-        replies.refuse(
-          member.connection,
-          join.id,
-          'unavailable',
-          "the bus cannot deliver the room's items at the moment",
-        );
+        if (join.isAnswered && join.ask === undefined) {
+          // It waits for its client to read, or the store was away.
+          if (member.connection.waiting === 0) this.#ask(member, join);
+          continue;
+        }
+        if (join.since > now - (join.ask === undefined ? JOIN_TIMEOUT_MS : RESUME_TIMEOUT_MS)) continue;
+        if (join.isAnswered) {
+          // The hub's answer is lost only with the hub. It is asked again.
+          join.ask = undefined;
+          continue;
+        }
+        this.#refuse(member, join);
       }
       this.answer(channel);
     }
+  }
+
+  #ask(member: Member, join: PendingJoin) {
+    const { loop, notifyHub } = this.#options;
+    if (!join.from) return;
+    join.ask = ++this.#asks;
+    join.since = loop.now();
+    this.#asked.set(join.ask, member);
+    const from: ResumeFrom =
+      join.from.type === 'next' && join.currentAt !== undefined
+        ? { ...join.from, away: loop.now() - join.currentAt }
+        : join.from;
+    notifyHub({ type: 'resume', key: member.channel.key, ask: join.ask, form: member.connection.form, from });
+  }
+
+  #tell(member: Member, join: PendingJoin, answer: ResumeAnswer) {
+    const { replies } = this.#options;
+    const { connection, channel } = member;
+    // What is on its way to it already is asked for again.
+    if (answer.type === 'unavailable') return join.isAnswered ? undefined : this.#refuse(member, join);
+    const room = roomOf(channel.key);
+    if (answer.type === 'none') {
+      if (!join.isAnswered) replies.send(connection, okFrame(join.id, room));
+      this.#finish(member);
+      return;
+    }
+    const { place, recovered, frames, isAll, replayTo } = answer;
+    if (!join.isAnswered) replies.send(connection, okFrame(join.id, room, { ...place, recovered, replayTo }));
+    else if (recovered === false && connection.v1) replies.send(connection, resetFrame(room ?? '', place));
+    let left = frames.length;
+    for (const { seq, text } of frames) {
+      if (connection.gone) return;
+      replies.send(connection, text);
+      join.from = { type: 'next', after: { epoch: place.epoch, seq } };
+      left--;
+      // What the client has not read takes memory: the rest once it has.
+      if (connection.waiting > 0) break;
+    }
+    if (left === 0 && isAll) return this.#finish(member);
+    join.isAnswered = true;
+    if (connection.waiting === 0) this.#ask(member, join);
+  }
+
+  /** Broadcasts reach the member from now on. */
+  #finish(member: Member) {
+    const { channel, connection } = member;
+    channel.pendingJoins?.delete(member);
+    if (connection.lagging) channel.fallBehind(member, 'slow');
+    else channel.catchUp(member);
+    if (channel.pendingJoins?.size) return;
+    channel.pendingJoins = undefined;
+    this.#channels.delete(channel);
+  }
+
+  /** The member leaves the room again, unless it was in it before. */
+  #refuse(member: Member, join: PendingJoin) {
+    const { replies, leave } = this.#options;
+    const { channel, connection } = member;
+    channel.pendingJoins?.delete(member);
+    if (join.from && !join.added) this.#finish(member);
+    else if (join.added) leave(connection, member, 'unavailable', '');
+    replies.refuse(connection, join.id, 'unavailable', "the bus cannot deliver the room's items at the moment");
   }
 
   /** The receipt that will say that the bus was there after this moment. */

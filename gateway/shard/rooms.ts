@@ -1,8 +1,10 @@
-import { type ErrorCode, type IdText, leaveFrame, okFrame } from '@pushcluster/protocol/frames.ts';
+import { type ErrorCode, type IdText, type JoinFrom, leaveFrame, okFrame } from '@pushcluster/protocol/frames.ts';
 import { matches } from '@pushcluster/protocol/pattern.ts';
+import { policyOf } from '@pushcluster/protocol/roomPolicies.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { type ChannelKey, roomKey, roomOf } from '../ipc/channelKey.ts';
 import type { ShardMessage } from '../ipc/messages.ts';
+import type { ResumeAnswer } from '../ipc/resume.ts';
 import type { Broadcaster } from './broadcaster.ts';
 import type { Channels } from './channels.ts';
 import type { Connection, Member } from './connection.ts';
@@ -34,18 +36,20 @@ export class Rooms {
   readonly #options: RoomsOptions;
 
   constructor(options: RoomsOptions) {
-    const { loop, replies, notifyHub } = options;
+    const { loop, replies, notifyHub, broadcaster } = options;
     this.#options = options;
     this.pendingJoins = new PendingJoins({
       loop,
       replies,
       notifyHub,
+      visit: (...visit) => broadcaster.visit(...visit),
       leave: (connection, member, code, message) => this.#leave(connection, member, code, message),
     });
   }
 
-  join(connection: Connection, room: string, id: IdText | undefined): void {
-    const { channels, replies } = this.#options;
+  /** @param since with `last` and `away`: where a room with history is to go on from */
+  join(connection: Connection, room: string, id: IdText | undefined, { since, last, away }: JoinFrom = {}): void {
+    const { channels, replies, settings } = this.#options;
     if (!connection.authorized) {
       replies.refuse(connection, id, 'unauthorized', 'AUTH is required first');
       return;
@@ -71,7 +75,17 @@ export class Rooms {
       replies.refuse(connection, id, 'unavailable', 'an earlier JOIN of this room has not been answered yet');
       return;
     }
-    this.pendingJoins.add(member, id, added);
+    if (policyOf(room, settings().rooms)?.history === undefined) {
+      this.pendingJoins.add(member, id, added);
+      return;
+    }
+    channel.fallBehind(member, 'resuming');
+    this.pendingJoins.add(member, id, added, {
+      type: 'join',
+      ...(since === undefined ? {} : { since }),
+      ...(last === undefined ? {} : { last }),
+      ...(away === undefined ? {} : { away }),
+    });
   }
 
   leave(connection: Connection, room: string, id: IdText | undefined): void {
@@ -102,6 +116,12 @@ export class Rooms {
       if (connection.memberOf(channel) !== member) return;
       this.#takeOut(connection, member, 'left', reason);
     });
+  }
+
+  /** The hub's answer to a member that asked for what it missed. */
+  resumed(key: ChannelKey, ask: number, answer: ResumeAnswer): void {
+    const channel = this.#options.channels.get(key);
+    if (channel) this.pendingJoins.resumed(channel, ask, answer);
   }
 
   /** The hub has confirmed these forms. @param generation of the `forms` message that it answers */

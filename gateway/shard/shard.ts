@@ -161,6 +161,7 @@ export class Shard {
   /** The socket's buffer went down. */
   drained(connection: Connection): void {
     this.#connections.drained(connection);
+    if (!connection.gone && connection.waiting === 0) this.#rooms.pendingJoins.drained(connection);
   }
 
   closed(connection: Connection, code: number): void {

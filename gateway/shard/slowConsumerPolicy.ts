@@ -29,7 +29,8 @@ export class SlowConsumerPolicy {
 export function fallBehind(connection: Connection): void {
   if (connection.lagging) return;
   connection.channel.fallBehind(connection, 'slow');
-  for (const member of connection.members) member.channel.fallBehind(member, 'slow');
+  for (const member of connection.members)
+    if (member.behind?.reason !== 'resuming') member.channel.fallBehind(member, 'slow');
 }
 
 /**
@@ -38,7 +39,7 @@ export function fallBehind(connection: Connection): void {
  */
 export function catchUp(connection: Connection): void {
   if (!connection.lagging) return;
-  const memberships: Member[] = [connection, ...connection.members];
+  const memberships = [connection, ...connection.members].filter(({ behind }) => behind?.reason === 'slow');
   for (const member of memberships) if (!sendMissed(member)) return;
   for (const member of memberships) member.channel.catchUp(member);
 }

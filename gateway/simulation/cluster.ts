@@ -281,6 +281,11 @@ class SimulatedShard implements ShardHandle {
   };
 
   sendMissed: ShardHandle['sendMissed'] = (key, items, reason) => this.send({ type: 'missed', key, items, reason });
+
+  readonly isFull = false;
+
+  sendResumed: ShardHandle['sendResumed'] = (key, ask, answer) =>
+    this.send({ type: 'resumed', key, ask, answer, size: 0 });
 }
 
 export type ClusterPlan = {

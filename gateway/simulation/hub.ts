@@ -5,6 +5,7 @@ import type { ChannelKey } from '../ipc/channelKey.ts';
 import { newCounts, type ShardCounts } from '../ipc/counts.ts';
 import type { Frame } from '../ipc/frame.ts';
 import type { HubMessage } from '../ipc/messages.ts';
+import type { ResumeAnswer } from '../ipc/resume.ts';
 
 export type SentFrames = {
   key: ChannelKey;
@@ -48,6 +49,12 @@ export class FakeShard implements ShardHandle {
   sendMissed(key: ChannelKey, items: number, reason: LagReason): void {
     this.missed.push({ key, items, reason });
     this.order.push('missed');
+  }
+
+  readonly isFull = false;
+
+  sendResumed(key: ChannelKey, ask: number, answer: ResumeAnswer): void {
+    this.messages.push({ type: 'resumed', key, ask, answer, size: 0 });
   }
 
   /** The messages of one type. */

@@ -13,6 +13,7 @@ import type { Merger } from '../merger.ts';
 import type { MessagePart } from '../messagePart.ts';
 import { HistoryInlet } from './historyInlet.ts';
 import { HistoryMonitor } from './historyMonitor.ts';
+import { RingBudget } from './roomRing.ts';
 
 const MATCH = '*';
 const ROOM = 'r';
@@ -118,13 +119,13 @@ class Fixture {
     });
     const merger = {
       merge: (_: HubChannel, part: MessagePart) => this.taken.push(part),
-      lose: (_: HubChannel, items: number) => {
-        this.lost += items;
+      reset: () => {
+        this.lost++;
       },
     } as unknown as Merger;
     const ignored = { decode: (bytes: Uint8Array, decode: (b: Uint8Array) => unknown) => decode(bytes) };
     this.inlet = new HistoryInlet(new HubChannel(roomKey(ROOM), settings), ROOM, {
-      ...{ monitor, merger, metrics, clock: this.clock },
+      ...{ monitor, merger, metrics, clock: this.clock, budget: new RingBudget() },
       ignored: ignored as unknown as IgnoredMessages,
       failed: () => {},
       log: { warn: () => {}, error: () => {} } as never,
@@ -243,7 +244,7 @@ describe('the inlet of a room with a history', () => {
     await fixture.pass(1_500);
     fixture.deliver(fixture.store.append(3));
     assert.deepEqual(fixture.items, [2, 3]);
-    assert.equal(fixture.taken[0]!.position, undefined, 'nobody has said which history it is');
+    assert.equal(fixture.taken[0]!.position?.epoch, undefined, 'nobody has said which history it is');
     fixture.store.away = false;
     await fixture.pass(2_000);
     fixture.deliver(fixture.store.append(4));

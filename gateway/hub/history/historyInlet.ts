@@ -2,7 +2,7 @@ import { fullJitter } from '@pushcluster/protocol/fullJitter.ts';
 import { decodePush } from '@pushcluster/protocol/push.ts';
 import type { BusMessage } from '@pushcluster/runtime/bus/bus.ts';
 import { type Clock, pause } from '@pushcluster/runtime/clock.ts';
-import { STORED_HEADERS } from '@pushcluster/runtime/history/historyStore.ts';
+import { type Extract, STORED_HEADERS, type StreamState } from '@pushcluster/runtime/history/historyStore.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import type { GatewayMetrics } from '../../metrics/gatewayMetrics.ts';
 import type { HubChannel } from '../hubChannel.ts';
@@ -11,6 +11,7 @@ import type { Inlet } from '../inlet.ts';
 import type { Merger } from '../merger.ts';
 import { type Position, partOf } from '../messagePart.ts';
 import type { HistoryMonitor, MonitoredRoom } from './historyMonitor.ts';
+import { type RingBudget, RoomRing } from './roomRing.ts';
 
 /** Messages that wait while what is before them is read at most. More are read from the store. */
 const MAX_WAITING = 1_000;
@@ -29,11 +30,20 @@ const AGE_MARGIN_MS = 5_000;
 /** Milliseconds between attempts to read: the first limit, and the largest. */
 const [RETRY_FIRST_MS, RETRY_LONGEST_MS] = [20, 500];
 
-/** A message with its number, and that of the room's message before it. */
-type Stored = { seq: number; previous: number; bytes: Uint8Array };
+/** A message as it was delivered. */
+type Delivered = {
+  seq: number;
+  /** Number of the room's push before it; 0 if there is none any more. */
+  previous: number;
+  bytes: Uint8Array;
+};
+
+/** A position in the room's history. */
+export type Place = { epoch: string; seq: number };
 
 export type HistoryInletOptions = {
   monitor: HistoryMonitor;
+  budget: RingBudget;
   merger: Merger;
   ignored: IgnoredMessages;
   metrics: Pick<GatewayMetrics, 'historyRepairs' | 'recoveredMessages' | 'historyResets'>;
@@ -51,14 +61,24 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
   readonly room: string;
   readonly #channel: HubChannel;
   readonly #options: HistoryInletOptions;
+  /** Its last messages. */
+  readonly ring: RoomRing;
   #head: number | undefined;
   #epoch: string | undefined;
-  /** Nothing that is delivered from now on may have a smaller number and be new. */
-  #isSure = false;
+  /** Something was taken: what is delivered from now on is new only with a larger number. */
+  #hasTaken = false;
+  /** Clients were told a position: what has a number up to `#head` is nothing new to them. */
+  #isPlaced = false;
+  /** Number of the last message that went on, or where the room began: what the next frame follows on. */
+  #passed = 0;
+  /** Number of the last message in a frame that was sent to the shards. */
+  #sent = 0;
+  /** Reads for clients that are under way, by where they begin: those who come back together share one. */
+  readonly #reads = new Map<number, Promise<Extract>>();
   /** When `#head` was the last push, as far as anybody knew, by the clock's `now`. */
   #currentAt = Number.NEGATIVE_INFINITY;
   #cancelStart = () => {};
-  #waiting: Stored[] = [];
+  #waiting: Delivered[] = [];
   #waitingBytes = 0;
   /** Pushes up to this number exist, and were not all taken. */
   #wanted = 0;
@@ -69,6 +89,7 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
     this.#channel = channel;
     this.room = room;
     this.#options = options;
+    this.ring = new RoomRing(options.budget, 0);
   }
 
   get head(): number | undefined {
@@ -77,6 +98,51 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
 
   get epoch(): string | undefined {
     return this.#epoch;
+  }
+
+  /** The stream as it was last seen. */
+  get stream(): StreamState | undefined {
+    return this.#options.monitor.state;
+  }
+
+  /**
+   * Where members are that are not behind: all frames that are sent from now on have larger numbers. Undefined before the
+   * store has said where the room is.
+   */
+  place(): Place | undefined {
+    if (this.#epoch === undefined || this.#head === undefined) return undefined;
+    this.#isPlaced = true;
+    return { epoch: this.#epoch, seq: this.#sent };
+  }
+
+  /** Messages are on their way to a frame that was not sent. */
+  get isPending(): boolean {
+    return this.#sent < this.#passed;
+  }
+
+  /** A frame that ends with this position was sent to the shards. */
+  framesSent({ seq, epoch }: Pick<Position, 'seq' | 'epoch'>): void {
+    const isOurs = epoch === undefined || epoch === this.#epoch;
+    if (isOurs && seq <= (this.#head ?? 0)) this.#sent = Math.max(this.#sent, seq);
+  }
+
+  /** Pushes of the room from `from` on. Rejects as the store does. */
+  read(from: number): Promise<Extract> {
+    const underWay = this.#reads.get(from);
+    if (underWay) return underWay;
+    const read = this.#options.monitor.read(this.room, from, BATCH, false).finally(() => this.#reads.delete(from));
+    this.#reads.set(from, read);
+    return read;
+  }
+
+  /** Whether the room has no push after `after` up to `upTo`, by a server that knows. Rejects as the store does. */
+  isEmpty(after: number, upTo: number): Promise<boolean> {
+    return this.#options.monitor.isEmpty(this.room, after, upTo);
+  }
+
+  /** Whether the stream has this number already: a client may have it from a gateway that is ahead. */
+  hasReached(seq: number): Promise<boolean> {
+    return this.#options.monitor.hasReached(seq);
   }
 
   accept(bytes: Uint8Array, { headers }: BusMessage): void {
@@ -93,8 +159,8 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
       if (this.#waiting.length === 1) this.#cancelStart = clock.after(START_MS, () => this.#start());
       return;
     }
-    // The stream was looked at after it was subscribed to.
-    if (!this.#isSure && seq <= this.#head) this.#head = stored.previous;
+    // The stream was looked at after the room was subscribed to: it may have come to `#head` before this was delivered.
+    if (!this.#hasTaken && !this.#isPlaced && seq <= this.#head) this.#settle(before(stored));
     if (seq <= this.#head) return;
     if (!this.#repairing && this.#follows(stored)) {
       this.#take(stored);
@@ -113,16 +179,18 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
     // What is under repair, or waits, goes no further.
     if (this.#waiting.length > 0 || this.#wanted > (this.#head ?? 0)) this.#options.merger.lose(this.#channel, 1);
     this.#closed = true;
+    if (this.#channel.history === this) this.#channel.history = undefined;
+    this.ring.clear(0);
     this.#cancelStart();
     this.#options.monitor.remove(this);
   }
 
-  begin(head: number, epoch: string, isSure: boolean): void {
+  begin(head: number, epoch: string, last: number): void {
     if (this.#head !== undefined || this.#closed) return;
     this.#epoch = epoch;
-    this.#isSure = isSure;
     const first = this.#first();
-    this.#begin(first === undefined ? head : Math.min(head, first.previous));
+    if (first === undefined || before(first) >= head) this.#begin(head, last);
+    else this.#begin(before(first));
   }
 
   adopt(epoch: string): void {
@@ -140,44 +208,51 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
   renew(head: number, epoch: string): void {
     this.#options.log.warn({ room: this.room }, 'the history of the room is another one: made anew, or set back');
     this.#epoch = epoch;
-    this.#head = head;
     this.#wanted = 0;
     this.#waiting = [];
     this.#waitingBytes = 0;
-    this.#isSure = false;
-    this.#interrupted();
+    this.#hasTaken = false;
+    this.#interrupted(head);
   }
 
   /** The store does not say where the room begins: with what was delivered. */
   #start() {
     const first = this.#first();
-    if (this.#head === undefined && !this.#closed && first) this.#begin(first.previous);
+    if (this.#head === undefined && !this.#closed && first) this.#begin(before(first));
   }
 
-  #begin(head: number) {
+  #begin(head: number, last = head) {
     this.#cancelStart();
-    this.#head = head;
+    this.#settle(head, last);
     this.#currentAt = this.#options.clock.now();
     this.#drain();
-    const last = this.#waiting.at(-1);
-    if (last) this.#want(last.seq, 'gap');
+    const newest = this.#waiting.at(-1);
+    if (newest) this.#want(newest.seq, 'gap');
+  }
+
+  /** It has everything up to `head`. @param last number of the last push up to there, if that is known */
+  #settle(head: number, last = head) {
+    this.#head = head;
+    this.#passed = last;
+    this.#sent = last;
+    this.ring.clear(last);
   }
 
   /** The first of the messages that wait. */
-  #first(): Stored | undefined {
+  #first(): Delivered | undefined {
     this.#waiting.sort((a, b) => a.seq - b.seq);
     return this.#waiting[0];
   }
 
   /** Beyond the limit, messages are read from the store. */
-  #wait(stored: Stored) {
+  #wait(stored: Delivered) {
     if (this.#waiting.length >= MAX_WAITING || this.#waitingBytes > MAX_WAITING_BYTES) return;
     this.#waiting.push(stored);
     this.#waitingBytes += stored.bytes.length;
   }
 
   /** Whether nothing is missing between what was taken and this message: the one before it was, or came before its time. */
-  #follows({ previous }: Stored): boolean {
+  #follows({ previous }: Delivered): boolean {
     return previous > 0 ? previous <= this.#head! : this.#head === 0;
   }
 
@@ -226,20 +301,21 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
       if (!(await monitor.hasReached(wanted))) return false;
       const first = await monitor.read(this.room, Math.max(1, head), 1, true);
       const next = await monitor.read(this.room, head + 1, 1, true);
+      const { last } = await monitor.fresh();
       if (!isSame()) return false;
       missed = next.pushes;
-      isWhole = first.pushes[0]?.seq === head;
+      isWhole = first.pushes[0]?.seq === head || this.#lacksNone(last - head);
       if (missed.length === 0) {
         // Limits have removed what was wanted.
-        this.#interrupted();
-        this.#head = wanted;
+        this.#interrupted(wanted);
         this.#drain();
         return true;
       }
     }
-    if (missed.length === 0) return false;
-    if (!isWhole) this.#interrupted();
-    for (const { seq, bytes } of missed) this.#take({ seq, previous: this.#head!, bytes });
+    const [next] = missed;
+    if (next === undefined) return false;
+    if (!isWhole) this.#interrupted(next.seq - 1);
+    for (const push of missed) this.#take(push);
     metrics.recoveredMessages.inc(missed.length);
     this.#drain();
     return true;
@@ -249,18 +325,17 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
   #giveUp() {
     const { log } = this.#options;
     log.error({ room: this.room }, 'the history of the room cannot be read: messages are missing');
-    this.#interrupted();
     const first = this.#first();
-    this.#head = Math.max(this.#head!, first?.previous ?? this.#wanted);
-    if (!first) this.#wanted = this.#head;
+    this.#interrupted(Math.max(this.#head!, first === undefined ? this.#wanted : before(first)));
+    if (!first) this.#wanted = this.#head!;
     this.#drain();
-    this.#wanted = this.#waiting.at(-1)?.seq ?? this.#head;
+    this.#wanted = this.#waiting.at(-1)?.seq ?? this.#head!;
   }
 
   /**
    * Whether limits cannot have removed any push after `#head`, although that is gone itself: what came after it is younger
    * than the time since it was the last one, limits were not raised since, and the room is not full.
-   * @param kept pushes that the history has of the room
+   * @param kept pushes that the history has of the room, at most
    */
   #lacksNone(kept: number): boolean {
     const { monitor, clock } = this.#options;
@@ -269,11 +344,15 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
     return kept < state.messages && clock.now() - this.#currentAt + AGE_MARGIN_MS < state.maxAge;
   }
 
-  /** An unknown number of pushes is missing. */
-  #interrupted() {
+  /** An unknown number of pushes is missing: it goes on after `seq`. */
+  #interrupted(seq: number) {
     const { metrics, merger } = this.#options;
     metrics.historyResets.inc();
-    merger.lose(this.#channel, 1);
+    this.#head = seq;
+    this.#passed = seq;
+    this.ring.clear(seq);
+    if (this.#epoch === undefined) merger.lose(this.#channel, 1);
+    else merger.reset(this.#channel, { seq, epoch: this.#epoch });
   }
 
   /** Takes of what waits all that follows. */
@@ -289,20 +368,29 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
     for (const { bytes } of this.#waiting.splice(0, next)) this.#waitingBytes -= bytes.length;
   }
 
-  #take({ seq, previous, bytes }: Stored) {
+  #take({ seq, bytes }: Pick<Delivered, 'seq' | 'bytes'>) {
+    const { clock } = this.#options;
     this.#head = seq;
-    this.#isSure = true;
-    if (!this.#repairing && this.#wanted <= seq) this.#currentAt = this.#options.clock.now();
-    this.#passOn(bytes, this.#epoch === undefined ? undefined : { seq, previous, epoch: this.#epoch });
+    this.#hasTaken = true;
+    if (!this.#repairing && this.#wanted <= seq) this.#currentAt = clock.now();
+    if (!this.#passOn(bytes, { seq, previous: this.#passed, epoch: this.#epoch })) return;
+    this.#passed = seq;
+    this.ring.add({ seq, at: clock.now(), bytes }, this.#channel.rules.history?.messages ?? 1);
   }
 
-  /** @param position undefined if the message is in no history, or in one that nobody has named yet */
-  #passOn(bytes: Uint8Array, position?: Position) {
+  /** @param position undefined if the message is in no history. @returns whether it has items */
+  #passOn(bytes: Uint8Array, position?: Position): boolean {
     const { ignored, merger } = this.#options;
     const push = ignored.decode(bytes, decodePush);
-    if (!push || push.items.lengths.length === 0) return;
+    if (!push || push.items.lengths.length === 0) return false;
     const part = partOf(push, push.items, 0);
     if (position) part.position = position;
     merger.merge(this.#channel, part, push.urgent);
+    return true;
   }
+}
+
+/** The least number up to which a room lacks nothing, for which this message is the next. */
+function before({ seq, previous }: Delivered): number {
+  return previous || seq - 1;
 }

@@ -1,5 +1,5 @@
 import { fullJitter } from '@pushcluster/protocol/fullJitter.ts';
-import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
+import { type Bus, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
 import type { Clock } from '@pushcluster/runtime/clock.ts';
 import type { Extract, HistoryStore, StreamState } from '@pushcluster/runtime/history/historyStore.ts';
 import type { GatewayMetrics } from '../../metrics/gatewayMetrics.ts';
@@ -30,10 +30,10 @@ export interface MonitoredRoom {
   /** The history that `head` counts in; undefined before anybody has said so. */
   readonly epoch: string | undefined;
   /**
-   * What has a larger number than `head`, in this history, is new. @param isSure the number was read before the room was
-   * subscribed to
+   * What has a larger number than `head`, in this history, is new. @param last number of the room's last push up to `head`, or
+   * `head` if that is not known
    */
-  begin(head: number, epoch: string, isSure: boolean): void;
+  begin(head: number, epoch: string, last: number): void;
   /** It counts in this history: nobody could say so when it began. */
   adopt(epoch: string): void;
   /** The store has a push with this sequence number. */
@@ -63,6 +63,8 @@ export class HistoryMonitor {
   readonly stream: string;
   readonly #options: HistoryMonitorOptions;
   readonly #rooms = new Set<MonitoredRoom>();
+  /** Those that have yet to begin. */
+  readonly #beginning = new Set<MonitoredRoom>();
   readonly #stopListening: () => void;
   #cancelTimer = () => {};
   #cancelGather: (() => void) | undefined;
@@ -93,19 +95,13 @@ export class HistoryMonitor {
     return this.#state;
   }
 
-  /** Whether the stream has this number by now. Rejects as the store does. */
-  async hasReached(seq: number): Promise<boolean> {
-    const { last } = await this.#options.store.state(this.#options.match);
-    return last >= seq;
-  }
-
   /**
-   * Tells the room where it begins, as soon as the store can be asked, and what it misses until it is removed. It begins with
-   * the last look at the stream: what was stored since, it gets.
+   * Tells the room, which is subscribed to, where it begins as soon as the store can be asked, and what it misses until it is
+   * removed.
    */
   add(room: MonitoredRoom): void {
     this.#rooms.add(room);
-    if (this.#state && room.head === undefined) room.begin(this.#state.last, this.#state.epoch, true);
+    if (room.head === undefined) this.#beginning.add(room);
     this.#cancelGather ??= this.#options.clock.after(GATHER_MS, () => {
       this.#cancelGather = undefined;
       this.look();
@@ -114,6 +110,7 @@ export class HistoryMonitor {
 
   remove(room: MonitoredRoom): void {
     this.#rooms.delete(room);
+    this.#beginning.delete(room);
   }
 
   /** Compares now. */
@@ -141,6 +138,25 @@ export class HistoryMonitor {
     }
   }
 
+  /** The stream as its leader sees it now. Rejects as the store does, and if the history is another one by now. */
+  async fresh(): Promise<StreamState> {
+    const { store, match } = this.#options;
+    const state = await store.state(match);
+    if (state.epoch !== this.#state?.epoch) throw new BusUnconfirmed('the history is another one');
+    return state;
+  }
+
+  /** Whether the stream has this number by now. Rejects as `fresh` does. */
+  async hasReached(seq: number): Promise<boolean> {
+    return (this.#state?.last ?? 0) >= seq || (await this.fresh()).last >= seq;
+  }
+
+  /** Whether the room has no push after `after` up to `upTo`, as the leader knows. Rejects as the store does. */
+  async isEmpty(room: string, after: number, upTo: number): Promise<boolean> {
+    const { pushes } = await this.read(room, after + 1, 1, true);
+    return pushes[0] === undefined || pushes[0].seq > upTo;
+  }
+
   close(): void {
     this.#closed = true;
     this.#stopListening();
@@ -159,6 +175,7 @@ export class HistoryMonitor {
       const state = await store.state(match);
       if (this.#state?.epoch !== state.epoch) [this.#compared, this.#unsure] = [0, undefined];
       this.#state = state;
+      await this.#begin(state);
       this.#place(state);
       if (await this.#compare(state)) for (const room of this.#rooms) room.confirm(began);
       this.#attempt = 0;
@@ -173,6 +190,21 @@ export class HistoryMonitor {
     else this.#cancelTimer = clock.after(wait, () => this.look());
   }
 
+  /** Rooms begin, behind what was stored until now. They share a question for their last pushes. */
+  async #begin({ last: head, epoch }: StreamState) {
+    const rooms = [...this.#beginning];
+    if (rooms.length === 0) return;
+    const lasts = new Map<MonitoredRoom, number>();
+    // Without an answer they begin all the same, with a number that is no push of theirs.
+    const upTo = await this.#ask(rooms, 0, (room, last) => lasts.set(room, last)).catch(() => undefined);
+    for (const room of rooms) {
+      if (!this.#beginning.delete(room)) continue;
+      const last = lasts.get(room);
+      const isKnown = last && last <= head && upTo !== undefined && upTo >= head;
+      room.begin(head, epoch, isKnown ? last : head);
+    }
+  }
+
   /** Tells rooms that are not where the stream is. */
   #place({ last, epoch }: StreamState) {
     const now = this.#options.clock.now();
@@ -183,8 +215,8 @@ export class HistoryMonitor {
     if (isCertain) [this.#compared, this.#unsure] = [0, undefined];
     for (const room of this.#rooms) {
       const { head } = room;
-      if (head === undefined) room.begin(last, epoch, false);
-      else if (room.epoch === undefined && head <= last) room.adopt(epoch);
+      if (head === undefined) continue;
+      if (room.epoch === undefined && head <= last) room.adopt(epoch);
       else if (room.epoch !== epoch || (isCertain && head > last)) room.renew(last, epoch);
     }
   }

@@ -1,0 +1,231 @@
+import { decodePush } from '@pushcluster/protocol/push.ts';
+import { type Form, formIndex, WIRE_FORMS } from '@pushcluster/protocol/wireForms.ts';
+import { type Clock, pause } from '@pushcluster/runtime/clock.ts';
+import type { ChannelKey } from '../../ipc/channelKey.ts';
+import type { ResumeAnswer, ResumeFrom } from '../../ipc/resume.ts';
+import type { GatewayMetrics } from '../../metrics/gatewayMetrics.ts';
+import { encodeText } from '../encodeFrames.ts';
+import type { HubChannel } from '../hubChannel.ts';
+import type { IgnoredMessages } from '../ignoredMessages.ts';
+import { type MessagePart, partOf } from '../messagePart.ts';
+import type { ShardHandle } from '../shardHandle.ts';
+import type { HistoryInlet, Place } from './historyInlet.ts';
+
+/** Milliseconds that an answer may take before it is `unavailable`. */
+const ANSWER_MS = 5_000;
+/** Milliseconds between two attempts to answer. */
+const AGAIN_MS = 50;
+/** Bytes of items in one frame, and in one answer: the rest follows once the client has read. */
+const [FRAME_BYTES, ANSWER_BYTES] = [65_536, 262_144];
+/** Milliseconds between two comparisons of gateways with the store, and what clocks and answers may add. */
+const COMPARE_MARGIN_MS = 6_000;
+/** Answers kept of each room, for those who come back at the same time from the same place. */
+const KEPT_ANSWERS = 16;
+
+/** A push of the room. */
+type Push = { seq: number; bytes: Uint8Array };
+/** Makes the answer of this moment; undefined if it can't be told yet. */
+type Prepared = () => ResumeAnswer | undefined;
+type Replay = { frames: { seq: number; text: string }[]; isAll: boolean };
+
+export type ResumesOptions = {
+  channel: (key: ChannelKey) => HubChannel | undefined;
+  clock: Clock;
+  ignored: IgnoredMessages;
+  metrics: Pick<GatewayMetrics, 'resumes'>;
+  /** The store cannot be read: called for each attempt. */
+  failed: (error: unknown) => void;
+};
+
+/**
+ * Answers members of rooms with history that come back, or come late: where they are, and what they missed. All frames that
+ * are sent after an answer follow on its position.
+ */
+export class Resumes {
+  readonly #options: ResumesOptions;
+  readonly #replays = new WeakMap<HistoryInlet, { sent: Place; byStart: Map<string, Replay> }>();
+
+  constructor(options: ResumesOptions) {
+    this.#options = options;
+  }
+
+  /** Answers on the shard's port. */
+  async resume(shard: ShardHandle, key: ChannelKey, ask: number, form: Form, from: ResumeFrom): Promise<void> {
+    const { clock, metrics, failed } = this.#options;
+    const deadline = clock.now() + ANSWER_MS;
+    let answer: ResumeAnswer | undefined;
+    for (;;) {
+      // The store may be away, or the server that answered behind.
+      const prepared = await this.#prepared(shard, key, form, from).catch((error: unknown) => failed(error));
+      // It is sent in the turn in which it is made: frames that are sent between the two would reach nobody.
+      answer = prepared?.();
+      if (answer || clock.now() >= deadline) break;
+      await pause(clock, AGAIN_MS);
+    }
+    shard.sendResumed(key, ask, answer ?? { type: 'unavailable' });
+    if (from.type === 'join' && answer?.type === 'resumed' && answer.recovered !== undefined)
+      metrics.resumes.inc({ recovered: String(answer.recovered) });
+  }
+
+  /** What makes the answer, with all that the store has to say for it. Undefined if it can't be told yet. */
+  async #prepared(shard: ShardHandle, key: ChannelKey, form: Form, from: ResumeFrom): Promise<Prepared | undefined> {
+    const inlet = this.#options.channel(key)?.history;
+    if (inlet === undefined) return () => ({ type: 'none' });
+    if (shard.isFull || inlet.place() === undefined) return undefined;
+    const hasIds = WIRE_FORMS[formIndex(form)]!.hasIds;
+    if (from.type === 'next') return this.#since(inlet, key, hasIds, from.after, from.away);
+    if (from.since) return this.#since(inlet, key, hasIds, from.since, from.away);
+    if (from.last !== undefined) return this.#last(inlet, key, hasIds, from.last);
+    return () => {
+      const place = inlet.place();
+      return place && { type: 'resumed', place, frames: [], isAll: true };
+    };
+  }
+
+  /** What follows on `since`. */
+  async #since(
+    inlet: HistoryInlet,
+    key: ChannelKey,
+    hasIds: boolean,
+    since: Place,
+    away: number | undefined,
+  ): Promise<Prepared | undefined> {
+    const { ring } = inlet;
+    const lost: Prepared = () => {
+      const place = inlet.place();
+      return place && { type: 'resumed', place, recovered: false, frames: [], isAll: true };
+    };
+    if (since.epoch !== inlet.epoch) return lost;
+    if (since.seq >= ring.floor) {
+      if (since.seq > inlet.head!) {
+        // It comes from a gateway that is ahead, or the room has been quiet for both.
+        if (!(await inlet.hasReached(since.seq))) return lost;
+        if (!(await inlet.isEmpty(inlet.head!, since.seq))) return undefined;
+      }
+      return () => {
+        const place = inlet.place();
+        if (place === undefined || place.epoch !== since.epoch) return lost();
+        // What is pending has smaller numbers too: a frame with some of it would tell of it twice.
+        if (since.seq < ring.floor || (since.seq > place.seq && inlet.isPending)) return undefined;
+        return this.#resumed(inlet, key, hasIds, since.seq, place, ring.between(since.seq, place.seq));
+      };
+    }
+    // From the message itself on: if it is still there, limits have removed none after it.
+    const { pushes, pending } = await inlet.read(Math.max(1, since.seq));
+    const read = pushes.filter(({ seq }) => seq > since.seq);
+    const isThere = pushes[0]?.seq === since.seq;
+    if (!isThere && !this.#lacksNone(inlet, since.seq, read.length + (pending ?? Number.POSITIVE_INFINITY), away))
+      return lost;
+    const end = read.at(-1)?.seq ?? since.seq;
+    // The server that answered may be behind.
+    const reaches = pending === 0 && (end >= ring.floor || (await inlet.isEmpty(end, ring.floor)));
+    const floor = Math.max(end, ring.floor);
+    return () => {
+      const place = inlet.place();
+      if (place === undefined || place.epoch !== since.epoch) return lost();
+      // The ring has given up what was not read, or the server is behind.
+      if (pending === 0 && (!reaches || ring.floor > floor)) return undefined;
+      const stored = read.filter(({ seq }) => seq <= place.seq);
+      if (pending === 0) stored.push(...ring.between(end, place.seq));
+      return this.#resumed(inlet, key, hasIds, since.seq, place, stored, pending !== 0 && end < place.seq);
+    };
+  }
+
+  /** The last `count` pushes that were sent. */
+  async #last(inlet: HistoryInlet, key: ChannelKey, hasIds: boolean, count: number): Promise<Prepared | undefined> {
+    const { ring, epoch } = inlet;
+    const { floor } = ring;
+    let older: Push[] = [];
+    if (ring.between(0, inlet.place()!.seq).length < count)
+      for (let from = 1; from <= floor; ) {
+        const { pushes, pending } = await inlet.read(from);
+        older = [...older, ...pushes.filter(({ seq }) => seq <= floor)].slice(-count);
+        const end = pushes.at(-1)?.seq ?? from - 1;
+        if (pending !== 0 && pushes.length > 0) from = end + 1;
+        else if (end >= floor || (await inlet.isEmpty(end, floor))) break;
+        else return undefined;
+      }
+    return () => {
+      const place = inlet.place();
+      // The ring has given up what was not read.
+      if (place === undefined || place.epoch !== epoch || ring.floor > floor) return undefined;
+      const oldest = this.#options.clock.now() - (inlet.stream?.maxAge ?? Number.POSITIVE_INFINITY);
+      const kept = ring.between(floor, place.seq).filter(({ at }) => at >= oldest);
+      const last = [...older, ...kept].slice(-count);
+      const [first] = last;
+      return this.#resumed(inlet, key, hasIds, first === undefined ? place.seq : first.seq - 1, place, last);
+    };
+  }
+
+  /** As many frames as fit into one answer. @param isMoreStored pushes follow that were not read */
+  #resumed(
+    inlet: HistoryInlet,
+    key: ChannelKey,
+    hasIds: boolean,
+    after: number,
+    place: Place,
+    pushes: readonly Push[],
+    isMoreStored = false,
+  ): ResumeAnswer {
+    const { frames, ...replay } = this.#replay(inlet, key, hasIds, after, place, pushes);
+    const isAll = replay.isAll && !isMoreStored;
+    const last = frames.at(-1);
+    const answer = { type: 'resumed' as const, place, recovered: true, frames, isAll };
+    return last === undefined ? answer : { ...answer, replayTo: isAll ? last.seq : place.seq };
+  }
+
+  /** The frames that follow on `after`: encoded once for all who ask for them before the next is sent. */
+  #replay(
+    inlet: HistoryInlet,
+    key: ChannelKey,
+    hasIds: boolean,
+    after: number,
+    place: Place,
+    pushes: readonly Push[],
+  ): Replay {
+    let kept = this.#replays.get(inlet);
+    if (kept?.sent.seq !== place.seq || kept.sent.epoch !== place.epoch) {
+      kept = { sent: place, byStart: new Map() };
+      this.#replays.set(inlet, kept);
+    }
+    const start = `${after} ${pushes.length} ${hasIds}`;
+    let replay = kept.byStart.get(start);
+    if (replay === undefined) {
+      replay = this.#encode(key, hasIds, after, place.epoch, pushes);
+      if (kept.byStart.size >= KEPT_ANSWERS) kept.byStart.clear();
+      kept.byStart.set(start, replay);
+    }
+    return replay;
+  }
+
+  #encode(key: ChannelKey, hasIds: boolean, after: number, epoch: string, pushes: readonly Push[]): Replay {
+    const frames: Replay['frames'] = [];
+    let parts: MessagePart[] = [];
+    let [bytes, total, end, i] = [0, 0, after, 0];
+    const flush = () => {
+      if (parts.length > 0) frames.push({ seq: end, text: encodeText(key, parts, hasIds).toString() });
+      [parts, bytes] = [[], 0];
+    };
+    for (; i < pushes.length && total < ANSWER_BYTES; i++) {
+      const { seq, bytes: message } = pushes[i]!;
+      const push = this.#options.ignored.decode(message, decodePush);
+      if (push === undefined || push.items.lengths.length === 0) continue;
+      const size = push.items.bytes.length;
+      if (parts.length > 0 && bytes + size > FRAME_BYTES) flush();
+      parts.push({ ...partOf(push, push.items, 0), position: { seq, previous: end, epoch } });
+      [bytes, total, end] = [bytes + size, total + size, seq];
+    }
+    flush();
+    return { frames, isAll: i === pushes.length };
+  }
+
+  /**
+   * Whether limits cannot have removed a push after `seq`, although that itself is gone: what came after it is younger than
+   * the time since the client was there, limits were not raised since, and the room is not full.
+   */
+  #lacksNone(inlet: HistoryInlet, seq: number, kept: number, away: number | undefined): boolean {
+    const state = inlet.stream;
+    if (state === undefined || away === undefined || seq > state.last) return false;
+    return seq >= state.floor && kept < state.messages && away + COMPARE_MARGIN_MS < state.maxAge;
+  }
+}

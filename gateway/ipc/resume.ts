@@ -1,0 +1,35 @@
+import type { JoinFrom, Position } from '@pushcluster/protocol/frames.ts';
+
+/** What a member of a room with history asks the hub for. */
+export type ResumeFrom =
+  /** The answer to a JOIN: what was missed since a position, the last pushes, or neither. */
+  | ({ type: 'join' } & JoinFrom)
+  /** What follows on a push that the member has. `away`: milliseconds since it had all that there was, if that is known. */
+  | { type: 'next'; after: Position; away?: number };
+
+/** The hub's answer, in order with the room's frames. */
+export type ResumeAnswer =
+  | {
+      type: 'resumed';
+      /** What is sent to the room from now on follows on it. */
+      place: Position;
+      /** Absent if the JOIN asked for nothing. False: something may be missing, and there are no frames. */
+      recovered?: boolean;
+      /** What was missed up to `place`, or its beginning: PUSH frames as JSON, and the position of the last push in each. */
+      frames: { seq: number; text: string }[];
+      /** Position of the last push of what was missed; absent if nothing was. */
+      replayTo?: number;
+      /** Otherwise the member is still behind once it has the frames. */
+      isAll: boolean;
+    }
+  /** The room has no history here: its policy has changed. */
+  | { type: 'none' }
+  /** The store does not answer. */
+  | { type: 'unavailable' };
+
+/** Bytes of an answer for flow control, about. */
+export function answerSize(answer: ResumeAnswer): number {
+  let size = 256;
+  if (answer.type === 'resumed') for (const { text } of answer.frames) size += text.length;
+  return size;
+}

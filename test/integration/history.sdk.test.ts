@@ -1,0 +1,187 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { PushClient } from '@pushcluster/client/pushClient.ts';
+import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
+import { type GatewayProcess, type LogicProcess, startGateway, startLogic } from '../harness/processes.ts';
+import { startTcpProxy } from '../harness/tcpProxy.ts';
+import { until } from '../harness/until.ts';
+
+const ROOMS = [{ match: 'live-*', history: { messages: 5_000 }, batching: { maxDelay: 50 } }];
+const SETTINGS = { rooms: ROOMS, gateway: { shards: 2, drain: { settle: 0, timeout: 20_000, rate: 50 } } };
+const CLIENTS = 12;
+
+let nats: NatsServer;
+let logic: LogicProcess;
+let rooms = 0;
+
+before(async () => {
+  nats = await startNatsServer({ jetstream: true });
+  logic = await startLogic({ nats: [nats.url], settings: SETTINGS });
+});
+after(async () => {
+  await logic.stop();
+  await nats.stop();
+});
+
+const gatewayOf = (): Promise<GatewayProcess> => startGateway({ nats: [nats.url], settings: SETTINGS });
+
+/** Pushes numbers to a room, one after another, until it is stopped. */
+class Pusher {
+  count = 0;
+  #stopped = false;
+  readonly #loop: Promise<void>;
+
+  constructor(room: string) {
+    this.#loop = (async () => {
+      while (!this.#stopped) {
+        const { status } = await logic.push({ room }, [String(this.count)]);
+        assert.equal(status, 202);
+        this.count++;
+      }
+    })();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#loop;
+  }
+}
+
+/** A page in a room: what it got, and what it was told. */
+class Page {
+  readonly items: number[] = [];
+  resumed = 0;
+  closes = 0;
+  moved = 0;
+  readonly told: string[] = [];
+  readonly push: PushClient;
+  readonly room: ReturnType<PushClient['join']>;
+
+  constructor(port: () => number, name: string, since?: object) {
+    const target = class extends WebSocket {
+      constructor(url: string, protocols: string[]) {
+        const address = new URL(url);
+        address.host = `127.0.0.1:${port()}`;
+        super(address, protocols);
+      }
+    };
+    this.push = new PushClient('ws://balancer/connect', { backoff: { base: 50 }, WebSocket: target });
+    this.room = this.push.join(name, (since === undefined ? {} : { since }) as never);
+    this.room.on('item', (item) => this.items.push(item as number));
+    this.room.on('resumed', () => this.resumed++);
+    this.room.on('reset', ({ reason }) => this.told.push(`reset ${reason}`));
+    for (const event of ['lagged', 'gap', 'error'] as const) this.push.on(event, () => this.told.push(event));
+    this.push.on('close', () => this.closes++);
+    this.push.on('moved', () => this.moved++);
+  }
+
+  /** Nothing is missing from its first item on, nothing came twice, and nothing else was told. */
+  assertWhole(): void {
+    const first = this.items[0]!;
+    assert.deepEqual(
+      this.items,
+      Array.from({ length: this.items.length }, (_, i) => first + i),
+    );
+    assert.deepEqual(this.told, []);
+  }
+}
+
+async function pagesIn(name: string, port: (page: number) => number): Promise<Page[]> {
+  const pages = Array.from({ length: CLIENTS }, (_, page) => new Page(() => port(page), name));
+  await Promise.all(pages.map(({ room }) => room.joined));
+  return pages;
+}
+
+async function assertAllWhole(pages: readonly Page[], pusher: Pusher): Promise<void> {
+  await pusher.stop();
+  await until('everyone has the last item', () => pages.every(({ items }) => items.at(-1) === pusher.count - 1));
+  for (const page of pages) {
+    page.assertWhole();
+    page.push.close();
+  }
+}
+
+describe('pages in a room with history miss nothing', () => {
+  it('while their gateways are killed one after another', async (t) => {
+    let gateways: GatewayProcess[] = await Promise.all([gatewayOf(), gatewayOf()]);
+    t.after(() => Promise.all(gateways.map((gateway) => gateway.stop())));
+    let next = 0;
+    const room = `live-${++rooms}`;
+    const pages = await pagesIn(room, () => gateways[next++ % gateways.length]!.port);
+    const pusher = new Pusher(room);
+    for (let round = 0; round < 3; round++) {
+      const [victim, ...others] = gateways as [GatewayProcess, ...GatewayProcess[]];
+      await until('everyone has something new', () => pages.every(({ items }) => items.length > round * 20));
+      gateways = others;
+      await victim.kill();
+      gateways = [...others, await gatewayOf()];
+      await until('all are connected', () => pages.every(({ push }) => push.state === 'open'));
+    }
+    await until('all have resumed', () => pages.every(({ closes, resumed }) => resumed >= closes));
+    assert.ok(
+      pages.some(({ closes }) => closes > 0),
+      'nobody was cut off: this shows nothing',
+    );
+    await assertAllWhole(pages, pusher);
+  });
+
+  it('while their connections are cut, again and again', async (t) => {
+    const gateway = await gatewayOf();
+    const proxies = await Promise.all([startTcpProxy(gateway.port), startTcpProxy(gateway.port)]);
+    t.after(async () => {
+      await Promise.all(proxies.map((proxy) => proxy.close()));
+      await gateway.stop();
+    });
+    const room = `live-${++rooms}`;
+    const pages = await pagesIn(room, (page) => proxies[page % 2]!.port);
+    const pusher = new Pusher(room);
+    for (let round = 0; round < 6; round++) {
+      const before = pusher.count;
+      await until('something was pushed', () => pusher.count > before + 15);
+      const closes = pages.map((page) => page.closes);
+      proxies[round % 2]!.reset();
+      await until('half of them noticed', () =>
+        pages.every((page, i) => i % 2 !== round % 2 || page.closes > closes[i]!),
+      );
+    }
+    await assertAllWhole(pages, pusher);
+    for (const { resumed } of pages) assert.ok(resumed >= 3, `${resumed} resumes`);
+  });
+
+  it('while their gateway is drained, and they move to another', async (t) => {
+    const [leaving, staying] = await Promise.all([gatewayOf(), gatewayOf()]);
+    t.after(() => staying.stop());
+    let port = leaving.port;
+    const room = `live-${++rooms}`;
+    const pages = await pagesIn(room, () => port);
+    const pusher = new Pusher(room);
+    await until('everyone has something', () => pages.every(({ items }) => items.length > 10));
+    port = staying.port;
+    await leaving.stop();
+    await until('all have moved', () => pages.every(({ push }) => push.state === 'open'));
+    const { count } = pusher;
+    await until('more was pushed', () => pusher.count > count + 20);
+    assert.ok(
+      pages.every(({ moved }) => moved === 1),
+      `${pages.map(({ moved }) => moved)} moves`,
+    );
+    await assertAllWhole(pages, pusher);
+  });
+
+  it('over a reload: another page continues where the former was', async (t) => {
+    const gateway = await gatewayOf();
+    t.after(() => gateway.stop());
+    const room = `live-${++rooms}`;
+    const [page] = await pagesIn(room, () => gateway.port);
+    const pusher = new Pusher(room);
+    await until('it has something', () => page!.items.length > 10);
+    const position = JSON.parse(JSON.stringify(page!.room.position)) as object;
+    page!.push.close();
+    const last = page!.items.at(-1)!;
+    await until('more was pushed', () => pusher.count > last + 30);
+    const again = new Page(() => gateway.port, room, position);
+    await until('it has more', () => again.items.length > 30);
+    assert.equal(again.items[0], last + 1);
+    await assertAllWhole([again], pusher);
+  });
+});
