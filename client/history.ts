@@ -30,6 +30,8 @@ export class History {
   #current: { heardAt?: number | undefined; heardWall?: number | undefined } = {};
   /** What comes next may say that it follows on something before this position: an OK has said that nothing lies between. */
   #vouched: Position | undefined;
+  /** What comes after what was missed follows on this, if that is not the last push of it. */
+  #target: Position | undefined;
   /** What was missed ends at this seq; -1: nothing was. */
   #missedTo = -1;
   #missed = 0;
@@ -67,14 +69,15 @@ export class History {
 
   /** A JOIN that said `since` was answered. @param serves whether frames of `connection` are delivered where there is no history */
   answered(connection: Connection, answer: Answer, since: Position | undefined, serves: boolean): void {
-    const { epoch, seq = 0, recovered } = answer;
+    const { epoch, seq = 0, recovered, replayTo } = answer;
     // Another connection serves the room without its history. What this one brings is held back.
     if (!serves && !(epoch && since)) return;
     if (!epoch) this.restart(undefined, undefined, 'unrecovered');
     else if (recovered && (this.#position?.epoch ?? epoch) === epoch) {
       this.source = connection;
       this.#vouched = since;
-      this.#missedTo = seq;
+      this.#target = replayTo === undefined ? undefined : { epoch, seq };
+      this.#missedTo = replayTo ?? seq;
     } else {
       const former = this.#former;
       const isBehind = !this.#position && former?.epoch === epoch && former.seq > seq;
@@ -118,6 +121,7 @@ export class History {
     this.#current = source ?? {};
     this.#position = position;
     this.#missedTo = -1;
+    this.#target = undefined;
     if (known) this.#room.emit('reset', { reason });
   }
 
@@ -128,6 +132,8 @@ export class History {
     this.#missed = 0;
     this.#missedTo = -1;
     this.#current = connection;
+    if (this.#target) this.#position = this.#target;
+    this.#target = undefined;
     if (to >= 0) this.#room.emit('resumed', { items });
   }
 }

@@ -79,6 +79,7 @@ export class Gateway {
       shards: () => this.#shards.map((shard) => shard.counts),
       rooms: () => this.#hub.rooms,
       channels: () => this.#hub.channels,
+      ringBytes: () => this.#hub.ringBytes,
       draining: () => this.#drain.active,
       rebalancing: () => this.#rebalancer.active,
       peers: () => this.#peers.all.length,

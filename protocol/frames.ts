@@ -218,7 +218,7 @@ export type ServerFrame =
       };
     }
   | { type: 'PONG'; id?: FrameId; data: object }
-  | { type: 'OK'; id: FrameId; data: { room?: string; recovered?: boolean } & Partial<Position> }
+  | { type: 'OK'; id: FrameId; data: { room?: string; recovered?: boolean; replayTo?: number } & Partial<Position> }
   | { type: 'RESET'; data: { room: string } & Position }
   | { type: 'ERROR'; id: FrameId; data: { code: ErrorCode; message: string } }
   | { type: 'LAGGED'; data: { room?: string; dropped: number; reason: LagReason } }

@@ -36,6 +36,7 @@ describe('a sender of batches', () => {
       startedAt: 0,
       shards: () => [],
       rooms: () => 0,
+      ringBytes: () => 0,
       channels: () => ({ kept: 0, empty: 0, waiting: 0 }),
       draining: () => false,
       rebalancing: () => false,

@@ -65,6 +65,7 @@ export class Hub {
   readonly #sessions: UserSessions;
   readonly #histories: HistoryMonitors | undefined;
   readonly #resumes: Resumes;
+  readonly #ringBudget = new RingBudget();
   #shards: readonly ShardHandle[] = [];
   #settings: Settings;
   #ready = false;
@@ -106,7 +107,7 @@ export class Hub {
     beats.ready.then(() => heartbeats.listening(true));
     bus.onEvent((event) => this.#busChanged(event));
 
-    const budget = new RingBudget();
+    const budget = this.#ringBudget;
     const historyFailed = (error: unknown) => {
       const isAway =
         error instanceof BusUnavailable || error instanceof BusUnconfirmed || error instanceof HistoryMissing;
@@ -178,6 +179,11 @@ export class Hub {
    */
   get channels(): { kept: number; empty: number; waiting: number } {
     return this.#channels.counts;
+  }
+
+  /** Bytes of messages of rooms with history that are kept for clients that come back. */
+  get ringBytes(): number {
+    return this.#ringBudget.bytes;
   }
 
   attach(shards: readonly ShardHandle[]): void {

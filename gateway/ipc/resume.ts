@@ -17,7 +17,7 @@ export type ResumeAnswer =
       recovered?: boolean;
       /** What was missed up to `place`, or its beginning: PUSH frames as JSON, and the position of the last push in each. */
       frames: { seq: number; text: string }[];
-      /** Position of the last push of what was missed; absent if nothing was. */
+      /** Position of the last push of what was missed, or of the client if nothing was; absent if it is that of `place`. */
       replayTo?: number;
       /** Otherwise the member is still behind once it has the frames. */
       isAll: boolean;

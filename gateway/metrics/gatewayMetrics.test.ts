@@ -17,6 +17,7 @@ beforeEach(() => {
     shards: () => shards,
     rooms: () => 3,
     channels: () => ({ kept: 5, empty: 2, waiting: 1 }),
+    ringBytes: () => 0,
     draining: () => true,
     rebalancing: () => false,
     peers: () => 0,

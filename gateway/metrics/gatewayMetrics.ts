@@ -18,6 +18,8 @@ export type GatewayView = {
   rooms(): number;
   /** Channels (rooms and users) that the hub keeps, how many of them are empty, and how many wait for their subscription. */
   channels(): { kept: number; empty: number; waiting: number };
+  /** Bytes of messages of rooms with history that the hub holds. */
+  ringBytes(): number;
   draining(): boolean;
   rebalancing(): boolean;
   peers(): number;
@@ -254,6 +256,7 @@ export class GatewayMetrics {
     gauge('channels', "Rooms and users in the hub's memory, including empty ones.", () => view.channels().kept);
     gauge('channels_empty', 'Rooms and users without a connection, kept for 5 s.', () => view.channels().empty);
     gauge('rooms_waiting', 'Rooms whose subscription is pending.', () => view.channels().waiting);
+    gauge('history_ring_bytes', "Last messages of rooms with a history in the hub's memory.", () => view.ringBytes());
     gauge('draining', '1 while the gateway drains.', () => (view.draining() ? 1 : 0));
     gauge('rebalancing', '1 while the gateway moves its surplus over the average away.', () =>
       view.rebalancing() ? 1 : 0,

@@ -201,6 +201,7 @@ export class SimulatedGateway {
       startedAt: 0,
       shards: () => [],
       rooms: () => 0,
+      ringBytes: () => 0,
       channels: () => this.hub.channels,
       generation: () => 1,
     };

@@ -120,6 +120,7 @@ export function start(settings: Settings = settingsWith(), count = 2, maxEmpty?:
     startedAt: 1,
     shards: () => [],
     rooms: () => hub.rooms,
+    ringBytes: () => 0,
     channels: () => hub.channels,
     draining: () => false,
     rebalancing: () => false,

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { after, afterEach, before, describe, it } from 'node:test';
 import { PushClient } from '@pushcluster/client/pushClient.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
 import { type GatewayProcess, type LogicProcess, startGateway, startLogic } from '../harness/processes.ts';
@@ -21,6 +21,12 @@ before(async () => {
 after(async () => {
   await logic.stop();
   await nats.stop();
+});
+
+const opened = new Set<PushClient>();
+afterEach(() => {
+  for (const push of opened) push.close();
+  opened.clear();
 });
 
 const gatewayOf = (): Promise<GatewayProcess> => startGateway({ nats: [nats.url], settings: SETTINGS });
@@ -66,6 +72,7 @@ class Page {
       }
     };
     this.push = new PushClient('ws://balancer/connect', { backoff: { base: 50 }, WebSocket: target });
+    opened.add(this.push);
     this.room = this.push.join(name, (since === undefined ? {} : { since }) as never);
     this.room.on('item', (item) => this.items.push(item as number));
     this.room.on('resumed', () => this.resumed++);
@@ -95,10 +102,7 @@ async function pagesIn(name: string, port: (page: number) => number): Promise<Pa
 async function assertAllWhole(pages: readonly Page[], pusher: Pusher): Promise<void> {
   await pusher.stop();
   await until('everyone has the last item', () => pages.every(({ items }) => items.at(-1) === pusher.count - 1));
-  for (const page of pages) {
-    page.assertWhole();
-    page.push.close();
-  }
+  for (const page of pages) page.assertWhole();
 }
 
 describe('pages in a room with history miss nothing', () => {

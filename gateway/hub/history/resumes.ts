@@ -169,9 +169,8 @@ export class Resumes {
   ): ResumeAnswer {
     const { frames, ...replay } = this.#replay(inlet, key, hasIds, after, place, pushes);
     const isAll = replay.isAll && !isMoreStored;
-    const last = frames.at(-1);
-    const answer = { type: 'resumed' as const, place, recovered: true, frames, isAll };
-    return last === undefined ? answer : { ...answer, replayTo: isAll ? last.seq : place.seq };
+    const replayTo = isAll ? (frames.at(-1)?.seq ?? after) : place.seq;
+    return { type: 'resumed', place, recovered: true, frames, isAll, ...(replayTo === place.seq ? {} : { replayTo }) };
   }
 
   /** The frames that follow on `after`: encoded once for all who ask for them before the next is sent. */
