@@ -126,11 +126,9 @@ export class Hub {
         const { room, rules } = channel;
         const monitor = rules.history && this.#histories?.of(rules.history.match);
         if (room === undefined || !monitor) return new ChannelInlet(channel, inlets);
-        channel.history = new HistoryInlet(channel, room, {
-          ...{ ...inlets, monitor, budget, clock },
-          failed: historyFailed,
-        });
-        return channel.history;
+        const inlet = new HistoryInlet(channel, room, { ...inlets, monitor, budget, clock, failed: historyFailed });
+        channel.history = inlet;
+        return inlet;
       },
       ended: (channel) => merger.cancel(channel),
       metrics,

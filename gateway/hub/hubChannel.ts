@@ -1,7 +1,7 @@
 import { type ChannelRules, rulesFor } from '@pushcluster/protocol/roomPolicies.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { type ChannelKey, roomOf } from '../ipc/channelKey.ts';
-import type { HistoryInlet } from './history/historyInlet.ts';
+import type { RoomHistory } from './history/roomHistory.ts';
 import { MergeWindow } from './mergeWindow.ts';
 
 /** One room, one user, or all, as the hub has it: the window in which its messages are merged. */
@@ -19,8 +19,8 @@ export class HubChannel {
   ended = false;
   /** Ends its subscription. Undefined for users, who share one, and for a room that waits for its subscription. */
   unsubscribe: (() => void) | undefined;
-  /** What keeps the history of the room; undefined if it has none. */
-  history: HistoryInlet | undefined;
+  /** Where the room is in its history; undefined if it has none. */
+  history: RoomHistory | undefined;
   /** Takes another inlet: what the old one was made for has changed. */
   renewInlet: (() => void) | undefined;
   /** Cancels the end of a channel without listeners. */

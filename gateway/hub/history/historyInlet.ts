@@ -11,6 +11,7 @@ import type { Inlet } from '../inlet.ts';
 import type { Merger } from '../merger.ts';
 import { type Position, partOf } from '../messagePart.ts';
 import type { HistoryMonitor, MonitoredRoom } from './historyMonitor.ts';
+import type { Place, RoomHistory } from './roomHistory.ts';
 import { type RingBudget, RoomRing } from './roomRing.ts';
 
 /** Messages that wait while what is before them is read at most. More are read from the store. */
@@ -38,9 +39,6 @@ type Delivered = {
   bytes: Uint8Array;
 };
 
-/** A position in the room's history. */
-export type Place = { epoch: string; seq: number };
-
 export type HistoryInletOptions = {
   monitor: HistoryMonitor;
   budget: RingBudget;
@@ -57,11 +55,10 @@ export type HistoryInletOptions = {
  * The inlet of a room with a history. NATS may deliver a stored push late, twice or not at all: each is taken once, in the
  * order of the history, and what did not come is read from the store.
  */
-export class HistoryInlet implements Inlet, MonitoredRoom {
+export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
   readonly room: string;
   readonly #channel: HubChannel;
   readonly #options: HistoryInletOptions;
-  /** Its last messages. */
   readonly ring: RoomRing;
   #head: number | undefined;
   #epoch: string | undefined;
@@ -100,33 +97,25 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
     return this.#epoch;
   }
 
-  /** The stream as it was last seen. */
   get stream(): StreamState | undefined {
     return this.#options.monitor.state;
   }
 
-  /**
-   * Where members are that are not behind: all frames that are sent from now on have larger numbers. Undefined before the
-   * store has said where the room is.
-   */
   place(): Place | undefined {
     if (this.#epoch === undefined || this.#head === undefined) return undefined;
     this.#isPlaced = true;
     return { epoch: this.#epoch, seq: this.#sent };
   }
 
-  /** Messages are on their way to a frame that was not sent. */
   get isPending(): boolean {
     return this.#sent < this.#passed;
   }
 
-  /** A frame that ends with this position was sent to the shards. */
   framesSent({ seq, epoch }: Pick<Position, 'seq' | 'epoch'>): void {
     const isOurs = epoch === undefined || epoch === this.#epoch;
     if (isOurs && seq <= (this.#head ?? 0)) this.#sent = Math.max(this.#sent, seq);
   }
 
-  /** Pushes of the room from `from` on. Rejects as the store does. */
   read(from: number): Promise<Extract> {
     const underWay = this.#reads.get(from);
     if (underWay) return underWay;
@@ -135,12 +124,10 @@ export class HistoryInlet implements Inlet, MonitoredRoom {
     return read;
   }
 
-  /** Whether the room has no push after `after` up to `upTo`, by a server that knows. Rejects as the store does. */
   isEmpty(after: number, upTo: number): Promise<boolean> {
     return this.#options.monitor.isEmpty(this.room, after, upTo);
   }
 
-  /** Whether the stream has this number already: a client may have it from a gateway that is ahead. */
   hasReached(seq: number): Promise<boolean> {
     return this.#options.monitor.hasReached(seq);
   }

@@ -9,7 +9,7 @@ import type { HubChannel } from '../hubChannel.ts';
 import type { IgnoredMessages } from '../ignoredMessages.ts';
 import { type MessagePart, partOf } from '../messagePart.ts';
 import type { ShardHandle } from '../shardHandle.ts';
-import type { HistoryInlet, Place } from './historyInlet.ts';
+import type { Place, RoomHistory } from './roomHistory.ts';
 
 /** Milliseconds that an answer may take before it is `unavailable`. */
 const ANSWER_MS = 5_000;
@@ -43,7 +43,7 @@ export type ResumesOptions = {
  */
 export class Resumes {
   readonly #options: ResumesOptions;
-  readonly #replays = new WeakMap<HistoryInlet, { sent: Place; byStart: Map<string, Replay> }>();
+  readonly #replays = new WeakMap<RoomHistory, { sent: Place; byStart: Map<string, Replay> }>();
 
   constructor(options: ResumesOptions) {
     this.#options = options;
@@ -69,97 +69,97 @@ export class Resumes {
 
   /** What makes the answer, with all that the store has to say for it. Undefined if it can't be told yet. */
   async #prepared(shard: ShardHandle, key: ChannelKey, form: Form, from: ResumeFrom): Promise<Prepared | undefined> {
-    const inlet = this.#options.channel(key)?.history;
-    if (inlet === undefined) return () => ({ type: 'none' });
-    if (shard.isFull || inlet.place() === undefined) return undefined;
+    const room = this.#options.channel(key)?.history;
+    if (room === undefined) return () => ({ type: 'none' });
+    if (shard.isFull || room.place() === undefined) return undefined;
     const hasIds = WIRE_FORMS[formIndex(form)]!.hasIds;
-    if (from.type === 'next') return this.#since(inlet, key, hasIds, from.after, from.away);
-    if (from.since) return this.#since(inlet, key, hasIds, from.since, from.away);
-    if (from.last !== undefined) return this.#last(inlet, key, hasIds, from.last);
+    if (from.type === 'next') return this.#since(room, key, hasIds, from.after, from.away);
+    if (from.since) return this.#since(room, key, hasIds, from.since, from.away);
+    if (from.last !== undefined) return this.#last(room, key, hasIds, from.last);
     return () => {
-      const place = inlet.place();
+      const place = room.place();
       return place && { type: 'resumed', place, frames: [], isAll: true };
     };
   }
 
   /** What follows on `since`. */
   async #since(
-    inlet: HistoryInlet,
+    room: RoomHistory,
     key: ChannelKey,
     hasIds: boolean,
     since: Place,
     away: number | undefined,
   ): Promise<Prepared | undefined> {
-    const { ring } = inlet;
+    const { ring } = room;
     const lost: Prepared = () => {
-      const place = inlet.place();
+      const place = room.place();
       return place && { type: 'resumed', place, recovered: false, frames: [], isAll: true };
     };
-    if (since.epoch !== inlet.epoch) return lost;
+    if (since.epoch !== room.epoch) return lost;
     if (since.seq >= ring.floor) {
-      if (since.seq > inlet.head!) {
+      if (since.seq > room.head!) {
         // It comes from a gateway that is ahead, or the room has been quiet for both.
-        if (!(await inlet.hasReached(since.seq))) return lost;
-        if (!(await inlet.isEmpty(inlet.head!, since.seq))) return undefined;
+        if (!(await room.hasReached(since.seq))) return lost;
+        if (!(await room.isEmpty(room.head!, since.seq))) return undefined;
       }
       return () => {
-        const place = inlet.place();
+        const place = room.place();
         if (place === undefined || place.epoch !== since.epoch) return lost();
         // What is pending has smaller numbers too: a frame with some of it would tell of it twice.
-        if (since.seq < ring.floor || (since.seq > place.seq && inlet.isPending)) return undefined;
-        return this.#resumed(inlet, key, hasIds, since.seq, place, ring.between(since.seq, place.seq));
+        if (since.seq < ring.floor || (since.seq > place.seq && room.isPending)) return undefined;
+        return this.#resumed(room, key, hasIds, since.seq, place, ring.between(since.seq, place.seq));
       };
     }
     // From the message itself on: if it is still there, limits have removed none after it.
-    const { pushes, pending } = await inlet.read(Math.max(1, since.seq));
+    const { pushes, pending } = await room.read(Math.max(1, since.seq));
     const read = pushes.filter(({ seq }) => seq > since.seq);
     const isThere = pushes[0]?.seq === since.seq;
-    if (!isThere && !this.#lacksNone(inlet, since.seq, read.length + (pending ?? Number.POSITIVE_INFINITY), away))
+    if (!isThere && !this.#lacksNone(room, since.seq, read.length + (pending ?? Number.POSITIVE_INFINITY), away))
       return lost;
     const end = read.at(-1)?.seq ?? since.seq;
     // The server that answered may be behind.
-    const reaches = pending === 0 && (end >= ring.floor || (await inlet.isEmpty(end, ring.floor)));
+    const reaches = pending === 0 && (end >= ring.floor || (await room.isEmpty(end, ring.floor)));
     const floor = Math.max(end, ring.floor);
     return () => {
-      const place = inlet.place();
+      const place = room.place();
       if (place === undefined || place.epoch !== since.epoch) return lost();
       // The ring has given up what was not read, or the server is behind.
       if (pending === 0 && (!reaches || ring.floor > floor)) return undefined;
       const stored = read.filter(({ seq }) => seq <= place.seq);
       if (pending === 0) stored.push(...ring.between(end, place.seq));
-      return this.#resumed(inlet, key, hasIds, since.seq, place, stored, pending !== 0 && end < place.seq);
+      return this.#resumed(room, key, hasIds, since.seq, place, stored, pending !== 0 && end < place.seq);
     };
   }
 
   /** The last `count` pushes that were sent. */
-  async #last(inlet: HistoryInlet, key: ChannelKey, hasIds: boolean, count: number): Promise<Prepared | undefined> {
-    const { ring, epoch } = inlet;
+  async #last(room: RoomHistory, key: ChannelKey, hasIds: boolean, count: number): Promise<Prepared | undefined> {
+    const { ring, epoch } = room;
     const { floor } = ring;
     let older: Push[] = [];
-    if (ring.between(0, inlet.place()!.seq).length < count)
+    if (ring.between(0, room.place()!.seq).length < count)
       for (let from = 1; from <= floor; ) {
-        const { pushes, pending } = await inlet.read(from);
+        const { pushes, pending } = await room.read(from);
         older = [...older, ...pushes.filter(({ seq }) => seq <= floor)].slice(-count);
         const end = pushes.at(-1)?.seq ?? from - 1;
         if (pending !== 0 && pushes.length > 0) from = end + 1;
-        else if (end >= floor || (await inlet.isEmpty(end, floor))) break;
+        else if (end >= floor || (await room.isEmpty(end, floor))) break;
         else return undefined;
       }
     return () => {
-      const place = inlet.place();
+      const place = room.place();
       // The ring has given up what was not read.
       if (place === undefined || place.epoch !== epoch || ring.floor > floor) return undefined;
-      const oldest = this.#options.clock.now() - (inlet.stream?.maxAge ?? Number.POSITIVE_INFINITY);
+      const oldest = this.#options.clock.now() - (room.stream?.maxAge ?? Number.POSITIVE_INFINITY);
       const kept = ring.between(floor, place.seq).filter(({ at }) => at >= oldest);
       const last = [...older, ...kept].slice(-count);
       const [first] = last;
-      return this.#resumed(inlet, key, hasIds, first === undefined ? place.seq : first.seq - 1, place, last);
+      return this.#resumed(room, key, hasIds, first === undefined ? place.seq : first.seq - 1, place, last);
     };
   }
 
   /** As many frames as fit into one answer. @param isMoreStored pushes follow that were not read */
   #resumed(
-    inlet: HistoryInlet,
+    room: RoomHistory,
     key: ChannelKey,
     hasIds: boolean,
     after: number,
@@ -167,7 +167,7 @@ export class Resumes {
     pushes: readonly Push[],
     isMoreStored = false,
   ): ResumeAnswer {
-    const { frames, ...replay } = this.#replay(inlet, key, hasIds, after, place, pushes);
+    const { frames, ...replay } = this.#replay(room, key, hasIds, after, place, pushes);
     const isAll = replay.isAll && !isMoreStored;
     const replayTo = isAll ? (frames.at(-1)?.seq ?? after) : place.seq;
     return { type: 'resumed', place, recovered: true, frames, isAll, ...(replayTo === place.seq ? {} : { replayTo }) };
@@ -175,17 +175,17 @@ export class Resumes {
 
   /** The frames that follow on `after`: encoded once for all who ask for them before the next is sent. */
   #replay(
-    inlet: HistoryInlet,
+    room: RoomHistory,
     key: ChannelKey,
     hasIds: boolean,
     after: number,
     place: Place,
     pushes: readonly Push[],
   ): Replay {
-    let kept = this.#replays.get(inlet);
+    let kept = this.#replays.get(room);
     if (kept?.sent.seq !== place.seq || kept.sent.epoch !== place.epoch) {
       kept = { sent: place, byStart: new Map() };
-      this.#replays.set(inlet, kept);
+      this.#replays.set(room, kept);
     }
     const start = `${after} ${pushes.length} ${hasIds}`;
     let replay = kept.byStart.get(start);
@@ -222,8 +222,8 @@ export class Resumes {
    * Whether limits cannot have removed a push after `seq`, although that itself is gone: what came after it is younger than
    * the time since the client was there, limits were not raised since, and the room is not full.
    */
-  #lacksNone(inlet: HistoryInlet, seq: number, kept: number, away: number | undefined): boolean {
-    const state = inlet.stream;
+  #lacksNone(room: RoomHistory, seq: number, kept: number, away: number | undefined): boolean {
+    const state = room.stream;
     if (state === undefined || away === undefined || seq > state.last) return false;
     return seq >= state.floor && kept < state.messages && away + COMPARE_MARGIN_MS < state.maxAge;
   }

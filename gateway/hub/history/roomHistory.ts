@@ -1,0 +1,32 @@
+import type { Extract, StreamState } from '@pushcluster/runtime/history/historyStore.ts';
+import type { RoomRing } from './roomRing.ts';
+
+/** A position in the room's history. */
+export type Place = { epoch: string; seq: number };
+
+/** Where a room of this gateway is in its history, for members that come back, or come late. */
+export interface RoomHistory {
+  /** Everything up to this sequence number was taken; undefined before the room has begun. */
+  readonly head: number | undefined;
+  /** The history that the numbers count in; undefined before the store has said so. */
+  readonly epoch: string | undefined;
+  /** The stream as it was last seen. */
+  readonly stream: StreamState | undefined;
+  /** Its last messages. */
+  readonly ring: RoomRing;
+  /** Messages are on their way to a frame that was not sent. */
+  readonly isPending: boolean;
+  /**
+   * Where members are that are not behind: all frames that are sent from now on have larger numbers. Undefined before the
+   * store has said where the room is.
+   */
+  place(): Place | undefined;
+  /** A frame that ends with this number was sent to the shards. */
+  framesSent(position: { epoch: string | undefined; seq: number }): void;
+  /** Pushes of the room from `from` on. Rejects as the store does. */
+  read(from: number): Promise<Extract>;
+  /** Whether the room has no push after `after` up to `upTo`, by a server that knows. Rejects as the store does. */
+  isEmpty(after: number, upTo: number): Promise<boolean>;
+  /** Whether the stream has this number already: a client may have it from a gateway that is ahead. */
+  hasReached(seq: number): Promise<boolean>;
+}
