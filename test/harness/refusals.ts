@@ -447,6 +447,13 @@ const SPECS: readonly Row[] = [
       /nats\.managed\.resources\.limits\.memory must be at least four times nats\.managed\.jetstream\.size/,
     ],
   ),
+  [
+    'more in memory than there is, in bytes',
+    nats({
+      managed: { jetstream: { storage: 'memory' }, resources: { limits: { memory: 4 * 32 * 1_048_576 - 1 } } },
+    }),
+    /nats\.managed\.resources\.limits\.memory must be at least four times nats\.managed\.jetstream\.size/,
+  ],
   ['NATS of both kinds', nats({ ...url, managed: {} }), /nats must not have both url and managed/],
   ['a shared NATS without a prefix', nats({ url: 'nats://n' }), /nats\.prefix is required with nats\.url/],
   ['a prefix that is no subject', nats({ prefix: 'a.*' }), /nats\.prefix/],

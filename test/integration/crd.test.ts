@@ -55,6 +55,15 @@ describe('a PushCluster is accepted', () => {
     assert.deepEqual(spec.gateway.resources, { limits: { cpu: 4, memory: '2Gi' } });
   });
 
+  it('with a memory limit of NATS that four times its storage in memory fits into', async () => {
+    const limited = (memory: string | number, size: object = {}) =>
+      pushCluster({
+        nats: { managed: { jetstream: { storage: 'memory', ...size }, resources: { limits: { memory } } } },
+      });
+    for (const memory of ['128Mi', 4 * 32 * 1_048_576, '1G']) await tried(limited(memory));
+    await tried(limited('4Gi', { size: '1GiB' }));
+  });
+
   it('with origins in any spelling that can be put right', async () => {
     const allowedOrigins = [
       'https://Example.com:443/',
