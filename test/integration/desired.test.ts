@@ -84,7 +84,10 @@ describe('the objects of a PushCluster', () => {
   });
 
   it('are no change when they are applied again', async () => {
-    const spec = { gateway: { autoscaling: { maxReplicas: 9, targetCPUUtilization: 60 } } };
+    const spec = {
+      gateway: { autoscaling: { maxReplicas: 9, targetCPUUtilization: 60 } },
+      nats: { managed: { jetstream: { storage: 'file', size: '1.5GiB', storageClassName: 'fast' } } },
+    };
     await apply(plane.kubectl, objectsOf(spec));
     // Controllers write the status of some: what counts there is the generation of the spec.
     const kept = async () => [
@@ -107,7 +110,9 @@ describe('the objects of a PushCluster', () => {
     const spec = {
       gateway: { sysctls: { 'net.ipv4.tcp_keepalive_time': '60' }, service: { tls: { secretName: 'tls' } } },
       auth: { jwt: { secretRef: { name: 'jwt' } } },
-      nats: { managed: { replicas: 3, placement: { nodeSelector: { pool: 'bus' } } } },
+      nats: {
+        managed: { replicas: 3, jetstream: { storage: 'memory' }, placement: { nodeSelector: { pool: 'bus' } } },
+      },
     };
     for (const objects of [objectsOf({}), objectsOf(spec)]) {
       await apply(
