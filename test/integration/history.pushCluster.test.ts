@@ -50,7 +50,7 @@ function configOf(cluster: PushCluster, index: number, ports: readonly number[],
     .replace(/live-nats-(\d)\.live-nats-peers\.shop\.svc:6222/g, (_, i) => `127.0.0.1:${ports[Number(i)]}`)
     .replace('port: 6222', `port: ${ports[index]}`)
     .replace('lame_duck_grace_period: "10s"', 'lame_duck_grace_period: "2s"')
-    .replace('/var/lib/pushcluster', join(folder, store));
+    .replace(/\/var\/lib\/pushcluster\/\d/, join(folder, store));
   return `server_name: live-nats-${index}\n${text}`;
 }
 

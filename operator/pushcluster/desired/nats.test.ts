@@ -186,7 +186,7 @@ describe('managed NATS', () => {
     const [folder] = set.template.spec!.containers[0]!.volumeMounts!.filter(
       ({ name }) => name === claim?.metadata?.name,
     );
-    assert.ok(text.includes(`store_dir: "${folder?.mountPath}"`));
+    assert.ok(text.includes(`store_dir: "${folder?.mountPath}/1"`));
     assert.notEqual(folder?.readOnly, true);
   });
 
@@ -206,6 +206,13 @@ describe('managed NATS', () => {
       .containers[0]!;
     assert.equal(startupProbe?.httpGet?.path, '/healthz');
     assert.equal(readinessProbe?.httpGet?.path, '/healthz?js-server-only=true');
+    const [single] = statefulSet({ jetstream: file }).template.spec!.containers;
+    assert.equal(single?.startupProbe?.httpGet?.path, '/healthz?js-server-only=true');
+  });
+
+  it('stores apart from what another number of servers has stored on the same volumes', () => {
+    const folder = (replicas: 1 | 3) => /store_dir: .*/.exec(config({ replicas, jetstream: file }))?.[0];
+    assert.notEqual(folder(1), folder(3));
   });
 
   it('is replaced as a whole if it stores elsewhere, and only then', () => {

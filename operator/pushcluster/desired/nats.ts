@@ -51,13 +51,15 @@ const JETSTREAM_VOLUME = 'jetstream';
 const SERVING = '/healthz?js-server-only=true';
 const PROBES = probes(NATS_MONITOR_PORT, SERVING, '/healthz');
 /**
- * A server that stores has started once it has caught up with the others, so that the next one is restarted only then.
- * Later, it also serves rooms without a history while too few servers are left to store.
+ * A server of several that store has started once it has caught up with the others, so that the next one is restarted only
+ * then. Later, it also serves rooms without a history while too few servers are left to store. A single server serves them
+ * also if it cannot read what it stored.
  */
-const STORING_PROBES = {
-  ...probes(NATS_MONITOR_PORT, SERVING, SERVING),
-  startupProbe: { ...PROBES.readinessProbe, periodSeconds: 1, failureThreshold: 900 },
-};
+function storingProbes(replicas: number): ReturnType<typeof probes> {
+  const made = probes(NATS_MONITOR_PORT, SERVING, SERVING);
+  if (replicas === 1) return made;
+  return { ...made, startupProbe: { ...PROBES.readinessProbe, periodSeconds: 1, failureThreshold: 900 } };
+}
 
 /**
  * Managed NATS. Servers are restarted one by one, each once the previous one is ready and clients have reconnected. With
@@ -104,7 +106,7 @@ export function natsStatefulSet(
             containerPort('monitor', NATS_MONITOR_PORT),
           ],
           ...(nats.replicas > 1 ? { lifecycle: { preStop: { exec: { command: BEGIN_LAME_DUCK } } } } : {}),
-          ...(jetstream ? STORING_PROBES : PROBES),
+          ...(jetstream ? storingProbes(nats.replicas) : PROBES),
         },
         mounts: {
           volumes: [

@@ -59,7 +59,7 @@ export function natsConfig(
     '  ]',
     '}',
     ...(tls ? clientTls(tls) : []),
-    ...(nats.jetstream ? jetstream(nats.jetstream) : []),
+    ...(nats.jetstream ? jetstream(nats.jetstream, nats.replicas) : []),
   ];
   const { routes, formerRoutes } = passwords;
   const routePasswords = formerRoutes === undefined ? [routes] : [routes, formerRoutes];
@@ -100,13 +100,16 @@ export function jetstreamSize({ storage, size }: JetStream): string {
   return size ?? JETSTREAM_SIZES[storage];
 }
 
-/** Servers that store in memory keep only what they know of each other in the folder. */
-function jetstream(options: JetStream): string[] {
+/**
+ * Servers that store in memory keep only what they know of each other in the folder. Volumes that were retained may be of
+ * another number of servers, whose streams these cannot use: each number has a folder of its own.
+ */
+function jetstream(options: JetStream, replicas: number): string[] {
   const bytes = parseSize(jetstreamSize(options)) ?? 0;
   const isFile = options.storage === 'file';
   return [
     'jetstream {',
-    `  store_dir: "${JETSTREAM_FOLDER}"`,
+    `  store_dir: "${JETSTREAM_FOLDER}/${replicas}"`,
     `  max_memory_store: ${isFile ? 0 : bytes}`,
     `  max_file_store: ${isFile ? Math.floor(bytes * USED_OF_VOLUME) : 0}`,
     ...(isFile ? [`  sync_interval: "${options.sync === 'always' ? 'always' : '2m'}"`] : []),
