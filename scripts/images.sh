@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Builds images without a registry and without a daemon. Prints one line for each image: its name and its OCI archive.
-#   images.sh [--tag TAG] [--arch amd64|arm64] NAME...
+#   images.sh [--tag TAG] [--arch amd64|arm64] [--source FOLDER] NAME...
 #   images.sh --layout FOLDER [--registry REGISTRY] [--base IMAGE@DIGEST] NAME...
 # Names: operator, node-tuning, gateway, logic (from the Dockerfile), nats, pause, coredns, metrics-server, base.
 # For another processor than this machine's: only the first four, tagged TAG-ARCH. No emulator is needed.
+# With --source: the images of another version of the Dockerfile, whose sources are in FOLDER.
 # With --layout: for publication, the first four for both processors, in one OCI layout, under their names in REGISTRY
 # (localhost). Built without caches, with the same digests each time. --base is pulled; without it, the base made here is
 # used.
@@ -28,12 +29,13 @@ die() { say "$*"; exit 1; }
 
 tag=$(sed -n 's/^  "version": "\(.*\)",$/\1/p' package.json)
 case "$(uname -m)" in x86_64) own_arch=amd64 ;; aarch64) own_arch=arm64 ;; *) die "unsupported processor $(uname -m)" ;; esac
-arch=$own_arch layout='' registry=localhost given_base=''
+arch=$own_arch layout='' registry=localhost given_base='' source=.
 while [[ "${1:-}" == --* ]]; do
   case "$1" in
     --tag) tag=${2:?--tag needs a tag} ;;
     --arch) arch=${2:?--arch needs amd64 or arm64} ;;
     --layout) layout=$(realpath -m "${2:?--layout needs a folder}") ;;
+    --source) source=$(realpath "${2:?--source needs a folder}") ;;
     --registry) registry=${2:?--registry needs a registry} ;;
     --base) given_base=${2:?--base needs an image with its digest} ;;
     *) die "there is no option $1" ;;
@@ -41,7 +43,7 @@ while [[ "${1:-}" == --* ]]; do
   shift 2
 done
 case "$arch" in amd64 | arm64) ;; *) die "images are for amd64 and arm64, not for $arch" ;; esac
-[ $# -gt 0 ] || die "usage: scripts/images.sh [--tag TAG] [--arch amd64|arm64] | --layout FOLDER [--registry REGISTRY] [--base IMAGE@DIGEST] NAME..."
+[ $# -gt 0 ] || die "usage: scripts/images.sh [--tag TAG] [--arch amd64|arm64] [--source FOLDER] | --layout FOLDER [--registry REGISTRY] [--base IMAGE@DIGEST] NAME..."
 [ "$(id -u)" -eq 0 ] || die "building images needs root"
 for tool in buildah debootstrap; do command -v "$tool" >/dev/null || die "$tool is missing: apt-get install buildah debootstrap"; done
 
@@ -124,7 +126,7 @@ bud() {
   buildah bud --platform "linux/$arch" --build-arg "BUILDPLATFORM=linux/$own_arch" --isolation chroot --target "$name" \
     --secret "id=npmrc,src=$npmrc" "${certificates[@]}" --timestamp 0 \
     --label "org.opencontainers.image.version=$version" --label "org.opencontainers.image.revision=$revision" \
-    "${@:3}" -t "$reference" . >"$work/$name.log" 2>&1 || { tail -n 40 "$work/$name.log" >&2; die "the image of $name could not be built"; }
+    "${@:3}" -t "$reference" "$source" >"$work/$name.log" 2>&1 || { tail -n 40 "$work/$name.log" >&2; die "the image of $name could not be built"; }
 }
 
 build_product() {
@@ -189,6 +191,7 @@ if [ -n "$layout" ]; then
   exit
 fi
 if is_foreign; then tag=$tag-$arch own=$arch-; fi
+[ "$source" = . ] || own=source-$own
 for name in "$@"; do
   began=$SECONDS
   case "$name" in
@@ -212,7 +215,7 @@ for name in "$@"; do
       make=(build_program "$name" "$reference" "$program") ;;
     operator | node-tuning | gateway | logic)
       reference=docker.io/pushcluster/$name:$tag
-      hash=$({ echo "$base_hash $reference"; declare -f bud build_product; cat Dockerfile .dockerignore; content package.json package-lock.json scripts/{strip.ts,system-files.sh} protocol runtime gateway logic operator client charts/pushcluster/{dashboards,rules} */package.json \
+      hash=$({ echo "$base_hash $reference"; declare -f bud build_product; [ "$source" = . ] || content "$source"; cat Dockerfile .dockerignore; content package.json package-lock.json scripts/{strip.ts,system-files.sh} protocol runtime gateway logic operator client charts/pushcluster/{dashboards,rules} */package.json \
         -not -path '*/node_modules/*' -not -path '*/dist/*' -not -name '*.test.ts' -not -name '*.tmp.ts'; } | hash_of)
       make=(build_product "$name" "$reference") ;;
     *) die "there is no image \"$name\"" ;;

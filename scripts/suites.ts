@@ -15,9 +15,11 @@ export const ALONE: readonly string[] = [
 export const NIGHTLY: readonly string[] = [
   'test/integration/autobahn.test.ts',
   'test/e2e/manyClusters.test.ts',
+  'test/e2e/thousandClusters.test.ts',
   'test/e2e/product/loadBalancer.test.ts',
   'test/e2e/product/loadBalancerSteps.test.ts',
   'test/e2e/product/rebalance.test.ts',
+  'test/e2e/product/skew.test.ts',
   'test/e2e/product/storm.test.ts',
   'test/e2e/release.test.ts',
 ];

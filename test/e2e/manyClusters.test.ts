@@ -12,12 +12,10 @@ import { POD_DEFAULTS } from '@pushcluster/operator/pushcluster/desired/pods.ts'
 import type { AuditEvent } from '../harness/cluster/audit.ts';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
-import { OPERATOR_USER, OperatorProcess } from '../harness/cluster/operatorProcess.ts';
+import { OPERATOR_USER, OperatorProcess, operatorFlags } from '../harness/cluster/operatorProcess.ts';
 import { freePorts } from '../harness/ports.ts';
 import { until } from '../harness/until.ts';
 
-/** As in the image. */
-const FLAGS = flagsOf(readFileSync(new URL('../../Dockerfile', import.meta.url), 'utf8'));
 const CLUSTERS = 200;
 const NAMESPACES = 20;
 /** What the operator may hold meanwhile. */
@@ -54,7 +52,7 @@ describe(`an operator of ${CLUSTERS} PushClusters`, () => {
       Array.from({ length: NAMESPACES }, (_, i) => namespace(i)),
     );
     const [adminPort = 0] = await freePorts(1);
-    operator = new OperatorProcess(plane, { adminPort, flags: FLAGS });
+    operator = new OperatorProcess(plane, { adminPort, flags: operatorFlags() });
     await operator.start();
   });
   after(async () => {
@@ -181,12 +179,6 @@ describe(`an operator of ${CLUSTERS} PushClusters`, () => {
     return Math.round(Number(kib) / 1_024);
   }
 });
-
-function flagsOf(dockerfile: string): string[] {
-  const found = /^ENTRYPOINT \["node", (.*)"operator\/main\.js"\]$/m.exec(dockerfile)?.[1];
-  assert.ok(found, 'the Dockerfile starts the operator');
-  return [...found.matchAll(/"([^"]+)"/g)].map(([, flag]) => flag!);
-}
 
 /**
  * A bare client that applies what PushClusters need, now and then: what the API server takes for it is the reference for what it

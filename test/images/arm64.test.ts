@@ -30,7 +30,7 @@ describe('the images for arm64, built on another processor', { skip }, () => {
   before(async () => {
     await clusterPackages();
     folder = await mkdtemp(join(tmpdir(), 'pushcluster-arm64-'));
-    const archives = await buildImages(NAMES, undefined, 'arm64');
+    const archives = await buildImages(NAMES, undefined, { arch: 'arm64' });
     for (const [i, name] of NAMES.entries()) images.set(name, await UnpackedImage.of(archives[i] ?? ''));
   });
   after(async () => {

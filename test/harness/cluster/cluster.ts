@@ -54,9 +54,9 @@ export class Cluster {
     this.kubectl = controlPlane.kubectl;
   }
 
-  /** Loads images onto every node, by the names of scripts/images.sh. */
-  async load(images: readonly string[], tag?: string): Promise<void> {
-    const archives = await buildImages(images, tag);
+  /** Loads images onto every node, by the names of scripts/images.sh. @param source of another version */
+  async load(images: readonly string[], tag?: string, source?: string): Promise<void> {
+    const archives = await buildImages(images, tag, source === undefined ? {} : { source });
     await Promise.all(this.nodes.map((node) => node.load(archives)));
   }
 

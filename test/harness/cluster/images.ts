@@ -7,9 +7,16 @@ const PACKAGES = new URL('../../../scripts/debian-packages.sh', import.meta.url)
 /**
  * Builds those images that are not built yet, for this machine's processor or another. Returns the paths of their OCI
  * archives. Needs root.
+ * @param options `source`: a folder with the sources of another version
  */
-export async function buildImages(names: readonly string[], tag?: string, arch?: 'amd64' | 'arm64'): Promise<string[]> {
-  const options = [...(tag === undefined ? [] : ['--tag', tag]), ...(arch === undefined ? [] : ['--arch', arch])];
+export async function buildImages(
+  names: readonly string[],
+  tag?: string,
+  { arch, source }: { arch?: 'amd64' | 'arm64'; source?: string } = {},
+): Promise<string[]> {
+  const options = Object.entries({ tag, arch, source }).flatMap(([name, value]) =>
+    value === undefined ? [] : [`--${name}`, value],
+  );
   const script = promisify(execFile)(SCRIPT, [...options, ...names]);
   // Shows the progress of the build.
   script.child.stderr?.pipe(process.stderr);

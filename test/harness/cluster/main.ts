@@ -1,20 +1,21 @@
 import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { Baseline } from '../baseline.ts';
 import { type Cluster, startCluster, stopCluster } from './cluster.ts';
 import { helmWith } from './helm.ts';
 import { Host } from './host.ts';
 import { clusterPackages } from './images.ts';
-import { IMAGES, installChart, OTHER_TAG, REGISTRY, RELEASE } from './product.ts';
+import { BASELINE_TAG, IMAGES, installChart, OTHER_TAG, REGISTRY, RELEASE } from './product.ts';
 import { kubeTools } from './tools.ts';
 
 const USAGE = `usage: node main.ts up|down [NAME]
-       node main.ts share NAME
+       node main.ts share NAME [baseline]
        node main.ts exec NAME COMMAND [ARGUMENT ...]
 
 up     a cluster that stays, with the chart and an example; where KUBECONFIG is set there is nothing to do
 down   its end
-share  one for tests: with images, and nothing installed
+share  one for tests: with images, also the baseline's, and nothing installed
 exec   runs a command on its clients' network, and ends with its code
 `;
 const EXAMPLE = new URL('../../../examples/minimal.yaml', import.meta.url).pathname;
@@ -27,8 +28,10 @@ const elsewhere = process.env.KUBECONFIG;
 try {
   if (command === 'up' && elsewhere) process.stdout.write(`KUBECONFIG is set: ${elsewhere} is the cluster\n`);
   else if (command === 'up') await up(name);
-  else if (command === 'share') await start(name);
-  else if (command === 'down') await stopCluster(name);
+  else if (command === 'share') {
+    const cluster = await start(name);
+    if (rest.includes('baseline')) await loadBaseline(cluster);
+  } else if (command === 'down') await stopCluster(name);
   else if (command === 'exec' && rest.length > 0) process.exitCode = await exec(name, rest);
   else {
     process.stderr.write(USAGE);
@@ -55,6 +58,13 @@ async function start(name: string): Promise<Cluster> {
   for (const image of ['gateway', 'logic', 'operator'].map((each) => `${REGISTRY}/pushcluster/${each}`))
     for (const node of cluster.nodes) await node.ctr('images', 'tag', `${image}:${version}`, `${image}:${OTHER_TAG}`);
   return cluster;
+}
+
+async function loadBaseline(cluster: Cluster): Promise<void> {
+  say('images of the baseline');
+  const baseline = new Baseline();
+  await cluster.load(['operator', 'gateway', 'logic'], BASELINE_TAG, baseline.app);
+  baseline.remove();
 }
 
 async function up(name: string): Promise<void> {

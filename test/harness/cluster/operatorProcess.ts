@@ -1,6 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { crd } from '@pushcluster/operator/api/crd.ts';
 import { CLUSTER_RULES, OWN_RULES } from '@pushcluster/operator/rbac.ts';
+import type { MemoryCgroup } from '../memoryCgroup.ts';
 import { freePorts } from '../ports.ts';
 import { until } from '../until.ts';
 import type { ControlPlane } from './controlPlane.ts';
@@ -30,6 +32,7 @@ export class OperatorProcess {
   readonly #plane: ControlPlane;
   readonly #env: Record<string, string>;
   readonly #flags: readonly string[];
+  readonly #cgroup: MemoryCgroup | undefined;
   readonly #program: string;
   readonly #restarts: boolean;
   #child: ChildProcess | undefined;
@@ -43,7 +46,7 @@ export class OperatorProcess {
   /**
    * @param options `flags` are flags for Node; `program` is the main file of another version; `restarts`: the process is
    * started again when it has lost its lease, as a kubelet would (default: only without a `user` of its own, which tests of
-   * several operators have)
+   * several operators have); `cgroup`: all its processes are in it
    */
   constructor(
     plane: ControlPlane,
@@ -54,6 +57,7 @@ export class OperatorProcess {
       flags?: string[];
       program?: string;
       restarts?: boolean;
+      cgroup?: MemoryCgroup | undefined;
     },
   ) {
     const { adminPort, user = OPERATOR_USER, env = {}, flags = [], program = PROGRAM } = options;
@@ -61,6 +65,7 @@ export class OperatorProcess {
     this.#restarts = options.restarts ?? options.user === undefined;
     this.#plane = plane;
     this.#flags = flags;
+    this.#cgroup = options.cgroup;
     this.#program = program;
     this.adminPort = adminPort;
     this.#env = env;
@@ -137,7 +142,9 @@ export class OperatorProcess {
     const admin = { ADMIN_HOST: '127.0.0.1', ADMIN_PORT: String(this.adminPort) };
     const env = { ...process.env, ...IMAGES, KUBECONFIG, ...admin, ...this.#env };
     if (this.#ended) return;
-    const child = spawn(process.execPath, [...this.#flags, this.#program], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const start = async () =>
+      spawn(process.execPath, [...this.#flags, this.#program], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = await (this.#cgroup ? this.#cgroup.within(start) : start());
     this.#outputNow = '';
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding('utf8').on('data', (text: string) => {
@@ -166,6 +173,14 @@ export class OperatorProcess {
   signal(signal: NodeJS.Signals): void {
     this.#child?.kill(signal);
   }
+}
+
+/** Flags of Node with which the image starts the operator. */
+export function operatorFlags(): string[] {
+  const dockerfile = readFileSync(new URL('../../../Dockerfile', import.meta.url), 'utf8');
+  const found = /^ENTRYPOINT \["node", (.*)"operator\/main\.js"\]$/m.exec(dockerfile)?.[1];
+  if (found === undefined) throw new Error('the Dockerfile does not start the operator');
+  return [...found.matchAll(/"([^"]+)"/g)].map(([, flag]) => flag!);
 }
 
 /** The chart's policies, about the group of the processes in place of the chart's service account. */

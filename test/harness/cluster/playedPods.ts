@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import { Client } from '@pushcluster/operator/kube/client.ts';
 import { connect } from '@pushcluster/operator/kube/connection.ts';
+import { ignoring } from '@pushcluster/operator/kube/errors.ts';
 import { KINDS, type KubeObject } from '@pushcluster/operator/kube/objects.ts';
 import { type Change, Reflector } from '@pushcluster/operator/kube/reflector.ts';
 import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
@@ -34,19 +35,20 @@ export class PlayedPods {
   startsReady = true;
   /** Connections of a new gateway, by the number of earlier gateways of its namespace. */
   startsWith: (namespace: string, index: number) => number = () => 0;
-  readonly #plane: ControlPlane;
   readonly #client: Client;
   readonly #reflector: Reflector;
   readonly #settings: Reflector;
   readonly #port: number;
-  readonly #network = `127.${64 + Math.floor(Math.random() * 60)}.${Math.floor(Math.random() * 250)}`;
+  /** The first of up to 20 networks of the pods. */
+  readonly #network = [64 + Math.floor(Math.random() * 60), Math.floor(Math.random() * 230)] as const;
   readonly #pods = new Map<string, Writable>();
   #last = 0;
   #work: Promise<unknown> = Promise.resolve();
+  /** Pods that become Ready, many at a time. */
+  #readying: Promise<unknown> = Promise.resolve();
 
-  /** @param port on which pods answer */
-  constructor(plane: ControlPlane, port: number) {
-    this.#plane = plane;
+  /** @param port on which pods answer; `withNats`: NATS servers become Ready too */
+  constructor(plane: ControlPlane, port: number, options: { withNats?: boolean } = {}) {
     this.#port = port;
     this.#client = new Client(connect({ KUBECONFIG: plane.kubeconfig }));
     const labelSelector = 'pushcluster.dev/cluster';
@@ -54,7 +56,7 @@ export class PlayedPods {
     this.#reflector = new Reflector({
       client: this.#client,
       kind: KINDS.pods,
-      labelSelector: 'app.kubernetes.io/component in (gateway,logic)',
+      labelSelector: `app.kubernetes.io/component in (${['gateway', 'logic', ...(options.withNats ? ['nats'] : [])].join()})`,
       onChange: (change) => {
         this.#work = this.#work.then(() => this.#play(change));
       },
@@ -69,6 +71,7 @@ export class PlayedPods {
   async stop(): Promise<void> {
     await Promise.all([this.#settings.stop(), this.#reflector.stop()]);
     await this.#work;
+    await this.#readying;
     for (const { server } of this.#pods.values()) close(server);
   }
 
@@ -90,12 +93,15 @@ export class PlayedPods {
       const status = isReady || type === 'Initialized' || type === 'PodScheduled' ? 'True' : 'False';
       return { type, status, lastTransitionTime: now };
     });
-    const status = { phase: 'Running', podIP: address, podIPs: [{ ip: address }], startTime: now, conditions };
-    const args = ['patch', 'pod', name, '-n', namespace, '--subresource=status', '--type=merge'];
-    await this.#plane.kubectl([...args, '-p', JSON.stringify({ status })]).catch((error: Error) => {
-      // The pod may have been deleted meanwhile.
-      if (!error.message.includes('NotFound')) throw error;
-    });
+    const ip = address === undefined ? {} : { podIP: address, podIPs: [{ ip: address }] };
+    const status = { phase: 'Running', ...ip, startTime: now, conditions };
+    const ref = { ...KINDS.pods, metadata: { name, namespace, subresource: 'status' } };
+    // The pod may have been deleted meanwhile.
+    await this.#client.patch(ref, { status }).catch(ignoring('notFound'));
+  }
+
+  #becomesReady(namespace: string, name: string): void {
+    this.#readying = Promise.all([this.#readying, this.setReady(namespace, name, true)]);
   }
 
   async #play({ type, object }: Change): Promise<void> {
@@ -107,8 +113,14 @@ export class PlayedPods {
       this.#pods.delete(key);
     }
     if (type !== 'added' || known) return;
-    const role = labels?.['app.kubernetes.io/component'] === 'logic' ? 'logic' : 'gateway';
-    const address = `${this.#network}.${++this.#last}`;
+    const component = labels?.['app.kubernetes.io/component'];
+    if (component === 'nats') {
+      if (this.startsReady) this.#becomesReady(namespace, name);
+      return;
+    }
+    const role = component === 'logic' ? 'logic' : 'gateway';
+    const [second, third] = this.#network;
+    const address = `127.${second}.${third + Math.floor(this.#last / 250)}.${(this.#last++ % 250) + 1}`;
     const says = said(name, role);
     if (role === 'gateway') says.connections = this.startsWith(namespace, this.of(namespace).length);
     const played: Omit<Writable, 'server'> = {
@@ -130,7 +142,7 @@ export class PlayedPods {
     });
     await new Promise<void>((resolve) => server.listen({ host: address, port: this.#port }, resolve));
     this.#pods.set(key, Object.assign(played, { server }));
-    if (this.startsReady) await this.setReady(namespace, name, true);
+    if (this.startsReady) this.#becomesReady(namespace, name);
   }
 
   #settingsOf({ metadata: { namespace, labels } }: KubeObject, role: 'gateway' | 'logic'): PodStatus['settings'] {

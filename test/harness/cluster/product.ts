@@ -19,6 +19,9 @@ export const IMAGES = ['operator', 'node-tuning', 'gateway', 'logic', 'nats'];
 /** A second tag with the same content, for rollouts. */
 export const OTHER_TAG = '0.1.0-next';
 
+/** The tag of the baseline's images, which only nightly tests have. */
+export const BASELINE_TAG = '0.0.0-baseline';
+
 /** Label of namespaces that tests created and may delete. */
 const OURS = 'e2e.pushcluster.dev/test';
 
