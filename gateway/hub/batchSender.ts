@@ -2,7 +2,7 @@ import { resetFrame } from '@pushcluster/protocol/frames.ts';
 import type { Items } from '@pushcluster/protocol/push.ts';
 import { WIRE_FORMS } from '@pushcluster/protocol/wireForms.ts';
 import { type ChannelKey, isUser, roomOf } from '../ipc/channelKey.ts';
-import type { Frame } from '../ipc/frame.ts';
+import type { Frame, FramePlace } from '../ipc/frame.ts';
 import type { GatewayMetrics } from '../metrics/gatewayMetrics.ts';
 import type { Batch } from './batch.ts';
 import { encodeFrames } from './encodeFrames.ts';
@@ -39,6 +39,7 @@ export class BatchSender {
     const forms = formsOf(listeners);
     const frames = batch.items > 0 ? this.#encode(key, batch, forms) : [];
     const ages = agesOf(batch);
+    const place = placeOf(batch);
     for (const shard of shards()) {
       const wanted = formsAt(listeners, shard.index);
       if (wanted === 0) continue;
@@ -46,10 +47,13 @@ export class BatchSender {
       if (batch.lost.before > 0) shard.sendMissed(key, batch.lost.before, 'bus_gap');
       if (frames.length > 0) {
         const theirs = wanted === forms ? frames : frames.filter((frame) => frame.form & wanted);
-        shard.sendFrames(key, batch.items, ages, theirs);
+        shard.sendFrames(key, batch.items, ages, theirs, place);
       }
       if (batch.lost.after > 0) shard.sendMissed(key, batch.lost.after, 'bus_gap');
-      if (batch.reset) shard.sendFrames(key, 0, [], resetFrames(key, batch.reset, wanted));
+      if (batch.reset) {
+        const { epoch, seq } = batch.reset;
+        shard.sendFrames(key, 0, [], resetFrames(key, batch.reset, wanted), { epoch, prev: seq, seq });
+      }
     }
   }
 
@@ -65,6 +69,14 @@ export class BatchSender {
     this.#lastForUser = { publisher: part.publisher, first: part.first, items: part.items, frames };
     return frames.filter(({ form }) => form & forms);
   }
+}
+
+/** Where the frames are in the room's history. */
+function placeOf({ parts }: Batch): FramePlace | undefined {
+  const first = parts[0]?.position;
+  const last = parts.at(-1)?.position;
+  if (first === undefined || last?.epoch === undefined) return undefined;
+  return { epoch: last.epoch, prev: first.previous, seq: last.seq };
 }
 
 /** RESET, in the forms of `mask` that understand it. */

@@ -4,6 +4,9 @@ import type { ChannelKey } from './channelKey.ts';
 /** One batch in one wire form, ready for the socket. */
 export type Frame = { form: Form; binary: boolean; bytes: Buffer };
 
+/** Where a batch is in the room's history: after `prev`, up to `seq`. */
+export type FramePlace = { epoch: string; prev: number; seq: number };
+
 /** A batch as the shard receives it, in the forms that have a listener there. */
 export type FrameMessage = {
   key: ChannelKey;
@@ -15,6 +18,8 @@ export type FrameMessage = {
   frames: Frame[];
   /** When logic accepted the items: time (milliseconds since the epoch), how many. */
   ages: [at: number, items: number][];
+  /** Absent if the room has no history. */
+  place?: FramePlace | undefined;
   /** Bytes to report as done. */
   size: number;
 };
@@ -25,12 +30,21 @@ export function encodeFrameHead(
   items: number,
   ages: readonly [number, number][],
   frames: readonly Frame[],
+  place?: FramePlace,
 ): Buffer {
   const name = Buffer.from(key);
-  const head = Buffer.allocUnsafe(2 + name.length + 4 + 2 + ages.length * 12 + 1 + frames.length * 6);
+  const epoch = Buffer.from(place?.epoch ?? '');
+  const placeBytes = place ? 1 + epoch.length + 16 : 1;
+  const head = Buffer.allocUnsafe(2 + name.length + 4 + placeBytes + 2 + ages.length * 12 + 1 + frames.length * 6);
   let at = head.writeUInt16LE(name.length, 0);
   at += name.copy(head, at);
   at = head.writeUInt32LE(items, at);
+  at = head.writeUInt8(epoch.length, at);
+  if (place) {
+    at += epoch.copy(head, at);
+    at = head.writeDoubleLE(place.prev, at);
+    at = head.writeDoubleLE(place.seq, at);
+  }
   at = head.writeUInt16LE(ages.length, at);
   for (const [time, count] of ages) {
     at = head.writeDoubleLE(time, at);
@@ -52,6 +66,14 @@ export function decodeFrameMessage(bytes: Buffer): FrameMessage {
   let at = 2 + nameLength;
   const items = bytes.readUInt32LE(at);
   at += 4;
+  const epochLength = bytes[at++]!;
+  let place: FramePlace | undefined;
+  if (epochLength > 0) {
+    const epoch = bytes.toString('utf8', at, at + epochLength);
+    at += epochLength;
+    place = { epoch, prev: bytes.readDoubleLE(at), seq: bytes.readDoubleLE(at + 8) };
+    at += 16;
+  }
   const ages: [number, number][] = [];
   let left = bytes.readUInt16LE(at);
   at += 2;
@@ -68,5 +90,5 @@ export function decodeFrameMessage(bytes: Buffer): FrameMessage {
     });
     data += size;
   }
-  return { key, items, frames, ages, size: bytes.length };
+  return { key, items, frames, ages, place, size: bytes.length };
 }

@@ -4,8 +4,7 @@ import { Duplex } from 'node:stream';
 import { describe, it } from 'node:test';
 import { Form } from '@pushcluster/protocol/wireForms.ts';
 import fc from 'fast-check';
-import { ALL, type ChannelKey, roomKey, userKey } from './channelKey.ts';
-import type { Frame } from './frame.ts';
+import { ALL, roomKey, userKey } from './channelKey.ts';
 import { encodeFrameHead, type FrameMessage } from './frame.ts';
 import { MessageStream } from './messageStream.ts';
 import type { HubMessage, ShardMessage } from './messages.ts';
@@ -65,10 +64,11 @@ function shardEnd(): { end: FakeEnd; heard: Heard[]; errors: unknown[] } {
 /** Lets what was written in this turn go out. */
 const turn = () => new Promise(setImmediate);
 
-type FrameInput = { key: ChannelKey; items: number; ages: [number, number][]; frames: Frame[] };
+type FrameInput = Omit<FrameMessage, 'size'>;
 
-function sendFrame(wire: MessageStream<HubMessage, ShardMessage>, { key, items, ages, frames }: FrameInput): number {
-  return wire.sendFrame(encodeFrameHead(key, items, ages, frames), frames);
+function sendFrame(wire: MessageStream<HubMessage, ShardMessage>, message: FrameInput): number {
+  const { key, items, ages, frames, place } = message;
+  return wire.sendFrame(encodeFrameHead(key, items, ages, frames, place), frames);
 }
 
 /** Hands `bytes` over in pieces of the lengths given, and the rest as one. */
@@ -107,6 +107,14 @@ const frameInput: fc.Arbitrary<FrameInput> = record({
   items: fc.nat(2 ** 32 - 1),
   ages: fc.array(fc.tuple(fc.double({ min: 0, max: 2e12, noNaN: true }), fc.nat(2 ** 32 - 1)), { maxLength: 64 }),
   frames,
+  place: fc.option(
+    record({
+      epoch: fc.string({ minLength: 1, maxLength: 60 }),
+      prev: fc.nat(Number.MAX_SAFE_INTEGER),
+      seq: fc.nat(Number.MAX_SAFE_INTEGER),
+    }),
+    { nil: undefined },
+  ),
 });
 const message: fc.Arbitrary<HubMessage> = fc.oneof(
   record({ type: fc.constant('subscribed' as const), key, mask: fc.nat(7), generation: fc.nat() }),

@@ -158,7 +158,8 @@ export class Broadcaster {
     counts.bytesSent += sent * (bytes + headerBytes(bytes));
     if (task.missed) return;
     counts.messagesDelivered += sent * task.items;
-    counts.dropped.slow += skipped * task.items;
+    // What is in the history is sent once they have read.
+    if (!task.place) counts.dropped.slow += skipped * task.items;
     // Wall time, as logic's: if both clocks are set, what is counted from then on is right again.
     const now = Date.now();
     if (sent > 0) for (const [at, items] of task.ages) observeLatency(counts, (now - at) / 1_000, items * sent);

@@ -1,4 +1,4 @@
-import type { IdText } from '@pushcluster/protocol/frames.ts';
+import type { IdText, Position } from '@pushcluster/protocol/frames.ts';
 import { type Form, formIndex, WIRE_FORMS } from '@pushcluster/protocol/wireForms.ts';
 import type { ChannelKey } from '../ipc/channelKey.ts';
 import type { ResumeFrom } from '../ipc/resume.ts';
@@ -19,7 +19,7 @@ export type PendingJoin = {
   /** The number under which the hub was asked; undefined if it is to be asked. */
   ask?: number | undefined;
   /** OK was sent, and frames are still to follow. */
-  isAnswered?: boolean;
+  isAnswered: boolean;
   /** When the client had all that there was, by the loop's clock; undefined if it did not say. */
   currentAt?: number | undefined;
 };
@@ -34,6 +34,8 @@ export class Channel<M extends ChannelMember> {
   readonly groups: (Group<M> | undefined)[] = WIRE_FORMS.map(() => undefined);
   /** Items of all tasks that are done. */
   position = 0;
+  /** Where tasks that are done, or answers to members, have come to in the room's history; undefined if that is not known. */
+  place: Position | undefined;
   tasks: ChannelTask<M>[] = [];
   /** The task under way, and the index of the group that it has come to. */
   active: ChannelTask<M> | undefined;
@@ -78,14 +80,26 @@ export class Channel<M extends ChannelMember> {
   /** Items of this channel that were sent to `member`, or would have been if it were not behind. */
   positionOf(member: M): number {
     if (!this.active) return this.position;
+    return this.#hasPassed(member) ? this.position + this.active.items : this.position;
+  }
+
+  /** Up to where `member` was sent every push of the room's history, or would have been if it were not behind. */
+  #placeOf(member: M): Position | undefined {
+    const place = this.active?.type === 'send' ? this.active.place : undefined;
+    if (!place) return this.place;
+    if (this.#hasPassed(member)) return { epoch: place.epoch, seq: place.seq };
+    return this.place ?? { epoch: place.epoch, seq: place.prev };
+  }
+
+  /** Whether the task under way has come past the member. */
+  #hasPassed(member: M): boolean {
     const group = this.group(member.connection.form);
-    const passed = member.index < group.cursor || member.index >= group.end;
-    return passed ? this.position + this.active.items : this.position;
+    return member.index < group.cursor || member.index >= group.end;
   }
 
   /** From now on broadcasts skip the member. */
   fallBehind(member: M, reason: BehindReason): void {
-    member.behind = { since: this.positionOf(member), reason };
+    member.behind = { since: this.positionOf(member), reason, place: this.#placeOf(member) };
     this.group(member.connection.form).update(member);
   }
 
@@ -110,6 +124,8 @@ export class Channel<M extends ChannelMember> {
   /** The task under way has reached everyone. */
   finish(): void {
     this.position += this.active?.items ?? 0;
+    const place = this.active?.type === 'send' ? this.active.place : undefined;
+    if (place) this.place = { epoch: place.epoch, seq: place.seq };
     this.active = undefined;
     for (const group of this.groups) {
       if (!group) continue;

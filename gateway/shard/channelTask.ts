@@ -1,4 +1,5 @@
 import type { LagReason } from '@pushcluster/protocol/frames.ts';
+import type { FramePlace } from '../ipc/frame.ts';
 
 /** What one group of a channel gets. */
 export type FrameBytes = { bytes: Uint8Array; binary: boolean };
@@ -15,6 +16,8 @@ export type SendTask = {
   frames: readonly (FrameBytes | undefined)[];
   /** When logic accepted the items: time (milliseconds since the epoch), how many. */
   ages: readonly [at: number, items: number][];
+  /** Where the items are in the room's history, if it has one. */
+  place?: FramePlace | undefined;
   /** Set if the items will never come. The frames then say so. */
   missed?: LagReason;
   /** Bytes to report to the hub as done; 0: none. */

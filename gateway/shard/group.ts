@@ -1,3 +1,4 @@
+import type { Position } from '@pushcluster/protocol/frames.ts';
 import type { Form } from '@pushcluster/protocol/wireForms.ts';
 import type { Socket } from './engine.ts';
 
@@ -12,6 +13,8 @@ export type Behind = {
   /** The channel's position up to which the member was sent every item, or the news that items were missed. */
   since: number;
   readonly reason: BehindReason;
+  /** In a room with history, up to where the member was sent every push, if that is known. */
+  readonly place?: Position | undefined;
 };
 
 /** A connection's place in a channel, as group and channel see it. */

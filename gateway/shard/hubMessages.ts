@@ -80,7 +80,7 @@ export class HubMessages {
   }
 
   /** Broadcasts a batch. */
-  frame({ key, items, frames, ages, size }: FrameMessage): void {
+  frame({ key, items, frames, ages, place, size }: FrameMessage): void {
     const { channels, broadcaster, credit } = this.#options;
     const channel = channels.get(key);
     if (!channel) {
@@ -89,7 +89,7 @@ export class HubMessages {
     }
     const byForm: (FrameBytes | undefined)[] = WIRE_FORMS.map(() => undefined);
     for (const frame of frames) byForm[formIndex(frame.form)] = frame;
-    broadcaster.push(channel, { type: 'send', items, frames: byForm, ages, size });
+    broadcaster.push(channel, { type: 'send', items, frames: byForm, ages, place, size });
   }
 
   /** Answers a question about this shard; undefined if the hub answers it. */

@@ -1,4 +1,4 @@
-import { type ErrorCode, type IdText, okFrame, resetFrame } from '@pushcluster/protocol/frames.ts';
+import { type ErrorCode, type IdText, okFrame, type Position, resetFrame } from '@pushcluster/protocol/frames.ts';
 import { roomOf } from '../ipc/channelKey.ts';
 import type { ShardMessage } from '../ipc/messages.ts';
 import type { ResumeAnswer, ResumeFrom } from '../ipc/resume.ts';
@@ -7,6 +7,7 @@ import type { Channel, PendingJoin } from './channel.ts';
 import type { Connection, Member } from './connection.ts';
 import type { Loop } from './loop.ts';
 import type { Replies } from './replies.ts';
+import { sendMissed } from './slowConsumerPolicy.ts';
 
 /** A JOIN that is not in force after so long is refused, milliseconds: the client tries again, here or elsewhere. */
 const JOIN_TIMEOUT_MS = 3_000;
@@ -55,7 +56,8 @@ export class PendingJoins {
     const now = this.#options.loop.now();
     const away = from?.type === 'join' ? from.away : undefined;
     const currentAt = away === undefined ? undefined : now - away;
-    channel.pendingJoins.set(member, { id, added, receipt: this.#askReceipt(), since: now, from, currentAt });
+    const receipt = this.#askReceipt();
+    channel.pendingJoins.set(member, { id, added, receipt, since: now, from, isAnswered: false, currentAt });
     this.#channels.add(channel);
   }
 
@@ -111,6 +113,7 @@ export class PendingJoins {
     for (const member of connection.members) {
       const join = member.channel.pendingJoins?.get(member);
       if (join?.isAnswered && join.ask === undefined) this.#ask(member, join);
+      else if (!join && !connection.lagging && member.behind?.place) this.#resume(member, member.behind.place);
     }
   }
 
@@ -136,6 +139,21 @@ export class PendingJoins {
     }
   }
 
+  /** A slow reader of a room with history: what it missed follows, as after a JOIN. */
+  #resume(member: Member, after: Position) {
+    const { channel, connection } = member;
+    const { loop } = this.#options;
+    const join: PendingJoin = {
+      ...{ id: '', added: false, receipt: 0, since: loop.now(), isAnswered: true },
+      from: { type: 'next', after },
+      currentAt: connection.waitingSince,
+    };
+    channel.pendingJoins ??= new Map();
+    channel.pendingJoins.set(member, join);
+    this.#channels.add(channel);
+    this.#ask(member, join);
+  }
+
   #ask(member: Member, join: PendingJoin) {
     const { loop, notifyHub } = this.#options;
     if (!join.from) return;
@@ -157,10 +175,12 @@ export class PendingJoins {
     const room = roomOf(channel.key);
     if (answer.type === 'none') {
       if (!join.isAnswered) replies.send(connection, okFrame(join.id, room));
+      else sendMissed(member);
       this.#finish(member);
       return;
     }
     const { place, recovered, frames, isAll, replayTo } = answer;
+    channel.place = place;
     if (!join.isAnswered) replies.send(connection, okFrame(join.id, room, { ...place, recovered, replayTo }));
     else if (recovered === false && connection.v1) replies.send(connection, resetFrame(room ?? '', place));
     let left = frames.length;

@@ -71,7 +71,7 @@ export class Rooms {
     if (id === undefined) return;
     const channel = channels.obtain(roomKey(room));
     const member = connection.memberOf(channel);
-    if (!member || channel.pendingJoins?.has(member)) {
+    if (!member || isJoining(member)) {
       replies.refuse(connection, id, 'unavailable', 'an earlier JOIN of this room has not been answered yet');
       return;
     }
@@ -147,7 +147,7 @@ export class Rooms {
     broadcaster.visit(channel, channel.members, (member) => {
       const { connection } = member;
       // A connection that left and came back since is there as another member. A JOIN that waits is yet to be answered.
-      if (connection.memberOf(channel) !== member || !connection.v1 || channel.pendingJoins?.has(member)) return;
+      if (connection.memberOf(channel) !== member || !connection.v1 || isJoining(member)) return;
       this.#leave(connection, member, 'unavailable', reason);
       replies.send(connection, leaveFrame(room, reason, 'unavailable'));
     });
@@ -172,7 +172,7 @@ export class Rooms {
     const { channels, replies } = this.#options;
     const join = member.channel.pendingJoins?.get(member);
     channels.leave(member);
-    if (join) replies.refuse(connection, join.id, code, message);
+    if (join?.isAnswered === false) replies.refuse(connection, join.id, code, message);
   }
 
   /**
@@ -181,11 +181,16 @@ export class Rooms {
    */
   #takeOut(connection: Connection, member: Member, code: ErrorCode, reason: string) {
     const room = roomOf(member.channel.key);
-    const isAnswered = member.channel.pendingJoins?.has(member);
+    const isRefused = isJoining(member);
     this.#leave(connection, member, code, reason);
-    if (connection.v1 && !isAnswered && room !== undefined)
+    if (connection.v1 && !isRefused && room !== undefined)
       this.#options.replies.send(connection, leaveFrame(room, reason));
   }
+}
+
+/** Its JOIN is yet to be answered. */
+function isJoining(member: Member): boolean {
+  return member.channel.pendingJoins?.get(member)?.isAnswered === false;
 }
 
 function mayJoin(connection: Connection, room: string): boolean {

@@ -34,18 +34,21 @@ export function fallBehind(connection: Connection): void {
 }
 
 /**
- * The buffer has drained: sends LAGGED with exactly what was missed in each channel, and the connection takes part again.
+ * The buffer has drained: sends LAGGED with exactly what was missed in each channel, and the connection takes part again. Rooms
+ * whose history has it are left to PendingJoins.
  * If the buffer fills up meanwhile, the connection stays behind and the rest is reported the next time.
  */
 export function catchUp(connection: Connection): void {
   if (!connection.lagging) return;
-  const memberships = [connection, ...connection.members].filter(({ behind }) => behind?.reason === 'slow');
+  const memberships = [connection, ...connection.members].filter(
+    ({ behind }) => behind?.reason === 'slow' && !behind.place,
+  );
   for (const member of memberships) if (!sendMissed(member)) return;
   for (const member of memberships) member.channel.catchUp(member);
 }
 
 /** Sends how many items a membership missed up to now; false if even that was dropped. */
-function sendMissed(member: Member): boolean {
+export function sendMissed(member: Member): boolean {
   const { behind, channel, connection } = member;
   if (!behind) return true;
   const position = channel.positionOf(member);

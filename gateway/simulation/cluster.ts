@@ -276,8 +276,8 @@ class SimulatedShard implements ShardHandle {
     });
   }
 
-  sendFrames: ShardHandle['sendFrames'] = (key, items, ages, frames) => {
-    const message = { key, items, ages: [...ages], frames: [...frames], size: 0 };
+  sendFrames: ShardHandle['sendFrames'] = (key, items, ages, frames, place) => {
+    const message = { key, items, ages: [...ages], frames: [...frames], place, size: 0 };
     this.#clock.after(LINK_MS, () => this.shard.frame(message));
   };
 

@@ -70,6 +70,8 @@ export class Connection {
   /** Numbers of the marked items, by writer and room. */
   readonly tallies = new Map<string, Tally>();
   readonly lags: Lag[] = [];
+  /** Rooms whose history was interrupted. */
+  readonly resets: string[] = [];
   readonly left: { room: string; reason: string }[] = [];
   /** Time at which RECONNECT arrived, milliseconds of performance.now(). */
   reconnectAt: number | undefined;
@@ -249,6 +251,9 @@ export class Connection {
         return;
       case 'LEAVE':
         this.left.push(frame.data);
+        return;
+      case 'RESET':
+        this.resets.push(frame.data.room);
         return;
       case 'PONG':
         this.#pongs++;
