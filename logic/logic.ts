@@ -44,6 +44,8 @@ export type Logic = {
   port: number;
   /** Why it should receive no traffic, a sentence for each reason; empty if it is ready. */
   ready(): string[];
+  /** Why the pushes of some rooms with a history are not stored; undefined if they are, or if the bus is not connected. */
+  readonly historyFailed: string | undefined;
   /** Whether `leave` was called. */
   readonly leaving: boolean;
   /**
@@ -155,6 +157,9 @@ export async function startLogic({ settings, bus, history, log, registry }: Logi
       port,
       get leaving() {
         return leaving;
+      },
+      get historyFailed() {
+        return bus.connected ? histories.problem : undefined;
       },
       ready() {
         if (leaving) return ['leaving'];

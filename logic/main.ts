@@ -49,6 +49,7 @@ try {
       draining: logic.leaving,
       fds: { limit: descriptorLimit(), open: openDescriptors() },
       pressure: {},
+      historyFailed: logic.historyFailed,
     }),
   });
   log.info({ port: logic.port, admin: admin.port }, 'logic is up');

@@ -34,6 +34,8 @@ export const PodStatus = z.object({
   /** How near each is to where new connections are refused, 0 to 1; absent where it isn't measured. */
   pressure: z.object({ memory: share, fds: share, loop: share }).catch({}).default({}),
   bus: z.object({ connected: z.boolean() }),
+  /** Logic: why NATS stores the pushes of some rooms with a history not; absent if it does. */
+  historyFailed: z.string().optional().catch(undefined),
 });
 export type PodStatus = z.infer<typeof PodStatus>;
 export type Pressure = PodStatus['pressure'];

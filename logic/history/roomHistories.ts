@@ -32,6 +32,7 @@ export class RoomHistories {
   readonly #states = new Map<string, { at: number; state: Promise<StreamState> }>();
   #cancelRetry = () => {};
   #attempt = 0;
+  #problem: string | undefined;
   #closed = false;
 
   constructor(options: RoomHistoriesOptions) {
@@ -52,6 +53,11 @@ export class RoomHistories {
     this.#made.clear();
     this.#attempt = 0;
     void this.#ensureAll();
+  }
+
+  /** Why a stream cannot be made or changed, though it was tried several times; undefined if all of them are as wanted. */
+  get problem(): string | undefined {
+    return this.#problem;
   }
 
   /** The history of a room; undefined if it has none. */
@@ -112,12 +118,15 @@ export class RoomHistories {
         const { name: stream } = historyStream(settings().bus.prefix, match);
         log.info({ match, stream }, 'the history of rooms is set up');
       } catch (error) {
-        if (error instanceof HistoryRefused || this.#attempt === 3)
-          log.error({ err: error, match }, 'the history of rooms cannot be set up');
+        const isFinal = error instanceof HistoryRefused;
+        if (isFinal || this.#attempt === 3) log.error({ err: error, match }, 'the history of rooms cannot be set up');
+        if (isFinal || this.#attempt >= 3)
+          this.#problem = `rooms "${match}": ${error instanceof Error ? error.message : error}`;
         this.#retry();
         return;
       }
     }
+    this.#problem = undefined;
   }
 
   #retry() {

@@ -22,6 +22,7 @@ describe('what is shown of it', () => {
     left: undefined,
     refusals: [],
     ignored: [],
+    historyFailures: [],
     fdLimits: [],
     behind: [],
     silent: [],

@@ -112,6 +112,12 @@ describe('what pods say of themselves, taken together', () => {
     assert.deepEqual([found.behind, found.refusals], [[], []]);
   });
 
+  it('is who cannot set up histories, but for pods that are on their way out', () => {
+    const failing = { ...status(), historyFailed: 'rooms "a": JetStream: no' };
+    const found = report([gateway('a'), gateway('b', { isLeaving: true })], { a: failing, b: failing });
+    assert.deepEqual(found.historyFailures, [{ pod: 'a', message: 'rooms "a": JetStream: no' }]);
+  });
+
   it('is who may open too few files, where a number of connections is wanted', () => {
     assert.deepEqual(report([gateway('a')], { a: status() }, 5_000).fdLimits, [
       { pod: 'a', limit: 1_000, wanted: 5_000, each: 1 },

@@ -21,6 +21,8 @@ export type PodStatusSummary = {
   left: number | undefined;
   refusals: readonly SettingsRefusal[];
   ignored: readonly IgnoredSettings[];
+  /** Logic pods that cannot set up the histories of rooms, and why. */
+  historyFailures: readonly { pod: string; message: string }[];
   fdLimits: readonly { pod: string; limit: number; wanted: number; each: number }[];
   /** Pods that have neither loaded nor refused the current settings. */
   behind: readonly { uid: string; pod: string }[];
@@ -64,6 +66,7 @@ export function summarizePodStatus(
   let left: number | undefined;
   const refusals: SettingsRefusal[] = [];
   const ignored: IgnoredSettings[] = [];
+  const historyFailures: PodStatusSummary['historyFailures'][number][] = [];
   const fdLimits: PodStatusSummary['fdLimits'][number][] = [];
   const behind: PodStatusSummary['behind'][number][] = [];
   const silent: PodStatusSummary['silent'][number][] = [];
@@ -94,6 +97,7 @@ export function summarizePodStatus(
     const { refused, file, generation } = status.settings;
     if (status.settings.ignored !== undefined)
       ignored.push({ pod: name, version: status.version, message: status.settings.ignored });
+    if (status.historyFailed !== undefined) historyFailures.push({ pod: name, message: status.historyFailed });
     if (refused !== undefined) refusals.push({ pod: name, message: refused });
     else if (file !== wanted.settingsFile(role, generation)) behind.push({ uid, pod: name });
     if (role === 'gateway' && status.fds.limit < wanted.maxConnections * wanted.filesEach)
@@ -105,5 +109,17 @@ export function summarizePodStatus(
     }
   }
   notReady.sort((a, b) => Number(b.isStuck) - Number(a.isStuck) || (a.pod < b.pod ? -1 : 1));
-  return { connections, isCounted, left, refusals, ignored, fdLimits, behind, silent, notReady, fullest };
+  return {
+    connections,
+    isCounted,
+    left,
+    refusals,
+    ignored,
+    historyFailures,
+    fdLimits,
+    behind,
+    silent,
+    notReady,
+    fullest,
+  };
 }

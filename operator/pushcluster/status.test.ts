@@ -25,7 +25,16 @@ function observed(change: Partial<Observed> = {}): Observed {
     nats: { url: 'nats://live-nats:4222', wanted: 1, ready: 1 },
     problems: [],
     scaling: { phase: 'steady', waits: undefined },
-    summary: { refusals: [], ignored: [], fdLimits: [], behind: [], silent: [], notReady: [], fullest: undefined },
+    summary: {
+      refusals: [],
+      ignored: [],
+      historyFailures: [],
+      fdLimits: [],
+      behind: [],
+      silent: [],
+      notReady: [],
+      fullest: undefined,
+    },
     endpoints: {},
     ...change,
   };
@@ -186,6 +195,12 @@ describe('the status of a cluster', () => {
     assert.equal(
       message('Degraded', summary({ ignored })),
       '1 pod of another version does not know some settings and ignores them: live-gateway-x (0.1.0): gateway.mirror: unknown key',
+    );
+    const historyFailures = [{ pod: 'live-logic-x', message: 'rooms "chat-*": JetStream: insufficient resources' }];
+    assert.equal(conditions(summary({ historyFailures })).Degraded, 'True/HistoryNotStored');
+    assert.equal(
+      message('Degraded', summary({ historyFailures })),
+      '1 logic pod cannot set up histories in NATS: live-logic-x: rooms "chat-*": JetStream: insufficient resources',
     );
     const fdLimits = [{ pod: 'live-gateway-x', limit: 1_024, wanted: 100_000, each: 1 }];
     assert.equal(conditions(summary({ fdLimits })).Degraded, 'True/FileLimitTooLow');

@@ -54,7 +54,10 @@ export type Observed = {
   scaling: Pick<ScalePlan, 'phase' | 'waits'>;
   /** What the autoscalers report of themselves; undefined if there are none. */
   autoscaler?: AutoscalerStatus | undefined;
-  summary: Pick<PodStatusSummary, 'refusals' | 'ignored' | 'fdLimits' | 'behind' | 'silent' | 'notReady' | 'fullest'>;
+  summary: Pick<
+    PodStatusSummary,
+    'refusals' | 'ignored' | 'historyFailures' | 'fdLimits' | 'behind' | 'silent' | 'notReady' | 'fullest'
+  >;
   endpoints: NonNullable<Status['endpoints']>;
 };
 
@@ -250,7 +253,7 @@ function degradation({ problems, summary }: Observed): Verdict {
     const more = others.length > 0 ? ` (and ${plural(others.length, 'other problem')})` : '';
     return yes(PROBLEM_REASONS[problem.reason], `${problem.object}: ${problem.message}${more}`);
   }
-  const { refusals, ignored, fdLimits, notReady } = summary;
+  const { refusals, ignored, historyFailures, fdLimits, notReady } = summary;
   const stuck = notReady.filter(({ isStuck }) => isStuck);
   if (stuck.length > 0) return yes('PodsStuck', notReadyNote({ ...summary, notReady: stuck }).join('; '));
   const [refusal] = refusals;
@@ -265,6 +268,11 @@ function degradation({ problems, summary }: Observed): Verdict {
       'SettingsIgnored',
       `${plural(ignored.length, 'pod')} of another version ${ignored.length === 1 ? 'does' : 'do'} not know some settings and ${ignored.length === 1 ? 'ignores' : 'ignore'} them: ${pod} (${version}): ${message}`,
     );
+  }
+  const [failure] = historyFailures;
+  if (failure) {
+    const pods = plural(historyFailures.length, 'logic pod');
+    return yes('HistoryNotStored', `${pods} cannot set up histories in NATS: ${failure.pod}: ${failure.message}`);
   }
   const [fd] = fdLimits;
   if (fd)

@@ -15,6 +15,7 @@ export type RequestOptions = {
 };
 
 type Pending = {
+  subject: string;
   replies: Reply[];
   isLast: (reply: Reply) => boolean;
   resolve(replies: Reply[]): void;
@@ -69,7 +70,7 @@ export class BusRequests {
     const cancelTimer = this.#clock.after(left, () =>
       this.#settle(token)?.reject(new BusUnconfirmed(`no answer on ${subject} within ${timeout} ms`)),
     );
-    this.#pending.set(token, { replies: [], isLast, resolve, reject, cancelTimer });
+    this.#pending.set(token, { subject, replies: [], isLast, resolve, reject, cancelTimer });
     try {
       this.#bus.publish(subject, bytes, headers, `${this.#inbox}.${token}`);
     } catch (error) {
@@ -101,7 +102,7 @@ export class BusRequests {
     // It has been answered, or it is too late.
     if (!pending) return;
     if (reply.headers?.code === NO_RESPONDERS) {
-      this.#settle(token)?.reject(new BusUnavailable('nobody listens for this request'));
+      this.#settle(token)?.reject(new BusUnavailable(`nobody listens on ${pending.subject}`));
       return;
     }
     pending.replies.push(reply);

@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { startApi } from '../harness/api.ts';
 import { Connection } from '../harness/connection.ts';
@@ -226,6 +229,27 @@ describe('without NATS', () => {
     const { status, body } = await push(logic, { rooms: ['live-1', 'plain'] }, ['1']);
     assert.equal(status, 207);
     assert.deepEqual(body.failed, [{ room: 'live-1', code: 'bus_unavailable' }]);
+  });
+});
+
+describe('a logic pod whose NATS does not store', () => {
+  it('says so in its status, with the answer of NATS, until NATS does', async (t) => {
+    const folder = await mkdtemp(join(tmpdir(), 'pushcluster-history-'));
+    const server = await startNatsServer({});
+    const rooms = (replicas: 1 | 3) => ({ rooms: [{ match: 'live-*', history: { replicas } }] });
+    const logic = await startLogic({ nats: [server.url], settings: rooms(3) });
+    t.after(async () => {
+      await logic.stop();
+      await server.stop();
+      await rm(folder, { recursive: true, force: true });
+    });
+    const failed = async () => (await logic.status())?.historyFailed;
+    await until('it says so', async () => (await failed()) !== undefined);
+    assert.match((await failed()) ?? '', /^rooms "live-\*": .*\$JS\.API\.STREAM\.INFO/);
+    await server.restart({ config: `jetstream { store_dir: ${JSON.stringify(folder)} }` });
+    await until('there is another reason', async () => /replicas > 1 not supported/.test((await failed()) ?? ''));
+    await logic.configure(rooms(1));
+    await until('it says so no more', async () => (await failed()) === undefined);
   });
 });
 
