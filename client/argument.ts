@@ -27,15 +27,7 @@ export function checkSignal(signal: AbortSignal | null | undefined): void {
   needed('function', 'signal.removeEventListener', signal.removeEventListener);
 }
 
-/** The error for an argument `name` that is not as `wanted`, such as "a string". */
-export function wrong(name: string, wanted: string, value: unknown): TypeError {
-  const is =
-    typeof value === 'string'
-      ? JSON.stringify(value)
-      : typeof value === 'number' || value === null
-        ? value
-        : Array.isArray(value)
-          ? 'an array'
-          : typeof value;
-  return new TypeError(`${name} must be ${wanted}, not ${is}.`);
+/** The error for an argument `name` that is not as `wanted`, such as "a string". Its cause is what it is. */
+export function wrong(name: string, wanted: string, cause: unknown): TypeError {
+  return new TypeError(`${name} must be ${wanted}.`, { cause });
 }

@@ -19,8 +19,3 @@ export const systemClock: Clock = {
     return () => clearTimeout(timer);
   },
 };
-
-/** Milliseconds since the epoch, by `clock`. */
-export function wallTime(clock: Clock): number {
-  return clock.wall?.() ?? clock.now();
-}

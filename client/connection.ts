@@ -1,11 +1,12 @@
 import type { FrameId, ServerFrame } from '@pushcluster/protocol/frames.ts';
 import { optional } from './argument.ts';
-import { type Clock, wallTime } from './clock.ts';
+import type { Clock } from './clock.ts';
 import type { Emitter } from './emitter.ts';
 import { FRAME_BURST, FRAMES_PER_SECOND, LOST, MALFORMED, REFRESH_RETRY, TOKEN_TIMEOUT } from './limits.ts';
 import { PushError } from './pushError.ts';
 import type { PushEvents } from './pushEvents.ts';
-import { readServerFrame } from './serverFrame.ts';
+import { type ReadFrame, readServerFrame } from './serverFrame.ts';
+import type { Delivery, Subscription } from './subscription.ts';
 import { refreshDelay, type Token, type TokenSource } from './token.ts';
 import { TokenBucket } from './tokenBucket.ts';
 
@@ -22,6 +23,8 @@ export interface Socket {
 export type SocketConstructor = new (url: string, protocols: string[]) => Socket;
 
 export type ConnectionConfig = {
+  /** Of the client: what its parts tell is told here. */
+  events: Emitter<PushEvents>;
   url: URL;
   protocols: string[];
   WebSocket: SocketConstructor;
@@ -39,14 +42,22 @@ export type ConnectionConfig = {
 type Answer = (error: PushError | undefined, data: Extract<ServerFrame, { type: 'OK' }>['data']) => void;
 
 /** A frame that is no answer to a request. */
-export type News = Exclude<ServerFrame, { type: 'OK' | 'ERROR' | 'PONG' }>;
+export type News = Exclude<ReadFrame, { type: 'OK' | 'ERROR' }>;
+
+/** What a connection brought for a stream while another one served, and when. */
+export type Held = [stream: Subscription, frame: Delivery, at: number];
 
 export interface ConnectionOwner {
+  /** The connections whose frames are read, in the order in which they serve: frames of the first are delivered, those of others held. */
+  readonly line: readonly Connection[];
+  /** Milliseconds until something that failed is tried again. */
   retryDelay(failures: number): number;
   opened(connection: Connection): void;
   received(connection: Connection, frame: News): void;
   /** Called once, after all received frames, unless close() was called. */
   closed(connection: Connection, code: number, reason: string): void;
+  /** A stream needs its connections for something else than before. */
+  step(): void;
 }
 
 /**
@@ -56,26 +67,30 @@ export interface ConnectionOwner {
 export class Connection {
   /** Rooms whose last LEAVE has no answer yet, with the id of that LEAVE: what comes of them is of a membership that has ended. */
   readonly leaving = new Map<string, number>();
-  /** When it opened, by the clock's `now`; undefined: not yet. */
-  openedAt: number | undefined;
+  /** From when on it brings everything that is pushed, by stream and the clock's `now`. Absent: it does not, or perhaps not. */
+  readonly ready = new WeakMap<Subscription, number>();
+  /** In the order in which they came. */
+  held: Held[] = [];
+  isOpen = false;
+  /** By the clock's `now`. */
+  openedAt = Number.NaN;
   /** What a RECONNECT said: by when to be gone, and how long to read on after the client has joined elsewhere. */
-  deadline: { leaveBy: number; overlap: number } | undefined;
+  leaveBy: number | undefined;
+  overlap = 0;
 
   /** When the last frame came, by the clock's `now` and by its wall. */
   heardAt = 0;
   heardWall = 0;
 
+  readonly owner: ConnectionOwner;
   readonly #config: ConnectionConfig;
-  readonly #owner: ConnectionOwner;
-  readonly #events: Emitter<PushEvents>;
   readonly #timers = new Set<() => void>();
   readonly #answers = new Map<FrameId, Answer>();
   #socket: Socket | undefined;
   #over = false;
   #lastId = 0;
-  #heard = 0;
-  /** `#heard` at the last probe. While it is the same, the probe has no answer yet. */
-  #probed = -1;
+  /** What is waited for by #expect(), until something is heard. */
+  #awaited: object | undefined;
   #inflating = 0;
   #tail = Promise.resolve();
   #outbox: object[] = [];
@@ -83,23 +98,19 @@ export class Connection {
   #sendLater = false;
 
   /** @param sendRate fraction of the usual rate, up to 1 */
-  constructor(config: ConnectionConfig, owner: ConnectionOwner, events: Emitter<PushEvents>, sendRate: number) {
+  constructor(config: ConnectionConfig, owner: ConnectionOwner, sendRate: number) {
     this.#config = config;
-    this.#owner = owner;
-    this.#events = events;
+    this.owner = owner;
     this.#rate = new TokenBucket(Math.max(1, FRAME_BURST * sendRate), FRAMES_PER_SECOND * sendRate);
   }
 
   start(): void {
     // A slow token callback does not count as a gateway that can't be reached: it has a timeout of its own.
-    this.#openWithin(TOKEN_TIMEOUT);
+    this.#expect(TOKEN_TIMEOUT);
     const { token } = this.#config;
-    if (typeof token === 'function')
-      this.#fetchToken(token).then(
-        (fresh) => this.#open(fresh),
-        (error: PushError) => this.#lose(error.message),
-      );
-    else this.#open(token);
+    const open = (fresh: Token) => this.#open(fresh);
+    if (typeof token === 'function') this.#fetchToken(token, open, (error) => this.#lose(error.message));
+    else open(token);
   }
 
   /**
@@ -128,13 +139,9 @@ export class Connection {
 
   /** Sends a PING. If nothing is received within `probeTimeout`, the connection counts as lost. */
   probe(): void {
-    if (this.openedAt === undefined || this.#probed === this.#heard) return;
-    const heard = this.#heard;
-    this.#probed = heard;
+    if (this.#awaited) return;
+    this.#expect(this.#config.probeTimeout);
     this.send('PING', {});
-    this.after(this.#config.probeTimeout, () => {
-      if (heard === this.#heard) this.#lose('The gateway did not answer a PING.');
-    });
   }
 
   /** Closes the connection; `closed` is not called. Resolves when all received frames have been handled. */
@@ -143,20 +150,28 @@ export class Connection {
     return this.#tail;
   }
 
-  #openWithin(ms: number) {
-    this.after(ms, () => {
-      if (this.openedAt === undefined) this.#lose('The handshake timed out.');
+  /** If nothing is heard within `ms`, the connection counts as lost. The last call counts. */
+  #expect(ms: number) {
+    const awaited = {};
+    this.#awaited = awaited;
+    this.later(ms, () => {
+      if (this.#awaited === awaited) this.#lose('Timed out.');
     });
   }
 
   /** Calls `run` after `ms`, unless the connection ends before. */
-  after(ms: number, run: () => void): void {
+  later(ms: number, run: () => void): void {
     if (this.#over) return;
     const cancel = this.#config.clock.after(ms, () => {
       this.#timers.delete(cancel);
       run();
     });
     this.#timers.add(cancel);
+  }
+
+  /** Whether its frames are delivered. */
+  get serves(): boolean {
+    return this.owner.line[0] === this;
   }
 
   /** The clock's `now`. */
@@ -166,13 +181,13 @@ export class Connection {
 
   /** Milliseconds since the epoch. */
   wall(): number {
-    return wallTime(this.#config.clock);
+    return this.#config.clock.wall?.() ?? this.now();
   }
 
   #open(token: Token) {
     if (this.#over) return;
     const { url, protocols, WebSocket, openTimeout } = this.#config;
-    this.#openWithin(openTimeout);
+    this.#expect(openTimeout);
     const address = new URL(url);
     if (token) address.searchParams.set('token', token);
     try {
@@ -181,12 +196,13 @@ export class Connection {
       socket.binaryType = 'arraybuffer';
       // A platform may call a handler late or twice: such a call is ignored.
       socket.onopen = () => {
-        if (this.#over || this.openedAt !== undefined) return;
+        if (this.#over || this.isOpen) return;
+        this.isOpen = true;
         this.openedAt = this.now();
         this.#hear();
         this.#watch();
         this.#refreshInTime(token);
-        this.#owner.opened(this);
+        this.owner.opened(this);
         this.#flush();
       };
       socket.onmessage = (event: { data: unknown }) => this.#receive(event?.data);
@@ -201,7 +217,6 @@ export class Connection {
 
   #receive(data: unknown) {
     if (this.#over) return;
-    this.#heard++;
     this.#hear();
     if (typeof data === 'string' && this.#inflating === 0) return this.#read(data);
     this.#inflating++;
@@ -216,24 +231,26 @@ export class Connection {
   #hear() {
     this.heardAt = this.now();
     this.heardWall = this.wall();
+    this.#awaited = undefined;
   }
 
   #read(text: string | undefined, data: unknown = text) {
-    let frame: ServerFrame | undefined;
+    if (!this.owner.line.includes(this)) return;
+    let frame: ReadFrame | undefined;
     try {
       frame = readServerFrame(text!);
     } catch {
-      return this.#fail(new PushError('frame', 'A frame is malformed.'), MALFORMED);
+      return this.#fail(new PushError('frame', 'Malformed frame.'), MALFORMED);
     }
-    if (this.#events.has('frame'))
-      this.#events.emit('frame', {
-        bytes: sizeOf(data),
+    if (this.#config.events.has('frame'))
+      this.#config.events.emit('frame', {
+        bytes: new Blob([data as Blob]).size,
         text: text!,
         items: frame?.type === 'PUSH' ? frame.data.items.length : 0,
         at: this.wall(),
       });
-    if (!frame || frame.type === 'PONG') return;
-    if (frame.type !== 'OK' && frame.type !== 'ERROR') return this.#owner.received(this, frame);
+    if (!frame) return;
+    if (frame.type !== 'OK' && frame.type !== 'ERROR') return this.owner.received(this, frame);
     const answer = this.#answers.get(frame.id);
     this.#answers.delete(frame.id);
     if (frame.type === 'OK') answer?.(undefined, frame.data);
@@ -241,7 +258,7 @@ export class Connection {
   }
 
   #flush() {
-    if (this.openedAt === undefined || this.#over || this.#sendLater) return;
+    if (!this.isOpen || this.#over || this.#sendLater) return;
     const now = this.now();
     try {
       for (; this.#outbox.length > 0 && this.#rate.wait(now) === 0; this.#rate.take(now))
@@ -251,71 +268,74 @@ export class Connection {
     }
     if (this.#outbox.length === 0) return;
     this.#sendLater = true;
-    this.after(this.#rate.wait(now), () => {
+    this.later(this.#rate.wait(now), () => {
       this.#sendLater = false;
       this.#flush();
     });
   }
 
-  #watch(ms = this.#config.idleTimeout) {
-    this.after(ms, () => {
-      const { idleTimeout } = this.#config;
-      const left = idleTimeout - (this.now() - this.heardAt);
-      if (left <= 0) this.probe();
-      this.#watch(left > 0 ? left : idleTimeout);
-    });
+  #watch() {
+    const { idleTimeout } = this.#config;
+    const left = idleTimeout - (this.now() - this.heardAt);
+    if (left <= 0) this.probe();
+    this.later(left > 0 ? left : idleTimeout, () => this.#watch());
   }
 
   #refreshInTime(token: Token) {
-    const { token: source } = this.#config;
-    if (!token || typeof source !== 'function') return;
-    const delay = refreshDelay(token, this.wall());
-    if (delay === undefined) return;
+    const { token: source, events } = this.#config;
+    const delay = typeof source === 'function' && token && refreshDelay(token, this.wall());
+    if (!delay) return;
     let failures = 0;
-    const retry = () => this.after(REFRESH_RETRY + this.#owner.retryDelay(failures++), refresh);
+    const retry = () => this.later(REFRESH_RETRY + this.owner.retryDelay(failures++), refresh);
     const refresh = () => {
-      this.#fetchToken(source).then((fresh) => {
+      const use = (fresh: Token) => {
         if (!fresh) return;
         this.request('AUTH', { token: fresh }, (error) => {
           if (!error) return this.#refreshInTime(fresh);
-          this.#events.emit('error', error);
+          events.emit('error', error);
           retry();
         });
-      }, retry);
+      };
+      this.#fetchToken(source, use, retry);
     };
-    this.after(delay, refresh);
+    this.later(delay, refresh);
   }
 
-  async #fetchToken(source: Exclude<TokenSource, string>): Promise<Token> {
+  async #fetchToken(
+    source: Exclude<TokenSource, string>,
+    use: (token: Token) => void,
+    failed: (error: PushError) => void,
+  ): Promise<void> {
+    let token: Token;
     try {
-      const token = await source();
+      token = await source();
       optional('string', 'token', token);
-      return token;
     } catch (cause) {
       // A callback that throws at once is called by the constructor, before the page can listen.
       await undefined;
-      const error = new PushError('token', 'The token failed: see cause.', { cause });
-      if (!this.#over) this.#events.emit('error', error);
-      throw error;
+      const error = new PushError('token', 'Token failed.', { cause });
+      if (!this.#over) this.#config.events.emit('error', error);
+      return failed(error);
     }
+    use(token);
   }
 
   /** The WebSocket failed. The caller that opened it or sent by it has not returned yet: the connection ends in a microtask. */
   #failSoon(cause: unknown) {
     queueMicrotask(() => {
-      if (!this.#over) this.#fail(new PushError('connect', 'The WebSocket failed: see cause.', { cause }));
+      if (!this.#over) this.#fail(new PushError('connect', 'WebSocket failed.', { cause }));
     });
   }
 
   #fail(error: PushError, code?: number) {
-    this.#events.emit('error', error);
+    this.#config.events.emit('error', error);
     this.#lose(error.message, code);
   }
 
   #lose(reason: string, code = LOST) {
     if (this.#over) return;
     this.#detach();
-    const tell = () => this.#owner.closed(this, code, reason);
+    const tell = () => this.owner.closed(this, code, reason);
     if (this.#inflating === 0) tell();
     else this.#tail = this.#tail.then(tell);
   }
@@ -337,20 +357,10 @@ export class Connection {
 /** The text of raw DEFLATE; undefined if the data is none. */
 async function inflate(data: unknown): Promise<string | undefined> {
   try {
-    // Some platforms deliver Blobs, whatever the socket's binaryType.
-    const bytes = (await (data as Blob).arrayBuffer?.()) ?? (data as ArrayBuffer);
-    const { readable, writable } = new DecompressionStream('deflate-raw');
-    const writer = writable.getWriter();
-    // A failure here fails the reader too. (Blob.stream() costs more, and leaks on Node 24.16 to 24.18.)
-    writer.write(new Uint8Array(bytes)).catch(() => {});
-    writer.close().catch(() => {});
-    return await new Response(readable).text();
+    // Some platforms deliver Blobs, whatever the socket's binaryType. (Blob.stream() costs more, and leaks on Node 24.16 to 24.18.)
+    const { body } = new Response(data as Blob);
+    return await new Response(body!.pipeThrough(new DecompressionStream('deflate-raw'))).text();
   } catch {
     return undefined;
   }
-}
-
-function sizeOf(data: unknown): number {
-  if (typeof data === 'string') return new TextEncoder().encode(data).length;
-  return (data as ArrayBuffer).byteLength ?? (data as Blob).size;
 }

@@ -1,7 +1,5 @@
 import { needed } from './argument.ts';
 
-type Registration<Events> = { name: keyof Events; listener: ((event: never) => void) | undefined };
-
 /**
  * Typed events. A listener that throws does not stop the others: its error is reported as uncaught.
  *
@@ -9,8 +7,7 @@ type Registration<Events> = { name: keyof Events; listener: ((event: never) => v
  * nothing more.
  */
 export class Emitter<Events extends object> {
-  // The array is replaced, never changed: an event in delivery goes through those that were registered when it came.
-  #registered: readonly Registration<Events>[] = [];
+  readonly #registered = new Set<[name: keyof Events, listener: (event: never) => void]>();
   #ended = false;
 
   /**
@@ -21,19 +18,17 @@ export class Emitter<Events extends object> {
    */
   on<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): () => void {
     needed('function', 'listener', listener);
-    const registration: Registration<Events> = { name, listener };
-    if (!this.#ended) this.#registered = [...this.#registered, registration];
-    return () => {
-      registration.listener = undefined;
-      this.#registered = this.#registered.filter((other) => other !== registration);
-    };
+    const registration: [Name, typeof listener] = [name, listener];
+    if (!this.#ended) this.#registered.add(registration);
+    return () => void this.#registered.delete(registration);
   }
 
   emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
-    for (const registration of this.#registered) {
-      if (registration.name !== name) continue;
+    for (const registration of [...this.#registered]) {
+      const [registered, listener] = registration;
+      if (registered !== name || !this.#registered.has(registration)) continue;
       try {
-        (registration.listener as ((event: Events[Name]) => void) | undefined)?.(event);
+        (listener as (event: Events[Name]) => void)(event);
       } catch (error) {
         queueMicrotask(() => {
           throw error;
@@ -43,13 +38,12 @@ export class Emitter<Events extends object> {
   }
 
   has(name: keyof Events): boolean {
-    return this.#registered.some((registration) => registration.name === name);
+    return [...this.#registered].some(([registered]) => registered === name);
   }
 
   /** Nothing is delivered any more, not even the rest of an event that is being delivered. */
   end(): void {
     this.#ended = true;
-    for (const registration of this.#registered) registration.listener = undefined;
-    this.#registered = [];
+    this.#registered.clear();
   }
 }

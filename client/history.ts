@@ -1,59 +1,61 @@
 import type { Position, ServerFrame } from '@pushcluster/protocol/frames.ts';
 import type { Connection } from './connection.ts';
-import type { ResetReason, RoomEvents, RoomPosition } from './stream.ts';
+import { SAVE_DELAY } from './limits.ts';
+import { isPosition } from './serverFrame.ts';
+import type { JoinOptions, PositionStorage, ResetReason, RoomPosition } from './stream.ts';
+import { type StreamConfig, Subscription } from './subscription.ts';
 
 type Push = Extract<ServerFrame, { type: 'PUSH' }>['data'];
 type Reset = Extract<ServerFrame, { type: 'RESET' }>['data'];
 type Answer = Extract<ServerFrame, { type: 'OK' }>['data'];
 
-/** The room of a history. */
-export interface HistoryRoom {
-  take(push: Pick<Push, 'items'> & { ids: Push['ids'] | undefined }, now: number, isNew: boolean): void;
-  emit<Name extends 'resumed' | 'reset'>(name: Name, event: RoomEvents<unknown>[Name]): void;
-  rejoin(connection: Connection, failures: number): void;
-}
-
 /**
- * The place of a room in its history, if it has one. One connection at a time brings what is pushed: the last on which a
- * JOIN was answered with a place. Only what follows on the place is delivered.
+ * A stream with a place in the history of its room, if that has one. One connection at a time brings what is pushed: the
+ * last on which a JOIN was answered with a place. Only what follows on the place is delivered.
  */
-export class History {
+export abstract class HistorySubscription extends Subscription {
   /** The connection that brings what follows. Until there is one it is the connection that serves. */
   source: Connection | undefined;
-  readonly #room: HistoryRoom;
+  /** How often it was joined again since something followed on. */
+  tries = 0;
   /** Replaced, never changed, and before anything is told. */
   #position: Position | undefined;
-  readonly #last: number | null | undefined;
-  /** Where an earlier subscription of the room was. */
-  readonly #former: Position | undefined;
+  /** How many pushes are asked for, and where an earlier subscription of the room was: until there is a position. */
+  #last: number | null | undefined;
+  #former: Position | undefined;
   /** When nothing was missing up to the position: by the clock's `now`, and by its wall. Empty: not known. */
   #current: { heardAt?: number | undefined; heardWall?: number | undefined } = {};
-  /** What comes next may say that it follows on something before this position: an OK has said that nothing lies between. */
-  #vouched: Position | undefined;
-  /** What comes after what was missed follows on this, if that is not the last push of it. */
-  #target: Position | undefined;
-  /** What was missed ends at this seq; -1: nothing was. */
-  #missedTo = -1;
+  /**
+   * What was missed after `since` is on its way, and ends at the seq `until`: then the room is at `place`, since what was
+   * pushed last may have expired. What comes first may say that it follows on something before `since`, for the same reason.
+   */
+  #missing: { since: Position | undefined; until: number; place: Position } | undefined;
   #missed = 0;
-  /** JOINs since something followed on. */
-  #tries = 0;
+  readonly #storage: PositionStorage | null | undefined;
+  /** Cancels the next save(). */
+  #unsaved: (() => void) | undefined;
 
   constructor(
-    room: HistoryRoom,
-    since: RoomPosition | null | undefined,
-    last: number | null | undefined,
-    former: Position | undefined,
+    name: string,
+    config: StreamConfig,
+    former: HistorySubscription | undefined,
+    { since, last, storage }: JoinOptions,
   ) {
-    this.#room = room;
+    super(name, config, true, former);
     this.#last = last;
-    this.#former = former;
-    if (!since) return;
-    const { epoch, seq, at } = since;
+    this.#former = former?.position;
+    this.#storage = storage;
+    const from = since ?? this.#stored();
+    if (!from) return;
+    const { epoch, seq, at } = from;
     this.#position = { epoch, seq };
     this.#current = { heardAt: 1 / 0, heardWall: at };
   }
 
-  get position(): RoomPosition | undefined {
+  /** Joins again on `connection`. @param failures of doing so, which make it wait */
+  abstract rejoin(connection: Connection, failures: number): void;
+
+  override get position(): RoomPosition | undefined {
     return this.#position && { ...this.#position, at: this.#current.heardWall };
   }
 
@@ -64,46 +66,45 @@ export class History {
     const { heardAt, heardWall } = this.#current;
     // A monotonic clock may stand still while the machine sleeps, and the other one may be set.
     const away = Math.max(connection.now() - heardAt!, connection.wall() - heardWall!);
-    return { since, away: away >= 0 ? Math.ceil(away) : undefined };
+    return { since, away: away >= 0 ? away : undefined };
   }
 
   /** A JOIN that said `since` was answered. @param serves whether frames of `connection` are delivered where there is no history */
-  answered(connection: Connection, answer: Answer, since: Position | undefined, serves: boolean): void {
-    const { epoch, seq = 0, recovered, replayTo } = answer;
+  answered(connection: Connection, answer: Answer, since: Position | undefined): void {
+    const { epoch, seq = 0, recovered, replayTo = seq } = answer;
     // Another connection serves the room without its history. What this one brings is held back.
-    if (!serves && !(epoch && since)) return;
+    if (!connection.serves && !(epoch && since)) return;
     if (!epoch) this.restart(undefined, undefined, 'unrecovered');
     else if (recovered && (this.#position?.epoch ?? epoch) === epoch) {
       this.source = connection;
-      this.#vouched = since;
-      this.#target = replayTo === undefined ? undefined : { epoch, seq };
-      this.#missedTo = replayTo ?? seq;
+      this.#missing = { since, until: replayTo, place: { epoch, seq } };
     } else {
       const former = this.#former;
-      const isBehind = !this.#position && former?.epoch === epoch && former.seq > seq;
+      const isBehind = former?.epoch === epoch && former.seq > seq;
       this.restart(connection, isBehind ? former : { epoch, seq }, 'unrecovered');
     }
     this.#catchUp(connection);
   }
 
   /** A PUSH or RESET with a place. @returns whether it is dealt with: otherwise it is held back */
-  follow(connection: Connection, frame: Push | Reset, serves: boolean): boolean {
+  follow(connection: Connection, frame: Push | Reset): boolean {
     const { epoch, seq, prev = seq, items, ids } = frame as Push & Position;
-    if (this.source ? this.source !== connection : !serves) return Boolean(this.source);
+    if (this.source ? this.source !== connection : !connection.serves) return Boolean(this.source);
     if (!items || (this.#position ?? frame).epoch !== epoch) this.restart(connection, { epoch, seq: prev }, 'reset');
     const position = this.#position;
+    const missing = this.#missing;
     const from = position?.seq ?? prev;
     if (!items || seq <= from) return true;
-    if (prev === from || (this.#vouched === position && prev < from && seq <= this.#missedTo)) {
+    if (prev === from || (missing?.since === position && prev < from && seq <= missing!.until)) {
       this.source = connection;
-      this.#position = { epoch, seq };
+      this.#move({ epoch, seq });
       this.#missed += items.length;
-      this.#tries = 0;
-      this.#room.take({ items, ids }, connection.now(), Boolean(position) || this.#missedTo >= 0);
+      this.tries = 0;
+      this.take({ items, ids }, connection.now(), Boolean(position ?? missing));
       this.#catchUp(connection);
     } else {
       this.#current = {};
-      this.#room.rejoin(connection, this.#tries++);
+      this.rejoin(connection, this.tries);
     }
     return true;
   }
@@ -119,21 +120,45 @@ export class History {
     const known = this.#position;
     this.source = source;
     this.#current = source ?? {};
+    this.#move(position);
+    this.#missing = undefined;
+    if (known) this.emit('reset', { reason });
+  }
+
+  /** Stores the position. It is where the page was: items are emitted in one go, and this is never called among them. */
+  save(): void {
+    this.#unsaved?.();
+    this.#unsaved = undefined;
+    try {
+      this.#storage?.setItem(`pushcluster.${this.name}`, JSON.stringify(this.position) ?? '');
+    } catch {}
+  }
+
+  #stored(): RoomPosition | undefined {
+    try {
+      // What is longer is no position, and breaks off.
+      const position = JSON.parse(this.#storage!.getItem(`pushcluster.${this.name}`)!.slice(0, 200));
+      if (isPosition(position)) return { ...position, at: Number(position.at) };
+    } catch {}
+    return undefined;
+  }
+
+  #move(position: Position | undefined) {
     this.#position = position;
-    this.#missedTo = -1;
-    this.#target = undefined;
-    if (known) this.#room.emit('reset', { reason });
+    this.#last = this.#former = undefined;
+    if (this.#storage) this.#unsaved ??= this.config.clock.after(SAVE_DELAY, () => this.save());
   }
 
   #catchUp(connection: Connection) {
-    const to = this.#missedTo;
-    if (to > (this.#position?.seq ?? 0)) return;
+    const missing = this.#missing;
+    const at = this.#position?.seq ?? 0;
+    if (missing && missing.until > at) return;
     const items = this.#missed;
     this.#missed = 0;
-    this.#missedTo = -1;
+    this.#missing = undefined;
     this.#current = connection;
-    if (this.#target) this.#position = this.#target;
-    this.#target = undefined;
-    if (to >= 0) this.#room.emit('resumed', { items });
+    if (!missing) return;
+    if (missing.place.seq > at) this.#move(missing.place);
+    this.emit('resumed', { items });
   }
 }

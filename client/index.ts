@@ -11,6 +11,7 @@ export type {
   Gap,
   JoinOptions,
   Lagged,
+  PositionStorage,
   ResetReason,
   Room,
   RoomEvents,

@@ -38,8 +38,6 @@ export const MOVE_JITTER = 250;
 export const MOVE_PATIENCE = 60_000;
 /** Items held during a move, at most; a frame without items counts as one. */
 export const MAX_HELD = 10_000;
-/** Items held after some were dropped: fewer than the most, so that not every frame needs a look at all of them. */
-export const KEPT_HELD = 9_000;
 
 // ── streams ──
 
@@ -48,5 +46,7 @@ export const MAX_PUBLISHERS = 64;
 /** Pushes with an `id` that are remembered for one stream, and for how long: a backend may retry them. */
 export const MAX_PUSHES = 10_000;
 export const PUSH_REMEMBERED = 120_000;
+/** Positions are stored this long after they changed: not after each frame. */
+export const SAVE_DELAY = 1_000;
 /** Rooms that were left and whose delivered items are still remembered. */
 export const MAX_PAST = 100;

@@ -88,7 +88,8 @@ function thrownBy(options: unknown): unknown {
 
 function assertNames(error: unknown, name: string, value: unknown) {
   assert.ok(error instanceof TypeError, `${name}: ${shown(value)} gave ${error}`);
-  assert.match(error.message, new RegExp(`^${name}(\\.\\w+)? must be [\\w :]+( from \\d)?, not .+\\.$`));
+  assert.match(error.message, new RegExp(`^${name}(\\.\\w+)? must be [\\w :]+( from \\d)?\\.$`));
+  if (error.message.startsWith(`${name} `)) assert.ok(Object.is(error.cause, value), `${name}: ${shown(value)}`);
 }
 
 describe('options of a wrong shape', () => {

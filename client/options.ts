@@ -3,6 +3,7 @@ import { checkSignal, needed, optional, optionsOf, wrong } from './argument.ts';
 import { type Backoff, defaultBackoff } from './backoff.ts';
 import { type Clock, MAX_DELAY, systemClock } from './clock.ts';
 import type { SocketConstructor } from './connection.ts';
+import { Emitter } from './emitter.ts';
 import type { ReconnectorConfig } from './reconnector.ts';
 import type { TokenSource } from './token.ts';
 
@@ -69,6 +70,7 @@ export function configOf(url: unknown, options: PushOptions | null | undefined, 
     WebSocket: Socket,
     token,
     clock,
+    events: new Emitter(),
     signal,
     backoff: numbers(optionsOf('backoff', backoff), defaultBackoff, 0, 'backoff.'),
     random: () => chance(random),
@@ -108,16 +110,16 @@ function numbers<Names extends string>(
 
 function subprotocols(protocols: readonly string[] | null | undefined): string[] | undefined {
   if (protocols == null) return undefined;
-  if (!Array.isArray(protocols)) throw wrong('protocols', 'an array', protocols);
-  for (const name of protocols)
-    if (typeof name !== 'string' || !SUBPROTOCOL.test(name)) throw wrong('protocols', 'subprotocol names', name);
+  // Copied, so that holes are looked at too.
+  if (!Array.isArray(protocols) || ![...protocols].every((name) => typeof name === 'string' && SUBPROTOCOL.test(name)))
+    throw wrong('protocols', 'an array of subprotocol names', protocols);
   return [...new Set(protocols)];
 }
 
 function chance(random: (() => number) | null | undefined): number {
   try {
-    const value = random?.();
-    if (typeof value === 'number' && value >= 0 && value <= 1) return value;
+    const value = +random!();
+    if (value >= 0 && value <= 1) return value;
   } catch {}
   return Math.random();
 }

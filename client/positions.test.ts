@@ -24,19 +24,6 @@ test('skipped counters are missed items, of that publisher only', () => {
   assert.deepEqual(positions.advance(['b', 8, 1], 0), { repeats: 0, missed: 0 });
 });
 
-test('frames are covered where every run of theirs was delivered', () => {
-  const positions = new Positions();
-  positions.advance(['a', 1, 10], 0);
-  assert.ok(positions.covers([['a', 2, 9]]));
-  assert.ok(!positions.covers([['a', 2, 10]]));
-  assert.ok(
-    !positions.covers([
-      ['a', 2, 1],
-      ['b', 1, 1],
-    ]),
-  );
-});
-
 test('64 publishers are remembered, and the longest silent is forgotten first', () => {
   const positions = new Positions();
   for (let i = 0; i < 64; i++) positions.advance([`p${i}`, 1, 10], 0);

@@ -51,9 +51,4 @@ export class Positions {
     }
     return { repeats: Math.min(length, Math.max(0, -ahead)), missed };
   }
-
-  /** Whether every item of `runs` was delivered before. */
-  covers(runs: readonly IdRun[]): boolean {
-    return runs.every(([publisher, first, length]) => first + length - 1 <= (this.#last.get(publisher)?.end ?? -1));
-  }
 }

@@ -1,5 +1,4 @@
 import { checkSignal, needed, optional, optionsOf } from './argument.ts';
-import { Emitter } from './emitter.ts';
 import { MAX_PAST } from './limits.ts';
 import { type Config, configOf, type PushOptions } from './options.ts';
 import { PushError } from './pushError.ts';
@@ -13,8 +12,8 @@ import { Subscription } from './subscription.ts';
 /** What only a browser's page has: an address, and events of the network. */
 const page = globalThis as {
   location?: { href?: string };
-  addEventListener?(type: 'online', listener: () => void): void;
-  removeEventListener?(type: 'online', listener: () => void): void;
+  addEventListener?(type: string, listener: () => void): void;
+  removeEventListener?(type: string, listener: () => void): void;
 };
 
 /** A client of a PushCluster. It connects at once, and reconnects by itself until `close()`. */
@@ -23,46 +22,47 @@ export class PushClient {
   readonly all: Stream;
   /** Items pushed to this user. Without a subprotocol they can't be told apart and come by `all`. */
   readonly user: Stream;
-  readonly #all: Subscription;
-  readonly #user: Subscription;
   readonly #rooms = new Map<string, RoomSubscription>();
   /** Rooms that were left. If one is joined again, it does not repeat what was delivered. */
   readonly #past = new Map<string, RoomSubscription>();
-  readonly #emitter = new Emitter<PushEvents>();
   readonly #owner: ReconnectorOwner & RoomOwner = {
-    streams: () => [this.#all, this.#user, ...this.#rooms.values()],
+    streams: () => [this.all as Subscription, this.user as Subscription, ...this.#rooms.values()],
     streamOf: ({ data }) => {
       const { room, user } = data as { room?: string; user?: true };
       // LAGGED without a room speaks of items to all and to the user. It holds up both: streams switch together.
-      return room !== undefined ? this.#rooms.get(room) : user ? this.#user : this.#all;
+      return room !== undefined ? this.#rooms.get(room) : ((user ? this.user : this.all) as Subscription);
     },
     ended: (code, reason) => {
-      const error = new PushError('closed', `The gateway closed with ${code}: ${reason}`);
-      this.#end((stream) => stream.end(error));
+      const error = new PushError('closed', `${code}: ${reason}`);
+      this.#end(error);
     },
-    leave: (room) => {
-      if (!this.#forget(room)) return;
-      room.quit();
-      this.#reconnector.step();
-      room.discard(leftError(room.name));
-    },
-    lost: (room, error) => {
-      this.#forget(room);
-      const { code, message: reason } = error;
-      if (code === 'left') {
-        room.end(undefined, new PushError('left', `Removed from the room ${room.name}: ${reason}`));
-        this.#emitter.emit('left', { room: room.name, reason });
-      } else {
-        room.end(error);
-        this.#emitter.emit('error', error);
+    leave: (room, error, gone) => {
+      const { name } = room;
+      if (this.#rooms.get(name) !== room) return;
+      this.#rooms.delete(name);
+      this.#past.delete(name);
+      this.#past.set(name, room);
+      if (this.#past.size > MAX_PAST) this.#past.delete(this.#past.keys().next().value!);
+      // Where it is gone the gateway has ended the membership.
+      for (const connection of this.#reconnector.line)
+        if (connection !== gone && connection.isOpen) connection.leave(name);
+      const { events } = this.#config;
+      if (!error) room.finish(leftError(name), true);
+      else {
+        room.finish(error);
+        if (error.code === 'left') events.emit('left', { room: name, reason: error.message });
+        else events.emit('error', error);
       }
+      this.#reconnector.step();
     },
-    answered: () => this.#reconnector.step(),
-    retryDelay: (failures) => this.#reconnector.retryDelay(failures),
   };
   readonly #reconnector: Reconnector;
   readonly #config: Config;
-  readonly #online = () => this.#reconnector.online();
+  /** The network is back, or the page goes, perhaps for good. */
+  readonly #onPage = () => {
+    this.#reconnector.online();
+    for (const room of this.#rooms.values()) room.save();
+  };
   readonly #abort = () => this.close();
 
   /**
@@ -71,17 +71,18 @@ export class PushClient {
    */
   constructor(url: string | URL, options?: PushOptions | null) {
     const config = configOf(url, options, page.location?.href);
-    const { queueLimit, signal } = config;
+    const { signal } = config;
     this.#config = config;
-    this.#all = this.all = new Subscription(undefined, this.#emitter, queueLimit);
+    this.all = new Subscription(undefined, config);
     // A publisher counts the items of all users together: a missing counter is an item for another user.
-    this.#user = this.user = new Subscription(undefined, this.#emitter, queueLimit, false);
-    this.#reconnector = new Reconnector(config, this.#owner, this.#emitter);
+    this.user = new Subscription(undefined, config, false);
+    this.#reconnector = new Reconnector(config, this.#owner);
     if (signal?.aborted) this.close();
     else {
       signal?.addEventListener('abort', this.#abort);
       this.#reconnector.connect();
-      page.addEventListener?.('online', this.#online);
+      page.addEventListener?.('online', this.#onPage);
+      page.addEventListener?.('pagehide', this.#onPage);
     }
   }
 
@@ -91,7 +92,7 @@ export class PushClient {
 
   /** Calls `listener` at each event until the returned function is called. */
   on<Name extends keyof PushEvents>(name: Name, listener: (event: PushEvents[Name]) => void): () => void {
-    return this.#emitter.on(name, listener);
+    return this.#config.events.on(name, listener);
   }
 
   /**
@@ -103,59 +104,53 @@ export class PushClient {
    */
   join<Item = unknown>(name: string, options?: JoinOptions | null): Room<Item> {
     needed('string', 'name', name);
-    if (this.state === 'closed') throw new PushError('closed', 'The client is closed.');
-    const { signal, since, last } = optionsOf('options', options);
+    if (this.state === 'closed') throw closedError();
+    const given = optionsOf('options', options);
+    const { signal, since, last, storage } = given;
     checkSignal(signal);
     // The gateway checks the rest, and names what is wrong.
     optionsOf('since', since);
     optional('number', 'last', last);
-    const past = this.#past.get(name);
+    optionsOf('storage', storage);
     const joined = signal?.aborted ? undefined : this.#rooms.get(name);
-    const room =
-      joined ??
-      new RoomSubscription<Item>(name, this.#owner, this.#emitter, this.#config.queueLimit, past, { since, last });
-    if (signal?.aborted) room.discard(leftError(name));
+    const room = joined ?? new RoomSubscription(name, this.#config, this.#owner, this.#past.get(name), given);
+    if (signal?.aborted) room.finish(leftError(name), true);
     else if (!isRoomName(name)) {
       // A gateway would refuse the name too, but it closes the connection if the frame is too long.
-      const error = new PushError('bad_room', 'A room name has 1 to 128 bytes of UTF-8.');
-      room.end(error);
-      queueMicrotask(() => this.#emitter.emit('error', error));
+      const error = new PushError('bad_room', 'A name has 1 to 128 bytes.');
+      room.finish(error);
+      queueMicrotask(() => this.#config.events.emit('error', error));
     } else {
       if (signal) room.leaveOn(signal);
       if (!joined) {
-        this.#rooms.set(name, room as RoomSubscription);
-        this.#reconnector.join(room as RoomSubscription);
+        this.#rooms.set(name, room);
+        this.#reconnector.join(room);
       }
     }
-    return room as Room as Room<Item>;
+    return room as Room<Item>;
   }
 
   /** Closes the connection and ends all streams, for good and at once. The last event is `state`. */
   close(): void {
     this.#reconnector.close();
-    this.#end((stream) => stream.discard(new PushError('closed', 'The client is closed.')));
-  }
-
-  /** @returns whether the room was still joined */
-  #forget(room: RoomSubscription): boolean {
-    const { name } = room;
-    if (this.#rooms.get(name) !== room) return false;
-    this.#past.delete(name);
-    this.#past.set(name, room);
-    if (this.#past.size > MAX_PAST) this.#past.delete(this.#past.keys().next().value!);
-    return this.#rooms.delete(name);
+    this.#end(closedError(), true);
   }
 
   /** Removes all listeners: the page's, and the client's on the page's objects, so that those don't keep it in memory. */
-  #end(endStream: (stream: Subscription) => void) {
-    this.#emitter.end();
+  #end(why: PushError, isAtOnce?: boolean) {
+    this.#config.events.end();
     this.#config.signal?.removeEventListener('abort', this.#abort);
-    page.removeEventListener?.('online', this.#online);
-    for (const stream of this.#owner.streams()) endStream(stream);
+    page.removeEventListener?.('online', this.#onPage);
+    page.removeEventListener?.('pagehide', this.#onPage);
+    for (const stream of this.#owner.streams()) stream.finish(why, isAtOnce);
     this.#rooms.clear();
   }
 }
 
+function closedError(): PushError {
+  return new PushError('closed', 'Closed.');
+}
+
 function leftError(name: string): PushError {
-  return new PushError('left', `The room ${name} was left.`);
+  return new PushError('left', `Left ${name}.`);
 }

@@ -37,9 +37,7 @@ export class Queue<Item> implements AsyncIterator<Item, undefined> {
 
   /** Ends it at once: queued items are dropped. */
   discard(): void {
-    this.#size = 0;
-    this.#head = this.#tail;
-    this.#head.item = undefined;
+    while (this.#size > 0) this.#shift();
     this.#ended = {};
     this.end();
   }

@@ -495,7 +495,7 @@ test('LAGGED without a room speaks of items to all and to the user: the move las
   assert.equal(users.length, 2);
   assert.deepEqual(lagged, []);
   next.say({ type: 'LAGGED', data: { dropped: 1, reason: 'slow' } });
-  assert.deepEqual(lagged, [{ room: undefined, dropped: 1, reason: 'slow' }], 'told once, by the client');
+  assert.deepEqual(lagged, [{ dropped: 1, reason: 'slow' }], 'told once, by the client');
   push.close();
 });
 

@@ -1,15 +1,15 @@
 import type { ServerFrame } from '@pushcluster/protocol/frames.ts';
 
-/** Parses a text frame of a gateway. @returns undefined for a frame that this version does not know @throws SyntaxError if it is no JSON */
-export function readServerFrame(text: string): ServerFrame | undefined {
+/** PONG says nothing but that something came. */
+export type ReadFrame = Exclude<ServerFrame, { type: 'PONG' }>;
+
+/** Parses a text frame of a gateway. @returns undefined for a frame that says nothing, or that this version does not know @throws SyntaxError if it is no JSON */
+export function readServerFrame(text: string): ReadFrame | undefined {
   const frame: unknown = JSON.parse(text);
   if (!isObject(frame) || !isObject(frame.data)) return undefined;
   const { type, data } = frame;
   // A frame with a place in a room's history has a whole one.
-  if (
-    data.epoch &&
-    !(typeof data.epoch === 'string' && isCount(data.seq) && !isObject(data.prev) && !(data.prev! >= data.seq!))
-  )
+  if (data.epoch && (!isPosition(data) || isObject(data.prev) || (data.prev as number) >= (data.seq as number)))
     return undefined;
   const known =
     type === 'PUSH'
@@ -24,13 +24,15 @@ export function readServerFrame(text: string): ServerFrame | undefined {
               ? !isObject(data.message)
               : type === 'RESET'
                 ? data.epoch
-                : type === 'OK' || type === 'PONG';
-  return known ? (frame as ServerFrame) : undefined;
+                : type === 'OK';
+  return known ? (frame as ReadFrame) : undefined;
 }
 
-function isCount(value: unknown): boolean {
-  return Number.isSafeInteger(value);
+export function isPosition({ epoch, seq }: Record<string, unknown>): boolean {
+  return typeof epoch === 'string' && epoch !== '' && isCount(seq) && (seq as number) >= 0;
 }
+
+const isCount = Number.isSafeInteger;
 
 function isRun(run: unknown): boolean {
   if (!Array.isArray(run)) return false;

@@ -19,6 +19,12 @@ export type RoomPosition = {
   at?: number | undefined;
 };
 
+/** Where a position is kept: `sessionStorage`, or anything with these two. If they throw, nothing is kept. */
+export type PositionStorage = {
+  getItem(key: string): string | null | undefined;
+  setItem(key: string, value: string): void;
+};
+
 export type JoinOptions = {
   /** Leaves the room when it aborts. */
   signal?: AbortSignal | null | undefined;
@@ -26,6 +32,8 @@ export type JoinOptions = {
   since?: RoomPosition | null | undefined;
   /** A room with history begins with its last pushes, so many, 1 to 1,000. `since` comes first. */
   last?: number | null | undefined;
+  /** Keeps the position, so that a page that is loaded again goes on where it was. `since` comes first, and `last` after it. */
+  storage?: PositionStorage | null | undefined;
 };
 
 /**

@@ -1,65 +1,50 @@
 import type { IdRun, ServerFrame } from '@pushcluster/protocol/frames.ts';
+import type { Clock } from './clock.ts';
 import type { Connection } from './connection.ts';
 import { Emitter } from './emitter.ts';
-import { type Delivery, Handover } from './handover.ts';
 import { MAX_PUSHES, PUSH_REMEMBERED } from './limits.ts';
 import { Positions } from './positions.ts';
 import type { PushError } from './pushError.ts';
 import type { PushEvents } from './pushEvents.ts';
 import { Queue } from './queue.ts';
-import type { RoomEvents, RoomPosition, Stream } from './stream.ts';
+import type { Lagged, RoomEvents, RoomPosition, Stream } from './stream.ts';
+
+/** What a stream delivers. */
+export type Delivery = Extract<ServerFrame, { type: 'PUSH' | 'LAGGED' }>;
 
 /** What a stream is told. */
 export type StreamFrame = Extract<ServerFrame, { type: 'PUSH' | 'LAGGED' | 'LEAVE' | 'RESET' }>;
 
-/** The inside of a stream: takes frames from one connection after the other, drops repeats, reports gaps, feeds its readers. */
-export class Subscription<Item = unknown> implements Stream<Item> {
-  /** Decides which of the two connections delivers frames during a move. */
-  readonly handover: Handover;
+export type StreamConfig = { events: Emitter<PushEvents>; queueLimit: number; clock: Clock };
+
+/** The inside of a stream: takes the frames of one connection after the other, drops repeats, reports gaps, feeds its readers. */
+export class Subscription extends Emitter<RoomEvents<unknown>> implements Stream {
   /** Set at the end. `error` is for iterations that begin later. */
   ended: { error?: PushError | undefined } | undefined;
   readonly name: string | undefined;
-  readonly #events: Emitter<PushEvents>;
-  readonly #limit: number;
+  readonly config: StreamConfig;
   readonly #isComplete: boolean;
-  readonly #emitter = new Emitter<RoomEvents<Item>>();
-  readonly #queues = new Set<Queue<Item>>();
+  readonly #queues = new Set<Queue<unknown>>();
   readonly #positions: Positions;
   /** Pushes with an `id`: a retry of one may come through another publisher. */
   readonly #pushes: Positions;
 
   /**
-   * @param events of the client: what the stream tells is told there too
-   * @param limit items that a queue holds
    * @param isComplete whether every item of a publisher is meant for this stream, so that a missing counter is a missing item
    * @param former an earlier subscription of the same room, which has ended: what it delivered is not delivered again
    */
-  constructor(
-    name: string | undefined,
-    events: Emitter<PushEvents>,
-    limit: number,
-    isComplete = true,
-    former?: Subscription,
-  ) {
-    this.handover = new Handover(
-      (frame, at) => this.#deliver(frame, at),
-      () => this.admit(),
-    );
+  constructor(name: string | undefined, config: StreamConfig, isComplete = true, former?: Subscription) {
+    super();
     this.name = name;
-    this.#events = events;
-    this.#limit = limit;
+    this.config = config;
     this.#isComplete = isComplete;
     this.#positions = former ? former.#positions.resume() : new Positions();
     this.#pushes = former ? former.#pushes : new Positions(MAX_PUSHES, PUSH_REMEMBERED);
   }
 
-  on<Name extends keyof RoomEvents<Item>>(name: Name, listener: (event: RoomEvents<Item>[Name]) => void) {
-    return this.#emitter.on(name, listener);
-  }
-
-  [Symbol.asyncIterator](): AsyncIterableIterator<Item, undefined> {
+  [Symbol.asyncIterator](): AsyncIterableIterator<unknown, undefined> {
     const forget = () => this.#queues.delete(queue);
-    const queue: Queue<Item> = new Queue(this.#limit, forget);
+    const queue: Queue<unknown> = new Queue(this.config.queueLimit, forget);
     if (this.ended) queue.end(this.ended.error);
     else this.#queues.add(queue);
     const iterator = iteratorOf(queue);
@@ -73,60 +58,41 @@ export class Subscription<Item = unknown> implements Stream<Item> {
 
   /** `connection` has opened: it brings all that is pushed from now on. */
   opened(connection: Connection): void {
-    this.handover.setReady(connection, true);
+    connection.ready.set(this, connection.now());
   }
 
-  /** The connection whose frames are delivered is ready. */
-  admit(): void {}
+  /** `connection` serves, and is ready. */
+  admit(_connection: Connection): void {}
 
-  /** @returns how many items of the frame are held */
-  receive(connection: Connection, frame: StreamFrame): number {
-    return frame.type === 'PUSH' || frame.type === 'LAGGED' ? this.handover.receive(connection, frame) : 0;
+  /** @returns whether the frame is to be delivered, or held until `connection` serves */
+  receive(_connection: Connection, { type }: StreamFrame): boolean {
+    return type === 'PUSH' || type === 'LAGGED';
   }
 
-  emit<Name extends 'resumed' | 'reset'>(name: Name, event: RoomEvents<Item>[Name]): void {
-    this.#emitter.emit(name, event);
-  }
-
-  /** Drops held frames of `connection` that bring nothing new. @returns how many of its items are left */
-  dropRepeats(connection: Connection): number {
-    return this.handover.keep(
-      connection,
-      ({ type, data }) => type !== 'PUSH' || !data.ids || !this.#positions.covers(data.ids),
-    );
-  }
-
-  /** The gateway ended it: queued items still come, then the end or `error`. */
-  end(error?: PushError): void {
-    this.#end(error, (queue) => queue.end(error));
-  }
-
-  /** The page ended it: nothing comes any more. `_refusal` is for rooms. */
-  discard(_refusal?: PushError): void {
-    this.#end(undefined, (queue) => queue.discard());
-  }
-
-  #end(error: PushError | undefined, end: (queue: Queue<Item>) => void) {
+  /**
+   * @param why if the client was taken out of a room (`left`), or `isAtOnce`, iterations end without an error
+   * @param isAtOnce the page ended it: nothing comes any more. Otherwise queued items still come before the end.
+   */
+  finish(why: PushError, isAtOnce = false): void {
     if (this.ended) return;
+    const error = isAtOnce || why.code === 'left' ? undefined : why;
     this.ended = { error };
-    this.handover.release();
-    this.#emitter.end();
-    for (const queue of this.#queues) end(queue);
+    this.end();
+    for (const queue of this.#queues) isAtOnce ? queue.discard() : queue.end(error);
     this.#queues.clear();
   }
 
   /** @param now when the frame came, by the clock's `now` */
-  #deliver(frame: Delivery, now: number) {
+  deliver(frame: Delivery, now: number): void {
+    if (this.ended) return;
     if (frame.type === 'PUSH') {
       // What was held back of a history is asked for again, if it turned out that the room was in it before.
       if (!frame.data.epoch || !this.position) this.take(frame.data, now);
       return;
     }
-    const { room, dropped, reason } = frame.data;
     // Without a room it is not known which stream missed items: only the client tells it.
-    const event = { room, dropped, reason };
-    if (room !== undefined) this.#tell('lagged', event);
-    else this.#events.emit('lagged', event);
+    if (this.name) this.#tell('lagged', frame.data as Lagged);
+    else this.config.events.emit('lagged', frame.data as Lagged);
   }
 
   /**
@@ -139,32 +105,30 @@ export class Subscription<Item = unknown> implements Stream<Item> {
   ): void {
     let at = 0;
     let dropped = 0;
-    const takeTo = (to: number) => {
-      // A listener may leave in the middle of a frame.
-      for (; at < to && !this.ended; at++) {
-        const item = items[at] as Item;
-        this.#emitter.emit('item', item);
+    const deliver = (from: number, to?: number) => {
+      for (const item of items.slice(from, to)) {
+        // A listener may leave in the middle of a frame.
+        if (this.ended) return;
+        this.emit('item', item);
         for (const queue of this.#queues) if (queue.push(item)) dropped++;
       }
     };
     for (const run of ids) {
+      const [publisher, , length, push, index = 0] = run;
       const { repeats, missed } = this.#positions.advance(run, now);
-      const [, , length, push, index = 0] = run;
       const again = push && length ? this.#pushes.advance([`${push}`, index, length], now).repeats : 0;
-      if (missed > 0 && this.#isComplete && !isNew) this.#tell('gap', { room: this.name, publisher: run[0], missed });
-      const end = Math.min(items.length, at + length);
-      if (!isNew) at += Math.max(repeats, again);
-      takeTo(end);
-      at = end;
+      if (missed > 0 && this.#isComplete && !isNew) this.#tell('gap', { room: this.name, publisher, missed });
+      deliver(isNew ? at : at + Math.max(repeats, again), at + length);
+      at += length;
     }
-    takeTo(items.length);
+    deliver(at);
     if (dropped > 0) this.#tell('lagged', { room: this.name, dropped, reason: 'queue' });
   }
 
-  #tell<Name extends 'lagged' | 'gap'>(name: Name, event: RoomEvents<Item>[Name] & PushEvents[Name]) {
+  #tell<Name extends 'lagged' | 'gap'>(name: Name, event: RoomEvents<unknown>[Name] & PushEvents[Name]) {
     if (this.ended) return;
-    this.#emitter.emit(name, event);
-    this.#events.emit(name, event);
+    this.emit(name, event);
+    this.config.events.emit(name, event);
   }
 }
 
@@ -172,7 +136,7 @@ export class Subscription<Item = unknown> implements Stream<Item> {
 // iterator, so the iterator can be collected. An iterator that is waited for by `next()` stays: its queue refers to the wait.
 const abandoned = new FinalizationRegistry<() => void>((forget) => forget());
 
-function iteratorOf<Item>(queue: Queue<Item>): AsyncIterableIterator<Item, undefined> {
+function iteratorOf(queue: Queue<unknown>): AsyncIterableIterator<unknown, undefined> {
   return {
     next: () => queue.next(),
     return: () => queue.return(),
