@@ -179,7 +179,15 @@ type Event =
   | { at: number; what: 'forget' }
   | { at: number; what: 'page' }
   | { at: number; what: 'anew'; isTold: boolean };
-type Plan = { gateways: GatewayPlan[]; latencies: number[]; limit: number; last: number; events: Event[] };
+type Plan = {
+  gateways: GatewayPlan[];
+  latencies: number[];
+  limit: number;
+  last: number;
+  /** Pages find the position of the former in a storage; otherwise they pass it. */
+  stores: boolean;
+  events: Event[];
+};
 
 async function play(plan: Plan) {
   const clock = new SimulatedClock();
@@ -203,9 +211,17 @@ async function play(plan: Plan) {
   const told: Item[][] = [[]];
   const resets: string[] = [];
   let resumes = 0;
+  let kept: string | undefined;
   const open = (since?: RoomPosition): { push: PushClient; room: Room<Item> } => {
     const push = new PushClient('ws://gateway/connect', { WebSocket: network.WebSocket, clock, random: () => 0.5 });
-    const room = push.join<Item>('r', { since, last: plan.last || undefined });
+    const keeping = {
+      getItem: () => kept,
+      setItem(_: string, text: string) {
+        kept = text;
+      },
+    };
+    const storage = plan.stores ? keeping : null;
+    const room = push.join<Item>('r', { since: storage ? undefined : since, last: plan.last || undefined, storage });
     room.on('item', (item) => {
       told.at(-1)!.push(item);
       assert.ok(room.position && room.position.epoch === item.epoch && room.position.seq >= item.seq);
@@ -291,6 +307,7 @@ function plans(limit: fc.Arbitrary<number>, more: fc.Arbitrary<Event>): fc.Arbit
     latencies: fc.array(millis(200), { minLength: 1, maxLength: 5 }),
     limit,
     last: fc.constantFrom(0, 0, 1, 5, 1_000),
+    stores: fc.boolean(),
     events: fc
       .tuple(
         fc.array(pushes, { minLength: 30, maxLength: 120 }),

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { PushClient } from '@pushcluster/client/pushClient.ts';
+import type { JoinOptions } from '@pushcluster/client/stream.ts';
+import { Connection, WIRE_FORMS } from '../harness/connection.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
 import { type GatewayProcess, type LogicProcess, startGateway, startLogic } from '../harness/processes.ts';
 import { startTcpProxy } from '../harness/tcpProxy.ts';
@@ -63,7 +65,7 @@ class Page {
   readonly push: PushClient;
   readonly room: ReturnType<PushClient['join']>;
 
-  constructor(port: () => number, name: string, since?: object) {
+  constructor(port: () => number, name: string, options: JoinOptions = {}) {
     const target = class extends WebSocket {
       constructor(url: string, protocols: string[]) {
         const address = new URL(url);
@@ -73,7 +75,7 @@ class Page {
     };
     this.push = new PushClient('ws://balancer/connect', { backoff: { base: 50 }, WebSocket: target });
     opened.add(this.push);
-    this.room = this.push.join(name, (since === undefined ? {} : { since }) as never);
+    this.room = this.push.join(name, options);
     this.room.on('item', (item) => this.items.push(item as number));
     this.room.on('resumed', () => this.resumed++);
     this.room.on('reset', ({ reason }) => this.told.push(`reset ${reason}`));
@@ -142,6 +144,8 @@ describe('pages in a room with history miss nothing', () => {
     for (let round = 0; round < 6; round++) {
       const before = pusher.count;
       await until('something was pushed', () => pusher.count > before + 15);
+      // Who is not connected again yet can't be cut.
+      await until('all are connected', () => pages.every(({ push }) => push.state === 'open'));
       const closes = pages.map((page) => page.closes);
       proxies[round % 2]!.reset();
       await until('half of them noticed', () =>
@@ -179,13 +183,80 @@ describe('pages in a room with history miss nothing', () => {
     const [page] = await pagesIn(room, () => gateway.port);
     const pusher = new Pusher(room);
     await until('it has something', () => page!.items.length > 10);
-    const position = JSON.parse(JSON.stringify(page!.room.position)) as object;
+    const position = JSON.parse(JSON.stringify(page!.room.position));
     page!.push.close();
     const last = page!.items.at(-1)!;
     await until('more was pushed', () => pusher.count > last + 30);
-    const again = new Page(() => gateway.port, room, position);
+    const again = new Page(() => gateway.port, room, { since: position });
     await until('it has more', () => again.items.length > 30);
     assert.equal(again.items[0], last + 1);
     await assertAllWhole([again], pusher);
+  });
+
+  it('over reloads with a storage, one after another, and after a crash nothing is lost', async (t) => {
+    const gateway = await gatewayOf();
+    t.after(() => gateway.stop());
+    const room = `live-${++rooms}`;
+    const kept = new Map<string, string>();
+    const storage = {
+      getItem: (key: string) => kept.get(key) ?? null,
+      setItem: (key: string, value: string) => void kept.set(key, value),
+    };
+    const pages = [new Page(() => gateway.port, room, { storage })];
+    await pages[0]!.room.joined;
+    const pusher = new Pusher(room);
+    for (let reload = 0; reload < 5; reload++) {
+      const page = pages.at(-1)!;
+      await until('it has something', () => page.items.length > 20);
+      page.push.close();
+      pages.push(new Page(() => gateway.port, room, { storage }));
+    }
+    const [crashed, text] = await (async () => {
+      const page = pages.at(-1)!;
+      await until('it has something', () => page.items.length > 20);
+      // What a page that is killed leaves: what was written last.
+      return [page, kept.get(`pushcluster.${room}`)!] as const;
+    })();
+    await until('it has more', () => crashed.items.length > 50);
+    const last = crashed.items.at(-1)!;
+    crashed.push.close();
+    kept.set(`pushcluster.${room}`, text);
+    const after = new Page(() => gateway.port, room, { storage });
+    await until('the next has what came since', () => (after.items.at(-1) ?? 0) > last + 20);
+    await assertAllWhole([after], pusher);
+    assert.ok(after.items[0]! <= last + 1, 'nothing is lost');
+    for (const page of pages) page.assertWhole();
+    const reloaded = pages.flatMap(({ items }) => items);
+    assert.deepEqual(
+      reloaded,
+      Array.from({ length: reloaded.length }, (_, i) => reloaded[0]! + i),
+      'five reloads show as one page',
+    );
+  });
+
+  it('and clients that know nothing of history notice nothing: those of go-push, and of v1', async (t) => {
+    const gateway = await gatewayOf();
+    t.after(() => gateway.stop());
+    const room = `live-${++rooms}`;
+    const others = await Promise.all(
+      WIRE_FORMS.map((form) => Connection.open({ port: gateway.port, form, keepItems: true })),
+    );
+    for (const other of others) {
+      other.send({ type: 'JOIN', data: { room } });
+      await other.ping();
+    }
+    const page = new Page(() => gateway.port, room);
+    await page.room.joined;
+    const pusher = new Pusher(room);
+    await until('the page has something', () => page.items.length > 30);
+    await assertAllWhole([page], pusher);
+    assert.equal(page.items[0], 0);
+    for (const { items, lags, left, closing } of others) {
+      const texts = () => items.filter((item) => item.room === room).map(({ text }) => Number(text));
+      await until('it has the last item', () => texts().at(-1) === pusher.count - 1);
+      assert.deepEqual(texts(), page.items);
+      assert.deepEqual([lags, left, closing], [[], [], undefined]);
+    }
+    for (const other of others) other.close();
   });
 });
