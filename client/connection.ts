@@ -6,7 +6,6 @@ import { FRAME_BURST, FRAMES_PER_SECOND, LOST, MALFORMED, REFRESH_RETRY, TOKEN_T
 import { PushError } from './pushError.ts';
 import type { PushEvents } from './pushEvents.ts';
 import { type ReadFrame, readServerFrame } from './serverFrame.ts';
-import type { Delivery, Subscription } from './subscription.ts';
 import { refreshDelay, type Token, type TokenSource } from './token.ts';
 import { TokenBucket } from './tokenBucket.ts';
 
@@ -44,8 +43,16 @@ type Answer = (error: PushError | undefined, data: Extract<ServerFrame, { type: 
 /** A frame that is no answer to a request. */
 export type News = Exclude<ReadFrame, { type: 'OK' | 'ERROR' }>;
 
+/** What a stream delivers. */
+export type Delivery = Extract<ServerFrame, { type: 'PUSH' | 'LAGGED' }>;
+
+/** A stream, as a connection sees it. */
+export interface Target {
+  deliver(frame: Delivery, at: number): void;
+}
+
 /** What a connection brought for a stream while another one served, and when. */
-export type Held = [stream: Subscription, frame: Delivery, at: number];
+export type Held = [stream: Target, frame: Delivery, at: number];
 
 export interface ConnectionOwner {
   /** The connections whose frames are read, in the order in which they serve: frames of the first are delivered, those of others held. */
@@ -68,7 +75,7 @@ export class Connection {
   /** Rooms whose last LEAVE has no answer yet, with the id of that LEAVE: what comes of them is of a membership that has ended. */
   readonly leaving = new Map<string, number>();
   /** From when on it brings everything that is pushed, by stream and the clock's `now`. Absent: it does not, or perhaps not. */
-  readonly ready = new WeakMap<Subscription, number>();
+  readonly ready = new WeakMap<Target, number>();
   /** In the order in which they came. */
   held: Held[] = [];
   isOpen = false;

@@ -1,6 +1,6 @@
 import { CloseCode, type Comeback, comebackAfter } from '@pushcluster/protocol/closeCodes.ts';
 import { type Backoff, retryDelay } from './backoff.ts';
-import { Connection, type ConnectionConfig, type ConnectionOwner, type News } from './connection.ts';
+import { Connection, type ConnectionConfig, type ConnectionOwner, type Delivery, type News } from './connection.ts';
 import {
   CONNECT_BURST,
   CONNECTS_PER_SECOND,
@@ -12,7 +12,7 @@ import {
 } from './limits.ts';
 import type { ClientState } from './pushEvents.ts';
 import type { RoomSubscription } from './roomSubscription.ts';
-import type { Delivery, StreamFrame, Subscription } from './subscription.ts';
+import type { StreamFrame, Subscription } from './subscription.ts';
 import { TokenBucket } from './tokenBucket.ts';
 
 export type ReconnectorConfig = ConnectionConfig & { backoff: Backoff; random: () => number };

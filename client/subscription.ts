@@ -1,6 +1,6 @@
 import type { IdRun, ServerFrame } from '@pushcluster/protocol/frames.ts';
 import type { Clock } from './clock.ts';
-import type { Connection } from './connection.ts';
+import type { Connection, Delivery, Target } from './connection.ts';
 import { Emitter } from './emitter.ts';
 import { MAX_PUSHES, PUSH_REMEMBERED } from './limits.ts';
 import { Positions } from './positions.ts';
@@ -9,16 +9,13 @@ import type { PushEvents } from './pushEvents.ts';
 import { Queue } from './queue.ts';
 import type { Lagged, RoomEvents, RoomPosition, Stream } from './stream.ts';
 
-/** What a stream delivers. */
-export type Delivery = Extract<ServerFrame, { type: 'PUSH' | 'LAGGED' }>;
-
 /** What a stream is told. */
 export type StreamFrame = Extract<ServerFrame, { type: 'PUSH' | 'LAGGED' | 'LEAVE' | 'RESET' }>;
 
 export type StreamConfig = { events: Emitter<PushEvents>; queueLimit: number; clock: Clock };
 
 /** The inside of a stream: takes the frames of one connection after the other, drops repeats, reports gaps, feeds its readers. */
-export class Subscription extends Emitter<RoomEvents<unknown>> implements Stream {
+export class Subscription extends Emitter<RoomEvents<unknown>> implements Stream, Target {
   /** Set at the end. `error` is for iterations that begin later. */
   ended: { error?: PushError | undefined } | undefined;
   readonly name: string | undefined;
