@@ -222,6 +222,45 @@ test('what follows an OK is what was missed, even if all before it has expired',
   client.push.close();
 });
 
+test('after what was missed the room is where the OK says, whatever has expired', async () => {
+  // What is missed ends at replayTo; the last push, or all of them, have expired since.
+  for (const { since, seq, replayTo } of [
+    { since: 40, seq: 44, replayTo: 42 },
+    { since: 40, seq: 0, replayTo: 40 },
+    { since: 40, seq: 44, replayTo: 40 },
+  ]) {
+    const client = joined({ since: at(since) });
+    const { network, said } = client;
+    answer(network.last, { ...at(seq), recovered: true, replayTo });
+    if (replayTo > since) network.last.say(pushed(since, replayTo));
+    assert.equal(client.room.position?.seq, seq);
+    network.last.say({ type: 'PUSH', data: { room: 'r', ...at(50), prev: seq, items: [50] } });
+    assert.deepEqual(said.slice(-2), [`resumed ${replayTo - since}`, 50]);
+    assert.deepEqual(network.last.sent, [], 'it was not joined again');
+    client.push.close();
+  }
+  const client = joined({ last: 3 });
+  answer(client.network.last, { ...at(44), recovered: true, replayTo: 0 });
+  client.network.last.say(pushed(44, 45));
+  assert.deepEqual(client.said, ['resumed 0', 45]);
+  client.push.close();
+});
+
+test('where the old connection of a move has brought more meanwhile, the position does not go back', async () => {
+  const client = joined();
+  const { network, said } = client;
+  answer(network.last, at(40));
+  const old = await moving(client);
+  old.say(pushed(40, 43));
+  answer(network.last, { ...at(42), recovered: true, replayTo: 41 });
+  assert.equal(client.room.position?.seq, 43);
+  network.last.say(pushed(40, 41));
+  network.last.say(pushed(42, 43));
+  network.last.say(pushed(43, 44));
+  assert.deepEqual(said, [41, 42, 43, 'resumed 0', 44]);
+  client.push.close();
+});
+
 test('what is not recovered is told, and the room goes on from where the gateway says', async () => {
   const client = joined();
   answer(client.network.last, at(40));
@@ -405,6 +444,14 @@ test('a room may begin with the last pushes of its history', async () => {
   assert.deepEqual(answer(third, { ...at(42), recovered: true }), { since: at(40) });
   third.say(pushed(40, 42));
   assert.deepEqual(said, [40, 41, 42, 'resumed 3']);
+  client.push.close();
+});
+
+test('a room that was live without its history does not begin with the last pushes later', async () => {
+  const client = joined({ last: 2 });
+  assert.deepEqual(answer(client.network.last, {}), { last: 2 });
+  client.network.last.say(pushFrame('r', 'a', 1, 1));
+  assert.deepEqual(answer(await again(client), at(40)), {}, 'it has been shown what came');
   client.push.close();
 });
 

@@ -158,7 +158,8 @@ export abstract class HistorySubscription extends Subscription {
     this.#missing = undefined;
     this.#current = connection;
     if (!missing) return;
-    if (missing.place.seq > at) this.#move(missing.place);
+    // Unless another connection has brought more meanwhile.
+    if (missing.until === at) this.#move(missing.place);
     this.emit('resumed', { items });
   }
 }

@@ -508,6 +508,10 @@ test('values that can not become a text neither throw nor stop what comes after 
     { type: 'PUSH', data: { ids: [['a', 1, 1, odd]], items: [1] } },
     { type: 'PUSH', data: { ids: [['a', 1, 0, odd]], items: [] } },
     { type: 'PUSH', data: { ids: [['a', 1, 1, 'push', odd]], items: [1] } },
+    { type: 'PUSH', data: { room: 'r', epoch: 'e', seq: 1, prev: odd, items: [1] } },
+    { type: 'PUSH', data: { room: 'r', epoch: odd, seq: odd, prev: 0, items: [1] } },
+    { type: 'OK', id: 1, data: { epoch: 'e', seq: 1, recovered: true, replayTo: odd } },
+    { type: 'OK', id: 1, data: { epoch: 'e', seq: odd, recovered: odd } },
   ];
   for (const frame of frames)
     for (const compressed of [false, true]) {

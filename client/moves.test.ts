@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { bundle } from './bundle.ts';
 import { PushClient } from './pushClient.ts';
 import { type SentFrame, SimulatedClock, SimulatedNetwork, type SimulatedSocket } from './simulation.ts';
 
@@ -112,7 +113,7 @@ class Connection {
   }
 }
 
-async function play(plan: Plan) {
+async function play(plan: Plan, Client = PushClient) {
   const clock = new SimulatedClock();
   const network = new SimulatedNetwork();
   const gateways = plan.gateways.map((gateway) => new Gateway(clock, gateway));
@@ -140,7 +141,7 @@ async function play(plan: Plan) {
     connection?.travel(() => connection.gateway.gone(connection));
   };
 
-  const push = new PushClient('ws://gateway/connect', { WebSocket: network.WebSocket, clock, random: () => 0.5 });
+  const push = new Client('ws://gateway/connect', { WebSocket: network.WebSocket, clock, random: () => 0.5 });
   const room = push.join<Item>('r');
   const got: Record<Channel, Item[]> = { r: [], all: [], user: [] };
   room.on('item', (item) => got.r.push(item));
@@ -205,11 +206,14 @@ const plans: fc.Arbitrary<Plan> = fc.record({
   ),
 });
 
+const built = await import(`data:text/javascript,${encodeURIComponent(await bundle())}`);
+
 test('through any moves no item comes twice, none is missed, and each publisher keeps its order', async () => {
   let moves = 0;
   await fc.assert(
-    fc.asyncProperty(plans, async (plan) => {
-      const { sent, got, gaps, closes, moved, state } = await play(plan);
+    fc.asyncProperty(plans, fc.boolean(), async (plan, isBuilt) => {
+      const played = await play(plan, isBuilt ? built.PushClient : PushClient);
+      const { sent, got, gaps, closes, moved, state } = played;
       moves += moved;
       assert.deepEqual(gaps, []);
       assert.deepEqual(closes, []);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { bundle } from './bundle.ts';
 import { PushClient } from './pushClient.ts';
 import { type SentFrame, SimulatedClock, SimulatedNetwork, type SimulatedSocket } from './simulation.ts';
 import type { Room, RoomPosition } from './stream.ts';
@@ -189,7 +190,7 @@ type Plan = {
   events: Event[];
 };
 
-async function play(plan: Plan) {
+async function play(plan: Plan, Client = PushClient) {
   const clock = new SimulatedClock();
   const network = new SimulatedNetwork();
   const store = new Store(plan.limit);
@@ -213,7 +214,7 @@ async function play(plan: Plan) {
   let resumes = 0;
   let kept: string | undefined;
   const open = (since?: RoomPosition): { push: PushClient; room: Room<Item> } => {
-    const push = new PushClient('ws://gateway/connect', { WebSocket: network.WebSocket, clock, random: () => 0.5 });
+    const push = new Client('ws://gateway/connect', { WebSocket: network.WebSocket, clock, random: () => 0.5 });
     const keeping = {
       getItem: () => kept,
       setItem(_: string, text: string) {
@@ -329,11 +330,13 @@ function assertWhole(store: Store, told: Item[][]) {
   }
 }
 
+const built = await import(`data:text/javascript,${encodeURIComponent(await bundle())}`);
+
 test('where the history reaches back, every item comes once and in order, whatever ends', async () => {
   let all = 0;
   await fc.assert(
-    fc.asyncProperty(plans(fc.constant(1_000), faults), async (plan) => {
-      const { store, told, resets, resumes, state } = await play(plan);
+    fc.asyncProperty(plans(fc.constant(1_000), faults), fc.boolean(), async (plan, isBuilt) => {
+      const { store, told, resets, resumes, state } = await play(plan, isBuilt ? built.PushClient : PushClient);
       all += resumes;
       assert.equal(state, 'open');
       assert.deepEqual(resets, []);

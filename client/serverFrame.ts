@@ -9,7 +9,13 @@ export function readServerFrame(text: string): ReadFrame | undefined {
   if (!isObject(frame) || !isObject(frame.data)) return undefined;
   const { type, data } = frame;
   // A frame with a place in a room's history has a whole one.
-  if (data.epoch && (!isPosition(data) || isObject(data.prev) || (data.prev as number) >= (data.seq as number)))
+  if (
+    data.epoch &&
+    (!isPosition(data) ||
+      isObject(data.prev) ||
+      isObject(data.replayTo) ||
+      (data.prev as number) >= (data.seq as number))
+  )
     return undefined;
   const known =
     type === 'PUSH'
