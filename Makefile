@@ -67,6 +67,10 @@ cluster-down: ## End that cluster (CLUSTER=NAME for another)
 bench: ## Performance suite (CASE=merged for one, QUICK=1, PAIRS=1, PEERS=1): a table here, JSON in bench-results/
 	@$(READY) && exec node test/bench/bench.ts
 
+.PHONY: chaos
+chaos: ## Rooms with history under faults, judged at the end (FAULTS=30, SEED=7); what everybody saw is in chaos-results/
+	@$(READY) && exec node test/chaos/chaos.ts $(if $(FAULTS),--faults "$(FAULTS)") $(if $(SEED),--seed "$(SEED)")
+
 .PHONY: simulate
 simulate: ## A million and ten million people through a failure, a rollout and a storm: a table here, pictures in simulate-results/ (SEED=7)
 	@$(READY) && exec node test/simulate/simulate.ts
@@ -93,4 +97,4 @@ format: ## Format and lint the sources, fixing what can be fixed
 
 .PHONY: clean
 clean: ## Remove what was installed and built in this checkout
-	@rm -rf node_modules docs/site/node_modules dist client/dist .build bench-results simulate-results
+	@rm -rf node_modules docs/site/node_modules dist client/dist .build bench-results simulate-results chaos-results

@@ -21,7 +21,8 @@ type Stage = {
   apart?: true;
 };
 
-const UNIT = '{protocol,runtime,gateway,logic,operator,client,standalone,scripts,test/simulate}/**/*.test.ts';
+const UNIT =
+  '{protocol,runtime,gateway,logic,operator,client,standalone,scripts,test/simulate,test/chaos}/**/*.test.ts';
 const INTEGRATION = 'test/integration/**/*.test.ts';
 /** Tests of the cluster itself, and tests that share one cluster. */
 const E2E_CLUSTER = 'test/e2e/*.test.ts';
@@ -92,6 +93,11 @@ const STAGES: readonly Stage[] = [
     name: 'integration',
     title: 'Integration tests',
     run: integration,
+  },
+  {
+    name: 'chaos',
+    title: 'Rooms with history under faults',
+    run: () => command(process.execPath, 'test/chaos/chaos.ts', '--faults', '30', '--seed', '2'),
   },
   {
     name: 'e2e',

@@ -49,6 +49,7 @@ export const CONTENTS: readonly Section[] = [
     pages: [
       'docs/explanation/architecture.md',
       'docs/explanation/guarantees.md',
+      'docs/explanation/reliability.md',
       'docs/explanation/performance.md',
       'docs/explanation/capacity.md',
       'docs/decisions.md',

@@ -1,0 +1,119 @@
+import { setTimeout } from 'node:timers/promises';
+import { PushClient } from '@pushcluster/client/pushClient.ts';
+import { z } from 'zod';
+import type { Recorder } from './record.ts';
+
+/** Milliseconds between two pushes of a publisher. */
+const PACE_MS = 20;
+/** Milliseconds after which a publisher takes a request for lost, and tries again. */
+const REQUEST_MS = 15_000;
+
+const Accepted = z.object({ rooms: z.tuple([z.object({ epoch: z.string(), seq: z.number() })]) });
+const History = z.object({
+  epoch: z.string(),
+  pushes: z.array(z.object({ seq: z.number(), items: z.array(z.string()) })),
+});
+
+/** A backend: pushes items to a room one after another, each until it is stored. */
+export class Publisher {
+  count = 0;
+  readonly #room: string;
+  readonly #port: () => number;
+  readonly #recorder: Recorder;
+  #stopped = false;
+  readonly #loop: Promise<void>;
+
+  constructor(name: string, room: string, port: () => number, recorder: Recorder) {
+    this.#room = room;
+    this.#port = port;
+    this.#recorder = recorder;
+    this.#loop = (async () => {
+      while (!this.#stopped) {
+        await this.#push(`${name}:${this.count++}`);
+        await setTimeout(PACE_MS);
+      }
+    })();
+  }
+
+  async #push(item: string): Promise<void> {
+    const room = this.#room;
+    this.#recorder.add({ type: 'attempt', room, item });
+    for (;;) {
+      const answer = await this.#request(item);
+      this.#recorder.add({ room, item, ...answer });
+      if (answer.type === 'acked') return;
+      await setTimeout(100);
+    }
+  }
+
+  async #request(
+    item: string,
+  ): Promise<{ type: 'acked'; epoch: string; seq: number } | { type: 'refused' | 'unknown' }> {
+    try {
+      const response = await fetch(`http://127.0.0.1:${this.#port()}/v1/push`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ to: { room: this.#room }, items: [item], id: item }),
+        signal: AbortSignal.timeout(REQUEST_MS),
+      });
+      const body: unknown = await response.json();
+      if (response.status === 202) return { type: 'acked', ...Accepted.parse(body).rooms[0] };
+      const { code } = z.object({ code: z.string() }).parse(body);
+      return { type: code === 'bus_unconfirmed' ? 'unknown' : 'refused' };
+    } catch {
+      return { type: 'unknown' };
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#loop;
+  }
+}
+
+/** A page in a room, which connects to any gateway that answers. */
+export class Page {
+  last: string | undefined;
+  /** Resolves when it is in the room. */
+  readonly joined: Promise<void>;
+  readonly push: PushClient;
+
+  constructor(name: string, room: string, port: () => number, recorder: Recorder) {
+    const target = class extends WebSocket {
+      constructor(url: string, protocols: string[]) {
+        const address = new URL(url);
+        address.host = `127.0.0.1:${port()}`;
+        super(address, protocols);
+      }
+    };
+    this.push = new PushClient('ws://balancer/connect', {
+      ...{ WebSocket: target, backoff: { base: 50, cap: 1_000 } },
+      idleTimeout: 5_000,
+      probeTimeout: 2_000,
+    });
+    const joined = this.push.join(room);
+    this.joined = joined.joined.then(() => recorder.add({ type: 'joined', client: name, room }));
+    joined.on('item', (item) => {
+      this.last = item as string;
+      recorder.add({ type: 'item', client: name, room, item: item as string });
+    });
+    joined.on('reset', ({ reason }) => recorder.add({ type: 'reset', client: name, room, reason }));
+    for (const what of ['lagged', 'gap'] as const)
+      this.push.on(what, () => recorder.add({ type: 'told', client: name, what }));
+  }
+}
+
+/** What the history has of a room, page by page. */
+export async function readHistory(room: string, port: number, recorder: Recorder): Promise<number> {
+  let read = 0;
+  for (let before: number | undefined; ; ) {
+    const query = `limit=1000${before === undefined ? '' : `&before=${before}`}`;
+    const response = await fetch(`http://127.0.0.1:${port}/v1/rooms/${room}/history?${query}`);
+    if (response.status !== 200) throw new Error(`the history of ${room}: ${response.status} ${await response.text()}`);
+    const { epoch, pushes } = History.parse(await response.json());
+    for (const { seq, items } of pushes) recorder.add({ type: 'stored', room, epoch, seq, items });
+    read += pushes.length;
+    if (pushes.length === 0) return read;
+    before = pushes[0]!.seq;
+  }
+}

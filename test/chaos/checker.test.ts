@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { judge, lineOf, type Verdict } from './checker.ts';
+import type { Event } from './record.ts';
+
+const ROOM = 'r';
+const [PUSHES, CLIENTS] = [20, 3];
+const item = (n: number) => `p:${n}`;
+const seqOf = (n: number) => 10 + 3 * n;
+
+/** A run in which everything is right: pushes one after another, and clients that get each a little later. */
+function run(): Event[] {
+  const events: Event[] = [];
+  for (let c = 0; c < CLIENTS; c++) events.push({ type: 'joined', t: 0, client: `c${c}`, room: ROOM });
+  for (let n = 0; n < PUSHES; n++) {
+    const t = 100 * (n + 1);
+    events.push({ type: 'attempt', t, room: ROOM, item: item(n) });
+    events.push({ type: 'acked', t: t + 10, room: ROOM, item: item(n), epoch: 'e', seq: seqOf(n) });
+    for (let c = 0; c < CLIENTS; c++)
+      events.push({ type: 'item', t: t + 20 + c, client: `c${c}`, room: ROOM, item: item(n) });
+  }
+  for (let n = 0; n < PUSHES; n++)
+    events.push({ type: 'stored', t: 9_000, room: ROOM, epoch: 'e', seq: seqOf(n), items: [item(n)] });
+  return events;
+}
+
+const isItem = (client: string, n: number) => (event: Event) =>
+  event.type === 'item' && event.client === client && event.item === item(n);
+
+/** What the run shows once `change` has been done to it. */
+function changed(change: (events: Event[]) => void, options = {}): Verdict {
+  const events = run();
+  change(events);
+  return judge(
+    events.sort((a, b) => a.t - b.t),
+    options,
+  );
+}
+
+function remove(events: Event[], is: (event: Event) => boolean): Event {
+  const at = events.findIndex(is);
+  assert.ok(at >= 0, 'there is nothing to remove');
+  return events.splice(at, 1)[0]!;
+}
+
+/** The checks that found something, such as `A5`, or `told`. */
+const checks = ({ problems }: Verdict) => problems.map((problem) => /^A\d+|told/.exec(problem)?.[0]).sort();
+
+describe('the checker of runs with history', () => {
+  it('finds nothing in a run in which all is right', () => {
+    const verdict = judge(run());
+    assert.deepEqual(verdict.problems, []);
+    assert.equal(
+      lineOf(verdict, 7),
+      'published 20, acked 20, unknown 0, delivered 60, lost 0, twice 0, disorder 0, resets 0 (needless 0), told 0, longest silence 0.1 s, faults 0, seed 7',
+    );
+  });
+
+  it('finds items that were lost, and says where', () => {
+    const lose = (n: number) => changed((events) => void remove(events, isItem('c1', n)));
+    assert.deepEqual([checks(lose(5)), lose(5).lost], [['A5'], { prefix: 0, middle: 1, postfix: 0 }]);
+    assert.deepEqual([checks(lose(0)), lose(0).lost], [['A5'], { prefix: 1, middle: 0, postfix: 0 }]);
+    assert.deepEqual([checks(lose(19)), lose(19).lost], [['A7'], { prefix: 0, middle: 0, postfix: 1 }]);
+  });
+
+  it('finds a client that gets nothing at all', () => {
+    const verdict = changed((events) => {
+      for (let n = 0; n < PUSHES; n++) remove(events, isItem('c2', n));
+    });
+    assert.equal(verdict.lost.prefix, PUSHES);
+  });
+
+  it('finds items that came twice, or too late', () => {
+    const twice = changed((events) =>
+      events.push({ type: 'item', t: 8_000, client: 'c0', room: ROOM, item: item(PUSHES - 1) }),
+    );
+    assert.deepEqual([checks(twice), twice.twice, twice.disorder], [['A4'], 1, 0]);
+    const late = changed((events) => {
+      const moved = remove(events, isItem('c0', 4));
+      events.push({ ...moved, t: 650 });
+    });
+    assert.deepEqual([checks(late), late.disorder], [['A3'], 1]);
+  });
+
+  it('finds items that nobody pushed, or whose push was refused', () => {
+    const foreign = changed((events) => events.push({ type: 'item', t: 500, client: 'c0', room: ROOM, item: 'x:1' }));
+    assert.deepEqual(checks(foreign), ['A1']);
+    const refused = changed((events) => {
+      events.push({ type: 'attempt', t: 500, room: ROOM, item: 'x:1' });
+      events.push({ type: 'refused', t: 510, room: ROOM, item: 'x:1' });
+      events.push({ type: 'item', t: 520, client: 'c0', room: ROOM, item: 'x:1' });
+    });
+    assert.deepEqual(checks(refused), ['A1']);
+  });
+
+  it('finds positions that say different things', () => {
+    const moved = changed((events) =>
+      events.push({ type: 'acked', t: 560, room: ROOM, item: item(3), epoch: 'e', seq: 2_000 }),
+    );
+    assert.ok(checks(moved).includes('A10'));
+    const shared = changed((events) => {
+      events.push({ type: 'attempt', t: 505, room: ROOM, item: 'x:1' });
+      events.push({ type: 'acked', t: 560, room: ROOM, item: 'x:1', epoch: 'e', seq: seqOf(3) });
+    });
+    assert.ok(checks(shared).includes('A2'));
+    const twice = changed((events) =>
+      events.push({ type: 'stored', t: 9_000, room: ROOM, epoch: 'e', seq: 5_000, items: [item(2)] }),
+    );
+    assert.ok(checks(twice).includes('A10'), 'without deduplication, a push is stored twice');
+  });
+
+  it('finds an accepted push that is not stored, unless it is beyond the limits', () => {
+    const isStored = (n: number) => (event: Event) => event.type === 'stored' && event.seq === seqOf(n);
+    assert.deepEqual(checks(changed((events) => void remove(events, isStored(7)))), ['A11']);
+    assert.deepEqual(checks(changed((events) => void remove(events, isStored(0)))), []);
+  });
+
+  it('finds a later push with a smaller number', () => {
+    const verdict = changed((events) => {
+      events.push({ type: 'attempt', t: 1_500, room: ROOM, item: 'x:1' });
+      events.push({ type: 'acked', t: 1_505, room: ROOM, item: 'x:1', epoch: 'e', seq: seqOf(2) + 1 });
+      events.push({ type: 'stored', t: 9_000, room: ROOM, epoch: 'e', seq: seqOf(2) + 1, items: ['x:1'] });
+    });
+    assert.ok(checks(verdict).includes('A9'));
+  });
+
+  it('counts what a reset covers as told, and finds a reset without a reason', () => {
+    const reset = (events: Event[]) => {
+      for (const n of [6, 7]) remove(events, isItem('c1', n));
+      events.push({ type: 'reset', t: 850, client: 'c1', room: ROOM, reason: 'unrecovered' });
+    };
+    const needless = changed(reset);
+    assert.deepEqual([checks(needless), needless.told, needless.lost.middle], [['A8'], 2, 0]);
+    const right = changed(reset, { mayReset: true });
+    assert.deepEqual([right.problems, right.resets, right.needless, right.told], [[], 1, 0, 2]);
+  });
+
+  it('finds a client that was told of losses in another way', () => {
+    const verdict = changed((events) => events.push({ type: 'told', t: 500, client: 'c0', what: 'gap' }));
+    assert.deepEqual(checks(verdict), ['told']);
+  });
+
+  it('finds what a store that was set back without another epoch does to positions', () => {
+    const verdict = changed((events) => {
+      events.push({ type: 'attempt', t: 2_100, room: ROOM, item: 'x:1' });
+      events.push({ type: 'acked', t: 2_110, room: ROOM, item: 'x:1', epoch: 'e', seq: seqOf(10) });
+      events.push({ type: 'stored', t: 9_000, room: ROOM, epoch: 'e', seq: seqOf(10), items: ['x:1'] });
+    });
+    assert.ok(checks(verdict).includes('A2') && checks(verdict).includes('A9'));
+  });
+});

@@ -1,0 +1,216 @@
+import type { Event } from './record.ts';
+
+/** What a run showed. `problems` has a sentence for each kind of fault of the product, with its first example. */
+export type Verdict = {
+  /** Items that were tried, that were stored, and of which nobody knows. */
+  published: number;
+  acked: number;
+  unknown: number;
+  /** Items that clients got, all clients together. */
+  delivered: number;
+  /**
+   * Items that were stored and that a client should have got: before its first one (of those that were pushed once it had
+   * joined), between two, and after its last.
+   */
+  lost: { prefix: number; middle: number; postfix: number };
+  /** Items that a client got again. */
+  twice: number;
+  /** Items that a client got after one that the history has behind them. */
+  disorder: number;
+  /** Rooms that did not go on where they were, of any client, and those for which there was no reason. */
+  resets: number;
+  needless: number;
+  /** Items that clients missed and were told of. */
+  told: number;
+  /** Milliseconds between two items of a client at most. */
+  silence: number;
+  faults: number;
+  problems: string[];
+};
+
+export type CheckOptions = {
+  /** Something in the run makes resets right: the stream was made anew, set back, or its limits were reached. */
+  mayReset?: boolean;
+};
+
+type Place = { epoch: string; seq: number };
+type ItemEvent = Extract<Event, { type: 'item' }>;
+
+/** Judges a run of rooms with history. The numbers of the checks are those of docs/reliability.md. */
+export function judge(events: readonly Event[], { mayReset = false }: CheckOptions = {}): Verdict {
+  const problems = new Map<string, { count: number; example: string }>();
+  const found = (what: string, example: string) => {
+    const problem = problems.get(what);
+    if (problem) problem.count++;
+    else problems.set(what, { count: 1, example });
+  };
+  const attempts = new Map<string, { room: string; t: number }>();
+  const places = new Map<string, Place>();
+  const stored = new Map<string, Place>();
+  const refused = new Set<string>();
+  const unknown = new Set<string>();
+  const byPlace = new Map<string, string>();
+  /** By room, the first push that the history still has. */
+  const oldest = new Map<string, number>();
+  let faults = 0;
+
+  for (const event of events) {
+    if (event.type === 'attempt') attempts.set(event.item, { room: event.room, t: event.t });
+    if (event.type === 'fault') faults++;
+    if (event.type === 'refused') refused.add(event.item);
+    if (event.type === 'unknown') unknown.add(event.item);
+    if (event.type === 'acked') {
+      const { item, epoch, seq } = event;
+      const before = places.get(item);
+      // A10: a push that is tried again is one push.
+      if (before && (before.seq !== seq || before.epoch !== epoch))
+        found('A10: one id has two positions', `${item}: ${before.seq} and ${seq}`);
+      places.set(item, { epoch, seq });
+      // A2: a position is one push.
+      const key = `${event.room} ${epoch} ${seq}`;
+      const other = byPlace.get(key);
+      if (other !== undefined && other !== item) found('A2: two pushes have one position', `${key}: ${other}, ${item}`);
+      byPlace.set(key, item);
+    }
+    if (event.type === 'stored') {
+      const { room, seq } = event;
+      oldest.set(room, Math.min(oldest.get(room) ?? seq, seq));
+      for (const item of event.items) {
+        if (stored.has(item)) found('A10: the history has an item twice', item);
+        stored.set(item, { epoch: event.epoch, seq: event.seq });
+      }
+    }
+  }
+
+  for (const [item, place] of places) {
+    const kept = stored.get(item);
+    // A11: what was accepted is there, unless the policy keeps no more.
+    if (!kept) {
+      const isWithinLimits = place.seq > (oldest.get(attempts.get(item)?.room ?? '') ?? 0);
+      if (!mayReset && isWithinLimits) found('A11: an accepted push is not in the history', item);
+    } else if (kept.seq !== place.seq || kept.epoch !== place.epoch)
+      found('A2: the history has a push elsewhere than its answer said', `${item}: ${kept.seq}, not ${place.seq}`);
+  }
+  checkRealTime(events, attempts, found);
+
+  const placeOf = (item: string) => places.get(item) ?? stored.get(item);
+  const verdict: Verdict = {
+    ...{ published: attempts.size, acked: places.size, unknown: [...unknown].filter((i) => !places.has(i)).length },
+    ...{ delivered: 0, lost: { prefix: 0, middle: 0, postfix: 0 }, twice: 0, disorder: 0 },
+    ...{ resets: 0, needless: 0, told: 0, silence: 0, faults, problems: [] },
+  };
+
+  for (const [name, theirs] of clientsOf(events)) {
+    const items = theirs.filter((event): event is ItemEvent => event.type === 'item');
+    verdict.delivered += items.length;
+    const seen = new Set<string>();
+    let before: Place | undefined;
+    let [wasReset, lastAt] = [false, undefined as number | undefined];
+    const gaps: [after: number, upTo: number][] = [];
+    for (const event of theirs) {
+      if (event.type === 'told') found('a client of rooms with history was told of losses', `${name}: ${event.what}`);
+      if (event.type === 'reset') {
+        verdict.resets++;
+        wasReset = true;
+        if (mayReset) continue;
+        verdict.needless++;
+        found('A8: a reset without a reason', `${name} at ${event.t} ms: ${event.reason}`);
+      }
+      if (event.type !== 'item') continue;
+      if (lastAt !== undefined) verdict.silence = Math.max(verdict.silence, event.t - lastAt);
+      lastAt = event.t;
+      const { item } = event;
+      const place = placeOf(item);
+      // A1: an item comes from somewhere.
+      if (!attempts.has(item)) found('A1: an item that nobody pushed', `${name}: ${item}`);
+      else if (refused.has(item) && !place) found('A1: an item that was refused', `${name}: ${item}`);
+      // A4: once.
+      if (seen.has(item)) {
+        verdict.twice++;
+        found('A4: an item came twice', `${name} at ${event.t} ms: ${item}`);
+      }
+      seen.add(item);
+      if (!place) continue;
+      if (before && before.epoch === place.epoch) {
+        // A3: in order.
+        if (place.seq < before.seq) {
+          verdict.disorder++;
+          found('A3: an item came too late', `${name} at ${event.t} ms: ${item}`);
+        }
+        if (wasReset) gaps.push([before.seq, place.seq]);
+      }
+      wasReset = false;
+      before = place;
+    }
+    // A5, A7: nothing is missing from its first item to the last that was accepted.
+    const first = items.map(({ item }) => placeOf(item)).find((place) => place !== undefined);
+    const room = theirs.find((event) => 'room' in event)?.room ?? '';
+    const joined = theirs.find(({ type }) => type === 'joined')?.t ?? Number.POSITIVE_INFINITY;
+    for (const [item, place] of new Map([...stored, ...places])) {
+      const attempt = attempts.get(item);
+      if (attempt?.room !== room || seen.has(item)) continue;
+      const { seq } = place;
+      if (!first || seq < first.seq) {
+        if (attempt.t <= joined) continue;
+        verdict.lost.prefix++;
+        found('A5: lost before the first item', `${name}: ${item}`);
+      } else if (gaps.some(([after, upTo]) => seq > after && seq < upTo)) verdict.told++;
+      else if (before && seq > before.seq) {
+        verdict.lost.postfix++;
+        found('A7: what was accepted never came', `${name}: ${item}`);
+      } else {
+        verdict.lost.middle++;
+        found('A5: lost between two items', `${name}: ${item}`);
+      }
+    }
+  }
+  for (const [what, { count, example }] of problems) verdict.problems.push(`${what} (${count} times): ${example}`);
+  return verdict;
+}
+
+/** A9: a push that was accepted before another one began has the smaller number. */
+function checkRealTime(
+  events: readonly Event[],
+  attempts: ReadonlyMap<string, { room: string; t: number }>,
+  found: (what: string, example: string) => void,
+) {
+  const acks = events.filter((event) => event.type === 'acked');
+  const starts = acks.map((ack) => ({ ack, t: attempts.get(ack.item)?.t ?? ack.t })).sort((a, b) => a.t - b.t);
+  const highest = new Map<string, { seq: number; item: string }>();
+  let next = 0;
+  for (const { ack, t } of starts) {
+    for (; next < acks.length && acks[next]!.t < t; next++) {
+      const { room, epoch, seq, item } = acks[next]!;
+      const key = `${room} ${epoch}`;
+      if (seq > (highest.get(key)?.seq ?? 0)) highest.set(key, { seq, item });
+    }
+    const before = highest.get(`${ack.room} ${ack.epoch}`);
+    if (before && before.seq > ack.seq)
+      found('A9: a later push has a smaller number', `${ack.item}: ${ack.seq}, after ${before.item}: ${before.seq}`);
+  }
+}
+
+type ClientEvent = Extract<Event, { client: string }>;
+
+function clientsOf(events: readonly Event[]): Map<string, ClientEvent[]> {
+  const clients = new Map<string, ClientEvent[]>();
+  for (const event of events) {
+    if (!('client' in event)) continue;
+    const theirs = clients.get(event.client);
+    if (theirs) theirs.push(event);
+    else clients.set(event.client, [event]);
+  }
+  return clients;
+}
+
+/** The line that a run ends with. */
+export function lineOf(verdict: Verdict, seed: number): string {
+  const { published, acked, unknown, delivered, lost, twice, disorder, resets, needless, told, silence, faults } =
+    verdict;
+  const { prefix, middle, postfix } = lost;
+  return [
+    `published ${published}, acked ${acked}, unknown ${unknown}, delivered ${delivered}`,
+    `lost ${prefix + middle + postfix}, twice ${twice}, disorder ${disorder}, resets ${resets} (needless ${needless})`,
+    `told ${told}, longest silence ${(silence / 1_000).toFixed(1)} s, faults ${faults}, seed ${seed}`,
+  ].join(', ');
+}
