@@ -1,6 +1,7 @@
 import { requireKeySource } from '@pushcluster/gateway/admission/tokens/requireKeySource.ts';
 import { Gateway } from '@pushcluster/gateway/gateway.ts';
 import { startLogic } from '@pushcluster/logic/logic.ts';
+import { RoomHistory, type RoomPolicy, rulesFor } from '@pushcluster/protocol/roomPolicies.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { startAdmin } from '@pushcluster/runtime/admin.ts';
 import { registerBusMetrics } from '@pushcluster/runtime/bus/busMetrics.ts';
@@ -20,6 +21,9 @@ const LOOPBACK = '127.0.0.1';
 
 /** Room that the console joins when it opens. The printed `curl` line and the README's first one push to it. */
 const DEMO_ROOM = 'demo';
+
+/** Its history, in this process. A NATS server that is given may have no JetStream to store one. */
+const DEMO_HISTORY: RoomPolicy = { match: DEMO_ROOM, history: RoomHistory.parse({}) };
 
 /**
  * A SIGTERM to the process group of `make run` arrives twice: from its sender, and again from make. A second signal within
@@ -104,6 +108,7 @@ function onThisMachine(settings: Settings): Settings {
       allowedOrigins: [...settings.logic.allowedOrigins, page, page.replace(LOOPBACK, 'localhost')],
       drain: { ...settings.logic.drain, settle: 0 },
     },
+    rooms: natsUrl || settings.bus.nats ? settings.rooms : [...settings.rooms, DEMO_HISTORY],
     bus: natsUrl
       ? { ...settings.bus, nats: { pingInterval: 2_000, ...settings.bus.nats, servers: [natsUrl] } }
       : settings.bus,
@@ -125,9 +130,11 @@ function pushUrl({ port, tls }: Settings['logic']): string {
   return `${tls ? 'https' : 'http'}://${LOOPBACK}:${port}`;
 }
 
-function banner({ gateway, logic, admin, bus }: Settings): string {
+function banner(settings: Settings): string {
+  const { gateway, logic, admin, bus } = settings;
   const push = pushUrl(logic);
   const room = gateway.consoleRoom;
+  const { history } = rulesFor(room, settings);
   return [
     '',
     'PushCluster is up.',
@@ -138,6 +145,9 @@ function banner({ gateway, logic, admin, bus }: Settings): string {
     `  Push API         ${push} (reference: ${push}/docs)`,
     `  Metrics          http://${LOOPBACK}:${admin.port}/metrics`,
     `  Message bus      ${bus.nats ? bus.nats.servers.join(', ') : 'in-process'}`,
+    ...(history
+      ? [`  History          ${push}/v1/history?room=${encodeURIComponent(room)} (last ${history.messages} pushes)`]
+      : []),
     '',
     `Open the console: it joins the room ${JSON.stringify(room)}. Then push a message to that room:`,
     '',

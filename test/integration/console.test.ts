@@ -51,6 +51,17 @@ describe('the console in Chromium', () => {
     await leaveClean(watched);
   });
 
+  it('has a history of the room demo, and of no other', async () => {
+    assert.equal(await standalone.push({ room: 'demo' }, ['kept']), 202);
+    const history = (room: string) => fetch(`${standalone.pushApi}/v1/rooms/${room}/history?limit=1`);
+    const { pushes } = (await (await history('demo')).json()) as { pushes: { items: unknown[] }[] };
+    assert.deepEqual(
+      pushes.map(({ items }) => items),
+      [['kept']],
+    );
+    assert.equal((await history('other')).status, 404);
+  });
+
   it('stays out of the room demo after a reload, once its user has left it', async () => {
     const watched = await open(browser, `${standalone.page}/`);
     const { page } = watched;
