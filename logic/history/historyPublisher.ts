@@ -13,15 +13,12 @@ import type { CounterAnnouncements } from '../publish/counterAnnouncements.ts';
 import { type ItemCounter, type ItemCounters, numberingOf } from '../publish/itemCounters.ts';
 import type { Message } from '../publish/messagePublisher.ts';
 import type { PublisherHeartbeat } from '../publish/publisherHeartbeat.ts';
-import type { RoomHistories } from './roomHistories.ts';
+import type { Position, RoomHistories } from './roomHistories.ts';
 
 /** Messages that wait to be stored at most, over all rooms. Beyond it a push is refused. */
 const MAX_WAITING = 10_000;
 /** Milliseconds before a message is tried again: from, and to. */
 const [AGAIN_FROM_MS, AGAIN_TO_MS] = [100, 500];
-
-/** Where a push is in its room's history. */
-export type Position = { seq: number; epoch: string };
 
 export type HistoryPublisherParts = {
   store: HistoryStore;
@@ -76,13 +73,19 @@ export class HistoryPublisher {
       throw new BusOverloaded(`${MAX_WAITING} messages wait to be stored`);
     this.#waiting += messages.length;
     const deadline = this.#clock.now() + this.#parts.timeout();
+    const { histories } = this.#parts;
+    const top = histories.top(policy.match);
     const before = this.#tails.get(room);
     const stored = this.#storeAll(before, policy, room, messages, id, deadline);
     const tail = stored.catch(() => {});
     this.#tails.set(room, tail);
     try {
-      const { seq } = await stored;
-      return { seq, epoch: await this.#epochOf(policy.match, deadline) };
+      const { seq, duplicate } = await stored;
+      const position = { seq, epoch: await this.#epochOf(policy.match, deadline) };
+      if (duplicate) return position;
+      return await histories.stored(policy.match, position, top).catch((error: unknown) => {
+        throw new BusUnconfirmed(error instanceof Error ? error.message : String(error));
+      });
     } finally {
       this.#waiting -= messages.length;
       if (this.#tails.get(room) === tail) this.#tails.delete(room);

@@ -12,6 +12,9 @@ const STATE_FOR_MS = 1_000;
 /** Milliseconds between attempts to make a stream: the first limit, and the largest. */
 const [RETRY_FIRST_MS, RETRY_LONGEST_MS] = [500, 15_000];
 
+/** Where a push is in its room's history. */
+export type Position = { seq: number; epoch: string };
+
 export type RoomHistoriesOptions = {
   store: HistoryStore;
   bus: Pick<Bus, 'onEvent'>;
@@ -29,6 +32,7 @@ export class RoomHistories {
   readonly #made = new Set<string>();
   /** When the streams were made again last, by policy. */
   readonly #restored = new Map<string, number>();
+  readonly #tops = new Map<string, Position>();
   readonly #states = new Map<string, { at: number; state: Promise<StreamState> }>();
   #cancelRetry = () => {};
   #attempt = 0;
@@ -78,6 +82,34 @@ export class RoomHistories {
       if (this.#states.get(match)?.state === state) this.#states.delete(match);
     });
     return state;
+  }
+
+  /** The largest number in the stream of a policy that this process knows; undefined if it knows none. */
+  top(match: string): Position | undefined {
+    return this.#tops.get(match);
+  }
+
+  /**
+   * A push was stored here. `before`: what `top` was when it was sent. A number that is not above it was given again: the
+   * stream was set back, and becomes another history, so that nobody takes its pushes for those that had these numbers.
+   */
+  async stored(match: string, { seq, epoch }: Position, before: Position | undefined): Promise<Position> {
+    const { store, log } = this.#options;
+    const top = this.#tops.get(match);
+    if (before?.epoch !== epoch || seq > before.seq) {
+      if (top?.epoch !== epoch || seq > top.seq) this.#tops.set(match, { seq, epoch });
+      return { seq, epoch };
+    }
+    let state = await store.state(match);
+    if (state.epoch === epoch) {
+      log.error({ match, seq, before: before.seq }, 'the history of rooms was set back: it becomes another one');
+      await store.renew(match);
+      state = await store.state(match);
+    }
+    this.#states.delete(match);
+    const renewed = { seq, epoch: state.epoch };
+    this.#tops.set(match, renewed);
+    return renewed;
   }
 
   /** Makes the stream of a policy again if it is gone: once a second at most, however many pushes fail. */

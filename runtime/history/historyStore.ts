@@ -110,6 +110,8 @@ export interface HistoryStore {
    * @param rooms 1 to 1,000
    */
   heads(match: string, rooms: readonly string[], after: number): Promise<Heads>;
+  /** Begins another epoch: the history is not a continuation of what it was. */
+  renew(match: string): Promise<void>;
   /** Name of the stream of a policy, as STORED_HEADERS tell it. */
   streamOf(match: string): string;
   close(): void;

@@ -110,6 +110,10 @@ export class LocalHistory implements HistoryStore {
     return { seqs, upTo: stream.last };
   }
 
+  async renew(match: string): Promise<void> {
+    this.#stream(match).epoch = randomBytes(6).toString('base64url');
+  }
+
   streamOf(match: string): string {
     return encodeURIComponent(match);
   }

@@ -89,7 +89,6 @@ export class NatsHistory implements HistoryStore {
     throw new BusUnconfirmed(`the stream ${stream.name} is being changed by others`);
   }
 
-  /** Begins another epoch: the history is not a continuation of what it was. */
   async renew(match: string): Promise<void> {
     const stream = this.#stream(match);
     await this.#update(stream, renewedConfig(await this.#info(stream), randomBytes(9).toString('base64url')));

@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as setTimer } from 'node:timers';
@@ -89,6 +89,19 @@ export class NatsServer {
     await this.#process.ended('SIGUSR2');
     this.#options = { ...this.#options, ...changes };
     this.#process = await launch(this.#folder, this.#options);
+  }
+
+  /** Stops the server, and keeps a copy of its streams as they are now. `restart` starts it again. */
+  async backUp(): Promise<void> {
+    await this.#process.end('SIGTERM');
+    await cp(join(this.#folder, 'jetstream'), join(this.#folder, 'backup'), { recursive: true });
+  }
+
+  /** Stops the server, and puts the copy in place of its streams. `restart` starts it again. */
+  async restore(): Promise<void> {
+    await this.#process.end('SIGTERM');
+    await rm(join(this.#folder, 'jetstream'), { recursive: true });
+    await cp(join(this.#folder, 'backup'), join(this.#folder, 'jetstream'), { recursive: true });
   }
 
   /** Replaces `config` without a restart (SIGHUP). */

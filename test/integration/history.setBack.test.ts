@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import { after, before, it } from 'node:test';
+import { PushClient } from '@pushcluster/client/pushClient.ts';
+import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
+import { type GatewayProcess, type LogicProcess, startGateway, startLogic } from '../harness/processes.ts';
+import { until } from '../harness/until.ts';
+
+const settings = { rooms: [{ match: 'live-*', history: { messages: 100 }, batching: { maxDelay: 20 } }] };
+const ROOM = 'live-1';
+
+let nats: NatsServer;
+let logic: LogicProcess;
+let gateway: GatewayProcess;
+
+before(async () => {
+  nats = await startNatsServer({ jetstream: true });
+  const options = { nats: [nats.url], settings };
+  [logic, gateway] = await Promise.all([startLogic(options), startGateway(options)]);
+});
+after(async () => {
+  await Promise.all([logic, gateway].map((process) => process.stop()));
+  await nats.stop();
+});
+
+async function push(item: number): Promise<{ epoch: string; seq: number }> {
+  const { status, body } = await logic.push({ room: ROOM }, [String(item)]);
+  assert.equal(status, 202, JSON.stringify(body));
+  const { epoch, seq } = (body as { rooms: { epoch: string; seq: number }[] }).rooms[0]!;
+  return { epoch, seq };
+}
+
+it('a stream that is set back to a backup is another history: clients are told, and nobody resumes in it by the old numbers', async (t) => {
+  const page = new PushClient(`ws://127.0.0.1:${gateway.port}/connect`);
+  t.after(() => page.close());
+  const items: unknown[] = [];
+  const told: string[] = [];
+  const room = page.join(ROOM);
+  room.on('item', (item) => items.push(item));
+  room.on('reset', ({ reason }) => told.push(reason));
+  await room.joined;
+  for (let item = 0; item < 10; item++) await push(item);
+  await nats.backUp();
+  await nats.restart();
+  const position = await push(10);
+  for (let item = 11; item < 20; item++) await push(item);
+  await until('the page has them', () => items.length === 20);
+
+  await nats.restore();
+  await nats.restart();
+  const after = await push(20);
+  assert.ok(after.seq <= position.seq, 'the number was given before');
+  assert.notEqual(after.epoch, position.epoch);
+  await until('the page goes on', async () => {
+    await push(21);
+    return items.at(-1) === 21;
+  });
+  await until('the page is told', () => told.length > 0);
+  assert.deepEqual(told, ['reset']);
+
+  const other = new PushClient(`ws://127.0.0.1:${gateway.port}/connect`);
+  t.after(() => other.close());
+  const again = other.join(ROOM, { since: position });
+  const reset = new Promise((resolve) => again.on('reset', ({ reason }) => resolve(reason)));
+  assert.equal(await reset, 'unrecovered');
+});
