@@ -10,6 +10,7 @@ import { deflate } from './cases/deflate.ts';
 import { drain } from './cases/drain.ts';
 import { handshakes } from './cases/handshakes.ts';
 import { held } from './cases/held.ts';
+import { history } from './cases/history.ts';
 import { latency } from './cases/latency.ts';
 import { logicRate } from './cases/logicRate.ts';
 import { memory } from './cases/memory.ts';
@@ -28,6 +29,7 @@ import { Stack } from './stack.ts';
 
 const CASES: Record<string, (scale: Scale) => Promise<Outcome>> = {
   merged,
+  history,
   saturation,
   latency,
   deflate,

@@ -26,6 +26,7 @@ function settingsOf(ports: { port: number; adminPort: number }, nats: string, ch
     gateway: { host: '127.0.0.1', port: ports.port, ...('gateway' in changes ? (changes.gateway as object) : {}) },
     logic: { host: '127.0.0.1', port: ports.port },
     ...('auth' in changes ? { auth: changes.auth } : {}),
+    ...('rooms' in changes ? { rooms: changes.rooms } : {}),
     bus: { prefix: PREFIX, nats: { servers: [nats] } },
     admin: { host: '127.0.0.1', port: ports.adminPort },
   };
@@ -38,8 +39,8 @@ export class Stack {
   readonly #actors: Actor[] = [];
 
   /** @param core of nats-server */
-  static async start(core = CLIENT_CORE): Promise<Stack> {
-    const nats = await startNatsServer();
+  static async start(core = CLIENT_CORE, options: { jetstream?: boolean } = {}): Promise<Stack> {
+    const nats = await startNatsServer(options);
     pin(nats.pid, core);
     return new Stack(nats);
   }
@@ -61,15 +62,15 @@ export class Stack {
   }
 
   /** Starts a gateway on the server's core, with default settings except for `changes`. */
-  async gateway(changes: { gateway?: object; auth?: object } = {}): Promise<Server> {
+  async gateway(changes: { gateway?: object; auth?: object; rooms?: object[] } = {}): Promise<Server> {
     return this.#server('gateway', changes, SERVER_CORE);
   }
 
   /**
    * Starts logic: on the clients' core if logic is only a part of the path, on the server's core if logic is measured.
    */
-  async logic(core = CLIENT_CORE): Promise<Server> {
-    return this.#server('logic', {}, core);
+  async logic(core = CLIENT_CORE, changes: { rooms?: object[] } = {}): Promise<Server> {
+    return this.#server('logic', changes, core);
   }
 
   /**
