@@ -7,11 +7,13 @@ import { Form } from '@pushcluster/protocol/wireForms.ts';
 import {
   type Bus,
   type BusEvent,
+  type BusMessage,
   BusUnavailable,
   BusUnconfirmed,
   type Handler,
   type Subscription,
 } from '@pushcluster/runtime/bus/bus.ts';
+import type { HistoryStore } from '@pushcluster/runtime/history/historyStore.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { Registry } from 'prom-client';
 import type { Identity } from '../admission/identity.ts';
@@ -23,7 +25,7 @@ import { SlicedWork } from '../hub/slicedWork.ts';
 import type { HubMessage, ShardMessage } from '../ipc/messages.ts';
 import { GatewayMetrics } from '../metrics/gatewayMetrics.ts';
 import type { Connection } from '../shard/connection.ts';
-import type { Socket } from '../shard/engine.ts';
+import { DROPPED, SENT, type Socket } from '../shard/engine.ts';
 import type { Loop } from '../shard/loop.ts';
 import { Shard } from '../shard/shard.ts';
 
@@ -33,7 +35,9 @@ import { Shard } from '../shard/shard.ts';
  */
 
 const subjects = new Subjects('pushcluster');
-const [SENT, DROPPED] = [1, 2];
+
+/** What a socket answers if a frame waits in its buffer. */
+const QUEUED = 0;
 
 /** Milliseconds from a hub to its shard, and back. */
 const LINK_MS = 1;
@@ -97,11 +101,23 @@ export class SimulatedBus implements Bus {
   }
 
   /** The server has a message: it goes to the subscribers here that the server knows of. */
-  deliver(subject: string, bytes: Uint8Array): void {
+  deliver(subject: string, bytes: Uint8Array, message: BusMessage = {}): void {
     if (!this.connected) return;
     for (const subscriber of this.#subscribers)
       if (subscriber.known && subscriber.subject === subject)
-        this.#travel(() => this.#subscribers.has(subscriber) && subscriber.handler(bytes, subject, {}));
+        this.#travel(() => this.#subscribers.has(subscriber) && subscriber.handler(bytes, subject, message));
+  }
+
+  /** Asks the server. Rejects if the connection is lost meanwhile. */
+  async ask<T>(answer: () => T | Promise<T>): Promise<T> {
+    if (!this.connected) throw new BusUnavailable('the bus is away');
+    const generation = this.#generation;
+    const pass = () => new Promise<void>((resolve) => this.#clock.after(this.#delay, resolve));
+    await pass();
+    const answered = await answer();
+    await pass();
+    if (generation !== this.#generation) throw new BusUnconfirmed('the bus went away');
+    return answered;
   }
 
   cut(): void {
@@ -142,8 +158,9 @@ export class SimulatedBus implements Bus {
 /** The network of one connection: what is sent arrives later, in order, until either side has closed it. */
 class Wire implements Socket {
   connection: Connection | undefined;
-  /** The peer reads nothing: what is sent to it is dropped. */
-  stuck = false;
+  /** The peer reads nothing: beyond so many frames, what is sent to it is dropped. Undefined: it reads. */
+  #capacity: number | undefined;
+  #queued: string[] = [];
   over = false;
   readonly gateway: SimulatedGateway;
   readonly #clock: SimulatedClock;
@@ -163,10 +180,26 @@ class Wire implements Socket {
 
   send(message: string | Uint8Array | ArrayBuffer): number {
     if (this.over) throw new Error('Invalid access of closed uWS.WebSocket');
-    if (this.stuck) return DROPPED!;
+    if (this.#capacity !== undefined && this.#queued.length >= this.#capacity) return DROPPED;
     const text = typeof message === 'string' ? message : new TextDecoder().decode(message);
+    if (this.#capacity !== undefined) {
+      this.#queued.push(text);
+      return QUEUED;
+    }
     this.travel(() => this.#socket.say(text));
-    return SENT!;
+    return SENT;
+  }
+
+  /** The peer stops reading. @param capacity frames that the buffer holds */
+  stop(capacity: number): void {
+    this.#capacity = capacity;
+  }
+
+  /** The peer reads what waits for it, and goes on reading. */
+  read(): void {
+    this.#capacity = undefined;
+    for (const text of this.#queued.splice(0)) this.travel(() => this.#socket.say(text));
+    if (this.connection && !this.over) this.gateway.shardOf(this).drained(this.connection);
   }
 
   end(code: number = CloseCode.goingAway, reason = ''): void {
@@ -180,7 +213,7 @@ class Wire implements Socket {
   }
 
   getBufferedAmount(): number {
-    return this.stuck ? 1 : 0;
+    return this.#queued.length;
   }
 }
 
@@ -214,6 +247,7 @@ export class SimulatedGateway {
     this.hub = new Hub({
       gateway: name,
       bus,
+      history: plan.historyOf?.(bus),
       settings,
       clock: { now: () => clock.now(), wall: () => clock.now() + skew, after: (ms, run) => clock.after(ms, run), soon },
       log,
@@ -239,6 +273,12 @@ export class SimulatedGateway {
     });
     this.shards = handles.map(({ shard }) => shard);
     this.hub.attach(handles);
+    if (!plan.historyOf) return;
+    const tick = () => {
+      for (const shard of this.shards) shard.expire(Math.floor(clock.now() / 1_000));
+      clock.after(1_000, tick);
+    };
+    tick();
   }
 
   open(wire: Wire, token: string | null): Connection {
@@ -298,6 +338,8 @@ export type ClusterPlan = {
   log: Logger;
   /** Milliseconds by which each gateway's wall clock is ahead. */
   skews?: readonly number[];
+  /** Where a gateway with this connection to the bus reads the histories of rooms; absent: no room has one. */
+  historyOf?: (bus: SimulatedBus) => HistoryStore;
 };
 
 /** Gateways on one bus, and clients' connections to them. */

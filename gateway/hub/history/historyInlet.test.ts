@@ -308,6 +308,16 @@ describe('the inlet of a room with a history', () => {
     assert.equal(fixture.lost, 1);
   });
 
+  it('places those who come after the history was made anew in the new one', async () => {
+    const fixture = await Fixture.begun();
+    for (let i = 1; i <= 5; i++) fixture.deliver(fixture.store.append(i));
+    fixture.inlet.framesSent({ seq: fixture.store.last, epoch: 'first' });
+    Object.assign(fixture.store, { epoch: 'second', last: 0, pushes: [] });
+    await fixture.pass(1_500);
+    assert.deepEqual(fixture.inlet.place(), { epoch: 'second', seq: 0 });
+    assert.equal(fixture.inlet.isPending, false);
+  });
+
   it('tells of what limits removed, however many answers the rest takes', async () => {
     const fixture = await Fixture.begun();
     fixture.deliver(fixture.store.append(1));

@@ -199,6 +199,8 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     this.#waiting = [];
     this.#waitingBytes = 0;
     this.#hasTaken = false;
+    // What was sent counted in the other history.
+    this.#sent = head;
     this.#interrupted(head);
   }
 

@@ -1,0 +1,229 @@
+import { Subjects } from '@pushcluster/protocol/subjects.ts';
+import { BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
+import {
+  type Extract,
+  type Heads,
+  HistoryMissing,
+  type HistoryStore,
+  STORED_HEADERS,
+  type StreamState,
+} from '@pushcluster/runtime/history/historyStore.ts';
+import type { SimulatedBus } from './cluster.ts';
+
+/**
+ * For tests: a model of a JetStream stream, with the faults that were seen of one. A push is stored, then delivered once at
+ * most: a leader that crashes takes deliveries with it, and one that comes back delivers late and again. Servers may be
+ * behind the leader or silent; limits remove pushes; the stream is made anew, or set back.
+ */
+
+const subjects = new Subjects('pushcluster');
+const STREAM = 'simulated';
+/** Milliseconds after which a question without an answer fails. */
+const TIMEOUT_MS = 1_500;
+/** Deliveries that a leader which comes back may repeat. */
+const KEPT_DELIVERIES = 20;
+
+/** `number`: of all pushes, in the order in which they were stored first. */
+export type SimulatedPush = { number: number; room: string; seq: number; at: number; bytes: Uint8Array };
+type Delivery = { subject: string; bytes: Uint8Array; headers: Record<string, string> };
+type Clock = { now(): number; after(ms: number, run: () => void): () => void };
+
+export type Limits = { messages: number; maxAge: number };
+/** What is broken on purpose, so that a test can show that it would notice. */
+export type Sabotage =
+  /** Nobody notices what was not delivered. */
+  | 'repair'
+  /** The stream that is made anew has the epoch of the old one. */
+  | 'epoch';
+
+export class SimulatedHistory {
+  /** What each stream has held, those included that were made anew or set back since. The last one is the present one. */
+  readonly lines: { epoch: string; pushes: SimulatedPush[] }[] = [{ epoch: 'e0', pushes: [] }];
+  /** Since when something has happened that may cost members their place. */
+  interruptedAt = Number.POSITIVE_INFINITY;
+  /** The stream was made anew or set back. */
+  wasReplaced = false;
+  readonly #clock: Clock;
+  readonly #limits: Limits;
+  readonly #sabotage: Sabotage | undefined;
+  readonly #buses = new Set<SimulatedBus>();
+  /** By gateway, the number of last pushes that the server lacks which answers it. */
+  readonly #behind = new Map<SimulatedBus, number>();
+  #silentUntil = 0;
+  #missing = false;
+  /** The next so many deliveries are lost. */
+  #losing = 0;
+  readonly #deliveries: Delivery[] = [];
+  #last = 0;
+  /** The largest number that logic has been told of in this epoch. */
+  #acknowledged = 0;
+  #epochs = 0;
+
+  constructor(clock: Clock, limits: Limits, sabotage?: Sabotage) {
+    this.#clock = clock;
+    this.#limits = limits;
+    this.#sabotage = sabotage;
+  }
+
+  get epoch(): string {
+    return this.#line.epoch;
+  }
+
+  /** The store as the gateway with this connection sees it. */
+  storeOf(bus: SimulatedBus): HistoryStore {
+    this.#buses.add(bus);
+    const never = () => Promise.reject(new Error('a gateway only reads'));
+    return {
+      ensure: never,
+      append: never,
+      state: () => this.#ask(bus, () => this.#state()),
+      read: (_, room, from, limit, fresh = false) => this.#ask(bus, () => this.#read(bus, room, from, limit, fresh)),
+      heads: (_, rooms, after) => this.#ask(bus, () => this.#heads(bus, rooms, after)),
+      streamOf: () => STREAM,
+      close() {},
+    };
+  }
+
+  /** Logic stores a push, unless there is no stream. */
+  append(number: number, room: string, bytes: Uint8Array): void {
+    if (this.#missing) return;
+    const previous = this.#retained(room, this.#last).at(-1)?.seq ?? 0;
+    const seq = ++this.#last;
+    this.#line.pushes.push({ number, room, seq, at: this.#clock.now(), bytes });
+    const told = this.#sabotage === 'repair' ? 1 : previous;
+    const headers = {
+      [STORED_HEADERS.stream]: STREAM,
+      [STORED_HEADERS.seq]: String(seq),
+      [STORED_HEADERS.previous]: String(told),
+    };
+    const delivery = { subject: subjects.room(room), bytes, headers };
+    this.#deliveries.push(delivery);
+    if (this.#deliveries.length > KEPT_DELIVERIES) this.#deliveries.shift();
+    if (this.#losing > 0) this.#losing--;
+    else this.#deliver(delivery);
+    // Of a room that is full nobody knows what limits have removed.
+    if (this.#retained(room, this.#last).length >= this.#limits.messages) this.interrupted();
+    // Logic was told a number that it had before: the stream was set back.
+    if (seq <= this.#acknowledged) this.#begin([...this.#line.pushes]);
+    this.#acknowledged = seq;
+  }
+
+  /** The leader crashes: what is stored in the last moment is not delivered. @param tail so many pushes */
+  crash(tail: number): void {
+    this.#losing = tail;
+  }
+
+  /** A former leader delivers what it had queued, or again. */
+  burst(count: number): void {
+    for (const delivery of this.#deliveries.slice(-count)) this.#deliver(delivery);
+  }
+
+  /** The server that answers a gateway lacks the last `count` pushes of this moment for `ms`. */
+  fallBehind(bus: SimulatedBus, count: number, ms: number): void {
+    const reached = Math.max(0, this.#last - count);
+    this.#behind.set(bus, reached);
+    this.#clock.after(ms, () => {
+      if (this.#behind.get(bus) === reached) this.#behind.delete(bus);
+    });
+  }
+
+  /** Nobody is answered for `ms`. */
+  silence(ms: number): void {
+    this.#silentUntil = Math.max(this.#silentUntil, this.#clock.now() + ms);
+  }
+
+  /** The stream is deleted, and after `ms` made anew. */
+  recreate(ms: number): void {
+    this.wasReplaced = true;
+    this.interrupted();
+    this.#last = 0;
+    this.#deliveries.length = 0;
+    this.#begin([], this.#sabotage === 'epoch' ? this.epoch : undefined);
+    this.#missing = true;
+    this.#clock.after(ms, () => {
+      this.#missing = false;
+    });
+  }
+
+  /** The last `count` pushes are gone, as after a loss of power. */
+  rollBack(count: number): void {
+    this.wasReplaced = true;
+    this.interrupted();
+    this.#last = Math.max(0, this.#last - count);
+    const { epoch, pushes } = this.#line;
+    this.lines.push({ epoch, pushes: pushes.filter(({ seq }) => seq <= this.#last) });
+    this.#deliveries.length = 0;
+    this.#behind.clear();
+  }
+
+  /** From now on members may be told that they lost their place. */
+  interrupted(): void {
+    this.interruptedAt = Math.min(this.interruptedAt, this.#clock.now());
+  }
+
+  get #line() {
+    return this.lines.at(-1)!;
+  }
+
+  #begin(pushes: SimulatedPush[], epoch = `e${++this.#epochs}`) {
+    this.lines.push({ epoch, pushes });
+    this.#acknowledged = 0;
+    this.#behind.clear();
+  }
+
+  #deliver({ subject, bytes, headers }: Delivery) {
+    const message = {
+      headers: {
+        get: (name: string) => headers[name] ?? '',
+        has: (name: string) => name in headers,
+        code: 0,
+        description: '',
+      },
+    };
+    for (const bus of this.#buses) bus.deliver(subject, bytes, message);
+  }
+
+  #ask<T>(bus: SimulatedBus, answer: () => T): Promise<T> {
+    return bus.ask(async () => {
+      if (this.#clock.now() < this.#silentUntil) {
+        await new Promise<void>((resolve) => this.#clock.after(TIMEOUT_MS, resolve));
+        throw new BusUnconfirmed('no answer');
+      }
+      if (this.#missing) throw new HistoryMissing('the stream was deleted');
+      return answer();
+    });
+  }
+
+  #state(): StreamState {
+    return { epoch: this.epoch, last: this.#last, floor: 0, ...this.#limits };
+  }
+
+  #read(bus: SimulatedBus, room: string, from: number, limit: number, fresh: boolean): Extract {
+    const upTo = fresh ? this.#last : (this.#behind.get(bus) ?? this.#last);
+    const found = this.#retained(room, upTo).filter(({ seq }) => seq >= from);
+    if (fresh) return { pushes: found.slice(0, 1), pending: found.length === 0 ? 0 : undefined };
+    const pushes = found.slice(0, limit);
+    return { pushes, pending: found.length - pushes.length };
+  }
+
+  #heads(bus: SimulatedBus, rooms: readonly string[], after: number): Heads {
+    const upTo = this.#behind.get(bus) ?? this.#last;
+    const seqs = new Map<string, number>();
+    if (this.#sabotage === 'repair') return { seqs, upTo };
+    for (const room of rooms) {
+      const last = this.#retained(room, upTo).at(-1)?.seq ?? 0;
+      if (last > after) seqs.set(room, last);
+    }
+    return { seqs, upTo: seqs.size > 0 ? upTo : undefined };
+  }
+
+  /** The pushes of a room that limits leave at a server which is at `upTo`. */
+  #retained(room: string, upTo: number): SimulatedPush[] {
+    const { messages, maxAge } = this.#limits;
+    const oldest = this.#clock.now() - maxAge;
+    return this.#line.pushes
+      .filter((push) => push.room === room && push.seq <= upTo)
+      .slice(-messages)
+      .filter(({ at }) => at > oldest);
+  }
+}
