@@ -76,6 +76,7 @@ export class SimulatedHistory {
     return {
       ensure: never,
       append: never,
+      renew: never,
       state: () => this.#ask(bus, () => this.#state()),
       read: (_, room, from, limit, fresh = false) => this.#ask(bus, () => this.#read(bus, room, from, limit, fresh)),
       heads: (_, rooms, after) => this.#ask(bus, () => this.#heads(bus, rooms, after)),
