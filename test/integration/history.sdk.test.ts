@@ -131,6 +131,30 @@ describe('pages in a room with history miss nothing', () => {
     await assertAllWhole(pages, pusher);
   });
 
+  it('when all of a killed gateway come to another at once, which reads the store twice for each room at most', async (t) => {
+    const [victim, other] = await Promise.all([gatewayOf(), gatewayOf()]);
+    t.after(() => other.stop());
+    let port = victim.port;
+    const names = Array.from({ length: 20 }, () => `live-${++rooms}`);
+    const pages = names.flatMap((name) => Array.from({ length: 10 }, () => new Page(() => port, name)));
+    await Promise.all(pages.map(({ room }) => room.joined));
+    let count = 0;
+    const pushed = async (more: number) => {
+      for (const end = count + more; count < end; count++)
+        assert.equal((await logic.push({ rooms: names }, [String(count)])).status, 202);
+    };
+    await pushed(10);
+    await until('everyone has something', () => pages.every(({ items }) => items.length > 0));
+    port = other.port;
+    await victim.kill();
+    await pushed(30);
+    await until('everyone has everything', () => pages.every(({ items }) => items.at(-1) === count - 1));
+    for (const page of pages) page.assertWhole();
+    const reads = (await other.metrics()).sum('pushcluster_gateway_history_reads_total');
+    t.diagnostic(`${reads} reads for ${names.length} rooms and ${pages.length} pages`);
+    assert.ok(reads <= 2 * names.length, `${reads} reads`);
+  });
+
   it('while their connections are cut, again and again', async (t) => {
     const gateway = await gatewayOf();
     const proxies = await Promise.all([startTcpProxy(gateway.port), startTcpProxy(gateway.port)]);

@@ -2,7 +2,12 @@ import { fullJitter } from '@pushcluster/protocol/fullJitter.ts';
 import { decodePush } from '@pushcluster/protocol/push.ts';
 import type { BusMessage } from '@pushcluster/runtime/bus/bus.ts';
 import { type Clock, pause } from '@pushcluster/runtime/clock.ts';
-import { type Extract, STORED_HEADERS, type StreamState } from '@pushcluster/runtime/history/historyStore.ts';
+import {
+  type Extract,
+  STORED_HEADERS,
+  type StoredPush,
+  type StreamState,
+} from '@pushcluster/runtime/history/historyStore.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import type { GatewayMetrics } from '../../metrics/gatewayMetrics.ts';
 import type { HubChannel } from '../hubChannel.ts';
@@ -124,6 +129,13 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     return read;
   }
 
+  keep(pushes: readonly StoredPush[], after: number): void {
+    const now = this.#options.clock.now();
+    const newest = pushes.at(-1)?.at ?? 0;
+    const older = pushes.map(({ seq, at, bytes }) => ({ seq, at: now - (newest - at), bytes }));
+    this.ring.extend(older, after, this.#limit);
+  }
+
   isEmpty(after: number, upTo: number): Promise<boolean> {
     return this.#options.monitor.isEmpty(this.room, after, upTo);
   }
@@ -217,6 +229,11 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     this.#drain();
     const newest = this.#waiting.at(-1);
     if (newest) this.#want(newest.seq, 'gap');
+  }
+
+  /** Pushes that the history keeps of the room. */
+  get #limit(): number {
+    return this.#channel.rules.history?.messages ?? 1;
   }
 
   /** It has everything up to `head`. @param last number of the last push up to there, if that is known */
@@ -364,7 +381,7 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     if (!this.#repairing && this.#wanted <= seq) this.#currentAt = clock.now();
     if (!this.#passOn(bytes, { seq, previous: this.#passed, epoch: this.#epoch })) return;
     this.#passed = seq;
-    this.ring.add({ seq, at: clock.now(), bytes }, this.#channel.rules.history?.messages ?? 1);
+    this.ring.add({ seq, at: clock.now(), bytes }, this.#limit);
   }
 
   /** @param position undefined if the message is in no history. @returns whether it has items */

@@ -118,13 +118,19 @@ export class Resumes {
       return lost;
     const end = read.at(-1)?.seq ?? since.seq;
     // The server that answered may be behind.
-    const reaches = pending === 0 && (end >= ring.floor || (await room.isEmpty(end, ring.floor)));
-    const floor = Math.max(end, ring.floor);
+    const upTo = Math.max(end, ring.floor);
+    const reaches = pending === 0 && (end === upTo || (await room.isEmpty(end, upTo)));
+    // Those who come after this one, from about the same place, are served from the ring.
+    if (reaches && room.epoch === since.epoch && since.seq < ring.floor && ring.floor <= upTo)
+      room.keep(
+        read.filter(({ seq }) => seq <= ring.floor),
+        since.seq,
+      );
     return () => {
       const place = room.place();
       if (place === undefined || place.epoch !== since.epoch) return lost();
       // The ring has given up what was not read, or the server is behind.
-      if (pending === 0 && (!reaches || ring.floor > floor)) return undefined;
+      if (pending === 0 && (!reaches || ring.floor > upTo)) return undefined;
       const stored = read.filter(({ seq }) => seq <= place.seq);
       if (pending === 0) stored.push(...ring.between(end, place.seq));
       return this.#resumed(room, key, hasIds, since.seq, place, stored, pending !== 0 && end < place.seq);

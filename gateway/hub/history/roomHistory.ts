@@ -1,4 +1,4 @@
-import type { Extract, StreamState } from '@pushcluster/runtime/history/historyStore.ts';
+import type { Extract, StoredPush, StreamState } from '@pushcluster/runtime/history/historyStore.ts';
 import type { RoomRing } from './roomRing.ts';
 
 /** A position in the room's history. */
@@ -25,6 +25,8 @@ export interface RoomHistory {
   framesSent(position: { epoch: string | undefined; seq: number }): void;
   /** Pushes of the room from `from` on. Rejects as the store does. */
   read(from: number): Promise<Extract>;
+  /** Keeps pushes that were read: all between `after` and the ring's floor. */
+  keep(pushes: readonly StoredPush[], after: number): void;
   /** Whether the room has no push after `after` up to `upTo`, by a server that knows. Rejects as the store does. */
   isEmpty(after: number, upTo: number): Promise<boolean>;
   /** Whether the stream has this number already: a client may have it from a gateway that is ahead. */

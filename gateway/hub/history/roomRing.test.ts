@@ -17,6 +17,18 @@ describe('the ring of a room', () => {
     );
   });
 
+  it('takes what was read of before its floor, the newest first, as far as there is room', () => {
+    const ring = new RoomRing(new RingBudget(), 10);
+    ring.add(message(12), 100);
+    ring.extend([message(7), message(9)], 4, 100);
+    assert.deepEqual([numbersIn(ring), ring.floor], [[7, 9, 12], 4]);
+    ring.extend([message(2), message(4)], 1, 4);
+    assert.deepEqual([numbersIn(ring), ring.floor], [[4, 7, 9, 12], 2]);
+    const small = new RoomRing(new RingBudget(1_000), 10);
+    small.extend([message(8, 500), message(9, 500)], 4, 100);
+    assert.deepEqual([numbersIn(small), small.floor], [[9], 8]);
+  });
+
   it('copies what it keeps: the bus has more in the same memory', () => {
     const ring = new RoomRing(new RingBudget(), 0);
     const bytes = new Uint8Array([1, 2]);

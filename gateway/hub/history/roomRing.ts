@@ -11,14 +11,14 @@ export type Stored = { seq: number; at: number; bytes: Uint8Array };
 /** The memory of all rings of a gateway. */
 export class RingBudget {
   bytes = 0;
-  readonly #max: number;
+  readonly max: number;
 
   constructor(max = MAX_BYTES) {
-    this.#max = max;
+    this.max = max;
   }
 
   get exceeded(): boolean {
-    return this.bytes > this.#max;
+    return this.bytes > this.max;
   }
 }
 
@@ -53,6 +53,22 @@ export class RoomRing {
     if (gone === 0) return;
     this.#floor = this.#messages[gone - 1]!.seq;
     this.#messages.splice(0, gone);
+  }
+
+  /**
+   * Adds what was read from the store, as far as there is room for it. @param older all messages between `floor` and the
+   * ring's own floor
+   */
+  extend(older: readonly Stored[], floor: number, limit: number): void {
+    let first = older.length;
+    for (; first > 0 && this.#messages.length + older.length - first < limit; first--) {
+      const size = sizeOf(older[first - 1]!);
+      if (this.#bytes + size > MAX_ROOM_BYTES || this.#budget.bytes + size > this.#budget.max) break;
+      this.#grow(size);
+    }
+    const kept = older.slice(first).map(({ seq, at, bytes }) => ({ seq, at, bytes: Buffer.from(bytes) }));
+    this.#messages.unshift(...kept);
+    this.#floor = first === 0 ? floor : older[first - 1]!.seq;
   }
 
   /** Messages after `after` up to `upTo`, both numbers that the ring reaches. */
