@@ -4,6 +4,7 @@ import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import type { Browser, Page } from 'playwright-core';
 import { open, startChromium, type WatchedPage } from '../harness/browser.ts';
+import { freePorts } from '../harness/ports.ts';
 import { type Standalone, startStandalone } from '../harness/standalone.ts';
 import { PATIENCE_MS, until } from '../harness/until.ts';
 
@@ -33,6 +34,13 @@ describe('the console in Chromium', () => {
     return watched;
   }
 
+  /** Where the history of the room demo is, as the console shows a position. */
+  async function lastPlace(): Promise<string> {
+    const answer = await fetch(`${standalone.pushApi}/v1/rooms/demo/history?limit=1`);
+    const { epoch, pushes } = (await answer.json()) as { epoch: string; pushes: { seq: number }[] };
+    return `seq ${pushes[0]?.seq}, epoch ${epoch}`;
+  }
+
   async function leaveClean({ page, complaints }: WatchedPage): Promise<void> {
     await page.context().close();
     assert.deepEqual(complaints, []);
@@ -60,6 +68,81 @@ describe('the console in Chromium', () => {
       [['kept']],
     );
     assert.equal((await history('other')).status, 404);
+  });
+
+  it('shows what a room with history pushed while the connection was cut: each item once, in order', async () => {
+    const watched = await open(browser, `${standalone.page}/`);
+    const { page } = watched;
+    await page.waitForSelector('#positions li[data-room=demo]:has-text("began with")');
+    await page.selectOption('#cut-for', '2');
+    await page.click('#cut');
+    assert.equal(await page.textContent('#status'), 'Connection cut for 2 s');
+    assert.ok(await page.isDisabled('#cut'));
+    for (const item of ['cut 1', 'cut 2', 'cut 3']) assert.equal(await standalone.push({ room: 'demo' }, [item]), 202);
+    await page.waitForSelector('#positions li[data-room=demo] .outcome:text-is("recovered, 3 missed")');
+    await page.waitForSelector(
+      '#items .what:text-is("demo continued where it was: 3 missed items arrived, nothing is lost.")',
+    );
+    assert.equal(await page.textContent('#status'), 'Connected');
+    assert.ok(await page.isEnabled('#cut'));
+    const newestFirst = await page.locator('#items .what').allTextContents();
+    assert.deepEqual(
+      newestFirst.filter((text) => text.startsWith('cut ')),
+      ['cut 3', 'cut 2', 'cut 1'],
+    );
+    const place = await lastPlace();
+    await page.waitForSelector(`#positions li[data-room=demo] .place:text-is("${place}")`);
+    await leaveClean(watched);
+  });
+
+  it('cuts a room without history too: there, what was pushed meanwhile does not come', async () => {
+    const watched = await inRoom('no-history');
+    const { page } = watched;
+    await page.selectOption('#cut-for', '2');
+    await page.click('#cut');
+    await standalone.push({ room: 'no-history' }, ['lost']);
+    await page.waitForSelector('#status[data-state=open]');
+    await until('the room is joined again', async () => {
+      await standalone.push({ room: 'no-history' }, ['after']);
+      return (await page.locator('#items .what:text-is("after")').count()) > 0;
+    });
+    assert.equal(await page.locator('#items .what:text-is("lost")').count(), 0);
+    assert.equal(await page.locator('#positions li').count(), 0);
+    await leaveClean(watched);
+  });
+
+  it('begins with the last pushes of a room with history, and continues where it was after a reload', async () => {
+    for (const item of ['last 1', 'last 2']) await standalone.push({ room: 'demo' }, [item]);
+    const watched = await open(browser, `${standalone.page}/`);
+    const { page } = watched;
+    await page.waitForSelector('#positions li[data-room=demo] .outcome:has-text("began with")');
+    await page.waitForSelector('#items .what:text-is("last 2")');
+    assert.deepEqual((await itemsShown(page)).slice(0, 2), ['last 2', 'last 1']);
+    await page.goto('about:blank');
+    await standalone.push({ room: 'demo' }, ['while the page was away']);
+    await page.goto(`${standalone.page}/`);
+    await page.waitForSelector('#positions li[data-room=demo] .outcome:text-is("recovered, 1 missed")');
+    await page.waitForSelector('#items .what:text-is("while the page was away")');
+    assert.deepEqual(await itemsShown(page), ['while the page was away']);
+    const place = await lastPlace();
+    await page.waitForSelector(`#positions li[data-room=demo] .place:text-is("${place}")`);
+    await leaveClean(watched);
+  });
+
+  it('says so if a room cannot continue, because its history was made anew', async (t) => {
+    const ports = await freePorts(3);
+    const former = await startStandalone(ports);
+    t.after(() => former.stop());
+    const { page } = await open(browser, `${former.page}/`);
+    await page.waitForSelector('#positions li[data-room=demo] .outcome:has-text("began with")');
+    await former.push({ room: 'demo' }, ['of the former history']);
+    await page.waitForSelector('#items .what:text-is("of the former history")');
+    await former.stop();
+    const next = await startStandalone(ports);
+    t.after(() => next.stop());
+    await page.waitForSelector('#positions li[data-room=demo] .outcome:text-is("not recovered (unrecovered)")');
+    await page.waitForSelector('#items .bad .what:has-text("items may be missing")');
+    await page.context().close();
   });
 
   it('stays out of the room demo after a reload, once its user has left it', async () => {
@@ -218,6 +301,10 @@ describe('the console in Chromium', () => {
     const { page } = watched;
     await standalone.push({ room: 'long'.repeat(30) }, ['W'.repeat(2_000), { unbroken: 'x'.repeat(2_000) }]);
     await until('both are listed', async () => (await page.locator('#items .tag').count()) === 2);
+    await page.fill('#room', 'demo');
+    await page.click('#join button');
+    await page.waitForSelector('#positions li[data-room=demo] .place');
+    assert.ok(await page.isVisible('#cut'));
     const overflow = () => page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
     assert.equal(await overflow(), 0);
     const small = await page.evaluate(`
@@ -282,6 +369,11 @@ async function noteFlights(page: Page): Promise<void> {
 
 function flights(page: Page): Promise<Flight[]> {
   return page.evaluate('[...flights.values()]');
+}
+
+/** The items that the console lists, newest first, without its own news. */
+function itemsShown(page: Page): Promise<string[]> {
+  return page.locator('#items li:not(.news) .what').allTextContents();
 }
 
 /** Controls without a name that a screen reader could say. */

@@ -1,13 +1,18 @@
 import { clip, commentOf, describe } from './comment.js';
 import { Figures } from './figures.js';
 import { find, make } from './find.js';
+import { CUT, Line } from './line.js';
 import { Lines } from './lines.js';
+import { Positions } from './positions.js';
 import { serveForm } from './pushForm.js';
 import { PushClient } from './sdk.js';
 import { Stage } from './stage.js';
 
 /** Longest frame that the list shows in full, in characters. */
 const FRAME_TEXT = 2_000;
+
+/** Pushes of its history that a room begins with. */
+const LAST = 20;
 
 const PROTOCOLS = {
   deflate: ['pushcluster.v1.deflate', 'pushcluster.v1'],
@@ -41,6 +46,10 @@ export function serveRoomTab({ pushUrl, room: firstRoom }) {
   const frames = new Lines(find('frames', HTMLOListElement), { limit: 100, newestFirst: true, millis: true });
   const figures = new Figures(find('figures', HTMLElement));
   const stage = new Stage();
+  const cutRow = find('cut-row', HTMLElement);
+  const cutFor = find('cut-for', HTMLSelectElement);
+  const cutButton = find('cut', HTMLButtonElement);
+  const line = new Line();
   /** Marks the items that this page pushes. Latency is measured for these only: their `at` is of this page's own clock. */
   const me = crypto.getRandomValues(new Uint32Array(1))[0]?.toString(36) ?? '';
   /** @type {Set<string>} */
@@ -62,6 +71,7 @@ export function serveRoomTab({ pushUrl, room: firstRoom }) {
     connectButton.textContent = on ? 'Disconnect' : 'Connect';
     connectButton.classList.toggle('primary', !on);
     connectionForm.toggleAttribute('data-on', on);
+    cutRow.hidden = !on;
     for (const field of [url, token, protocol]) field.disabled = on;
   };
 
@@ -115,12 +125,14 @@ export function serveRoomTab({ pushUrl, room: firstRoom }) {
   const joined = new Map();
   /** @type {Set<string>} */
   const confirmed = new Set();
+  const positions = new Positions(joined, news);
 
   /** @param {string} name */
   const join = (name) => {
     if (!push || push.state === 'closed' || joined.has(name)) return;
-    const room = push.join(name);
+    const room = push.join(name, { last: LAST, storage: storageOfTab() });
     joined.set(name, room);
+    positions.watch(room);
     room.on('item', (item) => arrived(item, name));
     room.joined.then(
       () => {
@@ -158,7 +170,11 @@ export function serveRoomTab({ pushUrl, room: firstRoom }) {
   const connect = () => {
     const protocols = PROTOCOLS[/** @type {keyof typeof PROTOCOLS} */ (protocol.value)];
     try {
-      push = new PushClient(url.value, { protocols, ...(token.value && { token: token.value }) });
+      push = new PushClient(url.value, {
+        protocols,
+        WebSocket: line.WebSocket,
+        ...(token.value && { token: token.value }),
+      });
     } catch (error) {
       show('closed', error instanceof Error ? error.message : String(error));
       return;
@@ -170,6 +186,7 @@ export function serveRoomTab({ pushUrl, room: firstRoom }) {
       news('Connected.');
     });
     client.on('state', (state) => {
+      if (line.isCut) return;
       if (state === 'moving') show('moving', 'Moving to another gateway…');
       else if (state === 'connecting') show('connecting', 'Connecting…');
     });
@@ -178,7 +195,7 @@ export function serveRoomTab({ pushUrl, room: firstRoom }) {
       news('Moved to another gateway without loss or duplicates.');
     });
     client.on('close', ({ code, reason, willRetry, retryIn }) => {
-      if (push !== client) return;
+      if (push !== client || line.isCut) return;
       const why = reason ? `${code}, ${reason}` : String(code);
       if (willRetry)
         show('waiting', `Disconnected (${why}), reconnecting in ${Math.max(0.1, (retryIn ?? 0) / 1000).toFixed(1)} s`);
@@ -196,7 +213,9 @@ export function serveRoomTab({ pushUrl, room: firstRoom }) {
       news(`Removed from ${room}: ${reason}`, 'news bad');
       forget(room);
     });
-    client.on('error', (error) => news(`${error.code}: ${error.message}`, 'news bad'));
+    client.on('error', (error) => {
+      if (error.cause !== CUT) news(`${error.code}: ${error.message}`, 'news bad');
+    });
     client.on('frame', (frame) => {
       figures.frame(frame);
       const size = `${frame.bytes.toLocaleString('en')} B`;
@@ -215,6 +234,15 @@ export function serveRoomTab({ pushUrl, room: firstRoom }) {
       show('idle', 'Not connected');
       news('Disconnected.');
     } else connect();
+  });
+  cutButton.addEventListener('click', () => {
+    const seconds = Number(cutFor.value);
+    cutButton.disabled = true;
+    line.cut(seconds, () => {
+      cutButton.disabled = false;
+    });
+    show('waiting', `Connection cut for ${seconds} s`);
+    news(`Connection cut for ${seconds} s.`, 'news bad');
   });
   find('join', HTMLFormElement).addEventListener('submit', (event) => {
     event.preventDefault();
@@ -236,6 +264,15 @@ export function serveRoomTab({ pushUrl, room: firstRoom }) {
 
   drawChips();
   if (rooms.size > 0) connect();
+}
+
+/** Where positions outlast a reload; none in a page that may not store. */
+function storageOfTab() {
+  try {
+    return sessionStorage;
+  } catch {
+    return undefined;
+  }
 }
 
 /** @param {string | undefined} room */
