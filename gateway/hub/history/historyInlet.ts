@@ -200,10 +200,6 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     if (this.#head !== undefined && seq > this.#head) this.#want(seq, 'compare');
   }
 
-  confirm(at: number): void {
-    if (!this.#repairing && this.#head !== undefined && this.#wanted <= this.#head) this.#currentAt = at;
-  }
-
   renew(head: number, epoch: string): void {
     this.#options.log.warn({ room: this.room }, 'the history of the room is another one: made anew, or set back');
     this.#epoch = epoch;
@@ -265,6 +261,7 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
   #want(seq: number, cause: 'gap' | 'compare') {
     this.#wanted = Math.max(this.#wanted, seq);
     if (this.#repairing || this.#closed) return;
+    this.#currentAt = Math.max(this.#currentAt, this.#options.monitor.confirmedAt);
     this.#options.metrics.historyRepairs.inc({ cause });
     void this.#repair();
   }
@@ -378,6 +375,7 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     const { clock } = this.#options;
     this.#head = seq;
     this.#hasTaken = true;
+    if (this.#epoch !== undefined) this.#options.monitor.taken(seq);
     if (!this.#repairing && this.#wanted <= seq) this.#currentAt = clock.now();
     if (!this.#passOn(bytes, { seq, previous: this.#passed, epoch: this.#epoch })) return;
     this.#passed = seq;

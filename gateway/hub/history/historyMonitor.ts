@@ -38,8 +38,6 @@ export interface MonitoredRoom {
   adopt(epoch: string): void;
   /** The store has a push with this sequence number. */
   exists(seq: number): void;
-  /** At this moment, by the clock's `now`, it lacked nothing that it was not told of. */
-  confirm(at: number): void;
   /** The numbers count in another history from now on, or were set back. */
   renew(head: number, epoch: string): void;
 }
@@ -73,6 +71,10 @@ export class HistoryMonitor {
   /** What was stored when nothing new was found for the first time: the server that answered may have been behind. */
   #unsure: { last: number; at: number } | undefined;
   #state: StreamState | undefined;
+  /** The largest number that a room has taken in this epoch. */
+  #top = 0;
+  /** When rooms lacked nothing that they were not told of, by the clock's `now`. */
+  #confirmedAt = Number.NEGATIVE_INFINITY;
   /** Since when the stream has been behind what rooms have taken, by the clock's `now`. */
   #setBackAt: number | undefined;
   #busy = false;
@@ -111,6 +113,16 @@ export class HistoryMonitor {
   remove(room: MonitoredRoom): void {
     this.#rooms.delete(room);
     this.#beginning.delete(room);
+  }
+
+  /** At this moment, by the clock's `now`, rooms lacked nothing that they were not told of. */
+  get confirmedAt(): number {
+    return this.#confirmedAt;
+  }
+
+  /** A room has taken a push of this history. */
+  taken(seq: number): void {
+    if (seq > this.#top) this.#top = seq;
   }
 
   /** Compares now. */
@@ -173,11 +185,11 @@ export class HistoryMonitor {
     try {
       const began = clock.now();
       const state = await store.state(match);
-      if (this.#state?.epoch !== state.epoch) [this.#compared, this.#unsure] = [0, undefined];
+      const isOther = this.#state !== undefined && this.#state.epoch !== state.epoch;
       this.#state = state;
+      if (isOther || this.#isSetBack(state)) this.#renew(state);
       await this.#begin(state);
-      this.#place(state);
-      if (await this.#compare(state)) for (const room of this.#rooms) room.confirm(began);
+      if (await this.#compare(state)) this.#confirmedAt = began;
       this.#attempt = 0;
     } catch (error) {
       // The store is away, or behind. Rooms go on with what is delivered.
@@ -199,26 +211,30 @@ export class HistoryMonitor {
     const upTo = await this.#ask(rooms, 0, (room, last) => lasts.set(room, last)).catch(() => undefined);
     for (const room of rooms) {
       if (!this.#beginning.delete(room)) continue;
+      if (room.head !== undefined) {
+        // It has begun without us.
+        if (room.head <= head) room.adopt(epoch);
+        else room.renew(head, epoch);
+        continue;
+      }
       const last = lasts.get(room);
       const isKnown = last && last <= head && upTo !== undefined && upTo >= head;
       room.begin(head, epoch, isKnown ? last : head);
     }
   }
 
-  /** Tells rooms that are not where the stream is. */
-  #place({ last, epoch }: StreamState) {
+  /** Whether the stream lacks what rooms have taken, for certain: a server that was the leader may answer for some seconds what it knew. */
+  #isSetBack({ last }: StreamState): boolean {
     const now = this.#options.clock.now();
-    const isSetBack = [...this.#rooms].some((room) => room.epoch === epoch && (room.head ?? 0) > last);
-    // A server that was the leader may answer for some seconds what it knew.
-    this.#setBackAt = isSetBack ? (this.#setBackAt ?? now) : undefined;
-    const isCertain = this.#setBackAt !== undefined && now - this.#setBackAt >= SET_BACK_MS;
-    if (isCertain) [this.#compared, this.#unsure] = [0, undefined];
-    for (const room of this.#rooms) {
-      const { head } = room;
-      if (head === undefined) continue;
-      if (room.epoch === undefined && head <= last) room.adopt(epoch);
-      else if (room.epoch !== epoch || (isCertain && head > last)) room.renew(last, epoch);
-    }
+    this.#setBackAt = this.#top > last ? (this.#setBackAt ?? now) : undefined;
+    return this.#setBackAt !== undefined && now - this.#setBackAt >= SET_BACK_MS;
+  }
+
+  /** The numbers count in another history, or were set back. */
+  #renew({ last, epoch }: StreamState) {
+    [this.#compared, this.#unsure, this.#top, this.#setBackAt] = [0, undefined, 0, undefined];
+    for (const room of this.#rooms)
+      if (room.head !== undefined && (room.epoch !== epoch || room.head > last)) room.renew(last, epoch);
   }
 
   /** Returns whether all that was stored up to `last` was compared. */
