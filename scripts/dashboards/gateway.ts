@@ -177,6 +177,49 @@ export const gatewayDashboard = dashboard({
       ],
     },
     {
+      title: 'Rooms with history',
+      panels: [
+        lines({
+          title: 'Repairs by cause',
+          description:
+            'Rooms that were read from the store because messages did not arrive (gap), or were found only there (compare), per second. Clients notice a delay only. If it stays above 0, NATS loses messages: check "Lost on the bus".',
+          unit: 'ops',
+          queries: [
+            {
+              expr: `sum by (namespace, pod, cause) (${rate(gateway('history_repairs_total'))})`,
+              legend: '{{pod}} {{cause}}',
+            },
+          ],
+        }),
+        lines({
+          title: 'Resumes by outcome',
+          description:
+            'Clients that came back to a room per second, by whether its history still had everything that they missed. If many are not recovered, raise rooms[].history (messages, maxAge), or check "Interrupted histories".',
+          unit: 'ops',
+          queries: [
+            {
+              expr: `sum by (namespace, pod, recovered) (${rate(gateway('resumes_total'))})`,
+              legend: '{{pod}} recovered: {{recovered}}',
+            },
+          ],
+        }),
+        lines({
+          title: 'Interrupted histories',
+          description:
+            'Rooms whose history was made anew, or whose limits removed messages before they were read, per minute. Their clients are told. If it is above 0, check restarts of NATS, its storage, and rooms[].history.',
+          unit: 'short',
+          queries: [{ expr: `60 * ${perPod(rate(gateway('history_resets_total')))}`, legend: POD }],
+        }),
+        lines({
+          title: 'Last messages in memory',
+          description:
+            'Last messages of rooms with history in the memory of each gateway, from which clients that come back are served. At most 64 MiB: above that, histories are read from the store more often.',
+          unit: 'bytes',
+          queries: [{ expr: gateway('history_ring_bytes'), legend: POD }],
+        }),
+      ],
+    },
+    {
       title: 'Resources',
       panels: [
         lines({

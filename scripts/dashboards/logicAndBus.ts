@@ -52,6 +52,31 @@ export const logicAndBus = dashboard({
       ],
     },
     {
+      title: 'Rooms with history',
+      panels: [
+        lines({
+          title: 'Storing: waiting messages',
+          description:
+            'Messages to rooms with history that are not stored yet. At 10,000 in a pod, pushes are rejected (503 overloaded): check the NATS servers, their storage, and the leader of the stream.',
+          unit: 'short',
+          queries: [{ expr: logic('history_waiting_messages'), legend: '{{pod}}' }],
+          warns: { at: 1_000, bad: 5_000 },
+          width: 12,
+        }),
+        lines({
+          title: 'Storing: retries',
+          description:
+            'Messages that were sent again because NATS had not confirmed them, and those that were stored already, per second. Expected for seconds when a NATS server restarts; otherwise check the CPU and storage of NATS.',
+          unit: 'ops',
+          queries: [
+            { expr: `sum(${rate(logic('publish_retries_total'))})`, legend: 'sent again' },
+            { expr: `sum(${rate(logic('publish_duplicates_total'))})`, legend: 'stored already' },
+          ],
+          width: 12,
+        }),
+      ],
+    },
+    {
       title: 'Logic pods',
       panels: [
         lines({

@@ -14,6 +14,7 @@ const run = promisify(execFile);
 const RUNBOOK = join(import.meta.dirname, '../../docs/how-to/runbook.md');
 const OF_POD = 'namespace="shop",pushcluster_dev_cluster="live",pod="live-gateway-1"';
 const OF_LOGIC = 'namespace="shop",pushcluster_dev_cluster="live",pod="live-logic-1"';
+const WAITING = `pushcluster_logic_history_waiting_messages{${OF_LOGIC}}`;
 const onBus = (component: string, number: number) =>
   `pushcluster_bus_connected{namespace="shop",pushcluster_dev_cluster="live",app_kubernetes_io_component="${component}",pod="live-${component}-${number}"}`;
 
@@ -126,6 +127,22 @@ const CASES: Record<string, Case> = {
     at: '12m',
     labels: live,
     summary: 'shop/live loses 1 items per second between logic and gateways.',
+  },
+  PushClusterHistoriesInterrupted: {
+    firing: { [gateway('history_resets_total')]: '0x9 3x10' },
+    // Before the last ten minutes.
+    quiet: { [gateway('history_resets_total')]: '0 3x20' },
+    at: '15m',
+    labels: live,
+    summary: 'shop/live has interrupted histories of rooms.',
+  },
+  PushClusterStoringSlow: {
+    firing: { [WAITING]: '6000x10' },
+    // A leader's change.
+    quiet: { [WAITING]: '0 6000 0x10' },
+    at: '3m',
+    labels: { ...live, pod: 'live-logic-1' },
+    summary: 'shop/live-logic-1 has 6k messages that are not stored yet.',
   },
   PushClusterBusAway: {
     // No logic pod can push; three gateways of four would still deliver.
