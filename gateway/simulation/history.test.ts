@@ -21,9 +21,11 @@ import { type Limits, type Sabotage, SimulatedHistory } from './simulatedHistory
 const ROOMS = ['r', 's'];
 const CLIENTS = 2;
 /** Milliseconds in which things happen, and what they take at most. */
-const [BUSY_MS, LONGEST_MS] = [20_000, 4_000];
+const [BUSY_MS, LONGEST_MS] = [12_000, 4_000];
 /** Milliseconds within which all is well once nothing is broken any more. */
 const HEALED_MS = 30_000;
+/** Milliseconds for which a server that answers may be behind the leader. The monitor relies on it: its UNSURE_MS is more. */
+const BEHIND_MS = 1_500;
 /** Milliseconds for which the store may be away in all until hubs may go on without what they lack. */
 const AWAY_MS = 14_000;
 const SETTINGS = settingsWith({
@@ -50,7 +52,7 @@ type Plan = { busDelays: number[]; latencies: number[]; random: number; limits: 
 
 type Item = { number: number; index: number };
 /** What a room was told from a place on. */
-type Part = { from: RoomPosition | undefined; items: Item[]; endsBy: string };
+type Part = { from: RoomPosition | undefined; items: Item[] /** When each came. */; heard: number[] };
 
 /** A client's room, over its pages. */
 class Reader {
@@ -69,7 +71,7 @@ class Reader {
     const room = push.join<Item>(this.name, { since });
     this.room = room;
     if (!since) {
-      const part: Part = { from: undefined, items: [], endsBy: '' };
+      const part: Part = { from: undefined, items: [], heard: [] };
       this.parts.push(part);
       room.joined.then(
         () => {
@@ -80,14 +82,15 @@ class Reader {
     }
     let before = since;
     room.on('item', (item) => {
-      this.parts.at(-1)!.items.push(item);
+      const part = this.parts.at(-1)!;
+      part.items.push(item);
+      part.heard.push(clock.now());
       this.late = before;
       before = room.position;
     });
-    room.on('reset', ({ reason }) => {
+    room.on('reset', () => {
       this.resets.push(clock.now());
-      this.parts.at(-1)!.endsBy = reason;
-      this.parts.push({ from: room.position, items: [], endsBy: '' });
+      this.parts.push({ from: room.position, items: [], heard: [] });
     });
   }
 }
@@ -104,7 +107,9 @@ async function play(plan: Plan, sabotage?: Sabotage | 'position') {
   });
   const clients = Array.from({ length: CLIENTS }, () => ROOMS.map((name) => new Reader(name)));
   const open = (readers: Reader[], since: (RoomPosition | undefined)[]): PushClient => {
-    const push = new PushClient('ws://gateway/connect', { WebSocket: network.WebSocket, clock, random: Math.random });
+    const push = new PushClient('ws://gateway/connect', {
+      ...{ WebSocket: network.WebSocket, clock, random: Math.random, compression: false },
+    });
     for (const [i, reader] of readers.entries()) reader.open(push, clock, since[i]);
     return push;
   };
@@ -175,7 +180,19 @@ async function play(plan: Plan, sabotage?: Sabotage | 'position') {
   };
   await clock.advance(2_000);
   for (const event of plan.events) clock.after(event.at, () => act(event));
-  await clock.advance(BUSY_MS + LONGEST_MS + HEALED_MS);
+  await clock.advance(BUSY_MS + LONGEST_MS);
+  const isWell = () =>
+    pages.every(({ state }) => state === 'open') &&
+    clients.every((readers) =>
+      readers.every(({ name, room: { position } }) => {
+        const { epoch, pushes } = history.lines.at(-1)!;
+        const last = pushes.findLast((push) => push.room === name)?.seq ?? 0;
+        return position?.epoch === epoch && position.seq >= last && position.seq <= history.last;
+      }),
+    );
+  for (let waited = 0; waited < HEALED_MS && !isWell(); waited += 1_000) await clock.advance(1_000);
+  // What comes too much comes now.
+  await clock.advance(1_000);
   const states = pages.map(({ state }) => state);
   for (const page of pages) page.close();
   return { history, clients, states };
@@ -198,24 +215,25 @@ function assertHolds(plan: Plan, { history, clients, states }: Awaited<ReturnTyp
   for (const [client, readers] of clients.entries()) {
     for (const { name, parts, resets, room } of readers) {
       const who = `client ${client} in ${name}`;
-      for (const [i, { from, items }] of parts.entries()) {
+      for (const [i, { from, items, heard }] of parts.entries()) {
         const isLast = i === parts.length - 1;
-        const fits = (some: Item[], begins = from) =>
+        const fits = (some: Item[]) =>
           (isLast ? [present] : history.lines).some((line) => {
             const all = itemsOf(line.pushes, name, plan);
-            const isFirst = i === 0 && begins?.epoch === line.epoch;
-            const first = isFirst ? line.pushes.find((push) => push.room === name && push.seq > begins.seq) : undefined;
+            const isFirst = i === 0 && from?.epoch === line.epoch;
+            const first = isFirst ? line.pushes.find((push) => push.room === name && push.seq > from.seq) : undefined;
             const number = first?.number ?? some[0]?.number;
             const start = all.findIndex((item) => item.number === number);
             const end = isLast ? all.length : start + some.length;
             const should = start < 0 ? [] : all.slice(start, end);
             return JSON.stringify(should) === JSON.stringify(some) && all[end]?.index !== 1;
           });
-        // Gateways notice within seconds that the numbers count anew. Until that reset, what comes may follow on what is gone.
+        // Gateways notice within seconds that the numbers count anew. Until that reset, pushes of before and after come mixed.
+        const texts = items.map((item) => JSON.stringify(item));
         const isMixed = () =>
           !isLast &&
-          history.wasReplaced &&
-          items.some((_, at) => fits(items.slice(0, at)) && fits(items.slice(at), undefined));
+          new Set(texts).size === texts.length &&
+          history.replacedAt.some((at) => fits(items.filter((_, n) => heard[n]! < at)));
         const isTold = fits(items) || isMixed();
         assert.ok(isTold, `${who}, part ${i}: ${JSON.stringify(items)} from ${JSON.stringify(from)}`);
       }
@@ -253,7 +271,7 @@ const faults: fc.Arbitrary<Event>[] = [
     ...{ at, what: what('crash'), tail: int(1, 4), silentMs: fc.constantFrom(0, 500, 4_000), burstAfter: ms },
   }),
   fc.record({ at, what: what('burst'), count: int(1, 10) }),
-  fc.record({ at, what: what('behind'), gateway, count: int(1, 5), ms: int(50, 1_500) }),
+  fc.record({ at, what: what('behind'), gateway, count: int(1, 5), ms: int(50, BEHIND_MS) }),
   fc.record({ at, what: what('silence'), ms }),
   fc.record({ at, what: what('outage'), gateway, ms }),
 ];
@@ -263,6 +281,7 @@ const clientFaults: fc.Arbitrary<Event>[] = [
   fc.record({ at, what: what('page'), client: int(0, CLIENTS - 1) }),
   fc.record({ at, what: what('slow'), which: int(0, 3), ms, capacity: int(1, 4) }),
 ];
+const LIMITED = fc.record({ messages: int(1, 6), maxAge: fc.constantFrom(3_600_000, 20_000) });
 const another: fc.Arbitrary<Event>[] = [
   fc.record({ at, what: what('recreate'), ms: fc.constantFrom(0, 300, 3_000) }),
   fc.record({ at, what: what('rollBack'), count: int(1, 6) }),
@@ -286,9 +305,9 @@ function plans(events: fc.Arbitrary<Event>[], limits = UNLIMITED): fc.Arbitrary<
 }
 
 const parameters = (share: number) => ({
-  numRuns: Math.ceil(Number(process.env.HISTORY_RUNS ?? 1_000) * share),
-  // A schedule that fails is made shorter until then.
-  interruptAfterTimeLimit: 60_000,
+  numRuns: Math.ceil(Number(process.env.HISTORY_RUNS ?? 4_000) * share),
+  // Where the machine is busy, fewer are played. A schedule that fails is made shorter until then.
+  interruptAfterTimeLimit: 40_000,
   ...(process.env.HISTORY_SEED ? { seed: Number(process.env.HISTORY_SEED) } : {}),
 });
 
@@ -316,15 +335,16 @@ test('where the history reaches back, every push comes once and in order, whatev
 
 test('where it is made anew or set back, what comes between two resets is whole', async () => {
   await fc.assert(
-    fc.asyncProperty(plans([...faults, ...clientFaults, ...another]), (plan) => holds(plan)),
+    fc.asyncProperty(plans([...faults, ...clientFaults, ...another], fc.oneof(UNLIMITED, LIMITED)), (plan) =>
+      holds(plan),
+    ),
     parameters(0.25),
   );
 });
 
 test('where limits remove what was missed, what comes between two resets is whole', async () => {
-  const limits = fc.record({ messages: int(1, 6), maxAge: fc.constantFrom(3_600_000, 20_000) });
   await fc.assert(
-    fc.asyncProperty(plans([...faults, ...clientFaults], limits), (plan) => holds(plan)),
+    fc.asyncProperty(plans([...faults, ...clientFaults], LIMITED), (plan) => holds(plan)),
     parameters(0.25),
   );
 });

@@ -41,8 +41,8 @@ export class SimulatedHistory {
   readonly lines: { epoch: string; pushes: SimulatedPush[] }[] = [{ epoch: 'e0', pushes: [] }];
   /** Since when something has happened that may cost members their place. */
   interruptedAt = Number.POSITIVE_INFINITY;
-  /** The stream was made anew or set back. */
-  wasReplaced = false;
+  /** When the stream was made anew or set back. */
+  readonly replacedAt: number[] = [];
   readonly #clock: Clock;
   readonly #limits: Limits;
   readonly #sabotage: Sabotage | undefined;
@@ -67,6 +67,11 @@ export class SimulatedHistory {
 
   get epoch(): string {
     return this.#line.epoch;
+  }
+
+  /** Number of the last push of any room. */
+  get last(): number {
+    return this.#last;
   }
 
   /** The store as the gateway with this connection sees it. */
@@ -135,7 +140,7 @@ export class SimulatedHistory {
 
   /** The stream is deleted, and after `ms` made anew. */
   recreate(ms: number): void {
-    this.wasReplaced = true;
+    this.replacedAt.push(this.#clock.now());
     this.interrupted();
     this.#last = 0;
     this.#deliveries.length = 0;
@@ -148,7 +153,7 @@ export class SimulatedHistory {
 
   /** The last `count` pushes are gone, as after a loss of power. */
   rollBack(count: number): void {
-    this.wasReplaced = true;
+    this.replacedAt.push(this.#clock.now());
     this.interrupted();
     this.#last = Math.max(0, this.#last - count);
     const { epoch, pushes } = this.#line;
