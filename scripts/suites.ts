@@ -16,6 +16,7 @@ export const NIGHTLY: readonly string[] = [
   'test/integration/autobahn.test.ts',
   'test/e2e/manyClusters.test.ts',
   'test/e2e/thousandClusters.test.ts',
+  'test/e2e/product/historyNats.test.ts',
   'test/e2e/product/loadBalancer.test.ts',
   'test/e2e/product/loadBalancerSteps.test.ts',
   'test/e2e/product/rebalance.test.ts',

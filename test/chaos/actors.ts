@@ -14,18 +14,22 @@ const History = z.object({
   pushes: z.array(z.object({ seq: z.number(), items: z.array(z.string()) })),
 });
 
+/** Where logic is now, as host and port, and the API key that it wants, if any. */
+export type Backend = { address: () => string; key?: string };
+type Book = Pick<Recorder, 'add'>;
+
 /** A backend: pushes items to a room one after another, each until it is stored. */
 export class Publisher {
   count = 0;
   readonly #room: string;
-  readonly #port: () => number;
-  readonly #recorder: Recorder;
+  readonly #logic: Backend;
+  readonly #recorder: Book;
   #stopped = false;
   readonly #loop: Promise<void>;
 
-  constructor(name: string, room: string, port: () => number, recorder: Recorder) {
+  constructor(name: string, room: string, logic: Backend, recorder: Book) {
     this.#room = room;
-    this.#port = port;
+    this.#logic = logic;
     this.#recorder = recorder;
     this.#loop = (async () => {
       while (!this.#stopped) {
@@ -50,9 +54,9 @@ export class Publisher {
     item: string,
   ): Promise<{ type: 'acked'; epoch: string; seq: number } | { type: 'refused' | 'unknown' }> {
     try {
-      const response = await fetch(`http://127.0.0.1:${this.#port()}/v1/push`, {
+      const response = await fetch(`http://${this.#logic.address()}/v1/push`, {
         method: 'POST',
-        headers: { 'content-type': 'application/json' },
+        headers: { ...authorization(this.#logic), 'content-type': 'application/json' },
         body: JSON.stringify({ to: { room: this.#room }, items: [item], id: item }),
         signal: AbortSignal.timeout(REQUEST_MS),
       });
@@ -78,11 +82,12 @@ export class Page {
   readonly joined: Promise<void>;
   readonly push: PushClient;
 
-  constructor(name: string, room: string, port: () => number, recorder: Recorder) {
+  /** @param gateway host and port of the next gateway to connect to */
+  constructor(name: string, room: string, gateway: () => string, recorder: Book) {
     const target = class extends WebSocket {
       constructor(url: string, protocols: string[]) {
         const address = new URL(url);
-        address.host = `127.0.0.1:${port()}`;
+        address.host = gateway();
         super(address, protocols);
       }
     };
@@ -104,11 +109,12 @@ export class Page {
 }
 
 /** What the history has of a room, page by page. */
-export async function readHistory(room: string, port: number, recorder: Recorder): Promise<number> {
+export async function readHistory(room: string, logic: Backend, recorder: Book): Promise<number> {
   let read = 0;
   for (let before: number | undefined; ; ) {
     const query = `limit=1000${before === undefined ? '' : `&before=${before}`}`;
-    const response = await fetch(`http://127.0.0.1:${port}/v1/rooms/${room}/history?${query}`);
+    const url = `http://${logic.address()}/v1/rooms/${room}/history?${query}`;
+    const response = await fetch(url, { headers: authorization(logic) });
     if (response.status !== 200) throw new Error(`the history of ${room}: ${response.status} ${await response.text()}`);
     const { epoch, pushes } = History.parse(await response.json());
     for (const { seq, items } of pushes) recorder.add({ type: 'stored', room, epoch, seq, items });
@@ -116,4 +122,8 @@ export async function readHistory(room: string, port: number, recorder: Recorder
     if (pushes.length === 0) return read;
     before = pushes[0]!.seq;
   }
+}
+
+function authorization({ key }: Backend): { authorization?: string } {
+  return key === undefined ? {} : { authorization: `Bearer ${key}` };
 }

@@ -50,8 +50,8 @@ async function run(): Promise<Verdict> {
   const world = await World.start();
   const chance = new Chance(seed);
   const rooms = Array.from({ length: ROOMS }, (_, i) => `h-${i}`);
-  const anyGateway = () => chance.pick(world.gateways).front.port;
-  const anyLogic = () => chance.pick(world.logics).process.port;
+  const anyGateway = () => `127.0.0.1:${chance.pick(world.gateways).front.port}`;
+  const anyLogic = { address: () => `127.0.0.1:${chance.pick(world.logics).process.port}` };
   const each = <T>(n: number, make: (room: string, i: number) => T) =>
     rooms.flatMap((room) => Array.from({ length: n }, (_, i) => make(room, i)));
   const pages = each(PAGES_PER_ROOM, (room, i) => {
@@ -89,7 +89,7 @@ async function run(): Promise<Verdict> {
     if (pages.every(({ room, page }) => page.last === lasts[rooms.indexOf(room)])) break;
     await setTimeout(100);
   }
-  for (const room of rooms) await readHistory(room, world.logics[0]!.process.port, ends);
+  for (const room of rooms) await readHistory(room, anyLogic, ends);
   for (const { page } of pages) page.push.close();
   await world.stop();
   await Promise.all(recorders.map((made) => made.close()));

@@ -204,13 +204,14 @@ function clientsOf(events: readonly Event[]): Map<string, ClientEvent[]> {
 }
 
 /** The line that a run ends with. */
-export function lineOf(verdict: Verdict, seed: number): string {
+export function lineOf(verdict: Verdict, seed?: number): string {
   const { published, acked, unknown, delivered, lost, twice, disorder, resets, needless, told, silence, faults } =
     verdict;
   const { prefix, middle, postfix } = lost;
   return [
     `published ${published}, acked ${acked}, unknown ${unknown}, delivered ${delivered}`,
     `lost ${prefix + middle + postfix}, twice ${twice}, disorder ${disorder}, resets ${resets} (needless ${needless})`,
-    `told ${told}, longest silence ${(silence / 1_000).toFixed(1)} s, faults ${faults}, seed ${seed}`,
+    `told ${told}, longest silence ${(silence / 1_000).toFixed(1)} s`,
+    ...(seed === undefined ? [] : [`faults ${faults}, seed ${seed}`]),
   ].join(', ');
 }

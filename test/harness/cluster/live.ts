@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { connect } from 'node:net';
 import { PushCluster } from '@pushcluster/operator/api/pushCluster.ts';
 import { z } from 'zod';
@@ -42,6 +43,8 @@ export type Spec = {
   gateway?: { drain?: object; service?: object; [field: string]: unknown };
   [field: string]: unknown;
 };
+
+export type Role = 'gateway' | 'logic' | 'nats';
 
 export type Pod = {
   name: string;
@@ -135,6 +138,29 @@ export class Live {
     });
   }
 
+  /** Waits until a role has `count` pods, all of them ready and none of `old`. */
+  async served(role: Role, count: number, old: readonly Pod[] = []): Promise<void> {
+    await until(
+      `${count} ${role} pods serve`,
+      async () => {
+        const pods = await this.pods(role);
+        const isOld = ({ uid }: Pod) => old.some((each) => each.uid === uid);
+        return pods.length === count && pods.every((pod) => pod.ready && !pod.ending && !isOld(pod));
+      },
+      READY_MS,
+    ).catch(async (error: Error) => {
+      throw new Error(`${error.message}\n${await this.told()}`);
+    });
+  }
+
+  /** Replaces the pods of a role by equal ones, as another image or other resources do. */
+  async rollOut(role: Role): Promise<void> {
+    const old = await this.pods(role);
+    const changed = { podTemplate: { metadata: { annotations: { 'example.com/rolled-out': randomUUID() } } } };
+    await this.patch(role === 'nats' ? { nats: { managed: changed } } : { [role]: changed });
+    await this.served(role, old.length, old);
+  }
+
   condition({ status }: PushCluster, type: string) {
     return status?.conditions?.find((each) => each.type === type);
   }
@@ -150,7 +176,7 @@ export class Live {
     return (await Promise.all(parts)).join('\n');
   }
 
-  async pods(role: 'gateway' | 'logic' | 'nats'): Promise<Pod[]> {
+  async pods(role: Role): Promise<Pod[]> {
     const selector = `pushcluster.dev/cluster=live,app.kubernetes.io/component=${role}`;
     const { items } = Pods.parse(JSON.parse(await this.kubectl('get', 'pods', '-l', selector, '-o', 'json')));
     return items.map(({ metadata, spec, status }) => ({

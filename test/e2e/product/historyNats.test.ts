@@ -1,0 +1,40 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { COUNTS, HistoryLoad, SPEC } from '../../harness/cluster/historyLoad.ts';
+import { Live } from '../../harness/cluster/live.ts';
+import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
+import { pasteFor } from '../../harness/cluster/pasted.ts';
+import { installChart } from '../../harness/cluster/product.ts';
+
+const DRAIN_MS = 300_000;
+
+describe('clients of rooms with history get every item once and in order, and are told of nothing, while', () => {
+  let cluster: OpenCluster;
+  let live: Live;
+  let load: HistoryLoad | undefined;
+  const cordoned: string[] = [];
+  before(async () => {
+    cluster = await openCluster();
+    await installChart(cluster.kubectl, cluster.helm);
+    live = await Live.start(cluster.kubectl, 'history-nats', SPEC);
+    load = await HistoryLoad.start(live);
+  });
+  after(async () => {
+    for (const node of cordoned) await cluster.kubectl(['uncordon', node]);
+    load?.end();
+    await live?.end();
+    await cluster.close();
+  });
+
+  it('NATS servers that store in memory restart one by one', (t) => load!.during(t, () => live.rollOut('nats')));
+
+  it('a node is drained of gateways, logic and NATS servers', (t) =>
+    load!.during(t, async () => {
+      const node = (await live.pods('nats'))[0]!.node;
+      cordoned.push(node);
+      const args = ['--ignore-daemonsets', '--delete-emptydir-data', `--timeout=${DRAIN_MS / 1_000}s`];
+      const { code, output } = await pasteFor(cluster, `kubectl drain ${node} ${args.join(' ')}`, DRAIN_MS + 10_000);
+      assert.equal(code, 0, output);
+      for (const role of ['gateway', 'logic', 'nats'] as const) await live.served(role, COUNTS[role]);
+    }));
+});
