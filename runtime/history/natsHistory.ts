@@ -31,9 +31,9 @@ import {
 
 /** Milliseconds for the acknowledgement of one push. A crashed leader is replaced after 4 to 8 s: the caller tries again. */
 const APPEND_TIMEOUT_MS = 2_000;
-/** Milliseconds for a question about a stream, or a change of it. */
+/** Milliseconds for a change of a stream, or a push from its leader. */
 const API_TIMEOUT_MS = 5_000;
-/** Milliseconds for a batch of pushes. */
+/** Milliseconds for a batch of pushes, or the state of a stream: a server that has just left does not answer. */
 const READ_TIMEOUT_MS = 1_500;
 /** Bytes of a batch at most: a larger one would delay publishes at that server (it holds a lock meanwhile). */
 const BATCH_BYTES = 262_144;
@@ -206,7 +206,7 @@ export class NatsHistory implements HistoryStore {
   }
 
   async #info(stream: HistoryStream): Promise<StreamInfo> {
-    const json = await this.#api(`STREAM.INFO.${stream.name}`, undefined);
+    const json = await this.#api(`STREAM.INFO.${stream.name}`, undefined, READ_TIMEOUT_MS);
     if ('error' in json) throw refusal(json.error);
     const info = parsed(StreamInfo, json, 'the state of a stream');
     if (!isOurs(info, stream))
@@ -219,9 +219,9 @@ export class NatsHistory implements HistoryStore {
     if ('error' in json) throw refusal(json.error);
   }
 
-  async #api(what: string, body: object | undefined): Promise<object | { error: ApiError }> {
+  async #api(what: string, body: object | undefined, timeout = API_TIMEOUT_MS): Promise<object | { error: ApiError }> {
     const bytes = body === undefined ? new Uint8Array(0) : encoded(body);
-    const [reply] = await this.#requests.request(`$JS.API.${what}`, bytes, { timeout: API_TIMEOUT_MS });
+    const [reply] = await this.#requests.request(`$JS.API.${what}`, bytes, { timeout });
     const json = jsonOf(reply!);
     const error = errorIn(json);
     return error ? { error } : json;

@@ -216,9 +216,8 @@ export class ObservedCluster {
 
   async #pushCluster(name: string, replicas: number): Promise<void> {
     const metadata = { name, namespace: NAMESPACE };
-    await apply(this.plane.kubectl, [
-      { apiVersion: API_VERSION, kind: KIND, metadata, spec: { gateway: { replicas } } },
-    ]);
+    const spec = { gateway: { replicas }, nats: { managed: { tls: { enabled: true } } } };
+    await apply(this.plane.kubectl, [{ apiVersion: API_VERSION, kind: KIND, metadata, spec }]);
   }
 
   /** Opens this many further connections to each gateway and joins rooms with them. */
