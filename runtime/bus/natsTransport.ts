@@ -19,9 +19,9 @@ const READ_BYTES = 65_536;
  */
 class DirectTransport extends NodeTransport {
   /** `tls: null` declines TLS that the server offers, but what it demands is used: nats.js would fail. */
-  override async startTLS(): Promise<TLSSocket> {
+  override startTLS(): Promise<TLSSocket> {
     if (this.options.tls === null) this.options = { ...this.options, tls: {} };
-    return survivingErrors(await super.startTLS());
+    return super.startTLS();
   }
 
   override dial({ hostname, port }: { hostname: string; port: number }): Promise<Socket> {
@@ -46,7 +46,6 @@ class DirectTransport extends NodeTransport {
         dialled.resolve(socket);
       },
     );
-    survivingErrors(socket);
     socket.on('error', (error) => {
       problem = error;
     });
@@ -56,20 +55,6 @@ class DirectTransport extends NodeTransport {
     });
     return dialled.promise;
   }
-}
-
-/**
- * The socket, whose errors end the process no more: nats.js removes all listeners while it connects and before it closes, and
- * an error without a listener is an uncaught exception. It learns of each by `close`.
- */
-function survivingErrors<S extends Socket>(socket: S): S {
-  const ignore = () => {};
-  const removeAll = socket.removeAllListeners.bind(socket);
-  socket.removeAllListeners = (event) => {
-    removeAll(event);
-    return socket.on('error', ignore);
-  };
-  return socket.on('error', ignore);
 }
 
 /** Connects as `connect` of nats.js does, with the transport above. */
