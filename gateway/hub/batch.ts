@@ -1,3 +1,4 @@
+import type { Position } from '@pushcluster/protocol/frames.ts';
 import type { MessagePart } from './messagePart.ts';
 
 /**
@@ -14,7 +15,7 @@ export type Batch = {
    */
   lost: { before: number; after: number };
   /** The room's history is interrupted, and goes on after this number: told after all else. */
-  reset?: { epoch: string; seq: number };
+  reset?: Position;
   /** Milliseconds from the first item's arrival to now. */
   waited: number;
 };

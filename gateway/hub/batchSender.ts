@@ -1,4 +1,4 @@
-import { resetFrame } from '@pushcluster/protocol/frames.ts';
+import { type Position, resetFrame } from '@pushcluster/protocol/frames.ts';
 import type { Items } from '@pushcluster/protocol/push.ts';
 import { WIRE_FORMS } from '@pushcluster/protocol/wireForms.ts';
 import { type ChannelKey, isUser, roomOf } from '../ipc/channelKey.ts';
@@ -80,7 +80,7 @@ function placeOf({ parts }: Batch): FramePlace | undefined {
 }
 
 /** RESET, in the forms of `mask` that understand it. */
-function resetFrames(key: ChannelKey, reset: { epoch: string; seq: number }, mask: number): Frame[] {
+function resetFrames(key: ChannelKey, reset: Position, mask: number): Frame[] {
   const bytes = Buffer.from(resetFrame(roomOf(key) ?? '', reset));
   const forms = WIRE_FORMS.filter(({ form, understandsControl }) => understandsControl && form & mask);
   return forms.map(({ form }) => ({ form, binary: false, bytes }));

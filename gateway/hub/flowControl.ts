@@ -1,6 +1,6 @@
 import type { LagReason } from '@pushcluster/protocol/frames.ts';
 import type { ChannelKey } from '../ipc/channelKey.ts';
-import { encodeFrameHead, type Frame, type FramePlace } from '../ipc/frame.ts';
+import { encodeFrameHead, type FrameBatch } from '../ipc/frame.ts';
 import type { MessageStream } from '../ipc/messageStream.ts';
 import { type HubMessage, missedSize, type ShardMessage } from '../ipc/messages.ts';
 import { answerSize, type ResumeAnswer } from '../ipc/resume.ts';
@@ -36,18 +36,13 @@ export class FlowControl {
     return this.#inFlight;
   }
 
-  sendFrames(
-    key: ChannelKey,
-    items: number,
-    ages: readonly [number, number][],
-    frames: readonly Frame[],
-    place?: FramePlace,
-  ): void {
+  sendFrames(...batch: FrameBatch): void {
+    const [key, items, , frames] = batch;
     if (this.#leavesOut(key, items)) {
       this.#options.overrun(items);
       return;
     }
-    this.#inFlight += this.#options.stream.sendFrame(encodeFrameHead(key, items, ages, frames, place), frames);
+    this.#inFlight += this.#options.stream.sendFrame(encodeFrameHead(...batch), frames);
   }
 
   sendMissed(key: ChannelKey, items: number, reason: LagReason): void {

@@ -1,3 +1,4 @@
+import type { Position } from '@pushcluster/protocol/frames.ts';
 import type { Clock } from '@pushcluster/runtime/clock.ts';
 import type { Batch } from './batch.ts';
 import type { HubChannel } from './hubChannel.ts';
@@ -38,7 +39,7 @@ export class Merger {
   }
 
   /** The history of the room is interrupted: told after all that it has, at once. */
-  reset(channel: HubChannel, reset: { epoch: string; seq: number }): void {
+  reset(channel: HubChannel, reset: Position): void {
     const { clock, put } = this.#options;
     put(channel, { ...channel.window.close(clock.now()), reset });
     this.schedule(channel);

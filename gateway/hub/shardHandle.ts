@@ -2,7 +2,7 @@ import type { LagReason } from '@pushcluster/protocol/frames.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import type { ChannelKey } from '../ipc/channelKey.ts';
 import type { ShardCounts } from '../ipc/counts.ts';
-import type { Frame, FramePlace } from '../ipc/frame.ts';
+import type { FrameBatch } from '../ipc/frame.ts';
 import type { HubMessage } from '../ipc/messages.ts';
 import type { ResumeAnswer } from '../ipc/resume.ts';
 
@@ -19,13 +19,7 @@ export interface ShardHandle {
   configure(settings: Settings): void;
   send(message: HubMessage): void;
   /** Sends a batch of `items` items. `ages`: when logic accepted them (milliseconds since the epoch), how many. */
-  sendFrames(
-    key: ChannelKey,
-    items: number,
-    ages: readonly [number, number][],
-    frames: readonly Frame[],
-    place?: FramePlace,
-  ): void;
+  sendFrames(...batch: FrameBatch): void;
   /** Notifies the shard of items that will not come, in order with the frames. */
   sendMissed(key: ChannelKey, items: number, reason: LagReason): void;
   /** As much is on its way to it as may be. */

@@ -9,7 +9,7 @@ import type { Logger } from '@pushcluster/runtime/log.ts';
 import { onTick, TICK_MS } from '@pushcluster/runtime/ticker.ts';
 import type { ChannelKey } from '../ipc/channelKey.ts';
 import type { ShardCounts } from '../ipc/counts.ts';
-import type { Frame, FramePlace } from '../ipc/frame.ts';
+import type { FrameBatch } from '../ipc/frame.ts';
 import { MessageStream } from '../ipc/messageStream.ts';
 import type { HubMessage, ShardMessage } from '../ipc/messages.ts';
 import type { ResumeAnswer } from '../ipc/resume.ts';
@@ -140,14 +140,8 @@ export class ShardProcess implements ShardHandle {
     this.#stream?.send(message);
   }
 
-  sendFrames(
-    key: ChannelKey,
-    items: number,
-    ages: readonly [number, number][],
-    frames: readonly Frame[],
-    place?: FramePlace,
-  ): void {
-    this.#flow?.sendFrames(key, items, ages, frames, place);
+  sendFrames(...batch: FrameBatch): void {
+    this.#flow?.sendFrames(...batch);
   }
 
   sendMissed(key: ChannelKey, items: number, reason: LagReason): void {

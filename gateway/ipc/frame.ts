@@ -7,6 +7,15 @@ export type Frame = { form: Form; binary: boolean; bytes: Buffer };
 /** Where a batch is in the room's history: after `prev`, up to `seq`. */
 export type FramePlace = { epoch: string; prev: number; seq: number };
 
+/** A batch as the hub sends it: FrameMessage says what its parts are. */
+export type FrameBatch = [
+  key: ChannelKey,
+  items: number,
+  ages: readonly [number, number][],
+  frames: readonly Frame[],
+  place?: FramePlace | undefined,
+];
+
 /** A batch as the shard receives it, in the forms that have a listener there. */
 export type FrameMessage = {
   key: ChannelKey;
@@ -25,13 +34,7 @@ export type FrameMessage = {
 };
 
 /** The part of a frame message before the frames' bytes: all numbers little-endian. */
-export function encodeFrameHead(
-  key: ChannelKey,
-  items: number,
-  ages: readonly [number, number][],
-  frames: readonly Frame[],
-  place?: FramePlace,
-): Buffer {
+export function encodeFrameHead(...[key, items, ages, frames, place]: FrameBatch): Buffer {
   const name = Buffer.from(key);
   const epoch = Buffer.from(place?.epoch ?? '');
   const placeBytes = place ? 1 + epoch.length + 16 : 1;

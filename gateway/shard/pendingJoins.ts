@@ -73,9 +73,7 @@ export class PendingJoins {
       channel.pendingJoins?.delete(member);
       this.#options.replies.send(member.connection, okFrame(join.id, roomOf(channel.key)));
     }
-    if (channel.pendingJoins?.size) return;
-    channel.pendingJoins = undefined;
-    this.#channels.delete(channel);
+    this.#forgetIfDone(channel);
   }
 
   /** The bus was there when the `verify` with this receipt had come to the hub. */
@@ -203,6 +201,11 @@ export class PendingJoins {
     channel.pendingJoins?.delete(member);
     if (connection.lagging) channel.fallBehind(member, 'slow');
     else channel.catchUp(member);
+    this.#forgetIfDone(channel);
+  }
+
+  /** No JOIN of the channel waits any more. */
+  #forgetIfDone(channel: Channel<Member>) {
     if (channel.pendingJoins?.size) return;
     channel.pendingJoins = undefined;
     this.#channels.delete(channel);

@@ -3,7 +3,7 @@ import { Settings } from '@pushcluster/protocol/settings.ts';
 import type { ShardHandle } from '../hub/shardHandle.ts';
 import type { ChannelKey } from '../ipc/channelKey.ts';
 import { newCounts, type ShardCounts } from '../ipc/counts.ts';
-import type { Frame, FramePlace } from '../ipc/frame.ts';
+import type { Frame, FrameBatch } from '../ipc/frame.ts';
 import type { HubMessage } from '../ipc/messages.ts';
 import type { ResumeAnswer } from '../ipc/resume.ts';
 
@@ -40,13 +40,7 @@ export class FakeShard implements ShardHandle {
     this.messages.push(message);
   }
 
-  sendFrames(
-    key: ChannelKey,
-    items: number,
-    ages: readonly [number, number][],
-    frames: readonly Frame[],
-    place?: FramePlace,
-  ): void {
+  sendFrames(...[key, items, ages, frames, place]: FrameBatch): void {
     this.onFrames();
     this.batches.push({ key, items, ages, frames, ...(place && { place }) });
     this.order.push('frames');

@@ -1,4 +1,5 @@
 import { hash, randomBytes } from 'node:crypto';
+import type { Position } from '@pushcluster/protocol/frames.ts';
 import type { HistoryPolicy } from '@pushcluster/protocol/roomPolicies.ts';
 import type { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { BusOverloaded, BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
@@ -13,7 +14,7 @@ import type { CounterAnnouncements } from '../publish/counterAnnouncements.ts';
 import { type ItemCounter, type ItemCounters, numberingOf } from '../publish/itemCounters.ts';
 import type { Message } from '../publish/messagePublisher.ts';
 import type { PublisherHeartbeat } from '../publish/publisherHeartbeat.ts';
-import type { Position, RoomHistories } from './roomHistories.ts';
+import type { RoomHistories } from './roomHistories.ts';
 
 /** Messages that wait to be stored at most, over all rooms. Beyond it a push is refused. */
 const MAX_WAITING = 10_000;

@@ -1,3 +1,4 @@
+import type { Position } from '@pushcluster/protocol/frames.ts';
 import { fullJitter } from '@pushcluster/protocol/fullJitter.ts';
 import { type HistoryPolicy, historyOf, policyOf, type RoomPolicy } from '@pushcluster/protocol/roomPolicies.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
@@ -11,9 +12,6 @@ import type { Logger } from '@pushcluster/runtime/log.ts';
 const STATE_FOR_MS = 1_000;
 /** Milliseconds between attempts to make a stream: the first limit, and the largest. */
 const [RETRY_FIRST_MS, RETRY_LONGEST_MS] = [500, 15_000];
-
-/** Where a push is in its room's history. */
-export type Position = { seq: number; epoch: string };
 
 export type RoomHistoriesOptions = {
   store: HistoryStore;

@@ -1,3 +1,4 @@
+import type { Position as Place } from '@pushcluster/protocol/frames.ts';
 import { fullJitter } from '@pushcluster/protocol/fullJitter.ts';
 import { decodePush } from '@pushcluster/protocol/push.ts';
 import type { BusMessage } from '@pushcluster/runtime/bus/bus.ts';
@@ -16,7 +17,7 @@ import type { Inlet } from '../inlet.ts';
 import type { Merger } from '../merger.ts';
 import { type Position, partOf } from '../messagePart.ts';
 import type { HistoryMonitor, MonitoredRoom } from './historyMonitor.ts';
-import type { Place, RoomHistory } from './roomHistory.ts';
+import type { RoomHistory } from './roomHistory.ts';
 import { type RingBudget, RoomRing } from './roomRing.ts';
 
 /** Messages that wait while what is before them is read at most. More are read from the store. */

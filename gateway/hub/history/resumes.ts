@@ -1,3 +1,4 @@
+import type { Position } from '@pushcluster/protocol/frames.ts';
 import { decodePush } from '@pushcluster/protocol/push.ts';
 import { type Form, formIndex, WIRE_FORMS } from '@pushcluster/protocol/wireForms.ts';
 import { type Clock, pause } from '@pushcluster/runtime/clock.ts';
@@ -9,7 +10,7 @@ import type { HubChannel } from '../hubChannel.ts';
 import type { IgnoredMessages } from '../ignoredMessages.ts';
 import { type MessagePart, partOf } from '../messagePart.ts';
 import type { ShardHandle } from '../shardHandle.ts';
-import type { Place, RoomHistory } from './roomHistory.ts';
+import type { RoomHistory } from './roomHistory.ts';
 
 /** Milliseconds that an answer may take before it is `unavailable`. */
 const ANSWER_MS = 5_000;
@@ -24,6 +25,8 @@ const KEPT_ANSWERS = 16;
 
 /** A push of the room. */
 type Push = { seq: number; bytes: Uint8Array };
+/** A room, and the form in which it is asked for. */
+type Asked = { room: RoomHistory; key: ChannelKey; hasIds: boolean };
 /** Makes the answer of this moment; undefined if it can't be told yet. */
 type Prepared = () => ResumeAnswer | undefined;
 type Replay = { frames: { seq: number; text: string }[]; isAll: boolean };
@@ -43,7 +46,7 @@ export type ResumesOptions = {
  */
 export class Resumes {
   readonly #options: ResumesOptions;
-  readonly #replays = new WeakMap<RoomHistory, { sent: Place; byStart: Map<string, Replay> }>();
+  readonly #replays = new WeakMap<RoomHistory, { sent: Position; byStart: Map<string, Replay> }>();
 
   constructor(options: ResumesOptions) {
     this.#options = options;
@@ -72,10 +75,10 @@ export class Resumes {
     const room = this.#options.channel(key)?.history;
     if (room === undefined) return () => ({ type: 'none' });
     if (shard.isFull || room.place() === undefined) return undefined;
-    const hasIds = WIRE_FORMS[formIndex(form)]!.hasIds;
-    if (from.type === 'next') return this.#since(room, key, hasIds, from.after, from.away);
-    if (from.since) return this.#since(room, key, hasIds, from.since, from.away);
-    if (from.last !== undefined) return this.#last(room, key, hasIds, from.last);
+    const asked = { room, key, hasIds: WIRE_FORMS[formIndex(form)]!.hasIds };
+    if (from.type === 'next') return this.#since(asked, from.after, from.away);
+    if (from.since) return this.#since(asked, from.since, from.away);
+    if (from.last !== undefined) return this.#last(asked, from.last);
     return () => {
       const place = room.place();
       return place && { type: 'resumed', place, frames: [], isAll: true };
@@ -83,13 +86,8 @@ export class Resumes {
   }
 
   /** What follows on `since`. */
-  async #since(
-    room: RoomHistory,
-    key: ChannelKey,
-    hasIds: boolean,
-    since: Place,
-    away: number | undefined,
-  ): Promise<Prepared | undefined> {
+  async #since(asked: Asked, since: Position, away: number | undefined): Promise<Prepared | undefined> {
+    const { room } = asked;
     const { ring } = room;
     const lost: Prepared = () => {
       const place = room.place();
@@ -107,7 +105,7 @@ export class Resumes {
         if (place === undefined || place.epoch !== since.epoch) return lost();
         // What is pending has smaller numbers too: a frame with some of it would tell of it twice.
         if (since.seq < ring.floor || (since.seq > place.seq && room.isPending)) return undefined;
-        return this.#resumed(room, key, hasIds, since.seq, place, ring.between(since.seq, place.seq));
+        return this.#resumed(asked, since.seq, place, ring.between(since.seq, place.seq));
       };
     }
     // From the message itself on: if it is still there, limits have removed none after it.
@@ -133,12 +131,13 @@ export class Resumes {
       if (pending === 0 && (!reaches || ring.floor > upTo)) return undefined;
       const stored = read.filter(({ seq }) => seq <= place.seq);
       if (pending === 0) stored.push(...ring.between(end, place.seq));
-      return this.#resumed(room, key, hasIds, since.seq, place, stored, pending !== 0 && end < place.seq);
+      return this.#resumed(asked, since.seq, place, stored, pending !== 0 && end < place.seq);
     };
   }
 
   /** The last `count` pushes that were sent. */
-  async #last(room: RoomHistory, key: ChannelKey, hasIds: boolean, count: number): Promise<Prepared | undefined> {
+  async #last(asked: Asked, count: number): Promise<Prepared | undefined> {
+    const { room } = asked;
     const { ring, epoch } = room;
     const { floor } = ring;
     let older: Push[] = [];
@@ -159,35 +158,20 @@ export class Resumes {
       const kept = ring.between(floor, place.seq).filter(({ at }) => at >= oldest);
       const last = [...older, ...kept].slice(-count);
       const [first] = last;
-      return this.#resumed(room, key, hasIds, first === undefined ? place.seq : first.seq - 1, place, last);
+      return this.#resumed(asked, first === undefined ? place.seq : first.seq - 1, place, last);
     };
   }
 
   /** As many frames as fit into one answer. @param isMoreStored pushes follow that were not read */
-  #resumed(
-    room: RoomHistory,
-    key: ChannelKey,
-    hasIds: boolean,
-    after: number,
-    place: Place,
-    pushes: readonly Push[],
-    isMoreStored = false,
-  ): ResumeAnswer {
-    const { frames, ...replay } = this.#replay(room, key, hasIds, after, place, pushes);
+  #resumed(asked: Asked, after: number, place: Position, pushes: readonly Push[], isMoreStored = false): ResumeAnswer {
+    const { frames, ...replay } = this.#replay(asked, after, place, pushes);
     const isAll = replay.isAll && !isMoreStored;
     const replayTo = isAll ? (frames.at(-1)?.seq ?? after) : place.seq;
     return { type: 'resumed', place, recovered: true, frames, isAll, ...(replayTo === place.seq ? {} : { replayTo }) };
   }
 
   /** The frames that follow on `after`: encoded once for all who ask for them before the next is sent. */
-  #replay(
-    room: RoomHistory,
-    key: ChannelKey,
-    hasIds: boolean,
-    after: number,
-    place: Place,
-    pushes: readonly Push[],
-  ): Replay {
+  #replay({ room, key, hasIds }: Asked, after: number, place: Position, pushes: readonly Push[]): Replay {
     let kept = this.#replays.get(room);
     if (kept?.sent.seq !== place.seq || kept.sent.epoch !== place.epoch) {
       kept = { sent: place, byStart: new Map() };

@@ -1,8 +1,6 @@
+import type { Position } from '@pushcluster/protocol/frames.ts';
 import type { Extract, StoredPush, StreamState } from '@pushcluster/runtime/history/historyStore.ts';
 import type { RoomRing } from './roomRing.ts';
-
-/** A position in the room's history. */
-export type Place = { epoch: string; seq: number };
 
 /** Where a room of this gateway is in its history, for members that come back, or come late. */
 export interface RoomHistory {
@@ -20,7 +18,7 @@ export interface RoomHistory {
    * Where members are that are not behind: all frames that are sent from now on have larger numbers. Undefined before the
    * store has said where the room is.
    */
-  place(): Place | undefined;
+  place(): Position | undefined;
   /** A frame that ends with this number was sent to the shards. */
   framesSent(position: { epoch: string | undefined; seq: number }): void;
   /** Pushes of the room from `from` on. Rejects as the store does. */
