@@ -19,9 +19,9 @@ const READ_BYTES = 65_536;
  */
 class DirectTransport extends NodeTransport {
   /** `tls: null` declines TLS that the server offers, but what it demands is used: nats.js would fail. */
-  override startTLS(): Promise<TLSSocket> {
+  override async startTLS(): Promise<TLSSocket> {
     if (this.options.tls === null) this.options = { ...this.options, tls: {} };
-    return super.startTLS();
+    return survivingErrors(await super.startTLS());
   }
 
   override dial({ hostname, port }: { hostname: string; port: number }): Promise<Socket> {
@@ -46,6 +46,7 @@ class DirectTransport extends NodeTransport {
         dialled.resolve(socket);
       },
     );
+    survivingErrors(socket);
     socket.on('error', (error) => {
       problem = error;
     });
@@ -55,6 +56,21 @@ class DirectTransport extends NodeTransport {
     });
     return dialled.promise;
   }
+}
+
+/**
+ * The socket, whose errors end the process no more: nats.js removes all listeners while it connects and before it closes, and
+ * an error without a listener is an uncaught exception. It learns of each by `close`.
+ */
+function survivingErrors<S extends Socket>(socket: S): S {
+  const ignore = () => {};
+  const removeAll = socket.removeAllListeners.bind(socket);
+  // All arguments: without one it removes the listeners of all events, with `undefined` those of the event of that name.
+  socket.removeAllListeners = (...event) => {
+    removeAll(...event);
+    return socket.on('error', ignore);
+  };
+  return socket.on('error', ignore);
 }
 
 /** Connects as `connect` of nats.js does, with the transport above. */

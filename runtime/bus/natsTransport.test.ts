@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import tls, { TLSSocket } from 'node:tls';
+import type { TlsOptions } from 'nats';
+import { connect } from './natsTransport.ts';
+
+const CHANNEL = 'net.client.socket';
+
+/** What a server says first. */
+function info(more: object = {}): string {
+  const all = { server_id: 'x', version: '2.14.8', proto: 1, max_payload: 1_000, headers: true, ...more };
+  return `INFO ${JSON.stringify(all)}\r\n`;
+}
+
+/** Connects to a server that does no more than `serve`, in vain. Resolves with the sockets that were used for it. */
+async function tryToConnect(t: TestContext, serve: (socket: Socket) => void, options: TlsOptions | null) {
+  const sockets: Socket[] = [];
+  const note = (message: unknown) => sockets.push((message as { socket: Socket }).socket);
+  subscribe(CHANNEL, note);
+  t.after(() => unsubscribe(CHANNEL, note));
+  const encrypted = t.mock.method(tls, 'connect');
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    serve(socket);
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  const { port } = server.address() as { port: number };
+  const connecting = connect({ servers: [`127.0.0.1:${port}`], reconnect: false, timeout: 500, tls: options });
+  await assert.rejects(connecting);
+  return [...sockets, ...encrypted.mock.calls.map(({ result }) => result!)];
+}
+
+for (const [when, serve] of [
+  ['was refused', (socket: Socket) => socket.end('-ERR no\r\n')],
+  ['was reset', (socket: Socket) => socket.write(info(), () => socket.resetAndDestroy())],
+] as const)
+  test(`an error that comes late, from a connection that ${when}, is no uncaught exception`, async (t) => {
+    const sockets = await tryToConnect(t, serve, null);
+    assert.ok(sockets.length > 0);
+    for (const socket of sockets) socket.emit('error', new Error('read ECONNRESET'));
+  });
+
+test('nor is one from an encrypted connection', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'pushcluster-transport-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const [keyFile, certFile] = [join(folder, 'key'), join(folder, 'certificate')];
+  const args = [
+    'req',
+    '-x509',
+    '-newkey',
+    'ec',
+    '-pkeyopt',
+    'ec_paramgen_curve:prime256v1',
+    '-nodes',
+    '-subj',
+    '/CN=a',
+  ];
+  execFileSync('openssl', [...args, '-keyout', keyFile, '-out', certFile], { stdio: 'ignore' });
+  const serve = (socket: Socket) => {
+    socket.write(info({ tls_required: true }));
+    const encrypted = new TLSSocket(socket, {
+      isServer: true,
+      key: readFileSync(keyFile),
+      cert: readFileSync(certFile),
+    });
+    encrypted.on('error', () => {});
+    // CONNECT
+    encrypted.once('data', () => socket.resetAndDestroy());
+  };
+  const sockets = await tryToConnect(t, serve, { rejectUnauthorized: false } as TlsOptions);
+  assert.ok(sockets.some((socket) => socket instanceof TLSSocket));
+  for (const socket of sockets) socket.emit('error', new Error('read ECONNRESET'));
+});
+
+test('the listeners that nats.js removes are gone', async (t) => {
+  const [socket] = await tryToConnect(t, (peer) => peer.end('-ERR no\r\n'), null);
+  let heard = 0;
+  socket!.on('data', () => heard++);
+  socket!.on('timeout', () => heard++);
+  socket!.removeAllListeners('data');
+  socket!.emit('data', Buffer.of());
+  assert.equal(heard, 0);
+  socket!.removeAllListeners();
+  socket!.emit('timeout');
+  assert.equal(heard, 0);
+});
