@@ -1,14 +1,14 @@
 import { setTimeout } from 'node:timers/promises';
 import { PushClient } from '@pushcluster/client/pushClient.ts';
 import { z } from 'zod';
-import type { Recorder } from './record.ts';
+import type { Book } from './record.ts';
 
 /** Milliseconds between two pushes of a publisher. */
 const PACE_MS = 20;
 /** Milliseconds after which a publisher takes a request for lost, and tries again. */
 const REQUEST_MS = 15_000;
 
-const Accepted = z.object({ rooms: z.tuple([z.object({ epoch: z.string(), seq: z.number() })]) });
+const Accepted = z.object({ rooms: z.tuple([z.object({ epoch: z.string(), seq: z.number() })]).optional() });
 const History = z.object({
   epoch: z.string(),
   pushes: z.array(z.object({ seq: z.number(), items: z.array(z.string()) })),
@@ -16,9 +16,12 @@ const History = z.object({
 
 /** Where logic is now, as host and port, and the API key that it wants, if any. */
 export type Backend = { address: () => string; key?: string };
-type Book = Pick<Recorder, 'add'>;
+type Answer =
+  | { type: 'acked'; epoch: string; seq: number }
+  | { type: 'accepted'; via: string }
+  | { type: 'refused' | 'unknown' };
 
-/** A backend: pushes items to a room one after another, each until it is stored. */
+/** A backend: pushes items to a room one after another, each until it is accepted. */
 export class Publisher {
   count = 0;
   readonly #room: string;
@@ -45,23 +48,25 @@ export class Publisher {
     for (;;) {
       const answer = await this.#request(item);
       this.#recorder.add({ room, item, ...answer });
-      if (answer.type === 'acked') return;
+      if (answer.type === 'acked' || answer.type === 'accepted') return;
       await setTimeout(100);
     }
   }
 
-  async #request(
-    item: string,
-  ): Promise<{ type: 'acked'; epoch: string; seq: number } | { type: 'refused' | 'unknown' }> {
+  async #request(item: string): Promise<Answer> {
+    const via = this.#logic.address();
     try {
-      const response = await fetch(`http://${this.#logic.address()}/v1/push`, {
+      const response = await fetch(`http://${via}/v1/push`, {
         method: 'POST',
         headers: { ...authorization(this.#logic), 'content-type': 'application/json' },
         body: JSON.stringify({ to: { room: this.#room }, items: [item], id: item }),
         signal: AbortSignal.timeout(REQUEST_MS),
       });
       const body: unknown = await response.json();
-      if (response.status === 202) return { type: 'acked', ...Accepted.parse(body).rooms[0] };
+      if (response.status === 202) {
+        const { rooms } = Accepted.parse(body);
+        return rooms ? { type: 'acked', ...rooms[0] } : { type: 'accepted', via };
+      }
       const { code } = z.object({ code: z.string() }).parse(body);
       return { type: code === 'bus_unconfirmed' ? 'unknown' : 'refused' };
     } catch {
@@ -75,7 +80,10 @@ export class Publisher {
   }
 }
 
-/** A page in a room, which connects to any gateway that answers. */
+/** Options of an SDK that connects to any gateway that answers, and notices soon that one does not. */
+export const IMPATIENT = { backoff: { base: 50, cap: 1_000 }, idleTimeout: 5_000, probeTimeout: 2_000 };
+
+/** A page in a room with history, which connects to any gateway that answers. */
 export class Page {
   last: string | undefined;
   /** Resolves when it is in the room. */
@@ -91,11 +99,7 @@ export class Page {
         super(address, protocols);
       }
     };
-    this.push = new PushClient('ws://balancer/connect', {
-      ...{ WebSocket: target, backoff: { base: 50, cap: 1_000 } },
-      idleTimeout: 5_000,
-      probeTimeout: 2_000,
-    });
+    this.push = new PushClient('ws://balancer/connect', { ...IMPATIENT, WebSocket: target });
     const joined = this.push.join(room);
     this.joined = joined.joined.then(() => recorder.add({ type: 'joined', client: name, room }));
     joined.on('item', (item) => {
@@ -103,8 +107,14 @@ export class Page {
       recorder.add({ type: 'item', client: name, room, item: item as string });
     });
     joined.on('reset', ({ reason }) => recorder.add({ type: 'reset', client: name, room, reason }));
-    for (const what of ['lagged', 'gap'] as const)
-      this.push.on(what, () => recorder.add({ type: 'told', client: name, what }));
+    joined.on('lagged', ({ dropped: items }) =>
+      recorder.add({ type: 'told', client: name, room, what: 'lagged', items }),
+    );
+    joined.on('gap', ({ missed: items }) => recorder.add({ type: 'told', client: name, room, what: 'gap', items }));
+  }
+
+  close(): void {
+    this.push.close();
   }
 }
 

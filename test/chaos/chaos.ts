@@ -1,25 +1,32 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Chance } from '../harness/chance.ts';
 import { Page, Publisher, readHistory } from './actors.ts';
 import { judge, lineOf, type Verdict } from './checker.ts';
+import { accountsOf, type LossVerdict, lossLineOf } from './lossAccounts.ts';
 import { schedule } from './nemesis.ts';
+import { PlainPage } from './plainPage.ts';
 import { Recorder, readEvents } from './record.ts';
+import { WireClient } from './wireClient.ts';
 import { World } from './world.ts';
 
 /**
- * `make chaos [FAULTS=30] [SEED=7]`: rooms with history under faults. Everything that publishers did and clients saw is kept
- * in chaos-results/, and judged at the end. Exits with 1 where something was lost, came twice or out of order, or a room was
- * reset without a reason.
+ * `make chaos [FAULTS=30] [SEED=7]`: rooms with history, and some without, under faults. Everything that publishers did and
+ * clients saw is kept in chaos-results/, and judged at the end. Exits with 1 where something was lost, came twice or out of
+ * order, or a room was reset without a reason, or where a loss in a room without history was not told.
  */
 
-const ROOMS = 3;
-const PAGES_PER_ROOM = 4;
+const HISTORIES = ['h-0', 'h-1', 'h-2'];
+const PLAIN_ROOMS = ['n-0', 'n-1'];
+/** Clients of each room: with the SDK, with v1 alone, and those that know nothing of this project. */
+const CLIENTS = { pages: 4, v1: 2, goPush: 1 };
 const PUBLISHERS_PER_ROOM = 2;
 /** Milliseconds from the last fault until everybody must have everything. */
 const SETTLE_MS = 60_000;
+/** Milliseconds from the last item until all losses before it must have been told. */
+const TELL_MS = 6_000;
 
 const { values } = parseArgs({
   options: { faults: { type: 'string', default: '30' }, seed: { type: 'string', default: '' } },
@@ -31,13 +38,16 @@ if (!Number.isInteger(seed) || !Number.isInteger(count) || count < 0) {
   process.exit(2);
 }
 
-const verdict = await run();
-for (const problem of verdict.problems) console.log(`  ${problem}`);
+const { verdict, losses } = await run();
+const problems = [...verdict.problems, ...losses.problems];
+for (const problem of problems) console.log(`  ${problem}`);
+console.log(lossLineOf(losses));
 console.log(lineOf(verdict, seed));
-process.exit(verdict.problems.length > 0 ? 1 : 0);
+process.exit(problems.length > 0 ? 1 : 0);
 
-async function run(): Promise<Verdict> {
+async function run(): Promise<{ verdict: Verdict; losses: LossVerdict }> {
   const folder = join('chaos-results', `${seed}-${count}`);
+  await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true });
   const began = performance.now();
   const recorders: Recorder[] = [];
@@ -49,22 +59,41 @@ async function run(): Promise<Verdict> {
   console.log(`${count} faults, seed ${seed}: three NATS servers, three gateways, two logic processes`);
   const world = await World.start();
   const chance = new Chance(seed);
-  const rooms = Array.from({ length: ROOMS }, (_, i) => `h-${i}`);
   const anyGateway = () => `127.0.0.1:${chance.pick(world.gateways).front.port}`;
-  const anyLogic = { address: () => `127.0.0.1:${chance.pick(world.logics).process.port}` };
-  const each = <T>(n: number, make: (room: string, i: number) => T) =>
-    rooms.flatMap((room) => Array.from({ length: n }, (_, i) => make(room, i)));
-  const pages = each(PAGES_PER_ROOM, (room, i) => {
-    const name = `page-${room}-${i}`;
-    return { room, page: new Page(name, room, anyGateway, recorder(name)) };
-  });
-  await Promise.all(pages.map(({ page }) => page.joined));
-  const publishers = each(PUBLISHERS_PER_ROOM, (room, i) => {
-    const name = `publisher-${room}-${i}`;
-    return new Publisher(name, room, anyLogic, recorder(name));
-  });
-
+  const logics = world.logics.map(({ process }) => `127.0.0.1:${process.port}`);
+  const anyLogic = { address: () => chance.pick(logics) };
   const nemesis = recorder('nemesis');
+  for (const room of PLAIN_ROOMS) nemesis.add({ type: 'room without history', room });
+  const clients = [...HISTORIES, ...PLAIN_ROOMS].flatMap((room) => {
+    const hasHistory = HISTORIES.includes(room);
+    const many = <T>(kind: string, length: number, make: (name: string) => T) =>
+      Array.from({ length }, (_, i) => ({ room, client: make(`${kind}-${room}-${i}`) }));
+    return [
+      ...many('page', CLIENTS.pages, (name) =>
+        hasHistory
+          ? new Page(name, room, anyGateway, recorder(name))
+          : new PlainPage(name, room, anyGateway, recorder(name)),
+      ),
+      ...many(
+        'v1',
+        CLIENTS.v1,
+        (name) => new WireClient(name, room, { form: 'v1', hasHistory }, anyGateway, recorder(name)),
+      ),
+      ...many(
+        'go',
+        CLIENTS.goPush,
+        (name) => new WireClient(name, room, { form: 'go-push', hasHistory }, anyGateway, recorder(name)),
+      ),
+    ];
+  });
+  await Promise.all(clients.map(({ client }) => client.joined));
+  const publishers = [...HISTORIES, ...PLAIN_ROOMS].flatMap((room) =>
+    Array.from({ length: PUBLISHERS_PER_ROOM }, (_, i) => {
+      const name = `publisher-${room}-${i}`;
+      return new Publisher(name, room, anyLogic, recorder(name));
+    }),
+  );
+
   const under: Promise<void>[] = [];
   for (const [i, fault] of schedule(seed, count).entries()) {
     await setTimeout(fault.after);
@@ -77,21 +106,21 @@ async function run(): Promise<Verdict> {
   await Promise.all(publishers.map((publisher) => publisher.stop()));
 
   const ends = recorder('end');
-  let lasts: string[] = [];
   const deadline = performance.now() + SETTLE_MS;
-  // One more push to each room: whoever has it has all that was stored before.
-  for (const room of rooms) {
-    const end = new Publisher(`end-${room}`, room, anyLogic, recorder(`end-${room}`));
-    await end.stop();
-  }
-  lasts = rooms.map((room) => `end-${room}:0`);
-  while (performance.now() < deadline) {
-    if (pages.every(({ room, page }) => page.last === lasts[rooms.indexOf(room)])) break;
-    await setTimeout(100);
-  }
-  for (const room of rooms) await readHistory(room, anyLogic, ends);
-  for (const { page } of pages) page.push.close();
+  const endOf = (room: string, i: number) => `end-${room}-${i}`;
+  // One more push to each room: whoever has it has all that was stored before. In rooms without history each logic process
+  // pushes, since what is missing of one is known by what comes of it.
+  for (const room of [...HISTORIES, ...PLAIN_ROOMS])
+    for (const [i, address] of logics.entries())
+      await new Publisher(endOf(room, i), room, { address: () => address }, recorder(endOf(room, i))).stop();
+  const hasEnded = ({ room, client }: (typeof clients)[number]) =>
+    client.last === `${endOf(room, logics.length - 1)}:0`;
+  while (performance.now() < deadline && !clients.every(hasEnded)) await setTimeout(100);
+  await setTimeout(TELL_MS);
+  for (const room of HISTORIES) await readHistory(room, anyLogic, ends);
+  for (const { client } of clients) client.close();
   await world.stop();
   await Promise.all(recorders.map((made) => made.close()));
-  return judge(await readEvents(folder));
+  const events = await readEvents(folder);
+  return { verdict: judge(events), losses: accountsOf(events) };
 }

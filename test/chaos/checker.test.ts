@@ -28,13 +28,10 @@ const isItem = (client: string, n: number) => (event: Event) =>
   event.type === 'item' && event.client === client && event.item === item(n);
 
 /** What the run shows once `change` has been done to it. */
-function changed(change: (events: Event[]) => void, options = {}): Verdict {
+function changed(change: (events: Event[]) => void): Verdict {
   const events = run();
   change(events);
-  return judge(
-    events.sort((a, b) => a.t - b.t),
-    options,
-  );
+  return judge(events.sort((a, b) => a.t - b.t));
 }
 
 function remove(events: Event[], is: (event: Event) => boolean): Event {
@@ -131,12 +128,93 @@ describe('the checker of runs with history', () => {
     };
     const needless = changed(reset);
     assert.deepEqual([checks(needless), needless.told, needless.lost.middle], [['A8'], 2, 0]);
-    const right = changed(reset, { mayReset: true });
+    const right = changed((events) => {
+      reset(events);
+      events.push({ type: 'break', t: 700 });
+    });
     assert.deepEqual([right.problems, right.resets, right.needless, right.told], [[], 1, 0, 2]);
+    const again = changed((events) => {
+      reset(events);
+      events.push({ type: 'break', t: 700 }, { type: 'reset', t: 1_250, client: 'c1', room: ROOM, reason: 'reset' });
+    });
+    assert.equal(again.needless, 1, 'one break is one reason');
+  });
+
+  /** The history begins anew after the push `from`, whose numbers are given again; the pushes before stay or go. */
+  function renewed(events: Event[], from: number, { keeps }: { keeps: boolean }) {
+    const place = (n: number) => (n < from ? { epoch: 'e', seq: seqOf(n) } : { epoch: 'f', seq: seqOf(n - 4) });
+    for (const event of events) {
+      if (event.type !== 'acked' && event.type !== 'stored') continue;
+      const n = Number((event.type === 'acked' ? event.item : event.items[0]!).slice(2));
+      Object.assign(event, place(n));
+      // What the history still has counts in the new one.
+      if (event.type === 'stored') event.epoch = 'f';
+    }
+    if (!keeps)
+      for (let n = 0; n < from; n++) remove(events, (event) => event.type === 'stored' && event.items[0] === item(n));
+    events.push({ type: 'break', t: 100 * from + 50 });
+    for (let c = 0; c < CLIENTS; c++)
+      events.push({ type: 'reset', t: 100 * from + 60, client: `c${c}`, room: ROOM, reason: 'reset' });
+  }
+
+  it('finds nothing where a history is made anew or set back, and everybody is told', () => {
+    for (const keeps of [true, false])
+      assert.deepEqual(changed((events) => renewed(events, 12, { keeps })).problems, []);
+  });
+
+  it('counts as told what a client missed around another history, and finds what it missed later', () => {
+    const verdict = changed((events) => {
+      renewed(events, 12, { keeps: false });
+      for (const n of [10, 11, 12]) remove(events, isItem('c1', n));
+      remove(events, isItem('c1', 15));
+    });
+    assert.deepEqual([verdict.told, verdict.lost.middle, verdict.needless], [3, 1, 0]);
+  });
+
+  it('finds a client that was not told of another history, unless it cannot be told', () => {
+    const untold = changed((events) => {
+      renewed(events, 12, { keeps: false });
+      remove(events, (event) => event.type === 'reset' && event.client === 'c1');
+    });
+    assert.deepEqual(checks(untold), ['A8']);
+    const deaf = changed((events) => {
+      renewed(events, 12, { keeps: false });
+      remove(events, (event) => event.type === 'reset' && event.client === 'c1');
+      for (const event of events) if (event.type === 'joined' && event.client === 'c1') event.form = 'go-push';
+    });
+    assert.deepEqual(deaf.problems, []);
+  });
+
+  it('finds another history that nothing explains', () => {
+    const verdict = changed((events) => {
+      renewed(events, 12, { keeps: false });
+      remove(events, ({ type }) => type === 'break');
+    });
+    assert.ok(verdict.problems.some((problem) => problem.includes('another history without a reason')));
+  });
+
+  it('judges each connection of a client that does not resume up to its last item', () => {
+    const closed = changed((events) => {
+      for (let n = 14; n < PUSHES; n++) remove(events, isItem('c1', n));
+      events.push({ type: 'closed', t: 1_600, client: 'c1', room: ROOM });
+    });
+    assert.deepEqual(closed.problems, []);
+  });
+
+  it('leaves rooms without history to others', () => {
+    const verdict = changed((events) => {
+      events.push({ type: 'room without history', t: 0, room: 'n' });
+      events.push({ type: 'joined', t: 0, client: 'x', room: 'n' });
+      events.push({ type: 'attempt', t: 100, room: 'n', item: 'x:1' });
+      events.push({ type: 'told', t: 500, client: 'x', room: 'n', what: 'gap', items: 1 });
+    });
+    assert.deepEqual([verdict.problems, verdict.published], [[], PUSHES]);
   });
 
   it('finds a client that was told of losses in another way', () => {
-    const verdict = changed((events) => events.push({ type: 'told', t: 500, client: 'c0', what: 'gap' }));
+    const verdict = changed((events) =>
+      events.push({ type: 'told', t: 500, client: 'c0', room: ROOM, what: 'gap', items: 1 }),
+    );
     assert.deepEqual(checks(verdict), ['told']);
   });
 

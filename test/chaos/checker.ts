@@ -28,16 +28,12 @@ export type Verdict = {
   problems: string[];
 };
 
-export type CheckOptions = {
-  /** Something in the run makes resets right: the stream was made anew, set back, or its limits were reached. */
-  mayReset?: boolean;
-};
-
 type Place = { epoch: string; seq: number };
-type ItemEvent = Extract<Event, { type: 'item' }>;
 
 /** Judges a run of rooms with history. The numbers of the checks are those of docs/reliability.md. */
-export function judge(events: readonly Event[], { mayReset = false }: CheckOptions = {}): Verdict {
+export function judge(all: readonly Event[]): Verdict {
+  const plain = new Set(all.flatMap((event) => (event.type === 'room without history' ? [event.room] : [])));
+  const events = all.filter((event) => !('room' in event) || !plain.has(event.room));
   const problems = new Map<string, { count: number; example: string }>();
   const found = (what: string, example: string) => {
     const problem = problems.get(what);
@@ -52,9 +48,13 @@ export function judge(events: readonly Event[], { mayReset = false }: CheckOptio
   const byPlace = new Map<string, string>();
   /** By room, the first push that the history still has. */
   const oldest = new Map<string, number>();
+  /** Epochs in the order of their first push. */
+  const epochs = new Map<string, number>();
+  const breaks = events.filter(({ type }) => type === 'break').map(({ t }) => t);
   let faults = 0;
 
   for (const event of events) {
+    if ('epoch' in event && !epochs.has(event.epoch)) epochs.set(event.epoch, epochs.size);
     if (event.type === 'attempt') attempts.set(event.item, { room: event.room, t: event.t });
     if (event.type === 'fault') faults++;
     if (event.type === 'refused') refused.add(event.item);
@@ -82,18 +82,22 @@ export function judge(events: readonly Event[], { mayReset = false }: CheckOptio
     }
   }
 
+  if (epochs.size > breaks.length + 1)
+    found('A8: another history without a reason', `${epochs.size} epochs after ${breaks.length} breaks`);
+  const isLast = ({ epoch }: Place) => epochs.get(epoch) === epochs.size - 1;
   for (const [item, place] of places) {
     const kept = stored.get(item);
-    // A11: what was accepted is there, unless the policy keeps no more.
+    // A11: what was accepted is there, unless the policy keeps no more, or it went with an earlier history.
     if (!kept) {
       const isWithinLimits = place.seq > (oldest.get(attempts.get(item)?.room ?? '') ?? 0);
-      if (!mayReset && isWithinLimits) found('A11: an accepted push is not in the history', item);
-    } else if (kept.seq !== place.seq || kept.epoch !== place.epoch)
+      if (isLast(place) && isWithinLimits) found('A11: an accepted push is not in the history', item);
+    } else if (kept.seq !== place.seq || (isLast(place) && kept.epoch !== place.epoch))
       found('A2: the history has a push elsewhere than its answer said', `${item}: ${kept.seq}, not ${place.seq}`);
   }
   checkRealTime(events, attempts, found);
 
   const placeOf = (item: string) => places.get(item) ?? stored.get(item);
+  const order = (a: Place, b: Place) => (epochs.get(a.epoch) ?? 0) - (epochs.get(b.epoch) ?? 0) || a.seq - b.seq;
   const verdict: Verdict = {
     ...{ published: attempts.size, acked: places.size, unknown: [...unknown].filter((i) => !places.has(i)).length },
     ...{ delivered: 0, lost: { prefix: 0, middle: 0, postfix: 0 }, twice: 0, disorder: 0 },
@@ -101,22 +105,27 @@ export function judge(events: readonly Event[], { mayReset = false }: CheckOptio
   };
 
   for (const [name, theirs] of clientsOf(events)) {
-    const items = theirs.filter((event): event is ItemEvent => event.type === 'item');
-    verdict.delivered += items.length;
     const seen = new Set<string>();
-    let before: Place | undefined;
-    let [wasReset, lastAt] = [false, undefined as number | undefined];
-    const gaps: [after: number, upTo: number][] = [];
+    /** Since it was told last that its room began anew. */
+    let since = new Set<string>();
+    /** What came, in order, and whether items before it may be missing: the client was told so. */
+    const line: { place: Place; isTold: boolean }[] = [];
+    const joined = theirs.find((event) => event.type === 'joined');
+    let [resets, wasReset, wasClosed, lastAt] = [0, false, false, undefined as number | undefined];
     for (const event of theirs) {
       if (event.type === 'told') found('a client of rooms with history was told of losses', `${name}: ${event.what}`);
+      if (event.type === 'closed') wasClosed = true;
       if (event.type === 'reset') {
         verdict.resets++;
         wasReset = true;
-        if (mayReset) continue;
+        since = new Set();
+        // Each break of the store is a reason for one.
+        if (++resets <= breaks.filter((t) => t <= event.t).length) continue;
         verdict.needless++;
         found('A8: a reset without a reason', `${name} at ${event.t} ms: ${event.reason}`);
       }
       if (event.type !== 'item') continue;
+      verdict.delivered++;
       if (lastAt !== undefined) verdict.silence = Math.max(verdict.silence, event.t - lastAt);
       lastAt = event.t;
       const { item } = event;
@@ -125,37 +134,42 @@ export function judge(events: readonly Event[], { mayReset = false }: CheckOptio
       if (!attempts.has(item)) found('A1: an item that nobody pushed', `${name}: ${item}`);
       else if (refused.has(item) && !place) found('A1: an item that was refused', `${name}: ${item}`);
       // A4: once.
-      if (seen.has(item)) {
+      if (since.has(item)) {
         verdict.twice++;
         found('A4: an item came twice', `${name} at ${event.t} ms: ${item}`);
       }
+      since.add(item);
       seen.add(item);
       if (!place) continue;
-      if (before && before.epoch === place.epoch) {
-        // A3: in order.
-        if (place.seq < before.seq) {
-          verdict.disorder++;
-          found('A3: an item came too late', `${name} at ${event.t} ms: ${item}`);
-        }
-        if (wasReset) gaps.push([before.seq, place.seq]);
+      const before = line.at(-1)?.place;
+      // A3: in order.
+      if (before && order(place, before) < 0) {
+        verdict.disorder++;
+        found('A3: an item came too late', `${name} at ${event.t} ms: ${item}`);
+        continue;
       }
+      const isOther = before !== undefined && before.epoch !== place.epoch;
+      // Who knows nothing of histories is not told.
+      if (isOther && !wasReset && joined?.form !== 'go-push')
+        found('A8: a client was not told of another history', `${name} at ${event.t} ms: ${item}`);
+      line.push({ place, isTold: wasReset || isOther });
       wasReset = false;
-      before = place;
     }
     // A5, A7: nothing is missing from its first item to the last that was accepted.
-    const first = items.map(({ item }) => placeOf(item)).find((place) => place !== undefined);
     const room = theirs.find((event) => 'room' in event)?.room ?? '';
-    const joined = theirs.find(({ type }) => type === 'joined')?.t ?? Number.POSITIVE_INFINITY;
     for (const [item, place] of new Map([...stored, ...places])) {
       const attempt = attempts.get(item);
       if (attempt?.room !== room || seen.has(item)) continue;
-      const { seq } = place;
-      if (!first || seq < first.seq) {
-        if (attempt.t <= joined) continue;
+      const at = firstAfter(line, (entry) => order(entry.place, place) > 0);
+      // What its last connection did not bring, a client that does not resume misses.
+      if (at < 0 && wasClosed) continue;
+      const isPrefix = at === 0 || line.length === 0;
+      if (isPrefix && attempt.t <= (joined?.t ?? Number.POSITIVE_INFINITY)) continue;
+      if (line[at]?.isTold) verdict.told++;
+      else if (isPrefix) {
         verdict.lost.prefix++;
         found('A5: lost before the first item', `${name}: ${item}`);
-      } else if (gaps.some(([after, upTo]) => seq > after && seq < upTo)) verdict.told++;
-      else if (before && seq > before.seq) {
+      } else if (at < 0) {
         verdict.lost.postfix++;
         found('A7: what was accepted never came', `${name}: ${item}`);
       } else {
@@ -166,6 +180,17 @@ export function judge(events: readonly Event[], { mayReset = false }: CheckOptio
   }
   for (const [what, { count, example }] of problems) verdict.problems.push(`${what} (${count} times): ${example}`);
   return verdict;
+}
+
+/** Index of the first entry for which `isAfter` is true; it is true for all that follow on it. -1: for none. */
+function firstAfter<T>(line: readonly T[], isAfter: (entry: T) => boolean): number {
+  let [low, high] = [0, line.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (isAfter(line[middle]!)) high = middle;
+    else low = middle + 1;
+  }
+  return low < line.length ? low : -1;
 }
 
 /** A9: a push that was accepted before another one began has the smaller number. */
