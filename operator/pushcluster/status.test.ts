@@ -216,6 +216,9 @@ describe('the status of a cluster', () => {
     assert.equal(conditions({ scaling: { phase: 'rebalancing', waits: undefined } }).Progressing, 'True/Rebalancing');
     const natsChange = 'TLS of NATS is being turned on';
     assert.equal(conditions({ natsChange }).Progressing, 'True/NatsChanges');
+    const restarting = { natsChange, nats: { url: 'nats://live-nats:4222', ready: 0, wanted: 1 } };
+    assert.equal(conditions(restarting).Progressing, 'True/Starting');
+    assert.equal(message('Progressing', restarting), `0 of 1 NATS server are ready; ${natsChange}`);
     const behind = ['live-gateway-x', 'live-gateway-y'].map((pod) => ({ uid: pod, pod }));
     assert.equal(
       message('Progressing', summary({ behind })),

@@ -185,13 +185,22 @@ const FULL_OF = {
 };
 
 /** Progressing: the operator or Kubernetes is changing something. */
-function progress({ gateway, logic, nats, natsChange, scaling, summary, problems, held }: Observed): Verdict {
+function progress(observed: Observed): Verdict {
+  const { natsChange, problems, held } = observed;
   if (held) return { isTrue: held.reason !== 'Paused', ...held };
   const [leaving, ...others] = problems.filter(isLeaving);
   if (leaving) {
     const more = others.length > 0 ? ` (and ${plural(others.length, 'other object')})` : '';
     return yes(PROBLEM_REASONS.leaving, `waiting for deletion: ${leaving.message}${more}`);
   }
+  const pods = podProgress(observed);
+  if (natsChange === undefined) return pods ?? no('Stable', 'no changes in progress');
+  // It is why pods and servers are not ready.
+  return pods ? yes(pods.reason, `${pods.message}; ${natsChange}`) : yes('NatsChanges', natsChange);
+}
+
+/** What is changing about pods; undefined if nothing is. */
+function podProgress({ gateway, logic, nats, scaling, summary }: Observed): Verdict | undefined {
   const drains = drained(gateway);
   const rolloutWaits = scaling.phase === 'rollout' && scaling.waits !== undefined ? [`waiting: ${scaling.waits}`] : [];
   for (const [what, pods] of [
@@ -227,8 +236,7 @@ function progress({ gateway, logic, nats, natsChange, scaling, summary, problems
     const more = summary.behind.length > 1 ? ` and ${summary.behind.length - 1} more` : '';
     return yes('SettingsUnderWay', `${first.pod}${more} ${more ? 'have' : 'has'} not loaded the current settings yet`);
   }
-  if (natsChange !== undefined) return yes('NatsChanges', natsChange);
-  return no('Stable', 'no changes in progress');
+  return undefined;
 }
 
 /** The first pod that is not ready for a known reason: `live-gateway-x: cannot be scheduled: …`. */

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { PushCluster, type Status } from '@pushcluster/operator/api/pushCluster.ts';
+import type { AuditEvent } from '../harness/cluster/audit.ts';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
 import { OPERATOR_USER, OperatorProcess } from '../harness/cluster/operatorProcess.ts';
@@ -103,26 +104,32 @@ describe('the operator', () => {
       ({ user, resource }) => user === OPERATOR_USER && !resource.endsWith('/leases'),
     );
 
-  /** What the operator took to write what somebody else had written before, by the API server's clock: milliseconds. */
+  /**
+   * What the operator took to write what somebody else had written before, by the API server's clock: milliseconds. It may
+   * see a change, and answer it, before the one who made it has its response; an event is in the log later than its change.
+   */
   async function repairs(): Promise<number[]> {
     const made = ['apps/deployments live-gateway', 'services live-logic'];
-    const all = (await plane.audit.writes()).filter(
-      ({ namespace, code, resource, name }) =>
-        namespace === 'shop' && code < 300 && made.includes(`${resource.replace('/scale', '')} ${name}`),
-    );
-    const others = all.filter(({ user, userAgent }) => user !== OPERATOR_USER && userAgent.startsWith('kubectl'));
-    assert.equal(others.length, 2, 'one change of each');
-    return others.map(({ resource, name, answered }) => {
-      const repair = all.find(
-        (each) =>
-          each.user === OPERATOR_USER &&
-          each.received >= answered &&
-          each.name === name &&
-          each.resource === resource.replace('/scale', ''),
+    let found: { other: AuditEvent; repair: AuditEvent | undefined }[] = [];
+    await until('each change and its repair are in the audit log', async () => {
+      const all = (await plane.audit.writes()).filter(
+        ({ namespace, code, resource, name }) =>
+          namespace === 'shop' && code < 300 && made.includes(`${resource.replace('/scale', '')} ${name}`),
       );
-      assert.ok(repair, `${resource} ${name} was repaired`);
-      return repair.answered - answered;
+      const others = all.filter(({ user, userAgent }) => user !== OPERATOR_USER && userAgent.startsWith('kubectl'));
+      found = others.map((other) => {
+        const repair = all.find(
+          (each) =>
+            each.user === OPERATOR_USER &&
+            each.received >= other.received &&
+            each.name === other.name &&
+            each.resource === other.resource.replace('/scale', ''),
+        );
+        return { other, repair };
+      });
+      return found.length === 2 && found.every(({ repair }) => repair !== undefined);
     });
+    return found.map(({ other, repair }) => repair!.answered - other.answered);
   }
 
   /** Waits until the operator has written nothing for `ms`. */
