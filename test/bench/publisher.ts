@@ -16,9 +16,9 @@ import { z } from 'zod';
 import { ItemMaker, stampNow } from './items.ts';
 
 const Where = z.object({
-  nats: z.string(),
+  nats: z.string().optional(),
   prefix: z.string(),
-  logicPort: z.number().int(),
+  logicPort: z.number().int().optional(),
   url: z.string().optional(),
 });
 
@@ -26,6 +26,8 @@ const Command = z.object({
   room: z.string(),
   /** If more than one: messages go to `room-0`, `room-1` and so on in turn. */
   rooms: z.number().int().positive().default(1),
+  /** `user`: messages go to the users of these names; via `logic` only. */
+  to: z.enum(['room', 'user']).default('room'),
   kind: z.enum(['plain', 'comment']),
   via: z.enum(['logic', 'bus', 'peer', 'centrifugo']),
   /** Messages per second. */
@@ -62,7 +64,8 @@ async function run(command: Command) {
   const maker = makers.get(key) ?? new ItemMaker(command.kind);
   makers.set(key, maker);
   const room = (index: number) => (command.rooms === 1 ? command.room : `${command.room}-${index % command.rooms}`);
-  const push = { logic: throughLogic, bus: throughBus, peer: throughPeer, centrifugo: throughCentrifugo }[command.via];
+  const logic = (name: string, maker: ItemMaker) => throughLogic(command.to, name, maker);
+  const push = { logic, bus: throughBus, peer: throughPeer, centrifugo: throughCentrifugo }[command.via];
   const total = command.messages;
   const started = performance.now();
   const answers = new Set<Promise<void>>();
@@ -108,11 +111,11 @@ async function throughBus(room: string, maker: ItemMaker) {
   bus.publish(subjects.room(room), encodePush({ ...header, items }));
 }
 
-function throughLogic(room: string, maker: ItemMaker): Promise<void> {
+function throughLogic(to: Command['to'], name: string, maker: ItemMaker): Promise<void> {
   const item = maker.next(stampNow());
   return post(
     `http://127.0.0.1:${where.logicPort}/v1/push`,
-    `{"to":{"room":${JSON.stringify(room)}},"items":[${item}]}`,
+    `{"to":{"${to}":${JSON.stringify(name)}},"items":[${item}]}`,
     202,
   );
 }

@@ -21,16 +21,21 @@ process.on('exit', () => {
 });
 
 /** Differences from the default settings: addresses, all on this machine. */
-function settingsOf(ports: { port: number; adminPort: number }, nats: string, changes: object): object {
+function settingsOf(ports: Ports, nats: string | undefined, changes: Changes): object {
   return {
-    gateway: { host: '127.0.0.1', port: ports.port, ...('gateway' in changes ? (changes.gateway as object) : {}) },
-    logic: { host: '127.0.0.1', port: ports.port },
-    ...('auth' in changes ? { auth: changes.auth } : {}),
-    ...('rooms' in changes ? { rooms: changes.rooms } : {}),
-    bus: { prefix: PREFIX, nats: { servers: [nats] } },
+    gateway: { host: '127.0.0.1', port: ports.port, ...changes.gateway },
+    logic: { host: '127.0.0.1', port: ports.pushPort },
+    ...(changes.auth && { auth: changes.auth }),
+    ...(changes.rooms && { rooms: changes.rooms }),
+    ...(nats && { bus: { prefix: PREFIX, nats: { servers: [nats] } } }),
     admin: { host: '127.0.0.1', port: ports.adminPort },
   };
 }
+
+type Ports = { port: number; pushPort: number; adminPort: number };
+type Kind = 'gateway' | 'logic' | 'standalone';
+/** Differences from the default settings. */
+type Changes = { gateway?: object; auth?: object; rooms?: object[] };
 
 /** The real processes: nats-server, gateways, logic and a publisher, each on its core. */
 export class Stack {
@@ -62,14 +67,19 @@ export class Stack {
   }
 
   /** Starts a gateway on the server's core, with default settings except for `changes`. */
-  async gateway(changes: { gateway?: object; auth?: object; rooms?: object[] } = {}): Promise<Server> {
+  async gateway(changes: Changes = {}): Promise<Server> {
     return this.#server('gateway', changes, SERVER_CORE);
+  }
+
+  /** Starts gateway and logic in one process on the server's core, without NATS. */
+  async standalone(changes: Changes = {}): Promise<Server> {
+    return this.#server('standalone', changes, SERVER_CORE);
   }
 
   /**
    * Starts logic: on the clients' core if logic is only a part of the path, on the server's core if logic is measured.
    */
-  async logic(core = CLIENT_CORE, changes: { rooms?: object[] } = {}): Promise<Server> {
+  async logic(core = CLIENT_CORE, changes: Changes = {}): Promise<Server> {
     return this.#server('logic', changes, core);
   }
 
@@ -78,7 +88,7 @@ export class Stack {
    * @param logic pushes go through its API; without it only to the bus
    */
   async publisher(logic?: Server): Promise<Publisher> {
-    return Publisher.start({ nats: this.#nats.url, prefix: PREFIX, logicPort: logic?.port ?? 0 });
+    return Publisher.start({ nats: this.#nats.url, logicPort: logic?.pushPort ?? 0 });
   }
 
   async stop() {
@@ -88,33 +98,36 @@ export class Stack {
     folders.delete(this.folder);
   }
 
-  async #server(kind: 'gateway' | 'logic', changes: object, core: number): Promise<Server> {
-    const [port, adminPort] = await freePorts(2);
+  async #server(kind: Kind, changes: Changes, core: number): Promise<Server> {
+    const [port = 0, other = 0, adminPort = 0] = await freePorts(3);
+    const ports = { port, pushPort: kind === 'logic' ? port : other, adminPort };
     const file = join(this.folder, `${kind}-${port}.json`);
-    writeFileSync(
-      file,
-      JSON.stringify(settingsOf({ port: port!, adminPort: adminPort! }, this.#nats.url, changes), null, 2),
-    );
+    const nats = kind === 'standalone' ? undefined : this.#nats.url;
+    writeFileSync(file, JSON.stringify(settingsOf(ports, nats, changes), null, 2));
     const actor = new Actor(kind, core, process.execPath, [join(ROOT, kind, 'main.ts'), '--config', file]);
     this.#actors.push(actor);
-    const server = new Server(kind, actor, port!, adminPort!, file);
+    const server = new Server(kind, actor, ports, file);
     await server.ready();
     return server;
   }
 }
 
-/** A gateway or logic process. */
+/** A process of the gateway, of logic, or of both. */
 export class Server {
-  readonly kind: 'gateway' | 'logic';
+  readonly kind: Kind;
   readonly actor: Actor;
+  /** Of the gateway; of the push API where there is no gateway. */
   readonly port: number;
+  /** Of the push API. */
+  readonly pushPort: number;
   readonly #adminPort: number;
   readonly #file: string;
 
-  constructor(kind: 'gateway' | 'logic', actor: Actor, port: number, adminPort: number, file: string) {
+  constructor(kind: Kind, actor: Actor, { port, pushPort, adminPort }: Ports, file: string) {
     this.kind = kind;
     this.actor = actor;
     this.port = port;
+    this.pushPort = pushPort;
     this.#adminPort = adminPort;
     this.#file = file;
   }
@@ -178,6 +191,8 @@ export type Pushing = {
   room: string;
   /** If more than one: messages go to `room-0`, `room-1` and so on in turn. */
   rooms?: number;
+  /** `user`: messages go to the users of these names in place of rooms; via `logic` only. */
+  to?: 'room' | 'user';
   kind?: ItemKind;
   /**
    * `logic`: POST /v1/push, one request per message. `bus`: straight to NATS with the bus codec, one bus message per
@@ -197,9 +212,14 @@ export class Publisher {
     this.actor = actor;
   }
 
-  static async start(where: { nats: string; prefix: string; logicPort: number; url?: string }): Promise<Publisher> {
+  /**
+   * @param nats where pushes via the bus go
+   * @param url where pushes to another server go
+   */
+  static async start(where: { nats?: string; logicPort?: number; url?: string }): Promise<Publisher> {
     const script = join(import.meta.dirname, 'publisher.ts');
-    const actor = new Actor('publisher', CLIENT_CORE, process.execPath, [script, JSON.stringify(where)]);
+    const settings = JSON.stringify({ ...where, prefix: PREFIX });
+    const actor = new Actor('publisher', CLIENT_CORE, process.execPath, [script, settings]);
     await actor.next('ready');
     return new Publisher(actor);
   }

@@ -1,5 +1,3 @@
-import { createHmac, randomBytes } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createAuthority } from '../../harness/certificates.ts';
 import { Actor } from '../actor.ts';
@@ -9,6 +7,7 @@ import { medianOf } from '../measure.ts';
 import type { Outcome, Row } from '../report.ts';
 import type { Scale } from '../scale.ts';
 import { type Server, Stack } from '../stack.ts';
+import { writeTokens } from '../tokens.ts';
 
 /** Milliseconds until garbage collection and the kernel's queues have settled. */
 const SETTLE_MS = 3_000;
@@ -80,13 +79,9 @@ async function plain(stack: Stack) {
 }
 
 async function withUsers(stack: Stack, users: number) {
-  const secret = randomBytes(32).toString('base64url');
-  const secretFile = join(stack.folder, 'secret');
-  const tokens = join(stack.folder, 'tokens');
-  writeFileSync(secretFile, secret);
-  writeFileSync(tokens, Array.from({ length: users }, (_, i) => token(`user-${i}`, secret)).join('\n'));
-  const gateway = await stack.gateway({ auth: { jwt: { secretFile } } });
-  return { gateway, crowd: crowdOf(new Audience({ port: gateway.port, rate: 2_000, tokens })) };
+  const { auth, file } = writeTokens(stack.folder, users);
+  const gateway = await stack.gateway({ auth });
+  return { gateway, crowd: crowdOf(new Audience({ port: gateway.port, rate: 2_000, tokens: file })) };
 }
 
 async function overTls(stack: Stack) {
@@ -124,14 +119,6 @@ async function emptyOf(gateway: Server): Promise<Empty> {
 async function settled(gateway: Server) {
   await pause(SETTLE_MS);
   return { ...memoryOf(gateway.actor.pid), kernel: kernelMemory() };
-}
-
-/** A JWT (HS256) that may join every room. */
-function token(user: string, secret: string): string {
-  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
-  const exp = Math.floor(Date.now() / 1_000) + 86_400;
-  const text = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ sub: user, rooms: ['*'], exp })}`;
-  return `${text}.${createHmac('sha256', secret).update(text).digest('base64url')}`;
 }
 
 function kilo(bytes: number): string {

@@ -5,13 +5,9 @@ import { type Outcome, round } from '../report.ts';
 import { engineLoop, type Rival, sendLoop } from '../rivals.ts';
 import type { Scale } from '../scale.ts';
 import { Stack } from '../stack.ts';
+import { FIRST } from '../workload.ts';
 
 const RATE = 10;
-/**
- * Messages to a single connection before the measurement, and their rate per second. A gateway runs for weeks; at ten
- * messages per second V8 would still compile the gateway's code during the first minutes.
- */
-const FIRST = { messages: 3_000, rate: 300 };
 /** Seconds until the room is in a steady state: the frame of the leading edge and two full windows. */
 export const WARM = 2;
 /** Milliseconds after which the last frame of the warm-up has arrived. */

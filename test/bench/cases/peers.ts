@@ -1,117 +1,76 @@
-import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { z } from 'zod';
-import { Actor } from '../actor.ts';
-import { Audience, pause } from '../audience.ts';
-import { BUILD } from '../compile.ts';
-import { memoryOf, SERVER_CORE } from '../machine.ts';
-import { type Measured, measured } from '../measure.ts';
+import { medianOf } from '../measure.ts';
+import { centrifugo } from '../peers/centrifugo.ts';
+import { socketIo, ws } from '../peers/npm.ts';
 import { type Outcome, type Row, round } from '../report.ts';
 import type { Scale } from '../scale.ts';
-import { Publisher } from '../stack.ts';
+import { type Changes, pushCluster, pushClusterInOne, type ServerUnderTest } from '../serverUnderTest.ts';
+import { measure, type Run, titleOf, type Workload } from '../workload.ts';
 
-const SOCKET_IO = '4.8.4';
-const RATE = 10;
+/** A workload with what differs from our default settings in it. */
+type Contest = { name: string; workload: Workload; changes: Changes };
 
-type Peer = {
-  name: string;
-  start(): Actor;
-  /** How a client joins a room of this server. */
-  client: { path: string; hello?: string; ready: string };
-};
+/** Messages a second of the rooms that are small. */
+const SMALL_RATE = 1_000;
 
-const PEERS_FOLDER = join(import.meta.dirname, '../peers');
-
-const PEERS: readonly Peer[] = [
-  {
-    name: 'ws (npm)',
-    start: () => new Actor('ws', SERVER_CORE, process.execPath, [join(PEERS_FOLDER, 'ws.ts')]),
-    client: { path: '/', ready: '"OK"' },
-  },
-  {
-    name: `socket.io ${SOCKET_IO}`,
-    start: () =>
-      new Actor('socket.io', SERVER_CORE, process.execPath, [join(PEERS_FOLDER, 'socketIo.ts'), installSocketIo()]),
-    client: { path: '/socket.io/?EIO=4&transport=websocket', hello: '40', ready: '40{' },
-  },
-  {
-    name: 'centrifuge 0.40 (Go)',
-    start: () => new Actor('centrifuge', SERVER_CORE, buildCentrifuge(), [], { GOMAXPROCS: '1' }),
-    client: {
-      path: '/connect',
-      hello: '{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"live"}}',
-      ready: '"id":2',
-    },
-  },
-];
-
-/** Other servers with the load of the case `merged`. They send one frame per message. */
-export async function peers({ connections, seconds, quick, progress }: Scale): Promise<Outcome> {
+/**
+ * Other servers beside ours, in the same run and with the same load: one big room with the default window and with none,
+ * many small rooms, and many users. All processes of a server share its core.
+ */
+export async function peers({ connections, pairs, seconds, quick, progress }: Scale): Promise<Outcome> {
   const rows: Row[] = [];
   const data: Record<string, unknown> = {};
-  for (const { name, start, client } of PEERS) {
-    progress(`peer ${name}`);
-    const server = start();
-    const { port } = z.object({ port: z.number() }).parse(await server.next('listening'));
-    const url = `http://127.0.0.1:${port}/push`;
-    const publisher = await Publisher.start({ nats: '', prefix: 'bench', logicPort: 0, url });
-    const audience = new Audience({ port, rate: 2_000, ...client });
-    const half = connections / 2;
-    await audience.open(half);
-    const before = memoryOf(server.pid);
-    await audience.open(connections - half);
-    const rss = (memoryOf(server.pid).rss - before.rss) / (connections - half);
-    const push = (duration: number) =>
-      publisher.push({ room: 'live', via: 'peer', rate: RATE, messages: RATE * duration });
-    await audience.drained((await push(1)).lastMark);
-    await pause(500);
-    const run = await measured(server.pid, audience, () => push(seconds));
-    rows.push(...rowsOf(name, run, rss, seconds));
-    data[name] = { run, rss };
-    progress(`${name}: ${round(run.messageUs)} µs a delivered message`);
-    for (const actor of [audience.actor, publisher.actor, server]) await actor.stop();
+  for (const { name, workload, changes } of contests(connections, quick)) {
+    const servers = [() => pushCluster(changes), () => pushClusterInOne(changes), centrifugo, socketIo, ws];
+    const runs = new Map<string, Run[]>();
+    for (let round = 1; round <= pairs; round++) for (const start of servers) await one(start);
+    async function one(start: () => Promise<ServerUnderTest>) {
+      let server = '';
+      const named = async () => {
+        const started = await start();
+        server = started.name;
+        return started;
+      };
+      const run = await measure(workload, seconds, named);
+      runs.set(server, [...(runs.get(server) ?? []), run]);
+      progress(`${name}, ${server}: ${round(run.all)} µs a delivery, p99 ${round(run.p99)} ms`);
+    }
+    rows.push(...rowsOf(`${name} (${titleOf(workload)})`, runs));
+    data[name] = Object.fromEntries(runs);
   }
   return {
     rows,
     notes: [
-      `peers: ${RATE} messages a second of 100 bytes, a frame each, one run; their push goes straight to the process, with no logic and no NATS between.`,
-      ...(quick ? [] : ['peers: a server share of 100 % means that its figures are those of a saturated server.']),
+      'peers: CPU a delivery, µs · accepted → received, p50 / p99, ms · bytes a delivery on the wire · RSS of a connection, KB. The ratio is that of CPU.',
+      'peers: single messages of 100 bytes over HTTP; CPU is that of all processes of a server on one core. Ours has logic and NATS in front of the gateway; with `make run` all is in one process and its shards.',
+      'peers: the others have their default settings (Centrifugo: memory engine, GOMAXPROCS=1; socket.io: WebSockets alone, bufferutil) and no pings. They send a frame for each message.',
     ],
     data,
   };
 }
 
-function rowsOf(name: string, run: Measured, rss: number, seconds: number): Row[] {
-  const times = (['p50', 'p99', 'max'] as const).map((key) => round(run.stat.latency[key] / 1_000)).join(' / ');
-  const late =
-    run.stat.seconds > seconds * 1.1 ? `; done after ${run.stat.seconds.toFixed(1)} s in place of ${seconds}` : '';
+function contests(connections: number, quick: boolean): Contest[] {
+  const many = quick ? connections : connections / 2;
+  const rate = quick ? SMALL_RATE / 10 : SMALL_RATE;
+  const room = { rooms: 1, members: connections, rate: 10, to: 'room' } as const;
   return [
-    {
-      case: 'peers',
-      figure: `${name}: CPU a delivered message, µs`,
-      ours: round(run.messageUs),
-      reference: `server ${Math.round(100 * run.serverShare)} % busy${late}`,
-    },
-    { case: 'peers', figure: `${name}: accepted → received, ms (p50 / p99 / max)`, ours: times },
-    { case: 'peers', figure: `${name}: RSS of an idle connection, KB`, ours: (rss / 1024).toFixed(1) },
+    { name: 'one room, merged', workload: room, changes: {} },
+    { name: 'one room, not merged', workload: room, changes: { maxDelay: 0 } },
+    { name: 'small rooms', workload: { rooms: many / 5, members: 5, rate, to: 'room' }, changes: {} },
+    { name: 'users', workload: { rooms: many, members: 1, rate, to: 'user' }, changes: { users: many } },
   ];
 }
 
-function installSocketIo(): string {
-  const folder = join(BUILD, `socket.io-${SOCKET_IO}`);
-  if (existsSync(join(folder, 'node_modules/socket.io/package.json'))) return folder;
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, 'package.json'), '{"private":true}');
-  execFileSync('npm', ['install', '--no-audit', '--no-fund', '--silent', `socket.io@${SOCKET_IO}`], { cwd: folder });
-  return folder;
-}
-
-/** Built outside the source tree, because Go writes into the folder of a module. */
-function buildCentrifuge(): string {
-  const folder = join(BUILD, 'centrifuge');
-  const program = join(folder, 'centrifuge');
-  cpSync(join(PEERS_FOLDER, 'centrifuge'), folder, { recursive: true });
-  execFileSync('go', ['build', '-o', program, '.'], { cwd: folder, stdio: ['ignore', 'inherit', 'inherit'] });
-  return program;
+function rowsOf(name: string, runs: ReadonlyMap<string, readonly Run[]>): Row[] {
+  const [ours = []] = runs.values();
+  return [...runs].map(([server, each], index) => {
+    const of = (figure: (run: Run) => number) => round(medianOf(each, figure));
+    const ratio = medianOf(ours, (run) => run.all / each[ours.indexOf(run)]!.all);
+    return {
+      case: 'peers',
+      figure: `${name}: ${server}`,
+      ours: `${of((run) => run.all)} · ${of((run) => run.p50)} / ${of((run) => run.p99)} · ${of((run) => run.bytes)} · ${of((run) => run.rss / 1024)}`,
+      reference: `core ${Math.round(100 * medianOf(each, (run) => run.share))} % busy`,
+      ...(index === 0 ? {} : { ratio }),
+    };
+  });
 }

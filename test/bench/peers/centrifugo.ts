@@ -1,32 +1,27 @@
 import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { Actor } from '../actor.ts';
 import { pause } from '../audience.ts';
 import { BUILD } from '../compile.ts';
 import { SERVER_CORE } from '../machine.ts';
-import { freePorts } from '../stack.ts';
+import type { ServerUnderTest } from '../serverUnderTest.ts';
+import { freePorts, Publisher } from '../stack.ts';
 
 export const CENTRIFUGO = '6.9.1';
 const START_MS = 10_000;
 
-export type Centrifugo = { actor: Actor; port: number; api: string };
-
-/** How a client of the bench joins a room of Centrifugo. */
-export const CENTRIFUGO_CLIENT = {
-  path: '/connection/websocket',
-  hello: '{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"{room}"}}',
-  ready: '"id":2',
-};
-
 /**
  * Starts Centrifugo with the memory engine on one core of the server: the defaults, but for what lets the clients of the
- * bench in without tokens, and for pings, which they do not answer.
+ * bench in without tokens, and for pings, which they do not answer. A user has a channel of its own, as Centrifugo's
+ * documentation has it.
  */
-export async function startCentrifugo(folder: string): Promise<Centrifugo> {
+export async function centrifugo(): Promise<ServerUnderTest> {
   const program = build();
-  const [port] = await freePorts(1);
+  const folder = mkdtempSync(join(tmpdir(), 'centrifugo-'));
+  const [port = 0] = await freePorts(1);
   const file = join(folder, 'centrifugo.json');
   writeFileSync(
     file,
@@ -40,12 +35,32 @@ export async function startCentrifugo(folder: string): Promise<Centrifugo> {
   );
   const actor = new Actor('centrifugo', SERVER_CORE, program, ['-c', file], { GOMAXPROCS: '1' });
   const api = `http://127.0.0.1:${port}/api/publish`;
+  await answers(api);
+  const publisher = await Publisher.start({ url: api });
+  return {
+    name: `Centrifugo ${CENTRIFUGO}`,
+    port,
+    client: {
+      path: '/connection/websocket',
+      hello: '{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"{room}"}}',
+      ready: '"id":2',
+    },
+    publisher,
+    via: 'centrifugo',
+    processes: { all: actor.pid },
+    async stop() {
+      await Promise.all([publisher.actor.stop(), actor.stop()]);
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+async function answers(api: string): Promise<void> {
   const deadline = performance.now() + START_MS;
   for (;;) {
     try {
       const body = JSON.stringify({ channel: 'start', data: {} });
-      const answer = await fetch(api, { method: 'POST', body });
-      if (answer.ok) return { actor, port: port!, api };
+      if ((await fetch(api, { method: 'POST', body })).ok) return;
     } catch {
       // It does not listen yet.
     }

@@ -1,5 +1,5 @@
 /**
- * The peer socket.io (npm), as in its guide: join, then emit to the room. Usage: socketIo.ts FOLDER (where it is
+ * The peer socket.io (npm), as in its guide: join the room that the client names, then emit to the room. Usage: socketIoServer.ts FOLDER (where it is
  * installed)
  */
 import { createServer } from 'node:http';
@@ -7,7 +7,10 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 
 type Server = {
-  on(event: 'connection', listener: (socket: { join(room: string): void }) => void): void;
+  on(
+    event: 'connection',
+    listener: (socket: { handshake: { auth: Record<string, unknown> }; join(room: string): void }) => void,
+  ): void;
   to(room: string): { emit(event: string, item: unknown): void };
 };
 type Library = { Server: new (http: ReturnType<typeof createServer>, options: object) => Server };
@@ -27,7 +30,7 @@ const http = createServer((request, response) => {
 // Pings of socket.io are messages of its own protocol, which the client does not answer. The first ping comes after the
 // run.
 const io = new Server(http, { transports: ['websocket'], pingInterval: 3_600_000, pingTimeout: 3_600_000 });
-io.on('connection', (socket) => socket.join('live'));
+io.on('connection', (socket) => socket.join(String(socket.handshake.auth.room)));
 
 http.listen(0, '127.0.0.1', () => {
   const address = http.address();
