@@ -86,7 +86,7 @@ function join(open: string, parts: readonly MessagePart[]): Buffer {
   const head = Buffer.from(open);
   let size = head.length + CLOSE.length + Math.max(0, parts.length - 1);
   for (const part of parts) size += part.items.bytes.length;
-  const bytes = Buffer.allocUnsafeSlow(size);
+  const bytes = Buffer.allocUnsafe(size);
   let at = head.copy(bytes);
   for (const [i, part] of parts.entries()) {
     if (i > 0) bytes[at++] = 0x2c;

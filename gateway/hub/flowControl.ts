@@ -1,6 +1,6 @@
 import type { LagReason } from '@pushcluster/protocol/frames.ts';
 import type { ChannelKey } from '../ipc/channelKey.ts';
-import { encodeFrameHead, type FrameBatch } from '../ipc/frame.ts';
+import type { FrameBatch } from '../ipc/frame.ts';
 import type { MessageStream } from '../ipc/messageStream.ts';
 import { type HubMessage, missedSize, type ShardMessage } from '../ipc/messages.ts';
 import { answerSize, type ResumeAnswer } from '../ipc/resume.ts';
@@ -37,12 +37,12 @@ export class FlowControl {
   }
 
   sendFrames(...batch: FrameBatch): void {
-    const [key, items, , frames] = batch;
+    const [key, items] = batch;
     if (this.#leavesOut(key, items)) {
       this.#options.overrun(items);
       return;
     }
-    this.#inFlight += this.#options.stream.sendFrame(encodeFrameHead(...batch), frames);
+    this.#inFlight += this.#options.stream.sendFrame(...batch);
   }
 
   sendMissed(key: ChannelKey, items: number, reason: LagReason): void {

@@ -25,9 +25,8 @@ export class HubChannel {
   renewInlet: (() => void) | undefined;
   /** Cancels the end of a channel without listeners. */
   cancelEnd: (() => void) | undefined;
-  /** Cancels the timer of the window, which is set to `timerAt`. The merger's. */
-  cancelTimer: (() => void) | undefined;
-  timerAt = 0;
+  /** When its window ends: the merger's WindowTimers keep it. */
+  tick: number | undefined;
   // Urgent flushes: how many in the second that began at `urgentSince`.
   #urgentSince = Number.NEGATIVE_INFINITY;
   #urgent = 0;

@@ -95,7 +95,7 @@ describe('a push', () => {
     assert.deepEqual(shards[0]!.configured, [settings]);
     clock.advance(49);
     assert.equal(shards[0]!.batches.length, 1);
-    clock.advance(1);
+    clock.advance(4);
     assert.deepEqual(plainItems(shards[0]!, ROOM), [1, 2]);
   });
 

@@ -3,6 +3,7 @@ import type { Clock } from '@pushcluster/runtime/clock.ts';
 import type { Batch } from './batch.ts';
 import type { HubChannel } from './hubChannel.ts';
 import type { MessagePart } from './messagePart.ts';
+import { WindowTimers } from './windowTimers.ts';
 
 export type MergerOptions = {
   clock: Clock;
@@ -15,9 +16,11 @@ export type MergerOptions = {
 /** Merges messages into batches: the windows of all channels, and their timers. */
 export class Merger {
   readonly #options: MergerOptions;
+  readonly #timers: WindowTimers<HubChannel>;
 
   constructor(options: MergerOptions) {
     this.#options = options;
+    this.#timers = new WindowTimers(options.clock, (channel) => this.#flush(channel));
   }
 
   /**
@@ -50,23 +53,20 @@ export class Merger {
    */
   schedule(channel: HubChannel): void {
     const due = channel.window.due();
-    if (channel.cancelTimer && due === channel.timerAt) return;
-    this.cancel(channel);
-    if (due === undefined) return;
-    channel.timerAt = due;
-    const { clock, put } = this.#options;
-    channel.cancelTimer = clock.after(Math.max(0, due - clock.now()), () => {
-      channel.cancelTimer = undefined;
-      const batch = channel.window.flush(clock.now());
-      if (batch) put(channel, batch);
-      // The flush may have been of losses alone, and a timer may be a little early by this clock.
-      this.schedule(channel);
-    });
+    if (due === undefined) this.#timers.cancel(channel);
+    else this.#timers.set(channel, due);
   }
 
   /** The channel has ended. */
   cancel(channel: HubChannel): void {
-    channel.cancelTimer?.();
-    channel.cancelTimer = undefined;
+    this.#timers.cancel(channel);
+  }
+
+  #flush(channel: HubChannel) {
+    const { clock, put } = this.#options;
+    const batch = channel.window.flush(clock.now());
+    if (batch) put(channel, batch);
+    // The flush may have been of losses alone, and a timer may be a little early by this clock.
+    this.schedule(channel);
   }
 }

@@ -3,6 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { EventEmitter } from 'node:events';
 import { Socket } from 'node:net';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import { pino } from 'pino';
 import { roomKey } from '../ipc/channelKey.ts';
@@ -244,6 +245,7 @@ describe('news of missed items', () => {
     const told = new Map<string, number>();
     for (let turns = 0; turns < 100 && [...told.values()].reduce((sum, items) => sum + items, 0) < 300_000; turns++) {
       assert.ok(shard.inFlight <= MIB + missedSize(roomKey('room-19999')), `${shard.inFlight} bytes on their way`);
+      await setImmediate();
       for (const { key, items } of child.heard('missed')) told.set(key, (told.get(key) ?? 0) + items);
       child.says({ type: 'done', bytes: shard.inFlight });
     }

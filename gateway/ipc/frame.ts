@@ -33,33 +33,40 @@ export type FrameMessage = {
   size: number;
 };
 
-/** The part of a frame message before the frames' bytes: all numbers little-endian. */
-export function encodeFrameHead(...[key, items, ages, frames, place]: FrameBatch): Buffer {
-  const name = Buffer.from(key);
-  const epoch = Buffer.from(place?.epoch ?? '');
-  const placeBytes = place ? 1 + epoch.length + 16 : 1;
-  const head = Buffer.allocUnsafe(2 + name.length + 4 + placeBytes + 2 + ages.length * 12 + 1 + frames.length * 6);
-  let at = head.writeUInt16LE(name.length, 0);
-  at += name.copy(head, at);
-  at = head.writeUInt32LE(items, at);
-  at = head.writeUInt8(epoch.length, at);
+/** Bytes of a frame message. */
+export function frameSize(...[key, , ages, frames, place]: FrameBatch): number {
+  const placeBytes = place ? 17 + Buffer.byteLength(place.epoch) : 1;
+  let size = 2 + Buffer.byteLength(key) + 4 + placeBytes + 2 + ages.length * 12 + 1 + frames.length * 6;
+  for (const { bytes } of frames) size += bytes.length;
+  return size;
+}
+
+/**
+ * Writes the part of a frame message before the frames' bytes: all numbers little-endian. `into` must have room for it.
+ * @returns where it ends
+ */
+export function writeFrameHead(into: Buffer, start: number, ...[key, items, ages, frames, place]: FrameBatch): number {
+  const nameLength = into.write(key, start + 2);
+  into.writeUInt16LE(nameLength, start);
+  let at = into.writeUInt32LE(items, start + 2 + nameLength);
+  const epochLength = place ? into.write(place.epoch, at + 1) : 0;
+  at = into.writeUInt8(epochLength, at);
   if (place) {
-    at += epoch.copy(head, at);
-    at = head.writeDoubleLE(place.prev, at);
-    at = head.writeDoubleLE(place.seq, at);
+    at = into.writeDoubleLE(place.prev, at + epochLength);
+    at = into.writeDoubleLE(place.seq, at);
   }
-  at = head.writeUInt16LE(ages.length, at);
+  at = into.writeUInt16LE(ages.length, at);
   for (const [time, count] of ages) {
-    at = head.writeDoubleLE(time, at);
-    at = head.writeUInt32LE(count, at);
+    at = into.writeDoubleLE(time, at);
+    at = into.writeUInt32LE(count, at);
   }
-  at = head.writeUInt8(frames.length, at);
+  at = into.writeUInt8(frames.length, at);
   for (const frame of frames) {
-    at = head.writeUInt8(formIndex(frame.form), at);
-    at = head.writeUInt8(frame.binary ? 1 : 0, at);
-    at = head.writeUInt32LE(frame.bytes.length, at);
+    at = into.writeUInt8(formIndex(frame.form), at);
+    at = into.writeUInt8(frame.binary ? 1 : 0, at);
+    at = into.writeUInt32LE(frame.bytes.length, at);
   }
-  return head;
+  return at;
 }
 
 /** Throws RangeError or TypeError if `bytes` are no frame message. The frames' bytes are views of `bytes`. */

@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 import { Form } from '@pushcluster/protocol/wireForms.ts';
 import fc from 'fast-check';
 import { ALL, roomKey, userKey } from './channelKey.ts';
-import { encodeFrameHead, type FrameMessage } from './frame.ts';
+import type { FrameMessage } from './frame.ts';
 import { MessageStream } from './messageStream.ts';
 import type { HubMessage, ShardMessage } from './messages.ts';
 
@@ -68,7 +68,7 @@ type FrameInput = Omit<FrameMessage, 'size'>;
 
 function sendFrame(wire: MessageStream<HubMessage, ShardMessage>, message: FrameInput): number {
   const { key, items, ages, frames, place } = message;
-  return wire.sendFrame(encodeFrameHead(key, items, ages, frames, place), frames);
+  return wire.sendFrame(key, items, ages, frames, place);
 }
 
 /** Hands `bytes` over in pieces of the lengths given, and the rest as one. */
@@ -203,6 +203,32 @@ describe('the stream of messages between hub and shard', () => {
       ['stopListening', 'stopListening'],
     );
     assert.equal(errors.length, 4);
+  });
+
+  it('sends what is for many small rooms as one buffer', async () => {
+    const { end, wire } = hubEnd();
+    for (let i = 0; i < 100; i++) {
+      const bytes = Buffer.from(`{"type":"PUSH","data":{"room":"${i}"}}`);
+      sendFrame(wire, { key: roomKey(`${i}`), items: 1, ages: [[i, 1]], frames: [{ form: 1, binary: false, bytes }] });
+    }
+    await turn();
+    assert.equal(end.written.length, 1);
+    const { end: far, heard } = shardEnd();
+    arrive(far, end.written[0]!, []);
+    assert.deepEqual(
+      heard.map((one) => one.type === 'frame' && one.frame.key),
+      Array.from({ length: 100 }, (_, i) => roomKey(`${i}`)),
+    );
+  });
+
+  it('leaves what was written unchanged while more is sent', async () => {
+    const { end, wire } = hubEnd();
+    wire.send({ type: 'stopListening' });
+    await turn();
+    const before = Buffer.from(end.written[0]!);
+    for (let i = 0; i < 5_000; i++) wire.send({ type: 'mark', on: true });
+    await turn();
+    assert.deepEqual(end.written[0], before);
   });
 
   it('sends the very buffers of the frames, without a copy, and what is sent in one turn as one call', async () => {

@@ -1,10 +1,15 @@
 import type { Socket } from 'node:net';
-import { decodeFrameMessage, type Frame, type FrameMessage } from './frame.ts';
+import { decodeFrameMessage, type FrameBatch, type FrameMessage, frameSize, writeFrameHead } from './frame.ts';
 
 const JSON_KIND = 0;
 const FRAME_KIND = 1;
 /** Bytes before a message's payload. */
 const HEADER = 5;
+/** What is sent is collected in blocks of this many bytes: a turn of the loop with many small rooms is a few of them. */
+const BLOCK_BYTES = 65_536;
+/** Frames up to this many bytes are copied into the block. Larger ones are written from where they are, for all shards. */
+const COPIED_BYTES = 4_096;
+const NO_BYTES = Buffer.alloc(0);
 
 /**
  * One end of the socket pair between hub and shard. A message is `u32 length · u8 kind · payload`, little-endian; the
@@ -18,7 +23,13 @@ export class MessageStream<Out, In> {
   #received: Buffer[] = [];
   #buffered = 0;
   #needed = HEADER;
-  #corked = false;
+  // The block that is being filled, from where on it is yet to be written, and where it ends.
+  #block: Buffer = NO_BYTES;
+  #start = 0;
+  #at = 0;
+  /** Written in this turn of the loop, before what is in the block. */
+  #parts: Buffer[] = [];
+  #scheduled = false;
 
   /** @param onError what `onMessage` or `onFrame` threw, or what was no message: those after it still come */
   constructor(
@@ -35,32 +46,66 @@ export class MessageStream<Out, In> {
   }
 
   send(message: Out): void {
-    this.#write(JSON_KIND, [Buffer.from(JSON.stringify(message))]);
+    const text = Buffer.from(JSON.stringify(message));
+    this.#begin(JSON_KIND, text.length, 0);
+    this.#append(text);
   }
 
   /** Sends the frames of a batch; returns their size as `done` will report it. */
-  sendFrame(head: Buffer, frames: readonly Frame[]): number {
-    return this.#write(FRAME_KIND, [head, ...frames.map((frame) => frame.bytes)]);
+  sendFrame(...batch: FrameBatch): number {
+    const [, , , frames] = batch;
+    const size = frameSize(...batch);
+    let headSize = size;
+    for (const { bytes } of frames) headSize -= bytes.length;
+    this.#begin(FRAME_KIND, size, headSize);
+    this.#at = writeFrameHead(this.#block, this.#at, ...batch);
+    for (const { bytes } of frames) this.#append(bytes);
+    return size;
   }
 
-  #write(kind: number, parts: Buffer[]): number {
-    let size = 0;
-    for (const part of parts) size += part.length;
-    const header = Buffer.allocUnsafe(HEADER);
-    header.writeUInt32LE(size, 0);
-    header[4] = kind;
-    if (!this.#corked) {
-      // What is sent in one turn of the loop goes in one system call.
-      this.#corked = true;
-      this.#socket.cork();
-      process.nextTick(() => {
-        this.#corked = false;
-        this.#socket.uncork();
-      });
+  /** Begins a message of `size` bytes, of which the first `room` fit in the block. */
+  #begin(kind: number, size: number, room: number) {
+    this.#reserve(HEADER + room);
+    this.#at = this.#block.writeUInt32LE(size, this.#at);
+    this.#block[this.#at++] = kind;
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    // What is sent in one turn of the loop goes in one system call.
+    setImmediate(() => this.#flush());
+  }
+
+  #append(bytes: Buffer) {
+    if (bytes.length > COPIED_BYTES) {
+      this.#closePart();
+      this.#parts.push(bytes);
+      return;
     }
-    this.#socket.write(header);
+    this.#reserve(bytes.length);
+    this.#at += bytes.copy(this.#block, this.#at);
+  }
+
+  /** Makes room for `size` bytes in the block. What was written is never changed: the socket may still have to send it. */
+  #reserve(size: number) {
+    if (this.#block.length - this.#at >= size) return;
+    this.#closePart();
+    this.#block = Buffer.allocUnsafeSlow(Math.max(BLOCK_BYTES, size));
+    this.#start = 0;
+    this.#at = 0;
+  }
+
+  #closePart() {
+    if (this.#at > this.#start) this.#parts.push(this.#block.subarray(this.#start, this.#at));
+    this.#start = this.#at;
+  }
+
+  #flush() {
+    this.#scheduled = false;
+    this.#closePart();
+    const parts = this.#parts;
+    this.#parts = [];
+    if (parts.length > 1) this.#socket.cork();
     for (const part of parts) this.#socket.write(part);
-    return size;
+    if (parts.length > 1) this.#socket.uncork();
   }
 
   #receive(chunk: Buffer) {

@@ -117,6 +117,19 @@ describe('a broadcast', () => {
     assert.equal(order.length, 2_005);
   });
 
+  it('of a small room leaves at once, and behind what waits', () => {
+    const small = room('small', 5, 0.1);
+    broadcaster.push(small.channel, task('first'));
+    assert.equal(order.length, 5, 'it waits for no turn of the loop');
+    assert.deepEqual(done, [10]);
+    const big = room('big', 1_000, 0.1);
+    broadcaster.push(big.channel, task('hello'));
+    broadcaster.push(small.channel, task('second'));
+    assert.equal(order.length, 5);
+    loop.idle();
+    assert.deepEqual(small.sockets[0]!.texts, ['first', 'second']);
+  });
+
   it('serves big rooms in turn', () => {
     const rooms = ['a', 'b', 'c'].map((name) => room(name, 1_000, 0.1));
     for (const { channel } of rooms) broadcaster.push(channel, task('hello'));

@@ -9,7 +9,9 @@ import { fallBehind } from './slowConsumerPolicy.ts';
 
 /** Length of a slice of broadcasts, milliseconds. Between two slices the loop serves reads and joins. */
 const SLICE_MS = 8;
-/** Sends between two readings of the clock. */
+/** Time of a turn of the loop in which channels that wait for no slice are sent to, milliseconds. */
+const AT_ONCE_MS = 4;
+/** Sends between two readings of the clock. A channel with more members waits for its slice. */
 const STRIDE = 64;
 
 export type BroadcasterHooks = {
@@ -33,6 +35,8 @@ export class Broadcaster {
   readonly #loop: Loop;
   #queue: Channel<Member>[] = [];
   #scheduled = false;
+  /** Until when small channels are sent to at once in this turn of the loop; undefined before the first. */
+  #atOnceUntil: number | undefined;
 
   constructor(counts: ShardCounts, hooks: BroadcasterHooks, loop: Loop) {
     this.#counts = counts;
@@ -41,7 +45,13 @@ export class Broadcaster {
   }
 
   push(channel: Channel<Member>, task: ChannelTask<Member>): void {
+    const atOnce = this.#goesAtOnce(channel);
     channel.tasks.push(task);
+    if (atOnce) {
+      this.#advance(channel, Number.POSITIVE_INFINITY);
+      this.#hooks.idle(channel);
+      return;
+    }
     if (channel.tasks.length === 1 && !channel.active) this.#queue.push(channel);
     this.#schedule();
   }
@@ -49,6 +59,22 @@ export class Broadcaster {
   /** Calls `visit` for each of these members, after what is on its way to the channel already and before what comes later. */
   visit(channel: Channel<Member>, members: readonly Member[], visit: (member: Member) => void, done = () => {}): void {
     this.push(channel, { type: 'visit', items: 0, members, visited: 0, visit, done });
+  }
+
+  /**
+   * Whether a task need not wait for a slice, since it is short and nothing waits before it. So a room of a few costs no
+   * turn of the loop.
+   */
+  #goesAtOnce(channel: Channel<Member>): boolean {
+    if (this.#queue.length > 0 || channel.active || channel.tasks.length > 0) return false;
+    if (channel.size > STRIDE) return false;
+    const now = this.#loop.now();
+    if (this.#atOnceUntil !== undefined) return now < this.#atOnceUntil;
+    this.#atOnceUntil = now + AT_ONCE_MS;
+    this.#loop.soon(() => {
+      this.#atOnceUntil = undefined;
+    });
+    return true;
   }
 
   #schedule() {

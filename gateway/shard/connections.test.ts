@@ -233,7 +233,6 @@ describe('a slow reader', () => {
     const peer = open(Form.v1, ANYONE, 0);
     const bytes = Buffer.from('{}');
     shard.frame({ key: ALL, items: 1, frames: [{ form: Form.v1, binary: false, bytes }], ages: [], size: 1 });
-    loop.turn();
     shard.closed(peer.connection, 1006);
     loop.idle();
     assert.equal(peer.socket.ended, undefined);

@@ -28,13 +28,27 @@ const SHORT_PART = 4;
 const LAG_RESOLUTION = 500;
 /** From the last close frames to the end of the process, milliseconds: they leave in the next turn of the loop. */
 const EXIT_AFTER_MS = 100;
+/** Bytes of the hub's messages that are read at once. */
+const READ_BYTES = 65_536;
 
 /**
  * A shard's process: one engine app, and one socket to the hub on descriptor 3. It ends when the hub says so or is gone.
  * Signals go to the whole process group; the hub alone answers them.
  */
 const log = createLog('gateway-shard', 'info', { rateLimited: true });
-const hub = new Socket({ fd: 3, readable: true, writable: true });
+const hub: Socket = new Socket({
+  fd: 3,
+  readable: true,
+  writable: true,
+  // Without it Node allocates 64 KiB for each read, however little comes.
+  onread: {
+    buffer: Buffer.allocUnsafeSlow(READ_BYTES),
+    callback: (size, buffer) => {
+      hub.emit('data', Buffer.from(buffer.subarray(0, size)));
+      return true;
+    },
+  },
+});
 const fdLimit = descriptorLimit();
 const loopDelay = monitorEventLoopDelay({ resolution: LAG_RESOLUTION });
 const memory = new MemoryReader();
