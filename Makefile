@@ -71,6 +71,10 @@ bench: ## Performance suite (CASE=merged for one, QUICK=1, PAIRS=1, PEERS=1): a 
 chaos: ## Rooms with history under faults, judged at the end (FAULTS=30, SEED=7); what everybody saw is in chaos-results/
 	@$(READY) && exec node test/chaos/chaos.ts $(if $(FAULTS),--faults "$(FAULTS)") $(if $(SEED),--seed "$(SEED)")
 
+.PHONY: soak
+soak: ## A month of operations on rooms with history in about an hour, as root (OPERATIONS=108, SEED=1)
+	@$(READY) && OPERATIONS=$${OPERATIONS:-108} exec node scripts/test.ts e2e test/e2e/product/soak.test.ts
+
 .PHONY: simulate
 simulate: ## A million and ten million people through a failure, a rollout and a storm: a table here, pictures in simulate-results/ (SEED=7)
 	@$(READY) && exec node test/simulate/simulate.ts

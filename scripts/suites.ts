@@ -22,6 +22,7 @@ export const NIGHTLY: readonly string[] = [
   'test/e2e/product/loadBalancerSteps.test.ts',
   'test/e2e/product/rebalance.test.ts',
   'test/e2e/product/skew.test.ts',
+  'test/e2e/product/soak.test.ts',
   'test/e2e/product/storm.test.ts',
   'test/e2e/release.test.ts',
 ];

@@ -40,6 +40,7 @@ export class HistoryLoad {
   readonly #moves = { moved: 0, closed: 0 };
   #recorder: Recorder | undefined;
   #operations = 0;
+  #silence = 0;
 
   static async start(live: Live): Promise<HistoryLoad> {
     const { host, port } = await live.address();
@@ -59,6 +60,11 @@ export class HistoryLoad {
       page.push.on('close', () => this.#moves.closed++);
       return { name, room, page };
     });
+  }
+
+  /** For how long a client got nothing at most during the latest operation, milliseconds. */
+  get silence(): number {
+    return this.#silence;
   }
 
   /**
@@ -97,6 +103,7 @@ export class HistoryLoad {
     await recorder.close();
     const events = await readEvents(folder);
     const verdict = judge(events);
+    this.#silence = verdict.silence;
     const { moved, closed } = this.#moves;
     t.diagnostic(lineOf(verdict));
     t.diagnostic(`${this.#pages.length} clients, ${moved} moves, ${closed} other ends of connections`);
