@@ -85,6 +85,12 @@ describe('managed NATS, as the operator changes it', () => {
   const accepts = async () => (await annotation('statefulset', 'live-nats'))?.split(' ')[0];
   const trusts = () => annotation('deployment', 'live-gateway');
 
+  /** Unix times in seconds at which certificates of NATS expire, by PushCluster. */
+  const expiries = async () => {
+    const metrics = new Metrics(await (await fetch(`http://127.0.0.1:${operator.adminPort}/metrics`)).text());
+    return [...metrics.by(EXPIRY, 'cluster_name')];
+  };
+
   /** Makes the server of NATS ready, as a kubelet does. */
   async function playServer(): Promise<void> {
     while (!ending.signal.aborted) {
@@ -117,9 +123,8 @@ describe('managed NATS, as the operator changes it', () => {
       pods.object(NAMESPACE, name),
     );
     assert.deepEqual(new Set(played.map((pod) => pod?.metadata.annotations?.[TLS])), new Set(['live-nats-tls']));
-    const metrics = new Metrics(await (await fetch(`http://127.0.0.1:${operator.adminPort}/metrics`)).text());
     const { serving } = certificatesIn(secret?.data ?? {})!;
-    assert.deepEqual([...metrics.by(EXPIRY, 'cluster_name')], [['live', endOf(serving.certificate) / 1_000]]);
+    assert.deepEqual(await expiries(), [['live', endOf(serving.certificate) / 1_000]]);
     await until('it is ready', async () => {
       const cluster = await get('pushcluster', 'live');
       return isTrue(cluster, 'Ready') && cluster?.status.nats?.url === 'tls://live-nats.shop.svc:4222';
@@ -139,6 +144,16 @@ describe('managed NATS, as the operator changes it', () => {
       return text.includes('maxDelay: 250');
     });
     assert.deepEqual(await all(), before);
+  });
+
+  it('says when its certificate expires also while the PushCluster is paused', async () => {
+    const before = await expiries();
+    await patch({ spec: { paused: true } });
+    await operator.end('SIGTERM');
+    await operator.start();
+    await until('it is exported', async () => (await expiries()).length > 0);
+    assert.deepEqual(await expiries(), before);
+    await patch({ spec: { paused: null } });
   });
 
   it('gives pods the next passwords before servers', async () => {
