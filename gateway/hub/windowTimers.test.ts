@@ -62,6 +62,58 @@ describe('the timers of all windows', () => {
     ]);
   });
 
+  it('end each window once for its last time, however it was set and cancelled', () => {
+    const step = fc.record({ index: fc.nat(3), delay: fc.option(fc.integer({ min: 0, max: 12 })), pass: fc.nat(3) });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+        ended = [];
+        const windows = [0, 1, 2, 3].map((i) => window(`${i}`));
+        const due = new Map<string, number>();
+        let last = 0;
+        // A window that has ended was due, and is not any more.
+        const check = () => {
+          for (const [name, at] of ended.slice(last)) {
+            const time = due.get(name);
+            assert.ok(time !== undefined && at >= time && at - time < 4.001, `${name} at ${at}, due ${time}`);
+            due.delete(name);
+          }
+          last = ended.length;
+        };
+        for (const { index, delay, pass } of steps) {
+          const one = windows[index]!;
+          if (delay === null) {
+            timers.cancel(one);
+            due.delete(one.name);
+          } else {
+            timers.set(one, clock.now() + delay);
+            due.set(one.name, clock.now() + delay);
+          }
+          clock.advance(pass);
+          check();
+        }
+        clock.advance(100);
+        check();
+        assert.equal(due.size, 0);
+      }),
+    );
+  });
+
+  it('pass over a window that one before it has cancelled or set anew', () => {
+    const [first, cancelled, later] = [window('first'), window('cancelled'), window('later')];
+    timers = new WindowTimers(clock, (one) => {
+      ended.push([one.name, clock.now()]);
+      if (one !== first) return;
+      timers.cancel(cancelled);
+      timers.set(later, 200);
+    });
+    for (const one of [first, cancelled, later]) timers.set(one, 100);
+    clock.advance(1_000);
+    assert.deepEqual(ended, [
+      ['first', 100],
+      ['later', 200],
+    ]);
+  });
+
   it('end late windows together, in the order of their times', () => {
     for (const at of [40, 20, 60]) timers.set(window(`${at}`), at);
     clock.freeze(100);

@@ -6,6 +6,9 @@ import type { Clock } from '@pushcluster/runtime/clock.ts';
  */
 const TICK_MS = 4;
 
+/** The tick of what is about to run. */
+const NOW = -1;
+
 /** What is due at a time. */
 export type Due = { tick: number | undefined };
 
@@ -56,7 +59,11 @@ export class WindowTimers<T extends Due> {
     const ticks = [...this.#spokes.keys()].filter((tick) => tick === this.#next || tick * TICK_MS <= now);
     const due: T[] = [];
     for (const tick of ticks.sort((a, b) => a - b)) {
-      for (const one of this.#spokes.get(tick) ?? []) if (one.tick === tick) due.push(one);
+      for (const one of this.#spokes.get(tick) ?? []) {
+        if (one.tick !== tick) continue;
+        one.tick = NOW;
+        due.push(one);
+      }
       this.#spokes.delete(tick);
     }
     this.#waitForNext();
@@ -68,6 +75,8 @@ export class WindowTimers<T extends Due> {
     try {
       for (; done < due.length; done++) {
         const one = due[done]!;
+        // One that ran before it may have cancelled it or set it anew.
+        if (one.tick !== NOW) continue;
         one.tick = undefined;
         this.#run(one);
       }
