@@ -21,6 +21,7 @@ import { saturation } from './cases/saturation.ts';
 import { scrape } from './cases/scrape.ts';
 import { slowReaders } from './cases/slowReaders.ts';
 import { small } from './cases/small.ts';
+import { stored } from './cases/stored.ts';
 import { wire } from './cases/wire.ts';
 import { describeMachine } from './machine.ts';
 import { type Outcome, type Row, save, table } from './report.ts';
@@ -41,6 +42,7 @@ const CASES: Record<string, (scale: Scale) => Promise<Outcome>> = {
   rebalance,
   scrape,
   logic: logicRate,
+  stored,
   small,
   wire,
   bus,

@@ -1,7 +1,10 @@
-/** HTTP load by autocannon in a process of its own. Usage: requests.ts OPTIONS (autocannon's options as JSON) */
+/** HTTP load by autocannon in a process of its own. Its options come as one line of JSON on standard input. */
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
 import autocannon from 'autocannon';
 
-process.stdin.on('close', () => process.exit(0)).resume();
+const lines = createInterface(process.stdin).on('close', () => process.exit(0));
+const [options] = await once(lines, 'line');
 process.stdout.write(`${JSON.stringify({ event: 'started' })}\n`);
-const result = await autocannon(JSON.parse(process.argv[2] ?? '{}'));
+const result = await autocannon(JSON.parse(options));
 process.stdout.write(`${JSON.stringify({ event: 'done', ...result })}\n`);

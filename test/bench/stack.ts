@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
+import { type NatsServer, startNatsCluster, startNatsServer } from '../harness/natsServer.ts';
 import { Actor } from './actor.ts';
 import { pause } from './audience.ts';
 import type { ItemKind } from './items.ts';
@@ -21,13 +21,13 @@ process.on('exit', () => {
 });
 
 /** Differences from the default settings: addresses, all on this machine. */
-function settingsOf(ports: Ports, nats: string | undefined, changes: Changes): object {
+function settingsOf(ports: Ports, nats: readonly string[], changes: Changes): object {
   return {
     gateway: { host: '127.0.0.1', port: ports.port, ...changes.gateway },
     logic: { host: '127.0.0.1', port: ports.pushPort },
     ...(changes.auth && { auth: changes.auth }),
     ...(changes.rooms && { rooms: changes.rooms }),
-    ...(nats && { bus: { prefix: PREFIX, nats: { servers: [nats] } } }),
+    ...(nats.length > 0 && { bus: { prefix: PREFIX, nats: { servers: nats } } }),
     admin: { host: '127.0.0.1', port: ports.adminPort },
   };
 }
@@ -40,30 +40,34 @@ type Changes = { gateway?: object; auth?: object; rooms?: object[] };
 /** The real processes: nats-server, gateways, logic and a publisher, each on its core. */
 export class Stack {
   readonly folder: string;
-  readonly #nats: NatsServer;
+  readonly #nats: readonly NatsServer[];
   readonly #actors: Actor[] = [];
 
-  /** @param core of nats-server */
-  static async start(core = CLIENT_CORE, options: { jetstream?: boolean } = {}): Promise<Stack> {
-    const nats = await startNatsServer(options);
-    pin(nats.pid, core);
+  /** @param core of all nats-servers */
+  static async start(
+    core = CLIENT_CORE,
+    { servers = 1, ...options }: { jetstream?: boolean; servers?: number } = {},
+  ): Promise<Stack> {
+    const nats = servers === 1 ? [await startNatsServer(options)] : await natsCluster(servers, options);
+    for (const { pid } of nats) pin(pid, core);
     return new Stack(nats);
   }
 
-  private constructor(nats: NatsServer) {
+  private constructor(nats: readonly NatsServer[]) {
     this.#nats = nats;
     this.folder = mkdtempSync(join(tmpdir(), 'pushcluster-bench-'));
     folders.add(this.folder);
   }
 
-  /** Process id of nats-server. */
+  /** Process id of the only nats-server. */
   get natsPid(): number {
-    return this.#nats.pid;
+    return this.#nats[0]!.pid;
   }
 
   /** The settings with which a subscriber receives what gateways receive. */
-  get bus(): { url: string; prefix: string } {
-    return { url: this.#nats.url, prefix: PREFIX };
+  get bus(): { url: string; urls: string[]; prefix: string } {
+    const urls = this.#nats.map(({ url }) => url);
+    return { url: urls[0]!, urls, prefix: PREFIX };
   }
 
   /** Starts a gateway on the server's core, with default settings except for `changes`. */
@@ -88,12 +92,12 @@ export class Stack {
    * @param logic pushes go through its API; without it only to the bus
    */
   async publisher(logic?: Server): Promise<Publisher> {
-    return Publisher.start({ nats: this.#nats.url, logicPort: logic?.pushPort ?? 0 });
+    return Publisher.start({ nats: this.bus.url, logicPort: logic?.pushPort ?? 0 });
   }
 
   async stop() {
     await Promise.all(this.#actors.map((actor) => actor.stop()));
-    await this.#nats.stop();
+    await Promise.all(this.#nats.map((server) => server.stop()));
     rmSync(this.folder, { recursive: true, force: true });
     folders.delete(this.folder);
   }
@@ -102,7 +106,7 @@ export class Stack {
     const [port = 0, other = 0, adminPort = 0] = await freePorts(3);
     const ports = { port, pushPort: kind === 'logic' ? port : other, adminPort };
     const file = join(this.folder, `${kind}-${port}.json`);
-    const nats = kind === 'standalone' ? undefined : this.#nats.url;
+    const nats = kind === 'standalone' ? [] : this.bus.urls;
     writeFileSync(file, JSON.stringify(settingsOf(ports, nats, changes), null, 2));
     const actor = new Actor(kind, core, process.execPath, [join(ROOT, kind, 'main.ts'), '--config', file]);
     this.#actors.push(actor);
@@ -110,6 +114,12 @@ export class Stack {
     await server.ready();
     return server;
   }
+}
+
+async function natsCluster(size: number, options: { jetstream?: boolean }): Promise<readonly NatsServer[]> {
+  const cluster = await startNatsCluster(size, options);
+  await cluster.formed();
+  return cluster.servers;
 }
 
 /** A process of the gateway, of logic, or of both. */

@@ -1,26 +1,21 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { Actor } from '../actor.ts';
+import { CONNECTIONS, type HttpRun, httpLoad } from '../httpLoad.ts';
 import { ItemMaker, stampNow } from '../items.ts';
-import { CLIENT_CORE, cpuBetween, cpuOf, SERVER_CORE } from '../machine.ts';
+import { SERVER_CORE } from '../machine.ts';
 import { medianOf } from '../measure.ts';
 import { type Outcome, round } from '../report.ts';
 import type { Scale } from '../scale.ts';
 import { Stack } from '../stack.ts';
 
-const CONNECTIONS = 64;
 /** Pushes in a request of the batch's rows. */
 const BATCH = 100;
 
-const Answer = z.object({
-  '2xx': z.number(),
-  non2xx: z.number(),
-  errors: z.number(),
-  duration: z.number(),
-  latency: z.object({ p50: z.number(), p99: z.number() }),
-});
-
-type Run = { rate: number; cpuUs: number; serverShare: number; clientShare: number; p50: number; p99: number };
+/** What is pushed: one push, or a batch. */
+const push = () => `{"to":{"room":"live"},"items":[${new ItemMaker('plain').next(stampNow())}]}`;
+const ONE = () => ({ path: '/v1/push', bodies: [push()], pushes: 1 });
+const MANY = () => ({ path: '/v1/push/batch', bodies: [`[${Array(BATCH).fill(push()).join(',')}]`], pushes: BATCH });
 
 /**
  * Single-item pushes over HTTP, one by one and in batches: logic with its checks and the bus, compared with a bare fastify
@@ -32,15 +27,16 @@ export async function logicRate({ pairs, seconds, progress }: Scale): Promise<Ou
   try {
     const { port } = z.object({ port: z.number() }).parse(await bare.next('listening'));
     const logic = await stack.logic(SERVER_CORE);
-    const runs: { ours: Run; bare: Run; batch: Run }[] = [];
-    await load(logic.port, logic.actor.pid, 2);
-    await load(port, bare.pid, 2);
-    await load(logic.port, logic.actor.pid, 2, BATCH);
+    const runs: { ours: HttpRun; bare: HttpRun; batch: HttpRun }[] = [];
+    const servers = { ours: { port: logic.port, pid: logic.actor.pid }, bare: { port, pid: bare.pid } };
+    await httpLoad(servers.ours, ONE(), 2);
+    await httpLoad(servers.bare, ONE(), 2);
+    await httpLoad(servers.ours, MANY(), 2);
     for (let pair = 1; pair <= pairs; pair++) {
       const run = {
-        ours: await load(logic.port, logic.actor.pid, Math.min(5, seconds)),
-        bare: await load(port, bare.pid, Math.min(5, seconds)),
-        batch: await load(logic.port, logic.actor.pid, Math.min(5, seconds), BATCH),
+        ours: await httpLoad(servers.ours, ONE(), Math.min(5, seconds)),
+        bare: await httpLoad(servers.bare, ONE(), Math.min(5, seconds)),
+        batch: await httpLoad(servers.ours, MANY(), Math.min(5, seconds)),
       };
       runs.push(run);
       progress(
@@ -92,39 +88,4 @@ export async function logicRate({ pairs, seconds, progress }: Scale): Promise<Ou
     await bare.stop();
     await stack.stop();
   }
-}
-
-/** @param batch pushes in one request; 0: `POST /v1/push` with one. Rates and CPU are those of a push. */
-async function load(port: number, server: number, seconds: number, batch = 0): Promise<Run> {
-  const push = `{"to":{"room":"live"},"items":[${new ItemMaker('plain').next(stampNow())}]}`;
-  const request = {
-    url: `http://127.0.0.1:${port}/v1/push${batch > 0 ? '/batch' : ''}`,
-    method: 'POST',
-    connections: CONNECTIONS,
-    duration: seconds,
-    headers: { 'content-type': 'application/json' },
-    body: batch > 0 ? `[${Array(batch).fill(push).join(',')}]` : push,
-  };
-  const script = join(import.meta.dirname, '../requests.ts');
-  const client = new Actor('autocannon', CLIENT_CORE, process.execPath, [script, JSON.stringify(request)]);
-  await client.next('started');
-  const before = cpuOf(server);
-  const clientBefore = cpuOf(client.pid);
-  const began = performance.now();
-  const answer = Answer.parse(await client.next('done', seconds * 1_000 + 30_000));
-  const elapsed = (performance.now() - began) / 1_000;
-  const cpu = cpuBetween(before, cpuOf(server));
-  const clientCpu = cpuBetween(clientBefore, cpuOf(client.pid));
-  await client.stop();
-  if (answer.non2xx > 0 || answer.errors > 0)
-    throw new Error(`logic: ${answer.non2xx} answers were not 2xx, ${answer.errors} requests failed`);
-  const pushes = answer['2xx'] * Math.max(1, batch);
-  return {
-    rate: pushes / answer.duration,
-    cpuUs: ((cpu.user + cpu.system) * 1e6) / pushes,
-    serverShare: (cpu.user + cpu.system) / elapsed,
-    clientShare: (clientCpu.user + clientCpu.system) / elapsed,
-    p50: answer.latency.p50,
-    p99: answer.latency.p99,
-  };
 }
