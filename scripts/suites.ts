@@ -36,14 +36,7 @@ export type KnownFlaky = {
 };
 
 /** Files whose first failure CI accepts if a second run passes. Keep the list short: each entry is a bug to fix. */
-export const KNOWN_FLAKY: readonly KnownFlaky[] = [
-  {
-    file: 'test/integration/managedNats.changes.test.ts',
-    reason:
-      'Where a gateway moves to another server on a busy machine, messages of the former may come after later ones of the next, and are taken for repeats. The bus must finish the one before it begins the other.',
-    since: '2026-11-30',
-  },
-];
+export const KNOWN_FLAKY: readonly KnownFlaky[] = [];
 
 /**
  * The result of a file after its first run and, if that failed, its second. A file that failed and then passed is flaky, and

@@ -17,6 +17,7 @@ import {
   subjects,
   VERSION_1,
 } from '../simulation/startedHub.ts';
+import { LATE_MS } from './resequencer.ts';
 
 beforeEach(() => start());
 
@@ -30,6 +31,20 @@ describe('what was lost or repeated', () => {
     assert.deepEqual(shards[0]!.order, ['frames', 'missed', 'frames']);
     assert.deepEqual(shards[1]!.missed, []);
     assert.equal(await counted('gaps_total'), 3);
+  });
+
+  it('is not told where it comes late: it is put in its place', async () => {
+    forms(shards[0]!, ROOM, Form.plain | Form.v1);
+    await publish(subjects.room('r'), ['1']);
+    await publish(subjects.room('r'), ['4', '5'], { counter: 4 });
+    await publish(subjects.room('r'), ['6']);
+    clock.advance(LATE_MS - 1);
+    await publish(subjects.room('r'), ['2', '3'], { counter: 2 });
+    clock.advance(2_000);
+    assert.deepEqual(plainItems(shards[0]!, ROOM), [1, 2, 3, 4, 5, 6]);
+    assert.deepEqual(shards[0]!.missed, []);
+    assert.equal(await counted('gaps_total'), 0);
+    assert.equal(await counted('late_items_total'), 2);
   });
 
   it('is told after what is still merged, which came before it', async () => {
@@ -64,7 +79,7 @@ describe('what was lost or repeated', () => {
     await publish(subjects.room('r'), ['1'], { id: 'k' });
     clock.advance(5_000);
     await publish(subjects.room('r'), ['1'], { id: 'k', counter: 4 });
-    clock.advance(1);
+    clock.advance(LATE_MS + 1);
     assert.deepEqual(shards[0]!.missed, [{ key: ROOM, items: 2, reason: 'bus_gap' }]);
     assert.equal(clock.timers, 0);
   });

@@ -93,7 +93,7 @@ describe('the hub', () => {
     clock.advance(10_000);
     assert.equal(hub.channels.kept, 3);
     shards[0]!.batches.length = 0;
-    await publishToUsers([{ users, texts: ['2'] }], 101);
+    await publishToUsers([{ users, texts: ['2'] }], 2);
     assert.deepEqual(
       shards[0]!.batches.map(({ key }) => key),
       [userKey('0'), userKey('50')],

@@ -27,6 +27,7 @@ import { Outbox } from './outbox.ts';
 import { PublisherHeartbeats } from './publisherHeartbeats.ts';
 import { publishJson } from './publishJson.ts';
 import { RepeatedPushes } from './repeatedPushes.ts';
+import { WaitingBytes } from './resequencer.ts';
 import type { ShardHandle } from './shardHandle.ts';
 import type { SlicedWork } from './slicedWork.ts';
 import { UserInlet } from './userInlet.ts';
@@ -114,7 +115,12 @@ export class Hub {
       if (!isAway) guard.caught('bus', error);
     };
     this.#histories = history && new HistoryMonitors({ store: history, bus, clock, metrics, failed: historyFailed });
-    const inlets = { heartbeats, retries: new RepeatedPushes({ clock, metrics }), merger, ignored, metrics, log };
+    const inlets = {
+      ...{ heartbeats, merger, ignored, metrics, log, clock },
+      retries: new RepeatedPushes({ clock, metrics }),
+      waiting: new WaitingBytes(),
+      failed: (error: unknown) => guard.caught('bus', error),
+    };
     this.#channels = new ChannelLifecycle({
       settings,
       subjects,
@@ -126,7 +132,7 @@ export class Hub {
         const { room, rules } = channel;
         const monitor = rules.history && this.#histories?.of(rules.history.match);
         if (room === undefined || !monitor) return new ChannelInlet(channel, inlets);
-        const inlet = new HistoryInlet(channel, room, { ...inlets, monitor, budget, clock, failed: historyFailed });
+        const inlet = new HistoryInlet(channel, room, { ...inlets, monitor, budget, failed: historyFailed });
         channel.history = inlet;
         return inlet;
       },

@@ -21,6 +21,7 @@ import {
   subjects,
   VERSION_1,
 } from '../simulation/startedHub.ts';
+import { LATE_MS } from './resequencer.ts';
 
 beforeEach(() => start());
 
@@ -223,9 +224,20 @@ describe('a push to users', () => {
     assert.deepEqual([plainItems(shards[0]!, userKey('ann')), plainItems(shards[0]!, userKey('bob'))], [[1], [2]]);
   });
 
+  it('that comes before one of the same publisher waits for it', async () => {
+    forms(shards[0]!, userKey('ann'), Form.plain);
+    await publishToUsers([{ users: ['ann'], texts: ['1'] }], 1);
+    await publishToUsers([{ users: ['ann'], texts: ['3'] }], 3);
+    await publishToUsers([{ users: ['ann'], texts: ['2'] }], 2);
+    clock.advance(1_000);
+    assert.deepEqual(plainItems(shards[0]!, userKey('ann')), [1, 2, 3]);
+    assert.equal(await counted('gaps_total'), 0);
+  });
+
   it('that is lost is counted, though nobody knows whose it was', async () => {
     await publishToUsers([{ users: ['x'], texts: ['1'] }], 1);
     await publishToUsers([{ users: ['x'], texts: ['9'] }], 9);
+    clock.advance(LATE_MS);
     assert.equal(await counted('gaps_total'), 7);
     assert.ok(shards.every(({ missed }) => missed.length === 0));
   });

@@ -39,6 +39,11 @@ export class PublisherCounters {
     this.#mark ??= this.#heartbeats.mark();
   }
 
+  /** Items that are missing before the message, or, below 0, how many have come from its counter on. */
+  ahead(header: PushHeader): number {
+    return header.counter - (this.#known.get(header.publisher)?.next ?? this.#expected(header));
+  }
+
   /** Takes note of a message of `count` items. */
   accept(header: PushHeader, count: number): Verdict {
     const { publisher, counter } = header;

@@ -1,4 +1,4 @@
-import { decodeUserPush } from '@pushcluster/protocol/push.ts';
+import { decodeUserPush, type UserPush } from '@pushcluster/protocol/push.ts';
 import { type ChannelKey, userKey } from '../ipc/channelKey.ts';
 import type { GatewayMetrics } from '../metrics/gatewayMetrics.ts';
 import type { HubChannel } from './hubChannel.ts';
@@ -9,13 +9,14 @@ import { partOf } from './messagePart.ts';
 import { PublisherCounters } from './publisherCounters.ts';
 import type { PublisherHeartbeats } from './publisherHeartbeats.ts';
 import type { RepeatedPushes } from './repeatedPushes.ts';
+import { Resequencer, type ResequencerOptions } from './resequencer.ts';
 
-export type UserInletOptions = {
+export type UserInletOptions = ResequencerOptions & {
   heartbeats: PublisherHeartbeats;
   retries: RepeatedPushes;
   merger: Merger;
   ignored: IgnoredMessages;
-  metrics: Pick<GatewayMetrics, 'gaps'>;
+  metrics: Pick<GatewayMetrics, 'gaps' | 'late'>;
   /** The channel of a user; undefined if the user has no connection on this gateway. */
   channelOf: (key: ChannelKey) => HubChannel | undefined;
 };
@@ -27,18 +28,33 @@ export type UserInletOptions = {
 export class UserInlet implements Inlet {
   readonly #options: UserInletOptions;
   readonly #publishers: PublisherCounters;
+  readonly #resequencer: Resequencer<UserPush>;
 
   constructor(options: UserInletOptions) {
     this.#options = options;
     this.#publishers = new PublisherCounters(options.heartbeats);
+    this.#resequencer = new Resequencer(this.#publishers, options, (push, total) => this.#take(push, total));
   }
 
   accept(bytes: Uint8Array): void {
-    const { ignored, retries, merger, metrics, channelOf } = this.#options;
-    const push = ignored.decode(bytes, decodeUserPush);
+    const push = this.#options.ignored.decode(bytes, decodeUserPush);
     if (!push) return;
+    const total = push.entries.reduce((sum, { items }) => sum + items.lengths.length, 0);
+    this.#resequencer.receive(push, total, bytes.length);
+  }
+
+  subscribed(): void {
+    this.#publishers.inForce();
+  }
+
+  close(): void {
+    this.#resequencer.close();
+    this.#publishers.close();
+  }
+
+  #take(push: UserPush, total: number): void {
+    const { retries, merger, metrics, channelOf } = this.#options;
     const counts = push.entries.map((entry) => entry.items.lengths.length);
-    const total = counts.reduce((sum, count) => sum + count, 0);
     const { gap, repeats } = this.#publishers.accept(push, total);
     // Nobody here can know to whom the lost items were pushed: they are counted, and no client is notified.
     if (gap > 0) metrics.gaps.inc(gap);
@@ -54,13 +70,5 @@ export class UserInlet implements Inlet {
         if (channel) merger.merge(channel, partOf(header, entry.items, skip), entry.urgent);
       }
     }
-  }
-
-  subscribed(): void {
-    this.#publishers.inForce();
-  }
-
-  close(): void {
-    this.#publishers.close();
   }
 }

@@ -32,6 +32,8 @@ export class GatewayMetrics {
   readonly batchWindow: Histogram;
   /** Items lost on the bus, known from the publishers' counters. */
   readonly gaps: Counter;
+  /** Items that came from the bus after later ones of their publisher, and were put in their place. */
+  readonly late: Counter;
   readonly undecodable: Counter;
   /** Retried pushes that were dropped because their id was known. */
   readonly repeats: Counter;
@@ -90,6 +92,10 @@ export class GatewayMetrics {
       registers: [registry],
     });
     this.gaps = counter('gaps_total', 'Items lost between logic and this gateway, known from publisher counters.');
+    this.late = counter(
+      'late_items_total',
+      'Items that came from NATS after later ones of their publisher, and were put in their place.',
+    );
     this.undecodable = counter('bus_messages_ignored_total', 'Bus messages that could not be parsed.');
     this.repeats = counter(
       'push_retries_dropped_total',

@@ -160,9 +160,12 @@ export const gatewayDashboard = dashboard({
         lines({
           title: 'Lost on the bus',
           description:
-            'Items lost before this gateway, per second. On one gateway, check its node or network; on all, check NATS.',
+            'Items lost before this gateway, per second. On one gateway, check its node or network; on all, check NATS. Items that came late are harmless: they were put in their place.',
           unit: 'ops',
-          queries: [{ expr: perPod(rate(gateway('gaps_total'))), legend: POD }],
+          queries: [
+            { expr: perPod(rate(gateway('gaps_total'))), legend: POD },
+            { expr: perPod(rate(gateway('late_items_total'))), legend: '{{pod}} late' },
+          ],
         }),
         lines({
           title: 'Retries dropped',

@@ -1,0 +1,104 @@
+import type { PushHeader } from '@pushcluster/protocol/push.ts';
+import type { Clock } from '@pushcluster/runtime/clock.ts';
+import type { GatewayMetrics } from '../metrics/gatewayMetrics.ts';
+import type { PublisherCounters } from './publisherCounters.ts';
+
+/**
+ * A message waits for those before it for this long at most, milliseconds. What comes later was lost. Longer than a NATS
+ * server on a busy machine stands still, short enough for what is told late where messages were lost.
+ */
+export const LATE_MS = 1_000;
+/** Bytes of the messages of a hub that wait at most. Beyond them, nothing waits. */
+const MAX_WAITING_BYTES = 16 * 1_048_576;
+
+/** The bytes of all messages of a hub that wait for earlier ones. */
+export class WaitingBytes {
+  bytes = 0;
+}
+
+export type ResequencerOptions = {
+  clock: Clock;
+  waiting: WaitingBytes;
+  metrics: Pick<GatewayMetrics, 'late'>;
+  /** An error of one message: the others go on. */
+  failed: (error: unknown) => void;
+};
+
+type Waiting<Push> = { push: Push; count: number; size: number };
+/** Of one publisher, by counter. */
+type Queue<Push> = { waiting: Waiting<Push>[]; cancel: () => void };
+
+/**
+ * Puts the messages of each publisher of a subject in order. They come out of order where a publisher goes on at another
+ * NATS server: the servers pass on what comes from each of the others in order, but not what comes from two of them.
+ * The publishers' counters show it: a message that comes before others of its publisher waits for them.
+ */
+export class Resequencer<Push extends PushHeader> {
+  readonly #counters: PublisherCounters;
+  readonly #options: ResequencerOptions;
+  readonly #take: (push: Push, count: number) => void;
+  /** By publisher. Undefined until a message has waited: a gateway may have many subjects. */
+  #queues: Map<string, Queue<Push>> | undefined;
+
+  /** @param take gets the messages in order, and must have `counters` accept each: what has not come by then was lost */
+  constructor(counters: PublisherCounters, options: ResequencerOptions, take: (push: Push, count: number) => void) {
+    this.#counters = counters;
+    this.#options = options;
+    this.#take = take;
+  }
+
+  /** @param count items of the message  @param size its bytes */
+  receive(push: Push, count: number, size: number): void {
+    const ahead = this.#counters.ahead(push);
+    const queue = this.#queues?.get(push.publisher);
+    if (ahead > 0) {
+      this.#hold({ push, count, size }, queue);
+      return;
+    }
+    if (queue) this.#options.metrics.late.inc(Math.max(0, count + ahead));
+    this.#take(push, count);
+    if (queue) this.#release(push.publisher, queue, (message) => this.#counters.ahead(message.push) <= 0);
+  }
+
+  /** Nothing waits any longer. */
+  close(): void {
+    for (const [publisher, queue] of this.#queues ?? []) this.#release(publisher, queue, () => true);
+  }
+
+  #hold(message: Waiting<Push>, queue = this.#wait(message.push.publisher)): void {
+    const { waiting } = this.#options;
+    const { publisher, counter } = message.push;
+    const place = queue.waiting.findLastIndex(({ push }) => push.counter <= counter) + 1;
+    queue.waiting.splice(place, 0, message);
+    waiting.bytes += message.size;
+    if (waiting.bytes > MAX_WAITING_BYTES) this.#release(publisher, queue, () => true);
+  }
+
+  #wait(publisher: string): Queue<Push> {
+    const cancel = this.#options.clock.after(LATE_MS, () => this.#release(publisher, queue, () => true));
+    const queue: Queue<Push> = { waiting: [], cancel };
+    this.#queues ??= new Map();
+    this.#queues.set(publisher, queue);
+    return queue;
+  }
+
+  /** Takes the messages at the front that are `due`. */
+  #release(publisher: string, queue: Queue<Push>, isDue: (message: Waiting<Push>) => boolean): void {
+    const { waiting, failed } = this.#options;
+    let taken = 0;
+    for (const message of queue.waiting) {
+      if (!isDue(message)) break;
+      taken++;
+      waiting.bytes -= message.size;
+      try {
+        this.#take(message.push, message.count);
+      } catch (error) {
+        failed(error);
+      }
+    }
+    queue.waiting.splice(0, taken);
+    if (queue.waiting.length > 0) return;
+    queue.cancel();
+    this.#queues?.delete(publisher);
+  }
+}
