@@ -18,6 +18,7 @@ import type { Registry } from 'prom-client';
 import { AdmissionControl } from './admission/admissionControl.ts';
 import { registerPressureMetric } from './admission/pressureMetric.ts';
 import { ExceptionGuard } from './hub/exceptionGuard.ts';
+import { GatewayLoad } from './hub/gatewayLoad.ts';
 import { guardedClock } from './hub/guardedClock.ts';
 import { Hub } from './hub/hub.ts';
 import { ShardProcess, type ShardProcessHooks } from './hub/shardProcess.ts';
@@ -58,6 +59,7 @@ export class Gateway {
   readonly #rebalancer: Rebalancer;
   readonly #reports: StatReports;
   readonly #stopChecking: () => void;
+  readonly #stopMeasuring: () => void;
 
   /** Starts the hub and the shards. Resolves when every shard listens. Throws an Error with a sentence if it cannot start. */
   static async start(options: GatewayOptions): Promise<Gateway> {
@@ -80,6 +82,7 @@ export class Gateway {
       rooms: () => this.#hub.rooms,
       channels: () => this.#hub.channels,
       ringBytes: () => this.#hub.ringBytes,
+      frameBudget: () => this.#hub.frameBudget,
       draining: () => this.#drain.active,
       rebalancing: () => this.#rebalancer.active,
       peers: () => this.#peers.all.length,
@@ -99,11 +102,19 @@ export class Gateway {
       metrics: this.#metrics,
       guard: this.#guard,
       work: this.#work,
+      cores: availableParallelism(),
       gateways: () => 1 + this.#peers.all.length,
     });
     const count = shardCount(settings.current);
     this.#shards = Array.from({ length: count }, (_, index) => this.#shard(index, count));
     this.#hub.attach(this.#shards);
+    const load = new GatewayLoad({
+      shards: this.#shards,
+      cores: availableParallelism(),
+      maxInFlight: () => settings.current.gateway.shardWatch.maxInFlight,
+      now: clock.now,
+    });
+    this.#stopMeasuring = onTick(() => this.#hub.measured(load.read(process.cpuUsage())));
     this.#admission = new AdmissionControl({ shards: this.#shards, settings: () => settings.current, log });
     registerPressureMetric(registry, () => this.#admission.pressure);
     settings.onChange((current) => {
@@ -211,6 +222,7 @@ export class Gateway {
   async leave(): Promise<void> {
     await this.#drain.leave();
     this.#stopChecking();
+    this.#stopMeasuring();
     this.#rebalancer.stop();
     await Promise.all(this.#shards.map((shard) => shard.end()));
     this.#peers.close();

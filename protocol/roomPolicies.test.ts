@@ -4,11 +4,15 @@ import { largestFrame, longestWindow, policyOf, rulesFor } from './roomPolicies.
 import { Settings } from './settings.ts';
 
 const settings = Settings.parse({
-  gateway: { batching: { maxDelay: '400ms', maxItems: 50, maxBytes: 2_048 } },
+  gateway: { batching: { minDelay: '5ms', maxDelay: '400ms', maxItems: 50, maxBytes: 2_048 } },
   rooms: [
     { match: 'vip-*', batching: { maxDelay: 0 } },
     { match: 'vip-loud', overload: { maxRate: 1 } },
-    { match: '*-loud', overload: { maxRate: 20, policy: 'dropOldest' }, batching: { maxItems: 10 } },
+    {
+      match: '*-loud',
+      overload: { maxRate: 20, policy: 'dropOldest' },
+      batching: { maxItems: 10, minDelay: 7, adaptive: false },
+    },
   ],
 });
 
@@ -48,21 +52,33 @@ describe('the longest window', () => {
 
 describe("a channel's rules", () => {
   it("are the gateway's, for all and users and rooms without a policy", () => {
-    const own = { maxDelay: 400, maxItems: 50, maxBytes: 2_048, overload: undefined, history: undefined };
+    const own = {
+      minDelay: 5,
+      maxDelay: 400,
+      adaptive: true,
+      maxItems: 50,
+      maxBytes: 2_048,
+      overload: undefined,
+      history: undefined,
+    };
     assert.deepEqual(rulesFor(undefined, settings), own);
     assert.deepEqual(rulesFor('quiet', settings), own);
   });
 
   it('are those of the first policy that matches, over the gateway’s', () => {
     assert.deepEqual(rulesFor('vip-loud', settings), {
+      minDelay: 0,
       maxDelay: 0,
+      adaptive: true,
       maxItems: 50,
       maxBytes: 2_048,
       overload: undefined,
       history: undefined,
     });
     assert.deepEqual(rulesFor('very-loud', settings), {
+      minDelay: 7,
       maxDelay: 400,
+      adaptive: false,
       maxItems: 10,
       maxBytes: 2_048,
       overload: { maxRate: 20, policy: 'dropOldest' },

@@ -7,6 +7,11 @@ export const NamePattern = z.string().min(1).max(128);
 
 /** Bounds of how a channel's messages are merged to frames. */
 const bounds = {
+  /**
+   * Shortest wait of a frame for further items. 0: the first message of a quiet channel leaves at once. It is not longer
+   * than maxDelay.
+   */
+  minDelay: duration({ min: 0, max: 10_000 }),
   /** Longest wait of an item for its frame; 0: a frame at once for every message. */
   maxDelay: duration({ min: 0, max: 10_000 }),
   /** Items in a frame at most. */
@@ -18,7 +23,10 @@ const bounds = {
 /** The gateway's own rules: they apply to all, to users, and to whatever a room's policy does not set. */
 export const Batching = z
   .strictObject({
+    minDelay: bounds.minDelay.default(0),
     maxDelay: bounds.maxDelay.default(1_000),
+    /** Whether windows are as short as the gateway can afford. If not, they are always as long as maxDelay. */
+    adaptive: z.boolean().default(true),
     maxItems: bounds.maxItems.default(1_000),
     maxBytes: bounds.maxBytes.default(262_144),
     /** Whether `pushcluster.v1.deflate` is offered. */
@@ -55,7 +63,9 @@ export const RoomPolicy = z
     match: NamePattern,
     batching: z
       .strictObject({
+        minDelay: bounds.minDelay.optional(),
         maxDelay: bounds.maxDelay.optional(),
+        adaptive: z.boolean().optional(),
         maxItems: bounds.maxItems.optional(),
         maxBytes: bounds.maxBytes.optional(),
       })
@@ -74,8 +84,12 @@ export type RoomSettings = { gateway: { batching: Batching }; rooms: readonly Ro
 
 /** How the messages of one room, of one user or of all are merged to frames, and what happens above a rate. */
 export type ChannelRules = {
+  /** The shortest that a frame waits for further items, milliseconds. Not more than maxDelay. */
+  minDelay: number;
   /** The longest that an item waits for its frame, milliseconds. */
   maxDelay: number;
+  /** Windows may be shorter than maxDelay. */
+  adaptive: boolean;
   /** Items in a frame at most. */
   maxItems: number;
   /** Bytes of items in a frame at most; one larger item goes alone. */
@@ -102,9 +116,12 @@ export function historyOf({ history, match }: RoomPolicy): HistoryPolicy | undef
  */
 export function rulesFor(room: string | undefined, { gateway, rooms }: RoomSettings): ChannelRules {
   const policy = room === undefined ? undefined : policyOf(room, rooms);
-  const { maxDelay, maxItems, maxBytes } = gateway.batching;
+  const { minDelay, maxItems, maxBytes, adaptive } = gateway.batching;
+  const maxDelay = policy?.batching?.maxDelay ?? gateway.batching.maxDelay;
   return {
-    maxDelay: policy?.batching?.maxDelay ?? maxDelay,
+    minDelay: Math.min(policy?.batching?.minDelay ?? minDelay, maxDelay),
+    maxDelay,
+    adaptive: policy?.batching?.adaptive ?? adaptive,
     maxItems: policy?.batching?.maxItems ?? maxItems,
     maxBytes: policy?.batching?.maxBytes ?? maxBytes,
     overload: policy?.overload,

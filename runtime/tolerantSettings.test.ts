@@ -33,7 +33,7 @@ describe('the settings file of an operator of another version', () => {
       gateway: { drain: { rate: 7, order: 'newest' }, mirror: true },
       rooms: [
         { match: 'a', archive: { messages: 9 } },
-        { match: '*', batching: { maxDelay: '0s', minDelay: '0s' } },
+        { match: '*', batching: { maxDelay: '0s', idleDelay: '0s' } },
       ],
     });
     assert.deepEqual(
@@ -48,7 +48,7 @@ describe('the settings file of an operator of another version', () => {
       'gateway.drain.order: unknown key',
       'gateway.mirror: unknown key',
       'rooms.0.archive: unknown key',
-      'rooms.1.batching.minDelay: unknown key',
+      'rooms.1.batching.idleDelay: unknown key',
     ]);
   });
 

@@ -37,6 +37,7 @@ describe('a sender of batches', () => {
       shards: () => [],
       rooms: () => 0,
       ringBytes: () => 0,
+      frameBudget: () => 0,
       channels: () => ({ kept: 0, empty: 0, waiting: 0 }),
       draining: () => false,
       rebalancing: () => false,

@@ -48,6 +48,7 @@ describe('what was lost or repeated', () => {
   });
 
   it('is told after what is still merged, which came before it', async () => {
+    start(settingsWith({ gateway: { batching: { adaptive: false } } }));
     forms(shards[0]!, ROOM, Form.v1);
     await publish(subjects.room('r'), ['1']);
     clock.advance(100);

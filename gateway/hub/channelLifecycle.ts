@@ -99,6 +99,7 @@ export class ChannelLifecycle {
       this.#queue.add(channel);
     }
     channel.generations[shard.index] = generation;
+    channel.frameCost = undefined;
     if (mask === 0) {
       this.#endIfEmpty(channel);
       return;
@@ -109,10 +110,21 @@ export class ChannelLifecycle {
     if (channel.subscribed) shard.send({ type: 'subscribed', key, mask, generation });
   }
 
-  /** A shard that had listeners is gone, as ListenerTable has it already. */
-  shardGone(key: ChannelKey): void {
+  /** The number of members at a shard, if it is many; 0: few. Nobody counts the connections of a user. */
+  audienceChanged(shard: ShardHandle, key: ChannelKey, members: number): void {
     const channel = this.#channels.get(key);
-    if (channel) this.#endIfEmpty(channel);
+    if (!channel) return;
+    channel.members ??= [];
+    channel.members[shard.index] = members;
+    channel.frameCost = undefined;
+  }
+
+  /** A shard that had listeners is gone, as ListenerTable has it already. */
+  shardGone(shard: ShardHandle, key: ChannelKey): void {
+    const channel = this.#channels.get(key);
+    if (!channel) return;
+    this.audienceChanged(shard, key, 0);
+    this.#endIfEmpty(channel);
   }
 
   /** The channel of a user, for a push; undefined if the user is not connected to this gateway. */

@@ -14,6 +14,7 @@ import { ChannelInlet } from './channelInlet.ts';
 import { ChannelLifecycle } from './channelLifecycle.ts';
 import { Commands } from './commands.ts';
 import type { ExceptionGuard } from './exceptionGuard.ts';
+import type { Load } from './frameBudget.ts';
 import { HistoryInlet } from './history/historyInlet.ts';
 import { HistoryMonitors } from './history/historyMonitors.ts';
 import { Resumes } from './history/resumes.ts';
@@ -32,6 +33,7 @@ import type { ShardHandle } from './shardHandle.ts';
 import type { SlicedWork } from './slicedWork.ts';
 import { UserInlet } from './userInlet.ts';
 import { UserSessions } from './userSessions.ts';
+import { Windows } from './windows.ts';
 
 export type HubOptions = {
   gateway: string;
@@ -45,6 +47,8 @@ export type HubOptions = {
   guard: ExceptionGuard;
   /** What is about many channels is done in its slices. */
   work: SlicedWork;
+  /** Cores that the processes of the gateway share. */
+  cores: number;
   /** Gateways that are there, this one included. */
   gateways: () => number;
   /** Channels without listeners kept at most. Default: 20,000. */
@@ -61,6 +65,7 @@ export class Hub {
   readonly #heartbeats: PublisherHeartbeats;
   readonly #listeners = new ListenerTable();
   readonly #merger: Merger;
+  readonly #windows: Windows;
   readonly #channels: ChannelLifecycle;
   readonly #answers: Answers;
   readonly #sessions: UserSessions;
@@ -72,7 +77,7 @@ export class Hub {
   #ready = false;
 
   constructor(options: HubOptions) {
-    const { gateway, bus, history, settings, clock, log, metrics, guard, gateways, maxEmpty } = options;
+    const { gateway, bus, history, settings, clock, log, metrics, guard, cores, gateways, maxEmpty } = options;
     this.#options = options;
     this.#settings = settings;
     const subjects = new Subjects(settings.bus.prefix);
@@ -92,8 +97,10 @@ export class Hub {
       overrun: (items) => metrics.hubOverrun.inc(items),
       failed: (error) => guard.caught('bus', error),
     });
+    this.#windows = new Windows({ listeners, shards: () => this.#shards.length, cores, metric: metrics.mergeWindow });
     const merger = new Merger({
       clock,
+      windows: this.#windows,
       urgentRate: () => this.#settings.gateway.batching.urgentRate,
       put: (channel, batch) => outbox.put(channel, batch),
     });
@@ -190,6 +197,16 @@ export class Hub {
     return this.#ringBudget.bytes;
   }
 
+  /** CPU time that the frames of all channels may take of the busiest core, cores. */
+  get frameBudget(): number {
+    return this.#windows.budget;
+  }
+
+  /** The load of the gateway in the last second, which decides how short merge windows may be. */
+  measured(load: Load): void {
+    this.#windows.measured(load);
+  }
+
   attach(shards: readonly ShardHandle[]): void {
     this.#shards = shards;
   }
@@ -219,11 +236,16 @@ export class Hub {
     switch (message.type) {
       case 'forms': {
         const { key, mask, generation } = message;
+        // What the former process of the shard told of it.
+        if (this.#listeners.isGone(key, shard.index)) this.#channels.audienceChanged(shard, key, 0);
         this.#listeners.set(key, shard.index, mask);
         if (mask === 0) this.#endSession(key);
         this.#channels.formsChanged(shard, key, mask, generation);
         return;
       }
+      case 'audience':
+        this.#channels.audienceChanged(shard, message.key, message.members);
+        return;
       case 'resume':
         void this.#resumes.resume(shard, message.key, message.ask, message.form, message.from);
         return;
@@ -249,7 +271,7 @@ export class Hub {
     this.#options.work.start(this.#listeners.removeShard(shard.index), (key) => {
       if (key === undefined) return;
       if (isUser(key)) this.#sessions.forgetIfLost(userOf(key));
-      this.#channels.shardGone(key);
+      this.#channels.shardGone(shard, key);
     });
   }
 

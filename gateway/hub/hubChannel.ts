@@ -1,6 +1,7 @@
 import { type ChannelRules, rulesFor } from '@pushcluster/protocol/roomPolicies.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { type ChannelKey, roomOf } from '../ipc/channelKey.ts';
+import type { FrameCost } from './adaptiveWindow.ts';
 import type { RoomHistory } from './history/roomHistory.ts';
 import { MergeWindow } from './mergeWindow.ts';
 
@@ -13,6 +14,13 @@ export class HubChannel {
   /** Generation of each shard's last `forms` message, by shard. */
   readonly generations: number[] = [];
   rules: ChannelRules;
+  /** Members at each shard, by shard, for shards that have many (ipc/audience.ts). Undefined while none has. */
+  members: number[] | undefined;
+  /** What a frame of it costs; undefined until it is needed after its members have changed. */
+  frameCost: FrameCost | undefined;
+  /** What its messages demanded: of FrameShares. */
+  period = 0;
+  demand = 0;
   /** Its subscription is in force. */
   subscribed = false;
   /** It is kept no longer: what still waits of it reaches nobody. */

@@ -8,7 +8,7 @@ import type { Batch } from './batch.ts';
 import { MergeWindow } from './mergeWindow.ts';
 import type { MessagePart } from './messagePart.ts';
 
-const RULES: ChannelRules = { maxDelay: 1_000, maxItems: 1_000, maxBytes: 262_144 };
+const RULES: ChannelRules = { minDelay: 0, adaptive: true, maxDelay: 1_000, maxItems: 1_000, maxBytes: 262_144 };
 
 /** Plays the hub's part: a clock, a timer set to `due()` that may fire late, and the log of what went in and out. */
 class Player {
@@ -97,10 +97,13 @@ function bytesOf(batch: Batch): number {
 type Step =
   | { type: 'advance'; ms: number }
   | { type: 'offer'; publisher: string; sizes: number[]; urgent: boolean }
-  | { type: 'rules'; rules: ChannelRules };
+  | { type: 'rules'; rules: ChannelRules }
+  | { type: 'length'; ms: number };
 
 const rules: fc.Arbitrary<ChannelRules> = fc.record({
+  minDelay: fc.constant(0),
   maxDelay: fc.constantFrom(0, 1, 20, 1_000, 5_000),
+  adaptive: fc.constant(true),
   maxItems: fc.constantFrom(1, 2, 7, 1_000),
   maxBytes: fc.constantFrom(1_024, 2_000, 262_144),
 });
@@ -121,10 +124,29 @@ const steps = fc.array(
   { maxLength: 60, size: 'max' },
 );
 
+/** Windows of all lengths, and frames that wait for further items. */
+const adaptive = {
+  rules: fc
+    .tuple(rules, fc.constantFrom(0, 1, 15, 400))
+    .map(([rules, minDelay]) => ({ ...rules, minDelay: Math.min(minDelay, rules.maxDelay) })),
+  steps: fc.array(
+    fc.oneof(
+      { weight: 5, arbitrary: offer },
+      { weight: 4, arbitrary: advance },
+      {
+        weight: 2,
+        arbitrary: fc.record({ type: fc.constant('length' as const), ms: fc.constantFrom(0, 2, 17, 600, 9_999) }),
+      },
+    ),
+    { maxLength: 60, size: 'max' },
+  ),
+};
+
 function play(player: Player, script: readonly Step[], after: (step: Step) => void = () => {}) {
   for (const step of script) {
     if (step.type === 'advance') player.advance(step.ms);
     else if (step.type === 'offer') player.offer(step.publisher, step.sizes, step.urgent);
+    else if (step.type === 'length') player.window.length = step.ms;
     else player.configure(step.rules);
     after(step);
   }
@@ -265,6 +287,46 @@ describe('a merge window', () => {
     assert.equal(player.now, 3_000);
   });
 
+  it('that changes its length loses nothing, keeps the order, and keeps no item longer than maxDelay', () => {
+    fc.assert(
+      fc.property(adaptive.rules, adaptive.steps, fc.constantFrom(0, 3), (rules, script, lateness) => {
+        const player = new Player(rules, { lateness });
+        play(player, script);
+        assert.deepEqual(
+          player.out,
+          player.offered.map(({ id }) => id),
+        );
+        const offeredAt = new Map(player.offered.map(({ id, at }) => [id, at]));
+        for (const { ids, at } of player.sent)
+          for (const id of ids) assert.ok(at - offeredAt.get(id)! <= rules.maxDelay + lateness);
+      }),
+    );
+  });
+
+  it('keeps each frame for minDelay, unless it is full or urgent', () => {
+    fc.assert(
+      fc.property(adaptive.rules, adaptive.steps, (rules, script) => {
+        const player = new Player({ ...rules, maxItems: 1_000, maxBytes: 262_144 });
+        play(player, script);
+        const offeredAt = new Map(player.offered.map(({ id, at }) => [id, at]));
+        for (const { ids, at, why } of player.sent)
+          if (why !== 'urgent') assert.ok(at - offeredAt.get(ids[0]!)! >= rules.minDelay);
+      }),
+    );
+  });
+
+  it('ends as soon as its length says', () => {
+    const player = new Player(RULES);
+    player.window.length = 20;
+    player.offer('a', [10]);
+    player.advance(5);
+    player.offer('a', [10]);
+    assert.equal(player.window.due(), 20);
+    player.advance(16);
+    assert.equal(player.offer('a', [10]).length, 0);
+    assert.equal(player.window.due(), 40);
+  });
+
   it('sends every message at once where maxDelay is 0', () => {
     const player = new Player({ ...RULES, maxDelay: 0 });
     for (let i = 0; i < 5; i++) assert.equal(player.offer('a', [10, 10]).length, 1);
@@ -382,6 +444,20 @@ describe('an overloaded window', () => {
     const tolerance = 5 * Math.sqrt(rounds * 0.2 * 0.8);
     for (const [i, count] of kept.slice(1).entries())
       assert.ok(Math.abs(count - rounds / 5) < tolerance, `item ${i + 2} was kept ${count} times of ${rounds}`);
+  });
+
+  it('samples the whole of maxDelay once it cuts, however short its windows are otherwise', () => {
+    const player = new Player(overloaded('sample', 10), { random: seeded(3) });
+    player.window.length = 5;
+    for (let i = 0; i < 300; i++) {
+      player.offer('a', [10]);
+      player.advance(10);
+    }
+    const offeredAt = new Map(player.offered.map(({ id, at }) => [id, at]));
+    const second = player.out.map((id) => offeredAt.get(id)!).filter((at) => at >= 2_000 && at < 3_000);
+    assert.ok(second.some((at) => at < 2_500) && second.some((at) => at > 2_500), `${second}`);
+    assert.ok(player.sent.filter(({ at }) => at >= 2_000 && at < 3_000).length <= 2);
+    assert.equal(player.window.length, RULES.maxDelay);
   });
 
   it('tells what was cut even where nothing was kept', () => {

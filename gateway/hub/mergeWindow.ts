@@ -6,9 +6,9 @@ import { OverloadBudget } from './overloadBudget.ts';
 import { PendingItems } from './pendingItems.ts';
 
 /**
- * The merge window of one channel. Leading edge: a quiet channel's message leaves at once. Then a batch leaves whenever
- * maxDelay has passed since the last, or maxItems or maxBytes is reached. Items over the overload budget are cut by
- * policy. Every message costs time in proportion to its items. Pure: time comes in as an argument, milliseconds of a
+ * The merge window of one channel. Leading edge: a quiet channel's message leaves at once, or after minDelay. Then a
+ * batch leaves whenever `length` has passed since the last, or maxItems or maxBytes is reached. Items over the overload
+ * budget are cut by policy. Every message costs time in proportion to its items. Pure: time comes in as an argument, milliseconds of a
  * clock that never goes back.
  */
 export class MergeWindow {
@@ -19,6 +19,7 @@ export class MergeWindow {
   /** Made with the first message under an overload policy: users, of whom there may be many, have none. */
   #budget: OverloadBudget | undefined;
   #lastFlush = Number.NEGATIVE_INFINITY;
+  #length = Number.POSITIVE_INFINITY;
 
   constructor(rules: ChannelRules, random: () => number = Math.random) {
     this.#rules = rules;
@@ -28,6 +29,11 @@ export class MergeWindow {
   /** Applies new rules at once, also to items that are pending already. */
   set rules(rules: ChannelRules) {
     this.#rules = rules;
+  }
+
+  /** How long it lasts from now on, milliseconds. More than maxDelay counts as maxDelay. */
+  set length(length: number) {
+    this.#length = length;
   }
 
   /** It needs no timer. */
@@ -68,8 +74,17 @@ export class MergeWindow {
     return this.#flush(now, this.#pending.items > 0);
   }
 
+  get length(): number {
+    const { maxDelay } = this.#rules;
+    // A sample is one of the whole window: shorter ones would be samples of the first messages of each second.
+    return this.#budget?.strained ? maxDelay : Math.min(maxDelay, this.#length);
+  }
+
+  /** Of items that are pending. */
   get #itemsDue(): number {
-    return this.#lastFlush + this.#rules.maxDelay;
+    const due = this.#lastFlush + this.length;
+    const { minDelay } = this.#rules;
+    return minDelay > 0 ? Math.max(due, this.#pending.since + minDelay) : due;
   }
 
   get #full(): boolean {
@@ -170,6 +185,9 @@ export class MergeWindow {
   }
 
   #cut(items: number, budget: OverloadBudget) {
+    // The first window that lasts as long as maxDelay is that of the present span.
+    if (!budget.strained && this.#length < this.#rules.maxDelay) this.#lastFlush = budget.spanStart;
+    budget.strain();
     const nextBatch = this.#lastFlush + Math.max(this.#rules.maxDelay, NOTICE_INTERVAL_MS);
     this.#losses.cut(items, Math.min(budget.spanEnd, nextBatch));
   }

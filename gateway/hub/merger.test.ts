@@ -56,7 +56,8 @@ describe('a push', () => {
     assert.match(inflateRawSync(first.bytes).toString(), /^\{"type":"PUSH","data":\{"room":"r","ids":\[\["p",1,1\]\],/);
   });
 
-  it('is merged with those that follow within maxDelay, in order', async () => {
+  it('is merged with those that follow within a fixed window of maxDelay, in order', async () => {
+    start(settingsWith({ gateway: { batching: { adaptive: false } } }));
     forms(shards[0]!, ROOM, Form.plain);
     for (let i = 1; i <= 4; i++) {
       await publish(subjects.room('r'), [`${i}`]);
@@ -86,12 +87,13 @@ describe('a push', () => {
     assert.deepEqual(plainItems(shards[0]!, ROOM), [1, 2, 3, 4, 5]);
   });
 
-  it('in the window follows a changed maxDelay', async () => {
+  it('in a fixed window follows a changed maxDelay', async () => {
+    start(settingsWith({ gateway: { batching: { adaptive: false } } }));
     forms(shards[0]!, ROOM, Form.plain);
     await publish(subjects.room('r'), ['1']);
     await publish(subjects.room('r'), ['2']);
     clock.advance(100);
-    const settings = settingsWith({ rooms: [{ match: 'r', batching: { maxDelay: '150ms' } }] });
+    const settings = settingsWith({ rooms: [{ match: 'r', batching: { maxDelay: '150ms', adaptive: false } }] });
     hub.configure(settings);
     assert.deepEqual(shards[0]!.configured, [settings]);
     clock.advance(49);

@@ -3,12 +3,15 @@ import type { Clock } from '@pushcluster/runtime/clock.ts';
 import type { Batch } from './batch.ts';
 import type { HubChannel } from './hubChannel.ts';
 import type { MessagePart } from './messagePart.ts';
+import type { Windows } from './windows.ts';
 import { WindowTimers } from './windowTimers.ts';
 
 export type MergerOptions = {
   clock: Clock;
   /** Urgent messages that may flush a channel's window, per second and channel: gateway.batching.urgentRate. */
   urgentRate: () => number;
+  /** Decides how long the channel's next window is, for each message that comes. */
+  windows: Pick<Windows, 'messageCame'>;
   /** Takes the batches of a channel, in order. */
   put: (channel: HubChannel, batch: Batch) => void;
 };
@@ -27,8 +30,9 @@ export class Merger {
    * Takes items into the channel's window. What is urgent leaves at once with all that waits, up to the urgent rate.
    */
   merge(channel: HubChannel, part: MessagePart, urgent: boolean): void {
-    const { clock, urgentRate, put } = this.#options;
+    const { clock, urgentRate, windows, put } = this.#options;
     const now = clock.now();
+    windows.messageCame(channel, now);
     const flush = urgent && channel.mayFlush(urgentRate(), now);
     for (const batch of channel.window.offer(part, now, flush)) put(channel, batch);
     this.schedule(channel);

@@ -31,6 +31,22 @@ describe('an overload budget', () => {
     assert.equal(budget.left, 10);
   });
 
+  it('is strained while items are cut, and one span longer', () => {
+    const budget = new OverloadBudget();
+    const rate = { maxRate: 10 };
+    budget.enter(0, rate, 0, 0);
+    assert.equal(budget.strained, false);
+    budget.strain();
+    assert.equal(budget.strained, true);
+    budget.enter(1_000, rate, 0, 0);
+    assert.equal(budget.strained, true);
+    budget.enter(2_000, rate, 0, 0);
+    assert.equal(budget.strained, false);
+    budget.strain();
+    budget.enter(60_000, rate, 0, 0);
+    assert.equal(budget.strained, false);
+  });
+
   it('counts the items seen since the last batch', () => {
     const budget = new OverloadBudget();
     budget.see(3);

@@ -19,16 +19,35 @@ export class OverloadBudget {
   #spent = 0;
   /** Items that were seen since the last batch. */
   #seen = 0;
+  /** Items were cut in this span, or in the one before it. */
+  #isCut = false;
+  #wasCut = false;
 
   /** A message has come: begins a new span if the last one is over. @param pending items that wait for their batch */
   enter(now: number, { maxRate }: Pick<Overload, 'maxRate'>, maxDelay: number, pending: number): void {
     this.#spanMs = Math.max(maxDelay, SHORTEST_SPAN_MS);
     if (now - this.#spanStart >= this.#spanMs) {
+      this.#wasCut = this.#isCut && now - this.#spanStart < 2 * this.#spanMs;
+      this.#isCut = false;
       this.#spanStart = now;
       // What is still pending was let in by the span before: it must not be charged to this one when it leaves.
       this.#spent = -pending;
     }
     this.#budget = Math.max(1, Math.round((maxRate * this.#spanMs) / 1_000));
+  }
+
+  /** Items are cut. */
+  strain(): void {
+    this.#isCut = true;
+  }
+
+  /** Items were cut in this span or in the one before it. */
+  get strained(): boolean {
+    return this.#isCut || this.#wasCut;
+  }
+
+  get spanStart(): number {
+    return this.#spanStart;
   }
 
   /** When the present span ends. */

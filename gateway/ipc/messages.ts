@@ -63,6 +63,8 @@ export type ShardMessage =
    * generation, and heeds only the answer to its last one: the others were sent before the hub read of the change.
    */
   | { type: 'forms'; key: ChannelKey; mask: number; generation: number }
+  /** How many members the channel has, if that is many (audience.ts); 0: few. */
+  | { type: 'audience'; key: ChannelKey; members: number }
   /** Asks whether the bus is there now: answered by `verified` with the same receipt, or not at all. Receipts rise. */
   | { type: 'verify'; receipt: number }
   /** A member of a room with history asks for what it missed. Numbers rise; each is answered. */

@@ -18,6 +18,7 @@ beforeEach(() => {
     rooms: () => 3,
     channels: () => ({ kept: 5, empty: 2, waiting: 1 }),
     ringBytes: () => 0,
+    frameBudget: () => 0,
     draining: () => true,
     rebalancing: () => false,
     peers: () => 0,
@@ -59,6 +60,14 @@ describe('the gateway’s metrics', () => {
       'recovered_messages_total',
     ])
       assert.ok(text.includes(`# TYPE pushcluster_gateway_${name} `), `no pushcluster_gateway_${name}`);
+  });
+
+  it('have a histogram of the lengths of windows', async () => {
+    for (const seconds of [0.002, 0.0025, 1, 60]) metrics.mergeWindow.count(seconds);
+    assert.equal(await value('gateway_merge_window_seconds_bucket{le="0.0025"}'), 2);
+    assert.equal(await value('gateway_merge_window_seconds_bucket{le="1"}'), 3);
+    assert.equal(await value('gateway_merge_window_seconds_bucket{le="+Inf"}'), 4);
+    assert.equal(await value('gateway_merge_window_seconds_count'), 4);
   });
 
   it('add up over shards', async () => {

@@ -6,6 +6,7 @@ import { GUARDED } from '../hub/exceptionGuard.ts';
 import type { ShardCounts } from '../ipc/counts.ts';
 import { MOVE_REASONS } from '../ipc/move.ts';
 import { CLOSE_LABELS, IGNORED_REASONS } from '../shard/metricLabels.ts';
+import { BucketHistogram } from './bucketHistogram.ts';
 import { DeliveryLatency } from './deliveryLatency.ts';
 
 const PREFIX = 'pushcluster_gateway_';
@@ -20,6 +21,8 @@ export type GatewayView = {
   channels(): { kept: number; empty: number; waiting: number };
   /** Bytes of messages of rooms with history that the hub holds. */
   ringBytes(): number;
+  /** Cores that frames may take of the busiest core. */
+  frameBudget(): number;
   draining(): boolean;
   rebalancing(): boolean;
   peers(): number;
@@ -30,6 +33,8 @@ export type GatewayView = {
 export class GatewayMetrics {
   readonly batchItems: Histogram;
   readonly batchWindow: Histogram;
+  /** Lengths of merge windows. */
+  readonly mergeWindow: BucketHistogram;
   /** Items lost on the bus, known from the publishers' counters. */
   readonly gaps: Counter;
   /** Items that came from the bus after later ones of their publisher, and were put in their place. */
@@ -90,6 +95,12 @@ export class GatewayMetrics {
       help: 'Time from the first item of a frame to the frame.',
       buckets: [0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.05, 1.25, 2, 5, 10],
       registers: [registry],
+    });
+    this.mergeWindow = new BucketHistogram({
+      registry,
+      name: `${PREFIX}merge_window_seconds`,
+      help: 'Length of a merge window when it is decided: at most maxDelay, and as short as the gateway can afford.',
+      buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 2, 5, 10],
     });
     this.gaps = counter('gaps_total', 'Items lost between logic and this gateway, known from publisher counters.');
     this.late = counter(
@@ -263,6 +274,11 @@ export class GatewayMetrics {
     gauge('channels_empty', 'Rooms and users without a connection, kept for 5 s.', () => view.channels().empty);
     gauge('rooms_waiting', 'Rooms whose subscription is pending.', () => view.channels().waiting);
     gauge('history_ring_bytes', "Last messages of rooms with a history in the hub's memory.", () => view.ringBytes());
+    gauge(
+      'frame_budget_cores',
+      'CPU time that frames may take of the busiest core before merge windows become longer, in cores. Less while the gateway is under strain.',
+      () => view.frameBudget(),
+    );
     gauge('draining', '1 while the gateway drains.', () => (view.draining() ? 1 : 0));
     gauge('rebalancing', '1 while the gateway moves its surplus over the average away.', () =>
       view.rebalancing() ? 1 : 0,

@@ -241,7 +241,7 @@ function part(publisher: string, first: number): MessagePart {
 /** Frames a second that a real window makes of messages that arrive at random. */
 function played(rate: number, seconds: number, over: number): number {
   const { maxItems, maxBytes } = SHIPPED;
-  const window = new MergeWindow({ maxDelay: seconds * 1_000, maxItems, maxBytes });
+  const window = new MergeWindow({ minDelay: 0, maxDelay: seconds * 1_000, adaptive: false, maxItems, maxBytes });
   let seed = 7;
   const random = () => {
     seed = (seed * 48_271) % 2_147_483_647;

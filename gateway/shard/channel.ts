@@ -44,6 +44,8 @@ export class Channel<M extends ChannelMember> {
   subscribed = 0;
   /** JOINs that are answered once they are in force: at most one of each member. */
   pendingJoins: Map<M, PendingJoin> | undefined;
+  /** Members that the hub was told of last (ipc/audience.ts). */
+  audience = 0;
   /** Of the last `forms` message to the hub. Only the answer to that one counts. */
   generation = 0;
 

@@ -1,4 +1,5 @@
 import type { RoomCount } from '@pushcluster/protocol/control.ts';
+import { audienceToTell } from '../ipc/audience.ts';
 import { ALL, type ChannelKey, roomOf } from '../ipc/channelKey.ts';
 import { FullestRooms, jsonWithin, MAX_LIST_BYTES } from '../ipc/fullestRooms.ts';
 import type { ShardMessage } from '../ipc/messages.ts';
@@ -62,6 +63,7 @@ export class Channels {
     channel.group(connection.form).add(member);
     if (connection.lagging) channel.fallBehind(member, 'slow');
     if (channel.mask !== before) this.#reportForms(channel);
+    this.#reportAudience(channel);
   }
 
   /** Takes a membership out of its channel, and its JOIN with it if that waits. */
@@ -69,6 +71,7 @@ export class Channels {
     const { channel, connection } = member;
     channel.group(connection.form).remove(member);
     channel.pendingJoins?.delete(member);
+    this.#reportAudience(channel);
     if (channel.group(connection.form).members.length > 0) return;
     channel.subscribed &= channel.mask;
     this.#reportForms(channel);
@@ -91,6 +94,14 @@ export class Channels {
     }
     const { list } = fullest;
     return list.slice(0, jsonWithin(list, MAX_LIST_BYTES).length);
+  }
+
+  #reportAudience(channel: Channel<Member>) {
+    const { key, size, audience } = channel;
+    const members = audienceToTell(size, audience);
+    if (members === undefined) return;
+    channel.audience = members;
+    this.#notifyHub({ type: 'audience', key, members });
   }
 
   #reportForms(channel: Channel<Member>) {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
 import { PONG } from '@pushcluster/protocol/frames.ts';
 import { Form } from '@pushcluster/protocol/wireForms.ts';
-import { ALL } from '../ipc/channelKey.ts';
+import { ALL, roomKey } from '../ipc/channelKey.ts';
 import { FakeSocket } from '../simulation/shard.ts';
 import {
   ANYONE,
@@ -38,6 +38,23 @@ describe('a connection', () => {
     assert.deepEqual(pushes(peer), [ALL]);
     assert.equal(shard.connections, 0);
     assert.deepEqual(shard.counts.closed, { '1000': 1 });
+  });
+
+  it('is counted for the hub: how many members a room has is told when it is many, and when it is few again', () => {
+    const told = () => toHub.filter((message) => message.type === 'audience' && message.key === roomKey('r'));
+    const peers = Array.from({ length: 20 }, () => open());
+    for (const peer of peers) send(peer, { type: 'JOIN', data: { room: 'r' } });
+    assert.deepEqual(
+      told().map((message) => message.type === 'audience' && message.members),
+      [8, 16],
+    );
+    for (const peer of peers) shard.closed(peer.connection, 1000);
+    assert.deepEqual(
+      told()
+        .map((message) => message.type === 'audience' && message.members)
+        .slice(2),
+      [0],
+    );
   });
 
   it('is answered PONG to PING', () => {

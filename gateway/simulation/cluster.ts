@@ -235,6 +235,7 @@ export class SimulatedGateway {
       shards: () => [],
       rooms: () => 0,
       ringBytes: () => 0,
+      frameBudget: () => 0,
       channels: () => this.hub.channels,
       generation: () => 1,
     };
@@ -257,6 +258,7 @@ export class SimulatedGateway {
         clock: { now: () => clock.now(), soon },
         failed: (error) => guard.caught('timer', error),
       }),
+      cores: 2,
       gateways: () => 1,
     });
     const loop: Loop = {

@@ -121,6 +121,7 @@ export function start(settings: Settings = settingsWith(), count = 2, maxEmpty?:
     shards: () => [],
     rooms: () => hub.rooms,
     ringBytes: () => 0,
+    frameBudget: () => 0,
     channels: () => hub.channels,
     draining: () => false,
     rebalancing: () => false,
@@ -137,6 +138,7 @@ export function start(settings: Settings = settingsWith(), count = 2, maxEmpty?:
     metrics,
     guard,
     work: new SlicedWork({ clock, failed: (error) => guard.caught('timer', error) }),
+    cores: 2,
     gateways: () => 3,
     ...(maxEmpty && { maxEmpty }),
   });

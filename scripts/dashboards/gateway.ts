@@ -105,7 +105,7 @@ export const gatewayDashboard = dashboard({
         lines({
           title: 'Items per frame',
           description:
-            'Average number. 1 if rooms are quiet. If it is far below items per second times the batching delay, urgent pushes or a small maxBytes split frames.',
+            'Average number. 1 if rooms are quiet or small. With fixed windows: if it is far below items per second times the batching delay, urgent pushes or a small maxBytes split frames.',
           unit: 'short',
           queries: [
             {
@@ -125,6 +125,20 @@ export const gatewayDashboard = dashboard({
             'Time from the first item of a frame to the frame. It should not exceed maxDelay: otherwise the hub is delayed, so check its CPU.',
           unit: 's',
           queries: [{ expr: `sum by (le) (${rate(gateway('batch_window_seconds_bucket'))})`, legend: '{{le}}' }],
+        }),
+        heatMap({
+          title: 'Merge windows',
+          description:
+            'Length of the windows of rooms, chosen when they begin. Milliseconds in small rooms and maxDelay in large ones. If all are near maxDelay, the gateway has no CPU time for shorter ones.',
+          unit: 's',
+          queries: [{ expr: `sum by (le) (${rate(gateway('merge_window_seconds_bucket'))})`, legend: '{{le}}' }],
+        }),
+        lines({
+          title: 'CPU budget of frames',
+          description:
+            'Cores that frames may take of the busiest core before merge windows become longer. 0.5 on a gateway with spare CPU time. Less: a process is busy, its event loop is delayed, or frames wait for a shard.',
+          unit: 'short',
+          queries: [{ expr: ofPod(gateway('frame_budget_cores')), legend: POD }],
         }),
         lines({
           title: 'Latency',

@@ -42,7 +42,7 @@ export const overview = dashboard({
         number({
           title: 'Latency (p99)',
           description:
-            'Time from acceptance by logic to the write to the socket, including the batching delay (1 s by default). If it is far above the delay, check loop lag and the bus, then add gateways.',
+            'Time from acceptance by logic to the write to the socket, including the batching delay (up to 1 s by default). If it is far above the delay, check loop lag and the bus, then add gateways.',
           unit: 's',
           queries: [{ expr: quantile(0.99, gateway('delivery_latency_seconds_bucket')), legend: 'p99' }],
           warns: { at: 2, bad: 3 },

@@ -22,6 +22,7 @@ import { scrape } from './cases/scrape.ts';
 import { slowReaders } from './cases/slowReaders.ts';
 import { small } from './cases/small.ts';
 import { stored } from './cases/stored.ts';
+import { window } from './cases/window.ts';
 import { wire } from './cases/wire.ts';
 import { describeMachine } from './machine.ts';
 import { type Outcome, type Row, save, table } from './report.ts';
@@ -44,6 +45,7 @@ const CASES: Record<string, (scale: Scale) => Promise<Outcome>> = {
   logic: logicRate,
   stored,
   small,
+  window,
   wire,
   bus,
 };

@@ -108,8 +108,8 @@ async function measureOn(server: ServerUnderTest, workload: Workload, seconds: n
   }
 }
 
-/** Waits for `items`. Throws if they do not arrive. */
-async function arrived(audience: Audience, items: number) {
+/** Waits for `items` on all connections together. Throws if they do not arrive. */
+export async function arrived(audience: Audience, items: number) {
   const deadline = performance.now() + PATIENCE_MS;
   for (;;) {
     const stat = await audience.stat();

@@ -166,7 +166,9 @@ const logicAutoscaling = fc
 
 const roomBatching = fc.record(
   {
+    minDelay: duration(0, 10_000),
     maxDelay: duration(0, 10_000),
+    adaptive: fc.boolean(),
     maxItems: fc.integer({ min: 1, max: 10_000 }),
     maxBytes: size(1_024, 1_048_576),
   },
@@ -178,7 +180,9 @@ const frames = fc.integer({ min: 1_024, max: 1_048_576 }).chain((maxBytes) =>
   fc.record({
     batching: fc.record({
       maxBytes: fc.constant(String(maxBytes)),
+      minDelay: duration(0, 10_000),
       maxDelay: duration(0, 10_000),
+      adaptive: fc.boolean(),
       compression: fc.boolean(),
       urgentRate: count,
     }),

@@ -75,6 +75,11 @@ const SPECS: readonly Row[] = [
   ['shards in words', gateway({ shards: 'many' }), /gateway\.shards must be from 1 to 256, or auto/],
   ['a time without a unit', batching({ maxDelay: '500' }), /gateway\.batching\.maxDelay.*should match/],
   ['a time that is a number', batching({ maxDelay: 500 }), /gateway\.batching\.maxDelay.*must be of type string/],
+  [
+    'a shortest window that is too long',
+    batching({ minDelay: '11s' }),
+    /gateway\.batching\.minDelay must be from 0s to 10s/,
+  ],
   ['a window that is too long', batching({ maxDelay: '11s' }), /gateway\.batching\.maxDelay must be from 0s to 10s/],
   [
     'more connections than a gateway may hold as its target',

@@ -29,7 +29,13 @@ before(async () => {
   logics = [await startLogic({ nats: [nats.url] }), await startLogic({ nats: [nats.url] })];
   [logic] = logics;
   gateway = await startGateway({
-    settings: { gateway: { shards: 2, batching: { maxDelay: 100 }, drain: { settle: 0, timeout: '40s', rate: 10 } } },
+    settings: {
+      gateway: {
+        shards: 2,
+        batching: { maxDelay: 100, adaptive: false },
+        drain: { settle: 0, timeout: '40s', rate: 10 },
+      },
+    },
     nats: [nats.url],
   });
   crowd = [];

@@ -107,7 +107,9 @@ export const Gateway = ruled(
       ),
     batching: z
       .object({
+        minDelay: batching('gateway.batching').minDelay.default('0s'),
         maxDelay: batching('gateway.batching').maxDelay.default('1s'),
+        adaptive: batching('gateway.batching').adaptive.default(true),
         maxItems: batching('gateway.batching').maxItems.default(1_000),
         maxBytes: batching('gateway.batching').maxBytes.default('256KiB'),
         compression: z

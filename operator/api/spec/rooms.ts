@@ -7,7 +7,9 @@ export const RoomPolicy = ruled(
     match: pattern.describe('Names of the rooms that the policy applies to. `*` matches any characters.'),
     batching: z
       .object({
+        minDelay: batching('rooms[].batching').minDelay.exactOptional(),
         maxDelay: batching('rooms[].batching').maxDelay.exactOptional(),
+        adaptive: batching('rooms[].batching').adaptive.exactOptional(),
         maxItems: batching('rooms[].batching').maxItems.exactOptional(),
         maxBytes: batching('rooms[].batching').maxBytes.exactOptional(),
       })

@@ -37,7 +37,7 @@ export async function small({ quick, pairs, seconds, progress }: Scale): Promise
   return {
     rows,
     notes: [
-      'small: single messages by POST /v1/push, no retries, a window of 1 s; CPU is that of all processes of a server, user and system, on one core.',
+      'small: single messages by POST /v1/push, no retries; CPU is that of all processes of a server, user and system, on one core.',
       ...(peers
         ? [`small: Centrifugo ${CENTRIFUGO}, memory engine, GOMAXPROCS=1, its HTTP API in the same process.`]
         : []),
