@@ -68,8 +68,8 @@ bench: ## Performance suite (CASE=merged for one, QUICK=1, PAIRS=1, PEERS=1): a 
 	@$(READY) && exec node test/bench/bench.ts
 
 .PHONY: chaos
-chaos: ## Rooms with history under faults, judged at the end (FAULTS=30, SEED=7); what everybody saw is in chaos-results/
-	@$(READY) && exec node test/chaos/chaos.ts $(if $(FAULTS),--faults "$(FAULTS)") $(if $(SEED),--seed "$(SEED)")
+chaos: ## Rooms with history, and without, under faults, judged at the end (FAULTS=30, SEED=7, SCHEDULE=FILE, SHRINK=minutes)
+	@$(READY) && exec node test/chaos/chaos.ts $(if $(FAULTS),--faults "$(FAULTS)") $(if $(SEED),--seed "$(SEED)") $(if $(SCHEDULE),--schedule "$(SCHEDULE)") $(if $(SHRINK),--shrink "$(SHRINK)")
 
 .PHONY: soak
 soak: ## A month of operations on rooms with history in about an hour, as root (OPERATIONS=108, SEED=1)

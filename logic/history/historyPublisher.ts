@@ -41,6 +41,9 @@ export type HistoryPublisherParts = {
   onRefused: (error: HistoryRefused) => void;
 };
 
+/** `epoch`: the history that it is in. */
+type Stored = StoredAt & { epoch: string };
+
 /**
  * Stores pushes in the histories of rooms. Of one room one message at a time is on its way: the order of this process'
  * pushes to it holds, whatever has to be tried again.
@@ -81,12 +84,8 @@ export class HistoryPublisher {
     const tail = stored.catch(() => {});
     this.#tails.set(room, tail);
     try {
-      const { seq, duplicate } = await stored;
-      const position = { seq, epoch: await this.#epochOf(policy.match, deadline) };
-      if (duplicate) return position;
-      return await histories.stored(policy.match, position, top).catch((error: unknown) => {
-        throw new BusUnconfirmed(error instanceof Error ? error.message : String(error));
-      });
+      const { seq, epoch, duplicate } = await stored;
+      return await this.#untilSaid(deadline, () => histories.stored(policy.match, { seq, epoch }, top, duplicate));
     } finally {
       this.#waiting -= messages.length;
       if (this.#tails.get(room) === tail) this.#tails.delete(room);
@@ -100,10 +99,10 @@ export class HistoryPublisher {
     messages: readonly Message[],
     id: string,
     deadline: number,
-  ): Promise<StoredAt> {
+  ): Promise<Stored> {
     if (before) await before;
     if (this.#clock.now() >= deadline) throw new BusUnavailable('pushes of the room before it took too long');
-    let stored: StoredAt | undefined;
+    let stored: Stored | undefined;
     for (const [part, message] of messages.entries()) {
       try {
         stored = await this.#store(policy, room, message, this.#idOf(room, id, part), deadline);
@@ -115,8 +114,8 @@ export class HistoryPublisher {
     return stored!;
   }
 
-  async #store(policy: HistoryPolicy, room: string, message: Message, id: string, deadline: number): Promise<StoredAt> {
-    const { store, subjects, heartbeat, counters, announcements, now } = this.#parts;
+  async #store(policy: HistoryPolicy, room: string, message: Message, id: string, deadline: number): Promise<Stored> {
+    const { store, histories, subjects, heartbeat, counters, announcements, now } = this.#parts;
     // Every attempt has the same bytes. They are made once the bus is there, since a heartbeat precedes them.
     let made: { counter: ItemCounter; from: number; bytes: Uint8Array } | undefined;
     let unknown = false;
@@ -130,21 +129,28 @@ export class HistoryPublisher {
           made = { counter, from: counter.next, bytes: message.encode(numberingOf(counter, now())) };
         }
         const { counter, from, bytes } = made;
+        const known = histories.top(policy.match)?.epoch;
         const stored = await store.append(policy.match, room, bytes, id);
+        const epoch = await this.#epochOf(policy.match, deadline);
+        const isOther = known !== undefined && known !== epoch;
+        if (isOther && !(await this.#isIn(policy.match, room, stored.seq, bytes))) {
+          // The history that stored it has gone since, and the push with it.
+          unknown = true;
+          continue;
+        }
         announcements.pushed(counter);
         if (stored.duplicate) this.#parts.onDuplicate();
         // What was stored before has other numbers, unless an attempt of ours stored it.
         if (!stored.duplicate) counter.next = from + message.itemCount;
         else if (unknown) this.#abandon(counter, from, message.itemCount);
-        return stored;
+        return { ...stored, epoch };
       } catch (error) {
         failure = error;
         if (error instanceof HistoryRefused) this.#parts.onRefused(error);
         else if (error instanceof BusUnconfirmed) unknown = true;
         else if (!(error instanceof BusUnavailable || error instanceof HistoryMissing)) throw error;
         if (error instanceof HistoryRefused) break;
-        if (error instanceof HistoryMissing || error instanceof BusUnavailable)
-          this.#parts.histories.restoreSoon(policy);
+        if (error instanceof HistoryMissing || error instanceof BusUnavailable) histories.restoreSoon(policy);
       }
       await this.#pause();
     }
@@ -157,15 +163,26 @@ export class HistoryPublisher {
 
   /** The epoch in which a push was stored. Rejects with BusUnconfirmed if nobody says: a retry with its id will. */
   async #epochOf(match: string, deadline: number): Promise<string> {
+    return this.#untilSaid(deadline, async () => (await this.#parts.histories.state(match)).epoch);
+  }
+
+  /** Asks until there is an answer. Rejects with BusUnconfirmed at the deadline. */
+  async #untilSaid<T>(deadline: number, ask: () => Promise<T>): Promise<T> {
     for (;;) {
       try {
-        return (await this.#parts.histories.state(match)).epoch;
+        return await ask();
       } catch (error) {
         if (this.#clock.now() >= deadline)
           throw new BusUnconfirmed(error instanceof Error ? error.message : String(error));
       }
       await this.#pause();
     }
+  }
+
+  /** Whether the history has this push at this place. A server that is behind may say no. Rejects as the store does. */
+  async #isIn(match: string, room: string, seq: number, bytes: Uint8Array): Promise<boolean> {
+    const { pushes } = await this.#parts.store.read(match, room, seq, 1);
+    return pushes[0]?.seq === seq && Buffer.compare(pushes[0].bytes, bytes) === 0;
   }
 
   #pause(): Promise<void> {

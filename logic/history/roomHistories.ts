@@ -10,6 +10,8 @@ import type { Logger } from '@pushcluster/runtime/log.ts';
 
 /** Milliseconds for which the state of a stream is used again: its epoch changes only when somebody makes it anew. */
 const STATE_FOR_MS = 1_000;
+/** Epochs of a stream that are remembered. */
+const MAX_PAST = 100;
 /** Milliseconds between attempts to make a stream: the first limit, and the largest. */
 const [RETRY_FIRST_MS, RETRY_LONGEST_MS] = [500, 15_000];
 
@@ -31,6 +33,8 @@ export class RoomHistories {
   /** When the streams were made again last, by policy. */
   readonly #restored = new Map<string, number>();
   readonly #tops = new Map<string, Position>();
+  /** Epochs that the streams had before, by policy. If one comes back, an old copy was put in place of the stream. */
+  readonly #past = new Map<string, Set<string>>();
   readonly #states = new Map<string, { at: number; state: Promise<StreamState> }>();
   #cancelRetry = () => {};
   #attempt = 0;
@@ -90,24 +94,45 @@ export class RoomHistories {
   /**
    * A push was stored here. `before`: what `top` was when it was sent. A number that is not above it was given again: the
    * stream was set back, and becomes another history, so that nobody takes its pushes for those that had these numbers.
+   *
+   * @param isDuplicate it was stored by an earlier attempt, perhaps before `before`: only if the stream lacks what it had, it
+   *   was set back
    */
-  async stored(match: string, { seq, epoch }: Position, before: Position | undefined): Promise<Position> {
+  async stored(
+    match: string,
+    { seq, epoch }: Position,
+    before: Position | undefined,
+    isDuplicate: boolean,
+  ): Promise<Position> {
     const { store, log } = this.#options;
     const top = this.#tops.get(match);
-    if (before?.epoch !== epoch || seq > before.seq) {
-      if (top?.epoch !== epoch || seq > top.seq) this.#tops.set(match, { seq, epoch });
+    const hasComeBack = this.#past.get(match)?.has(epoch) ?? false;
+    if (!hasComeBack && (before?.epoch !== epoch || seq > before.seq)) {
+      if (top?.epoch !== epoch || seq > top.seq) this.#reach(match, { seq, epoch });
       return { seq, epoch };
     }
     let state = await store.state(match);
+    if (!hasComeBack && isDuplicate && before !== undefined && state.last >= before.seq)
+      return { seq, epoch: state.epoch };
     if (state.epoch === epoch) {
-      log.error({ match, seq, before: before.seq }, 'the history of rooms was set back: it becomes another one');
-      await store.renew(match);
+      log.error({ match, seq, before: before?.seq }, 'the history of rooms was set back: it becomes another one');
+      await store.renew(match, epoch, top?.epoch ?? epoch);
       state = await store.state(match);
     }
     this.#states.delete(match);
     const renewed = { seq, epoch: state.epoch };
-    this.#tops.set(match, renewed);
+    this.#reach(match, renewed);
     return renewed;
+  }
+
+  #reach(match: string, top: Position) {
+    const former = this.#tops.get(match)?.epoch;
+    this.#tops.set(match, top);
+    if (former === undefined || former === top.epoch) return;
+    const past = this.#past.get(match) ?? new Set();
+    this.#past.set(match, past.add(former));
+    const [oldest] = past;
+    if (past.size > MAX_PAST) past.delete(oldest!);
   }
 
   /** Makes the stream of a policy again if it is gone: once a second at most, however many pushes fail. */

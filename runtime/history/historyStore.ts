@@ -110,8 +110,13 @@ export interface HistoryStore {
    * @param rooms 1 to 1,000
    */
   heads(match: string, rooms: readonly string[], after: number): Promise<Heads>;
-  /** Begins another epoch: the history is not a continuation of what it was. */
-  renew(match: string): Promise<void>;
+  /**
+   * Begins another epoch in place of `epoch`: the history is no continuation of what it was. Does nothing if it has another
+   * one already. Any number of processes may do so at once: they make it the same one if they name the same `known`.
+   *
+   * @param known the last epoch that the caller knew of: `epoch`, or a later one, if an earlier epoch has come back
+   */
+  renew(match: string, epoch: string, known: string): Promise<void>;
   /** Name of the stream of a policy, as STORED_HEADERS tell it. */
   streamOf(match: string): string;
   close(): void;

@@ -116,8 +116,9 @@ export function changedConfig(info: StreamInfo, rules: HistoryRules): object | u
   return { ...config, ...limits, metadata: { ...config.metadata, ...floor } };
 }
 
-/** The configuration of the same stream in another epoch. */
-export function renewedConfig({ config }: StreamInfo, nonce: string): object {
+/** The configuration of the same stream in another epoch, which follows on `known`: the same for all who know the same. */
+export function renewedConfig({ config }: StreamInfo, known: string): object {
+  const nonce = hash('sha256', JSON.stringify([config.metadata?.[METADATA.nonce], known]), 'base64url').slice(0, 12);
   return { ...config, metadata: { ...config.metadata, [METADATA.nonce]: nonce } };
 }
 

@@ -110,8 +110,9 @@ export class LocalHistory implements HistoryStore {
     return { seqs, upTo: stream.last };
   }
 
-  async renew(match: string): Promise<void> {
-    this.#stream(match).epoch = randomBytes(6).toString('base64url');
+  async renew(match: string, epoch: string): Promise<void> {
+    const stream = this.#stream(match);
+    if (stream.epoch === epoch) stream.epoch = randomBytes(6).toString('base64url');
   }
 
   streamOf(match: string): string {

@@ -89,9 +89,10 @@ export class NatsHistory implements HistoryStore {
     throw new BusUnconfirmed(`the stream ${stream.name} is being changed by others`);
   }
 
-  async renew(match: string): Promise<void> {
+  async renew(match: string, epoch: string, known: string): Promise<void> {
     const stream = this.#stream(match);
-    await this.#update(stream, renewedConfig(await this.#info(stream), randomBytes(9).toString('base64url')));
+    const info = await this.#info(stream);
+    if (stateOf(info, stream).epoch === epoch) await this.#update(stream, renewedConfig(info, known));
   }
 
   async append(match: string, room: string, bytes: Uint8Array, id: string): Promise<StoredAt> {

@@ -106,7 +106,10 @@ export class Page {
       this.last = item as string;
       recorder.add({ type: 'item', client: name, room, item: item as string });
     });
-    joined.on('reset', ({ reason }) => recorder.add({ type: 'reset', client: name, room, reason }));
+    joined.on('reset', ({ reason }) => {
+      const { epoch, seq } = joined.position ?? { epoch: '', seq: 0 };
+      recorder.add({ type: 'reset', client: name, room, reason, epoch, seq });
+    });
     joined.on('lagged', ({ dropped: items }) =>
       recorder.add({ type: 'told', client: name, room, what: 'lagged', items }),
     );

@@ -1,126 +1,78 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { Chance } from '../harness/chance.ts';
-import { Page, Publisher, readHistory } from './actors.ts';
-import { judge, lineOf, type Verdict } from './checker.ts';
-import { accountsOf, type LossVerdict, lossLineOf } from './lossAccounts.ts';
-import { schedule } from './nemesis.ts';
-import { PlainPage } from './plainPage.ts';
-import { Recorder, readEvents } from './record.ts';
-import { WireClient } from './wireClient.ts';
-import { World } from './world.ts';
+import { lineOf } from './checker.ts';
+import { lossLineOf } from './lossAccounts.ts';
+import { type Fault, Schedule, schedule } from './nemesis.ts';
+import { type Outcome, play, SETTLE_MS } from './run.ts';
+import { shortest } from './shrink.ts';
 
 /**
- * `make chaos [FAULTS=30] [SEED=7]`: rooms with history, and some without, under faults. Everything that publishers did and
- * clients saw is kept in chaos-results/, and judged at the end. Exits with 1 where something was lost, came twice or out of
- * order, or a room was reset without a reason, or where a loss in a room without history was not told.
+ * `make chaos [FAULTS=30] [SEED=7] [SCHEDULE=FILE] [SHRINK=10]`: rooms with history, and some without, under faults.
+ * Everything that publishers did and clients saw is kept in chaos-results/, and judged at the end. Exits with 1 where
+ * something was lost, came twice or out of order, or a room was reset without a reason, or where a loss in a room without
+ * history was not told. Then the schedule is made shorter for SHRINK minutes, and the shortest that fails is printed. A
+ * schedule is kept as a file, which SCHEDULE plays again.
  */
 
-const HISTORIES = ['h-0', 'h-1', 'h-2'];
-const PLAIN_ROOMS = ['n-0', 'n-1'];
-/** Clients of each room: with the SDK, with v1 alone, and those that know nothing of this project. */
-const CLIENTS = { pages: 4, v1: 2, goPush: 1 };
-const PUBLISHERS_PER_ROOM = 2;
-/** Milliseconds from the last fault until everybody must have everything. */
-const SETTLE_MS = 60_000;
-/** Milliseconds from the last item until all losses before it must have been told. */
-const TELL_MS = 6_000;
+const RESULTS = 'chaos-results';
 
 const { values } = parseArgs({
-  options: { faults: { type: 'string', default: '30' }, seed: { type: 'string', default: '' } },
+  options: {
+    faults: { type: 'string', default: '30' },
+    seed: { type: 'string', default: '' },
+    schedule: { type: 'string' },
+    shrink: { type: 'string', default: '10' },
+    settle: { type: 'string', default: String(SETTLE_MS) },
+  },
 });
-const seed = values.seed === '' ? Math.floor(Math.random() * 1e6) : Number(values.seed);
-const count = Number(values.faults);
-if (!Number.isInteger(seed) || !Number.isInteger(count) || count < 0) {
-  console.error('FAULTS and SEED must be whole numbers');
+const given =
+  values.schedule === undefined ? undefined : Schedule.parse(JSON.parse(await readFile(values.schedule, 'utf8')));
+const seed = given?.seed ?? (values.seed === '' ? Math.floor(Math.random() * 1e6) : Number(values.seed));
+const count = given?.faults.length ?? Number(values.faults);
+const minutes = Number(values.shrink);
+if (!Number.isInteger(seed) || !Number.isInteger(count) || count < 0 || !(minutes >= 0)) {
+  console.error('FAULTS and SEED must be whole numbers, and SHRINK minutes');
   process.exit(2);
 }
+const faults = given?.faults ?? schedule(seed, count);
 
-const { verdict, losses } = await run();
-const problems = [...verdict.problems, ...losses.problems];
-for (const problem of problems) console.log(`  ${problem}`);
-console.log(lossLineOf(losses));
-console.log(lineOf(verdict, seed));
-process.exit(problems.length > 0 ? 1 : 0);
+console.log(`${count} faults, seed ${seed}: three NATS servers, three gateways, two logic processes`);
+const outcome = await kept(faults, `${seed}-${count}`);
+print(outcome);
+if (outcome.problems.length > 0 && minutes > 0) await shrink();
+// The last line sums the run up.
+console.log(lineOf(outcome.verdict, seed));
+process.exit(outcome.problems.length > 0 ? 1 : 0);
 
-async function run(): Promise<{ verdict: Verdict; losses: LossVerdict }> {
-  const folder = join('chaos-results', `${seed}-${count}`);
-  await rm(folder, { recursive: true, force: true });
-  await mkdir(folder, { recursive: true });
-  const began = performance.now();
-  const recorders: Recorder[] = [];
-  const recorder = (actor: string) => {
-    const made = new Recorder(folder, actor, began);
-    recorders.push(made);
-    return made;
+/** Plays a schedule, which is kept beside what was seen. */
+async function kept(part: readonly Fault[], name: string): Promise<Outcome> {
+  const folder = join(RESULTS, name);
+  await mkdir(RESULTS, { recursive: true });
+  await writeFile(`${folder}.json`, `${JSON.stringify({ seed, faults: part }, undefined, 2)}\n`);
+  return play(part, seed, folder, Number(values.settle));
+}
+
+function print({ problems, losses, verdict }: Outcome) {
+  for (const problem of problems) console.log(`  ${problem}`);
+  console.log(lossLineOf(losses));
+  console.log(lineOf(verdict, seed));
+}
+
+/** A fault that comes by chance may not come again: then the schedule stays long. */
+async function shrink() {
+  const until = performance.now() + 60_000 * minutes;
+  let runs = 0;
+  const fails = async (part: readonly Fault[]) => {
+    console.log(`with ${part.length} of ${count} faults:`);
+    const { problems } = await kept(part, `${seed}-${count}-part-${++runs}`);
+    for (const problem of problems) console.log(`  ${problem}`);
+    return problems.length > 0;
   };
-  console.log(`${count} faults, seed ${seed}: three NATS servers, three gateways, two logic processes`);
-  const world = await World.start();
-  const chance = new Chance(seed);
-  const anyGateway = () => `127.0.0.1:${chance.pick(world.gateways).front.port}`;
-  const logics = world.logics.map(({ process }) => `127.0.0.1:${process.port}`);
-  const anyLogic = { address: () => chance.pick(logics) };
-  const nemesis = recorder('nemesis');
-  for (const room of PLAIN_ROOMS) nemesis.add({ type: 'room without history', room });
-  const clients = [...HISTORIES, ...PLAIN_ROOMS].flatMap((room) => {
-    const hasHistory = HISTORIES.includes(room);
-    const many = <T>(kind: string, length: number, make: (name: string) => T) =>
-      Array.from({ length }, (_, i) => ({ room, client: make(`${kind}-${room}-${i}`) }));
-    return [
-      ...many('page', CLIENTS.pages, (name) =>
-        hasHistory
-          ? new Page(name, room, anyGateway, recorder(name))
-          : new PlainPage(name, room, anyGateway, recorder(name)),
-      ),
-      ...many(
-        'v1',
-        CLIENTS.v1,
-        (name) => new WireClient(name, room, { form: 'v1', hasHistory }, anyGateway, recorder(name)),
-      ),
-      ...many(
-        'go',
-        CLIENTS.goPush,
-        (name) => new WireClient(name, room, { form: 'go-push', hasHistory }, anyGateway, recorder(name)),
-      ),
-    ];
-  });
-  await Promise.all(clients.map(({ client }) => client.joined));
-  const publishers = [...HISTORIES, ...PLAIN_ROOMS].flatMap((room) =>
-    Array.from({ length: PUBLISHERS_PER_ROOM }, (_, i) => {
-      const name = `publisher-${room}-${i}`;
-      return new Publisher(name, room, anyLogic, recorder(name));
-    }),
-  );
-
-  const under: Promise<void>[] = [];
-  for (const [i, fault] of schedule(seed, count).entries()) {
-    await setTimeout(fault.after);
-    console.log(`  ${((performance.now() - began) / 1_000).toFixed(1)} s  ${i + 1}/${count}  ${fault.name}`);
-    nemesis.add({ type: 'fault', name: fault.name });
-    under.push(world.cause(fault));
-  }
-  await Promise.all(under);
-  await world.healed();
-  await Promise.all(publishers.map((publisher) => publisher.stop()));
-
-  const ends = recorder('end');
-  const deadline = performance.now() + SETTLE_MS;
-  const endOf = (room: string, i: number) => `end-${room}-${i}`;
-  // One more push to each room: whoever has it has all that was stored before. In rooms without history each logic process
-  // pushes, since what is missing of one is known by what comes of it.
-  for (const room of [...HISTORIES, ...PLAIN_ROOMS])
-    for (const [i, address] of logics.entries())
-      await new Publisher(endOf(room, i), room, { address: () => address }, recorder(endOf(room, i))).stop();
-  const hasEnded = ({ room, client }: (typeof clients)[number]) =>
-    client.last === `${endOf(room, logics.length - 1)}:0`;
-  while (performance.now() < deadline && !clients.every(hasEnded)) await setTimeout(100);
-  await setTimeout(TELL_MS);
-  for (const room of HISTORIES) await readHistory(room, anyLogic, ends);
-  for (const { client } of clients) client.close();
-  await world.stop();
-  await Promise.all(recorders.map((made) => made.close()));
-  const events = await readEvents(folder);
-  return { verdict: judge(events), losses: accountsOf(events) };
+  const found = await shortest(faults, fails, () => performance.now() < until);
+  const file = join(RESULTS, `${seed}-${count}-shortest.json`);
+  await writeFile(file, `${JSON.stringify({ seed, faults: found }, undefined, 2)}\n`);
+  console.log(`the shortest schedule that fails, after ${runs} runs (make chaos SCHEDULE=${file}):`);
+  for (const { at, name, target, lasts } of found)
+    console.log(`  ${(at / 1_000).toFixed(1)} s  ${name} (${target}), for ${(lasts / 1_000).toFixed(1)} s`);
 }

@@ -42,6 +42,7 @@ export function judge(all: readonly Event[]): Verdict {
   };
   const attempts = new Map<string, { room: string; t: number }>();
   const places = new Map<string, Place>();
+  const ackedAt = new Map<string, number>();
   const stored = new Map<string, Place>();
   const refused = new Set<string>();
   const unknown = new Set<string>();
@@ -66,6 +67,7 @@ export function judge(all: readonly Event[]): Verdict {
       if (before && (before.seq !== seq || before.epoch !== epoch))
         found('A10: one id has two positions', `${item}: ${before.seq} and ${seq}`);
       places.set(item, { epoch, seq });
+      ackedAt.set(item, event.t);
       // A2: a position is one push.
       const key = `${event.room} ${epoch} ${seq}`;
       const other = byPlace.get(key);
@@ -97,6 +99,11 @@ export function judge(all: readonly Event[]): Verdict {
   checkRealTime(events, attempts, found);
 
   const placeOf = (item: string) => places.get(item) ?? stored.get(item);
+  const wasStoredAgain = (item: string) => {
+    const from = attempts.get(item)?.t ?? 0;
+    const to = ackedAt.get(item) ?? Number.POSITIVE_INFINITY;
+    return breaks.some((t) => t >= from && t <= to);
+  };
   const order = (a: Place, b: Place) => (epochs.get(a.epoch) ?? 0) - (epochs.get(b.epoch) ?? 0) || a.seq - b.seq;
   const verdict: Verdict = {
     ...{ published: attempts.size, acked: places.size, unknown: [...unknown].filter((i) => !places.has(i)).length },
@@ -111,14 +118,17 @@ export function judge(all: readonly Event[]): Verdict {
     /** What came, in order, and whether items before it may be missing: the client was told so. */
     const line: { place: Place; isTold: boolean }[] = [];
     const joined = theirs.find((event) => event.type === 'joined');
-    let [resets, wasReset, wasClosed, lastAt] = [0, false, false, undefined as number | undefined];
+    let [resets, wasClosed, lastAt] = [0, false, undefined as number | undefined];
     for (const event of theirs) {
       if (event.type === 'told') found('a client of rooms with history was told of losses', `${name}: ${event.what}`);
       if (event.type === 'closed') wasClosed = true;
       if (event.type === 'reset') {
         verdict.resets++;
-        wasReset = true;
         since = new Set();
+        // Up to there it was told that items may be missing, but not after.
+        const place = { epoch: event.epoch, seq: event.seq };
+        const before = line.at(-1)?.place;
+        if (!before || order(place, before) >= 0) line.push({ place, isTold: true });
         // Each break of the store is a reason for one.
         if (++resets <= breaks.filter((t) => t <= event.t).length) continue;
         verdict.needless++;
@@ -142,6 +152,8 @@ export function judge(all: readonly Event[]): Verdict {
       seen.add(item);
       if (!place) continue;
       const before = line.at(-1)?.place;
+      // An earlier history had it too, at a place that nobody was told: it was stored again after the break.
+      if (before && before.epoch !== place.epoch && wasStoredAgain(item)) continue;
       // A3: in order.
       if (before && order(place, before) < 0) {
         verdict.disorder++;
@@ -150,17 +162,16 @@ export function judge(all: readonly Event[]): Verdict {
       }
       const isOther = before !== undefined && before.epoch !== place.epoch;
       // Who knows nothing of histories is not told.
-      if (isOther && !wasReset && joined?.form !== 'go-push')
+      if (isOther && joined?.form !== 'go-push')
         found('A8: a client was not told of another history', `${name} at ${event.t} ms: ${item}`);
-      line.push({ place, isTold: wasReset || isOther });
-      wasReset = false;
+      line.push({ place, isTold: isOther });
     }
     // A5, A7: nothing is missing from its first item to the last that was accepted.
     const room = theirs.find((event) => 'room' in event)?.room ?? '';
     for (const [item, place] of new Map([...stored, ...places])) {
       const attempt = attempts.get(item);
       if (attempt?.room !== room || seen.has(item)) continue;
-      const at = firstAfter(line, (entry) => order(entry.place, place) > 0);
+      const at = firstAfter(line, (entry) => order(entry.place, place) >= 0);
       // What its last connection did not bring, a client that does not resume misses.
       if (at < 0 && wasClosed) continue;
       const isPrefix = at === 0 || line.length === 0;

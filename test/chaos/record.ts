@@ -27,8 +27,8 @@ export type Event =
   | { type: 'closed'; t: number; client: string; room: string }
   /** A client got an item. `by`: name of the publisher that numbered it, where the client knows. */
   | { type: 'item'; t: number; client: string; room: string; item: string; by?: string }
-  /** A client was told that its room did not go on where it was, or that so many items are missing. */
-  | { type: 'reset'; t: number; client: string; room: string; reason: string }
+  /** A client was told that its room goes on after a place, not where it was; or that so many items are missing. */
+  | { type: 'reset'; t: number; client: string; room: string; reason: string; epoch: string; seq: number }
   | { type: 'told'; t: number; client: string; room: string; what: 'lagged' | 'gap'; items: number }
   /** What the history has of a room when all is over. */
   | { type: 'stored'; t: number; room: string; epoch: string; seq: number; items: string[] }

@@ -183,7 +183,7 @@ export class WireClient {
   }
 
   #restart({ epoch, seq }: Position, reason: string) {
-    if (this.#position) this.#book.add({ type: 'reset', ...this.#who, reason });
+    if (this.#position) this.#book.add({ type: 'reset', ...this.#who, reason, epoch, seq });
     this.#position = { epoch, seq };
     this.#missing = undefined;
     this.#currentAt = performance.now();

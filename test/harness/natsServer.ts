@@ -25,8 +25,11 @@ export type NatsServerOptions = {
     /** If given, clients need a certificate of this authority. */
     caFile?: string;
   };
-  /** Stores streams in a folder that is removed when the server is stopped, and survives `kill` and `restart`. */
-  jetstream?: boolean;
+  /**
+   * Stores streams in a folder that is removed when the server is stopped, and survives `kill` and `restart`.
+   * `maxFileStore`: the server behaves as on a disk of this size, such as `1MB`.
+   */
+  jetstream?: boolean | { maxFileStore: string };
   /** Additional configuration of nats-server as text, such as `authorization { ... }`. */
   config?: string;
 };
@@ -75,7 +78,7 @@ export class NatsServer {
   }
 
   /** Starts the server again on the same port, killing it first if it still runs; `changes` replace options. */
-  async restart(changes: Pick<NatsServerOptions, 'config' | 'maxPayload' | 'tls'> = {}): Promise<void> {
+  async restart(changes: Pick<NatsServerOptions, 'config' | 'maxPayload' | 'tls' | 'jetstream'> = {}): Promise<void> {
     await this.#process.end('SIGKILL');
     this.#options = { ...this.#options, ...changes };
     this.#process = await launch(this.#folder, this.#options);
@@ -94,6 +97,7 @@ export class NatsServer {
   /** Stops the server, and keeps a copy of its streams as they are now. `restart` starts it again. */
   async backUp(): Promise<void> {
     await this.#process.end('SIGTERM');
+    await rm(join(this.#folder, 'backup'), { recursive: true, force: true });
     await cp(join(this.#folder, 'jetstream'), join(this.#folder, 'backup'), { recursive: true });
   }
 
@@ -199,7 +203,10 @@ function configText(options: PortedOptions, folder: string): string {
     const verify = tls.caFile === undefined ? '' : `ca_file: "${tls.caFile}", verify: true`;
     lines.push(`tls { cert_file: "${tls.certFile}", key_file: "${tls.keyFile}", ${verify} }`);
   }
-  if (jetstream) lines.push(`jetstream { store_dir: ${JSON.stringify(join(folder, 'jetstream'))} }`);
+  if (jetstream) {
+    const limit = jetstream === true ? '' : `, max_file_store: ${jetstream.maxFileStore}`;
+    lines.push(`jetstream { store_dir: ${JSON.stringify(join(folder, 'jetstream'))}${limit} }`);
+  }
   return `${lines.join('\n')}\n${config}\n`;
 }
 

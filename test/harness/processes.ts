@@ -30,6 +30,8 @@ export type ProcessOptions = {
   installed?: Installed;
   /** Whether the settings file says that the operator wrote it. */
   byOperator?: boolean;
+  /** Environment variables of its processes, beside those of the test. */
+  env?: Record<string, string>;
 };
 /** An installation as in an image, or the sources of another version, and the Node that runs them. */
 export type Installed = { node: string; app: string; env: Record<string, string> };
@@ -47,6 +49,8 @@ class ServerProcess {
   nofile: number | undefined;
   /** The installation to run, from the next start on; undefined: the sources. */
   installed: Installed | undefined;
+  /** Environment variables of its processes, from the next start on. */
+  env: Record<string, string> = {};
   #name: string;
   #entry: string;
   #child: ChildProcess | undefined;
@@ -107,7 +111,7 @@ class ServerProcess {
     const child = spawn(program, args, {
       cwd: ROOT,
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, NODE_COMPILE_CACHE: join(tmpdir(), 'pushcluster-compile-cache'), ...env },
+      env: { ...process.env, NODE_COMPILE_CACHE: join(tmpdir(), 'pushcluster-compile-cache'), ...env, ...this.env },
     });
     running.add(child);
     this.#child = child;
@@ -285,6 +289,7 @@ export async function startGateway(options: ProcessOptions = {}): Promise<Gatewa
   );
   gateway.nofile = options.nofile;
   gateway.installed = options.installed;
+  gateway.env = options.env ?? {};
   await gateway.start();
   return gateway;
 }
@@ -295,6 +300,7 @@ export async function startLogic(options: ProcessOptions = {}): Promise<LogicPro
   const settings = settingsOf(options, 'logic', port, adminPort);
   const logic = new LogicProcess('logic/main.ts', port, adminPort, settings, markOf(options));
   logic.installed = options.installed;
+  logic.env = options.env ?? {};
   await logic.start();
   return logic;
 }

@@ -1,10 +1,15 @@
 import { once } from 'node:events';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
+import { setTimeout as setTimer } from 'node:timers';
 import { setTimeout } from 'node:timers/promises';
 
 const LOOPBACK = '127.0.0.1';
 /** After so many turns of so many milliseconds without an event, all data that was sent has been seen. */
 const QUIET = { turns: 5, ms: 5 };
+
+/** Where bytes go. */
+export type Way = 'to the server' | 'to the client';
+const WAYS: readonly Way[] = ['to the server', 'to the client'];
 
 /** A loopback TCP proxy between client and server, which represents a network that a test can break. */
 export class TcpProxy {
@@ -13,14 +18,15 @@ export class TcpProxy {
   onConnection: () => void = () => {};
   readonly #server: Server;
   readonly #wires = new Set<Wire>();
-  #cut = false;
+  #cut: readonly Way[] = [];
+  #delay = 0;
 
   constructor(server: Server, port: number, targetPort: number) {
     this.#server = server;
     this.port = port;
     server.on('connection', (client) => {
       this.onConnection();
-      const wire = new Wire(client, targetPort, this.#cut);
+      const wire = new Wire(client, targetPort, this.#cut, this.#delay);
       this.#wires.add(wire);
       wire.onEnd = () => this.#wires.delete(wire);
     });
@@ -30,10 +36,16 @@ export class TcpProxy {
     return this.#wires.size;
   }
 
-  /** From now on forwards nothing in either direction: no bytes, no FIN, no RST. */
-  cut(): void {
-    this.#cut = true;
-    for (const wire of this.#wires) wire.cut();
+  /** From now on forwards nothing in either direction, or in one: no bytes, no FIN, no RST. */
+  cut(ways = WAYS): void {
+    this.#cut = [...this.#cut, ...ways];
+    for (const wire of this.#wires) wire.cut(ways);
+  }
+
+  /** From now on everything takes `delay` milliseconds longer, in each direction. */
+  slow(delay: number): void {
+    this.#delay = delay;
+    for (const wire of this.#wires) wire.slow(delay);
   }
 
   /**
@@ -55,7 +67,7 @@ export class TcpProxy {
     }
     round.destroy();
     echo.close();
-    this.#cut = false;
+    this.#cut = [];
     for (const wire of this.#wires) wire.heal();
   }
 
@@ -96,7 +108,7 @@ class Wire {
   readonly #client: End;
   readonly #target: End;
 
-  constructor(client: Socket, targetPort: number, cut: boolean) {
+  constructor(client: Socket, targetPort: number, ways: readonly Way[], delay: number) {
     this.#client = new End(client);
     this.#target = new End(createConnection({ port: targetPort, host: LOOPBACK, allowHalfOpen: true }));
     this.#client.peer = this.#target;
@@ -105,8 +117,9 @@ class Wire {
       end.onGone = () => {
         if (this.#client.gone && this.#target.gone) this.onEnd();
       };
-      if (cut) end.held = [];
     }
+    this.cut(ways);
+    this.slow(delay);
   }
 
   /** The number of events at both ends so far. */
@@ -114,9 +127,13 @@ class Wire {
     return this.#client.seen + this.#target.seen;
   }
 
-  cut(): void {
-    this.#client.held ??= [];
-    this.#target.held ??= [];
+  cut(ways: readonly Way[]): void {
+    if (ways.includes('to the server')) this.#client.held ??= [];
+    if (ways.includes('to the client')) this.#target.held ??= [];
+  }
+
+  slow(delay: number): void {
+    for (const end of [this.#client, this.#target]) end.delay = delay;
   }
 
   heal(): void {
@@ -137,7 +154,11 @@ class End {
   gone = false;
   seen = 0;
   held: Buffer[] | undefined;
+  /** Milliseconds that everything takes. */
+  delay = 0;
   readonly socket: Socket;
+  /** What is under way still, in order, and when it arrives, by `performance.now()`. */
+  readonly #late: { at: number; arrive: () => void }[] = [];
   #finished = false;
   #broken = false;
 
@@ -145,22 +166,45 @@ class End {
     this.socket = socket;
     socket.setNoDelay(true);
     for (const event of ['data', 'end', 'error', 'close']) socket.on(event, () => this.seen++);
-    socket.on('data', (bytes) => {
-      if (this.held) this.held.push(bytes);
-      else this.peer?.socket.write(bytes);
-    });
-    socket.on('end', () => {
-      this.#finished = true;
-      if (!this.held) this.peer?.socket.end();
-    });
+    socket.on('data', (bytes) =>
+      this.#later(() => {
+        if (this.held) this.held.push(bytes);
+        else this.peer?.socket.write(bytes);
+      }),
+    );
+    socket.on('end', () =>
+      this.#later(() => {
+        this.#finished = true;
+        if (!this.held) this.peer?.socket.end();
+      }),
+    );
     socket.on('error', () => {
       this.#broken = true;
     });
-    socket.on('close', () => {
-      this.gone = true;
-      if (!this.held) this.#tellEnd();
-      this.onGone();
-    });
+    socket.on('close', () =>
+      this.#later(() => {
+        this.gone = true;
+        if (!this.held) this.#tellEnd();
+        this.onGone();
+      }),
+    );
+  }
+
+  /** Calls `arrive` after the delay, and after all that came before. */
+  #later(arrive: () => void): void {
+    if (this.delay === 0 && this.#late.length === 0) arrive();
+    else if (this.#late.push({ at: performance.now() + this.delay, arrive }) === 1) this.#wait();
+  }
+
+  #wait(): void {
+    setTimer(
+      () => {
+        const now = performance.now();
+        while (this.#late[0] && this.#late[0].at <= now) this.#late.shift()!.arrive();
+        if (this.#late.length > 0) this.#wait();
+      },
+      Math.max(0, this.#late[0]!.at - performance.now()),
+    );
   }
 
   release(): void {

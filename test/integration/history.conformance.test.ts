@@ -246,11 +246,28 @@ describe('a history in NATS', () => {
     const { bus, history } = await openNats(`test${clusters++}`);
     await history.ensure(RULES);
     const { epoch, ...before } = await history.state(RULES.match);
-    await history.renew(RULES.match);
+    await history.renew(RULES.match, epoch, epoch);
     const { epoch: now, ...after } = await history.state(RULES.match);
     assert.notEqual(now, epoch);
     assert.deepEqual(after, before);
     await bus.close();
+  });
+
+  it('is the same other one, however many processes renew it at once', async () => {
+    const prefix = `test${clusters++}`;
+    const [one, other] = await Promise.all([openNats(prefix), openNats(prefix)]);
+    await one.history.ensure(RULES);
+    const { epoch } = await one.history.state(RULES.match);
+    const epochs = await Promise.all(
+      [one, other, one, other].map(async ({ history }) => {
+        await history.renew(RULES.match, epoch, epoch);
+        return (await history.state(RULES.match)).epoch;
+      }),
+    );
+    assert.equal(new Set(epochs).size, 1);
+    await other.history.renew(RULES.match, epoch, epoch);
+    assert.equal((await one.history.state(RULES.match)).epoch, epochs[0], 'it is renewed already');
+    await Promise.all([one.bus.close(), other.bus.close()]);
   });
 
   it("leaves another owner's stream alone", async () => {

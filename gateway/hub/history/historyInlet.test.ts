@@ -32,6 +32,8 @@ class FakeStore implements Pick<HistoryStore, 'state' | 'read' | 'heads' | 'stre
   maxAge = 3_600_000;
   /** Rejects everything. */
   away = false;
+  /** Has no leader, which alone knows its state. */
+  leaderless = false;
   /** Rejects reads. */
   unreadable = false;
   /** Rejects questions about the last pushes. */
@@ -55,6 +57,7 @@ class FakeStore implements Pick<HistoryStore, 'state' | 'read' | 'heads' | 'stre
 
   async state() {
     this.#checkIsThere();
+    if (this.leaderless) throw new BusUnconfirmed('no answer');
     return { epoch: this.epoch, last: this.last, floor: 0, messages: this.messages, maxAge: this.maxAge };
   }
 
@@ -306,6 +309,86 @@ describe('the inlet of a room with a history', () => {
     assert.deepEqual(fixture.items, [1, 2, 3, 4, 5, 6]);
     assert.deepEqual(fixture.taken.at(-1)!.position, { seq: 1, previous: 0, epoch: 'second' });
     assert.equal(fixture.lost, 1);
+  });
+
+  it('takes all pushes of a history that was made anew, from the first whose number it had before', async () => {
+    const fixture = await Fixture.begun();
+    for (let i = 1; i <= 5; i++) fixture.deliver(fixture.store.append(i));
+    Object.assign(fixture.store, { epoch: 'second', last: 0, pushes: [] });
+    for (let i = 6; i <= 12; i++) fixture.deliver(fixture.store.append(i));
+    assert.deepEqual(fixture.items, [1, 2, 3, 4, 5], 'nothing is passed on before it is known which history it is of');
+    await fixture.pass(100);
+    assert.deepEqual(fixture.items, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+    assert.deepEqual(
+      new Set(fixture.taken.slice(5).map(({ position }) => position?.epoch)),
+      new Set(['second']),
+      'none counts in the first',
+    );
+    assert.equal(fixture.lost, 1);
+  });
+
+  it('takes all pushes after the history was set back, once it is another one', async () => {
+    const fixture = await Fixture.begun();
+    for (let i = 1; i <= 9; i++) fixture.deliver(fixture.store.append(i));
+    fixture.store.pushes.splice(4);
+    fixture.store.last = fixture.store.pushes.at(-1)!.seq;
+    for (let i = 10; i <= 12; i++) fixture.deliver(fixture.store.append(i));
+    await fixture.pass(1_000);
+    assert.equal(fixture.items.length, 9, 'whose numbers these are nobody has said yet');
+    fixture.store.epoch = 'second';
+    // Another room has the last number.
+    fixture.store.last += 10;
+    await fixture.pass(3_000);
+    assert.deepEqual(fixture.items.slice(9), [10, 11, 12]);
+    assert.equal(fixture.lost, 1);
+  });
+
+  it('is held up by late repeats for no longer than a look at the store takes, and takes none of them', async () => {
+    const fixture = await Fixture.begun();
+    const deliveries = [1, 2, 3].map((i) => fixture.store.append(i));
+    for (const delivery of deliveries) fixture.deliver(delivery);
+    // The ring has given up what it had of them.
+    fixture.inlet.ring.clear(fixture.inlet.head!);
+    fixture.deliver(deliveries[1]!);
+    fixture.deliver(fixture.store.append(4));
+    await fixture.pass(50);
+    fixture.deliver(fixture.store.append(5));
+    assert.deepEqual([fixture.items, fixture.lost], [[1, 2, 3, 4, 5], 0]);
+  });
+
+  it('goes on where the store does not say whether a repeat is of another history', async () => {
+    const fixture = await Fixture.begun();
+    const deliveries = [1, 2, 3].map((i) => fixture.store.append(i));
+    for (const delivery of deliveries) fixture.deliver(delivery);
+    fixture.inlet.ring.clear(fixture.inlet.head!);
+    fixture.store.away = true;
+    fixture.deliver(deliveries[1]!);
+    fixture.deliver(fixture.store.append(4));
+    await fixture.pass(14_000);
+    assert.deepEqual(fixture.items, [1, 2, 3]);
+    await fixture.pass(2_000);
+    assert.deepEqual([fixture.items, fixture.lost], [[1, 2, 3, 4], 0]);
+  });
+
+  it('reads nothing after an outage before it knows which history it is', async () => {
+    const fixture = await Fixture.begun();
+    for (let i = 1; i <= 2; i++) fixture.deliver(fixture.store.append(i));
+    Object.assign(fixture.store, { epoch: 'second', last: 0, pushes: [] });
+    for (let i = 3; i <= 8; i++) fixture.store.append(i);
+    fixture.store.leaderless = true;
+    fixture.connected();
+    fixture.deliver(fixture.store.append(9));
+    await fixture.pass(1_000);
+    assert.deepEqual(fixture.items, [1, 2]);
+    fixture.store.leaderless = false;
+    await fixture.pass(2_000);
+    const others = fixture.taken.slice(2).map(({ position }) => position?.epoch);
+    assert.ok(
+      others.every((epoch) => epoch === 'second'),
+      others.join(),
+    );
+    fixture.deliver(fixture.store.append(10));
+    assert.deepEqual([fixture.items.at(-1), fixture.lost], [10, 1]);
   });
 
   it('places those who come after the history was made anew in the new one', async () => {

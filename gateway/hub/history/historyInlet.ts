@@ -83,6 +83,12 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
   #cancelStart = () => {};
   #waiting: Delivered[] = [];
   #waitingBytes = 0;
+  /**
+   * What came since a number that was taken before came with another push, until it is known which history it is of;
+   * undefined if there is no such doubt.
+   */
+  #doubtful: Delivered[] | undefined;
+  #cancelDoubt = () => {};
   /** Pushes up to this number exist, and were not all taken. */
   #wanted = 0;
   #repairing = false;
@@ -141,6 +147,10 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     return this.#options.monitor.isEmpty(this.room, after, upTo);
   }
 
+  looked(): Promise<void> {
+    return this.#options.monitor.looked();
+  }
+
   hasReached(seq: number): Promise<boolean> {
     return this.#options.monitor.hasReached(seq);
   }
@@ -161,13 +171,9 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     }
     // The stream was looked at after the room was subscribed to: it may have come to `#head` before this was delivered.
     if (!this.#hasTaken && !this.#isPlaced && seq <= this.#head) this.#settle(before(stored));
-    if (seq <= this.#head) return;
-    if (!this.#repairing && this.#follows(stored)) {
-      this.#take(stored);
-      return;
-    }
-    this.#wait(stored);
-    this.#want(seq, 'gap');
+    if (this.#doubtful) this.#hold(this.#doubtful, stored);
+    else if (seq > this.#head) this.#receive(stored);
+    else if (!this.#isRepeat(stored)) this.#doubt(stored);
   }
 
   subscribed(): void {
@@ -182,6 +188,7 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     if (this.#channel.history === this) this.#channel.history = undefined;
     this.ring.clear(0);
     this.#cancelStart();
+    this.#cancelDoubt();
     this.#options.monitor.remove(this);
   }
 
@@ -208,9 +215,54 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     this.#waiting = [];
     this.#waitingBytes = 0;
     this.#hasTaken = false;
+    // What was doubtful is of this history: members get it all.
+    const doubtful = (this.#endDoubt() ?? []).filter(({ seq }) => seq <= head).sort((a, b) => a.seq - b.seq);
+    const [first] = doubtful;
+    const from = first ? before(first) : head;
     // What was sent counted in the other history.
-    this.#sent = head;
-    this.#interrupted(head);
+    this.#sent = from;
+    this.#interrupted(from);
+    if (first) this.#want(doubtful.at(-1)!.seq, 'gap');
+  }
+
+  confirm(): void {
+    for (const stored of this.#endDoubt() ?? []) if (stored.seq > this.#head!) this.#receive(stored);
+  }
+
+  /** What has a larger number than what was taken. */
+  #receive(stored: Delivered) {
+    if (!this.#repairing && this.#follows(stored)) {
+      this.#take(stored);
+      return;
+    }
+    this.#wait(stored);
+    this.#want(stored.seq, 'gap');
+  }
+
+  /** Whether the same push came before with this number, as far as the ring reaches. */
+  #isRepeat({ seq, bytes }: Delivered): boolean {
+    const [known] = this.ring.between(seq - 1, seq);
+    return known !== undefined && Buffer.compare(known.bytes, bytes) === 0;
+  }
+
+  /** It came late, or the numbers count in another history. */
+  #doubt(stored: Delivered) {
+    this.#doubtful = [stored];
+    this.#cancelDoubt = this.#options.clock.after(GIVE_UP_MS, () => this.confirm());
+    this.#options.monitor.doubt(this);
+  }
+
+  /** What is beyond the limit is read from the store. */
+  #hold(doubtful: Delivered[], stored: Delivered) {
+    if (doubtful.length < MAX_WAITING) doubtful.push(stored);
+  }
+
+  /** @returns what was doubtful */
+  #endDoubt(): Delivered[] | undefined {
+    const doubtful = this.#doubtful;
+    this.#doubtful = undefined;
+    this.#cancelDoubt();
+    return doubtful;
   }
 
   /** The store does not say where the room begins: with what was delivered. */

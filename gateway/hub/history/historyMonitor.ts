@@ -19,6 +19,8 @@ const READS_AT_ONCE = 2;
 const UNSURE_MS = 2_000;
 /** Milliseconds for which a stream must be behind what was taken until it counts as set back. */
 const SET_BACK_MS = 15_000;
+/** Milliseconds between two looks while it is not known whether it was set back. */
+const SET_BACK_LOOK_MS = 100;
 /** Milliseconds between attempts to ask: the first limit, and the largest. */
 const [RETRY_FIRST_MS, RETRY_LONGEST_MS] = [50, 1_000];
 
@@ -40,6 +42,8 @@ export interface MonitoredRoom {
   exists(seq: number): void;
   /** The numbers count in another history from now on, or were set back. */
   renew(head: number, epoch: string): void;
+  /** What it doubted is certain: the numbers still count in the same history. */
+  confirm(): void;
 }
 
 export type HistoryMonitorOptions = {
@@ -63,6 +67,10 @@ export class HistoryMonitor {
   readonly #rooms = new Set<MonitoredRoom>();
   /** Those that have yet to begin. */
   readonly #beginning = new Set<MonitoredRoom>();
+  /** Those that doubt that their history is the same. */
+  readonly #doubting = new Set<MonitoredRoom>();
+  /** Who waits for the next look. */
+  #watching: { resolve: () => void; reject: (error: unknown) => void }[] = [];
   readonly #stopListening: () => void;
   #cancelTimer = () => {};
   #cancelGather: (() => void) | undefined;
@@ -71,12 +79,14 @@ export class HistoryMonitor {
   /** What was stored when nothing new was found for the first time: the server that answered may have been behind. */
   #unsure: { last: number; at: number } | undefined;
   #state: StreamState | undefined;
-  /** The largest number that a room has taken in this epoch. */
+  /** The largest number in this epoch that a room has taken, or that the stream had. */
   #top = 0;
   /** When rooms lacked nothing that they were not told of, by the clock's `now`. */
   #confirmedAt = Number.NEGATIVE_INFINITY;
   /** Since when the stream has been behind what rooms have taken, by the clock's `now`. */
   #setBackAt: number | undefined;
+  /** The stream was looked at since the bus was away: another one may have taken its place meanwhile. */
+  #isKnown = true;
   #busy = false;
   #again = false;
   #attempt = 0;
@@ -88,7 +98,9 @@ export class HistoryMonitor {
     this.#options = options;
     this.stream = options.store.streamOf(options.match);
     this.#stopListening = options.bus.onEvent(({ type }) => {
-      if (type === 'connected') this.look();
+      if (type !== 'connected') return;
+      this.#isKnown = false;
+      this.look();
     });
   }
 
@@ -113,6 +125,7 @@ export class HistoryMonitor {
   remove(room: MonitoredRoom): void {
     this.#rooms.delete(room);
     this.#beginning.delete(room);
+    this.#doubting.delete(room);
   }
 
   /** At this moment, by the clock's `now`, rooms lacked nothing that they were not told of. */
@@ -125,9 +138,26 @@ export class HistoryMonitor {
     if (seq > this.#top) this.#top = seq;
   }
 
+  /** A number that the room had came with another push: it is told soon whether its history is another one. */
+  doubt(room: MonitoredRoom): void {
+    this.#doubting.add(room);
+    this.look();
+  }
+
+  /** Resolves when the stream was looked at, from now on, and rooms know which history it is. Rejects as the store does. */
+  looked(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#watching.push({ resolve, reject });
+      this.look();
+    });
+  }
+
   /** Compares now. */
   look(): void {
-    if (this.#closed) return;
+    if (this.#closed) {
+      for (const { reject } of this.#watching.splice(0)) reject(new BusUnconfirmed('the policy has gone'));
+      return;
+    }
     if (this.#busy) {
       this.#again = true;
       return;
@@ -135,9 +165,10 @@ export class HistoryMonitor {
     void this.#look();
   }
 
-  /** Pushes of a room from `from` on. Rejects as the store does. */
+  /** Pushes of a room from `from` on. Rejects as the store does, and while it is not known which history it is. */
   async read(room: string, from: number, limit: number, fresh: boolean): Promise<Extract> {
     const { store, match, metrics } = this.#options;
+    if (!this.#isKnown) throw new BusUnconfirmed('the stream has yet to be looked at');
     if (this.#reading >= READS_AT_ONCE) await new Promise<void>((resolve) => this.#readers.push(resolve));
     else this.#reading++;
     try {
@@ -182,18 +213,27 @@ export class HistoryMonitor {
     this.#busy = true;
     this.#again = false;
     let wait = COMPARE_MS;
+    const doubting = [...this.#doubting];
+    const watching = this.#watching;
+    this.#watching = [];
     try {
       const began = clock.now();
       const state = await store.state(match);
       const isOther = this.#state !== undefined && this.#state.epoch !== state.epoch;
       this.#state = state;
+      // What it has in place of what was taken may be of another history already.
       if (isOther || this.#isSetBack(state)) this.#renew(state);
+      else if (this.#setBackAt !== undefined) wait = SET_BACK_LOOK_MS;
+      else for (const room of doubting) if (this.#doubting.delete(room)) room.confirm();
+      this.#isKnown = true;
+      for (const { resolve } of watching) resolve();
       await this.#begin(state);
       if (await this.#compare(state)) this.#confirmedAt = began;
       this.#attempt = 0;
     } catch (error) {
       // The store is away, or behind. Rooms go on with what is delivered.
       wait = fullJitter(this.#attempt++, RETRY_FIRST_MS, RETRY_LONGEST_MS);
+      for (const { reject } of watching) reject(error);
       failed(error);
     }
     this.#busy = false;
@@ -223,16 +263,18 @@ export class HistoryMonitor {
     }
   }
 
-  /** Whether the stream lacks what rooms have taken, for certain: a server that was the leader may answer for some seconds what it knew. */
+  /** Whether the stream lacks what rooms have taken, or what it had, for certain: a server that was the leader may answer for some seconds what it knew. */
   #isSetBack({ last }: StreamState): boolean {
     const now = this.#options.clock.now();
     this.#setBackAt = this.#top > last ? (this.#setBackAt ?? now) : undefined;
+    this.#top = Math.max(this.#top, last);
     return this.#setBackAt !== undefined && now - this.#setBackAt >= SET_BACK_MS;
   }
 
   /** The numbers count in another history, or were set back. */
   #renew({ last, epoch }: StreamState) {
-    [this.#compared, this.#unsure, this.#top, this.#setBackAt] = [0, undefined, 0, undefined];
+    [this.#compared, this.#unsure, this.#top, this.#setBackAt] = [0, undefined, last, undefined];
+    this.#doubting.clear();
     for (const room of this.#rooms)
       if (room.head !== undefined && (room.epoch !== epoch || room.head > last)) room.renew(last, epoch);
   }

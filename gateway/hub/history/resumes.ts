@@ -93,7 +93,11 @@ export class Resumes {
       const place = room.place();
       return place && { type: 'resumed', place, recovered: false, frames: [], isAll: true };
     };
-    if (since.epoch !== room.epoch) return lost;
+    if (since.epoch !== room.epoch) {
+      // It may come from a gateway that knows of another history before this one does.
+      await room.looked();
+      if (since.epoch !== room.epoch) return lost;
+    }
     if (since.seq >= ring.floor) {
       if (since.seq > room.head!) {
         // It comes from a gateway that is ahead, or the room has been quiet for both.

@@ -27,6 +27,8 @@ export interface RoomHistory {
   keep(pushes: readonly StoredPush[], after: number): void;
   /** Whether the room has no push after `after` up to `upTo`, by a server that knows. Rejects as the store does. */
   isEmpty(after: number, upTo: number): Promise<boolean>;
+  /** Resolves once the store has said, from now on, which history it has. Rejects as the store does. */
+  looked(): Promise<void>;
   /** Whether the stream has this number already: a client may have it from a gateway that is ahead. */
   hasReached(seq: number): Promise<boolean>;
 }

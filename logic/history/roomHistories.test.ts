@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import { beforeEach, describe, it } from 'node:test';
+import { Settings } from '@pushcluster/protocol/settings.ts';
+import type { HistoryStore, StreamState } from '@pushcluster/runtime/history/historyStore.ts';
+import { RoomHistories } from './roomHistories.ts';
+
+const MATCH = 'live-*';
+const settings = Settings.parse({ rooms: [{ match: MATCH, history: {} }] });
+const log = { error: () => {}, info: () => {} };
+
+describe('a number that a stored push gets', () => {
+  let state: StreamState;
+  let histories: RoomHistories;
+  let renewed: number;
+
+  beforeEach(async () => {
+    state = { epoch: 'first', last: 100, floor: 0, messages: 1_000, maxAge: 3_600_000 };
+    renewed = 0;
+    const store = {
+      ensure: async () => {},
+      state: async () => ({ ...state }),
+      renew: async (_: string, epoch: string, known: string) => {
+        if (state.epoch !== epoch) return;
+        renewed++;
+        state.epoch = `after ${known}`;
+      },
+      close: () => {},
+    } as unknown as HistoryStore;
+    histories = new RoomHistories({ store, bus: { onEvent: () => () => {} }, settings: () => settings, log });
+    await histories.stored(MATCH, { seq: 100, epoch: 'first' }, undefined, false);
+  });
+
+  const stored = (seq: number, isDuplicate = false) =>
+    histories.stored(MATCH, { seq, epoch: 'first' }, histories.top(MATCH), isDuplicate);
+
+  it('is above those before it, in the same history', async () => {
+    assert.deepEqual(await stored(101), { seq: 101, epoch: 'first' });
+    assert.equal(renewed, 0);
+  });
+
+  it('makes a stream that gives it again another history', async () => {
+    state.last = 60;
+    assert.deepEqual(await stored(60), { seq: 60, epoch: 'after first' });
+    assert.deepEqual([renewed, histories.top(MATCH)], [1, { seq: 60, epoch: 'after first' }]);
+  });
+
+  it('makes a stream another history whose epoch was there before: an older copy of it was restored', async () => {
+    state.last = 60;
+    await stored(60);
+    Object.assign(state, { epoch: 'first', last: 300 });
+    assert.deepEqual(await stored(300), { seq: 300, epoch: 'after after first' });
+    assert.equal(renewed, 2);
+  });
+
+  it('is that of an earlier attempt, if the stream has all that it had', async () => {
+    assert.deepEqual(await stored(60, true), { seq: 60, epoch: 'first' });
+    assert.deepEqual([renewed, histories.top(MATCH)], [0, { seq: 100, epoch: 'first' }]);
+  });
+
+  it('makes a stream another history that gave it again to an attempt without an answer', async () => {
+    state.last = 60;
+    assert.deepEqual(await stored(60, true), { seq: 60, epoch: 'after first' });
+    assert.equal(renewed, 1);
+  });
+});
