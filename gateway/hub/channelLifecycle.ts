@@ -95,6 +95,8 @@ export class ChannelLifecycle {
         return;
       }
       channel = new HubChannel(key, this.#settings);
+      // As long as it will be: an array that grows has room for 17, in each of maybe 100,000 rooms.
+      channel.generations = new Array<number>(this.#options.shards().length).fill(0);
       this.#channels.set(key, channel);
       this.#queue.add(channel);
     }
@@ -141,13 +143,12 @@ export class ChannelLifecycle {
   #subscribe(channel: HubChannel, subject: string): Promise<void> {
     const { subscriber, inlet, metrics } = this.#options;
     if (channel.room !== undefined) metrics.roomSubscriptions.inc();
-    const room = new RoomInlet(() => inlet(channel));
-    channel.renewInlet = () => room.renew();
-    const { ready, unsubscribe } = subscriber.subscribe(subject, room, (inForce) =>
+    const room = new RoomInlet(channel, inlet);
+    channel.inlet = room;
+    channel.subscription = subscriber.subscribe(subject, room, (inForce) =>
       this.#subscriptionChanged(channel, inForce),
     );
-    channel.unsubscribe = unsubscribe;
-    return ready;
+    return channel.subscription.ready;
   }
 
   #subscriptionChanged(channel: HubChannel, inForce: boolean) {
@@ -184,7 +185,7 @@ export class ChannelLifecycle {
     channel.ended = true;
     channel.cancelEnd?.();
     channel.cancelEnd = undefined;
-    channel.unsubscribe?.();
+    channel.subscription?.unsubscribe();
     this.#empty.delete(channel);
     this.#channels.delete(channel.key);
     this.#options.ended(channel);

@@ -3,6 +3,7 @@ import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { type ChannelKey, roomOf } from '../ipc/channelKey.ts';
 import type { FrameCost } from './adaptiveWindow.ts';
 import type { RoomHistory } from './history/roomHistory.ts';
+import type { InletSubscription } from './inletSubscriber.ts';
 import { MergeWindow } from './mergeWindow.ts';
 
 /** One room, one user, or all, as the hub has it: the window in which its messages are merged. */
@@ -12,7 +13,7 @@ export class HubChannel {
   readonly room: string | undefined;
   readonly window: MergeWindow;
   /** Generation of each shard's last `forms` message, by shard. */
-  readonly generations: number[] = [];
+  generations: number[] = [];
   rules: ChannelRules;
   /** Members at each shard, by shard, for shards that have many (ipc/audience.ts). Undefined while none has. */
   members: number[] | undefined;
@@ -25,16 +26,16 @@ export class HubChannel {
   subscribed = false;
   /** It is kept no longer: what still waits of it reaches nobody. */
   ended = false;
-  /** Ends its subscription. Undefined for users, who share one, and for a room that waits for its subscription. */
-  unsubscribe: (() => void) | undefined;
+  /** Undefined for users, who share one, and for a room that waits for its subscription. */
+  subscription: InletSubscription | undefined = undefined;
   /** Where the room is in its history; undefined if it has none. */
-  history: RoomHistory | undefined;
-  /** Takes another inlet: what the old one was made for has changed. */
-  renewInlet: (() => void) | undefined;
+  history: RoomHistory | undefined = undefined;
+  /** Where its messages enter. It is renewed if what it was made for has changed. */
+  inlet: { renew(): void } | undefined = undefined;
   /** Cancels the end of a channel without listeners. */
-  cancelEnd: (() => void) | undefined;
+  cancelEnd: (() => void) | undefined = undefined;
   /** When its window ends: the merger's WindowTimers keep it. */
-  tick: number | undefined;
+  tick: number | undefined = undefined;
   // Urgent flushes: how many in the second that began at `urgentSince`.
   #urgentSince = Number.NEGATIVE_INFINITY;
   #urgent = 0;
@@ -50,7 +51,7 @@ export class HubChannel {
     const before = this.rules.history?.match;
     this.rules = rulesFor(this.room, settings);
     this.window.rules = this.rules;
-    if (this.rules.history?.match !== before) this.renewInlet?.();
+    if (this.rules.history?.match !== before) this.inlet?.renew();
   }
 
   /** Takes one more urgent flush of the window. False if there were `rate` in this second already. */

@@ -57,11 +57,11 @@ describe('an inlet on the bus', () => {
 
   it('learns of its subscription before whoever made it, and of nothing after its end', async () => {
     const inlet = new NotingInlet();
-    const { ready, unsubscribe } = subscriber.subscribe('s', inlet, (inForce) => inlet.events.push(`${inForce}`));
-    await ready;
+    const subscription = subscriber.subscribe('s', inlet, (inForce) => inlet.events.push(`${inForce}`));
+    await subscription.ready;
     changes[0]!(false);
     changes[0]!(true);
-    unsubscribe();
+    subscription.unsubscribe();
     changes[0]!(true);
     bus.publish('s', Uint8Array.of(1));
     await settled();
@@ -70,9 +70,9 @@ describe('an inlet on the bus', () => {
 
   it('that ends before its subscription is in force learns of no subscription', async () => {
     const inlet = new NotingInlet();
-    const { ready, unsubscribe } = subscriber.subscribe('s', inlet);
-    unsubscribe();
-    await ready;
+    const subscription = subscriber.subscribe('s', inlet);
+    subscription.unsubscribe();
+    await subscription.ready;
     assert.deepEqual(inlet.events, ['closed']);
   });
 

@@ -5,12 +5,6 @@ import type { ExceptionGuard } from './exceptionGuard.ts';
 import type { Inlet } from './inlet.ts';
 import { InletQueue } from './inletQueue.ts';
 
-export type InletSubscription = {
-  /** Resolves when the subscription is in force for the first time, and when it ends. Never rejects. */
-  ready: Promise<void>;
-  unsubscribe: () => void;
-};
-
 /** Connects inlets to the bus. An error of one message is counted and logged, and costs that message alone. */
 export class InletSubscriber {
   readonly #bus: Bus;
@@ -38,31 +32,64 @@ export class InletSubscriber {
    * @param onChange called with true when the subscription comes into force, and with false if the bus refuses it;
    * never after `unsubscribe`
    */
-  subscribe(subject: string, inlet: Inlet, onChange: (inForce: boolean) => void = () => {}): InletSubscription {
-    const queue = new InletQueue(inlet, this.#failed);
-    let ended = false;
-    const changed = (inForce: boolean) => {
-      // A subscription that ended while the bus was unavailable becomes ready too.
-      if (ended) return;
-      if (inForce) inlet.subscribed();
-      onChange(inForce);
-    };
-    const receive = (bytes: Uint8Array, _subject: string, message: BusMessage) => {
-      try {
-        refuseStray(subject, message);
-        queue.receive(bytes, message);
-      } catch (error) {
-        this.#failed(error);
-      }
-    };
-    const subscription = this.#bus.subscribe(subject, receive, changed);
-    const unsubscribe = () => {
-      ended = true;
-      subscription.unsubscribe();
-      queue.close();
-      inlet.close();
-    };
-    return { ready: subscription.ready.then(() => changed(true)), unsubscribe };
+  subscribe(subject: string, inlet: Inlet, onChange?: (inForce: boolean) => void): InletSubscription {
+    return new InletSubscription(this.#bus, subject, inlet, this.#failed, onChange);
+  }
+}
+
+/** The subscription of an inlet. There is one for each room, so it is one object with few closures. */
+export class InletSubscription {
+  /** Resolves when the subscription is in force for the first time, and when it ends. Never rejects. */
+  readonly ready: Promise<void>;
+  readonly #subject: string;
+  readonly #inlet: Inlet;
+  readonly #queue: InletQueue;
+  readonly #failed: (error: unknown) => void;
+  readonly #onChange: ((inForce: boolean) => void) | undefined;
+  readonly #subscription: Subscription;
+  #ended = false;
+
+  constructor(
+    bus: Bus,
+    subject: string,
+    inlet: Inlet,
+    failed: (error: unknown) => void,
+    onChange: ((inForce: boolean) => void) | undefined,
+  ) {
+    this.#subject = subject;
+    this.#inlet = inlet;
+    this.#queue = new InletQueue(inlet, failed);
+    this.#failed = failed;
+    this.#onChange = onChange;
+    this.#subscription = bus.subscribe(
+      subject,
+      (bytes, _subject, message) => this.#receive(bytes, message),
+      (inForce) => this.#changed(inForce),
+    );
+    this.ready = this.#subscription.ready.then(() => this.#changed(true));
+  }
+
+  unsubscribe(): void {
+    this.#ended = true;
+    this.#subscription.unsubscribe();
+    this.#queue.close();
+    this.#inlet.close();
+  }
+
+  #receive(bytes: Uint8Array, message: BusMessage) {
+    try {
+      refuseStray(this.#subject, message);
+      this.#queue.receive(bytes, message);
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  #changed(inForce: boolean) {
+    // A subscription that ended while the bus was unavailable becomes ready too.
+    if (this.#ended) return;
+    if (inForce) this.#inlet.subscribed();
+    this.#onChange?.(inForce);
   }
 }
 

@@ -21,14 +21,15 @@ export type Verdict = {
  */
 export type Skipped = { first: number; count: number };
 
-type Publisher = { next: number; skipped: Skipped | undefined };
+type Publisher = { readonly name: string; next: number; skipped: Skipped | undefined };
 
 /** The publishers of one subject, and the counter that each should send next: finds losses and repeats. */
 export class PublisherCounters {
   readonly #heartbeats: PublisherHeartbeats;
   /** What was published after it is for this subscription. */
   #mark: Mark | undefined;
-  readonly #known = new Map<string, Publisher>();
+  /** In the order of their last messages. An array, since a room has few, and a map of one takes 300 bytes. */
+  #known: Publisher[] = [];
 
   constructor(heartbeats: PublisherHeartbeats) {
     this.#heartbeats = heartbeats;
@@ -41,22 +42,26 @@ export class PublisherCounters {
 
   /** Items that are missing before the message, or, below 0, how many have come from its counter on. */
   ahead(header: PushHeader): number {
-    return header.counter - (this.#known.get(header.publisher)?.next ?? this.#expected(header));
+    return header.counter - (this.#find(header.publisher)?.next ?? this.#expected(header));
   }
 
   /** Takes note of a message of `count` items. */
   accept(header: PushHeader, count: number): Verdict {
     const { publisher, counter } = header;
-    const known = this.#known.get(publisher);
+    const known = this.#find(publisher);
     if (known === undefined) {
       const gap = counter - this.#expected(header);
-      this.#known.set(publisher, { next: counter + count, skipped: undefined });
-      if (this.#known.size > MAX_PUBLISHERS) this.#forgetOldest();
+      const added = { name: publisher, next: counter + count, skipped: undefined };
+      // An array of one takes no more than its element, while one that grows has room for 17.
+      if (this.#known.length === 0) this.#known = [added];
+      else this.#known.push(added);
+      if (this.#known.length > MAX_PUBLISHERS) this.#forgetOldest();
       return { gap, repeats: 0 };
     }
-    // Deleted and set again, so that the map's order is by the last message.
-    this.#known.delete(publisher);
-    this.#known.set(publisher, known);
+    if (this.#known.at(-1) !== known) {
+      this.#known.splice(this.#known.indexOf(known), 1);
+      this.#known.push(known);
+    }
     const gap = Math.max(0, counter - known.next);
     const repeats = Math.min(count, Math.max(0, known.next - counter));
     known.next = Math.max(known.next, counter + count);
@@ -65,7 +70,7 @@ export class PublisherCounters {
 
   /** `count` items of a known publisher, from the counter `first` on, go no further. */
   skip(publisher: string, first: number, count: number): void {
-    const known = this.#known.get(publisher);
+    const known = this.#find(publisher);
     if (!known) return;
     const before = known.skipped;
     if (before && before.first + before.count === first) before.count += count;
@@ -74,7 +79,7 @@ export class PublisherCounters {
 
   /** Takes out what was skipped since the publisher's last items. */
   takeSkipped(publisher: string): Skipped | undefined {
-    const known = this.#known.get(publisher);
+    const known = this.#find(publisher);
     const skipped = known?.skipped;
     if (known) known.skipped = undefined;
     return skipped;
@@ -101,12 +106,21 @@ export class PublisherCounters {
     return beat > before ? mark : counter;
   }
 
+  #find(publisher: string): Publisher | undefined {
+    // From the end: the publisher of the last message is mostly that of the next.
+    for (let at = this.#known.length - 1; at >= 0; at--) {
+      const known = this.#known[at]!;
+      if (known.name === publisher) return known;
+    }
+    return undefined;
+  }
+
   /**
    * Forgets a publisher. If it returns, only items that it publishes from now on can count as lost. Otherwise all its
    * earlier items would.
    */
   #forgetOldest() {
-    this.#known.delete(this.#known.keys().next().value!);
+    this.#known.shift();
     if (!this.#mark) return;
     this.#heartbeats.forget(this.#mark);
     this.#mark = this.#heartbeats.mark();

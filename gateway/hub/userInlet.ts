@@ -64,7 +64,8 @@ export class UserInlet implements Inlet {
       const skip = Math.min(count, Math.max(0, repeats - before));
       const header = { ...push, counter: push.counter + before, id: entry.id };
       before += count;
-      if (skip === count || retries.repeated(JSON.stringify(entry.users), entry.id)) continue;
+      if (skip === count) continue;
+      if (entry.id !== '' && retries.repeated(JSON.stringify(entry.users), entry.id)) continue;
       for (const user of entry.users) {
         const channel = channelOf(userKey(user));
         if (channel) merger.merge(channel, partOf(header, entry.items, skip), entry.urgent);

@@ -45,13 +45,13 @@ export class Broadcaster {
   }
 
   push(channel: Channel<Member>, task: ChannelTask<Member>): void {
-    const atOnce = this.#goesAtOnce(channel);
-    channel.tasks.push(task);
-    if (atOnce) {
+    if (task.type === 'send' && this.#goesAtOnce(channel)) {
+      channel.begin(task);
       this.#advance(channel, Number.POSITIVE_INFINITY);
       this.#hooks.idle(channel);
       return;
     }
+    channel.tasks.push(task);
     if (channel.tasks.length === 1 && !channel.active) this.#queue.push(channel);
     this.#schedule();
   }

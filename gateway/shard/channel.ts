@@ -111,9 +111,9 @@ export class Channel<M extends ChannelMember> {
     this.group(member.connection.form).update(member);
   }
 
-  /** Begins the next task, for everyone who is a member now. */
-  begin(): ChannelTask<M> | undefined {
-    this.active = this.tasks.shift();
+  /** Begins a task, by default the next of those that wait, for everyone who is a member now. */
+  begin(task = this.tasks.shift()): ChannelTask<M> | undefined {
+    this.active = task;
     this.activeGroup = 0;
     for (const group of this.groups) {
       if (!group) continue;

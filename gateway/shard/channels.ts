@@ -45,7 +45,8 @@ export class Channels {
   join(connection: Connection, channel: Channel<Member>): void {
     const member = new Member(channel);
     member.connection = connection;
-    connection.members.push(member);
+    if (connection.members.length === 0) connection.members = [member];
+    else connection.members.push(member);
     this.add(member);
   }
 

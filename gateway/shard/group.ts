@@ -33,16 +33,23 @@ export interface ChannelMember {
  * behind the cursor, and `e` that of `d`: `b | d c | e` with cursor 1 and end 3.
  */
 export class Group<M extends ChannelMember> {
-  readonly members: M[] = [];
+  members: M[] = [];
   /** The members' sockets, at the same places: what a broadcast walks. Undefined for members that are behind. */
-  readonly sockets: (Socket | undefined)[] = [];
+  sockets: (Socket | undefined)[] = [];
   cursor = 0;
   end = 0;
 
   add(member: M): void {
     member.index = this.members.length;
+    const socket = member.behind ? undefined : member.connection.ws;
+    if (this.members.length === 0) {
+      // Arrays that grow have room for 17, which most rooms of a gateway with many never need.
+      this.members = [member];
+      this.sockets = [socket];
+      return;
+    }
     this.members.push(member);
-    this.sockets.push(member.behind ? undefined : member.connection.ws);
+    this.sockets.push(socket);
   }
 
   /** Broadcasts skip the member if it is behind, and otherwise reach it. Call this when that has changed. */

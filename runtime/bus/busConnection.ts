@@ -1,9 +1,11 @@
 import { type MsgHdrs, headers as natsHeaders, PermissionViolationError, type PublishOptions, type Status } from 'nats';
-import { BusOverloaded, BusUnavailable, checkSubject, type Handler, MAX_UNCONFIRMED_BYTES } from './bus.ts';
+import { BusOverloaded, BusUnavailable, checkSubject, MAX_UNCONFIRMED_BYTES } from './bus.ts';
+import { ConnectionSubscription, type Subscriber } from './connectionSubscription.ts';
 import type { RawConnection } from './dial.ts';
+import type { DirectSubscription } from './directSubscription.ts';
 import { headerBytes, type PublishedHeaders } from './headers.ts';
 import { Receipts } from './receipts.ts';
-import { type Outcome, SubscriptionGroups, type SubscriptionRequest } from './subscriptionGroups.ts';
+import { SubscriptionGroups, type SubscriptionRequest } from './subscriptionGroups.ts';
 
 /** nats-server's default, which holds until the server has told its own. */
 export const DEFAULT_MAX_PAYLOAD = 1_048_576;
@@ -123,40 +125,26 @@ export class BusConnection {
     });
   }
 
-  /**
-   * @param wildcard whether `subject` has a wildcard
-   * @param onOutcome called when the server has answered, and again if the server withdraws a permission later
-   * @returns ends the subscription
-   */
-  subscribe(subject: string, wildcard: boolean, handler: Handler, onOutcome: (outcome: Outcome) => void): () => void {
-    if (!this.#alive || this.#raw.connection.isClosed()) return () => {};
-    let known = false;
-    let end = () => {};
-    const request: SubscriptionRequest = {
-      refused: false,
-      send: () => {
-        if (!this.#alive || this.#raw.connection.isClosed()) return;
-        // Messages published before are not for this subscription.
-        this.#sendBatch();
-        const subscription = this.#raw.connection.subscribe(subject, {
-          callback: (error, message) => {
-            // Without a wildcard the subject is known and need not be decoded from each message.
-            if (!error) return handler(message.data, wildcard ? message.subject : subject, message);
-            request.refused = true;
-            if (known) onOutcome('refused');
-          },
-        });
-        end = () => {
-          if (this.#alive) subscription.unsubscribe();
-        };
-      },
-      outcome: (outcome) => {
-        known = true;
-        onOutcome(outcome);
-      },
-    };
-    this.#subscriptions.add(request);
-    return () => this.#subscriptions.end(request, () => end());
+  /** Subscribes for `subscriber`, until `end()` of what it returns. */
+  subscribe(subscriber: Subscriber<BusConnection>): ConnectionSubscription<BusConnection> {
+    const subscription = new ConnectionSubscription<BusConnection>(this, subscriber);
+    if (this.#alive) this.#subscriptions.add(subscription);
+    return subscription;
+  }
+
+  /** Sends a subscription: SubscriptionGroups says when. */
+  send(subscription: DirectSubscription): void {
+    if (!this.#alive) return;
+    // Messages published before are not for this subscription.
+    this.#sendBatch();
+    this.#raw.subscribe(subscription);
+  }
+
+  /** Ends a subscription, sent or not. */
+  unsubscribe(subscription: DirectSubscription & SubscriptionRequest): void {
+    this.#subscriptions.end(subscription, () => {
+      if (this.#alive) this.#raw.unsubscribe(subscription);
+    });
   }
 
   /** Calls back when the outcome of all earlier subscriptions is known, or never if the connection ends first. */

@@ -1,10 +1,11 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { subscribe } from 'node:diagnostics_channel';
+import { subscribe as onChannel } from 'node:diagnostics_channel';
 import { Socket } from 'node:net';
 import type { NatsSettings } from '@pushcluster/protocol/settings.ts';
 import { AuthorizationError, type ConnectionOptions, type NatsConnection, UserAuthenticationExpiredError } from 'nats';
 import type { z } from 'zod';
 import { type CredentialFiles, type Credentials, describeCredentials } from './credentialFiles.ts';
+import { type DirectSubscription, subscribe, unsubscribe } from './directSubscription.ts';
 import { connect } from './natsTransport.ts';
 
 type Settings = z.infer<typeof NatsSettings>;
@@ -35,7 +36,7 @@ function noteSocket(message: unknown): void {
   if (attempt.given) message.socket.destroy();
   else attempt.sockets.push(message.socket);
 }
-subscribe('net.client.socket', noteSocket);
+onChannel('net.client.socket', noteSocket);
 
 /** Parses `nats://host:port`, `tls://host:port` or `host:port`. Throws an Error with a sentence if it is none of them. */
 export function parseServer(url: string): Server {
@@ -59,7 +60,12 @@ export function parseServer(url: string): Server {
 }
 
 /** A connection of nats.js. `cut()` ends it so that nothing of it is sent later. */
-export type RawConnection = { connection: NatsConnection; cut(): void };
+export type RawConnection = {
+  connection: NatsConnection;
+  cut(): void;
+  subscribe(subscription: DirectSubscription): void;
+  unsubscribe(subscription: DirectSubscription): void;
+};
 
 type DialOptions = { name: string; signal: AbortSignal };
 
@@ -141,7 +147,12 @@ async function dialWith(
   try {
     const connection = await Promise.race([connecting, ended.promise]);
     attempt.dialling = false;
-    return { connection, cut };
+    return {
+      connection,
+      cut,
+      subscribe: (subscription) => subscribe(connection, subscription),
+      unsubscribe: (subscription) => unsubscribe(connection, subscription),
+    };
   } catch (error) {
     cut();
     throw new Error(`${server.url}: ${explain(error, settings)}`, { cause: error });

@@ -38,7 +38,11 @@ export function guarded(handler: Handler, log: ErrorLog): Handler {
     try {
       handler(bytes, subject, message);
     } catch (error) {
-      log.error({ err: error, subject }, 'a handler of bus messages threw');
+      handlerFailed(error, subject, log);
     }
   };
+}
+
+export function handlerFailed(error: unknown, subject: string, log: ErrorLog): void {
+  log.error({ err: error, subject }, 'a handler of bus messages threw');
 }

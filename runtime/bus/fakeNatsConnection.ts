@@ -1,9 +1,7 @@
-import type { NatsConnection } from 'nats';
+import type { Msg, NatsConnection } from 'nats';
 import { BusConnection, DEFAULT_MAX_PAYLOAD } from './busConnection.ts';
 import type { RawConnection } from './dial.ts';
-
-type Callback = (error: null, message: { data: Uint8Array; subject: string }) => void;
-type Subscriber = { subject: string; callback: Callback };
+import type { DirectSubscription } from './directSubscription.ts';
 
 /** No test waits for a receipt that long, milliseconds. */
 const RECEIPT_TIMEOUT_MS = 60_000;
@@ -15,7 +13,7 @@ export class FakeNatsConnection {
   readonly bus: BusConnection;
   /** Subjects of the messages that were published. */
   readonly published: string[] = [];
-  readonly #subscribers = new Set<Subscriber>();
+  readonly #subscribers = new Set<DirectSubscription>();
   readonly #closed = Promise.withResolvers<void>();
   readonly #left = Promise.withResolvers<void>();
   #holding = false;
@@ -32,13 +30,13 @@ export class FakeNatsConnection {
       getServer: () => 'fake:4222',
       publish: (subject: string) => this.published.push(subject),
       flush: () => new Promise<void>((resolve) => (this.#holding ? this.#pings.push(resolve) : resolve())),
-      subscribe: (subject: string, { callback }: { callback: Callback }) => {
-        const subscriber = { subject, callback };
-        this.#subscribers.add(subscriber);
-        return { unsubscribe: () => this.#subscribers.delete(subscriber) };
-      },
     };
-    this.raw = { connection: connection as unknown as NatsConnection, cut: () => {} };
+    this.raw = {
+      connection: connection as unknown as NatsConnection,
+      cut: () => {},
+      subscribe: (subscription) => this.#subscribers.add(subscription),
+      unsubscribe: (subscription) => this.#subscribers.delete(subscription),
+    };
     this.bus = new BusConnection(this.raw, RECEIPT_TIMEOUT_MS, () => {});
   }
 
@@ -77,6 +75,7 @@ export class FakeNatsConnection {
   /** A message from the server. */
   deliver(subject: string, text: string): void {
     for (const subscriber of this.#subscribers)
-      if (subscriber.subject === subject) subscriber.callback(null, { data: Buffer.from(text), subject });
+      if (subscriber.subject === subject)
+        subscriber.callback(null, { data: Buffer.from(text), subject } as unknown as Msg);
   }
 }

@@ -14,9 +14,9 @@ import {
 import type { BusConnection } from './busConnection.ts';
 import { CredentialFiles } from './credentialFiles.ts';
 import { dial, parseServer } from './dial.ts';
-import { EventListeners, guarded } from './eventListeners.ts';
+import { EventListeners, handlerFailed } from './eventListeners.ts';
 import type { PublishedHeaders } from './headers.ts';
-import { NatsSubscription } from './natsSubscription.ts';
+import { NatsSubscription, type SubscriptionHooks } from './natsSubscription.ts';
 import { ProblemLog } from './problemLog.ts';
 import { Reconnector } from './reconnector.ts';
 import { RefusedSubscriptions } from './refusedSubscriptions.ts';
@@ -43,6 +43,20 @@ export class NatsBus implements Bus {
   readonly #reconnector: Reconnector;
   readonly #credentials: CredentialFiles;
   readonly #closing = new AbortController();
+  readonly #hooks: SubscriptionHooks = {
+    refused: (subscription) => {
+      if (this.#refused.add(subscription)) subscription.onChange?.(false);
+    },
+    inForce: (subscription) => {
+      if (this.#refused.delete(subscription)) subscription.onChange?.(true);
+    },
+    ended: (subscription) => {
+      this.#subscriptions.delete(subscription);
+      this.#refused.delete(subscription);
+    },
+    overlap: () => this.#reconnector.takeover?.overlap,
+    failed: (error, subject) => handlerFailed(error, subject, this.#log),
+  };
 
   /** Starts to connect. Throws if the settings cannot work: an address that is none, a file that cannot be read. */
   constructor(settings: z.infer<typeof NatsSettings>, options: NatsBusOptions) {
@@ -98,21 +112,9 @@ export class NatsBus implements Bus {
     return takeover?.publishing?.then(() => this.flush()) ?? connection.receipts.confirmed();
   }
 
-  subscribe(subject: string, handler: Handler, onChange: (inForce: boolean) => void = () => {}): Subscription {
+  subscribe(subject: string, handler: Handler, onChange?: (inForce: boolean) => void): Subscription {
     checkSubject(subject);
-    const subscription = new NatsSubscription(subject, guarded(handler, this.#log), {
-      refused: () => {
-        if (this.#refused.add(subscription)) onChange(false);
-      },
-      inForce: () => {
-        if (this.#refused.delete(subscription)) onChange(true);
-      },
-      ended: () => {
-        this.#subscriptions.delete(subscription);
-        this.#refused.delete(subscription);
-      },
-      overlap: () => this.#reconnector.takeover?.overlap,
-    });
+    const subscription = new NatsSubscription(subject, handler, this.#hooks, onChange);
     if (this.#closing.signal.aborted) {
       subscription.settle();
     } else {

@@ -64,6 +64,7 @@ describe('a reconnector', () => {
         inForce: () => {},
         ended: () => {},
         overlap: () => undefined,
+        failed: (error) => assert.fail(String(error)),
       }),
     );
     await until('it is connected', () => reconnector.connected);

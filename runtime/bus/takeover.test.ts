@@ -24,6 +24,7 @@ function fixture(t: TestContext, { maxPayload }: { maxPayload?: number } = {}) {
       inForce: () => {},
       ended: () => subscriptions.delete(subscription),
       overlap: () => takeover.overlap,
+      failed: (error) => assert.fail(String(error)),
     });
     subscriptions.add(subscription);
     takeover.attach(subscription);
