@@ -96,7 +96,7 @@ describe(`over ${COUNT} operations (seed ${SEED}), clients of rooms with history
 
   /** Resolves when all pods run the new settings. */
   async function changeSettings(): Promise<void> {
-    const history = { messages: chance.pick([10_000, 12_000, 20_000]), replicas: 3 };
+    const history = { messages: chance.pick([6_000, 8_000, 10_000]), replicas: 3 };
     const maxDelay = chance.pick(['20ms', '50ms', '100ms', '200ms']);
     await live.patch({
       rooms: [{ match: 'h-*', history, batching: { maxDelay } }],
