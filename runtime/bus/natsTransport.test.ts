@@ -92,3 +92,39 @@ test('the listeners that nats.js removes are gone', async (t) => {
   socket!.emit('timeout');
   assert.equal(heard, 0);
 });
+
+test('what is read comes in order, however it is cut, and what is no message ends the connection', async (t) => {
+  const peer = Promise.withResolvers<Socket>();
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    socket.write(info());
+    // CONNECT and PING; what is sent with the answer is read before `connect` has returned.
+    socket.once('data', () => {
+      socket.write('PONG\r\n');
+      peer.resolve(socket);
+    });
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  const { port } = server.address() as { port: number };
+  const connection = await connect({ servers: [`127.0.0.1:${port}`], reconnect: false, tls: null });
+  const got: string[] = [];
+  connection.subscribe('s', {
+    callback: (_error, message) => {
+      got.push(message.string());
+    },
+  });
+  const socket = await peer.promise;
+  const expected = Array.from({ length: 200 }, (_, i) => `message ${i}`);
+  const bytes = Buffer.from(expected.map((text) => `MSG s 1 ${text.length}\r\n${text}\r\n`).join(''));
+  socket.setNoDelay();
+  for (let at = 0, size = 1; at < bytes.length; at += size) {
+    size = (size % 97) + 7;
+    socket.write(bytes.subarray(at, at + size));
+    await new Promise(setImmediate);
+  }
+  while (got.length < expected.length) await new Promise(setImmediate);
+  assert.deepEqual(got, expected);
+  socket.write('what is this\r\n');
+  await connection.closed();
+});

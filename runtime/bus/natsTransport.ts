@@ -56,6 +56,24 @@ class DirectTransport extends NodeTransport {
     });
     return dialled.promise;
   }
+
+  /**
+   * Gives `parse` what is read from the next read on, in place of nats.js, whose way there is a promise and an asynchronous
+   * iterator. Call it once connected. Bytes that `parse` can't read end the connection.
+   */
+  readWith(parse: (bytes: Uint8Array) => void): void {
+    const { socket } = this;
+    const before = socket.listeners('data');
+    socket.on('data', (bytes: Uint8Array) => {
+      try {
+        parse(bytes);
+      } catch (error) {
+        socket.destroy(error instanceof Error ? error : new Error(String(error)));
+      }
+    });
+    // What was read before has been parsed by the next read: only microtasks are between.
+    for (const listener of before) socket.removeListener('data', listener as (bytes: Buffer) => void);
+  }
 }
 
 /**
@@ -74,7 +92,11 @@ function survivingErrors<S extends Socket>(socket: S): S {
 }
 
 /** Connects as `connect` of nats.js does, with the transport above. */
-export function connect(options: ConnectionOptions): Promise<NatsConnection> {
+export async function connect(options: ConnectionOptions): Promise<NatsConnection> {
   setTransportFactory({ factory: () => new DirectTransport(), dnsResolveFn: nodeResolveHost });
-  return NatsConnectionImpl.connect(options);
+  const connection = await NatsConnectionImpl.connect(options);
+  if (!(connection instanceof NatsConnectionImpl)) throw new TypeError('not a connection of nats.js');
+  const { transport, parser } = connection.protocol;
+  if (transport instanceof DirectTransport) transport.readWith((bytes) => parser.parse(bytes));
+  return connection;
 }
