@@ -32,6 +32,8 @@ export class BusRequests {
   readonly #inbox: string;
   readonly #clock: Clock;
   #subscription: Subscription | undefined;
+  /** The server has accepted the subscription once. Later connections subscribe before they send. */
+  #hearsAnswers = false;
   readonly #pending = new Map<string, Pending>();
   readonly #stopListening: () => void;
   #next = 0;
@@ -63,7 +65,7 @@ export class BusRequests {
     this.#subscription ??= this.#bus.subscribe(`${this.#inbox}.*`, (answer, from, message) =>
       this.#receive(from.slice(this.#inbox.length + 1), { bytes: answer, headers: message.headers }),
     );
-    await this.#inForce(this.#subscription, timeout);
+    if (!this.#hearsAnswers) await this.#untilInForce(this.#subscription, timeout);
     const token = (this.#next++).toString(36);
     const { promise, resolve, reject } = Promise.withResolvers<Reply[]>();
     const left = Math.max(0, began + timeout - this.#clock.now());
@@ -88,13 +90,14 @@ export class BusRequests {
   }
 
   /** Waits until answers can arrive. */
-  async #inForce(subscription: Subscription, timeout: number) {
+  async #untilInForce(subscription: Subscription, timeout: number) {
     const { promise, resolve } = Promise.withResolvers<'late'>();
     const cancel = this.#clock.after(timeout, () => resolve('late'));
     const outcome = await Promise.race([subscription.ready, promise]);
     cancel();
     if (outcome === 'late')
       throw new BusUnavailable(`the server has not accepted the subscription to ${this.#inbox}.*`);
+    this.#hearsAnswers = true;
   }
 
   #receive(token: string, reply: Reply) {
