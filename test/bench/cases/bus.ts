@@ -26,6 +26,9 @@ const SHARDS = 4;
 const MEMBERS = 4;
 const REACHED = SHARDS * (1 - (1 - 1 / SHARDS) ** MEMBERS);
 
+/** Windows of a second: the frames of the room that gets all messages are then too few to count. */
+const FIXED = { adaptive: false };
+
 /** Microseconds of CPU in one measurement, and frames that the hub made. */
 type Spent = { hub: number; shards: number; nats: number; frames: number };
 type Run = { one: Spent; many: Spent; more: Spent; wide: Spent };
@@ -39,7 +42,7 @@ export async function bus({ pairs, seconds, progress }: Scale): Promise<Outcome>
   const stack = await Stack.start();
   const others: Listener[] = [];
   try {
-    const gateway = await stack.gateway();
+    const gateway = await stack.gateway({ gateway: { batching: FIXED } });
     const publisher = await stack.publisher();
     await new Audience({ port: gateway.port, room: 'one' }).open(1);
     await new Audience({ port: gateway.port, room: 'many-', rooms: ROOMS }).open(ROOMS);
@@ -97,7 +100,7 @@ export async function bus({ pairs, seconds, progress }: Scale): Promise<Outcome>
 function figures(runs: readonly Run[], messages: number) {
   const of = (stretch: keyof Run, part: keyof Spent) => medianOf(runs, (run) => run[stretch][part]);
   const natsOut = (of('more', 'nats') - of('one', 'nats')) / (OTHERS * messages);
-  // A frame of a single room holds up to 1,000 messages, so these frames are too few to count.
+  // A frame of a single room holds up to 1,000 messages: these frames are not counted.
   const hubMessage = median(runs.flatMap(({ one, more }) => [one.hub, more.hub])) / messages;
   return {
     natsIn: of('one', 'nats') / messages - natsOut,
@@ -142,7 +145,7 @@ async function spent(
 
 /** The same measurement with a gateway of several shards that all have members. */
 async function spentWide(stack: Stack, publisher: Publisher, messages: number): Promise<Spent> {
-  const gateway = await stack.gateway({ gateway: { shards: SHARDS } });
+  const gateway = await stack.gateway({ gateway: { shards: SHARDS, batching: FIXED } });
   const audience = new Audience({ port: gateway.port, room: 'wide-', rooms: ROOMS });
   try {
     await audience.open(ROOMS * MEMBERS);
