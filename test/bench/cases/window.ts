@@ -73,7 +73,7 @@ async function measure(load: Load, seconds: number, gateway: Server, publisher: 
   const { rooms, members, rate } = load;
   const room = `window${series++}`;
   const where = rooms === 1 ? { room } : { room: `${room}-`, rooms };
-  const audience = new Audience({ port: gateway.port, rate: 4_000, ...where });
+  const audience = new Audience({ port: gateway.port, rate: 2_000, ...where });
   try {
     await audience.open(rooms * members);
     const push = (messages: number) => publisher.push({ room, rooms, via: 'bus', rate: rate * rooms, messages });
