@@ -27,6 +27,8 @@ export type Load = {
  */
 export class FrameBudget {
   #cores = MOST_CORES;
+  /** Delay of the loops, milliseconds: one long delay alone, such as a garbage collection, counts half. */
+  #lateMs = 0;
 
   get cores(): number {
     return this.#cores;
@@ -35,7 +37,8 @@ export class FrameBudget {
   /** Takes a measurement, one a second. @returns `cores` */
   read({ busy, lateMs, backlog }: Load): number {
     // A tenth of the bytes that may be on their way is too much to wait behind.
-    const strain = Math.max(busy / BUSY, lateMs / LATE_MS, backlog * 10);
+    this.#lateMs = (this.#lateMs + lateMs) / 2;
+    const strain = Math.max(busy / BUSY, this.#lateMs / LATE_MS, backlog * 10);
     if (strain > TOO_MUCH) this.#cores *= Math.max(LARGEST_FALL, 1 / strain);
     else if (strain < LITTLE) this.#cores *= RISE;
     this.#cores = Math.min(MOST_CORES, Math.max(LEAST_CORES, this.#cores));

@@ -25,7 +25,8 @@ const LOADS: readonly Load[] = [
 /** Seconds until windows are as long as they stay. */
 const WARM = 4;
 
-type Run = { p50: number; p99: number; share: number; framesPerSecond: number };
+/** `budget`: cores that the gateway allowed its frames at the end. */
+type Run = { p50: number; p99: number; share: number; framesPerSecond: number; budget: number };
 type Pair = { adaptive: Run; fixed: Run };
 
 /**
@@ -85,6 +86,7 @@ async function measure(load: Load, seconds: number, gateway: Server, publisher: 
     const before = cpuOf(gateway.actor.pid);
     const began = performance.now();
     await push(messages);
+    const budget = await gateway.metric('pushcluster_gateway_frame_budget_cores');
     const stat = await arrived(audience, messages * members);
     const { user, system } = cpuBetween(before, cpuOf(gateway.actor.pid));
     const took = (performance.now() - began) / 1_000;
@@ -93,6 +95,7 @@ async function measure(load: Load, seconds: number, gateway: Server, publisher: 
       p99: stat.latency.p99 / 1_000,
       share: (user + system) / took,
       framesPerSecond: stat.frames / members / rooms / took,
+      budget,
     };
   } finally {
     await audience.actor.stop();
@@ -126,8 +129,8 @@ function rowsOf(load: Load, runs: readonly Pair[]): Row[] {
   ];
 }
 
-function textOf({ p50, p99, share }: Run): string {
-  return `${round(p50)} / ${round(p99)} ms, ${(100 * share).toFixed(1)} %`;
+function textOf({ p50, p99, share, budget }: Run): string {
+  return `${round(p50)} / ${round(p99)} ms, ${(100 * share).toFixed(1)} %, budget ${round(budget)} cores`;
 }
 
 function nameOf({ rooms, members, rate }: Load): string {
