@@ -306,7 +306,7 @@ export class ObservedCluster {
     this.#bus.publish(subjects.stat('nobody'), new TextEncoder().encode('{"no":"report"}'));
   }
 
-  /** Publishes as a publisher that loses some of its messages. */
+  /** Publishes as a publisher one of whose messages comes late, and some of whose are lost. */
   #hole(): void {
     const items = joinItems([new TextEncoder().encode('"after the hole"')]);
     const header = {
@@ -319,8 +319,8 @@ export class ObservedCluster {
       urgent: false,
       id: '',
     };
-    for (const skipped of [1, 40]) {
-      this.#counter += skipped;
+    for (const step of [1, 2, -1, 41]) {
+      this.#counter += step;
       this.#bus.publish(new Subjects('pushcluster').all, encodePush({ ...header, counter: this.#counter, items }));
     }
   }

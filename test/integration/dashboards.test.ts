@@ -24,6 +24,7 @@ const TROUBLE = [
   'Overview / Failed pushes / A',
   'Gateway / Draining / A',
   'Gateway / Lost on the bus / A',
+  'Gateway / Lost on the bus / B',
   'Gateway / Shard restarts and overruns / A',
   'Gateway / Settings generation / A',
   'Gateway / Rejected settings / A',
