@@ -34,7 +34,7 @@ const INTERNAL = [
 ].map((names) => names.split(/\s+/));
 
 /** The order was found by trial: this one compresses best. */
-const SHORT = [...'stioyunedrphxmlEDfawjG'];
+const SHORT = [...'selhafcitrmSgpuywxRnNB'];
 
 function shortNames(): Record<string, string> {
   const short: Record<string, string> = {};

@@ -222,7 +222,7 @@ test('what follows an OK is what was missed, even if all before it has expired',
   client.push.close();
 });
 
-test('after what was missed the room is where the OK says, whatever has expired', async () => {
+test('after what was missed frames follow on where the OK says, whatever has expired, and the position does not go back', async () => {
   // What is missed ends at replayTo; the last push, or all of them, have expired since.
   for (const { since, seq, replayTo } of [
     { since: 40, seq: 44, replayTo: 42 },
@@ -233,7 +233,7 @@ test('after what was missed the room is where the OK says, whatever has expired'
     const { network, said } = client;
     answer(network.last, { ...at(seq), recovered: true, replayTo });
     if (replayTo > since) network.last.say(pushed(since, replayTo));
-    assert.equal(client.room.position?.seq, seq);
+    assert.equal(client.room.position?.seq, Math.max(seq, since));
     network.last.say({ type: 'PUSH', data: { room: 'r', ...at(50), prev: seq, items: [50] } });
     assert.deepEqual(said.slice(-2), [`resumed ${replayTo - since}`, 50]);
     assert.deepEqual(network.last.sent, [], 'it was not joined again');
@@ -243,6 +243,22 @@ test('after what was missed the room is where the OK says, whatever has expired'
   answer(client.network.last, { ...at(44), recovered: true, replayTo: 0 });
   client.network.last.say(pushed(44, 45));
   assert.deepEqual(client.said, ['resumed 0', 45]);
+  client.push.close();
+});
+
+test('a gateway that is behind tells nothing again, and the next one is told where the room is', async () => {
+  const client = joined({ since: at(43) });
+  const { network, said } = client;
+  answer(network.last, { ...at(42), recovered: true, replayTo: 43 });
+  network.last.say(pushed(42, 43));
+  const next = await again(client);
+  assert.partialDeepStrictEqual(answer(next, { ...at(42), recovered: true, replayTo: 43 }), { since: at(43) });
+  next.say(pushed(42, 43));
+  next.say(pushed(43, 44));
+  const third = await again(client);
+  assert.partialDeepStrictEqual(answer(third, { ...at(44), recovered: true }), { since: at(44) });
+  third.say(pushed(44, 45));
+  assert.deepEqual(said, ['resumed 0', 'resumed 0', 44, 'resumed 0', 45]);
   client.push.close();
 });
 

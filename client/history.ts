@@ -30,6 +30,8 @@ export abstract class HistorySubscription extends Subscription {
    * pushed last may have expired. What comes first may say that it follows on something before `since`, for the same reason.
    */
   #missing: { since: Position | undefined; until: number; place: Position } | undefined;
+  /** The next frame of the source may follow on this number, although it is before the position: the source is behind. */
+  #behind: number | undefined;
   #missed = 0;
   readonly #storage: PositionStorage | null | undefined;
   /** Cancels the next save(). */
@@ -74,14 +76,14 @@ export abstract class HistorySubscription extends Subscription {
     const { epoch, seq = 0, recovered, replayTo = seq } = answer;
     // Another connection serves the room without its history. What this one brings is held back.
     if (!connection.serves && !(epoch && since)) return;
-    if (!epoch) this.restart(undefined, undefined, 'unrecovered');
-    else if (recovered && (this.#position?.epoch ?? epoch) === epoch) {
+    const place = epoch ? { epoch, seq } : undefined;
+    if (place && recovered && (this.#position ?? place).epoch === epoch) {
       this.source = connection;
-      this.#missing = { since, until: replayTo, place: { epoch, seq } };
+      this.#missing = { since, until: replayTo, place };
     } else {
       const former = this.#former;
-      const isBehind = former?.epoch === epoch && former.seq > seq;
-      this.restart(connection, isBehind ? former : { epoch, seq }, 'unrecovered');
+      const isBehind = place && former?.epoch === epoch && former!.seq > seq;
+      this.restart(place && connection, isBehind ? former : place, 'unrecovered');
     }
     this.#catchUp(connection);
   }
@@ -95,7 +97,11 @@ export abstract class HistorySubscription extends Subscription {
     const missing = this.#missing;
     const from = position?.seq ?? prev;
     if (!items || seq <= from) return true;
-    if (prev === from || (missing?.since === position && prev < from && seq <= missing!.until)) {
+    if (
+      prev === from ||
+      prev === this.#behind ||
+      (missing?.since === position && prev < from && seq <= missing!.until)
+    ) {
       this.source = connection;
       this.#move({ epoch, seq });
       this.#missed += items.length;
@@ -145,7 +151,7 @@ export abstract class HistorySubscription extends Subscription {
 
   #move(position: Position | undefined) {
     this.#position = position;
-    this.#last = this.#former = undefined;
+    this.#last = this.#former = this.#behind = undefined;
     if (this.#storage) this.#unsaved ??= this.config.clock.after(SAVE_DELAY, () => this.save());
   }
 
@@ -159,7 +165,11 @@ export abstract class HistorySubscription extends Subscription {
     this.#current = connection;
     if (!missing) return;
     // Unless another connection has brought more meanwhile.
-    if (missing.until === at) this.#move(missing.place);
+    if (missing.until === at) {
+      const { seq } = missing.place;
+      if (seq > at) this.#move(missing.place);
+      this.#behind = seq;
+    }
     this.emit('resumed', { items });
   }
 }

@@ -45,6 +45,13 @@ export class Merger {
     this.schedule(channel);
   }
 
+  /** What is pending leaves at once. */
+  flush(channel: HubChannel): void {
+    const { clock, put } = this.#options;
+    put(channel, channel.window.close(clock.now()));
+    this.schedule(channel);
+  }
+
   /** The history of the room is interrupted: told after all that it has, at once. */
   reset(channel: HubChannel, reset: Position): void {
     const { clock, put } = this.#options;

@@ -86,6 +86,8 @@ class FakeStore implements Pick<HistoryStore, 'state' | 'read' | 'heads' | 'stre
 
 /** A room that a test delivers messages to. */
 class Fixture {
+  /** How many parts had been taken whenever what was pending was sent. */
+  readonly flushedAfter: number[] = [];
   readonly clock = new FakeClock();
   readonly store = new FakeStore();
   readonly taken: MessagePart[] = [];
@@ -125,6 +127,7 @@ class Fixture {
       reset: () => {
         this.lost++;
       },
+      flush: () => this.flushedAfter.push(this.taken.length),
     } as unknown as Merger;
     const ignored = { decode: (bytes: Uint8Array, decode: (b: Uint8Array) => unknown) => decode(bytes) };
     this.inlet = new HistoryInlet(new HubChannel(roomKey(ROOM), settings), ROOM, {
@@ -193,6 +196,21 @@ describe('the inlet of a room with a history', () => {
     const deliveries = [1, 2, 3].map((i) => fixture.store.append(i));
     for (const delivery of [...deliveries, deliveries[1]!, deliveries[0]!, deliveries[2]!]) fixture.deliver(delivery);
     assert.deepEqual(fixture.items, [1, 2, 3]);
+  });
+
+  it('sends what a member that is ahead has in frames of its own', async () => {
+    const fixture = await Fixture.begun();
+    const deliveries = [1, 2, 3, 4].map((i) => fixture.store.append(i));
+    fixture.deliver(deliveries[0]!);
+    fixture.inlet.isAhead(deliveries[1]!.seq);
+    for (const delivery of deliveries.slice(1)) fixture.deliver(delivery);
+    assert.deepEqual(fixture.flushedAfter, [2]);
+    const { seq } = deliveries[3]!;
+    fixture.inlet.framesSent({ epoch: 'first', seq });
+    const later = fixture.store.append(5);
+    fixture.inlet.isAhead(later.seq - 1);
+    fixture.deliver(later);
+    assert.deepEqual(fixture.flushedAfter, [2], 'nothing was pending');
   });
 
   it('reads what did not come once the next one does, and holds that until then', async () => {

@@ -74,6 +74,8 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
   #isPlaced = false;
   /** Number of the last message that went on, or where the room began: what the next frame follows on. */
   #passed = 0;
+  /** The largest number of a member that is ahead. */
+  #ahead = 0;
   /** Number of the last message in a frame that was sent to the shards. */
   #sent = 0;
   /** Reads for clients that are under way, by where they begin: those who come back together share one. */
@@ -121,6 +123,10 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
 
   get isPending(): boolean {
     return this.#sent < this.#passed;
+  }
+
+  isAhead(seq: number): void {
+    this.#ahead = Math.max(this.#ahead, seq);
   }
 
   framesSent({ seq, epoch }: Pick<Position, 'seq' | 'epoch'>): void {
@@ -221,6 +227,7 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     const from = first ? before(first) : head;
     // What was sent counted in the other history.
     this.#sent = from;
+    this.#ahead = 0;
     this.#interrupted(from);
     if (first) this.#want(doubtful.at(-1)!.seq, 'gap');
   }
@@ -355,8 +362,9 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     if (missed.length === 0 && isFresh) {
       // That server may be behind. The leader knows, if it has what is wanted.
       if (!(await monitor.hasReached(wanted))) return false;
-      const first = await monitor.read(this.room, Math.max(1, head), 1, true);
       const next = await monitor.read(this.room, head + 1, 1, true);
+      // After that: what is there now was not removed before.
+      const first = await monitor.read(this.room, Math.max(1, head), 1, true);
       const { last } = await monitor.fresh();
       if (!isSame()) return false;
       missed = next.pushes;
@@ -425,7 +433,8 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
   }
 
   #take({ seq, bytes }: Pick<Delivered, 'seq' | 'bytes'>) {
-    const { clock } = this.#options;
+    const { clock, merger } = this.#options;
+    if (this.#passed <= this.#ahead && seq > this.#ahead && this.isPending) merger.flush(this.#channel);
     this.#head = seq;
     this.#hasTaken = true;
     if (this.#epoch !== undefined) this.#options.monitor.taken(seq);

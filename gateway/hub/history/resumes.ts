@@ -109,6 +109,7 @@ export class Resumes {
         if (place === undefined || place.epoch !== since.epoch) return lost();
         // What is pending has smaller numbers too: a frame with some of it would tell of it twice.
         if (since.seq < ring.floor || (since.seq > place.seq && room.isPending)) return undefined;
+        if (since.seq > place.seq) room.isAhead(since.seq);
         return this.#resumed(asked, since.seq, place, ring.between(since.seq, place.seq));
       };
     }
@@ -119,9 +120,11 @@ export class Resumes {
     if (!isThere && !this.#lacksNone(room, since.seq, read.length + (pending ?? Number.POSITIVE_INFINITY), away))
       return lost;
     const end = read.at(-1)?.seq ?? since.seq;
-    // The server that answered may be behind.
+    // The server that answered may be behind. Then the leader may have removed what it had, and more.
     const upTo = Math.max(end, ring.floor);
-    const reaches = pending === 0 && (end === upTo || (await room.isEmpty(end, upTo)));
+    const isBehind = pending === 0 && end < upTo;
+    const reaches = pending === 0 && (!isBehind || (await room.isEmpty(end, upTo)));
+    if (isBehind && isThere && (await room.isEmpty(since.seq - 1, since.seq))) return lost;
     // Those who come after this one, from about the same place, are served from the ring.
     if (reaches && room.epoch === since.epoch && since.seq < ring.floor && ring.floor <= upTo)
       room.keep(

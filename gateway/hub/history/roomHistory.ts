@@ -19,6 +19,11 @@ export interface RoomHistory {
    * store has said where the room is.
    */
   place(): Position | undefined;
+  /**
+   * A member that was placed has everything up to this number, which is more than `head`: it is told of nothing again, so no
+   * frame has pushes of both sides of it.
+   */
+  isAhead(seq: number): void;
   /** A frame that ends with this number was sent to the shards. */
   framesSent(position: { epoch: string | undefined; seq: number }): void;
   /** Pushes of the room from `from` on. Rejects as the store does. */
