@@ -75,6 +75,10 @@ chaos: ## Rooms with history, and without, under faults, judged at the end (FAUL
 soak: ## A month of operations on rooms with history in about an hour, as root (OPERATIONS=108, SEED=1)
 	@$(READY) && OPERATIONS=$${OPERATIONS:-108} exec node scripts/test.ts e2e test/e2e/product/soak.test.ts
 
+.PHONY: simulate-history
+simulate-history: ## Rooms with history in virtual time, under random faults (SCHEDULES=100000, SEED=7)
+	@$(READY) && exec node gateway/simulation/simulateHistory.ts $(if $(SCHEDULES),--schedules "$(SCHEDULES)") $(if $(SEED),--seed "$(SEED)")
+
 .PHONY: simulate
 simulate: ## A million and ten million people through a failure, a rollout and a storm: a table here, pictures in simulate-results/ (SEED=7)
 	@$(READY) && exec node test/simulate/simulate.ts

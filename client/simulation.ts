@@ -4,7 +4,8 @@ import type { Socket } from './connection.ts';
 /** For tests: a clock that moves only when told to. */
 export class SimulatedClock implements Clock {
   #now = 1_700_000_000_000;
-  #timers: { at: number; run: () => void }[] = [];
+  /** By time, the next one last; of two for the same time, the one that was set first. */
+  readonly #timers: { at: number; run: () => void }[] = [];
 
   now(): number {
     return this.#now;
@@ -12,9 +13,16 @@ export class SimulatedClock implements Clock {
 
   after(ms: number, run: () => void): () => void {
     const timer = { at: this.#now + Math.max(0, ms), run };
-    this.#timers.push(timer);
+    let [from, to] = [0, this.#timers.length];
+    while (from < to) {
+      const middle = (from + to) >> 1;
+      if (this.#timers[middle]!.at > timer.at) from = middle + 1;
+      else to = middle;
+    }
+    this.#timers.splice(from, 0, timer);
     return () => {
-      this.#timers = this.#timers.filter((other) => other !== timer);
+      const place = this.#timers.indexOf(timer);
+      if (place >= 0) this.#timers.splice(place, 1);
     };
   }
 
@@ -27,11 +35,8 @@ export class SimulatedClock implements Clock {
   async advance(ms: number): Promise<void> {
     const end = this.#now + ms;
     await turn();
-    for (;;) {
-      let next: { at: number; run: () => void } | undefined;
-      for (const timer of this.#timers) if (timer.at <= end && (!next || timer.at < next.at)) next = timer;
-      if (!next) break;
-      this.#timers = this.#timers.filter((timer) => timer !== next);
+    for (let next = this.#timers.at(-1); next && next.at <= end; next = this.#timers.at(-1)) {
+      this.#timers.pop();
       this.#now = Math.max(this.#now, next.at);
       next.run();
       await settled();
