@@ -9,16 +9,22 @@ const PLAYER = new URL('./historyPlayer.ts', import.meta.url).pathname;
 const YOUNG = '--max-semi-space-size=64';
 const MAX_OUTPUT_BYTES = 64 * 1_048_576;
 
-/** @param schedules that are played at most  @param withinMs milliseconds after which no more is begun */
-export type Plays = { property: PropertyName; schedules: number; seed: number; withinMs: number };
+export type Plays = {
+  property: PropertyName;
+  /** Played at most. */
+  schedules: number;
+  /** Of the first player; each of the others has the next. */
+  seed: number;
+  /** Milliseconds after which no more is begun. */
+  withinMs: number;
+};
 
-/** Plays schedules in as many processes as the machine has cores, each from a seed of its own. */
-export async function playHistories(plays: Plays): Promise<Played> {
-  const cores = availableParallelism();
-  const players = Array.from({ length: cores }, (_, i) =>
-    play({ ...plays, schedules: Math.ceil(plays.schedules / cores), seed: plays.seed + i }),
+/** Plays schedules in several processes, by default as many as the machine has cores, each from a seed of its own. */
+export async function playHistories(plays: Plays, players = availableParallelism()): Promise<Played> {
+  const schedules = Math.ceil(plays.schedules / players);
+  const all = await Promise.all(
+    Array.from({ length: players }, (_, i) => play({ ...plays, schedules, seed: plays.seed + i })),
   );
-  const all = await Promise.all(players);
   return {
     played: all.reduce((sum, { played }) => sum + played, 0),
     failure: all.find(({ failure }) => failure !== undefined)?.failure,

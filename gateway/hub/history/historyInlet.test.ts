@@ -198,6 +198,27 @@ describe('the inlet of a room with a history', () => {
     assert.deepEqual(fixture.items, [1, 2, 3]);
   });
 
+  it('names the history of what was taken before anybody could, unless it was sent', async () => {
+    const fixture = new Fixture();
+    fixture.store.away = true;
+    fixture.inlet.subscribed();
+    fixture.store.append(1);
+    const deliveries = [2, 3].map((i) => fixture.store.append(i));
+    for (const delivery of deliveries) fixture.deliver(delivery);
+    await fixture.pass(2_500);
+    assert.deepEqual(fixture.items, [2, 3]);
+    assert.deepEqual(
+      fixture.taken.map(({ position }) => position?.epoch),
+      [undefined, undefined],
+    );
+    fixture.inlet.framesSent({ epoch: undefined, seq: deliveries[0]!.seq });
+    fixture.inlet.adopt('first');
+    assert.deepEqual(
+      fixture.taken.map(({ position }) => position?.epoch),
+      [undefined, 'first'],
+    );
+  });
+
   it('sends what a member that is ahead has in frames of its own', async () => {
     const fixture = await Fixture.begun();
     const deliveries = [1, 2, 3, 4].map((i) => fixture.store.append(i));

@@ -74,6 +74,8 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
   #isPlaced = false;
   /** Number of the last message that went on, or where the room began: what the next frame follows on. */
   #passed = 0;
+  /** Positions that were not sent yet when nobody had named the history. */
+  #unnamed: Position[] = [];
   /** The largest number of a member that is ahead. */
   #ahead = 0;
   /** Number of the last message in a frame that was sent to the shards. */
@@ -132,6 +134,7 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
   framesSent({ seq, epoch }: Pick<Position, 'seq' | 'epoch'>): void {
     const isOurs = epoch === undefined || epoch === this.#epoch;
     if (isOurs && seq <= (this.#head ?? 0)) this.#sent = Math.max(this.#sent, seq);
+    if (this.#unnamed.length > 0) this.#unnamed = this.#unnamed.filter((position) => position.seq > this.#sent);
   }
 
   read(from: number): Promise<Extract> {
@@ -208,6 +211,7 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
 
   adopt(epoch: string): void {
     this.#epoch = epoch;
+    for (const position of this.#unnamed.splice(0)) position.epoch = epoch;
   }
 
   exists(seq: number): void {
@@ -227,6 +231,7 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     const from = first ? before(first) : head;
     // What was sent counted in the other history.
     this.#sent = from;
+    this.#unnamed = [];
     this.#ahead = 0;
     this.#interrupted(from);
     if (first) this.#want(doubtful.at(-1)!.seq, 'gap');
@@ -439,7 +444,9 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     this.#hasTaken = true;
     if (this.#epoch !== undefined) this.#options.monitor.taken(seq);
     if (!this.#repairing && this.#wanted <= seq) this.#currentAt = clock.now();
-    if (!this.#passOn(bytes, { seq, previous: this.#passed, epoch: this.#epoch })) return;
+    const position = { seq, previous: this.#passed, epoch: this.#epoch };
+    if (!this.#passOn(bytes, position)) return;
+    if (this.#epoch === undefined) this.#unnamed.push(position);
     this.#passed = seq;
     this.ring.add({ seq, at: clock.now(), bytes }, this.#limit);
   }
