@@ -77,7 +77,7 @@ soak: ## A month of operations on rooms with history in about an hour, as root (
 
 .PHONY: simulate-history
 simulate-history: ## Rooms with history in virtual time, under random faults (SCHEDULES=100000, SEED=7)
-	@$(READY) && exec node gateway/simulation/simulateHistory.ts $(if $(SCHEDULES),--schedules "$(SCHEDULES)") $(if $(SEED),--seed "$(SEED)")
+	@$(READY) && exec node test/simulate/simulateHistory.ts $(if $(SCHEDULES),--schedules "$(SCHEDULES)") $(if $(SEED),--seed "$(SEED)")
 
 .PHONY: simulate
 simulate: ## A million and ten million people through a failure, a rollout and a storm: a table here, pictures in simulate-results/ (SEED=7)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { playHistories } from './historyPlayers.ts';
-import { PROPERTIES, type PropertyName } from './historySchedules.ts';
+import { playHistories } from '@pushcluster/test/simulate/historyPlayers.ts';
+import { PROPERTIES, type PropertyName } from '@pushcluster/test/simulate/historySchedules.ts';
 
 /**
  * Rooms with history in virtual time. `HISTORY_RUNS` and `HISTORY_SEED` set how many schedules are played, and from which

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { PushClient } from '@pushcluster/client/pushClient.ts';
 import { SimulatedClock, SimulatedNetwork } from '@pushcluster/client/simulation.ts';
 import type { Room, RoomPosition } from '@pushcluster/client/stream.ts';
+import { SimulatedCluster } from '@pushcluster/gateway/simulation/cluster.ts';
+import { settingsWith } from '@pushcluster/gateway/simulation/hub.ts';
+import { type Limits, type Sabotage, SimulatedHistory } from '@pushcluster/gateway/simulation/simulatedHistory.ts';
 import { encodePush, joinItems } from '@pushcluster/protocol/push.ts';
 import fc from 'fast-check';
 import { pino } from 'pino';
-import { SimulatedCluster } from './cluster.ts';
-import { settingsWith } from './hub.ts';
-import { type Limits, type Sabotage, SimulatedHistory } from './simulatedHistory.ts';
 
 /**
  * For tests: rooms with history, held against chance. Hubs and shards of two gateways and two SDK clients, all of them the

@@ -6,7 +6,7 @@ import { holds, isProperty, PROPERTIES } from './historySchedules.ts';
  * Plays schedules of one property one after the other and prints what came out as JSON. A process of its own, because the test
  * runner's hooks on promises take as long as the simulation. A schedule that failed is played again by its seed and path:
  *
- *     node gateway/simulation/historyPlayer.ts --property whole --seed 7 --path 12:0
+ *     node test/simulate/historyPlayer.ts --property whole --seed 7 --path 12:0
  */
 
 export type Played = { played: number /** The shortest schedule that fails. */; failure: string | undefined };
@@ -43,7 +43,7 @@ console.log(JSON.stringify(played));
 
 function story(): string {
   const { errorInstance, counterexample, counterexamplePath } = result;
-  const again = `node gateway/simulation/historyPlayer.ts --property ${property} --seed ${seed} --path ${counterexamplePath}`;
+  const again = `node test/simulate/historyPlayer.ts --property ${property} --seed ${seed} --path ${counterexamplePath}`;
   const error = errorInstance instanceof Error ? errorInstance.message : errorInstance;
   return `${error}\n${JSON.stringify(counterexample)}\nPlay it again: ${again}`;
 }
