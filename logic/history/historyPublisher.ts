@@ -1,15 +1,11 @@
 import { hash, randomBytes } from 'node:crypto';
 import type { Position } from '@pushcluster/protocol/frames.ts';
+import { decodePush } from '@pushcluster/protocol/push.ts';
 import type { HistoryPolicy } from '@pushcluster/protocol/roomPolicies.ts';
 import type { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { BusOverloaded, BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
 import { type Clock, pause, systemClock } from '@pushcluster/runtime/clock.ts';
-import {
-  HistoryMissing,
-  HistoryRefused,
-  type HistoryStore,
-  type StoredAt,
-} from '@pushcluster/runtime/history/historyStore.ts';
+import { HistoryMissing, HistoryRefused, type HistoryStore } from '@pushcluster/runtime/history/historyStore.ts';
 import type { CounterAnnouncements } from '../publish/counterAnnouncements.ts';
 import { type ItemCounter, type ItemCounters, numberingOf } from '../publish/itemCounters.ts';
 import type { Message } from '../publish/messagePublisher.ts';
@@ -40,9 +36,6 @@ export type HistoryPublisherParts = {
   /** The store refuses for a reason that does not pass by itself. */
   onRefused: (error: HistoryRefused) => void;
 };
-
-/** `epoch`: the history that it is in. */
-type Stored = StoredAt & { epoch: string };
 
 /**
  * Stores pushes in the histories of rooms. Of one room one message at a time is on its way: the order of this process'
@@ -77,15 +70,12 @@ export class HistoryPublisher {
       throw new BusOverloaded(`${MAX_WAITING} messages wait to be stored`);
     this.#waiting += messages.length;
     const deadline = this.#clock.now() + this.#parts.timeout();
-    const { histories } = this.#parts;
-    const top = histories.top(policy.match);
     const before = this.#tails.get(room);
     const stored = this.#storeAll(before, policy, room, messages, id, deadline);
     const tail = stored.catch(() => {});
     this.#tails.set(room, tail);
     try {
-      const { seq, epoch, duplicate } = await stored;
-      return await this.#untilSaid(deadline, () => histories.stored(policy.match, { seq, epoch }, top, duplicate));
+      return await stored;
     } finally {
       this.#waiting -= messages.length;
       if (this.#tails.get(room) === tail) this.#tails.delete(room);
@@ -99,10 +89,10 @@ export class HistoryPublisher {
     messages: readonly Message[],
     id: string,
     deadline: number,
-  ): Promise<Stored> {
+  ): Promise<Position> {
     if (before) await before;
     if (this.#clock.now() >= deadline) throw new BusUnavailable('pushes of the room before it took too long');
-    let stored: Stored | undefined;
+    let stored: Position | undefined;
     for (const [part, message] of messages.entries()) {
       try {
         stored = await this.#store(policy, room, message, this.#idOf(room, id, part), deadline);
@@ -114,7 +104,7 @@ export class HistoryPublisher {
     return stored!;
   }
 
-  async #store(policy: HistoryPolicy, room: string, message: Message, id: string, deadline: number): Promise<Stored> {
+  async #store(policy: HistoryPolicy, room: string, message: Message, id: string, deadline: number): Promise<Position> {
     const { store, histories, subjects, heartbeat, counters, announcements, now } = this.#parts;
     // Every attempt has the same bytes. They are made once the bus is there, since a heartbeat precedes them.
     let made: { counter: ItemCounter; from: number; bytes: Uint8Array } | undefined;
@@ -129,21 +119,24 @@ export class HistoryPublisher {
           made = { counter, from: counter.next, bytes: message.encode(numberingOf(counter, now())) };
         }
         const { counter, from, bytes } = made;
-        const known = histories.top(policy.match)?.epoch;
-        const stored = await store.append(policy.match, room, bytes, id);
-        const epoch = await this.#epochOf(policy.match, deadline);
-        const isOther = known !== undefined && known !== epoch;
-        if (isOther && !(await this.#isIn(policy.match, room, stored.seq, bytes))) {
-          // The history that stored it has gone since, and the push with it.
+        const top = histories.top(policy.match);
+        const { seq, duplicate } = await store.append(policy.match, room, bytes, id);
+        const isIn = () => this.#isIn(policy.match, room, seq, bytes);
+        const position = await this.#untilSaid(deadline, async () => {
+          const { epoch } = await histories.state(policy.match);
+          return { found: await histories.stored(policy.match, { seq, epoch }, top, duplicate, isIn) };
+        });
+        if (position.found === undefined) {
+          // It is stored again, in the history that there is now.
           unknown = true;
           continue;
         }
         announcements.pushed(counter);
-        if (stored.duplicate) this.#parts.onDuplicate();
+        if (duplicate) this.#parts.onDuplicate();
         // What was stored before has other numbers, unless an attempt of ours stored it.
-        if (!stored.duplicate) counter.next = from + message.itemCount;
+        if (!duplicate) counter.next = from + message.itemCount;
         else if (unknown) this.#abandon(counter, from, message.itemCount);
-        return { ...stored, epoch };
+        return position.found;
       } catch (error) {
         failure = error;
         if (error instanceof HistoryRefused) this.#parts.onRefused(error);
@@ -159,11 +152,6 @@ export class HistoryPublisher {
     if (message.retriable) this.#abandon(made.counter, made.from, message.itemCount);
     else made.counter.next = made.from + message.itemCount;
     throw new BusUnconfirmed(reason);
-  }
-
-  /** The epoch in which a push was stored. Rejects with BusUnconfirmed if nobody says: a retry with its id will. */
-  async #epochOf(match: string, deadline: number): Promise<string> {
-    return this.#untilSaid(deadline, async () => (await this.#parts.histories.state(match)).epoch);
   }
 
   /** Asks until there is an answer. Rejects with BusUnconfirmed at the deadline. */
@@ -182,7 +170,7 @@ export class HistoryPublisher {
   /** Whether the history has this push at this place. A server that is behind may say no. Rejects as the store does. */
   async #isIn(match: string, room: string, seq: number, bytes: Uint8Array): Promise<boolean> {
     const { pushes } = await this.#parts.store.read(match, room, seq, 1);
-    return pushes[0]?.seq === seq && Buffer.compare(pushes[0].bytes, bytes) === 0;
+    return pushes[0]?.seq === seq && isSame(pushes[0].bytes, bytes);
   }
 
   #pause(): Promise<void> {
@@ -200,4 +188,11 @@ export class HistoryPublisher {
     if (id === '') return `${this.#process}.${this.#messages++}`;
     return hash('sha256', JSON.stringify([room, id, part]), 'base64url').slice(0, 22);
   }
+}
+
+/** Whether two messages are of one push: what another request has stored has the same id, and other numbers. */
+function isSame(one: Uint8Array, other: Uint8Array): boolean {
+  if (Buffer.compare(one, other) === 0) return true;
+  const { id } = decodePush(one);
+  return id !== '' && id === decodePush(other).id;
 }

@@ -12,10 +12,14 @@ describe('a number that a stored push gets', () => {
   let state: StreamState;
   let histories: RoomHistories;
   let renewed: number;
+  /** Whether the stream has the push. */
+  let holds: boolean;
+  const isIn = async () => holds;
 
   beforeEach(async () => {
     state = { epoch: 'first', last: 100, floor: 0, messages: 1_000, maxAge: 3_600_000 };
     renewed = 0;
+    holds = true;
     const store = {
       ensure: async () => {},
       state: async () => ({ ...state }),
@@ -27,11 +31,11 @@ describe('a number that a stored push gets', () => {
       close: () => {},
     } as unknown as HistoryStore;
     histories = new RoomHistories({ store, bus: { onEvent: () => () => {} }, settings: () => settings, log });
-    await histories.stored(MATCH, { seq: 100, epoch: 'first' }, undefined, false);
+    await histories.stored(MATCH, { seq: 100, epoch: 'first' }, undefined, false, isIn);
   });
 
   const stored = (seq: number, isDuplicate = false) =>
-    histories.stored(MATCH, { seq, epoch: 'first' }, histories.top(MATCH), isDuplicate);
+    histories.stored(MATCH, { seq, epoch: 'first' }, histories.top(MATCH), isDuplicate, isIn);
 
   it('is above those before it, in the same history', async () => {
     assert.deepEqual(await stored(101), { seq: 101, epoch: 'first' });
@@ -50,6 +54,13 @@ describe('a number that a stored push gets', () => {
     Object.assign(state, { epoch: 'first', last: 300 });
     assert.deepEqual(await stored(300), { seq: 300, epoch: 'after after first' });
     assert.equal(renewed, 2);
+  });
+
+  it('is none where another stream has taken the place of the one that gave it', async () => {
+    Object.assign(state, { epoch: 'other', last: 0 });
+    holds = false;
+    assert.equal(await stored(60), undefined);
+    assert.deepEqual([renewed, histories.top(MATCH)], [0, { seq: 100, epoch: 'first' }]);
   });
 
   it('is that of an earlier attempt, if the stream has all that it had', async () => {

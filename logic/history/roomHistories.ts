@@ -97,42 +97,43 @@ export class RoomHistories {
    *
    * @param isDuplicate it was stored by an earlier attempt, perhaps before `before`: only if the stream lacks what it had, it
    *   was set back
+   * @param isIn whether the stream has the push at this number
+   * @returns where it is; undefined if the history that stored it has gone since, and the push with it
    */
   async stored(
     match: string,
     { seq, epoch }: Position,
     before: Position | undefined,
     isDuplicate: boolean,
-  ): Promise<Position> {
+    isIn: () => Promise<boolean>,
+  ): Promise<Position | undefined> {
     const { store, log } = this.#options;
-    const top = this.#tops.get(match);
     const hasComeBack = this.#past.get(match)?.has(epoch) ?? false;
-    if (!hasComeBack && (before?.epoch !== epoch || seq > before.seq)) {
-      if (top?.epoch !== epoch || seq > top.seq) this.#reach(match, { seq, epoch });
-      return { seq, epoch };
-    }
+    if (!hasComeBack && (before === undefined || (before.epoch === epoch && seq > before.seq)))
+      return this.#reach(match, { seq, epoch });
     let state = await store.state(match);
-    if (!hasComeBack && isDuplicate && before !== undefined && state.last >= before.seq)
-      return { seq, epoch: state.epoch };
-    if (state.epoch === epoch) {
+    const isSetBack = hasComeBack || (before?.epoch === epoch && !(isDuplicate && state.last >= before.seq));
+    if (isSetBack && state.epoch === epoch) {
       log.error({ match, seq, before: before?.seq }, 'the history of rooms was set back: it becomes another one');
-      await store.renew(match, epoch, top?.epoch ?? epoch);
+      await store.renew(match, epoch, this.#tops.get(match)?.epoch ?? epoch);
       state = await store.state(match);
     }
     this.#states.delete(match);
-    const renewed = { seq, epoch: state.epoch };
-    this.#reach(match, renewed);
-    return renewed;
+    // An earlier request has stored it, or another stream has taken the place of the one that did.
+    if (!(await isIn())) return undefined;
+    return this.#reach(match, { seq, epoch: state.epoch });
   }
 
-  #reach(match: string, top: Position) {
-    const former = this.#tops.get(match)?.epoch;
-    this.#tops.set(match, top);
-    if (former === undefined || former === top.epoch) return;
+  #reach(match: string, position: Position): Position {
+    const { seq, epoch } = position;
+    const top = this.#tops.get(match);
+    if (top?.epoch !== epoch || seq > top.seq) this.#tops.set(match, position);
+    if (top === undefined || top.epoch === epoch) return position;
     const past = this.#past.get(match) ?? new Set();
-    this.#past.set(match, past.add(former));
+    this.#past.set(match, past.add(top.epoch));
     const [oldest] = past;
     if (past.size > MAX_PAST) past.delete(oldest!);
+    return position;
   }
 
   /** Makes the stream of a policy again if it is gone: once a second at most, however many pushes fail. */
