@@ -27,7 +27,7 @@ let logic: LogicProcess;
 before(async () => {
   nats = await startNatsServer();
   [gateway, logic] = await Promise.all([
-    startGateway({ nats: [nats.url], settings: { gateway: { batching: { maxDelay: '300ms' } } } }),
+    startGateway({ nats: [nats.url], settings: { gateway: { batching: { maxDelay: '300ms', adaptive: false } } } }),
     startLogic({ nats: [nats.url] }),
   ]);
 });

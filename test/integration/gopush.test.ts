@@ -109,7 +109,7 @@ describe("go-push's frames", () => {
 
   it('pushes are merged in their order', async () => {
     // Most of them come within one window, on a busy machine too; a shorter one sends at once what waits.
-    await gateway.configure({ gateway: { batching: { maxDelay: '10s' } } });
+    await gateway.configure({ gateway: { batching: { maxDelay: '10s', adaptive: false } } });
     await join('merge');
     for (let i = 0; i < 20; i++) await curl('/push/room', `room=merge&items=[${i},"${i}"]`);
     await gateway.configure({ gateway: { batching: { maxDelay: WINDOW } } });
