@@ -30,7 +30,7 @@ class Pipeline {
 
   static async start(urls: readonly string[]): Promise<Pipeline> {
     const settings = {
-      gateway: { shards: 2, batching: { maxDelay: 250 } },
+      gateway: { shards: 2, batching: { maxDelay: 250, adaptive: false } },
       auth: { jwt: { secretFile }, anonymous: true },
     };
     // Each has another server of a cluster as its first.
