@@ -460,6 +460,19 @@ describe('an overloaded window', () => {
     assert.equal(player.window.length, RULES.maxDelay);
   });
 
+  it('has its own length again once the policy that cut has ended', () => {
+    const player = new Player(overloaded('sample', 10));
+    player.window.length = 5;
+    for (let i = 0; i < 30; i++) player.offer('a', [10]);
+    player.configure(RULES);
+    player.advance(2_000);
+    player.offer('a', [10]);
+    player.advance(1);
+    player.offer('a', [10]);
+    assert.equal(player.window.length, 5);
+    assert.equal(player.window.due(), player.now + 4);
+  });
+
   it('tells what was cut even where nothing was kept', () => {
     const player = new Player({ ...overloaded('dropNewest', 0.5), maxDelay: 100 });
     player.offer('a', [10]);

@@ -29,6 +29,7 @@ export class MergeWindow {
   /** Applies new rules at once, also to items that are pending already. */
   set rules(rules: ChannelRules) {
     this.#rules = rules;
+    if (!rules.overload) this.#budget = undefined;
   }
 
   /** How long it lasts from now on, milliseconds. More than maxDelay counts as maxDelay. */
