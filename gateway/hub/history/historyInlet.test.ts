@@ -42,13 +42,14 @@ class FakeStore implements Pick<HistoryStore, 'state' | 'read' | 'heads' | 'stre
   knownUpTo = Number.POSITIVE_INFINITY;
   reads = 0;
 
-  append(item: number): Delivery {
+  /** @param size bytes of the item, with white space behind it, if that is more */
+  append(item: number, size = 0): Delivery {
     const previous = this.pushes.at(-1)?.seq ?? 0;
     // Other rooms take numbers in between.
     this.last += 1 + (item % 3);
     const bytes = encodePush({
       ...{ publisher: 'p', counter: item, at: 0, begun: 0, beat: 1, mark: 1, first: 1, urgent: false, id: '' },
-      items: joinItems([Buffer.from(String(item))]),
+      items: joinItems([Buffer.from(String(item).padEnd(size))]),
     });
     this.pushes.push({ seq: this.last, at: 0, bytes });
     if (this.pushes.length > this.messages) this.pushes.shift();
@@ -128,6 +129,9 @@ class Fixture {
         this.lost++;
       },
       flush: () => this.flushedAfter.push(this.taken.length),
+      lose: () => {
+        this.lost++;
+      },
     } as unknown as Merger;
     const ignored = { decode: (bytes: Uint8Array, decode: (b: Uint8Array) => unknown) => decode(bytes) };
     this.inlet = new HistoryInlet(new HubChannel(roomKey(ROOM), settings), ROOM, {
@@ -382,6 +386,83 @@ describe('the inlet of a room with a history', () => {
     assert.equal(fixture.lost, 1);
   });
 
+  it('takes all pushes after the history was set back where nobody but this gateway notices, once that is certain', async () => {
+    const fixture = await Fixture.begun();
+    for (let i = 1; i <= 9; i++) fixture.deliver(fixture.store.append(i));
+    await fixture.pass(1_050);
+    fixture.store.pushes.splice(4);
+    fixture.store.last = fixture.store.pushes.at(-1)!.seq;
+    for (let i = 10; i <= 12; i++) fixture.deliver(fixture.store.append(i));
+    await fixture.pass(20_000);
+    assert.deepEqual(fixture.items.slice(9), [10, 11, 12]);
+    assert.equal(fixture.lost, 1);
+  });
+
+  it('reads nothing in place of what was set back', async () => {
+    const fixture = await Fixture.begun();
+    for (let i = 1; i <= 5; i++) fixture.deliver(fixture.store.append(i));
+    const { pushes } = fixture.store;
+    // Another room had the last number, and no server said how far it knew this one.
+    fixture.store.last += 100;
+    fixture.store.headless = true;
+    await fixture.pass(1_050);
+    fixture.store.headless = false;
+    pushes.splice(2);
+    fixture.store.last = pushes.at(-1)!.seq;
+    for (let i = 6; i <= 12; i++) fixture.deliver(fixture.store.append(i));
+    await fixture.pass(3_000);
+    fixture.store.epoch = 'second';
+    await fixture.pass(3_000);
+    assert.deepEqual(fixture.items, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+  });
+
+  it('takes nothing that a read brings in place of what was set back', async () => {
+    const fixture = await Fixture.begun();
+    for (let i = 1; i <= 5; i++) fixture.deliver(fixture.store.append(i));
+    fixture.store.unreadable = true;
+    fixture.store.append(6);
+    fixture.deliver(fixture.store.append(7));
+    fixture.store.last += 100;
+    await fixture.pass(1_050);
+    const { pushes } = fixture.store;
+    pushes.splice(2);
+    fixture.store.last = pushes.at(-1)!.seq;
+    for (let i = 8; i <= 12; i++) fixture.deliver(fixture.store.append(i));
+    fixture.store.unreadable = false;
+    await fixture.pass(3_000);
+    fixture.store.epoch = 'second';
+    await fixture.pass(3_000);
+    assert.deepEqual(fixture.items, [1, 2, 3, 4, 5, 8, 9, 10, 11, 12]);
+    assert.equal(fixture.lost, 1);
+  });
+
+  it('holds about 512 KiB of pushes whose history is not known, and reads those beyond', async () => {
+    const fixture = await Fixture.begun();
+    const deliveries = [1, 2, 3].map((i) => fixture.store.append(i));
+    for (const delivery of deliveries) fixture.deliver(delivery);
+    fixture.inlet.ring.clear(fixture.inlet.head!);
+    fixture.store.leaderless = true;
+    fixture.deliver(deliveries[1]!);
+    for (let i = 4; i <= 18; i++) fixture.deliver(fixture.store.append(i, 100_000));
+    await fixture.pass(21_000);
+    fixture.store.leaderless = false;
+    await fixture.pass(2_000);
+    assert.deepEqual(
+      fixture.items,
+      Array.from({ length: 18 }, (_, i) => i + 1),
+    );
+    assert.equal(fixture.counts.recovered, 9);
+  });
+
+  it('tells of a loss if it ends while it is not known which history pushes are of', async () => {
+    const fixture = await Fixture.begun();
+    for (let i = 1; i <= 5; i++) fixture.deliver(fixture.store.append(i));
+    Object.assign(fixture.store, { epoch: 'second', last: 0, pushes: [] });
+    fixture.deliver(fixture.store.append(6));
+    fixture.inlet.close();
+    assert.equal(fixture.lost, 1);
+  });
+
   it('is held up by late repeats for no longer than a look at the store takes, and takes none of them', async () => {
     const fixture = await Fixture.begun();
     const deliveries = [1, 2, 3].map((i) => fixture.store.append(i));
@@ -403,7 +484,7 @@ describe('the inlet of a room with a history', () => {
     fixture.store.away = true;
     fixture.deliver(deliveries[1]!);
     fixture.deliver(fixture.store.append(4));
-    await fixture.pass(14_000);
+    await fixture.pass(19_000);
     assert.deepEqual(fixture.items, [1, 2, 3]);
     await fixture.pass(2_000);
     assert.deepEqual([fixture.items, fixture.lost], [[1, 2, 3, 4], 0]);

@@ -16,7 +16,7 @@ import type { IgnoredMessages } from '../ignoredMessages.ts';
 import type { Inlet } from '../inlet.ts';
 import type { Merger } from '../merger.ts';
 import { type Position, partOf } from '../messagePart.ts';
-import type { HistoryMonitor, MonitoredRoom } from './historyMonitor.ts';
+import { type HistoryMonitor, type MonitoredRoom, SET_BACK_MS } from './historyMonitor.ts';
 import type { RoomHistory } from './roomHistory.ts';
 import { type RingBudget, RoomRing } from './roomRing.ts';
 
@@ -26,6 +26,8 @@ const MAX_WAITING = 1_000;
 const MAX_WAITING_BYTES = 524_288;
 /** Milliseconds for which reads may fail until the room goes on without what it lacks. */
 const GIVE_UP_MS = 15_000;
+/** Milliseconds for which it may be in doubt which history pushes are of. The monitor is certain of a stream's before. */
+const DOUBT_MS = SET_BACK_MS + 5_000;
 /** Pushes read at once. */
 const BATCH = 200;
 /** Every so many attempts to read are made at the leader: another server may be behind. */
@@ -92,6 +94,7 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
    * undefined if there is no such doubt.
    */
   #doubtful: Delivered[] | undefined;
+  #doubtfulBytes = 0;
   #cancelDoubt = () => {};
   /** Pushes up to this number exist, and were not all taken. */
   #wanted = 0;
@@ -191,8 +194,9 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
   }
 
   close(): void {
-    // What is under repair, or waits, goes no further.
-    if (this.#waiting.length > 0 || this.#wanted > (this.#head ?? 0)) this.#options.merger.lose(this.#channel, 1);
+    // What is under repair, waits or is doubtful goes no further.
+    const isMissing = this.#waiting.length > 0 || this.#wanted > (this.#head ?? 0) || this.#doubtful !== undefined;
+    if (isMissing) this.#options.merger.lose(this.#channel, 1);
     this.#closed = true;
     if (this.#channel.history === this) this.#channel.history = undefined;
     this.ring.clear(0);
@@ -259,14 +263,18 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
 
   /** It came late, or the numbers count in another history. */
   #doubt(stored: Delivered) {
-    this.#doubtful = [stored];
-    this.#cancelDoubt = this.#options.clock.after(GIVE_UP_MS, () => this.confirm());
+    this.#doubtful = [];
+    this.#doubtfulBytes = 0;
+    this.#hold(this.#doubtful, stored);
+    this.#cancelDoubt = this.#options.clock.after(DOUBT_MS, () => this.confirm());
     this.#options.monitor.doubt(this);
   }
 
   /** What is beyond the limit is read from the store. */
   #hold(doubtful: Delivered[], stored: Delivered) {
-    if (doubtful.length < MAX_WAITING) doubtful.push(stored);
+    if (doubtful.length >= MAX_WAITING || this.#doubtfulBytes > MAX_WAITING_BYTES) return;
+    doubtful.push(stored);
+    this.#doubtfulBytes += stored.bytes.length;
   }
 
   /** @returns what was doubtful */
@@ -358,7 +366,8 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
   async #readOn(isFresh: boolean): Promise<boolean> {
     const { monitor, metrics } = this.#options;
     const [head, epoch, wanted] = [this.#head!, this.#epoch, this.#wanted];
-    const isSame = () => !this.#closed && this.#head === head && this.#epoch === epoch;
+    // While there is a doubt, what is read may be of another history too.
+    const isSame = () => !this.#closed && !this.#doubtful && this.#head === head && this.#epoch === epoch;
     // Beginning with the last push that was taken: if it is still there, limits have removed none after it.
     const { pushes, pending } = await monitor.read(this.room, Math.max(1, head), BATCH, false);
     if (!isSame()) return false;

@@ -18,7 +18,7 @@ const READS_AT_ONCE = 2;
  */
 const UNSURE_MS = 2_000;
 /** Milliseconds for which a stream must be behind what was taken until it counts as set back. */
-const SET_BACK_MS = 15_000;
+export const SET_BACK_MS = 15_000;
 /** Milliseconds between two looks while it is not known whether it was set back. */
 const SET_BACK_LOOK_MS = 100;
 /** Milliseconds between attempts to ask: the first limit, and the largest. */
@@ -228,7 +228,8 @@ export class HistoryMonitor {
       this.#isKnown = true;
       for (const { resolve } of watching) resolve();
       await this.#begin(state);
-      if (await this.#compare(state)) this.#confirmedAt = began;
+      // Numbers that it may have given again say nothing of what rooms lack.
+      if (this.#setBackAt === undefined && (await this.#compare(state))) this.#confirmedAt = began;
       this.#attempt = 0;
     } catch (error) {
       // The store is away, or behind. Rooms go on with what is delivered.
