@@ -163,4 +163,15 @@ describe('the share of a channel', () => {
     rooms.shares.budget = BUDGET / 10;
     assert.ok(Math.abs(rooms.play(crowd, 3).at(-1)! - before / 10) < before / 1_000);
   });
+
+  it('stays above 0, and comes back, where all that is demanded is the budget but for a rounding error', () => {
+    const shares = new FrameShares(0.0532);
+    for (const cost of [17_734, 17_733, 17_733]) shares.add(account(), cost, 0);
+    assert.ok(shares.share > 0.01, `${shares.share}`);
+    for (let second = 1; second <= 5; second++) {
+      shares.add(account(), 20, second * 1_000);
+      assert.ok(shares.share > 0.01, `${shares.share}`);
+    }
+    assert.equal(shares.share, 1);
+  });
 });

@@ -101,7 +101,7 @@ export class FrameShares {
     for (let size = 0; size < SIZES; size++) {
       const demand = this.#demands[size]!;
       const count = this.#channels[size]!;
-      if (count > 0 && demand / count > left / channels) break;
+      if (count > 0 && demand / count >= left / channels) break;
       left -= demand;
       channels -= count;
     }
