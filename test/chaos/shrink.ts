@@ -1,6 +1,6 @@
 /**
  * The shortest part of `list`, in its order, that still fails as far as removing one stretch after the other can tell
- * (delta debugging): first halves, then quarters, down to single entries. `fails` is asked once for each part.
+ * (delta debugging): first halves, then quarters, down to single entries.
  *
  * @param fails is known to be true for the whole list
  * @param mayGoOn asked before each part is tried: the shortest so far is returned once it is false
