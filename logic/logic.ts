@@ -3,7 +3,7 @@ import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import { reportCertificate } from '@pushcluster/runtime/certificateMetrics.ts';
 import { systemClock } from '@pushcluster/runtime/clock.ts';
-import type { HistoryStore } from '@pushcluster/runtime/history/historyStore.ts';
+import type { MeasuredHistoryStore } from '@pushcluster/runtime/history/historyStore.ts';
 import { openHistory } from '@pushcluster/runtime/history/openHistory.ts';
 import { listenAddress } from '@pushcluster/runtime/listenAddress.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
@@ -15,6 +15,7 @@ import type { Registry } from 'prom-client';
 import { ApiKeys } from './access/apiKeys.ts';
 import { HistoryReader } from './history/historyReader.ts';
 import { RoomHistories } from './history/roomHistories.ts';
+import { exportStreams } from './history/streamMetrics.ts';
 import { collectMethods, refuseOtherMethods } from './http/allowedMethods.ts';
 import { ApiListener, listenHost } from './http/apiListener.ts';
 import { createServer } from './http/server.ts';
@@ -34,7 +35,7 @@ export type LogicOptions = {
   settings: SettingsFile;
   bus: Bus;
   /** Where rooms with a history are stored. Default: what the settings say. */
-  history?: HistoryStore;
+  history?: MeasuredHistoryStore;
   log: Logger;
   registry: Registry;
 };
@@ -78,6 +79,7 @@ export async function startLogic({ settings, bus, history, log, registry }: Logi
       store,
       histories,
       timeout: () => settings.current.history.publishTimeout,
+      onStored: (seconds) => metrics.stored(seconds),
       onRetry: () => metrics.publishRetries.inc(),
       onDuplicate: () => metrics.publishDuplicates.inc(),
       onRefused: (error) => log.error({ err: error, code: 'history' }, 'NATS refuses to store pushes'),
@@ -95,6 +97,7 @@ export async function startLogic({ settings, bus, history, log, registry }: Logi
     questions: () => directory.questions,
     generation: () => settings.generation,
   });
+  exportStreams(registry, store, () => histories.matches);
   const pushes = new PushService(publisher, urgent, metrics, () => logic().limits);
   const offEvent = bus.onEvent((event) => {
     if (event.type !== 'connected') return;

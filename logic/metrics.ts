@@ -13,6 +13,7 @@ export class Metrics {
   readonly #requests = new Map<TargetLabel, Map<number, number>>();
   readonly #messages = new Map<TargetLabel, number>();
   readonly #publish: Histogram;
+  readonly #stored: Histogram;
   readonly #ignored: Counter<'kind'>;
   readonly #refused: Counter;
   /** Messages to rooms with a history that were sent to the store again. */
@@ -66,6 +67,12 @@ export class Metrics {
       buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5],
       registers,
     });
+    this.#stored = new Histogram({
+      name: 'pushcluster_logic_history_store_seconds',
+      help: 'Time until a message to a room with a history was stored, with all attempts.',
+      buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+      registers,
+    });
     this.#ignored = new Counter({
       name: 'pushcluster_logic_ignored_messages_total',
       help: 'Messages of gateways that were ignored: they are invalid, or one too many.',
@@ -113,6 +120,11 @@ export class Metrics {
   published(target: TargetLabel, messages: number, seconds: number) {
     this.#messages.set(target, (this.#messages.get(target) ?? 0) + messages);
     this.#publish.observe(seconds);
+  }
+
+  /** A message to a room with a history. @param seconds from its first attempt */
+  stored(seconds: number) {
+    this.#stored.observe(seconds);
   }
 
   connectionRefused() {

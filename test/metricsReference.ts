@@ -9,6 +9,9 @@ try {
   await cluster.idle();
   await cluster.calm();
   await until('conditions are there', async () => (await cluster.exported()).operator.includes('condition="Ready"'));
+  await until('pushes are stored', async () =>
+    (await cluster.exported()).logic.includes('history_oldest_timestamp_seconds{'),
+  );
   writeFileSync(METRICS_PAGE, metricsPage(await cluster.exported()).should);
 } finally {
   await cluster.stop();

@@ -75,7 +75,8 @@ describe('a push to a room with a history', () => {
       heartbeat: { refresh: () => {}, number: 1 } as PublisherHeartbeat,
       counters: new ItemCounters('p', () => 0),
       announcements: { pushed: () => {} } as unknown as CounterAnnouncements,
-      ...{ now: () => 0, timeout: () => 10_000, onRetry: () => {}, onDuplicate: () => {}, onRefused: () => {} },
+      ...{ now: () => 0, timeout: () => 10_000 },
+      ...{ onStored: () => {}, onRetry: () => {}, onDuplicate: () => {}, onRefused: () => {} },
     });
   });
 

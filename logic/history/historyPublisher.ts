@@ -29,6 +29,8 @@ export type HistoryPublisherParts = {
   /** Milliseconds for which a message is tried: `history.publishTimeout`. */
   timeout: () => number;
   clock?: Clock;
+  /** A message is stored. `seconds`: since it was sent first. */
+  onStored: (seconds: number) => void;
   /** A message is tried again. */
   onRetry: () => void;
   /** A message had been stored before. */
@@ -110,6 +112,7 @@ export class HistoryPublisher {
     let made: { counter: ItemCounter; from: number; bytes: Uint8Array } | undefined;
     let unknown = false;
     let failure: unknown;
+    const began = this.#clock.now();
     for (let attempt = 0; attempt === 0 || this.#clock.now() < deadline; attempt++) {
       if (attempt > 0) this.#parts.onRetry();
       try {
@@ -132,6 +135,7 @@ export class HistoryPublisher {
           continue;
         }
         announcements.pushed(counter);
+        this.#parts.onStored((this.#clock.now() - began) / 1_000);
         if (duplicate) this.#parts.onDuplicate();
         // What was stored before has other numbers, unless an attempt of ours stored it.
         if (!duplicate) counter.next = from + message.itemCount;

@@ -66,6 +66,11 @@ export class RoomHistories {
     return this.#problem;
   }
 
+  /** `match` of the policies that have a history. */
+  get matches(): string[] {
+    return this.#policies.filter(historyOf).map(({ match }) => match);
+  }
+
   /** The history of a room; undefined if it has none. */
   policyOf(room: string): HistoryPolicy | undefined {
     if (this.#policies.length === 0) return undefined;

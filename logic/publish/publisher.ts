@@ -29,7 +29,10 @@ export type PublisherOptions = {
   monotonic?: () => number;
   maxSubjects?: number;
   /** Absent: no room has a history. */
-  history?: Pick<HistoryPublisherParts, 'store' | 'histories' | 'timeout' | 'onRetry' | 'onDuplicate' | 'onRefused'>;
+  history?: Pick<
+    HistoryPublisherParts,
+    'store' | 'histories' | 'timeout' | 'onStored' | 'onRetry' | 'onDuplicate' | 'onRefused'
+  >;
 };
 
 /**

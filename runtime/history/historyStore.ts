@@ -59,6 +59,15 @@ export type Heads = {
   upTo: number | undefined;
 };
 
+/** What a stream holds at present, of all its rooms. */
+export type StreamUsage = {
+  /** A push to several rooms counts once for each. */
+  pushes: number;
+  bytes: number;
+  /** When the oldest one was stored, Unix time in milliseconds; undefined if there is none. */
+  oldestAt: number | undefined;
+};
+
 /** Milliseconds in which a push with the same id is not stored again. NATS' default. */
 export const DUPLICATE_WINDOW_MS = 120_000;
 
@@ -120,4 +129,10 @@ export interface HistoryStore {
   /** Name of the stream of a policy, as STORED_HEADERS tell it. */
   streamOf(match: string): string;
   close(): void;
+}
+
+/** A store that says how much it holds. */
+export interface MeasuredHistoryStore extends HistoryStore {
+  /** Rejects as the other methods do. */
+  usage(match: string): Promise<StreamUsage>;
 }

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { roomOfToken, roomToken } from '@pushcluster/protocol/subjects.ts';
 import { z } from 'zod';
-import { DUPLICATE_WINDOW_MS, type HistoryRules, type StreamState } from './historyStore.ts';
+import { DUPLICATE_WINDOW_MS, type HistoryRules, type StreamState, type StreamUsage } from './historyStore.ts';
 
 const MS = 1_000_000;
 
@@ -60,7 +60,7 @@ export const StreamInfo = z.looseObject({
     metadata: z.record(z.string(), z.string()).optional(),
   }),
   created: z.string(),
-  state: z.looseObject({ last_seq: z.number() }),
+  state: z.looseObject({ last_seq: z.number(), messages: z.number(), bytes: z.number(), first_ts: z.string() }),
 });
 export type StreamInfo = z.infer<typeof StreamInfo>;
 
@@ -120,6 +120,11 @@ export function changedConfig(info: StreamInfo, rules: HistoryRules): object | u
 export function renewedConfig({ config }: StreamInfo, known: string): object {
   const nonce = hash('sha256', JSON.stringify([config.metadata?.[METADATA.nonce], known]), 'base64url').slice(0, 12);
   return { ...config, metadata: { ...config.metadata, [METADATA.nonce]: nonce } };
+}
+
+export function usageOf({ state }: StreamInfo): StreamUsage {
+  const { messages: pushes, bytes, first_ts } = state;
+  return { pushes, bytes, oldestAt: pushes === 0 ? undefined : Date.parse(first_ts) };
 }
 
 export function stateOf({ config, created, state }: StreamInfo, stream: HistoryStream): StreamState {

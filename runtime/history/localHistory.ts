@@ -8,11 +8,12 @@ import {
   type Heads,
   HistoryMissing,
   type HistoryRules,
-  type HistoryStore,
+  type MeasuredHistoryStore,
   STORED_HEADERS,
   type StoredAt,
   type StoredPush,
   type StreamState,
+  type StreamUsage,
 } from './historyStore.ts';
 
 /** Bytes of all pushes at most. Beyond it nothing more is stored until limits have made room. */
@@ -33,7 +34,7 @@ type Stream = {
 };
 
 /** Histories in the memory of this process, for the in-process bus. They end with the process. */
-export class LocalHistory implements HistoryStore {
+export class LocalHistory implements MeasuredHistoryStore {
   readonly #bus: Bus;
   readonly #subjects: Subjects;
   readonly #clock: Clock;
@@ -92,6 +93,17 @@ export class LocalHistory implements HistoryStore {
   async state(match: string): Promise<StreamState> {
     const { epoch, last, floor, rules } = this.#stream(match);
     return { epoch, last, floor, messages: rules.messages, maxAge: rules.maxAge };
+  }
+
+  async usage(match: string): Promise<StreamUsage> {
+    const stream = this.#stream(match);
+    const all = [...stream.rooms.keys()].flatMap((room) => this.#retained(stream, room));
+    const oldestAt = all.reduce((oldest, { at }) => Math.min(oldest, at), Number.POSITIVE_INFINITY);
+    return {
+      pushes: all.length,
+      bytes: all.reduce((sum, { bytes }) => sum + bytes.length, 0),
+      oldestAt: all.length === 0 ? undefined : oldestAt,
+    };
   }
 
   async read(match: string, room: string, from: number, limit: number): Promise<Extract> {

@@ -10,11 +10,12 @@ import {
   HistoryMissing,
   HistoryRefused,
   type HistoryRules,
-  type HistoryStore,
+  type MeasuredHistoryStore,
   STORED_HEADERS,
   type StoredAt,
   type StoredPush,
   type StreamState,
+  type StreamUsage,
 } from './historyStore.ts';
 import {
   changedConfig,
@@ -27,6 +28,7 @@ import {
   stateOf,
   streamConfig,
   subjectIn,
+  usageOf,
 } from './historyStream.ts';
 
 /** Milliseconds for the acknowledgement of one push. A crashed leader is replaced after 4 to 8 s: the caller tries again. */
@@ -57,7 +59,7 @@ const Message = z.object({
 });
 
 /** Histories in JetStream. docs/how-to/rooms-with-history.md says what is stored and repaired. */
-export class NatsHistory implements HistoryStore {
+export class NatsHistory implements MeasuredHistoryStore {
   readonly #requests: BusRequests;
   readonly #prefix: string;
   readonly #streams = new Map<string, HistoryStream>();
@@ -113,6 +115,10 @@ export class NatsHistory implements HistoryStore {
   async state(match: string): Promise<StreamState> {
     const stream = this.#stream(match);
     return stateOf(await this.#info(stream), stream);
+  }
+
+  async usage(match: string): Promise<StreamUsage> {
+    return usageOf(await this.#info(this.#stream(match)));
   }
 
   async read(match: string, room: string, from: number, limit: number, fresh = false): Promise<Extract> {

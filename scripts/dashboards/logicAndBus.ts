@@ -74,6 +74,37 @@ export const logicAndBus = dashboard({
           ],
           width: 12,
         }),
+        lines({
+          title: 'Storing: time (p99)',
+          description:
+            'Time until a message to a room with history was stored, with all attempts, by logic pod. Some milliseconds with one copy, more with three and with `sync: always`. Expected to rise to seconds when a NATS server crashes; otherwise check the CPU and storage of NATS.',
+          unit: 's',
+          queries: [{ expr: quantile(0.99, logic('history_store_seconds_bucket'), 'pod'), legend: '{{pod}}' }],
+          warns: { at: 0.5, bad: 2 },
+          width: 8,
+        }),
+        lines({
+          title: 'Stored bytes',
+          description:
+            'Bytes of the histories in one copy, by policy. All copies of all policies must fit in the storage of JetStream: nats.managed.jetstream.size, or that of your own NATS. If a history grows too large, lower rooms[].history (messages, maxAge).',
+          unit: 'bytes',
+          queries: [{ expr: `max by (${PER_CLUSTER}, match) (${logic('history_bytes')})`, legend: '{{match}}' }],
+          width: 8,
+        }),
+        lines({
+          title: 'Age of the oldest message',
+          description:
+            'Age of the oldest message of all rooms of a policy. It rises to rooms[].history.maxAge and stays there. If it falls at once, the history was made anew: its clients were told.',
+          unit: 's',
+          queries: [
+            {
+              // 0 where nothing is stored.
+              expr: `(time() - min by (${PER_CLUSTER}, match) (${logic('history_oldest_timestamp_seconds')})) or 0 * max by (${PER_CLUSTER}, match) (${logic('history_messages')})`,
+              legend: '{{match}}',
+            },
+          ],
+          width: 8,
+        }),
       ],
     },
     {

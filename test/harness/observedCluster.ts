@@ -34,6 +34,8 @@ const ROOMS = ['football', 'tennis', 'cycling', 'chess'];
  */
 const FLOODED = 'flooded';
 const HEAVY = 'heavy';
+/** Has a history. */
+const KEPT = 'kept';
 const HEAVY_ITEM_BYTES = 30_000;
 /** Number of small rooms; a larger crowd uses more of them. */
 const ROWS = 40;
@@ -45,7 +47,11 @@ const SETTINGS: SettingsInput = {
     slowConsumer: { maxBuffer: 131_072 },
     drain: { settle: 3_000, timeout: 10_000, rate: 20 },
   },
-  rooms: [{ match: FLOODED, overload: { maxRate: 5 } }],
+  rooms: [
+    { match: FLOODED, overload: { maxRate: 5 } },
+    { match: KEPT, history: {} },
+  ],
+  history: { publishTimeout: 1_000 },
   auth: { anonymous: true, allowedOrigins: ['https://live.example.com'] },
 };
 
@@ -83,7 +89,7 @@ export class ObservedCluster {
 
   /** @param rules text of the rules file for Prometheus */
   static async start(rules: string): Promise<ObservedCluster> {
-    const [plane, nats] = await Promise.all([startControlPlane(), startNatsServer()]);
+    const [plane, nats] = await Promise.all([startControlPlane(), startNatsServer({ jetstream: true })]);
     // The Service of the metrics API owns its certificates.
     const service = { metadata: { name: METRICS_API_SERVICE, namespace: 'default' }, spec: { ports: [{ port: 443 }] } };
     await apply(plane.kubectl, [
@@ -93,10 +99,13 @@ export class ObservedCluster {
     ]);
     await established(plane.kubectl, 'pushclusters.pushcluster.dev');
     const options = { settings: SETTINGS, nats: [nats.url] };
-    const { rooms, auth } = SETTINGS;
+    const { rooms, history, auth } = SETTINGS;
     const [operator, logic, ...gateways] = await Promise.all([
       startOperator(plane),
-      startLogic({ nats: [nats.url], settings: { ...(rooms && { rooms }), ...(auth && { auth }) } }),
+      startLogic({
+        nats: [nats.url],
+        settings: { ...(rooms && { rooms }), ...(history && { history }), ...(auth && { auth }) },
+      }),
       startGateway(options),
       startGateway(options),
     ]);
@@ -229,7 +238,7 @@ export class ObservedCluster {
           this.#connections.push(connection);
           const from = this.#connections.length;
           for (const offset of [0, 1]) await connection.join(ROOMS[(from + offset) % ROOMS.length] ?? FLOODED);
-          await connection.join(FLOODED);
+          for (const room of [FLOODED, KEPT]) await connection.join(room);
           await connection.join(`row ${i % ROWS}`);
         }),
       );
@@ -250,7 +259,8 @@ export class ObservedCluster {
       await setTimeout(this.#pace.pushes === 0 ? 50 : 1_000 / this.#pace.pushes);
       if (this.#pace.pushes === 0) continue;
       const filling = 'x'.repeat((n * 37) % 900);
-      const target = n % 10 === 0 ? { all: true as const } : { room: ROOMS[n % ROOMS.length] ?? '' };
+      const room = n % 10 === 1 ? KEPT : (ROOMS[n % ROOMS.length] ?? '');
+      const target = n % 10 === 0 ? { all: true as const } : { room };
       await this.logic.push(target, [JSON.stringify({ n, filling })]);
     }
   }

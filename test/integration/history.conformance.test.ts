@@ -12,7 +12,7 @@ import {
   HistoryMissing,
   HistoryRefused,
   type HistoryRules,
-  type HistoryStore,
+  type MeasuredHistoryStore,
   STORED_HEADERS,
 } from '@pushcluster/runtime/history/historyStore.ts';
 import { historyStream } from '@pushcluster/runtime/history/historyStream.ts';
@@ -25,7 +25,7 @@ import { PATIENCE_MS, until } from '../harness/until.ts';
 const HOUR_MS = 3_600_000;
 const RULES: HistoryRules = { match: 'live-*', messages: 5, maxAge: HOUR_MS, replicas: 1, storage: 'file' };
 
-type Ends = { bus: Bus; history: HistoryStore; subjects: Subjects };
+type Ends = { bus: Bus; history: MeasuredHistoryStore; subjects: Subjects };
 
 let server: NatsServer;
 let clusters = 0;
@@ -184,6 +184,20 @@ for (const [kind, open] of Object.entries(kinds)) {
       const later = await ends.history.heads(RULES.match, rooms, 3);
       assert.deepEqual(Object.fromEntries(later.seqs), { 'live 3': 4 });
       assert.deepEqual(Object.fromEntries((await ends.history.heads(RULES.match, rooms, 4)).seqs), {});
+    });
+
+    test('says how much it holds, and since when', async (ends) => {
+      const { history } = ends;
+      await assert.rejects(history.usage(RULES.match), HistoryMissing);
+      await history.ensure(RULES);
+      assert.deepEqual(await history.usage(RULES.match), { pushes: 0, bytes: 0, oldestAt: undefined });
+      const began = Date.now();
+      await appendAll(ends, 'live-1', ...'abcdefg');
+      await appendAll(ends, 'live-2', 'h');
+      const { pushes, bytes, oldestAt = 0 } = await history.usage(RULES.match);
+      assert.equal(pushes, RULES.messages + 1);
+      assert.ok(bytes > 0);
+      assert.ok(oldestAt >= began - 1_000 && oldestAt <= Date.now() + 1_000);
     });
 
     test('takes other limits, says since when, and stays the same history', async (ends) => {
