@@ -95,6 +95,7 @@ class Fixture {
   lost = 0;
   readonly counts: Record<string, number> = {};
   readonly inlet: HistoryInlet;
+  readonly monitor: HistoryMonitor;
   #listener: (event: BusEvent) => void = () => {};
 
   constructor() {
@@ -123,6 +124,7 @@ class Fixture {
       metrics,
       failed: () => {},
     });
+    this.monitor = monitor;
     const merger = {
       merge: (_: HubChannel, part: MessagePart) => this.taken.push(part),
       reset: () => {
@@ -606,6 +608,22 @@ describe('the inlet of a room with a history', () => {
     await fixture.pass(18_000);
     fixture.deliver(fixture.store.append(4));
     assert.deepEqual([fixture.items, fixture.lost], [[1, 3, 4], 1]);
+  });
+
+  it('leaves nobody waiting for another look where the room, or its policy, goes during one', async () => {
+    for (const goes of ['room', 'policy'] as const) {
+      const fixture = await Fixture.begun();
+      const outcomes: string[] = [];
+      for (let i = 0; i < 2; i++)
+        fixture.inlet.looked().then(
+          () => outcomes.push('known'),
+          () => outcomes.push('gone'),
+        );
+      if (goes === 'room') fixture.inlet.close();
+      else fixture.monitor.close();
+      await fixture.pass(50);
+      assert.deepEqual(outcomes, goes === 'room' ? ['known', 'known'] : ['known', 'gone'], goes);
+    }
   });
 
   it('takes everything once and in order, whatever is lost, late, repeated, behind or away', async () => {

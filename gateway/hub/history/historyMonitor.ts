@@ -238,9 +238,9 @@ export class HistoryMonitor {
       failed(error);
     }
     this.#busy = false;
-    if (this.#closed || this.#rooms.size === 0) return;
+    // Somebody may wait for it, though all rooms have gone.
     if (this.#again) this.look();
-    else this.#cancelTimer = clock.after(wait, () => this.look());
+    else if (!this.#closed && this.#rooms.size > 0) this.#cancelTimer = clock.after(wait, () => this.look());
   }
 
   /** Rooms begin, behind what was stored until now. They share a question for their last pushes. */
