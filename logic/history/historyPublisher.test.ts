@@ -4,6 +4,8 @@ import { type HistoryPolicy, historyOf } from '@pushcluster/protocol/roomPolicie
 import { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
+import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import type { HistoryStore, StoredPush, StreamState } from '@pushcluster/runtime/history/historyStore.ts';
 import type { CounterAnnouncements } from '../publish/counterAnnouncements.ts';
 import { ItemCounters } from '../publish/itemCounters.ts';
@@ -59,18 +61,17 @@ describe('a push to a room with a history', () => {
   let events: (() => void)[];
   let publisher: HistoryPublisher;
 
-  beforeEach(() => {
-    stream = new FakeStream();
-    events = [];
+  const publisherBy = (clock: Clock) => {
     const bus = {
       onEvent: (listener: (event: { type: 'disconnected' }) => void) => {
         events.push(() => listener({ type: 'disconnected' }));
         return () => {};
       },
     };
-    publisher = new HistoryPublisher({
-      store: stream.store,
-      histories: new RoomHistories({ store: stream.store, bus: bus as never, settings: () => settings, log }),
+    const { store } = stream;
+    return new HistoryPublisher({
+      ...{ store, clock },
+      histories: new RoomHistories({ ...{ store, clock, log }, bus: bus as never, settings: () => settings }),
       subjects: new Subjects('p'),
       heartbeat: { refresh: () => {}, number: 1 } as PublisherHeartbeat,
       counters: new ItemCounters('p', () => 0),
@@ -78,6 +79,12 @@ describe('a push to a room with a history', () => {
       ...{ now: () => 0, timeout: () => 10_000 },
       ...{ onStored: () => {}, onRetry: () => {}, onDuplicate: () => {}, onRefused: () => {} },
     });
+  };
+
+  beforeEach(() => {
+    stream = new FakeStream();
+    events = [];
+    publisher = publisherBy(systemClock);
   });
 
   let texts = 0;
@@ -108,6 +115,24 @@ describe('a push to a room with a history', () => {
     };
     assert.deepEqual(await publish(), { seq: 1, epoch: 'second' });
     assert.deepEqual([stream.appends, stream.pushes.length], [3, 1]);
+  });
+
+  it('is not stored over and over without a pause where nobody has it, and says why it is unconfirmed', async () => {
+    const clock = new FakeClock();
+    publisher = publisherBy(clock);
+    await publish();
+    stream.onStored = () => {
+      stream.epoch = `${stream.epoch}+`;
+      forget();
+    };
+    stream.store.read = async () => ({ pushes: [], pending: 0 });
+    const outcome = assert.rejects(publish(), (error) => {
+      return error instanceof BusUnconfirmed && /history/.test(error.message);
+    });
+    for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate);
+    assert.equal(stream.appends, 2);
+    await clock.pass(15_000);
+    await outcome;
   });
 
   it('is answered with the place in another history, if that has it', async () => {

@@ -129,18 +129,18 @@ export class HistoryPublisher {
           const { epoch } = await histories.state(policy.match);
           return { found: await histories.stored(policy.match, { seq, epoch }, top, duplicate, isIn) };
         });
-        if (position.found === undefined) {
-          // It is stored again, in the history that there is now.
-          unknown = true;
-          continue;
+        if (position.found !== undefined) {
+          announcements.pushed(counter);
+          this.#parts.onStored((this.#clock.now() - began) / 1_000);
+          if (duplicate) this.#parts.onDuplicate();
+          // What was stored before has other numbers, unless an attempt of ours stored it.
+          if (!duplicate) counter.next = from + message.itemCount;
+          else if (unknown) this.#abandon(counter, from, message.itemCount);
+          return position.found;
         }
-        announcements.pushed(counter);
-        this.#parts.onStored((this.#clock.now() - began) / 1_000);
-        if (duplicate) this.#parts.onDuplicate();
-        // What was stored before has other numbers, unless an attempt of ours stored it.
-        if (!duplicate) counter.next = from + message.itemCount;
-        else if (unknown) this.#abandon(counter, from, message.itemCount);
-        return position.found;
+        // It is stored again, in the history that there is now.
+        unknown = true;
+        failure = new Error('the history that stored the push has gone');
       } catch (error) {
         failure = error;
         if (error instanceof HistoryRefused) this.#parts.onRefused(error);

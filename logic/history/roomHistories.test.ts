@@ -68,6 +68,12 @@ describe('a number that a stored push gets', () => {
     assert.deepEqual([renewed, histories.top(MATCH)], [0, { seq: 100, epoch: 'first' }]);
   });
 
+  it('is that of an earlier attempt, although limits have removed its push since', async () => {
+    holds = false;
+    assert.deepEqual(await stored(80, true), { seq: 80, epoch: 'first' });
+    assert.equal(renewed, 0);
+  });
+
   it('makes a stream another history that gave it again to an attempt without an answer', async () => {
     state.last = 60;
     assert.deepEqual(await stored(60, true), { seq: 60, epoch: 'after first' });

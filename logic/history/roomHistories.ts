@@ -124,8 +124,10 @@ export class RoomHistories {
       state = await store.state(match);
     }
     this.#states.delete(match);
-    // An earlier request has stored it, or another stream has taken the place of the one that did.
-    if (!(await isIn())) return undefined;
+    // An earlier attempt has stored it in this history, of which limits may have removed it since.
+    const isRepeat = !isSetBack && before?.epoch === epoch && state.epoch === epoch;
+    // Another stream may have taken the place of the one that has stored it.
+    if (!isRepeat && !(await isIn())) return undefined;
     return this.#reach(match, { seq, epoch: state.epoch });
   }
 
