@@ -100,6 +100,14 @@ describe('pushes to rooms with a history', () => {
     client.cut();
   });
 
+  it('are one push also where limits have removed it before it is tried again', async () => {
+    const room = newRoom('short');
+    const first = await store(logics[0]!, room, ['1'], 'removed');
+    for (const item of ['2', '3', '4']) await store(logics[0]!, room, [item]);
+    for (const logic of logics) assert.deepEqual(await store(logic, room, ['1'], 'removed'), first);
+    assert.deepEqual(itemsOf(await historyOf(logics[0]!, room)), [2, 3, 4]);
+  });
+
   it('to several rooms name the positions of those that have one', async () => {
     const [one, two] = [newRoom(), newRoom()];
     const { status, body } = await push(logics[0]!, { rooms: [one, 'plain', two] }, ['1']);
