@@ -20,6 +20,8 @@ type Pair = Record<Kind, Measured>;
 
 /** The same messages to a room with history and to one without, of one gateway: its stream is in a file of one NATS server. */
 export async function history({ connections, pairs, seconds, quick, progress }: Scale): Promise<Outcome> {
+  // Both rooms are of one gateway.
+  const each = connections / 2;
   const stack = await Stack.start(undefined, { jetstream: true });
   try {
     const gateway = await stack.gateway(SETTINGS);
@@ -33,7 +35,7 @@ export async function history({ connections, pairs, seconds, quick, progress }: 
       await audiences[kind].open(1);
       await publisher.push({ room: ROOMS[kind], via: 'logic', ...FIRST });
     }
-    for (const kind of kinds) await audiences[kind].open(connections - 1);
+    for (const kind of kinds) await audiences[kind].open(each - 1);
 
     const busy = async (kind: Kind) => {
       const room = ROOMS[kind];
@@ -74,7 +76,7 @@ export async function history({ connections, pairs, seconds, quick, progress }: 
       rows: [
         {
           case: 'history',
-          figure: `CPU a frame, µs, ${connections.toLocaleString('en')} connections, ${RATE} msg/s`,
+          figure: `CPU a frame, µs, ${each.toLocaleString('en')} connections, ${RATE} msg/s`,
           ours: round(medianOf(runs, ({ busy }) => busy.stored.frameUs)),
           reference: `without history ${round(medianOf(runs, ({ busy }) => busy.plain.frameUs))}`,
           ratio,
