@@ -314,6 +314,7 @@ const SPECS: readonly Row[] = [
   ],
   ['rooms that match nothing', room({ match: '' }), /rooms\[0\]\.match/],
   ['a long window of a room', room({ batching: { maxDelay: '1m' } }), /rooms\[\]\.batching\.maxDelay must be from/],
+  ['a long least wait of a room', room({ batching: { minDelay: '1m' } }), /rooms\[\]\.batching\.minDelay must be from/],
   ['large frames of a room', room({ batching: { maxBytes: '2Mi' } }), /rooms\[\]\.batching\.maxBytes must be from/],
   [
     'frames of a room that do not fit twice',
