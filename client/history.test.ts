@@ -474,6 +474,7 @@ test('a room that was live without its history does not begin with the last push
 test('of an empty history the last pushes are none', () => {
   const client = joined({ last: 2 });
   answer(client.network.last, { ...at(0), recovered: true });
+  assert.deepEqual([client.room.position?.epoch, client.room.position?.seq], [at(0).epoch, 0]);
   client.network.last.say(pushed(0, 1));
   assert.deepEqual(client.said, ['resumed 0', 1]);
   client.push.close();

@@ -165,10 +165,10 @@ export abstract class HistorySubscription extends Subscription {
     this.#current = connection;
     if (!missing) return;
     // Unless another connection has brought more meanwhile.
-    if (missing.until === at) {
-      const { seq } = missing.place;
-      if (seq > at) this.#move(missing.place);
-      this.#behind = seq;
+    const { until, place } = missing;
+    if (until === at) {
+      if (place.seq < at) this.#behind = place.seq;
+      else this.#move(place);
     }
     this.emit('resumed', { items });
   }
