@@ -53,6 +53,16 @@ export function panelQueries({ title, panels }: Dashboard, rateInterval: number)
   );
 }
 
+/** Metrics that have a series for each policy of rooms with a history. */
+const OF_HISTORIES = /_history_(bytes|oldest_timestamp_seconds)\b/;
+
+/** The queries of all panels that have an answer in a cluster in which no room has a history. */
+export function queriesWithoutHistory(rateInterval: number): PanelQuery[] {
+  return dashboards()
+    .flatMap((dashboard) => panelQueries(dashboard, rateInterval))
+    .filter(({ expr }) => !OF_HISTORIES.test(expr));
+}
+
 /** A query with its variables filled in as Grafana does if all values are selected, and with shortened windows. */
 export function asked(expr: string, rateInterval: number): string {
   return expr

@@ -5,7 +5,7 @@ import { startDiscoveringPrometheus } from '../../harness/cluster/discoveringPro
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
 import { commandsIn, pasteFor } from '../../harness/cluster/pasted.ts';
 import { installChart } from '../../harness/cluster/product.ts';
-import { dashboards, panelQueries } from '../../harness/dashboardQueries.ts';
+import { queriesWithoutHistory } from '../../harness/dashboardQueries.ts';
 import type { Prometheus } from '../../harness/prometheus.ts';
 import { until } from '../../harness/until.ts';
 
@@ -45,7 +45,7 @@ describe('docs/how-to/scale.md', () => {
   });
 
   it('and every query of the dashboards shows it', async (t) => {
-    const queries = dashboards().flatMap((dashboard) => panelQueries(dashboard, RATE_SECONDS));
+    const queries = queriesWithoutHistory(RATE_SECONDS);
     // People of this example only: those of other tests may be on their way out.
     const range = (expr: string) =>
       prometheus.range(expr.replaceAll('namespace=~".*"', 'namespace="default"'), {
