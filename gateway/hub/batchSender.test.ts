@@ -6,6 +6,7 @@ import { Registry } from 'prom-client';
 import { roomKey, userKey } from '../ipc/channelKey.ts';
 import { GatewayMetrics } from '../metrics/gatewayMetrics.ts';
 import { FakeShard } from '../simulation/hub.ts';
+import { NO_READINGS } from '../simulation/readings.ts';
 import type { Batch } from './batch.ts';
 import { BatchSender } from './batchSender.ts';
 import { ListenerTable } from './listenerTable.ts';
@@ -31,19 +32,7 @@ describe('a sender of batches', () => {
   beforeEach(() => {
     shards = [new FakeShard(0), new FakeShard(1)];
     listeners = new ListenerTable();
-    const metrics = new GatewayMetrics(new Registry(), {
-      gateway: 'g',
-      startedAt: 0,
-      shards: () => [],
-      rooms: () => 0,
-      ringBytes: () => 0,
-      frameBudget: () => 0,
-      channels: () => ({ kept: 0, empty: 0, waiting: 0 }),
-      draining: () => false,
-      rebalancing: () => false,
-      peers: () => 0,
-      generation: () => 1,
-    });
+    const metrics = new GatewayMetrics(new Registry(), NO_READINGS);
     sender = new BatchSender({ listeners, shards: () => shards, metrics });
   });
 

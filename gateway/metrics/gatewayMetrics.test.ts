@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { Registry } from 'prom-client';
 import { newCounts, observeLatency, type ShardCounts } from '../ipc/counts.ts';
+import { NO_READINGS } from '../simulation/readings.ts';
 import { GatewayMetrics } from './gatewayMetrics.ts';
 
 let registry: Registry;
@@ -12,16 +13,13 @@ beforeEach(() => {
   registry = new Registry();
   shards = [];
   metrics = new GatewayMetrics(registry, {
+    ...NO_READINGS,
     gateway: 'g',
     startedAt: 7,
     shards: () => shards,
     rooms: () => 3,
     channels: () => ({ kept: 5, empty: 2, waiting: 1 }),
-    ringBytes: () => 0,
-    frameBudget: () => 0,
     draining: () => true,
-    rebalancing: () => false,
-    peers: () => 0,
     generation: () => 9,
   });
 });

@@ -28,6 +28,7 @@ import type { Connection } from '../shard/connection.ts';
 import { DROPPED, SENT, type Socket } from '../shard/engine.ts';
 import type { Loop } from '../shard/loop.ts';
 import { Shard } from '../shard/shard.ts';
+import { NO_READINGS } from './readings.ts';
 
 /**
  * For tests: the real hubs and shards of several gateways in virtual time, on a simulated bus and network with delays
@@ -43,19 +44,7 @@ const QUEUED = 0;
 const LINK_MS = 1;
 
 /** Of all simulated gateways, since nobody reads them and it takes long to make some. */
-const METRICS = new GatewayMetrics(new Registry(), {
-  gateway: 'simulated',
-  startedAt: 0,
-  shards: () => [],
-  rooms: () => 0,
-  ringBytes: () => 0,
-  frameBudget: () => 0,
-  channels: () => ({ kept: 0, empty: 0, waiting: 0 }),
-  generation: () => 1,
-  draining: () => false,
-  rebalancing: () => false,
-  peers: () => 0,
-});
+const METRICS = new GatewayMetrics(new Registry(), NO_READINGS);
 
 type Subscriber = { subject: string; handler: Handler; known: boolean; ready: () => void };
 

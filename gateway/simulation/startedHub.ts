@@ -21,6 +21,7 @@ import { SlicedWork } from '../hub/slicedWork.ts';
 import { type ChannelKey, roomKey } from '../ipc/channelKey.ts';
 import { GatewayMetrics } from '../metrics/gatewayMetrics.ts';
 import { FakeShard, settingsWith } from './hub.ts';
+import { NO_READINGS } from './readings.ts';
 
 /** A hub on an in-process bus with fake shards, for tests of the hub. Call `start` before each test. */
 
@@ -116,17 +117,11 @@ export function start(settings: Settings = settingsWith(), count = 2, maxEmpty?:
   held = new HeldBus(log);
   registry = new Registry();
   metrics = new GatewayMetrics(registry, {
+    ...NO_READINGS,
     gateway: 'g1',
     startedAt: 1,
-    shards: () => [],
     rooms: () => hub.rooms,
-    ringBytes: () => 0,
-    frameBudget: () => 0,
     channels: () => hub.channels,
-    draining: () => false,
-    rebalancing: () => false,
-    peers: () => 0,
-    generation: () => 1,
   });
   const guard = new ExceptionGuard(log, (place) => metrics.internalErrors.inc({ place }));
   hub = new Hub({

@@ -12,8 +12,9 @@ export type Workload = {
   to: 'room' | 'user';
 };
 
-/** Figures of one measurement: microseconds of CPU a delivery, milliseconds of latency, bytes. */
+/** Figures of one measurement of a server: microseconds of CPU a delivery, milliseconds of latency, bytes. */
 export type Run = {
+  server: string;
   cpu: Record<string, number>;
   all: number;
   p50: number;
@@ -95,6 +96,7 @@ async function measureOn(server: ServerUnderTest, workload: Workload, seconds: n
     const cpu = Object.fromEntries(started.map(([name, was]) => [name, us(cpuBetween(was, ended.get(name)!))]));
     const all = Object.values(cpu).reduce((sum, one) => sum + one, 0);
     return {
+      server: server.name,
       cpu,
       all,
       p50: stat.latency.p50 / 1_000,

@@ -1,6 +1,7 @@
 import { setTimeout } from 'node:timers/promises';
 import { PushClient } from '@pushcluster/client/pushClient.ts';
 import { z } from 'zod';
+import { redirectedSocket } from '../harness/redirectedSocket.ts';
 import type { Book } from './record.ts';
 
 /** Milliseconds between two pushes of a publisher. */
@@ -92,14 +93,7 @@ export class Page {
 
   /** @param gateway host and port of the next gateway to connect to */
   constructor(name: string, room: string, gateway: () => string, recorder: Book) {
-    const target = class extends WebSocket {
-      constructor(url: string, protocols: string[]) {
-        const address = new URL(url);
-        address.host = gateway();
-        super(address, protocols);
-      }
-    };
-    this.push = new PushClient('ws://balancer/connect', { ...IMPATIENT, WebSocket: target });
+    this.push = new PushClient('ws://balancer/connect', { ...IMPATIENT, WebSocket: redirectedSocket(gateway) });
     const joined = this.push.join(room);
     this.joined = joined.joined.then(() => recorder.add({ type: 'joined', client: name, room }));
     joined.on('item', (item) => {

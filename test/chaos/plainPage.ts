@@ -1,5 +1,6 @@
 import { PushClient } from '@pushcluster/client/pushClient.ts';
 import { z } from 'zod';
+import { redirectedSocket } from '../harness/redirectedSocket.ts';
 import { IMPATIENT } from './actors.ts';
 import type { Book } from './record.ts';
 import { publishersOf, Sessions } from './sessions.ts';
@@ -45,18 +46,12 @@ export class PlainPage {
         this.#begin();
       };
     };
-    const target = class extends WebSocket {
-      constructor(url: string, protocols: string[]) {
-        const address = new URL(url);
-        address.host = gateway();
-        super(address, protocols);
-        const joined = connecting(address.host);
-        this.addEventListener('message', ({ data }) => {
-          if (typeof data === 'string' && data.startsWith('{"type":"OK"') && data.includes(`"room":"${room}"`))
-            joined();
-        });
-      }
-    };
+    const target = redirectedSocket(gateway, (socket, at) => {
+      const joined = connecting(at);
+      socket.addEventListener('message', ({ data }) => {
+        if (typeof data === 'string' && data.startsWith('{"type":"OK"') && data.includes(`"room":"${room}"`)) joined();
+      });
+    });
     this.push = new PushClient('ws://balancer/connect', { ...IMPATIENT, WebSocket: target });
     this.push.on('frame', ({ text }) => this.#heard(text));
     this.push.on('open', () => {

@@ -5,6 +5,7 @@ import type { JoinOptions } from '@pushcluster/client/stream.ts';
 import { Connection, WIRE_FORMS } from '../harness/connection.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
 import { type GatewayProcess, type LogicProcess, startGateway, startLogic } from '../harness/processes.ts';
+import { redirectedSocket } from '../harness/redirectedSocket.ts';
 import { startTcpProxy } from '../harness/tcpProxy.ts';
 import { until } from '../harness/until.ts';
 
@@ -66,13 +67,7 @@ class Page {
   readonly room: ReturnType<PushClient['join']>;
 
   constructor(port: () => number, name: string, options: JoinOptions = {}) {
-    const target = class extends WebSocket {
-      constructor(url: string, protocols: string[]) {
-        const address = new URL(url);
-        address.host = `127.0.0.1:${port()}`;
-        super(address, protocols);
-      }
-    };
+    const target = redirectedSocket(() => `127.0.0.1:${port()}`);
     this.push = new PushClient('ws://balancer/connect', { backoff: { base: 50 }, WebSocket: target });
     opened.add(this.push);
     this.room = this.push.join(name, options);

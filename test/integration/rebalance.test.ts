@@ -5,6 +5,7 @@ import { PushClient } from '@pushcluster/client/pushClient.ts';
 import { Connection, cutAll } from '../harness/connection.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
 import { type GatewayProcess, type LogicProcess, startGateway, startLogic } from '../harness/processes.ts';
+import { redirectedSocket } from '../harness/redirectedSocket.ts';
 import { PATIENCE_MS, until } from '../harness/until.ts';
 
 const CONNECTIONS = 800;
@@ -94,7 +95,9 @@ class Watcher {
   #client: PushClient | undefined;
 
   async open(balancer: Balancer): Promise<void> {
-    const client = new PushClient('ws://balancer/connect', { WebSocket: through(balancer) });
+    const client = new PushClient('ws://balancer/connect', {
+      WebSocket: redirectedSocket(() => `127.0.0.1:${balancer.port}`),
+    });
     this.#client = client;
     const room = client.join<number>(ROOM);
     room.on('item', (item) => this.got.push(item));
@@ -208,12 +211,3 @@ describe('two full gateways that two empty ones join', () => {
     assert.ok(watchers.every((watcher) => watcher.moved <= 2));
   });
 });
-
-/** A WebSocket that connects to where the balancer sends it. */
-function through(balancer: Balancer) {
-  return class extends WebSocket {
-    constructor(_url: string, protocols: string[]) {
-      super(`ws://127.0.0.1:${balancer.port}/connect`, protocols);
-    }
-  };
-}

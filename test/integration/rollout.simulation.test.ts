@@ -5,6 +5,7 @@ import { CountedMoves } from '../harness/countedMoves.ts';
 import { Lateness } from '../harness/lateness.ts';
 import { startNatsServer } from '../harness/natsServer.ts';
 import { type GatewayProcess, startGateway, startLogic } from '../harness/processes.ts';
+import { redirectedSocket } from '../harness/redirectedSocket.ts';
 import { until } from '../harness/until.ts';
 import { compared, keepRollout, TOLERANCE } from '../simulate/rollout.ts';
 
@@ -145,14 +146,9 @@ class Service {
     this.ports = ports;
   }
 
-  /** A WebSocket that connects to where the Service sends it. A proxy would take the time that clients need to move. */
+  /** A WebSocket that connects to where the Service sends it. */
   get socket() {
-    const target = () => this.ports[this.#next++ % this.ports.length];
-    return class extends WebSocket {
-      constructor(_url: string, protocols: string[]) {
-        super(`ws://127.0.0.1:${target()}/connect`, protocols);
-      }
-    };
+    return redirectedSocket(() => `127.0.0.1:${this.ports[this.#next++ % this.ports.length]}`);
   }
 }
 

@@ -8,6 +8,7 @@ import { PushClient } from '@pushcluster/client/pushClient.ts';
 import type { Stream } from '@pushcluster/client/stream.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
 import { type GatewayProcess, type LogicProcess, startGateway, startLogic } from '../harness/processes.ts';
+import { redirectedSocket } from '../harness/redirectedSocket.ts';
 import { hs256, secondsFromNow } from '../harness/tokens.ts';
 import { until } from '../harness/until.ts';
 
@@ -66,14 +67,10 @@ class Watcher {
 /** A WebSocket that connects to one of `ports`, each time another: what a load balancer does. */
 function balanced(ports: () => readonly number[], first: number) {
   let next = first;
-  return class extends WebSocket {
-    constructor(url: string, protocols: string[]) {
-      const address = new URL(url);
-      const choice = ports();
-      address.host = `127.0.0.1:${choice[next++ % choice.length]}`;
-      super(address, protocols);
-    }
-  };
+  return redirectedSocket(() => {
+    const choice = ports();
+    return `127.0.0.1:${choice[next++ % choice.length]}`;
+  });
 }
 
 /** Writes to every room, to all and to a user, through two logic processes, until it is told to stop. */

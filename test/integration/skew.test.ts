@@ -17,6 +17,7 @@ import {
   startGateway,
   startLogic,
 } from '../harness/processes.ts';
+import { redirectedSocket } from '../harness/redirectedSocket.ts';
 import { until } from '../harness/until.ts';
 
 const ROOMS = ['r0', 'r1', '房间 🎈'];
@@ -155,11 +156,7 @@ describe('the SDK', () => {
   ): Promise<void> {
     let { port } = gateways[from];
     const client = new Client('ws://balancer/connect', {
-      WebSocket: class extends WebSocket {
-        constructor(url: string, protocols: string[]) {
-          super(url.replace('balancer', `127.0.0.1:${port}`), protocols);
-        }
-      },
+      WebSocket: redirectedSocket(() => `127.0.0.1:${port}`),
     });
     t.after(() => client.close());
     const got: string[] = [];

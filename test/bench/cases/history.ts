@@ -3,11 +3,10 @@ import { assertWhole, type Measured, measured, medianOf } from '../measure.ts';
 import { type Outcome, round } from '../report.ts';
 import type { Scale } from '../scale.ts';
 import { Stack } from '../stack.ts';
+import { FIRST } from '../workload.ts';
 import { clientRow, WARM, WARM_MS } from './merged.ts';
 
 const RATE = 10;
-/** Messages to a single connection of each room before the measurement, and their rate a second: see `merged`. */
-const FIRST = { messages: 3_000, rate: 300 };
 /** Milliseconds between two messages to a quiet room: each opens a window of its own. */
 const QUIET_MS = 1_200;
 const QUIET_MESSAGES = 20;

@@ -1,9 +1,9 @@
-import { medianOf } from '../measure.ts';
+import { median, medianOf } from '../measure.ts';
 import { centrifugo } from '../peers/centrifugo.ts';
 import { socketIo, ws } from '../peers/npm.ts';
 import { type Outcome, type Row, round } from '../report.ts';
 import type { Scale } from '../scale.ts';
-import { type Changes, pushCluster, pushClusterInOne, type ServerUnderTest } from '../serverUnderTest.ts';
+import { type Changes, pushCluster, pushClusterInOne } from '../serverUnderTest.ts';
 import { measure, type Run, titleOf, type Workload } from '../workload.ts';
 
 /** A workload with what differs from our default settings in it. */
@@ -22,18 +22,12 @@ export async function peers({ connections, pairs, seconds, quick, progress }: Sc
   for (const { name, workload, changes } of contests(connections, quick)) {
     const servers = [() => pushCluster(changes), () => pushClusterInOne(changes), centrifugo, socketIo, ws];
     const runs = new Map<string, Run[]>();
-    for (let round = 1; round <= pairs; round++) for (const start of servers) await one(start);
-    async function one(start: () => Promise<ServerUnderTest>) {
-      let server = '';
-      const named = async () => {
-        const started = await start();
-        server = started.name;
-        return started;
-      };
-      const run = await measure(workload, seconds, named);
-      runs.set(server, [...(runs.get(server) ?? []), run]);
-      progress(`${name}, ${server}: ${round(run.all)} µs a delivery, p99 ${round(run.p99)} ms`);
-    }
+    for (let pair = 1; pair <= pairs; pair++)
+      for (const start of servers) {
+        const run = await measure(workload, seconds, start);
+        runs.set(run.server, [...(runs.get(run.server) ?? []), run]);
+        progress(`${name}, ${run.server}: ${round(run.all)} µs a delivery, p99 ${round(run.p99)} ms`);
+      }
     rows.push(...rowsOf(`${name} (${titleOf(workload)})`, runs));
     data[name] = Object.fromEntries(runs);
   }
@@ -64,7 +58,7 @@ function rowsOf(name: string, runs: ReadonlyMap<string, readonly Run[]>): Row[] 
   const [ours = []] = runs.values();
   return [...runs].map(([server, each], index) => {
     const of = (figure: (run: Run) => number) => round(medianOf(each, figure));
-    const ratio = medianOf(ours, (run) => run.all / each[ours.indexOf(run)]!.all);
+    const ratio = median(ours.map((run, pair) => run.all / each[pair]!.all));
     return {
       case: 'peers',
       figure: `${name}: ${server}`,

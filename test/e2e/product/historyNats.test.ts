@@ -1,9 +1,8 @@
-import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { drainNode } from '../../harness/cluster/drainNode.ts';
 import { COUNTS, HistoryLoad, SPEC } from '../../harness/cluster/historyLoad.ts';
 import { Live } from '../../harness/cluster/live.ts';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
-import { pasteFor } from '../../harness/cluster/pasted.ts';
 import { installChart } from '../../harness/cluster/product.ts';
 
 const DRAIN_MS = 300_000;
@@ -32,9 +31,7 @@ describe('clients of rooms with history get every item once and in order, and ar
     load!.during(t, async () => {
       const node = (await live.pods('nats'))[0]!.node;
       cordoned.push(node);
-      const args = ['--ignore-daemonsets', '--delete-emptydir-data', `--timeout=${DRAIN_MS / 1_000}s`];
-      const { code, output } = await pasteFor(cluster, `kubectl drain ${node} ${args.join(' ')}`, DRAIN_MS + 10_000);
-      assert.equal(code, 0, output);
+      await drainNode(cluster, node, DRAIN_MS);
       for (const role of ['gateway', 'logic', 'nats'] as const) await live.served(role, COUNTS[role]);
     }));
 });

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { Audience } from '../../harness/cluster/audience.ts';
+import { drainNode } from '../../harness/cluster/drainNode.ts';
 import { Live } from '../../harness/cluster/live.ts';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
 import { busGoneAndBack } from '../../harness/cluster/outage.ts';
-import { pasteFor } from '../../harness/cluster/pasted.ts';
 import { installChart } from '../../harness/cluster/product.ts';
 import { type Connection, cutAll } from '../../harness/connection.ts';
 import { Ledger } from '../../harness/ledger.ts';
@@ -33,13 +33,9 @@ describe('a node that is drained', () => {
     await cluster.close();
   });
 
-  /** As a person does: what kubectl says, once the node is empty of what was to go. */
   async function drain(node: string, ...more: string[]): Promise<string> {
     cordoned.push(node);
-    const args = ['--ignore-daemonsets', '--delete-emptydir-data', `--timeout=${DEADLINE_MS / 1_000}s`, ...more];
-    const { code, output } = await pasteFor(cluster, `kubectl drain ${node} ${args.join(' ')}`, DEADLINE_MS + 10_000);
-    assert.equal(code, 0, output);
-    return output;
+    return drainNode(cluster, node, DEADLINE_MS, ...more);
   }
 
   it('gives up its gateways one at a time, as the budget has it, and every connection is told', async (t) => {

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it, type TestContext } from 'node:test';
+import { median } from '../../bench/measure.ts';
 import { Chance } from '../../harness/chance.ts';
+import { drainNode } from '../../harness/cluster/drainNode.ts';
 import { COUNTS, HistoryLoad, SPEC } from '../../harness/cluster/historyLoad.ts';
 import { Live } from '../../harness/cluster/live.ts';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
 import { type Operation, operations } from '../../harness/cluster/operations.ts';
-import { pasteFor } from '../../harness/cluster/pasted.ts';
 import { installChart, RELEASE } from '../../harness/cluster/product.ts';
 
 /**
@@ -85,7 +86,7 @@ describe(`over ${COUNT} operations (seed ${SEED}), clients of rooms with history
       case 'change settings':
         return changeSettings();
       case 'drain a node':
-        return drainNode();
+        return drainSomeNode();
     }
   }
 
@@ -107,12 +108,10 @@ describe(`over ${COUNT} operations (seed ${SEED}), clients of rooms with history
     await live.when('all pods run the settings', (found) => isStable(live.condition(found, 'Progressing')?.status));
   }
 
-  async function drainNode(): Promise<void> {
+  async function drainSomeNode(): Promise<void> {
     const node = (await live.pods(chance.pick(['gateway', 'logic', 'nats'])))[0]!.node;
-    const args = ['--ignore-daemonsets', '--delete-emptydir-data', `--timeout=${DRAIN_MS / 1_000}s`];
     try {
-      const { code, output } = await pasteFor(cluster, `kubectl drain ${node} ${args.join(' ')}`, DRAIN_MS + 10_000);
-      assert.equal(code, 0, output);
+      await drainNode(cluster, node, DRAIN_MS);
       for (const role of ['gateway', 'logic'] as const) await live.served(role, counts[role]);
       await live.served('nats', COUNTS.nats);
     } finally {
@@ -137,7 +136,3 @@ describe(`over ${COUNT} operations (seed ${SEED}), clients of rooms with history
     t.diagnostic([...found].map(([container, mib]) => `${container} ${mib} MiB`).join(', '));
   }
 });
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
-}
