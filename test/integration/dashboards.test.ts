@@ -49,6 +49,7 @@ const TROUBLE = [
 /** Queries that nothing here changes, and why: they are there, and numbers. */
 const STEADY = Object.fromEntries(
   Object.entries({
+    'Gateway / CPU budget of frames / A': 'takes a gateway that has too much work',
     'Gateway / Frames from clients / C': 'takes a client that asks and does not read',
     'Gateway / Frames from clients / D': 'takes readers for whom more waits than the budget of a shard',
     'Gateway / Retries dropped / B': 'takes 100,000 ids in two minutes',
