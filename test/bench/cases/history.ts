@@ -23,7 +23,8 @@ export async function history({ connections, pairs, seconds, quick, progress }: 
   const each = connections / 2;
   const stack = await Stack.start(undefined, { jetstream: true });
   try {
-    const gateway = await stack.gateway(SETTINGS);
+    // The frames of both rooms have the same items, however many connections there are.
+    const gateway = await stack.gateway({ ...SETTINGS, gateway: { batching: { adaptive: false } } });
     const publisher = await stack.publisher(await stack.logic(undefined, SETTINGS));
     const audiences = {
       plain: new Audience({ port: gateway.port, rate: 4_000, room: ROOMS.plain }),
