@@ -153,6 +153,10 @@ describe('the status of a cluster', () => {
     );
     assert.equal(conditions({ logic: pods(4, 2) }).Progressing, 'True/Starting');
     assert.equal(message('Progressing', { logic: pods(4, 2) }), '2 of 4 logic pods are ready');
+    assert.equal(message('Available', { logic: pods(1, 0) }), '0 of 1 logic pods are ready: publishers cannot push');
+    const alone = gateway({ wanted: 1, current: 0, ready: 1 });
+    assert.equal(message('Progressing', alone), '0 of 1 gateways are updated and ready');
+    assert.equal(message('Ready', alone), '0 of 1 gateways are updated and ready');
   });
 
   it('is Degraded with the words of the API server where something could not be applied', () => {
@@ -218,7 +222,7 @@ describe('the status of a cluster', () => {
     assert.equal(conditions({ natsChange }).Progressing, 'True/NatsChanges');
     const restarting = { natsChange, nats: { url: 'nats://live-nats:4222', ready: 0, wanted: 1 } };
     assert.equal(conditions(restarting).Progressing, 'True/Starting');
-    assert.equal(message('Progressing', restarting), `0 of 1 NATS server are ready; ${natsChange}`);
+    assert.equal(message('Progressing', restarting), `0 of 1 NATS servers are ready; ${natsChange}`);
     const behind = ['live-gateway-x', 'live-gateway-y'].map((pod) => ({ uid: pod, pod }));
     assert.equal(
       message('Progressing', summary({ behind })),

@@ -5,7 +5,7 @@ import type { KubeErrorReason } from '../kube/errors.ts';
 import type { AutoscalerStatus } from './autoscalerStatus.ts';
 import { NEAR_LIMIT } from './displayedNumbers.ts';
 import type { Durability } from './historyDurability.ts';
-import { plural } from './plural.ts';
+import { plural, someOf } from './plural.ts';
 import type { PodStatusSummary, ReportedPod } from './podStatusSummary.ts';
 import type { ScalePlan } from './scalePolicy.ts';
 
@@ -138,7 +138,7 @@ function availability({ gateway, logic, nats, summary }: Observed): Verdict {
     return no(
       'NatsNotReady',
       [
-        `${nats.ready} of ${nats.wanted} NATS servers are ready: publishing requires more than half of them`,
+        `${someOf(nats.ready, nats.wanted, 'NATS server')} are ready: publishing requires more than half of them`,
         ...notReadyNote(summary, 'nats'),
       ].join('; '),
     );
@@ -147,14 +147,14 @@ function availability({ gateway, logic, nats, summary }: Observed): Verdict {
   if (gateway.ready === 0)
     return no(
       'NoGatewayReady',
-      [`0 of ${plural(gateway.wanted, 'gateway')} are ready: clients cannot connect`, ...notReadyNote(summary)].join(
+      [`${someOf(0, gateway.wanted, 'gateway')} are ready: clients cannot connect`, ...notReadyNote(summary)].join(
         '; ',
       ),
     );
   if (logic.ready === 0)
     return no(
       'NoLogicReady',
-      [`0 of ${plural(logic.wanted, 'logic pod')} are ready: publishers cannot push`, ...notReadyNote(summary)].join(
+      [`${someOf(0, logic.wanted, 'logic pod')} are ready: publishers cannot push`, ...notReadyNote(summary)].join(
         '; ',
       ),
     );
@@ -208,10 +208,10 @@ function podProgress({ gateway, logic, nats, scaling, summary }: Observed): Verd
     ['logic pod', logic],
   ] as const) {
     if (pods.current >= pods.wanted) continue;
-    const message = `${pods.current} of ${plural(pods.wanted, what)} are updated and ready`;
+    const message = `${someOf(pods.current, pods.wanted, what)} are updated and ready`;
     const more = [...drains, ...rolloutWaits, ...notReadyNote(summary)];
     if (pods.ready > pods.current) return yes('RollingOut', [message, ...more].join('; '));
-    return yes('Starting', [`${pods.ready} of ${plural(pods.wanted, what)} are ready`, ...more].join('; '));
+    return yes('Starting', [`${someOf(pods.ready, pods.wanted, what)} are ready`, ...more].join('; '));
   }
   if (scaling.phase === 'rollout')
     return yes(
@@ -307,11 +307,11 @@ function readiness({ gateway, logic, nats, summary }: Observed, available: Verdi
 }
 
 function notReady({ current, wanted }: Pods, what: string, summary: Observed['summary']): string {
-  return [`${current} of ${plural(wanted, what)} are updated and ready`, ...notReadyNote(summary)].join('; ');
+  return [`${someOf(current, wanted, what)} are updated and ready`, ...notReadyNote(summary)].join('; ');
 }
 
 function natsNotReady({ ready, wanted }: Observed['nats'], summary: Observed['summary']): string {
-  return [`${ready} of ${plural(wanted, 'NATS server')} are ready`, ...notReadyNote(summary, 'nats')].join('; ');
+  return [`${someOf(ready, wanted, 'NATS server')} are ready`, ...notReadyNote(summary, 'nats')].join('; ');
 }
 
 const PROBLEM_REASONS: Record<KubeErrorReason, string> = {
