@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { describe, it } from 'node:test';
-import { ALONE, KNOWN_FLAKY, longestFirst, NIGHTLY, verdict } from './suites.ts';
+import { ALONE, IPV6, KNOWN_FLAKY, longestFirst, NIGHTLY, verdict } from './suites.ts';
 
 const FILE = 'test/integration/some.test.ts';
 const PASSED = { passed: 3, failed: 0, skipped: 1 };
@@ -34,7 +34,7 @@ describe('the verdict on a file of tests', () => {
 
 describe('the lists of test files', () => {
   it('name files that are there', () => {
-    const named = [...ALONE, ...NIGHTLY, ...KNOWN_FLAKY.map(({ file }) => file)];
+    const named = [...ALONE, ...NIGHTLY, ...IPV6, ...KNOWN_FLAKY.map(({ file }) => file)];
     assert.deepEqual(
       named.filter((file) => !existsSync(new URL(`../${file}`, import.meta.url))),
       [],

@@ -27,6 +27,18 @@ export const NIGHTLY: readonly string[] = [
   'test/e2e/release.test.ts',
 ];
 
+/** Tests of the product that `make nightly` also runs on a cluster whose nodes, pods and Services have IPv6 addresses alone. */
+export const IPV6: readonly string[] = [
+  'test/e2e/product/history.test.ts',
+  'test/e2e/product/install.test.ts',
+  'test/e2e/product/loadBalancer.test.ts',
+  'test/e2e/product/operating.test.ts',
+  'test/e2e/product/pushes.test.ts',
+  'test/e2e/product/rebalance.test.ts',
+  'test/e2e/product/rollout.test.ts',
+  'test/e2e/product/scaling.test.ts',
+];
+
 export type KnownFlaky = {
   file: string;
   /** Why it may fail once, and what will fix it. */

@@ -3,12 +3,12 @@ import { existsSync, globSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { clusterName } from '../test/harness/cluster/clusterName.ts';
-import { ALONE, longestFirst, NIGHTLY, verdict } from './suites.ts';
+import { ALONE, IPV6, longestFirst, NIGHTLY, verdict } from './suites.ts';
 import { type Outcome, runProgram, runTestFile } from './testFile.ts';
 
 /**
  * `node scripts/test.ts [nightly] [STAGE ...] [FILE ...]`: runs the stages in order and stops at the first that fails.
- * Without a stage it runs all except e2e, images and keda. Files restrict the test stages. With `nightly` the stages run
+ * Without a stage it runs all except e2e, ipv6, images and keda. Files restrict the test stages. With `nightly` the stages run
  * the files that only a nightly run has, and a failed stage does not stop the others. The last line is `N passed, N failed`
  * over all stages.
  */
@@ -121,6 +121,15 @@ const STAGES: readonly Stage[] = [
     name: 'e2e',
     title: 'End-to-end tests on a real Kubernetes',
     run: e2e,
+    apart: true,
+  },
+  {
+    name: 'ipv6',
+    title: 'End-to-end tests on a real Kubernetes with IPv6 only',
+    run: (files) => {
+      process.env.IP_FAMILY = 'IPv6';
+      return e2e(files.length > 0 ? files : IPV6).finally(() => delete process.env.IP_FAMILY);
+    },
     apart: true,
   },
   {

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { createConnection, type NetConnectOpts, type Socket } from 'node:net';
+import { createConnection, isIPv6, type NetConnectOpts, type Socket } from 'node:net';
 import { inflateRawSync } from 'node:zlib';
 import type { LagReason, ServerFrame } from '@pushcluster/protocol/frames.ts';
 import { type ClientOptions, WebSocket } from 'ws';
@@ -95,7 +95,7 @@ export class Connection {
   static open(options: ConnectOptions & { user?: string }): Promise<Connection> {
     const { host = LOOPBACK, port, form = 'plain', headers, from, ca, ahead, token } = options;
     const query = token === undefined ? '' : `?token=${token}`;
-    const url = `${ca === undefined ? 'ws' : 'wss'}://${host}:${port}/connect${query}`;
+    const url = `${ca === undefined ? 'ws' : 'wss'}://${isIPv6(host) ? `[${host}]` : host}:${port}/connect${query}`;
     const client: ClientOptions = { perMessageDeflate: false, handshakeTimeout: HANDSHAKE_MS };
     if (headers)
       client.finishRequest = (request) => {

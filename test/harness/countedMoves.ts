@@ -1,4 +1,5 @@
 import { setTimeout } from 'node:timers/promises';
+import { inUrl } from './cluster/addressPlan.ts';
 import { Metrics } from './metrics.ts';
 
 const MOVES = 'pushcluster_gateway_moved_total';
@@ -46,7 +47,7 @@ export class CountedMoves {
 
   /** Counts the moves of gateway pods. */
   static at(pods: readonly { ip: string }[]): CountedMoves {
-    return new CountedMoves(pods.map(({ ip }) => `${ip}:9090`));
+    return new CountedMoves(pods.map(({ ip }) => `${inUrl(ip)}:9090`));
   }
 
   /** Observed moves. If a gateway ends, its moves since the last scrape are missing. */

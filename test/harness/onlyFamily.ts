@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { isIPv6 } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { StatusClient } from '@pushcluster/operator/podStatus/statusClient.ts';
+import { inUrl } from './cluster/addressPlan.ts';
 import { Connection } from './connection.ts';
 import { startNatsServer } from './natsServer.ts';
 import { startGateway, startLogic } from './processes.ts';
@@ -16,7 +16,7 @@ import { until } from './until.ts';
  */
 
 const [address = ''] = process.argv.slice(2);
-const host = isIPv6(address) ? `[${address}]` : address;
+const host = inUrl(address);
 const key = randomBytes(16).toString('hex');
 const folder = mkdtempSync(join(tmpdir(), 'pushcluster-key-'));
 const file = join(folder, 'key');
@@ -36,7 +36,7 @@ for (const proxyProtocol of [false, true]) {
   });
   const open = () =>
     Connection.open({
-      host,
+      host: address,
       port: gateway.port,
       form: 'v1',
       ...(proxyProtocol && { ahead: Buffer.from('PROXY UNKNOWN\r\n') }),

@@ -38,27 +38,31 @@ describe('the health of a node, as the load balancer of the test cluster sees it
 });
 
 describe('a load balancer that sends the PROXY protocol', () => {
-  it('tells the client in a header with TLVs, of 84 bytes, and passes on what client and server say', async (t) => {
-    const got: string[] = [];
-    const server = createServer({ allowHalfOpen: true }, (socket) => {
-      socket.setEncoding('latin1').on('data', (part: string) => got.push(part));
-      socket.once('end', () => socket.end('goodbye'));
-    }).listen(0, '127.0.0.1');
-    t.after(() => server.close());
-    await once(server, 'listening');
-    const listener = await ProxyingListener.start({ address: '10.90.0.1', port: 7_777 });
-    t.after(() => listener.stop());
-    listener.targets = [{ host: '127.0.0.1', port: (server.address() as AddressInfo).port }];
-    const client = connect({ port: listener.port, host: '127.0.0.1', localAddress: '127.0.0.9', allowHalfOpen: true });
-    client.end('hello');
-    assert.equal(await text(client), 'goodbye');
-    const all = Buffer.from(got.join(''), 'latin1');
-    assert.deepEqual(parseProxyHeader(all), { type: 'header', length: 84, source: '127.0.0.9' });
-    assert.equal(all.toString('latin1', 84), 'hello');
-  });
+  for (const { family, host, client: address, destination } of [
+    { family: 'IPv4', host: '127.0.0.1', client: '127.0.0.9', destination: '10.90.0.1' },
+    { family: 'IPv6', host: '::1', client: '::1', destination: 'fd00:90::1' },
+  ])
+    it(`tells the client in a header with TLVs, of 84 bytes, and passes on what client and server say (${family})`, async (t) => {
+      const got: string[] = [];
+      const server = createServer({ allowHalfOpen: true }, (socket) => {
+        socket.setEncoding('latin1').on('data', (part: string) => got.push(part));
+        socket.once('end', () => socket.end('goodbye'));
+      }).listen(0, host);
+      t.after(() => server.close());
+      await once(server, 'listening');
+      const listener = await ProxyingListener.start({ address: destination, port: 7_777 }, host);
+      t.after(() => listener.stop());
+      listener.targets = [{ host, port: (server.address() as AddressInfo).port }];
+      const client = connect({ port: listener.port, host, localAddress: address, allowHalfOpen: true });
+      client.end('hello');
+      assert.equal(await text(client), 'goodbye');
+      const all = Buffer.from(got.join(''), 'latin1');
+      assert.deepEqual(parseProxyHeader(all), { type: 'header', length: 84, source: address });
+      assert.equal(all.toString('latin1', 84), 'hello');
+    });
 
   it('resets connections while no node is healthy', async (t) => {
-    const listener = await ProxyingListener.start({ address: '10.90.0.1', port: 7_777 });
+    const listener = await ProxyingListener.start({ address: '10.90.0.1', port: 7_777 }, '127.0.0.1');
     t.after(() => listener.stop());
     const client = connect({ port: listener.port, host: '127.0.0.1' });
     const error = await new Promise<Error>((resolve) => client.once('error', resolve));

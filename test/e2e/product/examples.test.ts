@@ -4,6 +4,7 @@ import { after, before, describe, it } from 'node:test';
 import { historyStream } from '@pushcluster/runtime/history/historyStream.ts';
 import { z } from 'zod';
 import { createAuthority } from '../../harness/certificates.ts';
+import { inUrl } from '../../harness/cluster/addressPlan.ts';
 import { apply, type Kubectl } from '../../harness/cluster/kubectl.ts';
 import { Live } from '../../harness/cluster/live.ts';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
@@ -75,7 +76,7 @@ describe('examples, applied as they are', { concurrency: true }, () => {
     await assert.rejects(ofElsewhere, (error) => error instanceof Refused && error.status === 403);
     const logic = await live.service('logic');
     const push = (room: string, key = ROOMS.sports) =>
-      fetch(`http://${logic}:7799/v1/push`, {
+      fetch(`http://${inUrl(logic)}:7799/v1/push`, {
         method: 'POST',
         headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
         body: JSON.stringify({ to: { room }, items: ['2:1'] }),

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { inUrl } from '../../harness/cluster/addressPlan.ts';
 import { Audience } from '../../harness/cluster/audience.ts';
 import { Live } from '../../harness/cluster/live.ts';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
@@ -47,7 +48,7 @@ describe('pushes through the logic Service', () => {
 
   it('are refused without the key', async () => {
     const address = await live.service('logic');
-    const response = await fetch(`http://${address}:7799/v1/push`, {
+    const response = await fetch(`http://${inUrl(address)}:7799/v1/push`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: '{"to":{"all":true},"items":[1]}',

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { inUrl } from '../../harness/cluster/addressPlan.ts';
 import { Audience, busiest } from '../../harness/cluster/audience.ts';
 import { Live } from '../../harness/cluster/live.ts';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
@@ -42,7 +43,7 @@ describe('two gateways with 4,000 connections that become four', () => {
     const sum = (numbers: readonly number[]) => numbers.reduce((all, number) => all + number, 0);
     const refused = async () => {
       const each = (await live.pods('gateway')).map(async ({ ip }) => {
-        const text = await (await fetch(`http://${ip}:9090/metrics`)).text();
+        const text = await (await fetch(`http://${inUrl(ip)}:9090/metrics`)).text();
         return sum(
           Array.from(text.matchAll(/^pushcluster_gateway_refused_total\{.*\} (\d+)$/gm), ([, n]) => Number(n)),
         );

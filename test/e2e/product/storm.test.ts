@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { PodStatus } from '@pushcluster/protocol/podStatus.ts';
+import { inUrl } from '../../harness/cluster/addressPlan.ts';
 import { Live, type Pod } from '../../harness/cluster/live.ts';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
 import { installChart } from '../../harness/cluster/product.ts';
@@ -31,7 +32,7 @@ describe('a storm of 20,000 clients on two gateway pods of half a core and 256 M
       gateway: { replicas: 2, resources: { requests: HALF_A_CORE, limits: HALF_A_CORE } },
     });
     pods = await live.pods('gateway');
-    const targets = pods.map(({ ip }) => `${ip}:7777`);
+    const targets = pods.map(({ ip }) => `${inUrl(ip)}:7777`);
     viewers = await Storm.start({ targets, connections: VIEWERS });
     for (const connections of CROWDS) crowds.push(await Storm.start({ targets, connections }));
     await viewers.rage(PATIENCE_MS);
@@ -68,7 +69,7 @@ describe('a storm of 20,000 clients on two gateway pods of half a core and 256 M
     t.diagnostic(`longest silence of those who were there: ${viewed.silence} ms`);
     const now = await live.pods('gateway');
     for (const pod of now) {
-      const status = PodStatus.parse(await (await fetch(`http://${pod.ip}:9090/status`)).json());
+      const status = PodStatus.parse(await (await fetch(`http://${inUrl(pod.ip)}:9090/status`)).json());
       t.diagnostic(`${pod.name}: ${status.connections} connections, pressure ${JSON.stringify(status.pressure)}`);
     }
     assert.deepEqual(now.map(({ uid, restarts }) => [uid, restarts]).sort(), pods.map(({ uid }) => [uid, 0]).sort());

@@ -9,6 +9,7 @@ import type { CountedMoves } from '../countedMoves.ts';
 import { ascends, Ledger, type Place, type Writer } from '../ledger.ts';
 import type { Pushes } from '../pushes.ts';
 import { until } from '../until.ts';
+import { inUrl } from './addressPlan.ts';
 
 /** Address that clients connect to. Each connection may reach another gateway. */
 export type Address = { host: string; port: number };
@@ -38,7 +39,7 @@ export class Fan {
   constructor({ host, port }: Address, room: string, compression: boolean) {
     // The type of `ws` has more members than the SDK needs.
     const options = { WebSocket: WebSocket as never, backoff: { base: 100 }, compression };
-    this.push = new PushClient(`ws://${host}:${port}/connect`, options);
+    this.push = new PushClient(`ws://${inUrl(host)}:${port}/connect`, options);
     for (const stream of [this.push.join(room), this.push.all])
       stream.on('item', (item) => {
         const { w, n } = Marked.parse(item);

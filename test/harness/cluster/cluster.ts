@@ -2,14 +2,15 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { until } from '../until.ts';
+import { type AddressPlan, addressPlan, inUrl } from './addressPlan.ts';
 import { cgroupName, removeCgroups } from './cgroups.ts';
 import { type ControlPlane, startControlPlane } from './controlPlane.ts';
-import { LOOPBACK, SERVICE_RANGE } from './controlPlaneCommands.ts';
+import { LOOPBACK } from './controlPlaneCommands.ts';
 import { Daemon } from './daemon.ts';
 import { endHost, Host, hostPids } from './host.ts';
 import { buildImages } from './images.ts';
 import { apply, type Kubectl } from './kubectl.ts';
-import { joinNetwork, nodeAddress, OUTSIDE_ADDRESS, podRange } from './network.ts';
+import { joinNetwork } from './network.ts';
 import { ClusterNode } from './node.ts';
 import { kubeTools } from './tools.ts';
 
@@ -20,13 +21,15 @@ const LOAD_BALANCER = new URL('loadBalancer.ts', import.meta.url).pathname;
 const DAYS = 30;
 const FOLDERS = '/var/lib/pushcluster';
 const READY_DEADLINE_MS = 300_000;
-/** The address in addons.yaml. */
-const DNS_ADDRESS = '10.96.0.10';
+/** Stands in addons.yaml for the address of the cluster's DNS. */
+const DNS_ADDRESS = 'DNS_ADDRESS';
 
 export type ClusterOptions = {
   /** Clusters of different names can run at the same time. */
   name?: string;
   nodes?: number;
+  /** The only family of addresses of nodes, pods and Services: IPv4 (default) or IPv6. */
+  family?: string;
   /** Whether Services of type LoadBalancer get an address and accept connections there; true by default. */
   loadBalancer?: boolean;
   /** The cluster outlives this process; `stopCluster` ends it. */
@@ -71,7 +74,15 @@ export class Cluster {
  * cluster of the same name that was not stopped. Needs root and the packages of `scripts/debian-packages.sh cluster`.
  */
 export async function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
-  const { name = 'test', nodes: size = 2, loadBalancer = true, detached = false, progress = () => {} } = options;
+  const {
+    name = 'test',
+    nodes: size = 2,
+    family,
+    loadBalancer = true,
+    detached = false,
+    progress = () => {},
+  } = options;
+  const plan = addressPlan(family);
   if (process.getuid?.() !== 0)
     throw new Error('a cluster of our own needs root: its nodes are namespaces and control groups');
   await stopCluster(name);
@@ -85,16 +96,16 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     const startHost = (host: string) =>
       Host.start({ cluster: name, name: host, init: program('pause'), folder, detached });
     const [outside, ...hosts] = await Promise.all(['outside', ...hostNames].map(startHost));
-    await joinNetwork(outside!, hosts, SERVICE_RANGE);
+    await joinNetwork(outside!, hosts, plan);
     const controlPlane = await startControlPlane({
-      on: { host: outside!, address: OUTSIDE_ADDRESS, expose: (port) => expose(outside!, folder, port, detached) },
+      on: { host: outside!, addresses: plan, expose: (port) => expose(outside!, folder, port, detached) },
       folder: join(folder, 'control-plane'),
       detached,
       days: DAYS,
     });
     if (loadBalancer) {
       await new Daemon({
-        command: [process.execPath, LOAD_BALANCER, controlPlane.kubeconfig],
+        command: [process.execPath, LOAD_BALANCER, controlPlane.kubeconfig, plan.family],
         host: outside!,
         logFile: join(folder, 'load-balancer.log'),
         ready: async () => true,
@@ -103,13 +114,13 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     }
     progress('nodes');
     const nodes = await Promise.all(
-      hosts.map((host, index) => makeNode({ name, folder, host, index, controlPlane, program, detached })),
+      hosts.map((host, index) => makeNode({ name, folder, host, plan, index, controlPlane, program, detached })),
     );
     const cluster = new Cluster(name, controlPlane, outside!, nodes);
     await Promise.all(nodes.map((node) => node.start(images)));
     await nodesReady(cluster);
     progress('DNS and metrics');
-    await apply(cluster.kubectl, await readFile(ADDONS, 'utf8'));
+    await apply(cluster.kubectl, (await readFile(ADDONS, 'utf8')).replace(DNS_ADDRESS, plan.dns));
     await addonsReady(cluster);
     return cluster;
   } catch (error) {
@@ -149,6 +160,7 @@ type NodePlan = {
   name: string;
   folder: string;
   host: Host;
+  plan: AddressPlan;
   index: number;
   controlPlane: ControlPlane;
   program: (name: string) => string;
@@ -159,26 +171,24 @@ async function makeNode({
   name,
   folder,
   host,
+  plan,
   index,
   controlPlane,
   program,
   detached,
 }: NodePlan): Promise<ClusterNode> {
-  const address = nodeAddress(index);
-  const server = `https://${OUTSIDE_ADDRESS}:${controlPlane.port}`;
+  const server = `https://${inUrl(plan.outside)}:${controlPlane.port}`;
   const [serving, kubelet, kubeProxy] = await Promise.all([
-    controlPlane.authority.issue(`IP:${address},DNS:${host.name}`, `/CN=${host.name}`),
+    controlPlane.authority.issue(`IP:${plan.node(index)},DNS:${host.name}`, `/CN=${host.name}`),
     controlPlane.kubeconfigFor(`/O=system:nodes/CN=system:node:${host.name}`, server),
     controlPlane.kubeconfigFor('/CN=system:kube-proxy', server),
   ]);
   return new ClusterNode({
-    ...{ host, program, address, serving, detached },
+    ...{ host, program, plan, index, serving, detached },
     folder: join(folder, host.name),
     cgroup: cgroupName(name, host.name),
-    podRange: podRange(index),
     caFile: controlPlane.authority.caFile,
     kubeconfigs: { kubelet, kubeProxy },
-    dnsAddress: DNS_ADDRESS,
   });
 }
 

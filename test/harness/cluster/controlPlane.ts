@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Authority } from '../certificates.ts';
 import { freePorts } from '../ports.ts';
+import { type AddressPlan, addressPlan } from './addressPlan.ts';
 import { AuditLog } from './audit.ts';
 import {
-  API_SERVICE,
   AUDIT_POLICY,
   apiServerCommand,
   auditLogFile,
@@ -29,12 +29,12 @@ const REQUEST_TIMEOUT_MS = 30_000;
 
 export type ControlPlaneOptions = {
   /**
-   * The host that runs the control plane, and its address for nodes. By default it runs on loopback, without nodes and
+   * The host that runs the control plane, outside the nodes. By default it runs on loopback, without nodes and
    * without a scheduler.
    */
   on?: {
     host: Host;
-    address: string;
+    addresses: AddressPlan;
     /** Makes a port of the host reachable on this machine's loopback. */
     expose: (port: number) => Promise<void>;
   };
@@ -163,18 +163,19 @@ export async function startControlPlane(options: ControlPlaneOptions = {}): Prom
   const { on, detached = false, days = 2 } = options;
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'pushcluster-control-plane-')));
   await mkdir(folder, { recursive: true });
+  const addresses = on?.addresses ?? addressPlan();
   const program = await kubeTools(on ? 'cluster' : 'control-plane');
   const [api = 0, etcd = 0, etcdPeer = 0, controllerManager = 0] = await freePorts(4);
   const credentials = await createCredentials({
     folder,
     server: `https://${LOOPBACK}:${api}`,
-    addresses: [LOOPBACK, API_SERVICE, ...(on ? [on.address] : [])],
+    addresses: [LOOPBACK, addresses.apiService, ...(on ? [addresses.outside] : [])],
     days,
   });
   await writeFile(auditPolicyFile(folder), JSON.stringify(AUDIT_POLICY));
   const ports = { api, etcd, etcdPeer, controllerManager };
   const plane = new ControlPlane(
-    { program, folder, credentials, ports, nodesReach: on?.address },
+    { program, folder, credentials, ports, addresses, hasNodes: on !== undefined },
     { detached, ...(on ? { host: on.host } : {}) },
   );
   try {

@@ -1,9 +1,7 @@
 import { join } from 'node:path';
+import type { AddressPlan } from './addressPlan.ts';
 import type { Credentials } from './credentials.ts';
 
-/** Addresses of Services; the first one is the API server's. */
-export const SERVICE_RANGE = '10.96.0.0/16';
-export const API_SERVICE = '10.96.0.1';
 export const LOOPBACK = '127.0.0.1';
 
 /** An address of the range for documentation: without nodes nobody connects to the API server at it. */
@@ -18,8 +16,9 @@ export type Plan = {
   folder: string;
   credentials: Credentials;
   ports: Ports;
-  /** Address of the API server for nodes; undefined if there are none. */
-  nodesReach: string | undefined;
+  addresses: AddressPlan;
+  /** Whether nodes connect to the API server. */
+  hasNodes: boolean;
 };
 
 /** Logs the metadata of requests but no bodies, because they may contain secrets. */
@@ -50,16 +49,23 @@ export function etcdCommand({ program, folder, ports }: Plan): [string, ...strin
   ];
 }
 
-export function apiServerCommand({ program, folder, credentials, ports, nodesReach }: Plan): [string, ...string[]] {
+export function apiServerCommand({
+  program,
+  folder,
+  credentials,
+  ports,
+  addresses,
+  hasNodes,
+}: Plan): [string, ...string[]] {
   const { authority, frontProxyAuthority, serving, admin, frontProxy, serviceAccountKey } = credentials;
   return [
     program('kube-apiserver'),
     `--etcd-servers=http://${LOOPBACK}:${ports.etcd}`,
-    `--bind-address=${nodesReach ? '0.0.0.0' : LOOPBACK}`,
+    `--bind-address=${hasNodes ? addresses.any : LOOPBACK}`,
     `--secure-port=${ports.api}`,
-    `--advertise-address=${nodesReach ?? NOWHERE}`,
-    `--endpoint-reconciler-type=${nodesReach ? 'lease' : 'none'}`,
-    `--service-cluster-ip-range=${SERVICE_RANGE}`,
+    `--advertise-address=${hasNodes ? addresses.outside : NOWHERE}`,
+    `--endpoint-reconciler-type=${hasNodes ? 'lease' : 'none'}`,
+    `--service-cluster-ip-range=${addresses.services}`,
     `--cert-dir=${folder}`,
     `--tls-cert-file=${serving.certFile}`,
     `--tls-private-key-file=${serving.keyFile}`,
@@ -77,7 +83,7 @@ export function apiServerCommand({ program, folder, credentials, ports, nodesRea
     `--proxy-client-key-file=${frontProxy.keyFile}`,
     // The API server is outside the network of Services, so it connects directly to the pods of an aggregated API.
     // Without nodes, an aggregated API is a process on loopback, to which a Service of type ExternalName leads.
-    ...(nodesReach ? ['--enable-aggregator-routing'] : []),
+    ...(hasNodes ? ['--enable-aggregator-routing'] : []),
     '--kubelet-preferred-address-types=InternalIP',
     `--kubelet-certificate-authority=${authority.caFile}`,
     `--kubelet-client-certificate=${admin.certFile}`,

@@ -7,6 +7,7 @@ import { type Backend, Page, Publisher, readHistory } from '../../chaos/actors.t
 import { judge, lineOf } from '../../chaos/checker.ts';
 import { type Event, Recorder, readEvents } from '../../chaos/record.ts';
 import { until } from '../until.ts';
+import { inUrl } from './addressPlan.ts';
 import type { Live } from './live.ts';
 
 const ROOMS = ['h-0', 'h-1'];
@@ -45,7 +46,7 @@ export class HistoryLoad {
   static async start(live: Live): Promise<HistoryLoad> {
     const { host, port } = await live.address();
     const logic = `${await live.service('logic')}:7799`;
-    const load = new HistoryLoad(`${host}:${port}`, { address: () => logic, key: await live.key() });
+    const load = new HistoryLoad(`${inUrl(host)}:${port}`, { address: () => logic, key: await live.key() });
     await Promise.all(load.#pages.map(({ page }) => page.joined));
     return load;
   }

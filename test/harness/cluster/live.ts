@@ -7,6 +7,7 @@ import { Connection, cutAll, WIRE_FORMS, type WireForm } from '../connection.ts'
 import type { Ledger, Writer } from '../ledger.ts';
 import type { PushAnswer, Pushes, Target } from '../pushes.ts';
 import { until } from '../until.ts';
+import { inUrl } from './addressPlan.ts';
 import { apply, type Kubectl } from './kubectl.ts';
 import { claimNamespace } from './product.ts';
 
@@ -242,7 +243,7 @@ export class Live {
 
   /** Connections of a gateway pod, according to its metrics; NaN if it does not answer: it starts or ends. */
   async connections({ ip }: Pod): Promise<number> {
-    const text = await fetch(`http://${ip}:9090/metrics`).then(
+    const text = await fetch(`http://${inUrl(ip)}:9090/metrics`).then(
       (response) => response.text(),
       () => '',
     );
@@ -280,7 +281,7 @@ export class Live {
   /** Makes a request to logic: through its Service by default, and as POST if there is a body. */
   async ask(path: string, body?: string, address?: string): Promise<PushAnswer> {
     const began = performance.now();
-    const response = await fetch(`http://${address ?? (await this.service('logic'))}:7799${path}`, {
+    const response = await fetch(`http://${inUrl(address ?? (await this.service('logic')))}:7799${path}`, {
       headers: { authorization: `Bearer ${await this.key()}`, 'content-type': 'application/json' },
       ...(body === undefined ? {} : { method: 'POST', body }),
       signal: AbortSignal.timeout(PUSH_TIMEOUT_MS),

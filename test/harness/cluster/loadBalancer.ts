@@ -2,12 +2,13 @@ import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { Agent, request } from 'node:https';
 import { setTimeout } from 'node:timers/promises';
+import { addressPlan } from './addressPlan.ts';
 import { type BalancedService, healthCheckOf, isSlow, Nodes, Services, sendsProxyHeader } from './balancedService.ts';
 import { accepts, answersOk, NodeHealth } from './healthCheck.ts';
 import { ProxyingListener } from './proxyingListener.ts';
 
 /**
- * `node loadBalancer.ts KUBECONFIG`: a load balancer for Services of type LoadBalancer, like that of a cloud. It gives
+ * `node loadBalancer.ts KUBECONFIG FAMILY`: a load balancer for Services of type LoadBalancer, like that of a cloud. It gives
  * each Service an address and distributes new connections, one by one, over all nodes that its health checks hold for
  * healthy. Established connections stay on their nodes. It runs outside the nodes, on the network of the clients. Needs
  * root and nft.
@@ -15,17 +16,19 @@ import { ProxyingListener } from './proxyingListener.ts';
  * By default it checks often and follows the first result, so that it is close to the state of kube-proxy. Annotations of
  * a Service make it as slow as those of clouds, or let it end clients' connections: see `balancedService.ts`.
  */
-const ADDRESSES = '10.90.0';
 /** Interval of reading the Services, and of looking whether a check is due, milliseconds. */
 const LOOK_MS = 500;
 const CHECK_TIMEOUT_MS = 2_000;
 const KUBE_PROXY_HEALTH_PORT = 10256;
 
-const [kubeconfig] = process.argv.slice(2);
+const [kubeconfig, family] = process.argv.slice(2);
 if (kubeconfig === undefined) {
-  process.stderr.write('usage: node loadBalancer.ts KUBECONFIG\n');
+  process.stderr.write('usage: node loadBalancer.ts KUBECONFIG [IPv4|IPv6]\n');
   process.exit(2);
 }
+const plan = addressPlan(family);
+/** The family, as nft calls it. */
+const ip = plan.family === 'IPv6' ? 'ip6' : 'ip';
 const api = apiOf(kubeconfig);
 /** The health of each node for each Service, by the uid of the Service and the address of the node. */
 const healths = new Map<string, NodeHealth>();
@@ -57,18 +60,18 @@ async function look(): Promise<void> {
     const address = addressOf(service) ?? (await give(service, taken));
     const healthy = await healthyOf(service, addresses, known);
     for (const { port, nodePort, protocol } of spec.ports) {
-      const to = `ip daddr ${address} ${protocol.toLowerCase()} dport ${port}`;
+      const to = `${ip} daddr ${address} ${protocol.toLowerCase()} dport ${port}`;
       if (sendsProxyHeader(service)) {
         const key = `${metadata.uid} ${port}`;
         known.add(key);
-        const listener = listeners.get(key) ?? (await ProxyingListener.start({ address, port }));
+        const listener = listeners.get(key) ?? (await ProxyingListener.start({ address, port }, plan.any));
         listeners.set(key, listener);
         listener.targets = healthy.map((host) => ({ host, port: nodePort }));
         lines.push(`${to} redirect to :${listener.port}`);
       } else if (healthy.length === 0) lines.push(`${to} drop`);
       else {
         const targets = healthy.map((node, index) => `${index} : ${node} . ${nodePort}`).join(', ');
-        lines.push(`${to} dnat ip to numgen inc mod ${healthy.length} map { ${targets} }`);
+        lines.push(`${to} dnat ${ip} to numgen inc mod ${healthy.length} map { ${targets} }`);
       }
     }
   }
@@ -121,12 +124,12 @@ async function give(
   { metadata: { name, namespace } }: BalancedService,
   taken: Set<string | undefined>,
 ): Promise<string> {
-  let last = 1;
-  while (taken.has(`${ADDRESSES}.${last}`)) last++;
-  const ip = `${ADDRESSES}.${last}`;
-  taken.add(ip);
+  let index = 0;
+  while (taken.has(plan.balancedService(index))) index++;
+  const address = plan.balancedService(index);
+  taken.add(address);
   await api('PATCH', `/api/v1/namespaces/${namespace}/services/${name}/status`, {
-    status: { loadBalancer: { ingress: [{ ip }] } },
+    status: { loadBalancer: { ingress: [{ ip: address }] } },
   });
   return ip;
 }
@@ -138,7 +141,9 @@ async function enforce(wanted: string): Promise<void> {
   const hooks = ['prerouting', 'output'].map(
     (hook) => `chain ${hook} { type nat hook ${hook} priority -100\n${wanted}\n}`,
   );
-  nft.stdin.end(`table ip balancer {}\ndelete table ip balancer\ntable ip balancer {\n${hooks.join('\n')}\n}\n`);
+  nft.stdin.end(
+    `table ${ip} balancer {}\ndelete table ${ip} balancer\ntable ${ip} balancer {\n${hooks.join('\n')}\n}\n`,
+  );
   const code = await new Promise((resolve, reject) => nft.once('close', resolve).once('error', reject));
   if (code !== 0) throw new Error(`nft refused these rules:\n${wanted}`);
   rules = wanted;

@@ -51,7 +51,8 @@ function say(text: string): void {
 /** Starts a cluster with the product's images, and with the images of pods under a second tag. */
 async function start(name: string): Promise<Cluster> {
   await clusterPackages();
-  const cluster = await startCluster({ name, detached: true, progress: say });
+  const family = process.env.IP_FAMILY;
+  const cluster = await startCluster({ name, detached: true, progress: say, ...(family ? { family } : {}) });
   say('images');
   await cluster.load(IMAGES);
   const version = JSON.parse(await readFile(new URL('../../../package.json', import.meta.url), 'utf8')).version;

@@ -1,10 +1,10 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Certificate } from '../certificates.ts';
+import { type AddressPlan, inUrl } from './addressPlan.ts';
 import { makeCgroup } from './cgroups.ts';
 import { Daemon } from './daemon.ts';
 import type { Host } from './host.ts';
-import { POD_RANGE } from './network.ts';
 
 /** The image of pod sandboxes, built by scripts/images.sh. */
 export const PAUSE_IMAGE = 'localhost/pause:3';
@@ -18,12 +18,12 @@ export type NodeOptions = {
   folder: string;
   /** The control group that contains the node's pods. */
   cgroup: string;
-  address: string;
-  podRange: string;
+  plan: AddressPlan;
+  /** Its number, from 0. */
+  index: number;
   caFile: string;
   serving: Certificate;
   kubeconfigs: { kubelet: string; kubeProxy: string };
-  dnsAddress: string;
   detached: boolean;
 };
 
@@ -39,10 +39,10 @@ export class ClusterNode {
   readonly #options: NodeOptions;
 
   constructor(options: NodeOptions) {
-    const { host, program, folder, address, detached } = options;
+    const { host, program, folder, plan, index, detached } = options;
     this.#options = options;
     this.name = host.name;
-    this.address = address;
+    this.address = plan.node(index);
     this.host = host;
     const place = { host, detached };
     const logFile = (name: string) => join(folder, `${name}.log`);
@@ -64,7 +64,7 @@ export class ClusterNode {
         `--kubeconfig=${options.kubeconfigs.kubelet}`,
         `--root-dir=${join(folder, 'kubelet')}`,
         `--hostname-override=${this.name}`,
-        `--node-ip=${address}`,
+        `--node-ip=${this.address}`,
       ],
       logFile: logFile('kubelet'),
       ready: () => answers(this.#healthz(10248)),
@@ -154,7 +154,7 @@ disabled_plugins = ['io.containerd.internal.v1.opt']
  * Each pod has its own veth pair to the node, and the node routes. With a bridge, traffic between its pods would bypass
  * kube-proxy.
  */
-function cniConfig({ podRange, folder }: NodeOptions): object {
+function cniConfig({ plan, index, folder }: NodeOptions): object {
   return {
     cniVersion: '1.0.0',
     name: 'pods',
@@ -164,18 +164,19 @@ function cniConfig({ podRange, folder }: NodeOptions): object {
         ipam: {
           type: 'host-local',
           dataDir: join(folder, 'cni-addresses'),
-          ranges: [[{ subnet: podRange }]],
-          routes: [{ dst: '0.0.0.0/0' }],
+          ranges: [[{ subnet: plan.podsOf(index) }]],
+          routes: [{ dst: plan.everywhere }],
         },
       },
     ],
   };
 }
 
-function kubeletConfig({ folder, cgroup, caFile, serving, dnsAddress }: NodeOptions): object {
+function kubeletConfig({ folder, cgroup, caFile, serving, plan }: NodeOptions): object {
   return {
     apiVersion: 'kubelet.config.k8s.io/v1beta1',
     kind: 'KubeletConfiguration',
+    address: plan.any,
     authentication: { anonymous: { enabled: false }, webhook: { enabled: true }, x509: { clientCAFile: caFile } },
     authorization: { mode: 'Webhook' },
     tlsCertFile: serving.certFile,
@@ -186,7 +187,7 @@ function kubeletConfig({ folder, cgroup, caFile, serving, dnsAddress }: NodeOpti
     failCgroupV1: false,
     failSwapOn: false,
     clusterDomain: 'cluster.local',
-    clusterDNS: [dnsAddress],
+    clusterDNS: [plan.dns],
     // Pods must not use the name servers of this machine.
     resolvConf: '',
     podLogsDir: join(folder, 'pod-logs'),
@@ -198,14 +199,16 @@ function kubeletConfig({ folder, cgroup, caFile, serving, dnsAddress }: NodeOpti
   };
 }
 
-function kubeProxyConfig({ host, kubeconfigs }: NodeOptions): object {
+function kubeProxyConfig({ host, kubeconfigs, plan }: NodeOptions): object {
   return {
     apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
     kind: 'KubeProxyConfiguration',
     mode: 'nftables',
     clientConnection: { kubeconfig: kubeconfigs.kubeProxy },
     hostnameOverride: host.name,
-    clusterCIDR: POD_RANGE,
+    bindAddress: plan.any,
+    healthzBindAddress: `${inUrl(plan.any)}:10256`,
+    clusterCIDR: plan.pods,
     detectLocalMode: 'ClusterCIDR',
     // The machine sets the size of the connection tracking table, not a node on it.
     conntrack: { maxPerCore: 0, min: 0 },

@@ -10,10 +10,13 @@ export class ProxyingListener {
   readonly #destination: Endpoint;
   #next = 0;
 
-  /** @param destination the address that clients connect to, as the header tells it */
-  static async start(destination: Endpoint): Promise<ProxyingListener> {
+  /**
+   * @param destination the address that clients connect to, as the header tells it
+   * @param host to listen on
+   */
+  static async start(destination: Endpoint, host: string): Promise<ProxyingListener> {
     const listener = new ProxyingListener(destination);
-    listener.#server.listen(0, '0.0.0.0');
+    listener.#server.listen(0, host);
     await once(listener.#server, 'listening');
     return listener;
   }
