@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
+import { CONTENTS } from './contents.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 
@@ -24,4 +25,13 @@ test('each figure of README.md is one of the results in docs/explanation/perform
     const found = results.filter((line) => figures.every((figure) => line.includes(figure)));
     assert.ok(figures.length > 0 && found.length > 0, `no line of the results has ${figures.join(' and ')} (${name})`);
   }
+});
+
+test('README.md links each page that is for users', () => {
+  const pages = CONTENTS.flatMap((section) => section.pages).filter((page) => !page.startsWith('docs/contributing/'));
+  const readme = read('README.md');
+  assert.deepEqual(
+    pages.filter((page) => !readme.includes(`(${page}`)),
+    [],
+  );
 });

@@ -45,7 +45,7 @@ export class HistoryLoad {
 
   static async start(live: Live): Promise<HistoryLoad> {
     const { host, port } = await live.address();
-    const logic = `${await live.service('logic')}:7799`;
+    const logic = `${inUrl(await live.service('logic'))}:7799`;
     const load = new HistoryLoad(`${inUrl(host)}:${port}`, { address: () => logic, key: await live.key() });
     await Promise.all(load.#pages.map(({ page }) => page.joined));
     return load;
