@@ -163,8 +163,10 @@ describe('pages in a room with history miss nothing', () => {
     for (let round = 0; round < 6; round++) {
       const before = pusher.count;
       await until('something was pushed', () => pusher.count > before + 15);
-      // Who is not connected again yet can't be cut.
-      await until('all are connected', () => pages.every(({ push }) => push.state === 'open'));
+      // Who has not resumed yet would resume once for two cuts.
+      await until('all have resumed', () =>
+        pages.every(({ push, closes, resumed }) => push.state === 'open' && resumed >= closes),
+      );
       const closes = pages.map((page) => page.closes);
       proxies[round % 2]!.reset();
       await until('half of them noticed', () =>

@@ -46,6 +46,10 @@ describe('behind a load balancer that notices after seconds', () => {
     // The gateways with the fewest connections are chosen.
     for (const pod of staying)
       connections.push(...(await Promise.all(Array.from({ length: 10 }, () => live.connect(pod)))));
+    await live.when(
+      'the operator knows of them',
+      ({ status }) => (status?.gateway?.connections ?? 0) >= connections.length,
+    );
     newcomers = new Newcomers(address, RATE);
     const stream = newcomers;
     const arrivals = await stream.during(async () => {
