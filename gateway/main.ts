@@ -23,7 +23,7 @@ try {
   });
   logSettingsWarnings(settings, log);
   const registry = new Registry();
-  const bus = openBus(settings.current.bus, { log, name: 'pushcluster-gateway' });
+  const bus = openBus(settings.current.bus, { log, name: 'pushcluster-gateway', isPaced: true });
   registerBusMetrics(registry, bus);
   registerSettingsMetrics(registry, settings);
   const gateway = await Gateway.start({

@@ -67,7 +67,12 @@ export type RawConnection = {
   unsubscribe(subscription: DirectSubscription): void;
 };
 
-type DialOptions = { name: string; signal: AbortSignal };
+type DialOptions = {
+  name: string;
+  signal: AbortSignal;
+  /** Many messages in a short time are read together. */
+  isPaced?: boolean | undefined;
+};
 
 /**
  * Connects to `server`, with other credentials if it refuses the first. Rejects with a sentence that says why, after
@@ -128,7 +133,7 @@ async function dialWith(
     attempt.given = true;
     for (const socket of attempt.sockets) reset(socket);
   };
-  const connecting = attempts.run(attempt, () => connect(connectionOptions));
+  const connecting = attempts.run(attempt, () => connect(connectionOptions, options.isPaced));
   // A connection that succeeds after the attempt was given up.
   connecting.then(
     (connection) => {

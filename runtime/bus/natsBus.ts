@@ -27,6 +27,11 @@ export type NatsBusOptions = {
   name: string;
   /** Milliseconds that a receipt may take; then the connection is dropped. 2 s if absent. */
   receiptTimeout?: number;
+  /**
+   * Many messages in a short time are read together, a few milliseconds late (ReadPacer). Not for those who wait for the
+   * answer to one request after another.
+   */
+  isPaced?: boolean;
 };
 
 const RECEIPT_TIMEOUT_MS = 2_000;
@@ -60,7 +65,7 @@ export class NatsBus implements Bus {
 
   /** Starts to connect. Throws if the settings cannot work: an address that is none, a file that cannot be read. */
   constructor(settings: z.infer<typeof NatsSettings>, options: NatsBusOptions) {
-    const { log, name, receiptTimeout = RECEIPT_TIMEOUT_MS } = options;
+    const { log, name, receiptTimeout = RECEIPT_TIMEOUT_MS, isPaced } = options;
     const { signal } = this.#closing;
     const problems = new ProblemLog();
     this.#credentials = new CredentialFiles(settings, (problem) =>
@@ -73,7 +78,7 @@ export class NatsBus implements Bus {
     );
     this.#reconnector = new Reconnector({
       servers: shuffled(settings.servers.map(parseServer)),
-      dial: async (server) => dial(server, settings, { name, signal, credentials: this.#credentials }),
+      dial: async (server) => dial(server, settings, { name, signal, isPaced, credentials: this.#credentials }),
       receiptTimeout,
       subscriptions: this.#subscriptions,
       onEvent: (event) => this.#listeners.emit(event),

@@ -7,6 +7,8 @@ import {
   setTransportFactory,
 } from 'nats/lib/nats-base-client.js';
 import { NodeTransport, nodeResolveHost } from 'nats/lib/node_transport.js';
+import { systemClock } from '../clock.ts';
+import { ReadPacer } from './readPacer.ts';
 
 /** Bytes read at once: the size that streams of Node use. */
 const READ_BYTES = 65_536;
@@ -61,7 +63,7 @@ class DirectTransport extends NodeTransport {
    * Gives `parse` what is read from the next read on, in place of nats.js, whose way there is a promise and an asynchronous
    * iterator. Call it once connected. Bytes that `parse` can't read end the connection.
    */
-  readWith(parse: (bytes: Uint8Array) => void): void {
+  readWith(parse: (bytes: Uint8Array) => void): Socket {
     const { socket } = this;
     const before = socket.listeners('data');
     socket.on('data', (bytes: Uint8Array) => {
@@ -73,6 +75,7 @@ class DirectTransport extends NodeTransport {
     });
     // What was read before has been parsed by the next read: only microtasks are between.
     for (const listener of before) socket.removeListener('data', listener as (bytes: Buffer) => void);
+    return socket;
   }
 }
 
@@ -91,12 +94,24 @@ function survivingErrors<S extends Socket>(socket: S): S {
   return socket.on('error', ignore);
 }
 
-/** Connects as `connect` of nats.js does, with the transport above. */
-export async function connect(options: ConnectionOptions): Promise<NatsConnection> {
+/**
+ * Connects as `connect` of nats.js does, with the transport above.
+ * @param isPaced many messages in a short time are read together (ReadPacer)
+ */
+export async function connect(options: ConnectionOptions, isPaced = false): Promise<NatsConnection> {
   setTransportFactory({ factory: () => new DirectTransport(), dnsResolveFn: nodeResolveHost });
   const connection = await NatsConnectionImpl.connect(options);
   if (!(connection instanceof NatsConnectionImpl)) throw new TypeError('not a connection of nats.js');
-  const { transport, parser } = connection.protocol;
-  if (transport instanceof DirectTransport) transport.readWith((bytes) => parser.parse(bytes));
+  const { protocol } = connection;
+  const { transport, parser } = protocol;
+  if (!(transport instanceof DirectTransport)) return connection;
+  let pacer: ReadPacer | undefined;
+  let messages = protocol.inMsgs;
+  const socket = transport.readWith((bytes) => {
+    parser.parse(bytes);
+    pacer?.received(protocol.inMsgs - messages);
+    messages = protocol.inMsgs;
+  });
+  if (isPaced) pacer = new ReadPacer(socket, systemClock);
   return connection;
 }

@@ -10,6 +10,8 @@ export type BusOptions = {
   name: string;
   /** Milliseconds that a receipt of NATS may take: `logic.publishTimeout`. 2 s if absent. */
   receiptTimeout?: number;
+  /** Many messages in a short time are read together, a few milliseconds late: for a process that passes them on. */
+  isPaced?: true;
   /** Publishers and subscribers are all in this process, so that it needs no NATS. */
   together?: true;
 };
