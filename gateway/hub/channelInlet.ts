@@ -7,7 +7,7 @@ import type { Inlet } from './inlet.ts';
 import type { Merger } from './merger.ts';
 import { partOf } from './messagePart.ts';
 import { PublisherCounters } from './publisherCounters.ts';
-import type { PublisherHeartbeats } from './publisherHeartbeats.ts';
+import type { Mark, PublisherHeartbeats } from './publisherHeartbeats.ts';
 import type { RepeatedPushes } from './repeatedPushes.ts';
 import { Resequencer, type ResequencerOptions } from './resequencer.ts';
 
@@ -20,6 +20,9 @@ export type ChannelInletOptions = ResequencerOptions & {
   log: Logger;
 };
 
+/** What puts the messages of a channel in order. */
+type Ordered = { publishers: PublisherCounters; resequencer: Resequencer<Push> };
+
 /**
  * The inlet of a room, or of all: puts messages in order and finds losses by the publishers' counters, drops repeats, and
  * passes on what is left.
@@ -27,40 +30,50 @@ export type ChannelInletOptions = ResequencerOptions & {
 export class ChannelInlet implements Inlet {
   readonly #channel: HubChannel;
   readonly #options: ChannelInletOptions;
-  readonly #publishers: PublisherCounters;
-  readonly #resequencer: Resequencer<Push>;
+  /** When the subscription came into force, until the first message comes. */
+  #mark: Mark | undefined = undefined;
+  /** Made with the first message: most rooms of a gateway with many are quiet. */
+  #ordered: Ordered | undefined = undefined;
 
   constructor(channel: HubChannel, options: ChannelInletOptions) {
     this.#channel = channel;
     this.#options = options;
-    this.#publishers = new PublisherCounters(options.heartbeats);
-    this.#resequencer = new Resequencer(this.#publishers, options, (push, count) => this.#take(push, count));
   }
 
   accept(bytes: Uint8Array): void {
     const push = this.#options.ignored.decode(bytes, decodePush);
-    if (push) this.#resequencer.receive(push, push.items.lengths.length, bytes.length);
+    if (!push) return;
+    this.#ordered ??= this.#order();
+    this.#ordered.resequencer.receive(push, push.items.lengths.length, bytes.length);
   }
 
   subscribed(): void {
-    this.#publishers.inForce();
+    if (this.#ordered) this.#ordered.publishers.inForce();
+    else this.#mark ??= this.#options.heartbeats.mark();
   }
 
   close(): void {
-    this.#resequencer.close();
-    this.#publishers.close();
+    this.#ordered?.resequencer.close();
+    this.#ordered?.publishers.close();
+    this.#options.heartbeats.forget(this.#mark);
   }
 
-  #take(push: Push, count: number): void {
+  #order(): Ordered {
+    const publishers = new PublisherCounters(this.#options.heartbeats, this.#mark);
+    const take = (push: Push, count: number) => this.#take(publishers, push, count);
+    return { publishers, resequencer: new Resequencer(publishers, this.#options, take) };
+  }
+
+  #take(publishers: PublisherCounters, push: Push, count: number): void {
     const { retries, merger } = this.#options;
-    const { gap, repeats } = this.#publishers.accept(push, count);
+    const { gap, repeats } = publishers.accept(push, count);
     if (gap > 0) this.#lost(gap);
     if (repeats === count) return;
     if (retries.repeated(this.#channel.key, push.id)) {
-      this.#publishers.skip(push.publisher, push.counter + repeats, count - repeats);
+      publishers.skip(push.publisher, push.counter + repeats, count - repeats);
       return;
     }
-    const skipped = this.#publishers.takeSkipped(push.publisher);
+    const skipped = publishers.takeSkipped(push.publisher);
     merger.merge(this.#channel, partOf(push, push.items, repeats, skipped), push.urgent);
   }
 

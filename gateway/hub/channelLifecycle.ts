@@ -145,13 +145,13 @@ export class ChannelLifecycle {
     if (channel.room !== undefined) metrics.roomSubscriptions.inc();
     const room = new RoomInlet(channel, inlet);
     channel.inlet = room;
-    channel.subscription = subscriber.subscribe(subject, room, (inForce) =>
-      this.#subscriptionChanged(channel, inForce),
-    );
-    return channel.subscription.ready;
+    const subscription = subscriber.subscribe(subject, room, this.#subscriptionChanged);
+    channel.subscription = subscription;
+    return subscription.ready;
   }
 
-  #subscriptionChanged(channel: HubChannel, inForce: boolean) {
+  /** One function for all channels. */
+  readonly #subscriptionChanged = (inForce: boolean, { channel }: RoomInlet) => {
     const { shards, listeners: table } = this.#options;
     const { key } = channel;
     channel.subscribed = inForce;
@@ -163,7 +163,7 @@ export class ChannelLifecycle {
       const generation = channel.generations[shard.index] ?? 0;
       shard.send(inForce ? { type: 'subscribed', key, mask, generation } : { type: 'subscriptionRefused', key });
     }
-  }
+  };
 
   #endIfEmpty(channel: HubChannel) {
     const { clock, listeners, metrics, maxEmpty = MAX_EMPTY } = this.#options;

@@ -219,7 +219,7 @@ export class Hub {
     this.#histories?.keep(new Set(policies.map(({ match }) => match)));
     this.#options.work.start(this.#channelsUnder(settings), (channel) => {
       channel.configure(settings);
-      if (!channel.window.idle) this.#merger.schedule(channel);
+      if (!channel.isIdle) this.#merger.schedule(channel);
     });
   }
 

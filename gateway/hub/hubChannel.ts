@@ -3,15 +3,11 @@ import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { type ChannelKey, roomOf } from '../ipc/channelKey.ts';
 import type { FrameCost } from './adaptiveWindow.ts';
 import type { RoomHistory } from './history/roomHistory.ts';
-import type { InletSubscription } from './inletSubscriber.ts';
 import { MergeWindow } from './mergeWindow.ts';
 
 /** One room, one user, or all, as the hub has it: the window in which its messages are merged. */
 export class HubChannel {
   readonly key: ChannelKey;
-  /** Undefined for all and for users. */
-  readonly room: string | undefined;
-  readonly window: MergeWindow;
   /** Generation of each shard's last `forms` message, by shard. */
   generations: number[] = [];
   rules: ChannelRules;
@@ -27,7 +23,7 @@ export class HubChannel {
   /** It is kept no longer: what still waits of it reaches nobody. */
   ended = false;
   /** Undefined for users, who share one, and for a room that waits for its subscription. */
-  subscription: InletSubscription | undefined = undefined;
+  subscription: { unsubscribe(): void } | undefined = undefined;
   /** Where the room is in its history; undefined if it has none. */
   history: RoomHistory | undefined = undefined;
   /** Where its messages enter. It is renewed if what it was made for has changed. */
@@ -36,30 +32,41 @@ export class HubChannel {
   cancelEnd: (() => void) | undefined = undefined;
   /** When its window ends: the merger's WindowTimers keep it. */
   tick: number | undefined = undefined;
-  // Urgent flushes: how many in the second that began at `urgentSince`.
-  #urgentSince = Number.NEGATIVE_INFINITY;
-  #urgent = 0;
+  /** Made with the first message: most rooms of a gateway with many are quiet. */
+  #window: MergeWindow | undefined = undefined;
+  /** Urgent flushes: how many in the second that began at `since`. */
+  #urgent: { since: number; count: number } | undefined = undefined;
 
   constructor(key: ChannelKey, settings: Settings) {
     this.key = key;
-    this.room = roomOf(key);
     this.rules = rulesFor(this.room, settings);
-    this.window = new MergeWindow(this.rules);
+  }
+
+  /** Undefined for all and for users. */
+  get room(): string | undefined {
+    return roomOf(this.key);
+  }
+
+  get window(): MergeWindow {
+    this.#window ??= new MergeWindow(this.rules);
+    return this.#window;
+  }
+
+  /** Its window needs no timer. */
+  get isIdle(): boolean {
+    return this.#window?.idle ?? true;
   }
 
   configure(settings: Settings): void {
     const before = this.rules.history?.match;
     this.rules = rulesFor(this.room, settings);
-    this.window.rules = this.rules;
+    if (this.#window) this.#window.rules = this.rules;
     if (this.rules.history?.match !== before) this.inlet?.renew();
   }
 
   /** Takes one more urgent flush of the window. False if there were `rate` in this second already. */
   mayFlush(rate: number, now: number): boolean {
-    if (now - this.#urgentSince >= 1_000) {
-      this.#urgentSince = now;
-      this.#urgent = 0;
-    }
-    return ++this.#urgent <= rate;
+    if (!this.#urgent || now - this.#urgent.since >= 1_000) this.#urgent = { since: now, count: 0 };
+    return ++this.#urgent.count <= rate;
   }
 }

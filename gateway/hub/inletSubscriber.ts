@@ -30,66 +30,64 @@ export class InletSubscriber {
   /**
    * Gives an inlet the messages of a subject, until `unsubscribe` is called.
    * @param onChange called with true when the subscription comes into force, and with false if the bus refuses it;
-   * never after `unsubscribe`
+   * never after `unsubscribe`. The same function may serve many subscriptions
    */
-  subscribe(subject: string, inlet: Inlet, onChange?: (inForce: boolean) => void): InletSubscription {
+  subscribe<I extends Inlet>(subject: string, inlet: I, onChange?: OnChange<I>): InletSubscription<I> {
     return new InletSubscription(this.#bus, subject, inlet, this.#failed, onChange);
   }
 }
 
+type OnChange<I> = (inForce: boolean, inlet: I) => void;
+
 /** The subscription of an inlet. There is one for each room, so it is one object with few closures. */
-export class InletSubscription {
-  /** Resolves when the subscription is in force for the first time, and when it ends. Never rejects. */
-  readonly ready: Promise<void>;
+export class InletSubscription<I extends Inlet> extends InletQueue<I> {
   readonly #subject: string;
-  readonly #inlet: Inlet;
-  readonly #queue: InletQueue;
-  readonly #failed: (error: unknown) => void;
-  readonly #onChange: ((inForce: boolean) => void) | undefined;
+  readonly #onChange: OnChange<I> | undefined;
   readonly #subscription: Subscription;
-  #ended = false;
 
   constructor(
     bus: Bus,
     subject: string,
-    inlet: Inlet,
+    inlet: I,
     failed: (error: unknown) => void,
-    onChange: ((inForce: boolean) => void) | undefined,
+    onChange: OnChange<I> | undefined,
   ) {
+    super(inlet, failed);
     this.#subject = subject;
-    this.#inlet = inlet;
-    this.#queue = new InletQueue(inlet, failed);
-    this.#failed = failed;
     this.#onChange = onChange;
     this.#subscription = bus.subscribe(
       subject,
       (bytes, _subject, message) => this.#receive(bytes, message),
       (inForce) => this.#changed(inForce),
     );
-    this.ready = this.#subscription.ready.then(() => this.#changed(true));
+    void this.#subscription.ready.then(() => this.#changed(true));
+  }
+
+  /** Resolves when the subscription is in force for the first time, and when it ends. Never rejects. */
+  get ready(): Promise<void> {
+    return this.#subscription.ready;
   }
 
   unsubscribe(): void {
-    this.#ended = true;
+    this.close();
     this.#subscription.unsubscribe();
-    this.#queue.close();
-    this.#inlet.close();
+    this.inlet.close();
   }
 
   #receive(bytes: Uint8Array, message: BusMessage) {
     try {
       refuseStray(this.#subject, message);
-      this.#queue.receive(bytes, message);
+      this.receive(bytes, message);
     } catch (error) {
-      this.#failed(error);
+      this.failed(error);
     }
   }
 
   #changed(inForce: boolean) {
     // A subscription that ended while the bus was unavailable becomes ready too.
-    if (this.#ended) return;
-    if (inForce) this.#inlet.subscribed();
-    this.#onChange?.(inForce);
+    if (this.isClosed) return;
+    if (inForce) this.inlet.subscribed();
+    this.#onChange?.(inForce, this.inlet);
   }
 }
 

@@ -14,8 +14,9 @@ import { PendingItems } from './pendingItems.ts';
 export class MergeWindow {
   #rules: ChannelRules;
   readonly #random: () => number;
-  readonly #pending = new PendingItems();
-  readonly #losses = new LossNotices();
+  /** Made for items that wait, and with the first loss: in most of many small rooms nothing waits, and nothing is lost. */
+  #pending: PendingItems | undefined;
+  #losses: LossNotices | undefined;
   /** Made with the first message under an overload policy: users, of whom there may be many, have none. */
   #budget: OverloadBudget | undefined;
   #lastFlush = Number.NEGATIVE_INFINITY;
@@ -39,40 +40,45 @@ export class MergeWindow {
 
   /** It needs no timer. */
   get idle(): boolean {
-    return this.#pending.items === 0 && !this.#losses.waiting;
+    return this.#items === 0 && this.#losses?.waiting !== true;
   }
 
   /** Items that follow those pending were lost: told with the batch that they would have been in, in its order. */
   lose(items: number): void {
-    this.#losses.lose(items, this.#pending.items > 0);
+    this.#losses ??= new LossNotices();
+    this.#losses.lose(items, this.#items > 0);
   }
 
   /** Takes a message and returns the batches that leave now, in order. `urgent` flushes all with it. */
   offer(part: MessagePart, now: number, urgent = false): Batch[] {
+    if (this.#passes(part, now, urgent)) {
+      this.#lastFlush = now;
+      return [batchOf([part], part.items.lengths.length)];
+    }
     const out: Batch[] = [];
     if (this.#rules.overload) this.#admit(part, now, out);
     else this.#append(part, now, out);
-    const leave = this.#pending.items > 0 && (urgent || now >= this.#itemsDue);
-    if (leave || this.#losses.due <= now) out.push(this.#flush(now, leave));
+    const leave = this.#items > 0 && (urgent || now >= this.#itemsDue);
+    if (leave || this.#lossesDue <= now) out.push(this.#flush(now, leave));
     return out;
   }
 
   /** When pending items must leave, or losses be told; undefined if there is neither. */
   due(): number | undefined {
     if (this.idle) return undefined;
-    return Math.min(this.#pending.items > 0 ? this.#itemsDue : Number.POSITIVE_INFINITY, this.#losses.due);
+    return Math.min(this.#items > 0 ? this.#itemsDue : Number.POSITIVE_INFINITY, this.#lossesDue);
   }
 
   /** What is due, now. Call it when `due()` has come; undefined if the window is idle. */
   flush(now: number): Batch | undefined {
     if (this.idle) return undefined;
-    const itemsAreDue = this.#pending.items > 0 && (now >= this.#itemsDue || this.#losses.due > now);
+    const itemsAreDue = this.#items > 0 && (now >= this.#itemsDue || this.#lossesDue > now);
     return this.#flush(now, itemsAreDue);
   }
 
   /** All that is pending, due or not. */
   close(now: number): Batch {
-    return this.#flush(now, this.#pending.items > 0);
+    return this.#flush(now, this.#items > 0);
   }
 
   get length(): number {
@@ -81,25 +87,39 @@ export class MergeWindow {
     return this.#budget?.strained ? maxDelay : Math.min(maxDelay, this.#length);
   }
 
-  /** Of items that are pending. */
+  /** Items that are pending. */
+  get #items(): number {
+    return this.#pending?.items ?? 0;
+  }
+
+  /** When they are due. */
   get #itemsDue(): number {
     const due = this.#lastFlush + this.length;
     const { minDelay } = this.#rules;
-    return minDelay > 0 ? Math.max(due, this.#pending.since + minDelay) : due;
+    return minDelay > 0 && this.#pending ? Math.max(due, this.#pending.since + minDelay) : due;
   }
 
-  get #full(): boolean {
-    return this.#pending.items >= this.#rules.maxItems || this.#pending.bytes >= this.#rules.maxBytes;
+  get #lossesDue(): number {
+    return this.#losses?.due ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Whether a message leaves at once, with nothing before it and nothing to tell with it. */
+  #passes({ items: { lengths, bytes } }: MessagePart, now: number, urgent: boolean): boolean {
+    const { overload, minDelay, maxItems, maxBytes } = this.#rules;
+    if (overload || this.#losses || this.#items > 0 || lengths.length === 0) return false;
+    if (!urgent && (minDelay > 0 || now < this.#itemsDue)) return false;
+    return lengths.length <= maxItems && bytes.length < maxBytes;
   }
 
   /** @param withItems false: only the losses that may be told */
   #flush(now: number, withItems: boolean): Batch {
-    const batch: Batch = { parts: [], items: 0, cut: 0, lost: { before: 0, after: 0 }, waited: 0 };
-    this.#losses.moveTo(batch, now, withItems);
-    if (!withItems) return batch;
+    const batch = batchOf([], 0);
+    this.#losses?.moveTo(batch, now, withItems);
+    if (!withItems || !this.#pending) return batch;
     batch.items = this.#pending.items;
     batch.waited = now - this.#pending.since;
     batch.parts = this.#pending.take();
+    this.#pending = undefined;
     this.#budget?.spend(batch.items);
     this.#lastFlush = now;
     return batch;
@@ -114,7 +134,7 @@ export class MergeWindow {
    * begin.
    */
   #appendFirst(part: MessagePart, count: number, now: number, out: Batch[]): number {
-    if (count > 0) this.#pending.endSample();
+    if (count > 0) this.#pending?.endSample();
     const { lengths, bytes } = part.items;
     const { maxItems, maxBytes } = this.#rules;
     if (part.position) {
@@ -125,8 +145,8 @@ export class MergeWindow {
     let from = 0;
     let start = 0;
     while (from < count) {
-      const pendingItems = this.#pending.items;
-      const pendingBytes = this.#pending.bytes;
+      const pending = this.#open();
+      const { items: pendingItems, bytes: pendingBytes } = pending;
       let to = from;
       let next = start;
       if (whole && pendingItems + count - from <= maxItems && pendingBytes + bytes.length - start + 1 <= maxBytes) {
@@ -142,11 +162,11 @@ export class MergeWindow {
       }
       if (to > from) {
         const all = from === 0 && to === lengths.length;
-        this.#pending.append(all ? part : slicePart(part, from, to, start, next - 1), now);
+        pending.append(all ? part : slicePart(part, from, to, start, next - 1), now);
         from = to;
         start = next;
       }
-      if (from < count || this.#full) out.push(this.#flush(now, true));
+      if (from < count || this.#isFull(pending)) out.push(this.#flush(now, true));
     }
     return start;
   }
@@ -158,12 +178,14 @@ export class MergeWindow {
   #appendWhole(part: MessagePart, now: number, out: Batch[]) {
     const { lengths, bytes } = part.items;
     const { maxItems, maxBytes } = this.#rules;
-    const items = this.#pending.items + lengths.length;
-    const isTooMuch = items > maxItems || this.#pending.bytes + bytes.length + 1 > maxBytes;
-    const epoch = this.#pending.last?.position?.epoch ?? part.position?.epoch;
-    if (this.#pending.items > 0 && (isTooMuch || epoch !== part.position?.epoch)) out.push(this.#flush(now, true));
-    this.#pending.append(part, now);
-    if (this.#full) out.push(this.#flush(now, true));
+    if (this.#pending && this.#items > 0) {
+      const isTooMuch = this.#items + lengths.length > maxItems || this.#pending.bytes + bytes.length + 1 > maxBytes;
+      const epoch = this.#pending.last?.position?.epoch ?? part.position?.epoch;
+      if (isTooMuch || epoch !== part.position?.epoch) out.push(this.#flush(now, true));
+    }
+    const pending = this.#open();
+    pending.append(part, now);
+    if (this.#isFull(pending)) out.push(this.#flush(now, true));
   }
 
   /** Takes the items that the budget has room for; what is over it is cut, or cuts others, by policy. */
@@ -172,16 +194,16 @@ export class MergeWindow {
     if (!overload) return;
     this.#budget ??= new OverloadBudget();
     const budget = this.#budget;
-    budget.enter(now, overload, maxDelay, this.#pending.items);
+    budget.enter(now, overload, maxDelay, this.#items);
     const count = part.items.lengths.length;
-    const room = Math.max(0, budget.left - this.#pending.items);
-    const taken = this.#pending.sampled ? 0 : Math.min(count, room);
+    const room = Math.max(0, budget.left - this.#items);
+    const taken = this.#pending?.sampled ? 0 : Math.min(count, room);
     const start = this.#appendFirst(part, taken, now, out);
     budget.see(taken);
     if (taken === count) return;
     if (overload.policy === 'sample') this.#sample(part, taken, start, budget, now, out);
-    else if (overload.policy === 'dropOldest' && this.#pending.items > 0 && budget.left > 0)
-      this.#renew(part, taken, start, budget, now, out);
+    else if (overload.policy === 'dropOldest' && this.#pending && budget.left > 0)
+      this.#renew(this.#pending, part, taken, start, budget, now, out);
     else this.#cut(count - taken, budget);
   }
 
@@ -190,18 +212,27 @@ export class MergeWindow {
     if (!budget.strained && this.#length < this.#rules.maxDelay) this.#lastFlush = budget.spanStart;
     budget.strain();
     const nextBatch = this.#lastFlush + Math.max(this.#rules.maxDelay, NOTICE_INTERVAL_MS);
+    this.#losses ??= new LossNotices();
     this.#losses.cut(items, Math.min(budget.spanEnd, nextBatch));
   }
 
   /** dropOldest: the items from `from` on take the places of the oldest that are pending, or of each other. */
-  #renew(part: MessagePart, from: number, start: number, budget: OverloadBudget, now: number, out: Batch[]) {
+  #renew(
+    pending: PendingItems,
+    part: MessagePart,
+    from: number,
+    start: number,
+    budget: OverloadBudget,
+    now: number,
+    out: Batch[],
+  ) {
     const { lengths, bytes } = part.items;
     const rest = lengths.length - from;
-    const kept = Math.min(rest, this.#pending.items);
+    const kept = Math.min(rest, pending.items);
     let first = start;
     for (let i = from; i < lengths.length - kept; i++) first += lengths[i]! + 1;
     this.#cut(rest, budget);
-    this.#pending.removeOldest(kept);
+    pending.removeOldest(kept);
     this.#append(slicePart(part, lengths.length - kept, lengths.length, first, bytes.length), now, out);
   }
 
@@ -219,7 +250,7 @@ export class MergeWindow {
       const at = next;
       next += lengths[i]! + 1;
       budget.see(1);
-      if (this.#pending.items >= free) {
+      if (this.#pending && this.#pending.items >= free) {
         this.#cut(1, budget);
         const victim = Math.floor(this.#random() * budget.seen);
         if (victim >= this.#pending.items) continue;
@@ -232,8 +263,24 @@ export class MergeWindow {
   /** Adds one item to the sample; a batch that it would make too large leaves without it. */
   #keep(part: MessagePart, index: number, start: number, now: number, out: Batch[]) {
     const bytes = part.items.lengths[index]! + 1;
-    if (this.#pending.items > 0 && this.#pending.bytes + bytes > this.#rules.maxBytes) out.push(this.#flush(now, true));
-    this.#pending.addToSample(part, index, start, now);
-    if (this.#full) out.push(this.#flush(now, true));
+    if (this.#pending && this.#items > 0 && this.#pending.bytes + bytes > this.#rules.maxBytes)
+      out.push(this.#flush(now, true));
+    const pending = this.#open();
+    pending.addToSample(part, index, start, now);
+    if (this.#isFull(pending)) out.push(this.#flush(now, true));
   }
+
+  /** Where items can wait. */
+  #open(): PendingItems {
+    this.#pending ??= new PendingItems();
+    return this.#pending;
+  }
+
+  #isFull({ items, bytes }: PendingItems): boolean {
+    return items >= this.#rules.maxItems || bytes >= this.#rules.maxBytes;
+  }
+}
+
+function batchOf(parts: MessagePart[], items: number): Batch {
+  return { parts, items, cut: 0, lost: { before: 0, after: 0 }, waited: 0 };
 }

@@ -31,8 +31,10 @@ export class PublisherCounters {
   /** In the order of their last messages. An array, since a room has few, and a map of one takes 300 bytes. */
   #known: Publisher[] = [];
 
-  constructor(heartbeats: PublisherHeartbeats) {
+  /** @param mark of when the subscription came into force, if it did */
+  constructor(heartbeats: PublisherHeartbeats, mark?: Mark) {
     this.#heartbeats = heartbeats;
+    this.#mark = mark;
   }
 
   /** The subscription is in force: every message published from now on is for it, also after an interruption. */

@@ -30,6 +30,8 @@ export class PublisherHeartbeats {
   #shared = false;
   #listeningSince = Number.POSITIVE_INFINITY;
   #incomplete = new Set<Mark>();
+  /** The last mark that lacks nothing, which many subscriptions share. */
+  #complete: Mark | undefined;
 
   /** @param now milliseconds of a clock that never goes back */
   constructor(now: () => number) {
@@ -38,7 +40,7 @@ export class PublisherHeartbeats {
 
   receive(process: string, beat: number): void {
     this.#note(process, beat);
-    if (this.#incomplete.size === 0 || !this.#complete) return;
+    if (this.#incomplete.size === 0 || !this.#isComplete) return;
     for (const mark of this.#incomplete) mark.rest = this.#share();
     this.#incomplete.clear();
   }
@@ -64,7 +66,10 @@ export class PublisherHeartbeats {
   /** A mark for now. */
   mark(): Mark {
     const beats = this.#share();
-    if (this.#complete) return { beats, rest: beats };
+    if (this.#isComplete) {
+      if (this.#complete?.beats !== beats) this.#complete = { beats, rest: beats };
+      return this.#complete;
+    }
     const mark: Mark = { beats, rest: undefined };
     this.#incomplete.add(mark);
     return mark;
@@ -75,7 +80,7 @@ export class PublisherHeartbeats {
     if (mark) this.#incomplete.delete(mark);
   }
 
-  get #complete(): boolean {
+  get #isComplete(): boolean {
     return this.#now() - this.#listeningSince >= HEARD_ALL_MS;
   }
 

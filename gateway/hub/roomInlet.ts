@@ -4,13 +4,13 @@ import type { Inlet } from './inlet.ts';
 
 /** The inlet of a room, which another one replaces when the room's policy changes: its subscription stays. */
 export class RoomInlet implements Inlet {
-  readonly #channel: HubChannel;
+  readonly channel: HubChannel;
   readonly #make: (channel: HubChannel) => Inlet;
   #inlet: Inlet;
   #inForce = false;
 
   constructor(channel: HubChannel, make: (channel: HubChannel) => Inlet) {
-    this.#channel = channel;
+    this.channel = channel;
     this.#make = make;
     this.#inlet = make(channel);
   }
@@ -27,7 +27,7 @@ export class RoomInlet implements Inlet {
   /** Takes another inlet from now on. */
   renew(): void {
     this.#inlet.close();
-    this.#inlet = this.#make(this.#channel);
+    this.#inlet = this.#make(this.channel);
     if (this.#inForce) this.#inlet.subscribed();
   }
 
