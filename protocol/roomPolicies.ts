@@ -110,12 +110,23 @@ export function historyOf({ history, match }: RoomPolicy): HistoryPolicy | undef
   return history && { ...history, match };
 }
 
+/** Rules by settings and policy: one object for all channels that have the same, of which there may be 100,000. */
+const known = new WeakMap<object, Map<RoomPolicy | undefined, ChannelRules>>();
+
 /**
  * The rules of a channel: what the room's policy sets, and the gateway's own for the rest.
  * @param room undefined for `all` and for users, which have no policy
  */
 export function rulesFor(room: string | undefined, { gateway, rooms }: RoomSettings): ChannelRules {
   const policy = room === undefined ? undefined : policyOf(room, rooms);
+  const ofSettings = known.get(gateway) ?? new Map<RoomPolicy | undefined, ChannelRules>();
+  known.set(gateway, ofSettings);
+  const rules = ofSettings.get(policy) ?? rulesUnder(policy, gateway);
+  ofSettings.set(policy, rules);
+  return rules;
+}
+
+function rulesUnder(policy: RoomPolicy | undefined, gateway: RoomSettings['gateway']): ChannelRules {
   const { minDelay, maxItems, maxBytes, adaptive } = gateway.batching;
   const maxDelay = policy?.batching?.maxDelay ?? gateway.batching.maxDelay;
   return {

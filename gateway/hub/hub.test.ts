@@ -35,12 +35,12 @@ describe('the hub', () => {
     const configured: (string | undefined)[] = [];
     const costly = (maxDelay: number) => {
       const settings = settingsWith({ gateway: { batching: { maxDelay } } });
-      const { batching } = settings.gateway;
-      Object.defineProperty(batching, 'maxDelay', {
+      const { gateway } = settings;
+      Object.defineProperty(settings, 'gateway', {
         get() {
           clock.freeze(1);
           configured.push(`${maxDelay}`);
-          return maxDelay;
+          return gateway;
         },
       });
       return settings;

@@ -51,8 +51,8 @@ export class Broadcaster {
       this.#hooks.idle(channel);
       return;
     }
-    channel.tasks.push(task);
-    if (channel.tasks.length === 1 && !channel.active) this.#queue.push(channel);
+    channel.add(task);
+    if (channel.waiting === 1 && !channel.active) this.#queue.push(channel);
     this.#schedule();
   }
 
@@ -66,7 +66,7 @@ export class Broadcaster {
    * turn of the loop.
    */
   #goesAtOnce(channel: Channel<Member>): boolean {
-    if (this.#queue.length > 0 || channel.active || channel.tasks.length > 0) return false;
+    if (this.#queue.length > 0 || channel.active || channel.waiting > 0) return false;
     if (channel.size > STRIDE) return false;
     const now = this.#loop.now();
     if (this.#atOnceUntil !== undefined) return now < this.#atOnceUntil;
@@ -112,7 +112,7 @@ export class Broadcaster {
         if (!this.#visit(task, deadline)) return true;
         channel.finish();
         task.done();
-        if (channel.tasks.length > 0 && this.#loop.now() >= deadline) return true;
+        if (channel.waiting > 0 && this.#loop.now() >= deadline) return true;
         continue;
       }
       for (; channel.activeGroup < groups.length; channel.activeGroup++) {
@@ -124,7 +124,7 @@ export class Broadcaster {
       }
       channel.finish();
       if (task.size > 0) this.#hooks.done(task.size);
-      if (channel.tasks.length > 0 && this.#loop.now() >= deadline) return true;
+      if (channel.waiting > 0 && this.#loop.now() >= deadline) return true;
     }
   }
 

@@ -124,7 +124,8 @@ describe('a channel', () => {
     const [first, second] = [memberOf(channel), memberOf(channel)];
     group.add(first);
     group.add(second);
-    channel.tasks.push(task(3), task(4));
+    channel.add(task(3));
+    channel.add(task(4));
     channel.begin();
     group.cursor = 1;
     const late = memberOf(channel);

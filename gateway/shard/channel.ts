@@ -36,7 +36,8 @@ export class Channel<M extends ChannelMember> {
   position = 0;
   /** Where tasks that are done, or answers to members, have come to in the room's history; undefined if that is not known. */
   place: Position | undefined;
-  tasks: ChannelTask<M>[] = [];
+  /** Tasks that wait. Made for the first: nothing waits in most of many small rooms. */
+  #tasks: ChannelTask<M>[] | undefined = undefined;
   /** The task under way, and the index of the group that it has come to. */
   active: ChannelTask<M> | undefined;
   activeGroup = 0;
@@ -51,6 +52,17 @@ export class Channel<M extends ChannelMember> {
 
   constructor(key: ChannelKey) {
     this.key = key;
+  }
+
+  /** How many tasks wait. */
+  get waiting(): number {
+    return this.#tasks?.length ?? 0;
+  }
+
+  /** Lets a task wait behind those that do. */
+  add(task: ChannelTask<M>): void {
+    this.#tasks ??= [];
+    this.#tasks.push(task);
   }
 
   group(form: Form): Group<M> {
@@ -112,7 +124,7 @@ export class Channel<M extends ChannelMember> {
   }
 
   /** Begins a task, by default the next of those that wait, for everyone who is a member now. */
-  begin(task = this.tasks.shift()): ChannelTask<M> | undefined {
+  begin(task = this.#tasks?.shift()): ChannelTask<M> | undefined {
     this.active = task;
     this.activeGroup = 0;
     for (const group of this.groups) {

@@ -81,7 +81,7 @@ export class Channels {
 
   /** Forgets a channel without members, unless tasks are still on their way. */
   forgetIfEmpty(channel: Channel<Member>): void {
-    if (channel === this.all || channel.mask !== 0 || channel.active || channel.tasks.length > 0) return;
+    if (channel === this.all || channel.mask !== 0 || channel.active || channel.waiting > 0) return;
     if (this.#byKey.delete(channel.key) && roomOf(channel.key) !== undefined) this.#rooms--;
   }
 
