@@ -36,6 +36,21 @@ export async function pushCluster(changes: Changes = {}): Promise<ServerUnderTes
   };
 }
 
+/** A gateway alone: messages go straight to NATS, which is on the other core. */
+export async function gatewayAlone(): Promise<ServerUnderTest> {
+  const stack = await Stack.start();
+  const gateway = await stack.gateway();
+  return {
+    name: 'PushCluster, the gateway',
+    port: gateway.port,
+    client: {},
+    publisher: await stack.publisher(),
+    via: 'bus',
+    processes: { gateway: gateway.actor.pid },
+    stop: () => stack.stop(),
+  };
+}
+
 /** Gateway and logic in one process, without NATS, as `make run` starts them; its shards are processes of their own. */
 export async function pushClusterInOne(changes: Changes = {}): Promise<ServerUnderTest> {
   const stack = await Stack.start();

@@ -32,6 +32,8 @@ export type Run = {
  * its code would still be compiled in the first minutes.
  */
 export const FIRST = { messages: 3_000, rate: 300 };
+/** Messages over all rooms before a measurement, at least, and their rate: until V8 has compiled what is measured. */
+const WARM = { messages: 20_000, rate: 5_000 };
 /** Longest time that messages are waited for, milliseconds. */
 const PATIENCE_MS = 60_000;
 /** Milliseconds without a frame, after which every window of a room has ended. */
@@ -78,9 +80,10 @@ async function measureOn(server: ServerUnderTest, workload: Workload, seconds: n
     const before = rss();
     await audience.open(connections - half);
     const each = (rss() - before) / (connections - half);
-    const push = (messages: number) =>
-      server.publisher.push({ room: base, rooms, to, via: server.via, rate, messages });
-    // Until V8 has compiled what is measured, and windows are open as they are later.
+    const push = (messages: number, each = rate) =>
+      server.publisher.push({ room: base, rooms, to, via: server.via, rate: each, messages });
+    if (rooms > 1 && rate * 2 < WARM.messages) await push(WARM.messages, WARM.rate);
+    // Windows are open as they are later.
     await push(rate * 2);
     await audience.quiet(QUIET_MS);
     await audience.start();
