@@ -1,5 +1,6 @@
 import { Socket } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { setImmediate } from 'node:timers/promises';
 import { systemClock } from '@pushcluster/runtime/clock.ts';
 import { descriptorLimit, openDescriptors } from '@pushcluster/runtime/descriptors.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
@@ -69,6 +70,7 @@ let memoryLimit: number | undefined;
 
 process.on('SIGTERM', () => {});
 process.on('SIGINT', () => {});
+hub.on('end', () => process.exit(0));
 hub.on('close', () => process.exit(0));
 hub.on('error', () => process.exit(1));
 
@@ -170,6 +172,9 @@ async function start(message: Extract<HubMessage, { type: 'settings' }>, verifie
       ? loadConsole({ pushUrl: settings.gateway.consolePushUrl, room: settings.gateway.consoleRoom })
       : new Map(),
   });
+  // The end of a hub that has died meanwhile is read by then. Without it, nothing is served, and the next gateway needs the
+  // port.
+  await setImmediate();
   await listener.listen();
   listening = true;
   if (settings.gateway.tls) followCertificate(settings.gateway.tls);

@@ -1,9 +1,16 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { Socket } from 'node:net';
 import { after, before, describe, it, type TestContext } from 'node:test';
+import { MessageStream } from '@pushcluster/gateway/ipc/messageStream.ts';
+import type { HubMessage, ShardMessage } from '@pushcluster/gateway/ipc/messages.ts';
+import { Settings } from '@pushcluster/protocol/settings.ts';
 import { Connection, cutAll, WIRE_FORMS } from '../harness/connection.ts';
 import { Lateness } from '../harness/lateness.ts';
 import { Ledger } from '../harness/ledger.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
+import { freePorts } from '../harness/ports.ts';
 import {
   type GatewayProcess,
   isAlive,
@@ -14,6 +21,7 @@ import {
 } from '../harness/processes.ts';
 import { until } from '../harness/until.ts';
 
+const SHARD_MAIN = new URL('../../gateway/shard/main.ts', import.meta.url).pathname;
 const PER_FORM = 20;
 /** Long enough that a shard that only waits for a processor is not taken for one that hangs. */
 const HANG_TIMEOUT_MS = 5_000;
@@ -84,6 +92,25 @@ describe('a shard', () => {
       cutAll([...connections, ...back]);
     });
   }
+
+  it('whose hub dies while it starts does not listen: the port is free for the next gateway', async () => {
+    const [port] = await freePorts(1);
+    const child = spawn(process.execPath, [SHARD_MAIN], { stdio: ['ignore', 'ignore', 'inherit', 'pipe'] });
+    const socket = child.stdio[3];
+    assert.ok(socket instanceof Socket);
+    const said: string[] = [];
+    const hub = new MessageStream<HubMessage, ShardMessage>(
+      socket,
+      ({ type }) => said.push(type),
+      () => {},
+      assert.ifError,
+    );
+    hub.send({ type: 'settings', shard: 0, shards: 1, settings: Settings.parse({ gateway: { port } }) });
+    // All that it sent is read before its end, as from a hub that died. What the shard says is still heard.
+    setImmediate(() => socket.end());
+    assert.deepEqual(await once(child, 'close'), [0, null]);
+    assert.deepEqual(said, []);
+  });
 
   it('that falls behind gets no more than its credit, and its members are told exactly what that cost', async (t) => {
     const gateway = await start(t, { maxInFlight: MAX_IN_FLIGHT, hangTimeout: NEVER_HANGS_MS });
