@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import found from '@pushcluster/test/simulate/foundSchedules.json' with { type: 'json' };
 import { playHistories } from '@pushcluster/test/simulate/historyPlayers.ts';
-import { PROPERTIES, type PropertyName } from '@pushcluster/test/simulate/historySchedules.ts';
+import { holds, type Plan, PROPERTIES, type PropertyName } from '@pushcluster/test/simulate/historySchedules.ts';
 
 /**
  * Rooms with history in virtual time. `HISTORY_RUNS` and `HISTORY_SEED` set how many schedules are played, and from which
@@ -19,6 +20,9 @@ const MISTAKE_SCHEDULES = 500;
 
 const names = Object.keys(PROPERTIES) as PropertyName[];
 const [held, broken] = [true, false].map((holds) => names.filter((name) => !PROPERTIES[name].mistake === holds));
+
+for (const { what, plan } of found)
+  test(`clients are told everything, once and in order, where ${what}`, () => holds(plan as Plan));
 
 for (const property of held!)
   test(PROPERTIES[property].what, async (t) => {

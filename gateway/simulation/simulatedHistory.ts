@@ -25,6 +25,9 @@ const KEPT_DELIVERIES = 20;
 
 /** `number`: of all pushes, in the order in which they were stored first. */
 export type SimulatedPush = { number: number; room: string; seq: number; at: number; bytes: Uint8Array };
+type Line = { epoch: string; pushes: SimulatedPush[] };
+/** What a server knows: a history up to a number. */
+type View = { line: Line; last: number };
 type Delivery = { subject: string; bytes: Uint8Array; headers: Record<string, string> };
 type Clock = { now(): number; after(ms: number, run: () => void): () => void };
 
@@ -38,7 +41,7 @@ export type Sabotage =
 
 export class SimulatedHistory {
   /** What each stream has held, those included that were made anew or set back since. The last one is the present one. */
-  readonly lines: { epoch: string; pushes: SimulatedPush[] }[] = [{ epoch: 'e0', pushes: [] }];
+  readonly lines: Line[] = [{ epoch: 'e0', pushes: [] }];
   /** Since when something has happened that may cost members their place. */
   interruptedAt = Number.POSITIVE_INFINITY;
   /** When the stream was made anew or set back. */
@@ -49,6 +52,8 @@ export class SimulatedHistory {
   readonly #buses = new Set<SimulatedBus>();
   /** By gateway, the number of last pushes that the server lacks which answers it. */
   readonly #behind = new Map<SimulatedBus, number>();
+  /** By gateway, what a server knew that still takes itself for the leader, and answers it. */
+  readonly #former = new Map<SimulatedBus, View>();
   #silentUntil = 0;
   #missing = false;
   /** The next so many deliveries are lost. */
@@ -82,7 +87,7 @@ export class SimulatedHistory {
       ensure: never,
       append: never,
       renew: never,
-      state: () => this.#ask(bus, () => this.#state()),
+      state: () => this.#ask(bus, () => this.#state(this.#leaderOf(bus))),
       read: (_, room, from, limit, fresh = false) => this.#ask(bus, () => this.#read(bus, room, from, limit, fresh)),
       heads: (_, rooms, after) => this.#ask(bus, () => this.#heads(bus, rooms, after)),
       streamOf: () => STREAM,
@@ -93,7 +98,7 @@ export class SimulatedHistory {
   /** Logic stores a push, unless there is no stream. */
   append(number: number, room: string, bytes: Uint8Array): void {
     if (this.#missing) return;
-    const previous = this.#retained(room, this.#last).at(-1)?.seq ?? 0;
+    const previous = this.#retained(this.#leader, room).at(-1)?.seq ?? 0;
     const seq = ++this.#last;
     this.#line.pushes.push({ number, room, seq, at: this.#clock.now(), bytes });
     const told = this.#sabotage === 'repair' ? 1 : previous;
@@ -108,7 +113,7 @@ export class SimulatedHistory {
     if (this.#losing > 0) this.#losing--;
     else this.#deliver(delivery);
     // Of a room that is full nobody knows what limits have removed.
-    if (this.#retained(room, this.#last).length >= this.#limits.messages) this.interrupted();
+    if (this.#retained(this.#leader, room).length >= this.#limits.messages) this.interrupted();
     // Logic was told a number that it had before: the stream was set back.
     if (seq <= this.#acknowledged) this.#begin([...this.#line.pushes]);
     this.#acknowledged = seq;
@@ -130,6 +135,15 @@ export class SimulatedHistory {
     this.#behind.set(bus, reached);
     this.#clock.after(ms, () => {
       if (this.#behind.get(bus) === reached) this.#behind.delete(bus);
+    });
+  }
+
+  /** What this gateway reaches of the store is a former leader, for `ms`: cut off from the others, with what it knew. */
+  strand(bus: SimulatedBus, ms: number): void {
+    const view = this.#leaderOf(bus);
+    this.#former.set(bus, view);
+    this.#clock.after(ms, () => {
+      if (this.#former.get(bus) === view) this.#former.delete(bus);
     });
   }
 
@@ -167,6 +181,20 @@ export class SimulatedHistory {
     this.interruptedAt = Math.min(this.interruptedAt, this.#clock.now());
   }
 
+  get #leader(): View {
+    return { line: this.#line, last: this.#last };
+  }
+
+  #leaderOf(bus: SimulatedBus): View {
+    return this.#former.get(bus) ?? this.#leader;
+  }
+
+  /** What the server knows that answers this gateway. */
+  #serverOf(bus: SimulatedBus): View {
+    const { line, last } = this.#leaderOf(bus);
+    return { line, last: Math.min(last, this.#behind.get(bus) ?? last) };
+  }
+
   get #line() {
     return this.lines.at(-1)!;
   }
@@ -186,7 +214,7 @@ export class SimulatedHistory {
         description: '',
       },
     };
-    for (const bus of this.#buses) bus.deliver(subject, bytes, message);
+    for (const bus of this.#buses) if (!this.#former.has(bus)) bus.deliver(subject, bytes, message);
   }
 
   #ask<T>(bus: SimulatedBus, answer: () => T): Promise<T> {
@@ -200,35 +228,36 @@ export class SimulatedHistory {
     });
   }
 
-  #state(): StreamState {
-    return { epoch: this.epoch, last: this.#last, floor: 0, ...this.#limits };
+  #state({ line: { epoch }, last }: View): StreamState {
+    return { epoch, last, floor: 0, ...this.#limits };
   }
 
   #read(bus: SimulatedBus, room: string, from: number, limit: number, fresh: boolean): Extract {
-    const upTo = fresh ? this.#last : (this.#behind.get(bus) ?? this.#last);
-    const found = this.#retained(room, upTo).filter(({ seq }) => seq >= from);
+    const view = fresh ? this.#leaderOf(bus) : this.#serverOf(bus);
+    const found = this.#retained(view, room).filter(({ seq }) => seq >= from);
     if (fresh) return { pushes: found.slice(0, 1), pending: found.length === 0 ? 0 : undefined };
     const pushes = found.slice(0, limit);
     return { pushes, pending: found.length - pushes.length };
   }
 
   #heads(bus: SimulatedBus, rooms: readonly string[], after: number): Heads {
-    const upTo = this.#behind.get(bus) ?? this.#last;
+    const view = this.#serverOf(bus);
+    const upTo = view.last;
     const seqs = new Map<string, number>();
     if (this.#sabotage === 'repair') return { seqs, upTo };
     for (const room of rooms) {
-      const last = this.#retained(room, upTo).at(-1)?.seq ?? 0;
+      const last = this.#retained(view, room).at(-1)?.seq ?? 0;
       if (last > after) seqs.set(room, last);
     }
     return { seqs, upTo: seqs.size > 0 ? upTo : undefined };
   }
 
-  /** The pushes of a room that limits leave at a server which is at `upTo`. */
-  #retained(room: string, upTo: number): SimulatedPush[] {
+  /** The pushes of a room that limits leave at a server which knows this. */
+  #retained({ line, last }: View, room: string): SimulatedPush[] {
     const { messages, maxAge } = this.#limits;
     const oldest = this.#clock.now() - maxAge;
-    return this.#line.pushes
-      .filter((push) => push.room === room && push.seq <= upTo)
+    return line.pushes
+      .filter((push) => push.room === room && push.seq <= last)
       .slice(-messages)
       .filter(({ at }) => at > oldest);
   }

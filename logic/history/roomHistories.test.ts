@@ -79,4 +79,31 @@ describe('a number that a stored push gets', () => {
     assert.deepEqual(await stored(60, true), { seq: 60, epoch: 'after first' });
     assert.equal(renewed, 1);
   });
+
+  it('is looked for again where the history becomes another one meanwhile: a later one stays the present one', async () => {
+    state.epoch = 'second';
+    let found = (_: boolean) => {};
+    const slow = histories.stored(
+      MATCH,
+      { seq: 101, epoch: 'second' },
+      histories.top(MATCH),
+      false,
+      () =>
+        new Promise((resolve) => {
+          found = resolve;
+        }),
+    );
+    await new Promise(setImmediate);
+    state.epoch = 'third';
+    await histories.stored(MATCH, { seq: 102, epoch: 'third' }, histories.top(MATCH), false, isIn);
+    found(true);
+    await new Promise(setImmediate);
+    found(true);
+    assert.deepEqual(await slow, { seq: 101, epoch: 'third' });
+    assert.deepEqual(await histories.stored(MATCH, { seq: 103, epoch: 'third' }, histories.top(MATCH), false, isIn), {
+      seq: 103,
+      epoch: 'third',
+    });
+    assert.equal(renewed, 0);
+  });
 });

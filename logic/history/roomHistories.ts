@@ -114,7 +114,9 @@ export class RoomHistories {
   ): Promise<Position | undefined> {
     const { store, log } = this.#options;
     const hasComeBack = this.#past.get(match)?.has(epoch) ?? false;
-    if (!hasComeBack && (before === undefined || (before.epoch === epoch && seq > before.seq)))
+    const top = this.#tops.get(match);
+    const isFirst = before === undefined && (top === undefined || top.epoch === epoch);
+    if (!hasComeBack && (isFirst || (before?.epoch === epoch && seq > before.seq)))
       return this.#reach(match, { seq, epoch });
     let state = await store.state(match);
     const isSetBack = hasComeBack || (before?.epoch === epoch && !(isDuplicate && state.last >= before.seq));
@@ -127,7 +129,12 @@ export class RoomHistories {
     // An earlier attempt has stored it in this history, of which limits may have removed it since.
     const isRepeat = !isSetBack && before?.epoch === epoch && state.epoch === epoch;
     // Another stream may have taken the place of the one that has stored it.
-    if (!isRepeat && !(await isIn())) return undefined;
+    if (isRepeat) return this.#reach(match, { seq, epoch: state.epoch });
+    if (!(await isIn())) return undefined;
+    // Another one may have taken its place meanwhile: who came later to know of it must not take that for an old copy.
+    const present = await store.state(match);
+    if (present.epoch !== state.epoch)
+      return this.stored(match, { seq, epoch: present.epoch }, before, isDuplicate, isIn);
     return this.#reach(match, { seq, epoch: state.epoch });
   }
 

@@ -4,6 +4,8 @@ import { z } from 'zod';
 import { DUPLICATE_WINDOW_MS, type HistoryRules, type StreamState, type StreamUsage } from './historyStore.ts';
 
 const MS = 1_000_000;
+/** Milliseconds after which a replica that was not heard of does not follow its leader. They hear of each other each second. */
+const SILENT_MS = 3_000;
 
 /** Keys of a stream's metadata. Updates by others keep them. */
 const METADATA = {
@@ -61,8 +63,20 @@ export const StreamInfo = z.looseObject({
   }),
   created: z.string(),
   state: z.looseObject({ last_seq: z.number(), messages: z.number(), bytes: z.number(), first_ts: z.string() }),
+  /** Of a stream with several replicas, those that do not lead; `active`: nanoseconds since they were heard of last. */
+  cluster: z.looseObject({ replicas: z.array(z.looseObject({ active: z.number() })).optional() }).optional(),
 });
 export type StreamInfo = z.infer<typeof StreamInfo>;
+
+/**
+ * Whether the server that answered has heard of enough replicas to be their leader still. One that has not may answer for
+ * many seconds what it knew.
+ */
+export function isLed({ cluster }: StreamInfo): boolean {
+  const replicas = cluster?.replicas ?? [];
+  const heard = replicas.filter(({ active }) => active < SILENT_MS * MS).length;
+  return heard + 1 > (replicas.length + 1) / 2;
+}
 
 /** The configuration of a new stream. */
 export function streamConfig(stream: HistoryStream, rules: HistoryRules, nonce: string): object {

@@ -21,6 +21,7 @@ import {
   changedConfig,
   type HistoryStream,
   historyStream,
+  isLed,
   isOurs,
   renewedConfig,
   roomIn,
@@ -114,7 +115,9 @@ export class NatsHistory implements MeasuredHistoryStore {
 
   async state(match: string): Promise<StreamState> {
     const stream = this.#stream(match);
-    return stateOf(await this.#info(stream), stream);
+    const info = await this.#info(stream);
+    if (!isLed(info)) throw new BusUnconfirmed(`the leader of ${stream.name} has lost touch with its replicas`);
+    return stateOf(info, stream);
   }
 
   async usage(match: string): Promise<StreamUsage> {

@@ -19,7 +19,7 @@ import { historyStream } from '@pushcluster/runtime/history/historyStream.ts';
 import { LocalHistory } from '@pushcluster/runtime/history/localHistory.ts';
 import { NatsHistory } from '@pushcluster/runtime/history/natsHistory.ts';
 import { logLines } from '../harness/logLines.ts';
-import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
+import { type NatsServer, startNatsCluster, startNatsServer } from '../harness/natsServer.ts';
 import { PATIENCE_MS, until } from '../harness/until.ts';
 
 const HOUR_MS = 3_600_000;
@@ -30,9 +30,9 @@ type Ends = { bus: Bus; history: MeasuredHistoryStore; subjects: Subjects };
 let server: NatsServer;
 let clusters = 0;
 
-async function openNats(prefix: string): Promise<Ends & { requests: BusRequests; history: NatsHistory }> {
+async function openNats(prefix: string, { url } = server): Promise<Ends & { requests: BusRequests; history: NatsHistory }> {
   const options = { log: logLines().log, name: 'test', receiptTimeout: PATIENCE_MS };
-  const bus = new NatsBus({ servers: [server.url], pingInterval: PATIENCE_MS }, options);
+  const bus = new NatsBus({ servers: [url], pingInterval: PATIENCE_MS }, options);
   await until('the bus is connected', () => bus.connected);
   const requests = new BusRequests(bus, `${prefix}.in`);
   return { bus, requests, history: new NatsHistory(requests, prefix), subjects: new Subjects(prefix) };
@@ -323,6 +323,41 @@ describe('a history in NATS', () => {
     await assert.rejects(history.ensure(RULES), BusUnavailable);
     await bus.close();
     await plain.stop();
+  });
+
+  it('is not described by a leader that has lost its replicas, although that still answers', async (t) => {
+    const cluster = await startNatsCluster(3, { jetstream: true });
+    t.after(() => cluster.stop());
+    const prefix = `test${clusters++}`;
+    for (const [i, leader] of cluster.servers.entries()) {
+      const { bus, requests, history } = await openNats(prefix, leader);
+      t.after(() => bus.close());
+      await until('it is there', () =>
+        history.ensure({ ...RULES, replicas: 3 }).then(
+          () => true,
+          () => false,
+        ),
+      );
+      const { name } = historyStream(prefix, RULES.match);
+      const [info] = await requests.request(`$JS.API.STREAM.INFO.${name}`, new Uint8Array(0), {
+        timeout: PATIENCE_MS,
+      });
+      if (!textOf(info!.bytes).includes(`"leader":"n${i}"`)) continue;
+      await history.state(RULES.match);
+      const others = cluster.servers.filter((each) => each !== leader);
+      for (const other of others) await other.pause();
+      let said = '';
+      const isDoubted = () =>
+        history.state(RULES.match).catch((error: unknown) => {
+          said = String(error);
+        });
+      await until('it is not believed', async () => (await isDoubted()) === undefined);
+      assert.match(said, /lost touch/);
+      for (const other of others) other.resume();
+      await until('it is believed again', async () => (await isDoubted()) !== undefined);
+      return;
+    }
+    assert.fail('no server leads');
   });
 
   it('needs no other rights than those that are documented', async (t) => {

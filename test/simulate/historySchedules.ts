@@ -21,8 +21,10 @@ const CLIENTS = 2;
 const [BUSY_MS, LONGEST_MS] = [12_000, 4_000];
 /** Milliseconds within which all is well once nothing is broken any more. */
 const HEALED_MS = 30_000;
-/** Milliseconds for which a server that answers may be behind the leader. The monitor relies on it: its UNSURE_MS is more. */
+/** Milliseconds for which a server that answers may be behind the leader. The monitor relies on it: its BEHIND_MS is more. */
 const BEHIND_MS = 1_500;
+/** Milliseconds for which a server may take itself for the leader: longer, and NatsHistory does not believe it. */
+const STRANDED_MS = 3_500;
 /** Milliseconds for which the store may be away in all until hubs may go on without what they lack. */
 const AWAY_MS = 14_000;
 const SETTINGS = settingsWith({
@@ -36,6 +38,7 @@ type Event = { at: number } & (
   | { what: 'crash'; tail: number; silentMs: number; burstAfter: number }
   | { what: 'burst'; count: number }
   | { what: 'behind'; gateway: number; count: number; ms: number }
+  | { what: 'strand'; gateway: number; ms: number }
   | { what: 'silence'; ms: number }
   | { what: 'outage'; gateway: number; ms: number }
   | { what: 'cut'; which: number }
@@ -45,7 +48,7 @@ type Event = { at: number } & (
   | { what: 'recreate'; ms: number }
   | { what: 'rollBack'; count: number }
 );
-type Plan = { busDelays: number[]; latencies: number[]; random: number; limits: Limits; events: Event[] };
+export type Plan = { busDelays: number[]; latencies: number[]; random: number; limits: Limits; events: Event[] };
 
 /** What is broken on purpose. */
 type Mistake = Sabotage | /** A page keeps the position before the last item. */ 'position';
@@ -138,6 +141,8 @@ async function play(plan: Plan, mistake?: Mistake) {
         return history.burst(event.count);
       case 'behind':
         return history.fallBehind(gateways[event.gateway]!.bus, event.count, event.ms);
+      case 'strand':
+        return history.strand(gateways[event.gateway]!.bus, event.ms);
       case 'silence':
         return history.silence(event.ms);
       case 'outage': {
@@ -250,7 +255,8 @@ function assertHolds(plan: Plan, { history, clients, states }: Awaited<ReturnTyp
 function interruptedAt({ events }: Plan, history: SimulatedHistory): number {
   let away = 0;
   for (const event of events) {
-    if (event.what === 'silence' || event.what === 'outage' || event.what === 'behind') away += event.ms + 1_500;
+    if (event.what === 'silence' || event.what === 'outage' || event.what === 'behind' || event.what === 'strand')
+      away += event.ms + 1_500;
     if (event.what === 'crash') away += event.silentMs + 1_500;
   }
   return away > AWAY_MS ? 0 : history.interruptedAt;
@@ -272,6 +278,7 @@ const faults: fc.Arbitrary<Event>[] = [
   }),
   fc.record({ at, what: what('burst'), count: int(1, 10) }),
   fc.record({ at, what: what('behind'), gateway, count: int(1, 5), ms: int(50, BEHIND_MS) }),
+  fc.record({ at, what: what('strand'), gateway, ms: int(50, STRANDED_MS) }),
   fc.record({ at, what: what('silence'), ms }),
   fc.record({ at, what: what('outage'), gateway, ms }),
 ];

@@ -321,6 +321,22 @@ describe('the inlet of a room with a history', () => {
     assert.deepEqual([fixture.items, fixture.lost], [[1, 2, 3], 0]);
   });
 
+  it('waits for a server that is behind where the leader cannot say whether limits have removed something', async () => {
+    const fixture = new Fixture();
+    fixture.store.last = 500;
+    fixture.inlet.subscribed();
+    await fixture.pass(50);
+    fixture.store.knownUpTo = 500;
+    fixture.store.append(1);
+    fixture.deliver(fixture.store.append(2));
+    // Pushes of other rooms.
+    fixture.store.last += 1_000;
+    await fixture.pass(1_500);
+    fixture.store.knownUpTo = Number.POSITIVE_INFINITY;
+    await fixture.pass(1_000);
+    assert.deepEqual([fixture.items, fixture.lost], [[1, 2], 0]);
+  });
+
   it('goes on where limits have removed what it wanted, and tells that something is missing', async () => {
     const fixture = await Fixture.begun();
     fixture.store.messages = 3;
@@ -573,6 +589,20 @@ describe('the inlet of a room with a history', () => {
     await fixture.pass(1_000);
     assert.equal(fixture.items.at(-1), 10);
     assert.ok(fixture.lost > 0);
+  });
+
+  it('tells of nothing that the history was set back before it could be read, and goes on', async () => {
+    const fixture = await Fixture.begun();
+    fixture.deliver(fixture.store.append(1));
+    fixture.store.append(2);
+    const third = fixture.store.append(3);
+    fixture.store.pushes.splice(1);
+    fixture.store.last = fixture.store.pushes.at(-1)!.seq;
+    fixture.deliver(third);
+    await fixture.pass(20_000);
+    fixture.deliver(fixture.store.append(4));
+    assert.deepEqual([fixture.items, fixture.lost], [[1, 4], 0]);
+    assertChained(fixture);
   });
 
   it('passes on what another history brings, and does not count by it', async () => {

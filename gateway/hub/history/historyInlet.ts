@@ -16,7 +16,7 @@ import type { IgnoredMessages } from '../ignoredMessages.ts';
 import type { Inlet } from '../inlet.ts';
 import type { Merger } from '../merger.ts';
 import { type Position, partOf } from '../messagePart.ts';
-import { type HistoryMonitor, type MonitoredRoom, SET_BACK_MS } from './historyMonitor.ts';
+import { BEHIND_MS, type HistoryMonitor, type MonitoredRoom, SET_BACK_MS } from './historyMonitor.ts';
 import type { RoomHistory } from './roomHistory.ts';
 import { type RingBudget, RoomRing } from './roomRing.ts';
 
@@ -155,8 +155,8 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     this.ring.extend(older, after, this.#limit);
   }
 
-  isEmpty(after: number, upTo: number): Promise<boolean> {
-    return this.#options.monitor.isEmpty(this.room, after, upTo);
+  next(after: number, upTo: number): Promise<number> {
+    return this.#options.monitor.next(this.room, after, upTo);
   }
 
   looked(): Promise<void> {
@@ -176,6 +176,7 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
       return;
     }
     const stored = { seq, previous: Number(headers.get(STORED_HEADERS.previous)), bytes };
+    if (this.#epoch !== undefined) monitor.came(seq);
     if (this.#head === undefined) {
       this.#wait(stored);
       if (this.#waiting.length === 1) this.#cancelStart = clock.after(START_MS, () => this.#start());
@@ -239,6 +240,13 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     this.#ahead = 0;
     this.#interrupted(from);
     if (first) this.#want(doubtful.at(-1)!.seq, 'gap');
+  }
+
+  forget(last: number): void {
+    this.#wanted = Math.min(this.#wanted, last);
+    this.#waiting = this.#waiting.filter(({ seq }) => seq <= last);
+    this.#waitingBytes = this.#waiting.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    this.#doubtful = this.#doubtful?.filter(({ seq }) => seq <= last);
   }
 
   confirm(): void {
@@ -344,16 +352,18 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     const { clock, failed } = this.#options;
     this.#repairing = true;
     let since = clock.now();
-    for (let attempt = 0; !this.#closed && this.#head! < this.#wanted; attempt++) {
+    /** Since when servers have answered that there is nothing. */
+    let behindSince: number | undefined;
+    const isMissing = () => !this.#closed && this.#head! < this.#wanted;
+    for (let attempt = 0; isMissing(); attempt++) {
       // The store may be away, or its answer not whole: again.
-      const done = await this.#readOn(attempt % FRESH_EVERY === FRESH_EVERY - 1).catch((error: unknown) => {
-        failed(error);
-        return false;
-      });
+      const isFresh = attempt % FRESH_EVERY === FRESH_EVERY - 1;
+      const done = await this.#readOn(isFresh, behindSince).catch((error: unknown) => failed(error));
+      behindSince = done === false ? (behindSince ?? clock.now()) : undefined;
       if (done) {
         attempt = -1;
         since = clock.now();
-      } else if (clock.now() - since > GIVE_UP_MS) this.#giveUp();
+      } else if (isMissing() && clock.now() - since > GIVE_UP_MS && !this.#isSetBack()) this.#giveUp();
       else await pause(clock, fullJitter(attempt, RETRY_FIRST_MS, RETRY_LONGEST_MS));
     }
     this.#repairing = false;
@@ -362,9 +372,12 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     if (this.#head! < this.#wanted) this.#want(this.#wanted, 'gap');
   }
 
-  /** Reads the next pushes that are missing and takes them. False if there were none. */
-  async #readOn(isFresh: boolean): Promise<boolean> {
-    const { monitor, metrics } = this.#options;
+  /**
+   * Reads the next pushes that are missing and takes them. False if there were none.
+   * @param behindSince since when that was so, by the clock's `now`
+   */
+  async #readOn(isFresh: boolean, behindSince = this.#options.clock.now()): Promise<boolean> {
+    const { monitor, metrics, clock } = this.#options;
     const [head, epoch, wanted] = [this.#head!, this.#epoch, this.#wanted];
     // While there is a doubt, what is read may be of another history too.
     const isSame = () => !this.#closed && !this.#doubtful && this.#head === head && this.#epoch === epoch;
@@ -375,14 +388,16 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     let isWhole = pushes[0]?.seq === head || this.#lacksNone(missed.length + (pending ?? Number.POSITIVE_INFINITY));
     if (missed.length === 0 && isFresh) {
       // That server may be behind. The leader knows, if it has what is wanted.
-      if (!(await monitor.hasReached(wanted))) return false;
       const next = await monitor.read(this.room, head + 1, 1, true);
       // After that: what is there now was not removed before.
       const first = await monitor.read(this.room, Math.max(1, head), 1, true);
       const { last } = await monitor.fresh();
-      if (!isSame()) return false;
+      // A former leader may have answered.
+      if (!isSame() || last < wanted) return false;
       missed = next.pushes;
+      // Pushes of all rooms: more than those of this one, which another server counts once it has caught up.
       isWhole = first.pushes[0]?.seq === head || this.#lacksNone(last - head);
+      if (!isWhole && missed.length > 0 && clock.now() - behindSince < BEHIND_MS) return false;
       if (missed.length === 0) {
         // Limits have removed what was wanted.
         this.#interrupted(wanted);
@@ -397,6 +412,12 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     metrics.recoveredMessages.inc(missed.length);
     this.#drain();
     return true;
+  }
+
+  /** Whether the stream may lack what is wanted because it was set back. The monitor says so once it is certain. */
+  #isSetBack(): boolean {
+    const { monitor, clock } = this.#options;
+    return monitor.setBackAt !== undefined && clock.now() - monitor.setBackAt < DOUBT_MS;
   }
 
   /** The store cannot be read: goes on with what is delivered. */
@@ -451,7 +472,7 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     if (this.#passed <= this.#ahead && seq > this.#ahead && this.isPending) merger.flush(this.#channel);
     this.#head = seq;
     this.#hasTaken = true;
-    if (this.#epoch !== undefined) this.#options.monitor.taken(seq);
+    if (this.#epoch !== undefined) this.#options.monitor.came(seq);
     if (!this.#repairing && this.#wanted <= seq) this.#currentAt = clock.now();
     const position = { seq, previous: this.#passed, epoch: this.#epoch };
     if (!this.#passOn(bytes, position)) return;

@@ -16,11 +16,13 @@ const READS_AT_ONCE = 2;
  * Milliseconds after which nothing new is believed: a server that has nothing to tell does not say how far it is, and one
  * that is behind does not stay so for longer.
  */
-const UNSURE_MS = 2_000;
-/** Milliseconds for which a stream must be behind what was taken until it counts as set back. */
+export const BEHIND_MS = 2_000;
+/** Milliseconds for which a stream must be behind what came until it counts as set back. */
 export const SET_BACK_MS = 15_000;
 /** Milliseconds between two looks while it is not known whether it was set back. */
 const SET_BACK_LOOK_MS = 100;
+/** Milliseconds for which an answer serves all who want to know whether the stream has a number. */
+const ASKED_FOR_MS = 100;
 /** Milliseconds between attempts to ask: the first limit, and the largest. */
 const [RETRY_FIRST_MS, RETRY_LONGEST_MS] = [50, 1_000];
 
@@ -42,6 +44,8 @@ export interface MonitoredRoom {
   exists(seq: number): void;
   /** The numbers count in another history from now on, or were set back. */
   renew(head: number, epoch: string): void;
+  /** The numbers were set back, to one that is not before `head`: there is nothing after `last`, whatever was delivered. */
+  forget(last: number): void;
   /** What it doubted is certain: the numbers still count in the same history. */
   confirm(): void;
 }
@@ -79,14 +83,16 @@ export class HistoryMonitor {
   /** What was stored when nothing new was found for the first time: the server that answered may have been behind. */
   #unsure: { last: number; at: number } | undefined;
   #state: StreamState | undefined;
-  /** The largest number in this epoch that a room has taken, or that the stream had. */
+  /** The largest number in this epoch that came, or that the stream had. */
   #top = 0;
   /** When rooms lacked nothing that they were not told of, by the clock's `now`. */
   #confirmedAt = Number.NEGATIVE_INFINITY;
-  /** Since when the stream has been behind what rooms have taken, by the clock's `now`. */
+  /** Since when the stream has been behind that, by the clock's `now`. */
   #setBackAt: number | undefined;
   /** The stream was looked at since the bus was away: another one may have taken its place meanwhile. */
   #isKnown = true;
+  /** The stream as it was asked for a moment ago. */
+  #asked: Promise<StreamState> | undefined;
   #busy = false;
   #again = false;
   #attempt = 0;
@@ -133,9 +139,14 @@ export class HistoryMonitor {
     return this.#confirmedAt;
   }
 
-  /** A room has taken a push of this history. */
-  taken(seq: number): void {
+  /** A push of this history was delivered or read. */
+  came(seq: number): void {
     if (seq > this.#top) this.#top = seq;
+  }
+
+  /** Since when the stream has lacked what came, by the clock's `now`; undefined if it does not, for all that is known. */
+  get setBackAt(): number | undefined {
+    return this.#setBackAt;
   }
 
   /** A number that the room had came with another push: it is told soon whether its history is another one. */
@@ -189,15 +200,27 @@ export class HistoryMonitor {
     return state;
   }
 
-  /** Whether the stream has this number by now. Rejects as `fresh` does. */
+  /** Whether the stream has this number. A former leader may say no. Rejects as `fresh` does. */
   async hasReached(seq: number): Promise<boolean> {
-    return (this.#state?.last ?? 0) >= seq || (await this.fresh()).last >= seq;
+    if (this.#setBackAt === undefined && this.#top >= seq) return true;
+    if (this.#asked === undefined) {
+      this.#asked = this.fresh();
+      this.#options.clock.after(ASKED_FOR_MS, () => {
+        this.#asked = undefined;
+      });
+    }
+    return (await this.#asked).last >= seq;
   }
 
-  /** Whether the room has no push after `after` up to `upTo`, as the leader knows. Rejects as the store does. */
-  async isEmpty(room: string, after: number, upTo: number): Promise<boolean> {
+  /**
+   * Number of the room's first push after `after`, as a leader knows that has come to `upTo`; infinite if it has none.
+   * Rejects as `fresh` does.
+   */
+  async next(room: string, after: number, upTo: number): Promise<number> {
     const { pushes } = await this.read(room, after + 1, 1, true);
-    return pushes[0] === undefined || pushes[0].seq > upTo;
+    if (pushes[0] !== undefined) return pushes[0].seq;
+    if ((await this.fresh()).last < upTo) throw new BusUnconfirmed('a former leader of the stream has answered');
+    return Number.POSITIVE_INFINITY;
   }
 
   close(): void {
@@ -218,11 +241,12 @@ export class HistoryMonitor {
     this.#watching = [];
     try {
       const began = clock.now();
+      const top = this.#top;
       const state = await store.state(match);
       const isOther = this.#state !== undefined && this.#state.epoch !== state.epoch;
       this.#state = state;
       // What it has in place of what was taken may be of another history already.
-      if (isOther || this.#isSetBack(state)) this.#renew(state);
+      if (isOther || this.#isSetBack(state, top)) this.#renew(state);
       else if (this.#setBackAt !== undefined) wait = SET_BACK_LOOK_MS;
       else for (const room of doubting) if (this.#doubting.delete(room)) room.confirm();
       this.#isKnown = true;
@@ -264,10 +288,13 @@ export class HistoryMonitor {
     }
   }
 
-  /** Whether the stream lacks what rooms have taken, or what it had, for certain: a server that was the leader may answer for some seconds what it knew. */
-  #isSetBack({ last }: StreamState): boolean {
+  /**
+   * Whether the stream lacks for certain what it had: a server that was the leader may answer for some seconds what it knew.
+   * @param top the largest number that was known before it was asked
+   */
+  #isSetBack({ last }: StreamState, top: number): boolean {
     const now = this.#options.clock.now();
-    this.#setBackAt = this.#top > last ? (this.#setBackAt ?? now) : undefined;
+    this.#setBackAt = top > last ? (this.#setBackAt ?? now) : undefined;
     this.#top = Math.max(this.#top, last);
     return this.#setBackAt !== undefined && now - this.#setBackAt >= SET_BACK_MS;
   }
@@ -275,9 +302,14 @@ export class HistoryMonitor {
   /** The numbers count in another history, or were set back. */
   #renew({ last, epoch }: StreamState) {
     [this.#compared, this.#unsure, this.#top, this.#setBackAt] = [0, undefined, last, undefined];
-    this.#doubting.clear();
-    for (const room of this.#rooms)
-      if (room.head !== undefined && (room.epoch !== epoch || room.head > last)) room.renew(last, epoch);
+    for (const room of this.#rooms) {
+      if (room.head === undefined) continue;
+      if (room.epoch === epoch && room.head <= last) room.forget(last);
+      else {
+        this.#doubting.delete(room);
+        room.renew(last, epoch);
+      }
+    }
   }
 
   /** Returns whether all that was stored up to `last` was compared. */
@@ -295,7 +327,7 @@ export class HistoryMonitor {
       return upTo >= last;
     }
     const unsure = this.#unsure;
-    if (unsure && clock.now() - unsure.at < UNSURE_MS) return false;
+    if (unsure && clock.now() - unsure.at < BEHIND_MS) return false;
     if (unsure) this.#compared = unsure.last;
     this.#unsure = { last, at: clock.now() };
     return unsure !== undefined;

@@ -14,6 +14,8 @@ import type { RoomHistory } from './roomHistory.ts';
 
 /** Milliseconds that an answer may take before it is `unavailable`. */
 const ANSWER_MS = 5_000;
+/** Milliseconds for which a server may answer as the leader that is none any more. NatsHistory does not believe it for longer. */
+const FORMER_MS = 4_000;
 /** Milliseconds between two attempts to answer. */
 const AGAIN_MS = 50;
 /** Bytes of items in one frame, and in one answer: the rest follows once the client has read. */
@@ -55,11 +57,11 @@ export class Resumes {
   /** Answers on the shard's port. */
   async resume(shard: ShardHandle, key: ChannelKey, ask: number, form: Form, from: ResumeFrom): Promise<void> {
     const { clock, metrics, failed } = this.#options;
-    const deadline = clock.now() + ANSWER_MS;
+    const [deadline, untilSure] = [clock.now() + ANSWER_MS, clock.now() + FORMER_MS];
     let answer: ResumeAnswer | undefined;
     for (;;) {
       // The store may be away, or the server that answered behind.
-      const prepared = await this.#prepared(shard, key, form, from).catch((error: unknown) => failed(error));
+      const prepared = await this.#prepared(shard, key, form, from, untilSure).catch((error: unknown) => failed(error));
       // It is sent in the turn in which it is made: frames that are sent between the two would reach nobody.
       answer = prepared?.();
       if (answer || clock.now() >= deadline) break;
@@ -71,13 +73,19 @@ export class Resumes {
   }
 
   /** What makes the answer, with all that the store has to say for it. Undefined if it can't be told yet. */
-  async #prepared(shard: ShardHandle, key: ChannelKey, form: Form, from: ResumeFrom): Promise<Prepared | undefined> {
+  async #prepared(
+    shard: ShardHandle,
+    key: ChannelKey,
+    form: Form,
+    from: ResumeFrom,
+    untilSure: number,
+  ): Promise<Prepared | undefined> {
     const room = this.#options.channel(key)?.history;
     if (room === undefined) return () => ({ type: 'none' });
     if (shard.isFull || room.place() === undefined) return undefined;
     const asked = { room, key, hasIds: WIRE_FORMS[formIndex(form)]!.hasIds };
-    if (from.type === 'next') return this.#since(asked, from.after, from.away);
-    if (from.since) return this.#since(asked, from.since, from.away);
+    if (from.type === 'next') return this.#since(asked, from.after, from.away, untilSure);
+    if (from.since) return this.#since(asked, from.since, from.away, untilSure);
     if (from.last !== undefined) return this.#last(asked, from.last);
     return () => {
       const place = room.place();
@@ -85,8 +93,13 @@ export class Resumes {
     };
   }
 
-  /** What follows on `since`. */
-  async #since(asked: Asked, since: Position, away: number | undefined): Promise<Prepared | undefined> {
+  /** What follows on `since`. @param untilSure until when a former leader may answer, by the clock's `now` */
+  async #since(
+    asked: Asked,
+    since: Position,
+    away: number | undefined,
+    untilSure: number,
+  ): Promise<Prepared | undefined> {
     const { room } = asked;
     const { ring } = room;
     const lost: Prepared = () => {
@@ -101,8 +114,8 @@ export class Resumes {
     if (since.seq >= ring.floor) {
       if (since.seq > room.head!) {
         // It comes from a gateway that is ahead, or the room has been quiet for both.
-        if (!(await room.hasReached(since.seq))) return lost;
-        if (!(await room.isEmpty(room.head!, since.seq))) return undefined;
+        if (!(await room.hasReached(since.seq))) return this.#options.clock.now() < untilSure ? undefined : lost;
+        if ((await room.next(room.head!, since.seq)) <= since.seq) return undefined;
       }
       return () => {
         const place = room.place();
@@ -123,8 +136,10 @@ export class Resumes {
     // The server that answered may be behind. Then the leader may have removed what it had, and more.
     const upTo = Math.max(end, ring.floor);
     const isBehind = pending === 0 && end < upTo;
-    const reaches = pending === 0 && (!isBehind || (await room.isEmpty(end, upTo)));
-    if (isBehind && isThere && (await room.isEmpty(since.seq - 1, since.seq))) return lost;
+    const next = isBehind ? await room.next(end, upTo) : upTo + 1;
+    if (isBehind && isThere && (await room.next(since.seq - 1, since.seq)) > since.seq) return lost;
+    // What follows may have had limits remove what that server did not know of, unless nothing follows.
+    const reaches = pending === 0 && (isThere || !isBehind ? next > upTo : next === Number.POSITIVE_INFINITY);
     // Those who come after this one, from about the same place, are served from the ring.
     if (reaches && room.epoch === since.epoch && since.seq < ring.floor && ring.floor <= upTo)
       room.keep(
@@ -154,7 +169,7 @@ export class Resumes {
         older = [...older, ...pushes.filter(({ seq }) => seq <= floor)].slice(-count);
         const end = pushes.at(-1)?.seq ?? from - 1;
         if (pending !== 0 && pushes.length > 0) from = end + 1;
-        else if (end >= floor || (await room.isEmpty(end, floor))) break;
+        else if (end >= floor || (await room.next(end, floor)) > floor) break;
         else return undefined;
       }
     return () => {

@@ -30,8 +30,11 @@ export interface RoomHistory {
   read(from: number): Promise<Extract>;
   /** Keeps pushes that were read: all between `after` and the ring's floor. */
   keep(pushes: readonly StoredPush[], after: number): void;
-  /** Whether the room has no push after `after` up to `upTo`, by a server that knows. Rejects as the store does. */
-  isEmpty(after: number, upTo: number): Promise<boolean>;
+  /**
+   * Number of the room's first push after `after`, by a server that knows the stream up to `upTo`; infinite if it has none.
+   * Rejects as the store does.
+   */
+  next(after: number, upTo: number): Promise<number>;
   /** Resolves once the store has said, from now on, which history it has. Rejects as the store does. */
   looked(): Promise<void>;
   /** Whether the stream has this number already: a client may have it from a gateway that is ahead. */
