@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import found from '@pushcluster/test/simulate/foundSchedules.json' with { type: 'json' };
 import { playHistories } from '@pushcluster/test/simulate/historyPlayers.ts';
-import { holds, type Plan, PROPERTIES, type PropertyName } from '@pushcluster/test/simulate/historySchedules.ts';
+import { PROPERTIES, type PropertyName, propertyOf, seeded } from '@pushcluster/test/simulate/historyProperties.ts';
+import { holds, type Plan } from '@pushcluster/test/simulate/historySchedules.ts';
 
 /**
  * Rooms with history in virtual time. `HISTORY_RUNS` and `HISTORY_SEED` set how many schedules are played, and from which
@@ -19,14 +20,14 @@ const WITHIN_MS = 60_000;
 const MISTAKE_SCHEDULES = 500;
 
 const names = Object.keys(PROPERTIES) as PropertyName[];
-const [held, broken] = [true, false].map((holds) => names.filter((name) => !PROPERTIES[name].mistake === holds));
+const [held, broken] = [true, false].map((isHeld) => names.filter((name) => !propertyOf(name).isBroken === isHeld));
 
 for (const { what, plan } of found)
-  test(`clients are told everything, once and in order, where ${what}`, () => holds(plan as Plan));
+  test(`clients are told everything, once and in order, where ${what}`, () => seeded(plan as Plan, holds));
 
 for (const property of held!)
-  test(PROPERTIES[property].what, async (t) => {
-    const { share } = PROPERTIES[property];
+  test(propertyOf(property).what, async (t) => {
+    const { share } = propertyOf(property);
     const plays = { property, schedules: SCHEDULES * share, seed: SEED, withinMs: WITHIN_MS * share };
     const { played, failure } = await playHistories(plays, PLAYERS);
     t.diagnostic(`${played} schedules`);
@@ -35,7 +36,7 @@ for (const property of held!)
   });
 
 for (const property of broken!)
-  test(`${PROPERTIES[property].what} is found out`, async () => {
+  test(`${propertyOf(property).what} is found out`, async () => {
     const plays = { property, schedules: MISTAKE_SCHEDULES, seed: SEED, withinMs: WITHIN_MS };
     const { failure } = await playHistories(plays, PLAYERS);
     assert.ok(failure, 'no schedule shows it');

@@ -1,11 +1,13 @@
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
-import { BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
+import { BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
 import {
+  DUPLICATE_WINDOW_MS,
   type Extract,
   type Heads,
   HistoryMissing,
   type HistoryStore,
   STORED_HEADERS,
+  type StoredAt,
   type StreamState,
 } from '@pushcluster/runtime/history/historyStore.ts';
 import type { SimulatedBus } from './cluster.ts';
@@ -20,6 +22,8 @@ const subjects = new Subjects('pushcluster');
 const STREAM = 'simulated';
 /** Milliseconds after which a question without an answer fails. */
 const TIMEOUT_MS = 1_500;
+/** Milliseconds after which a push without an answer may or may not have been stored. */
+const APPEND_TIMEOUT_MS = 2_000;
 /** Deliveries that a leader which comes back may repeat. */
 const KEPT_DELIVERIES = 20;
 
@@ -37,7 +41,9 @@ export type Sabotage =
   /** Nobody notices what was not delivered. */
   | 'repair'
   /** The stream that is made anew has the epoch of the old one. */
-  | 'epoch';
+  | 'epoch'
+  /** A push is stored again that was stored before. */
+  | 'deduplication';
 
 export class SimulatedHistory {
   /** What each stream has held, those included that were made anew or set back since. The last one is the present one. */
@@ -58,6 +64,13 @@ export class SimulatedHistory {
   #missing = false;
   /** The next so many deliveries are lost. */
   #losing = 0;
+  /** The next so many pushes of logic are stored, and get no answer. */
+  #unanswered = 0;
+  #leaderlessUntil = 0;
+  /** Where pushes of logic were stored, by id. */
+  #ids = new Map<string, { seq: number; at: number }>();
+  /** Ids of pushes of which logic was not told what became of an attempt. */
+  readonly unknown = new Set<string>();
   readonly #deliveries: Delivery[] = [];
   #last = 0;
   /** The largest number that logic has been told of in this epoch. */
@@ -95,9 +108,37 @@ export class SimulatedHistory {
     };
   }
 
+  /** The store as the logic pod with this connection sees it. @param numberOf the number of a push */
+  logicStoreOf(bus: SimulatedBus, numberOf: (bytes: Uint8Array) => number): HistoryStore {
+    return {
+      ...this.storeOf(bus),
+      ensure: () =>
+        bus.ask(() => {
+          this.#missing = false;
+        }),
+      append: (_, room, bytes, id) => this.#appendFor(bus, numberOf(bytes), room, bytes, id),
+      renew: (_, epoch) =>
+        this.#ask(bus, () => {
+          if (this.epoch === epoch) this.#begin([...this.#line.pushes]);
+        }),
+    };
+  }
+
+  /** Nobody stores a push for `ms`, and says so: there is no leader. */
+  depose(ms: number): void {
+    this.#leaderlessUntil = Math.max(this.#leaderlessUntil, this.#clock.now() + ms);
+  }
+
   /** Logic stores a push, unless there is no stream. */
   append(number: number, room: string, bytes: Uint8Array): void {
     if (this.#missing) return;
+    const seq = this.#store(number, room, bytes);
+    // Logic was told a number that it had before: the stream was set back.
+    if (seq <= this.#acknowledged) this.#begin([...this.#line.pushes]);
+    this.#acknowledged = seq;
+  }
+
+  #store(number: number, room: string, bytes: Uint8Array): number {
     const previous = this.#retained(this.#leader, room).at(-1)?.seq ?? 0;
     const seq = ++this.#last;
     this.#line.pushes.push({ number, room, seq, at: this.#clock.now(), bytes });
@@ -114,14 +155,13 @@ export class SimulatedHistory {
     else this.#deliver(delivery);
     // Of a room that is full nobody knows what limits have removed.
     if (this.#retained(this.#leader, room).length >= this.#limits.messages) this.interrupted();
-    // Logic was told a number that it had before: the stream was set back.
-    if (seq <= this.#acknowledged) this.#begin([...this.#line.pushes]);
-    this.#acknowledged = seq;
+    return seq;
   }
 
   /** The leader crashes: what is stored in the last moment is not delivered. @param tail so many pushes */
   crash(tail: number): void {
     this.#losing = tail;
+    this.#unanswered = tail;
   }
 
   /** A former leader delivers what it had queued, or again. */
@@ -157,6 +197,7 @@ export class SimulatedHistory {
     this.replacedAt.push(this.#clock.now());
     this.interrupted();
     this.#last = 0;
+    this.#ids.clear();
     this.#deliveries.length = 0;
     this.#begin([], this.#sabotage === 'epoch' ? this.epoch : undefined);
     this.#missing = true;
@@ -170,6 +211,7 @@ export class SimulatedHistory {
     this.replacedAt.push(this.#clock.now());
     this.interrupted();
     this.#last = Math.max(0, this.#last - count);
+    for (const [id, { seq }] of this.#ids) if (seq > this.#last) this.#ids.delete(id);
     const { epoch, pushes } = this.#line;
     this.lines.push({ epoch, pushes: pushes.filter(({ seq }) => seq <= this.#last) });
     this.#deliveries.length = 0;
@@ -226,6 +268,37 @@ export class SimulatedHistory {
       if (this.#missing) throw new HistoryMissing('the stream was deleted');
       return answer();
     });
+  }
+
+  async #appendFor(bus: SimulatedBus, number: number, room: string, bytes: Uint8Array, id: string): Promise<StoredAt> {
+    try {
+      return await bus.ask(async () => {
+        const now = this.#clock.now();
+        const store = () => this.#appendOnce(number, room, bytes, id);
+        if (this.#missing || now < this.#leaderlessUntil) throw new BusUnavailable('no responders');
+        const isSilent = now < this.#silentUntil;
+        if (!isSilent && this.#unanswered === 0) return store();
+        // A leader that stands still may have it in its queue, or not; one that crashes has stored it.
+        if (!isSilent) {
+          this.#unanswered--;
+          store();
+        } else if (Math.random() < 0.5) this.#clock.after(this.#silentUntil - now, () => this.#missing || store());
+        await new Promise<void>((resolve) => this.#clock.after(APPEND_TIMEOUT_MS, resolve));
+        throw new BusUnconfirmed('no answer');
+      });
+    } catch (error) {
+      if (error instanceof BusUnconfirmed) this.unknown.add(id);
+      throw error;
+    }
+  }
+
+  #appendOnce(number: number, room: string, bytes: Uint8Array, id: string): StoredAt {
+    const known = this.#ids.get(id);
+    const isKnown = known && this.#clock.now() - known.at < DUPLICATE_WINDOW_MS;
+    if (isKnown && this.#sabotage !== 'deduplication') return { seq: known.seq, duplicate: true };
+    this.#store(number, room, bytes);
+    this.#ids.set(id, { seq: this.#last, at: this.#clock.now() });
+    return { seq: this.#last, duplicate: false };
   }
 
   #state({ line: { epoch }, last }: View): StreamState {

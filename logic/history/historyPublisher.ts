@@ -122,7 +122,7 @@ export class HistoryPublisher {
           made = { counter, from: counter.next, bytes: message.encode(numberingOf(counter, now())) };
         }
         const { counter, from, bytes } = made;
-        const top = histories.top(policy.match);
+        const top = histories.top(policy.match) ?? (await this.#askedTop(policy.match));
         const { seq, duplicate } = await store.append(policy.match, room, bytes, id);
         const isIn = () => this.#isIn(policy.match, room, seq, bytes);
         const position = await this.#untilSaid(deadline, async () => {
@@ -156,6 +156,16 @@ export class HistoryPublisher {
     if (message.retriable) this.#abandon(made.counter, made.from, message.itemCount);
     else made.counter.next = made.from + message.itemCount;
     throw new BusUnconfirmed(reason);
+  }
+
+  /** Rejects with BusUnavailable if there is no answer: nothing was sent to be stored. */
+  async #askedTop(match: string): Promise<Position> {
+    try {
+      return await this.#parts.histories.askedTop(match);
+    } catch (error) {
+      if (error instanceof BusUnconfirmed) throw new BusUnavailable(error.message);
+      throw error;
+    }
   }
 
   /** Asks until there is an answer. Rejects with BusUnconfirmed at the deadline. */

@@ -31,11 +31,11 @@ describe('a number that a stored push gets', () => {
       close: () => {},
     } as unknown as HistoryStore;
     histories = new RoomHistories({ store, bus: { onEvent: () => () => {} }, settings: () => settings, log });
-    await histories.stored(MATCH, { seq: 100, epoch: 'first' }, undefined, false, isIn);
+    await histories.askedTop(MATCH);
   });
 
   const stored = (seq: number, isDuplicate = false) =>
-    histories.stored(MATCH, { seq, epoch: 'first' }, histories.top(MATCH), isDuplicate, isIn);
+    histories.stored(MATCH, { seq, epoch: 'first' }, histories.top(MATCH)!, isDuplicate, isIn);
 
   it('is above those before it, in the same history', async () => {
     assert.deepEqual(await stored(101), { seq: 101, epoch: 'first' });
@@ -86,7 +86,7 @@ describe('a number that a stored push gets', () => {
     const slow = histories.stored(
       MATCH,
       { seq: 101, epoch: 'second' },
-      histories.top(MATCH),
+      histories.top(MATCH)!,
       false,
       () =>
         new Promise((resolve) => {
@@ -95,12 +95,12 @@ describe('a number that a stored push gets', () => {
     );
     await new Promise(setImmediate);
     state.epoch = 'third';
-    await histories.stored(MATCH, { seq: 102, epoch: 'third' }, histories.top(MATCH), false, isIn);
+    await histories.stored(MATCH, { seq: 102, epoch: 'third' }, histories.top(MATCH)!, false, isIn);
     found(true);
     await new Promise(setImmediate);
     found(true);
     assert.deepEqual(await slow, { seq: 101, epoch: 'third' });
-    assert.deepEqual(await histories.stored(MATCH, { seq: 103, epoch: 'third' }, histories.top(MATCH), false, isIn), {
+    assert.deepEqual(await histories.stored(MATCH, { seq: 103, epoch: 'third' }, histories.top(MATCH)!, false, isIn), {
       seq: 103,
       epoch: 'third',
     });

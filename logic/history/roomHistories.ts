@@ -91,9 +91,17 @@ export class RoomHistories {
     return state;
   }
 
-  /** The largest number in the stream of a policy that this process knows; undefined if it knows none. */
+  /** The largest number in the stream of a policy that this process knows; undefined before it was asked for or stored. */
   top(match: string): Position | undefined {
     return this.#tops.get(match);
+  }
+
+  /** The same, from the store if this process knows none. Rejects as the store does. */
+  async askedTop(match: string): Promise<Position> {
+    const { last: seq, epoch } = await this.state(match);
+    const top = this.#tops.get(match) ?? { seq, epoch };
+    this.#tops.set(match, top);
+    return top;
   }
 
   /**
@@ -108,26 +116,23 @@ export class RoomHistories {
   async stored(
     match: string,
     { seq, epoch }: Position,
-    before: Position | undefined,
+    before: Position,
     isDuplicate: boolean,
     isIn: () => Promise<boolean>,
   ): Promise<Position | undefined> {
     const { store, log } = this.#options;
     const hasComeBack = this.#past.get(match)?.has(epoch) ?? false;
-    const top = this.#tops.get(match);
-    const isFirst = before === undefined && (top === undefined || top.epoch === epoch);
-    if (!hasComeBack && (isFirst || (before?.epoch === epoch && seq > before.seq)))
-      return this.#reach(match, { seq, epoch });
+    if (!hasComeBack && before.epoch === epoch && seq > before.seq) return this.#reach(match, { seq, epoch });
     let state = await store.state(match);
-    const isSetBack = hasComeBack || (before?.epoch === epoch && !(isDuplicate && state.last >= before.seq));
+    const isSetBack = hasComeBack || (before.epoch === epoch && !(isDuplicate && state.last >= before.seq));
     if (isSetBack && state.epoch === epoch) {
-      log.error({ match, seq, before: before?.seq }, 'the history of rooms was set back: it becomes another one');
+      log.error({ match, seq, before: before.seq }, 'the history of rooms was set back: it becomes another one');
       await store.renew(match, epoch, this.#tops.get(match)?.epoch ?? epoch);
       state = await store.state(match);
     }
     this.#states.delete(match);
     // An earlier attempt has stored it in this history, of which limits may have removed it since.
-    const isRepeat = !isSetBack && before?.epoch === epoch && state.epoch === epoch;
+    const isRepeat = !isSetBack && before.epoch === epoch && state.epoch === epoch;
     // Another stream may have taken the place of the one that has stored it.
     if (isRepeat) return this.#reach(match, { seq, epoch: state.epoch });
     if (!(await isIn())) return undefined;

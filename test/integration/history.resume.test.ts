@@ -209,7 +209,7 @@ describe('a JOIN of a room with history', () => {
     const room = newRoom('short');
     const position = await push(room, 0);
     const last = await push(room, ...numbers(1, 20));
-    for (const since of [position, { ...last, epoch: 'other' }, { ...last, seq: last.seq + 1_000 }])
+    for (const since of [position, { ...last, epoch: 'other' }, { ...last, seq: last.seq + 1_000_000 }])
       for (const { port } of gateways) {
         const client = await Client.open(port, V1);
         const { data } = await client.join(room, { since, away: 1_000 });

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import fc from 'fast-check';
-import { holds, isProperty, PROPERTIES } from './historySchedules.ts';
+import { isProperty, PROPERTIES, propertyOf } from './historyProperties.ts';
 
 /**
  * Plays schedules of one property one after the other and prints what came out as JSON. A process of its own, because the test
@@ -26,16 +26,13 @@ const { values } = parseArgs({
 });
 const { property, seed, runs, path, within } = values;
 if (!isProperty(property)) throw new Error(`--property: one of ${Object.keys(PROPERTIES).join(', ')}`);
-const { plans, mistake } = PROPERTIES[property];
-const result = await fc.check(
-  fc.asyncProperty(plans, (plan) => holds(plan, mistake)),
-  {
-    ...{ seed: Number(seed), numRuns: Number(runs), interruptAfterTimeLimit: Number(within) },
-    ...(path !== undefined && { path, numRuns: 1 }),
-    // What is broken on purpose needs no shortest schedule.
-    endOnFailure: mistake !== undefined,
-  },
-);
+const { check, isBroken = false } = propertyOf(property);
+const result = await fc.check(check, {
+  ...{ seed: Number(seed), numRuns: Number(runs), interruptAfterTimeLimit: Number(within) },
+  ...(path !== undefined && { path, numRuns: 1 }),
+  // What is broken on purpose needs no shortest schedule.
+  endOnFailure: isBroken,
+});
 // Interrupted while nothing had failed is no failure.
 const failed = result.failed && result.counterexample !== null;
 const played: Played = { played: result.numRuns, failure: failed ? story() : undefined };

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { promisify } from 'node:util';
 import type { Played } from './historyPlayer.ts';
-import type { PropertyName } from './historySchedules.ts';
+import type { PropertyName } from './historyProperties.ts';
 
 const PLAYER = new URL('./historyPlayer.ts', import.meta.url).pathname;
 /** Room for what is soon garbage: nearly all of a schedule. Without it, collecting takes a fifth of the time. */

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { systemClock } from '@pushcluster/runtime/clock.ts';
 import { playHistories } from './historyPlayers.ts';
-import { PROPERTIES, type PropertyName } from './historySchedules.ts';
+import { PROPERTIES, type PropertyName, propertyOf } from './historyProperties.ts';
 
 /** `make simulate-history`: plays many schedules of rooms with history, and prints the shortest one that fails. */
 
@@ -16,7 +16,7 @@ if (!(schedules >= 1) || !Number.isInteger(seed)) throw new Error('SCHEDULES and
 
 let failed = false;
 for (const property of Object.keys(PROPERTIES) as PropertyName[]) {
-  const { what, share } = PROPERTIES[property];
+  const { what, share } = propertyOf(property);
   if (share === 0) continue;
   const began = systemClock.now();
   const plays = { property, schedules: schedules * share, seed, withinMs: A_DAY_MS };

@@ -591,7 +591,7 @@ describe('the inlet of a room with a history', () => {
     assert.ok(fixture.lost > 0);
   });
 
-  it('tells of nothing that the history was set back before it could be read, and goes on', async () => {
+  it('takes nothing that came before the history was set back and could not be read, and goes on', async () => {
     const fixture = await Fixture.begun();
     fixture.deliver(fixture.store.append(1));
     fixture.store.append(2);
@@ -601,8 +601,7 @@ describe('the inlet of a room with a history', () => {
     fixture.deliver(third);
     await fixture.pass(20_000);
     fixture.deliver(fixture.store.append(4));
-    assert.deepEqual([fixture.items, fixture.lost], [[1, 4], 0]);
-    assertChained(fixture);
+    assert.deepEqual([fixture.items, fixture.lost], [[1, 4], 1]);
   });
 
   it('passes on what another history brings, and does not count by it', async () => {

@@ -242,13 +242,6 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     if (first) this.#want(doubtful.at(-1)!.seq, 'gap');
   }
 
-  forget(last: number): void {
-    this.#wanted = Math.min(this.#wanted, last);
-    this.#waiting = this.#waiting.filter(({ seq }) => seq <= last);
-    this.#waitingBytes = this.#waiting.reduce((sum, { bytes }) => sum + bytes.length, 0);
-    this.#doubtful = this.#doubtful?.filter(({ seq }) => seq <= last);
-  }
-
   confirm(): void {
     for (const stored of this.#endDoubt() ?? []) if (stored.seq > this.#head!) this.#receive(stored);
   }

@@ -44,8 +44,6 @@ export interface MonitoredRoom {
   exists(seq: number): void;
   /** The numbers count in another history from now on, or were set back. */
   renew(head: number, epoch: string): void;
-  /** The numbers were set back, to one that is not before `head`: there is nothing after `last`, whatever was delivered. */
-  forget(last: number): void;
   /** What it doubted is certain: the numbers still count in the same history. */
   confirm(): void;
 }
@@ -246,7 +244,8 @@ export class HistoryMonitor {
       const isOther = this.#state !== undefined && this.#state.epoch !== state.epoch;
       this.#state = state;
       // What it has in place of what was taken may be of another history already.
-      if (isOther || this.#isSetBack(state, top)) this.#renew(state);
+      const isSetBack = !isOther && this.#isSetBack(state, top);
+      if (isOther || isSetBack) this.#renew(state, isSetBack);
       else if (this.#setBackAt !== undefined) wait = SET_BACK_LOOK_MS;
       else for (const room of doubting) if (this.#doubting.delete(room)) room.confirm();
       this.#isKnown = true;
@@ -300,16 +299,12 @@ export class HistoryMonitor {
   }
 
   /** The numbers count in another history, or were set back. */
-  #renew({ last, epoch }: StreamState) {
+  #renew({ last, epoch }: StreamState, isSetBack: boolean) {
     [this.#compared, this.#unsure, this.#top, this.#setBackAt] = [0, undefined, last, undefined];
-    for (const room of this.#rooms) {
-      if (room.head === undefined) continue;
-      if (room.epoch === epoch && room.head <= last) room.forget(last);
-      else {
-        this.#doubting.delete(room);
-        room.renew(last, epoch);
-      }
-    }
+    this.#doubting.clear();
+    // Where the numbers were set back, a member may have come from a gateway that was further than this one.
+    for (const room of this.#rooms)
+      if (room.head !== undefined && (isSetBack || room.epoch !== epoch || room.head > last)) room.renew(last, epoch);
   }
 
   /** Returns whether all that was stored up to `last` was compared. */
