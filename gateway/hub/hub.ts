@@ -123,7 +123,7 @@ export class Hub {
     };
     this.#histories = history && new HistoryMonitors({ store: history, bus, clock, metrics, failed: historyFailed });
     const inlets = {
-      ...{ heartbeats, merger, ignored, metrics, log, clock },
+      ...{ heartbeats, merger, ignored, metrics, log, clock, work: options.work },
       retries: new RepeatedPushes({ clock, metrics }),
       waiting: new WaitingBytes(),
       failed: (error: unknown) => guard.caught('bus', error),

@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import { PublisherCounters } from './publisherCounters.ts';
 import { PublisherHeartbeats } from './publisherHeartbeats.ts';
 import { LATE_MS, Resequencer, WaitingBytes } from './resequencer.ts';
+import { SlicedWork } from './slicedWork.ts';
 
 type Message = { push: PushHeader; count: number };
 
@@ -26,6 +27,7 @@ function fixture() {
     {
       clock,
       waiting,
+      work: new SlicedWork({ clock, failed: (error) => failures.push(error) }),
       metrics: { late: { inc: (items = 1) => (late += items) } as never },
       failed: (error) => failures.push(error),
     },
@@ -34,6 +36,7 @@ function fixture() {
       lost += gap;
       if (repeats < count || count === 0) taken.push({ push, count: count - repeats });
       if (push.id === 'bad') throw new Error('bad');
+      if (push.id === 'slow') clock.freeze(3);
     },
   );
   return {
@@ -202,6 +205,22 @@ describe('a message that comes before others of its publisher', () => {
     run.resequencer.close();
     assert.deepEqual(run.items('p'), [1, 3]);
     assert.deepEqual([run.clock.timers, run.waiting.bytes], [0, 0]);
+  });
+
+  it('is passed on in slices with those that waited, between which the loop serves others, and in order', () => {
+    const run = fixture();
+    const slow = ({ push, count }: Message) => ({ push: { ...push, id: 'slow' }, count });
+    run.receive(message('p', 1, 1));
+    for (let counter = 3; counter <= 9; counter++) run.receive(slow(message('p', counter, 1)));
+    run.receive(message('p', 2, 1));
+    assert.deepEqual(run.items('p'), numbers(1, 5));
+    run.receive(slow(message('p', 10, 1)));
+    assert.deepEqual(run.items('p'), numbers(1, 5), 'it is behind the others');
+    run.clock.turn();
+    assert.deepEqual(run.items('p'), numbers(1, 8));
+    while (run.clock.turn());
+    assert.deepEqual(run.items('p'), numbers(1, 10));
+    assert.deepEqual([run.lost, run.clock.timers, run.waiting.bytes], [0, 0, 0]);
   });
 
   it('costs those after it nothing if it fails', () => {

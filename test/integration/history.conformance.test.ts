@@ -30,7 +30,10 @@ type Ends = { bus: Bus; history: MeasuredHistoryStore; subjects: Subjects };
 let server: NatsServer;
 let clusters = 0;
 
-async function openNats(prefix: string, { url } = server): Promise<Ends & { requests: BusRequests; history: NatsHistory }> {
+async function openNats(
+  prefix: string,
+  { url } = server,
+): Promise<Ends & { requests: BusRequests; history: NatsHistory }> {
   const options = { log: logLines().log, name: 'test', receiptTimeout: PATIENCE_MS };
   const bus = new NatsBus({ servers: [url], pingInterval: PATIENCE_MS }, options);
   await until('the bus is connected', () => bus.connected);
