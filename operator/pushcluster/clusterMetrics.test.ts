@@ -74,6 +74,19 @@ describe('metrics of PushClusters', () => {
     ]);
   });
 
+  it('tell how much each server of managed NATS may store, where it stores', async () => {
+    for (const [name, managed] of Object.entries({
+      plain: {},
+      disk: { jetstream: { storage: 'file', size: '10Gi' } },
+      memory: { jetstream: { storage: 'memory' } },
+    }))
+      clusters.push({ metadata: { name, namespace: 'shop' }, spec: { nats: { managed } } });
+    assert.deepEqual(await lines('cluster_jetstream'), [
+      `pushcluster_operator_cluster_jetstream_bytes{cluster_namespace="shop",cluster_name="disk"} ${8 * 1024 ** 3}`,
+      `pushcluster_operator_cluster_jetstream_bytes{cluster_namespace="shop",cluster_name="memory"} ${32 * 1024 ** 2}`,
+    ]);
+  });
+
   it('forget a cluster that is gone, and say nothing of what is not known yet', async () => {
     clusters.push({ metadata: { name: 'new', namespace: 'shop' } });
     assert.deepEqual(await lines('cluster_'), []);

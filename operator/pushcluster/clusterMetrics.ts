@@ -2,19 +2,26 @@ import type { Validity } from '@pushcluster/runtime/certificateMetrics.ts';
 import { Gauge, type Registry } from 'prom-client';
 import { z } from 'zod';
 import { AT_MAXIMUM } from './autoscalerStatus.ts';
+import { storableBytes } from './desired/natsConfig.ts';
 
 /**
- * Maximum number of PushClusters with series of their own, by name. There are eleven series each at most, and a scrape should
+ * Maximum number of PushClusters with series of their own, by name. There are twelve series each at most, and a scrape should
  * stay below 1 MB. The total number of PushClusters is a metric too.
  */
 export const NAMED_CLUSTERS = 1_000;
 
 const count = z.number().int().min(0);
+const JetStream = z.object({ storage: z.enum(['memory', 'file']), size: z.string().exactOptional() });
 
 /** The fields that metrics need. Parsing whole PushClusters would take longer than the scrape. */
 const Told = z.object({
   metadata: z.object({ name: z.string(), namespace: z.string() }),
-  spec: z.object({ gateway: z.object({ replicas: count.exactOptional() }).exactOptional() }).exactOptional(),
+  spec: z
+    .object({
+      gateway: z.object({ replicas: count.exactOptional() }).exactOptional(),
+      nats: z.object({ managed: z.object({ jetstream: JetStream.exactOptional() }).exactOptional() }).exactOptional(),
+    })
+    .exactOptional(),
   status: z
     .object({
       conditions: z
@@ -93,6 +100,19 @@ export function registerClusterMetrics(
           ['draining', status?.gateway?.draining],
         ] as const)
           if (gateways !== undefined) this.set({ ...labels, state }, gateways);
+    },
+  });
+  new Gauge({
+    name: 'pushcluster_operator_cluster_jetstream_bytes',
+    help: 'Bytes of messages that each server of managed NATS may store, where it has JetStream.',
+    labelNames: NAME_LABELS,
+    registers,
+    collect() {
+      this.reset();
+      for (const { labels, spec } of told(clusters())) {
+        const jetstream = spec?.nats?.managed?.jetstream;
+        if (jetstream) this.set(labels, storableBytes(jetstream));
+      }
     },
   });
   for (const each of NATS_CERTIFICATE) registerNatsCertificate(registry, each, { clusters, natsCertificate });

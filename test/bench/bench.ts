@@ -17,6 +17,7 @@ import { memory } from './cases/memory.ts';
 import { merged } from './cases/merged.ts';
 import { peers } from './cases/peers.ts';
 import { rebalance } from './cases/rebalance.ts';
+import { resume } from './cases/resume.ts';
 import { saturation } from './cases/saturation.ts';
 import { scrape } from './cases/scrape.ts';
 import { slowReaders } from './cases/slowReaders.ts';
@@ -41,6 +42,7 @@ const CASES: Record<string, (scale: Scale) => Promise<Outcome>> = {
   held,
   drain,
   rebalance,
+  resume,
   scrape,
   logic: logicRate,
   stored,

@@ -50,6 +50,9 @@ const certificate = (what: string, use: string, pod: string) =>
   `pushcluster_certificate_${what}_seconds{namespace="shop",pushcluster_dev_cluster="live",pod="${pod}",use="${use}"}`;
 const natsCertificate = (what: string, name: string) =>
   `pushcluster_operator_cluster_nats_certificate_${what}_seconds{${ofCluster(name)}}`;
+const historyBytes = (match: string, pod: number) =>
+  `pushcluster_logic_history_bytes{namespace="shop",pushcluster_dev_cluster="live",pod="live-logic-${pod}",match="${match}"}`;
+const storable = (name: string) => `pushcluster_operator_cluster_jetstream_bytes{${ofCluster(name)}}`;
 const requests = (code: number) => `pushcluster_logic_push_requests_total{${OF_LOGIC},target="room",code="${code}"}`;
 const reconciles = (outcome: string) => `pushcluster_operator_reconcile_total{pod="operator-1",outcome="${outcome}"}`;
 
@@ -143,6 +146,27 @@ const CASES: Record<string, Case> = {
     at: '3m',
     labels: { ...live, pod: 'live-logic-1' },
     summary: 'shop/live-logic-1 has 6k messages that are not stored yet.',
+  },
+  PushClusterHistoriesFull: {
+    // Each logic pod tells of all policies.
+    firing: {
+      [historyBytes('chat-*', 1)]: '50x20',
+      [historyBytes('live-*', 1)]: '40x20',
+      [historyBytes('live-*', 2)]: '40x20',
+      [storable('live')]: '100x20',
+    },
+    // Of another PushCluster, which has more; and one whose NATS is not managed.
+    quiet: {
+      [historyBytes('chat-*', 1)]: '39x20',
+      [historyBytes('live-*', 1)]: '40x20',
+      [historyBytes('live-*', 2)]: '40x20',
+      [storable('live')]: '100x20',
+      [storable('small')]: '10x20',
+      'pushcluster_logic_history_bytes{namespace="shop",pushcluster_dev_cluster="external",match="a"}': '900x20',
+    },
+    at: '15m',
+    labels: live,
+    summary: 'The histories of shop/live take 90% of what a NATS server may store.',
   },
   PushClusterBusAway: {
     // No logic pod can push; three gateways of four would still deliver.

@@ -96,8 +96,14 @@ function permissions(cluster: PushCluster, nats: z.infer<typeof ManagedNats>) {
 }
 
 /** The size of each server's storage, such as `1GiB`. */
-export function jetstreamSize({ storage, size }: JetStream): string {
+export function jetstreamSize({ storage, size }: Pick<JetStream, 'storage' | 'size'>): string {
   return size ?? JETSTREAM_SIZES[storage];
+}
+
+/** Bytes of messages that each server stores at most. */
+export function storableBytes(options: Pick<JetStream, 'storage' | 'size'>): number {
+  const bytes = parseSize(jetstreamSize(options)) ?? 0;
+  return options.storage === 'file' ? Math.floor(bytes * USED_OF_VOLUME) : bytes;
 }
 
 /**
@@ -105,13 +111,13 @@ export function jetstreamSize({ storage, size }: JetStream): string {
  * another number of servers, whose streams these cannot use: each number has a folder of its own.
  */
 function jetstream(options: JetStream, replicas: number): string[] {
-  const bytes = parseSize(jetstreamSize(options)) ?? 0;
+  const bytes = storableBytes(options);
   const isFile = options.storage === 'file';
   return [
     'jetstream {',
     `  store_dir: "${JETSTREAM_FOLDER}/${replicas}"`,
     `  max_memory_store: ${isFile ? 0 : bytes}`,
-    `  max_file_store: ${isFile ? Math.floor(bytes * USED_OF_VOLUME) : 0}`,
+    `  max_file_store: ${isFile ? bytes : 0}`,
     ...(isFile ? [`  sync_interval: "${options.sync === 'always' ? 'always' : '2m'}"`] : []),
     '}',
   ];

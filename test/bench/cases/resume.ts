@@ -1,0 +1,146 @@
+import { join } from 'node:path';
+import { z } from 'zod';
+import { Actor } from '../actor.ts';
+import { Audience, pause } from '../audience.ts';
+import { CLIENT_CORE, tree } from '../machine.ts';
+import { type Outcome, round } from '../report.ts';
+import type { Scale } from '../scale.ts';
+import { Stack } from '../stack.ts';
+
+const ROOMS = 100;
+/** Clients with the SDK in one process: a connection is a descriptor. */
+const CLIENTS_A_PROCESS = 5_000;
+/** Clients that were at the other gateway before, and messages a second to their room and to each of the others. */
+const [ELSEWHERE, ELSEWHERE_RATE, RATE] = [200, 10, 0.5];
+const [STREAM, ROOM] = ['live-*', 'live-h'];
+/** Seconds in which all are to be back. */
+const WITHIN = 10;
+/** Milliseconds that they may take. */
+const PATIENCE_MS = 120_000;
+
+const Seen = z.object({
+  resumed: z.number(),
+  lost: z.number(),
+  twice: z.number(),
+  resets: z.number(),
+  behind: z.number(),
+});
+type Seen = z.infer<typeof Seen>;
+
+/** A gateway with clients in rooms with history is killed: they resume at another one, where others are already. */
+export async function resume({ connections, quick, progress }: Scale): Promise<Outcome> {
+  const clients = Math.round(connections * 1.5);
+  const seconds = quick ? 4 : 15;
+  const stack = await Stack.start(undefined, { jetstream: true });
+  try {
+    const settings = { rooms: [{ match: STREAM, history: { messages: 1_000 } }] };
+    const [victim, other] = [await stack.gateway(settings), await stack.gateway(settings)];
+    const logic = await stack.logic(undefined, settings);
+    const [publisher, elsewhere] = [await stack.publisher(logic), await stack.publisher(logic)];
+    const audience = new Audience({ port: other.port, rate: 4_000, room: 'live-elsewhere' });
+    await audience.open(ELSEWHERE);
+    const pushAll = (forSeconds: number) => {
+      const messages = ROOMS * Math.max(1, Math.round(forSeconds * RATE));
+      return publisher.push({ room: ROOM, rooms: ROOMS, via: 'logic', rate: ROOMS * RATE, messages });
+    };
+    await pushAll(2);
+    const script = join(import.meta.dirname, '../resumers.ts');
+    const groups = Array.from({ length: Math.ceil(clients / CLIENTS_A_PROCESS) }, (_, i) => {
+      const mine = Math.min(CLIENTS_A_PROCESS, clients - i * CLIENTS_A_PROCESS);
+      const options = { ports: [victim.port, other.port], clients: mine, room: ROOM, rooms: ROOMS };
+      return new Actor('SDK clients', CLIENT_CORE, process.execPath, [script, JSON.stringify(options)]);
+    });
+    try {
+      await Promise.all(groups.map((group) => group.next('ready', PATIENCE_MS * 5)));
+      progress(`${clients} clients are there`);
+      const latencyWhile = async (storm?: () => Promise<unknown>) => {
+        await audience.start();
+        const pushing = elsewhere.push({
+          room: 'live-elsewhere',
+          via: 'logic',
+          rate: ELSEWHERE_RATE,
+          messages: ELSEWHERE_RATE * seconds,
+        });
+        const stormed = await storm?.();
+        const { lastMark } = await pushing;
+        const { latency } = await audience.drained(lastMark);
+        return { p99: latency.p99 / 1_000, stormed };
+      };
+      // Each room has a message before, and in the middle.
+      await pushAll(2);
+      const before = await latencyWhile();
+      const readsBefore = await other.metric('pushcluster_gateway_history_reads_total');
+      const pushing = pushAll(seconds);
+      await pause(500);
+      let took = Number.NaN;
+      const during = await latencyWhile(async () => {
+        const all = Promise.all(groups.map((group) => group.next('resumed', PATIENCE_MS)));
+        const killed = performance.now();
+        for (const pid of tree(victim.actor.pid).reverse()) process.kill(pid, 'SIGKILL');
+        for (const group of groups) group.send('moved');
+        await all.catch(() => {});
+        took = (performance.now() - killed) / 1_000;
+      });
+      await pushing;
+      const { lastMark } = await pushAll(2);
+      await pause(3_000);
+      const seen = await Promise.all(groups.map((group) => stat(group, lastMark)));
+      const reads = (await other.metric('pushcluster_gateway_history_reads_total')) - readsBefore;
+      const sum = (key: keyof Seen) => seen.reduce((total, each) => total + each[key], 0);
+      const [resumed, lost, twice, resets, behind] = (['resumed', 'lost', 'twice', 'resets', 'behind'] as const).map(
+        sum,
+      );
+      progress(`${resumed} of ${clients} resumed in ${round(took)} s; ${reads} reads; p99 ${round(during.p99)} ms`);
+      const ratio = during.p99 / before.p99;
+      const isWhole = resumed === clients && lost! + twice! + resets! + behind! === 0;
+      return {
+        rows: [
+          {
+            case: 'resume',
+            figure: `${clients.toLocaleString('en')} SDK clients in ${ROOMS} rooms with history, their gateway is killed: all back, s`,
+            ours: round(took),
+            reference: `${resumed!.toLocaleString('en')} of ${clients.toLocaleString('en')} resumed`,
+            target: `≤ ${WITHIN}`,
+            met: resumed === clients && took <= WITHIN,
+          },
+          {
+            case: 'resume',
+            figure: 'items lost / twice / clients reset / behind at the end',
+            ours: `${lost} / ${twice} / ${resets} / ${behind}`,
+            target: 'none',
+            met: isWhole,
+          },
+          {
+            case: 'resume',
+            figure: 'reads of the stream a room',
+            ours: round(reads / ROOMS),
+            target: '≤ 2',
+            met: reads <= ROOMS * 2,
+          },
+          {
+            case: 'resume',
+            figure: `accepted → received of ${ELSEWHERE} clients who were at the other gateway, ms (p99)`,
+            ours: round(during.p99),
+            reference: `before ${round(before.p99)}`,
+            ratio,
+            target: '≤ 1.2 ×',
+            met: ratio <= 1.2,
+          },
+        ],
+        notes: [
+          `resume: one run. Both gateways share a core, and all clients, logic and NATS the other: ${groups.length} processes with the SDK.`,
+        ],
+        data: { clients, took, seen, reads, before, during },
+      };
+    } finally {
+      await Promise.all(groups.map((group) => group.stop()));
+    }
+  } finally {
+    await stack.stop();
+  }
+}
+
+async function stat(group: Actor, lastMark: number): Promise<Seen> {
+  group.send(`stat ${lastMark}`);
+  return Seen.parse(await group.next('stat'));
+}
