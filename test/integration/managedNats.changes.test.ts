@@ -7,6 +7,7 @@ import { setImmediate } from 'node:timers/promises';
 import { PublisherCounters } from '@pushcluster/gateway/hub/publisherCounters.ts';
 import { PublisherHeartbeats } from '@pushcluster/gateway/hub/publisherHeartbeats.ts';
 import { Resequencer, WaitingBytes } from '@pushcluster/gateway/hub/resequencer.ts';
+import { SlicedWork } from '@pushcluster/gateway/hub/slicedWork.ts';
 import { PushCluster } from '@pushcluster/operator/api/pushCluster.ts';
 import { type Certificates, renewed } from '@pushcluster/operator/certificates/certificates.ts';
 import { busSettings, managedNats } from '@pushcluster/operator/pushcluster/desired/bus.ts';
@@ -163,6 +164,7 @@ async function listening(gateway: Bus): Promise<Map<string, number[]>> {
   const options = {
     clock: systemClock,
     waiting: new WaitingBytes(),
+    work: new SlicedWork({ clock: systemClock, failed: assert.ifError }),
     metrics: { late: new Counter({ name: 'late', help: 'late', registers: [] }) },
     failed: assert.ifError,
   };
