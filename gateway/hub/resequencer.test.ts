@@ -223,6 +223,24 @@ describe('a message that comes before others of its publisher', () => {
     assert.deepEqual([run.lost, run.clock.timers, run.waiting.bytes], [0, 0, 0]);
   });
 
+  it('does not wait behind those that are passed on where 16 MiB wait already', () => {
+    const run = fixture();
+    const size = 1_048_576;
+    run.receive(message('p', 1, 1));
+    const slow = (counter: number) => {
+      const { push, count } = message('p', counter, 1);
+      run.receive({ push: { ...push, id: 'slow' }, count }, size);
+      assert.ok(run.waiting.bytes <= 16 * size, `${run.waiting.bytes} bytes wait`);
+    };
+    for (let counter = 3; counter <= 12; counter++) slow(counter);
+    run.receive(message('p', 2, 1));
+    for (let counter = 13; counter <= 40; counter++) slow(counter);
+    assert.deepEqual(run.items('p'), numbers(1, 24));
+    while (run.clock.turn());
+    assert.deepEqual(run.items('p'), numbers(1, 40));
+    assert.deepEqual([run.lost, run.clock.timers, run.waiting.bytes], [0, 0, 0]);
+  });
+
   it('costs those after it nothing if it fails', () => {
     const run = fixture();
     run.receive(message('p', 1, 1));

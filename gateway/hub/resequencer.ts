@@ -88,7 +88,15 @@ export class Resequencer<Push extends PushHeader> {
     const place = Math.max(queue.taken, after);
     queue.waiting.splice(place, 0, message);
     waiting.bytes += message.size;
-    if (waiting.bytes > MAX_WAITING_BYTES) this.#release(publisher, queue, () => true);
+    if (waiting.bytes <= MAX_WAITING_BYTES) return;
+    this.#release(publisher, queue, () => true);
+    // What comes faster than slices pass it on must not add up.
+    const due = this.#due(publisher, queue);
+    while (waiting.bytes > MAX_WAITING_BYTES) {
+      const { done, value } = due.next();
+      if (done) return;
+      this.#pass(value);
+    }
   }
 
   #wait(publisher: string): Queue<Push> {
