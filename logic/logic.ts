@@ -26,6 +26,7 @@ import { OnlineDirectory } from './online/onlineDirectory.ts';
 import { Publisher } from './publish/publisher.ts';
 import { PushService } from './publish/pushService.ts';
 import { apiReferenceRoutes } from './routes/apiReference.ts';
+import { directPush } from './routes/directPush.ts';
 import { goPushRoutes } from './routes/goPush.ts';
 import { historyRoutes } from './routes/history.ts';
 import { pushBatchRoutes } from './routes/pushBatch.ts';
@@ -125,12 +126,16 @@ export async function startLogic({ settings, bus, history, log, registry }: Logi
   };
 
   try {
-    const app = await createServer({
+    const common = {
       keys,
       allowedOrigins: () => logic().allowedOrigins,
       log,
       bodyLimit: logic().limits.body,
       leaving: () => leaving,
+    };
+    const app = await createServer({
+      ...common,
+      direct: directPush({ ...common, pushes, metrics }),
       onConnectionRefused: () => metrics.connectionRefused(),
       ...(certificate ? { certificate } : {}),
     });

@@ -48,16 +48,21 @@ export function formItems(field: Buffer | null): Uint8Array[] {
 /** fastify's names of the parts that have a schema. */
 const PARTS: Record<string, RequestPart> = { body: 'body', querystring: 'query', params: 'path' };
 
-/** Checks a part of a request by its zod schema. A JSON body arrives as bytes and is parsed here. */
+/** Checks a part of a request by its zod schema. */
 export function validatorCompiler({ schema, httpPart }: { schema: z.ZodType; httpPart?: string }) {
   return (data: unknown) => {
     try {
-      const input = httpPart === 'body' ? jsonOf(data) : data;
-      return { value: parsePart(schema, input, PARTS[httpPart ?? ''] ?? 'body') };
+      const part = PARTS[httpPart ?? ''] ?? 'body';
+      return { value: part === 'body' ? parseBody(schema, data) : parsePart(schema, data, part) };
     } catch (error) {
       return { error: error instanceof Error ? error : new Error(String(error)) };
     }
   };
+}
+
+/** A JSON body, which arrives as bytes, or the fields of a form, as `schema` outputs it. Throws a Problem that says what is wrong. */
+export function parseBody<T extends z.ZodType>(schema: T, body: unknown): z.output<T> {
+  return parsePart(schema, jsonOf(body), 'body');
 }
 
 /** `input` as `schema` outputs it. Throws Problem invalid_request, which says how it differs. */

@@ -2,6 +2,7 @@ import { type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } 
 import type { Duplex } from 'node:stream';
 import { LINGER_BYTES, LINGER_MS } from '@pushcluster/runtime/lingeringResponse.ts';
 import { Problem } from '../errors/problem.ts';
+import { PROBLEM_TYPE } from './errorResponse.ts';
 
 export type MalformedRequestsOptions = {
   /** Milliseconds that a request may take to arrive. */
@@ -78,7 +79,7 @@ export class MalformedRequests {
     const headers = {
       ...problem.headers,
       ...(request ? this.#options.headers(request) : {}),
-      'content-type': 'application/problem+json',
+      'content-type': PROBLEM_TYPE,
       'content-length': String(Buffer.byteLength(body)),
       connection: 'close',
     };

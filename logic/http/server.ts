@@ -1,9 +1,8 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
-import type { ApiKeys } from '../access/apiKeys.ts';
-import { requireLoopback } from '../access/loopbackGuard.ts';
-import { admitOrigin } from '../access/originPolicy.ts';
 import { Problem } from '../errors/problem.ts';
+import { type AdmissionOptions, admit } from './admission.ts';
 import { METHODS } from './allowedMethods.ts';
 import type { App } from './app.ts';
 import { validatorCompiler } from './bodyParsers.ts';
@@ -12,7 +11,6 @@ import { clippedPath, type ErrorLog, respondWithError } from './errorResponse.ts
 import { httpServer } from './httpServer.ts';
 import { MalformedRequests } from './malformedRequests.ts';
 import { describeRoutes } from './openApi.ts';
-import { requireSingleHeaders, requireUnambiguous, requireUncompressed } from './requestChecks.ts';
 import type { ServingCertificate } from './servingCertificate.ts';
 
 /** Longest parameter of a path: a name of 128 bytes, each percent-encoded. */
@@ -22,10 +20,7 @@ const MAX_CONNECTIONS = 10_000;
 /** A request that takes longer to arrive is answered 408. */
 const REQUEST_TIMEOUT_MS = 30_000;
 
-export type ServerOptions = {
-  keys: ApiKeys;
-  /** Patterns of origins whose pages may use the API. */
-  allowedOrigins: () => readonly string[];
+export type ServerOptions = AdmissionOptions & {
   log: ErrorLog;
   /** Largest body in bytes. */
   bodyLimit: number;
@@ -36,13 +31,15 @@ export type ServerOptions = {
   /** Milliseconds that a request may take to arrive; 30,000 by default. */
   requestTimeout?: number;
   maxConnections?: number;
+  /** Answers a request ahead of the routes, or returns false and leaves it to them. */
+  direct?: (request: IncomingMessage, response: ServerResponse) => boolean;
   /** Serves TLS with it; plain HTTP if absent. */
   certificate?: ServingCertificate;
 };
 
 /** The HTTP server without its routes: admits requests, parses bodies and answers errors. */
 export async function createServer(options: ServerOptions): Promise<App> {
-  const { requestTimeout = REQUEST_TIMEOUT_MS, maxConnections = MAX_CONNECTIONS } = options;
+  const { requestTimeout = REQUEST_TIMEOUT_MS, maxConnections = MAX_CONNECTIONS, direct = () => false } = options;
   const respond = (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
     const cors = corsHeadersOfError(request, options.allowedOrigins());
     respondWithError(error, request, reply, { ...options, cors });
@@ -55,7 +52,12 @@ export async function createServer(options: ServerOptions): Promise<App> {
     logger: false,
     bodyLimit: options.bodyLimit,
     serverFactory: (handler) =>
-      httpServer(handler, { requestTimeout, ...(options.certificate ? { certificate: options.certificate } : {}) }),
+      httpServer(
+        (request, response) => {
+          if (!direct(request, response)) handler(request, response);
+        },
+        { requestTimeout, ...(options.certificate ? { certificate: options.certificate } : {}) },
+      ),
     rewriteUrl: ({ url = '/' }) => (url.startsWith('/') ? url : url.replace(/^https?:\/\/[^/?#]*(?=\/)/i, '')),
     return503OnClosing: false,
     forceCloseConnections: 'idle',
@@ -85,26 +87,13 @@ export async function createServer(options: ServerOptions): Promise<App> {
   app.addHook('onRequest', (request, reply, done) => {
     try {
       if (options.leaving()) reply.header('connection', 'close');
-      requireUnambiguous(request.raw);
-      if (admit(options, request, reply)) done();
+      const origin = admit(request.raw, request.originalUrl, options);
+      if (origin !== undefined) reply.headers(corsHeaders(origin));
+      if (origin === undefined || !answerPreflight(request, reply)) done();
     } catch (error) {
       done(error instanceof Error ? error : new Error(String(error)));
     }
   });
   await describeRoutes(app);
   return app;
-}
-
-/** Admits a request before its API key is looked at, or throws a Problem. Returns false if it was a preflight, which is answered. */
-function admit({ keys, allowedOrigins }: ServerOptions, request: FastifyRequest, reply: FastifyReply): boolean {
-  const { headers, method } = request;
-  const { rawHeaders, httpVersion } = request.raw;
-  requireSingleHeaders(rawHeaders, headers);
-  const { remoteAddress: peer } = request.socket;
-  if (!keys.required) requireLoopback({ target: request.originalUrl, version: httpVersion, peer, headers });
-  const origin = admitOrigin({ method, headers }, allowedOrigins());
-  requireUncompressed(headers['content-encoding']);
-  if (origin === undefined) return true;
-  reply.headers(corsHeaders(origin));
-  return !answerPreflight({ method, headers }, reply);
 }

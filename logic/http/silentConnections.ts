@@ -16,7 +16,6 @@ export class SilentConnections {
     };
     server.on('connection', follow);
     server.on('secureConnection', follow);
-    server.on('request', ({ socket }) => this.#sockets.delete(socket));
   }
 
   close() {
