@@ -31,8 +31,8 @@ export class BatchSender {
   send(key: ChannelKey, batch: Batch): void {
     const { listeners: table, shards, metrics } = this.#options;
     if (batch.items > 0) {
-      metrics.batchItems.observe(batch.items);
-      metrics.batchWindow.observe(batch.waited / 1_000);
+      metrics.batchItems.count(batch.items);
+      metrics.batchWindow.count(batch.waited / 1_000);
     }
     const listeners = table.of(key);
     if (listeners === undefined) return;

@@ -208,6 +208,7 @@ export class ShardProcess implements ShardHandle {
       },
       () => {},
       (error) => this.#guard.caught('shard', error),
+      systemClock,
     );
     this.#flow = new FlowControl({
       stream: this.#stream,

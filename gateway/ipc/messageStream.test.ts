@@ -3,6 +3,8 @@ import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { describe, it } from 'node:test';
 import { Form } from '@pushcluster/protocol/wireForms.ts';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
+import { PACE_MS } from '@pushcluster/runtime/pace.ts';
 import fc from 'fast-check';
 import { ALL, roomKey, userKey } from './channelKey.ts';
 import type { FrameMessage } from './frame.ts';
@@ -32,7 +34,7 @@ class FakeEnd extends Duplex {
 
 type Heard = { type: 'message'; message: HubMessage } | { type: 'frame'; frame: FrameMessage };
 
-function hubEnd(): { end: FakeEnd; wire: MessageStream<HubMessage, ShardMessage> } {
+function hubEnd(clock?: FakeClock): { end: FakeEnd; wire: MessageStream<HubMessage, ShardMessage> } {
   const end = new FakeEnd();
   return {
     end,
@@ -41,6 +43,7 @@ function hubEnd(): { end: FakeEnd; wire: MessageStream<HubMessage, ShardMessage>
       () => {},
       () => {},
       (error) => assert.fail(String(error)),
+      clock,
     ),
   };
 }
@@ -219,6 +222,32 @@ describe('the stream of messages between hub and shard', () => {
       heard.map((one) => one.type === 'frame' && one.frame.key),
       Array.from({ length: 100 }, (_, i) => roomKey(`${i}`)),
     );
+  });
+
+  it('lets messages gather for 4 ms while many are sent, and none after a quiet time', async () => {
+    const clock = new FakeClock();
+    const { end, wire } = hubEnd(clock);
+    const writes = async (messages: number) => {
+      const before = end.calls;
+      for (let i = 0; i < messages; i++) wire.send({ type: 'stopListening' });
+      await turn();
+      return end.calls - before;
+    };
+    assert.equal(await writes(1), 1);
+    assert.equal(await writes(1), 1, 'few');
+    assert.equal(await writes(100), 1, 'the first of many');
+    assert.equal(await writes(100), 0);
+    clock.advance(PACE_MS - 1);
+    assert.equal(await writes(100), 0);
+    clock.advance(1);
+    assert.equal(await writes(0), 0, 'it was written by the timer');
+    assert.equal(end.calls, 4);
+    clock.advance(1_000);
+    assert.equal(await writes(1), 1, 'after a quiet time');
+    assert.equal(await writes(1), 1);
+    const { heard, end: far } = shardEnd();
+    arrive(far, Buffer.concat(end.written), []);
+    assert.equal(heard.length, 304);
   });
 
   it('leaves what was written unchanged while more is sent', async () => {

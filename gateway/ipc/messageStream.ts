@@ -1,4 +1,6 @@
 import type { Socket } from 'node:net';
+import type { Clock } from '@pushcluster/runtime/clock.ts';
+import { PACE_MS, Pace } from '@pushcluster/runtime/pace.ts';
 import { decodeFrameMessage, type FrameBatch, type FrameMessage, frameSize, writeFrameHead } from './frame.ts';
 
 const JSON_KIND = 0;
@@ -30,14 +32,25 @@ export class MessageStream<Out, In> {
   /** Written in this turn of the loop, before what is in the block. */
   #parts: Buffer[] = [];
   #scheduled = false;
+  /** While many messages are sent, they gather: the other end is woken less often. Undefined: they never do. */
+  readonly #pace: { clock: Pick<Clock, 'now' | 'after'>; rule: Pace } | undefined;
+  /** Messages since the last write. */
+  #messages = 0;
+  /** Earliest time of the next write, by the clock. */
+  #next = 0;
 
-  /** @param onError what `onMessage` or `onFrame` threw, or what was no message: those after it still come */
+  /**
+   * @param onError what `onMessage` or `onFrame` threw, or what was no message: those after it still come
+   * @param clock if many messages are to be sent together, a few milliseconds late
+   */
   constructor(
     socket: Socket,
     onMessage: (message: In) => void,
     onFrame: (frame: FrameMessage) => void,
     onError: (error: unknown) => void,
+    clock?: Pick<Clock, 'now' | 'after'>,
   ) {
+    this.#pace = clock && { clock, rule: new Pace() };
     this.#socket = socket;
     this.#onMessage = onMessage;
     this.#onFrame = onFrame;
@@ -68,10 +81,13 @@ export class MessageStream<Out, In> {
     this.#reserve(HEADER + room);
     this.#at = this.#block.writeUInt32LE(size, this.#at);
     this.#block[this.#at++] = kind;
+    this.#messages++;
     if (this.#scheduled) return;
     this.#scheduled = true;
+    const wait = this.#next > 0 && this.#pace ? this.#next - this.#pace.clock.now() : 0;
+    if (this.#pace && wait > 0) this.#pace.clock.after(wait, () => this.#flush());
     // What is sent in one turn of the loop goes in one system call.
-    setImmediate(() => this.#flush());
+    else setImmediate(() => this.#flush());
   }
 
   #append(bytes: Buffer) {
@@ -100,6 +116,11 @@ export class MessageStream<Out, In> {
 
   #flush() {
     this.#scheduled = false;
+    if (this.#pace) {
+      const now = this.#pace.clock.now();
+      this.#next = this.#pace.rule.handled(this.#messages, now) ? now + PACE_MS : 0;
+      this.#messages = 0;
+    }
     this.#closePart();
     const parts = this.#parts;
     this.#parts = [];

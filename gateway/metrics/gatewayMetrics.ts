@@ -1,6 +1,6 @@
 import type { GatewayStats } from '@pushcluster/protocol/control.ts';
 import { reportCertificate, type Validity } from '@pushcluster/runtime/certificateMetrics.ts';
-import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import { Counter, Gauge, type Registry } from 'prom-client';
 import { REFUSED_HANDSHAKES } from '../admission/refusal.ts';
 import { GUARDED } from '../hub/exceptionGuard.ts';
 import type { ShardCounts } from '../ipc/counts.ts';
@@ -31,8 +31,8 @@ export type GatewayView = {
 
 /** The gateway's metrics. Shards count and this process adds up, so that the counts of a dead shard are kept. */
 export class GatewayMetrics {
-  readonly batchItems: Histogram;
-  readonly batchWindow: Histogram;
+  readonly batchItems: BucketHistogram;
+  readonly batchWindow: BucketHistogram;
   /** Lengths of merge windows. */
   readonly mergeWindow: BucketHistogram;
   /** Items lost on the bus, known from the publishers' counters. */
@@ -84,17 +84,17 @@ export class GatewayMetrics {
       for (const value of values) made.inc({ [label]: value } as Record<Label, string>, 0);
       return made;
     };
-    this.batchItems = new Histogram({
+    this.batchItems = new BucketHistogram({
+      registry,
       name: `${PREFIX}batch_items`,
       help: 'Items in a frame.',
       buckets: [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 10_000],
-      registers: [registry],
     });
-    this.batchWindow = new Histogram({
+    this.batchWindow = new BucketHistogram({
+      registry,
       name: `${PREFIX}batch_window_seconds`,
       help: 'Time from the first item of a frame to the frame.',
       buckets: [0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.05, 1.25, 2, 5, 10],
-      registers: [registry],
     });
     this.mergeWindow = new BucketHistogram({
       registry,

@@ -1,11 +1,10 @@
 import { Socket } from 'node:net';
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setImmediate } from 'node:timers/promises';
 import { systemClock } from '@pushcluster/runtime/clock.ts';
 import { descriptorLimit, openDescriptors } from '@pushcluster/runtime/descriptors.ts';
 import { createLog } from '@pushcluster/runtime/log.ts';
 import { SecretFile } from '@pushcluster/runtime/secretFile.ts';
-import { onTick, TICK_MS } from '@pushcluster/runtime/ticker.ts';
+import { onTick } from '@pushcluster/runtime/ticker.ts';
 import { MemoryReader } from '../admission/memoryReader.ts';
 import { ShardProtection } from '../admission/shardProtection.ts';
 import { loadConsole } from '../console/assets.ts';
@@ -14,6 +13,7 @@ import type { HubMessage, ShardMessage } from '../ipc/messages.ts';
 import type { Verifier } from './authentication.ts';
 import { backlogBudget } from './backlogLimit.ts';
 import { Listener } from './listener.ts';
+import { LoopDelay } from './loopDelay.ts';
 import { Shard } from './shard.ts';
 import { VerifierSource } from './verifierSource.ts';
 
@@ -25,8 +25,6 @@ const RSS_MS = 10_000;
 const ECHO_PART = 4;
 /** While memory is short the backlog budget is a quarter: slow readers are closed before everyone is. */
 const SHORT_PART = 4;
-/** Between two samples of the loop's delay, milliseconds: each sample wakes an idle shard. */
-const LAG_RESOLUTION = 500;
 /** From the last close frames to the end of the process, milliseconds: they leave in the next turn of the loop. */
 const EXIT_AFTER_MS = 100;
 /** Bytes of the hub's messages that are read at once. */
@@ -51,7 +49,6 @@ const hub: Socket = new Socket({
   },
 });
 const fdLimit = descriptorLimit();
-const loopDelay = monitorEventLoopDelay({ resolution: LAG_RESOLUTION });
 const memory = new MemoryReader();
 /** Handshakes that wait for the hub's answer, by number. */
 const admissions = new Map<number, (allowed: boolean) => void>();
@@ -179,14 +176,9 @@ async function start(message: Extract<HubMessage, { type: 'settings' }>, verifie
   listening = true;
   if (settings.gateway.tls) followCertificate(settings.gateway.tls);
   toHub.send({ type: 'listening' });
-  loopDelay.enable();
-  let observed = systemClock.now();
+  const loopDelay = new LoopDelay(systemClock);
   onTick(() => {
-    const now = systemClock.now();
-    // After a long delay this may run before the sampler has measured it.
-    const lag = Math.max(0, loopDelay.max / 1e6 - LAG_RESOLUTION, now - observed - TICK_MS);
-    observed = now;
-    loopDelay.reset();
+    const lag = loopDelay.tick();
     started.counts.loopLag = lag / 1_000;
     guard.observe(lag);
     report(started);

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { FakeClock } from '../fakeClock.ts';
-import { PAUSE_MS, ReadPacer } from './readPacer.ts';
+import { PACE_MS } from '../pace.ts';
+import { ReadPacer } from './readPacer.ts';
 
 /** A connection to which `rate` messages a second come, evenly. */
 class Connection {
@@ -56,8 +57,8 @@ describe('the pacer of reads', () => {
       connection.run(rate, 100);
       connection.reads = [];
       connection.run(rate, 1_000);
-      assert.ok(connection.reads.length <= 1_000 / PAUSE_MS + 1, `${connection.reads.length} reads at ${rate}`);
-      assert.ok(connection.longest <= PAUSE_MS, `${connection.longest} ms at ${rate}`);
+      assert.ok(connection.reads.length <= 1_000 / PACE_MS + 1, `${connection.reads.length} reads at ${rate}`);
+      assert.ok(connection.longest <= PACE_MS, `${connection.longest} ms at ${rate}`);
     }
   });
 
@@ -80,7 +81,7 @@ describe('the pacer of reads', () => {
     connection.clock.advance(0);
     connection.come();
     assert.equal(connection.reads.length, 10);
-    connection.clock.advance(PAUSE_MS);
+    connection.clock.advance(PACE_MS);
     assert.equal(connection.reads.length, 11);
   });
 });
