@@ -37,8 +37,8 @@ beforeEach(() => {
   errors = [];
   changes = [];
   const subscribe = bus.subscribe.bind(bus);
-  bus.subscribe = (subject: string, handler: Parameters<LocalBus['subscribe']>[1], onChange = () => {}) => {
-    changes.push(onChange);
+  bus.subscribe = (subject: string, handler: Parameters<LocalBus['subscribe']>[1]) => {
+    if (typeof handler !== 'function') changes.push((inForce) => handler.changed(inForce));
     return subscribe(subject, handler);
   };
   subscriber = new InletSubscriber(bus, new ExceptionGuard(pino({ level: 'silent' }), (place) => errors.push(place)));

@@ -1,4 +1,4 @@
-import type { Bus, BusMessage, Subscription } from '@pushcluster/runtime/bus/bus.ts';
+import type { Bus, BusMessage, Receiver, Subscription } from '@pushcluster/runtime/bus/bus.ts';
 import { STORED_HEADERS } from '@pushcluster/runtime/history/historyStore.ts';
 import { isDeliveredAs } from '@pushcluster/runtime/history/historyStream.ts';
 import type { ExceptionGuard } from './exceptionGuard.ts';
@@ -39,8 +39,8 @@ export class InletSubscriber {
 
 type OnChange<I> = (inForce: boolean, inlet: I) => void;
 
-/** The subscription of an inlet. There is one for each room, so it is one object with few closures. */
-export class InletSubscription<I extends Inlet> extends InletQueue<I> {
+/** The subscription of an inlet. There is one for each room, so it is one object without closures. */
+export class InletSubscription<I extends Inlet> extends InletQueue<I> implements Receiver {
   readonly #subject: string;
   readonly #onChange: OnChange<I> | undefined;
   readonly #subscription: Subscription;
@@ -55,12 +55,8 @@ export class InletSubscription<I extends Inlet> extends InletQueue<I> {
     super(inlet, failed);
     this.#subject = subject;
     this.#onChange = onChange;
-    this.#subscription = bus.subscribe(
-      subject,
-      (bytes, _subject, message) => this.#receive(bytes, message),
-      (inForce) => this.#changed(inForce),
-    );
-    void this.#subscription.ready.then(() => this.#changed(true));
+    this.#subscription = bus.subscribe(subject, this);
+    void this.#subscription.ready.then(() => this.changed(true));
   }
 
   /** Resolves when the subscription is in force for the first time, and when it ends. Never rejects. */
@@ -74,7 +70,7 @@ export class InletSubscription<I extends Inlet> extends InletQueue<I> {
     this.inlet.close();
   }
 
-  #receive(bytes: Uint8Array, message: BusMessage) {
+  deliver(bytes: Uint8Array, _subject: string, message: BusMessage): void {
     try {
       refuseStray(this.#subject, message);
       this.receive(bytes, message);
@@ -83,7 +79,7 @@ export class InletSubscription<I extends Inlet> extends InletQueue<I> {
     }
   }
 
-  #changed(inForce: boolean) {
+  changed(inForce: boolean): void {
     // A subscription that ended while the bus was unavailable becomes ready too.
     if (this.isClosed) return;
     if (inForce) this.inlet.subscribed();

@@ -11,6 +11,8 @@ import {
   BusUnavailable,
   BusUnconfirmed,
   type Handler,
+  handlerOf,
+  type Receiver,
   type Subscription,
 } from '@pushcluster/runtime/bus/bus.ts';
 import type { HistoryStore } from '@pushcluster/runtime/history/historyStore.ts';
@@ -80,7 +82,8 @@ export class SimulatedBus implements Bus {
     if (generation !== this.#generation) throw new BusUnconfirmed('the bus went away');
   }
 
-  subscribe(subject: string, handler: Handler): Subscription {
+  subscribe(subject: string, receiver: Handler | Receiver): Subscription {
+    const handler = handlerOf(receiver);
     let ready = () => {};
     const isReady = new Promise<void>((resolve) => {
       ready = resolve;

@@ -9,6 +9,7 @@ import {
   type BusEvent,
   BusUnconfirmed,
   type Handler,
+  type Receiver,
   type Subscription,
 } from '@pushcluster/runtime/bus/bus.ts';
 import { LocalBus } from '@pushcluster/runtime/bus/localBus.ts';
@@ -66,6 +67,7 @@ class HeldBus {
       close: () => local.close(),
       subscribe: (subject, handler, onChange) => {
         if (onChange) this.changes.set(subject, onChange);
+        if (typeof handler !== 'function') this.changes.set(subject, (inForce) => handler.changed(inForce));
         return this.#subscribe(subject, handler);
       },
     };
@@ -82,7 +84,7 @@ class HeldBus {
     await settled();
   }
 
-  #subscribe(subject: string, handler: Handler): Subscription {
+  #subscribe(subject: string, handler: Handler | Receiver): Subscription {
     this.subscribed.push(subject);
     const subscription = this.local.subscribe(subject, handler);
     const ready = this.held ? new Promise<void>((resolve) => this.#waiting.push(resolve)) : subscription.ready;

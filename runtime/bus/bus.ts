@@ -21,6 +21,19 @@ export type BusMessage = {
  */
 export type Handler = (bytes: Uint8Array, subject: string, message: BusMessage) => void;
 
+/** A handler and an `onChange` as one object: a gateway has one for each room, and no functions of its own for each. */
+export interface Receiver {
+  /** As a Handler. */
+  deliver(bytes: Uint8Array, subject: string, message: BusMessage): void;
+  /** As `onChange` of Bus.subscribe(). */
+  changed(inForce: boolean): void;
+}
+
+/** The handler of what was given to Bus.subscribe(). */
+export function handlerOf(receiver: Handler | Receiver): Handler {
+  return typeof receiver === 'function' ? receiver : (...of) => receiver.deliver(...of);
+}
+
 export type Subscription = {
   /**
    * Resolves when the server knows of the subscription: messages published from then on arrive. If there is no
@@ -80,7 +93,7 @@ export interface Bus {
    * refuses is requested again until it accepts it. `onChange` is called with false when it is refused, and with true
    * when a refused one comes into force. It is not called for reconnects: those are events.
    */
-  subscribe(subject: string, handler: Handler, onChange?: (inForce: boolean) => void): Subscription;
+  subscribe(subject: string, handler: Handler | Receiver, onChange?: (inForce: boolean) => void): Subscription;
   /** Subscriptions that the server refuses at present. */
   readonly refused?: number;
   /** Validity of the client certificate that it connects with, if there is one. */

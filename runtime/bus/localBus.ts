@@ -6,6 +6,8 @@ import {
   BusUnconfirmed,
   checkSubject,
   type Handler,
+  handlerOf,
+  type Receiver,
   type Subscription,
 } from './bus.ts';
 import { type ErrorLog, EventListeners, guarded } from './eventListeners.ts';
@@ -56,14 +58,14 @@ export class LocalBus implements Bus {
     return this.#delivery ?? Promise.resolve();
   }
 
-  subscribe(subject: string, handler: Handler): Subscription {
+  subscribe(subject: string, handler: Handler | Receiver): Subscription {
     checkSubject(subject);
     if (!this.#open) return { ready: Promise.resolve(), unsubscribe() {} };
     const isWildcard = subject.split('.').includes('*');
     const subscriber: Subscriber = {
       since: this.#published,
       tokens: isWildcard ? subject.split('.') : undefined,
-      handler: guarded(handler, this.#log),
+      handler: guarded(handlerOf(handler), this.#log),
       active: true,
     };
     if (isWildcard) this.#wildcards = [...this.#wildcards, subscriber];

@@ -9,6 +9,7 @@ import {
   BusUnconfirmed,
   checkSubject,
   type Handler,
+  type Receiver,
   type Subscription,
 } from './bus.ts';
 import type { BusConnection } from './busConnection.ts';
@@ -50,10 +51,10 @@ export class NatsBus implements Bus {
   readonly #closing = new AbortController();
   readonly #hooks: SubscriptionHooks = {
     refused: (subscription) => {
-      if (this.#refused.add(subscription)) subscription.onChange?.(false);
+      if (this.#refused.add(subscription)) subscription.changed(false);
     },
     inForce: (subscription) => {
-      if (this.#refused.delete(subscription)) subscription.onChange?.(true);
+      if (this.#refused.delete(subscription)) subscription.changed(true);
     },
     ended: (subscription) => {
       this.#subscriptions.delete(subscription);
@@ -117,7 +118,7 @@ export class NatsBus implements Bus {
     return takeover?.publishing?.then(() => this.flush()) ?? connection.receipts.confirmed();
   }
 
-  subscribe(subject: string, handler: Handler, onChange?: (inForce: boolean) => void): Subscription {
+  subscribe(subject: string, handler: Handler | Receiver, onChange?: (inForce: boolean) => void): Subscription {
     checkSubject(subject);
     const subscription = new NatsSubscription(subject, handler, this.#hooks, onChange);
     if (this.#closing.signal.aborted) {

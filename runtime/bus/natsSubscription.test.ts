@@ -35,6 +35,28 @@ describe('a subscription of the bus', () => {
     server.bus.end('the test is over');
   });
 
+  it('of a receiver delivers messages to it, and tells it when it is refused', async () => {
+    const server = new FakeNatsConnection();
+    const got: unknown[] = [];
+    const receiver = {
+      deliver: (bytes: Uint8Array, subject: string) => got.push(`${subject} ${Buffer.from(bytes)}`),
+      changed: (inForce: boolean) => got.push(inForce),
+    };
+    const subscription = new NatsSubscription('room', receiver, {
+      refused: () => {},
+      inForce: () => {},
+      ended: () => {},
+      overlap: () => undefined,
+      failed: (error) => assert.fail(String(error)),
+    });
+    subscription.attach(server.bus);
+    await subscription.ready;
+    server.deliver('room', 'first');
+    subscription.changed(false);
+    assert.deepEqual(got, ['room first', false]);
+    server.bus.end('the test is over');
+  });
+
   it('is ready for those who ask before it is in force, and for those who ask later', async () => {
     const server = new FakeNatsConnection();
     const subscription = subscribe(() => {});

@@ -1,4 +1,4 @@
-import type { BusMessage, Handler, Subscription } from './bus.ts';
+import type { BusMessage, Handler, Receiver, Subscription } from './bus.ts';
 import type { BusConnection } from './busConnection.ts';
 import type { ConnectionSubscription, Subscriber } from './connectionSubscription.ts';
 import type { Overlap } from './overlap.ts';
@@ -23,10 +23,9 @@ let subscriptions = 0;
 export class NatsSubscription implements Subscription, Subscriber<BusConnection> {
   readonly subject: string;
   readonly hasWildcard: boolean;
-  /** Called when it is refused, and when a refused one comes into force. */
-  readonly onChange: ((inForce: boolean) => void) | undefined;
   readonly #number = ++subscriptions;
-  readonly #handler: Handler;
+  readonly #handler: Handler | Receiver;
+  readonly #onChange: ((inForce: boolean) => void) | undefined;
   readonly #hooks: SubscriptionHooks;
   /** Made for those who wait for it. */
   #ready: PromiseWithResolvers<void> | undefined = undefined;
@@ -37,11 +36,16 @@ export class NatsSubscription implements Subscription, Subscriber<BusConnection>
   /** On a connection that is to take over. */
   #next: ConnectionSubscription<BusConnection> | undefined = undefined;
 
-  constructor(subject: string, handler: Handler, hooks: SubscriptionHooks, onChange?: (inForce: boolean) => void) {
+  constructor(
+    subject: string,
+    handler: Handler | Receiver,
+    hooks: SubscriptionHooks,
+    onChange?: (inForce: boolean) => void,
+  ) {
     this.subject = subject;
     this.hasWildcard = subject.includes('*');
-    this.onChange = onChange;
     this.#handler = handler;
+    this.#onChange = onChange;
     this.#hooks = hooks;
   }
 
@@ -75,6 +79,12 @@ export class NatsSubscription implements Subscription, Subscriber<BusConnection>
   /** The connection is lost. */
   lost(): void {
     this.#present = undefined;
+  }
+
+  /** It is refused, or was refused and comes into force. */
+  changed(inForce: boolean): void {
+    this.#onChange?.(inForce);
+    if (typeof this.#handler !== 'function') this.#handler.changed(inForce);
   }
 
   /** Resolves `ready`: there is nothing more to wait for. */
@@ -114,7 +124,8 @@ export class NatsSubscription implements Subscription, Subscriber<BusConnection>
   /** An error of the handler is logged, and later messages are still delivered. */
   #deliver(bytes: Uint8Array, subject: string, message: BusMessage) {
     try {
-      this.#handler(bytes, subject, message);
+      if (typeof this.#handler === 'function') this.#handler(bytes, subject, message);
+      else this.#handler.deliver(bytes, subject, message);
     } catch (error) {
       this.#hooks.failed(error, subject);
     }
