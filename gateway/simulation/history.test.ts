@@ -10,7 +10,7 @@ import { holds, type Plan } from '@pushcluster/test/simulate/historySchedules.ts
  * seed; the same ones each time without them. Where the machine is busy, fewer are played. `make simulate-history` plays more.
  */
 
-const SCHEDULES = Number(process.env.HISTORY_RUNS ?? 8_000);
+const SCHEDULES = Number(process.env.HISTORY_RUNS ?? 20_000);
 const SEED = Number(process.env.HISTORY_SEED ?? 7);
 /** The same number everywhere, so that each machine plays the same schedules. */
 const PLAYERS = 2;

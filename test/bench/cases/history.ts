@@ -1,6 +1,7 @@
 import { Audience, pause } from '../audience.ts';
+import { cpuBetween, cpuOf } from '../machine.ts';
 import { assertWhole, type Measured, measured, medianOf } from '../measure.ts';
-import { type Outcome, round } from '../report.ts';
+import { type Outcome, type Row, round } from '../report.ts';
 import type { Scale } from '../scale.ts';
 import { Stack } from '../stack.ts';
 import { FIRST } from '../workload.ts';
@@ -14,11 +15,28 @@ const QUIET_MESSAGES = 20;
 const ROOMS = { plain: 'live', stored: 'live-stored' } as const;
 const SETTINGS = { rooms: [{ match: ROOMS.stored, history: { messages: 1_000 } }] };
 
+/** Rooms whose last messages are compared with the store, one connection each. */
+const QUIET_ROOMS = 10_000;
+
 type Kind = keyof typeof ROOMS;
 type Pair = Record<Kind, Measured>;
 
-/** The same messages to a room with history and to one without, of one gateway: its stream is in a file of one NATS server. */
-export async function history({ connections, pairs, seconds, quick, progress }: Scale): Promise<Outcome> {
+/** What rooms with history cost a gateway: its stream is in a file of one NATS server. */
+export async function history(scale: Scale): Promise<Outcome> {
+  const { rows, data } = await besides(scale);
+  const compared = await comparing({ ...scale, rooms: Math.min(QUIET_ROOMS, scale.connections) });
+  const row: Row = {
+    case: 'history',
+    figure: `comparing the last messages of ${compared.rooms.toLocaleString('en')} quiet rooms with the store each second, % of a core`,
+    ours: round(100 * compared.share),
+    target: '≤ 1',
+    met: compared.share <= 0.01,
+  };
+  return { rows: [...rows, row], data: { frames: data, compared } };
+}
+
+/** The same messages to a room with history and to one without, of one gateway. */
+async function besides({ connections, pairs, seconds, quick, progress }: Scale): Promise<Outcome> {
   // Both rooms are of one gateway.
   const each = connections / 2;
   const stack = await Stack.start(undefined, { jetstream: true });
@@ -98,6 +116,47 @@ export async function history({ connections, pairs, seconds, quick, progress }: 
       ],
       data: { runs },
     };
+  } finally {
+    await stack.stop();
+  }
+}
+
+/** CPU of a gateway while another room of the stream is pushed to, so that it asks for all last messages, less that without. */
+async function comparing({
+  rooms,
+  pairs,
+  seconds,
+  progress,
+}: Pick<Scale, 'pairs' | 'seconds' | 'progress'> & { rooms: number }) {
+  const settings = { rooms: [{ match: 'quiet-*', history: { messages: 10 } }] };
+  const stack = await Stack.start(undefined, { jetstream: true });
+  try {
+    const gateway = await stack.gateway(settings);
+    const publisher = await stack.publisher(await stack.logic(undefined, settings));
+    const audience = new Audience({ port: gateway.port, rate: 4_000, room: 'quiet', rooms });
+    await audience.open(rooms);
+    // Each of them has a message.
+    await publisher.push({ room: 'quiet', rooms, via: 'logic', rate: 2_000, messages: rooms });
+    await audience.quiet(2_000);
+    const shareWhile = async (work: () => Promise<unknown>) => {
+      const before = cpuOf(gateway.actor.pid);
+      const began = performance.now();
+      await work();
+      const { user, system } = cpuBetween(before, cpuOf(gateway.actor.pid));
+      return ((user + system) * 1_000) / (performance.now() - began);
+    };
+    const shares: number[] = [];
+    for (let pair = 1; pair <= pairs; pair++) {
+      const still = await shareWhile(() => pause(2_000 * seconds));
+      const moving = await shareWhile(() =>
+        publisher.push({ room: 'quiet-elsewhere', via: 'logic', rate: 2, messages: 4 * seconds }),
+      );
+      shares.push(moving - still);
+      progress(
+        `pair ${pair}: comparing takes ${round(100 * (moving - still))} % of a core, all else ${round(100 * still)} %`,
+      );
+    }
+    return { rooms, share: medianOf(shares, (share) => share), shares };
   } finally {
     await stack.stop();
   }

@@ -86,11 +86,14 @@ export async function resume({ connections, quick, progress }: Scale): Promise<O
       await pause(3_000);
       const seen = await Promise.all(groups.map((group) => stat(group, lastMark)));
       const reads = (await other.metric('pushcluster_gateway_history_reads_total')) - readsBefore;
+      const refused = await other.metric('pushcluster_gateway_refused_total');
       const sum = (key: keyof Seen) => seen.reduce((total, each) => total + each[key], 0);
       const [resumed, lost, twice, resets, behind] = (['resumed', 'lost', 'twice', 'resets', 'behind'] as const).map(
         sum,
       );
-      progress(`${resumed} of ${clients} resumed in ${round(took)} s; ${reads} reads; p99 ${round(during.p99)} ms`);
+      progress(
+        `${resumed} of ${clients} resumed in ${round(took)} s; ${reads} reads; ${refused} handshakes refused; p99 ${round(during.p99)} ms`,
+      );
       const ratio = during.p99 / before.p99;
       const isWhole = resumed === clients && lost! + twice! + resets! + behind! === 0;
       return {
@@ -130,7 +133,7 @@ export async function resume({ connections, quick, progress }: Scale): Promise<O
         notes: [
           `resume: one run. Both gateways share a core, and all clients, logic and NATS the other: ${groups.length} processes with the SDK.`,
         ],
-        data: { clients, took, seen, reads, before, during },
+        data: { clients, took, seen, reads, refused, before, during },
       };
     } finally {
       await Promise.all(groups.map((group) => group.stop()));
