@@ -25,6 +25,8 @@ const HEALED_MS = 30_000;
 const BEHIND_MS = 1_500;
 /** Milliseconds for which a server may take itself for the leader: longer, and NatsHistory does not believe it. */
 const STRANDED_MS = 3_500;
+/** Milliseconds within which gateways that can ask notice that the history was replaced, though it was silent before. */
+const NOTICED_MS = LONGEST_MS + 4_000;
 /** Milliseconds for which the store may be away in all until hubs may go on without what they lack. */
 const AWAY_MS = 14_000;
 const SETTINGS = settingsWith({
@@ -233,12 +235,22 @@ function assertHolds(plan: Plan, { history, clients, states }: Awaited<ReturnTyp
             const should = start < 0 ? [] : all.slice(start, end);
             return JSON.stringify(should) === JSON.stringify(some) && all[end]?.index !== 1;
           });
-        // Gateways notice within seconds that the numbers count anew. Until that reset, pushes of before and after come mixed.
-        const texts = items.map((item) => JSON.stringify(item));
+        // Gateways notice within seconds that the numbers count anew. Until that reset, members may miss what was pushed
+        // meanwhile, and may be told of what is gone: each of the two in order.
+        const began = resets[i - 1] ?? 0;
         const isMixed = () =>
           !isLast &&
-          new Set(texts).size === texts.length &&
-          history.replacedAt.some((at) => fits(items.filter((_, n) => heard[n]! < at)));
+          history.replacedAt.some((at) => {
+            const isNew = ({ number }: Item) =>
+              history.lines.some(({ pushes }) => pushes.some((push) => push.number === number && push.at >= at));
+            const isAll = fits(items.filter((_, n) => heard[n]! < at));
+            return (
+              at >= began - NOTICED_MS &&
+              isAll &&
+              areInOrder(items.filter(isNew)) &&
+              areInOrder(items.filter((item) => !isNew(item)))
+            );
+          });
         const isTold = fits(items) || isMixed();
         assert.ok(isTold, `${who}, part ${i}: ${JSON.stringify(items)} from ${JSON.stringify(from)}`);
       }
@@ -249,6 +261,11 @@ function assertHolds(plan: Plan, { history, clients, states }: Awaited<ReturnTyp
       assert.deepEqual(needless, [], `${who} was reset without a reason`);
     }
   }
+}
+
+function areInOrder(items: Item[]): boolean {
+  const places = items.map(({ number, index }) => 2 * number + index);
+  return places.every((place, i) => i === 0 || place > places[i - 1]!);
 }
 
 /** From when on resets may be told. */
