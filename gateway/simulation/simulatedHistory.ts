@@ -64,13 +64,13 @@ export class SimulatedHistory {
   #missing = false;
   /** The next so many deliveries are lost. */
   #losing = 0;
-  /** The next so many pushes of logic are stored, and get no answer. */
-  #unanswered = 0;
+  /** So many pushes of logic are yet to be stored without an answer. */
+  #withheld = 0;
   #leaderlessUntil = 0;
   /** Where pushes of logic were stored, by id. */
   #ids = new Map<string, { seq: number; at: number }>();
-  /** Ids of pushes of which logic was not told what became of an attempt. */
-  readonly unknown = new Set<string>();
+  /** Attempts of logic to store a push, and questions where it is, that had no answer. */
+  unanswered = 0;
   readonly #deliveries: Delivery[] = [];
   #last = 0;
   /** The largest number that logic has been told of in this epoch. */
@@ -110,8 +110,17 @@ export class SimulatedHistory {
 
   /** The store as the logic pod with this connection sees it. @param numberOf the number of a push */
   logicStoreOf(bus: SimulatedBus, numberOf: (bytes: Uint8Array) => number): HistoryStore {
+    const store = this.storeOf(bus);
     return {
-      ...this.storeOf(bus),
+      ...store,
+      state: async (match) => {
+        try {
+          return await store.state(match);
+        } catch (error) {
+          this.unanswered++;
+          throw error;
+        }
+      },
       ensure: () =>
         bus.ask(() => {
           this.#missing = false;
@@ -161,7 +170,7 @@ export class SimulatedHistory {
   /** The leader crashes: what is stored in the last moment is not delivered. @param tail so many pushes */
   crash(tail: number): void {
     this.#losing = tail;
-    this.#unanswered = tail;
+    this.#withheld = tail;
   }
 
   /** A former leader delivers what it had queued, or again. */
@@ -277,17 +286,17 @@ export class SimulatedHistory {
         const store = () => this.#appendOnce(number, room, bytes, id);
         if (this.#missing || now < this.#leaderlessUntil) throw new BusUnavailable('no responders');
         const isSilent = now < this.#silentUntil;
-        if (!isSilent && this.#unanswered === 0) return store();
+        if (!isSilent && this.#withheld === 0) return store();
         // A leader that stands still may have it in its queue, or not; one that crashes has stored it.
         if (!isSilent) {
-          this.#unanswered--;
+          this.#withheld--;
           store();
         } else if (Math.random() < 0.5) this.#clock.after(this.#silentUntil - now, () => this.#missing || store());
         await new Promise<void>((resolve) => this.#clock.after(APPEND_TIMEOUT_MS, resolve));
         throw new BusUnconfirmed('no answer');
       });
     } catch (error) {
-      if (error instanceof BusUnconfirmed) this.unknown.add(id);
+      if (error instanceof BusUnconfirmed) this.unanswered++;
       throw error;
     }
   }

@@ -205,7 +205,7 @@ function assertHolds({ history, pushes }: Awaited<ReturnType<typeof play>>) {
 
 /** Whether somebody was told "unknown" although every attempt had an answer. */
 function assertKnown({ history, pushes }: Awaited<ReturnType<typeof play>>) {
-  if (history.unknown.size > 0 || history.replacedAt.length > 0) return;
+  if (history.unanswered > 0 || history.replacedAt.length > 0) return;
   const unknown = pushes.filter(({ attempts }) =>
     attempts.some(({ outcome }) => outcome && 'failure' in outcome && outcome.failure instanceof BusUnconfirmed),
   );
