@@ -121,6 +121,8 @@ export class BusConnection {
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
+      // The PING of this turn leaves in the same write.
+      this.receipts.send();
       this.#sendBatch();
     });
   }

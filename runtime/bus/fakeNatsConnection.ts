@@ -6,13 +6,15 @@ import type { DirectSubscription } from './directSubscription.ts';
 /** No test waits for a receipt that long, milliseconds. */
 const RECEIPT_TIMEOUT_MS = 60_000;
 
+const PING = 'PING';
+
 /** A connection of nats.js whose server answers PINGs at once, or when the test says so. */
 export class FakeNatsConnection {
   /** As `dial` returns it. */
   readonly raw: RawConnection;
   readonly bus: BusConnection;
-  /** Subjects of the messages that were published. */
-  readonly published: string[] = [];
+  /** Subjects of the messages that were published, and `PING` for each PING, in order. */
+  readonly sent: string[] = [];
   readonly #subscribers = new Set<DirectSubscription>();
   readonly #closed = Promise.withResolvers<void>();
   readonly #left = Promise.withResolvers<void>();
@@ -28,8 +30,11 @@ export class FakeNatsConnection {
       close: async () => this.#closed.resolve(),
       isClosed: () => false,
       getServer: () => 'fake:4222',
-      publish: (subject: string) => this.published.push(subject),
-      flush: () => new Promise<void>((resolve) => (this.#holding ? this.#pings.push(resolve) : resolve())),
+      publish: (subject: string) => this.sent.push(subject),
+      flush: () => {
+        this.sent.push(PING);
+        return new Promise<void>((resolve) => (this.#holding ? this.#pings.push(resolve) : resolve()));
+      },
     };
     this.raw = {
       connection: connection as unknown as NatsConnection,
@@ -38,6 +43,11 @@ export class FakeNatsConnection {
       unsubscribe: (subscription) => this.#subscribers.delete(subscription),
     };
     this.bus = new BusConnection(this.raw, RECEIPT_TIMEOUT_MS, () => {});
+  }
+
+  /** Subjects of the messages that were published. */
+  get published(): string[] {
+    return this.sent.filter((subject) => subject !== PING);
   }
 
   /** Subjects that are subscribed at the server. */

@@ -2,20 +2,22 @@ import { systemClock } from '../clock.ts';
 import { BusUnconfirmed } from './bus.ts';
 
 /**
- * Receipts of one connection. The answer to a PING says that the server has all that was sent before it. While one
- * receipt is pending, all later callers share the next one.
+ * Receipts of one connection. The answer to a PING says that the server has all that was sent before it. All callers of a
+ * turn of the event loop share one receipt, whose PING leaves at the end of the turn, together with what they published.
  */
 export class Receipts {
   readonly #ping: () => Promise<void>;
   readonly #timeout: number;
   readonly #onTimeout: () => void;
-  #pending: Receipt | undefined;
+  /** PINGs under way, the oldest first. */
+  readonly #pending: Receipt[] = [];
+  /** The receipt of this turn. */
   #next: Receipt | undefined;
   #timer: NodeJS.Timeout | undefined;
   #ended: string | undefined;
 
   /**
-   * @param ping sends a PING; resolves with its PONG
+   * @param ping sends what was published and a PING; resolves with its PONG
    * @param timeout milliseconds that a PONG may take
    * @param onTimeout called if it took longer: drop the connection
    */
@@ -36,9 +38,23 @@ export class Receipts {
     if (this.#ended === undefined) this.#receipt().callbacks.push(callback);
   }
 
+  /** Sends the PING that is asked for, if there is one, rather than at the end of this turn. */
+  send(): void {
+    const receipt = this.#next;
+    if (!receipt) return;
+    this.#next = undefined;
+    this.#pending.push(receipt);
+    // The server sends the refusal of a message before the PONG, but nats.js reports it some microtasks later.
+    this.#ping().then(
+      () => setImmediate(() => this.#arrived(receipt)),
+      () => {},
+    );
+    this.#timer ??= this.#watch(receipt.deadline);
+  }
+
   /** The server refused a message: the receipts that include it reject with `reason`. */
   refuse(reason: string): void {
-    if (this.#pending) this.#pending.refusal = reason;
+    for (const receipt of this.#pending) receipt.refusal = reason;
     if (this.#next) this.#next.refusal = reason;
   }
 
@@ -48,38 +64,23 @@ export class Receipts {
     this.#ended = reason;
     clearTimeout(this.#timer);
     const error = new BusUnconfirmed(reason);
-    this.#pending?.reject(error);
+    for (const receipt of this.#pending.splice(0)) receipt.reject(error);
     this.#next?.reject(error);
-    this.#pending = undefined;
     this.#next = undefined;
   }
 
   #receipt(): Receipt {
-    if (this.#pending) {
-      this.#next ??= new Receipt(systemClock.now() + this.#timeout);
-      return this.#next;
+    if (!this.#next) {
+      this.#next = new Receipt(systemClock.now() + this.#timeout);
+      setImmediate(() => this.send());
     }
-    const receipt = new Receipt(systemClock.now() + this.#timeout);
-    this.#start(receipt);
-    return receipt;
-  }
-
-  #start(receipt: Receipt): void {
-    this.#pending = receipt;
-    // The server sends the refusal of a message before the PONG, but nats.js reports it some microtasks later.
-    this.#ping().then(
-      () => setImmediate(() => this.#arrived(receipt)),
-      () => {},
-    );
-    this.#timer ??= this.#watch(receipt.deadline);
+    return this.#next;
   }
 
   #arrived(receipt: Receipt): void {
-    if (this.#pending !== receipt) return;
-    const next = this.#next;
-    this.#pending = undefined;
-    this.#next = undefined;
-    if (next) this.#start(next);
+    // PONGs come in the order of their PINGs. A lost connection has no receipts any more.
+    if (this.#pending[0] !== receipt) return;
+    this.#pending.shift();
     receipt.arrive();
   }
 
@@ -87,9 +88,10 @@ export class Receipts {
   #watch(deadline: number): NodeJS.Timeout {
     const look = () => {
       this.#timer = undefined;
-      if (!this.#pending || this.#ended !== undefined) return;
-      if (this.#pending.deadline <= systemClock.now()) this.#onTimeout();
-      else this.#timer = this.#watch(this.#pending.deadline);
+      const oldest = this.#pending[0];
+      if (!oldest) return;
+      if (oldest.deadline <= systemClock.now()) this.#onTimeout();
+      else this.#timer = this.#watch(oldest.deadline);
     };
     // After this process was stopped, timers run before sockets are read: read a PONG that has arrived before judging.
     const wait = Math.max(1, Math.ceil(deadline - systemClock.now()));
