@@ -171,4 +171,5 @@ LABEL org.opencontainers.image.title="PushCluster logic" \
 COPY --from=logic-modules /app/node_modules node_modules
 COPY --from=javascript /out/logic logic
 EXPOSE 7799 9090
-ENTRYPOINT ["node", "logic/main.js"]
+# Nearly all that a request leaves behind is garbage at once. V8's default would let up to 96 MiB of it gather.
+ENTRYPOINT ["node", "--max-semi-space-size=4", "logic/main.js"]

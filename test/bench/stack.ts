@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { type NatsServer, startNatsCluster, startNatsServer } from '../harness/natsServer.ts';
+import { nodeFlags } from '../harness/nodeFlags.ts';
 import { Actor } from './actor.ts';
 import { pause } from './audience.ts';
 import type { ItemKind } from './items.ts';
@@ -37,7 +38,7 @@ type Kind = 'gateway' | 'logic' | 'standalone';
 /** Differences from the default settings. */
 type Changes = { gateway?: object; auth?: object; rooms?: object[] };
 
-/** The real processes: nats-server, gateways, logic and a publisher, each on its core. */
+/** The real processes: nats-server, gateways, logic and a publisher, each on its core. Node has the flags of the images. */
 export class Stack {
   readonly folder: string;
   readonly #nats: readonly NatsServer[];
@@ -108,7 +109,8 @@ export class Stack {
     const file = join(this.folder, `${kind}-${port}.json`);
     const nats = kind === 'standalone' ? [] : this.bus.urls;
     writeFileSync(file, JSON.stringify(settingsOf(ports, nats, changes), null, 2));
-    const actor = new Actor(kind, core, process.execPath, [join(ROOT, kind, 'main.ts'), '--config', file]);
+    const flags = kind === 'standalone' ? [] : nodeFlags(kind);
+    const actor = new Actor(kind, core, process.execPath, [...flags, join(ROOT, kind, 'main.ts'), '--config', file]);
     this.#actors.push(actor);
     const server = new Server(kind, actor, ports, file);
     await server.ready();

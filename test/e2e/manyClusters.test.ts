@@ -12,7 +12,8 @@ import { POD_DEFAULTS } from '@pushcluster/operator/pushcluster/desired/pods.ts'
 import type { AuditEvent } from '../harness/cluster/audit.ts';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
-import { OPERATOR_USER, OperatorProcess, operatorFlags } from '../harness/cluster/operatorProcess.ts';
+import { OPERATOR_USER, OperatorProcess } from '../harness/cluster/operatorProcess.ts';
+import { nodeFlags } from '../harness/nodeFlags.ts';
 import { freePorts } from '../harness/ports.ts';
 import { until } from '../harness/until.ts';
 
@@ -52,7 +53,7 @@ describe(`an operator of ${CLUSTERS} PushClusters`, () => {
       Array.from({ length: NAMESPACES }, (_, i) => namespace(i)),
     );
     const [adminPort = 0] = await freePorts(1);
-    operator = new OperatorProcess(plane, { adminPort, flags: operatorFlags() });
+    operator = new OperatorProcess(plane, { adminPort, flags: nodeFlags('operator') });
     await operator.start();
   });
   after(async () => {

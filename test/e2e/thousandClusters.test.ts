@@ -7,11 +7,12 @@ import { parse } from 'yaml';
 import { z } from 'zod';
 import { type ControlPlane, startControlPlane } from '../harness/cluster/controlPlane.ts';
 import { apply } from '../harness/cluster/kubectl.ts';
-import { OperatorProcess, operatorFlags } from '../harness/cluster/operatorProcess.ts';
+import { OperatorProcess } from '../harness/cluster/operatorProcess.ts';
 import { PlayedPods } from '../harness/cluster/playedPods.ts';
 import { Lateness } from '../harness/lateness.ts';
 import { MemoryCgroup } from '../harness/memoryCgroup.ts';
 import { Metrics } from '../harness/metrics.ts';
+import { nodeFlags } from '../harness/nodeFlags.ts';
 import { freePorts } from '../harness/ports.ts';
 import { until } from '../harness/until.ts';
 
@@ -48,7 +49,7 @@ describe(`an operator of ${CLUSTERS} PushClusters whose pods report`, () => {
     pods = new PlayedPods(plane, podPort, { withNats: true });
     pods.startsWith = () => 1_000;
     cgroup = MemoryCgroup.create(`pushcluster-test-${process.pid}`, LIMIT_MIB * MIB);
-    operator = new OperatorProcess(plane, { adminPort, env, flags: operatorFlags(), cgroup });
+    operator = new OperatorProcess(plane, { adminPort, env, flags: nodeFlags('operator'), cgroup });
     await Promise.all([pods.start(), operator.start()]);
   });
   after(async () => {

@@ -1,5 +1,4 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { crd } from '@pushcluster/operator/api/crd.ts';
 import { CLUSTER_RULES, OWN_RULES } from '@pushcluster/operator/rbac.ts';
 import type { MemoryCgroup } from '../memoryCgroup.ts';
@@ -173,14 +172,6 @@ export class OperatorProcess {
   signal(signal: NodeJS.Signals): void {
     this.#child?.kill(signal);
   }
-}
-
-/** Flags of Node with which the image starts the operator. */
-export function operatorFlags(): string[] {
-  const dockerfile = readFileSync(new URL('../../../Dockerfile', import.meta.url), 'utf8');
-  const found = /^ENTRYPOINT \["node", (.*)"operator\/main\.js"\]$/m.exec(dockerfile)?.[1];
-  if (found === undefined) throw new Error('the Dockerfile does not start the operator');
-  return [...found.matchAll(/"([^"]+)"/g)].map(([, flag]) => flag!);
 }
 
 /** The chart's policies, about the group of the processes in place of the chart's service account. */
