@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer, type Socket } from 'node:net';
+import { createServer, Socket as NetSocket, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -48,7 +48,8 @@ for (const [when, serve] of [
     for (const socket of sockets) socket.emit('error', new Error('read ECONNRESET'));
   });
 
-test('nor is one from an encrypted connection', async (t) => {
+/** Makes the servers' ends of connections encrypted ones. */
+function encryption(t: TestContext): (socket: Socket) => TLSSocket {
   const folder = mkdtempSync(join(tmpdir(), 'pushcluster-transport-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const [keyFile, certFile] = [join(folder, 'key'), join(folder, 'certificate')];
@@ -64,18 +65,20 @@ test('nor is one from an encrypted connection', async (t) => {
     '/CN=a',
   ];
   execFileSync('openssl', [...args, '-keyout', keyFile, '-out', certFile], { stdio: 'ignore' });
+  const [key, cert] = [readFileSync(keyFile), readFileSync(certFile)];
+  return (socket) => new TLSSocket(socket, { isServer: true, key, cert }).on('error', () => {});
+}
+
+const ANY_CERTIFICATE = { rejectUnauthorized: false } as TlsOptions;
+
+test('nor is one from an encrypted connection', async (t) => {
+  const encrypt = encryption(t);
   const serve = (socket: Socket) => {
     socket.write(info({ tls_required: true }));
-    const encrypted = new TLSSocket(socket, {
-      isServer: true,
-      key: readFileSync(keyFile),
-      cert: readFileSync(certFile),
-    });
-    encrypted.on('error', () => {});
     // CONNECT
-    encrypted.once('data', () => socket.resetAndDestroy());
+    encrypt(socket).once('data', () => socket.resetAndDestroy());
   };
-  const sockets = await tryToConnect(t, serve, { rejectUnauthorized: false } as TlsOptions);
+  const sockets = await tryToConnect(t, serve, ANY_CERTIFICATE);
   assert.ok(sockets.some((socket) => socket instanceof TLSSocket));
   for (const socket of sockets) socket.emit('error', new Error('read ECONNRESET'));
 });
@@ -128,3 +131,48 @@ test('what is read comes in order, however it is cut, and what is no message end
   socket.write('what is this\r\n');
   await connection.closed();
 });
+
+for (const isEncrypted of [false, true])
+  test(`a busy ${isEncrypted ? 'encrypted ' : ''}connection is paused where it reads from the network, and goes on`, async (t) => {
+    const encrypt = isEncrypted ? encryption(t) : (socket: Socket) => socket;
+    const peer = Promise.withResolvers<Socket>();
+    const server = createServer((plain) => {
+      plain.on('error', () => {});
+      plain.write(info({ tls_required: isEncrypted }));
+      const socket = encrypt(plain);
+      // CONNECT and PING
+      socket.once('data', () => socket.write('PONG\r\n', () => peer.resolve(socket)));
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    t.after(() => server.close());
+    const { port } = server.address() as { port: number };
+    const options = { servers: [`127.0.0.1:${port}`], reconnect: false, tls: isEncrypted ? ANY_CERTIFICATE : null };
+    const connection = await connect(options, true);
+    t.after(() => connection.close());
+    let got = 0;
+    connection.subscribe('s', {
+      callback: () => {
+        got++;
+      },
+    });
+    const socket = await peer.promise;
+    const paused = t.mock.method(NetSocket.prototype, 'pause');
+    const held: (() => void)[] = [];
+    const { resume } = NetSocket.prototype;
+    t.mock.method(NetSocket.prototype, 'resume', function (this: Socket) {
+      held.push(() => resume.call(this));
+      return this;
+    });
+    const send = (messages: number) =>
+      new Promise<unknown>((resolve) => socket.write('MSG s 1 1\r\nx\r\n'.repeat(messages), resolve));
+    await send(1_000);
+    while (paused.mock.callCount() === 0) await new Promise(setImmediate);
+    await send(10);
+    while (held.length === 0) await new Promise(setImmediate);
+    // A stream of TLS that is paused goes on to read.
+    assert.ok(paused.mock.calls.every((call) => !(call.this instanceof TLSSocket)));
+    assert.equal(got, 1_000);
+    t.mock.restoreAll();
+    for (const goOn of held) goOn();
+    while (got < 1_010) await new Promise(setImmediate);
+  });

@@ -20,6 +20,9 @@ const READ_BYTES = 65_536;
  * Built on internals of nats.js: runtime/README.md, "Internals".
  */
 class DirectTransport extends NodeTransport {
+  /** The TCP connection, under TLS too. */
+  #connection: Socket | undefined;
+
   /** `tls: null` declines TLS that the server offers, but what it demands is used: nats.js would fail. */
   override async startTLS(): Promise<TLSSocket> {
     if (this.options.tls === null) this.options = { ...this.options, tls: {} };
@@ -48,6 +51,7 @@ class DirectTransport extends NodeTransport {
         dialled.resolve(socket);
       },
     );
+    this.#connection = socket;
     survivingErrors(socket);
     socket.on('error', (error) => {
       problem = error;
@@ -62,6 +66,7 @@ class DirectTransport extends NodeTransport {
   /**
    * Gives `parse` what is read from the next read on, in place of nats.js, whose way there is a promise and an asynchronous
    * iterator. Call it once connected. Bytes that `parse` can't read end the connection.
+   * @returns what to pause so that nothing is read: a paused stream of TLS goes on to read and decrypt
    */
   readWith(parse: (bytes: Uint8Array) => void): Socket {
     const { socket } = this;
@@ -75,7 +80,7 @@ class DirectTransport extends NodeTransport {
     });
     // What was read before has been parsed by the next read: only microtasks are between.
     for (const listener of before) socket.removeListener('data', listener as (bytes: Buffer) => void);
-    return socket;
+    return this.#connection ?? socket;
   }
 }
 
