@@ -1,5 +1,10 @@
 import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { request } from 'node:https';
 import { after, before, describe, it } from 'node:test';
+import { createAuthority } from '../../harness/certificates.ts';
 import { inUrl } from '../../harness/cluster/addressPlan.ts';
 import { Audience } from '../../harness/cluster/audience.ts';
 import { Live } from '../../harness/cluster/live.ts';
@@ -119,5 +124,49 @@ describe('pushes through the logic Service', () => {
     t.diagnostic(
       `of 20 clients by the load balancer ${audience.fans.filter(({ closes }) => closes.length > 0).length} had to come back`,
     );
+  });
+
+  it('come by HTTPS and nothing else where the push API has a certificate, and a renewed one needs no restart', async (t) => {
+    const name = 'live-logic.pushes.svc';
+    const authority = await createAuthority();
+    t.after(() => authority.remove());
+    const ca = await readFile(authority.caFile);
+    const [first, second] = [await authority.issue(`DNS:${name}`), await authority.issue(`DNS:${name}`)];
+    const host = await live.service('logic');
+    const authorization = `Bearer ${await live.key()}`;
+    /** The certificate's serial number, if a push is accepted. */
+    const push = async () => {
+      const headers = { authorization, 'content-type': 'application/json' };
+      const options = { host, port: 7_799, path: '/v1/push', method: 'POST', headers, servername: name, ca } as const;
+      const sent = request({ ...options, agent: false }).end('{"to":{"all":true},"items":[1]}');
+      const [response] = await once(sent, 'response');
+      const { serialNumber } = response.socket.getPeerCertificate();
+      assert.equal(response.resume().statusCode, 202);
+      return serialNumber;
+    };
+    const serialOf = async ({ certFile }: typeof first) => new X509Certificate(await readFile(certFile)).serialNumber;
+    const files = [`--cert=${first.certFile}`, `--key=${first.keyFile}`];
+    await live.kubectl('create', 'secret', 'tls', 'push-api', ...files);
+    const former = await live.pods('logic');
+    await live.patch({ logic: { service: { tls: { secretName: 'push-api' } } } });
+    await live.served('logic', former.length, former);
+    const serial = await serialOf(first);
+    // Nodes learn a moment later that the former pods are gone.
+    await until('the certificate is served', () =>
+      push().then(
+        (served) => served === serial,
+        () => false,
+      ),
+    );
+    await assert.rejects(live.push({ all: true }, ['1']), 'HTTP without TLS');
+    const before = await live.pods('logic');
+    const base64 = (file: string) => readFile(file, 'base64');
+    const data = { 'tls.crt': await base64(second.certFile), 'tls.key': await base64(second.keyFile) };
+    await live.kubectl('patch', 'secret', 'push-api', '-p', JSON.stringify({ data }));
+    const renewed = await serialOf(second);
+    await until('the renewed certificate is served', async () => (await push()) === renewed, START_MS);
+    const after = await live.pods('logic');
+    assert.deepEqual(after.map(({ uid }) => uid).sort(), before.map(({ uid }) => uid).sort());
+    assert.ok(after.every(({ restarts }) => restarts === 0));
   });
 });
