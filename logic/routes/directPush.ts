@@ -102,7 +102,8 @@ class DirectPush {
         'content-length': Buffer.byteLength(text),
       })
       .end(text);
-    metrics.answered(this.#target, status);
+    // A client that has left gets no answer.
+    if (!this.#response.destroyed) metrics.answered(this.#target, status);
   }
 
   #logged(error: unknown): Problem {

@@ -274,3 +274,31 @@ test('a client that leaves in the middle of a push is logged, and nothing is pus
     assert.doesNotMatch(await api.metrics(), /^pushcluster_logic_push_requests_total\{.*\} [1-9]/m);
   }
 });
+
+test('a client that leaves before its push is confirmed is not counted, for it gets no answer', async (t) => {
+  const body = Buffer.from(push());
+  for (const send of [DIRECT['as one piece']!, ROUTED['with another spelling of its type']!]) {
+    const api = await startWithKey(t);
+    const request = Buffer.concat(send(KEY, body).map((part) => Buffer.from(part)));
+    const flush = api.bus.flush.bind(api.bus);
+    const [asked, confirmed] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    api.bus.flush = () => {
+      api.bus.flush = flush;
+      asked.resolve();
+      return confirmed.promise;
+    };
+    const socket = await dialRaw(api.port, request);
+    await asked.promise;
+    socket.destroy();
+    // Its end has arrived once a connection that came later is served.
+    assert.equal((await api.request('/v1/stats')).status, 401);
+    confirmed.resolve();
+    const next = await dialRaw(api.port, request);
+    await firstReply(next);
+    next.destroy();
+    const counted = () =>
+      api.metrics().then((text) => text.match(/^pushcluster_logic_push_requests_total\{.*\} [1-9]\d*$/gm) ?? []);
+    await until('the next push is counted', async () => (await counted()).length > 0);
+    assert.deepEqual(await counted(), ['pushcluster_logic_push_requests_total{target="room",code="202"} 1']);
+  }
+});
