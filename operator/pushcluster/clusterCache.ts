@@ -372,16 +372,14 @@ export class ClusterCache {
   observed(cluster: PushCluster, images: Images): Omit<Observed, 'problems' | 'gateway' | 'scaling' | 'summary'> {
     const { spec, metadata } = cluster;
     const logic = this.workload(cluster, 'logic');
-    const nats = managedNats(cluster)?.replicas ?? 0;
+    const servers = managedNats(cluster)?.replicas ?? 0;
+    const nats = servers === 0 ? undefined : this.workload(cluster, 'nats');
+    const isNatsSeen = nats !== undefined && nats.status.observedGeneration >= nats.metadata.generation;
     return {
       generation: metadata.generation,
       version: versionOf(spec.image.gateway ?? images.gateway),
       logic: podsOf(logicReplicas(cluster, logic) ?? logic?.spec.replicas ?? 1, logic, this.#isSeen(cluster, 'logic')),
-      nats: {
-        url: natsServers(cluster).join(','),
-        wanted: nats,
-        ready: nats === 0 ? 0 : (this.workload(cluster, 'nats')?.status.readyReplicas ?? 0),
-      },
+      nats: { url: natsServers(cluster).join(','), ...podsOf(servers, nats, isNatsSeen) },
       endpoints: this.#endpoints(cluster),
     };
   }
@@ -435,9 +433,9 @@ function belongs(object: KubeObject, { metadata: { uid } }: Pick<PushCluster, 'm
 }
 
 /**
- * Numbers of pods of a Deployment. It does not report how many of the updated pods are ready: at least those of the
- * ready pods that cannot be older ones.
- * @param isSeen whether the Deployment controller has observed the current template
+ * Numbers of pods of a Deployment or StatefulSet. It does not report how many of the updated pods are ready: at least
+ * those of the ready pods that cannot be older ones.
+ * @param isSeen whether its controller has observed the current template
  */
 function podsOf(wanted: number, workload: Workload | undefined, isSeen: boolean): Pods {
   if (!workload) return { wanted, ready: 0, current: 0 };

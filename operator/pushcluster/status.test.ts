@@ -22,7 +22,7 @@ function observed(change: Partial<Observed> = {}): Observed {
       selector: 'pushcluster.dev/cluster=live',
     },
     logic: pods(2),
-    nats: { url: 'nats://live-nats:4222', wanted: 1, ready: 1 },
+    nats: { url: 'nats://live-nats:4222', wanted: 1, ready: 1, current: 1 },
     problems: [],
     scaling: { phase: 'steady', waits: undefined },
     summary: {
@@ -85,7 +85,11 @@ describe('the status of a cluster', () => {
     assert.deepEqual(Status.parse(status), status);
     assert.equal(status.observedGeneration, 7);
     assert.deepEqual(status.nats, { url: 'nats://live-nats:4222', replicas: 1, readyReplicas: 1, ready: '1/1' });
-    const external = statusOf(observed({ nats: { url: 'nats://x:4222', wanted: 0, ready: 0 } }), undefined, NOW);
+    const external = statusOf(
+      observed({ nats: { url: 'nats://x:4222', wanted: 0, ready: 0, current: 0 } }),
+      undefined,
+      NOW,
+    );
     assert.deepEqual(external.nats, { url: 'nats://x:4222' });
     assert.equal(external.conditions?.[0]?.status, 'True');
   });
@@ -104,7 +108,7 @@ describe('the status of a cluster', () => {
         fc.constantFrom('steady', 'draining'),
         (of, logic, counts, phase) => {
           const [ready = 0, wanted = 0] = [...counts].sort();
-          const nats = { url: 'nats://live-nats:4222', wanted, ready };
+          const nats = { url: 'nats://live-nats:4222', wanted, ready, current: ready };
           const change = {
             gateway: { ...observed().gateway, ...of },
             logic,
@@ -130,13 +134,13 @@ describe('the status of a cluster', () => {
     assert.match(conditions(gateway({ ready: 0, current: 0 })).Available ?? '', /^False\/NoGatewayReady/);
     assert.match(conditions({ logic: pods(2, 0) }).Available ?? '', /^False\/NoLogicReady/);
     assert.match(conditions(gateway({ wanted: 0, ready: 0, current: 0 })).Ready ?? '', /^False\/ScaledToZero/);
-    const nats = { url: 'nats://live-nats:4222', wanted: 3, ready: 1 };
+    const nats = { url: 'nats://live-nats:4222', wanted: 3, ready: 1, current: 1 };
     assert.equal(
       message('Available', { nats }),
       '1 of 3 NATS servers are ready: publishing requires more than half of them',
     );
-    assert.match(conditions({ nats: { ...nats, ready: 2 } }).Available ?? '', /^True/);
-    assert.match(conditions({ nats: { ...nats, ready: 2 } }).Ready ?? '', /^False\/NatsNotReady/);
+    assert.match(conditions({ nats: { ...nats, ready: 2, current: 2 } }).Available ?? '', /^True/);
+    assert.match(conditions({ nats: { ...nats, ready: 2, current: 2 } }).Ready ?? '', /^False\/NatsNotReady/);
   });
 
   it('tells what is under way: draining, a rollout, a start', () => {
@@ -220,7 +224,7 @@ describe('the status of a cluster', () => {
     assert.equal(conditions({ scaling: { phase: 'rebalancing', waits: undefined } }).Progressing, 'True/Rebalancing');
     const natsChange = 'TLS of NATS is being turned on';
     assert.equal(conditions({ natsChange }).Progressing, 'True/NatsChanges');
-    const restarting = { natsChange, nats: { url: 'nats://live-nats:4222', ready: 0, wanted: 1 } };
+    const restarting = { natsChange, nats: { url: 'nats://live-nats:4222', ready: 0, current: 0, wanted: 1 } };
     assert.equal(conditions(restarting).Progressing, 'True/Starting');
     assert.equal(message('Progressing', restarting), `0 of 1 NATS servers are ready; ${natsChange}`);
     const behind = ['live-gateway-x', 'live-gateway-y'].map((pod) => ({ uid: pod, pod }));
@@ -260,20 +264,35 @@ describe('the status of a cluster', () => {
     assert.equal(conditions(none).Ready, 'False/NoGatewayReady');
   });
 
+  it('is not Ready while NATS servers are replaced, also while all of them are ready', () => {
+    const nats = { url: 'nats://live-nats:4222', wanted: 3, ready: 3 };
+    for (const current of [0, 1, 2]) {
+      const replaced = { nats: { ...nats, current } };
+      assert.equal(conditions(replaced).Ready, 'False/NatsNotReady');
+      assert.equal(conditions(replaced).Progressing, 'True/RollingOut');
+      assert.equal(message('Progressing', replaced), `${current} of 3 NATS servers are updated and ready`);
+      assert.match(conditions(replaced).Available ?? '', /^True/);
+    }
+    assert.equal(conditions({ nats: { ...nats, current: 3 } }).Ready, 'True/Ready');
+  });
+
   it('names the NATS server that is not ready, and why', () => {
     const why = 'cannot be scheduled: 0/2 nodes are available';
     const unplaced = { pod: 'live-nats-0', role: 'nats', why, isStuck: false } as const;
     const other = { pod: 'live-gateway-x', role: 'gateway', why: 'it ends again and again', isStuck: true } as const;
-    const nats = { url: 'nats://live-nats:4222', wanted: 3, ready: 1 };
+    const nats = { url: 'nats://live-nats:4222', wanted: 3, ready: 1, current: 1 };
     const none = { nats, ...summary({ notReady: [other, unplaced] }) };
     assert.equal(
       message('Available', none),
       `1 of 3 NATS servers are ready: publishing requires more than half of them; live-nats-0: ${why}`,
     );
-    const some = { nats: { ...nats, ready: 2 }, ...summary({ notReady: [unplaced] }) };
-    assert.equal(message('Ready', some), `2 of 3 NATS servers are ready; live-nats-0: ${why}`);
+    const some = { nats: { ...nats, ready: 2, current: 2 }, ...summary({ notReady: [unplaced] }) };
+    assert.equal(message('Ready', some), `2 of 3 NATS servers are updated and ready; live-nats-0: ${why}`);
     assert.equal(message('Progressing', some), `2 of 3 NATS servers are ready; live-nats-0: ${why}`);
-    const stuck = { nats: { ...nats, ready: 2 }, ...summary({ notReady: [{ ...unplaced, isStuck: true }] }) };
+    const stuck = {
+      nats: { ...nats, ready: 2, current: 2 },
+      ...summary({ notReady: [{ ...unplaced, isStuck: true }] }),
+    };
     assert.equal(conditions(stuck).Degraded, 'True/PodsStuck');
     assert.equal(message('Degraded', stuck), `live-nats-0: ${why}`);
   });
@@ -311,7 +330,7 @@ describe('the status of a cluster', () => {
       ['Progressing Draining'],
     );
     const [nats, gateways] = [
-      statusOf(observed({ nats: { ...observed().nats, wanted: 1, ready: 0 } }), undefined, NOW),
+      statusOf(observed({ nats: { ...observed().nats, wanted: 1, ready: 0, current: 0 } }), undefined, NOW),
       statusOf(observed(gateway({ ready: 0, current: 0 })), undefined, NOW),
     ];
     assert.deepEqual(
@@ -336,23 +355,17 @@ describe('the status of a cluster', () => {
     const count = fc.nat(4);
     const role = fc.record({ wanted: count, ready: count, current: count });
     fc.assert(
-      fc.property(
-        role,
-        role,
-        fc.record({ wanted: count, ready: count }),
-        fc.boolean(),
-        (gateways, logic, nats, isBad) => {
-          const found = conditions({
-            ...gateway({ ...gateways, current: Math.min(gateways.current, gateways.ready) }),
-            logic: { ...logic, current: Math.min(logic.current, logic.ready) },
-            nats: { url: 'nats://x', ...nats },
-            problems: isBad ? [{ object: 'Service live', reason: 'invalid', message: 'no' }] : [],
-          });
-          if (!found.Ready?.startsWith('True')) return;
-          assert.match(found.Available ?? '', /^True/);
-          assert.match(found.Degraded ?? '', /^False/);
-        },
-      ),
+      fc.property(role, role, role, fc.boolean(), (gateways, logic, nats, isBad) => {
+        const found = conditions({
+          ...gateway({ ...gateways, current: Math.min(gateways.current, gateways.ready) }),
+          logic: { ...logic, current: Math.min(logic.current, logic.ready) },
+          nats: { url: 'nats://x', ...nats, current: Math.min(nats.current, nats.ready) },
+          problems: isBad ? [{ object: 'Service live', reason: 'invalid', message: 'no' }] : [],
+        });
+        if (!found.Ready?.startsWith('True')) return;
+        assert.match(found.Available ?? '', /^True/);
+        assert.match(found.Degraded ?? '', /^False/);
+      }),
     );
   });
 });

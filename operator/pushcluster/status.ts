@@ -40,7 +40,7 @@ export type Observed = {
   };
   logic: Pods;
   /** `wanted` is 0 for external servers. */
-  nats: { url: string; wanted: number; ready: number };
+  nats: Pods & { url: string };
   problems: readonly Problem[];
   /** Why anyone may connect from outside; undefined if that is not so. */
   exposed?: string | undefined;
@@ -207,11 +207,8 @@ function podProgress({ gateway, logic, nats, scaling, summary }: Observed): Verd
     ['gateway', gateway],
     ['logic pod', logic],
   ] as const) {
-    if (pods.current >= pods.wanted) continue;
-    const message = `${someOf(pods.current, pods.wanted, what)} are updated and ready`;
-    const more = [...drains, ...rolloutWaits, ...notReadyNote(summary)];
-    if (pods.ready > pods.current) return yes('RollingOut', [message, ...more].join('; '));
-    return yes('Starting', [`${someOf(pods.ready, pods.wanted, what)} are ready`, ...more].join('; '));
+    const verdict = replacement(pods, what, [...drains, ...rolloutWaits, ...notReadyNote(summary)]);
+    if (verdict) return verdict;
   }
   if (scaling.phase === 'rollout')
     return yes(
@@ -228,7 +225,8 @@ function podProgress({ gateway, logic, nats, scaling, summary }: Observed): Verd
       ].join('; '),
     );
   if (drains.length > 0) return yes('Draining', drains.join('; '));
-  if (nats.ready < nats.wanted) return yes('Starting', natsNotReady(nats, summary));
+  const servers = replacement(nats, 'NATS server', notReadyNote(summary, 'nats'));
+  if (servers) return servers;
   if (scaling.phase === 'rebalancing')
     return yes('Rebalancing', 'gateways with more connections than others move some away and receive no new ones');
   const [first] = summary.behind;
@@ -237,6 +235,14 @@ function podProgress({ gateway, logic, nats, scaling, summary }: Observed): Verd
     return yes('SettingsUnderWay', `${first.pod}${more} ${more ? 'have' : 'has'} not loaded the current settings yet`);
   }
   return undefined;
+}
+
+/** What is going on while not all pods are ready and of the current template; undefined if they are. */
+function replacement({ wanted, ready, current }: Pods, what: string, notes: readonly string[]): Verdict | undefined {
+  if (current >= wanted) return undefined;
+  if (ready > current)
+    return yes('RollingOut', [`${someOf(current, wanted, what)} are updated and ready`, ...notes].join('; '));
+  return yes('Starting', [`${someOf(ready, wanted, what)} are ready`, ...notes].join('; '));
 }
 
 /** The first pod that is not ready for a known reason: `live-gateway-x: cannot be scheduled: …`. */
@@ -302,16 +308,12 @@ function readiness({ gateway, logic, nats, summary }: Observed, available: Verdi
   if (degraded.isTrue) return { ...degraded, isTrue: false };
   if (gateway.current < gateway.wanted) return no('GatewaysNotReady', notReady(gateway, 'gateway', summary));
   if (logic.current < logic.wanted) return no('LogicNotReady', notReady(logic, 'logic pod', summary));
-  if (nats.ready < nats.wanted) return no('NatsNotReady', natsNotReady(nats, summary));
+  if (nats.current < nats.wanted) return no('NatsNotReady', notReady(nats, 'NATS server', summary, 'nats'));
   return yes('Ready', available.message);
 }
 
-function notReady({ current, wanted }: Pods, what: string, summary: Observed['summary']): string {
-  return [`${someOf(current, wanted, what)} are updated and ready`, ...notReadyNote(summary)].join('; ');
-}
-
-function natsNotReady({ ready, wanted }: Observed['nats'], summary: Observed['summary']): string {
-  return [`${someOf(ready, wanted, 'NATS server')} are ready`, ...notReadyNote(summary, 'nats')].join('; ');
+function notReady({ current, wanted }: Pods, what: string, summary: Observed['summary'], role?: Role): string {
+  return [`${someOf(current, wanted, what)} are updated and ready`, ...notReadyNote(summary, role)].join('; ');
 }
 
 const PROBLEM_REASONS: Record<KubeErrorReason, string> = {
