@@ -62,6 +62,8 @@ export class SimulatedHistory {
   readonly #former = new Map<SimulatedBus, View>();
   #silentUntil = 0;
   #missing = false;
+  /** Until when the leader takes the history for the one that it was before. */
+  #unawareUntil = 0;
   /** The next so many deliveries are lost. */
   #losing = 0;
   /** So many pushes of logic are yet to be stored without an answer. */
@@ -100,7 +102,7 @@ export class SimulatedHistory {
       ensure: never,
       append: never,
       renew: never,
-      state: () => this.#ask(bus, () => this.#state(this.#leaderOf(bus))),
+      state: () => this.#ask(bus, () => this.#told(this.#state(this.#leaderOf(bus)))),
       read: (_, room, from, limit, fresh = false) => this.#ask(bus, () => this.#read(bus, room, from, limit, fresh)),
       heads: (_, rooms, after) => this.#ask(bus, () => this.#heads(bus, rooms, after)),
       streamOf: () => STREAM,
@@ -196,6 +198,11 @@ export class SimulatedHistory {
     });
   }
 
+  /** A server that has restarted leads for `ms` before it learns that the stream became another history. */
+  unaware(ms: number): void {
+    this.#unawareUntil = Math.max(this.#unawareUntil, this.#clock.now() + ms);
+  }
+
   /** Nobody is answered for `ms`. */
   silence(ms: number): void {
     this.#silentUntil = Math.max(this.#silentUntil, this.#clock.now() + ms);
@@ -248,6 +255,11 @@ export class SimulatedHistory {
 
   get #line() {
     return this.lines.at(-1)!;
+  }
+
+  /** What the stream was before it last became another history. */
+  get #precursor(): Line | undefined {
+    return this.lines.findLast(({ epoch }) => epoch !== this.epoch);
   }
 
   #begin(pushes: SimulatedPush[], epoch = `e${++this.#epochs}`) {
@@ -312,6 +324,11 @@ export class SimulatedHistory {
 
   #state({ line: { epoch }, last }: View): StreamState {
     return { epoch, last, floor: 0, ...this.#limits };
+  }
+
+  #told(state: StreamState): StreamState {
+    const isAware = this.#clock.now() >= this.#unawareUntil;
+    return isAware ? state : { ...state, epoch: this.#precursor?.epoch ?? state.epoch };
   }
 
   #read(bus: SimulatedBus, room: string, from: number, limit: number, fresh: boolean): Extract {

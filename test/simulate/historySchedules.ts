@@ -25,6 +25,8 @@ const HEALED_MS = 30_000;
 const BEHIND_MS = 1_500;
 /** Milliseconds for which a server may take itself for the leader: longer, and NatsHistory does not believe it. */
 const STRANDED_MS = 3_500;
+/** Milliseconds for which a server may know of a stream's present pushes and its former epoch: the monitor waits for longer. */
+const UNAWARE_MS = 10_000;
 /** Milliseconds within which gateways that can ask notice that the history was replaced, though it was silent before. */
 const NOTICED_MS = LONGEST_MS + 4_000;
 /** Milliseconds for which the store may be away in all until hubs may go on without what they lack. */
@@ -49,6 +51,7 @@ type Event = { at: number } & (
   | { what: 'slow'; which: number; ms: number; capacity: number }
   | { what: 'recreate'; ms: number }
   | { what: 'rollBack'; count: number }
+  | { what: 'unaware'; ms: number }
 );
 export type Plan = { busDelays: number[]; latencies: number[]; random: number; limits: Limits; events: Event[] };
 
@@ -183,6 +186,8 @@ async function play(plan: Plan, mistake?: Mistake) {
         return history.recreate(event.ms);
       case 'rollBack':
         return history.rollBack(event.count);
+      case 'unaware':
+        return history.unaware(event.ms);
     }
   };
   await clock.advance(2_000);
@@ -309,6 +314,7 @@ const LIMITED = fc.record({ messages: int(1, 6), maxAge: fc.constantFrom(3_600_0
 const another: fc.Arbitrary<Event>[] = [
   fc.record({ at, what: what('recreate'), ms: fc.constantFrom(0, 300, 3_000) }),
   fc.record({ at, what: what('rollBack'), count: int(1, 6) }),
+  fc.record({ at, what: what('unaware'), ms: int(50, UNAWARE_MS) }),
 ];
 const UNLIMITED: fc.Arbitrary<Limits> = fc.constant({ messages: 1_000, maxAge: 3_600_000 });
 

@@ -604,6 +604,52 @@ describe('the inlet of a room with a history', () => {
     assert.deepEqual([fixture.items, fixture.lost], [[1, 4], 1]);
   });
 
+  describe('where an earlier history is named', () => {
+    /** A room in the second history of its stream, with three pushes. */
+    async function renewed(): Promise<Fixture> {
+      const fixture = await Fixture.begun();
+      Object.assign(fixture.store, { epoch: 'second', last: 0, pushes: [] });
+      await fixture.pass(1_100);
+      for (let i = 1; i <= 3; i++) fixture.deliver(fixture.store.append(i));
+      assert.deepEqual([fixture.items, fixture.lost], [[1, 2, 3], 1]);
+      return fixture;
+    }
+
+    it('holds what comes, and goes on once the present one is named again: a server that restarts knows it late', async () => {
+      const fixture = await renewed();
+      fixture.store.epoch = 'first';
+      await fixture.pass(1_100);
+      fixture.deliver(fixture.store.append(4));
+      await fixture.pass(8_000);
+      assert.deepEqual([fixture.items, fixture.inlet.epoch, fixture.lost], [[1, 2, 3], 'second', 1]);
+      await assert.rejects(fixture.inlet.read(1), 'nobody knows which history that would be');
+      fixture.store.epoch = 'second';
+      await fixture.pass(2_000);
+      assert.deepEqual([fixture.items, fixture.inlet.epoch, fixture.lost], [[1, 2, 3, 4], 'second', 1]);
+      assertChained(fixture);
+    });
+
+    it('tells once that the stream was set back where it becomes another history soon', async () => {
+      const fixture = await renewed();
+      Object.assign(fixture.store, { epoch: 'first', last: fixture.store.pushes[0]!.seq });
+      fixture.store.pushes.length = 1;
+      await fixture.pass(5_000);
+      fixture.deliver(fixture.store.append(5));
+      fixture.store.epoch = 'third';
+      await fixture.pass(2_000);
+      assert.deepEqual([fixture.items, fixture.inlet.epoch, fixture.lost], [[1, 2, 3, 5], 'third', 2]);
+    });
+
+    it('goes on in the earlier one if it stays', async () => {
+      const fixture = await renewed();
+      fixture.store.epoch = 'first';
+      await fixture.pass(20_000);
+      fixture.deliver(fixture.store.append(4));
+      await fixture.pass(1_000);
+      assert.deepEqual([fixture.items, fixture.inlet.epoch, fixture.lost], [[1, 2, 3, 4], 'first', 2]);
+    });
+  });
+
   it('passes on what another history brings, and does not count by it', async () => {
     const fixture = await Fixture.begun();
     fixture.deliver(fixture.store.append(1));

@@ -19,6 +19,8 @@ const READS_AT_ONCE = 2;
 export const BEHIND_MS = 2_000;
 /** Milliseconds for which a stream must be behind what came until it counts as set back. */
 export const SET_BACK_MS = 15_000;
+/** Epochs of a stream that are remembered. */
+const MAX_PAST = 100;
 /** Milliseconds between two looks while it is not known whether it was set back. */
 const SET_BACK_LOOK_MS = 100;
 /** Milliseconds for which an answer serves all who want to know whether the stream has a number. */
@@ -81,11 +83,13 @@ export class HistoryMonitor {
   /** What was stored when nothing new was found for the first time: the server that answered may have been behind. */
   #unsure: { last: number; at: number } | undefined;
   #state: StreamState | undefined;
+  /** Epochs that the stream had before. */
+  readonly #past = new Set<string>();
   /** The largest number in this epoch that came, or that the stream had. */
   #top = 0;
   /** When rooms lacked nothing that they were not told of, by the clock's `now`. */
   #confirmedAt = Number.NEGATIVE_INFINITY;
-  /** Since when the stream has been behind that, by the clock's `now`. */
+  /** Since when the stream has been behind that, or as it was before, by the clock's `now`. */
   #setBackAt: number | undefined;
   /** The stream was looked at since the bus was away: another one may have taken its place meanwhile. */
   #isKnown = true;
@@ -142,7 +146,7 @@ export class HistoryMonitor {
     if (seq > this.#top) this.#top = seq;
   }
 
-  /** Since when the stream has lacked what came, by the clock's `now`; undefined if it does not, for all that is known. */
+  /** Since when the stream may have been set back, by the clock's `now`; undefined if nothing says so. */
   get setBackAt(): number | undefined {
     return this.#setBackAt;
   }
@@ -241,7 +245,10 @@ export class HistoryMonitor {
       const began = clock.now();
       const top = this.#top;
       const state = await store.state(match);
+      if (this.#mayBeLate(state))
+        throw new BusUnconfirmed(`${this.stream} is as it was before it became another history`);
       const isOther = this.#state !== undefined && this.#state.epoch !== state.epoch;
+      if (isOther) this.#leave(this.#state!.epoch, state.epoch);
       this.#state = state;
       // What it has in place of what was taken may be of another history already.
       const isSetBack = !isOther && this.#isSetBack(state, top);
@@ -296,6 +303,26 @@ export class HistoryMonitor {
     this.#setBackAt = top > last ? (this.#setBackAt ?? now) : undefined;
     this.#top = Math.max(this.#top, last);
     return this.#setBackAt !== undefined && now - this.#setBackAt >= SET_BACK_MS;
+  }
+
+  /**
+   * Whether the stream has an epoch that it had before, and not for long. An old copy may have taken its place: logic then
+   * makes that another history. Or a server that has just restarted leads it, which knows what it stores, and learns some
+   * seconds later that it was made another history. Nothing is believed until it is known which of the two it is.
+   */
+  #mayBeLate({ epoch }: StreamState): boolean {
+    if (!this.#past.has(epoch)) return false;
+    const now = this.#options.clock.now();
+    this.#setBackAt ??= now;
+    this.#isKnown = false;
+    return now - this.#setBackAt < SET_BACK_MS;
+  }
+
+  #leave(epoch: string, next: string) {
+    this.#past.delete(next);
+    this.#past.add(epoch);
+    const [oldest] = this.#past;
+    if (this.#past.size > MAX_PAST) this.#past.delete(oldest!);
   }
 
   /** The numbers count in another history, or were set back. */
