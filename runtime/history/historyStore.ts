@@ -51,6 +51,29 @@ export type StreamState = {
   maxAge: number;
 };
 
+/** What a stream has kept of all that it stored. */
+export type StreamContents = {
+  /** Sequence numbers of its first and its last push of any room. */
+  first: number;
+  last: number;
+  pushes: number;
+  /** Milliseconds since the first one was stored. */
+  age: number;
+};
+
+/**
+ * The floor where limits of before have removed nothing of what is there, nor can have at another server that follows the
+ * new ones a moment later: half of them was enough. Undefined if that is not certain.
+ */
+export function untouchedFrom(
+  { first, last, pushes, age }: StreamContents,
+  before: Pick<HistoryRules, 'messages' | 'maxAge'>,
+): number | undefined {
+  if (pushes === 0) return last;
+  const isWhole = pushes === last - first + 1;
+  return isWhole && 2 * pushes <= before.messages && 2 * age <= before.maxAge ? first - 1 : undefined;
+}
+
 /** The last pushes of rooms, as one server of the store knows them. */
 export type Heads = {
   /** By room, sequence numbers of those that changed. */

@@ -1,7 +1,13 @@
 import { hash } from 'node:crypto';
 import { roomOfToken, roomToken } from '@pushcluster/protocol/subjects.ts';
 import { z } from 'zod';
-import { DUPLICATE_WINDOW_MS, type HistoryRules, type StreamState, type StreamUsage } from './historyStore.ts';
+import {
+  DUPLICATE_WINDOW_MS,
+  type HistoryRules,
+  type StreamState,
+  type StreamUsage,
+  untouchedFrom,
+} from './historyStore.ts';
 
 const MS = 1_000_000;
 /** Milliseconds after which a replica that was not heard of does not follow its leader. They hear of each other each second. */
@@ -13,6 +19,8 @@ const METADATA = {
   nonce: 'pushcluster.nonce',
   /** StreamState's `floor`; UNKNOWN while limits are being raised. */
   floor: 'pushcluster.floor',
+  /** While limits are being raised, the least that were in force before: pushes and nanoseconds. */
+  before: 'pushcluster.before',
   match: 'pushcluster.match',
 } as const;
 const UNKNOWN = 'unknown';
@@ -62,7 +70,15 @@ export const StreamInfo = z.looseObject({
     metadata: z.record(z.string(), z.string()).optional(),
   }),
   created: z.string(),
-  state: z.looseObject({ last_seq: z.number(), messages: z.number(), bytes: z.number(), first_ts: z.string() }),
+  /** When the server answered, by its clock. */
+  ts: z.string(),
+  state: z.looseObject({
+    first_seq: z.number(),
+    last_seq: z.number(),
+    messages: z.number(),
+    bytes: z.number(),
+    first_ts: z.string(),
+  }),
   /** Of a stream with several replicas, those that do not lead; `active`: nanoseconds since they were heard of last. */
   cluster: z.looseObject({ replicas: z.array(z.looseObject({ active: z.number() })).optional() }).optional(),
 });
@@ -109,10 +125,11 @@ export function isOurs({ config }: StreamInfo, stream: HistoryStream): boolean {
  * The configuration that brings an existing stream to `rules`; undefined if it has them.
  *
  * Raising a limit takes two updates: the first raises it, with an unknown floor, and the second writes as the floor what
- * was stored by then. A floor that is known was therefore read under the present limits, whoever else updates meanwhile.
+ * was stored by then, or less if the former limits had removed nothing. A floor that is known was therefore read under the
+ * present limits, whoever else updates meanwhile.
  */
 export function changedConfig(info: StreamInfo, rules: HistoryRules): object | undefined {
-  const { config, state } = info;
+  const { config } = info;
   const limits = {
     max_msgs_per_subject: rules.messages,
     max_age: rules.maxAge * MS,
@@ -124,10 +141,35 @@ export function changedConfig(info: StreamInfo, rules: HistoryRules): object | u
     config.max_msgs_per_subject === limits.max_msgs_per_subject &&
     config.max_age === limits.max_age &&
     config.num_replicas === limits.num_replicas;
-  const isPending = config.metadata?.[METADATA.floor] === UNKNOWN;
+  const isPending = isBeingRaised(info);
   if (isSame && !isPending) return undefined;
-  const floor = isRaised ? { [METADATA.floor]: UNKNOWN } : isPending ? { [METADATA.floor]: `${state.last_seq}` } : {};
-  return { ...config, ...limits, metadata: { ...config.metadata, ...floor } };
+  const { [METADATA.before]: before, ...metadata } = config.metadata ?? {};
+  if (isRaised) {
+    metadata[METADATA.floor] = UNKNOWN;
+    const least = isPending ? before && leastOf(before, config) : leastOf(undefined, config);
+    if (least) metadata[METADATA.before] = least;
+  } else if (isPending) metadata[METADATA.floor] = `${floorAtRaise(info) ?? info.state.last_seq}`;
+  return { ...config, ...limits, metadata };
+}
+
+function isBeingRaised({ config }: StreamInfo): boolean {
+  return config.metadata?.[METADATA.floor] === UNKNOWN;
+}
+
+/** The value of METADATA.before with the limits of `config`. */
+function leastOf(before: string | undefined, { max_msgs_per_subject, max_age }: StreamInfo['config']): string {
+  const [messages, age] = before?.split(' ').map(Number) ?? [];
+  return `${Math.min(messages ?? max_msgs_per_subject, max_msgs_per_subject)} ${Math.min(age ?? max_age, max_age)}`;
+}
+
+/** The floor while limits are being raised; undefined if the former ones may have removed something. */
+function floorAtRaise({ config, ts, state }: StreamInfo): number | undefined {
+  const [messages = 0, age = 0] = config.metadata?.[METADATA.before]?.split(' ').map(Number) ?? [];
+  const kept = {
+    ...{ first: state.first_seq, last: state.last_seq, pushes: state.messages },
+    age: Date.parse(ts) - Date.parse(state.first_ts),
+  };
+  return untouchedFrom(kept, { messages, maxAge: age / MS });
 }
 
 /** The configuration of the same stream in another epoch, which follows on `known`: the same for all who know the same. */
@@ -141,9 +183,12 @@ export function usageOf({ state }: StreamInfo): StreamUsage {
   return { pushes, bytes, oldestAt: pushes === 0 ? undefined : Date.parse(first_ts) };
 }
 
-export function stateOf({ config, created, state }: StreamInfo, stream: HistoryStream): StreamState {
+export function stateOf(info: StreamInfo, stream: HistoryStream): StreamState {
+  const { config, created, state } = info;
   const { metadata = {} } = config;
-  const floor = Number(metadata[METADATA.floor] ?? Number.NaN);
+  const floor = isBeingRaised(info)
+    ? (floorAtRaise(info) ?? Number.NaN)
+    : Number(metadata[METADATA.floor] ?? Number.NaN);
   return {
     epoch: hash('sha256', JSON.stringify([stream.name, created, metadata[METADATA.nonce]]), 'base64url').slice(0, 8),
     last: state.last_seq,

@@ -12,8 +12,10 @@ import {
   STORED_HEADERS,
   type StoredAt,
   type StoredPush,
+  type StreamContents,
   type StreamState,
   type StreamUsage,
+  untouchedFrom,
 } from './historyStore.ts';
 
 /** Bytes of all pushes at most. Beyond it nothing more is stored until limits have made room. */
@@ -54,7 +56,8 @@ export class LocalHistory implements MeasuredHistoryStore {
       this.#streams.set(rules.match, { rules, epoch, last: 0, floor: 0, rooms: new Map(), ids: new Map() });
       return;
     }
-    if (rules.messages > stream.rules.messages || rules.maxAge > stream.rules.maxAge) stream.floor = stream.last;
+    if (rules.messages > stream.rules.messages || rules.maxAge > stream.rules.maxAge)
+      stream.floor = untouchedFrom(this.#contentsOf(stream), stream.rules) ?? stream.last;
     stream.rules = rules;
     for (const room of stream.rooms.keys()) this.#retained(stream, room);
   }
@@ -96,8 +99,7 @@ export class LocalHistory implements MeasuredHistoryStore {
   }
 
   async usage(match: string): Promise<StreamUsage> {
-    const stream = this.#stream(match);
-    const all = [...stream.rooms.keys()].flatMap((room) => this.#retained(stream, room));
+    const all = this.#all(this.#stream(match));
     const oldestAt = all.reduce((oldest, { at }) => Math.min(oldest, at), Number.POSITIVE_INFINITY);
     return {
       pushes: all.length,
@@ -139,6 +141,18 @@ export class LocalHistory implements MeasuredHistoryStore {
     const stream = this.#streams.get(match);
     if (!stream) throw new HistoryMissing(`there is no history of rooms "${match}"`);
     return stream;
+  }
+
+  #all(stream: Stream): Kept[] {
+    return [...stream.rooms.keys()].flatMap((room) => this.#retained(stream, room));
+  }
+
+  #contentsOf(stream: Stream): StreamContents {
+    const all = this.#all(stream);
+    const { last } = stream;
+    const first = all.reduce((least, { seq }) => Math.min(least, seq), last + 1);
+    const since = all.reduce((oldest, push) => Math.min(oldest, push.since), Number.POSITIVE_INFINITY);
+    return { first, last, pushes: all.length, age: this.#clock.now() - since };
   }
 
   /** The pushes of a room that the limits leave. */

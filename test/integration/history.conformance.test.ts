@@ -225,7 +225,19 @@ for (const [kind, open] of Object.entries(kinds)) {
       await appendAll(ends, 'live-1', 'a');
       await Promise.all(Array.from({ length: 8 }, () => history.ensure({ ...RULES, maxAge: 2 * HOUR_MS })));
       const state = await history.state(RULES.match);
-      assert.deepEqual([state.epoch, state.floor, state.maxAge], [epoch, 1, 2 * HOUR_MS]);
+      assert.deepEqual([state.epoch, state.floor, state.maxAge], [epoch, 0, 2 * HOUR_MS]);
+    });
+
+    test('has a floor that does not rise with limits that have removed nothing yet', async (ends) => {
+      const { history } = ends;
+      await history.ensure(RULES);
+      await appendAll(ends, 'live-1', 'a');
+      await appendAll(ends, 'live-2', 'b');
+      await history.ensure({ ...RULES, messages: 8 });
+      assert.equal((await history.state(RULES.match)).floor, 0);
+      await appendAll(ends, 'live-1', ...'cdefghijk');
+      await history.ensure({ ...RULES, messages: 9 });
+      assert.equal((await history.state(RULES.match)).floor, 11, 'limits had removed one');
     });
 
     test('refuses what is larger than a message may be, and goes on', async (ends) => {
