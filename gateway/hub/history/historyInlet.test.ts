@@ -159,6 +159,10 @@ class Fixture {
     this.inlet.accept(bytes, { headers });
   }
 
+  away(): void {
+    this.#listener({ type: 'disconnected', reason: 'cut' });
+  }
+
   connected(): void {
     this.#listener({ type: 'connected', reconnects: 1 });
   }
@@ -527,6 +531,36 @@ describe('the inlet of a room with a history', () => {
     );
     fixture.deliver(fixture.store.append(10));
     assert.deepEqual([fixture.items.at(-1), fixture.lost], [10, 1]);
+  });
+
+  it('takes nothing after an outage before it knows which history it is, though it has a larger number', async () => {
+    const fixture = await Fixture.begun();
+    for (let i = 1; i <= 3; i++) fixture.deliver(fixture.store.append(i));
+    await fixture.pass(1_100);
+    fixture.away();
+    // Other rooms have given the numbers again that this one had.
+    Object.assign(fixture.store, { epoch: 'second', last: 100, leaderless: true });
+    fixture.store.pushes.splice(1);
+    fixture.connected();
+    fixture.deliver(fixture.store.append(4));
+    await fixture.pass(1_000);
+    assert.deepEqual([fixture.items, fixture.lost], [[1, 2, 3], 0]);
+    fixture.store.leaderless = false;
+    await fixture.pass(2_000);
+    assert.deepEqual([fixture.items, fixture.lost], [[1, 2, 3, 4], 1]);
+    assert.equal(fixture.taken.at(-1)!.position?.epoch, 'second');
+  });
+
+  it('goes on after an outage where nobody says for long which history it is', async () => {
+    const fixture = await Fixture.begun();
+    fixture.deliver(fixture.store.append(1));
+    fixture.away();
+    fixture.store.leaderless = true;
+    fixture.connected();
+    fixture.deliver(fixture.store.append(2));
+    await fixture.pass(25_000);
+    fixture.deliver(fixture.store.append(3));
+    assert.deepEqual([fixture.items, fixture.lost], [[1, 2, 3], 0]);
   });
 
   it('places those who come after the history was made anew in the new one', async () => {

@@ -185,8 +185,8 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     // The stream was looked at after the room was subscribed to: it may have come to `#head` before this was delivered.
     if (!this.#hasTaken && !this.#isPlaced && seq <= this.#head) this.#settle(before(stored));
     if (this.#doubtful) this.#hold(this.#doubtful, stored);
-    // Where the stream lacks what it had, it may be giving the same numbers again.
-    else if (monitor.setBackAt !== undefined && !this.#isRepeat(stored)) this.#doubt(stored);
+    // Where the stream lacks what it had, or may be another one, it may be giving the same numbers again.
+    else if (monitor.isUncertain && !this.#isRepeat(stored)) this.#doubt(stored);
     else if (seq > this.#head) this.#receive(stored);
     else if (!this.#isRepeat(stored)) this.#doubt(stored);
   }
@@ -375,7 +375,7 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     const { monitor, metrics, clock } = this.#options;
     const [head, epoch, wanted] = [this.#head!, this.#epoch, this.#wanted];
     // While there is a doubt, what is read may be of another history too.
-    const isDoubtful = () => this.#doubtful !== undefined || monitor.setBackAt !== undefined;
+    const isDoubtful = () => this.#doubtful !== undefined || monitor.isUncertain;
     const isSame = () => !this.#closed && !isDoubtful() && this.#head === head && this.#epoch === epoch;
     // Beginning with the last push that was taken: if it is still there, limits have removed none after it.
     const { pushes, pending } = await monitor.read(this.room, Math.max(1, head), BATCH, false);

@@ -91,8 +91,11 @@ export class HistoryMonitor {
   #confirmedAt = Number.NEGATIVE_INFINITY;
   /** Since when the stream has been behind that, or as it was before, by the clock's `now`. */
   #setBackAt: number | undefined;
-  /** The stream was looked at since the bus was away: another one may have taken its place meanwhile. */
-  #isKnown = true;
+  /**
+   * Since when the stream may be another one, by the clock's `now`: the bus was away, or came back, or it had an earlier
+   * epoch. Undefined once it was looked at.
+   */
+  #unknownAt: number | undefined;
   /** The stream as it was asked for a moment ago. */
   #asked: Promise<StreamState> | undefined;
   #busy = false;
@@ -106,9 +109,8 @@ export class HistoryMonitor {
     this.#options = options;
     this.stream = options.store.streamOf(options.match);
     this.#stopListening = options.bus.onEvent(({ type }) => {
-      if (type !== 'connected') return;
-      this.#isKnown = false;
-      this.look();
+      this.#unknownAt = options.clock.now();
+      if (type === 'connected') this.look();
     });
   }
 
@@ -151,6 +153,16 @@ export class HistoryMonitor {
     return this.#setBackAt;
   }
 
+  /**
+   * Whether pushes that come now may be of another history: nobody knows which one the stream is. If it cannot be looked at
+   * for long, what comes is believed.
+   */
+  get isUncertain(): boolean {
+    if (this.#setBackAt !== undefined) return true;
+    if (this.#unknownAt === undefined || this.#state === undefined) return false;
+    return this.#options.clock.now() - this.#unknownAt < SET_BACK_MS;
+  }
+
   /** A number that the room had came with another push: it is told soon whether its history is another one. */
   doubt(room: MonitoredRoom): void {
     this.#doubting.add(room);
@@ -181,7 +193,7 @@ export class HistoryMonitor {
   /** Pushes of a room from `from` on. Rejects as the store does, and while it is not known which history it is. */
   async read(room: string, from: number, limit: number, fresh: boolean): Promise<Extract> {
     const { store, match, metrics } = this.#options;
-    if (!this.#isKnown) throw new BusUnconfirmed('the stream has yet to be looked at');
+    if (this.#unknownAt !== undefined) throw new BusUnconfirmed('the stream has yet to be looked at');
     if (this.#reading >= READS_AT_ONCE) await new Promise<void>((resolve) => this.#readers.push(resolve));
     else this.#reading++;
     try {
@@ -243,6 +255,7 @@ export class HistoryMonitor {
     this.#watching = [];
     try {
       const began = clock.now();
+      const unknownAt = this.#unknownAt;
       const top = this.#top;
       const state = await store.state(match);
       if (this.#mayBeLate(state))
@@ -255,7 +268,8 @@ export class HistoryMonitor {
       if (isOther || isSetBack) this.#renew(state, isSetBack);
       else if (this.#setBackAt !== undefined) wait = SET_BACK_LOOK_MS;
       else for (const room of doubting) if (this.#doubting.delete(room)) room.confirm();
-      this.#isKnown = true;
+      // The bus may have been away since it was asked.
+      if (this.#unknownAt === unknownAt) this.#unknownAt = undefined;
       for (const { resolve } of watching) resolve();
       await this.#begin(state);
       // Numbers that it may have given again say nothing of what rooms lack.
@@ -314,7 +328,7 @@ export class HistoryMonitor {
     if (!this.#past.has(epoch)) return false;
     const now = this.#options.clock.now();
     this.#setBackAt ??= now;
-    this.#isKnown = false;
+    this.#unknownAt ??= now;
     return now - this.#setBackAt < SET_BACK_MS;
   }
 
