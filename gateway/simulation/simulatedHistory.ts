@@ -222,9 +222,12 @@ export class SimulatedHistory {
     });
   }
 
-  /** The last `count` pushes are gone, as after a loss of power. */
-  rollBack(count: number): void {
-    this.replacedAt.push(this.#clock.now());
+  /**
+   * The last `count` pushes are gone, as after a loss of power.
+   * @param isSeen all gateways were cut off meanwhile: they know that they must look
+   */
+  rollBack(count: number, isSeen = false): void {
+    if (!isSeen) this.replacedAt.push(this.#clock.now());
     this.interrupted();
     this.#last = Math.max(0, this.#last - count);
     for (const [id, { seq }] of this.#ids) if (seq > this.#last) this.#ids.delete(id);

@@ -51,6 +51,7 @@ type Event = { at: number } & (
   | { what: 'slow'; which: number; ms: number; capacity: number }
   | { what: 'recreate'; ms: number }
   | { what: 'rollBack'; count: number }
+  | { what: 'restart'; count: number; ms: number }
   | { what: 'unaware'; ms: number }
 );
 export type Plan = { busDelays: number[]; latencies: number[]; random: number; limits: Limits; events: Event[] };
@@ -186,6 +187,16 @@ async function play(plan: Plan, mistake?: Mistake) {
         return history.recreate(event.ms);
       case 'rollBack':
         return history.rollBack(event.count);
+      case 'restart': {
+        // All servers of the store restart, without their last pushes. One that does not know what the stream has become may
+        // hide that from gateways which were away.
+        for (const { bus } of gateways) bus.cut();
+        history.rollBack(event.count, !plan.events.some(({ what }) => what === 'unaware'));
+        clock.after(event.ms, () => {
+          for (const { bus } of gateways) bus.mend();
+        });
+        return;
+      }
       case 'unaware':
         return history.unaware(event.ms);
     }
@@ -314,6 +325,7 @@ const LIMITED = fc.record({ messages: int(1, 6), maxAge: fc.constantFrom(3_600_0
 const another: fc.Arbitrary<Event>[] = [
   fc.record({ at, what: what('recreate'), ms: fc.constantFrom(0, 300, 3_000) }),
   fc.record({ at, what: what('rollBack'), count: int(1, 6) }),
+  fc.record({ at, what: what('restart'), count: int(1, 6), ms }),
   fc.record({ at, what: what('unaware'), ms: int(50, UNAWARE_MS) }),
 ];
 const UNLIMITED: fc.Arbitrary<Limits> = fc.constant({ messages: 1_000, maxAge: 3_600_000 });
