@@ -225,7 +225,10 @@ export class ObservedCluster {
 
   async #pushCluster(name: string, replicas: number): Promise<void> {
     const metadata = { name, namespace: NAMESPACE };
-    const spec = { gateway: { replicas }, nats: { managed: { tls: { enabled: true } } } };
+    const spec = {
+      gateway: { replicas },
+      nats: { managed: { tls: { enabled: true }, jetstream: { storage: 'memory', size: '64Mi' } } },
+    };
     await apply(this.plane.kubectl, [{ apiVersion: API_VERSION, kind: KIND, metadata, spec }]);
   }
 
