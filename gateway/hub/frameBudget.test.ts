@@ -64,6 +64,8 @@ describe('the budget for frames', () => {
         (realCost, otherWork, demand, before) => {
           const budget = after(before);
           const busy = () => Math.min(1, otherWork + realCost * Math.min(demand, budget.cores));
+          // The delay of before is still felt: it may let the budget fall once more, and rise then.
+          for (let i = 0; i < 10; i++) budget.read({ ...IDLE, busy: busy() });
           const path: number[] = [];
           for (let i = 0; i < 100; i++) path.push(budget.read({ ...IDLE, busy: busy() }));
           const steps = path.map((cores, i) => Math.sign(cores - (path[i - 1] ?? cores)));

@@ -188,10 +188,10 @@ async function play(plan: Plan, mistake?: Mistake) {
       case 'rollBack':
         return history.rollBack(event.count);
       case 'restart': {
-        // All servers of the store restart, without their last pushes. One that does not know what the stream has become may
-        // hide that from gateways which were away.
+        // All servers of the store restart, without their last pushes. A leader that was cut off, or does not know what the
+        // stream has become, may hide that from gateways which were away.
         for (const { bus } of gateways) bus.cut();
-        history.rollBack(event.count, !plan.events.some(({ what }) => what === 'unaware'));
+        history.rollBack(event.count, !plan.events.some(({ what }) => what === 'unaware' || what === 'strand'));
         clock.after(event.ms, () => {
           for (const { bus } of gateways) bus.mend();
         });
