@@ -173,7 +173,8 @@ describe('an autoscaled PushCluster', { concurrency: true }, () => {
       );
       assert.ok(fans.some(({ asked }) => asked.length > 0) && audience.codes[1012]! > 0, 'clients of both kinds');
       const most = Math.max(...fans.map(({ moved }) => moved), ...regulars.map(({ ends }) => ends.length));
-      assert.ok(most <= 2, `somebody was moved ${most} times`);
+      // From each of the two that leave, and once more by a load balancer that has not noticed yet which one leaves.
+      assert.ok(most <= 3, `somebody was moved ${most} times`);
     });
   });
 
