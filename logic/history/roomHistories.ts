@@ -133,8 +133,8 @@ export class RoomHistories {
     this.#states.delete(match);
     // An earlier attempt has stored it in this history, of which limits may have removed it since.
     const isRepeat = !isSetBack && before.epoch === epoch && state.epoch === epoch;
-    // Another stream may have taken the place of the one that has stored it.
     if (isRepeat) return this.#reach(match, { seq, epoch: state.epoch });
+    // Another stream may have taken the place of the one that has stored it.
     if (!(await isIn())) return undefined;
     // Another one may have taken its place meanwhile: who came later to know of it must not take that for an old copy.
     const present = await store.state(match);
