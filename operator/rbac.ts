@@ -22,7 +22,7 @@ export const CLUSTER_RULES: readonly PolicyRule[] = [
   rule('apps', 'replicasets', ['get', 'list', 'watch']),
   // Patched to reload settings, to drain gateways, and to remove them from the Service.
   rule('', 'pods', ['get', 'list', 'watch', 'patch']),
-  // Listed to find out why a StatefulSet cannot create a pod.
+  // Listed to find out why a StatefulSet cannot create a pod, and why a pod waits for a volume.
   rule('events.k8s.io', 'events', ['create', 'patch', 'list']),
 ];
 

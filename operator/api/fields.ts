@@ -28,6 +28,9 @@ export function mapOf<T extends z.ZodType>(list: T, ...keys: string[]): T {
 /** A non-negative number that fits Kubernetes' 32-bit integers. */
 export const count = z.number().int().min(0).max(2_147_483_647);
 
+/** A port of a Service, or of a node. */
+export const port = z.number().int().min(1).max(65_535);
+
 /** A name of a room or user, with `*` for any run of characters. */
 export const pattern = z.string().min(1).max(128);
 

@@ -80,6 +80,13 @@ export function notReadyReasonOf(pod: KubeObject): NotReadyReason | undefined {
   return undefined;
 }
 
+/** Whether the kubelet of a pod has it, but it has no volumes and no network yet. */
+export function isMounting(pod: KubeObject): boolean {
+  if (pod.metadata.deletionTimestamp !== undefined || isReady(pod)) return false;
+  const { conditions } = Pod.parse(pod).status;
+  return conditions.some(({ type, status }) => type === 'PodReadyToStartContainers' && status === 'False');
+}
+
 function containerReason(
   pod: string,
   { name, image, ready, restartCount, state, lastState }: z.infer<typeof Container>,

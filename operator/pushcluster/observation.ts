@@ -10,6 +10,7 @@ import { settingsText } from './desired/settingsConfigMap.ts';
 import type { DisplayedNumbers } from './displayedNumbers.ts';
 import { exposure } from './exposure.ts';
 import { historyDurability } from './historyDurability.ts';
+import type { NotReadyReason } from './notReadyReason.ts';
 import type { Readings } from './observedGateways.ts';
 import { type PodStatusSummary, type ReportedPod, summarizePodStatus } from './podStatusSummary.ts';
 import type { ObservedGateways, ScalePlan } from './scalePolicy.ts';
@@ -17,6 +18,7 @@ import type { Observed, Problem } from './status.ts';
 
 /**
  * Summarizes the statuses that the pods of a cluster report.
+ * @param unmounted why pods wait for volumes, by uid
  * @param now milliseconds since 1970
  */
 export function podStatusSummary(
@@ -24,7 +26,7 @@ export function podStatusSummary(
   cluster: PushCluster,
   gateways: ObservedGateways,
   readings: Readings,
-  now: number,
+  { unmounted, now }: { unmounted: ReadonlyMap<string, NotReadyReason>; now: number },
 ): PodStatusSummary {
   const current = new Map(gateways.pods.map((pod) => [pod.uid, pod]));
   const isLogicCurrent = cache.isLogicCurrent(cluster);
@@ -51,7 +53,8 @@ export function podStatusSummary(
   };
   const { connections, service } = cluster.spec.gateway;
   const filesEach = service.proxyProtocol ? FILES_BEHIND_PROXY_PROTOCOL : 1;
-  return summarizePodStatus(pods, readings, { maxConnections: connections.max, filesEach, settingsFile }, now);
+  const expected = { maxConnections: connections.max, filesEach, settingsFile };
+  return summarizePodStatus(pods, readings, expected, now, unmounted);
 }
 
 /** Everything that the status is computed from. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { PodStatus } from '@pushcluster/protocol/podStatus.ts';
 import type { KubeObject } from '../kube/objects.ts';
+import type { NotReadyReason } from './notReadyReason.ts';
 import type { Readings } from './observedGateways.ts';
 import { type PodStatusSummary, type ReportedPod, summarizePodStatus } from './podStatusSummary.ts';
 
@@ -37,6 +38,7 @@ function report(
   maxConnections = 0,
   readyFor = 20_000,
   filesEach = 1,
+  unmounted = new Map<string, NotReadyReason>(),
 ): PodStatusSummary {
   const readingOf = (uid: string) => {
     const found = says[uid];
@@ -53,6 +55,7 @@ function report(
     readings,
     { maxConnections, filesEach, settingsFile },
     Date.parse(READY_SINCE) + readyFor,
+    unmounted,
   );
 }
 
@@ -78,6 +81,22 @@ describe('what pods say of themselves, taken together', () => {
       ],
     );
     assert.deepEqual([found.behind, found.silent, found.isCounted], [[], [], true]);
+  });
+
+  it('is why one waits for a volume, unless it says something else itself', () => {
+    const status = {
+      phase: 'Pending',
+      containerStatuses: [{ name: 'c', image: 'i:1', state: { waiting: { reason: 'ErrImagePull' } } }],
+    };
+    const waits = (name: string, status: object) => gateway(name, { pod: { ...pod(name), ...{ status } } });
+    const why = (name: string) => ({ pod: name, why: 'volume tls cannot be mounted', isStuck: true });
+    const unmounted = new Map(['a', 'b', 'c'].map((name) => [name, why(name)]));
+    const pods = [waits('a', { phase: 'Pending' }), waits('b', status), { ...waits('c', {}), isLeaving: true }];
+    const found = report(pods, {}, 0, 0, 1, unmounted).notReady.map(({ pod, why }) => `${pod}: ${why.slice(0, 10)}`);
+    assert.deepEqual(
+      found,
+      ['a: volume tls', 'b: image i:1 c'].map((each) => each.slice(0, 13)),
+    );
   });
 
   it('is how many are connected, to those that leave too', () => {

@@ -55,12 +55,14 @@ export type ExpectedStatus = {
 /**
  * @param readings the last status of each pod
  * @param now milliseconds since 1970
+ * @param unmounted why pods wait for volumes, by uid
  */
 export function summarizePodStatus(
   pods: Iterable<ReportedPod>,
   readings: Readings,
   wanted: ExpectedStatus,
   now: number,
+  unmounted: ReadonlyMap<string, NotReadyReason>,
 ): PodStatusSummary {
   let connections: number | undefined;
   let left: number | undefined;
@@ -77,7 +79,7 @@ export function summarizePodStatus(
     const { uid = '', name } = pod.metadata;
     // Which pods of logic and NATS have the current template is not known during a rollout.
     const isWanted = !isLeaving && (isCurrent || role !== 'gateway');
-    const reason = isWanted ? notReadyReasonOf(pod) : undefined;
+    const reason = isWanted ? (notReadyReasonOf(pod) ?? unmounted.get(uid)) : undefined;
     if (reason) notReady.push({ ...reason, role });
     if (role === 'nats') continue;
     const reading = readings.freshReading(uid);

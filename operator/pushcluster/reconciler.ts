@@ -24,6 +24,7 @@ import { gatewayDrain, InvalidSettings } from './desired/validSettings.ts';
 import { type DisplayedNumbers, displayedNumbers, replacedIn } from './displayedNumbers.ts';
 import { leavingGateways, leavingTime } from './leavingGateways.ts';
 import { reloadLiveSettings } from './liveSettingsReload.ts';
+import { MountFailures } from './mountFailures.ts';
 import { NatsRollouts } from './natsRollouts.ts';
 import { planTls, serversTlsOf, type TlsPlan, tlsAgainIn, tlsMessage } from './natsTls.ts';
 import { observation, podStatusSummary } from './observation.ts';
@@ -104,6 +105,7 @@ export class Reconciler {
   readonly #clock: Clock;
   readonly #planner: ScalePlanner;
   readonly #rejectedPods: RejectedPods;
+  readonly #mountFailures: MountFailures;
   readonly #natsRollouts: NatsRollouts;
   readonly #statusFields: StatusFields;
   readonly #toldMissing = new Set<string>();
@@ -122,6 +124,7 @@ export class Reconciler {
     this.#clock = options.clock ?? systemClock;
     this.#planner = new ScalePlanner(options.cache, options.readings, this.#clock);
     this.#rejectedPods = new RejectedPods(options.cache, options.client, this.#clock);
+    this.#mountFailures = new MountFailures(options.cache, options.client, this.#clock);
     this.#natsRollouts = new NatsRollouts(this.#clock);
     this.#statusFields = new StatusFields(this.#clock);
   }
@@ -136,6 +139,7 @@ export class Reconciler {
       this.#planner.forget(key);
       this.#natsRollouts.forget(key);
       this.#rejectedPods.forget(key);
+      this.#mountFailures.forget(key);
       this.natsCertificates.delete(key);
       return {};
     }
@@ -175,6 +179,7 @@ export class Reconciler {
     const planned = wanted ? wanted.planned : unchanged(gateways);
     const { replicas } = wanted?.wanted ?? wantedGateways(cluster, currentGateways(gateways));
     const podsAgainIn = await this.#rejectedPods.report(cluster, errors);
+    const mountsAgainIn = await this.#mountFailures.look(cluster, errors);
     const statusAgainIn = await this.#updateStatus(
       cluster,
       { gateways, planned, wanted: replicas },
@@ -190,6 +195,7 @@ export class Reconciler {
       leftAgainIn,
       heldAgainIn,
       podsAgainIn,
+      mountsAgainIn,
       nats.againIn,
       wanted?.natsAgainIn,
       refusedAgainIn,
@@ -458,7 +464,10 @@ export class Reconciler {
   ): Promise<number | undefined> {
     const { cache, images, readings } = this.#options;
     const key = keyOf(cluster);
-    const summary = podStatusSummary(cache, cluster, gateways, readings, this.#clock.wall());
+    const summary = podStatusSummary(cache, cluster, gateways, readings, {
+      unmounted: this.#mountFailures.reasons(cluster),
+      now: this.#clock.wall(),
+    });
     const shown = displayedNumbers(this.#shown.get(key), summary, this.#clock.now());
     this.#shown.set(key, shown);
     const againIn = replacedIn(shown, summary, this.#clock.now());

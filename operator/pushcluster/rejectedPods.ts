@@ -6,21 +6,13 @@ import { KINDS, type KubeObject, keyOf, titleOf } from '../kube/objects.ts';
 import type { ClusterCache } from './clusterCache.ts';
 import { managedNats } from './desired/bus.ts';
 import { names } from './desired/names.ts';
+import { objectEvents } from './objectEvents.ts';
 import type { ReconcileErrors } from './reconcileErrors.ts';
 
 /** Time in which a StatefulSet normally creates a pod, milliseconds. */
 const PATIENCE_MS = 5_000;
 /** Minimum time between two requests for events, milliseconds: in a busy cluster, many pods may only be late. */
 const LOOK_AGAIN_MS = 15_000;
-/** Maximum number of events of one StatefulSet. The API server keeps them for an hour. */
-const MAX_EVENTS = 50;
-
-/** The StatefulSet controller still writes events with the deprecated fields. */
-const Event = z.object({
-  note: z.string().default(''),
-  eventTime: z.string().nullish(),
-  deprecatedLastTimestamp: z.string().nullish(),
-});
 const Made = z.object({ metadata: z.object({ creationTimestamp: z.string().default('') }) });
 
 /**
@@ -77,14 +69,8 @@ export class RejectedPods {
   }
 
   /** The last FailedCreate event, unless a pod was created since. */
-  async #lastFailure(cluster: PushCluster, { metadata: { namespace, uid } }: KubeObject): Promise<string | undefined> {
-    const { items } = await this.#client.list(KINDS.events, {
-      ...(namespace === undefined ? {} : { namespace }),
-      fieldSelector: `regarding.uid=${uid},reason=FailedCreate`,
-      limit: MAX_EVENTS,
-    });
-    const said = items.map((item) => Event.parse(item)).map((event) => ({ at: timeOf(event), note: event.note }));
-    const last = said.sort((a, b) => a.at - b.at).at(-1);
+  async #lastFailure(cluster: PushCluster, servers: KubeObject): Promise<string | undefined> {
+    const last = (await objectEvents(this.#client, servers, 'FailedCreate')).at(-1);
     const pods = [...this.#cache.pods(cluster, 'nats')].map((pod) => Made.parse(pod).metadata.creationTimestamp);
     return last && pods.every((time) => Date.parse(time) <= last.at) ? last.note : undefined;
   }
@@ -93,8 +79,4 @@ export class RejectedPods {
 function statefulSet(cluster: PushCluster) {
   const { apiVersion, kind } = KINDS.statefulSets;
   return { apiVersion, kind, metadata: { name: names(cluster).nats, namespace: cluster.metadata.namespace } };
-}
-
-function timeOf({ eventTime, deprecatedLastTimestamp }: z.infer<typeof Event>): number {
-  return Date.parse(deprecatedLastTimestamp ?? eventTime ?? '') || 0;
 }

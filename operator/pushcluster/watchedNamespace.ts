@@ -9,7 +9,7 @@ import { type Change, Reflector } from '../kube/reflector.ts';
 import { MADE_KINDS } from './desired/desired.ts';
 import { SLICE_MANAGER, SLICE_MANAGER_LABEL } from './desired/leavingEndpoints.ts';
 import { CLUSTER_LABEL } from './desired/names.ts';
-import { notReadyReasonOf } from './notReadyReason.ts';
+import { isMounting, notReadyReasonOf } from './notReadyReason.ts';
 import { clusterOf, looksOf } from './observedGateways.ts';
 import { REPLICAS } from './wantedGateways.ts';
 
@@ -227,7 +227,9 @@ export class WatchedNamespace {
 
   readonly #hindered = (change: Change) => {
     const isOther =
-      change.type === 'changed' && notReadyReasonOf(change.object)?.why !== notReadyReasonOf(change.before)?.why;
+      change.type === 'changed' &&
+      (notReadyReasonOf(change.object)?.why !== notReadyReasonOf(change.before)?.why ||
+        (isMounting(change.object) && !isMounting(change.before)));
     if (isOther) this.#labelled(change.object);
     else this.#looked(change);
   };

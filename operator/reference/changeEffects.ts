@@ -18,6 +18,7 @@ export type Effect =
   | 'natsVolumes'
   | 'natsMove'
   | 'service'
+  | 'account'
   | 'rolloutPace'
   | 'budget'
   | 'autoscaler'
@@ -58,9 +59,10 @@ export function effects(before: Objects, after: Objects): Effect[] {
     if (changed('StatefulSet', 'nats', 'spec', 'template')) found.push('nats');
   }
   if (changed('Service', 'gateway') || changed('Service', 'logic')) found.push('service');
-  // That of NATS comes and goes with its servers.
-  const withBudget = found.includes('natsMove') ? ['gateway', 'logic'] : ['gateway', 'logic', 'nats'];
-  if (withBudget.some((role) => changed('PodDisruptionBudget', role, 'spec'))) found.push('budget');
+  // Those of NATS come and go with its servers.
+  const roles = found.includes('natsMove') ? ['gateway', 'logic'] : ['gateway', 'logic', 'nats'];
+  if (roles.some((role) => changed('ServiceAccount', role))) found.push('account');
+  if (roles.some((role) => changed('PodDisruptionBudget', role, 'spec'))) found.push('budget');
   if (
     changed('HorizontalPodAutoscaler', 'gateway') ||
     changed('HorizontalPodAutoscaler', 'logic') ||

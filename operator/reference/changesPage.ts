@@ -69,6 +69,28 @@ const budget = (field: string, of: (budget: object) => SpecInput): Change[] =>
     field: `${field}.disruptionBudget.${Object.keys(change)[0]}`,
     after: of(change),
   }));
+const serviceFields = (role: 'gateway' | 'logic', of: (service: object) => SpecInput): Change[] => [
+  ...[
+    { annotations: { a: 'b' } },
+    { labels: { a: 'b' } },
+    { externalIPs: ['198.51.100.7'] },
+    { ipFamilies: ['IPv4'] },
+    { ipFamilyPolicy: 'PreferDualStack' },
+    { internalTrafficPolicy: 'Local' },
+    { trafficDistribution: 'PreferClose' },
+  ].map((change) => ({ field: `${role}.service.${Object.keys(change)[0]}`, after: of(change) })),
+  ...[
+    { nodePort: 30_007 },
+    { loadBalancerClass: 'service.k8s.aws/nlb' },
+    { loadBalancerIP: '198.51.100.7' },
+    { loadBalancerSourceRanges: ['203.0.113.0/24'] },
+    { allocateLoadBalancerNodePorts: false },
+  ].map((change) => ({
+    field: `${role}.service.${Object.keys(change)[0]}`,
+    before: of(reached),
+    after: of({ ...reached, ...change }),
+  })),
+];
 const credential = (role: 'gateway' | 'logic', field: string, change: object): Change => {
   const given = { secretRef: { name: 'nats' } };
   return {
@@ -186,27 +208,16 @@ export const CHANGES: readonly Change[] = [
   ),
   gateway('service.type', { service: { type: 'LoadBalancer' } }),
   gateway('service.port', { service: { port: 443 } }),
-  gateway('service.nodePort', { service: { ...reached, nodePort: 30_007 } }, { service: reached }),
-  gateway('service.annotations', { service: { annotations: { a: 'b' } } }),
-  gateway('service.labels', { service: { labels: { a: 'b' } } }),
-  gateway(
-    'service.loadBalancerClass',
-    { service: { ...reached, loadBalancerClass: 'service.k8s.aws/nlb' } },
-    { service: reached },
-  ),
-  gateway(
-    'service.loadBalancerSourceRanges',
-    { service: { ...reached, loadBalancerSourceRanges: ['203.0.113.0/24'] } },
-    { service: reached },
-  ),
-  gateway('service.externalIPs', { service: { externalIPs: ['198.51.100.7'] } }),
-  gateway('service.ipFamilies', { service: { ipFamilies: ['IPv4'] } }),
-  gateway('service.ipFamilyPolicy', { service: { ipFamilyPolicy: 'PreferDualStack' } }),
+  ...serviceFields('gateway', (service) => ({ gateway: { service } })),
   gateway('service.sessionAffinity', { service: { sessionAffinity: 'ClientIP' } }),
-  gateway('service.internalTrafficPolicy', { service: { internalTrafficPolicy: 'Local' } }),
   gateway(
     'service.externalTrafficPolicy',
     { service: { ...reached, externalTrafficPolicy: 'Cluster' } },
+    { service: reached },
+  ),
+  gateway(
+    'service.healthCheckNodePort',
+    { service: { ...reached, healthCheckNodePort: 30_008 } },
     { service: reached },
   ),
   gateway('service.proxyProtocol', { service: { proxyProtocol: true } }),
@@ -223,6 +234,7 @@ export const CHANGES: readonly Change[] = [
   gateway('podTemplate.labels', { podTemplate: { labels: { a: 'b' } } }),
   gateway('podTemplate.annotations', { podTemplate: { annotations: { a: 'b' } } }),
   ...template('gateway.podTemplate', (podTemplate) => ({ gateway: { podTemplate } })),
+  gateway('serviceAccount.annotations', { serviceAccount: { annotations: { a: 'b' } } }),
   gateway('sysctls', { sysctls: { 'net.ipv4.tcp_wmem': '4096 16384 65536' } }),
   gateway('console', { console: true }),
   gateway('consolePushUrl', { consolePushUrl: 'https://push.example.com' }),
@@ -253,7 +265,12 @@ export const CHANGES: readonly Change[] = [
   apiKey('scope.history', { scope: { history: ['a'] } }),
   logic('service.type', { service: { type: 'NodePort' } }),
   logic('service.port', { service: { port: 80 } }),
-  logic('service.annotations', { service: { annotations: { a: 'b' } } }),
+  ...serviceFields('logic', (service) => ({ logic: { service } })),
+  logic(
+    'service.externalTrafficPolicy',
+    { service: { ...reached, externalTrafficPolicy: 'Local' } },
+    { service: reached },
+  ),
   logic('service.tls.secretName', { service: { tls: { secretName: 'tls' } } }),
   logic('allowedOrigins', { allowedOrigins: ['https://example.com'] }),
   logic('limits.body', { limits: { body: '2MiB' } }),
@@ -266,6 +283,7 @@ export const CHANGES: readonly Change[] = [
   logic('resources', { resources: { requests: { cpu: '200m' } } }),
   ...placement.map(({ field, to }) => logic(`placement.${field}`, { placement: to })),
   ...template('logic.podTemplate', (podTemplate) => ({ logic: { podTemplate } })),
+  logic('serviceAccount.annotations', { serviceAccount: { annotations: { a: 'b' } } }),
   room('match', { match: 'other' }),
   room('batching.minDelay', { batching: { minDelay: '20ms' } }),
   room('batching.maxDelay', { batching: { maxDelay: '2s' } }),
@@ -309,6 +327,10 @@ export const CHANGES: readonly Change[] = [
   { field: 'auth.anonymous', before: { auth: { jwt } }, after: { auth: { jwt, anonymous: true } } },
   { field: 'auth.allowedOrigins', after: { auth: { allowedOrigins: ['https://example.com'] } } },
   { field: 'nats.prefix', after: { nats: { prefix: 'other' } } },
+  {
+    field: 'nats.managed.serviceAccount.annotations',
+    after: { nats: { managed: { serviceAccount: { annotations: { a: 'b' } } } } },
+  },
   { field: 'nats.managed.replicas', after: { nats: { managed: { replicas: 3 } } } },
   {
     field: 'nats.managed.image',
@@ -390,6 +412,7 @@ const MEANING: Record<Effect, string> = {
   natsVolumes: 'applies to the volumes of NATS later',
   natsMove: 'managed NATS is created, or deleted once no pod uses it',
   service: 'Service updated in place',
+  account: 'ServiceAccount updated in place',
   rolloutPace: 'rollouts, also one in progress, follow it',
   budget: 'PodDisruptionBudget created, updated or deleted',
   autoscaler: 'autoscaler updated in place',

@@ -163,61 +163,74 @@ const SPECS: readonly Row[] = [
     /gateway\.autoscaling needs at least one target/,
   ],
   ['an autoscaler without a bound', gateway({ autoscaling: { targetConnections: 9 } }), /maxReplicas: Required value/],
-  [
-    'a node port of a Service without',
-    gateway({ service: { type: 'ClusterIP', nodePort: 30_000 } }),
-    /gateway\.service\.nodePort requires type/,
-  ],
-  [
-    'a node port of the default Service',
-    gateway({ service: { nodePort: 30_000 } }),
-    /gateway\.service\.nodePort requires type/,
-  ],
-  [
-    'a load balancer class without a load balancer',
-    gateway({ service: { type: 'NodePort', loadBalancerClass: 'a' } }),
-    /gateway\.service\.loadBalancerClass requires/,
-  ],
-  [
-    'a load balancer class of the default Service',
-    gateway({ service: { loadBalancerClass: 'a' } }),
-    /gateway\.service\.loadBalancerClass requires type LoadBalancer/,
-  ],
-  [
-    'source ranges without a load balancer',
-    gateway({ service: { type: 'NodePort', loadBalancerSourceRanges: ['10.0.0.0/8'] } }),
-    /gateway\.service\.loadBalancerSourceRanges requires/,
-  ],
-  [
-    'source ranges that are none',
-    gateway({ service: { type: 'LoadBalancer', loadBalancerSourceRanges: ['10.0.0.0'] } }),
-    /gateway\.service\.loadBalancerSourceRanges must be networks/,
-  ],
-  [
-    'external addresses that are none',
-    gateway({ service: { externalIPs: ['live.example.com'] } }),
-    /gateway\.service\.externalIPs must be IP addresses/,
-  ],
-  [
-    'the same family twice',
-    gateway({ service: { ipFamilyPolicy: 'PreferDualStack', ipFamilies: ['IPv4', 'IPv4'] } }),
-    /gateway\.service\.ipFamilies must differ/,
-  ],
-  [
-    'two families of a single stack',
-    gateway({ service: { ipFamilies: ['IPv4', 'IPv6'] } }),
-    /gateway\.service\.ipFamilies can be two only/,
-  ],
-  [
-    'labels of the operator on the Service',
-    gateway({ service: { labels: { 'pushcluster.dev/cluster': 'a' } } }),
-    /gateway\.service\.labels must leave/,
-  ],
-  [
-    'a label of the Service without a name',
-    gateway({ service: { labels: { '/': 'a' } } }),
-    /gateway\.service\.labels must have names/,
-  ],
+  ...(['gateway', 'logic'] as const).flatMap((role): Row[] => {
+    const of = (service: object) => ({ [role]: { service } });
+    const says = (text: string) => new RegExp(`${role}\\.service\\.${text}`);
+    return [
+      [
+        `${role}: a node port of a Service without`,
+        of({ type: 'ClusterIP', nodePort: 30_000 }),
+        says('nodePort requires type'),
+      ],
+      [`${role}: a node port of the default Service`, of({ nodePort: 30_000 }), says('nodePort requires type')],
+      ...Object.entries({
+        loadBalancerClass: 'a',
+        loadBalancerIP: '198.51.100.7',
+        loadBalancerSourceRanges: ['10.0.0.0/8'],
+        allocateLoadBalancerNodePorts: true,
+      }).flatMap(([field, value]): Row[] => [
+        [`${role}: ${field} of a node port`, of({ type: 'NodePort', [field]: value }), says(`${field} requires`)],
+        [
+          `${role}: ${field} of the default Service`,
+          of({ [field]: value }),
+          says(`${field} requires type LoadBalancer`),
+        ],
+      ]),
+      [
+        `${role}: a load balancer at no address`,
+        of({ type: 'LoadBalancer', loadBalancerIP: 'live.example.com' }),
+        says('loadBalancerIP must be an IP address'),
+      ],
+      [
+        `${role}: source ranges that are none`,
+        of({ type: 'LoadBalancer', loadBalancerSourceRanges: ['10.0.0.0'] }),
+        says('loadBalancerSourceRanges must be networks'),
+      ],
+      [
+        `${role}: external addresses that are none`,
+        of({ externalIPs: ['live.example.com'] }),
+        says('externalIPs must be IP addresses'),
+      ],
+      [
+        `${role}: the same family twice`,
+        of({ ipFamilyPolicy: 'PreferDualStack', ipFamilies: ['IPv4', 'IPv4'] }),
+        says('ipFamilies must differ'),
+      ],
+      [
+        `${role}: two families of a single stack`,
+        of({ ipFamilies: ['IPv4', 'IPv6'] }),
+        says('ipFamilies can be two only'),
+      ],
+      [
+        `${role}: labels of the operator on the Service`,
+        of({ labels: { 'pushcluster.dev/cluster': 'a' } }),
+        says('labels must leave'),
+      ],
+      [`${role}: a label of the Service without a name`, of({ labels: { '/': 'a' } }), says('labels must have names')],
+      [
+        `${role}: near in no known way`,
+        of({ trafficDistribution: 'Near' }),
+        says('trafficDistribution.*supported values'),
+      ],
+    ];
+  }),
+  ...[{}, { type: 'NodePort' }, { type: 'LoadBalancer', externalTrafficPolicy: 'Cluster' }].map(
+    (service): Row => [
+      `a port for health checks that are not there: ${JSON.stringify(service)}`,
+      gateway({ service: { ...service, healthCheckNodePort: 30_000 } }),
+      /gateway\.service\.healthCheckNodePort requires type LoadBalancer and externalTrafficPolicy Local/,
+    ],
+  ),
   ['a Service of no type', gateway({ service: { type: 'ExternalName' } }), /gateway\.service\.type/],
   ['a port out of range', gateway({ service: { port: 65_536 } }), /gateway\.service\.port/],
   ['TLS without a certificate', gateway({ service: { tls: {} } }), /gateway\.service\.tls\.secretName: Required/],
@@ -240,6 +253,19 @@ const SPECS: readonly Row[] = [
         of({ minAvailable: '100%' }),
         says('\\.minAvailable must be from 1 to 1000, or from 1% to 99%'),
       ],
+    ];
+  }),
+  ...(['gateway', 'logic', 'nats.managed'] as const).flatMap((role): Row[] => {
+    const of = (annotations: object) =>
+      role.split('.').reduceRight((below: object, key) => ({ [key]: below }), { serviceAccount: { annotations } });
+    const field = `${role}.serviceAccount.annotations`.replaceAll('.', '\\.');
+    return [
+      [
+        `${role}: an account with annotations of the operator`,
+        of({ 'pushcluster.dev/a': '' }),
+        new RegExp(`${field} must leave`),
+      ],
+      [`${role}: an account with an annotation that is none`, of({ '/': '' }), new RegExp(`${field} must have names`)],
     ];
   }),
   ['an amount that is none', gateway({ resources: { limits: { cpu: 'much' } } }), /gateway\.resources\.limits/],

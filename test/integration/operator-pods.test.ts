@@ -144,6 +144,35 @@ describe('what the operator makes of what pods say', () => {
     await condition('Degraded', ({ status }) => status === 'False');
   });
 
+  it('names the volume that a pod waits for, and the field that it is made of, and takes that back', async () => {
+    const { name } = gateway();
+    const metadata = pods.object(NAMESPACE, name)?.metadata;
+    const conditions = (found: object[]) => {
+      const args = ['patch', 'pod', name, '-n', NAMESPACE, '--subresource=status', '--type=merge'];
+      return plane.kubectl([...args, '-p', JSON.stringify({ status: { conditions: found } })]);
+    };
+    // As a kubelet does it.
+    await apply(plane.kubectl, [
+      {
+        ...{ apiVersion: 'v1', kind: 'Event', metadata: { name: 'not-mounted', namespace: NAMESPACE } },
+        involvedObject: { apiVersion: 'v1', kind: 'Pod', name, namespace: NAMESPACE, uid: metadata?.uid },
+        ...{ type: 'Warning', reason: 'FailedMount', source: { component: 'kubelet', host: 'node1' } },
+        message: 'MountVolume.SetUp failed for volume "tls" : secret "live-tls" not found',
+        ...{ count: 3, firstTimestamp: '2026-01-02T03:04:05Z', lastTimestamp: '2026-01-02T03:05:05Z' },
+      },
+    ]);
+    await conditions([
+      { type: 'PodReadyToStartContainers', status: 'False' },
+      { type: 'Ready', status: 'False' },
+    ]);
+    const words = `${name}: volume tls (gateway.service.tls) cannot be mounted: secret "live-tls" not found`;
+    await condition('Degraded', ({ reason, message }) => reason === 'PodsStuck' && message === words);
+    await condition('Ready', ({ message }) => message === words);
+    await pods.setReady(NAMESPACE, name, true);
+    await condition('Ready', ({ status }) => status === 'True');
+    await condition('Degraded', ({ status }) => status === 'False');
+  });
+
   it('names the NATS server that is not ready, and why', async () => {
     const namespace = 'busy';
     const spec = { gateway: { replicas: 1 }, logic: { replicas: 1 } };

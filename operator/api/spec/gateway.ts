@@ -6,6 +6,7 @@ import { GatewayAutoscaling } from './gatewayAutoscaling.ts';
 import { GatewayService } from './gatewayService.ts';
 import { ASKS_FOR_CPU, placement, replicas, resources } from './pods.ts';
 import { GATEWAY_TEMPLATE, podAnnotations, podLabels, podTemplateFields } from './podTemplate.ts';
+import { serviceAccount } from './serviceAccount.ts';
 
 /**
  * Sysctls of the pod's network namespace that kubelets allow by default: Kubernetes' list of safe sysctls. tcp_rmem and
@@ -224,9 +225,9 @@ export const Gateway = ruled(
           .int()
           .min(10)
           .max(1_000_000)
-          .default(3_000)
+          .default(10_000)
           .describe(
-            'Maximum number of handshakes that a shard processes at a time. More are rejected with status 503. Beyond twice the number, TCP connections are closed before their request is read.',
+            'Number of handshakes that a shard processes at a time. Beyond twice the number, TCP connections are closed before their request is read.',
           ),
       })
       .prefault({})
@@ -252,6 +253,7 @@ export const Gateway = ruled(
       })
       .prefault({})
       .describe('Template that is merged over the gateway pods of the operator. Changing it rolls out the gateways.'),
+    serviceAccount: serviceAccount('gateway.serviceAccount'),
     sysctls: ruled(extended(z.record(z.string(), z.string()), { maxProperties: SAFE_SYSCTLS.length }), {
       rule: `self.all(k, k in [${SAFE_SYSCTLS.map((name) => `'${name}'`).join(', ')}])`,
       message: `gateway.sysctls may be ${SAFE_SYSCTLS.join(', ')}: kubelets reject others, or they belong to the node`,

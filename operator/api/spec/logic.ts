@@ -1,12 +1,13 @@
 import { z } from 'zod';
-import { count, duration, mapOf, pattern, ruled, size } from '../fields.ts';
+import { count, duration, mapOf, pattern, port, ruled, size } from '../fields.ts';
 import { ScalingBehavior } from '../kubernetes.ts';
 import { disruptionBudget } from './disruptionBudget.ts';
-import { annotations } from './metadata.ts';
 import { origins } from './origins.ts';
 import { ASKS_FOR_CPU, placement, replicas, resources } from './pods.ts';
 import { LOGIC_TEMPLATE, podTemplate } from './podTemplate.ts';
 import { secretRef, servedCertificate } from './secretRef.ts';
+import { SERVICE_TYPES, serviceFields, serviceRules } from './service.ts';
+import { serviceAccount } from './serviceAccount.ts';
 
 const ApiKey = z.object({
   name: z
@@ -79,23 +80,25 @@ export const Logic = ruled(
       .describe(
         'API keys of publishers. If empty, the operator generates one key, in the Secret named by `status.endpoints.apiKeySecret`.',
       ),
-    service: z
-      .object({
-        type: z.enum(['ClusterIP', 'NodePort', 'LoadBalancer']).default('ClusterIP').describe('Type of the Service.'),
-        port: z
-          .number()
-          .int()
-          .min(1)
-          .max(65_535)
-          .default(7_799)
-          .describe('Port of the Service. The pods always listen on port 7799.'),
-        annotations: annotations.default({}).describe('Annotations of the Service.'),
+    service: ruled(
+      z.object({
+        type: z.enum(SERVICE_TYPES).default('ClusterIP').describe('Type of the Service.'),
+        port: port.default(7_799).describe('Port of the Service. The pods always listen on port 7799.'),
+        ...serviceFields('logic.service', 'logic pods'),
+        externalTrafficPolicy: z
+          .enum(['Local', 'Cluster'])
+          .exactOptional()
+          .describe(
+            'Traffic policy of the Service for publishers outside the Kubernetes cluster. If not set, the API server chooses `Cluster`. Ignored if `type` is `ClusterIP`.',
+          ),
         tls: servedCertificate('Changing it rolls out the logic pods.')
           .exactOptional()
           .describe(
             'If set, the push API is HTTPS with this certificate instead of HTTP. A renewed certificate is loaded without a restart.',
           ),
-      })
+      }),
+      ...serviceRules('logic.service'),
+    )
       .prefault({})
       .describe('Service through which publishers reach the push API.'),
     allowedOrigins: origins('logic.allowedOrigins').describe(
@@ -130,6 +133,7 @@ export const Logic = ruled(
     resources: resources('192Mi'),
     placement,
     podTemplate: podTemplate(LOGIC_TEMPLATE, 'Changing it rolls out the logic pods.'),
+    serviceAccount: serviceAccount('logic.serviceAccount'),
   }),
   {
     rule: `!has(self.autoscaling) || ${ASKS_FOR_CPU}`,

@@ -6,6 +6,7 @@ import { JETSTREAM_RULES, JetStream } from './jetstream.ts';
 import { placement, resources } from './pods.ts';
 import { NATS_TEMPLATE, podTemplate } from './podTemplate.ts';
 import { secretRef, tlsSecret } from './secretRef.ts';
+import { serviceAccount } from './serviceAccount.ts';
 
 export const NATS_CREDENTIALS = ['password', 'token', 'nkey', 'creds'] as const;
 
@@ -101,6 +102,7 @@ const Managed = z.object({
     'Constraints on the nodes that the servers run on. Changing it restarts the servers one by one.',
   ),
   podTemplate: podTemplate(NATS_TEMPLATE, 'Changing it restarts the servers one by one.'),
+  serviceAccount: serviceAccount('nats.managed.serviceAccount'),
 });
 export const ManagedNats = ruled(Managed, ...JETSTREAM_RULES);
 

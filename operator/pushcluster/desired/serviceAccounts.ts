@@ -7,11 +7,17 @@ import { names, type Role } from './names.ts';
 
 /** One ServiceAccount for each role, without a token: the pods do not use the API server. */
 export function serviceAccounts(cluster: PushCluster): (V1ServiceAccount & DesiredObject)[] {
-  const roles: Role[] = managedNats(cluster) ? ['gateway', 'logic', 'nats'] : ['gateway', 'logic'];
-  return roles.map((role) => ({
+  const { gateway, logic } = cluster.spec;
+  const nats = managedNats(cluster);
+  const roles: [role: Role, account: { annotations: Record<string, string> }][] = [
+    ['gateway', gateway.serviceAccount],
+    ['logic', logic.serviceAccount],
+    ...(nats ? [['nats', nats.serviceAccount] satisfies [Role, object]] : []),
+  ];
+  return roles.map(([role, { annotations }]) => ({
     apiVersion: 'v1',
     kind: 'ServiceAccount',
-    metadata: metadataOf(cluster, names(cluster)[role], role),
+    metadata: metadataOf(cluster, names(cluster)[role], role, annotations),
     automountServiceAccountToken: false,
   }));
 }

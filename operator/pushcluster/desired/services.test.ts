@@ -43,6 +43,38 @@ describe('the gateway Service', () => {
   });
 });
 
+describe('the Services of gateways and logic', () => {
+  const fields = {
+    loadBalancerClass: 'service.k8s.aws/nlb',
+    loadBalancerIP: '198.51.100.7',
+    loadBalancerSourceRanges: ['203.0.113.0/24'],
+    allocateLoadBalancerNodePorts: false,
+    externalIPs: ['198.51.100.8'],
+    ipFamilies: ['IPv6', 'IPv4'],
+    ipFamilyPolicy: 'RequireDualStack',
+    internalTrafficPolicy: 'Local',
+    trafficDistribution: 'PreferClose',
+    externalTrafficPolicy: 'Cluster',
+  } as const;
+
+  for (const role of ['gateway', 'logic'] as const) {
+    it(`have what people set: ${role}`, () => {
+      const made = service(`live-${role}`, {
+        [role]: { service: { type: 'LoadBalancer', nodePort: 30_007, ...fields, ipFamilies: ['IPv6', 'IPv4'] } },
+      });
+      for (const [field, value] of Object.entries(fields))
+        assert.deepEqual(Reflect.get(made ?? {}, field), value, field);
+      assert.equal(made?.ports?.[0]?.nodePort, 30_007);
+    });
+
+    it(`have nothing else, so that the API server chooses: ${role}`, () => {
+      const made = service(`live-${role}`);
+      assert.deepEqual(Object.keys(made ?? {}).sort(), ['ports', 'selector', 'type']);
+      assert.equal(made?.ports?.[0]?.nodePort, undefined);
+    });
+  }
+});
+
 describe('metrics of managed NATS', () => {
   const spec = { nats: { managed: { exporter: { enabled: true } } } };
 

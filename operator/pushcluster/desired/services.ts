@@ -1,4 +1,4 @@
-import type { V1Service, V1ServiceSpec } from '@kubernetes/client-node';
+import type { V1Service, V1ServicePort, V1ServiceSpec } from '@kubernetes/client-node';
 import type { PushCluster } from '../../api/pushCluster.ts';
 import { managedNats } from './bus.ts';
 import type { DesiredObject } from './context.ts';
@@ -33,21 +33,16 @@ export function services(cluster: PushCluster): Service[] {
 
 /** Service for clients. It selects serving gateways: draining removes the label, so that no new connections arrive. */
 function gatewayService(cluster: PushCluster): Service {
-  const { type, port, nodePort, annotations, labels, externalTrafficPolicy } = cluster.spec.gateway.service;
-  const made = service(cluster, names(cluster).gateway, 'gateway', annotations, {
-    type,
-    // The API server rejects it for ClusterIP.
-    ...(type === 'ClusterIP' ? {} : { externalTrafficPolicy }),
-    ...chosen(cluster.spec.gateway.service),
+  const { port, sessionAffinity, healthCheckNodePort } = cluster.spec.gateway.service;
+  return reachedService(cluster, 'gateway', servicePort('websocket', port, 'websocket', webSocketProtocol(cluster)), {
     selector: { ...selectorLabels(cluster, 'gateway'), [SERVING_LABEL]: 'true' },
-    ports: [
-      {
-        ...servicePort('websocket', port, 'websocket', webSocketProtocol(cluster)),
-        ...(nodePort === undefined ? {} : { nodePort }),
-      },
-    ],
+    ...(healthCheckNodePort === undefined ? {} : { healthCheckNodePort }),
+    ...(sessionAffinity === undefined ? {} : { sessionAffinity }),
+    // Owned together with `ClientIP`: the API server would not remove its own default with it, and refuse the result.
+    ...(sessionAffinity === 'ClientIP'
+      ? { sessionAffinityConfig: { clientIP: { timeoutSeconds: AFFINITY_SECONDS } } }
+      : {}),
   });
-  return { ...made, metadata: { ...made.metadata, labels: { ...labels, ...made.metadata.labels } } };
 }
 
 /** The protocol of the gateways' port, as Kubernetes names it. */
@@ -55,38 +50,49 @@ export function webSocketProtocol({ spec }: PushCluster): string {
   return spec.gateway.service.tls ? 'kubernetes.io/wss' : 'kubernetes.io/ws';
 }
 
-/**
- * Fields of the gateway Service for which the API server, or nobody, chooses a value unless the cluster does: applied only
- * if they are set.
- */
-function chosen(wanted: PushCluster['spec']['gateway']['service']): V1ServiceSpec {
-  const { loadBalancerClass, loadBalancerSourceRanges, externalIPs, ipFamilies, ipFamilyPolicy } = wanted;
-  const { sessionAffinity, internalTrafficPolicy } = wanted;
-  return {
-    ...(loadBalancerClass === undefined ? {} : { loadBalancerClass }),
-    ...(loadBalancerSourceRanges === undefined ? {} : { loadBalancerSourceRanges }),
-    ...(externalIPs === undefined ? {} : { externalIPs }),
-    ...(ipFamilies === undefined ? {} : { ipFamilies }),
-    ...(ipFamilyPolicy === undefined ? {} : { ipFamilyPolicy }),
-    ...(internalTrafficPolicy === undefined ? {} : { internalTrafficPolicy }),
-    ...(sessionAffinity === undefined ? {} : { sessionAffinity }),
-    // Owned together with `ClientIP`: the API server would not remove its own default with it, and refuse the result.
-    ...(sessionAffinity === 'ClientIP'
-      ? { sessionAffinityConfig: { clientIP: { timeoutSeconds: AFFINITY_SECONDS } } }
-      : {}),
-  };
-}
-
 /** Service for publishers. */
 function logicService(cluster: PushCluster): Service {
-  const { type, port, annotations } = cluster.spec.logic.service;
   const scheme = pushScheme(cluster);
-  return service(cluster, names(cluster).logic, 'logic', annotations, {
-    type,
+  return reachedService(cluster, 'logic', servicePort(scheme, cluster.spec.logic.service.port, 'http', scheme), {
     selector: selectorLabels(cluster, 'logic'),
-    ports: [servicePort(scheme, port, 'http', scheme)],
   });
 }
+
+/**
+ * A Service that the cluster describes: `gateway.service` or `logic.service`. Fields for which the API server, or nobody,
+ * chooses a value are applied only if they are set.
+ */
+function reachedService(
+  cluster: PushCluster,
+  role: 'gateway' | 'logic',
+  port: V1ServicePort,
+  spec: V1ServiceSpec,
+): Service {
+  const wanted = cluster.spec[role].service;
+  const { type, nodePort, annotations, labels, externalTrafficPolicy } = wanted;
+  const made = service(cluster, names(cluster)[role], role, annotations, {
+    type,
+    // The API server rejects it for ClusterIP.
+    ...(type === 'ClusterIP' || externalTrafficPolicy === undefined ? {} : { externalTrafficPolicy }),
+    ...Object.fromEntries(CHOSEN.flatMap((field) => (wanted[field] === undefined ? [] : [[field, wanted[field]]]))),
+    ...spec,
+    ports: [{ ...port, ...(nodePort === undefined ? {} : { nodePort }) }],
+  });
+  return { ...made, metadata: { ...made.metadata, labels: { ...labels, ...made.metadata.labels } } };
+}
+
+/** Fields that are the same in a Service of Kubernetes. */
+const CHOSEN = [
+  'loadBalancerClass',
+  'loadBalancerIP',
+  'loadBalancerSourceRanges',
+  'allocateLoadBalancerNodePorts',
+  'externalIPs',
+  'ipFamilies',
+  'ipFamilyPolicy',
+  'internalTrafficPolicy',
+  'trafficDistribution',
+] as const satisfies (keyof V1ServiceSpec)[];
 
 /** What the push API speaks. */
 export function pushScheme({ spec }: PushCluster): 'http' | 'https' {

@@ -48,7 +48,7 @@ describe('the settings files', () => {
     ).gateway;
     assert.equal(gateway.batching.maxDelay, 250);
     assert.equal(gateway.connections.perIp, 9);
-    assert.deepEqual(gateway.protection, { memory: 0.8, fds: 0.98, loopLag: 1_000, handshakes: 3_000 });
+    assert.deepEqual(gateway.protection, { memory: 0.8, fds: 0.98, loopLag: 1_000, handshakes: 10_000 });
     assert.deepEqual(rooms, [{ match: 'live-*', overload: { maxRate: 100, policy: 'sample' } }]);
     assert.deepEqual(auth, {
       jwt: { secretFile: '/etc/pushcluster/jwt/secret', audience: 'a' },
