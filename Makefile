@@ -40,12 +40,12 @@ test-integration: $(SDK) ## Integration tests against real servers (FILES="test/
 	@$(READY) && exec node scripts/test.ts integration $(FILES)
 
 .PHONY: e2e
-e2e: ## Tests on a real two-node Kubernetes that it starts as root, or on KUBECONFIG's (FILES="test/e2e/X.test.ts" for some, IP_FAMILY=IPv6)
+e2e: ## Tests on a real two-node Kubernetes that it starts as root, or on KUBECONFIG's (FILES="test/e2e/X.test.ts" for some, IP_FAMILY=IPv6 or DualStack)
 	@$(READY) && exec node scripts/test.ts e2e $(FILES)
 
 .PHONY: nightly
-nightly: $(SDK) ## What takes longest, as root: storms, 1,000 PushClusters, Autobahn, IPv6, images for arm64, KEDA; before each release
-	@$(READY) && exec node scripts/test.ts nightly packages tools integration e2e ipv6 images keda
+nightly: $(SDK) ## What takes longest, as root: storms, 1,000 PushClusters, Autobahn, IPv6, dual stack, images for arm64, KEDA; before each release
+	@$(READY) && exec node scripts/test.ts nightly packages tools integration e2e ipv6 dualstack images keda
 
 .PHONY: test-images
 test-images: ## Build the images for arm64 as well, as root, and try them in an emulator
@@ -56,7 +56,7 @@ test-keda: ## Build KEDA, which takes 10 minutes of a processor once, and have i
 	@$(READY) && exec node scripts/test.ts keda
 
 .PHONY: cluster
-cluster: ## Start a real two-node Kubernetes on this machine, as root, and leave it running (CLUSTER=NAME for another, IP_FAMILY=IPv6)
+cluster: ## Start a real two-node Kubernetes on this machine, as root, and leave it running (CLUSTER=NAME for another, IP_FAMILY=IPv6 or DualStack)
 	@$(READY) && exec node test/harness/cluster/main.ts up $(CLUSTER)
 
 .PHONY: cluster-down

@@ -17,6 +17,7 @@ export const NIGHTLY: readonly string[] = [
   'test/integration/autobahn.test.ts',
   'test/e2e/manyClusters.test.ts',
   'test/e2e/thousandClusters.test.ts',
+  'test/e2e/product/dualStack.test.ts',
   'test/e2e/product/historyNats.test.ts',
   'test/e2e/product/loadBalancer.test.ts',
   'test/e2e/product/loadBalancerSteps.test.ts',
@@ -38,6 +39,9 @@ export const IPV6: readonly string[] = [
   'test/e2e/product/rollout.test.ts',
   'test/e2e/product/scaling.test.ts',
 ];
+
+/** Tests of the product that `make nightly` runs on a cluster with both families. */
+export const DUAL_STACK: readonly string[] = ['test/e2e/product/dualStack.test.ts'];
 
 export type KnownFlaky = {
   file: string;

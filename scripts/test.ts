@@ -3,12 +3,12 @@ import { existsSync, globSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { clusterName } from '../test/harness/cluster/clusterName.ts';
-import { ALONE, IPV6, longestFirst, NIGHTLY, verdict } from './suites.ts';
+import { ALONE, DUAL_STACK, IPV6, longestFirst, NIGHTLY, verdict } from './suites.ts';
 import { type Outcome, runProgram, runTestFile } from './testFile.ts';
 
 /**
  * `node scripts/test.ts [nightly] [STAGE ...] [FILE ...]`: runs the stages in order and stops at the first that fails.
- * Without a stage it runs all except e2e, ipv6, images and keda. Files restrict the test stages. With `nightly` the stages run
+ * Without a stage it runs all except e2e, ipv6, dualstack, images and keda. Files restrict the test stages. With `nightly` the stages run
  * the files that only a nightly run has, and a failed stage does not stop the others. The last line is `N passed, N failed`
  * over all stages.
  */
@@ -126,10 +126,13 @@ const STAGES: readonly Stage[] = [
   {
     name: 'ipv6',
     title: 'End-to-end tests on a real Kubernetes with IPv6 only',
-    run: (files) => {
-      process.env.IP_FAMILY = 'IPv6';
-      return e2e(files.length > 0 ? files : IPV6).finally(() => delete process.env.IP_FAMILY);
-    },
+    run: (files) => e2eWith('IPv6', files.length > 0 ? files : IPV6),
+    apart: true,
+  },
+  {
+    name: 'dualstack',
+    title: 'End-to-end tests on a real Kubernetes with IPv4 and IPv6',
+    run: (files) => e2eWith('DualStack', files.length > 0 ? files : DUAL_STACK),
     apart: true,
   },
   {
@@ -232,6 +235,12 @@ async function e2e(files: readonly string[]): Promise<Outcome> {
   } finally {
     await command(process.execPath, CLUSTER, 'down', SHARED);
   }
+}
+
+/** On a cluster with addresses of this family. */
+function e2eWith(family: string, files: readonly string[]): Promise<Outcome> {
+  process.env.IP_FAMILY = family;
+  return e2e(files).finally(() => delete process.env.IP_FAMILY);
 }
 
 function sum(a: Outcome, b: Outcome): Outcome {

@@ -23,7 +23,7 @@ const REPORTING = 4 * CLUSTERS;
 const MIB = 1_048_576;
 /** What the chart allows the operator by default. */
 const LIMIT_MIB = Number(/^(\d+)Mi$/.exec(limitOf('../../charts/pushcluster/values.yaml'))?.[1]);
-const DEADLINE_MS = 1_800_000;
+const DEADLINE_MS = 3_600_000;
 /** How long reports come in from pods whose numbers change, and how often these change. */
 const LIFE_MS = 120_000;
 const CHANGE_MS = 10_000;

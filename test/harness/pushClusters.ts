@@ -199,6 +199,26 @@ const network = fc.oneof(
   fc.record({ sysctls: fc.dictionary(fc.constantFrom(...SAFE_SYSCTLS), fc.constant('1'), { maxKeys: 3 }) }),
 );
 
+/** Of the Services of gateways and logic. */
+const serviceFields = {
+  annotations,
+  externalTrafficPolicy: fc.constantFrom('Local', 'Cluster'),
+  nodePort: fc.integer({ min: 30_000, max: 32_767 }),
+  labels: fc.dictionary(name, name, { maxKeys: 3 }),
+  loadBalancerClass: fc.constantFrom('service.k8s.aws/nlb', 'kube-vip.io/kube-vip-class', 'own'),
+  loadBalancerIP: fc.constantFrom('198.51.100.7', '2001:db8::7'),
+  loadBalancerSourceRanges: fc.array(fc.constantFrom('203.0.113.0/24', '10.0.0.0/8', '2001:db8::/32'), {
+    maxLength: 3,
+  }),
+  allocateLoadBalancerNodePorts: fc.boolean(),
+  externalIPs: fc.uniqueArray(fc.constantFrom('198.51.100.7', '203.0.113.9'), { maxLength: 2 }),
+  // The API server of the tests has this family only.
+  ipFamilies: fc.constantFrom<('IPv4' | 'IPv6')[]>(['IPv4']),
+  ipFamilyPolicy: fc.constantFrom('SingleStack', 'PreferDualStack'),
+  internalTrafficPolicy: fc.constantFrom('Cluster', 'Local'),
+  trafficDistribution: fc.constantFrom('PreferClose', 'PreferSameZone', 'PreferSameNode'),
+} as const;
+
 const share = fc.integer({ min: 10, max: 100 }).map((percent) => percent / 100);
 const gateway = fc
   .tuple(
@@ -257,20 +277,9 @@ const gateway = fc
           {
             type: fc.constantFrom('LoadBalancer', 'NodePort', 'ClusterIP'),
             port: fc.integer({ min: 1, max: 65_535 }),
-            annotations,
-            externalTrafficPolicy: fc.constantFrom('Local', 'Cluster'),
-            nodePort: fc.integer({ min: 30_000, max: 32_767 }),
-            labels: fc.dictionary(name, name, { maxKeys: 3 }),
-            loadBalancerClass: fc.constantFrom('service.k8s.aws/nlb', 'kube-vip.io/kube-vip-class', 'own'),
-            loadBalancerSourceRanges: fc.array(fc.constantFrom('203.0.113.0/24', '10.0.0.0/8', '2001:db8::/32'), {
-              maxLength: 3,
-            }),
-            externalIPs: fc.uniqueArray(fc.constantFrom('198.51.100.7', '203.0.113.9'), { maxLength: 2 }),
-            // The API server of the tests has this family only.
-            ipFamilies: fc.constantFrom<('IPv4' | 'IPv6')[]>(['IPv4']),
-            ipFamilyPolicy: fc.constantFrom('SingleStack', 'PreferDualStack'),
+            ...serviceFields,
+            healthCheckNodePort: fc.integer({ min: 30_000, max: 32_767 }),
             sessionAffinity: fc.constantFrom('None', 'ClientIP'),
-            internalTrafficPolicy: fc.constantFrom('Cluster', 'Local'),
             proxyProtocol: fc.boolean(),
             forwardedHeaders: fc.boolean(),
             forwardedHops: fc.integer({ min: 1, max: 16 }),
@@ -306,21 +315,27 @@ type AnyService = {
   type?: 'LoadBalancer' | 'NodePort' | 'ClusterIP';
   nodePort?: number;
   loadBalancerClass?: string;
+  loadBalancerIP?: string;
   loadBalancerSourceRanges?: string[];
+  allocateLoadBalancerNodePorts?: boolean;
+  externalTrafficPolicy?: 'Local' | 'Cluster';
+  healthCheckNodePort?: number;
   forwardedHops?: number;
   forwardedHeaders?: boolean;
 };
 
 /** Without fields that the type of the Service does not allow. */
 function validService<T extends AnyService>(service: T) {
-  const { nodePort, loadBalancerClass, loadBalancerSourceRanges, ...rest } = service;
-  const { type = 'ClusterIP', forwardedHops = 1 } = service;
+  const { nodePort, healthCheckNodePort, ...rest } = service;
+  const { loadBalancerClass, loadBalancerIP, loadBalancerSourceRanges, allocateLoadBalancerNodePorts, ...others } =
+    rest;
+  const { type = 'ClusterIP', externalTrafficPolicy = 'Local', forwardedHops = 1 } = service;
   const isBalanced = type === 'LoadBalancer';
+  const isChecked = isBalanced && externalTrafficPolicy === 'Local' && healthCheckNodePort !== nodePort;
   return {
-    ...rest,
+    ...(isBalanced ? rest : others),
     ...(nodePort === undefined || type === 'ClusterIP' ? {} : { nodePort }),
-    ...(loadBalancerClass === undefined || !isBalanced ? {} : { loadBalancerClass }),
-    ...(loadBalancerSourceRanges === undefined || !isBalanced ? {} : { loadBalancerSourceRanges }),
+    ...(healthCheckNodePort === undefined || !isChecked ? {} : { healthCheckNodePort }),
     ...(forwardedHops > 1 ? { forwardedHeaders: true } : {}),
   };
 }
@@ -348,7 +363,7 @@ const logic = fc
         {
           type: fc.constantFrom('LoadBalancer', 'NodePort', 'ClusterIP'),
           port: fc.integer({ min: 1, max: 65_535 }),
-          annotations,
+          ...serviceFields,
           tls: fc.record({ secretName: name }),
         },
         { requiredKeys: [] },
@@ -357,6 +372,7 @@ const logic = fc
       resources,
       placement,
       podTemplate: anyPodTemplate('logic'),
+      serviceAccount: fc.record({ annotations }, { requiredKeys: [] }),
       allowedOrigins: fc.subarray(['https://example.com', 'capacitor://localhost']),
       limits: fc.record(
         { body: size(1_024, 67_108_864), items: fc.integer({ min: 1, max: 100_000 }), item: size(1, 1_048_576) },
@@ -369,10 +385,11 @@ const logic = fc
     { requiredKeys: [] },
   )
   .map((rest) => {
-    const { autoscaling, resources } = rest;
+    const { autoscaling, resources, service } = rest;
     return {
       ...rest,
       ...(autoscaling && resources && !asksForCpu(resources) ? { resources: { requests: { cpu: 1 } } } : {}),
+      ...(service ? { service: validService(service) } : {}),
     };
   });
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import {
   API_SERVICE,
   BYTES_METRIC,
@@ -7,11 +8,13 @@ import {
   METRICS_API_VERSION,
 } from '@pushcluster/operator/metricsApi/api.ts';
 import { z } from 'zod';
+import { inUrl } from '../../harness/cluster/addressPlan.ts';
 import { type Address, Audience, persist, Regular } from '../../harness/cluster/audience.ts';
 import { Live } from '../../harness/cluster/live.ts';
 import { type OpenCluster, openCluster } from '../../harness/cluster/openCluster.ts';
 import { installChart } from '../../harness/cluster/product.ts';
 import { type Connection, cutAll } from '../../harness/connection.ts';
+import { Metrics } from '../../harness/metrics.ts';
 import { until } from '../../harness/until.ts';
 
 /** Connections of a gateway, on average. */
@@ -27,7 +30,8 @@ const STAY = 180;
 const HELD = 10;
 
 const Values = z.object({ items: z.array(z.object({ value: z.coerce.number() })) });
-const drain = { rate: 100, settle: '1s', timeout: '60s' };
+/** `settle` is longer than nodes need on a busy machine to learn that a gateway leaves: who is moved does not come back to it. */
+const drain = { rate: 100, settle: '10s', timeout: '60s' };
 /** The windows of the tests' own: those by default suit people who watch for hours. */
 const behavior = {
   scaleUp: { stabilizationWindowSeconds: 0, policies: [{ type: 'Pods', value: 2, periodSeconds: 15 }] },
@@ -140,12 +144,43 @@ describe('an autoscaled PushCluster', { concurrency: true }, () => {
       await until('what they are sent is counted', async () => (await sum(BYTES_METRIC)) > 0);
     });
 
+    /**
+     * Counts connections that gateways got after they had begun to move others away, until it is stopped: nodes or the load
+     * balancer did not know that they leave.
+     */
+    function countReturns(): () => Promise<number> {
+      const stop = new AbortController();
+      const opened = new Map<string, { first: number; last: number }>();
+      const watching = (async () => {
+        while (!stop.signal.aborted) {
+          for (const { uid, ip } of await live.pods('gateway').catch(() => [])) {
+            const url = `http://${inUrl(ip)}:9090/metrics`;
+            const text = await fetch(url).then(
+              (response) => response.text(),
+              () => '',
+            );
+            const metrics = new Metrics(text);
+            if (text === '' || metrics.sum('pushcluster_gateway_moved_total', { reason: 'drain' }) === 0) continue;
+            const count = metrics.sum('pushcluster_gateway_connections_opened_total');
+            opened.set(uid, { first: opened.get(uid)?.first ?? count, last: count });
+          }
+          await setTimeout(200, undefined, { signal: stop.signal }).catch(() => {});
+        }
+      })();
+      return async () => {
+        stop.abort();
+        await watching;
+        return total([...opened.values()].map(({ first, last }) => last - first));
+      };
+    }
+
     it('and back to two when they go: one after the other, drained of those who stay, and none too many', async (t) => {
       const held = (await stayers()).sort((a, b) => a - b);
       t.diagnostic(`who stays, by gateway: ${held.join(', ')}`);
       assert.ok(held.length === 4 && held[0]! > 0, 'every gateway holds some');
       cutAll(crowd.map(({ connection }) => connection));
       leastMoves = held[0]! + held[1]!;
+      const returns = countReturns();
       const began = performance.now();
       const seen = await follow(live, 'two gateways are wanted', (wanted) => wanted === 2, IN_MS);
       assert.deepEqual(seen, [4, 3, 2], 'a drain was undone, or more were taken away than were too many');
@@ -154,7 +189,9 @@ describe('an autoscaled PushCluster', { concurrency: true }, () => {
           throw new Error(`${error.message}\n${await live.told()}`);
         },
       );
-      t.diagnostic(`two were left ${Math.round((performance.now() - began) / 1_000)} s after`);
+      t.diagnostic(
+        `two were left ${Math.round((performance.now() - began) / 1_000)} s after; ${await returns()} came to a gateway that moved others`,
+      );
       const after = await follow(live, 'nothing changes', () => performance.now() - began > 0, 1_000);
       assert.deepEqual(after, [2]);
     });
@@ -173,8 +210,7 @@ describe('an autoscaled PushCluster', { concurrency: true }, () => {
       );
       assert.ok(fans.some(({ asked }) => asked.length > 0) && audience.codes[1012]! > 0, 'clients of both kinds');
       const most = Math.max(...fans.map(({ moved }) => moved), ...regulars.map(({ ends }) => ends.length));
-      // From each of the two that leave, and once more by a load balancer that has not noticed yet which one leaves.
-      assert.ok(most <= 3, `somebody was moved ${most} times`);
+      assert.ok(most <= 2, `somebody was moved ${most} times, but two gateways left`);
     });
   });
 

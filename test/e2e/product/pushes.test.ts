@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { request } from 'node:https';
 import { after, before, describe, it } from 'node:test';
+import type { PushCluster } from '@pushcluster/operator/api/pushCluster.ts';
 import { createAuthority } from '../../harness/certificates.ts';
 import { inUrl } from '../../harness/cluster/addressPlan.ts';
 import { Audience } from '../../harness/cluster/audience.ts';
@@ -146,9 +147,13 @@ describe('pushes through the logic Service', () => {
     };
     const serialOf = async ({ certFile }: typeof first) => new X509Certificate(await readFile(certFile)).serialNumber;
     const files = [`--cert=${first.certFile}`, `--key=${first.keyFile}`];
-    await live.kubectl('create', 'secret', 'tls', 'push-api', ...files);
     const former = await live.pods('logic');
     await live.patch({ logic: { service: { tls: { secretName: 'push-api' } } } });
+    const missing = 'volume tls (logic.service.tls) cannot be mounted: secret "push-api" not found';
+    const isTold = (found: PushCluster) => live.condition(found, 'Degraded')?.message.includes(missing) ?? false;
+    await live.when('the status tells what is missing', isTold, START_MS);
+    await live.push({ all: true }, ['1']);
+    await live.kubectl('create', 'secret', 'tls', 'push-api', ...files);
     await live.served('logic', former.length, former);
     const serial = await serialOf(first);
     // Nodes learn a moment later that the former pods are gone.

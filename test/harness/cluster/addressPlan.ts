@@ -1,12 +1,16 @@
 import { isIPv6 } from 'node:net';
 
-/** The families that a cluster's nodes, pods and Services can have, by Kubernetes' names. */
-export const FAMILIES = ['IPv4', 'IPv6'] as const;
-export type Family = (typeof FAMILIES)[number];
+/**
+ * The families that a cluster's nodes, pods and Services can have: one, by Kubernetes' name, or both, of which IPv4 is the
+ * primary one.
+ */
+export const FAMILIES = ['IPv4', 'IPv6', 'DualStack'] as const;
 
-/** Addresses of a cluster. All are private (RFC 1918, RFC 4193): nothing leaves this machine. */
+/** Addresses of a cluster, of one family. All are private (RFC 1918, RFC 4193): nothing leaves this machine. */
 export type AddressPlan = {
-  family: Family;
+  family: 'IPv4' | 'IPv6';
+  /** Those of the other family, in a cluster with both. */
+  second?: AddressPlan;
   /** All addresses, to listen on. */
   any: string;
   /** The destination of a default route. */
@@ -28,7 +32,7 @@ export type AddressPlan = {
   balancedService: (index: number) => string;
 };
 
-const PLANS: Readonly<Record<Family, AddressPlan>> = {
+const PLANS: Readonly<Record<AddressPlan['family'], AddressPlan>> = {
   IPv4: {
     family: 'IPv4',
     any: '0.0.0.0',
@@ -65,7 +69,18 @@ const PLANS: Readonly<Record<Family, AddressPlan>> = {
 export function addressPlan(family: string = 'IPv4'): AddressPlan {
   const known = FAMILIES.find((each) => each === family);
   if (known === undefined) throw new Error(`"${family}" is not a family of addresses: ${FAMILIES.join(' or ')}`);
-  return PLANS[known];
+  if (known !== 'DualStack') return PLANS[known];
+  return { ...PLANS.IPv4, any: PLANS.IPv6.any, second: PLANS.IPv6 };
+}
+
+/** The plans of all families of a cluster, the primary one first. */
+export function familiesOf(plan: AddressPlan): AddressPlan[] {
+  return plan.second ? [plan, plan.second] : [plan];
+}
+
+/** One address or range of each family, separated by commas as Kubernetes takes them. */
+export function joined(plan: AddressPlan, of: (plan: AddressPlan) => string): string {
+  return familiesOf(plan).map(of).join(',');
 }
 
 /** An address as URLs have it: IPv6 in brackets. */

@@ -28,7 +28,7 @@ export type ClusterOptions = {
   /** Clusters of different names can run at the same time. */
   name?: string;
   nodes?: number;
-  /** The only family of addresses of nodes, pods and Services: IPv4 (default) or IPv6. */
+  /** The addresses of nodes, pods and Services: IPv4 (default), IPv6 or DualStack. */
   family?: string;
   /** Whether Services of type LoadBalancer get an address and accept connections there; true by default. */
   loadBalancer?: boolean;

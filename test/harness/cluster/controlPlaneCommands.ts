@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { AddressPlan } from './addressPlan.ts';
+import { type AddressPlan, joined } from './addressPlan.ts';
 import type { Credentials } from './credentials.ts';
 
 export const LOOPBACK = '127.0.0.1';
@@ -65,7 +65,7 @@ export function apiServerCommand({
     `--secure-port=${ports.api}`,
     `--advertise-address=${hasNodes ? addresses.outside : NOWHERE}`,
     `--endpoint-reconciler-type=${hasNodes ? 'lease' : 'none'}`,
-    `--service-cluster-ip-range=${addresses.services}`,
+    `--service-cluster-ip-range=${joined(addresses, ({ services }) => services)}`,
     `--cert-dir=${folder}`,
     `--tls-cert-file=${serving.certFile}`,
     `--tls-private-key-file=${serving.keyFile}`,

@@ -131,7 +131,7 @@ async function give(
   await api('PATCH', `/api/v1/namespaces/${namespace}/services/${name}/status`, {
     status: { loadBalancer: { ingress: [{ ip: address }] } },
   });
-  return ip;
+  return address;
 }
 
 /** The rules apply only to new connections: the kernel's connection tracking keeps earlier decisions. */

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import type { AddressPlan } from './addressPlan.ts';
+import { type AddressPlan, familiesOf } from './addressPlan.ts';
 import type { Host } from './host.ts';
 
 /**
@@ -8,27 +8,32 @@ import type { Host } from './host.ts';
  * and their pods. `outside` also reaches Services, through the first node.
  */
 export async function joinNetwork(outside: Host, nodes: readonly Host[], plan: AddressPlan): Promise<void> {
+  const plans = familiesOf(plan);
   await ip(outside, [
     'link add nodes type bridge',
-    assign(plan, plan.outside, 'nodes'),
+    ...plans.map((each) => assign(each, each.outside, 'nodes')),
     'link set nodes up',
     ...nodes.flatMap(({ name, pid }) => [
       `link add ${name} type veth peer name eth0 netns ${pid}`,
       `link set ${name} master nodes up`,
     ]),
-    ...nodes.map((_, index) => `route add ${plan.podsOf(index)} via ${plan.node(index)}`),
-    `route add ${plan.services} via ${plan.node(0)}`,
-    `route add ${plan.balanced} via ${plan.node(0)}`,
+    ...plans.flatMap((each) => [
+      ...nodes.map((_, index) => `route add ${each.podsOf(index)} via ${each.node(index)}`),
+      `route add ${each.services} via ${each.node(0)}`,
+      `route add ${each.balanced} via ${each.node(0)}`,
+    ]),
   ]);
   await Promise.all(
     nodes.map((node, index) =>
       ip(node, [
-        assign(plan, plan.node(index), 'eth0'),
+        ...plans.map((each) => assign(each, each.node(index), 'eth0')),
         'link set eth0 up',
-        `route add ${plan.everywhere} via ${plan.outside}`,
-        ...nodes.flatMap((_, other) =>
-          other === index ? [] : [`route add ${plan.podsOf(other)} via ${plan.node(other)}`],
-        ),
+        ...plans.flatMap((each) => [
+          `route add ${each.everywhere} via ${each.outside}`,
+          ...nodes.flatMap((_, other) =>
+            other === index ? [] : [`route add ${each.podsOf(other)} via ${each.node(other)}`],
+          ),
+        ]),
       ]),
     ),
   );

@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Certificate } from '../certificates.ts';
-import { type AddressPlan, inUrl } from './addressPlan.ts';
+import { type AddressPlan, familiesOf, inUrl, joined } from './addressPlan.ts';
 import { makeCgroup } from './cgroups.ts';
 import { Daemon } from './daemon.ts';
 import type { Host } from './host.ts';
@@ -64,7 +64,7 @@ export class ClusterNode {
         `--kubeconfig=${options.kubeconfigs.kubelet}`,
         `--root-dir=${join(folder, 'kubelet')}`,
         `--hostname-override=${this.name}`,
-        `--node-ip=${this.address}`,
+        `--node-ip=${joined(plan, (each) => each.node(index))}`,
       ],
       logFile: logFile('kubelet'),
       ready: () => answers(this.#healthz(10248)),
@@ -164,8 +164,8 @@ function cniConfig({ plan, index, folder }: NodeOptions): object {
         ipam: {
           type: 'host-local',
           dataDir: join(folder, 'cni-addresses'),
-          ranges: [[{ subnet: plan.podsOf(index) }]],
-          routes: [{ dst: plan.everywhere }],
+          ranges: familiesOf(plan).map((each) => [{ subnet: each.podsOf(index) }]),
+          routes: familiesOf(plan).map((each) => ({ dst: each.everywhere })),
         },
       },
     ],
@@ -208,7 +208,7 @@ function kubeProxyConfig({ host, kubeconfigs, plan }: NodeOptions): object {
     hostnameOverride: host.name,
     bindAddress: plan.any,
     healthzBindAddress: `${inUrl(plan.any)}:10256`,
-    clusterCIDR: plan.pods,
+    clusterCIDR: joined(plan, ({ pods }) => pods),
     detectLocalMode: 'ClusterCIDR',
     // The machine sets the size of the connection tracking table, not a node on it.
     conntrack: { maxPerCore: 0, min: 0 },
