@@ -124,10 +124,9 @@ export const GatewaySettings = z
         /** Maximum delay of an event loop, averaged over the last seconds. 0 disables this check. */
         loopLag: duration({ min: 0, max: 60_000 }).default(500),
         /**
-         * Maximum sockets of one shard in the handshake. Above it: 503. Above twice this number: closed without an
-         * answer.
+         * Handshakes that one shard processes at a time. Sockets beyond twice this number are closed without an answer.
          */
-        handshakes: z.number().int().min(10).max(1_000_000).default(3_000),
+        handshakes: z.number().int().min(10).max(1_000_000).default(10_000),
       })
       .prefault({}),
     shardWatch: z

@@ -98,7 +98,8 @@ export class ShardProtection {
   refusal(): Refusal | undefined {
     const { asked, connections, settings, log, fdLimit } = this.#options;
     if (this.#isLate) return SHORT.loop;
-    if (Math.max(this.#handshakes, asked()) > settings().handshakes) return HANDSHAKES;
+    // Its request has come: to answer it costs no more than to refuse it, and nothing has to be done again.
+    if (asked() > settings().handshakes) return HANDSHAKES;
     const fds = this.fds + this.#closed;
     if (this.#fdShortage.read(fds / fdLimit, this.#shortOfFds / fdLimit))
       logShortage(log, this.#fdShortage.active, 'fds', { open: fds, limit: fdLimit });

@@ -27,7 +27,7 @@ describe("a gateway's reports", () => {
       said.push(Stat.parse(JSON.parse(Buffer.from(bytes).toString())));
     };
     const totals = { rooms: 0, shards: 1, messagesDelivered: 0, framesSent: 0, bytesSent: 0, messagesDropped: 0 };
-    const rest = { draining: false, startedAt: 0, rebalancing: false, busConnections: 1, template: 'a' };
+    const rest = { draining: false, startedAt: 0, rebalancing: false, busConnections: 1, histories: {}, template: 'a' };
     reports = new StatReports(bus, guard, 'p.ctl.stat.g', () => ({ gateway: 'g', connections, ...totals, ...rest }));
   });
   afterEach(() => {
