@@ -9,11 +9,11 @@ import { minify } from 'terser';
  */
 const INTERNAL = [
   // Connection
-  'leaving ready held isOpen openedAt leaveBy overlap heardAt heardWall owner start request probe serves later',
+  'leaving ready held isOpen openedAt leaveBy overlap heardAt heardWall owner start request probe serves later say quit',
   // Reconnector
   'line connect online retryDelay opened received closed step',
   // ReconnectorOwner and RoomOwner
-  'streams streamOf ended',
+  'streams streamOf ended remove',
   // Emitter, Subscription, HistorySubscription and RoomSubscription
   `emit end ended config opened admit receive finish deliver take source request answered follow pause restart save rejoin
   leaveOn tries`,

@@ -79,15 +79,15 @@ export class Connection {
   /** In the order in which they came. */
   held: Held[] = [];
   isOpen = false;
-  /** By the clock's `now`. */
-  openedAt = Number.NaN;
+  /** By the clock's `now`; undefined before. */
+  openedAt: number | undefined;
   /** What a RECONNECT said: by when to be gone, and how long to read on after the client has joined elsewhere. */
   leaveBy: number | undefined;
-  overlap = 0;
+  overlap!: number;
 
   /** When the last frame came, by the clock's `now` and by its wall. */
-  heardAt = 0;
-  heardWall = 0;
+  heardAt!: number;
+  heardWall!: number;
 
   readonly owner: ConnectionOwner;
   readonly #config: ConnectionConfig;
@@ -127,19 +127,19 @@ export class Connection {
   request(type: string, data: object, answer: Answer): number {
     const id = ++this.#lastId;
     this.#answers.set(id, answer);
-    this.send(type, data, id);
+    this.say(type, data, id);
     return id;
   }
 
   /** Sends LEAVE. Until it is answered the room is one of `leaving`. */
-  leave(room: string): void {
+  quit(room: string): void {
     const id = this.request('LEAVE', { room }, () => {
       if (this.leaving.get(room) === id) this.leaving.delete(room);
     });
     this.leaving.set(room, id);
   }
 
-  send(type: string, data: object, id?: number): void {
+  say(type: string, data: object, id?: number): void {
     this.#outbox.push({ type, id, data });
     this.#flush();
   }
@@ -148,7 +148,7 @@ export class Connection {
   probe(): void {
     if (this.#awaited) return;
     this.#expect(this.#config.probeTimeout);
-    this.send('PING', {});
+    this.say('PING', {});
   }
 
   /** Closes the connection; `closed` is not called. Resolves when all received frames have been handled. */
@@ -247,7 +247,7 @@ export class Connection {
     try {
       frame = readServerFrame(text!);
     } catch {
-      return this.#fail(new PushError('frame', 'Malformed frame.'), MALFORMED);
+      return this.#fail(new PushError('frame', 'Bad frame.'), MALFORMED);
     }
     if (this.#config.events.has('frame'))
       this.#config.events.emit('frame', {

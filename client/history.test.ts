@@ -370,6 +370,37 @@ test('in a move a frame that the old connection has brought in part is asked for
   client.push.close();
 });
 
+for (const [what, reset] of [
+  ['another history', at(2, 'f')],
+  ['a loss in its history', at(60)],
+] as const)
+  test(`in a move ${what} is told once: the new connection is asked again from where the old one was told`, async () => {
+    const client = joined();
+    const { network, clock, said } = client;
+    answer(network.last, at(40));
+    const old = await moving(client);
+    const next = network.last;
+    const { epoch, seq } = reset;
+    old.say({ type: 'RESET', data: { room: 'r', ...reset } });
+    old.say(pushed(seq, seq + 1, epoch));
+    assert.deepEqual(answer(next, { ...at(seq + 2, epoch), recovered: false }), { since: at(40), away: 1_000 });
+    old.say(pushed(seq + 1, seq + 2, epoch));
+    await clock.advance(500);
+    assert.deepEqual(answer(next, { ...at(seq + 3, epoch), recovered: true }), {
+      since: at(seq + 2, epoch),
+      away: 250,
+    });
+    next.say(pushed(seq + 2, seq + 3, epoch));
+    assert.deepEqual(said, ['reset', seq + 1, seq + 2, seq + 3, 'resumed 1']);
+    // What it says of the place that it was asked for counts, although it had to be asked again.
+    next.end(1006);
+    await clock.advance(2_000);
+    network.last.accept();
+    answer(network.last, { ...at(90, epoch), recovered: false });
+    assert.deepEqual(said.slice(5), ['unrecovered']);
+    client.push.close();
+  });
+
 test('a move that fails goes back: the old connection is asked for what the new one had begun to bring', async () => {
   const client = joined();
   const { network, clock, said } = client;

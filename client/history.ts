@@ -47,7 +47,7 @@ export abstract class HistorySubscription extends Subscription {
     this.#last = last;
     this.#former = former?.position;
     this.#storage = storage;
-    const from = since ?? this.#stored();
+    const from = since ?? (storage && this.#stored());
     if (!from) return;
     const { epoch, seq, at } = from;
     this.#position = { epoch, seq };
@@ -71,8 +71,8 @@ export abstract class HistorySubscription extends Subscription {
     return { since, away: away >= 0 ? away : undefined };
   }
 
-  /** A JOIN that said `since` was answered. @param serves whether frames of `connection` are delivered where there is no history */
-  answered(connection: Connection, answer: Answer, since: Position | undefined): void {
+  /** A JOIN that said `since` was answered. @returns whether to ask again: it tells of a place that the room has left */
+  answered(connection: Connection, answer: Answer, since: Position | undefined): true | undefined {
     const { epoch, seq = 0, recovered, replayTo = seq } = answer;
     // Another connection serves the room without its history. What this one brings is held back.
     if (!connection.serves && !(epoch && since)) return;
@@ -80,7 +80,8 @@ export abstract class HistorySubscription extends Subscription {
     if (place && recovered && (this.#position ?? place).epoch === epoch) {
       this.source = connection;
       this.#missing = { since, until: replayTo, place };
-    } else {
+    } else if (since !== this.#position) return true;
+    else {
       const former = this.#former;
       const isBehind = place && former?.epoch === epoch && former!.seq > seq;
       this.restart(place && connection, isBehind ? former : place, 'unrecovered');

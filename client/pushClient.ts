@@ -36,7 +36,7 @@ export class PushClient {
       const error = new PushError('closed', `${code}: ${reason}`);
       this.#end(error);
     },
-    leave: (room, error, gone) => {
+    remove: (room, error, gone) => {
       const { name } = room;
       if (this.#rooms.get(name) !== room) return;
       this.#rooms.delete(name);
@@ -45,7 +45,7 @@ export class PushClient {
       if (this.#past.size > MAX_PAST) this.#past.delete(this.#past.keys().next().value!);
       // Where it is gone the gateway has ended the membership.
       for (const connection of this.#reconnector.line)
-        if (connection !== gone && connection.isOpen) connection.leave(name);
+        if (connection !== gone && connection.isOpen) connection.quit(name);
       const { events } = this.#config;
       if (!error) room.finish(leftError(name), true);
       else {
@@ -117,7 +117,7 @@ export class PushClient {
     if (signal?.aborted) room.finish(leftError(name), true);
     else if (!isRoomName(name)) {
       // A gateway would refuse the name too, but it closes the connection if the frame is too long.
-      const error = new PushError('bad_room', 'A name has 1 to 128 bytes.');
+      const error = new PushError('bad_room', 'Name: 1 to 128 bytes.');
       room.finish(error);
       queueMicrotask(() => this.#config.events.emit('error', error));
     } else {

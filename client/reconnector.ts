@@ -142,7 +142,7 @@ export class Reconnector implements ConnectionOwner {
   }
 
   #currentClosed(connection: Connection, code: number, reason: string) {
-    if (this.#now() - connection.openedAt >= this.#config.backoff.stable) this.#failures = 0;
+    if (this.#now() - connection.openedAt! >= this.#config.backoff.stable) this.#failures = 0;
     const comeback = this.#comeback(code);
     // If a user may have one session only, the new connection replaces the old one with 4004: it is there.
     if (this.#next && (comeback !== 'stop' || code === CloseCode.replaced)) return this.#promote(code, reason);

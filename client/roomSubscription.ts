@@ -8,7 +8,7 @@ import type { StreamConfig, StreamFrame } from './subscription.ts';
 /** What a room tells the client that it belongs to. */
 export interface RoomOwner {
   /** The page left it; or, with an error, a gateway refused the JOIN or (`left`) the API took the client out of it, on `gone`. */
-  leave(room: RoomSubscription, error?: PushError, gone?: Connection): void;
+  remove(room: RoomSubscription, error?: PushError, gone?: Connection): void;
 }
 
 /** A room: joined on each connection that opens, until it is left. */
@@ -30,7 +30,7 @@ export class RoomSubscription extends HistorySubscription implements Room {
   ) {
     super(name, config, former, options);
     this.#owner = owner;
-    this.leave = () => owner.leave(this);
+    this.leave = () => owner.remove(this);
     this.joined = new Promise((resolve, reject) => {
       this.#admit = resolve;
       this.#refuse = reject;
@@ -60,7 +60,7 @@ export class RoomSubscription extends HistorySubscription implements Room {
     if (frame.type !== 'LEAVE') return super.receive(connection, frame);
     const { code, reason } = frame.data;
     const error = new PushError(code || 'left', reason);
-    if (!code) this.#owner.leave(this, error, connection);
+    if (!code) this.#owner.remove(this, error, connection);
     else {
       this.rejoin(connection);
       this.config.events.emit('error', error);
@@ -112,8 +112,8 @@ export class RoomSubscription extends HistorySubscription implements Room {
       // Said of a connection that has no token, whatever the room: the next connection may have one.
       if (error?.code === 'unauthorized') return this.config.events.emit('error', error);
       // No other connection is in the room then, and a move no longer waits for a JOIN of it.
-      if (error) return this.#owner.leave(this, error, connection);
-      this.answered(connection, data, since);
+      if (error) return this.#owner.remove(this, error, connection);
+      if (this.answered(connection, data, since)) return this.#join(connection, failures + 1);
       super.opened(connection);
       if (connection.serves) this.admit(connection);
       connection.owner.step();

@@ -120,15 +120,23 @@ export class SimulatedNetwork {
   onSend: ((socket: SimulatedSocket, frame: SentFrame) => void) | undefined;
   onClose: ((socket: SimulatedSocket) => void) | undefined;
 
-  get WebSocket() {
-    const network = this;
-    return class extends SimulatedSocket {
-      constructor(url: string, protocols: string[]) {
-        super(network, url, protocols);
-        network.sockets.push(this);
-        network.onOpen?.(this);
-      }
+  /** One class for the sockets of all networks: with a class for each, nothing that is done to them gets fast. */
+  readonly WebSocket: new (
+    url: string,
+    protocols: string[],
+  ) => SimulatedSocket;
+
+  constructor() {
+    const open = (url: string, protocols: string[]) => {
+      const socket = new SimulatedSocket(this, url, protocols);
+      this.sockets.push(socket);
+      this.onOpen?.(socket);
+      return socket;
     };
+    // An arrow function is no constructor.
+    this.WebSocket = function WebSocket(url: string, protocols: string[]) {
+      return open(url, protocols);
+    } as unknown as typeof this.WebSocket;
   }
 
   get last(): SimulatedSocket {

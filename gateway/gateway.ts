@@ -167,6 +167,7 @@ export class Gateway {
       busConnections,
       rebalancing: this.#rebalancer.active,
       template,
+      histories: this.#hub.histories,
     }));
     this.#stopChecking = onTick(() => this.#rebalancer.check(), STAT_INTERVAL_MS / TICK_MS);
     const { file } = settings.current.gateway.drain;

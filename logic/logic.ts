@@ -13,6 +13,7 @@ import { onTick, onTickError } from '@pushcluster/runtime/ticker.ts';
 import { perSecond, TokenBucket } from '@pushcluster/runtime/tokenBucket.ts';
 import type { Registry } from 'prom-client';
 import { ApiKeys } from './access/apiKeys.ts';
+import { GatewayReports } from './history/gatewayReports.ts';
 import { HistoryReader } from './history/historyReader.ts';
 import { RoomHistories } from './history/roomHistories.ts';
 import { exportStreams } from './history/streamMetrics.ts';
@@ -74,7 +75,11 @@ export async function startLogic({ settings, bus, history, log, registry }: Logi
   const keys = new ApiKeys(logic().apiKeys, log);
   const urgent = new TokenBucket(perSecond(logic().urgentRate), systemClock.now());
   const store = history ?? openHistory(settings.current.bus, bus, 'logic');
-  const histories = new RoomHistories({ store, bus, settings: () => settings.current, log });
+  const reports = new GatewayReports({
+    ask: () => void directory.ask('stats', {}).catch(() => {}),
+    gateways: () => directory.gateways,
+  });
+  const histories = new RoomHistories({ store, bus, settings: () => settings.current, log, reports });
   const publisher = new Publisher(bus, subjects, {
     history: {
       store,
@@ -90,6 +95,7 @@ export async function startLogic({ settings, bus, history, log, registry }: Logi
     askTimeout: () => logic().askTimeout,
     onIgnored: (kind) => metrics.ignored(kind),
     onGateway: (again) => publisher.greet(again),
+    onReport: (stat) => reports.hear(stat),
   });
   const metrics = new Metrics(registry, {
     inFlight: () => publisher.inFlight,

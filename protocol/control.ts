@@ -47,6 +47,10 @@ export const GatewayStats = z.object({
 });
 export type GatewayStats = z.infer<typeof GatewayStats>;
 
+/** How far a gateway has followed the histories of rooms: by epoch, the largest sequence number. */
+export const Histories = z.record(z.string(), z.number());
+export type Histories = z.infer<typeof Histories>;
+
 /** A gateway's report, every STAT_INTERVAL_MS on its stat subject, and with `leaving` as its last word. */
 export const Stat = GatewayStats.extend({
   leaving: z.boolean().default(false),
@@ -58,6 +62,8 @@ export const Stat = GatewayStats.extend({
   busConnections: z.number().default(0),
   /** What it is an instance of: gateways of one rollout say the same. Empty from older versions. */
   template: z.string().default(''),
+  /** Empty from older versions. */
+  histories: Histories.default({}),
 });
 export type Stat = z.infer<typeof Stat>;
 
@@ -107,6 +113,15 @@ export const Answer = z.discriminatedUnion('type', [
     missing,
     gateways,
   }),
-  z.object({ type: z.literal('stats'), ask: z.string(), gateway: z.string(), stats: GatewayStats, missing, gateways }),
+  z.object({
+    type: z.literal('stats'),
+    ask: z.string(),
+    gateway: z.string(),
+    stats: GatewayStats,
+    /** Absent from older versions. */
+    histories: Histories.optional(),
+    missing,
+    gateways,
+  }),
 ]);
 export type Answer = z.infer<typeof Answer>;

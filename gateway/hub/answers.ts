@@ -1,4 +1,4 @@
-import type { Answer, Question } from '@pushcluster/protocol/control.ts';
+import type { Answer, Histories, Question } from '@pushcluster/protocol/control.ts';
 import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
 import type { Clock } from '@pushcluster/runtime/clock.ts';
 import type { ShardAnswer } from '../ipc/messages.ts';
@@ -21,6 +21,7 @@ export type AnswersOptions = {
   shards: () => readonly ShardHandle[];
   /** Rooms with a listener on this gateway. */
   rooms: () => number;
+  histories: () => Histories;
   /** Gateways that are there, this one included. */
   gateways: () => number;
 };
@@ -54,7 +55,7 @@ export class Answers {
    * the asker counts who answered.
    */
   answer(question: Question): void {
-    const { bus, guard, gateway, metrics, shards } = this.#options;
+    const { bus, guard, gateway, metrics, shards, histories } = this.#options;
     const reply = (answer: object | string) => publishJson(bus, guard, question.reply, answer);
     const { ask } = question;
     const gateways = this.#options.gateways();
@@ -62,7 +63,8 @@ export class Answers {
       case 'stats': {
         // A shard that has just begun to listen has not reported its counts yet.
         const missing = shards().filter(({ listening, counts }) => listening && !counts).length;
-        reply({ type: 'stats', ask, gateway, gateways, missing, stats: metrics.stats() } satisfies Answer);
+        const told = { stats: metrics.stats(), histories: histories() };
+        reply({ type: 'stats', ask, gateway, gateways, missing, ...told } satisfies Answer);
         return;
       }
       case 'rooms':

@@ -5,9 +5,8 @@ import { ALL, type ChannelKey, isUser } from '../ipc/channelKey.ts';
 import type { GatewayMetrics } from '../metrics/gatewayMetrics.ts';
 import { HubChannel } from './hubChannel.ts';
 import type { Inlet } from './inlet.ts';
-import type { InletSubscriber } from './inletSubscriber.ts';
+import type { InletOwner, InletSubscriber } from './inletSubscriber.ts';
 import { formsAt, type ListenerTable } from './listenerTable.ts';
-import { RoomInlet } from './roomInlet.ts';
 import type { ShardHandle } from './shardHandle.ts';
 import { SubscriptionQueue } from './subscriptionQueue.ts';
 
@@ -47,13 +46,15 @@ export class ChannelLifecycle {
   /** Channels without listeners, in the order in which they lost their last one. */
   readonly #empty = new Set<HubChannel>();
   readonly #queue: SubscriptionQueue;
+  readonly #owner: InletOwner<HubChannel>;
   #settings: Settings;
   #allSubscribed: Promise<void>;
 
   constructor(options: ChannelLifecycleOptions) {
-    const { settings, clock, subjects } = options;
+    const { settings, clock, subjects, inlet } = options;
     this.#options = options;
     this.#settings = settings;
+    this.#owner = { inlet, changed: (inForce, channel) => this.#subscriptionChanged(inForce, channel) };
     this.#queue = new SubscriptionQueue(clock, (channel) => {
       if (channel.room !== undefined) this.#subscribe(channel, subjects.room(channel.room));
     });
@@ -141,17 +142,14 @@ export class ChannelLifecycle {
   }
 
   #subscribe(channel: HubChannel, subject: string): Promise<void> {
-    const { subscriber, inlet, metrics } = this.#options;
+    const { subscriber, metrics } = this.#options;
     if (channel.room !== undefined) metrics.roomSubscriptions.inc();
-    const room = new RoomInlet(channel, inlet);
-    channel.inlet = room;
-    const subscription = subscriber.subscribe(subject, room, this.#subscriptionChanged);
+    const subscription = subscriber.subscribe(subject, channel, this.#owner);
     channel.subscription = subscription;
     return subscription.ready;
   }
 
-  /** One function for all channels. */
-  readonly #subscriptionChanged = (inForce: boolean, { channel }: RoomInlet) => {
+  #subscriptionChanged(inForce: boolean, channel: HubChannel) {
     const { shards, listeners: table } = this.#options;
     const { key } = channel;
     channel.subscribed = inForce;
@@ -163,7 +161,7 @@ export class ChannelLifecycle {
       const generation = channel.generations[shard.index] ?? 0;
       shard.send(inForce ? { type: 'subscribed', key, mask, generation } : { type: 'subscriptionRefused', key });
     }
-  };
+  }
 
   #endIfEmpty(channel: HubChannel) {
     const { clock, listeners, metrics, maxEmpty = MAX_EMPTY } = this.#options;

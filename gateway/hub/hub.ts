@@ -1,3 +1,4 @@
+import type { Histories } from '@pushcluster/protocol/control.ts';
 import { decodePush } from '@pushcluster/protocol/push.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
@@ -155,9 +156,13 @@ export class Hub {
       failed: historyFailed,
     });
     const users = new UserInlet({ ...inlets, channelOf: (key) => this.#channels.ofUser(key) });
-    subscriber.subscribe(subjects.user, users);
+    subscriber.subscribe(subjects.user, undefined, { inlet: () => users });
 
-    this.#answers = new Answers({ gateway, bus, clock, guard, metrics, shards, rooms: () => this.rooms, gateways });
+    this.#answers = new Answers({
+      ...{ gateway, bus, clock, guard, metrics, shards, gateways },
+      rooms: () => this.rooms,
+      histories: () => this.histories,
+    });
     const commands = new Commands({ shards, answer: (question) => this.#answers.answer(question), ignored });
     subscriber.listen(subjects.command, (bytes) => commands.receive(bytes));
 
@@ -195,6 +200,11 @@ export class Hub {
   /** Bytes of messages of rooms with history that are kept for clients that come back. */
   get ringBytes(): number {
     return this.#ringBudget.bytes;
+  }
+
+  /** How far this gateway has followed the histories of rooms: by epoch, the largest sequence number. */
+  get histories(): Histories {
+    return this.#histories?.reached ?? {};
   }
 
   /** CPU time that the frames of all channels may take of the busiest core, cores. */

@@ -3,6 +3,7 @@ import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { type ChannelKey, roomOf } from '../ipc/channelKey.ts';
 import type { FrameCost } from './adaptiveWindow.ts';
 import type { RoomHistory } from './history/roomHistory.ts';
+import type { InletSubscription } from './inletSubscriber.ts';
 import { MergeWindow } from './mergeWindow.ts';
 
 /** One room, one user, or all, as the hub has it: the window in which its messages are merged. */
@@ -23,11 +24,9 @@ export class HubChannel {
   /** It is kept no longer: what still waits of it reaches nobody. */
   ended = false;
   /** Undefined for users, who share one, and for a room that waits for its subscription. */
-  subscription: { unsubscribe(): void } | undefined = undefined;
+  subscription: Pick<InletSubscription<HubChannel>, 'renew' | 'unsubscribe'> | undefined = undefined;
   /** Where the room is in its history; undefined if it has none. */
   history: RoomHistory | undefined = undefined;
-  /** Where its messages enter. It is renewed if what it was made for has changed. */
-  inlet: { renew(): void } | undefined = undefined;
   /** Cancels the end of a channel without listeners. */
   cancelEnd: (() => void) | undefined = undefined;
   /** When its window ends: the merger's WindowTimers keep it. */
@@ -61,7 +60,7 @@ export class HubChannel {
     const before = this.rules.history?.match;
     this.rules = rulesFor(this.room, settings);
     if (this.#window) this.#window.rules = this.rules;
-    if (this.rules.history?.match !== before) this.inlet?.renew();
+    if (this.rules.history?.match !== before) this.subscription?.renew();
   }
 
   /** Takes one more urgent flush of the window. False if there were `rate` in this second already. */

@@ -3,7 +3,6 @@ import { STORED_HEADERS } from '@pushcluster/runtime/history/historyStore.ts';
 import { isDeliveredAs } from '@pushcluster/runtime/history/historyStream.ts';
 import type { ExceptionGuard } from './exceptionGuard.ts';
 import type { Inlet } from './inlet.ts';
-import { InletQueue } from './inletQueue.ts';
 
 /** Connects inlets to the bus. An error of one message is counted and logged, and costs that message alone. */
 export class InletSubscriber {
@@ -15,7 +14,7 @@ export class InletSubscriber {
     this.#failed = (error) => guard.caught('bus', error);
   }
 
-  /** Calls `handler` with each message of a subject. */
+  /** Calls `handler` with each message of a subject, which has no wildcard. */
   listen(subject: string, handler: (bytes: Uint8Array) => void): Subscription {
     return this.#bus.subscribe(subject, (bytes, _subject, message) => {
       try {
@@ -27,34 +26,35 @@ export class InletSubscriber {
     });
   }
 
-  /**
-   * Gives an inlet the messages of a subject, until `unsubscribe` is called.
-   * @param onChange called with true when the subscription comes into force, and with false if the bus refuses it;
-   * never after `unsubscribe`. The same function may serve many subscriptions
-   */
-  subscribe<I extends Inlet>(subject: string, inlet: I, onChange?: OnChange<I>): InletSubscription<I> {
-    return new InletSubscription(this.#bus, subject, inlet, this.#failed, onChange);
+  /** Gives the inlet of `of` the messages of a subject, which has no wildcard, until `unsubscribe` is called. */
+  subscribe<Of>(subject: string, of: Of, owner: InletOwner<Of>): InletSubscription<Of> {
+    return new InletSubscription(this.#bus, subject, of, owner, this.#failed);
   }
 }
 
-type OnChange<I> = (inForce: boolean, inlet: I) => void;
+/** Who subscribes. One object serves all subscriptions. */
+export interface InletOwner<Of> {
+  /** The inlet of `of`, as it is now. */
+  inlet(of: Of): Inlet;
+  /** The subscription has come into force, which the inlet was told before, or the bus refuses it. Not called after its end. */
+  changed?(inForce: boolean, of: Of): void;
+}
 
 /** The subscription of an inlet. There is one for each room, so it is one object without closures. */
-export class InletSubscription<I extends Inlet> extends InletQueue<I> implements Receiver {
-  readonly #subject: string;
-  readonly #onChange: OnChange<I> | undefined;
+export class InletSubscription<Of> implements Receiver {
+  readonly #of: Of;
+  readonly #owner: InletOwner<Of>;
+  readonly #failed: (error: unknown) => void;
   readonly #subscription: Subscription;
+  #inlet: Inlet;
+  #inForce = false;
+  #ended = false;
 
-  constructor(
-    bus: Bus,
-    subject: string,
-    inlet: I,
-    failed: (error: unknown) => void,
-    onChange: OnChange<I> | undefined,
-  ) {
-    super(inlet, failed);
-    this.#subject = subject;
-    this.#onChange = onChange;
+  constructor(bus: Bus, subject: string, of: Of, owner: InletOwner<Of>, failed: (error: unknown) => void) {
+    this.#of = of;
+    this.#owner = owner;
+    this.#failed = failed;
+    this.#inlet = owner.inlet(of);
     this.#subscription = bus.subscribe(subject, this);
     void this.#subscription.ready.then(() => this.changed(true));
   }
@@ -64,26 +64,36 @@ export class InletSubscription<I extends Inlet> extends InletQueue<I> implements
     return this.#subscription.ready;
   }
 
-  unsubscribe(): void {
-    this.close();
-    this.#subscription.unsubscribe();
-    this.inlet.close();
+  /** Another inlet takes the messages from now on: what the present one was made for has changed. */
+  renew(): void {
+    this.#inlet.close();
+    this.#inlet = this.#owner.inlet(this.#of);
+    if (this.#inForce) this.#inlet.subscribed();
   }
 
-  deliver(bytes: Uint8Array, _subject: string, message: BusMessage): void {
+  unsubscribe(): void {
+    this.#ended = true;
+    this.#subscription.unsubscribe();
+    this.#inlet.close();
+  }
+
+  deliver(bytes: Uint8Array, subject: string, message: BusMessage): void {
     try {
-      refuseStray(this.#subject, message);
-      this.receive(bytes, message);
+      refuseStray(subject, message);
+      this.#inlet.accept(bytes, message);
     } catch (error) {
-      this.failed(error);
+      this.#failed(error);
     }
   }
 
   changed(inForce: boolean): void {
     // A subscription that ended while the bus was unavailable becomes ready too.
-    if (this.isClosed) return;
-    if (inForce) this.inlet.subscribed();
-    this.#onChange?.(inForce, this.inlet);
+    if (this.#ended) return;
+    if (inForce) {
+      this.#inForce = true;
+      this.#inlet.subscribed();
+    }
+    this.#owner.changed?.(inForce, this.#of);
   }
 }
 

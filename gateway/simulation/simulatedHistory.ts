@@ -52,6 +52,8 @@ export class SimulatedHistory {
   interruptedAt = Number.POSITIVE_INFINITY;
   /** When the stream was made anew or set back. */
   readonly replacedAt: number[] = [];
+  /** By epoch, the largest number that was given: what a gateway knows that has followed it all. */
+  readonly reached = new Map<string, number>();
   readonly #clock: Clock;
   readonly #limits: Limits;
   readonly #sabotage: Sabotage | undefined;
@@ -62,6 +64,8 @@ export class SimulatedHistory {
   readonly #former = new Map<SimulatedBus, View>();
   #silentUntil = 0;
   #missing = false;
+  /** The present stream was made anew, and has been no other history since. */
+  #isAnew = false;
   /** Until when the leader takes the history for the one that it was before. */
   #unawareUntil = 0;
   /** The next so many deliveries are lost. */
@@ -104,6 +108,7 @@ export class SimulatedHistory {
       renew: never,
       state: () => this.#ask(bus, () => this.#told(this.#state(this.#leaderOf(bus)))),
       read: (_, room, from, limit, fresh = false) => this.#ask(bus, () => this.#read(bus, room, from, limit, fresh)),
+      at: (_, seq) => this.#ask(bus, () => this.#at(this.#leaderOf(bus), seq)),
       heads: (_, rooms, after) => this.#ask(bus, () => this.#heads(bus, rooms, after)),
       streamOf: () => STREAM,
       close() {},
@@ -128,9 +133,13 @@ export class SimulatedHistory {
           this.#missing = false;
         }),
       append: (_, room, bytes, id) => this.#appendFor(bus, numberOf(bytes), room, bytes, id),
-      renew: (_, epoch) =>
+      renew: (_, epoch, known) =>
         this.#ask(bus, () => {
-          if (this.epoch === epoch) this.#begin([...this.#line.pushes]);
+          // It follows on what the leader takes the history for, which knows better once it has made the change.
+          if (this.#told(this.#state(this.#leader)).epoch !== epoch) return;
+          const next = `${epoch}+${known}`;
+          this.#unawareUntil = 0;
+          if (this.epoch !== next) this.#begin([...this.#line.pushes], next);
         }),
     };
   }
@@ -153,6 +162,7 @@ export class SimulatedHistory {
     const previous = this.#retained(this.#leader, room).at(-1)?.seq ?? 0;
     const seq = ++this.#last;
     this.#line.pushes.push({ number, room, seq, at: this.#clock.now(), bytes });
+    this.#reach();
     const told = this.#sabotage === 'repair' ? 1 : previous;
     const headers = {
       [STORED_HEADERS.stream]: STREAM,
@@ -215,7 +225,7 @@ export class SimulatedHistory {
     this.#last = 0;
     this.#ids.clear();
     this.#deliveries.length = 0;
-    this.#begin([], this.#sabotage === 'epoch' ? this.epoch : undefined);
+    this.#begin([], this.#sabotage === 'epoch' ? this.epoch : undefined, true);
     this.#missing = true;
     this.#clock.after(ms, () => {
       this.#missing = false;
@@ -235,6 +245,8 @@ export class SimulatedHistory {
     this.lines.push({ epoch, pushes: pushes.filter(({ seq }) => seq <= this.#last) });
     this.#deliveries.length = 0;
     this.#behind.clear();
+    // All servers have restarted.
+    if (isSeen) this.#former.clear();
   }
 
   /** From now on members may be told that they lost their place. */
@@ -260,15 +272,23 @@ export class SimulatedHistory {
     return this.lines.at(-1)!;
   }
 
-  /** What the stream was before it last became another history. */
+  /** What the same stream was before it last became another history. */
   get #precursor(): Line | undefined {
-    return this.lines.findLast(({ epoch }) => epoch !== this.epoch);
+    return this.#isAnew ? undefined : this.lines.findLast(({ epoch }) => epoch !== this.epoch);
   }
 
-  #begin(pushes: SimulatedPush[], epoch = `e${++this.#epochs}`) {
+  #begin(pushes: SimulatedPush[], epoch = `e${++this.#epochs}`, isAnew = false) {
     this.lines.push({ epoch, pushes });
+    this.#isAnew = isAnew;
     this.#acknowledged = 0;
     this.#behind.clear();
+    // Whoever leads it now has made the change.
+    this.#unawareUntil = 0;
+    this.#reach();
+  }
+
+  #reach() {
+    this.reached.set(this.epoch, Math.max(this.#last, this.reached.get(this.epoch) ?? 0));
   }
 
   #deliver({ subject, bytes, headers }: Delivery) {
@@ -340,6 +360,11 @@ export class SimulatedHistory {
     if (fresh) return { pushes: found.slice(0, 1), pending: found.length === 0 ? 0 : undefined };
     const pushes = found.slice(0, limit);
     return { pushes, pending: found.length - pushes.length };
+  }
+
+  #at(view: View, seq: number): Uint8Array | undefined {
+    const push = view.line.pushes.find((each) => each.seq === seq && seq <= view.last);
+    return push && this.#retained(view, push.room).find((each) => each.seq === seq)?.bytes;
   }
 
   #heads(bus: SimulatedBus, rooms: readonly string[], after: number): Heads {

@@ -10,7 +10,7 @@ import type { CounterAnnouncements } from '../publish/counterAnnouncements.ts';
 import { type ItemCounter, type ItemCounters, numberingOf } from '../publish/itemCounters.ts';
 import type { Message } from '../publish/messagePublisher.ts';
 import type { PublisherHeartbeat } from '../publish/publisherHeartbeat.ts';
-import type { RoomHistories } from './roomHistories.ts';
+import type { Given, RoomHistories } from './roomHistories.ts';
 
 /** Messages that wait to be stored at most, over all rooms. Beyond it a push is refused. */
 const MAX_WAITING = 10_000;
@@ -110,6 +110,7 @@ export class HistoryPublisher {
     const { store, histories, subjects, heartbeat, counters, announcements, now } = this.#parts;
     // Every attempt has the same bytes. They are made once the bus is there, since a heartbeat precedes them.
     let made: { counter: ItemCounter; from: number; bytes: Uint8Array } | undefined;
+    let first: Given | undefined;
     let unknown = false;
     let failure: unknown;
     const began = this.#clock.now();
@@ -122,12 +123,14 @@ export class HistoryPublisher {
           made = { counter, from: counter.next, bytes: message.encode(numberingOf(counter, now())) };
         }
         const { counter, from, bytes } = made;
-        const top = histories.top(policy.match) ?? (await this.#askedTop(policy.match));
+        const before = await this.#given(policy.match);
+        if (!message.retriable) first ??= before;
         const { seq, duplicate } = await store.append(policy.match, room, bytes, id);
+        const sent = { before, first, isDuplicate: duplicate };
         const isIn = () => this.#isIn(policy.match, room, seq, bytes);
         const position = await this.#untilSaid(deadline, async () => {
           const { epoch } = await histories.state(policy.match);
-          return { found: await histories.stored(policy.match, { seq, epoch }, top, duplicate, isIn) };
+          return { found: await histories.stored(policy.match, { seq, epoch }, sent, isIn) };
         });
         if (position.found !== undefined) {
           announcements.pushed(counter);
@@ -159,9 +162,9 @@ export class HistoryPublisher {
   }
 
   /** Rejects with BusUnavailable if there is no answer: nothing was sent to be stored. */
-  async #askedTop(match: string): Promise<Position> {
+  async #given(match: string): Promise<Given> {
     try {
-      return await this.#parts.histories.askedTop(match);
+      return await this.#parts.histories.given(match);
     } catch (error) {
       if (error instanceof BusUnconfirmed) throw new BusUnavailable(error.message);
       throw error;

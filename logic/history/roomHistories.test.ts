@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { Settings } from '@pushcluster/protocol/settings.ts';
+import { BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
+import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import type { HistoryStore, StreamState } from '@pushcluster/runtime/history/historyStore.ts';
 import { RoomHistories } from './roomHistories.ts';
 
@@ -14,6 +16,9 @@ describe('a number that a stored push gets', () => {
   let renewed: number;
   /** Whether the stream has the push. */
   let holds: boolean;
+  /** What gateways have seen. */
+  let reached: Map<string, number>;
+  let clock: FakeClock;
   const isIn = async () => holds;
 
   beforeEach(async () => {
@@ -30,12 +35,22 @@ describe('a number that a stored push gets', () => {
       },
       close: () => {},
     } as unknown as HistoryStore;
-    histories = new RoomHistories({ store, bus: { onEvent: () => () => {} }, settings: () => settings, log });
-    await histories.askedTop(MATCH);
+    reached = new Map();
+    clock = new FakeClock();
+    const reports = {
+      arriving: undefined,
+      connected: () => {},
+      get reached() {
+        return reached;
+      },
+    };
+    const bus = { onEvent: () => () => {} };
+    histories = new RoomHistories({ store, bus, settings: () => settings, log, reports, clock });
+    await histories.given(MATCH);
   });
 
-  const stored = (seq: number, isDuplicate = false) =>
-    histories.stored(MATCH, { seq, epoch: 'first' }, histories.top(MATCH)!, isDuplicate, isIn);
+  const stored = async (seq: number, isDuplicate = false) =>
+    histories.stored(MATCH, { seq, epoch: 'first' }, { before: await histories.given(MATCH), isDuplicate }, isIn);
 
   it('is above those before it, in the same history', async () => {
     assert.deepEqual(await stored(101), { seq: 101, epoch: 'first' });
@@ -45,14 +60,62 @@ describe('a number that a stored push gets', () => {
   it('makes a stream that gives it again another history', async () => {
     state.last = 60;
     assert.deepEqual(await stored(60), { seq: 60, epoch: 'after first' });
-    assert.deepEqual([renewed, histories.top(MATCH)], [1, { seq: 60, epoch: 'after first' }]);
+    assert.deepEqual([renewed, (await histories.given(MATCH)).top], [1, { seq: 60, epoch: 'after first' }]);
   });
 
-  it('makes a stream another history whose epoch was there before: an older copy of it was restored', async () => {
+  it('makes a stream another history that gives a number again which gateways have seen', async () => {
+    reached = new Map([['first', 140]]);
+    assert.deepEqual(await stored(140), { seq: 140, epoch: 'after first' });
+    assert.equal(renewed, 1);
+  });
+
+  it('makes it another one also where this process did not know that it had become one', async () => {
+    reached = new Map([['second', 50]]);
+    Object.assign(state, { epoch: 'second', last: 40 });
+    const before = await histories.given(MATCH);
+    assert.deepEqual(
+      await histories.stored(MATCH, { seq: 40, epoch: 'second' }, { before, isDuplicate: false }, isIn),
+      { seq: 40, epoch: 'after second' },
+    );
+  });
+
+  it('is above those that gateways have seen, in the same history', async () => {
+    reached = new Map([['first', 140]]);
+    assert.deepEqual(await stored(141), { seq: 141, epoch: 'first' });
+    assert.equal(renewed, 0);
+  });
+
+  it('is not believed where a server has yet to learn that the stream became another history', async () => {
+    state.last = 60;
+    await stored(60);
+    Object.assign(state, { epoch: 'first', last: 61 });
+    await assert.rejects(stored(61), BusUnconfirmed);
+    await clock.pass(11_000);
+    await assert.rejects(stored(61), BusUnconfirmed);
+    state.epoch = 'after first';
+    const before = await histories.given(MATCH);
+    assert.deepEqual(
+      await histories.stored(MATCH, { seq: 61, epoch: 'after first' }, { before, isDuplicate: false }, isIn),
+      { seq: 61, epoch: 'after first' },
+    );
+    assert.equal(renewed, 1);
+  });
+
+  it('makes a stream another history that keeps an epoch which was there before', async () => {
     state.last = 60;
     await stored(60);
     Object.assign(state, { epoch: 'first', last: 300 });
+    await assert.rejects(stored(300), BusUnconfirmed);
+    await clock.pass(12_000);
     assert.deepEqual(await stored(300), { seq: 300, epoch: 'after after first' });
+    assert.equal(renewed, 2);
+  });
+
+  it('makes a stream another history at once whose epoch was there before: an older copy of it was restored', async () => {
+    state.last = 60;
+    await stored(60);
+    Object.assign(state, { epoch: 'first', last: 50 });
+    assert.deepEqual(await stored(50), { seq: 50, epoch: 'after after first' });
     assert.equal(renewed, 2);
   });
 
@@ -60,12 +123,12 @@ describe('a number that a stored push gets', () => {
     Object.assign(state, { epoch: 'other', last: 0 });
     holds = false;
     assert.equal(await stored(60), undefined);
-    assert.deepEqual([renewed, histories.top(MATCH)], [0, { seq: 100, epoch: 'first' }]);
+    assert.deepEqual([renewed, (await histories.given(MATCH)).top], [0, { seq: 100, epoch: 'first' }]);
   });
 
   it('is that of an earlier attempt, if the stream has all that it had', async () => {
     assert.deepEqual(await stored(60, true), { seq: 60, epoch: 'first' });
-    assert.deepEqual([renewed, histories.top(MATCH)], [0, { seq: 100, epoch: 'first' }]);
+    assert.deepEqual([renewed, (await histories.given(MATCH)).top], [0, { seq: 100, epoch: 'first' }]);
   });
 
   it('is that of an earlier attempt, although limits have removed its push since', async () => {
@@ -80,14 +143,21 @@ describe('a number that a stored push gets', () => {
     assert.equal(renewed, 1);
   });
 
+  it('makes a stream another history that gave it again to a push whose first attempt came later', async () => {
+    const before = await histories.given(MATCH);
+    assert.deepEqual(
+      await histories.stored(MATCH, { seq: 100, epoch: 'first' }, { before, first: before, isDuplicate: true }, isIn),
+      { seq: 100, epoch: 'after first' },
+    );
+  });
+
   it('is looked for again where the history becomes another one meanwhile: a later one stays the present one', async () => {
     state.epoch = 'second';
     let found = (_: boolean) => {};
     const slow = histories.stored(
       MATCH,
       { seq: 101, epoch: 'second' },
-      histories.top(MATCH)!,
-      false,
+      { before: await histories.given(MATCH), isDuplicate: false },
       () =>
         new Promise((resolve) => {
           found = resolve;
@@ -95,15 +165,28 @@ describe('a number that a stored push gets', () => {
     );
     await new Promise(setImmediate);
     state.epoch = 'third';
-    await histories.stored(MATCH, { seq: 102, epoch: 'third' }, histories.top(MATCH)!, false, isIn);
+    await histories.stored(
+      MATCH,
+      { seq: 102, epoch: 'third' },
+      { before: await histories.given(MATCH), isDuplicate: false },
+      isIn,
+    );
     found(true);
     await new Promise(setImmediate);
     found(true);
     assert.deepEqual(await slow, { seq: 101, epoch: 'third' });
-    assert.deepEqual(await histories.stored(MATCH, { seq: 103, epoch: 'third' }, histories.top(MATCH)!, false, isIn), {
-      seq: 103,
-      epoch: 'third',
-    });
+    assert.deepEqual(
+      await histories.stored(
+        MATCH,
+        { seq: 103, epoch: 'third' },
+        { before: await histories.given(MATCH), isDuplicate: false },
+        isIn,
+      ),
+      {
+        seq: 103,
+        epoch: 'third',
+      },
+    );
     assert.equal(renewed, 0);
   });
 });

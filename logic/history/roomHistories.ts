@@ -2,16 +2,23 @@ import type { Position } from '@pushcluster/protocol/frames.ts';
 import { fullJitter } from '@pushcluster/protocol/fullJitter.ts';
 import { type HistoryPolicy, historyOf, policyOf, type RoomPolicy } from '@pushcluster/protocol/roomPolicies.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
-import type { Bus } from '@pushcluster/runtime/bus/bus.ts';
+import { type Bus, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
 import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
 import { HistoryRefused, type HistoryStore, type StreamState } from '@pushcluster/runtime/history/historyStore.ts';
 import { historyStream } from '@pushcluster/runtime/history/historyStream.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
+import type { GatewayReports } from './gatewayReports.ts';
 
 /** Milliseconds for which the state of a stream is used again: its epoch changes only when somebody makes it anew. */
 const STATE_FOR_MS = 1_000;
 /** Epochs of a stream that are remembered. */
 const MAX_PAST = 100;
+/**
+ * Milliseconds for which a server that has restarted may take a stream for the history that it was before: 4 to 10 s were
+ * seen. Gateways wait for longer, so that they are told of one other history where it is an old copy.
+ */
+const LATE_MS = 12_000;
+const NONE: ReadonlyMap<string, number> = new Map();
 /** Milliseconds between attempts to make a stream: the first limit, and the largest. */
 const [RETRY_FIRST_MS, RETRY_LONGEST_MS] = [500, 15_000];
 
@@ -20,7 +27,27 @@ export type RoomHistoriesOptions = {
   bus: Pick<Bus, 'onEvent'>;
   settings: () => Pick<Settings, 'rooms' | 'history' | 'bus'>;
   log: Pick<Logger, 'error' | 'info'>;
+  /** How far gateways have followed the streams. Default: nobody says so. */
+  reports?: Pick<GatewayReports, 'arriving' | 'reached' | 'connected'>;
   clock?: Clock;
+};
+
+/** Numbers that a stream gave, as far as they are known. */
+export type Given = {
+  /** The largest that this process has heard of, in the last epoch that it knows. */
+  top: Position;
+  /** Those that gateways have seen, by epoch. */
+  reached: ReadonlyMap<string, number>;
+};
+
+/** How a push was sent that was stored. */
+export type Sent = {
+  /** What was given before. */
+  before: Given;
+  /** The same at the first attempt; undefined if there may have been earlier ones, of others. */
+  first?: Given | undefined;
+  /** An earlier attempt has stored it. */
+  isDuplicate: boolean;
 };
 
 /** Which rooms have a history, and the streams that hold it: made at the start, and brought to changed settings. */
@@ -35,6 +62,8 @@ export class RoomHistories {
   readonly #tops = new Map<string, Position>();
   /** Epochs that the streams had before, by policy. If one comes back, an old copy was put in place of the stream. */
   readonly #past = new Map<string, Set<string>>();
+  /** Since when such an epoch has come back, by policy and the clock's `now`. */
+  readonly #backAt = new Map<string, number>();
   readonly #states = new Map<string, { at: number; state: Promise<StreamState> }>();
   #cancelRetry = () => {};
   #attempt = 0;
@@ -47,7 +76,9 @@ export class RoomHistories {
     this.#stopListening = options.bus.onEvent(({ type }) => {
       // Another server may have lost what the former one had.
       this.#states.clear();
-      if (type === 'connected') this.configure();
+      if (type !== 'connected') return;
+      this.configure();
+      options.reports?.connected();
     });
     this.configure();
   }
@@ -91,61 +122,79 @@ export class RoomHistories {
     return state;
   }
 
-  /** The largest number in the stream of a policy that this process knows; undefined before it was asked for or stored. */
-  top(match: string): Position | undefined {
-    return this.#tops.get(match);
-  }
-
-  /** The same, from the store if this process knows none. Rejects as the store does. */
-  async askedTop(match: string): Promise<Position> {
-    const { last: seq, epoch } = await this.state(match);
-    const top = this.#tops.get(match) ?? { seq, epoch };
-    this.#tops.set(match, top);
-    return top;
+  /** The numbers that the stream of a policy has given until now. Rejects as the store does. */
+  async given(match: string): Promise<Given> {
+    const { reports } = this.#options;
+    while (reports?.arriving) await reports.arriving;
+    let top = this.#tops.get(match);
+    if (top === undefined) {
+      const { last: seq, epoch } = await this.state(match);
+      top = this.#tops.get(match) ?? { seq, epoch };
+      this.#tops.set(match, top);
+    }
+    return { top, reached: reports?.reached ?? NONE };
   }
 
   /**
-   * A push was stored here. `before`: what `top` was when it was sent. A number that is not above it was given again: the
-   * stream was set back, and becomes another history, so that nobody takes its pushes for those that had these numbers.
+   * A push was stored here. A number that is not above those before it was given again: the stream was set back, and becomes
+   * another history, so that nobody takes its pushes for those that had these numbers.
    *
-   * @param isDuplicate it was stored by an earlier attempt, perhaps before `before`: only if the stream lacks what it had, it
-   *   was set back
    * @param isIn whether the stream has the push at this number
    * @returns where it is; undefined if the history that stored it has gone since, and the push with it
    */
   async stored(
     match: string,
     { seq, epoch }: Position,
-    before: Position,
-    isDuplicate: boolean,
+    { before, first, isDuplicate }: Sent,
     isIn: () => Promise<boolean>,
   ): Promise<Position | undefined> {
     const { store, log } = this.#options;
     const hasComeBack = this.#past.get(match)?.has(epoch) ?? false;
-    if (!hasComeBack && before.epoch === epoch && seq > before.seq) return this.#reach(match, { seq, epoch });
+    if (hasComeBack && this.#mayBeLate(match, seq))
+      throw new BusUnconfirmed(`the history of rooms "${match}" is as it was before it became another one`);
+    const largest = largestOf(before, epoch);
+    const isSameEpoch = before.top.epoch === epoch;
+    if (!hasComeBack && isSameEpoch && seq > largest) return this.#reach(match, { seq, epoch });
     let state = await store.state(match);
-    const isSetBack = hasComeBack || (before.epoch === epoch && !(isDuplicate && state.last >= before.seq));
+    // An earlier attempt has stored it, perhaps before `before`: only if the stream lacks what it had, it was set back.
+    const isLater = first === undefined || seq > largestOf(first, epoch);
+    const isKnown = isDuplicate && isLater && state.last >= largest;
+    const isSetBack = hasComeBack || (seq <= largest && !isKnown);
     if (isSetBack && state.epoch === epoch) {
-      log.error({ match, seq, before: before.seq }, 'the history of rooms was set back: it becomes another one');
-      await store.renew(match, epoch, this.#tops.get(match)?.epoch ?? epoch);
+      log.error({ match, seq, before: largest }, 'the history of rooms was set back: it becomes another one');
+      await store.renew(match, epoch, hasComeBack ? this.#tops.get(match)!.epoch : epoch);
       state = await store.state(match);
     }
     this.#states.delete(match);
     // An earlier attempt has stored it in this history, of which limits may have removed it since.
-    const isRepeat = !isSetBack && before.epoch === epoch && state.epoch === epoch;
+    const isRepeat = !isSetBack && isSameEpoch && state.epoch === epoch;
     if (isRepeat) return this.#reach(match, { seq, epoch: state.epoch });
     // Another stream may have taken the place of the one that has stored it.
     if (!(await isIn())) return undefined;
     // Another one may have taken its place meanwhile: who came later to know of it must not take that for an old copy.
     const present = await store.state(match);
     if (present.epoch !== state.epoch)
-      return this.stored(match, { seq, epoch: present.epoch }, before, isDuplicate, isIn);
+      return this.stored(match, { seq, epoch: present.epoch }, { before, first, isDuplicate }, isIn);
     return this.#reach(match, { seq, epoch: state.epoch });
+  }
+
+  /**
+   * Whether a stream with an epoch that it had before may have this one still: its pushes go on where they were, and the
+   * server that leads it has restarted and learns in some seconds that it was made another history.
+   */
+  #mayBeLate(match: string, seq: number): boolean {
+    const top = this.#tops.get(match);
+    if (top === undefined || seq <= top.seq) return false;
+    const now = this.#clock.now();
+    const since = this.#backAt.get(match) ?? now;
+    this.#backAt.set(match, since);
+    return now - since < LATE_MS;
   }
 
   #reach(match: string, position: Position): Position {
     const { seq, epoch } = position;
     const top = this.#tops.get(match);
+    this.#backAt.delete(match);
     if (top?.epoch !== epoch || seq > top.seq) this.#tops.set(match, position);
     if (top === undefined || top.epoch === epoch) return position;
     const past = this.#past.get(match) ?? new Set();
@@ -210,4 +259,9 @@ export class RoomHistories {
     const wait = fullJitter(this.#attempt++, RETRY_FIRST_MS, RETRY_LONGEST_MS);
     this.#cancelRetry = this.#clock.after(wait, () => void this.#ensureAll());
   }
+}
+
+/** The largest number that was given in this epoch; 0 if none is known. */
+function largestOf({ top, reached }: Given, epoch: string): number {
+  return Math.max(top.epoch === epoch ? top.seq : 0, reached.get(epoch) ?? 0);
 }

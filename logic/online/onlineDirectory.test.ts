@@ -13,6 +13,7 @@ describe('a directory', () => {
   let now: number;
   let ignored: string[];
   let commands: Command[];
+  let reports: { gateway: string; histories: Record<string, number> }[];
 
   beforeEach(() => {
     // The time for answers is over when a test says so; the bus delivers by turns of the loop.
@@ -21,6 +22,7 @@ describe('a directory', () => {
     now = 0;
     ignored = [];
     commands = [];
+    reports = [];
     bus.subscribe(subjects.command, (bytes) => commands.push(Command.parse(JSON.parse(Buffer.from(bytes).toString()))));
   });
 
@@ -32,6 +34,7 @@ describe('a directory', () => {
       ...options,
       askTimeout: () => options.askTimeout ?? 10_000,
       onIgnored: (kind) => ignored.push(kind),
+      onReport: ({ gateway, histories }) => reports.push({ gateway, histories }),
       now: () => now,
     });
     now += 2 * STAT_INTERVAL_MS;
@@ -55,6 +58,22 @@ describe('a directory', () => {
     say(question.reply, { type: question.type, ask: question.ask, gateway, ...part } as Answer);
     await bus.flush();
   }
+
+  test('passes on how far gateways have followed histories, from reports and from late answers too', async () => {
+    const directory = open();
+    await report('g1', { histories: { e: 4 } });
+    const asking = directory.ask('stats', {});
+    const ofOlder = { stats: statsOf('g2') };
+    await answer('g2', ofOlder);
+    await answer('g1', { stats: statsOf('g1'), histories: { e: 5 } });
+    await asking;
+    await answer('g3', { stats: statsOf('g3'), histories: { e: 6 } });
+    assert.deepEqual(reports, [
+      { gateway: 'g1', histories: { e: 4 } },
+      { gateway: 'g1', histories: { e: 5 } },
+      { gateway: 'g3', histories: { e: 6 } },
+    ]);
+  });
 
   test('sums the answers of all gateways and says how many there were', async () => {
     const directory = open();

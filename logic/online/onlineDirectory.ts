@@ -3,6 +3,7 @@ import type { Asked } from '@pushcluster/protocol/api.ts';
 import {
   Answer,
   type Command,
+  type Histories,
   MAX_ROOMS_ANSWERED,
   type Question,
   type RoomCount,
@@ -62,6 +63,8 @@ export type DirectoryOptions = {
   onIgnored: (kind: 'stat' | 'answer') => void;
   /** Called when a gateway has connected to the bus; `again`: it was away. */
   onGateway?: (again: boolean) => void;
+  /** Called for each report of a gateway, asked for or not, that says how far it has followed histories. */
+  onReport?: (report: { gateway: string; histories: Histories }) => void;
   /** Milliseconds of a clock that never goes back. */
   now?: () => number;
   maxQuestions?: number;
@@ -208,6 +211,7 @@ export class OnlineDirectory {
   #hear(bytes: Uint8Array) {
     const stat = parseJson(bytes, Stat);
     if (!stat) return this.#options.onIgnored('stat');
+    this.#options.onReport?.(stat);
     const { gateway, leaving, busConnections: connections } = stat;
     if (leaving) {
       this.#heard.delete(gateway);
@@ -229,6 +233,8 @@ export class OnlineDirectory {
   #answer(bytes: Uint8Array) {
     const answer = parseJson(bytes, Answer);
     if (!answer) return this.#options.onIgnored('answer');
+    if (answer.type === 'stats' && answer.histories)
+      this.#options.onReport?.({ gateway: answer.gateway, histories: answer.histories });
     const open = this.#questions.get(answer.ask);
     // A late answer is normal. The wrong type, or a second answer, is not.
     if (!open) return;

@@ -137,6 +137,8 @@ export interface HistoryStore {
    * @param fresh asks the leader of the stream for one push: any other server may be behind
    */
   read(match: string, room: string, from: number, limit: number, fresh?: boolean): Promise<Extract>;
+  /** The bus message with this number, of whichever room, as the leader has it; undefined if it has none. */
+  at(match: string, seq: number): Promise<Uint8Array | undefined>;
   /**
    * The last pushes of `rooms`, of those that have one after `after`.
    * @param rooms 1 to 1,000

@@ -114,6 +114,10 @@ export class LocalHistory implements MeasuredHistoryStore {
     return { pushes, pending: found.length - pushes.length };
   }
 
+  async at(match: string, seq: number): Promise<Uint8Array | undefined> {
+    return this.#all(this.#stream(match)).find((push) => push.seq === seq)?.bytes;
+  }
+
   async heads(match: string, rooms: readonly string[], after: number): Promise<Heads> {
     const stream = this.#stream(match);
     const seqs = new Map<string, number>();

@@ -127,7 +127,10 @@ export class NatsHistory implements MeasuredHistoryStore {
   async read(match: string, room: string, from: number, limit: number, fresh = false): Promise<Extract> {
     const stream = this.#stream(match);
     const subject = subjectIn(stream, room);
-    if (fresh) return this.#readFresh(stream, subject, from);
+    if (fresh) {
+      const push = await this.#message(stream, { seq: Math.max(1, from), next_by_subj: subject });
+      return push ? { pushes: [push], pending: undefined } : { pushes: [], pending: 0 };
+    }
     const replies = await this.#direct(stream, {
       seq: Math.max(1, from),
       next_by_subj: subject,
@@ -147,6 +150,10 @@ export class NatsHistory implements MeasuredHistoryStore {
     const last = Number(replies.end?.headers?.get(STORED_HEADERS.previous) ?? previous);
     if (pushes.length > 0 && last !== previous) throw new BusUnconfirmed('the end of a batch was lost');
     return { pushes, pending: pendingOf(replies.end) };
+  }
+
+  async at(match: string, seq: number): Promise<Uint8Array | undefined> {
+    return (await this.#message(this.#stream(match), { seq }))?.bytes;
   }
 
   async heads(match: string, rooms: readonly string[], after: number): Promise<Heads> {
@@ -191,16 +198,15 @@ export class NatsHistory implements MeasuredHistoryStore {
     return stream;
   }
 
-  /** One push, from the leader. */
-  async #readFresh(stream: HistoryStream, subject: string, from: number): Promise<Extract> {
-    const json = await this.#api(`STREAM.MSG.GET.${stream.name}`, { seq: Math.max(1, from), next_by_subj: subject });
+  /** One push, from the leader; undefined if there is none. */
+  async #message(stream: HistoryStream, question: object): Promise<StoredPush | undefined> {
+    const json = await this.#api(`STREAM.MSG.GET.${stream.name}`, question);
     if ('error' in json) {
-      if (json.error.err_code === NO_MESSAGE_FOUND) return { pushes: [], pending: 0 };
+      if (json.error.err_code === NO_MESSAGE_FOUND) return undefined;
       throw refusal(json.error);
     }
     const { message } = parsed(Message, json, 'a message');
-    const push = { seq: message.seq, at: Date.parse(message.time), bytes: Buffer.from(message.data, 'base64') };
-    return { pushes: [push], pending: undefined };
+    return { seq: message.seq, at: Date.parse(message.time), bytes: Buffer.from(message.data, 'base64') };
   }
 
   async #direct(stream: HistoryStream, body: object): Promise<{ messages: Reply[]; end: Reply | undefined }> {

@@ -56,6 +56,8 @@ async function kept(part: readonly Fault[], name: string): Promise<Outcome> {
 function print({ problems, losses, verdict }: Outcome) {
   for (const problem of problems) console.log(`  ${problem}`);
   console.log(lossLineOf(losses));
+  if (verdict.cutOff > 0)
+    console.log(`  go-push clients missed ${verdict.cutOff} items where the history was interrupted`);
   console.log(lineOf(verdict, seed));
 }
 

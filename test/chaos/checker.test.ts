@@ -195,6 +195,29 @@ describe('the checker of runs with history', () => {
     assert.deepEqual(deaf.problems, []);
   });
 
+  it('accepts that a client that cannot be told of a reset lacks items once for each break of the store', () => {
+    const lacking = (form: 'go-push' | 'v1', breaks: number[], ...lost: number[]) =>
+      changed((events) => {
+        for (const n of lost) remove(events, isItem('c1', n));
+        for (const event of events) if (event.type === 'joined' && event.client === 'c1') event.form = form;
+        for (const t of breaks) events.push({ type: 'break', t });
+      });
+    const cutOff = lacking('go-push', [750], 6, 7);
+    assert.deepEqual([cutOff.problems, cutOff.cutOff, cutOff.told], [[], 2, 0]);
+    assert.deepEqual(checks(lacking('go-push', [], 6, 7)), ['A5'], 'nothing had broken');
+    assert.deepEqual(checks(lacking('go-push', [1_200], 6, 7)), ['A5'], 'it broke later');
+    assert.deepEqual(checks(lacking('go-push', [-60_000], 6, 7)), ['A5'], 'it broke long before');
+    assert.equal(lacking('go-push', [750], 6, 7, 12, 13).lost.middle, 2, 'a break accounts for one interruption');
+    assert.deepEqual(checks(lacking('v1', [750], 6, 7)), ['A5'], 'others are told');
+    const crossing = changed((events) => {
+      renewed(events, 12, { keeps: false });
+      remove(events, (event) => event.type === 'reset' && event.client === 'c1');
+      for (const event of events) if (event.type === 'joined' && event.client === 'c1') event.form = 'go-push';
+      for (const n of [11, 12, 15]) remove(events, isItem('c1', n));
+    });
+    assert.deepEqual([crossing.cutOff, crossing.lost.middle], [2, 1], 'the change of the history is that interruption');
+  });
+
   it('knows that what was stored and delivered may be gone before it was answered, and stored again', () => {
     const again = changed((events) => {
       renewed(events, 12, { keeps: false });

@@ -22,6 +22,8 @@ export type Verdict = {
   needless: number;
   /** Items that clients missed and were told of. */
   told: number;
+  /** Items that go-push clients missed where the history was interrupted: nothing can tell them. */
+  cutOff: number;
   /** Milliseconds between two items of a client at most. */
   silence: number;
   faults: number;
@@ -29,6 +31,11 @@ export type Verdict = {
 };
 
 type Place = { epoch: string; seq: number };
+/** What came to a client, and whether items before it may be missing: the client was told so. */
+type Came = { place: Place; t: number; isTold: boolean };
+
+/** Milliseconds from a break of the store until a gateway goes on after it: both may be stopped and cut off meanwhile. */
+const BREAK_MS = 60_000;
 
 /** Judges a run of rooms with history. The numbers of the checks are those of docs/reliability.md. */
 export function judge(all: readonly Event[]): Verdict {
@@ -108,16 +115,17 @@ export function judge(all: readonly Event[]): Verdict {
   const verdict: Verdict = {
     ...{ published: attempts.size, acked: places.size, unknown: [...unknown].filter((i) => !places.has(i)).length },
     ...{ delivered: 0, lost: { prefix: 0, middle: 0, postfix: 0 }, twice: 0, disorder: 0 },
-    ...{ resets: 0, needless: 0, told: 0, silence: 0, faults, problems: [] },
+    ...{ resets: 0, needless: 0, told: 0, cutOff: 0, silence: 0, faults, problems: [] },
   };
 
   for (const [name, theirs] of clientsOf(events)) {
     const seen = new Set<string>();
     /** Since it was told last that its room began anew. */
     let since = new Set<string>();
-    /** What came, in order, and whether items before it may be missing: the client was told so. */
-    const line: { place: Place; isTold: boolean }[] = [];
+    /** In the order of places. */
+    const line: Came[] = [];
     const joined = theirs.find((event) => event.type === 'joined');
+    const isDeaf = joined?.form === 'go-push';
     let [resets, wasClosed, lastAt] = [0, false, undefined as number | undefined];
     for (const event of theirs) {
       if (event.type === 'told') found('a client of rooms with history was told of losses', `${name}: ${event.what}`);
@@ -128,7 +136,7 @@ export function judge(all: readonly Event[]): Verdict {
         // Up to there it was told that items may be missing, but not after.
         const place = { epoch: event.epoch, seq: event.seq };
         const before = line.at(-1)?.place;
-        if (!before || order(place, before) >= 0) line.push({ place, isTold: true });
+        if (!before || order(place, before) >= 0) line.push({ place, t: event.t, isTold: true });
         // Each break of the store is a reason for one.
         if (++resets <= breaks.filter((t) => t <= event.t).length) continue;
         verdict.needless++;
@@ -162,12 +170,13 @@ export function judge(all: readonly Event[]): Verdict {
       }
       const isOther = before !== undefined && before.epoch !== place.epoch;
       // Who knows nothing of histories is not told.
-      if (isOther && joined?.form !== 'go-push')
+      if (isOther && !isDeaf)
         found('A8: a client was not told of another history', `${name} at ${event.t} ms: ${item}`);
-      line.push({ place, isTold: isOther });
+      line.push({ place, t: event.t, isTold: isOther });
     }
     // A5, A7: nothing is missing from its first item to the last that was accepted.
     const room = theirs.find((event) => 'room' in event)?.room ?? '';
+    const missed = new Map<number, string[]>();
     for (const [item, place] of new Map([...stored, ...places])) {
       const attempt = attempts.get(item);
       if (attempt?.room !== room || seen.has(item)) continue;
@@ -176,21 +185,45 @@ export function judge(all: readonly Event[]): Verdict {
       if (at < 0 && wasClosed) continue;
       const isPrefix = at === 0 || line.length === 0;
       if (isPrefix && attempt.t <= (joined?.t ?? Number.POSITIVE_INFINITY)) continue;
-      if (line[at]?.isTold) verdict.told++;
-      else if (isPrefix) {
-        verdict.lost.prefix++;
-        found('A5: lost before the first item', `${name}: ${item}`);
-      } else if (at < 0) {
-        verdict.lost.postfix++;
-        found('A7: what was accepted never came', `${name}: ${item}`);
-      } else {
-        verdict.lost.middle++;
-        found('A5: lost between two items', `${name}: ${item}`);
-      }
+      missed.set(at, [...(missed.get(at) ?? []), item]);
     }
+    const cutOff = isDeaf ? interruptions(line, new Set(missed.keys()), breaks) : new Set();
+    for (const [at, items] of missed)
+      for (const item of items) {
+        const isPrefix = at === 0 || line.length === 0;
+        if (cutOff.has(at)) verdict.cutOff++;
+        else if (line[at]?.isTold) verdict.told++;
+        else if (isPrefix) {
+          verdict.lost.prefix++;
+          found('A5: lost before the first item', `${name}: ${item}`);
+        } else if (at < 0) {
+          verdict.lost.postfix++;
+          found('A7: what was accepted never came', `${name}: ${item}`);
+        } else {
+          verdict.lost.middle++;
+          found('A5: lost between two items', `${name}: ${item}`);
+        }
+      }
   }
   for (const [what, { count, example }] of problems) verdict.problems.push(`${what} (${count} times): ${example}`);
   return verdict;
+}
+
+/**
+ * Where a client that cannot be told of a reset may lack items: once for each break of the store, as others are reset once.
+ * @param missing indexes of what came after items that are missing
+ */
+function interruptions(line: readonly Came[], missing: ReadonlySet<number>, breaks: readonly number[]): Set<number> {
+  const left = [...breaks];
+  const found = new Set<number>();
+  for (const [at, { t, isTold }] of line.entries()) {
+    if (!isTold && !missing.has(at)) continue;
+    const reason = left.findIndex((broken) => broken <= t && t - broken <= BREAK_MS);
+    if (reason < 0) continue;
+    left.splice(reason, 1);
+    found.add(at);
+  }
+  return found;
 }
 
 /** Index of the first entry for which `isAfter` is true; it is true for all that follow on it. -1: for none. */

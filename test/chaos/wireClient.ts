@@ -61,6 +61,8 @@ export class WireClient {
   #currentAt = 0;
   #wasJoined = false;
   #isAsking = false;
+  /** What the last JOIN said. */
+  #asked: Position | undefined;
   #closed = false;
 
   /** @param gateway host and port of the next gateway to connect to */
@@ -120,6 +122,7 @@ export class WireClient {
     const away = Math.round(performance.now() - this.#currentAt);
     const since = this.#position && { since: this.#position, away };
     this.#isAsking = true;
+    this.#asked = this.#position;
     this.#socket?.send(JSON.stringify({ type: 'JOIN', id: 1, data: { room: this.#room, ...since } }));
   }
 
@@ -155,6 +158,8 @@ export class WireClient {
     if (epoch === undefined || seq === undefined) throw new Error('a room with history without a position');
     const place = { epoch, seq };
     if (recovered) this.#missing = { until: replayTo ?? seq, place };
+    // A RESET came after the JOIN was sent: it would be told again.
+    else if (this.#asked !== this.#position) return this.#join();
     else this.#restart(place, 'unrecovered');
     this.#catchUp();
   }

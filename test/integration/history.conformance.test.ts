@@ -176,6 +176,15 @@ for (const [kind, open] of Object.entries(kinds)) {
       assert.deepEqual((await ends.history.read(RULES.match, 'live-1', 3, 1, true)).pushes, []);
     });
 
+    test('has each push at its number, whichever room it is of', async (ends) => {
+      await ends.history.ensure(RULES);
+      await appendAll(ends, 'live-1', 'a');
+      await appendAll(ends, 'live-2', 'b');
+      const found = [1, 2].map(async (seq) => textOf((await ends.history.at(RULES.match, seq))!));
+      assert.deepEqual(await Promise.all(found), ['a', 'b']);
+      assert.equal(await ends.history.at(RULES.match, 3), undefined);
+    });
+
     test('says which rooms have a push after a number', async (ends) => {
       await ends.history.ensure(RULES);
       await appendAll(ends, 'live-1', 'a');

@@ -61,3 +61,31 @@ it('a stream that is set back to a backup is another history: clients are told, 
   const reset = new Promise((resolve) => again.on('reset', ({ reason }) => resolve(reason)));
   assert.equal(await reset, 'unrecovered');
 });
+
+it('a logic process that starts after a stream was set back learns from a gateway which numbers were given', async (t) => {
+  const page = new PushClient(`ws://127.0.0.1:${gateway.port}/connect`);
+  t.after(() => page.close());
+  const items: unknown[] = [];
+  const told: string[] = [];
+  const room = page.join(ROOM);
+  room.on('item', (item) => items.push(item));
+  room.on('reset', ({ reason }) => told.push(reason));
+  await room.joined;
+  await push(100);
+  await nats.backUp();
+  await nats.restart();
+  const lost = await push(101);
+  await until('the page has them', () => items.length === 2);
+
+  await logic.kill();
+  await nats.restore();
+  await nats.restart();
+  await until('the gateway is connected', async () => (await gateway.metrics()).sum('pushcluster_bus_connected') === 1);
+  await logic.start();
+  const after = await push(102);
+  assert.equal(after.seq, lost.seq, 'the number was given before');
+  assert.notEqual(after.epoch, lost.epoch);
+  await until('the page is told', () => told.length > 0);
+  await push(103);
+  await until('the page goes on', () => items.at(-1) === 103);
+});

@@ -113,7 +113,15 @@ describe('commands, reports and answers on the bus', () => {
     ...{ gateway: 'g', connections: 1, rooms: 2, shards: 3, messagesDelivered: 4, framesSent: 5, bytesSent: 6 },
     ...{ messagesDropped: 7, draining: false, startedAt: 8 },
   };
-  const stat = { ...stats, leaving: true, unasked: 1, rebalancing: true, busConnections: 2, template: 't' };
+  const stat = {
+    ...stats,
+    leaving: true,
+    unasked: 1,
+    rebalancing: true,
+    busConnections: 2,
+    template: 't',
+    histories: {},
+  };
   const answers = [
     { type: 'room', ask: 'a', gateway: 'g', connections: 1, missing: 0, gateways: 2 },
     {
@@ -126,7 +134,7 @@ describe('commands, reports and answers on the bus', () => {
       gateways: 2,
     },
     { type: 'user', ask: 'a', gateway: 'g', connections: 1, missing: 0, gateways: 2 },
-    { type: 'stats', ask: 'a', gateway: 'g', stats, missing: 0, gateways: 2 },
+    { type: 'stats', ask: 'a', gateway: 'g', stats, histories: { e: 5 }, missing: 0, gateways: 2 },
   ];
   const commands = [
     { type: 'disconnect_user', user: 'u', reason: 'r' },

@@ -23,7 +23,7 @@ const settings = Settings.parse({ rooms: [{ match: MATCH, history: {} }] });
 type Delivery = { seq: number; previous: number; bytes: Uint8Array };
 
 /** A store that is as slow, as behind and as forgetful as a test wants. */
-class FakeStore implements Pick<HistoryStore, 'state' | 'read' | 'heads' | 'streamOf'> {
+class FakeStore implements Pick<HistoryStore, 'state' | 'read' | 'at' | 'heads' | 'streamOf'> {
   streamOf = () => 'stream';
   pushes: StoredPush[] = [];
   last = 0;
@@ -70,6 +70,11 @@ class FakeStore implements Pick<HistoryStore, 'state' | 'read' | 'heads' | 'stre
     const found = known.filter(({ seq }) => seq >= from);
     const size = fresh ? 1 : limit;
     return { pushes: found.slice(0, size), pending: fresh ? undefined : Math.max(0, found.length - size) };
+  }
+
+  async at(_match: string, seq: number) {
+    this.#checkIsThere();
+    return this.pushes.find((push) => push.seq === seq)?.bytes;
   }
 
   async heads(_match: string, rooms: readonly string[], after: number): Promise<Heads> {
@@ -406,6 +411,92 @@ describe('the inlet of a room with a history', () => {
     await fixture.pass(3_000);
     assert.deepEqual(fixture.items.slice(9), [10, 11, 12]);
     assert.equal(fixture.lost, 1);
+  });
+
+  it('takes a push that was given the last number again, although the stream has yet to become another history', async () => {
+    const fixture = await Fixture.begun();
+    for (let i = 1; i <= 3; i++) fixture.deliver(fixture.store.append(i));
+    fixture.store.pushes.splice(2);
+    fixture.store.last = fixture.store.pushes.at(-1)!.seq;
+    const again = fixture.store.append(6);
+    fixture.deliver(again);
+    await fixture.pass(200);
+    assert.equal(again.seq, 6);
+    fixture.store.epoch = 'second';
+    await fixture.pass(300);
+    fixture.deliver(fixture.store.append(7));
+    assert.deepEqual([fixture.items, fixture.lost], [[1, 2, 3, 6, 7], 1]);
+  });
+
+  it('drops a push of a stream that is gone whose number came with another one, and goes on', async () => {
+    const fixture = await Fixture.begun();
+    const late = fixture.store.append(1);
+    Object.assign(fixture.store, { epoch: 'second', last: 0, pushes: [] });
+    await fixture.pass(1_100);
+    fixture.deliver(fixture.store.append(4));
+    assert.equal(late.seq, 2);
+    fixture.deliver(late);
+    fixture.deliver(fixture.store.append(5));
+    await fixture.pass(3_000);
+    assert.deepEqual([fixture.items, fixture.lost], [[4, 5], 1]);
+  });
+
+  it('believes no former leader because nobody could be asked for long', async () => {
+    const fixture = await Fixture.begun();
+    for (let i = 1; i <= 5; i++) fixture.deliver(fixture.store.append(i));
+    await fixture.pass(1_100);
+    const { last } = fixture.store;
+    fixture.store.last = 2;
+    await fixture.pass(1_100);
+    assert.ok(fixture.monitor.isUncertain);
+    fixture.store.away = true;
+    await fixture.pass(17_000);
+    assert.ok(!fixture.monitor.isUncertain, 'what comes is believed');
+    fixture.store.away = false;
+    await fixture.pass(1_500);
+    fixture.store.last = last;
+    await fixture.pass(1_500);
+    assert.deepEqual([fixture.items, fixture.lost], [[1, 2, 3, 4, 5], 0]);
+  });
+
+  it('tells how far the stream had come, also once it was set back and in the history before', async () => {
+    const fixture = await Fixture.begun();
+    for (let i = 1; i <= 5; i++) fixture.deliver(fixture.store.append(i));
+    const { last } = fixture.store;
+    assert.deepEqual([...fixture.monitor.reached], [['first', last]]);
+    fixture.deliver({ seq: last + 500, previous: last + 400, bytes: fixture.store.pushes[0]!.bytes });
+    fixture.store.last = 2;
+    fixture.store.pushes.splice(1);
+    await fixture.pass(20_000);
+    assert.deepEqual([...fixture.monitor.reached], [['first', last]], 'what was not taken is left out');
+    Object.assign(fixture.store, { epoch: 'second', last: 3 });
+    await fixture.pass(1_100);
+    assert.deepEqual(
+      [...fixture.monitor.reached],
+      [
+        ['first', last],
+        ['second', 3],
+      ],
+    );
+  });
+
+  it('believes nothing after it was away where a leader has another push in place of the last one, until it names the history', async () => {
+    const fixture = await Fixture.begun();
+    for (let i = 1; i <= 5; i++) fixture.deliver(fixture.store.append(i));
+    fixture.away();
+    fixture.store.pushes.splice(4);
+    fixture.store.last = fixture.store.pushes.at(-1)!.seq;
+    for (let i = 8; i <= 10; i++) fixture.store.append(i);
+    fixture.connected();
+    await fixture.pass(3_000);
+    fixture.deliver(fixture.store.append(11));
+    await fixture.pass(3_000);
+    assert.deepEqual(fixture.items, [1, 2, 3, 4, 5]);
+    fixture.store.epoch = 'second';
+    await fixture.pass(1_000);
+    fixture.deliver(fixture.store.append(12));
+    await fixture.pass(1_000);
+    assert.deepEqual([fixture.items.at(-1), fixture.lost, fixture.inlet.epoch], [12, 1, 'second']);
   });
 
   it('takes all pushes after the history was set back where nobody but this gateway notices, once that is certain', async () => {

@@ -120,6 +120,10 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     return this.#options.monitor.state;
   }
 
+  get mayBeSetBack(): boolean {
+    return this.#options.monitor.setBackAt !== undefined;
+  }
+
   place(): Place | undefined {
     if (this.#epoch === undefined || this.#head === undefined) return undefined;
     this.#isPlaced = true;
@@ -468,7 +472,7 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     if (this.#passed <= this.#ahead && seq > this.#ahead && this.isPending) merger.flush(this.#channel);
     this.#head = seq;
     this.#hasTaken = true;
-    if (this.#epoch !== undefined) this.#options.monitor.came(seq);
+    if (this.#epoch !== undefined) this.#options.monitor.took({ seq, epoch: this.#epoch, bytes });
     if (!this.#repairing && this.#wanted <= seq) this.#currentAt = clock.now();
     const position = { seq, previous: this.#passed, epoch: this.#epoch };
     if (!this.#passOn(bytes, position)) return;

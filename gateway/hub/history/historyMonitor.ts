@@ -1,3 +1,4 @@
+import type { Position } from '@pushcluster/protocol/frames.ts';
 import { fullJitter } from '@pushcluster/protocol/fullJitter.ts';
 import { type Bus, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
 import type { Clock } from '@pushcluster/runtime/clock.ts';
@@ -21,6 +22,8 @@ export const BEHIND_MS = 2_000;
 export const SET_BACK_MS = 15_000;
 /** Epochs of a stream that are remembered. */
 const MAX_PAST = 100;
+/** Epochs of a stream of which it is told how far it came: a server may take it for the one before for some seconds. */
+const MAX_REACHED = 3;
 /** Milliseconds between two looks while it is not known whether it was set back. */
 const SET_BACK_LOOK_MS = 100;
 /** Milliseconds for which an answer serves all who want to know whether the stream has a number. */
@@ -49,6 +52,9 @@ export interface MonitoredRoom {
   /** What it doubted is certain: the numbers still count in the same history. */
   confirm(): void;
 }
+
+/** A push that a room has taken. */
+export type TakenPush = Position & { bytes: Uint8Array };
 
 export type HistoryMonitorOptions = {
   store: HistoryStore;
@@ -87,10 +93,19 @@ export class HistoryMonitor {
   readonly #past = new Set<string>();
   /** The largest number in this epoch that came, or that the stream had. */
   #top = 0;
+  /** The same, by epoch, without what may be of a stream that is gone. It stays where the stream is set back. */
+  readonly #reached = new Map<string, number>();
+  /** The push with the largest number that rooms took in this epoch. */
+  #latest: TakenPush | undefined;
   /** When rooms lacked nothing that they were not told of, by the clock's `now`. */
   #confirmedAt = Number.NEGATIVE_INFINITY;
-  /** Since when the stream has been behind that, or as it was before, by the clock's `now`. */
+  /**
+   * Since when the stream has been behind that, or as it was before, by the clock's `now`. Undefined also where it could not
+   * be looked at for long: it may be whole again, and if it is not, a former leader may be the first to answer.
+   */
   #setBackAt: number | undefined;
+  /** When it was looked at last, by the clock's `now`. */
+  #answeredAt = Number.NEGATIVE_INFINITY;
   /**
    * Since when the stream may be another one, by the clock's `now`: the bus was away, or came back, or it had an earlier
    * epoch. Undefined once it was looked at.
@@ -146,6 +161,19 @@ export class HistoryMonitor {
   /** A push of this history was delivered or read. */
   came(seq: number): void {
     if (seq > this.#top) this.#top = seq;
+  }
+
+  /** A room took a push that follows on what it had. */
+  took(push: TakenPush): void {
+    this.came(push.seq);
+    if (this.#state?.epoch !== push.epoch) return;
+    this.#reach(push);
+    if (push.seq > (this.#latest?.seq ?? 0)) this.#latest = push;
+  }
+
+  /** By epoch, the largest number that the stream had in it for certain: of the present epoch, and some before. */
+  get reached(): ReadonlyMap<string, number> {
+    return this.#reached;
   }
 
   /** Since when the stream may have been set back, by the clock's `now`; undefined if nothing says so. */
@@ -258,18 +286,23 @@ export class HistoryMonitor {
       const unknownAt = this.#unknownAt;
       const top = this.#top;
       const state = await store.state(match);
+      this.#answeredAt = clock.now();
       if (this.#mayBeLate(state))
         throw new BusUnconfirmed(`${this.stream} is as it was before it became another history`);
       const isOther = this.#state !== undefined && this.#state.epoch !== state.epoch;
       if (isOther) this.#leave(this.#state!.epoch, state.epoch);
       this.#state = state;
+      this.#reach({ seq: state.last, epoch: state.epoch });
+      // A leader may know what it stores, and not yet that this is another history.
+      const isUnsure = unknownAt !== undefined || this.#setBackAt !== undefined || doubting.length > 0;
+      const isAnother = !isOther && isUnsure && (await this.#isLatestAnother());
       // What it has in place of what was taken may be of another history already.
-      const isSetBack = !isOther && this.#isSetBack(state, top);
+      const isSetBack = !isOther && this.#isSetBack(state, isAnother ? Number.POSITIVE_INFINITY : top);
       if (isOther || isSetBack) this.#renew(state, isSetBack);
       else if (this.#setBackAt !== undefined) wait = SET_BACK_LOOK_MS;
       else for (const room of doubting) if (this.#doubting.delete(room)) room.confirm();
       // The bus may have been away since it was asked.
-      if (this.#unknownAt === unknownAt) this.#unknownAt = undefined;
+      if (this.#unknownAt === unknownAt && !isAnother) this.#unknownAt = undefined;
       for (const { resolve } of watching) resolve();
       await this.#begin(state);
       // Numbers that it may have given again say nothing of what rooms lack.
@@ -277,6 +310,7 @@ export class HistoryMonitor {
       this.#attempt = 0;
     } catch (error) {
       // The store is away, or behind. Rooms go on with what is delivered.
+      if (clock.now() - this.#answeredAt >= SET_BACK_MS) this.#setBackAt = undefined;
       wait = fullJitter(this.#attempt++, RETRY_FIRST_MS, RETRY_LONGEST_MS);
       for (const { reject } of watching) reject(error);
       failed(error);
@@ -332,6 +366,23 @@ export class HistoryMonitor {
     return now - this.#setBackAt < SET_BACK_MS;
   }
 
+  #reach({ seq, epoch }: Position) {
+    const before = this.#reached.get(epoch) ?? 0;
+    this.#reached.delete(epoch);
+    this.#reached.set(epoch, Math.max(seq, before));
+    const [oldest] = this.#reached.keys();
+    if (this.#reached.size > MAX_REACHED) this.#reached.delete(oldest!);
+  }
+
+  /** Whether the stream has another push in place of the last that was taken: it was set back, and gave the number again. */
+  async #isLatestAnother(): Promise<boolean> {
+    const { store, match } = this.#options;
+    const latest = this.#latest;
+    if (latest === undefined) return false;
+    const present = await store.at(match, latest.seq);
+    return present !== undefined && Buffer.compare(present, latest.bytes) !== 0;
+  }
+
   #leave(epoch: string, next: string) {
     this.#past.delete(next);
     this.#past.add(epoch);
@@ -342,6 +393,7 @@ export class HistoryMonitor {
   /** The numbers count in another history, or were set back. */
   #renew({ last, epoch }: StreamState, isSetBack: boolean) {
     [this.#compared, this.#unsure, this.#top, this.#setBackAt] = [0, undefined, last, undefined];
+    this.#latest = undefined;
     this.#doubting.clear();
     // Where the numbers were set back, a member may have come from a gateway that was further than this one.
     for (const room of this.#rooms)

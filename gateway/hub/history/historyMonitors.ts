@@ -19,6 +19,11 @@ export class HistoryMonitors {
     return monitor;
   }
 
+  /** How far the streams were followed: by epoch, the largest sequence number. */
+  get reached(): Record<string, number> {
+    return Object.fromEntries([...this.#monitors.values()].flatMap(({ reached }) => [...reached]));
+  }
+
   /** The policies are now those of `matches`: monitors of others end. */
   keep(matches: ReadonlySet<string>): void {
     for (const [match, monitor] of this.#monitors) {

@@ -1,4 +1,5 @@
 import type { Position } from '@pushcluster/protocol/frames.ts';
+import { fullJitter } from '@pushcluster/protocol/fullJitter.ts';
 import { decodePush } from '@pushcluster/protocol/push.ts';
 import { type Form, formIndex, WIRE_FORMS } from '@pushcluster/protocol/wireForms.ts';
 import { type Clock, pause } from '@pushcluster/runtime/clock.ts';
@@ -16,8 +17,8 @@ import type { RoomHistory } from './roomHistory.ts';
 const ANSWER_MS = 5_000;
 /** Milliseconds for which a server may answer as the leader that is none any more. NatsHistory does not believe it for longer. */
 const FORMER_MS = 4_000;
-/** Milliseconds between two attempts to answer. */
-const AGAIN_MS = 50;
+/** Milliseconds between two attempts to answer: the first limit, and the largest. */
+const [AGAIN_FIRST_MS, AGAIN_LONGEST_MS] = [50, 500];
 /** Bytes of items in one frame, and in one answer: the rest follows once the client has read. */
 const [FRAME_BYTES, ANSWER_BYTES] = [65_536, 262_144];
 /** Milliseconds between two comparisons of gateways with the store, and what clocks and answers may add. */
@@ -59,13 +60,13 @@ export class Resumes {
     const { clock, metrics, failed } = this.#options;
     const [deadline, untilSure] = [clock.now() + ANSWER_MS, clock.now() + FORMER_MS];
     let answer: ResumeAnswer | undefined;
-    for (;;) {
+    for (let attempt = 0; ; attempt++) {
       // The store may be away, or the server that answered behind.
       const prepared = await this.#prepared(shard, key, form, from, untilSure).catch((error: unknown) => failed(error));
       // It is sent in the turn in which it is made: frames that are sent between the two would reach nobody.
       answer = prepared?.();
       if (answer || clock.now() >= deadline) break;
-      await pause(clock, AGAIN_MS);
+      await pause(clock, fullJitter(attempt, AGAIN_FIRST_MS, AGAIN_LONGEST_MS));
     }
     shard.sendResumed(key, ask, answer ?? { type: 'unavailable' });
     if (from.type === 'join' && answer?.type === 'resumed' && answer.recovered !== undefined)
@@ -114,7 +115,11 @@ export class Resumes {
     if (since.seq >= ring.floor) {
       if (since.seq > room.head!) {
         // It comes from a gateway that is ahead, or the room has been quiet for both.
-        if (!(await room.hasReached(since.seq))) return this.#options.clock.now() < untilSure ? undefined : lost;
+        if (!(await room.hasReached(since.seq))) {
+          // A stream that was set back is another history soon: the client is reset once, in that one.
+          const isSure = this.#options.clock.now() >= untilSure && !room.mayBeSetBack;
+          return isSure ? lost : undefined;
+        }
         if ((await room.next(room.head!, since.seq)) <= since.seq) return undefined;
       }
       return () => {

@@ -37,6 +37,8 @@ export interface RoomHistory {
   next(after: number, upTo: number): Promise<number>;
   /** Resolves once the store has said, from now on, which history it has. Rejects as the store does. */
   looked(): Promise<void>;
+  /** The stream lacks what it had, as far as this gateway knows, and may have been set back. It is known soon. */
+  readonly mayBeSetBack: boolean;
   /** Whether the stream has this number already: a client may have it from a gateway that is ahead. */
   hasReached(seq: number): Promise<boolean>;
 }
