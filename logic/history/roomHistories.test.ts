@@ -49,8 +49,9 @@ describe('a number that a stored push gets', () => {
     await histories.given(MATCH);
   });
 
-  const stored = async (seq: number, isDuplicate = false) =>
-    histories.stored(MATCH, { seq, epoch: 'first' }, { before: await histories.given(MATCH), isDuplicate }, isIn);
+  const storedIn = async (epoch: string, seq: number, { isDuplicate = false, look = isIn } = {}) =>
+    histories.stored(MATCH, { seq, epoch }, { before: await histories.given(MATCH), isDuplicate }, look);
+  const stored = (seq: number, isDuplicate = false) => storedIn('first', seq, { isDuplicate });
 
   it('is above those before it, in the same history', async () => {
     assert.deepEqual(await stored(101), { seq: 101, epoch: 'first' });
@@ -72,11 +73,7 @@ describe('a number that a stored push gets', () => {
   it('makes it another one also where this process did not know that it had become one', async () => {
     reached = new Map([['second', 50]]);
     Object.assign(state, { epoch: 'second', last: 40 });
-    const before = await histories.given(MATCH);
-    assert.deepEqual(
-      await histories.stored(MATCH, { seq: 40, epoch: 'second' }, { before, isDuplicate: false }, isIn),
-      { seq: 40, epoch: 'after second' },
-    );
+    assert.deepEqual(await storedIn('second', 40), { seq: 40, epoch: 'after second' });
   });
 
   it('is above those that gateways have seen, in the same history', async () => {
@@ -93,11 +90,7 @@ describe('a number that a stored push gets', () => {
     await clock.pass(11_000);
     await assert.rejects(stored(61), BusUnconfirmed);
     state.epoch = 'after first';
-    const before = await histories.given(MATCH);
-    assert.deepEqual(
-      await histories.stored(MATCH, { seq: 61, epoch: 'after first' }, { before, isDuplicate: false }, isIn),
-      { seq: 61, epoch: 'after first' },
-    );
+    assert.deepEqual(await storedIn('after first', 61), { seq: 61, epoch: 'after first' });
     assert.equal(renewed, 1);
   });
 
@@ -154,39 +147,19 @@ describe('a number that a stored push gets', () => {
   it('is looked for again where the history becomes another one meanwhile: a later one stays the present one', async () => {
     state.epoch = 'second';
     let found = (_: boolean) => {};
-    const slow = histories.stored(
-      MATCH,
-      { seq: 101, epoch: 'second' },
-      { before: await histories.given(MATCH), isDuplicate: false },
-      () =>
-        new Promise((resolve) => {
-          found = resolve;
-        }),
-    );
+    const look = () =>
+      new Promise<boolean>((resolve) => {
+        found = resolve;
+      });
+    const slow = storedIn('second', 101, { look });
     await new Promise(setImmediate);
     state.epoch = 'third';
-    await histories.stored(
-      MATCH,
-      { seq: 102, epoch: 'third' },
-      { before: await histories.given(MATCH), isDuplicate: false },
-      isIn,
-    );
+    await storedIn('third', 102);
     found(true);
     await new Promise(setImmediate);
     found(true);
     assert.deepEqual(await slow, { seq: 101, epoch: 'third' });
-    assert.deepEqual(
-      await histories.stored(
-        MATCH,
-        { seq: 103, epoch: 'third' },
-        { before: await histories.given(MATCH), isDuplicate: false },
-        isIn,
-      ),
-      {
-        seq: 103,
-        epoch: 'third',
-      },
-    );
+    assert.deepEqual(await storedIn('third', 103), { seq: 103, epoch: 'third' });
     assert.equal(renewed, 0);
   });
 });
