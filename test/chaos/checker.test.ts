@@ -181,6 +181,33 @@ describe('the checker of runs with history', () => {
     assert.deepEqual([verdict.told, verdict.lost.middle, verdict.needless], [2, 2, 0]);
   });
 
+  it('knows that a client that was away gets what a stream that was set back has kept', () => {
+    const away = (change: (events: Event[]) => void = () => {}) =>
+      changed((events) => {
+        renewed(events, 12, { keeps: true });
+        // It was away since the push 2, and was told that the room is behind the push 4.
+        for (let n = 3; n < 12; n++) remove(events, isItem('c1', n));
+        const reset = remove(events, (event) => event.type === 'reset' && event.client === 'c1');
+        events.push({ ...reset, seq: seqOf(4) } as Event);
+        for (const n of [5, 6, 7]) events.push({ type: 'item', t: 1_270 + n, client: 'c1', room: ROOM, item: item(n) });
+        change(events);
+      });
+    const right = away();
+    // What came after the push 7 was set back.
+    assert.deepEqual([right.problems, right.told, right.disorder], [[], 6, 0]);
+    const lost = away((events) => void remove(events, isItem('c1', 6)));
+    assert.deepEqual([checks(lost), lost.lost.middle], [['A5'], 1], 'it has what follows');
+    const late = away((events) => {
+      const moved = remove(events, isItem('c1', 6));
+      events.push({ ...moved, t: 1_450 });
+    });
+    assert.deepEqual([checks(late), late.disorder], [['A3'], 1]);
+    const gone = away(
+      (events) => void events.push({ type: 'item', t: 1_279, client: 'c1', room: ROOM, item: item(9) }),
+    );
+    assert.deepEqual([checks(gone), gone.disorder], [['A3'], 1], 'that place has another push now');
+  });
+
   it('finds a client that was not told of another history, unless it cannot be told', () => {
     const untold = changed((events) => {
       renewed(events, 12, { keeps: false });

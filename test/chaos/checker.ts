@@ -57,8 +57,9 @@ export function judge(all: readonly Event[]): Verdict {
   const oldest = new Map<string, number>();
   /** Epochs in the order of their first push. */
   const epochs = new Map<string, number>();
-  /** When each was first heard of. */
+  /** When each was first heard of, and the least number that a push got in it. */
   const begunAt = new Map<string, number>();
+  const firstIn = new Map<string, number>();
   const breaks = events.filter(({ type }) => type === 'break').map(({ t }) => t);
   let faults = 0;
 
@@ -78,6 +79,7 @@ export function judge(all: readonly Event[]): Verdict {
       if (before && (before.seq !== seq || before.epoch !== epoch))
         found('A10: one id has two positions', `${item}: ${before.seq} and ${seq}`);
       places.set(item, { epoch, seq });
+      firstIn.set(epoch, Math.min(firstIn.get(epoch) ?? seq, seq));
       // A2: a position is one push.
       const key = `${event.room} ${epoch} ${seq}`;
       const other = byPlace.get(key);
@@ -111,6 +113,12 @@ export function judge(all: readonly Event[]): Verdict {
   const placeOf = (item: string) => places.get(item) ?? stored.get(item);
   const wasStoredAgain = (item: string, { epoch }: Place) =>
     epochs.get(epoch)! > 0 && (attempts.get(item)?.t ?? 0) <= begunAt.get(epoch)!;
+  /** The place in a later history, if that was made by setting the stream back and has kept the push under its number. */
+  const placeIn = (epoch: string | undefined, { epoch: own, seq }: Place): Place | undefined => {
+    if (epoch === undefined || epochs.get(own)! >= epochs.get(epoch)!) return undefined;
+    const later = [...epochs.keys()].slice(epochs.get(own)! + 1, epochs.get(epoch)! + 1);
+    return later.every((each) => seq < (firstIn.get(each) ?? 0)) ? { epoch, seq } : undefined;
+  };
   const order = (a: Place, b: Place) => (epochs.get(a.epoch) ?? 0) - (epochs.get(b.epoch) ?? 0) || a.seq - b.seq;
   const verdict: Verdict = {
     ...{ published: attempts.size, acked: places.size, unknown: [...unknown].filter((i) => !places.has(i)).length },
@@ -147,7 +155,9 @@ export function judge(all: readonly Event[]): Verdict {
       if (lastAt !== undefined) verdict.silence = Math.max(verdict.silence, event.t - lastAt);
       lastAt = event.t;
       const { item } = event;
-      const place = placeOf(item);
+      const before = line.at(-1)?.place;
+      const own = placeOf(item);
+      const place = own && (placeIn(before?.epoch, own) ?? own);
       // A1: an item comes from somewhere.
       if (!attempts.has(item)) found('A1: an item that nobody pushed', `${name}: ${item}`);
       else if (refused.has(item) && !place) found('A1: an item that was refused', `${name}: ${item}`);
@@ -159,7 +169,6 @@ export function judge(all: readonly Event[]): Verdict {
       since.add(item);
       seen.add(item);
       if (!place) continue;
-      const before = line.at(-1)?.place;
       // An earlier history had it too, at a place that nobody was told: it was stored again in this one.
       if (before && before.epoch !== place.epoch && wasStoredAgain(item, place)) continue;
       // A3: in order.
@@ -176,11 +185,15 @@ export function judge(all: readonly Event[]): Verdict {
     }
     // A5, A7: nothing is missing from its first item to the last that was accepted.
     const room = theirs.find((event) => 'room' in event)?.room ?? '';
+    const starts = theirs.filter((event) => event.type === 'reset');
     const missed = new Map<number, string[]>();
     for (const [item, place] of new Map([...stored, ...places])) {
       const attempt = attempts.get(item);
       if (attempt?.room !== room || seen.has(item)) continue;
-      const at = firstAfter(line, (entry) => order(entry.place, place) >= 0);
+      // Once it was told that the room is before it, in a history that has it, it is due to come after that.
+      const due = starts.findLast((start) => placeIn(start.epoch, place) !== undefined && start.seq < place.seq);
+      const dueAt = { epoch: due?.epoch ?? place.epoch, seq: place.seq };
+      const at = firstAfter(line, (entry) => order(entry.place, dueAt) >= 0);
       // What its last connection did not bring, a client that does not resume misses.
       if (at < 0 && wasClosed) continue;
       const isPrefix = at === 0 || line.length === 0;
