@@ -24,7 +24,10 @@ const ofWanted = z.string().exactOptional().describe('Number of ready pods, and 
 
 export const Status = z.object({
   observedGeneration: count.exactOptional().describe('Generation of the PushCluster that this status describes.'),
-  version: z.string().exactOptional().describe("Tag or digest of the gateways' image."),
+  version: z
+    .string()
+    .exactOptional()
+    .describe("Tag of the gateways' image, or the first 12 digits of its digest if it has no tag."),
   conditions: mapOf(z.array(Condition), 'type')
     .exactOptional()
     .describe(

@@ -8,6 +8,7 @@ import { History } from './spec/history.ts';
 import { Image } from './spec/image.ts';
 import { Log } from './spec/log.ts';
 import { Logic } from './spec/logic.ts';
+import { labelValue, marks } from './spec/metadata.ts';
 import { Monitoring } from './spec/monitoring.ts';
 import { Nats } from './spec/nats.ts';
 import { RoomPolicy } from './spec/rooms.ts';
@@ -34,6 +35,15 @@ export const Spec = ruled(
     nats: Nats.prefault({}).describe('NATS, which carries messages from logic pods to gateways.'),
     monitoring: Monitoring.prefault({}).describe('Monitoring with Prometheus and Grafana.'),
     log: Log.prefault({}).describe('Log of gateways and logic.'),
+    inheritedMetadata: z
+      .object({
+        labels: marks('inheritedMetadata.labels', labelValue).describe('Labels added to all objects.'),
+        annotations: marks('inheritedMetadata.annotations', z.string()).describe('Annotations added to all objects.'),
+      })
+      .prefault({})
+      .describe(
+        'Metadata added to all objects that the operator makes for this PushCluster, for example because a policy of the Kubernetes cluster demands it. Those of single objects, such as `gateway.service.labels`, take precedence. Pods have it in their `podTemplate`, and volume claims cannot have it.',
+      ),
     paused: z
       .boolean()
       .default(false)

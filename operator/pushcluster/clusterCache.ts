@@ -62,6 +62,8 @@ export type ClusterCacheOptions = Pick<
 };
 
 const LOOK_MS = 60_000;
+/** Digits of an image's digest that tell versions apart. */
+const DIGEST_DIGITS = 12;
 
 /** Maximum number of written objects that the watches have not returned yet. */
 const MAX_WRITTEN = 2_000;
@@ -444,8 +446,8 @@ function podsOf(wanted: number, workload: Workload | undefined, isSeen: boolean)
   return { wanted, ready: readyReplicas, current: isSeen ? current : 0 };
 }
 
-/** Digest or tag of an image; `latest` if it has neither. */
+/** Tag of an image, otherwise the beginning of its digest; `latest` if it has neither. */
 function versionOf(image: string): string {
   const [name = '', digest] = image.split('@');
-  return digest ?? /:([^:/]+)$/.exec(name)?.[1] ?? 'latest';
+  return /:([^:/]+)$/.exec(name)?.[1] ?? digest?.slice(0, 'sha256:'.length + DIGEST_DIGITS) ?? 'latest';
 }

@@ -36,6 +36,15 @@ describe('what is told of gateways that anyone may connect to', () => {
     for (const limit of limits) assert.equal(tell({ gateway: balanced, ...limit }), undefined, JSON.stringify(limit));
   });
 
+  it('is said of source ranges in which everybody is', () => {
+    for (const range of ['0.0.0.0/0', '::/0', '::/00'])
+      assert.match(
+        tell({ gateway: { service: { type: 'LoadBalancer', loadBalancerSourceRanges: ['203.0.113.0/24', range] } } }) ??
+          '',
+        /load balancer/,
+      );
+  });
+
   it('is said of origins that are every origin, however that is written', () => {
     for (const any of ['*', '*/', 'https://*', '*://*', '*:*', 'HTTPS://*', 'https://*:443', '*:443'])
       assert.match(

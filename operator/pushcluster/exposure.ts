@@ -5,6 +5,8 @@ type Spec = PushCluster['spec'];
 
 /** An origin that nobody has: a pattern that matches it matches those of strangers. */
 const STRANGER = 'https://pushcluster.invalid';
+/** A range of addresses in which everybody is. */
+const ALL_ADDRESSES = /\/0+$/;
 
 /**
  * What to tell people whose gateways anyone may connect to from outside the Kubernetes cluster, without a token and from web
@@ -25,7 +27,8 @@ export function exposure({ spec }: PushCluster): string | undefined {
 
 /** Where gateways are reached from outside. */
 function reachedAt({ service, hostNetwork }: Spec['gateway']): string | undefined {
-  const isLimited = (service.loadBalancerSourceRanges ?? []).length > 0;
+  const ranges = service.loadBalancerSourceRanges ?? [];
+  const isLimited = ranges.length > 0 && !ranges.some((range) => ALL_ADDRESSES.test(range));
   if (service.type === 'LoadBalancer' && !isLimited) return 'the load balancer (gateway.service.type)';
   if ((service.externalIPs ?? []).length > 0) return 'gateway.service.externalIPs';
   if (service.type === 'NodePort') return 'a node (gateway.service.type)';

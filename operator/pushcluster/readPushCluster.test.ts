@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { isUnread, readPushCluster, unreadStatus } from './readPushCluster.ts';
+import { failedStatus, isUnread, readPushCluster, unreadStatus } from './readPushCluster.ts';
 
 const NOW = '2026-01-02T03:04:05Z';
 const LATER = '2026-01-02T04:00:00Z';
@@ -54,5 +54,13 @@ describe('a stored PushCluster', () => {
     assert.match(degraded?.message ?? '', /^spec\.gateway\.service\.type: .* does not know that and changes nothing/);
     assert.equal(degraded?.lastTransitionTime, LATER);
     assert.deepEqual(unreadStatus({ ...found, status }, NOW), status, 'it does not change while nothing does');
+  });
+
+  it('that a bug keeps from being reconciled is Degraded, with what was thrown', () => {
+    const { metadata } = unread({ gateway: { service: { type: 'Gateway' } } }, {});
+    const status = failedStatus({ metadata, status: {} }, new TypeError('keys.map is not a function'), NOW);
+    const brief = status.conditions?.map(({ type, status, reason }) => `${type} ${status} ${reason}`);
+    assert.deepEqual(brief, ['Ready False InternalError', 'Degraded True InternalError']);
+    assert.match(status.conditions?.[1]?.message ?? '', /which is a bug: keys\.map is not a function; its log/);
   });
 });

@@ -35,14 +35,33 @@ export function isUnread(cluster: PushCluster | UnreadCluster): cluster is Unrea
  * The status of a PushCluster that is not understood: as it was, but Degraded and not Ready.
  * @param now RFC 3339 with seconds
  */
-export function unreadStatus({ metadata, status, problems }: UnreadCluster, now: string): Status {
-  const message = `${problems.join('; ')}: this version of the operator (${VERSION}) does not know that and changes nothing of this PushCluster; upgrade the operator or change the field`;
+export function unreadStatus(cluster: UnreadCluster, now: string): Status {
+  const message = `${cluster.problems.join('; ')}: this version of the operator (${VERSION}) does not know that and changes nothing of this PushCluster; upgrade the operator or change the field`;
+  return degradedStatus(cluster, { reason: 'NotUnderstood', message }, now);
+}
+
+/**
+ * The status of a PushCluster whose reconcile has thrown an error that is none of the API server's: as it was, but Degraded
+ * and not Ready.
+ * @param now RFC 3339 with seconds
+ */
+export function failedStatus(cluster: Pick<UnreadCluster, 'metadata' | 'status'>, error: unknown, now: string): Status {
+  const what = error instanceof Error ? error.message : String(error);
+  const message = `the operator (${VERSION}) failed and tries again, which is a bug: ${what}; its log has the details`;
+  return degradedStatus(cluster, { reason: 'InternalError', message }, now);
+}
+
+function degradedStatus(
+  { metadata, status }: Pick<UnreadCluster, 'metadata' | 'status'>,
+  { reason, message }: Pick<Condition, 'reason' | 'message'>,
+  now: string,
+): Status {
   const { generation } = metadata;
   const before = status.conditions ?? [];
   const condition = (type: string, is: 'True' | 'False'): Condition => {
     const was = before.find((each) => each.type === type);
     const lastTransitionTime = was?.status === is ? was.lastTransitionTime : now;
-    const why = { reason: 'NotUnderstood', message: message.slice(0, 1_024) };
+    const why = { reason, message: message.slice(0, 1_024) };
     return { type, status: is, ...why, observedGeneration: generation, lastTransitionTime };
   };
   const others = before.filter(({ type }) => type !== 'Ready' && type !== 'Degraded');

@@ -1,4 +1,4 @@
-import { isKubeError, isSilence, type KubeErrorReason } from '../kube/errors.ts';
+import { isKubeError, isSilence, type KubeError, type KubeErrorReason } from '../kube/errors.ts';
 import { type Ref, titleOf } from '../kube/objects.ts';
 import type { Problem } from './status.ts';
 
@@ -28,7 +28,7 @@ export class ReconcileErrors {
     } catch (error) {
       if (!isKubeError(error)) throw error;
       this.#unanswered = isSilence(error) ? this.#unanswered + 1 : 0;
-      this.add(titleOf(object), error.reason, error.message);
+      this.add(titleOf(object), error.reason, messageOf(object, error));
       return undefined;
     }
   }
@@ -55,4 +55,18 @@ export class ReconcileErrors {
   get areTransient(): boolean {
     return !this.isEmpty && this.problems.every(({ reason }) => reason === 'unavailable' || reason === 'conflict');
   }
+}
+
+/** Kinds that a Kubernetes cluster may lack: what brings them, and the field that asks for them. */
+const BROUGHT_BY: ReadonlyMap<string, string> = new Map([
+  ['ScaledObject', 'install KEDA, or remove gateway.autoscaling.keda'],
+  ['PrometheusRule', 'install the Prometheus Operator, or remove monitoring.rules'],
+]);
+/** What the API server says of a kind that it does not have, in place of a Status. */
+const NO_SUCH_PAGE = '404 page not found';
+
+function messageOf({ apiVersion, kind }: Ref, { reason, message }: KubeError): string {
+  const advice = BROUGHT_BY.get(kind);
+  if (reason !== 'notFound' || message !== NO_SUCH_PAGE || advice === undefined) return message;
+  return `the kind ${kind} (${apiVersion}) is not installed: ${advice}`;
 }

@@ -7,7 +7,8 @@ import { API_VERSION, KIND, type PushCluster, type Status } from '../api/pushClu
 import type { Applier } from '../kube/applier.ts';
 import type { Client } from '../kube/client.ts';
 import type { Result } from '../kube/controller.ts';
-import { ignoring } from '../kube/errors.ts';
+import { NotLeading } from '../kube/elector.ts';
+import { ignoring, isKubeError } from '../kube/errors.ts';
 import type { EventInput, EventRecorder } from '../kube/eventRecorder.ts';
 import { KINDS, type KubeObject, keyOf, titleOf } from '../kube/objects.ts';
 import type { ClusterCache } from './clusterCache.ts';
@@ -29,7 +30,7 @@ import { NatsRollouts } from './natsRollouts.ts';
 import { planTls, serversTlsOf, type TlsPlan, tlsAgainIn, tlsMessage } from './natsTls.ts';
 import { observation, podStatusSummary } from './observation.ts';
 import { clusterOf, podPatch } from './observedGateways.ts';
-import { isUnread, type UnreadCluster, unreadStatus } from './readPushCluster.ts';
+import { failedStatus, isUnread, type UnreadCluster, unreadStatus } from './readPushCluster.ts';
 import { ReconcileErrors } from './reconcileErrors.ts';
 import { RejectedPods } from './rejectedPods.ts';
 import type { RolloutSlots } from './rolloutSlots.ts';
@@ -129,8 +130,20 @@ export class Reconciler {
     this.#statusFields = new StatusFields(this.#clock);
   }
 
-  /** @param key `namespace/name` of a PushCluster, which may be deleted */
+  /**
+   * Rejects with a KubeError that no status can tell, NotLeading, or what a bug has thrown, which the status tells.
+   * @param key `namespace/name` of a PushCluster, which may be deleted
+   */
   readonly reconcile = async (key: string): Promise<Result> => {
+    try {
+      return await this.#reconcile(key);
+    } catch (error) {
+      if (!isKubeError(error) && !(error instanceof NotLeading)) await this.#reportFailure(key, error);
+      throw error;
+    }
+  };
+
+  async #reconcile(key: string): Promise<Result> {
     const { cache, readings, slots } = this.#options;
     const found = cache.cluster(key);
     if (!found || found.metadata.deletionTimestamp) {
@@ -203,7 +216,7 @@ export class Reconciler {
     ];
     const times = due.filter((each) => each !== undefined);
     return times.length === 0 ? {} : { againIn: Math.min(...times) };
-  };
+  }
 
   /** Whether the cluster of this pod waits for its next status: the pod does not run its current settings yet. */
   awaits(pod: KubeObject): boolean {
@@ -359,13 +372,30 @@ export class Reconciler {
     const errors = new ReconcileErrors();
     await this.#withdrawEndpoints(cluster, Number.POSITIVE_INFINITY, errors);
     const result = errors.isEmpty ? {} : { againIn: RETRY_MS };
-    const status = this.#statusBefore(key, cluster) ?? {};
-    const next = unreadStatus({ ...cluster, status }, this.#timestamp());
-    if (isDeepStrictEqual(status, next)) return result;
-    await this.#writeStatus(key, cluster, next);
-    for (const { type, reason, message } of transitions(status, next))
-      if (type === 'Degraded') this.#record(cluster, { type: 'Warning', reason, action: 'Reconcile', note: message });
+    await this.#reportDegraded(key, cluster, (status) => unreadStatus({ ...cluster, status }, this.#timestamp()));
     return result;
+  }
+
+  /** Reports an error that nobody expected. It is not lost if that fails too: the caller logs it. */
+  async #reportFailure(key: string, error: unknown): Promise<void> {
+    const cluster = this.#options.cache.cluster(key);
+    if (!cluster || cluster.metadata.deletionTimestamp) return;
+    const { metadata } = cluster;
+    const next = (status: Status) => failedStatus({ metadata, status }, error, this.#timestamp());
+    await this.#reportDegraded(key, cluster, next).catch(() => {});
+  }
+
+  async #reportDegraded(
+    key: string,
+    cluster: Pick<PushCluster, 'metadata' | 'status'>,
+    statusAfter: (before: Status) => Status,
+  ): Promise<void> {
+    const before = this.#statusBefore(key, cluster) ?? {};
+    const status = statusAfter(before);
+    if (isDeepStrictEqual(before, status)) return;
+    await this.#writeStatus(key, cluster, status);
+    for (const { type, reason, message } of transitions(before, status))
+      if (type === 'Degraded') this.#record(cluster, { type: 'Warning', reason, action: 'Reconcile', note: message });
   }
 
   /**

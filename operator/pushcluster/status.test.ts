@@ -320,6 +320,20 @@ describe('the status of a cluster', () => {
     assert.deepEqual(statusOf(observed(), first, LATER), first);
   });
 
+  it('tells of an autoscaler once it has reported a problem, and of nothing while it starts', () => {
+    const at = (reason: string, isTrue: boolean, before?: Status) =>
+      statusOf(observed({ autoscaler: { isTrue, reason, message: reason } }), before, NOW);
+    const told = (before: Status | undefined, after: Status) =>
+      transitions(before, after).map(({ type, reason }) => `${type} ${reason}`);
+    const [starting, active] = [at('Starting', false), at('Active', true)];
+    const failing = at('FailedGetScale', false);
+    assert.deepEqual(told(undefined, starting), []);
+    assert.deepEqual(told(active, starting), []);
+    assert.deepEqual(told(starting, active), []);
+    assert.deepEqual(told(starting, failing), ['Autoscaling FailedGetScale']);
+    assert.deepEqual(told(failing, active), ['Autoscaling Active']);
+  });
+
   it('tells of transitions only: nothing where nothing changed, nor of a good beginning', () => {
     const first = statusOf(observed(), undefined, NOW);
     assert.deepEqual(transitions(undefined, first), []);

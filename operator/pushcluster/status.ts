@@ -119,7 +119,8 @@ export function transitions(before: Status | undefined, after: Status): Conditio
   return (after.conditions ?? []).filter((each) => {
     const was = before?.conditions?.find(({ type }) => type === each.type);
     // An autoscaler that was made just now has reported nothing.
-    if (each.type === 'Autoscaling' && (each.reason === 'Starting' || was?.reason === 'Starting')) return isBad(each);
+    if (each.type === 'Autoscaling' && each.reason === 'Starting') return false;
+    if (each.type === 'Autoscaling' && was?.reason === 'Starting') return isBad(each);
     if (was) return was.status !== each.status || (was.reason !== each.reason && each.type !== 'Available');
     return TOLD_WHEN_NEW.has(each.type) && each.status === 'True';
   });

@@ -6,6 +6,7 @@ import { NATS_STORAGE_ANNOTATION } from '../pushcluster/desired/names.ts';
 /** An effect of a change of a PushCluster on running objects. */
 export type Effect =
   | 'live'
+  | 'metadata'
   | 'refused'
   | 'hold'
   | 'drain'
@@ -37,6 +38,8 @@ export function effects(before: Objects, after: Objects): Effect[] {
   const found: Effect[] = [];
   const changed = (kind: string, component: string | undefined, ...path: string[]) =>
     !isDeepStrictEqual(parts(before, kind, component, path), parts(after, kind, component, path));
+  // All objects have it, and nothing else of them changes.
+  if (changed('ConfigMap', undefined, 'metadata')) return ['metadata'];
   const rolled = {
     gateway: changed('Deployment', 'gateway', 'spec', 'template'),
     logic: changed('Deployment', 'logic', 'spec', 'template'),

@@ -395,11 +395,14 @@ export const CHANGES: readonly Change[] = [
   watched('dashboards', 'labels', { labels: { team: 'live' } }),
   watched('dashboards', 'annotations', { annotations: { grafana_folder: 'Live' } }),
   { field: 'log.level', after: { log: { level: 'debug' } } },
+  { field: 'inheritedMetadata.labels', after: { inheritedMetadata: { labels: { team: 'live' } } } },
+  { field: 'inheritedMetadata.annotations', after: { inheritedMetadata: { annotations: { contact: 'live' } } } },
   { field: 'paused', after: { paused: true } },
 ];
 
 const MEANING: Record<Effect, string> = {
   live: 'live',
+  metadata: 'all objects but pods and volumes updated in place',
   refused: 'refused by the API server',
   hold: 'the operator stops, or starts again, to change anything',
   drain: 'gateways are added, or drained and removed',

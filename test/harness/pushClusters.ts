@@ -11,7 +11,11 @@ type SpecInput = z.input<typeof Spec>;
 export function anySpec(): fc.Arbitrary<SpecInput> {
   return fc
     .record(
-      { image, imagePullSecrets, gateway, logic, rooms, history, auth, nats, monitoring, log, paused: fc.boolean() },
+      {
+        ...{ image, imagePullSecrets, gateway, logic, rooms, history, auth, nats, monitoring, log },
+        inheritedMetadata: fc.record({ labels: fc.dictionary(name, name, { maxKeys: 3 }), annotations }),
+        paused: fc.boolean(),
+      },
       { requiredKeys: [] },
     )
     .map(withRoomForFrames)

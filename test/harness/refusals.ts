@@ -91,7 +91,12 @@ const SPECS: readonly Row[] = [
     gateway({ resources: { requests: { memory: '1Gi' } }, autoscaling: { maxReplicas: 3, targetCPUUtilization: 50 } }),
     /gateway\.autoscaling\.targetCPUUtilization is a percentage of gateway\.resources\.requests\.cpu/,
   ],
-  ...[{ requests: { cpu: 0 } }, { requests: { cpu: '0m' }, limits: { cpu: 1 } }, { limits: { cpu: '0' } }].map(
+  ...[
+    { requests: { cpu: 0 } },
+    { requests: { cpu: '0m' }, limits: { cpu: 1 } },
+    { requests: { cpu: '0.0' } },
+    { limits: { cpu: '0' } },
+  ].map(
     (resources): Row => [
       `a share of no CPU: ${JSON.stringify(resources)}`,
       gateway({ resources, autoscaling: { maxReplicas: 3, targetCPUUtilization: 50 } }),
@@ -288,6 +293,18 @@ const SPECS: readonly Row[] = [
   ['a card without a rate', alerts({ lineRate: 0 }), /monitoring\.rules\.lineRate must be from 0\.1 to 1000/],
   ['a runbook at no URL', alerts({ runbook: 'runbook.md' }), /monitoring\.rules\.runbook must be a URL/],
   ['a runbook that is a template', alerts({ runbook: 'https://a/{{query}}' }), /monitoring\.rules\.runbook/],
+  ...(['labels', 'annotations'] as const).flatMap((field): Row[] => [
+    [
+      `inherited ${field} of the operator`,
+      { inheritedMetadata: { [field]: { 'app.kubernetes.io/name': 'x' } } },
+      new RegExp(`inheritedMetadata\\.${field} must leave`),
+    ],
+    [
+      `inherited ${field} that are none`,
+      { inheritedMetadata: { [field]: { '/': '' } } },
+      new RegExp(`inheritedMetadata\\.${field} must have names`),
+    ],
+  ]),
   [
     'dashboards with labels of the operator',
     dashboards({ labels: { 'app.kubernetes.io/name': 'x' } }),
@@ -522,6 +539,7 @@ function templates(): [what: string, spec: object, says: RegExp][] {
       pod({ restartPolicy: 'Never' }, 'spec.restartPolicy must be left'),
       pod({ terminationGracePeriodSeconds: 1 }, 'spec.terminationGracePeriodSeconds must be left'),
       pod({ hostNetwork: true }, 'spec.hostNetwork must be left'),
+      pod({ serviceAccount: 'mine' }, 'spec.serviceAccount is deprecated'),
       ...(container === 'nats' ? ['shareProcessNamespace', 'hostPID'] : []).map((own) =>
         pod({ [own]: true }, `spec.${own} must not be true`),
       ),

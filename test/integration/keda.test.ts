@@ -65,7 +65,7 @@ describe('a PushCluster that KEDA is to scale', () => {
       return degraded.includes('KindMissing');
     });
     assert.match(degraded, /"True"/);
-    assert.match(degraded, /ScaledObject live-gateway/);
+    assert.match(degraded, /ScaledObject live-gateway: the kind ScaledObject .* is not installed: install KEDA/);
     assert.equal(await get('hpa', '-o=name'), '');
   });
 

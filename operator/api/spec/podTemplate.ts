@@ -165,6 +165,7 @@ function podSpec(of: TemplateOf) {
       hostNetwork: z.boolean().exactOptional(),
       shareProcessNamespace: z.boolean().exactOptional(),
       hostPID: z.boolean().exactOptional(),
+      serviceAccount: text,
       containers: mapOf(z.array(container(of)).max(16), 'name').exactOptional(),
       initContainers: mapOf(z.array(z.looseObject({ name, ports })).max(16), 'name').exactOptional(),
       volumes: mapOf(z.array(volume(of)).max(64), 'name').exactOptional(),
@@ -174,6 +175,11 @@ function podSpec(of: TemplateOf) {
       message: `${field}.spec.${own} must be left to the operator: ${why}`,
       fieldPath: `.${own}`,
     })),
+    {
+      rule: '!has(self.serviceAccount)',
+      message: `${field}.spec.serviceAccount is deprecated in Kubernetes: set serviceAccountName`,
+      fieldPath: '.serviceAccount',
+    },
     ...pidFields(of).map((own) => ({
       rule: `!has(self.${own}) || !self.${own}`,
       message: `${field}.spec.${own} must not be true: the NATS server must be the first process of its container, which gets the signal to stop`,

@@ -24,7 +24,8 @@ function isSet(what: 'requests' | 'limits'): string {
   return `has(self.resources.${what}) && 'cpu' in self.resources.${what}`;
 }
 
-/** The usual spellings of zero. */
+/** What is no quantity is refused elsewhere. */
 function isMore(what: 'requests' | 'limits'): string {
-  return ['0', "'0'", "'0m'"].map((zero) => `self.resources.${what}['cpu'] != ${zero}`).join(' && ');
+  const cpu = `string(self.resources.${what}['cpu'])`;
+  return `(!isQuantity(${cpu}) || quantity(${cpu}).isGreaterThan(quantity('0')))`;
 }

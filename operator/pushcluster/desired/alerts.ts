@@ -57,12 +57,12 @@ export function alerts(cluster: PushCluster, defaultRunbook?: string): Prometheu
     .replaceAll(LINE_RATE, `* ${lineRate * BYTES_PER_GBIT}`)
     .replaceAll(RUNBOOK, () => (runbook === undefined ? RUNBOOK : `${runbook}#`))
     .replaceAll(URL_NAME, runbook === undefined ? FILE_NAME : URL_NAME);
-  const metadata = metadataOf(cluster, names(cluster).alerts, 'alerts');
+  const metadata = metadataOf(cluster, names(cluster).alerts, 'alerts', { labels });
   return [
     {
       apiVersion: 'monitoring.coreos.com/v1',
       kind: 'PrometheusRule',
-      metadata: { ...metadata, labels: { ...labels, ...metadata.labels } },
+      metadata,
       spec: Rules.parse(JSON.parse(own)),
     },
   ];

@@ -40,12 +40,15 @@ export function dashboards(cluster: PushCluster): Dashboards[] {
   const { namespace, name } = cluster.metadata;
   const places: Record<string, string> = { [NAMESPACE]: namespace, [NAME]: name, [ID]: idOf(cluster) };
   return [...dashboardTexts()].map(([title, text]) => {
-    const metadata = metadataOf(cluster, `${names(cluster).dashboard}-${title}`, 'dashboards', annotations);
+    const metadata = metadataOf(cluster, `${names(cluster).dashboard}-${title}`, 'dashboards', {
+      labels: { ...SIDECAR_LABEL, ...labels },
+      annotations,
+    });
     const own = text.replace(PLACES, (place) => places[place] ?? place);
     return {
       apiVersion: 'v1',
       kind: 'ConfigMap',
-      metadata: { ...metadata, labels: { ...SIDECAR_LABEL, ...labels, ...metadata.labels } },
+      metadata,
       // The sidecar stores all files in one folder. Names of namespaces and PushClusters contain no dots.
       data: { [`pushcluster.${namespace}.${name}.${title}.json`]: own },
     };

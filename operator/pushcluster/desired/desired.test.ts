@@ -56,6 +56,19 @@ describe('the objects of a cluster', () => {
     }
   });
 
+  it('have the labels and annotations that all of them inherit, behind those of single ones', () => {
+    const inheritedMetadata = { labels: { team: 'live', tier: 'a' }, annotations: { contact: 'live' } };
+    const service = { labels: { tier: 'b' }, annotations: { contact: 'gateways' } };
+    const made = all({ ...everything, inheritedMetadata, gateway: { ...everything.gateway, service } });
+    for (const { kind, metadata } of made) {
+      const isService = kind === 'Service' && metadata.name === 'live-gateway';
+      assert.equal(metadata.labels.team, 'live', `${kind} ${metadata.name}`);
+      assert.equal(metadata.labels.tier, isService ? 'b' : 'a', `${kind} ${metadata.name}`);
+      assert.equal(metadata.annotations?.contact, isService ? 'gateways' : 'live', `${kind} ${metadata.name}`);
+      assert.equal(metadata.labels['pushcluster.dev/cluster'], 'live');
+    }
+  });
+
   it('are each of their own', () => {
     const seen = all().map(({ kind, metadata }) => `${kind} ${metadata.name}`);
     assert.equal(new Set(seen).size, seen.length);

@@ -58,7 +58,7 @@ export function gatewayDeployment(cluster: PushCluster, context: Context): V1Dep
   return {
     apiVersion: 'apps/v1',
     kind: 'Deployment',
-    metadata: metadataOf(cluster, names(cluster).gateway, 'gateway', natsTlsAnnotation(cluster)),
+    metadata: metadataOf(cluster, names(cluster).gateway, 'gateway', { annotations: natsTlsAnnotation(cluster) }),
     spec: {
       replicas: context.gatewayReplicas,
       selector: { matchLabels: selectorLabels(cluster, 'gateway') },

@@ -21,7 +21,7 @@ export function logicDeployment(cluster: PushCluster, context: Context): V1Deplo
   return {
     apiVersion: 'apps/v1',
     kind: 'Deployment',
-    metadata: metadataOf(cluster, names(cluster).logic, 'logic', natsTlsAnnotation(cluster)),
+    metadata: metadataOf(cluster, names(cluster).logic, 'logic', { annotations: natsTlsAnnotation(cluster) }),
     spec: {
       ...(context.logicReplicas === undefined ? {} : { replicas: context.logicReplicas }),
       selector: { matchLabels: selectorLabels(cluster, 'logic') },

@@ -130,6 +130,11 @@ describe('a pod template over that of the operator', () => {
     });
   });
 
+  it('takes fields whose names every object has', () => {
+    const given = { toString: [1], constructor: { valueOf: [{ name: 'a' }] } };
+    assert.deepEqual(mergePodTemplate({ a: 1 }, given), { a: 1, ...given });
+  });
+
   it('takes away what is null, and has no null itself', () => {
     const made = { securityContext: { runAsUser: 1, runAsGroup: 2 }, affinity: { podAntiAffinity: {} } };
     const given = { securityContext: { runAsUser: null }, affinity: null, dnsConfig: { options: null } };

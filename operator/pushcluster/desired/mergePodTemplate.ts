@@ -4,25 +4,27 @@ import { isDeepStrictEqual } from 'node:util';
  * Fields of lists whose entries have keys, as in a strategic merge patch of Kubernetes (`patchMergeKey`, and the list
  * keys of server-side apply). Kubernetes replaces other lists.
  */
-const KEYS: Readonly<Record<string, readonly string[]>> = {
-  containers: ['name'],
-  initContainers: ['name'],
-  env: ['name'],
-  ports: ['containerPort', 'protocol'],
-  volumes: ['name'],
-  volumeMounts: ['mountPath'],
-  volumeDevices: ['devicePath'],
-  imagePullSecrets: ['name'],
-  hostAliases: ['ip'],
-  sysctls: ['name'],
-  topologySpreadConstraints: ['topologyKey', 'whenUnsatisfiable'],
-  resourceClaims: ['name'],
-  schedulingGates: ['name'],
-};
+const KEYS: ReadonlyMap<string, readonly string[]> = new Map(
+  Object.entries({
+    containers: ['name'],
+    initContainers: ['name'],
+    env: ['name'],
+    ports: ['containerPort', 'protocol'],
+    volumes: ['name'],
+    volumeMounts: ['mountPath'],
+    volumeDevices: ['devicePath'],
+    imagePullSecrets: ['name'],
+    hostAliases: ['ip'],
+    sysctls: ['name'],
+    topologySpreadConstraints: ['topologyKey', 'whenUnsatisfiable'],
+    resourceClaims: ['name'],
+    schedulingGates: ['name'],
+  }),
+);
 /** Lists to which entries are added: tolerations have no key, and each allows more nodes. */
 const ADDED_TO: ReadonlySet<string> = new Set(['tolerations']);
 /** What Kubernetes sets if a key is missing. */
-const KEY_DEFAULTS: Readonly<Record<string, string>> = { protocol: 'TCP' };
+const KEY_DEFAULTS: ReadonlyMap<string, string> = new Map([['protocol', 'TCP']]);
 
 /**
  * `given` merged over `made`, both pod templates or parts of one. Values of `given` take precedence; null removes what
@@ -49,7 +51,7 @@ function mergedList(made: readonly unknown[], given: readonly unknown[], field: 
   const entries = given.map((entry) => mergedValue(undefined, entry, ''));
   if (ADDED_TO.has(field))
     return [...made, ...entries.filter((entry) => !made.some((each) => isDeepStrictEqual(each, entry)))];
-  const keys = KEYS[field];
+  const keys = KEYS.get(field);
   if (keys === undefined) return entries;
   const merged = new Map(made.map((entry) => [keyOf(entry, keys), entry]));
   given.forEach((entry) => {
@@ -60,7 +62,7 @@ function mergedList(made: readonly unknown[], given: readonly unknown[], field: 
 }
 
 function keyOf(entry: unknown, keys: readonly string[]): string {
-  return JSON.stringify(keys.map((key) => (isRecord(entry) ? entry[key] : undefined) ?? KEY_DEFAULTS[key] ?? null));
+  return JSON.stringify(keys.map((key) => (isRecord(entry) ? entry[key] : undefined) ?? KEY_DEFAULTS.get(key) ?? null));
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -18,17 +18,23 @@ type OwnerReference = {
   blockOwnerDeletion: false;
 };
 
-/** Metadata of an object made for a cluster. @param role undefined for an object that belongs to no single role */
+/**
+ * Metadata of an object made for a cluster.
+ * @param role undefined for an object that belongs to no single role
+ * @param own labels and annotations of this object
+ */
 export function metadataOf(
   cluster: PushCluster,
   name: string,
   role: Component | undefined,
-  annotations: Record<string, string> = {},
+  own: Partial<Pick<Metadata, 'labels' | 'annotations'>> = {},
 ): Metadata {
+  const inherited = cluster.spec.inheritedMetadata;
+  const annotations = { ...inherited.annotations, ...own.annotations };
   return {
     name,
     namespace: cluster.metadata.namespace,
-    labels: labels(cluster, role),
+    labels: { ...inherited.labels, ...own.labels, ...labels(cluster, role) },
     ...(Object.keys(annotations).length > 0 ? { annotations } : {}),
     ownerReferences: [ownerReference(cluster)],
   };

@@ -80,9 +80,11 @@ export function natsStatefulSet(
     apiVersion: 'apps/v1',
     kind: 'StatefulSet',
     metadata: metadataOf(cluster, name.nats, 'nats', {
-      [NATS_CONFIG_ANNOTATION]: config,
-      ...(tls ? { [NATS_TLS_ANNOTATION]: serversTlsText(tls) } : {}),
-      ...(jetstream ? { [NATS_STORAGE_ANNOTATION]: jetstream.storage } : {}),
+      annotations: {
+        [NATS_CONFIG_ANNOTATION]: config,
+        ...(tls ? { [NATS_TLS_ANNOTATION]: serversTlsText(tls) } : {}),
+        ...(jetstream ? { [NATS_STORAGE_ANNOTATION]: jetstream.storage } : {}),
+      },
     }),
     spec: {
       replicas: nats.replicas,

@@ -17,7 +17,7 @@ export function serviceAccounts(cluster: PushCluster): (V1ServiceAccount & Desir
   return roles.map(([role, { annotations }]) => ({
     apiVersion: 'v1',
     kind: 'ServiceAccount',
-    metadata: metadataOf(cluster, names(cluster)[role], role, annotations),
+    metadata: metadataOf(cluster, names(cluster)[role], role, { annotations }),
     automountServiceAccountToken: false,
   }));
 }

@@ -70,15 +70,20 @@ function reachedService(
 ): Service {
   const wanted = cluster.spec[role].service;
   const { type, nodePort, annotations, labels, externalTrafficPolicy } = wanted;
-  const made = service(cluster, names(cluster)[role], role, annotations, {
-    type,
-    // The API server rejects it for ClusterIP.
-    ...(type === 'ClusterIP' || externalTrafficPolicy === undefined ? {} : { externalTrafficPolicy }),
-    ...Object.fromEntries(CHOSEN.flatMap((field) => (wanted[field] === undefined ? [] : [[field, wanted[field]]]))),
-    ...spec,
-    ports: [{ ...port, ...(nodePort === undefined ? {} : { nodePort }) }],
-  });
-  return { ...made, metadata: { ...made.metadata, labels: { ...labels, ...made.metadata.labels } } };
+  return service(
+    cluster,
+    names(cluster)[role],
+    role,
+    { labels, annotations },
+    {
+      type,
+      // The API server rejects it for ClusterIP.
+      ...(type === 'ClusterIP' || externalTrafficPolicy === undefined ? {} : { externalTrafficPolicy }),
+      ...Object.fromEntries(CHOSEN.flatMap((field) => (wanted[field] === undefined ? [] : [[field, wanted[field]]]))),
+      ...spec,
+      ports: [{ ...port, ...(nodePort === undefined ? {} : { nodePort }) }],
+    },
+  );
 }
 
 /** Fields that are the same in a Service of Kubernetes. */
@@ -157,10 +162,10 @@ function service(
   cluster: PushCluster,
   name: string,
   role: Role | 'metrics',
-  annotations: Record<string, string>,
+  own: Parameters<typeof metadataOf>[3],
   spec: V1ServiceSpec,
 ): Service {
-  return { apiVersion: 'v1', kind: 'Service', metadata: metadataOf(cluster, name, role, annotations), spec };
+  return { apiVersion: 'v1', kind: 'Service', metadata: metadataOf(cluster, name, role, own), spec };
 }
 
 /**
