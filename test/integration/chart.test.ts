@@ -78,7 +78,6 @@ const Deployment = z.object({
     }),
   }),
 });
-
 const file = (name: string) => readFileSync(`${CHART}/${name}`, 'utf8');
 const isMap = (value: unknown): value is Record<string, Tree> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -280,9 +279,11 @@ describe('the chart', () => {
       '--dry-run=client',
       '--hide-notes=false',
       ...SET_REGISTRY,
+      '--set-string=watchNamespaces={4711}',
     ]);
     assert.match(said, /kubectl -n push-system rollout status deployment\/pushcluster-operator/);
     assert.match(said, /kind: PushCluster/);
+    assert.match(said, /name: live\n +namespace: "4711"\n/);
     assert.match(said, /`helm uninstall` keeps the CRD/);
   });
 });

@@ -11,6 +11,7 @@ import { kubeTools } from '../harness/cluster/tools.ts';
 /** The part of JSON Schema that values.schema.json uses. */
 type Schema = z.infer<typeof SchemaFields> & {
   properties?: Record<string, Schema> | undefined;
+  items?: Schema | undefined;
 };
 const SchemaFields = z.object({
   $ref: z.string().optional(),
@@ -29,6 +30,7 @@ const Schema: z.ZodType<Schema> = SchemaFields.extend({
       z.lazy(() => Schema),
     )
     .optional(),
+  items: z.lazy(() => Schema).optional(),
 });
 const Root = z.object({
   properties: z.record(z.string(), Schema),
@@ -54,6 +56,9 @@ const TOGETHER: Record<string, object> = {
 /** Values without an effect on objects. Those of a parent chart are not ours. */
 const NO_EFFECT = new Set(['global']);
 
+/** A text that YAML takes for a number where it has no quotes. */
+const DIGITS = '4711';
+
 type Leaf = { path: string[]; schema: Schema };
 
 describe("the chart's values", { concurrency: availableParallelism() }, () => {
@@ -66,7 +71,9 @@ describe("the chart's values", { concurrency: availableParallelism() }, () => {
     everything = template(FEATURES);
   });
 
-  const template = (values: object) => helm(['template', 'push', CHART, ...KINDS, '-f', '-'], JSON.stringify(values));
+  /** @param name of the release and its namespace */
+  const template = (values: object, name = 'push') =>
+    helm(['template', name, CHART, '-n', name, ...KINDS, '-f', '-'], JSON.stringify(values));
 
   it('are in the schema and in values.yaml alike', () => {
     for (const { path, schema } of leaves(properties)) {
@@ -94,21 +101,70 @@ describe("the chart's values", { concurrency: availableParallelism() }, () => {
       assert.notEqual(together, await everything, `${name} has no effect`);
     });
 
-    it(`${name}: null is rendered, or refused by its name`, async () => {
-      try {
-        assertYaml(await template(merged(FEATURES, nested(path, null))));
-      } catch (error) {
-        // Helm's own words where a template meets a nil are of no use to anybody.
-        const said = error instanceof Error ? error.message : String(error);
-        // A template names the value, the schema its JSON pointer or the property that is missing.
-        const refused = [name, `at '/${path.join('/')}'`, `missing property '${path.at(-1)}'`];
-        assert.ok(
-          refused.some((words) => said.includes(words)),
-          said,
-        );
-        assert.doesNotMatch(said, /nil pointer|wrong type for value|error calling (?!fail|required|include)/);
-      }
-    });
+    it(`${name}: null is rendered, or refused by its name`, () => assertNullIsUnderstood(path));
+  }
+
+  for (const path of sections(properties))
+    it(`${path.join('.')}: null for all of it is rendered, or refused by its name`, () => assertNullIsUnderstood(path));
+
+  it('stay texts where they are digits', async () => {
+    const { global: _, ...all } = digits({ properties }) as Record<string, unknown>;
+    assertNoDigits(await template(merged(FEATURES, all)));
+    const named = { fullnameOverride: '', serviceAccount: { name: '' }, monitoring: { dashboards: { namespace: '' } } };
+    assertNoDigits(await template(merged(FEATURES, all, named), DIGITS));
+    assertNoDigits(await template(FEATURES, DIGITS));
+  });
+
+  it('are refused where the operator would not start with them', async () => {
+    for (const [path, value] of [
+      ['pushClusters.podSecurityContext.seccompProfile', {}],
+      ['pushClusters.podSecurityContext.seccompProfile', { type: 'Default' }],
+      ['pushClusters.podSecurityContext.appArmorProfile', {}],
+      ['pushClusters.podSecurityContext.seLinuxOptions', { level: 1 }],
+      ['pushClusters.podSecurityContext.runAsUser', 2_147_483_648],
+      ['pushClusters.podSecurityContext.runAsGroup', 2_147_483_648],
+      ['pushClusters.podSecurityContext.fsGroup', 2_147_483_648],
+      ['pushClusters.podSecurityContext.supplementalGroups', [2_147_483_648]],
+      ['operator.maxConcurrentRollouts', 1e16],
+      ['monitoring.rules.runbook', 'https://docs.example.com/{page}'],
+      ['monitoring.rules.runbook', 'https://docs.example.com/"page"'],
+    ] as const)
+      await assert.rejects(
+        template(merged(FEATURES, nested(path.split('.'), value))),
+        (error) => error instanceof Error && error.message.includes(`at '/${path.replaceAll('.', '/')}`),
+        path,
+      );
+    const profile = { type: 'Localhost', localhostProfile: 'a.json' };
+    const podSecurityContext = { seccompProfile: profile, appArmorProfile: profile, seLinuxOptions: { level: 's0' } };
+    assertYaml(await template(merged(FEATURES, { pushClusters: { podSecurityContext } })));
+  });
+
+  it('name each environment variable of the operator once', async () => {
+    const variables: readonly string[] = (await everything).match(/(?<=- name: )[A-Z][A-Z_]+\b/g) ?? [];
+    assert.ok(variables.includes('LOG_LEVEL') && variables.includes('METRICS_API_PORT'), variables.join());
+    const given = (...names: string[]) =>
+      template(merged(FEATURES, { operator: { extraEnv: names.map((name) => ({ name, value: 'a' })) } }));
+    for (const name of ['LOG_LEVEL', 'METRICS_API_PORT'])
+      await assert.rejects(given('HTTPS_PROXY', name), new RegExp(`operator\\.extraEnv: ${name} is set by the chart`));
+    await assert.rejects(given('HTTPS_PROXY', 'HTTPS_PROXY'), /operator\.extraEnv: HTTPS_PROXY is there twice/);
+    // Not one of the chart's while the value for it is empty.
+    assertYaml(await given('RUNBOOK_URL', 'HTTPS_PROXY'));
+  });
+
+  async function assertNullIsUnderstood(path: readonly string[]): Promise<void> {
+    try {
+      assertYaml(await template(merged(FEATURES, nested(path, null))));
+    } catch (error) {
+      // Helm's own words where a template meets a nil are of no use to anybody.
+      const said = error instanceof Error ? error.message : String(error);
+      // A template names the value, the schema its JSON pointer or the property that is missing.
+      const refused = [path.join('.'), `at '/${path.join('/')}'`, `missing property '${path.at(-1)}'`];
+      assert.ok(
+        refused.some((words) => said.includes(words)),
+        said,
+      );
+      assert.doesNotMatch(said, /nil pointer|wrong type for value|error calling (?!fail|required|include)/);
+    }
   }
 });
 
@@ -118,6 +174,46 @@ function assertYaml(text: string): void {
     assert.deepEqual(document.errors, []);
     const object: unknown = document.toJS();
     if (object !== null) assert.ok(typeof object === 'object' && 'kind' in object && 'apiVersion' in object);
+  }
+}
+
+/** Objects in which no text has become a number. */
+function assertNoDigits(text: string): void {
+  assertYaml(text);
+  assert.ok(text.includes(DIGITS));
+  const numbers: string[] = [];
+  const walk = (value: unknown, path: string): void => {
+    if (value === Number(DIGITS)) numbers.push(path);
+    if (typeof value !== 'object' || value === null) return;
+    for (const [name, below] of Object.entries(value)) walk(below, `${path}.${name}`);
+  };
+  for (const document of parseAllDocuments(text)) {
+    const object: unknown = document.toJS();
+    walk(object, String(at(object, ['kind'])));
+  }
+  assert.deepEqual(numbers, []);
+}
+
+/** A value all texts of which are digits where the schema lets them; undefined if it has no texts. */
+function digits(given: Schema): unknown {
+  const schema = resolved(given);
+  if (schema.enum) return schema.enum[0];
+  if (schema.type === 'string') return new RegExp(schema.pattern ?? '').test(DIGITS) ? DIGITS : undefined;
+  if (schema.items) return [digits(schema.items)].filter((item) => item !== undefined);
+  if (schema.properties) {
+    const found = Object.entries(schema.properties).map(([name, below]) => [name, digits(below)] as const);
+    return Object.fromEntries(found.filter(([, value]) => value !== undefined));
+  }
+  return typeof schema.additionalProperties === 'object' ? { [DIGITS]: DIGITS } : undefined;
+}
+
+/** The values that have values of ours below them. */
+function* sections(of: Record<string, Schema>, path: string[] = []): Generator<string[]> {
+  for (const [name, given] of Object.entries(of)) {
+    const schema = resolved(given);
+    if (!schema.properties || schema.examples) continue;
+    yield [...path, name];
+    yield* sections(schema.properties, [...path, name]);
   }
 }
 

@@ -175,7 +175,7 @@ describe('a release', () => {
     assert.match(await helm(['show', 'chart', chart]), new RegExp(`sources:\n- ${REPOSITORY}\n`));
     await assert.rejects(helm(['template', 'push', chart]), /images\.registry is not set/);
     const text = await helm(['template', 'push', chart, '--set', `images.registry=${REGISTRY}`]);
-    assert.ok(text.includes(`image: ${REGISTRY}/pushcluster/operator:${version}\n`));
+    assert.ok(text.includes(`image: "${REGISTRY}/pushcluster/operator:${version}"\n`));
     assert.ok(text.includes('kind: CustomResourceDefinition'));
   });
 
@@ -186,6 +186,6 @@ describe('a release', () => {
     const rules = ['--set', 'monitoring.rules.configMap=true'];
     const text = await helm(['template', 'push', join(published, CHART), ...rules]);
     assert.ok(text.includes('runbook_url: https://docs.example.com/runbook.html#pushclusterunavailable\n'));
-    assert.ok(text.includes(`image: ghcr.example.com/team/pushcluster/operator:${version}\n`));
+    assert.ok(text.includes(`image: "ghcr.example.com/team/pushcluster/operator:${version}"\n`));
   });
 });

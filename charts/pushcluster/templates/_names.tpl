@@ -30,7 +30,7 @@
 {{/* Selector labels of the operator's pods. */}}
 {{- define "pushcluster.selectorLabels" -}}
 app.kubernetes.io/name: pushcluster-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{/* Labels of an object, those of the values among them: (dict "root" $ "name" NAME "component" COMPONENT) */}}

@@ -4,7 +4,7 @@
 
 {{- define "pushcluster.nodeTuningSelectorLabels" -}}
 app.kubernetes.io/name: pushcluster-node-tuning
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "pushcluster.nodeTuningLabels" -}}
