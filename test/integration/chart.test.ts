@@ -78,6 +78,11 @@ const Deployment = z.object({
     }),
   }),
 });
+const Service = z.object({
+  metadata: z.object({ name: z.string() }),
+  spec: z.object({ ports: z.array(z.object({ appProtocol: z.string().optional() })) }),
+});
+
 const file = (name: string) => readFileSync(`${CHART}/${name}`, 'utf8');
 const isMap = (value: unknown): value is Record<string, Tree> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -182,6 +187,17 @@ describe('the chart', () => {
     const listed = rows.map(([, name, value]) => [name, parse(value ?? '')] as const);
     assert.deepEqual(Object.fromEntries(listed), Object.fromEntries(leaves(values)));
     assert.equal(listed.length, [...leaves(values)].length);
+  });
+
+  it('says what each port of its Services speaks, so that no mesh has to guess', async () => {
+    const services = z.array(Service).parse(ofKind(await rendered(helm, ALL_SET), 'Service'));
+    assert.deepEqual(
+      services.map(({ metadata, spec }) => [metadata.name, spec.ports.map(({ appProtocol }) => appProtocol)]),
+      [
+        ['pushcluster-metrics-api', ['https']],
+        ['pushcluster-operator-metrics', ['http']],
+      ],
+    );
   });
 
   it('gives the operator the rights that it says it needs, and nobody else any', async () => {
