@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { matches } from './pattern.ts';
+import { matches, overlap } from './pattern.ts';
 
 /** The same by a regular expression, which is slow on purpose-made patterns. */
 function matchesByRegExp(pattern: string, text: string): boolean {
@@ -51,4 +51,21 @@ test('a pattern made to be slow looks at no more characters than the product of 
     assert.equal(matches(pattern, counted as unknown as string), false);
     assert.ok(reads >= text.length && reads <= pattern.length * text.length, `${reads} characters for ${pattern}`);
   }
+});
+
+test('two patterns overlap where some text matches both, whichever is named first', () => {
+  const texts = [''];
+  for (let from = 0; texts.length < 127; from++) texts.push(`${texts[from]}a`, `${texts[from]}b`);
+  // A shortest common text of two such patterns has no more than six characters.
+  const few = fc.string({ unit: fc.constantFrom('a', 'b', '*'), maxLength: 3 });
+  fc.assert(
+    fc.property(few, few, (one, other) => {
+      const expected = texts.some((text) => matches(one, text) && matches(other, text));
+      assert.equal(overlap(one, other), expected);
+      assert.equal(overlap(other, one), expected);
+    }),
+    { numRuns: 3_000 },
+  );
+  assert.equal(overlap('live-*', '*-vip'), true);
+  assert.equal(overlap('live-*', 'chat-*'), false);
 });

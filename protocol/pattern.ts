@@ -21,3 +21,20 @@ export function matches(pattern: string, text: string): boolean {
   while (pattern[p] === '*') p++;
   return p === pattern.length;
 }
+
+/** Whether there is a text that both patterns match. */
+export function overlap(one: string, other: string): boolean {
+  /** Whether that is so of what is left of both, by where `other` is: for one character more of `one`, and for this one. */
+  let [before, now]: boolean[][] = [[], []];
+  for (let i = one.length; i >= 0; i--) {
+    [before, now] = [now!, []];
+    for (let j = other.length; j >= 0; j--) {
+      const [a, b] = [one[i], other[j]];
+      // A star stands for nothing, or for what the other has here.
+      if (a === '*') now[j] = before[j]! || (b !== undefined && now[j + 1]!);
+      else if (b === '*') now[j] = now[j + 1]! || (a !== undefined && before[j]!);
+      else now[j] = a === b && (a === undefined || before[j + 1]!);
+    }
+  }
+  return now![0]!;
+}

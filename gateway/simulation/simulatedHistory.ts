@@ -104,6 +104,7 @@ export class SimulatedHistory {
     const never = () => Promise.reject(new Error('a gateway only reads'));
     return {
       ensure: never,
+      retire: never,
       append: never,
       renew: never,
       state: () => this.#ask(bus, () => this.#told(this.#state(this.#leaderOf(bus)))),

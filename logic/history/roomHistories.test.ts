@@ -163,3 +163,72 @@ describe('a number that a stored push gets', () => {
     assert.equal(renewed, 0);
   });
 });
+
+describe('the streams of policies', () => {
+  const other = { match: 'live-vip-*', history: {} };
+  const own = { match: MATCH, history: {} };
+  let rooms: object[];
+  let calls: string[];
+  /** Lets the calls of the store go on. */
+  let answer: (() => void)[];
+  let histories: RoomHistories;
+
+  const settled = async () => {
+    for (let turn = 0; turn < 20; turn++) {
+      for (const each of answer.splice(0)) each();
+      await new Promise(setImmediate);
+    }
+  };
+  const configured = async (...policies: object[]) => {
+    rooms = policies;
+    histories.configure();
+    await settled();
+    return calls.splice(0);
+  };
+
+  beforeEach(async () => {
+    rooms = [own];
+    calls = [];
+    answer = [];
+    const told = (call: string) => {
+      calls.push(call);
+      return new Promise<void>((resolve) => answer.push(resolve));
+    };
+    const store = {
+      ensure: ({ match, earlier }: { match: string; earlier: string[] }) =>
+        told(`ensure ${[match, ...earlier].join(' ')}`),
+      retire: (match: string) => told(`retire ${match}`),
+      close: () => {},
+    } as unknown as HistoryStore;
+    const bus = { onEvent: () => () => {} };
+    histories = new RoomHistories({ store, bus, settings: () => Settings.parse({ rooms }), log });
+    await settled();
+    calls = [];
+  });
+
+  it('are retired when their policies go, also where no policy is left, and made again when they come back', async () => {
+    assert.deepEqual(await configured(), [`retire ${MATCH}`]);
+    assert.deepEqual(await configured(own), [`ensure ${MATCH}`]);
+    assert.deepEqual(await configured({ match: MATCH, overload: { maxRate: 5 } }), [`retire ${MATCH}`]);
+  });
+
+  it('are told of the policies before them that have some of their rooms, with a history or not', async () => {
+    const plain = { match: '*-x', batching: {} };
+    assert.deepEqual(
+      await configured(other, plain, { match: 'chat-*', history: {} }, own),
+      ['ensure live-vip-* ', 'ensure chat-* *-x', `ensure ${MATCH} live-vip-* *-x`].map((call) => call.trim()),
+    );
+  });
+
+  it('are told what has changed in its order, however slow the store is', async () => {
+    rooms = [];
+    histories.configure();
+    rooms = [own];
+    histories.configure();
+    await new Promise(setImmediate);
+    assert.deepEqual(calls, [`retire ${MATCH}`], 'one call at a time');
+    await settled();
+    assert.deepEqual(calls.slice(0, 2), [`retire ${MATCH}`, `ensure ${MATCH}`]);
+    assert.ok(calls.slice(2).every((call) => call === `ensure ${MATCH}`));
+  });
+});

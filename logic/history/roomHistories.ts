@@ -1,10 +1,16 @@
 import type { Position } from '@pushcluster/protocol/frames.ts';
 import { fullJitter } from '@pushcluster/protocol/fullJitter.ts';
+import { overlap } from '@pushcluster/protocol/pattern.ts';
 import { type HistoryPolicy, historyOf, policyOf, type RoomPolicy } from '@pushcluster/protocol/roomPolicies.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { type Bus, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
 import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
-import { HistoryRefused, type HistoryStore, type StreamState } from '@pushcluster/runtime/history/historyStore.ts';
+import {
+  HistoryMissing,
+  HistoryRefused,
+  type HistoryStore,
+  type StreamState,
+} from '@pushcluster/runtime/history/historyStore.ts';
 import { historyStream } from '@pushcluster/runtime/history/historyStream.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import type { GatewayReports } from './gatewayReports.ts';
@@ -57,6 +63,8 @@ export class RoomHistories {
   readonly #stopListening: () => void;
   #policies: readonly RoomPolicy[] = [];
   readonly #made = new Set<string>();
+  /** `match` of policies that have gone, or came back since, whose streams were not told. */
+  readonly #leaving = new Set<string>();
   /** When the streams were made again last, by policy. */
   readonly #restored = new Map<string, number>();
   readonly #tops = new Map<string, Position>();
@@ -67,6 +75,9 @@ export class RoomHistories {
   readonly #states = new Map<string, { at: number; state: Promise<StreamState> }>();
   #cancelRetry = () => {};
   #attempt = 0;
+  #ensuring = false;
+  /** The settings have changed, or the bus came back, during a run. */
+  #again = false;
   #problem: string | undefined;
   #closed = false;
 
@@ -86,7 +97,10 @@ export class RoomHistories {
   /** Call when the settings have changed. */
   configure(): void {
     const { rooms } = this.#options.settings();
+    const before = this.matches;
     this.#policies = rooms.some(({ history }) => history !== undefined) ? rooms : [];
+    const { matches } = this;
+    for (const match of before) if (!matches.includes(match)) this.#leaving.add(match);
     this.#made.clear();
     this.#attempt = 0;
     void this.#ensureAll();
@@ -218,7 +232,8 @@ export class RoomHistories {
   /** Makes the stream of a policy, or changes its limits. Rejects as the store does. */
   async restore({ match, messages, maxAge, replicas }: HistoryPolicy): Promise<void> {
     const { store, settings } = this.#options;
-    await store.ensure({ match, messages, maxAge, replicas, storage: settings().history.storage });
+    const { storage } = settings().history;
+    await store.ensure({ match, messages, maxAge, replicas, storage, earlier: earlierThan(match, this.#policies) });
     this.#states.delete(match);
   }
 
@@ -229,28 +244,56 @@ export class RoomHistories {
     this.#options.store.close();
   }
 
+  /** One run at a time: what is done for earlier settings must not come after what is done for later ones. */
   async #ensureAll() {
     this.#cancelRetry();
-    const { log, settings } = this.#options;
+    this.#again = this.#ensuring;
+    if (this.#ensuring) return;
+    this.#ensuring = true;
+    const { failure, match } = await this.#ensureEach();
+    this.#ensuring = false;
+    if (this.#again) {
+      this.#made.clear();
+      void this.#ensureAll();
+      return;
+    }
+    if (failure === undefined) {
+      this.#problem = undefined;
+      return;
+    }
+    const isFinal = failure instanceof HistoryRefused;
+    if (isFinal || this.#attempt === 3)
+      this.#options.log.error({ err: failure, match }, 'the history of rooms cannot be set up');
+    if (isFinal || this.#attempt >= 3)
+      this.#problem = `rooms "${match}": ${failure instanceof Error ? failure.message : failure}`;
+    this.#retry();
+  }
+
+  /** @returns what failed first, and the policy that it was about */
+  async #ensureEach(): Promise<{ failure?: unknown; match?: string }> {
+    const { log, settings, store } = this.#options;
+    for (const match of this.#leaving) {
+      try {
+        await store.retire(match);
+      } catch (failure) {
+        if (!(failure instanceof HistoryMissing)) return { failure, match };
+      }
+      this.#leaving.delete(match);
+    }
     for (const policy of this.#policies) {
       const { match } = policy;
       const history = historyOf(policy);
       if (!history || this.#made.has(match)) continue;
       try {
         await this.restore(history);
-        this.#made.add(match);
-        const { name: stream } = historyStream(settings().bus.prefix, match);
-        log.info({ match, stream }, 'the history of rooms is set up');
-      } catch (error) {
-        const isFinal = error instanceof HistoryRefused;
-        if (isFinal || this.#attempt === 3) log.error({ err: error, match }, 'the history of rooms cannot be set up');
-        if (isFinal || this.#attempt >= 3)
-          this.#problem = `rooms "${match}": ${error instanceof Error ? error.message : error}`;
-        this.#retry();
-        return;
+      } catch (failure) {
+        return { failure, match };
       }
+      this.#made.add(match);
+      const { name: stream } = historyStream(settings().bus.prefix, match);
+      log.info({ match, stream }, 'the history of rooms is set up');
     }
-    this.#problem = undefined;
+    return {};
   }
 
   #retry() {
@@ -259,6 +302,12 @@ export class RoomHistories {
     const wait = fullJitter(this.#attempt++, RETRY_FIRST_MS, RETRY_LONGEST_MS);
     this.#cancelRetry = this.#clock.after(wait, () => void this.#ensureAll());
   }
+}
+
+/** Patterns of the policies before this one that match some of its rooms. */
+function earlierThan(match: string, policies: readonly RoomPolicy[]): string[] {
+  const own = policies.findIndex((policy) => policy.match === match);
+  return policies.slice(0, own).flatMap((policy) => (overlap(policy.match, match) ? [policy.match] : []));
 }
 
 /** The largest number that was given in this epoch; 0 if none is known. */

@@ -9,6 +9,8 @@ export type HistoryRules = {
   /** Copies on different NATS servers. */
   replicas: 1 | 3;
   storage: 'file' | 'memory';
+  /** Patterns of the policies before it that match some of the same rooms: these have other histories, or none. */
+  earlier: readonly string[];
 };
 
 /** Where a push is in its room's history. */
@@ -49,6 +51,8 @@ export type StreamState = {
   messages: number;
   /** Milliseconds. */
   maxAge: number;
+  /** Pushes of its rooms are not stored in it now. It is another history once they are again. */
+  retired?: boolean;
 };
 
 /** What a stream has kept of all that it stored. */
@@ -122,8 +126,13 @@ export class HistoryRefused extends Error {
  * it had, with HistoryMissing, or with HistoryRefused.
  */
 export interface HistoryStore {
-  /** Makes the stream of a policy, or changes its limits. Any number of processes may do so at once. */
+  /**
+   * Makes the stream of a policy, or changes its limits. Any number of processes may do so at once. If pushes of its rooms
+   * went elsewhere meanwhile, since it was retired or an earlier policy had the room, it becomes another history.
+   */
   ensure(rules: HistoryRules): Promise<void>;
+  /** The policy has gone: its stream stays as it is, and has no more of what is pushed to its rooms. */
+  retire(match: string): Promise<void>;
   /**
    * Stores one push. One with the same `id` that was stored within the last two minutes is not stored again.
    * @param id at most 64 characters

@@ -1,8 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { changedConfig, historyStream, type StreamInfo, stateOf, streamConfig } from './historyStream.ts';
+import {
+  changedConfig,
+  historyStream,
+  retiredConfig,
+  type StreamInfo,
+  stateOf,
+  streamConfig,
+} from './historyStream.ts';
 
-const RULES = { match: 'live-*', messages: 10, maxAge: 60_000, replicas: 1, storage: 'file' } as const;
+const RULES = { match: 'live-*', messages: 10, maxAge: 60_000, replicas: 1, storage: 'file', earlier: [] } as const;
 const STREAM = historyStream('pushcluster', RULES.match);
 const BEGAN = Date.parse('2026-11-30T12:00:00Z');
 
@@ -81,5 +88,39 @@ describe('the floor of a stream whose limits are being raised', () => {
       assert.equal(floorIn(infoOf(raised, { last: 30, messages: 20 })), floor);
       assert.equal(changedConfig(infoOf(raised), rules), undefined);
     }
+  });
+});
+
+describe('a stream whose rooms had another policy for a while', () => {
+  const epochIn = (config: object) => stateOf(infoOf(config), STREAM).epoch;
+  const ensured = (config: object, earlier: readonly string[] = []) =>
+    changedConfig(infoOf(config), { ...RULES, earlier }) ?? config;
+  const first = epochIn(made());
+
+  it('is retired while its policy is gone, and another history once that is back', () => {
+    const retired = retiredConfig(infoOf(made())) ?? assert.fail('it is not retired');
+    assert.deepEqual([epochIn(retired), stateOf(infoOf(retired), STREAM).retired], [first, true]);
+    assert.equal(retiredConfig(infoOf(retired)), undefined);
+    const back = ensured(retired);
+    assert.notEqual(epochIn(back), first);
+    assert.equal(stateOf(infoOf(back), STREAM).retired, undefined);
+    assert.deepEqual(ensured(retired), back, 'all processes make it the same one');
+    assert.equal(changedConfig(infoOf(back), RULES), undefined);
+  });
+
+  it('is the same history while earlier policies take some of its rooms, and another once one of them is gone', () => {
+    const shared = ensured(made(), ['live-a*']);
+    const more = ensured(shared, ['*-vip', 'live-a*']);
+    assert.deepEqual([epochIn(shared), epochIn(more)], [first, first]);
+    assert.equal(changedConfig(infoOf(more), { ...RULES, earlier: ['live-a*', '*-vip'] }), undefined, 'in any order');
+    assert.notEqual(epochIn(ensured(more, ['*-vip'])), first);
+  });
+
+  it('is the same history where a former version did not say which rooms it has', () => {
+    const { metadata, ...config } = made() as StreamInfo['config'];
+    const { 'pushcluster.earlier': _, ...others } = metadata!;
+    const changed = ensured({ ...config, metadata: others }, ['live-a*']);
+    assert.equal(epochIn(changed), first);
+    assert.notEqual(epochIn(ensured(changed)), first, 'it says so from then on');
   });
 });

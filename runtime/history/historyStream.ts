@@ -22,6 +22,10 @@ const METADATA = {
   /** While limits are being raised, the least that were in force before: pushes and nanoseconds. */
   before: 'pushcluster.before',
   match: 'pushcluster.match',
+  /** There if the policy has gone: since then, pushes of its rooms went elsewhere. */
+  retired: 'pushcluster.retired',
+  /** Keys of the patterns of earlier policies that match some of the same rooms. */
+  earlier: 'pushcluster.earlier',
 } as const;
 const UNKNOWN = 'unknown';
 
@@ -36,13 +40,17 @@ export type HistoryStream = {
 };
 
 export function historyStream(prefix: string, match: string): HistoryStream {
-  const key = hash('sha256', match, 'hex').slice(0, 8);
+  const key = keyOf(match);
   return {
     name: `${prefix.replaceAll('.', '_')}_H_${key}`,
     match,
     subjects: `${prefix}.hist.${key}.*`,
     delivered: `${prefix}.out.room.{{wildcard(1)}}`,
   };
+}
+
+function keyOf(match: string): string {
+  return hash('sha256', match, 'hex').slice(0, 8);
 }
 
 export function subjectIn(stream: HistoryStream, room: string): string {
@@ -111,7 +119,12 @@ export function streamConfig(stream: HistoryStream, rules: HistoryRules, nonce: 
     deny_purge: true,
     duplicate_window: Math.min(DUPLICATE_WINDOW_MS, rules.maxAge) * MS,
     republish: { src: stream.subjects, dest: stream.delivered },
-    metadata: { [METADATA.nonce]: nonce, [METADATA.floor]: '0', [METADATA.match]: stream.match },
+    metadata: {
+      [METADATA.nonce]: nonce,
+      [METADATA.floor]: '0',
+      [METADATA.match]: stream.match,
+      [METADATA.earlier]: earlierText(rules),
+    },
   };
 }
 
@@ -142,14 +155,38 @@ export function changedConfig(info: StreamInfo, rules: HistoryRules): object | u
     config.max_age === limits.max_age &&
     config.num_replicas === limits.num_replicas;
   const isPending = isBeingRaised(info);
-  if (isSame && !isPending) return undefined;
-  const { [METADATA.before]: before, ...metadata } = config.metadata ?? {};
+  const hasOtherRooms = isRetired(info) || config.metadata?.[METADATA.earlier] !== earlierText(rules);
+  if (isSame && !isPending && !hasOtherRooms) return undefined;
+  const { [METADATA.before]: before, [METADATA.retired]: _, ...metadata } = config.metadata ?? {};
+  metadata[METADATA.earlier] = earlierText(rules);
+  if (hasRoomsBack(info, rules)) metadata[METADATA.nonce] = nonceAfter(info, 'rooms came back');
   if (isRaised) {
     metadata[METADATA.floor] = UNKNOWN;
     const least = isPending ? before && leastOf(before, config) : leastOf(undefined, config);
     if (least) metadata[METADATA.before] = least;
   } else if (isPending) metadata[METADATA.floor] = `${floorAtRaise(info) ?? info.state.last_seq}`;
   return { ...config, ...limits, metadata };
+}
+
+/** The configuration of a stream whose policy has gone; undefined if it has it. */
+export function retiredConfig(info: StreamInfo): object | undefined {
+  const { config } = info;
+  return isRetired(info) ? undefined : { ...config, metadata: { ...config.metadata, [METADATA.retired]: 'true' } };
+}
+
+function isRetired({ config }: StreamInfo): boolean {
+  return config.metadata?.[METADATA.retired] !== undefined;
+}
+
+/** Whether pushes of some of its rooms went elsewhere for a while. A stream of a former version does not say so. */
+function hasRoomsBack(info: StreamInfo, { earlier }: HistoryRules): boolean {
+  const before = info.config.metadata?.[METADATA.earlier];
+  const now = new Set(earlier.map(keyOf));
+  return isRetired(info) || (before?.split(' ') ?? []).some((key) => key !== '' && !now.has(key));
+}
+
+function earlierText({ earlier }: HistoryRules): string {
+  return earlier.map(keyOf).sort().join(' ');
 }
 
 function isBeingRaised({ config }: StreamInfo): boolean {
@@ -173,9 +210,14 @@ function floorAtRaise({ config, ts, state }: StreamInfo): number | undefined {
 }
 
 /** The configuration of the same stream in another epoch, which follows on `known`: the same for all who know the same. */
-export function renewedConfig({ config }: StreamInfo, known: string): object {
-  const nonce = hash('sha256', JSON.stringify([config.metadata?.[METADATA.nonce], known]), 'base64url').slice(0, 12);
-  return { ...config, metadata: { ...config.metadata, [METADATA.nonce]: nonce } };
+export function renewedConfig(info: StreamInfo, known: string): object {
+  const { config } = info;
+  return { ...config, metadata: { ...config.metadata, [METADATA.nonce]: nonceAfter(info, known) } };
+}
+
+/** Another nonce than that of the stream: the same for all who give the same reason. */
+function nonceAfter({ config }: StreamInfo, reason: string): string {
+  return hash('sha256', JSON.stringify([config.metadata?.[METADATA.nonce], reason]), 'base64url').slice(0, 12);
 }
 
 export function usageOf({ state }: StreamInfo): StreamUsage {
@@ -195,5 +237,6 @@ export function stateOf(info: StreamInfo, stream: HistoryStream): StreamState {
     floor: Number.isSafeInteger(floor) ? floor : Number.POSITIVE_INFINITY,
     messages: config.max_msgs_per_subject,
     maxAge: config.max_age / MS,
+    ...(isRetired(info) ? { retired: true } : {}),
   };
 }

@@ -56,10 +56,18 @@ export class LocalHistory implements MeasuredHistoryStore {
       this.#streams.set(rules.match, { rules, epoch, last: 0, floor: 0, rooms: new Map(), ids: new Map() });
       return;
     }
+    if (stream.rules.earlier.some((match) => !rules.earlier.includes(match)))
+      stream.epoch = randomBytes(6).toString('base64url');
     if (rules.messages > stream.rules.messages || rules.maxAge > stream.rules.maxAge)
       stream.floor = untouchedFrom(this.#contentsOf(stream), stream.rules) ?? stream.last;
     stream.rules = rules;
     for (const room of stream.rooms.keys()) this.#retained(stream, room);
+  }
+
+  /** Nobody could read it: it takes its memory with it. */
+  async retire(match: string): Promise<void> {
+    for (const { bytes } of this.#all(this.#stream(match))) this.#bytes -= bytes.length;
+    this.#streams.delete(match);
   }
 
   async append(match: string, room: string, bytes: Uint8Array, id: string): Promise<StoredAt> {

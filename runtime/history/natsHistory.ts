@@ -24,6 +24,7 @@ import {
   isLed,
   isOurs,
   renewedConfig,
+  retiredConfig,
   roomIn,
   StreamInfo,
   stateOf,
@@ -90,6 +91,12 @@ export class NatsHistory implements MeasuredHistoryStore {
       await this.#update(stream, config);
     }
     throw new BusUnconfirmed(`the stream ${stream.name} is being changed by others`);
+  }
+
+  async retire(match: string): Promise<void> {
+    const stream = this.#stream(match);
+    const config = retiredConfig(await this.#info(stream));
+    if (config) await this.#update(stream, config);
   }
 
   async renew(match: string, epoch: string, known: string): Promise<void> {

@@ -23,7 +23,14 @@ import { type NatsServer, startNatsCluster, startNatsServer } from '../harness/n
 import { PATIENCE_MS, until } from '../harness/until.ts';
 
 const HOUR_MS = 3_600_000;
-const RULES: HistoryRules = { match: 'live-*', messages: 5, maxAge: HOUR_MS, replicas: 1, storage: 'file' };
+const RULES: HistoryRules = {
+  match: 'live-*',
+  messages: 5,
+  maxAge: HOUR_MS,
+  replicas: 1,
+  storage: 'file',
+  earlier: [],
+};
 
 type Ends = { bus: Bus; history: MeasuredHistoryStore; subjects: Subjects };
 
@@ -90,6 +97,29 @@ for (const [kind, open] of Object.entries(kinds)) {
       await history.ensure(RULES);
       const { last, floor, messages, maxAge } = await history.state(RULES.match);
       assert.deepEqual({ last, floor, messages, maxAge }, { last: 0, floor: 0, messages: 5, maxAge: HOUR_MS });
+    });
+
+    test('is another one once its policy was gone, or an earlier one with some of its rooms', async (ends) => {
+      const { history } = ends;
+      await history.ensure(RULES);
+      await appendAll(ends, 'live-1', 'a');
+      const epochs: string[] = [];
+      const look = async () => epochs.push((await history.state(RULES.match)).epoch);
+      await look();
+      await history.ensure({ ...RULES, earlier: ['live-vip-*'] });
+      await history.ensure({ ...RULES, earlier: ['live-vip-*', '*-1'] });
+      await look();
+      assert.equal(epochs[1], epochs[0], 'rooms that go elsewhere change nothing for the others');
+      await history.ensure({ ...RULES, earlier: ['live-vip-*'] });
+      await look();
+      await history.retire(RULES.match);
+      await history.retire(RULES.match).catch((error: unknown) => assert.ok(error instanceof HistoryMissing));
+      await history.ensure({ ...RULES, earlier: ['live-vip-*'] });
+      await look();
+      assert.equal(new Set(epochs).size, 3);
+      await history.ensure({ ...RULES, earlier: ['live-vip-*'] });
+      await look();
+      assert.equal(epochs.at(-1), epochs.at(-2));
     });
 
     test('stores pushes of a room in order, and delivers each with its number and the one before', async (ends) => {

@@ -80,7 +80,11 @@ async function open(
   await until('the bus is connected', () => bus.connected);
   const [policy] = settings.rooms;
   assert.ok(policy?.history);
-  return { bus, history, rules: { match: policy.match, ...policy.history, storage: settings.history.storage } };
+  return {
+    bus,
+    history,
+    rules: { match: policy.match, ...policy.history, storage: settings.history.storage, earlier: [] },
+  };
 }
 
 const bytesOf = (text: string) => Buffer.from(text);

@@ -289,6 +289,8 @@ export class HistoryMonitor {
       this.#answeredAt = clock.now();
       if (this.#mayBeLate(state))
         throw new BusUnconfirmed(`${this.stream} is as it was before it became another history`);
+      // Logic has yet to take it into use again, as another history.
+      if (state.retired) throw new BusUnconfirmed(`${this.stream} is of a policy that has gone`);
       const isOther = this.#state !== undefined && this.#state.epoch !== state.epoch;
       if (isOther) this.#leave(this.#state!.epoch, state.epoch);
       this.#state = state;
