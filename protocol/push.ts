@@ -39,8 +39,8 @@ export type PushHeader = {
   /** When logic accepted it, milliseconds since the epoch. */
   at: number;
   /**
-   * When this publisher first published on this subject, milliseconds since the epoch. 0: unknown (version 1). Only
-   * gateways of version 2 read it, since it compares the clocks of two machines.
+   * When this publisher first published on this subject, milliseconds since the epoch. 0: unknown (version 1). Only the
+   * time from then to `at` says something to others, whose clocks may differ.
    */
   begun: number;
   /** Number of the publisher's last heartbeat before the items from `mark` on, from 1. 0: unknown (version 2). */

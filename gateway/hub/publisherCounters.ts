@@ -1,5 +1,5 @@
 import type { PushHeader } from '@pushcluster/protocol/push.ts';
-import { beatBefore, type Mark, type PublisherHeartbeats } from './publisherHeartbeats.ts';
+import type { Mark, PublisherHeartbeats } from './publisherHeartbeats.ts';
 
 /**
  * Publishers kept for one subject: the logic pods of now and of the last rollouts. Beyond it, the longest silent one
@@ -101,8 +101,9 @@ export class PublisherCounters {
    * - The item was published after heartbeat 7 or earlier: earlier items may be older than the subscription. None counts
    *   as lost.
    */
-  #expected({ publisher, counter, beat, mark, first }: PushHeader): number {
-    const before = this.#mark && beatBefore(this.#mark, publisher);
+  #expected(header: PushHeader): number {
+    const { counter, beat, mark, first } = header;
+    const before = this.#mark && this.#heartbeats.beatBefore(this.#mark, header);
     if (before === undefined) return counter;
     if (first > before) return 1;
     return beat > before ? mark : counter;

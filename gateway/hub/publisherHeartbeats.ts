@@ -1,4 +1,4 @@
-import { processOf } from '@pushcluster/protocol/push.ts';
+import { type PushHeader, processOf } from '@pushcluster/protocol/push.ts';
 
 /**
  * Processes whose last heartbeat is kept: far more than publish at a time. Beyond it, the longest silent one is
@@ -16,9 +16,12 @@ type Beats = ReadonlyMap<string, number>;
  * heartbeat that it sends is received by that subscription. This rests on the order of one process's messages, and on no clock.
  */
 export type Mark = {
+  /** When it was made, by the clock's `now`, at the earliest. */
+  at: number;
   beats: Beats;
   /**
-   * Heartbeats of the processes that `beats` lacks, once all have been received. A process in neither started later.
+   * Heartbeats of the processes that `beats` lacks, once all have been received. A process in neither started later, or was
+   * cut off from the bus.
    */
   rest: Beats | undefined;
 };
@@ -67,12 +70,25 @@ export class PublisherHeartbeats {
   mark(): Mark {
     const beats = this.#share();
     if (this.#isComplete) {
-      if (this.#complete?.beats !== beats) this.#complete = { beats, rest: beats };
+      if (this.#complete?.beats !== beats) this.#complete = { at: this.#now(), beats, rest: beats };
       return this.#complete;
     }
-    const mark: Mark = { beats, rest: undefined };
+    const mark: Mark = { at: this.#now(), beats, rest: undefined };
     this.#incomplete.add(mark);
     return mark;
+  }
+
+  /**
+   * The last heartbeat before `mark` of the process that has published this; 0 if all that it counts on this subject came
+   * after `mark`, undefined if unknown.
+   */
+  beatBefore(mark: Mark, { publisher, at, begun }: Pick<PushHeader, 'publisher' | 'at' | 'begun'>): number | undefined {
+    const process = processOf(publisher);
+    const heard = mark.beats.get(process) ?? mark.rest?.get(process);
+    if (heard !== undefined || mark.rest === undefined) return heard;
+    // By one clock: for how long it has counted.
+    const counts = at - begun;
+    return counts >= 0 && counts <= this.#now() - mark.at ? 0 : undefined;
   }
 
   /** `mark` is not used any more. */
@@ -88,13 +104,4 @@ export class PublisherHeartbeats {
     this.#shared = true;
     return this.#last;
   }
-}
-
-/**
- * The last heartbeat before `mark` of the process that publishes as `publisher`; 0 if it started later, undefined if
- * unknown.
- */
-export function beatBefore(mark: Mark, publisher: string): number | undefined {
-  const process = processOf(publisher);
-  return mark.beats.get(process) ?? (mark.rest === undefined ? undefined : (mark.rest.get(process) ?? 0));
 }
