@@ -7,15 +7,16 @@ import { holds, type Plan } from '@pushcluster/test/simulate/historySchedules.ts
 
 /**
  * Rooms with history in virtual time. `HISTORY_RUNS` and `HISTORY_SEED` set how many schedules are played, and from which
- * seed; the same ones each time without them. Where the machine is busy, fewer are played. `make simulate-history` plays more.
+ * seed; the same ones each time without them, more of them in CI. Where the machine is busy, fewer are played.
  */
 
-const SCHEDULES = Number(process.env.HISTORY_RUNS ?? 20_000);
+const IS_CI = Boolean(process.env.CI);
+const SCHEDULES = Number(process.env.HISTORY_RUNS ?? (IS_CI ? 100_000 : 10_000));
 const SEED = Number(process.env.HISTORY_SEED ?? 7);
 /** The same number everywhere, so that each machine plays the same schedules. */
 const PLAYERS = 2;
 /** Milliseconds for all. */
-const WITHIN_MS = 60_000;
+const WITHIN_MS = IS_CI ? 120_000 : 30_000;
 /** In so many schedules what is broken on purpose must show. */
 const MISTAKE_SCHEDULES = 500;
 
