@@ -1,4 +1,5 @@
-import { constants, deflateRawSync } from 'node:zlib';
+import { promisify } from 'node:util';
+import { constants, deflateRaw, deflateRawSync } from 'node:zlib';
 import type { IdRun } from '@pushcluster/protocol/frames.ts';
 import { DEFLATE_MIN_BYTES, WIRE_FORMS } from '@pushcluster/protocol/wireForms.ts';
 import { type ChannelKey, isUser, roomOf } from '../ipc/channelKey.ts';
@@ -50,8 +51,19 @@ function positionOf(parts: readonly MessagePart[]): string {
   return `"seq":${last.seq},"prev":${first.previous},"epoch":${JSON.stringify(last.epoch)},`;
 }
 
-function deflate(text: Buffer): Buffer {
+/** Compresses a frame at once. */
+export function deflate(text: Buffer): Buffer {
   return deflateRawSync(text, text.length > FAST_ABOVE_BYTES ? { level: constants.Z_BEST_SPEED } : {});
+}
+
+const deflateRawSoon = promisify<Buffer, object, Buffer>(deflateRaw);
+
+/**
+ * Compresses a frame outside the event loop, at level 1: for those who come back, who may be many, from many places at once,
+ * while others are sent what is new.
+ */
+export function deflateSoon(text: Buffer): Promise<Buffer> {
+  return deflateRawSoon(text, { level: constants.Z_BEST_SPEED });
 }
 
 /**

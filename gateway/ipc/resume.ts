@@ -7,6 +7,9 @@ export type ResumeFrom =
   /** What follows on a push that the member has. `away`: milliseconds since it had all that there was, if that is known. */
   | { type: 'next'; after: Position; away?: number };
 
+/** A PUSH frame that was missed, and the position of its last push. `deflated`: the compressed form, as base64. */
+export type ResumeFrame = { seq: number; text: string } | { seq: number; deflated: string };
+
 /** The hub's answer, in order with the room's frames. */
 export type ResumeAnswer =
   | {
@@ -15,8 +18,8 @@ export type ResumeAnswer =
       place: Position;
       /** Absent if the JOIN asked for nothing. False: something may be missing, and there are no frames. */
       recovered?: boolean;
-      /** What was missed up to `place`, or its beginning: PUSH frames as JSON, and the position of the last push in each. */
-      frames: { seq: number; text: string }[];
+      /** What was missed up to `place`, or its beginning. */
+      frames: readonly ResumeFrame[];
       /** Position of the last push of what was missed, or of the client if nothing was; absent if it is that of `place`. */
       replayTo?: number;
       /** Otherwise the member is still behind once it has the frames. */
@@ -27,9 +30,18 @@ export type ResumeAnswer =
   /** The store does not answer. */
   | { type: 'unavailable' };
 
+function bodyOf(frame: ResumeFrame): string {
+  return 'text' in frame ? frame.text : frame.deflated;
+}
+
+/** What the member's socket is sent. */
+export function messageOf(frame: ResumeFrame): string | Uint8Array {
+  return 'text' in frame ? frame.text : Buffer.from(frame.deflated, 'base64');
+}
+
 /** Bytes of an answer for flow control, about. */
 export function answerSize(answer: ResumeAnswer): number {
   let size = 256;
-  if (answer.type === 'resumed') for (const { text } of answer.frames) size += text.length;
+  if (answer.type === 'resumed') for (const frame of answer.frames) size += bodyOf(frame).length;
   return size;
 }

@@ -141,7 +141,7 @@ export class GatewayMetrics {
     );
     this.resumes = new Counter({
       name: `${PREFIX}resumes_total`,
-      help: 'JOINs of rooms with a history that asked for what was missed, by whether everything was still there.',
+      help: 'JOINs of rooms with a history that continue after a position, by whether everything since was still there.',
       labelNames: ['recovered'],
       registers: [registry],
     });

@@ -7,7 +7,8 @@ import { type BehindReason, type ChannelMember, Group } from './group.ts';
 
 /** A JOIN that is still to be answered. */
 export type PendingJoin = {
-  id: IdText;
+  /** Absent: nobody waits for an answer, and it is not refused. */
+  id?: IdText | undefined;
   /** This JOIN made the connection a member. If it is refused, the membership ends. */
   added: boolean;
   /** The receipt of the bus that it waits for. It says that the bus was there after the JOIN. */

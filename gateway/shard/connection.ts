@@ -163,9 +163,9 @@ export class Connection extends Member {
     return undefined;
   }
 
-  /** Sends a control text; false if it was dropped, since the socket's buffer is over its limit. */
-  send(text: string): boolean {
-    const verdict = this.ws.send(text, false, false);
+  /** Sends a text, or bytes as a binary message; false if it was dropped, since the socket's buffer is over its limit. */
+  send(message: string | Uint8Array): boolean {
+    const verdict = this.ws.send(message, typeof message !== 'string', false);
     if (verdict !== SENT) this.#backlog.note(this);
     return verdict !== DROPPED;
   }

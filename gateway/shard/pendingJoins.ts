@@ -1,7 +1,7 @@
 import { type ErrorCode, type IdText, okFrame, type Position, resetFrame } from '@pushcluster/protocol/frames.ts';
 import { roomOf } from '../ipc/channelKey.ts';
 import type { ShardMessage } from '../ipc/messages.ts';
-import type { ResumeAnswer, ResumeFrom } from '../ipc/resume.ts';
+import { messageOf, type ResumeAnswer, type ResumeFrom } from '../ipc/resume.ts';
 import type { Broadcaster } from './broadcaster.ts';
 import type { Channel, PendingJoin } from './channel.ts';
 import type { Connection, Member } from './connection.ts';
@@ -47,10 +47,11 @@ export class PendingJoins {
   }
 
   /**
+   * @param id absent if nobody waits for an answer
    * @param added this JOIN made the connection a member
    * @param from what it asks for, if the room has a history: the member is behind until it was sent that
    */
-  add(member: Member, id: IdText, added: boolean, from?: ResumeFrom): void {
+  add(member: Member, id: IdText | undefined, added: boolean, from?: ResumeFrom): void {
     const { channel } = member;
     channel.pendingJoins ??= new Map();
     const now = this.#options.loop.now();
@@ -71,7 +72,7 @@ export class PendingJoins {
         continue;
       }
       channel.pendingJoins?.delete(member);
-      this.#options.replies.send(member.connection, okFrame(join.id, roomOf(channel.key)));
+      this.#confirm(member, join);
     }
     this.#forgetIfDone(channel);
   }
@@ -142,7 +143,7 @@ export class PendingJoins {
     const { channel, connection } = member;
     const { loop } = this.#options;
     const join: PendingJoin = {
-      ...{ id: '', added: false, receipt: 0, since: loop.now(), isAnswered: true },
+      ...{ added: false, receipt: 0, since: loop.now(), isAnswered: true },
       from: { type: 'next', after },
       currentAt: connection.waitingSince,
     };
@@ -172,20 +173,20 @@ export class PendingJoins {
     if (answer.type === 'unavailable') return join.isAnswered ? undefined : this.#refuse(member, join);
     const room = roomOf(channel.key);
     if (answer.type === 'none') {
-      if (!join.isAnswered) replies.send(connection, okFrame(join.id, room));
+      if (isWaitedFor(join)) this.#confirm(member, join);
       else sendMissed(member);
       this.#finish(member);
       return;
     }
     const { place, recovered, frames, isAll, replayTo } = answer;
     channel.place = place;
-    if (!join.isAnswered) replies.send(connection, okFrame(join.id, room, { ...place, recovered, replayTo }));
+    if (isWaitedFor(join)) this.#confirm(member, join, { ...place, recovered, replayTo });
     else if (recovered === false && connection.v1) replies.send(connection, resetFrame(room ?? '', place));
     let left = frames.length;
-    for (const { seq, text } of frames) {
+    for (const frame of frames) {
       if (connection.gone) return;
-      replies.send(connection, text);
-      join.from = { type: 'next', after: { epoch: place.epoch, seq } };
+      replies.send(connection, messageOf(frame));
+      join.from = { type: 'next', after: { epoch: place.epoch, seq: frame.seq } };
       left--;
       // What the client has not read takes memory: the rest once it has.
       if (connection.waiting > 0) break;
@@ -193,6 +194,10 @@ export class PendingJoins {
     if (left === 0 && isAll) return this.#finish(member);
     join.isAnswered = true;
     if (connection.waiting === 0) this.#ask(member, join);
+  }
+
+  #confirm({ connection, channel }: Member, { id }: PendingJoin, place?: Parameters<typeof okFrame>[2]) {
+    if (id !== undefined) this.#options.replies.send(connection, okFrame(id, roomOf(channel.key), place));
   }
 
   /** Broadcasts reach the member from now on. */
@@ -215,6 +220,11 @@ export class PendingJoins {
   #refuse(member: Member, join: PendingJoin) {
     const { replies, leave } = this.#options;
     const { channel, connection } = member;
+    if (join.id === undefined) {
+      // Nobody could be told: it is asked for again.
+      join.isAnswered = true;
+      return;
+    }
     channel.pendingJoins?.delete(member);
     if (join.from && !join.added) this.#finish(member);
     else if (join.added) leave(connection, member, 'unavailable', '');
@@ -232,4 +242,9 @@ export class PendingJoins {
     }
     return this.#receiptsAsked + 1;
   }
+}
+
+/** The client waits for OK or ERROR. */
+export function isWaitedFor({ id, isAnswered }: PendingJoin): boolean {
+  return id !== undefined && !isAnswered;
 }

@@ -19,9 +19,9 @@ export class Replies {
     this.#options = options;
   }
 
-  /** Sends a text. If the socket has no room even for that, the connection is ended, so that nobody waits for ever. */
-  send(connection: Connection, text: string): void {
-    if (connection.send(text)) return;
+  /** Sends a text, or bytes. If the socket has no room even for that, the connection is ended, so that nobody waits for ever. */
+  send(connection: Connection, message: string | Uint8Array): void {
+    if (connection.send(message)) return;
     const { counts, connections } = this.#options;
     counts.answersDropped++;
     connections.endSoon(connection, CloseCode.slowConsumer, 'reads too slowly to be answered');

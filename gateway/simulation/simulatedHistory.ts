@@ -24,6 +24,8 @@ const STREAM = 'simulated';
 const TIMEOUT_MS = 1_500;
 /** Milliseconds after which a push without an answer may or may not have been stored. */
 const APPEND_TIMEOUT_MS = 2_000;
+/** Milliseconds for which gateways take an answer for one of a former leader. NatsHistory's. */
+const FORMER_MS = 4_000;
 /** Deliveries that a leader which comes back may repeat. */
 const KEPT_DELIVERIES = 20;
 
@@ -103,6 +105,7 @@ export class SimulatedHistory {
     this.#buses.add(bus);
     const never = () => Promise.reject(new Error('a gateway only reads'));
     return {
+      formerMs: FORMER_MS,
       ensure: never,
       retire: never,
       append: never,
@@ -347,7 +350,7 @@ export class SimulatedHistory {
   }
 
   #state({ line: { epoch }, last }: View): StreamState {
-    return { epoch, last, floor: 0, ...this.#limits };
+    return { epoch, last, floor: 0, ...this.#limits, at: this.#clock.now() };
   }
 
   #told(state: StreamState): StreamState {

@@ -53,6 +53,8 @@ export type StreamState = {
   maxAge: number;
   /** Pushes of its rooms are not stored in it now. It is another history once they are again. */
   retired?: boolean;
+  /** When this was so, by the clock that dates pushes, milliseconds since 1970; absent if the store does not say. */
+  at?: number;
 };
 
 /** What a stream has kept of all that it stored. */
@@ -126,6 +128,11 @@ export class HistoryRefused extends Error {
  * it had, with HistoryMissing, or with HistoryRefused.
  */
 export interface HistoryStore {
+  /**
+   * Milliseconds for which the one who answers for a stream may have been replaced without knowing it: what it says is
+   * missing may be there. 0: never.
+   */
+  readonly formerMs: number;
   /**
    * Makes the stream of a policy, or changes its limits. Any number of processes may do so at once. If pushes of its rooms
    * went elsewhere meanwhile, since it was retired or an earlier policy had the room, it becomes another history.

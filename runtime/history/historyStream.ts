@@ -238,5 +238,6 @@ export function stateOf(info: StreamInfo, stream: HistoryStream): StreamState {
     messages: config.max_msgs_per_subject,
     maxAge: config.max_age / MS,
     ...(isRetired(info) ? { retired: true } : {}),
+    at: Date.parse(info.ts),
   };
 }

@@ -37,6 +37,7 @@ type Stream = {
 
 /** Histories in the memory of this process, for the in-process bus. They end with the process. */
 export class LocalHistory implements MeasuredHistoryStore {
+  readonly formerMs = 0;
   readonly #bus: Bus;
   readonly #subjects: Subjects;
   readonly #clock: Clock;
@@ -103,7 +104,7 @@ export class LocalHistory implements MeasuredHistoryStore {
 
   async state(match: string): Promise<StreamState> {
     const { epoch, last, floor, rules } = this.#stream(match);
-    return { epoch, last, floor, messages: rules.messages, maxAge: rules.maxAge };
+    return { epoch, last, floor, messages: rules.messages, maxAge: rules.maxAge, at: this.#clock.wall() };
   }
 
   async usage(match: string): Promise<StreamUsage> {

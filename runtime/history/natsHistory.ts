@@ -42,6 +42,9 @@ const READ_TIMEOUT_MS = 1_500;
 /** Bytes of a batch at most: a larger one would delay publishes at that server (it holds a lock meanwhile). */
 const BATCH_BYTES = 262_144;
 
+/** Milliseconds for which a former leader may be believed: replicas that it has not heard of for so long are not (isLed). */
+const FORMER_MS = 4_000;
+
 /** Status codes of direct get. */
 const END_OF_BATCH = 204;
 const NOT_FOUND = 404;
@@ -62,6 +65,7 @@ const Message = z.object({
 
 /** Histories in JetStream. docs/how-to/rooms-with-history.md says what is stored and repaired. */
 export class NatsHistory implements MeasuredHistoryStore {
+  readonly formerMs = FORMER_MS;
   readonly #requests: BusRequests;
   readonly #prefix: string;
   readonly #streams = new Map<string, HistoryStream>();

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { inflateRawSync } from 'node:zlib';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
 import { type GatewayProcess, type LogicProcess, startGateway, startLogic } from '../harness/processes.ts';
 import { until } from '../harness/until.ts';
 
 const ROOMS = [
   { match: 'live-*', history: { messages: 2_000 }, batching: { maxDelay: 20 } },
+  { match: 'long-*', history: { messages: 5_000 }, batching: { maxItems: 100 } },
   { match: 'short-*', history: { messages: 5 }, batching: { maxDelay: 20 } },
 ];
 
@@ -24,14 +26,20 @@ type From = { since?: { epoch: string; seq: number }; last?: number; away?: numb
 /** A client of today, which keeps all frames. */
 class Client {
   readonly frames: Frame[] = [];
+  /** Of each PUSH: how it came, and how large it is. */
+  readonly pushes: { isBinary: boolean; bytes: number; items: number }[] = [];
   readonly #socket: WebSocket;
   readonly #answers = new Map<number, (frame: Frame) => void>();
   #ids = 0;
 
   constructor(port: number, ...protocols: string[]) {
     this.#socket = new WebSocket(`ws://127.0.0.1:${port}/connect`, protocols);
+    this.#socket.binaryType = 'arraybuffer';
     this.#socket.onmessage = ({ data }) => {
-      const frame = JSON.parse(String(data)) as Frame;
+      const isBinary = data instanceof ArrayBuffer;
+      const text = isBinary ? inflateRawSync(data).toString() : String(data);
+      const frame = JSON.parse(text) as Frame;
+      if (frame.type === 'PUSH') this.pushes.push({ isBinary, bytes: text.length, items: frame.data.items!.length });
       this.frames.push(frame);
       if (frame.id !== undefined) this.#answers.get(frame.id)?.(frame);
     };
@@ -203,6 +211,38 @@ describe('a JOIN of a room with history', () => {
     assert.deepEqual((await empty.join(newRoom(), { last: 7 })).data.recovered, true);
     assert.deepEqual(empty.items, []);
     empty.close();
+  });
+
+  it('brings the last pushes of a quiet room to many with two reads', async () => {
+    const room = newRoom('long');
+    for (let i = 0; i < 5; i++) await push(room, ...numbers(i * 1_000, (i + 1) * 1_000));
+    const { port } = gateways[0]!;
+    const reads = async () => (await gateways[0]!.metrics()).sum('pushcluster_gateway_history_reads_total');
+    const before = await reads();
+    const clients = await Promise.all(numbers(0, 30).map(() => Client.open(port, V1)));
+    await Promise.all(clients.map((client) => client.join(room, { last: 50 })));
+    await until('they have come', () => clients.every(({ items }) => items.length >= 50));
+    for (const { items } of clients) assert.deepEqual(items, numbers(4_950, 5_000));
+    // Other rooms have pushes in between: a guess more may be needed.
+    const read = (await reads()) - before;
+    assert.ok(read <= 4, `${read} reads`);
+    for (const client of clients) client.close();
+  });
+
+  it('brings what was missed in frames like new ones: compressed where those are, with as many items at most', async () => {
+    const room = newRoom('long');
+    const first = await push(room, 0);
+    const text = 'always the same '.repeat(20);
+    for (let i = 0; i < 3; i++) await push(room, ...numbers(0, 500).map(() => text));
+    for (const protocol of [V1, 'pushcluster.v1.deflate']) {
+      const client = await Client.open(gateways[1]!.port, protocol);
+      assert.equal((await client.join(room, { since: first })).data.recovered, true);
+      await until('it has come', () => client.items.length >= 1_500);
+      client.assertChained(first.seq);
+      const isBinary = protocol !== V1;
+      assert.ok(client.pushes.every((frame) => frame.isBinary === isBinary && frame.items <= 100));
+      client.close();
+    }
   });
 
   it('says that something is missing where limits have removed it, or the history is another one', async () => {

@@ -6,7 +6,10 @@ import type { Extract, Heads, HistoryStore, StoredPush } from '@pushcluster/runt
 export type Delivery = { seq: number; previous: number; bytes: Uint8Array };
 
 /** A store that is as slow, as behind and as forgetful as a test wants. */
-export class FakeHistoryStore implements Pick<HistoryStore, 'state' | 'read' | 'at' | 'heads' | 'streamOf'> {
+export class FakeHistoryStore
+  implements Pick<HistoryStore, 'formerMs' | 'state' | 'read' | 'at' | 'heads' | 'streamOf'>
+{
+  formerMs = 4_000;
   streamOf = () => 'stream';
   pushes: StoredPush[] = [];
   last = 0;
@@ -24,6 +27,8 @@ export class FakeHistoryStore implements Pick<HistoryStore, 'state' | 'read' | '
   /** Servers other than the leader know nothing after this number. */
   knownUpTo = Number.POSITIVE_INFINITY;
   reads = 0;
+  /** Its clock, if it tells. */
+  now: number | undefined;
 
   /** @param size bytes of the item, with white space behind it, if that is more */
   append(item: number, size = 0): Delivery {
@@ -34,7 +39,7 @@ export class FakeHistoryStore implements Pick<HistoryStore, 'state' | 'read' | '
       ...{ publisher: 'p', counter: item, at: 0, begun: 0, beat: 1, mark: 1, first: 1, urgent: false, id: '' },
       items: joinItems([Buffer.from(String(item).padEnd(size))]),
     });
-    this.pushes.push({ seq: this.last, at: 0, bytes });
+    this.pushes.push({ seq: this.last, at: this.now ?? 0, bytes });
     if (this.pushes.length > this.messages) this.pushes.shift();
     return { seq: this.last, previous, bytes };
   }
@@ -42,7 +47,8 @@ export class FakeHistoryStore implements Pick<HistoryStore, 'state' | 'read' | '
   async state() {
     this.#checkIsThere();
     if (this.leaderless) throw new BusUnconfirmed('no answer');
-    return { epoch: this.epoch, last: this.last, floor: 0, messages: this.messages, maxAge: this.maxAge };
+    const { epoch, last, messages, maxAge, now } = this;
+    return { epoch, last, floor: 0, messages, maxAge, ...(now === undefined ? {} : { at: now }) };
   }
 
   async read(_match: string, _room: string, from: number, limit: number, fresh = false): Promise<Extract> {

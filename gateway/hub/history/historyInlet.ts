@@ -17,7 +17,7 @@ import type { Inlet } from '../inlet.ts';
 import type { Merger } from '../merger.ts';
 import { type Position, partOf } from '../messagePart.ts';
 import { BEHIND_MS, type HistoryMonitor, type MonitoredRoom, SET_BACK_MS } from './historyMonitor.ts';
-import type { RoomHistory } from './roomHistory.ts';
+import { BATCH, type RoomHistory } from './roomHistory.ts';
 import { type RingBudget, RoomRing } from './roomRing.ts';
 
 /** Messages that wait while what is before them is read at most. More are read from the store. */
@@ -28,8 +28,6 @@ const MAX_WAITING_BYTES = 524_288;
 const GIVE_UP_MS = 15_000;
 /** Milliseconds for which it may be in doubt which history pushes are of. The monitor is certain of a stream's before. */
 const DOUBT_MS = SET_BACK_MS + 5_000;
-/** Pushes read at once. */
-const BATCH = 200;
 /** Every so many attempts to read are made at the leader: another server may be behind. */
 const FRESH_EVERY = 4;
 /** Milliseconds that messages of a room wait for the store to say where it begins. */
@@ -82,8 +80,8 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
   #ahead = 0;
   /** Number of the last message in a frame that was sent to the shards. */
   #sent = 0;
-  /** Reads for clients that are under way, by where they begin: those who come back together share one. */
-  readonly #reads = new Map<number, Promise<Extract>>();
+  /** Reads for clients that are under way, by where they begin and their limit: those who come back together share one. */
+  readonly #reads = new Map<string, Promise<Extract>>();
   /** When `#head` was the last push, as far as anybody knew, by the clock's `now`. */
   #currentAt = Number.NEGATIVE_INFINITY;
   #cancelStart = () => {};
@@ -120,6 +118,10 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     return this.#options.monitor.state;
   }
 
+  get formerMs(): number {
+    return this.#options.monitor.formerMs;
+  }
+
   get mayBeSetBack(): boolean {
     return this.#options.monitor.setBackAt !== undefined;
   }
@@ -144,18 +146,20 @@ export class HistoryInlet implements Inlet, MonitoredRoom, RoomHistory {
     if (this.#unnamed.length > 0) this.#unnamed = this.#unnamed.filter((position) => position.seq > this.#sent);
   }
 
-  read(from: number): Promise<Extract> {
-    const underWay = this.#reads.get(from);
+  read(from: number, limit = BATCH): Promise<Extract> {
+    const key = `${from} ${limit}`;
+    const underWay = this.#reads.get(key);
     if (underWay) return underWay;
-    const read = this.#options.monitor.read(this.room, from, BATCH, false).finally(() => this.#reads.delete(from));
-    this.#reads.set(from, read);
+    const read = this.#options.monitor.read(this.room, from, limit, false).finally(() => this.#reads.delete(key));
+    this.#reads.set(key, read);
     return read;
   }
 
   keep(pushes: readonly StoredPush[], after: number): void {
-    const now = this.#options.clock.now();
-    const newest = pushes.at(-1)?.at ?? 0;
-    const older = pushes.map(({ seq, at, bytes }) => ({ seq, at: now - (newest - at), bytes }));
+    const { monitor, clock } = this.#options;
+    // By the store's clock: as old as the store takes them for. Otherwise the newest counts as new.
+    const storeNow = monitor.storeNow ?? pushes.at(-1)?.at ?? 0;
+    const older = pushes.map(({ seq, at, bytes }) => ({ seq, at: clock.now() - (storeNow - at), bytes }));
     this.ring.extend(older, after, this.#limit);
   }
 

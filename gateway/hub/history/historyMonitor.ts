@@ -89,6 +89,8 @@ export class HistoryMonitor {
   /** What was stored when nothing new was found for the first time: the server that answered may have been behind. */
   #unsure: { last: number; at: number } | undefined;
   #state: StreamState | undefined;
+  /** Milliseconds by which the store's clock is ahead of the clock's `now`, as of the last look. */
+  #storeAhead: number | undefined;
   /** Epochs that the stream had before. */
   readonly #past = new Set<string>();
   /** The largest number in this epoch that came, or that the stream had. */
@@ -132,6 +134,16 @@ export class HistoryMonitor {
   /** The stream as it was last seen; undefined before the store could be asked. */
   get state(): StreamState | undefined {
     return this.#state;
+  }
+
+  /** Milliseconds for which an answer may be one of a former leader. */
+  get formerMs(): number {
+    return this.#options.store.formerMs;
+  }
+
+  /** Now, by the clock that dates pushes, milliseconds since 1970; undefined if that is not known. */
+  get storeNow(): number | undefined {
+    return this.#storeAhead === undefined ? undefined : this.#options.clock.now() + this.#storeAhead;
   }
 
   /**
@@ -294,6 +306,7 @@ export class HistoryMonitor {
       const isOther = this.#state !== undefined && this.#state.epoch !== state.epoch;
       if (isOther) this.#leave(this.#state!.epoch, state.epoch);
       this.#state = state;
+      this.#storeAhead = state.at === undefined ? undefined : state.at - clock.now();
       this.#reach({ seq: state.last, epoch: state.epoch });
       // A leader may know what it stores, and not yet that this is another history.
       const isUnsure = unknownAt !== undefined || this.#setBackAt !== undefined || doubting.length > 0;

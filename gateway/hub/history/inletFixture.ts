@@ -15,7 +15,6 @@ import { RingBudget } from './roomRing.ts';
 
 const MATCH = '*';
 const ROOM = 'r';
-const settings = Settings.parse({ rooms: [{ match: MATCH, history: {} }] });
 
 /** A room that a test delivers messages to. */
 export class InletFixture {
@@ -26,11 +25,14 @@ export class InletFixture {
   readonly taken: MessagePart[] = [];
   lost = 0;
   readonly counts: Record<string, number> = {};
+  readonly channel: HubChannel;
   readonly inlet: HistoryInlet;
   readonly monitor: HistoryMonitor;
   #listener: (event: BusEvent) => void = () => {};
 
-  constructor() {
+  /** @param messages that the policy keeps of the room */
+  constructor(messages = 100, budget = new RingBudget()) {
+    const settings = Settings.parse({ rooms: [{ match: MATCH, history: { messages } }] });
     const counter = (name: string) => ({
       inc: (value: unknown = 1) => {
         this.counts[name] = (this.counts[name] ?? 0) + (typeof value === 'number' ? value : 1);
@@ -68,12 +70,14 @@ export class InletFixture {
       },
     } as unknown as Merger;
     const ignored = { decode: (bytes: Uint8Array, decode: (b: Uint8Array) => unknown) => decode(bytes) };
-    this.inlet = new HistoryInlet(new HubChannel(roomKey(ROOM), settings), ROOM, {
-      ...{ monitor, merger, metrics, clock: this.clock, budget: new RingBudget() },
+    this.channel = new HubChannel(roomKey(ROOM), settings);
+    this.inlet = new HistoryInlet(this.channel, ROOM, {
+      ...{ monitor, merger, metrics, clock: this.clock, budget },
       ignored: ignored as unknown as IgnoredMessages,
       failed: () => {},
       log: { warn: () => {}, error: () => {} } as never,
     });
+    this.channel.history = this.inlet;
   }
 
   /** Items in the order in which they were taken. */

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
+import { Settings } from '@pushcluster/protocol/settings.ts';
 import { Form } from '@pushcluster/protocol/wireForms.ts';
 import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
 import { roomKey } from '../../ipc/channelKey.ts';
 import type { ResumeAnswer } from '../../ipc/resume.ts';
 import { FakeShard } from '../../simulation/hub.ts';
-import type { HubChannel } from '../hubChannel.ts';
+import { HubChannel } from '../hubChannel.ts';
 import type { IgnoredMessages } from '../ignoredMessages.ts';
 import { Resumes } from './resumes.ts';
 import type { RoomHistory } from './roomHistory.ts';
@@ -27,6 +28,8 @@ class Room implements Partial<RoomHistory> {
   place() {
     return { epoch: this.epoch, seq: HEAD };
   }
+
+  formerMs = 4_000;
 
   isAhead(): void {}
 
@@ -52,8 +55,10 @@ describe('a client that is ahead of its gateway', () => {
     clock = new FakeClock();
     room = new Room();
     shard = new FakeShard(0);
+    const channel = new HubChannel(KEY, Settings.parse({}));
+    channel.history = room as unknown as RoomHistory;
     resumes = new Resumes({
-      channel: () => ({ history: room }) as unknown as HubChannel,
+      channel: () => channel,
       clock,
       ignored: {} as IgnoredMessages,
       metrics: { resumes: { inc: () => {} } } as never,
@@ -92,6 +97,13 @@ describe('a client that is ahead of its gateway', () => {
       ...{ type: 'resumed', place: { epoch: 'e', seq: HEAD }, recovered: false },
       ...{ frames: [], isAll: true },
     });
+  });
+
+  it('is told so at once by a store that has no former leaders', async () => {
+    room.formerMs = 0;
+    ask();
+    await clock.pass(10);
+    assert.equal((answer() as Extract<ResumeAnswer, { type: 'resumed' }>).recovered, false);
   });
 
   it('is not told so in a history that is about to become another one: it asks again', async () => {

@@ -1,38 +1,29 @@
 import type { Position } from '@pushcluster/protocol/frames.ts';
 import { fullJitter } from '@pushcluster/protocol/fullJitter.ts';
-import { decodePush } from '@pushcluster/protocol/push.ts';
 import { type Form, formIndex, WIRE_FORMS } from '@pushcluster/protocol/wireForms.ts';
 import { type Clock, pause } from '@pushcluster/runtime/clock.ts';
 import type { ChannelKey } from '../../ipc/channelKey.ts';
 import type { ResumeAnswer, ResumeFrom } from '../../ipc/resume.ts';
 import type { GatewayMetrics } from '../../metrics/gatewayMetrics.ts';
-import { encodeText } from '../encodeFrames.ts';
 import type { HubChannel } from '../hubChannel.ts';
 import type { IgnoredMessages } from '../ignoredMessages.ts';
-import { type MessagePart, partOf } from '../messagePart.ts';
 import type { ShardHandle } from '../shardHandle.ts';
+import { type AskedRoom, type Push, Replays } from './replays.ts';
 import type { RoomHistory } from './roomHistory.ts';
+import { type RoomTail, readTail } from './roomTail.ts';
 
 /** Milliseconds that an answer may take before it is `unavailable`. */
 const ANSWER_MS = 5_000;
-/** Milliseconds for which a server may answer as the leader that is none any more. NatsHistory does not believe it for longer. */
-const FORMER_MS = 4_000;
 /** Milliseconds between two attempts to answer: the first limit, and the largest. */
 const [AGAIN_FIRST_MS, AGAIN_LONGEST_MS] = [50, 500];
-/** Bytes of items in one frame, and in one answer: the rest follows once the client has read. */
-const [FRAME_BYTES, ANSWER_BYTES] = [65_536, 262_144];
 /** Milliseconds between two comparisons of gateways with the store, and what clocks and answers may add. */
 const COMPARE_MARGIN_MS = 6_000;
-/** Answers kept of each room, for those who come back at the same time from the same place. */
-const KEPT_ANSWERS = 16;
 
-/** A push of the room. */
-type Push = { seq: number; bytes: Uint8Array };
-/** A room, and the form in which it is asked for. */
-type Asked = { room: RoomHistory; key: ChannelKey; hasIds: boolean };
+type Resumed = Extract<ResumeAnswer, { type: 'resumed' }>;
+/** An answer, and its frames, if they are yet to be compressed. */
+type Made = { answer: ResumeAnswer; compressed?: Promise<Resumed['frames']> };
 /** Makes the answer of this moment; undefined if it can't be told yet. */
-type Prepared = () => ResumeAnswer | undefined;
-type Replay = { frames: { seq: number; text: string }[]; isAll: boolean };
+type Prepared = () => Made | undefined;
 
 export type ResumesOptions = {
   channel: (key: ChannelKey) => HubChannel | undefined;
@@ -49,64 +40,90 @@ export type ResumesOptions = {
  */
 export class Resumes {
   readonly #options: ResumesOptions;
-  readonly #replays = new WeakMap<RoomHistory, { sent: Position; byStart: Map<string, Replay> }>();
+  readonly #replays: Replays;
+  /** Rooms' last pushes, for those who ask for some, and the reads of them that are under way: one for each room. */
+  readonly #tails = new WeakMap<RoomHistory, RoomTail>();
+  readonly #tailReads = new WeakMap<RoomHistory, { wanted: number; tail: Promise<RoomTail | undefined> }>();
 
   constructor(options: ResumesOptions) {
     this.#options = options;
+    this.#replays = new Replays(options.ignored);
   }
 
   /** Answers on the shard's port. */
   async resume(shard: ShardHandle, key: ChannelKey, ask: number, form: Form, from: ResumeFrom): Promise<void> {
     const { clock, metrics, failed } = this.#options;
-    const [deadline, untilSure] = [clock.now() + ANSWER_MS, clock.now() + FORMER_MS];
+    const began = clock.now();
     let answer: ResumeAnswer | undefined;
     for (let attempt = 0; ; attempt++) {
-      // The store may be away, or the server that answered behind.
-      const prepared = await this.#prepared(shard, key, form, from, untilSure).catch((error: unknown) => failed(error));
-      // It is sent in the turn in which it is made: frames that are sent between the two would reach nobody.
-      answer = prepared?.();
-      if (answer || clock.now() >= deadline) break;
+      try {
+        const prepared = await this.#prepared(shard, key, form, from, began);
+        const made = shard.isFull ? undefined : prepared?.();
+        // It is sent in the turn in which it is made: frames that are sent between the two would reach nobody.
+        answer = made?.compressed ? this.#present(shard, key, made.answer, await made.compressed) : made?.answer;
+      } catch (error) {
+        // The store may be away, or the server that answered behind.
+        failed(error);
+      }
+      if (answer || clock.now() >= began + ANSWER_MS) break;
       await pause(clock, fullJitter(attempt, AGAIN_FIRST_MS, AGAIN_LONGEST_MS));
     }
     shard.sendResumed(key, ask, answer ?? { type: 'unavailable' });
-    if (from.type === 'join' && answer?.type === 'resumed' && answer.recovered !== undefined)
+    if (from.type === 'join' && from.since && answer?.type === 'resumed')
       metrics.resumes.inc({ recovered: String(answer.recovered) });
   }
 
-  /** What makes the answer, with all that the store has to say for it. Undefined if it can't be told yet. */
+  /** The answer now that its frames are compressed: what was sent meanwhile follows. Undefined if it isn't true any more. */
+  #present(shard: ShardHandle, key: ChannelKey, answer: ResumeAnswer, frames: Resumed['frames']) {
+    const place = this.#options.channel(key)?.history?.place();
+    if (shard.isFull || place === undefined || answer.type !== 'resumed') return undefined;
+    if (place.epoch !== answer.place.epoch || place.seq < answer.place.seq) return undefined;
+    if (place.seq === answer.place.seq) return { ...answer, frames };
+    const { replayTo: _, ...rest } = answer;
+    return { ...rest, place, frames, isAll: false };
+  }
+
+  /**
+   * What makes the answer, with all that the store has to say for it. Undefined if it can't be told yet.
+   * @param began when it was asked, by the clock's `now`
+   */
   async #prepared(
     shard: ShardHandle,
     key: ChannelKey,
     form: Form,
     from: ResumeFrom,
-    untilSure: number,
+    began: number,
   ): Promise<Prepared | undefined> {
-    const room = this.#options.channel(key)?.history;
-    if (room === undefined) return () => ({ type: 'none' });
+    const channel = this.#options.channel(key);
+    const room = channel?.history;
+    if (room === undefined) return () => ({ answer: { type: 'none' } });
     if (shard.isFull || room.place() === undefined) return undefined;
-    const asked = { room, key, hasIds: WIRE_FORMS[formIndex(form)]!.hasIds };
-    if (from.type === 'next') return this.#since(asked, from.after, from.away, untilSure);
-    if (from.since) return this.#since(asked, from.since, from.away, untilSure);
+    const asked = { channel: channel!, room, form: WIRE_FORMS[formIndex(form)]! };
+    if (from.type === 'next') return this.#since(asked, from.after, from.away, began);
+    if (from.since) return this.#since(asked, from.since, from.away, began);
     if (from.last !== undefined) return this.#last(asked, from.last);
-    return () => {
-      const place = room.place();
-      return place && { type: 'resumed', place, frames: [], isAll: true };
+    return () => this.#empty(room);
+  }
+
+  /** Where the room is. @param recovered absent if nothing was asked for */
+  #empty(room: RoomHistory, recovered?: boolean): Made | undefined {
+    const place = room.place();
+    if (place === undefined) return undefined;
+    return {
+      answer: { type: 'resumed', place, ...(recovered === undefined ? {} : { recovered }), frames: [], isAll: true },
     };
   }
 
-  /** What follows on `since`. @param untilSure until when a former leader may answer, by the clock's `now` */
+  /** What follows on `since`. @param began when it was asked, by the clock's `now` */
   async #since(
-    asked: Asked,
+    asked: AskedRoom,
     since: Position,
     away: number | undefined,
-    untilSure: number,
+    began: number,
   ): Promise<Prepared | undefined> {
     const { room } = asked;
     const { ring } = room;
-    const lost: Prepared = () => {
-      const place = room.place();
-      return place && { type: 'resumed', place, recovered: false, frames: [], isAll: true };
-    };
+    const lost: Prepared = () => this.#empty(room, false);
     if (since.epoch !== room.epoch) {
       // It may come from a gateway that knows of another history before this one does.
       await room.looked();
@@ -117,7 +134,7 @@ export class Resumes {
         // It comes from a gateway that is ahead, or the room has been quiet for both.
         if (!(await room.hasReached(since.seq))) {
           // A stream that was set back is another history soon: the client is reset once, in that one.
-          const isSure = this.#options.clock.now() >= untilSure && !room.mayBeSetBack;
+          const isSure = this.#options.clock.now() >= began + room.formerMs && !room.mayBeSetBack;
           return isSure ? lost : undefined;
         }
         if ((await room.next(room.head!, since.seq)) <= since.seq) return undefined;
@@ -163,76 +180,82 @@ export class Resumes {
   }
 
   /** The last `count` pushes that were sent. */
-  async #last(asked: Asked, count: number): Promise<Prepared | undefined> {
+  async #last(asked: AskedRoom, count: number): Promise<Prepared | undefined> {
     const { room } = asked;
     const { ring, epoch } = room;
-    const { floor } = ring;
-    let older: Push[] = [];
-    if (ring.between(0, room.place()!.seq).length < count)
-      for (let from = 1; from <= floor; ) {
-        const { pushes, pending } = await room.read(from);
-        older = [...older, ...pushes.filter(({ seq }) => seq <= floor)].slice(-count);
-        const end = pushes.at(-1)?.seq ?? from - 1;
-        if (pending !== 0 && pushes.length > 0) from = end + 1;
-        else if (end >= floor || (await room.next(end, floor)) > floor) break;
-        else return undefined;
-      }
+    const wanted = Math.min(count, room.stream?.messages ?? count);
+    const inRing = () => ring.between(ring.floor, room.place()?.seq ?? 0);
+    const young = () => {
+      const oldest = this.#options.clock.now() - (room.stream?.maxAge ?? Number.POSITIVE_INFINITY);
+      return inRing().filter(({ at }) => at >= oldest);
+    };
+    const [have, notExpired] = [inRing().length, young().length];
+    // What is older than a push that has expired has expired, too.
+    const isEnough = notExpired >= wanted || notExpired < have;
+    const tail = isEnough ? { seqs: [], upTo: ring.floor } : await this.#tail(room, wanted);
+    if (tail === undefined) return undefined;
+    const seqs = () => {
+      const older = tail.seqs.filter((seq) => seq <= Math.min(ring.floor, room.place()?.seq ?? 0));
+      return [...older, ...young().map(({ seq }) => seq)].slice(-wanted);
+    };
+    const [first] = seqs();
+    const read = first === undefined || first > ring.floor ? undefined : await room.read(first);
+    // Limits have removed it, or the server is behind.
+    if (read && read.pushes[0]?.seq !== first) this.#tails.delete(room);
     return () => {
       const place = room.place();
+      const all = seqs();
+      const [start = (place?.seq ?? 0) + 1] = all;
+      const stored = (read?.pushes ?? []).filter(({ seq }) => seq >= start && seq <= ring.floor);
       // The ring has given up what was not read.
-      if (place === undefined || place.epoch !== epoch || ring.floor > floor) return undefined;
-      const oldest = this.#options.clock.now() - (room.stream?.maxAge ?? Number.POSITIVE_INFINITY);
-      const kept = ring.between(floor, place.seq).filter(({ at }) => at >= oldest);
-      const last = [...older, ...kept].slice(-count);
-      const [first] = last;
-      return this.#resumed(asked, first === undefined ? place.seq : first.seq - 1, place, last);
+      const isMissing = ring.floor > tail.upTo || (start <= ring.floor && stored[0]?.seq !== start);
+      if (place === undefined || place.epoch !== epoch || isMissing) return undefined;
+      const end = stored.at(-1)?.seq ?? start - 1;
+      const isMoreStored = all.some((seq) => seq > end && seq <= ring.floor);
+      const rest = isMoreStored ? [] : young().filter(({ seq }) => seq >= start);
+      return this.#resumed(asked, start - 1, place, [...stored, ...rest], isMoreStored);
     };
+  }
+
+  /** Numbers of the room's last stored pushes, so many with those in the ring. One read for all who ask meanwhile. */
+  async #tail(room: RoomHistory, wanted: number): Promise<RoomTail | undefined> {
+    const { ring } = room;
+    const lacking = () => wanted - ring.between(ring.floor, room.place()?.seq ?? 0).length;
+    for (;;) {
+      const known = this.#tails.get(room);
+      const isKnown = known?.epoch === room.epoch && ring.floor <= (known?.upTo ?? 0);
+      if (known && isKnown && (known.isWhole || known.seqs.filter((seq) => seq <= ring.floor).length >= lacking()))
+        return known;
+      const underWay = this.#tailReads.get(room);
+      if (underWay === undefined) break;
+      const tail = await underWay.tail;
+      if (underWay.wanted >= wanted) return tail;
+    }
+    const tail = readTail(room, Math.max(1, lacking())).finally(() => this.#tailReads.delete(room));
+    this.#tailReads.set(room, { wanted, tail });
+    const found = await tail;
+    if (found) this.#tails.set(room, found);
+    return found;
   }
 
   /** As many frames as fit into one answer. @param isMoreStored pushes follow that were not read */
-  #resumed(asked: Asked, after: number, place: Position, pushes: readonly Push[], isMoreStored = false): ResumeAnswer {
-    const { frames, ...replay } = this.#replay(asked, after, place, pushes);
+  #resumed(
+    asked: AskedRoom,
+    after: number,
+    place: Position,
+    pushes: readonly Push[],
+    isMoreStored = false,
+  ): Made | undefined {
+    const replay = this.#replays.of(asked, after, place, pushes);
+    if (replay === undefined) return undefined;
+    const { frames, end, compressed } = replay;
     const isAll = replay.isAll && !isMoreStored;
-    const replayTo = isAll ? (frames.at(-1)?.seq ?? after) : place.seq;
-    return { type: 'resumed', place, recovered: true, frames, isAll, ...(replayTo === place.seq ? {} : { replayTo }) };
-  }
-
-  /** The frames that follow on `after`: encoded once for all who ask for them before the next is sent. */
-  #replay({ room, key, hasIds }: Asked, after: number, place: Position, pushes: readonly Push[]): Replay {
-    let kept = this.#replays.get(room);
-    if (kept?.sent.seq !== place.seq || kept.sent.epoch !== place.epoch) {
-      kept = { sent: place, byStart: new Map() };
-      this.#replays.set(room, kept);
-    }
-    const start = `${after} ${pushes.length} ${hasIds}`;
-    let replay = kept.byStart.get(start);
-    if (replay === undefined) {
-      replay = this.#encode(key, hasIds, after, place.epoch, pushes);
-      if (kept.byStart.size >= KEPT_ANSWERS) kept.byStart.clear();
-      kept.byStart.set(start, replay);
-    }
-    return replay;
-  }
-
-  #encode(key: ChannelKey, hasIds: boolean, after: number, epoch: string, pushes: readonly Push[]): Replay {
-    const frames: Replay['frames'] = [];
-    let parts: MessagePart[] = [];
-    let [bytes, total, end, i] = [0, 0, after, 0];
-    const flush = () => {
-      if (parts.length > 0) frames.push({ seq: end, text: encodeText(key, parts, hasIds).toString() });
-      [parts, bytes] = [[], 0];
+    const replayTo = isAll ? end : place.seq;
+    const answer: Resumed = {
+      ...{ type: 'resumed', place, recovered: true, frames, isAll },
+      ...(replayTo === place.seq ? {} : { replayTo }),
     };
-    for (; i < pushes.length && total < ANSWER_BYTES; i++) {
-      const { seq, bytes: message } = pushes[i]!;
-      const push = this.#options.ignored.decode(message, decodePush);
-      if (push === undefined || push.items.lengths.length === 0) continue;
-      const size = push.items.bytes.length;
-      if (parts.length > 0 && bytes + size > FRAME_BYTES) flush();
-      parts.push({ ...partOf(push, push.items, 0), position: { seq, previous: end, epoch } });
-      [bytes, total, end] = [bytes + size, total + size, seq];
-    }
-    flush();
-    return { frames, isAll: i === pushes.length };
+    return { answer, ...(compressed && { compressed }) };
   }
 
   /**

@@ -2,6 +2,9 @@ import type { Position } from '@pushcluster/protocol/frames.ts';
 import type { Extract, StoredPush, StreamState } from '@pushcluster/runtime/history/historyStore.ts';
 import type { RoomRing } from './roomRing.ts';
 
+/** Pushes read at once. */
+export const BATCH = 200;
+
 /** Where a room of this gateway is in its history, for members that come back, or come late. */
 export interface RoomHistory {
   /** Everything up to this sequence number was taken; undefined before the room has begun. */
@@ -26,8 +29,8 @@ export interface RoomHistory {
   isAhead(seq: number): void;
   /** A frame that ends with this number was sent to the shards. */
   framesSent(position: { epoch: string | undefined; seq: number }): void;
-  /** Pushes of the room from `from` on. Rejects as the store does. */
-  read(from: number): Promise<Extract>;
+  /** Pushes of the room from `from` on. Rejects as the store does. @param limit at most BATCH, which it is by default */
+  read(from: number, limit?: number): Promise<Extract>;
   /** Keeps pushes that were read: all between `after` and the ring's floor. */
   keep(pushes: readonly StoredPush[], after: number): void;
   /**
@@ -37,6 +40,8 @@ export interface RoomHistory {
   next(after: number, upTo: number): Promise<number>;
   /** Resolves once the store has said, from now on, which history it has. Rejects as the store does. */
   looked(): Promise<void>;
+  /** Milliseconds for which an answer of the store may be one of a former leader. */
+  readonly formerMs: number;
   /** The stream lacks what it had, as far as this gateway knows, and may have been set back. It is known soon. */
   readonly mayBeSetBack: boolean;
   /** Whether the stream has this number already: a client may have it from a gateway that is ahead. */
