@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
+import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { Form } from '@pushcluster/protocol/wireForms.ts';
 import { ALL, roomKey } from '../ipc/channelKey.ts';
+import type { ResumeAnswer } from '../ipc/resume.ts';
 import {
   auth,
   confirm,
@@ -19,6 +21,7 @@ import {
   ROOM,
   reset,
   second,
+  send,
   shard,
   start,
   toHub,
@@ -337,5 +340,84 @@ describe('a JOIN that waits for its answer', () => {
         ['OK', 3],
       ],
     );
+  });
+});
+
+describe('a JOIN of a room with history', () => {
+  const place = { epoch: 'e', seq: 5 };
+  const frame = { seq: 5, text: '{"type":"PUSH","data":{"room":"r"}}' };
+
+  function ask(peer: Peer, id?: number) {
+    send(peer, {
+      type: 'JOIN',
+      ...(id === undefined ? {} : { id }),
+      data: { room: 'r', since: { epoch: 'e', seq: 3 } },
+    });
+    confirm(ROOM);
+  }
+
+  /** Answers the last question of a member. */
+  function answer(answer: ResumeAnswer) {
+    const asked = toHub.filter((message) => message.type === 'resume').at(-1);
+    assert.ok(asked);
+    shard.handle({ type: 'resumed', key: ROOM, ask: asked.ask, answer, size: 0 });
+    loop.idle();
+  }
+
+  const typesOf = ({ socket }: Peer) => socket.frames.map(({ type }) => type);
+  const asks = () => toHub.filter(({ type }) => type === 'resume').length;
+
+  beforeEach(() => start({ rooms: [{ match: '*', history: {} }] }));
+
+  it('brings what was missed behind its OK, and without an id as well', () => {
+    for (const id of [1, undefined]) {
+      const peer = open();
+      ask(peer, id);
+      answer({ type: 'resumed', place, recovered: true, frames: [frame], isAll: true });
+      assert.deepEqual(typesOf(peer), id === undefined ? ['PUSH'] : ['OK', 'PUSH']);
+      push(ROOM);
+      assert.equal(pushes(peer).length, 2, 'and what is new');
+    }
+  });
+
+  it('without an id tells v1 clients by RESET that something may be missing', () => {
+    for (const [form, told] of [
+      [Form.v1, ['RESET']],
+      [Form.plain, []],
+    ] as const) {
+      const peer = open(form);
+      ask(peer);
+      answer({ type: 'resumed', place, recovered: false, frames: [], isAll: true });
+      assert.deepEqual(typesOf(peer), told);
+    }
+  });
+
+  it('without an id is never refused: the hub is asked until it can tell', () => {
+    const peer = open();
+    ask(peer);
+    answer({ type: 'unavailable' });
+    assert.equal(asks(), 1);
+    shard.expire(nextSecond());
+    assert.equal(asks(), 2);
+    answer({ type: 'resumed', place, recovered: true, frames: [frame], isAll: true });
+    assert.deepEqual(typesOf(peer), ['PUSH']);
+    assert.equal(shard.rooms, 1);
+  });
+
+  it('without an id is only a JOIN in a room without history', () => {
+    start();
+    const peer = open();
+    ask(peer);
+    push(ROOM);
+    assert.deepEqual([typesOf(peer), asks()], [['PUSH'], 0]);
+  });
+
+  it('brings compressed frames as binary', () => {
+    const peer = open(Form.deflate);
+    ask(peer, 1);
+    const deflated = deflateRawSync(frame.text).toString('base64');
+    answer({ type: 'resumed', place, recovered: true, frames: [{ seq: 5, deflated }], isAll: true });
+    const sent = peer.socket.sent.at(-1)!;
+    assert.deepEqual([sent.binary, inflateRawSync(sent.bytes).toString()], [true, frame.text]);
   });
 });

@@ -9,7 +9,7 @@ import type { Broadcaster } from './broadcaster.ts';
 import type { Channels } from './channels.ts';
 import type { Connection, Member } from './connection.ts';
 import type { Loop } from './loop.ts';
-import { PendingJoins } from './pendingJoins.ts';
+import { isWaitedFor, PendingJoins } from './pendingJoins.ts';
 import type { Replies } from './replies.ts';
 
 /**
@@ -68,7 +68,8 @@ export class Rooms {
       }
       channels.join(connection, existing ?? channels.obtain(roomKey(room)));
     }
-    if (id === undefined) return;
+    const isResume = since !== undefined || last !== undefined;
+    if (id === undefined && !isResume) return;
     const channel = channels.obtain(roomKey(room));
     const member = connection.memberOf(channel);
     if (!member || isJoining(member)) {
@@ -76,7 +77,7 @@ export class Rooms {
       return;
     }
     if (policyOf(room, settings().rooms)?.history === undefined) {
-      this.pendingJoins.add(member, id, added);
+      if (id !== undefined) this.pendingJoins.add(member, id, added);
       return;
     }
     channel.fallBehind(member, 'resuming');
@@ -172,7 +173,7 @@ export class Rooms {
     const { channels, replies } = this.#options;
     const join = member.channel.pendingJoins?.get(member);
     channels.leave(member);
-    if (join?.isAnswered === false) replies.refuse(connection, join.id, code, message);
+    if (join && isWaitedFor(join)) replies.refuse(connection, join.id, code, message);
   }
 
   /**
@@ -190,7 +191,8 @@ export class Rooms {
 
 /** Its JOIN is yet to be answered. */
 function isJoining(member: Member): boolean {
-  return member.channel.pendingJoins?.get(member)?.isAnswered === false;
+  const join = member.channel.pendingJoins?.get(member);
+  return join !== undefined && isWaitedFor(join);
 }
 
 function mayJoin(connection: Connection, room: string): boolean {
