@@ -69,6 +69,7 @@ export class Replays {
         : { ...replay, frames: texts.map((each) => (isLarge(each) && form.compressed ? deflated(each) : plain(each))) };
     if (kept.byStart.size >= KEPT_OF_ROOM) this.#forget(kept);
     kept.byStart.set(start, made);
+    made.compressed?.catch(() => kept.byStart.delete(start));
     kept.bytes += bytes;
     this.#bytes += bytes;
     if (this.#bytes > KEPT_BYTES) [this.#kept, this.#bytes] = [new WeakMap(), 0];

@@ -163,7 +163,8 @@ export class Resumes {
     // What follows may have had limits remove what that server did not know of, unless nothing follows.
     const reaches = pending === 0 && (isThere || !isBehind ? next > upTo : next === Number.POSITIVE_INFINITY);
     // Those who come after this one, from about the same place, are served from the ring.
-    if (reaches && room.epoch === since.epoch && since.seq < ring.floor && ring.floor <= upTo)
+    const joins = () => pending !== 0 && ring.floor <= end;
+    if ((reaches || joins()) && room.epoch === since.epoch && since.seq < ring.floor && ring.floor <= upTo)
       room.keep(
         read.filter(({ seq }) => seq <= ring.floor),
         since.seq,
@@ -174,8 +175,9 @@ export class Resumes {
       // The ring has given up what was not read, or the server is behind.
       if (pending === 0 && (!reaches || ring.floor > upTo)) return undefined;
       const stored = read.filter(({ seq }) => seq <= place.seq);
-      if (pending === 0) stored.push(...ring.between(end, place.seq));
-      return this.#resumed(asked, since.seq, place, stored, pending !== 0 && end < place.seq);
+      const isWhole = pending === 0 || joins();
+      if (isWhole) stored.push(...ring.between(end, place.seq));
+      return this.#resumed(asked, since.seq, place, stored, !isWhole && end < place.seq);
     };
   }
 
