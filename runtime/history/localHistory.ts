@@ -20,6 +20,8 @@ import {
 
 /** Bytes of all pushes at most. Beyond it nothing more is stored until limits have made room. */
 const MAX_BYTES = 256 * 1_048_576;
+/** Milliseconds between two searches of all rooms for pushes that have expired: pushes are tried again while it is full. */
+const SEARCH_EVERY_MS = 1_000;
 
 /** `since`: when it was stored by the clock that is never set, milliseconds. */
 type Kept = StoredPush & { since: number };
@@ -43,6 +45,7 @@ export class LocalHistory implements MeasuredHistoryStore {
   readonly #clock: Clock;
   readonly #streams = new Map<string, Stream>();
   #bytes = 0;
+  #searchedAt = Number.NEGATIVE_INFINITY;
 
   constructor(bus: Bus, subjects: Subjects, clock: Clock = systemClock) {
     this.#bus = bus;
@@ -75,16 +78,12 @@ export class LocalHistory implements MeasuredHistoryStore {
     const stream = this.#stream(match);
     const now = this.#clock.now();
     this.#expire(stream);
-    for (const [each, { at }] of stream.ids) {
-      if (now - at < DUPLICATE_WINDOW_MS) break;
-      stream.ids.delete(each);
-    }
     const before = stream.ids.get(id);
     if (before) return { seq: before.seq, duplicate: true };
+    if (!this.#hasRoom(bytes.length)) throw new BusUnavailable('the history of this process is full');
     const pushes = this.#retained(stream, room);
     const previous = pushes.at(-1)?.seq ?? 0;
     const seq = stream.last + 1;
-    if (this.#bytes + bytes.length > MAX_BYTES) throw new BusUnavailable('the history of this process is full');
     // First the bus: it throws if it is closed, or the message is too large.
     this.#bus.publish(this.#subjects.room(room), bytes, {
       [STORED_HEADERS.stream]: this.streamOf(match),
@@ -181,8 +180,29 @@ export class LocalHistory implements MeasuredHistoryStore {
     return pushes;
   }
 
-  /** Removes rooms whose last push has expired. */
+  /** Removes rooms whose last push has expired, and ids that are too old. */
   #expire(stream: Stream) {
+    const now = this.#clock.now();
+    for (const [id, { at }] of stream.ids) {
+      if (now - at < DUPLICATE_WINDOW_MS) break;
+      stream.ids.delete(id);
+    }
     for (const room of stream.rooms.keys()) if (this.#retained(stream, room).length > 0) return;
+  }
+
+  /** Whether `bytes` more can be stored. Where they can't, what has expired makes room, in any stream. */
+  #hasRoom(bytes: number): boolean {
+    const now = this.#clock.now();
+    if (this.#bytes + bytes > MAX_BYTES && now - this.#searchedAt >= SEARCH_EVERY_MS) {
+      this.#searchedAt = now;
+      for (const stream of this.#streams.values()) this.#search(stream);
+    }
+    return this.#bytes + bytes <= MAX_BYTES;
+  }
+
+  /** Removes all that has expired. */
+  #search(stream: Stream) {
+    this.#expire(stream);
+    for (const room of stream.rooms.keys()) this.#retained(stream, room);
   }
 }
