@@ -6,7 +6,8 @@ import type { Target } from '@pushcluster/protocol/api.ts';
  * the same for each retry of a request, through any logic process, and differs for any other request.
  *
  * It is a digest of the API key's name, the targets and the request's `id`, as one JSON array: no choice of names and ids
- * makes two requests alike. Targets count as a set, in any order. Items are not part of it.
+ * makes two requests alike. Targets count as a set, in any order. Items are not part of it. A message that is stored in the
+ * history of a room carries the key of a request to that room alone, whichever others its request names.
  *
  * @param key name of the API key; undefined if none is configured
  * @returns 22 characters of base64url (132 bits of SHA-256); '' if `id` is ''

@@ -19,8 +19,13 @@ const NOTHING_STORED: Published = { failures: [], stored: [] };
 /** The largest part number that room is kept for in a message to users. */
 const MAX_PART = 999_999;
 
-/** `id`: the request's idempotency key (idempotencyKey.ts); '' if it has none. */
-export type PublishOptions = { urgent: boolean; id: string };
+export type PublishOptions = {
+  urgent: boolean;
+  /** The request's idempotency key (idempotencyKey.ts); '' if it has none. */
+  id: string;
+  /** That of the same request, if it named this room alone. Default: `id`. */
+  idIn?: (room: string) => string;
+};
 
 export type PublisherOptions = {
   /** Milliseconds since the epoch. */
@@ -157,7 +162,10 @@ export class Publisher {
     const parts = this.#splitter.items(items, 0);
     const messages = messagesOf(parts, options);
     const bytes = parts.reduce((sum, part) => sum + itemsSize(part) + HEADER_BYTES, 0);
-    return fanOut(rooms, bytes, (room) => this.#toRoom(room, messages, options));
+    return fanOut(rooms, bytes, (room) => {
+      const own = this.#optionsIn(room, options);
+      return this.#toRoom(room, own === options ? messages : messagesOf(parts, own), own);
+    });
   }
 
   async #toUsers(users: string[], items: readonly Uint8Array[], options: PublishOptions): Promise<void> {
@@ -176,6 +184,13 @@ export class Publisher {
     if (notSent > 0 && notSent < entries.length)
       throw new BusUnconfirmed('the bus became unavailable in the middle of a push');
     throw errors[0];
+  }
+
+  /** A push is stored once in a room, whichever other rooms the requests name that repeat it. */
+  #optionsIn(room: string, options: PublishOptions): PublishOptions {
+    const { id, idIn } = options;
+    const isStored = this.#histories?.policyOf(room) !== undefined;
+    return id !== '' && idIn && isStored ? { ...options, id: idIn(room) } : options;
   }
 
   /** Sends before it returns. Resolves with the position in the room's history, if it has one. */

@@ -1,4 +1,4 @@
-import type { Accepted, PartlyAccepted, PushRequest } from '@pushcluster/protocol/api.ts';
+import type { Accepted, PartlyAccepted, PushRequest, Target } from '@pushcluster/protocol/api.ts';
 import type { z } from 'zod';
 import { authorize, type Caller } from '../access/authorization.ts';
 import { idempotencyKey } from './idempotencyKey.ts';
@@ -20,7 +20,9 @@ export async function answerPush(
   items: readonly Uint8Array[],
 ): Promise<PushedAnswer> {
   authorize(caller, to);
-  const { failures, stored } = await pushes.push(to, items, { urgent, id: idempotencyKey(caller?.name, to, id ?? '') });
+  const keyFor = (target: Target) => idempotencyKey(caller?.name, target, id ?? '');
+  const idIn = (room: string) => keyFor({ type: 'room', room });
+  const { failures, stored } = await pushes.push(to, items, { urgent, id: keyFor(to), idIn });
   const body = { accepted: items.length, ...(stored.length === 0 ? {} : { rooms: stored }) };
   if (failures.length === 0) return { status: 202, body };
   return { status: 207, body: { ...body, failed: failures } };
