@@ -143,6 +143,7 @@ export async function startLogic({ settings, bus, history, log, registry }: Logi
       ...common,
       direct: directPush({ ...common, pushes, metrics }),
       onConnectionRefused: () => metrics.connectionRefused(),
+      onUnread: () => metrics.unreadResponse(),
       ...(certificate ? { certificate } : {}),
     });
     const silent = new SilentConnections(app.server);

@@ -16,6 +16,7 @@ export class Metrics {
   readonly #stored: Histogram;
   readonly #ignored: Counter<'kind'>;
   readonly #refused: Counter;
+  readonly #unread: Counter;
   /** Messages to rooms with a history that were sent to the store again. */
   readonly publishRetries: Counter;
   /** Messages that the store had already. */
@@ -85,6 +86,11 @@ export class Metrics {
       help: 'Connections closed at once because the limit was reached.',
       registers,
     });
+    this.#unread = new Counter({
+      name: 'pushcluster_logic_unread_responses_total',
+      help: 'Connections closed because the client did not read its response.',
+      registers,
+    });
     this.publishRetries = new Counter({
       name: 'pushcluster_logic_publish_retries_total',
       help: 'Messages that were sent to the history of a room again, because NATS had not acknowledged them.',
@@ -129,6 +135,10 @@ export class Metrics {
 
   connectionRefused() {
     this.#refused.inc();
+  }
+
+  unreadResponse() {
+    this.#unread.inc();
   }
 
   ignored(kind: 'stat' | 'answer') {

@@ -194,7 +194,7 @@ export const DEFAULT_PUSHES = 100;
 const historyPage = {
   limit: wholeNumber(z.number().int().min(1).max(1_000))
     .optional()
-    .describe(`Most pushes in the answer, ${DEFAULT_PUSHES} by default.`),
+    .describe(`Most pushes in the answer, ${DEFAULT_PUSHES} by default. Large pushes are fewer: see the answer.`),
   before: wholeNumber(z.number().int().min(1).max(Number.MAX_SAFE_INTEGER))
     .optional()
     .describe('Only pushes with a smaller `seq`: to page backwards, the smallest `seq` of the page before.'),

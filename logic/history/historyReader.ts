@@ -7,15 +7,15 @@ import {
   type HistoryStore,
   type StoredPush,
 } from '@pushcluster/runtime/history/historyStore.ts';
-import { Problem, retryAfterHeader } from '../errors/problem.ts';
+import { Problem } from '../errors/problem.ts';
 import type { RoomHistories } from './roomHistories.ts';
 
 /** Pushes read from the store at once. */
 const BATCH = 200;
 /** A read is tried again so often, after so many milliseconds, if the server that answered is behind. */
 const [ATTEMPTS, AGAIN_MS] = [10, 200];
-/** Answers that are being read at most: each may go through the whole history of a room. */
-const MAX_READERS = 16;
+/** Bytes of the pushes in one answer at most, unless one push is larger. */
+const MAX_BYTES = 4 * 1_048_576;
 
 const [COMMA, encoder] = [Buffer.from(','), new TextEncoder()];
 
@@ -23,7 +23,6 @@ const [COMMA, encoder] = [Buffer.from(','), new TextEncoder()];
 export class HistoryReader {
   readonly #store: HistoryStore;
   readonly #histories: RoomHistories;
-  #readers = 0;
 
   constructor(store: HistoryStore, histories: RoomHistories) {
     this.#store = store;
@@ -31,18 +30,14 @@ export class HistoryReader {
   }
 
   /**
-   * The last `limit` pushes of a room before the number `before`, as the JSON text of protocol/api.ts' RoomHistory: items
-   * stay the publisher's bytes. Throws Problem no_history, overloaded or bus_unavailable.
+   * The last pushes of a room before the number `before`, as the JSON text of protocol/api.ts' RoomHistory: `limit` at most,
+   * and fewer if they are large, but none only if there is none. Items stay the publisher's bytes.
+   * Throws Problem no_history, or BusUnavailable.
    */
   async read(room: string, limit: number, before = Number.POSITIVE_INFINITY): Promise<Buffer> {
     const policy = this.#histories.policyOf(room);
     if (!policy)
       throw new Problem('no_history', 'No policy with a history matches this room (rooms[].history of the settings).');
-    if (this.#readers >= MAX_READERS)
-      throw new Problem('overloaded', `${MAX_READERS} histories are being read. Try again.`, {
-        headers: retryAfterHeader(1),
-      });
-    this.#readers++;
     try {
       for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
         const { epoch, last } = await this.#store.state(policy.match);
@@ -63,8 +58,6 @@ export class HistoryReader {
       // Nothing is changed by reading: an answer that did not come is no other than none.
       if (isAway || error instanceof HistoryRefused) throw new BusUnavailable(error.message);
       throw error;
-    } finally {
-      this.#readers--;
     }
   }
 
@@ -73,13 +66,25 @@ export class HistoryReader {
     let last: StoredPush[] = [];
     for (let from = 1; from < before; ) {
       const { pushes, pending } = await this.#store.read(match, room, from, BATCH);
-      last = [...last, ...pushes.filter(({ seq }) => seq < before)].slice(-limit);
+      last = newest([...last, ...pushes.filter(({ seq }) => seq < before)], limit);
       const end = pushes.at(-1);
       if (pending === 0 || end === undefined) break;
       from = end.seq + 1;
     }
     return last;
   }
+}
+
+/** The end of `pushes` that one answer holds. */
+function newest(pushes: readonly StoredPush[], limit: number): StoredPush[] {
+  let from = pushes.length;
+  let bytes = 0;
+  while (from > 0 && pushes.length - from < limit) {
+    bytes += pushes[from - 1]!.bytes.length;
+    if (bytes > MAX_BYTES && from < pushes.length) break;
+    from--;
+  }
+  return pushes.slice(from);
 }
 
 function textOf(room: string, epoch: string, pushes: readonly StoredPush[]): Buffer {

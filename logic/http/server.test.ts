@@ -17,6 +17,7 @@ async function start(t: TestContext, options: Partial<ServerOptions> = {}) {
     bodyLimit: 1_024,
     leaving: () => false,
     onConnectionRefused: () => assert.fail('no connection is refused here'),
+    onUnread: () => assert.fail('every response is read here'),
     ...options,
   });
   acceptJson(app);

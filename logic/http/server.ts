@@ -12,6 +12,7 @@ import { httpServer } from './httpServer.ts';
 import { MalformedRequests } from './malformedRequests.ts';
 import { describeRoutes } from './openApi.ts';
 import type { ServingCertificate } from './servingCertificate.ts';
+import { cutUnread } from './unreadResponses.ts';
 
 /** Longest parameter of a path: a name of 128 bytes, each percent-encoded. */
 const MAX_PARAM_LENGTH = 3 * 128;
@@ -19,6 +20,8 @@ const MAX_PARAM_LENGTH = 3 * 128;
 const MAX_CONNECTIONS = 10_000;
 /** A request that takes longer to arrive is answered 408. */
 const REQUEST_TIMEOUT_MS = 30_000;
+/** A response of which the client takes nothing for so long is given up. */
+const UNREAD_MS = 15_000;
 
 export type ServerOptions = AdmissionOptions & {
   log: ErrorLog;
@@ -28,8 +31,12 @@ export type ServerOptions = AdmissionOptions & {
   leaving: () => boolean;
   /** Called after a connection beyond the limit was closed. */
   onConnectionRefused: () => void;
+  /** Called for each connection that is closed because the client did not read its response. */
+  onUnread: () => void;
   /** Milliseconds that a request may take to arrive; 30,000 by default. */
   requestTimeout?: number;
+  /** Milliseconds without progress after which a response is given up; 15,000 by default. */
+  unreadTimeout?: number;
   maxConnections?: number;
   /** Answers a request ahead of the routes, or returns false and leaves it to them. */
   direct?: (request: IncomingMessage, response: ServerResponse) => boolean;
@@ -68,6 +75,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
   app.server.maxConnections = maxConnections;
   app.server.on('drop', options.onConnectionRefused);
   malformed.watch(app.server);
+  cutUnread(app.server, options.unreadTimeout ?? UNREAD_MS, options.onUnread);
   // Node's own answer is not a problem document: `requireUnambiguous` checks what is expected.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
   for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method);

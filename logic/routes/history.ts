@@ -5,14 +5,20 @@ import type { ApiKeys } from '../access/apiKeys.ts';
 import { authorize, type Caller } from '../access/authorization.ts';
 import type { HistoryReader } from '../history/historyReader.ts';
 import { requireKey } from '../http/authentication.ts';
+import { ResponseSlots } from '../http/responseSlots.ts';
 import { COMMON, problem, security } from './v1.ts';
+
+/** Answers that are made and sent at once. Each may go through the whole history of a room, and takes some MiB. */
+const MAX_ANSWERS = 16;
 
 export type HistoryOptions = { keys: ApiKeys; histories: HistoryReader };
 
 type Question = { room: string; limit?: number | undefined; before?: number | undefined };
 
 const response = {
-  200: RoomHistory.describe('Pushes of the room, the newest last.'),
+  200: RoomHistory.describe(
+    'Pushes of the room, the newest last. Fewer than `limit` if they are larger than 4 MiB together; none only if there is none before `before`.',
+  ),
   ...COMMON,
   404: problem('The room has no history (`no_history`).'),
 };
@@ -20,10 +26,11 @@ const response = {
 /** `GET /v1/rooms/{room}/history`, and `GET /v1/history` for names that a path cannot hold. */
 export const historyRoutes: FastifyPluginAsyncZod<HistoryOptions> = async (app, { keys, histories }) => {
   requireKey(app, keys);
+  const slots = new ResponseSlots(MAX_ANSWERS);
 
   const answer = async (caller: Caller | null, reply: FastifyReply, { room, limit, before }: Question) => {
     authorize(caller, { type: 'history', room });
-    const text = await histories.read(room, limit ?? DEFAULT_PUSHES, before);
+    const text = await slots.make(reply.raw, () => histories.read(room, limit ?? DEFAULT_PUSHES, before));
     // As bytes: the items are not written anew.
     return reply.type('application/json; charset=utf-8').send(text as never);
   };
@@ -35,7 +42,7 @@ export const historyRoutes: FastifyPluginAsyncZod<HistoryOptions> = async (app, 
       operationId: 'getRoomHistory',
       summary: 'The last pushes of a room',
       description:
-        'Rooms whose policy has a `history`. Page backwards with `before`. A push is missing once the limits of the policy have removed it.',
+        'Rooms whose policy has a `history`. Page backwards with `before`, the smallest `seq` of the page before, until a page is empty. A push is missing once the limits of the policy have removed it.',
       tags: ['history'],
       security,
       params: RoomParams,
