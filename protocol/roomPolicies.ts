@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { matches } from './pattern.ts';
+import { matches, overlap } from './pattern.ts';
 import { duration, size } from './units.ts';
 
 /** A pattern of names of rooms or users: literal text with `*` for any run of characters. */
@@ -103,6 +103,12 @@ export type ChannelRules = {
 /** The policy of a room: the first whose pattern matches the name. */
 export function policyOf(room: string, policies: readonly RoomPolicy[]): RoomPolicy | undefined {
   return policies.find(({ match }) => matches(match, room));
+}
+
+/** Patterns of the policies before that of `match` which match some of its rooms: these rooms are not of its policy. */
+export function earlierThan(match: string, policies: readonly RoomPolicy[]): string[] {
+  const own = policies.findIndex((policy) => policy.match === match);
+  return policies.slice(0, own).flatMap((policy) => (overlap(policy.match, match) ? [policy.match] : []));
 }
 
 /** The history that a policy gives its rooms; undefined if it gives none. */

@@ -1,5 +1,6 @@
 import type { Histories } from '@pushcluster/protocol/control.ts';
 import { decodePush } from '@pushcluster/protocol/push.ts';
+import { earlierThan } from '@pushcluster/protocol/roomPolicies.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
 import { type Bus, type BusEvent, BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
@@ -122,7 +123,12 @@ export class Hub {
         error instanceof BusUnavailable || error instanceof BusUnconfirmed || error instanceof HistoryMissing;
       if (!isAway) guard.caught('bus', error);
     };
-    this.#histories = history && new HistoryMonitors({ store: history, bus, clock, metrics, failed: historyFailed });
+    this.#histories =
+      history &&
+      new HistoryMonitors({
+        ...{ store: history, bus, clock, metrics, failed: historyFailed },
+        earlier: (match) => earlierThan(match, this.#settings.rooms),
+      });
     const inlets = {
       ...{ heartbeats, merger, ignored, metrics, log, clock, work: options.work },
       retries: new RepeatedPushes({ clock, metrics }),

@@ -14,6 +14,8 @@ describe('a number that a stored push gets', () => {
   let state: StreamState;
   let histories: RoomHistories;
   let renewed: number;
+  /** A server answers that has yet to learn what the stream became. */
+  let isUnaware: boolean;
   /** Whether the stream has the push. */
   let holds: boolean;
   /** What gateways have seen. */
@@ -24,10 +26,11 @@ describe('a number that a stored push gets', () => {
   beforeEach(async () => {
     state = { epoch: 'first', last: 100, floor: 0, messages: 1_000, maxAge: 3_600_000 };
     renewed = 0;
+    isUnaware = false;
     holds = true;
     const store = {
       ensure: async () => {},
-      state: async () => ({ ...state }),
+      state: async () => (isUnaware ? { ...state, epoch: 'first' } : { ...state }),
       renew: async (_: string, epoch: string, known: string) => {
         if (state.epoch !== epoch) return;
         renewed++;
@@ -92,6 +95,14 @@ describe('a number that a stored push gets', () => {
     state.epoch = 'after first';
     assert.deepEqual(await storedIn('after first', 61), { seq: 61, epoch: 'after first' });
     assert.equal(renewed, 1);
+  });
+
+  it('is not believed where a server takes the stream for what it was, just after it became another history', async () => {
+    state.last = 60;
+    isUnaware = true;
+    await assert.rejects(stored(60), BusUnconfirmed);
+    isUnaware = false;
+    assert.deepEqual(await storedIn('after first', 60), { seq: 60, epoch: 'after first' });
   });
 
   it('makes a stream another history that keeps an epoch which was there before', async () => {

@@ -1,7 +1,12 @@
 import type { Position } from '@pushcluster/protocol/frames.ts';
 import { fullJitter } from '@pushcluster/protocol/fullJitter.ts';
-import { overlap } from '@pushcluster/protocol/pattern.ts';
-import { type HistoryPolicy, historyOf, policyOf, type RoomPolicy } from '@pushcluster/protocol/roomPolicies.ts';
+import {
+  earlierThan,
+  type HistoryPolicy,
+  historyOf,
+  policyOf,
+  type RoomPolicy,
+} from '@pushcluster/protocol/roomPolicies.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { type Bus, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
 import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
@@ -75,8 +80,9 @@ export class RoomHistories {
   readonly #states = new Map<string, { at: number; state: Promise<StreamState> }>();
   #cancelRetry = () => {};
   #attempt = 0;
-  #ensuring = false;
-  /** The settings have changed, or the bus came back, during a run. */
+  /** The run that brings the streams to the settings; it never rejects. */
+  #ensuring: Promise<void> | undefined;
+  /** The settings have changed, or the bus came back, during the run. */
   #again = false;
   #problem: string | undefined;
   #closed = false;
@@ -103,7 +109,7 @@ export class RoomHistories {
     for (const match of before) if (!matches.includes(match)) this.#leaving.add(match);
     this.#made.clear();
     this.#attempt = 0;
-    void this.#ensureAll();
+    this.#ensureAll();
   }
 
   /** Why a stream cannot be made or changed, though it was tried several times; undefined if all of them are as wanted. */
@@ -139,6 +145,8 @@ export class RoomHistories {
   /** The numbers that the stream of a policy has given until now. Rejects as the store does. */
   async given(match: string): Promise<Given> {
     const { reports } = this.#options;
+    // A stream that lacks pushes of its rooms becomes another history first.
+    if (!this.#made.has(match)) await this.#ensuring;
     while (reports?.arriving) await reports.arriving;
     let top = this.#tops.get(match);
     if (top === undefined) {
@@ -178,6 +186,8 @@ export class RoomHistories {
       log.error({ match, seq, before: largest }, 'the history of rooms was set back: it becomes another one');
       await store.renew(match, epoch, hasComeBack ? this.#tops.get(match)!.epoch : epoch);
       state = await store.state(match);
+      if (state.epoch === epoch)
+        throw new BusUnconfirmed(`the history of rooms "${match}" is as it was before it became another one`);
     }
     this.#states.delete(match);
     // An earlier attempt has stored it in this history, of which limits may have removed it since.
@@ -245,18 +255,20 @@ export class RoomHistories {
   }
 
   /** One run at a time: what is done for earlier settings must not come after what is done for later ones. */
-  async #ensureAll() {
+  #ensureAll() {
+    this.#again = this.#ensuring !== undefined;
+    this.#ensuring ??= this.#ensureUntilDone();
+  }
+
+  async #ensureUntilDone(): Promise<void> {
     this.#cancelRetry();
-    this.#again = this.#ensuring;
-    if (this.#ensuring) return;
-    this.#ensuring = true;
     const { failure, match } = await this.#ensureEach();
-    this.#ensuring = false;
     if (this.#again) {
+      this.#again = false;
       this.#made.clear();
-      void this.#ensureAll();
-      return;
+      return this.#ensureUntilDone();
     }
+    this.#ensuring = undefined;
     if (failure === undefined) {
       this.#problem = undefined;
       return;
@@ -300,14 +312,8 @@ export class RoomHistories {
     if (this.#closed) return;
     this.#cancelRetry();
     const wait = fullJitter(this.#attempt++, RETRY_FIRST_MS, RETRY_LONGEST_MS);
-    this.#cancelRetry = this.#clock.after(wait, () => void this.#ensureAll());
+    this.#cancelRetry = this.#clock.after(wait, () => this.#ensureAll());
   }
-}
-
-/** Patterns of the policies before this one that match some of its rooms. */
-function earlierThan(match: string, policies: readonly RoomPolicy[]): string[] {
-  const own = policies.findIndex((policy) => policy.match === match);
-  return policies.slice(0, own).flatMap((policy) => (overlap(policy.match, match) ? [policy.match] : []));
 }
 
 /** The largest number that was given in this epoch; 0 if none is known. */

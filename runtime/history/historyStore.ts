@@ -51,8 +51,6 @@ export type StreamState = {
   messages: number;
   /** Milliseconds. */
   maxAge: number;
-  /** Pushes of its rooms are not stored in it now. It is another history once they are again. */
-  retired?: boolean;
   /** When this was so, by the clock that dates pushes, milliseconds since 1970; absent if the store does not say. */
   at?: number;
 };
@@ -145,8 +143,12 @@ export interface HistoryStore {
    * @param id at most 64 characters
    */
   append(match: string, room: string, bytes: Uint8Array, id: string): Promise<StoredAt>;
-  /** The state as the leader of the stream tells it. */
-  state(match: string): Promise<StreamState>;
+  /**
+   * The state as the leader of the stream tells it.
+   * @param earlier as in the rules. If it is given, rejects with BusUnconfirmed while the stream is yet to become another
+   * history by `ensure`, since pushes of its rooms went elsewhere
+   */
+  state(match: string, earlier?: readonly string[]): Promise<StreamState>;
   /**
    * Pushes of one room from sequence number `from` on, oldest first.
    * @param limit pushes at most, 1 to 1,000

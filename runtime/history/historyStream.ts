@@ -178,8 +178,8 @@ function isRetired({ config }: StreamInfo): boolean {
   return config.metadata?.[METADATA.retired] !== undefined;
 }
 
-/** Whether pushes of some of its rooms went elsewhere for a while. A stream of a former version does not say so. */
-function hasRoomsBack(info: StreamInfo, { earlier }: HistoryRules): boolean {
+/** Whether pushes of some of its rooms went elsewhere until now. A stream of a former version does not say so. */
+export function hasRoomsBack(info: StreamInfo, { earlier }: Pick<HistoryRules, 'earlier'>): boolean {
   const before = info.config.metadata?.[METADATA.earlier];
   const now = new Set(earlier.map(keyOf));
   return isRetired(info) || (before?.split(' ') ?? []).some((key) => key !== '' && !now.has(key));
@@ -237,7 +237,6 @@ export function stateOf(info: StreamInfo, stream: HistoryStream): StreamState {
     floor: Number.isSafeInteger(floor) ? floor : Number.POSITIVE_INFINITY,
     messages: config.max_msgs_per_subject,
     maxAge: config.max_age / MS,
-    ...(isRetired(info) ? { retired: true } : {}),
     at: Date.parse(info.ts),
   };
 }

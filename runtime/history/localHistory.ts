@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Subjects } from '@pushcluster/protocol/subjects.ts';
-import { type Bus, BusUnavailable } from '../bus/bus.ts';
+import { type Bus, BusUnavailable, BusUnconfirmed } from '../bus/bus.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import {
   DUPLICATE_WINDOW_MS,
@@ -101,8 +101,10 @@ export class LocalHistory implements MeasuredHistoryStore {
     return { seq, duplicate: false };
   }
 
-  async state(match: string): Promise<StreamState> {
+  async state(match: string, earlier: readonly string[] | undefined = undefined): Promise<StreamState> {
     const { epoch, last, floor, rules } = this.#stream(match);
+    if (earlier && rules.earlier.some((each) => !earlier.includes(each)))
+      throw new BusUnconfirmed(`the history of rooms "${match}" is yet to become another one`);
     return { epoch, last, floor, messages: rules.messages, maxAge: rules.maxAge, at: this.#clock.wall() };
   }
 

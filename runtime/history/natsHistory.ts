@@ -20,6 +20,7 @@ import {
 import {
   changedConfig,
   type HistoryStream,
+  hasRoomsBack,
   historyStream,
   isLed,
   isOurs,
@@ -124,9 +125,11 @@ export class NatsHistory implements MeasuredHistoryStore {
     return { seq, duplicate };
   }
 
-  async state(match: string): Promise<StreamState> {
+  async state(match: string, earlier?: readonly string[]): Promise<StreamState> {
     const stream = this.#stream(match);
     const info = await this.#info(stream);
+    if (earlier && hasRoomsBack(info, { earlier }))
+      throw new BusUnconfirmed(`${stream.name} lacks pushes of its rooms, and is yet to become another history`);
     if (!isLed(info)) throw new BusUnconfirmed(`the leader of ${stream.name} has lost touch with its replicas`);
     return stateOf(info, stream);
   }

@@ -110,7 +110,10 @@ for (const [kind, open] of Object.entries(kinds)) {
       await history.ensure({ ...RULES, earlier: ['live-vip-*', '*-1'] });
       await look();
       assert.equal(epochs[1], epochs[0], 'rooms that go elsewhere change nothing for the others');
+      await history.state(RULES.match, ['live-vip-*', '*-1', '*-2']);
+      await assert.rejects(history.state(RULES.match, ['live-vip-*']), BusUnconfirmed, 'it lacks pushes');
       await history.ensure({ ...RULES, earlier: ['live-vip-*'] });
+      await history.state(RULES.match, ['live-vip-*']);
       await look();
       await history.retire(RULES.match);
       await history.retire(RULES.match).catch((error: unknown) => assert.ok(error instanceof HistoryMissing));

@@ -59,6 +59,8 @@ export type TakenPush = Position & { bytes: Uint8Array };
 export type HistoryMonitorOptions = {
   store: HistoryStore;
   match: string;
+  /** Patterns of the policies before this one that match some of its rooms. */
+  earlier: (match: string) => readonly string[];
   bus: Pick<Bus, 'onEvent'>;
   clock: Clock;
   metrics: Pick<GatewayMetrics, 'historyReads' | 'historyStaleAnswers'>;
@@ -249,7 +251,7 @@ export class HistoryMonitor {
   /** The stream as its leader sees it now. Rejects as the store does, and if the history is another one by now. */
   async fresh(): Promise<StreamState> {
     const { store, match } = this.#options;
-    const state = await store.state(match);
+    const state = await store.state(match, this.#options.earlier(match));
     if (state.epoch !== this.#state?.epoch) throw new BusUnconfirmed('the history is another one');
     return state;
   }
@@ -297,12 +299,10 @@ export class HistoryMonitor {
       const began = clock.now();
       const unknownAt = this.#unknownAt;
       const top = this.#top;
-      const state = await store.state(match);
+      const state = await store.state(match, this.#options.earlier(match));
       this.#answeredAt = clock.now();
       if (this.#mayBeLate(state))
         throw new BusUnconfirmed(`${this.stream} is as it was before it became another history`);
-      // Logic has yet to take it into use again, as another history.
-      if (state.retired) throw new BusUnconfirmed(`${this.stream} is of a policy that has gone`);
       const isOther = this.#state !== undefined && this.#state.epoch !== state.epoch;
       if (isOther) this.#leave(this.#state!.epoch, state.epoch);
       this.#state = state;

@@ -53,6 +53,7 @@ export class InletFixture {
     const monitor = new HistoryMonitor({
       store,
       match: MATCH,
+      earlier: () => [],
       bus: { onEvent },
       clock: this.clock,
       metrics,
