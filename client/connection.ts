@@ -2,7 +2,7 @@ import type { FrameId, ServerFrame } from '@pushcluster/protocol/frames.ts';
 import { optional } from './argument.ts';
 import type { Clock } from './clock.ts';
 import type { Emitter } from './emitter.ts';
-import { FRAME_BURST, FRAMES_PER_SECOND, LOST, MALFORMED, REFRESH_RETRY, TOKEN_TIMEOUT } from './limits.ts';
+import { FRAME_BURST, FRAMES_PER_SECOND, LOST, MALFORMED, PAUSE, REFRESH_RETRY, TOKEN_TIMEOUT } from './limits.ts';
 import { PushError } from './pushError.ts';
 import type { PushEvents } from './pushEvents.ts';
 import { type ReadFrame, readServerFrame } from './serverFrame.ts';
@@ -84,6 +84,8 @@ export class Connection {
   /** What a RECONNECT said: by when to be gone, and how long to read on after the client has joined elsewhere. */
   leaveBy: number | undefined;
   overlap!: number;
+  /** Set while frames wait. */
+  turn: Promise<void> | undefined;
 
   /** When the last frame came, by the clock's `now` and by its wall. */
   heardAt!: number;
@@ -98,7 +100,7 @@ export class Connection {
   #lastId = 0;
   /** What is waited for by #expect(), until something is heard. */
   #awaited: object | undefined;
-  #inflating = 0;
+  #unread = 0;
   #tail = Promise.resolve();
   #outbox: object[] = [];
   readonly #rate: TokenBucket;
@@ -139,6 +141,15 @@ export class Connection {
     this.leaving.set(room, id);
   }
 
+  /** The frames that follow wait: code that awaited what was just read runs before. */
+  pause(): void {
+    const pass = async () => {
+      for (let left = PAUSE; left > 0; left--) await undefined;
+      this.turn = undefined;
+    };
+    this.turn = pass();
+  }
+
   say(type: string, data: object, id?: number): void {
     this.#outbox.push({ type, id, data });
     this.#flush();
@@ -162,7 +173,7 @@ export class Connection {
     const awaited = {};
     this.#awaited = awaited;
     this.later(ms, () => {
-      if (this.#awaited === awaited) this.#lose('Timed out.');
+      if (this.#awaited === awaited) this.#lose('Timeout.');
     });
   }
 
@@ -225,13 +236,15 @@ export class Connection {
   #receive(data: unknown) {
     if (this.#over) return;
     this.#hear();
-    if (typeof data === 'string' && this.#inflating === 0) return this.#read(data);
-    this.#inflating++;
+    if (typeof data === 'string' && this.#unread === 0 && !this.turn) return this.#read(data);
+    this.#unread++;
     // Frames are inflated concurrently, and read in the order in which they came.
     const text = typeof data === 'string' ? data : inflate(data);
     this.#tail = this.#tail.then(async () => {
-      this.#read(await text, data);
-      this.#inflating--;
+      const inflated = await text;
+      while (this.turn) await this.turn;
+      this.#read(inflated, data);
+      this.#unread--;
     });
   }
 
@@ -260,8 +273,10 @@ export class Connection {
     if (frame.type !== 'OK' && frame.type !== 'ERROR') return this.owner.received(this, frame);
     const answer = this.#answers.get(frame.id);
     this.#answers.delete(frame.id);
-    if (frame.type === 'OK') answer?.(undefined, frame.data);
-    else answer?.(new PushError(frame.data.code, frame.data.message), {});
+    answer?.(
+      frame.type === 'OK' ? undefined : new PushError(frame.data.code, frame.data.message),
+      frame.data as object,
+    );
   }
 
   #flush() {
@@ -343,7 +358,7 @@ export class Connection {
     if (this.#over) return;
     this.#detach();
     const tell = () => this.owner.closed(this, code, reason);
-    if (this.#inflating === 0) tell();
+    if (this.#unread === 0) tell();
     else this.#tail = this.#tail.then(tell);
   }
 

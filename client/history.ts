@@ -2,7 +2,7 @@ import type { Position, ServerFrame } from '@pushcluster/protocol/frames.ts';
 import type { Connection } from './connection.ts';
 import { SAVE_DELAY } from './limits.ts';
 import { isPosition } from './serverFrame.ts';
-import type { JoinOptions, PositionStorage, ResetReason, RoomPosition } from './stream.ts';
+import type { JoinOptions, PositionStorage, ResetReason, RoomEvents, RoomPosition } from './stream.ts';
 import { type StreamConfig, Subscription } from './subscription.ts';
 
 type Push = Extract<ServerFrame, { type: 'PUSH' }>['data'];
@@ -68,7 +68,7 @@ export abstract class HistorySubscription extends Subscription {
     const { heardAt, heardWall } = this.#current;
     // A monotonic clock may stand still while the machine sleeps, and the other one may be set.
     const away = Math.max(connection.now() - heardAt!, connection.wall() - heardWall!);
-    return { since, away: away >= 0 ? away : undefined };
+    return { since, away: away >= 0 && away < 1 / 0 ? away : undefined };
   }
 
   /** A JOIN that said `since` was answered. @returns whether to ask again: it tells of a place that the room has left */
@@ -76,6 +76,7 @@ export abstract class HistorySubscription extends Subscription {
     const { epoch, seq = 0, recovered, replayTo = seq } = answer;
     // Another connection serves the room without its history. What this one brings is held back.
     if (!connection.serves && !(epoch && since)) return;
+    this.admit(connection);
     const place = epoch ? { epoch, seq } : undefined;
     if (place && recovered && (this.#position ?? place).epoch === epoch) {
       this.source = connection;
@@ -84,7 +85,7 @@ export abstract class HistorySubscription extends Subscription {
     else {
       const former = this.#former;
       const isBehind = place && former?.epoch === epoch && former!.seq > seq;
-      this.restart(place && connection, isBehind ? former : place, 'unrecovered');
+      this.restart(place && connection, isBehind ? former : place, 'unrecovered', connection);
     }
     this.#catchUp(connection);
   }
@@ -107,7 +108,7 @@ export abstract class HistorySubscription extends Subscription {
       this.#move({ epoch, seq });
       this.#missed += items.length;
       this.tries = 0;
-      this.take({ items, ids }, connection.now(), Boolean(position ?? missing));
+      this.take({ items, ids }, connection.now(), position ?? missing, missing);
       this.#catchUp(connection);
     } else {
       this.#current = {};
@@ -123,13 +124,13 @@ export abstract class HistorySubscription extends Subscription {
   }
 
   /** `source` brings what follows on `position`, which does not follow on what came before. */
-  restart(source: Connection | undefined, position: Position | undefined, reason: ResetReason): void {
+  restart(source: Connection | undefined, position: Position | undefined, reason: ResetReason, by = source): void {
     const known = this.#position;
     this.source = source;
     this.#current = source ?? {};
     this.#move(position);
     this.#missing = undefined;
-    if (known) this.emit('reset', { reason });
+    if (known) this.#tell(by, 'reset', { reason });
   }
 
   /** Stores the position. It is where the page was: items are emitted in one go, and this is never called among them. */
@@ -137,15 +138,14 @@ export abstract class HistorySubscription extends Subscription {
     this.#unsaved?.();
     this.#unsaved = undefined;
     try {
-      this.#storage?.setItem(`pushcluster.${this.name}`, JSON.stringify(this.position) ?? '');
+      settled(this.#storage?.setItem(`pushcluster.${this.name}`, JSON.stringify(this.position) ?? ''));
     } catch {}
   }
 
   #stored(): RoomPosition | undefined {
     try {
-      // What is longer is no position, and breaks off.
-      const position = JSON.parse(this.#storage!.getItem(`pushcluster.${this.name}`)!.slice(0, 200));
-      if (isPosition(position)) return { ...position, at: Number(position.at) };
+      const position = JSON.parse(settled(this.#storage!.getItem(`pushcluster.${this.name}`))!);
+      if (isPosition(position)) return position;
     } catch {}
     return undefined;
   }
@@ -171,6 +171,21 @@ export abstract class HistorySubscription extends Subscription {
       if (place.seq < at) this.#behind = place.seq;
       else this.#move(place);
     }
-    this.emit('resumed', { items });
+    this.#tell(connection, 'resumed', { items });
   }
+
+  #tell<Name extends 'resumed' | 'reset'>(
+    connection: Connection | undefined,
+    name: Name,
+    event: RoomEvents<unknown>[Name],
+  ) {
+    const tell = () => this.emit(name, event);
+    connection?.turn?.then(tell) ?? tell();
+  }
+}
+
+/** A storage that answers later keeps nothing: what becomes of its promise is not told. */
+export function settled<Value>(value: Value): Value {
+  Promise.resolve(value).catch(() => {});
+  return value;
 }

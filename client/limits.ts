@@ -19,6 +19,11 @@ export const REFRESH_RETRY = 5_000;
 export const LOST = 1006;
 /** Close code of the client itself for a malformed frame. It is never sent. */
 export const MALFORMED = 1007;
+/**
+ * Steps of the queue of promises that frames wait for code that awaits a room: enough for async functions in each other.
+ * (Not a timer: in a hidden tab that takes a second, for each room.)
+ */
+export const PAUSE = 100;
 
 // ── reconnecting and moving ──
 
@@ -48,5 +53,9 @@ export const MAX_PUSHES = 10_000;
 export const PUSH_REMEMBERED = 120_000;
 /** Positions are stored this long after they changed: not after each frame. */
 export const SAVE_DELAY = 1_000;
+/** Missed items that the queue of a `for await` holds beyond its limit. */
+export const MAX_MISSED = 100_000;
+/** Length of an epoch at most: a gateway closes the connection for a JOIN that is too long. */
+export const MAX_EPOCH = 128;
 /** Rooms that were left and whose delivered items are still remembered. */
 export const MAX_PAST = 100;

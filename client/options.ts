@@ -43,7 +43,7 @@ const DEFLATE: typeof Subprotocol.deflate = 'pushcluster.v1.deflate';
 const NUMBERS = { queueLimit: 1_000, openTimeout: 10_000, idleTimeout: 40_000, probeTimeout: 10_000 };
 
 /** A subprotocol is a token of HTTP (RFC 9110, 5.6.2). */
-const SUBPROTOCOL = /^[!#$%&'*+.^`|~\w-]+$/;
+const SUBPROTOCOL = /^[!#-'*+.^`|~\w-]+$/;
 
 /**
  * Checks the options. Each option is read once: it is valid, has its default, or is refused.
@@ -112,7 +112,7 @@ function subprotocols(protocols: readonly string[] | null | undefined): string[]
   if (protocols == null) return undefined;
   // Copied, so that holes are looked at too.
   if (!Array.isArray(protocols) || ![...protocols].every((name) => typeof name === 'string' && SUBPROTOCOL.test(name)))
-    throw wrong('protocols', 'an array of subprotocol names', protocols);
+    throw wrong('protocols', 'an array of subprotocols', protocols);
   return [...new Set(protocols)];
 }
 

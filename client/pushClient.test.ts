@@ -346,14 +346,17 @@ test('every room is joined again after a reconnect, and repeats are dropped acro
 });
 
 test('a consumer that lags loses the oldest items, and is told how many', async () => {
-  const { push, network } = connected({ queueLimit: 3 });
+  const { push, network, clock } = connected({ queueLimit: 3 });
   const room = push.join<{ n: number }>('r');
   network.last.accept();
   const lagged: Lagged[] = [];
   push.on('lagged', (event) => lagged.push(event));
   const items = room[Symbol.asyncIterator]();
   network.last.say(pushFrame('r', 'a', 1, 5));
+  assert.deepEqual(lagged, [], 'it has had no turn to read');
+  await clock.advance(0);
   network.last.say(pushFrame('r', 'a', 6, 6));
+  await clock.advance(0);
   assert.deepEqual(lagged, [
     { room: 'r', dropped: 2, reason: 'queue' },
     { room: 'r', dropped: 1, reason: 'queue' },

@@ -1,4 +1,4 @@
-import { checkSignal, needed, optional, optionsOf } from './argument.ts';
+import { checkSignal, needed, optional, optionsOf, wrong } from './argument.ts';
 import { MAX_PAST } from './limits.ts';
 import { type Config, configOf, type PushOptions } from './options.ts';
 import { PushError } from './pushError.ts';
@@ -6,6 +6,7 @@ import type { ClientState, PushEvents } from './pushEvents.ts';
 import { Reconnector, type ReconnectorOwner } from './reconnector.ts';
 import { isRoomName } from './roomName.ts';
 import { type RoomOwner, RoomSubscription } from './roomSubscription.ts';
+import { isPosition } from './serverFrame.ts';
 import type { JoinOptions, Room, Stream } from './stream.ts';
 import { Subscription } from './subscription.ts';
 
@@ -47,7 +48,7 @@ export class PushClient {
       for (const connection of this.#reconnector.line)
         if (connection !== gone && connection.isOpen) connection.quit(name);
       const { events } = this.#config;
-      if (!error) room.finish(leftError(name), true);
+      if (!error) room.finish(leftError(), true);
       else {
         room.finish(error);
         if (error.code === 'left') events.emit('left', { room: name, reason: error.message });
@@ -108,16 +109,15 @@ export class PushClient {
     const given = optionsOf('options', options);
     const { signal, since, last, storage } = given;
     checkSignal(signal);
-    // The gateway checks the rest, and names what is wrong.
-    optionsOf('since', since);
+    if (since != null && !isPosition(since)) throw wrong('since', 'a position', since);
     optional('number', 'last', last);
     optionsOf('storage', storage);
     const joined = signal?.aborted ? undefined : this.#rooms.get(name);
     const room = joined ?? new RoomSubscription(name, this.#config, this.#owner, this.#past.get(name), given);
-    if (signal?.aborted) room.finish(leftError(name), true);
+    if (signal?.aborted) room.finish(leftError(), true);
     else if (!isRoomName(name)) {
       // A gateway would refuse the name too, but it closes the connection if the frame is too long.
-      const error = new PushError('bad_room', 'Name: 1 to 128 bytes.');
+      const error = new PushError('bad_room', 'Bad name.');
       room.finish(error);
       queueMicrotask(() => this.#config.events.emit('error', error));
     } else {
@@ -151,6 +151,6 @@ function closedError(): PushError {
   return new PushError('closed', 'Closed.');
 }
 
-function leftError(name: string): PushError {
-  return new PushError('left', `Left ${name}.`);
+function leftError(): PushError {
+  return new PushError('left', 'Left.');
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { MAX_MISSED } from './limits.ts';
 import { Queue } from './queue.ts';
 
 test('items come in order, those that wait and those that are waited for', async () => {
@@ -18,12 +19,14 @@ test('items come in order, those that wait and those that are waited for', async
   );
 });
 
-test('over the limit the oldest item goes, and push says so', async () => {
+test('over the limit push says so, and shorten drops the oldest items', async () => {
   const queue = new Queue<number>(2, () => {});
   assert.deepEqual(
     [1, 2, 3, 4].map((item) => queue.push(item)),
     [false, false, true, true],
   );
+  assert.equal(queue.shorten(), 2);
+  assert.equal(queue.shorten(), 0);
   assert.equal((await queue.next()).value, 3);
   assert.equal((await queue.next()).value, 4);
 });
@@ -71,6 +74,23 @@ test('a queue that is discarded gives nothing more, whether somebody waits or no
   assert.deepEqual(await full.next(), { value: undefined, done: true });
 });
 
+test('missed items do not count, until they are read', async () => {
+  const queue = new Queue<number>(2, () => {});
+  for (const item of [1, 2, 3, 4]) assert.equal(queue.push(item, {}), false);
+  assert.deepEqual(
+    [5, 6, 7].map((item) => queue.push(item)),
+    [false, false, true],
+  );
+  assert.equal(queue.shorten(), 1);
+  for (const item of [2, 3, 4, 5, 6]) assert.equal((await queue.next()).value, item);
+  assert.deepEqual(
+    [8, 9, 10].map((item) => queue.push(item)),
+    [false, false, true],
+  );
+  for (let i = 0; i <= MAX_MISSED; i++) queue.push(i, {});
+  assert.equal(queue.shorten(), 3);
+});
+
 test('a queue holds the newest items up to its limit, whatever the order of pushes and reads', async () => {
   const step = fc.oneof(fc.record({ push: fc.nat(30) }), fc.record({ read: fc.nat(30) }));
   await fc.assert(
@@ -83,8 +103,10 @@ test('a queue holds the newest items up to its limit, whatever the order of push
           const item = ++n % 5 === 0 ? undefined : n;
           model.push(item);
           assert.equal(queue.push(item), model.length > limit);
-          if (model.length > limit) model.shift();
         }
+        const over = Math.max(0, model.length - limit);
+        assert.equal(queue.shorten(), over);
+        model.splice(0, over);
         for (let i = 0; 'read' in step && i < step.read && model.length > 0; i++)
           assert.deepEqual(await queue.next(), { value: model.shift(), done: false });
       }

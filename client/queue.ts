@@ -1,3 +1,5 @@
+import { MAX_MISSED } from './limits.ts';
+
 type Entry<Item> = { item?: Item | undefined; next?: Entry<Item> };
 
 /** A bounded queue of items for one `for await`. A full queue drops its oldest item. */
@@ -8,6 +10,7 @@ export class Queue<Item> implements AsyncIterator<Item, undefined> {
   #head: Entry<Item> = {};
   #tail = this.#head;
   #size = 0;
+  #missed = 0;
   readonly #waiting: ((result: IteratorResult<Item, undefined> | Promise<IteratorResult<Item, undefined>>) => void)[] =
     [];
   #ended: { error?: Error | undefined } | undefined;
@@ -18,15 +21,24 @@ export class Queue<Item> implements AsyncIterator<Item, undefined> {
     this.#onReturn = onReturn;
   }
 
-  /** @returns whether the oldest item was dropped */
-  push(item: Item): boolean {
+  /** @returns whether there are too many */
+  push(item: Item, isMissed?: object): boolean {
     this.#tail = this.#tail.next = { item };
     this.#size++;
-    const waiting = this.#waiting.shift();
-    if (waiting) waiting(this.#shift());
-    if (this.#size <= this.#limit) return false;
-    this.#shift();
-    return true;
+    if (isMissed && this.#missed < MAX_MISSED) this.#missed++;
+    this.#waiting.shift()?.(this.next());
+    return this.#isOver();
+  }
+
+  /** Drops the oldest items beyond the limit. @returns how many */
+  shorten(): number {
+    let dropped = 0;
+    for (; this.#isOver(); dropped++) this.#shift();
+    return dropped;
+  }
+
+  #isOver() {
+    return this.#size > this.#limit + this.#missed;
   }
 
   /** Queued items still come, then the end or `error`. */
@@ -56,7 +68,7 @@ export class Queue<Item> implements AsyncIterator<Item, undefined> {
   }
 
   #shift(): IteratorResult<Item, undefined> {
-    this.#size--;
+    this.#missed = Math.min(this.#missed, --this.#size);
     this.#head = this.#head.next!;
     const value = this.#head.item!;
     this.#head.item = undefined;

@@ -281,5 +281,5 @@ export class Reconnector implements ConnectionOwner {
 }
 
 function itemsOf(frame: Delivery): number {
-  return frame.type === 'PUSH' ? Math.max(1, frame.data.items.length) : 1;
+  return (frame.type === 'PUSH' && frame.data.items.length) || 1;
 }

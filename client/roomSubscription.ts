@@ -1,6 +1,6 @@
 import type { Position } from '@pushcluster/protocol/frames.ts';
 import type { Connection } from './connection.ts';
-import { HistorySubscription } from './history.ts';
+import { HistorySubscription, settled } from './history.ts';
 import { PushError } from './pushError.ts';
 import type { JoinOptions, Room } from './stream.ts';
 import type { StreamConfig, StreamFrame } from './subscription.ts';
@@ -14,9 +14,10 @@ export interface RoomOwner {
 /** A room: joined on each connection that opens, until it is left. */
 export class RoomSubscription extends HistorySubscription implements Room {
   declare readonly name: string;
-  readonly joined: Promise<void>;
   readonly leave: () => void;
   readonly #owner: RoomOwner;
+  readonly #joined: Promise<void>;
+  #isAwaited: boolean | undefined;
   #admit!: () => void;
   #refuse!: (error: PushError) => void;
   readonly #signals = new Set<AbortSignal>();
@@ -31,16 +32,24 @@ export class RoomSubscription extends HistorySubscription implements Room {
     super(name, config, former, options);
     this.#owner = owner;
     this.leave = () => owner.remove(this);
-    this.joined = new Promise((resolve, reject) => {
-      this.#admit = resolve;
-      this.#refuse = reject;
-    });
     // Refusals are told by an event too: nobody has to look at the promise.
-    this.joined.catch(() => {});
+    this.#joined = settled(
+      new Promise((resolve, reject) => {
+        this.#admit = resolve;
+        this.#refuse = reject;
+      }),
+    );
+  }
+
+  /** Who reads it waits for it, most likely. */
+  get joined(): Promise<void> {
+    this.#isAwaited = true;
+    return this.#joined;
   }
 
   override admit(connection: Connection): void {
     this.#admit();
+    if (this.#isAwaited) connection.pause();
     const { source } = this;
     // The connection that brought what follows is gone, and another one is left that is in the room.
     if (source && !connection.owner.line.includes(source)) this.rejoin(connection);
@@ -115,7 +124,6 @@ export class RoomSubscription extends HistorySubscription implements Room {
       if (error) return this.#owner.remove(this, error, connection);
       if (this.answered(connection, data, since)) return this.#join(connection, failures + 1);
       super.opened(connection);
-      if (connection.serves) this.admit(connection);
       connection.owner.step();
     });
   }

@@ -1,4 +1,5 @@
 import type { ServerFrame } from '@pushcluster/protocol/frames.ts';
+import { MAX_EPOCH } from './limits.ts';
 
 /** PONG says nothing but that something came. */
 export type ReadFrame = Exclude<ServerFrame, { type: 'PONG' }>;
@@ -34,8 +35,15 @@ export function readServerFrame(text: string): ReadFrame | undefined {
   return known ? (frame as ReadFrame) : undefined;
 }
 
-export function isPosition({ epoch, seq }: Record<string, unknown>): boolean {
-  return typeof epoch === 'string' && epoch !== '' && isCount(seq) && (seq as number) >= 0;
+export function isPosition({ epoch, seq, at }: { epoch?: unknown; seq?: unknown; at?: unknown }): boolean {
+  return (
+    typeof epoch === 'string' &&
+    epoch !== '' &&
+    epoch.length <= MAX_EPOCH &&
+    isCount(seq) &&
+    (seq as number) >= 0 &&
+    (at == null || typeof at === 'number')
+  );
 }
 
 const isCount = Number.isSafeInteger;
@@ -43,8 +51,14 @@ const isCount = Number.isSafeInteger;
 function isRun(run: unknown): boolean {
   if (!Array.isArray(run)) return false;
   const [publisher, first, length, push, index] = run;
-  if (isObject(push) || isObject(index)) return false;
-  return typeof publisher === 'string' && isCount(first) && isCount(length) && length >= 0;
+  return (
+    !isObject(push) &&
+    !isObject(index) &&
+    typeof publisher === 'string' &&
+    isCount(first) &&
+    isCount(length) &&
+    length >= 0
+  );
 }
 
 /** Not every object can be converted to a text or a number: `{ toString: 0 }` throws. */

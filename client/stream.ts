@@ -19,7 +19,7 @@ export type RoomPosition = {
   at?: number | undefined;
 };
 
-/** Where a position is kept: `sessionStorage`, or anything with these two. If they throw, nothing is kept. */
+/** Where a position is kept: `sessionStorage`, or anything with these two. If they throw, or answer by promises, nothing is kept. */
 export type PositionStorage = {
   getItem(key: string): string | null | undefined;
   setItem(key: string, value: string): void;
@@ -70,8 +70,8 @@ export interface Room<Item = unknown> extends Stream<Item> {
   /** Calls `listener` at each event until the returned function is called. */
   on<Name extends keyof RoomEvents<Item>>(name: Name, listener: (event: RoomEvents<Item>[Name]) => void): () => void;
   /**
-   * Resolves when a gateway answers the JOIN with OK. Rejects with a PushError if the gateway refuses it, the API takes
-   * you out of the room, or you leave before the answer.
+   * Resolves when a gateway answers the JOIN with OK: code that awaits it runs before anything that follows. Rejects with
+   * a PushError if the gateway refuses it, the API takes you out of the room, or you leave before the answer.
    */
   readonly joined: Promise<void>;
   /**

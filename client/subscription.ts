@@ -98,16 +98,17 @@ export class Subscription extends Emitter<RoomEvents<unknown>> implements Stream
   take(
     { items, ids = [] }: { items: readonly unknown[]; ids?: readonly IdRun[] | undefined },
     now: number,
-    isNew = false,
+    isNew?: object,
+    isMissed?: object,
   ): void {
     let at = 0;
-    let dropped = 0;
+    let isOver = false;
     const deliver = (from: number, to?: number) => {
       for (const item of items.slice(from, to)) {
         // A listener may leave in the middle of a frame.
         if (this.ended) return;
         this.emit('item', item);
-        for (const queue of this.#queues) if (queue.push(item)) dropped++;
+        for (const queue of this.#queues) if (queue.push(item, isMissed)) isOver = true;
       }
     };
     for (const run of ids) {
@@ -119,7 +120,12 @@ export class Subscription extends Emitter<RoomEvents<unknown>> implements Stream
       at += length;
     }
     deliver(at);
-    if (dropped > 0) this.#tell('lagged', { room: this.name, dropped, reason: 'queue' });
+    if (!isOver) return;
+    this.config.clock.after(0, () => {
+      let dropped = 0;
+      for (const queue of this.#queues) dropped += queue.shorten();
+      if (dropped > 0) this.#tell('lagged', { room: this.name, dropped, reason: 'queue' });
+    });
   }
 
   #tell<Name extends 'lagged' | 'gap'>(name: Name, event: RoomEvents<unknown>[Name] & PushEvents[Name]) {
