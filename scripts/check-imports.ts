@@ -39,7 +39,7 @@ const SOLE_IMPORTERS: Record<string, string> = {
 const CLIENT_MAY_IMPORT = ['closeCodes.ts', 'names.ts', 'frames.ts', 'fullJitter.ts', 'wireForms.ts'];
 
 /** Tools that build the SDK's bundle; they are not part of it. */
-const CLIENT_TOOLS = ['client/build.ts', 'client/bundle.ts'];
+const CLIENT_TOOLS = ['client/build.ts', 'client/bundle.ts', 'client/trial.ts'];
 
 const SCOPE = '@pushcluster/';
 
