@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
+import type { SocketConstructor } from '@pushcluster/client/connection.ts';
 import { PushClient } from '@pushcluster/client/pushClient.ts';
 import type { JoinOptions } from '@pushcluster/client/stream.ts';
+import { WebSocket as OtherWebSocket } from 'ws';
 import { Connection, WIRE_FORMS } from '../harness/connection.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
 import { type GatewayProcess, type LogicProcess, startGateway, startLogic } from '../harness/processes.ts';
@@ -212,6 +214,38 @@ describe('pages in a room with history miss nothing', () => {
     await until('it has more', () => again.items.length > 30);
     assert.equal(again.items[0], last + 1);
     await assertAllWhole([again], pusher);
+  });
+
+  it('where they begin to read behind joined, with all three ways to begin, and more than a queue holds', async (t) => {
+    const gateway = await gatewayOf();
+    t.after(() => gateway.stop());
+    const room = `live-${++rooms}`;
+    const due = 3_000;
+    const [first] = await pagesIn(room, () => gateway.port);
+    assert.equal((await logic.push({ room }, ['0'])).status, 202);
+    await until('the first item came', () => first!.items.length === 1);
+    const { epoch, seq, at } = first!.room.position!;
+    const numbers = Array.from({ length: due }, (_, i) => i + 1);
+    for (let i = 0; i < due; i += 20)
+      assert.equal((await logic.push({ room }, numbers.slice(i, i + 20).map(String))).status, 202);
+    await until('all items came', () => first!.items.length === due + 1);
+    const kept = new Map([[`pushcluster.${room}`, JSON.stringify({ epoch, seq, at })]]);
+    const storage = { getItem: (key: string) => kept.get(key), setItem: () => {} };
+    for (const options of [{ last: due / 20 }, { since: { epoch, seq, at } }, { storage }])
+      for (const WebSocket of [undefined, OtherWebSocket as unknown as SocketConstructor]) {
+        const push = new PushClient(`ws://127.0.0.1:${gateway.port}/connect`, { WebSocket });
+        opened.add(push);
+        push.on('lagged', () => assert.fail('something was dropped'));
+        const joined = push.join<number>(room, options);
+        const got: number[] = [];
+        void (async () => {
+          await joined.joined;
+          for await (const item of joined) got.push(item);
+        })();
+        await until('everything missed has come', () => got.at(-1) === due);
+        assert.deepEqual(got, numbers);
+        push.close();
+      }
   });
 
   it('over reloads with a storage, one after another, and after a crash nothing is lost', async (t) => {
