@@ -31,12 +31,12 @@ export const PROPERTIES = {
   published: {
     what: 'what logic says of a push is true, and pushes of one pod to a room are stored in order, whatever breaks',
     check: checkOf(PUBLISH_PLANS.faults, publishes),
-    share: 0.1,
+    share: 0.18,
   },
   publishedAnew: {
     what: 'it is true also where the history is made anew or set back',
     check: checkOf(PUBLISH_PLANS.another, publishes),
-    share: 0.1,
+    share: 0.02,
   },
   repair: broken('a hub that repairs nothing', PLANS.storeFaults, (plan) => holds(plan, 'repair')),
   epoch: broken('an epoch that does not change', PLANS.another, (plan) => holds(plan, 'epoch')),
