@@ -25,6 +25,12 @@ const SABOTAGES: Record<string, Change[]> = {
       'JSON.stringify([stream.name, created, metadata[METADATA.nonce]])',
       'stream.name',
     ],
+    // Logic would wait for the epoch to change.
+    [
+      'logic/history/roomHistories.ts',
+      'state = await store.state(match);\n      if (state.epoch === epoch)',
+      'state = await store.state(match);\n      if (state.epoch === undefined)',
+    ],
   ],
   'a position that moves late': [
     [
