@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { historyStream } from '@pushcluster/runtime/history/historyStream.ts';
+import { connect } from 'nats';
 import { type NatsCluster, type NatsServer, startNatsCluster } from '../harness/natsServer.ts';
 import { type GatewayProcess, type LogicProcess, startGateway, startLogic } from '../harness/processes.ts';
 import { until } from '../harness/until.ts';
 
 const ROOMS = [{ match: 'live-*', history: { messages: 2_000, replicas: 3 as const }, batching: { maxDelay: 20 } }];
+
+const STREAM = historyStream('pushcluster', 'live-*').name;
 
 type Frame = { type: string; data: { room?: string; seq?: number; prev?: number; epoch?: string; items?: number[] } };
 
@@ -176,10 +180,7 @@ describe('clients in a room with a history get every push, once and in order', (
       assert.ok(round < 20, 'no gateway ever missed anything: this test shows nothing');
       const room = `live-${++rooms}`;
       const clients = await clientsOf(room);
-      const leader = await leaderOf(cluster.servers);
-      const serving = await Promise.all(cluster.servers.map(servesGateways));
-      // Pushes go on meanwhile where it does not lead.
-      const victim = cluster.servers.find((server, i) => server !== leader && serving[i]) ?? leader;
+      const victim = await follower();
       let killed = false;
       let count = 0;
       // Until the gateways are back, and some more.
@@ -201,6 +202,26 @@ describe('clients in a room with a history get every push, once and in order', (
     t.diagnostic(`recovered: ${await recovered()}`);
   });
 });
+
+/** A server that gateways are connected to and that does not lead the stream: while it is killed, pushes go on. */
+async function follower(): Promise<NatsServer> {
+  let found: NatsServer | undefined;
+  await until('a server with gateways does not lead the stream', async () => {
+    const leader = await leaderOf(cluster.servers);
+    const serving = await Promise.all(cluster.servers.map(servesGateways));
+    found = cluster.servers.find((server, i) => server !== leader && serving[i]);
+    if (found === undefined) await stepDown();
+    return found !== undefined;
+  });
+  return found!;
+}
+
+/** Another server becomes the leader of the stream. */
+async function stepDown(): Promise<void> {
+  const connection = await connect({ servers: cluster.urls });
+  await connection.request(`$JS.API.STREAM.LEADER.STEPDOWN.${STREAM}`, '', { timeout: 5_000 });
+  await connection.close();
+}
 
 async function servesGateways({ monitorUrl }: NatsServer): Promise<boolean> {
   return (await (await fetch(`${monitorUrl}/connz`)).text()).includes('pushcluster-gateway');
