@@ -105,10 +105,19 @@ export function policyOf(room: string, policies: readonly RoomPolicy[]): RoomPol
   return policies.find(({ match }) => matches(match, room));
 }
 
+/** Earlier policies by policies and pattern: gateways ask for them with each look at a stream. */
+const earlier = new WeakMap<readonly RoomPolicy[], Map<string, readonly string[]>>();
+
 /** Patterns of the policies before that of `match` which match some of its rooms: these rooms are not of its policy. */
-export function earlierThan(match: string, policies: readonly RoomPolicy[]): string[] {
+export function earlierThan(match: string, policies: readonly RoomPolicy[]): readonly string[] {
+  const ofPolicies = earlier.get(policies) ?? new Map<string, readonly string[]>();
+  earlier.set(policies, ofPolicies);
+  const known = ofPolicies.get(match);
+  if (known) return known;
   const own = policies.findIndex((policy) => policy.match === match);
-  return policies.slice(0, own).flatMap((policy) => (overlap(policy.match, match) ? [policy.match] : []));
+  const found = policies.slice(0, own).flatMap((policy) => (overlap(policy.match, match) ? [policy.match] : []));
+  ofPolicies.set(match, found);
+  return found;
 }
 
 /** The history that a policy gives its rooms; undefined if it gives none. */

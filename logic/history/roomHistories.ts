@@ -172,8 +172,7 @@ export class RoomHistories {
   ): Promise<Position | undefined> {
     const { store, log } = this.#options;
     const hasComeBack = this.#past.get(match)?.has(epoch) ?? false;
-    if (hasComeBack && this.#mayBeLate(match, seq))
-      throw new BusUnconfirmed(`the history of rooms "${match}" is as it was before it became another one`);
+    if (hasComeBack && this.#mayBeLate(match, seq)) throw notRenewed(match);
     const largest = largestOf(before, epoch);
     const isSameEpoch = before.top.epoch === epoch;
     if (!hasComeBack && isSameEpoch && seq > largest) return this.#reach(match, { seq, epoch });
@@ -186,8 +185,7 @@ export class RoomHistories {
       log.error({ match, seq, before: largest }, 'the history of rooms was set back: it becomes another one');
       await store.renew(match, epoch, hasComeBack ? this.#tops.get(match)!.epoch : epoch);
       state = await store.state(match);
-      if (state.epoch === epoch)
-        throw new BusUnconfirmed(`the history of rooms "${match}" is as it was before it became another one`);
+      if (state.epoch === epoch) throw notRenewed(match);
     }
     this.#states.delete(match);
     // An earlier attempt has stored it in this history, of which limits may have removed it since.
@@ -319,4 +317,9 @@ export class RoomHistories {
 /** The largest number that was given in this epoch; 0 if none is known. */
 function largestOf({ top, reached }: Given, epoch: string): number {
   return Math.max(top.epoch === epoch ? top.seq : 0, reached.get(epoch) ?? 0);
+}
+
+/** The server that answered has yet to learn that the stream became another history. */
+function notRenewed(match: string): BusUnconfirmed {
+  return new BusUnconfirmed(`the history of rooms "${match}" is as it was before it became another one`);
 }

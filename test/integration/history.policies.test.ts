@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { PushClient } from '@pushcluster/client/pushClient.ts';
-import type { JoinOptions } from '@pushcluster/client/stream.ts';
+import type { JoinOptions, RoomPosition } from '@pushcluster/client/stream.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
 import { type GatewayProcess, type LogicProcess, startGateway, startLogic } from '../harness/processes.ts';
 import type { SettingsInput } from '../harness/settingsFolder.ts';
@@ -69,24 +69,30 @@ describe('a page that was away is told that it may have missed pushes of a room 
     assert.equal(status, 202, item);
   }
 
+  /** Where a page was that has gone. */
+  async function positionIn(t: TestContext, name: string): Promise<RoomPosition> {
+    const page = await joined(t, name);
+    await push(name, 'before');
+    await until('it has the push', () => page.items.includes('before'));
+    const { position } = page.room;
+    page.push.close();
+    return position!;
+  }
+
   for (const [what, policies] of Object.entries(OTHERS))
     it(what, async (t) => {
       const name = `live-1${++rooms}`;
-      const page = await joined(t, name);
-      await push(name, 'before');
-      await until('it has the push', () => page.items.includes('before'));
-      const { position } = page.room;
-      page.push.close();
+      const position = await positionIn(t, name);
 
       await configure(policies);
       await push(name, 'meanwhile');
       await configure([HISTORY]);
       await push(name, 'after');
 
-      const again = await joined(t, name, { since: position! });
+      const again = await joined(t, name, { since: position });
       await until('it is told', () => again.told.length > 0);
       assert.deepEqual(again.told, ['reset unrecovered']);
-      assert.notEqual(again.room.position?.epoch, position?.epoch);
+      assert.notEqual(again.room.position?.epoch, position.epoch);
       await push(name, 'at last');
       await until('it goes on', () => again.items.includes('at last'));
       assert.deepEqual(again.told, ['reset unrecovered']);
@@ -94,11 +100,7 @@ describe('a page that was away is told that it may have missed pushes of a room 
 
   it('nothing but policies of other rooms has changed: it has missed nothing', async (t) => {
     const name = `live-1${++rooms}`;
-    const page = await joined(t, name);
-    await push(name, 'before');
-    await until('it has the push', () => page.items.includes('before'));
-    const { position } = page.room;
-    page.push.close();
+    const position = await positionIn(t, name);
 
     await configure([
       { match: 'chat-*', history: {} },
@@ -107,7 +109,7 @@ describe('a page that was away is told that it may have missed pushes of a room 
     await push(name, 'meanwhile');
     await configure([HISTORY]);
 
-    const again = await joined(t, name, { since: position! });
+    const again = await joined(t, name, { since: position });
     await until('it is told', () => again.told.length > 0);
     assert.deepEqual([again.told, again.items], [['resumed 1'], ['meanwhile']]);
   });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, before, it } from 'node:test';
+import { after, before, it, type TestContext } from 'node:test';
 import { PushClient } from '@pushcluster/client/pushClient.ts';
 import { type NatsServer, startNatsServer } from '../harness/natsServer.ts';
 import { type GatewayProcess, type LogicProcess, startGateway, startLogic } from '../harness/processes.ts';
@@ -29,7 +29,8 @@ async function push(item: number): Promise<{ epoch: string; seq: number }> {
   return { epoch, seq };
 }
 
-it('a stream that is set back to a backup is another history: clients are told, and nobody resumes in it by the old numbers', async (t) => {
+/** A page in the room: what it gets, and why it was reset. */
+async function openPage(t: TestContext): Promise<{ items: unknown[]; told: string[] }> {
   const page = new PushClient(`ws://127.0.0.1:${gateway.port}/connect`);
   t.after(() => page.close());
   const items: unknown[] = [];
@@ -38,6 +39,11 @@ it('a stream that is set back to a backup is another history: clients are told, 
   room.on('item', (item) => items.push(item));
   room.on('reset', ({ reason }) => told.push(reason));
   await room.joined;
+  return { items, told };
+}
+
+it('a stream that is set back to a backup is another history: clients are told, and nobody resumes in it by the old numbers', async (t) => {
+  const { items, told } = await openPage(t);
   for (let item = 0; item < 10; item++) await push(item);
   await nats.backUp();
   await nats.restart();
@@ -63,14 +69,7 @@ it('a stream that is set back to a backup is another history: clients are told, 
 });
 
 it('a logic process that starts after a stream was set back learns from a gateway which numbers were given', async (t) => {
-  const page = new PushClient(`ws://127.0.0.1:${gateway.port}/connect`);
-  t.after(() => page.close());
-  const items: unknown[] = [];
-  const told: string[] = [];
-  const room = page.join(ROOM);
-  room.on('item', (item) => items.push(item));
-  room.on('reset', ({ reason }) => told.push(reason));
-  await room.joined;
+  const { items, told } = await openPage(t);
   await push(100);
   await nats.backUp();
   await nats.restart();
