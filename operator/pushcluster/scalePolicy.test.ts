@@ -278,7 +278,7 @@ describe('a rollout', () => {
     const waits = (terminating: string) => `${terminating}, and gateway.rollout.maxTerminating is 5`;
     assert.deepEqual(plan(4, 5), [false, true, waits('4 gateways are terminating')]);
     // Those that are ready for less time would end their old ones later, when others are terminating.
-    const young = [...pods, pod('n2', 0, { readySince: NOW - 8_000 })];
+    const young = [...pods, pod('n2', 0, { readySince: NOW - 18_000 })];
     const soon = decide(young, wanted(8, { maxTerminating: 5 }), { replicas: 8 });
     assert.deepEqual([soon.releasesOld, soon.againIn], [false, 3_000]);
     assert.equal(decide(young, wanted(8), { replicas: 8 }).releasesOld, true);

@@ -35,7 +35,7 @@ describe('the gateway Deployment', () => {
       deployment(limited, { gatewayReplicas: replicas }).strategy?.rollingUpdate?.maxSurge;
     assert.deepEqual([0, 3, 8, 40].map(surge), [1, 1, 2, 2]);
     const seconds = (context: Parameters<typeof deployment>[1]) => deployment(limited, context).minReadySeconds;
-    assert.deepEqual([seconds({}), seconds({ holdsOld: true }), seconds({ releasesOld: true })], [40, 180, 10]);
+    assert.deepEqual([seconds({}), seconds({ holdsOld: true }), seconds({ releasesOld: true })], [40, 180, 20]);
     // Kubernetes gives a rollout up that makes no progress for so long.
     assert.equal(deployment(limited).progressDeadlineSeconds, 780);
     assert.equal(deployment().progressDeadlineSeconds, undefined);

@@ -30,10 +30,10 @@ export const HOLD_SECONDS = 40;
 
 /**
  * Seconds that a new gateway is ready before an old one is terminated, once that is allowed and the number of those that
- * are terminating is limited. In this time, the operator holds the next old gateways: new ones are ready sooner than the
- * last ones that terminate are gone.
+ * are terminating is limited. In this time, the operator holds the next old gateways, also if another operator process
+ * has to take over (20 s): new ones are ready sooner than the last ones that terminate are gone.
  */
-export const RELEASE_SECONDS = 10;
+export const RELEASE_SECONDS = 20;
 /** Seconds without progress after which Kubernetes gives up a rollout, by default. */
 const PROGRESS_SECONDS = 600;
 
