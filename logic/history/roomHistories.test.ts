@@ -3,7 +3,7 @@ import { beforeEach, describe, it } from 'node:test';
 import { Settings } from '@pushcluster/protocol/settings.ts';
 import { BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
 import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
-import type { HistoryStore, StreamState } from '@pushcluster/runtime/history/historyStore.ts';
+import { HistoryRefused, type HistoryStore, type StreamState } from '@pushcluster/runtime/history/historyStore.ts';
 import { RoomHistories } from './roomHistories.ts';
 
 const MATCH = 'live-*';
@@ -182,6 +182,9 @@ describe('the streams of policies', () => {
   let calls: string[];
   /** Lets the calls of the store go on. */
   let answer: (() => void)[];
+  let clock: FakeClock;
+  /** What NATS refuses. */
+  let refused: string[];
   let histories: RoomHistories;
 
   const settled = async () => {
@@ -201,9 +204,11 @@ describe('the streams of policies', () => {
     rooms = [own];
     calls = [];
     answer = [];
-    const told = (call: string) => {
+    refused = [];
+    const told = async (call: string) => {
       calls.push(call);
-      return new Promise<void>((resolve) => answer.push(resolve));
+      await new Promise<void>((resolve) => answer.push(resolve));
+      if (refused.includes(call)) throw new HistoryRefused('no');
     };
     const store = {
       ensure: ({ match, earlier }: { match: string; earlier: string[] }) =>
@@ -212,7 +217,8 @@ describe('the streams of policies', () => {
       close: () => {},
     } as unknown as HistoryStore;
     const bus = { onEvent: () => () => {} };
-    histories = new RoomHistories({ store, bus, settings: () => Settings.parse({ rooms }), log });
+    clock = new FakeClock();
+    histories = new RoomHistories({ store, bus, settings: () => Settings.parse({ rooms }), log, clock });
     await settled();
     calls = [];
   });
@@ -229,6 +235,25 @@ describe('the streams of policies', () => {
       await configured(other, plain, { match: 'chat-*', history: {} }, own),
       ['ensure live-vip-* ', 'ensure chat-* *-x', `ensure ${MATCH} live-vip-* *-x`].map((call) => call.trim()),
     );
+  });
+
+  it('are made and retired although NATS refuses others, which are tried again', async () => {
+    const [first, last] = [
+      { match: 'a', history: {} },
+      { match: 'b', history: {} },
+    ];
+    refused = ['ensure a', `retire ${MATCH}`];
+    assert.deepEqual(await configured(first, own), ['ensure a', `ensure ${MATCH}`]);
+    assert.equal(histories.problem, 'rooms "a": no');
+    assert.deepEqual(await configured(first, last), [`retire ${MATCH}`, 'ensure a', 'ensure b']);
+    assert.equal(histories.problem, `rooms "${MATCH}": no`);
+    // Made before it was retired, the stream would go on as the history that it was.
+    assert.deepEqual(await configured(first, own, last), [`retire ${MATCH}`, 'ensure a', 'ensure b']);
+    refused = [];
+    await clock.pass(15_000);
+    await settled();
+    assert.deepEqual(calls, [`retire ${MATCH}`, 'ensure a', `ensure ${MATCH}`]);
+    assert.equal(histories.problem, undefined);
   });
 
   it('are told what has changed in its order, however slow the store is', async () => {

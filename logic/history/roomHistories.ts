@@ -279,31 +279,42 @@ export class RoomHistories {
     this.#retry();
   }
 
-  /** @returns what failed first, and the policy that it was about */
+  /**
+   * Goes on where a policy fails: others have nothing to do with it. @returns what failed first, and the policy that it was about
+   */
   async #ensureEach(): Promise<{ failure?: unknown; match?: string }> {
-    const { log, settings, store } = this.#options;
-    for (const match of this.#leaving) {
+    let failed: { failure?: unknown; match?: string } = {};
+    const done = async (match: string, change: () => Promise<void>) => {
+      // The settings have changed: they are what counts.
+      if (this.#again) return false;
       try {
-        await store.retire(match);
+        await change();
+        return true;
       } catch (failure) {
-        if (!(failure instanceof HistoryMissing)) return { failure, match };
+        if (failed.match === undefined) failed = { failure, match };
+        return false;
       }
-      this.#leaving.delete(match);
-    }
+    };
+    for (const match of this.#leaving) if (await done(match, () => this.#retire(match))) this.#leaving.delete(match);
     for (const policy of this.#policies) {
       const { match } = policy;
       const history = historyOf(policy);
-      if (!history || this.#made.has(match)) continue;
-      try {
-        await this.restore(history);
-      } catch (failure) {
-        return { failure, match };
-      }
+      // A stream that was not told that it lacks pushes would go on as the history that it was.
+      if (!history || this.#made.has(match) || this.#leaving.has(match)) continue;
+      if (!(await done(match, () => this.restore(history)))) continue;
       this.#made.add(match);
-      const { name: stream } = historyStream(settings().bus.prefix, match);
-      log.info({ match, stream }, 'the history of rooms is set up');
+      const { name: stream } = historyStream(this.#options.settings().bus.prefix, match);
+      this.#options.log.info({ match, stream }, 'the history of rooms is set up');
     }
-    return {};
+    return failed;
+  }
+
+  async #retire(match: string): Promise<void> {
+    try {
+      await this.#options.store.retire(match);
+    } catch (error) {
+      if (!(error instanceof HistoryMissing)) throw error;
+    }
   }
 
   #retry() {
