@@ -37,6 +37,17 @@ describe('the table of what changes do', () => {
     }
   });
 
+  it('says what becomes of stored pushes for each field of histories and of where they are', () => {
+    const [, section = ''] = changesText().split('\n## Stored pushes\n');
+    const fields = CHANGES.map(({ field }) => field).filter((field) =>
+      /^(rooms\[\]\.(match|history)|history\.storage|nats\.(prefix|url)$|nats\.managed\.(replicas|jetstream))/.test(
+        field,
+      ),
+    );
+    assert.ok(fields.length > 10);
+    for (const field of fields) assert.ok(section.includes(`\`${field}\``), field);
+  });
+
   it('changes windows, limits, policies of rooms and origins without moving anybody', () => {
     const live = CHANGES.filter(({ field }) =>
       /^(gateway\.(connections|rooms)|rooms\[|auth\.(anonymous|allowedOrigins)|gateway\.batching\.max|gateway\.drain\.rate)/.test(

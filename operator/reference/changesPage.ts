@@ -424,6 +424,56 @@ const MEANING: Record<Effect, string> = {
   dashboards: 'dashboard ConfigMaps created, updated or deleted',
 };
 
+const HISTORIES = '../how-to/rooms-with-history.md';
+/** What changes do to the pushes in histories: nothing of it shows in the desired objects. */
+const STORED = [
+  [
+    '`rooms[].history.messages` or `rooms[].history.maxAge` raised',
+    `NATS keeps more from now on. Clients continue, unless the former limits had removed what they missed ([Clients that come back](${HISTORIES}#clients-that-come-back)).`,
+  ],
+  [
+    'the same lowered',
+    'NATS removes at once what is over the limits. Clients that missed a part of it are told (`reset` in the SDK).',
+  ],
+  ['`rooms[].history.replicas`', 'NATS makes or removes copies. Meanwhile, pushes may wait for some seconds.'],
+  [
+    '`rooms[].history` added',
+    'Connected clients go on, and lose nothing. What was pushed before is not in the history.',
+  ],
+  [
+    '`rooms[].history` or the policy removed, `rooms[].match` changed',
+    'Connected clients go on, lose nothing, and are told that the history has ended (`reset`). The stream stays in NATS: delete it there. If the policy comes back, its history is another one.',
+  ],
+  [
+    'an earlier policy matches some of the rooms',
+    'The same for these rooms, but the stream has the others still. If they come back, the history of all of its rooms is another one.',
+  ],
+  [
+    '`history.storage`',
+    'Only streams that are made from now on are stored there. To move one, delete it: logic makes it again, and the history begins anew.',
+  ],
+  [
+    '`nats.prefix`, `nats.url`',
+    'Histories begin anew. The streams of the former prefix, or on the former servers, stay: delete them there.',
+  ],
+  [
+    '`nats.managed.jetstream.storage`; `nats.managed.jetstream` set or removed',
+    `Histories begin anew ([On Kubernetes](${HISTORIES}#on-kubernetes)).`,
+  ],
+  [
+    '`nats.managed.jetstream.size` and `nats.managed.jetstream.storageClassName` with `storage: file`; `nats.managed.replicas` with `nats.managed.jetstream`',
+    'Nothing: the API server refuses the change.',
+  ],
+  [
+    '`nats.managed.jetstream.size` with `storage: memory`, and everything else that restarts NATS',
+    'With `storage: file`, nothing. With `memory`, histories with one copy begin anew. Those with three are kept.',
+  ],
+  [
+    '`nats.managed.jetstream.sync`, `nats.managed.jetstream.whenDeleted`',
+    'Nothing but what the restart does. Later, they decide what a power failure or a deletion costs.',
+  ],
+];
+
 /** The effects of a change: the difference between the desired objects before and after it. */
 export function effectsOf({ before = {}, after }: Change): Effect[] {
   if (after.paused !== undefined) return ['hold'];
@@ -457,6 +507,14 @@ export function changesText(): string {
     '| field | effect of a change |',
     '| --- | --- |',
     ...rows,
+    '',
+    '## Stored pushes',
+    '',
+    `What happens to the pushes in [histories](${HISTORIES}) of rooms.`,
+    '',
+    '| change | effect |',
+    '| --- | --- |',
+    ...STORED.map(([change, effect]) => `| ${change} | ${effect} |`),
     '',
   ].join('\n');
 }
