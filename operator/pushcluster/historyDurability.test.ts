@@ -18,6 +18,15 @@ describe('what a restart of NATS costs histories', () => {
     assert.equal(historyDurability(clusterOf({ rooms: rooms(1), nats: managed('file') }))?.isTrue, true);
   });
 
+  it('is what a power failure costs where servers with volumes confirm pushes before they are on the disk', () => {
+    const of = (sync: 'always' | 'interval') =>
+      historyDurability(
+        clusterOf({ rooms: rooms(1), nats: { managed: { replicas: 3, jetstream: { storage: 'file', sync } } } }),
+      );
+    assert.match(of('interval')!.message, /sync interval.*power failure.*two minutes/);
+    assert.doesNotMatch(of('always')!.message, /power failure/);
+  });
+
   it('is the history where it is in memory, according to its copies', () => {
     const of = (...replicas: (1 | 3)[]) =>
       historyDurability(clusterOf({ rooms: rooms(...replicas), nats: managed('memory') }));

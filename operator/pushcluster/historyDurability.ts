@@ -12,8 +12,13 @@ export function historyDurability({ spec, ...rest }: PushCluster): Durability | 
   const copies = spec.rooms.flatMap(({ history }) => (history === undefined ? [] : [history.replicas]));
   if (copies.length === 0) return undefined;
   const { jetstream } = managedNats({ spec, ...rest }) ?? {};
-  if (jetstream?.storage === 'file')
-    return { isTrue: true, reason: 'OnVolumes', message: 'histories are on the volumes of the NATS servers' };
+  if (jetstream?.storage === 'file') {
+    const late =
+      jetstream.sync === 'interval'
+        ? '; with sync interval, a power failure may lose the pushes of the last two minutes'
+        : '';
+    return { isTrue: true, reason: 'OnVolumes', message: `histories are on the volumes of the NATS servers${late}` };
+  }
   if ((jetstream?.storage ?? spec.history.storage) !== 'memory') return undefined;
   const single = 'a history with one copy begins anew when its NATS server restarts';
   const all = 'a history with three copies may begin anew when two of its servers restart at a time';
