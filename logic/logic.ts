@@ -150,7 +150,11 @@ export async function startLogic({ settings, bus, history, log, registry }: Logi
     const methods = collectMethods(app);
     await app.register(v1Routes, { keys, pushes, directory, metrics });
     await app.register(pushBatchRoutes, { keys, pushes, metrics, log });
-    await app.register(historyRoutes, { keys, histories: new HistoryReader(store, histories) });
+    await app.register(historyRoutes, {
+      keys,
+      histories: new HistoryReader(store, histories),
+      onRefused: () => metrics.historyRefused(),
+    });
     await app.register(goPushRoutes, { keys, pushes, metrics });
     await app.register(apiReferenceRoutes);
     refuseOtherMethods(app, new Map(methods));

@@ -17,6 +17,7 @@ export class Metrics {
   readonly #ignored: Counter<'kind'>;
   readonly #refused: Counter;
   readonly #unread: Counter;
+  readonly #historiesRefused: Counter;
   /** Messages to rooms with a history that were sent to the store again. */
   readonly publishRetries: Counter;
   /** Messages that the store had already. */
@@ -91,6 +92,11 @@ export class Metrics {
       help: 'Connections closed because the client did not read its response.',
       registers,
     });
+    this.#historiesRefused = new Counter({
+      name: 'pushcluster_logic_history_answers_refused_total',
+      help: 'Requests for the history of a room that were refused because too many were being answered.',
+      registers,
+    });
     this.publishRetries = new Counter({
       name: 'pushcluster_logic_publish_retries_total',
       help: 'Messages that were sent to the history of a room again, because NATS had not acknowledged them.',
@@ -139,6 +145,10 @@ export class Metrics {
 
   unreadResponse() {
     this.#unread.inc();
+  }
+
+  historyRefused() {
+    this.#historiesRefused.inc();
   }
 
   ignored(kind: 'stat' | 'answer') {

@@ -27,7 +27,7 @@ describe('a slot for a large response', () => {
     });
 
   beforeEach(() => {
-    slots = new ResponseSlots(1);
+    slots = new ResponseSlots(1, () => {});
   });
 
   it('is taken until the response was sent', async () => {

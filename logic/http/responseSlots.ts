@@ -4,10 +4,12 @@ import { Problem, retryAfterHeader } from '../errors/problem.ts';
 /** Limits how many large responses are in memory: each has a slot while it is made, and until it was sent. */
 export class ResponseSlots {
   readonly #max: number;
+  readonly #onRefused: () => void;
   #taken = 0;
 
-  constructor(max: number) {
+  constructor(max: number, onRefused: () => void) {
     this.#max = max;
+    this.#onRefused = onRefused;
   }
 
   /**
@@ -15,10 +17,12 @@ export class ResponseSlots {
    * Rejects with Problem overloaded if no slot is free.
    */
   async make<T>(response: ServerResponse, work: () => Promise<T>): Promise<T> {
-    if (this.#taken >= this.#max)
+    if (this.#taken >= this.#max) {
+      this.#onRefused();
       throw new Problem('overloaded', `${this.#max} responses of this kind are being made or sent. Try again.`, {
         headers: retryAfterHeader(1),
       });
+    }
     this.#taken++;
     try {
       return await work();

@@ -22,7 +22,8 @@ test('sixteen histories are read at once, also where the clients have left', asy
     allowedOrigins: () => [],
     leaving: () => false,
   });
-  await app.register(historyRoutes, { keys, histories });
+  let refusals = 0;
+  await app.register(historyRoutes, { keys, histories, onRefused: () => refusals++ });
   const { port } = new URL(await app.listen({ host: '127.0.0.1', port: 0 }));
   t.after(() => {
     for (const end of reads) end();
@@ -41,6 +42,7 @@ test('sixteen histories are read at once, also where the clients have left', asy
   const left = clients.map((client) => once(client.destroy(), 'close'));
   await Promise.all(left);
   assert.equal((await fetch(url)).status, 503);
+  assert.equal(refusals, 2);
 
   for (const end of reads.splice(0)) end();
   const answers = Array.from({ length: 16 }, () => fetch(url));

@@ -11,7 +11,12 @@ import { COMMON, problem, security } from './v1.ts';
 /** Answers that are made and sent at once. Each may go through the whole history of a room, and takes some MiB. */
 const MAX_ANSWERS = 16;
 
-export type HistoryOptions = { keys: ApiKeys; histories: HistoryReader };
+export type HistoryOptions = {
+  keys: ApiKeys;
+  histories: HistoryReader;
+  /** Called for each request that is one too many. */
+  onRefused: () => void;
+};
 
 type Question = { room: string; limit?: number | undefined; before?: number | undefined };
 
@@ -24,9 +29,9 @@ const response = {
 };
 
 /** `GET /v1/rooms/{room}/history`, and `GET /v1/history` for names that a path cannot hold. */
-export const historyRoutes: FastifyPluginAsyncZod<HistoryOptions> = async (app, { keys, histories }) => {
+export const historyRoutes: FastifyPluginAsyncZod<HistoryOptions> = async (app, { keys, histories, onRefused }) => {
   requireKey(app, keys);
-  const slots = new ResponseSlots(MAX_ANSWERS);
+  const slots = new ResponseSlots(MAX_ANSWERS, onRefused);
 
   const answer = async (caller: Caller | null, reply: FastifyReply, { room, limit, before }: Question) => {
     authorize(caller, { type: 'history', room });
