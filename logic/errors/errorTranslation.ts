@@ -1,4 +1,5 @@
 import { BusOverloaded, BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
+import { HistoryRefused } from '@pushcluster/runtime/history/historyStore.ts';
 import { bodyTooLarge } from '../items/pushLimits.ts';
 import { Problem, retryAfterHeader } from './problem.ts';
 
@@ -21,10 +22,15 @@ export function translateBusError(error: unknown): Problem | undefined {
       'Too many bytes are waiting for the bus to confirm them; nothing of this push was sent. Try again.',
       { headers: retryAfterHeader(1) },
     );
-  if (error instanceof BusUnavailable)
-    return new Problem('bus_unavailable', 'The bus is unavailable; nothing was sent or will be. Try again.', {
+  if (error instanceof BusUnavailable) {
+    const why =
+      error.cause instanceof HistoryRefused
+        ? `The store of histories refuses: ${error.message}`
+        : 'The bus is unavailable';
+    return new Problem('bus_unavailable', `${why}; nothing was sent or will be. Try again.`, {
       headers: retryAfterHeader(1),
     });
+  }
   if (error instanceof BusUnconfirmed)
     return new Problem(
       'bus_unconfirmed',

@@ -3,10 +3,16 @@ import { beforeEach, describe, it } from 'node:test';
 import { type HistoryPolicy, historyOf } from '@pushcluster/protocol/roomPolicies.ts';
 import { Settings } from '@pushcluster/protocol/settings.ts';
 import { Subjects } from '@pushcluster/protocol/subjects.ts';
-import { BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
+import { BusUnavailable, BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
 import { type Clock, systemClock } from '@pushcluster/runtime/clock.ts';
 import { FakeClock } from '@pushcluster/runtime/fakeClock.ts';
-import type { HistoryStore, StoredPush, StreamState } from '@pushcluster/runtime/history/historyStore.ts';
+import {
+  HistoryMissing,
+  HistoryRefused,
+  type HistoryStore,
+  type StoredPush,
+  type StreamState,
+} from '@pushcluster/runtime/history/historyStore.ts';
 import type { CounterAnnouncements } from '../publish/counterAnnouncements.ts';
 import { ItemCounters } from '../publish/itemCounters.ts';
 import type { PublisherHeartbeat } from '../publish/publisherHeartbeat.ts';
@@ -26,9 +32,13 @@ class FakeStream {
   onStored: () => void = () => {};
   /** The next questions for its state fail. */
   failures = 0;
+  /** It cannot be made. */
+  refuses = false;
 
   readonly store = {
-    ensure: async () => {},
+    ensure: async () => {
+      if (this.refuses) throw new HistoryRefused('replicas > 1 not supported');
+    },
     append: async (_match: string, _room: string, bytes: Uint8Array) => {
       this.appends++;
       const seq = this.pushes.length + 1;
@@ -41,6 +51,7 @@ class FakeStream {
       pending: 0,
     }),
     state: async (): Promise<StreamState> => {
+      if (this.refuses) throw new HistoryMissing('stream not found');
       if (this.failures-- > 0) throw new BusUnconfirmed('no answer');
       return { epoch: this.epoch, last: this.pushes.length, floor: 0, messages: 100, maxAge: 3_600_000 };
     },
@@ -133,6 +144,19 @@ describe('a push to a room with a history', () => {
     assert.equal(stream.appends, 2);
     await clock.pass(15_000);
     await outcome;
+  });
+
+  it('is not tried where the store refuses to make the history, until it does not', async () => {
+    const clock = new FakeClock();
+    stream.refuses = true;
+    publisher = publisherBy(clock);
+    await new Promise(setImmediate);
+    const isTold = (error: unknown) =>
+      error instanceof BusUnavailable && error.cause instanceof HistoryRefused && /replicas/.test(error.message);
+    await assert.rejects(publish(), isTold);
+    stream.refuses = false;
+    await clock.pass(1_000);
+    assert.deepEqual(await publish(), { seq: 1, epoch: 'first' });
   });
 
   it('is answered with the place in another history, if that has it', async () => {

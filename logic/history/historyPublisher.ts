@@ -145,17 +145,19 @@ export class HistoryPublisher {
         unknown = true;
         failure = new Error('the history that stored the push has gone');
       } catch (error) {
-        failure = error;
+        // A stream that is not made because the store refuses it is not waited for.
+        const refusal = error instanceof HistoryMissing ? histories.refusal(policy.match) : undefined;
+        failure = refusal ?? error;
         if (error instanceof HistoryRefused) this.#parts.onRefused(error);
         else if (error instanceof BusUnconfirmed) unknown = true;
         else if (!(error instanceof BusUnavailable || error instanceof HistoryMissing)) throw error;
-        if (error instanceof HistoryRefused) break;
         if (error instanceof HistoryMissing || error instanceof BusUnavailable) histories.restoreSoon(policy);
+        if (failure instanceof HistoryRefused) break;
       }
       await this.#pause();
     }
     const reason = failure instanceof Error ? failure.message : String(failure);
-    if (!unknown || !made) throw new BusUnavailable(reason);
+    if (!unknown || !made) throw new BusUnavailable(reason, { cause: failure });
     if (message.retriable) this.#abandon(made.counter, made.from, message.itemCount);
     else made.counter.next = made.from + message.itemCount;
     throw new BusUnconfirmed(reason);

@@ -68,6 +68,8 @@ export class RoomHistories {
   readonly #stopListening: () => void;
   #policies: readonly RoomPolicy[] = [];
   readonly #made = new Set<string>();
+  /** What the store said last of streams that it refused to make or to change, by policy. */
+  readonly #refusals = new Map<string, HistoryRefused>();
   /** `match` of policies that have gone, or came back since, whose streams were not told. */
   readonly #leaving = new Set<string>();
   /** When the streams were made again last, by policy. */
@@ -107,6 +109,7 @@ export class RoomHistories {
     this.#policies = rooms.some(({ history }) => history !== undefined) ? rooms : [];
     const { matches } = this;
     for (const match of before) if (!matches.includes(match)) this.#leaving.add(match);
+    this.#refusals.clear();
     this.#made.clear();
     this.#attempt = 0;
     this.#ensureAll();
@@ -241,8 +244,19 @@ export class RoomHistories {
   async restore({ match, messages, maxAge, replicas }: HistoryPolicy): Promise<void> {
     const { store, settings } = this.#options;
     const { storage } = settings().history;
-    await store.ensure({ match, messages, maxAge, replicas, storage, earlier: earlierThan(match, this.#policies) });
+    try {
+      await store.ensure({ match, messages, maxAge, replicas, storage, earlier: earlierThan(match, this.#policies) });
+    } catch (error) {
+      if (error instanceof HistoryRefused) this.#refusals.set(match, error);
+      throw error;
+    }
+    this.#refusals.delete(match);
     this.#states.delete(match);
+  }
+
+  /** Why the store refused to make the stream of a policy, or to change it, when it was asked last. */
+  refusal(match: string): HistoryRefused | undefined {
+    return this.#refusals.get(match);
   }
 
   close(): void {

@@ -14,7 +14,7 @@ export async function stopActors() {
   await Promise.all([...running].map((actor) => actor.stop()));
 }
 
-/** A process pinned to one core. It takes commands as lines and answers with lines of JSON. */
+/** A process that is mostly pinned to one core. It takes commands as lines and answers with lines of JSON. */
 export class Actor {
   readonly name: string;
   readonly pid: number;
@@ -24,17 +24,19 @@ export class Actor {
   readonly #kept: Line[] = [];
   #tail: string[] = [];
 
-  /** @param core the only core that the process may use */
+  /** @param core the only core that the process may use; undefined: it may use all */
   constructor(
     name: string,
-    core: number,
+    core: number | undefined,
     command: string,
     args: readonly string[],
     environment: Record<string, string> = {},
   ) {
     this.name = name;
     const [program, rest] =
-      cpus().length > 1 ? ['taskset', ['-c', String(core), command, ...args]] : [command, [...args]];
+      core !== undefined && cpus().length > 1
+        ? ['taskset', ['-c', String(core), command, ...args]]
+        : [command, [...args]];
     this.#child = spawn(program, rest, { stdio: ['pipe', 'pipe', 'pipe'], env: { ...process.env, ...environment } });
     if (this.#child.pid === undefined) throw new Error(`${name} can't be started: is ${program} installed?`);
     this.pid = this.#child.pid;

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { Actor } from '../actor.ts';
 import { Audience, pause } from '../audience.ts';
-import { CLIENT_CORE, cpuBetween, cpuOf, tree } from '../machine.ts';
+import { cpuBetween, cpuOf, tree } from '../machine.ts';
 import { type Outcome, round } from '../report.ts';
 import type { Scale } from '../scale.ts';
 import { Stack } from '../stack.ts';
@@ -48,9 +48,9 @@ export async function resume({ connections, quick, progress }: Scale): Promise<O
     const groups = Array.from({ length: Math.ceil(clients / CLIENTS_A_PROCESS) }, (_, i) => {
       const mine = Math.min(CLIENTS_A_PROCESS, clients - i * CLIENTS_A_PROCESS);
       const options = { ports: [victim.port, other.port], clients: mine, room: ROOM, rooms: ROOMS };
-      // Clients have machines of their own: these leave their core to logic, NATS and those who measure.
+      // Clients have machines of their own: these get what servers and those who measure leave of both cores.
       const command = ['-n', '19', process.execPath, script, JSON.stringify(options)];
-      return new Actor('SDK clients', CLIENT_CORE, 'nice', command);
+      return new Actor('SDK clients', undefined, 'nice', command);
     });
     try {
       await Promise.all(groups.map((group) => group.next('ready', PATIENCE_MS * 5)));
@@ -135,7 +135,7 @@ export async function resume({ connections, quick, progress }: Scale): Promise<O
           },
         ],
         notes: [
-          `resume: one run. Both gateways share a core, and all clients, logic and NATS the other: ${groups.length} processes with the SDK.`,
+          `resume: one run. Both gateways share a core, and logic, NATS and those who measure the other. ${groups.length} processes with the SDK get what is left of both.`,
         ],
         data: { clients, took, share, seen, reads, refused, before, during },
       };
