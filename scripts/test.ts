@@ -3,7 +3,7 @@ import { existsSync, globSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { clusterName } from '../test/harness/cluster/clusterName.ts';
-import { ALONE, DUAL_STACK, IPV6, longestFirst, NIGHTLY, verdict } from './suites.ts';
+import { ALONE, DUAL_STACK, IPV6, longestFirst, MAX_FLAKY, NIGHTLY, verdict } from './suites.ts';
 import { type Outcome, runProgram, runTestFile } from './testFile.ts';
 
 /**
@@ -41,7 +41,7 @@ const NOTHING: Outcome = { passed: 0, failed: 0, skipped: 0 };
 const IS_CI = Boolean(process.env.CI);
 const NIGHTLY_RUN = 'nightly';
 /** Repeated at the end, because some readers see only the end of a log. */
-const said = { failed: [] as string[], flaky: [] as string[] };
+const said = { failed: [] as string[], flaky: [] as string[], flakyFiles: 0 };
 const CLUSTER = 'test/harness/cluster/main.ts';
 /** Text of a file that starts a Kubernetes control plane. */
 const STARTS_CONTROL_PLANE = 'startControlPlane(';
@@ -287,11 +287,12 @@ async function tests(
     for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
       const first = await run(file);
       const second = first.outcome.failed > 0 && IS_CI ? await run(file) : undefined;
-      const { outcome, flaky, forgiven } = verdict(file, first.outcome, second?.outcome);
-      if (flaky)
-        said.flaky.push(...first.failures.map((line) => `${line}${forgiven ? ` (known: ${forgiven.reason})` : ''}`));
-      if (flaky && !forgiven) said.failed.push(`  ${file}: flaky, and not in the list of scripts/suites.ts`);
-      if (!flaky) said.failed.push(...(second ?? first).failures);
+      const { outcome, isFlaky } = verdict(first.outcome, second?.outcome, said.flakyFiles);
+      if (isFlaky) {
+        said.flakyFiles++;
+        said.flaky.push(...first.failures);
+        if (outcome.failed > 0) said.failed.push(`  ${file}: flaky, as ${MAX_FLAKY} files before it`);
+      } else said.failed.push(...(second ?? first).failures);
       total.passed += outcome.passed;
       total.failed += outcome.failed;
       total.skipped += outcome.skipped;
