@@ -12,6 +12,8 @@ import {
   forms,
   held,
   hub,
+  plainItems,
+  publish,
   publishToUsers,
   replies,
   settled,
@@ -137,6 +139,33 @@ describe('the hub', () => {
       assert.deepEqual(shard.messagesOf('disconnectUser'), [{ type: 'disconnectUser', user: 'u', reason: 'banned' }]);
       assert.deepEqual(shard.messagesOf('disconnectRoom'), [{ type: 'disconnectRoom', room: 'r', reason: 'over' }]);
     }
+  });
+
+  it('passes a disconnect on after all that was pushed before it, also if that waits for its window or its turn', async () => {
+    start(settingsWith({ gateway: { batching: { adaptive: false } } }));
+    const [shard] = shards;
+    const order: string[] = [];
+    forms(shard!, roomKey('r'), Form.plain);
+    forms(shard!, userKey('u'), Form.plain);
+    shard!.onFrames = () => {
+      order.push(`frames, then ${2 - disconnects().length} disconnects`);
+      clock.freeze(10);
+    };
+    const disconnects = () => [...shard!.messagesOf('disconnectRoom'), ...shard!.messagesOf('disconnectUser')];
+    await publish(subjects.room('r'), ['"first"']);
+    await publishToUsers([{ users: ['u'], texts: ['"first"'] }], 1);
+    while (clock.turn());
+    await publish(subjects.room('r'), ['"waits"']);
+    await publishToUsers([{ users: ['u'], texts: ['"waits"'] }], 2);
+    assert.equal(order.length, 2);
+    await command({ type: 'disconnect_room', room: 'r', reason: 'over' });
+    await command({ type: 'disconnect_user', user: 'u', reason: 'banned' });
+    while (clock.turn());
+    assert.deepEqual(plainItems(shard!, roomKey('r')), ['first', 'waits']);
+    assert.deepEqual(plainItems(shard!, userKey('u')), ['first', 'waits']);
+    const twice = 'frames, then 2 disconnects';
+    assert.deepEqual(order, [twice, twice, twice, 'frames, then 1 disconnects']);
+    assert.equal(disconnects().length, 2);
   });
 
   it('answers questions with the sum of its shards, asking those that listen', async () => {

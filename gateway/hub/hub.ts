@@ -169,7 +169,16 @@ export class Hub {
       rooms: () => this.rooms,
       histories: () => this.histories,
     });
-    const commands = new Commands({ shards, answer: (question) => this.#answers.answer(question), ignored });
+    const commands = new Commands({
+      shards,
+      afterItems: (key, run) => {
+        const channel = this.#channels.get(key);
+        if (channel && !channel.isIdle) merger.flush(channel);
+        outbox.after(run);
+      },
+      answer: (question) => this.#answers.answer(question),
+      ignored,
+    });
     subscriber.listen(subjects.command, (bytes) => commands.receive(bytes));
 
     this.#sessions = new UserSessions({

@@ -118,6 +118,26 @@ describe('the outbox', () => {
     );
   });
 
+  it('runs what is to follow on all that waits after that, and before what comes later', () => {
+    const a = channel('a');
+    const follow = (name: string) => () => sent.push({ room: name, batch: batch(0) });
+    outbox.after(follow('at once'));
+    for (let i = 1; i <= 5; i++) outbox.put(a, batch(i));
+    outbox.after(follow('after five'));
+    outbox.after(() => {
+      throw new Error('of what follows');
+    });
+    outbox.put(a, batch(6));
+    outbox.after(follow('after six'));
+    assert.equal(sent.length, 4);
+    while (clock.turn());
+    assert.deepEqual(
+      sent.map(({ room, batch }) => (room === 'a' ? batch.items : room)),
+      ['at once', 1, 2, 3, 4, 5, 'after five', 6, 'after six'],
+    );
+    assert.equal(failed.length, 1);
+  });
+
   it('goes on after a batch that could not be sent', () => {
     const a = channel('a');
     for (const items of [12, 13, 14, 15, 13, 16]) outbox.put(a, batch(items));

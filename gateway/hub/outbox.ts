@@ -20,7 +20,7 @@ export type OutboxOptions = {
   send: (channel: HubChannel, batch: Batch) => void;
   /** A batch of `items` items is left out, since too much waits. */
   overrun: (items: number) => void;
-  /** `send` threw an error: the batches after it are still sent. */
+  /** `send`, or what was to follow, threw an error: the batches after it are still sent. */
   failed: (error: unknown) => void;
   maxWaiting?: number;
 };
@@ -28,7 +28,7 @@ export type OutboxOptions = {
 /** Batches between the windows and the shards. They are sent in the order in which they left, in slices of SLICE_MS. */
 export class Outbox {
   readonly #options: OutboxOptions;
-  #waiting: { channel: HubChannel; batch: Batch }[] = [];
+  #waiting: ({ channel: HubChannel; batch: Batch } | { run: () => void })[] = [];
   #next = 0;
   #bytes = 0;
   /**
@@ -43,7 +43,7 @@ export class Outbox {
     this.#options = options;
   }
 
-  /** Batches that wait. */
+  /** Batches that wait, and what is to follow on them. */
   get waiting(): number {
     return this.#waiting.length - this.#next;
   }
@@ -65,6 +65,12 @@ export class Outbox {
     this.#waiting.push({ channel, batch });
   }
 
+  /** Calls `run` after all batches that wait now, and before those that are put later. */
+  after(run: () => void): void {
+    if (this.waiting === 0) this.#run(run);
+    else this.#waiting.push({ run });
+  }
+
   /** Whether the slice of this turn is over. */
   #late(): boolean {
     const now = this.#options.clock.now();
@@ -77,9 +83,12 @@ export class Outbox {
   #turn() {
     this.#begun = undefined;
     while (this.waiting > 0 && !this.#late()) {
-      const { channel, batch } = this.#waiting[this.#next++]!;
-      this.#bytes -= sizeOf(batch);
-      this.#send(channel, batch);
+      const next = this.#waiting[this.#next++]!;
+      if ('run' in next) this.#run(next.run);
+      else {
+        this.#bytes -= sizeOf(next.batch);
+        this.#send(next.channel, next.batch);
+      }
       if (this.#next < STRIDE && this.waiting > 0) continue;
       this.#waiting.splice(0, this.#next);
       this.#next = 0;
@@ -96,6 +105,14 @@ export class Outbox {
     if (channel.ended) return;
     try {
       this.#options.send(channel, batch);
+    } catch (error) {
+      this.#options.failed(error);
+    }
+  }
+
+  #run(run: () => void) {
+    try {
+      run();
     } catch (error) {
       this.#options.failed(error);
     }
