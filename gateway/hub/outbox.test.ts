@@ -118,6 +118,19 @@ describe('the outbox', () => {
     );
   });
 
+  it('tells as many channels at once as may wait of what was left out, and the others later', () => {
+    const many = Array.from({ length: 500 }, (_, i) => channel(`${i}`));
+    for (let i = 0; i < 30; i++) outbox.put(many[0]!, batch(2, 4_000));
+    for (const one of many) outbox.put(one, batch(1));
+    for (let turns = 0; clock.turn(); turns++) assert.ok(turns < 1_000);
+    assert.equal(new Set(sent.map(({ room }) => room)).size, 500);
+    assert.equal(
+      sent.reduce((sum, { batch }) => sum + batch.items + batch.cut, 0),
+      560,
+    );
+    assert.equal(outbox.waiting, 0);
+  });
+
   it('runs what is to follow on all that waits after that, and before what comes later', () => {
     const a = channel('a');
     const follow = (name: string) => () => sent.push({ room: name, batch: batch(0) });

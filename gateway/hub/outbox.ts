@@ -94,7 +94,10 @@ export class Outbox {
       this.#next = 0;
     }
     if (this.waiting > 0) return;
+    const { maxWaiting = MAX_WAITING_BYTES } = this.#options;
     for (const [channel, cut] of this.#leftOut) {
+      // The others once these are told.
+      if (this.#bytes > maxWaiting) return;
       this.#leftOut.delete(channel);
       this.put(channel, { parts: [], items: 0, cut, lost: { before: 0, after: 0 }, waited: 0 });
     }
