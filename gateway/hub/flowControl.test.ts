@@ -73,6 +73,17 @@ describe('frames on their way to a shard', () => {
     assert.equal(overrun, 3);
   });
 
+  it('that were left out are told before the answer to a member, who has them with it', () => {
+    for (let i = 0; i < 3; i++) flow.sendFrames(A, 1, [], []);
+    flow.sendFrames(A, 5, [], []);
+    flow.sendFrames(B, 7, [], []);
+    flow.sendResumed(A, 1, { type: 'none' });
+    flow.done(3 * SIZE);
+    const kinds = sent.slice(3).map((message) => (message === 'frame' ? message : message.type));
+    assert.deepEqual(kinds, ['missed', 'resumed', 'missed']);
+    assert.deepEqual([sent[3], sent[5]], [missed(A, 5), missed(B, 7)]);
+  });
+
   it('that were left out of many channels are told in slices, each in its channel’s order', () => {
     const rooms = Array.from({ length: 20 }, (_, i) => roomKey(`${i}`));
     for (let i = 0; i < 3; i++) flow.sendFrames(A, 1, [], []);

@@ -54,8 +54,13 @@ export class FlowControl {
     return this.#inFlight > this.#options.maxInFlight();
   }
 
-  /** Call it only if it isn't full. */
+  /** Call it only if it isn't full. What was left out of the channel is told before: the answer has it. */
   sendResumed(key: ChannelKey, ask: number, answer: ResumeAnswer): void {
+    const leftOut = this.#leftOut.get(key);
+    if (leftOut !== undefined) {
+      this.#leftOut.delete(key);
+      this.#notify(key, leftOut, 'overload');
+    }
     const size = answerSize(answer);
     this.#inFlight += size;
     this.#options.stream.send({ type: 'resumed', key, ask, answer, size });

@@ -131,6 +131,15 @@ describe('the outbox', () => {
     assert.equal(outbox.waiting, 0);
   });
 
+  it('tells of an interruption of a history that was left out', () => {
+    const a = channel('a');
+    for (let i = 0; i < 300; i++) outbox.put(channel('b'), batch(2, 4_000));
+    outbox.put(a, { ...batch(0), reset: { epoch: 'e', seq: 7 } });
+    while (clock.turn());
+    const told = sent.filter(({ room }) => room === 'a').map(({ batch }) => batch.cut);
+    assert.deepEqual(told, [1]);
+  });
+
   it('runs what is to follow on all that waits after that, and before what comes later', () => {
     const a = channel('a');
     const follow = (name: string) => () => sent.push({ room: name, batch: batch(0) });

@@ -122,9 +122,9 @@ export class Outbox {
   }
 }
 
-/** Items that a batch carries, and those whose loss it tells. */
-function lossesOf({ items, cut, lost }: Batch): number {
-  return items + cut + lost.before + lost.after;
+/** Items that a batch carries, and those whose loss it tells: of an interrupted history nobody knows how many. */
+function lossesOf({ items, cut, lost, reset }: Batch): number {
+  return items + cut + lost.before + lost.after + (reset ? 1 : 0);
 }
 
 function sizeOf({ parts }: Batch): number {

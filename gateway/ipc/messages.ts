@@ -26,7 +26,8 @@ export type HubMessage =
   | { type: 'verified'; receipt: number }
   /**
    * Items that will not come, in order with the frames: the channel's position at the shard moves on by them too.
-   * Clients get a LAGGED for it, so it counts as `missedSize` bytes on their way.
+   * Clients get a LAGGED for it, so it counts as `missedSize` bytes on their way. In a room with history, members ask for
+   * what was left out because the gateway was too busy (`overload`).
    */
   | { type: 'missed'; key: ChannelKey; items: number; reason: LagReason }
   /** Answers the `resume` of this number, in order with the room's frames. */

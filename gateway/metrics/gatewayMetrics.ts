@@ -123,7 +123,7 @@ export class GatewayMetrics {
     );
     this.shardOverrun = counter(
       'shard_overrun_items_total',
-      'Items dropped because a shard did not keep up; its clients are notified.',
+      'Items dropped because a shard did not keep up; its clients are notified, or sent them later if the room has a history.',
     );
     this.historyRepairs = labelled(
       'history_repairs_total',
@@ -161,7 +161,7 @@ export class GatewayMetrics {
     );
     this.hubOverrun = counter(
       'hub_overrun_items_total',
-      'Items dropped because the hub could not encode them in time; their clients are notified.',
+      'Items dropped because the hub could not encode them in time; their clients are notified, or sent them later if the room has a history.',
     );
     this.internalErrors = labelled(
       'internal_errors_total',

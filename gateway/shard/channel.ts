@@ -92,6 +92,12 @@ export class Channel<M extends ChannelMember> {
     return this.groups.flatMap((group) => group?.members ?? []);
   }
 
+  /** Whether it is known where its members are in the room's history, once all tasks are done. */
+  get hasPlace(): boolean {
+    const sets = (task: ChannelTask<M> | undefined) => task?.type === 'send' && task.place !== undefined;
+    return this.place !== undefined || sets(this.active) || (this.#tasks?.some(sets) ?? false);
+  }
+
   /** Items of this channel that were sent to `member`, or would have been if it were not behind. */
   positionOf(member: M): number {
     if (!this.active) return this.position;

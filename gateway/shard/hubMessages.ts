@@ -108,13 +108,24 @@ export class HubMessages {
     }
   }
 
-  /** Items that will not come: counted for everyone, and reported to v1 clients in order with the frames. */
+  /**
+   * Items that will not come: counted for everyone, and reported to v1 clients in order with the frames. If a history has
+   * them, members are sent them from there.
+   */
   #missed(key: ChannelKey, items: number, reason: LagReason) {
-    const { counts, channels, broadcaster, credit } = this.#options;
+    const { counts, channels, broadcaster, credit, rooms } = this.#options;
     const channel = channels.get(key);
     const size = missedSize(key);
     if (!channel) {
       credit.done(size);
+      return;
+    }
+    if (reason === 'overload' && channel.hasPlace) {
+      broadcaster.visit(channel, channel.members, (member) => {
+        // It may have left meanwhile.
+        if (member.connection.memberOf(channel) === member) rooms.pendingJoins.leftOut(member);
+      });
+      broadcaster.push(channel, { type: 'send', items, frames: [], ages: [], missed: reason, size });
       return;
     }
     const frame: FrameBytes = { bytes: Buffer.from(laggedFrame(roomOf(key), items, reason)), binary: false };

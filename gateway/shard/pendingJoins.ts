@@ -112,8 +112,22 @@ export class PendingJoins {
     for (const member of connection.members) {
       const join = member.channel.pendingJoins?.get(member);
       if (join?.isAnswered && join.ask === undefined) this.#ask(member, join);
-      else if (!join && !connection.lagging && member.behind?.place) this.#resume(member, member.behind.place);
+      else if (!join && !connection.lagging && member.behind?.place)
+        this.#resume(member, member.behind.place, connection.waitingSince);
     }
+  }
+
+  /**
+   * Frames of a room with history were left out: the member is sent what was in them, as after a JOIN. Call it in their
+   * place among the frames.
+   */
+  leftOut(member: Member): void {
+    const { channel } = member;
+    const { place } = channel;
+    // One that is behind is sent that with all else that it lacks.
+    if (!place || member.behind || channel.pendingJoins?.has(member)) return;
+    channel.fallBehind(member, 'resuming');
+    this.#resume(member, place);
   }
 
   /** Refuses the JOINs that have waited too long. */
@@ -138,14 +152,17 @@ export class PendingJoins {
     }
   }
 
-  /** A slow reader of a room with history: what it missed follows, as after a JOIN. */
-  #resume(member: Member, after: Position) {
-    const { channel, connection } = member;
+  /**
+   * What a member of a room with history missed follows, as after a JOIN.
+   * @param currentAt when it had all that there was, by the loop's clock, if that is known
+   */
+  #resume(member: Member, after: Position, currentAt?: number) {
+    const { channel } = member;
     const { loop } = this.#options;
     const join: PendingJoin = {
       ...{ added: false, receipt: 0, since: loop.now(), isAnswered: true },
       from: { type: 'next', after },
-      currentAt: connection.waitingSince,
+      currentAt,
     };
     channel.pendingJoins ??= new Map();
     channel.pendingJoins.set(member, join);
@@ -173,6 +190,7 @@ export class PendingJoins {
     if (answer.type === 'unavailable') return join.isAnswered ? undefined : this.#refuse(member, join);
     const room = roomOf(channel.key);
     if (answer.type === 'none') {
+      channel.place = undefined;
       if (isWaitedFor(join)) this.#confirm(member, join);
       else sendMissed(member);
       this.#finish(member);

@@ -3,6 +3,7 @@ import { beforeEach, describe, it } from 'node:test';
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { Form } from '@pushcluster/protocol/wireForms.ts';
 import { ALL, roomKey } from '../ipc/channelKey.ts';
+import { missedSize } from '../ipc/messages.ts';
 import type { ResumeAnswer } from '../ipc/resume.ts';
 import {
   auth,
@@ -410,6 +411,50 @@ describe('a JOIN of a room with history', () => {
     ask(peer);
     push(ROOM);
     assert.deepEqual([typesOf(peer), asks()], [['PUSH'], 0]);
+  });
+
+  it('is followed by all of the room, also by what was left out on its way to this shard', () => {
+    const peers = [Form.plain, Form.v1, Form.deflate].map((form) => open(form));
+    for (const peer of peers) {
+      ask(peer, 1);
+      answer({ type: 'resumed', place, recovered: true, frames: [], isAll: true });
+    }
+    const before = asks();
+    shard.handle({ type: 'missed', key: ROOM, items: 2, reason: 'overload' });
+    shard.frame({ key: ROOM, items: 1, frames: [], ages: [], place: { epoch: 'e', prev: 7, seq: 8 }, size: 100 });
+    loop.idle();
+    const asked = toHub.filter((message) => message.type === 'resume').slice(before);
+    assert.deepEqual(
+      asked.map(({ form, from }) => [form, from]),
+      peers.map(({ connection }) => [connection.form, { type: 'next', after: place }]),
+    );
+    for (const { ask } of asked) {
+      const later = { epoch: 'e', seq: 8 };
+      const frames = [{ ...frame, seq: 8 }];
+      shard.handle({
+        type: 'resumed',
+        key: ROOM,
+        ask,
+        answer: { type: 'resumed', place: later, recovered: true, frames, isAll: true },
+        size: 0,
+      });
+    }
+    loop.idle();
+    push(ROOM);
+    loop.idle();
+    for (const peer of peers) assert.deepEqual(typesOf(peer), ['OK', 'PUSH', 'PUSH']);
+    assert.deepEqual(shard.counts.dropped, { slow: 0, overload: 0, bus_gap: 0 });
+    shard.reportDone();
+    const done = toHub.reduce((sum, message) => sum + (message.type === 'done' ? message.bytes : 0), 0);
+    assert.ok(done >= missedSize(ROOM), 'the hub knows that it was handled');
+  });
+
+  it('is told what was left out, where nobody knows from where on', () => {
+    const peer = open();
+    join(peer, 'r');
+    shard.handle({ type: 'missed', key: ROOM, items: 2, reason: 'overload' });
+    loop.idle();
+    assert.deepEqual([typesOf(peer), asks(), shard.counts.dropped.overload], [['LAGGED'], 0, 2]);
   });
 
   it('brings compressed frames as binary', () => {

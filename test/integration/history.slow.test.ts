@@ -94,3 +94,33 @@ describe('connections that stop reading in a room with history', () => {
     await ledger.settle(t, fast);
   });
 });
+
+describe('shards that do not keep up', () => {
+  it('leave nothing out of a room with history, and tell of nothing: its members are sent it later', async () => {
+    const writer = ledger.writer('x', { room: 'long-1' }, logic);
+    const overrun = async () => (await gateway.metrics()).sum('pushcluster_gateway_shard_overrun_items_total');
+    await gateway.configure({ gateway: { shardWatch: { maxInFlight: 1_048_576, hangTimeout: 60_000 } } });
+    for (const pid of gateway.shardPids) process.kill(pid, 'SIGSTOP');
+    try {
+      await until('too much is on its way', async () => {
+        await writer.push(1, large());
+        return (await overrun()) > 10;
+      });
+    } finally {
+      for (const pid of gateway.shardPids) process.kill(pid, 'SIGCONT');
+    }
+    // Without a later push.
+    const numbers = connections.map(
+      ({ tallies }) =>
+        () =>
+          tallies.get('x\nlong-1')?.numbers ?? [],
+    );
+    await until('all have everything', () => numbers.every((of) => of().length === writer.accepted));
+    for (const of of numbers)
+      assert.deepEqual(
+        of(),
+        [...of()].sort((a, b) => a - b),
+      );
+    assert.ok(connections.every((connection) => connection.told() === 0));
+  });
+});
