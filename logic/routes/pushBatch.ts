@@ -152,8 +152,9 @@ async function answerAll(
 function sizeOf(push: Checked): number {
   if ('error' in push) return 0;
   const { to } = push.request;
-  // Four bytes for the length of each item, one between two.
-  const bytes = push.items.reduce((sum, item) => sum + item.length + 5, HEADER_BYTES + 4);
+  // Four bytes for the length of each item, one between two. Twice, since a push that takes several messages has a header in
+  // each: two neighbours are more than one message of the bus can be.
+  const bytes = 2 * push.items.reduce((sum, item) => sum + item.length + 5, HEADER_BYTES + 4);
   return bytes * (to.type === 'rooms' ? to.rooms.length : 1);
 }
 

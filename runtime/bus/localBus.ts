@@ -21,7 +21,7 @@ type Subscriber = { since: number; tokens: readonly string[] | undefined; handle
 
 /** The in-process bus, for publishers and subscribers in one process. Delivers in the next turn of the event loop. */
 export class LocalBus implements Bus {
-  readonly maxPayload = MAX_PAYLOAD;
+  readonly maxPayload: number = MAX_PAYLOAD;
   readonly #listeners: EventListeners<BusEvent>;
   readonly #log: ErrorLog;
   /** By subject. Arrays are replaced, never changed, so that a handler may subscribe and unsubscribe. */

@@ -6,7 +6,7 @@ import { describe, test } from 'node:test';
 import { MAX_BATCH_TARGETS, PushAnswers } from '@pushcluster/protocol/api.ts';
 import { BusUnconfirmed } from '@pushcluster/runtime/bus/bus.ts';
 import { LocalBus } from '@pushcluster/runtime/bus/localBus.ts';
-import { assertProblem, PUSH, type Reply, startApi, startHeardApi } from '../harness/api.ts';
+import { assertProblem, listen, PUSH, type Reply, startApi, startHeardApi } from '../harness/api.ts';
 
 const PATH = '/v1/push/batch';
 const answersOf = (reply: Reply) => {
@@ -64,6 +64,24 @@ describe('POST /v1/push/batch', () => {
     assert.deepEqual(codesOf(reply), [202, 202, 202]);
     const seen = api.seen.filter(({ to }) => to === 'room r999').map(({ items }) => items[0]!.slice(0, 6));
     assert.deepEqual(seen, ['"first', '"xxxxx', '"last"']);
+  });
+
+  test('has them in order on a bus whose messages are small, so that a push takes many', async (t) => {
+    class SmallBus extends LocalBus {
+      override readonly maxPayload = 4_096;
+    }
+    const bus = new SmallBus();
+    const api = await startApi(t, {}, bus);
+    listen(bus, api.seen);
+    const rooms = Array.from({ length: 8 }, (_, i) => `r${i}`);
+    const reply = await api.json(PATH, [
+      { to: { rooms }, items: Array(480).fill('x'.repeat(2_000)) },
+      { to: { room: 'r7' }, items: ['after'] },
+    ]);
+    assert.deepEqual(codesOf(reply), [202, 202]);
+    const seen = api.seen.filter(({ to }) => to === 'room r7').flatMap(({ items }) => items);
+    assert.equal(seen.length, 481);
+    assert.equal(seen.indexOf('"after"'), 480);
   });
 
   test('has them in order however small the items are that fill the waves', async (t) => {
