@@ -27,12 +27,13 @@ function batchOf(parts: MessagePart[], losses: Partial<Pick<Batch, 'cut' | 'lost
 describe('a sender of batches', () => {
   let shards: FakeShard[];
   let listeners: ListenerTable;
+  let metrics: GatewayMetrics;
   let sender: BatchSender;
 
   beforeEach(() => {
     shards = [new FakeShard(0), new FakeShard(1)];
     listeners = new ListenerTable();
-    const metrics = new GatewayMetrics(new Registry(), NO_READINGS);
+    metrics = new GatewayMetrics(new Registry(), NO_READINGS);
     sender = new BatchSender({ listeners, shards: () => shards, metrics });
   });
 
@@ -50,6 +51,16 @@ describe('a sender of batches', () => {
       shards.map(({ batches }) => batches.length),
       [1, 2],
     );
+  });
+
+  it('counts the frames that somebody gets, and no other', async () => {
+    const counted = async () =>
+      (await metrics.batchItems.get()).values.find(({ metricName }) => metricName?.endsWith('_count'))?.value;
+    sender.send(ROOM, batchOf([part(1, 0, 1)]));
+    assert.equal(await counted(), 0);
+    listeners.set(ROOM, 0, Form.plain);
+    sender.send(ROOM, batchOf([part(2, 0, 1)]));
+    assert.equal(await counted(), 1);
   });
 
   it('notifies of what was lost before the frame and after it in this order, also without a frame', () => {

@@ -30,12 +30,12 @@ export class BatchSender {
   /** Sends a batch to the shards that have a listener now. What it tells of losses goes in order with its frames. */
   send(key: ChannelKey, batch: Batch): void {
     const { listeners: table, shards, metrics } = this.#options;
+    const listeners = table.of(key);
+    if (listeners === undefined) return;
     if (batch.items > 0) {
       metrics.batchItems.count(batch.items);
       metrics.batchWindow.count(batch.waited / 1_000);
     }
-    const listeners = table.of(key);
-    if (listeners === undefined) return;
     const forms = formsOf(listeners);
     const frames = batch.items > 0 ? this.#encode(key, batch, forms) : [];
     const ages = agesOf(batch);
