@@ -19,14 +19,26 @@ const Settings = z.object({
 });
 const { ports, clients, room: name, rooms } = Settings.parse(JSON.parse(process.argv[2] ?? '{}'));
 
+/** Addresses of 127.0.1.0/24 that clients connect from. */
+const ADDRESSES = 16;
 /** Clients that open a connection at the same time, at the start. */
 const OPENING = 50;
 
 let [address, movedAt] = [`127.0.0.1:${ports[0]}`, Number.POSITIVE_INFINITY];
 const [resumed, lasts] = [new Set<number>(), new Array<number>(clients).fill(0)];
 let [lost, twice, resets] = [0, 0, 0];
-// The clients of this benchmark share one core: to connect takes `ws` less time than Node's own WebSocket.
-const WebSocket = redirectedSocket(() => address, undefined, LeanWebSocket as unknown as typeof globalThis.WebSocket);
+/**
+ * A WebSocket that connects from one of ADDRESSES addresses: the kernel takes milliseconds to find a free port where one
+ * address has thousands of connections. To connect takes `ws` less time than Node's own WebSocket.
+ */
+const sockets = Array.from({ length: ADDRESSES }, (_, i) => {
+  const Base = class extends LeanWebSocket {
+    constructor(url: string, protocols: string[]) {
+      super(url, protocols, { localAddress: `127.0.1.${i + 1}` });
+    }
+  };
+  return redirectedSocket(() => address, undefined, Base as unknown as typeof WebSocket);
+});
 
 let next = 0;
 await Promise.all(Array.from({ length: Math.min(OPENING, clients) }, openAll));
@@ -46,7 +58,7 @@ async function openAll() {
 }
 
 async function open(n: number) {
-  const push = new PushClient(`ws://${address}/connect`, { WebSocket });
+  const push = new PushClient(`ws://${address}/connect`, { WebSocket: sockets[n % ADDRESSES]! });
   const room = push.join<{ '@': number }>(`${name}-${n % rooms}`);
   room.on('item', ({ '@': mark }) => {
     const last = lasts[n]!;
