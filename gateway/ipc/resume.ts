@@ -7,8 +7,8 @@ export type ResumeFrom =
   /** What follows on a push that the member has. `away`: milliseconds since it had all that there was, if that is known. */
   | { type: 'next'; after: Position; away?: number };
 
-/** A PUSH frame that was missed, and the position of its last push. `deflated`: the compressed form, as base64. */
-export type ResumeFrame = { seq: number; text: string } | { seq: number; deflated: string };
+/** A PUSH frame that was missed, the position of its last push, and its items. `deflated`: the compressed form, as base64. */
+export type ResumeFrame = { seq: number; items: number } & ({ text: string } | { deflated: string });
 
 /** The hub's answer, in order with the room's frames. */
 export type ResumeAnswer =

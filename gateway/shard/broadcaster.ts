@@ -178,10 +178,20 @@ export class Broadcaster {
     return through;
   }
 
+  /** Counts a frame of `bytes` with so many items that one member was sent apart from the others. */
+  replayed(bytes: number, items: number): void {
+    this.#written(bytes, 1);
+    this.#counts.messagesDelivered += items;
+  }
+
+  #written(bytes: number, sent: number) {
+    this.#counts.framesSent += sent;
+    this.#counts.bytesSent += sent * (bytes + headerBytes(bytes));
+  }
+
   #count(task: SendTask, bytes: number, sent: number, skipped: number) {
     const counts = this.#counts;
-    counts.framesSent += sent;
-    counts.bytesSent += sent * (bytes + headerBytes(bytes));
+    this.#written(bytes, sent);
     if (task.missed) return;
     counts.messagesDelivered += sent * task.items;
     // What is in the history is sent once they have read.

@@ -20,6 +20,7 @@ export type PendingJoinsOptions = {
   replies: Replies;
   notifyHub: (message: ShardMessage) => void;
   visit: Broadcaster['visit'];
+  replayed: Broadcaster['replayed'];
   /** Ends the membership that a refused JOIN has begun. */
   leave: (connection: Connection, member: Member, code: ErrorCode, message: string) => void;
 };
@@ -184,7 +185,7 @@ export class PendingJoins {
   }
 
   #tell(member: Member, join: PendingJoin, answer: ResumeAnswer) {
-    const { replies } = this.#options;
+    const { replies, replayed } = this.#options;
     const { connection, channel } = member;
     // What is on its way to it already is asked for again.
     if (answer.type === 'unavailable') return join.isAnswered ? undefined : this.#refuse(member, join);
@@ -203,7 +204,8 @@ export class PendingJoins {
     let left = frames.length;
     for (const frame of frames) {
       if (connection.gone) return;
-      replies.send(connection, messageOf(frame));
+      const message = messageOf(frame);
+      if (replies.send(connection, message)) replayed(Buffer.byteLength(message), frame.items);
       join.from = { type: 'next', after: { epoch: place.epoch, seq: frame.seq } };
       left--;
       // What the client has not read takes memory: the rest once it has.

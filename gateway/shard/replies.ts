@@ -19,12 +19,16 @@ export class Replies {
     this.#options = options;
   }
 
-  /** Sends a text, or bytes. If the socket has no room even for that, the connection is ended, so that nobody waits for ever. */
-  send(connection: Connection, message: string | Uint8Array): void {
-    if (connection.send(message)) return;
+  /**
+   * Sends a text, or bytes. If the socket has no room even for that, the connection is ended, so that nobody waits for ever.
+   * @returns whether it was sent
+   */
+  send(connection: Connection, message: string | Uint8Array): boolean {
+    if (connection.send(message)) return true;
     const { counts, connections } = this.#options;
     counts.answersDropped++;
     connections.endSoon(connection, CloseCode.slowConsumer, 'reads too slowly to be answered');
+    return false;
   }
 
   /** Refuses a frame: counts it by `code`, and sends ERROR if the frame had an id. */

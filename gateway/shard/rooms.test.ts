@@ -346,7 +346,7 @@ describe('a JOIN that waits for its answer', () => {
 
 describe('a JOIN of a room with history', () => {
   const place = { epoch: 'e', seq: 5 };
-  const frame = { seq: 5, text: '{"type":"PUSH","data":{"room":"r"}}' };
+  const frame = { seq: 5, items: 2, text: '{"type":"PUSH","data":{"room":"r"}}' };
 
   function ask(peer: Peer, id?: number) {
     send(peer, {
@@ -379,6 +379,10 @@ describe('a JOIN of a room with history', () => {
       push(ROOM);
       assert.equal(pushes(peer).length, 2, 'and what is new');
     }
+    // A frame of two items that each missed, and one of one item to the first and then to both.
+    const { framesSent, messagesDelivered, bytesSent } = shard.counts;
+    assert.deepEqual([framesSent, messagesDelivered], [5, 7]);
+    assert.ok(bytesSent > 2 * frame.text.length, `${bytesSent} bytes`);
   });
 
   it('without an id tells v1 clients by RESET that something may be missing', () => {
@@ -461,7 +465,7 @@ describe('a JOIN of a room with history', () => {
     const peer = open(Form.deflate);
     ask(peer, 1);
     const deflated = deflateRawSync(frame.text).toString('base64');
-    answer({ type: 'resumed', place, recovered: true, frames: [{ seq: 5, deflated }], isAll: true });
+    answer({ type: 'resumed', place, recovered: true, frames: [{ seq: 5, items: 1, deflated }], isAll: true });
     const sent = peer.socket.sent.at(-1)!;
     assert.deepEqual([sent.binary, inflateRawSync(sent.bytes).toString()], [true, frame.text]);
   });

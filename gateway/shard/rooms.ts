@@ -25,7 +25,7 @@ export type RoomsOptions = {
   settings: () => Settings;
   loop: Loop;
   channels: Channels;
-  broadcaster: Pick<Broadcaster, 'visit'>;
+  broadcaster: Pick<Broadcaster, 'visit' | 'replayed'>;
   replies: Replies;
   notifyHub: (message: ShardMessage) => void;
 };
@@ -43,6 +43,7 @@ export class Rooms {
       replies,
       notifyHub,
       visit: (...visit) => broadcaster.visit(...visit),
+      replayed: (...frame) => broadcaster.replayed(...frame),
       leave: (connection, member, code, message) => this.#leave(connection, member, code, message),
     });
   }

@@ -37,7 +37,7 @@ export type Replay = {
   compressed?: Promise<readonly ResumeFrame[]>;
 };
 
-type Text = { seq: number; text: Buffer };
+type Text = { seq: number; items: number; text: Buffer };
 type Kept = { sent: Position; byStart: Map<string, Replay>; bytes: number };
 
 /** Pushes as frames for those who missed them: encoded and compressed once for all who ask before the next is sent. */
@@ -112,7 +112,7 @@ export class Replays {
     let parts: MessagePart[] = [];
     let [items, bytes, total, end, i] = [0, 0, 0, after, 0];
     const flush = () => {
-      if (parts.length > 0) texts.push({ seq: end, text: encodeText(key as ChannelKey, parts, hasIds) });
+      if (parts.length > 0) texts.push({ seq: end, items, text: encodeText(key as ChannelKey, parts, hasIds) });
       [parts, items, bytes] = [[], 0, 0];
     };
     for (; i < pushes.length && total < ANSWER_BYTES; i++) {
@@ -134,10 +134,10 @@ function isLarge({ text }: Text): boolean {
   return text.length >= DEFLATE_MIN_BYTES;
 }
 
-function plain({ seq, text }: Text): ResumeFrame {
-  return { seq, text: text.toString() };
+function plain({ seq, items, text }: Text): ResumeFrame {
+  return { seq, items, text: text.toString() };
 }
 
-function deflated({ seq, text }: Text, bytes = deflate(text)): ResumeFrame {
-  return { seq, deflated: bytes.toString('base64') };
+function deflated({ seq, items, text }: Text, bytes = deflate(text)): ResumeFrame {
+  return { seq, items, deflated: bytes.toString('base64') };
 }
