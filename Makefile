@@ -72,7 +72,7 @@ chaos: ## Rooms with history, and without, under faults, judged at the end (FAUL
 	@$(READY) && exec node test/chaos/chaos.ts $(if $(FAULTS),--faults "$(FAULTS)") $(if $(SEED),--seed "$(SEED)") $(if $(SCHEDULE),--schedule "$(SCHEDULE)") $(if $(SHRINK),--shrink "$(SHRINK)")
 
 .PHONY: soak
-soak: ## A month of operations on rooms with history in about an hour, as root (OPERATIONS=108, SEED=1)
+soak: ## A month of operations on rooms with history, in half an hour to an hour, as root (OPERATIONS=108, SEED=1)
 	@$(READY) && OPERATIONS=$${OPERATIONS:-108} exec node scripts/test.ts e2e test/e2e/product/soak.test.ts
 
 .PHONY: simulate-history

@@ -49,8 +49,8 @@ export async function resume({ connections, quick, progress }: Scale): Promise<O
       const mine = Math.min(CLIENTS_A_PROCESS, clients - i * CLIENTS_A_PROCESS);
       const options = { ports: [victim.port, other.port], clients: mine, room: ROOM, rooms: ROOMS };
       // Clients have machines of their own: these get what servers and those who measure leave of both cores.
-      const command = ['-n', '19', process.execPath, script, JSON.stringify(options)];
-      return new Actor('SDK clients', undefined, 'nice', command);
+      const args = ['-n', '19', process.execPath, script, JSON.stringify(options)];
+      return new Actor('SDK clients', undefined, 'nice', args);
     });
     try {
       await Promise.all(groups.map((group) => group.next('ready', PATIENCE_MS * 5)));
