@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import type { LagReason } from '@pushcluster/protocol/frames.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
 import { systemClock } from '@pushcluster/runtime/clock.ts';
+import { descriptorLimit } from '@pushcluster/runtime/descriptors.ts';
 import type { Logger } from '@pushcluster/runtime/log.ts';
 import { onTick, TICK_MS } from '@pushcluster/runtime/ticker.ts';
 import type { ChannelKey } from '../ipc/channelKey.ts';
@@ -13,6 +14,7 @@ import type { FrameBatch } from '../ipc/frame.ts';
 import { MessageStream } from '../ipc/messageStream.ts';
 import type { HubMessage, ShardMessage } from '../ipc/messages.ts';
 import type { ResumeAnswer } from '../ipc/resume.ts';
+import { tableDescriptor, withTable } from './descriptorTable.ts';
 import type { ExceptionGuard } from './exceptionGuard.ts';
 import { FlowControl } from './flowControl.ts';
 import type { ShardHandle } from './shardHandle.ts';
@@ -172,8 +174,15 @@ export class ShardProcess implements ShardHandle {
   #spawn() {
     let child: ChildProcess;
     try {
-      child = this.#spawnProcess(process.execPath, [...process.execArgv, ...SMALL_YOUNG_GENERATION, SHARD_MAIN], {
-        stdio: ['ignore', 'inherit', 'pipe', 'pipe'],
+      const table = tableDescriptor(descriptorLimit());
+      const args = [
+        ...process.execArgv,
+        ...SMALL_YOUNG_GENERATION,
+        SHARD_MAIN,
+        ...(table === undefined ? [] : [`${table}`]),
+      ];
+      child = this.#spawnProcess(process.execPath, args, {
+        stdio: withTable(['ignore', 'inherit', 'pipe', 'pipe'], table),
         env: { ...process.env, UWS_HTTP_MAX_HEADERS_SIZE: String(MAX_HEADERS) },
       });
     } catch (error) {

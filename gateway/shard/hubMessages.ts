@@ -120,15 +120,21 @@ export class HubMessages {
       credit.done(size);
       return;
     }
+    const bytes = Buffer.from(laggedFrame(roomOf(key), items, reason));
     if (reason === 'overload' && channel.hasPlace) {
       broadcaster.visit(channel, channel.members, (member) => {
+        const { connection } = member;
         // It may have left meanwhile.
-        if (member.connection.memberOf(channel) === member) rooms.pendingJoins.leftOut(member);
+        if (connection.memberOf(channel) !== member) return;
+        if (channel.place) return rooms.pendingJoins.leftOut(member, channel.place);
+        // The room has lost its history meanwhile. One that is behind is told with all else that it lacks.
+        counts.dropped[reason] += items;
+        if (!member.behind && connection.v1) connection.send(bytes);
       });
       broadcaster.push(channel, { type: 'send', items, frames: [], ages: [], missed: reason, size });
       return;
     }
-    const frame: FrameBytes = { bytes: Buffer.from(laggedFrame(roomOf(key), items, reason)), binary: false };
+    const frame: FrameBytes = { bytes, binary: false };
     counts.dropped[reason] += items * channel.size;
     broadcaster.push(channel, {
       type: 'send',

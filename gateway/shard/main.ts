@@ -1,3 +1,4 @@
+import { closeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
 import { systemClock } from '@pushcluster/runtime/clock.ts';
@@ -33,7 +34,10 @@ const READ_BYTES = 65_536;
 /**
  * A shard's process: one engine app, and one socket to the hub on descriptor 3. It ends when the hub says so or is gone.
  * Signals go to the whole process group; the hub alone answers them.
+ *
+ * Usage: main.ts [DESCRIPTOR] (to be closed: it was there to make room in the table of descriptors)
  */
+if (process.argv[2] !== undefined) closeSync(Number(process.argv[2]));
 const log = createLog('gateway-shard', 'info', { rateLimited: true });
 const hub: Socket = new Socket({
   fd: 3,

@@ -121,12 +121,12 @@ export class PendingJoins {
   /**
    * Frames of a room with history were left out: the member is sent what was in them, as after a JOIN. Call it in their
    * place among the frames.
+   * @param place of the frames before them
    */
-  leftOut(member: Member): void {
+  leftOut(member: Member, place: Position): void {
     const { channel } = member;
-    const { place } = channel;
     // One that is behind is sent that with all else that it lacks.
-    if (!place || member.behind || channel.pendingJoins?.has(member)) return;
+    if (member.behind || channel.pendingJoins?.has(member)) return;
     channel.fallBehind(member, 'resuming');
     this.#resume(member, place);
   }

@@ -461,6 +461,20 @@ describe('a JOIN of a room with history', () => {
     assert.deepEqual([typesOf(peer), asks(), shard.counts.dropped.overload], [['LAGGED'], 0, 2]);
   });
 
+  it('is told what was left out, where the room has lost its history just before', () => {
+    const [peer, late] = [open(), open()];
+    ask(peer, 1);
+    answer({ type: 'resumed', place, recovered: true, frames: [], isAll: true });
+    ask(late, 1);
+    const asked = toHub.filter((message) => message.type === 'resume').at(-1);
+    assert.ok(asked);
+    shard.handle({ type: 'resumed', key: ROOM, ask: asked.ask, answer: { type: 'none' }, size: 0 });
+    shard.handle({ type: 'missed', key: ROOM, items: 2, reason: 'overload' });
+    loop.idle();
+    for (const member of [peer, late]) assert.deepEqual(typesOf(member), ['OK', 'LAGGED']);
+    assert.equal(shard.counts.dropped.overload, 4);
+  });
+
   it('brings compressed frames as binary', () => {
     const peer = open(Form.deflate);
     ask(peer, 1);

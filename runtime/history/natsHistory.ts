@@ -59,6 +59,7 @@ const STREAM_NOT_FOUND = 10059;
 
 const ApiError = z.object({ code: z.number(), err_code: z.number(), description: z.string() });
 type ApiError = z.infer<typeof ApiError>;
+const Refused = z.object({ error: ApiError });
 const Acknowledgement = z.object({ seq: z.number(), duplicate: z.boolean().optional() });
 const Message = z.object({
   message: z.object({ seq: z.number(), time: z.string(), data: z.string().default('') }),
@@ -280,8 +281,7 @@ function jsonOf({ bytes }: Reply): object {
 }
 
 function errorIn(json: object): ApiError | undefined {
-  const found = z.object({ error: ApiError }).safeParse(json);
-  return found.data?.error;
+  return 'error' in json ? Refused.safeParse(json).data?.error : undefined;
 }
 
 function refusal({ code, err_code, description }: ApiError): Error {
