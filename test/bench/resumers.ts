@@ -1,6 +1,7 @@
 /**
  * Clients with the SDK in a process of its own, one room each, that check what they receive. All connect to the first of
  * two gateways, and to the second from the line `moved` on standard input. `stat MARK` is answered with what they saw.
+ * `spin MS` uses the processor for so long, and still receives.
  * Usage: resumers.ts SETTINGS (JSON: `Settings` below)
  */
 import { createInterface } from 'node:readline';
@@ -23,6 +24,8 @@ const { ports, clients, room: name, rooms } = Settings.parse(JSON.parse(process.
 const ADDRESSES = 16;
 /** Clients that open a connection at the same time, at the start. */
 const OPENING = 50;
+/** Milliseconds of `spin` in a turn of the loop. */
+const SPIN_MS = 5;
 
 let [address, movedAt] = [`127.0.0.1:${ports[0]}`, Number.POSITIVE_INFINITY];
 const [resumed, lasts] = [new Set<number>(), new Array<number>(clients).fill(0)];
@@ -46,19 +49,28 @@ say({ event: 'ready' });
 
 createInterface({ input: process.stdin })
   .on('line', (line) => {
-    if (line === 'moved') {
+    const [command, argument] = line.split(' ');
+    if (command === 'spin') spin(performance.now() + Number(argument));
+    else if (command === 'moved') {
       address = `127.0.0.1:${ports[1]}`;
       movedAt = performance.now();
-    } else say(stat(Number(line.split(' ')[1])));
+    } else say(stat(Number(argument)));
   })
   .on('close', () => process.exit(0));
+
+function spin(until: number) {
+  const turn = performance.now() + SPIN_MS;
+  while (performance.now() < turn);
+  if (turn < until) setImmediate(spin, until);
+}
 
 async function openAll() {
   while (next < clients) await open(next++);
 }
 
 async function open(n: number) {
-  const push = new PushClient(`ws://${address}/connect`, { WebSocket: sockets[n % ADDRESSES]! });
+  // To inflate a frame takes Node's streams longer than anything else that a client does, and longer than a browser.
+  const push = new PushClient(`ws://${address}/connect`, { WebSocket: sockets[n % ADDRESSES]!, compression: false });
   const room = push.join<{ '@': number }>(`${name}-${n % rooms}`);
   room.on('item', ({ '@': mark }) => {
     const last = lasts[n]!;

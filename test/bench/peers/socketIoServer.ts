@@ -32,6 +32,8 @@ const http = createServer((request, response) => {
 const io = new Server(http, { transports: ['websocket'], pingInterval: 3_600_000, pingTimeout: 3_600_000 });
 io.on('connection', (socket) => socket.join(String(socket.handshake.auth.room)));
 
+// Between two measurements the publisher pauses for longer than Node's five seconds.
+http.keepAliveTimeout = 60_000;
 http.listen(0, '127.0.0.1', () => {
   const address = http.address();
   if (address === null || typeof address === 'string') throw new Error('the peer has no port');
