@@ -97,6 +97,23 @@ describe('the protection of a shard', () => {
     assert.equal(protection.fds, open);
   });
 
+  it('takes on those who were all cut off and come back at once, as far as their former descriptors are gone', () => {
+    connections = 0;
+    for (let i = 0; i < 9_000; i++) protection.closed();
+    open = OWN_FDS + 3;
+    for (; connections < 9_700; connections++, open++) {
+      assert.ok(protection.opened());
+      assert.equal(protection.refusal(), undefined, `${connections}`);
+      protection.ended();
+    }
+    assert.equal(counted, 1);
+    connections = 1_000;
+    open = OWN_FDS + 3 + 9_800;
+    for (let i = 0; i < 8_800; i++) protection.closed();
+    for (let i = 0; i < 100; i++) assert.equal(protection.refusal()?.code, 'fds', 'the engine holds all of them');
+    assert.equal(counted, 2, 'not for each of them');
+  });
+
   it('keeps some descriptors free whatever is set', () => {
     settings.fds = 1;
     connections = FD_LIMIT - 64 - OWN_FDS - 3 - 1;

@@ -11,6 +11,9 @@ const RESERVED_FDS = 64;
 /** The kernel is asked how many descriptors are open once there may be this share of those at which they are short. */
 const NEARLY = 0.9;
 
+/** Between two ticks the kernel is asked only if more connections than this share of the limit were closed since. */
+const WORTH_COUNTING = 1 / 64;
+
 /** While the loop is late, one in so many handshakes is still answered. The others are cut. */
 const LATE_SHARE = 10;
 
@@ -81,7 +84,7 @@ export class ShardProtection {
     const { handshakes } = this.#options.settings();
     // TLS costs its time before there is a request to refuse.
     const most = this.#isLate ? handshakes / LATE_SHARE : 2 * handshakes;
-    return this.#handshakes <= most && this.fds + this.#closed <= this.#fdsAtMost;
+    return this.#handshakes <= most && this.#fdsAtWorst() <= this.#fdsAtMost;
   }
 
   /** A socket was closed before it became a WebSocket, or has become one. */
@@ -100,7 +103,7 @@ export class ShardProtection {
     if (this.#isLate) return SHORT.loop;
     // Its request has come: to answer it costs no more than to refuse it, and nothing has to be done again.
     if (asked() > settings().handshakes) return HANDSHAKES;
-    const fds = this.fds + this.#closed;
+    const fds = this.#fdsAtWorst();
     if (this.#fdShortage.read(fds / fdLimit, this.#shortOfFds / fdLimit))
       logShortage(log, this.#fdShortage.active, 'fds', { open: fds, limit: fdLimit });
     if (this.#fdShortage.active) return SHORT.fds;
@@ -115,6 +118,16 @@ export class ShardProtection {
     this.loopPressure = this.#loop.read(lag, settings().loopLag);
     if (this.#loopShortage.read(this.loopPressure, 1))
       logShortage(log, this.#loopShortage.active, 'loop', { lagMs: Math.round(lag), limitMs: settings().loopLag });
+  }
+
+  /**
+   * Descriptors that may be open. Where they would be short because of connections that were just closed, the kernel is
+   * asked: many who were cut off come back within a second.
+   */
+  #fdsAtWorst(): number {
+    if (this.fds + this.#closed >= this.#shortOfFds && this.#closed > WORTH_COUNTING * this.#options.fdLimit)
+      this.#countHeld();
+    return this.fds + this.#closed;
   }
 
   #countHeld() {

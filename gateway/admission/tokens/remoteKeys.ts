@@ -59,6 +59,12 @@ export class RemoteKeys {
     return this.#waiting;
   }
 
+  /** As KeySet has it, with keys that need not be fetched again yet. */
+  checkNow(token: string, options: JWTVerifyOptions): JWTPayload | undefined {
+    const isFresh = this.#options.clock.now() - this.#asOf < REFRESH_MS;
+    return isFresh ? this.#keys?.checkNow(token, options) : undefined;
+  }
+
   /**
    * The claims of a token, as KeySet has them. If the token's key is unknown, the keys are fetched again, now or as soon as
    * the interval allows.

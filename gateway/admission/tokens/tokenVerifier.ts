@@ -1,3 +1,4 @@
+import { createSecretKey, type KeyObject } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { nameProblem } from '@pushcluster/protocol/names.ts';
 import type { Settings } from '@pushcluster/protocol/settings.ts';
@@ -51,7 +52,7 @@ export class TokenVerifier {
   readonly remote: RemoteKeys | undefined;
   readonly #options: JWTVerifyOptions;
   /** The secrets of HS256. */
-  readonly #secrets: SecretFile<Buffer[]> | undefined;
+  readonly #secrets: SecretFile<KeyObject[]> | undefined;
   readonly #keys: SecretFile<KeySet> | undefined;
 
   /** Throws Error with a sentence if the file of secrets or of the JWKS can't be used. */
@@ -64,7 +65,7 @@ export class TokenVerifier {
       ...(jwt.issuer === undefined ? {} : { issuer: jwt.issuer }),
     };
     const { secretFile, jwksFile, jwksUrl, jwksCaFile } = jwt;
-    if (secretFile !== undefined) this.#secrets = SecretFile.open(secretFile, hs256Secrets, poll);
+    if (secretFile !== undefined) this.#secrets = SecretFile.open(secretFile, secretKeys, poll);
     if (jwksFile !== undefined)
       this.#keys = SecretFile.open(jwksFile, (bytes) => new KeySet(bytes.toString('utf8')), poll);
     if (jwksUrl !== undefined)
@@ -84,11 +85,13 @@ export class TokenVerifier {
     }
   }
 
-  /** The same at once, if the key is a secret; undefined if the check takes time. Throws InvalidToken. */
+  /** The same at once; undefined if the check takes time, or another look. Throws InvalidToken. */
   verifyNow(token: string): Identity | undefined {
-    if (!this.#secrets) return undefined;
     try {
-      return identityOf(verifyHs256(token, this.#secrets.value, this.#options));
+      const claims = this.#secrets
+        ? verifyHs256(token, this.#secrets.value, this.#options)
+        : (this.#keys?.value ?? this.remote)?.checkNow(token, this.#options);
+      return claims && identityOf(claims);
     } catch (error) {
       throw asInvalidToken(error);
     }
@@ -128,6 +131,10 @@ export function nextVerifier(
   const { jwksUrl, jwksCaFile } = jwt;
   const isSame = former?.settings.jwksUrl === jwksUrl && former?.settings.jwksCaFile === jwksCaFile;
   return new TokenVerifier(jwt, { ...options, remote: jwksUrl !== undefined && isSame ? former?.remote : undefined });
+}
+
+function secretKeys(bytes: Buffer): KeyObject[] {
+  return hs256Secrets(bytes).map((secret) => createSecretKey(secret));
 }
 
 function identityOf(payload: JWTPayload): Identity {
