@@ -61,6 +61,11 @@ export class Broadcaster {
     this.push(channel, { type: 'visit', items: 0, members, visited: 0, visit, done });
   }
 
+  /** A slice of what waits, now instead of in the next turn. Don't call it while one is under way. */
+  advance(): void {
+    this.#run(this.#loop.now() + SLICE_MS);
+  }
+
   /**
    * Whether a task need not wait for a slice, since it is short and nothing waits before it. So a room of a few costs no
    * turn of the loop.

@@ -13,6 +13,7 @@ import { Echo, type EchoPeer } from './echo.ts';
 import { echoEndpoint } from './echoEndpoint.ts';
 import { peerAddress } from './engine.ts';
 import { answerHttp } from './httpAnswers.ts';
+import type { LongTurn } from './longTurn.ts';
 import type { Shard } from './shard.ts';
 import { UpgradeHandler, type UserData } from './upgradeHandler.ts';
 
@@ -29,6 +30,8 @@ export type ListenerOptions = {
   shard: Shard;
   log: Logger;
   protection: Pick<ShardProtection, 'opened' | 'ended' | 'closed' | 'refusal'>;
+  /** Is told of handshakes, and of what connections do. */
+  turn: Pick<LongTurn, 'handled'>;
   /** Asks the hub whether one more connection of this address is allowed. The hub counts it if it is. */
   admit: (address: string) => Promise<boolean>;
   /** Shards of the gateway, which share its accept rate. */
@@ -124,7 +127,7 @@ export class Listener {
   }
 
   #serveConnections(app: uWS.TemplatedApp) {
-    const { shard, protection, log } = this.#options;
+    const { shard, protection, turn, log } = this.#options;
     const { gateway } = shard.settings;
     app.ws<UserData>('/connect', {
       maxPayloadLength: ENGINE_MAX_PAYLOAD,
@@ -132,8 +135,11 @@ export class Listener {
       idleTimeout: Math.ceil(gateway.idleTimeout / 1_000),
       sendPingsAutomatically: true,
       compression: uWS.DISABLED,
-      upgrade: (res, req, context) => this.#upgrades.handle(res, req, context),
-      ...connectionEvents(shard, protection, (error) =>
+      upgrade: (res, req, context) => {
+        this.#upgrades.handle(res, req, context);
+        turn.handled();
+      },
+      ...connectionEvents(shard, protection, turn, (error) =>
         log.error({ err: error, code: 'connection_event' }, 'an event of a connection failed: it was closed'),
       ),
     });

@@ -1,4 +1,4 @@
-import { closeSync } from 'node:fs';
+import { closeSync, readSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
 import { systemClock } from '@pushcluster/runtime/clock.ts';
@@ -14,6 +14,7 @@ import type { HubMessage, ShardMessage } from '../ipc/messages.ts';
 import type { Verifier } from './authentication.ts';
 import { backlogBudget } from './backlogLimit.ts';
 import { Listener } from './listener.ts';
+import { LongTurn } from './longTurn.ts';
 import { LoopDelay } from './loopDelay.ts';
 import { Shard } from './shard.ts';
 import { VerifierSource } from './verifierSource.ts';
@@ -28,6 +29,8 @@ const ECHO_PART = 4;
 const SHORT_PART = 4;
 /** From the last close frames to the end of the process, milliseconds: they leave in the next turn of the loop. */
 const EXIT_AFTER_MS = 100;
+/** The socket to the hub. */
+const HUB_FD = 3;
 /** Bytes of the hub's messages that are read at once. */
 const READ_BYTES = 65_536;
 
@@ -39,19 +42,28 @@ const READ_BYTES = 65_536;
  */
 if (process.argv[2] !== undefined) closeSync(Number(process.argv[2]));
 const log = createLog('gateway-shard', 'info', { rateLimited: true });
+const turn = new LongTurn({
+  loop: systemClock,
+  serve: () => {
+    readHub();
+    shard?.broadcast();
+  },
+});
 const hub: Socket = new Socket({
-  fd: 3,
+  fd: HUB_FD,
   readable: true,
   writable: true,
   // Without it Node allocates 64 KiB for each read, however little comes.
   onread: {
     buffer: Buffer.allocUnsafeSlow(READ_BYTES),
     callback: (size, buffer) => {
-      hub.emit('data', Buffer.from(buffer.subarray(0, size)));
+      // In the middle of a message nothing more is read.
+      turn.during(() => heard(buffer, size));
       return true;
     },
   },
 });
+const between = Buffer.allocUnsafeSlow(READ_BYTES);
 const fdLimit = descriptorLimit();
 const memory = new MemoryReader();
 /** Handshakes that wait for the hub's answer, by number. */
@@ -81,6 +93,21 @@ const toHub = new MessageStream<ShardMessage, HubMessage>(
   (frame) => shard?.frame(frame),
   (error) => log.error({ err: error, code: 'hub' }, 'an event handler failed; the process goes on'),
 );
+
+function heard(buffer: Uint8Array, size: number): void {
+  hub.emit('data', Buffer.from(buffer.subarray(0, size)));
+}
+
+/** Reads what the hub has sent, in the middle of a turn of the loop. */
+function readHub(): void {
+  let size = 0;
+  try {
+    size = readSync(HUB_FD, between);
+  } catch {
+    // There is nothing. If the hub has gone, its socket says so.
+  }
+  if (size > 0) heard(between, size);
+}
 
 function handle(message: HubMessage): void {
   if (message.type === 'settings') {
@@ -163,6 +190,7 @@ async function start(message: Extract<HubMessage, { type: 'settings' }>, verifie
     shard: started,
     log,
     protection: guard,
+    turn,
     admit: (ip) =>
       new Promise((resolve) => {
         admissions.set(++lastAsk, resolve);

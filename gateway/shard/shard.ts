@@ -192,6 +192,11 @@ export class Shard {
 
   // ── the shard's process ──
 
+  /** Goes on with the broadcasts that wait, for a slice. Call it between two events of the engine. */
+  broadcast(): void {
+    this.#broadcaster.advance();
+  }
+
   /** Ends connections whose token has expired, and refuses JOINs that have waited too long. Call it about once a second. */
   expire(nowSecond: number): void {
     this.#rooms.pendingJoins.refuseOverdue();
