@@ -39,9 +39,11 @@ export class PendingJoins {
   #receiptsAsked = 0;
   #receipt = 0;
   #askingReceipt = false;
-  /** Questions to the hub so far, and the members of those without an answer. */
+  /** Questions to the hub so far, and who waits for the answer to each. */
   #asks = 0;
-  readonly #asked = new Map<number, Member>();
+  readonly #asked = new Map<number, Member[]>();
+  /** Those of this turn, by what was asked: whoever lacks the same shares the answer. */
+  readonly #questions = new Map<string, number>();
 
   constructor(options: PendingJoinsOptions) {
     this.#options = options;
@@ -96,11 +98,12 @@ export class PendingJoins {
 
   /** The hub's answer to a member of a room with history. @param ask its number */
   resumed(channel: Channel<Member>, ask: number, answer: ResumeAnswer): void {
-    const member = this.#asked.get(ask);
+    const members = this.#asked.get(ask)?.filter((member) => member.channel === channel) ?? [];
     this.#asked.delete(ask);
-    if (member?.channel !== channel) return;
-    // After what is on its way to the room already: the member has not got that, and the answer covers it.
-    this.#options.visit(channel, [member], () => {
+    // Nobody else may wait for this answer: it may come in the turn in which it was asked for.
+    this.#questions.clear();
+    // After what is on its way to the room already: the members have not got that, and the answer covers it.
+    this.#options.visit(channel, members, (member) => {
       const join = channel.pendingJoins?.get(member);
       if (join?.ask !== ask || member.connection.gone) return;
       join.ask = undefined;
@@ -174,14 +177,24 @@ export class PendingJoins {
   #ask(member: Member, join: PendingJoin) {
     const { loop, notifyHub } = this.#options;
     if (!join.from) return;
-    join.ask = ++this.#asks;
     join.since = loop.now();
-    this.#asked.set(join.ask, member);
     const from: ResumeFrom =
       join.from.type === 'next' && join.currentAt !== undefined
         ? { ...join.from, away: loop.now() - join.currentAt }
         : join.from;
-    notifyHub({ type: 'resume', key: member.channel.key, ask: join.ask, form: member.connection.form, from });
+    const { key } = member.channel;
+    const { form } = member.connection;
+    const question = JSON.stringify([key, form, from]);
+    const known = this.#questions.get(question);
+    join.ask = known ?? ++this.#asks;
+    if (known !== undefined) {
+      this.#asked.get(known)!.push(member);
+      return;
+    }
+    if (this.#questions.size === 0) loop.soon(() => this.#questions.clear());
+    this.#questions.set(question, join.ask);
+    this.#asked.set(join.ask, [member]);
+    notifyHub({ type: 'resume', key, ask: join.ask, form, from });
   }
 
   #tell(member: Member, join: PendingJoin, answer: ResumeAnswer) {

@@ -453,6 +453,48 @@ describe('a JOIN of a room with history', () => {
     assert.ok(done >= missedSize(ROOM), 'the hub knows that it was handled');
   });
 
+  it('is followed by one question for all who lack the same, however many they are', () => {
+    const peers = Array.from({ length: 200 }, () => open());
+    for (const peer of peers) {
+      ask(peer, 1);
+      answer({ type: 'resumed', place, recovered: true, frames: [], isAll: true });
+    }
+    const before = asks();
+    const leaveOut = () => {
+      shard.handle({ type: 'missed', key: ROOM, items: 2, reason: 'overload' });
+      loop.idle();
+    };
+    leaveOut();
+    assert.equal(asks(), before + 1);
+    const gone = peers.pop()!;
+    shard.closed(gone.connection, 1001);
+    const next = { epoch: 'e', seq: 9 };
+    answer({ type: 'resumed', place: next, recovered: true, frames: [{ ...frame, seq: 7 }], isAll: false });
+    assert.equal(asks(), before + 2, 'the rest, too');
+    answer({ type: 'resumed', place: next, recovered: true, frames: [{ ...frame, seq: 9 }], isAll: true });
+    push(ROOM);
+    loop.idle();
+    for (const peer of peers) assert.deepEqual(typesOf(peer), ['OK', 'PUSH', 'PUSH', 'PUSH']);
+    assert.deepEqual(typesOf(gone), ['OK']);
+  });
+
+  it('is asked for anew once the answer has come, also in the middle of one long turn', () => {
+    const peer = open();
+    ask(peer, 1);
+    answer({ type: 'resumed', place, recovered: true, frames: [], isAll: true });
+    for (let time = 1; time <= 3; time++) {
+      shard.handle({ type: 'missed', key: ROOM, items: 2, reason: 'overload' });
+      shard.broadcast();
+      const asked = toHub.filter((message) => message.type === 'resume');
+      assert.equal(asked.length, 1 + time);
+      const nothing = { type: 'resumed', place, recovered: true, frames: [], isAll: true } as const;
+      shard.handle({ type: 'resumed', key: ROOM, ask: asked.at(-1)!.ask, answer: nothing, size: 0 });
+      shard.broadcast();
+    }
+    push(ROOM);
+    assert.deepEqual(typesOf(peer), ['OK', 'PUSH']);
+  });
+
   it('is told what was left out, where nobody knows from where on', () => {
     const peer = open();
     join(peer, 'r');
