@@ -15,8 +15,8 @@ describe('the table of descriptors of a shard', () => {
       959,
       19_935,
       65_471,
-      65_535,
-      65_535,
+      65_534,
+      65_534,
     ]);
   });
 

@@ -12,7 +12,8 @@ const SPARE = 64;
  * of a connection storm. Undefined if the limit of descriptors is small.
  */
 export function tableDescriptor(limit: number): number | undefined {
-  const descriptor = Math.min(limit - SPARE, MOST) - 1;
+  // To start a process, libuv needs one more above it.
+  const descriptor = Math.min(limit - SPARE, MOST - 1) - 1;
   return descriptor > SPARE ? descriptor : undefined;
 }
 

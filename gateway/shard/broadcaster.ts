@@ -58,12 +58,17 @@ export class Broadcaster {
 
   /** Calls `visit` for each of these members, after what is on its way to the channel already and before what comes later. */
   visit(channel: Channel<Member>, members: readonly Member[], visit: (member: Member) => void, done = () => {}): void {
-    this.push(channel, { type: 'visit', items: 0, members, visited: 0, visit, done });
+    this.push(channel, { type: 'visit', items: 0, members, visited: 0, stride: STRIDE, visit, done });
   }
 
-  /** A slice of what waits, now instead of in the next turn. Don't call it while one is under way. */
-  advance(): void {
-    this.#run(this.#loop.now() + SLICE_MS);
+  /** The same where each visit may take long: the clock is read after each. */
+  visitSlowly(channel: Channel<Member>, members: readonly Member[], visit: (member: Member) => void): void {
+    this.push(channel, { type: 'visit', items: 0, members, visited: 0, stride: 1, visit, done: () => {} });
+  }
+
+  /** Goes on for `ms` with what waits, now instead of in the next turn. Don't call it while a slice is under way. */
+  advance(ms: number): void {
+    this.#run(this.#loop.now() + ms);
   }
 
   /**
@@ -135,9 +140,9 @@ export class Broadcaster {
 
   /** Continues a visit; false if the slice is over before everyone was visited. */
   #visit(task: VisitTask<Member>, deadline: number): boolean {
-    const { members, visit } = task;
+    const { members, stride, visit } = task;
     while (task.visited < members.length) {
-      const stop = Math.min(members.length, task.visited + STRIDE);
+      const stop = Math.min(members.length, task.visited + stride);
       while (task.visited < stop) visit(members[task.visited++]!);
       if (task.visited < members.length && this.#loop.now() >= deadline) return false;
     }

@@ -31,6 +31,8 @@ export type VisitTask<M> = {
   members: readonly M[];
   /** How many are done with. */
   visited: number;
+  /** Visits between two readings of the clock. */
+  stride: number;
   /** May remove the member, from any channel. Must expect a member that is gone already. */
   visit: (member: M) => void;
   /** Called when all are done with. */

@@ -89,9 +89,9 @@ describe('what peers do', () => {
     }
     const turn = new LongTurn({
       loop,
-      serve: () => {
+      serve: (ms) => {
         push(ROOM);
-        shard.broadcast();
+        shard.broadcast(ms);
       },
     });
     const protection = { ended: () => {}, closed: () => {} };

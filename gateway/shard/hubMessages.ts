@@ -7,7 +7,8 @@ import type { FrameMessage } from '../ipc/frame.ts';
 import { type HubMessage, missedSize, type ShardAnswer } from '../ipc/messages.ts';
 import type { Broadcaster } from './broadcaster.ts';
 import type { Channels } from './channels.ts';
-import type { FrameBytes } from './channelTask.ts';
+import type { FrameBytes, SendTask } from './channelTask.ts';
+import type { Member } from './connection.ts';
 import type { Connections } from './connections.ts';
 import type { HubCredit } from './hubCredit.ts';
 import type { MovingConnections } from './movingConnections.ts';
@@ -120,29 +121,21 @@ export class HubMessages {
       credit.done(size);
       return;
     }
-    const bytes = Buffer.from(laggedFrame(roomOf(key), items, reason));
+    const frame: FrameBytes = { bytes: Buffer.from(laggedFrame(roomOf(key), items, reason)), binary: false };
+    const frames = WIRE_FORMS.map(({ understandsControl }) => (understandsControl ? frame : undefined));
+    const news: SendTask = { type: 'send', items, frames, ages: [], missed: reason, size };
     if (reason === 'overload' && channel.hasPlace) {
-      broadcaster.visit(channel, channel.members, (member) => {
-        const { connection } = member;
+      news.frames = [];
+      const toMember = (member: Member) => {
+        // The room may have lost its history meanwhile.
+        if (channel.place === undefined) news.frames = frames;
         // It may have left meanwhile.
-        if (connection.memberOf(channel) !== member) return;
-        if (channel.place) return rooms.pendingJoins.leftOut(member, channel.place);
-        // The room has lost its history meanwhile. One that is behind is told with all else that it lacks.
-        counts.dropped[reason] += items;
-        if (!member.behind && connection.v1) connection.send(bytes);
+        else if (member.connection.memberOf(channel) === member) rooms.pendingJoins.leftOut(member, channel.place);
+      };
+      broadcaster.visit(channel, channel.members, toMember, () => {
+        if (news.frames === frames) counts.dropped[reason] += items * channel.size;
       });
-      broadcaster.push(channel, { type: 'send', items, frames: [], ages: [], missed: reason, size });
-      return;
-    }
-    const frame: FrameBytes = { bytes, binary: false };
-    counts.dropped[reason] += items * channel.size;
-    broadcaster.push(channel, {
-      type: 'send',
-      items,
-      frames: WIRE_FORMS.map(({ understandsControl }) => (understandsControl ? frame : undefined)),
-      ages: [],
-      missed: reason,
-      size,
-    });
+    } else counts.dropped[reason] += items * channel.size;
+    broadcaster.push(channel, news);
   }
 }

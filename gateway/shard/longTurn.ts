@@ -1,12 +1,15 @@
 import type { Loop } from './loop.ts';
 
-/** Milliseconds of a turn of the loop after which the hub and the broadcasts are served in the middle of it. */
+/**
+ * Milliseconds of a turn of the loop after which the hub and the broadcasts are served in the middle of it; and for so long, so
+ * that the turn takes twice as long at most.
+ */
 const LONG_MS = 4;
 
 export type LongTurnOptions = {
   loop: Pick<Loop, 'now' | 'soon'>;
-  /** Reads what the hub has sent, and goes on with the broadcasts. */
-  serve: () => void;
+  /** Reads what the hub has sent, and goes on with the broadcasts for `ms`. */
+  serve: (ms: number) => void;
 };
 
 /**
@@ -35,7 +38,7 @@ export class LongTurn {
       });
     }
     if (now - this.#since < LONG_MS) return;
-    this.during(serve);
+    this.during(() => serve(LONG_MS));
     this.#since = loop.now();
   }
 

@@ -44,9 +44,9 @@ if (process.argv[2] !== undefined) closeSync(Number(process.argv[2]));
 const log = createLog('gateway-shard', 'info', { rateLimited: true });
 const turn = new LongTurn({
   loop: systemClock,
-  serve: () => {
+  serve: (ms) => {
     readHub();
-    shard?.broadcast();
+    shard?.broadcast(ms);
   },
 });
 const hub: Socket = new Socket({

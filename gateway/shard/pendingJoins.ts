@@ -19,7 +19,7 @@ export type PendingJoinsOptions = {
   loop: Loop;
   replies: Replies;
   notifyHub: (message: ShardMessage) => void;
-  visit: Broadcaster['visit'];
+  visit: Broadcaster['visitSlowly'];
   replayed: Broadcaster['replayed'];
   /** Ends the membership that a refused JOIN has begun. */
   leave: (connection: Connection, member: Member, code: ErrorCode, message: string) => void;
@@ -96,18 +96,23 @@ export class PendingJoins {
       for (const join of channel.pendingJoins?.values() ?? []) join.receipt = receipt;
   }
 
-  /** The hub's answer to a member of a room with history. @param ask its number */
-  resumed(channel: Channel<Member>, ask: number, answer: ResumeAnswer): void {
+  /**
+   * The hub's answer to members of a room with history.
+   * @param channel undefined if nobody is in the room any more @param ask number of the question
+   */
+  resumed(channel: Channel<Member> | undefined, ask: number, answer: ResumeAnswer): void {
     const members = this.#asked.get(ask)?.filter((member) => member.channel === channel) ?? [];
     this.#asked.delete(ask);
+    if (!channel) return;
     // Nobody else may wait for this answer: it may come in the turn in which it was asked for.
     this.#questions.clear();
+    const messages = answer.type === 'resumed' ? answer.frames.map(messageOf) : [];
     // After what is on its way to the room already: the members have not got that, and the answer covers it.
     this.#options.visit(channel, members, (member) => {
       const join = channel.pendingJoins?.get(member);
       if (join?.ask !== ask || member.connection.gone) return;
       join.ask = undefined;
-      this.#tell(member, join, answer);
+      this.#tell(member, join, answer, messages);
     });
   }
 
@@ -184,20 +189,27 @@ export class PendingJoins {
         : join.from;
     const { key } = member.channel;
     const { form } = member.connection;
-    const question = JSON.stringify([key, form, from]);
-    const known = this.#questions.get(question);
+    // The hub counts JOINs one by one.
+    const question = from.type === 'join' ? undefined : JSON.stringify([key, form, from]);
+    const known = question === undefined ? undefined : this.#questions.get(question);
     join.ask = known ?? ++this.#asks;
     if (known !== undefined) {
       this.#asked.get(known)!.push(member);
       return;
     }
-    if (this.#questions.size === 0) loop.soon(() => this.#questions.clear());
-    this.#questions.set(question, join.ask);
     this.#asked.set(join.ask, [member]);
+    if (question !== undefined) this.#share(question, join.ask);
     notifyHub({ type: 'resume', key, ask: join.ask, form, from });
   }
 
-  #tell(member: Member, join: PendingJoin, answer: ResumeAnswer) {
+  /** Who asks the same in this turn waits for the same answer. */
+  #share(question: string, ask: number) {
+    if (this.#questions.size === 0) this.#options.loop.soon(() => this.#questions.clear());
+    this.#questions.set(question, ask);
+  }
+
+  /** @param messages the answer's frames, as they are sent */
+  #tell(member: Member, join: PendingJoin, answer: ResumeAnswer, messages: readonly (string | Uint8Array)[]) {
     const { replies, replayed } = this.#options;
     const { connection, channel } = member;
     // What is on its way to it already is asked for again.
@@ -215,9 +227,9 @@ export class PendingJoins {
     if (isWaitedFor(join)) this.#confirm(member, join, { ...place, recovered, replayTo });
     else if (recovered === false && connection.v1) replies.send(connection, resetFrame(room ?? '', place));
     let left = frames.length;
-    for (const frame of frames) {
+    for (const [index, frame] of frames.entries()) {
       if (connection.gone) return;
-      const message = messageOf(frame);
+      const message = messages[index]!;
       if (replies.send(connection, message)) replayed(Buffer.byteLength(message), frame.items);
       join.from = { type: 'next', after: { epoch: place.epoch, seq: frame.seq } };
       left--;

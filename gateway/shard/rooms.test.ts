@@ -484,12 +484,12 @@ describe('a JOIN of a room with history', () => {
     answer({ type: 'resumed', place, recovered: true, frames: [], isAll: true });
     for (let time = 1; time <= 3; time++) {
       shard.handle({ type: 'missed', key: ROOM, items: 2, reason: 'overload' });
-      shard.broadcast();
+      shard.broadcast(8);
       const asked = toHub.filter((message) => message.type === 'resume');
       assert.equal(asked.length, 1 + time);
       const nothing = { type: 'resumed', place, recovered: true, frames: [], isAll: true } as const;
       shard.handle({ type: 'resumed', key: ROOM, ask: asked.at(-1)!.ask, answer: nothing, size: 0 });
-      shard.broadcast();
+      shard.broadcast(8);
     }
     push(ROOM);
     assert.deepEqual(typesOf(peer), ['OK', 'PUSH']);
@@ -510,11 +510,24 @@ describe('a JOIN of a room with history', () => {
     ask(late, 1);
     const asked = toHub.filter((message) => message.type === 'resume').at(-1);
     assert.ok(asked);
+    // It reads nothing any more.
+    const slow = open(Form.v1, undefined, 2);
+    ask(slow, 1);
+    answer({ type: 'resumed', place, recovered: true, frames: [], isAll: true });
+    slow.socket.reading = false;
+    for (let i = 0; i < 2; i++) send(slow, { type: 'PING', id: i });
     shard.handle({ type: 'resumed', key: ROOM, ask: asked.ask, answer: { type: 'none' }, size: 0 });
     shard.handle({ type: 'missed', key: ROOM, items: 2, reason: 'overload' });
     loop.idle();
-    for (const member of [peer, late]) assert.deepEqual(typesOf(member), ['OK', 'LAGGED']);
-    assert.equal(shard.counts.dropped.overload, 4);
+    for (const member of [peer, late]) {
+      assert.deepEqual(typesOf(member), ['OK', 'LAGGED']);
+      assert.equal(member.socket.sent.at(-1)?.binary, false);
+    }
+    assert.equal(shard.counts.dropped.overload, 6);
+    slow.socket.drain();
+    shard.drained(slow.connection);
+    loop.idle();
+    assert.deepEqual(last(slow), { type: 'LAGGED', data: { room: 'r', dropped: 2, reason: 'slow' } });
   });
 
   it('brings compressed frames as binary', () => {

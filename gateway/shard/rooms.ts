@@ -25,7 +25,7 @@ export type RoomsOptions = {
   settings: () => Settings;
   loop: Loop;
   channels: Channels;
-  broadcaster: Pick<Broadcaster, 'visit' | 'replayed'>;
+  broadcaster: Pick<Broadcaster, 'visit' | 'visitSlowly' | 'replayed'>;
   replies: Replies;
   notifyHub: (message: ShardMessage) => void;
 };
@@ -42,7 +42,7 @@ export class Rooms {
       loop,
       replies,
       notifyHub,
-      visit: (...visit) => broadcaster.visit(...visit),
+      visit: (...visit) => broadcaster.visitSlowly(...visit),
       replayed: (...frame) => broadcaster.replayed(...frame),
       leave: (connection, member, code, message) => this.#leave(connection, member, code, message),
     });
@@ -122,8 +122,7 @@ export class Rooms {
 
   /** The hub's answer to a member that asked for what it missed. */
   resumed(key: ChannelKey, ask: number, answer: ResumeAnswer): void {
-    const channel = this.#options.channels.get(key);
-    if (channel) this.pendingJoins.resumed(channel, ask, answer);
+    this.pendingJoins.resumed(this.#options.channels.get(key), ask, answer);
   }
 
   /** The hub has confirmed these forms. @param generation of the `forms` message that it answers */

@@ -192,9 +192,9 @@ export class Shard {
 
   // ── the shard's process ──
 
-  /** Goes on with the broadcasts that wait, for a slice. Call it between two events of the engine. */
-  broadcast(): void {
-    this.#broadcaster.advance();
+  /** Goes on for `ms` with the broadcasts that wait. Call it between two events of the engine. */
+  broadcast(ms: number): void {
+    this.#broadcaster.advance(ms);
   }
 
   /** Ends connections whose token has expired, and refuses JOINs that have waited too long. Call it about once a second. */

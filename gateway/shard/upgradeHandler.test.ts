@@ -102,7 +102,9 @@ describe('a request to upgrade', () => {
     return response;
   }
 
-  const settled = () => new Promise(setImmediate);
+  const settled = async () => {
+    for (let turn = 0; turn < 2; turn++) await new Promise(setImmediate);
+  };
 
   it('is accepted within the engine’s handler if nothing has to be awaited', () => {
     const { data, status } = come(V1);
@@ -168,6 +170,16 @@ describe('a request to upgrade', () => {
     assert.deepEqual(shard.counts.refused, { per_ip: 1 });
     shard.closed(first.data!.connection!, 1000);
     assert.deepEqual(toHub.at(-1), { type: 'left', ip: '10.0.0.9' });
+  });
+
+  it('is completed in a turn of its own, and never within another event of the engine', async () => {
+    start({ connections: { perIp: 9 } });
+    const response = come();
+    asked[0]!.answer(true);
+    for (let i = 0; i < 100; i++) await undefined;
+    assert.equal(response.socket, undefined, 'promises go on before the engine’s event returns');
+    await settled();
+    assert.ok(response.socket);
   });
 
   it('gives its place among the connections of an address back if it is aborted or refused after all', async () => {

@@ -162,8 +162,12 @@ export class UpgradeHandler {
     upgrade.waits = true;
     void result.then((value) => {
       take(value);
-      if (upgrade.aborted) this.#release(upgrade);
-      else this.#proceed(upgrade);
+      // Never within an event of the engine, where promises go on too: while it parses another handshake, an upgrade would
+      // take the place of that one, and the engine aborts the process.
+      systemClock.soon(() => {
+        if (upgrade.aborted) this.#release(upgrade);
+        else this.#proceed(upgrade);
+      });
     });
   }
 

@@ -69,8 +69,7 @@ async function openAll() {
 }
 
 async function open(n: number) {
-  // To inflate a frame takes Node's streams longer than anything else that a client does, and longer than a browser.
-  const push = new PushClient(`ws://${address}/connect`, { WebSocket: sockets[n % ADDRESSES]!, compression: false });
+  const push = new PushClient(`ws://${address}/connect`, { WebSocket: sockets[n % ADDRESSES]! });
   const room = push.join<{ '@': number }>(`${name}-${n % rooms}`);
   room.on('item', ({ '@': mark }) => {
     const last = lasts[n]!;

@@ -71,6 +71,37 @@ describe('a storm of clients that all come back at once to two gateways', () => 
     crowd.end();
   });
 
+  it('lets all in at once where the hub counts each address, and keeps every shard', async (t) => {
+    for (const gateway of gateways) await gateway.configure({ gateway: { connections: { perIp: CROWD } } });
+    await logic.hearsAll();
+    const crowd = await storm(CROWD, '127.1.0.1');
+    const storming = async () => {
+      const stop = new AbortController();
+      const stalling = stall(stop.signal);
+      const counts = await crowd.rage(PATIENCE_MS);
+      stop.abort();
+      await stalling;
+      return counts;
+    };
+    const served = await servedDuring(storming);
+    t.diagnostic(told('counted by address', served));
+    assert.equal(served.counts.resets, 0);
+    for (const gateway of gateways)
+      assert.equal((await gateway.metrics()).sum('pushcluster_gateway_shard_restarts_total'), 0);
+    crowd.end();
+  });
+
+  /** Stops the shards for moments: all that comes meanwhile is handed over in one turn, in whose middle the hub is read. */
+  async function stall(signal: AbortSignal): Promise<void> {
+    const pids = gateways.flatMap(({ shardPids }) => shardPids);
+    while (!signal.aborted) {
+      for (const how of ['SIGSTOP', 'SIGCONT'] as const) {
+        for (const pid of pids) process.kill(pid, how);
+        await setTimeout(30);
+      }
+    }
+  }
+
   async function storm(connections: number, first: string): Promise<Storm> {
     const started = await Storm.start({ targets, connections, sources: { first, count: 8 } });
     storms.push(started);

@@ -20,6 +20,7 @@ export async function handshakes({ connections, pairs, progress }: Scale): Promi
     const gateway = await stack.gateway();
     const audience = new Audience({ port: gateway.port });
     const control = new Audience({ port: loop.port, path: '/', room: '', ready: '' });
+    await open(audience, gateway.actor.pid, connections);
     const runs: { ours: Run; limit: Run }[] = [];
     for (let pair = 1; pair <= pairs; pair++) {
       const run = {

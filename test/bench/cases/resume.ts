@@ -144,7 +144,8 @@ export async function resume({ connections, quick, progress }: Scale): Promise<O
           },
         ],
         notes: [
-          `resume: one run. Both gateways share a core, and logic, NATS and those who measure the other. ${groups.length} processes with the SDK get what is left of both.`,
+          `resume: one run. Both gateways share a core, and logic, NATS and those who measure the other. ${groups.length} processes with the SDK get what is left of both, as does the end of the killed gateway (SCHED_IDLE).`,
+          `resume: the others are measured for ${seconds} s, with ${ELSEWHERE_RATE} messages a second: from the kill on, and before it while the processes with the SDK use the processor as much.`,
         ],
         data: { clients, took, share, seen, reads, refused, quiet, before, during },
       };
