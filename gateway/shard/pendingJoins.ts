@@ -103,9 +103,9 @@ export class PendingJoins {
   resumed(channel: Channel<Member> | undefined, ask: number, answer: ResumeAnswer): void {
     const members = this.#asked.get(ask)?.filter((member) => member.channel === channel) ?? [];
     this.#asked.delete(ask);
-    if (!channel) return;
     // Nobody else may wait for this answer: it may come in the turn in which it was asked for.
     this.#questions.clear();
+    if (!channel) return;
     const messages = answer.type === 'resumed' ? answer.frames.map(messageOf) : [];
     // After what is on its way to the room already: the members have not got that, and the answer covers it.
     this.#options.visit(channel, members, (member) => {

@@ -495,6 +495,27 @@ describe('a JOIN of a room with history', () => {
     assert.deepEqual(typesOf(peer), ['OK', 'PUSH']);
   });
 
+  it('is asked for anew by who comes after all have left, also in the middle of one long turn', () => {
+    const lacks = () => {
+      const peer = open();
+      join(peer, 'r');
+      const { generation } = forms(ROOM).at(-1)!;
+      shard.handle({ type: 'subscribed', key: ROOM, mask: Form.v1, generation });
+      shard.frame({ key: ROOM, items: 1, frames: [], ages: [], place: { epoch: 'e', prev: 7, seq: 8 }, size: 100 });
+      shard.handle({ type: 'missed', key: ROOM, items: 2, reason: 'overload' });
+      shard.broadcast(8);
+      return peer;
+    };
+    const gone = lacks();
+    const asked = toHub.filter((message) => message.type === 'resume');
+    assert.equal(asked.length, 1);
+    shard.closed(gone.connection, 1001);
+    assert.equal(shard.rooms, 0);
+    shard.handle({ type: 'resumed', key: ROOM, ask: asked[0]!.ask, answer: { type: 'unavailable' }, size: 0 });
+    lacks();
+    assert.equal(asks(), 2);
+  });
+
   it('is told what was left out, where nobody knows from where on', () => {
     const peer = open();
     join(peer, 'r');

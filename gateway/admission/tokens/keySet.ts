@@ -109,8 +109,8 @@ function usableKeys(text: string): { jwk: z.infer<typeof Jwk>; key: KeyObject }[
   if (keys.length > MAX_KEYS) throw new Error(`holds ${keys.length} keys; at most ${MAX_KEYS} are allowed`);
   const usable = keys.flatMap((key) => {
     const jwk = Jwk.safeParse(withoutNulls(key));
-    const usable = jwk.success ? keyOf(jwk.data) : undefined;
-    return jwk.success && usable ? [{ jwk: jwk.data, key: usable }] : [];
+    const found = jwk.success ? keyOf(jwk.data) : undefined;
+    return jwk.success && found ? [{ jwk: jwk.data, key: found }] : [];
   });
   if (usable.length === 0) throw new Error('holds no public key that RS256 or ES256 could be checked with');
   return usable;
